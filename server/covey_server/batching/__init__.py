@@ -1,0 +1,1 @@
+"""Everything that waits: admission, the queues, the forming of batches. Knows neither gRPC, onnxruntime nor metrics."""

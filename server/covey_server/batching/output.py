@@ -1,0 +1,40 @@
+"""The probabilities of one batch, ranked once for all requests in it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ranking = tuple[list[list[int]], list[list[float]]]
+
+
+class Output:
+    """Probabilities `[N, K] float32`; `top(k)` is computed once per k, however many requests ask for it."""
+
+    __slots__ = ("_rankings", "probabilities")
+
+    def __init__(self, probabilities: NDArray[np.float32]) -> None:
+        self.probabilities = probabilities
+        self._rankings: dict[int, Ranking] = {}
+
+    def top(self, k: int) -> Ranking:
+        """For each row the indices and the probabilities of its k most probable classes, best first.
+
+        Equal probabilities keep the order of the classes.
+        """
+        ranking = self._rankings.get(k)
+        if ranking is None:
+            ranking = self._rankings[k] = _rank(self.probabilities, k)
+        return ranking
+
+
+def _rank(probabilities: NDArray[np.float32], k: int) -> Ranking:
+    if k == 1:
+        indices = probabilities.argmax(axis=1)[:, None]
+    elif probabilities.shape[1] <= 4 * k or probabilities.shape[1] <= 64:
+        indices = (-probabilities).argsort(axis=1, kind="stable")[:, :k]
+    else:  # sorting a thousand classes for the best five would cost more than the network's last layer
+        candidates = np.sort((-probabilities).argpartition(k - 1, axis=1)[:, :k], axis=1)
+        order = (-np.take_along_axis(probabilities, candidates, axis=1)).argsort(axis=1, kind="stable")
+        indices = np.take_along_axis(candidates, order, axis=1)
+    return indices.tolist(), np.take_along_axis(probabilities, indices, axis=1).tolist()

@@ -1,0 +1,97 @@
+"""One request on its way through the queue: its image rows, its deadline, its stamps, and whom to answer."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_server.batching.output import Output
+
+Buffer = bytes | memoryview
+
+
+class Runnable(Protocol):
+    """A model as the queue sees it. Its identity names its queue."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...
+    @property
+    def max_batch_size(self) -> int: ...
+    def run(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]: ...
+
+
+class Request(ABC):
+    """`count` images of one caller for one model. A service subclasses it to hold the way back.
+
+    Times are of time.monotonic_ns and in order: arrived, queued, started, computed. A request of more images
+    than a batch holds is computed in several; it is answered once, when its last image is there.
+    """
+
+    __slots__ = (
+        "_lock",
+        "_parts",
+        "_pending",
+        "arrived_ns",
+        "batch_size",
+        "computed_ns",
+        "count",
+        "deadline_ns",
+        "model",
+        "queued_ns",
+        "rows",
+        "started_ns",
+        "taken",
+    )
+
+    def __init__(self, model: Runnable, rows: Buffer, count: int, arrived_ns: int, deadline_ns: int | None) -> None:
+        self.model = model
+        self.rows = rows  # count x H x W x C bytes
+        self.count = count
+        self.deadline_ns = deadline_ns
+        self.arrived_ns = arrived_ns
+        self.queued_ns = 0
+        self.started_ns = 0
+        self.computed_ns = 0
+        self.batch_size = 0
+        self.taken = 0  # images that left the queue; only the batcher counts here
+
+    @property
+    @abstractmethod
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+
+    @abstractmethod
+    def succeed(self, output: Output, first: int) -> None:
+        """Answers with the rows `first` to `first + count` of the output."""
+
+    @abstractmethod
+    def fail(self, error: Exception) -> None:
+        """Answers with an error."""
+
+    def split(self) -> None:
+        """Prepares for an answer in parts; called before the first part leaves the queue."""
+        self._lock = threading.Lock()
+        self._parts: dict[int, NDArray[np.float32]] | None = {}
+        self._pending = self.count
+
+    def join(self, start: int, probabilities: NDArray[np.float32]) -> Output | None:
+        """Adds the part that begins at image `start`; the whole output once it was the last one."""
+        with self._lock:
+            if self._parts is None:
+                return None  # failed before
+            self._parts[start] = probabilities
+            self._pending -= len(probabilities)
+            if self._pending:
+                return None
+            return Output(np.concatenate([self._parts[place] for place in sorted(self._parts)]))
+
+    def abandon(self) -> bool:
+        """Marks a split request as failed; False where it was already, so that it is answered once only."""
+        with self._lock:
+            first = self._parts is not None
+            self._parts = None
+            return first

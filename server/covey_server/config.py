@@ -1,0 +1,115 @@
+"""The server's settings: a field = a flag = an environment variable = a default = a sentence.
+
+`max_batch_size` is `--max-batch-size` and `COVEY_MAX_BATCH_SIZE`; a flag wins over the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from covey_proto import __version__
+from covey_server.errors import InvalidConfiguration
+
+EXIT_CODES = """\
+exit codes:
+  0 stopped as asked    2 wrong flags or settings    3 no model can be served
+  1 any other failure   4 the device is not there    5 a port cannot be opened"""
+
+
+def _setting(default: Any, text: str, choices: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 - as dataclasses.field
+    return field(default=default, metadata={"text": text, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be set. Units are in the names; 0 means no limit only where the sentence says so."""
+
+    models: Path = _setting(Path("models"), "folder of models: NAME/VERSION/model.onnx")
+    default_model: str = _setting("", "model that answers requests naming none; needed only with several models")
+    host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all")
+    grpc_port: int = _setting(8001, "port of gRPC; 0 takes a free one")
+    metrics_port: int = _setting(8002, "port of Prometheus' /metrics; 0 takes a free one")
+    front: str = _setting("auto", "gRPC front: native is the fast one", ("auto", "native", "grpcio"))
+    device: str = _setting("auto", "auto, cpu, cuda or cuda:N; cuda refuses to start where it cannot be had")
+    workers: int = _setting(0, "threads that run batches; 0: one per core this process may use")
+    threads: int = _setting(1, "onnxruntime's threads within one batch")
+    max_batch_size: int = _setting(32, "images in one batch at the most")
+    max_calls: int = _setting(4096, "calls inside the server at once; more are refused")
+    max_bytes: int = _setting(512 * 1024**2, "bytes of the calls inside the server at once; more are refused")
+    max_message_bytes: int = _setting(64 * 1024**2, "bytes of one request at the most")
+    max_image_pixels: int = _setting(50_000_000, "pixels of an encoded image at the most")
+    default_deadline_ms: int = _setting(0, "deadline of calls that bring none; 0: they wait as long as it takes")
+    drain_timeout_s: float = _setting(30.0, "time that accepted calls have to finish after SIGTERM")
+    log_level: str = _setting("info", "what is logged to standard error", ("debug", "info", "warning", "error"))
+
+    def __post_init__(self) -> None:
+        """Raises InvalidConfiguration for values that make no sense."""
+        limits = {
+            "grpc_port": (0, 65535),
+            "metrics_port": (0, 65535),
+            "workers": (0, 1024),
+            "threads": (1, 1024),
+            "max_batch_size": (1, 65536),
+            "max_calls": (1, 10**9),
+            "max_bytes": (1, 2**63),
+            "max_message_bytes": (1, 2**31 - 1),
+            "max_image_pixels": (1, 2**40),
+            "default_deadline_ms": (0, 10**9),
+            "drain_timeout_s": (0, 86400),
+        }
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise InvalidConfiguration(f"{_flag(name)} {getattr(self, name)}: expected {low} to {high}")
+
+
+def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Config:
+    """The settings that flags and environment give. Ends the process on wrong flags (argparse, exit code 2);
+    raises InvalidConfiguration for a wrong environment variable or value."""
+    parser = argparse.ArgumentParser(
+        prog="covey-server",
+        description="Serves ONNX image classifiers over gRPC in batches.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"covey-server {__version__}")
+    defaults: dict[str, Any] = {}
+    for each in fields(Config):
+        kind, choices = type(each.default), each.metadata["choices"]
+        variable = f"COVEY_{each.name.upper()}"
+        defaults[each.name] = _from_environment(environment, variable, kind, choices, each.default)
+        parser.add_argument(
+            _flag(each.name),
+            type=kind,
+            choices=choices,
+            metavar=None if choices else each.name.rsplit("_", 1)[-1].upper(),
+            default=defaults[each.name],
+            help=f"{each.metadata['text']} (default: {each.default or repr('')}; {variable})".replace("%", "%%"),
+        )
+    return Config(**vars(parser.parse_args(arguments)))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _from_environment(
+    environment: Mapping[str, str],
+    variable: str,
+    kind: type,
+    choices: tuple[str, ...] | None,
+    default: object,
+) -> object:
+    text = environment.get(variable)
+    if text is None:
+        return default
+    try:
+        value: object = kind(text)
+    except ValueError:
+        raise InvalidConfiguration(f"{variable}={text!r}: expected {kind.__name__}") from None
+    if choices and value not in choices:
+        raise InvalidConfiguration(f"{variable}={text!r}: expected one of {', '.join(choices)}")
+    return value

@@ -1,0 +1,51 @@
+"""The pool in which encoded images become pixels, off the threads that take calls and run batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from covey_server.errors import ImageTooLarge, InvalidImage
+from covey_server.images import InputSpec, decode
+
+
+@dataclass(slots=True)
+class Decoded:
+    """The images of one request: `rows` holds those that could be read, one after the other;
+    `failures` has an entry per image, None where it could."""
+
+    rows: bytes
+    failures: list[InvalidImage | ImageTooLarge | None]
+
+    @property
+    def count(self) -> int:
+        return self.failures.count(None)
+
+
+class DecodePool:
+    """Decodes whole requests, one thread each. What waits here was let in by admission, which bounds it."""
+
+    def __init__(self, threads: int, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Runs a job on a thread of the pool; the job answers for its own errors."""
+        self._executor.submit(job)
+
+    def decode(self, images: Sequence[bytes], spec: InputSpec) -> Decoded:
+        """Decodes on the calling thread. An image that cannot be read fails alone."""
+        rows: list[bytes] = []
+        failures: list[InvalidImage | ImageTooLarge | None] = []
+        for image in images:
+            try:
+                rows.append(decode(image, spec, self._max_pixels).tobytes())
+                failures.append(None)
+            except (InvalidImage, ImageTooLarge) as error:
+                failures.append(error)
+        return Decoded(b"".join(rows), failures)
+
+    def close(self) -> None:
+        """Ends the threads; jobs that wait are dropped."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

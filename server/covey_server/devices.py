@@ -1,0 +1,106 @@
+"""Which device the models run on, how many threads that gives, and the honest report of both.
+
+Decides from what it is told; the probe that really tries a device is the engine's (the only file that knows
+onnxruntime).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from covey_server.errors import DeviceUnavailable, InvalidConfiguration
+
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+
+# HEURISTIC: the default search benchmarks on the first run of every new batch size (hundreds of ms each).
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where sessions run: `name` is "cpu" or "cuda:0"; `fallback` says why it is not what was hoped for."""
+
+    name: str
+    provider: str
+    options: dict[str, str] = field(default_factory=dict)
+    fallback: str = ""
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.provider == CUDA_PROVIDER
+
+
+CPU = Device("cpu", CPU_PROVIDER)
+
+
+def choose(
+    wanted: str,
+    providers: Sequence[str] = (CPU_PROVIDER,),
+    probe: Callable[[Device], None] = lambda device: None,
+) -> Device:
+    """The device for `wanted`: "cpu", "cuda", "cuda:1" or "auto" (CUDA where it really works, else CPU).
+
+    `providers` are those that onnxruntime was built with; `probe` runs something on a device and raises
+    DeviceUnavailable where that fails. Raises DeviceUnavailable where "cuda" was asked for and cannot be
+    had, InvalidConfiguration for any other word.
+    """
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", wanted)
+    if match is None or (match[2] is not None and match[1] != "cuda"):
+        raise InvalidConfiguration(f"device {wanted!r} is none of auto, cpu, cuda, cuda:0, cuda:1, ...")
+    if match[1] == "cpu":
+        return CPU
+    index = match[2] or "0"
+    cuda = Device(f"cuda:{index}", CUDA_PROVIDER, {"device_id": index, **_CUDA_OPTIONS})
+    if CUDA_PROVIDER not in providers:
+        if match[1] == "auto":
+            return CPU  # the CPU build of onnxruntime: nothing was hoped for
+        raise DeviceUnavailable(
+            f"device {wanted!r}: this onnxruntime has no CUDA provider (it has {', '.join(providers)}); "
+            f"install covey-serve[gpu] in place of covey-serve[cpu], or use --device cpu"
+        )
+    try:
+        probe(cuda)
+    except DeviceUnavailable as error:
+        if match[1] == "cuda":
+            raise
+        return Device(CPU.name, CPU.provider, fallback=str(error))
+    return cuda
+
+
+def refuse_mixed_installation() -> None:
+    """Raises InvalidConfiguration where both builds of onnxruntime are installed: they overwrite each other."""
+    installed = {distribution.name.lower() for distribution in metadata.distributions() if distribution.name}
+    if {"onnxruntime", "onnxruntime-gpu"} <= installed:
+        raise InvalidConfiguration(
+            "both onnxruntime and onnxruntime-gpu are installed; they share one folder and the later one wins. "
+            "Uninstall both, then install covey-serve[cpu] or covey-serve[gpu]"
+        )
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores this process may really use: its affinity, cut to the cgroup's CPU quota, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota(cgroup)
+    return max(1, min(cores, math.ceil(quota)) if quota else cores)
+
+
+def _cgroup_quota(cgroup: Path) -> float | None:
+    """The quota in cores, from version 2's cpu.max or version 1's cpu.cfs_*; None where there is none."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in ("max", "-1"):
+        return None
+    return int(quota) / int(period)

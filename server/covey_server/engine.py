@@ -1,0 +1,135 @@
+"""Owns the onnxruntime session of one model: providers, threads, warm-up and the run itself.
+
+The only file of the server that imports onnxruntime. Knows nothing of requests, batches' makers or versions.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_server.devices import CPU, Device
+from covey_server.errors import DeviceUnavailable, EngineFailed, RefusedModel
+
+# Since 1.29 onnxruntime's wheels send telemetry unless this is set before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
+
+INPUT = "images"
+OUTPUT = "probabilities"
+
+_LOG_ERRORS_ONLY = 3
+# The smallest model there is: y = Identity(x), float32 [1]. Made with onnx.helper, opset 18.
+_IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBI=")
+
+
+class Engine:
+    """One model, ready to run on one device from any number of threads at once."""
+
+    def __init__(self, path: Path, device: Device = CPU, threads: int = 1) -> None:
+        """Loads the model. Raises RefusedModel where the file is no model of the contract
+        (`images: uint8 [N, H, W, C]` -> `probabilities: float32 [N, K]`), DeviceUnavailable where the
+        device cannot run it.
+        """
+        self.device = device
+        self.threads = threads
+        try:
+            model = path.read_bytes()
+        except OSError as error:
+            raise RefusedModel(f"{path}: cannot be read: {error.strerror or error}") from error
+        try:
+            self._session = _start_session(model, device, threads)
+        except DeviceUnavailable:
+            raise
+        except Exception as error:
+            raise RefusedModel(f"{path}: onnxruntime cannot load it: {_first_line(error)}") from error
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.input_shape, self.classes = _check_contract(self._session, path)
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities `[N, K] float32` of images `[N, H, W, C] uint8`. Raises EngineFailed."""
+        try:
+            probabilities: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+        except Exception as error:
+            raise EngineFailed(f"onnxruntime failed on a batch of {len(images)}: {_first_line(error)}") from error
+        return probabilities
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        """Runs each batch size once, largest first, so that memory is reserved before the first request."""
+        for size in sorted(batch_sizes, reverse=True):
+            self.run(np.zeros((size, *self.input_shape), dtype=np.uint8))
+
+
+def available_providers() -> list[str]:
+    """The execution providers that this build of onnxruntime has; they need not work."""
+    return list(onnxruntime.get_available_providers())
+
+
+def probe(device: Device) -> None:
+    """Raises DeviceUnavailable where no session runs on the device."""
+    try:
+        session = _start_session(_IDENTITY, device, threads=1)
+        session.run(None, {"x": np.zeros(1, np.float32)})
+    except DeviceUnavailable:
+        raise
+    except Exception as error:
+        raise DeviceUnavailable(f"device {device.name}: {_first_line(error)}") from error
+
+
+def _start_session(model: bytes, device: Device, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    # Threads that spin between runs take the cores from whoever serves the requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if device.is_cuda and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    session = onnxruntime.InferenceSession(
+        model, options, providers=[(device.provider, device.options)], enable_fallback=0
+    )
+    session.disable_fallback()
+    if session.get_providers()[0] != device.provider:
+        raise DeviceUnavailable(
+            f"device {device.name}: onnxruntime gave {session.get_providers()[0]} in place of {device.provider}; "
+            f"check the driver and the CUDA and cuDNN libraries, or use --device cpu"
+        )
+    return session
+
+
+def _check_contract(session: onnxruntime.InferenceSession, path: Path) -> tuple[tuple[int, int, int], int]:
+    """The input's (H, W, C) and the number of classes. Raises RefusedModel for any other kind of model."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    found = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in [*inputs, *outputs])
+    match inputs, outputs:
+        case [images], [probabilities]:
+            match (
+                images.name,
+                images.type,
+                images.shape,
+                probabilities.name,
+                probabilities.type,
+                probabilities.shape,
+            ):
+                case (
+                    "images",
+                    "tensor(uint8)",
+                    [str() | None, int(height), int(width), 1 | 3 as channels],
+                    "probabilities",
+                    "tensor(float)",
+                    [str() | None, int(classes)],
+                ):
+                    return (height, width, channels), classes
+    raise RefusedModel(
+        f"{path}: expected images: tensor(uint8) [N, H, W, 1 or 3] -> probabilities: tensor(float) [N, K] with N "
+        f"dynamic, found {found}; convert the network with covey-export"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

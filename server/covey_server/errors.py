@@ -1,0 +1,80 @@
+"""Everything that can go wrong, as types without transport words; status.py maps them to gRPC codes.
+
+A message says what was expected, what came, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class CoveyServerError(Exception):
+    """The root of all errors of the server's own."""
+
+
+class RequestError(CoveyServerError):
+    """One request cannot be answered; the server itself is well."""
+
+
+class InvalidRequest(RequestError):
+    """The request contradicts itself, the model or the contract."""
+
+
+class UnknownModel(RequestError):
+    """No model, or no version of it, of the asked name is served."""
+
+
+class InvalidImage(RequestError):
+    """Encoded bytes that are not a whole image of a known format."""
+
+
+class ImageTooLarge(RequestError):
+    """An encoded image of more pixels than the server decodes."""
+
+
+class RequestTooLarge(RequestError):
+    """A message of more bytes than the server takes."""
+
+
+class Overloaded(RequestError):
+    """More is waiting already than the server is allowed to hold."""
+
+
+class Expired(RequestError):
+    """The caller's deadline passed before the images were computed."""
+
+
+class Cancelled(RequestError):
+    """The caller went away; nobody reads this answer."""
+
+
+class Stopping(RequestError):
+    """The server is shutting down and takes nothing new."""
+
+
+class EngineFailed(RequestError):
+    """The model's computation itself failed; not the caller's fault."""
+
+
+class RefusedModel(CoveyServerError):
+    """A model's file that cannot be served, or must not be."""
+
+
+class StartupError(CoveyServerError):
+    """The server cannot start. Ends the process with `exit_code`."""
+
+    exit_code = 1
+
+
+class InvalidConfiguration(StartupError):
+    exit_code = 2
+
+
+class NoModels(StartupError):
+    exit_code = 3
+
+
+class DeviceUnavailable(StartupError):
+    exit_code = 4
+
+
+class PortUnavailable(StartupError):
+    exit_code = 5

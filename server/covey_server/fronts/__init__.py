@@ -1,0 +1,26 @@
+"""The wire: what takes gRPC calls off the network and puts answers back. Two fronts, one interface."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Front(Protocol):
+    """Takes calls and hands each to its service's handler."""
+
+    @property
+    def name(self) -> str:
+        """ "native" or "grpcio"."""
+
+    @property
+    def port(self) -> int:
+        """The port that was bound."""
+
+    def start(self) -> None:
+        """Begins to take calls."""
+
+    def set_ready(self, ready: bool) -> None:
+        """What grpc.health.v1 answers from now on."""
+
+    def stop(self, flush_s: float) -> None:
+        """Closes all connections, once every answer given is on the wire or `flush_s` has passed."""

@@ -1,0 +1,167 @@
+"""The front on grpcio's asyncio server, with the standard health and reflection services.
+
+Serves alone (`--front grpcio`) or on a Unix socket behind the native front, for the services that one lacks.
+Owns one thread with one event loop: grpcio supports a single loop in a process well (grpc/grpc#25364).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from covey_server.call import Call, Handler, Service, dispatch
+from covey_server.errors import PortUnavailable
+from covey_server.status import Status
+
+Result = TypeVar("Result")
+_LAST_FRAMES_S = 0.25  # for answers given but not yet sent
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class GrpcioCall(Call):
+    """A call whose handler waits on the event loop for the answer."""
+
+    __slots__ = ("_answer", "_loop")
+
+    def __init__(
+        self,
+        payload: bytes,
+        arrived_ns: int,
+        deadline_ns: int | None,
+        loop: asyncio.AbstractEventLoop,
+        answer: asyncio.Future[bytes | Status],
+    ) -> None:
+        super().__init__(payload, arrived_ns, deadline_ns)
+        self._loop = loop
+        self._answer = answer
+
+    def reply(self, payload: bytes) -> None:
+        self._loop.call_soon_threadsafe(self._settle, payload)
+
+    def fail(self, status: Status) -> None:
+        self._loop.call_soon_threadsafe(self._settle, status)
+
+    def _settle(self, answer: bytes | Status) -> None:
+        if not self._answer.done():  # done: the caller went away
+            self._answer.set_result(answer)
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds the handler of a path, and knows how many calls are open.
+
+    Registered as a generic handler and without serializers: bytes in, bytes out. (For registered methods grpcio
+    1.84 and newer waits on one future per method at every call; grpc/grpc#43461.)
+    """
+
+    def __init__(self, handlers: dict[str, Handler]) -> None:
+        self._methods: dict[str, Any] = {
+            path: grpc.unary_unary_rpc_method_handler(self._asynchronous(handler)) for path, handler in handlers.items()
+        }
+        self._open = 0
+        self._none_open = asyncio.Event()
+        self._none_open.set()
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - the stubs' own type is generic
+        return self._methods.get(details.method)
+
+    async def wait_until_none_open(self, timeout_s: float) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._none_open.wait(), timeout_s)
+
+    def _asynchronous(self, handler: Handler) -> Any:  # noqa: ANN401 - as above
+        async def serve(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            loop = asyncio.get_running_loop()
+            arrived_ns = time.monotonic_ns()
+            remaining_s = context.time_remaining()
+            deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
+            answer: asyncio.Future[bytes | Status] = loop.create_future()
+            call = GrpcioCall(payload, arrived_ns, deadline_ns, loop, answer)
+            self._open += 1
+            self._none_open.clear()
+            try:
+                dispatch(handler, call)
+                found = await answer
+                if isinstance(found, Status):
+                    await context.abort(_CODES[found.code], found.message)
+                    raise AssertionError("abort returned; this is a bug")
+                return found
+            except asyncio.CancelledError:
+                call.cancelled = True
+                raise
+            finally:
+                self._open -= 1
+                if not self._open:
+                    self._none_open.set()
+
+        return serve
+
+
+class GrpcioFront:
+    """A grpcio server at an address: "host:port" or "unix:PATH"."""
+
+    name = "grpcio"
+
+    def __init__(self, address: str, services: Sequence[Service], shown: Sequence[str], max_message_bytes: int) -> None:
+        """`services` are served here; `shown` are the names of all services that reflection lists.
+
+        Raises PortUnavailable where the address cannot be bound.
+        """
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="grpcio-front", daemon=True)
+        self._thread.start()
+        self._shown = tuple(shown)
+        try:
+            self._run(self._build(address, services, max_message_bytes))
+        except BaseException:
+            self._end_loop()
+            raise
+
+    def start(self) -> None:
+        """Begins to take calls."""
+        self._run(self._server.start())
+
+    def set_ready(self, ready: bool) -> None:
+        """What grpc.health.v1 answers: for the server ("") and for each service."""
+        serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *self._shown):
+            self._run(self._health.set(name, serving))
+
+    def stop(self, flush_s: float) -> None:
+        """Waits at most `flush_s` for the calls of our services; a health watch, open for ever, is cut off."""
+        self._run(self._handlers.wait_until_none_open(flush_s))
+        self._run(self._server.stop(_LAST_FRAMES_S))
+        self._end_loop()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _build(self, address: str, services: Sequence[Service], max_message_bytes: int) -> None:
+        options = [
+            ("grpc.so_reuseport", 0),  # on by default: a second server on the port would share it silently
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+        ]
+        self._server = grpc.aio.server(options=options)
+        self._handlers = _Handlers({path: handler for service in services for path, handler in service.paths.items()})
+        self._server.add_generic_rpc_handlers((self._handlers,))
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        shown = (*self._shown, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(shown, self._server)
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise PortUnavailable(f"gRPC cannot listen on {address}: {error}") from error
+
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -1,0 +1,127 @@
+"""The fast front: pygrpc-native, whose HTTP/2 and gRPC work runs in Rust outside the GIL.
+
+Serves our unary methods over plaintext. What it lacks (health, reflection, later streams and more) goes to a
+grpcio front on a Unix socket behind it. Raises ImportError where the wheel is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+from covey_server.call import Call, Service, dispatch
+from covey_server.errors import PortUnavailable
+from covey_server.fronts.grpcio import GrpcioFront
+from covey_server.status import Status
+
+log = logging.getLogger(__name__)
+
+_BURST = 64  # calls handed over at once
+_IO_THREADS = 1  # of the Rust runtime; more only wins with more cores than the models use
+
+
+class NativeCall(Call):
+    """A call that is answered by its id."""
+
+    __slots__ = ("_front", "_id", "_open")
+
+    def __init__(
+        self,
+        payload: bytes,
+        arrived_ns: int,
+        deadline_ns: int | None,
+        front: NativeGrpcFront,
+        call_id: int,
+        open_calls: dict[int, NativeCall],
+    ) -> None:
+        super().__init__(payload, arrived_ns, deadline_ns)
+        self._front = front
+        self._id = call_id
+        self._open = open_calls
+
+    def reply(self, payload: bytes) -> None:
+        self._open.pop(self._id, None)
+        self._front.respond(self._id, payload)
+
+    def fail(self, status: Status) -> None:
+        self._open.pop(self._id, None)
+        self._front.fail(self._id, status.code, status.message)
+
+
+class NativeFront:
+    """The native server at "host:port", and the grpcio front behind it."""
+
+    name = "native"
+
+    def __init__(self, address: str, services: Sequence[Service], shown: Sequence[str], max_message_bytes: int) -> None:
+        """As GrpcioFront. Raises PortUnavailable where the address cannot be bound."""
+        paths = {path: handler for service in services for path, handler in service.paths.items()}
+        methods = [(path, False) for path in paths]
+        self._handlers = list(paths.values())
+        try:
+            # metrics: the only way to know, when stopping, that every answer is on the wire
+            self._front = NativeGrpcFront(address, methods, io_threads=_IO_THREADS, call_details=True, metrics=True)
+        except OSError as error:
+            raise PortUnavailable(f"gRPC cannot listen on {address}: {error}") from error
+        self.port = self._front.bound_port
+        self._folder = Path(tempfile.mkdtemp(prefix="covey-"))
+        socket = self._folder / "grpcio.sock"
+        self._behind = GrpcioFront(f"unix:{socket}", (), shown, max_message_bytes)
+        self._front.set_fallback(str(socket))
+        self._intake = threading.Thread(target=self._take, name="native-front", daemon=True)
+
+    def start(self) -> None:
+        """Begins to take calls."""
+        self._behind.start()
+        self._front.start()
+        self._intake.start()
+
+    def set_ready(self, ready: bool) -> None:
+        """What grpc.health.v1 answers from now on."""
+        self._behind.set_ready(ready)
+
+    def stop(self, flush_s: float) -> None:
+        """Waits at most `flush_s` until every answer given is on the wire, then closes all connections."""
+        self._behind.stop(flush_s=0)
+        give_up = time.monotonic() + flush_s
+        # close() drops what is not yet written, and nothing tells when it is: ask, a few times, while stopping.
+        while self._unfinished() and time.monotonic() < give_up:
+            time.sleep(0.002)
+        self._front.close()
+        self._intake.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _unfinished(self) -> int:
+        metrics = self._front.metrics() or {"methods": {}}
+        return sum(
+            method["started"] - sum(status["count"] for status in method["status"].values())
+            for method in metrics["methods"].values()
+        )
+
+    def _take(self) -> None:
+        """The intake thread: takes calls in bursts and hands each to its handler."""
+        front, handlers = self._front, self._handlers
+        # Only for cancellations, which name a call by its id; answers go by the call itself.
+        open_calls: dict[int, NativeCall] = {}
+        while (events := front.recv_batch_details(_BURST)) is not None:
+            arrived_ns = time.monotonic_ns()
+            for kind, call_id, method, payload, _, details in events:
+                if kind != EVENT_CALL:
+                    cancelled = open_calls.pop(call_id, None)
+                    if cancelled is not None:
+                        cancelled.cancelled = True
+                    continue
+                if payload is None or details is None:
+                    log.error("a call came without payload or details; this is a bug of the native front")
+                    continue
+                remaining_s = details[2]
+                deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
+                call = open_calls[call_id] = NativeCall(payload, arrived_ns, deadline_ns, front, call_id, open_calls)
+                dispatch(handlers[method], call)

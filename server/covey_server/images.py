@@ -1,0 +1,110 @@
+"""Encoded image bytes to an array of a model's input size. The same code prepares the training images of
+`folder:` data sets, so that a model meets in production what it met in training.
+
+Limits are checked on the file's header, before a pixel is decoded. Owns no threads and no transport.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from covey_server.errors import ImageTooLarge, InvalidImage
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")  # no other parser of Pillow's can be reached by a caller
+DEFAULT_MAX_PIXELS = 50_000_000
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would speak first, without the numbers; decode() has its own
+
+
+class Resize(enum.Enum):
+    """How an image comes to the model's height and width."""
+
+    STRETCH = "stretch"  # whatever its aspect ratio
+    CENTER_CROP = "center_crop"  # the largest centred part of the right aspect ratio, then resized
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What a model takes: `[height, width, channels] uint8`, channels 1 (grey) or 3 (RGB)."""
+
+    height: int
+    width: int
+    channels: int
+    resize: Resize = Resize.STRETCH
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.height, self.width, self.channels)
+
+    @property
+    def nbytes(self) -> int:
+        return self.height * self.width * self.channels
+
+
+def decode(data: bytes, spec: InputSpec, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
+    """The image in `data`, upright, in the channels and size of `spec`: `[H, W, C] uint8`.
+
+    An alpha channel is dropped, 16-bit grey keeps its upper 8 bits, an animation gives its first frame.
+
+    Raises InvalidImage for bytes that are not a whole JPEG, PNG, WebP or GIF image, ImageTooLarge for more
+    than `max_pixels` pixels.
+    """
+    image = _open(data, max_pixels)
+    try:
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, never below the size asked for.
+        image.draft(None, _draft_size(image.size, spec))
+        image.load()
+        upright = _convert(ImageOps.exif_transpose(image), spec.channels)
+    except Exception as error:
+        raise InvalidImage(
+            f"the {image.format} image of {len(data):,} bytes is damaged or cut off ({error}); send the whole file"
+        ) from error
+    return np.asarray(_resize(upright, spec), dtype=np.uint8).reshape(spec.shape)
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    if not data:
+        raise InvalidImage("the image is empty (0 bytes); send a JPEG, PNG, WebP or GIF file")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise InvalidImage(
+            f"{len(data):,} bytes that are not a JPEG, PNG, WebP or GIF image (they begin with {data[:12]!r})"
+        ) from None
+    except Exception as error:
+        raise InvalidImage(f"the header of the image of {len(data):,} bytes is damaged ({error})") from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageTooLarge(
+            f"the image is {width} x {height} = {width * height:,} pixels, at most {max_pixels:,} are decoded here; "
+            f"scale it down before sending (the model sees a small image anyway)"
+        )
+    return image
+
+
+def _draft_size(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    """Twice the model's size, so that the last reduction is still a proper resize; turned images included."""
+    side = 2 * max(spec.width, spec.height)
+    short = min(size)
+    # Draft keeps the aspect ratio: what counts is that the shorter side stays at least `side`.
+    return (max(1, size[0] * side // short), max(1, size[1] * side // short))
+
+
+def _convert(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it at 255
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _resize(image: Image.Image, spec: InputSpec) -> Image.Image:
+    size = (spec.width, spec.height)
+    if image.size == size:
+        return image
+    if spec.resize is Resize.CENTER_CROP:
+        return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+    return image.resize(size, Image.Resampling.BILINEAR)

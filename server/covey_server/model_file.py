@@ -1,0 +1,83 @@
+"""What a model's file says of itself, read from its metadata and held against what its graph really is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from covey_proto import metadata
+from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
+from covey_server.errors import RefusedModel
+from covey_server.golden import GoldenSet
+from covey_server.images import InputSpec, Resize
+
+_RESIZES = {
+    ImageSpec.RESIZE_UNSPECIFIED: Resize.STRETCH,
+    ImageSpec.RESIZE_STRETCH: Resize.STRETCH,
+    ImageSpec.RESIZE_CENTER_CROP: Resize.CENTER_CROP,
+}
+
+
+class Described(Protocol):
+    """What `describe` needs of an engine."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...
+    @property
+    def classes(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model's labels, input and golden set; `info` is the file's own message without the golden set."""
+
+    labels: tuple[str, ...]
+    input: InputSpec
+    golden: GoldenSet
+    info: ModelInfo
+
+
+def describe(engine: Described) -> Description:
+    """The description in the engine's file. Raises RefusedModel where it is missing or contradicts the graph."""
+    text = engine.metadata.get(metadata.KEY)
+    if text is None:
+        raise RefusedModel(
+            f"no {metadata.KEY} in the file's metadata, so neither labels nor a golden set; convert with covey-export"
+        )
+    try:
+        info = metadata.from_json(text)
+    except ValueError as error:
+        raise RefusedModel(f"metadata {metadata.KEY}: {error}") from error
+    height, width, channels = engine.input_shape
+    said = (info.input.height, info.input.width, info.input.channels)
+    if said != engine.input_shape:
+        raise RefusedModel(f"metadata says an input of {said}, the graph takes {engine.input_shape}")
+    if len(info.labels) != engine.classes:
+        raise RefusedModel(f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes")
+    if info.input.resize not in _RESIZES:
+        raise RefusedModel(f"resize policy {info.input.resize} is not known here; it needs a newer server")
+    golden = _golden_set(info, engine)
+    info.ClearField("golden_set")
+    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize])
+    return Description(tuple(info.labels), spec, golden, info)
+
+
+def _golden_set(info: ModelInfo, engine: Described) -> GoldenSet:
+    pixels = np.frombuffer(info.golden_set.pixels, np.uint8)
+    probabilities = np.array(info.golden_set.probabilities, np.float32)
+    images, rest = divmod(pixels.size, int(np.prod(engine.input_shape)))
+    if images == 0 or rest or probabilities.size != images * engine.classes:
+        raise RefusedModel(
+            f"golden set: {pixels.size:,} bytes of pixels and {probabilities.size:,} probabilities do not make "
+            f"images of {engine.input_shape} with {engine.classes} probabilities each; convert the model again"
+        )
+    return GoldenSet(
+        pixels.reshape(images, *engine.input_shape),
+        probabilities.reshape(images, engine.classes),
+        info.golden_set.tolerance,
+    )

@@ -1,0 +1,52 @@
+"""The one table from the server's errors to gRPC's status codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from covey_server import errors
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A gRPC status code (https://grpc.io/docs/guides/status-codes/) and its message."""
+
+    code: int
+    message: str
+
+    @property
+    def name(self) -> str:
+        return NAMES[self.code]
+
+
+NAMES = {
+    0: "OK",
+    1: "CANCELLED",
+    3: "INVALID_ARGUMENT",
+    4: "DEADLINE_EXCEEDED",
+    5: "NOT_FOUND",
+    8: "RESOURCE_EXHAUSTED",
+    13: "INTERNAL",
+    14: "UNAVAILABLE",
+}
+
+CODES: dict[type[errors.RequestError], int] = {
+    errors.InvalidRequest: 3,
+    errors.InvalidImage: 3,
+    errors.ImageTooLarge: 3,
+    errors.UnknownModel: 5,
+    errors.RequestTooLarge: 8,
+    errors.Overloaded: 8,
+    errors.Expired: 4,
+    errors.Cancelled: 1,
+    errors.Stopping: 14,
+    errors.EngineFailed: 13,
+}
+
+INTERNAL = Status(13, "the server failed on this request; its log says why")
+
+
+def of(error: BaseException) -> Status:
+    """The status of an error. What is not a RequestError gives INTERNAL with a fixed text: its own may not leave."""
+    code = CODES.get(type(error)) if isinstance(error, errors.RequestError) else None
+    return INTERNAL if code is None else Status(code, str(error))

@@ -1,0 +1,88 @@
+"""What tests of several packages share: small real ONNX models, made in milliseconds without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from covey_proto import metadata
+from covey_proto.v1 import classifier_pb2 as pb
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+WriteModel = Callable[..., Path]
+
+
+def echo_model(
+    shape: tuple[int, int, int],
+    labels: Sequence[str],
+    *,
+    tolerance: float = 1e-6,
+    wrong_golden: bool = False,
+    info: bool = True,
+) -> onnx.ModelProto:
+    """probabilities[n, k] = pixel k of image n / 255: every answer shows whose image it was computed from."""
+    height, width, channels = shape
+    classes = len(labels)
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["scaled"]),
+        helper.make_node("Reshape", ["scaled", "flat"], ["rows"]),
+        helper.make_node("Slice", ["rows", "start", "stop", "axis"], ["probabilities"]),
+    ]
+    constants: dict[str, NDArray[np.generic]] = {
+        "scale": np.float32(1 / 255).reshape(()),
+        "flat": np.array([-1, height * width * channels]),
+        "start": np.array([0]),
+        "stop": np.array([classes]),
+        "axis": np.array([1]),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "echo",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", height, width, channels])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if info:
+        pixels = np.random.default_rng(1).integers(0, 256, (2, *shape), dtype=np.uint8)
+        golden = pixels.reshape(2, -1)[:, :classes].astype(np.float32) / 255
+        if wrong_golden:
+            golden = 1 - golden
+        described = pb.ModelInfo(
+            name="echo",
+            version=1,
+            labels=labels,
+            input=pb.ImageSpec(height=height, width=width, channels=channels, resize=pb.ImageSpec.RESIZE_STRETCH),
+            training=pb.Training(network="echo", dataset="none", test_accuracy=1.0),
+            golden_set=pb.GoldenSet(
+                pixels=pixels.tobytes(), probabilities=golden.ravel().tolist(), tolerance=tolerance
+            ),
+        )
+        model.metadata_props.add(key=metadata.KEY, value=metadata.to_json(described))
+    return model
+
+
+@pytest.fixture(scope="session")
+def write_echo_model() -> WriteModel:
+    """Writes an echo model to `folder/name/version/model.onnx`; answers the file's path."""
+
+    def write(
+        folder: Path,
+        name: str = "echo",
+        version: int = 1,
+        shape: tuple[int, int, int] = (4, 4, 1),
+        classes: int = 10,
+        **options: object,
+    ) -> Path:
+        path = folder / name / str(version) / "model.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        labels = [f"class {index}" for index in range(classes)]
+        path.write_bytes(echo_model(shape, labels, **options).SerializeToString())  # type: ignore[arg-type]
+        return path
+
+    return write
