@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from covey_proto import metadata
-from covey_proto.v1 import classifier_pb2 as pb
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from covey_proto import metadata
+from covey_proto.v1 import classifier_pb2 as pb
 
 WriteModel = Callable[..., Path]
 
@@ -34,7 +35,7 @@ def echo_model(
         helper.make_node("Slice", ["rows", "start", "stop", "axis"], ["probabilities"]),
     ]
     constants: dict[str, NDArray[np.generic]] = {
-        "scale": np.float32(1 / 255).reshape(()),
+        "scale": np.array(1 / 255, np.float32),
         "flat": np.array([-1, height * width * channels]),
         "start": np.array([0]),
         "stop": np.array([classes]),

@@ -95,6 +95,7 @@ class App:
     def stop(self) -> bool:
         """Not ready, refuse what is new, answer what was accepted, close. False where time ran out before that."""
         began = time.monotonic()
+        log.info("stopping: %d calls to answer first", self._admission.calls)
         self.front.set_ready(False)
         self._admission.close()
         drained = self._admission.wait_until_empty(self.config.drain_timeout_s)

@@ -77,7 +77,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
             f"{len(data):,} bytes that are not a JPEG, PNG, WebP or GIF image (they begin with {data[:12]!r})"
         ) from None
     except Exception as error:
-        raise InvalidImage(f"the header of the image of {len(data):,} bytes is damaged ({error})") from error
+        raise InvalidImage(f"the image of {len(data):,} bytes is damaged or cut off in its header ({error})") from error
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLarge(

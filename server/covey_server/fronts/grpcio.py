@@ -7,7 +7,6 @@ Owns one thread with one event loop: grpcio supports a single loop in a process 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Coroutine, Sequence
@@ -22,7 +21,6 @@ from covey_server.errors import PortUnavailable
 from covey_server.status import Status
 
 Result = TypeVar("Result")
-_LAST_FRAMES_S = 0.25  # for answers given but not yet sent
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -55,7 +53,7 @@ class GrpcioCall(Call):
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Finds the handler of a path, and knows how many calls are open.
+    """Finds the handler of a path.
 
     Registered as a generic handler and without serializers: bytes in, bytes out. (For registered methods grpcio
     1.84 and newer waits on one future per method at every call; grpc/grpc#43461.)
@@ -63,45 +61,53 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def __init__(self, handlers: dict[str, Handler]) -> None:
         self._methods: dict[str, Any] = {
-            path: grpc.unary_unary_rpc_method_handler(self._asynchronous(handler)) for path, handler in handlers.items()
+            path: grpc.unary_unary_rpc_method_handler(_asynchronous(handler)) for path, handler in handlers.items()
         }
-        self._open = 0
-        self._none_open = asyncio.Event()
-        self._none_open.set()
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - the stubs' own type is generic
         return self._methods.get(details.method)
 
-    async def wait_until_none_open(self, timeout_s: float) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._none_open.wait(), timeout_s)
 
-    def _asynchronous(self, handler: Handler) -> Any:  # noqa: ANN401 - as above
-        async def serve(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            loop = asyncio.get_running_loop()
-            arrived_ns = time.monotonic_ns()
-            remaining_s = context.time_remaining()
-            deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
-            answer: asyncio.Future[bytes | Status] = loop.create_future()
-            call = GrpcioCall(payload, arrived_ns, deadline_ns, loop, answer)
-            self._open += 1
-            self._none_open.clear()
-            try:
-                dispatch(handler, call)
-                found = await answer
-                if isinstance(found, Status):
-                    await context.abort(_CODES[found.code], found.message)
-                    raise AssertionError("abort returned; this is a bug")
-                return found
-            except asyncio.CancelledError:
-                call.cancelled = True
-                raise
-            finally:
-                self._open -= 1
-                if not self._open:
-                    self._none_open.set()
+def _asynchronous(handler: Handler) -> Any:  # noqa: ANN401 - as above
+    async def serve(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        loop = asyncio.get_running_loop()
+        arrived_ns = time.monotonic_ns()
+        remaining_s = context.time_remaining()
+        deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
+        answer: asyncio.Future[bytes | Status] = loop.create_future()
+        call = GrpcioCall(payload, arrived_ns, deadline_ns, loop, answer)
+        dispatch(handler, call)
+        try:
+            found = await answer
+        except asyncio.CancelledError:
+            call.cancelled = True
+            raise
+        if isinstance(found, Status):
+            await context.abort(_CODES[found.code], found.message)
+            raise AssertionError("abort returned; this is a bug")
+        return found
 
-        return serve
+    return serve
+
+
+class _Health(health.aio.HealthServicer):
+    """The standard servicer, whose watches, open for ever otherwise, end when the server stops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stopping = asyncio.Event()
+
+    def end_watches(self) -> None:
+        self._stopping.set()
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802, ANN401
+        watching = asyncio.ensure_future(super().Watch(request, context))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watching.cancel()
+            stopping.cancel()
 
 
 class GrpcioFront:
@@ -135,9 +141,12 @@ class GrpcioFront:
             self._run(self._health.set(name, serving))
 
     def stop(self, flush_s: float) -> None:
-        """Waits at most `flush_s` for the calls of our services; a health watch, open for ever, is cut off."""
-        self._run(self._handlers.wait_until_none_open(flush_s))
-        self._run(self._server.stop(_LAST_FRAMES_S))
+        """Refuses new calls, waits at most `flush_s` for those that are open, and ends the health watches.
+
+        A call that is on its way at this very moment, not yet handed over, is cancelled by grpcio (not refused).
+        """
+        self._loop.call_soon_threadsafe(self._health.end_watches)
+        self._run(self._server.stop(flush_s))
         self._end_loop()
 
     def _end_loop(self) -> None:
@@ -152,16 +161,18 @@ class GrpcioFront:
             ("grpc.max_send_message_length", -1),
         ]
         self._server = grpc.aio.server(options=options)
-        self._handlers = _Handlers({path: handler for service in services for path, handler in service.paths.items()})
-        self._server.add_generic_rpc_handlers((self._handlers,))
-        self._health = health.aio.HealthServicer()
+        handlers = {path: handler for service in services for path, handler in service.paths.items()}
+        self._server.add_generic_rpc_handlers((_Handlers(handlers),))
+        self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         shown = (*self._shown, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(shown, self._server)
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise PortUnavailable(f"gRPC cannot listen on {address}: {error}") from error
+            raise PortUnavailable(
+                f"gRPC cannot listen on {address}: {error}; choose another with --grpc-port"
+            ) from error
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -69,7 +69,9 @@ class NativeFront:
             # metrics: the only way to know, when stopping, that every answer is on the wire
             self._front = NativeGrpcFront(address, methods, io_threads=_IO_THREADS, call_details=True, metrics=True)
         except OSError as error:
-            raise PortUnavailable(f"gRPC cannot listen on {address}: {error}") from error
+            raise PortUnavailable(
+                f"gRPC cannot listen on {address}: {error}; choose another with --grpc-port"
+            ) from error
         self.port = self._front.bound_port
         self._folder = Path(tempfile.mkdtemp(prefix="covey-"))
         socket = self._folder / "grpcio.sock"
@@ -89,13 +91,14 @@ class NativeFront:
 
     def stop(self, flush_s: float) -> None:
         """Waits at most `flush_s` until every answer given is on the wire, then closes all connections."""
-        self._behind.stop(flush_s=0)
+        self._behind.stop(flush_s)
         give_up = time.monotonic() + flush_s
         # close() drops what is not yet written, and nothing tells when it is: ask, a few times, while stopping.
         while self._unfinished() and time.monotonic() < give_up:
             time.sleep(0.002)
         self._front.close()
-        self._intake.join()
+        if self._intake.is_alive():
+            self._intake.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _unfinished(self) -> int:

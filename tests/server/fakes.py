@@ -1,0 +1,75 @@
+"""A model and requests as the queue sees them, for tests that need neither network nor onnxruntime."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_server.batching.output import Output
+from covey_server.batching.request import Request
+
+
+class FakeModel:
+    """An identity model whose runs can be held back: probabilities are the pixels themselves."""
+
+    def __init__(self, max_batch_size: int = 8, classes: int = 4) -> None:
+        self.max_batch_size = max_batch_size
+        self.input_shape = (1, classes, 1)
+        self.batches: list[list[int]] = []  # the first pixel of each image of each batch
+        self.started = threading.Semaphore(0)
+        self.gate = threading.Semaphore(0)
+        self.gated = False
+        self.failures: list[Exception] = []  # raised by the next runs
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.batches.append(images[:, 0, 0, 0].tolist())
+        self.started.release()
+        if self.gated:
+            self.gate.acquire()
+        if self.failures:
+            raise self.failures.pop(0)
+        return images.reshape(len(images), -1).astype(np.float32)
+
+
+class FakeRequest(Request):
+    """Remembers its answer."""
+
+    __slots__ = ("_cancelled", "answered", "answers", "error", "images")
+
+    def __init__(self, model: FakeModel, images: NDArray[np.uint8], deadline_ns: int | None = None) -> None:
+        super().__init__(model, images.tobytes(), len(images), 0, deadline_ns)
+        self.images = images
+        self.answers: list[NDArray[np.float32]] = []
+        self.error: Exception | None = None
+        self.answered = threading.Event()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def succeed(self, output: Output, first: int) -> None:
+        self.answers.append(output.probabilities[first : first + self.count])
+        self.answered.set()
+
+    def fail(self, error: Exception) -> None:
+        assert self.error is None, "a request is answered once"
+        self.error = error
+        self.answered.set()
+
+    def got_its_own(self) -> bool:
+        """Whether it was answered once, with the rows of its own images."""
+        expected = self.images.reshape(self.count, -1).astype(np.float32)
+        return len(self.answers) == 1 and self.error is None and np.array_equal(self.answers[0], expected)
+
+
+def make_request(model: FakeModel, mark: int = 0, count: int = 1, deadline_ns: int | None = None) -> FakeRequest:
+    """A request of `count` images whose first pixels are `mark`, `mark` + 1, ..."""
+    images = np.zeros((count, *model.input_shape), np.uint8)
+    images[:, 0, :, 0] = np.arange(count)[:, None] + mark + np.arange(model.input_shape[1])
+    return FakeRequest(model, images, deadline_ns)

@@ -1,0 +1,48 @@
+"""Flags, environment variables, defaults, and the errors of all three."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from covey_server.config import Config, parse
+from covey_server.errors import InvalidConfiguration
+
+
+def test_defaults_are_the_fields_and_every_field_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse([], {}) == Config()
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"], {})
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for field in fields(Config):
+        assert f"--{field.name.replace('_', '-')}" in text
+        assert f"COVEY_{field.name.upper()}" in text
+
+
+def test_a_flag_wins_over_the_environment() -> None:
+    environment = {"COVEY_GRPC_PORT": "9001", "COVEY_FRONT": "grpcio", "COVEY_DRAIN_TIMEOUT_S": "2.5"}
+    config = parse(["--grpc-port", "9002"], environment)
+    assert (config.grpc_port, config.front, config.drain_timeout_s) == (9002, "grpcio", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"COVEY_WORKERS": "many"}, "COVEY_WORKERS='many': expected int"),
+        ({"COVEY_FRONT": "http"}, "COVEY_FRONT='http': expected one of auto, native, grpcio"),
+        ({"COVEY_GRPC_PORT": "70000"}, "--grpc-port 70000: expected 0 to 65535"),
+        ({"COVEY_MAX_BATCH_SIZE": "0"}, "--max-batch-size 0: expected 1 to"),
+    ],
+)
+def test_wrong_settings_say_what_was_expected(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=message):
+        parse([], environment)
+
+
+def test_a_wrong_flag_ends_with_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--front", "http"], {})
+    assert caught.value.code == 2
+    assert "invalid choice: 'http'" in capsys.readouterr().err

@@ -1,0 +1,160 @@
+"""The command `covey-server` as a process: its ready line, its signals, its exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from tests.conftest import WriteModel
+
+from covey_proto.v1 import classifier_pb2 as pb
+
+
+class Process:
+    """A covey-server on free ports."""
+
+    def __init__(self, *flags: str) -> None:
+        command = [sys.executable, "-m", "covey_server", "--grpc-port", "0", "--metrics-port", "0", *flags]
+        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def target(self) -> str:
+        """Waits until it is ready; its gRPC address."""
+        assert self.popen.stdout is not None
+        line = self.popen.stdout.readline()
+        match = re.fullmatch(r"covey-server ready grpc=(\S+) metrics=(\S+)\n", line)
+        assert match is not None, line or self.popen.communicate()[1]
+        self.metrics_url = f"http://{match[2]}/metrics"
+        return match[1]
+
+    def wait_for_log(self, text: str) -> None:
+        """Reads its log until a line with the text comes."""
+        assert self.popen.stderr is not None
+        assert any(text in line for line in self.popen.stderr), f"it ended without saying {text!r}"
+
+    def end(self) -> tuple[int, str]:
+        """Waits for it; its exit code and what it logged."""
+        _, log = self.popen.communicate(timeout=60)
+        return self.popen.returncode, log
+
+
+@pytest.fixture
+def start(front: str) -> Iterator[type[Process]]:
+    """Starts servers on one front; none outlives the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    class OnFront(Process):
+        def __init__(self, *flags: str) -> None:
+            super().__init__("--front", front, *flags)
+            started.append(self.popen)
+
+    yield OnFront
+    for popen in started:
+        popen.kill()
+        popen.communicate()
+
+
+def test_sigterm_under_load_answers_every_accepted_call(
+    start: type[Process], front: str, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start("--models", str(tmp_path))
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(range(16)) * 500), top_k=1).SerializeToString()
+    outcomes: list[str] = []
+    under_way = threading.Semaphore(0)
+
+    with grpc.insecure_channel(server.target()) as channel:
+        classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
+
+        def call_until_refused() -> None:
+            while True:
+                try:
+                    response = pb.ClassifyResponse.FromString(classify(request, timeout=30))
+                except grpc.RpcError as error:
+                    outcomes.append(f"{error.code().name} {error.details()}")
+                    return
+                assert [result.classes[0].index for result in response.results] == [9] * 500
+                under_way.release()
+
+        callers = [threading.Thread(target=call_until_refused) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        for _ in range(40):
+            assert under_way.acquire(timeout=30)
+        server.popen.send_signal(signal.SIGTERM)
+        for caller in callers:
+            caller.join(60)
+        assert len(outcomes) == len(callers), "a caller met a wrong answer"
+    code, log = server.end()
+    assert code == 0, log
+    assert "stopped after" in log
+    # Refused by the server's own words, or at the door after its end. grpcio itself cancels what it had not yet
+    # handed over.
+    allowed = {"UNAVAILABLE"} if front == "native" else {"UNAVAILABLE", "CANCELLED"}
+    assert {outcome.split()[0] for outcome in outcomes} <= allowed, outcomes
+
+
+def test_a_second_signal_ends_it_at_once(start: type[Process], tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path)
+    server = start("--models", str(tmp_path), "--max-batch-size", "1")
+    endless = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 1_000_000)), top_k=10).SerializeToString()
+    with grpc.insecure_channel(server.target()) as channel:
+        classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
+        call = classify.future(endless)
+        while "covey_calls_in_flight 1.0" not in urllib.request.urlopen(server.metrics_url, timeout=10).read().decode():
+            assert not call.done()
+        server.popen.send_signal(signal.SIGTERM)
+        server.wait_for_log("stopping: 1 calls to answer first")
+        server.popen.send_signal(signal.SIGTERM)
+        code, _ = server.end()
+        call.cancel()
+    assert code == 130
+
+
+def test_no_models_exits_with_3(start: type[Process], tmp_path: Path) -> None:
+    code, log = start("--models", str(tmp_path)).end()
+    assert code == 3
+    assert "no model can be served from" in log
+    assert "Traceback" not in log
+
+
+def test_cuda_that_is_not_there_exits_with_4(start: type[Process], tmp_path: Path) -> None:
+    code, log = start("--models", str(tmp_path), "--device", "cuda").end()
+    assert code == 4
+    assert "use --device cpu" in log
+
+
+def test_a_port_in_use_exits_with_5(start: type[Process], tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for flag in ("--grpc-port", "--metrics-port"):
+            code, log = start("--models", str(tmp_path), flag, str(port)).end()
+            assert code == 5
+            assert f"cannot listen on 127.0.0.1:{port}" in log
+            assert f"choose another with {flag}" in log
+            assert "Traceback" not in log
+
+
+def test_a_wrong_setting_exits_with_2(start: type[Process], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "COVEY_WORKERS", "many")
+    code, log = start().end()
+    assert code == 2
+    assert "COVEY_WORKERS='many': expected int" in log
+
+
+def test_the_server_imports_neither_torch_nor_the_other_packages() -> None:
+    code = "import sys, covey_server.app; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    modules = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert "'onnxruntime'" in modules
+    for stranger in ("'torch'", "'covey_export'", "'covey'", "'onnx'", "'matplotlib'"):
+        assert stranger not in modules

@@ -1,0 +1,118 @@
+"""Loading models: what is served, what is refused, and what each refusal says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tests.conftest import WriteModel
+
+from covey_proto import metadata
+from covey_server.engine import Engine
+from covey_server.errors import NoModels, UnknownModel
+from covey_server.repository import Repository
+
+
+def load(folder: Path, default: str = "") -> Repository:
+    repository = Repository(folder, Engine, max_batch_size=4)
+    repository.load(default)
+    return repository
+
+
+def test_serves_the_highest_version(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    for version in (2, 10, 9):
+        write_echo_model(tmp_path, version=version)
+    repository = load(tmp_path)
+    model = repository.find("echo", 0)
+    assert model.version == 10
+    assert repository.find("", 10) is model
+    assert model.labels[3] == "class 3"
+    assert model.run(np.full((2, 4, 4, 1), 255, np.uint8)).tolist() == [[1.0] * 10] * 2
+
+
+def test_falls_back_to_the_next_version_that_is_good(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path, version=1)
+    write_echo_model(tmp_path, version=2).write_bytes(b"not a model")
+    repository = load(tmp_path)
+    assert repository.find("echo", 0).version == 1
+    assert [(each.version, "cannot load" in each.reason) for each in repository.refusals] == [(2, True)]
+
+
+def foreign_model() -> bytes:
+    """A model of another contract: float32 NCHW in, logits out."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "foreign",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 4, 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path, "good")
+    write_echo_model(tmp_path, "corrupt").write_bytes(b"\x08\x08garbage")
+    write_echo_model(tmp_path, "truncated").write_bytes(write_echo_model(tmp_path, "truncated").read_bytes()[:200])
+    write_echo_model(tmp_path, "foreign").write_bytes(foreign_model())
+    write_echo_model(tmp_path, "bare", info=False)
+    write_echo_model(tmp_path, "skewed", wrong_golden=True)
+    write_echo_model(tmp_path, "empty").unlink()
+    relabelled = onnx.load(str(write_echo_model(tmp_path, "relabelled")))
+    info = metadata.from_json(relabelled.metadata_props[0].value)
+    del info.labels[3:]
+    relabelled.metadata_props[0].value = metadata.to_json(info)
+    (tmp_path / "relabelled/1/model.onnx").write_bytes(relabelled.SerializeToString())
+    (tmp_path / "README.txt").write_text("not a model")
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / "unversioned/latest").mkdir(parents=True)
+
+    repository = load(tmp_path)
+
+    assert [model.name for model in repository.served] == ["good"]
+    reasons = {refusal.name: refusal.reason for refusal in repository.refusals}
+    assert set(reasons) == {"corrupt", "truncated", "foreign", "bare", "skewed", "empty", "relabelled"}
+    assert "cannot load" in reasons["corrupt"]
+    assert "expected images: tensor(uint8)" in reasons["foreign"]
+    assert "found x: tensor(float) [1, 3, 4, 4]" in reasons["foreign"]
+    assert "no covey.model_info" in reasons["bare"]
+    assert "golden set: probabilities differ" in reasons["skewed"]
+    assert "cannot be read: No such file" in reasons["empty"]
+    assert "3 labels, the graph has 10 classes" in reasons["relabelled"]
+    with pytest.raises(UnknownModel, match="found and refused: version 1: golden set"):
+        repository.find("skewed", 0)
+
+
+def test_an_empty_or_missing_folder_says_how_to_make_a_model(tmp_path: Path) -> None:
+    with pytest.raises(NoModels, match=r"holds no NAME/VERSION/model\.onnx") as caught:
+        load(tmp_path)
+    assert "covey-export all lenet" in str(caught.value)
+    with pytest.raises(NoModels, match="cannot be read: No such file or directory"):
+        load(tmp_path / "missing")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoModels, match="cannot be read: Not a directory"):
+        load(tmp_path / "file")
+
+
+def test_nothing_but_bad_models_lists_every_reason(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path, "skewed", wrong_golden=True)
+    with pytest.raises(NoModels, match="skewed/1: golden set"):
+        load(tmp_path)
+
+
+def test_unknown_names_and_versions_are_told_what_there_is(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path, "one")
+    write_echo_model(tmp_path, "two", version=3)
+    repository = load(tmp_path)
+    with pytest.raises(UnknownModel, match="model 'three' is not served here; these are: one, two"):
+        repository.find("three", 0)
+    with pytest.raises(UnknownModel, match="version 1 of model 'two' is not served; version 3 is"):
+        repository.find("two", 1)
+    with pytest.raises(UnknownModel, match="names no model and this server has no default"):
+        repository.find("", 0)
+    assert load(tmp_path, default="two").find("", 0).name == "two"
+    with pytest.raises(NoModels, match="--default-model 'three' is not served"):
+        load(tmp_path, default="three")

@@ -1,0 +1,297 @@
+"""covey.v1.Classifier over the wire, on both fronts: a real server, a real channel, models that echo their input."""
+
+from __future__ import annotations
+
+import io
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from numpy.typing import NDArray
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from tests.conftest import WriteModel
+from tests.server.conftest import Server, StartServer, write_standard_models
+
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.errors import PortUnavailable
+
+RNG = np.random.default_rng(5)
+
+
+def images(count: int, shape: tuple[int, int, int] = (4, 4, 1)) -> NDArray[np.uint8]:
+    return RNG.integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def probabilities(result: pb.Result, classes: int) -> list[float]:
+    """All probabilities of a result, in the order of the classes."""
+    assert len(result.classes) == classes
+    assert [each.label for each in result.classes] == [f"class {each.index}" for each in result.classes]
+    found = sorted((each.index, each.probability) for each in result.classes)
+    return [probability for _, probability in found]
+
+
+def test_packed_pixels_come_back_in_order_however_many_batches_they_take(server: Server) -> None:
+    pixels = images(50)
+    response = server.classify(pb.ClassifyRequest(top_k=10, pixels=pb.Pixels(data=pixels.tobytes())))
+    assert (response.model, response.version) == ("echo", 1)
+    found = [probabilities(result, 10) for result in response.results]
+    assert found == pytest.approx(pixels.reshape(50, -1)[:, :10] / 255)
+    timing = response.timing
+    assert timing.total_us == timing.decode_us + timing.queue_us + timing.compute_us
+    assert 1 <= timing.batch_size <= 8
+    assert timing.device == "cpu"
+
+
+def test_encoded_images_answer_as_their_pixels_do(server: Server) -> None:
+    pixels = images(3, (2, 3, 3))
+    request = pb.ClassifyRequest(model="colour", version=7, top_k=18)
+    request.encoded.images.extend(png(image) for image in pixels)
+    found = [probabilities(result, 18) for result in server.classify(request).results]
+    assert found == pytest.approx(pixels.reshape(3, -1) / 255)
+
+
+def test_one_bad_image_fails_itself_alone(server: Server) -> None:
+    good = images(2)
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
+    request = pb.ClassifyRequest(top_k=10)
+    request.encoded.images.extend([b"text.png", png(good[0]), png(good[0])[:-30], png(good[1]), bomb.getvalue()])
+    results = server.classify(request).results
+    assert [result.error.reason for result in results] == [1, 0, 1, 0, 2]
+    assert "not a JPEG, PNG, WebP or GIF image" in results[0].error.message
+    assert "damaged or cut off" in results[2].error.message
+    assert "20000 x 20000 = 400,000,000 pixels" in results[4].error.message
+    assert probabilities(results[1], 10) == pytest.approx(good[0].ravel()[:10] / 255)
+    assert probabilities(results[3], 10) == pytest.approx(good[1].ravel()[:10] / 255)
+
+
+def test_nothing_but_bad_images_is_answered_too(server: Server) -> None:
+    request = pb.ClassifyRequest(encoded=pb.EncodedImages(images=[b"", b"x"]))
+    response = server.classify(request)
+    assert [result.error.reason for result in response.results] == [1, 1]
+    assert response.model == "echo"
+
+
+def test_top_k_is_five_unless_said(server: Server) -> None:
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(range(16))))
+    assert [each.index for each in server.classify(request).results[0].classes] == [9, 8, 7, 6, 5]
+    request.top_k = 1
+    assert [each.index for each in server.classify(request).results[0].classes] == [9]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "message"),
+    [
+        (pb.ClassifyRequest(), "INVALID_ARGUMENT", "the request holds no image; set encoded.images"),
+        (pb.ClassifyRequest(encoded=pb.EncodedImages()), "INVALID_ARGUMENT", "the request holds no image"),
+        (
+            pb.ClassifyRequest(pixels=pb.Pixels()),
+            "INVALID_ARGUMENT",
+            "pixels.data has 0 bytes; model 'echo' expects n x 4 x 4 x 1 (height x width x channels), a multiple of 16",
+        ),
+        (pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(17))), "INVALID_ARGUMENT", "pixels.data has 17 bytes"),
+        (
+            pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16), height=2, width=8)),
+            "INVALID_ARGUMENT",
+            "height 2, width 8, 1 channel(s) were sent; model 'echo' takes height 4, width 4, 1 channel(s)",
+        ),
+        (
+            pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16)), top_k=0),
+            "INVALID_ARGUMENT",
+            "top_k is 0; expected 1 to 10",
+        ),
+        (
+            pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16)), top_k=11),
+            "INVALID_ARGUMENT",
+            "top_k is 11; expected 1 to 10",
+        ),
+        (
+            pb.ClassifyRequest(model="ehco"),
+            "NOT_FOUND",
+            "model 'ehco' is not served here; these are: colour, echo",
+        ),
+        (
+            pb.ClassifyRequest(model="colour", version=6),
+            "NOT_FOUND",
+            "version 6 of model 'colour' is not served; version 7 is",
+        ),
+        (pb.ClassifyRequest(model="skewed"), "NOT_FOUND", "found and refused: version 1: golden set"),
+    ],
+)
+def test_wrong_requests_say_what_was_expected(
+    server: Server, request_: pb.ClassifyRequest, code: str, message: str
+) -> None:
+    found, text = server.error(request_)
+    assert found.name == code
+    assert message in text
+    server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16))))  # and the server goes on
+
+
+def test_bytes_that_are_no_message_are_refused(server: Server) -> None:
+    for method in ("Classify", "GetModel"):
+        with pytest.raises(grpc.RpcError) as caught:
+            server.ask(method, b"\xff\xff\xff")
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "covey.v1." in (caught.value.details() or "")
+
+
+def test_an_unknown_method_is_unimplemented(server: Server) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        server.ask("Sing", b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_large_message_is_refused_and_a_large_batch_is_not(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, max_message_bytes=100_000)
+    code, _ = server.error(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 6251))))
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert len(server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 6000)))).results) == 6000
+
+
+def test_lists_models_with_the_reasons_of_those_it_refused(server: Server) -> None:
+    listed = pb.ListModelsResponse.FromString(server.ask("ListModels", b""))
+    assert [(model.name, model.version, model.state, model.is_default) for model in listed.models] == [
+        ("colour", 7, pb.Model.STATE_READY, False),
+        ("echo", 1, pb.Model.STATE_READY, True),
+        ("skewed", 1, pb.Model.STATE_REFUSED, False),
+    ]
+    assert "golden set" in listed.models[2].reason
+    assert not listed.models[0].info.HasField("golden_set")
+    assert listed.models[0].info.input == pb.ImageSpec(
+        height=2, width=3, channels=3, resize=pb.ImageSpec.RESIZE_STRETCH
+    )
+    assert listed.models[1].serving.max_batch_size == 8
+    request = pb.GetModelRequest(name="colour").SerializeToString()
+    assert pb.GetModelResponse.FromString(server.ask("GetModel", request)).model == listed.models[0]
+
+
+def test_many_callers_at_once_each_get_their_own_answer(server: Server) -> None:
+    pixels = images(2000)
+    expected = pixels.reshape(len(pixels), -1)[:, :10] / 255
+
+    def classify(place: int) -> list[float]:
+        request = pb.ClassifyRequest(top_k=10, pixels=pb.Pixels(data=pixels[place].tobytes()))
+        return probabilities(server.classify(request).results[0], 10)
+
+    with ThreadPoolExecutor(32) as callers:
+        assert list(callers.map(classify, range(len(pixels)))) == pytest.approx(expected)
+
+
+def test_a_deadline_that_passes_is_told_and_the_caller_who_left_strands_nobody(server: Server) -> None:
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=images(20_000).tobytes()))
+    with pytest.raises(grpc.RpcError) as caught:
+        server.classify(request, timeout_s=0.001)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16)))).results) == 1
+
+
+def test_the_standard_health_client_sees_serving(server: Server) -> None:
+    health = health_pb2_grpc.HealthStub(server.channel)
+    for name in ("", "covey.v1.Classifier"):
+        answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=20)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    watch = health.Watch(health_pb2.HealthCheckRequest(service=""))
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    server.app.front.set_ready(False)
+    assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    server.app.front.set_ready(True)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
+
+
+def test_a_client_that_knows_nothing_but_reflection_classifies_an_image(server: Server) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(server.channel)
+
+    def ask(**question: str) -> reflection_pb2.ServerReflectionResponse:
+        answers = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(**question)]), timeout=20)
+        return next(iter(answers))
+
+    services = {service.name for service in ask(list_services="").list_services_response.service}
+    assert {"covey.v1.Classifier", "grpc.health.v1.Health"} <= services
+
+    pool = descriptor_pool.DescriptorPool()  # empty: none of Covey's own stubs
+
+    def add(files: Sequence[bytes]) -> None:
+        """Adds files to the pool, those they build on first."""
+        for file in map(descriptor_pb2.FileDescriptorProto.FromString, files):
+            for name in file.dependency:
+                add(ask(file_by_filename=name).file_descriptor_response.file_descriptor_proto[:1])
+            pool.Add(file)
+
+    found = ask(file_containing_symbol="covey.v1.Classifier").file_descriptor_response.file_descriptor_proto
+    add([file for file in found if b"covey/v1" in file or b"covey_proto" in file][:1])
+    method = pool.FindServiceByName("covey.v1.Classifier").methods_by_name["Classify"]
+    request_type = message_factory.GetMessageClass(method.input_type)
+    response_type = message_factory.GetMessageClass(method.output_type)
+
+    pixels = images(1)
+    request = request_type(encoded={"images": [png(pixels[0])]}, top_k=1)
+    response: Any = response_type.FromString(server.ask("Classify", request.SerializeToString()))
+    assert response.results[0].classes[0].index == pixels.ravel()[:10].argmax()
+
+
+def test_metrics_parse_and_equal_what_was_sent(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_standard_models(tmp_path, write_echo_model)
+    server = start_server(tmp_path, default_model="echo", max_batch_size=8)
+    for _ in range(5):
+        server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 3))))
+    server.classify(pb.ClassifyRequest(model="colour", encoded=pb.EncodedImages(images=[b"x", png(images(1)[0])])))
+    server.error(pb.ClassifyRequest(model="colour"))
+    server.error(pb.ClassifyRequest(model="nobody"))
+
+    text = urllib.request.urlopen(server.metrics_url, timeout=20).read().decode()
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    echo, colour = (("model", "echo"), ("version", "1")), (("model", "colour"), ("version", "7"))
+    nobody = (("model", ""), ("version", ""))
+    assert samples["covey_requests_total", ("code", "OK"), *echo] == 5
+    assert samples["covey_requests_total", ("code", "OK"), *colour] == 1
+    assert samples["covey_requests_total", ("code", "INVALID_ARGUMENT"), *colour] == 1
+    assert samples["covey_requests_total", ("code", "NOT_FOUND"), *nobody] == 1
+    assert samples["covey_images_total", *echo] == 15
+    assert samples["covey_images_total", *colour] == 1
+    assert samples["covey_invalid_images_total", *colour] == 1
+    assert samples["covey_batch_size_sum", *echo] == 15
+    assert samples["covey_batch_size_bucket", ("le", "4.0"), *echo] == samples["covey_batch_size_count", *echo] == 5
+    total = samples["covey_request_seconds_sum", *echo]
+    parts = sum(samples[f"covey_{part}_seconds_sum", *echo] for part in ("decode", "queue", "compute"))
+    assert total == pytest.approx(parts)
+    assert samples["covey_request_seconds_count", *echo] == 5
+    assert samples["covey_model_served", ("device", "cpu"), *echo] == 1
+    assert samples["covey_models_refused",] == 1
+    assert samples["covey_waiting_images", *echo] == samples["covey_calls_in_flight",] == 0
+    assert samples["process_resident_memory_bytes",] > 0
+
+
+def test_a_port_that_is_taken_is_named(
+    server: Server, tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    grpc_port, metrics_port = server.app.front.port, server.app.metrics_port
+    with pytest.raises(PortUnavailable, match=f"gRPC cannot listen on 127.0.0.1:{grpc_port}"):
+        start_server(tmp_path, grpc_port=grpc_port)
+    with pytest.raises(PortUnavailable, match=f"metrics cannot listen on 127.0.0.1:{metrics_port}"):
+        start_server(tmp_path, metrics_port=metrics_port)

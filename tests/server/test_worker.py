@@ -1,0 +1,152 @@
+"""Batches through real worker threads, held back by a gate where order matters."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.server.fakes import FakeModel, FakeRequest, make_request
+
+from covey_server.batching.batcher import Batch, Batcher
+from covey_server.batching.output import Output
+from covey_server.batching.request import Request
+from covey_server.errors import EngineFailed
+from covey_server.worker import Workers
+
+
+class Tally:
+    """Counts what the workers tell it."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+
+    def observe_batch(self, batch: Batch, answered: list[Request]) -> None:
+        self.answered += len(answered)
+
+
+def start(batcher: Batcher, count: int = 1, tally: Tally | None = None) -> Workers:
+    workers = Workers(batcher, count, tally or Tally())
+    workers.start()
+    return workers
+
+
+def test_a_lone_request_starts_at_once_and_the_rest_gathers() -> None:
+    batcher, model = Batcher(), FakeModel(max_batch_size=8)
+    model.gated = True
+    workers = start(batcher)
+    requests = [make_request(model, mark) for mark in range(6)]
+    batcher.put(requests[0])
+    model.started.acquire()  # it runs, alone, without waiting for company
+    for request in requests[1:]:
+        batcher.put(request)
+    for _ in range(2):
+        model.gate.release()
+    assert all(request.answered.wait(10) for request in requests)
+    assert model.batches == [[0], [1, 2, 3, 4, 5]]
+    assert all(request.got_its_own() for request in requests)
+    batcher.close()
+    assert workers.join(10)
+
+
+def test_an_engine_failure_fails_its_own_batch_and_the_next_one_runs() -> None:
+    batcher, model = Batcher(), FakeModel(max_batch_size=2)
+    model.failures = [EngineFailed("broken")]
+    requests = [make_request(model, mark) for mark in range(4)]
+    for request in requests:
+        batcher.put(request)
+    workers = start(batcher)
+    assert all(request.answered.wait(10) for request in requests)
+    assert [type(request.error) for request in requests] == [EngineFailed, EngineFailed, type(None), type(None)]
+    assert all(request.got_its_own() for request in requests[2:])
+    batcher.close()
+    assert workers.join(10)
+
+
+def test_a_split_request_of_which_one_part_fails_is_answered_once() -> None:
+    batcher, model = Batcher(), FakeModel(max_batch_size=2)
+    model.failures = [EngineFailed("broken")]
+    whole, other = make_request(model, 0, 5), make_request(model, 9)
+    batcher.put(whole)
+    batcher.put(other)
+    workers = start(batcher)
+    assert whole.answered.wait(10)
+    assert other.answered.wait(10)
+    batcher.close()
+    assert workers.join(10)
+    assert isinstance(whole.error, EngineFailed)
+    assert not whole.answers
+    assert other.got_its_own()
+
+
+def test_an_unknown_exception_is_hidden_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    batcher, model = Batcher(), FakeModel()
+    model.failures = [RuntimeError("secret path")]
+    request = make_request(model)
+    batcher.put(request)
+    workers = start(batcher)
+    assert request.answered.wait(10)
+    batcher.close()
+    assert workers.join(10)
+    assert isinstance(request.error, EngineFailed)
+    assert "secret" not in str(request.error)
+    assert "secret path" in caplog.text
+
+
+def test_metrics_are_counted_before_the_answer_leaves() -> None:
+    tally = Tally()
+    counted_at_answer: list[int] = []
+
+    class Caller(FakeRequest):
+        def succeed(self, output: Output, first: int) -> None:
+            counted_at_answer.append(tally.answered)
+            super().succeed(output, first)
+
+    batcher, model = Batcher(), FakeModel()
+    request = Caller(model, np.zeros((1, *model.input_shape), np.uint8))
+    batcher.put(request)
+    batcher.close()
+    assert start(batcher, tally=tally).join(10)
+    assert request.got_its_own()
+    assert counted_at_answer == [1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    max_batch_size=st.integers(1, 8),
+    workers=st.integers(1, 3),
+    cancelled=st.sets(st.integers(0, 39)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_caller_gets_its_own_rows(
+    counts: list[int], max_batch_size: int, workers: int, cancelled: set[int], seed: int
+) -> None:
+    batcher, chance = Batcher(), random.Random(seed)
+    models = [FakeModel(max_batch_size), FakeModel(max_batch_size)]
+    requests = [make_request(chance.choice(models), chance.randrange(240), count) for count in counts]
+    running = start(batcher, workers)
+
+    def put(places: range) -> None:
+        for place in places:
+            batcher.put(requests[place])
+            if place in cancelled:
+                requests[place].cancel()
+
+    callers = [threading.Thread(target=put, args=(range(offset, len(requests), 3),)) for offset in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    batcher.close()
+    assert running.join(20)
+    for place, request in enumerate(requests):
+        if request.error is None:
+            assert request.got_its_own()
+            assert request.queued_ns <= request.started_ns <= request.computed_ns
+        else:
+            assert place in cancelled
+    assert all(1 <= len(batch) <= max_batch_size for model in models for batch in model.batches)
