@@ -31,12 +31,12 @@ def main() -> int:
         )
         from covey_server.app import App  # here, so that --help and a wrong flag do not wait for onnxruntime
 
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
         app = App(config)
     except StartupError as error:
         print(f"covey-server: {error}", file=sys.stderr)
         return error.exit_code
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
     app.start()
     # For programs that start a server, with port 0 above all; the log is for people.
     host = config.host

@@ -24,7 +24,7 @@ class Call(ABC):
 
     def __init__(self, payload: bytes, arrived_ns: int, deadline_ns: int | None) -> None:
         self.payload = payload
-        self.size_bytes = len(payload)
+        self.size_bytes = len(payload)  # what admission has counted for it; decoding adds to it
         self.arrived_ns = arrived_ns
         self.deadline_ns = deadline_ns
         self.cancelled = False  # set by the front when the caller goes away

@@ -14,10 +14,10 @@ from covey_server import messages, status
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
-from covey_server.batching.request import Buffer, Request
+from covey_server.batching.request import Buffer, Request, refuse_obsolete
 from covey_server.call import Call, Service
 from covey_server.decoding import DecodePool
-from covey_server.errors import Cancelled, InvalidRequest
+from covey_server.errors import InvalidRequest
 from covey_server.messages import ImageFailure
 from covey_server.metrics import Metrics
 from covey_server.repository import Repository, ServedModel
@@ -73,6 +73,9 @@ class Classifier:
                     self._batcher.put(Classification(self, call, model, top_k, message.pixels.data, count))
                 case "encoded" if message.encoded.images:
                     images = list(message.encoded.images)
+                    decoded_bytes = len(images) * model.input.nbytes
+                    self._admission.grow(decoded_bytes)
+                    call.size_bytes += decoded_bytes
                     self._decoders.submit(partial(self._decode, call, model, top_k, images))
                 case _:
                     raise InvalidRequest(
@@ -95,13 +98,20 @@ class Classifier:
             message = pb.GetModelRequest.FromString(call.payload)
         except DecodeError as error:
             raise InvalidRequest(f"not a covey.v1.GetModelRequest: {error}") from error
-        model = self._repository.find(message.name, message.version)
-        call.reply(pb.GetModelResponse(model=self._describe(model)).SerializeToString())
+        refusal = self._repository.find_refusal(message.name, message.version)
+        model = (
+            messages.refused_model(refusal)
+            if refusal is not None
+            else self._describe(self._repository.find(message.name, message.version))
+        )
+        call.reply(pb.GetModelResponse(model=model).SerializeToString())
 
     def succeed(self, call: Call, payload: bytes) -> None:
         """Answers a call that was let in."""
-        call.reply(payload)
-        self._admission.leave(call.size_bytes)
+        try:
+            call.reply(payload)
+        finally:
+            self._admission.leave(call.size_bytes)
 
     def fail(self, call: Call, model: ServedModel | None, error: Exception) -> None:
         """Answers a call that was let in with the status of an error."""
@@ -109,15 +119,15 @@ class Classifier:
         if answer is status.INTERNAL:
             log.error("a request failed; this is a bug", exc_info=error)
         self._metrics.count_answer(model, answer.name)
-        call.fail(answer)
-        self._admission.leave(call.size_bytes)
+        try:
+            call.fail(answer)
+        finally:
+            self._admission.leave(call.size_bytes)
 
     def _decode(self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]) -> None:
         """On a thread of the decode pool: decodes the images of one request and queues those that are good."""
         try:
-            if call.cancelled:
-                raise Cancelled("the caller went away while the images waited for a decoder")
-            decoded = self._decoders.decode(images, model.input)
+            decoded = self._decoders.decode(images, model.input, partial(self._refuse_obsolete, call))
             failures = [failure for failure in decoded.failures if failure is not None]
             if failures:
                 self._metrics.count_invalid_images(model, len(failures))
@@ -136,6 +146,10 @@ class Classifier:
         if call.deadline_ns is None and self._default_deadline_ns:
             return call.arrived_ns + self._default_deadline_ns
         return call.deadline_ns
+
+    def _refuse_obsolete(self, call: Call) -> None:
+        """Raises Cancelled or Expired where nobody waits for the answer any more."""
+        refuse_obsolete(call.cancelled, call.arrived_ns, self.deadline_of(call), time.monotonic_ns())
 
     def _describe(self, model: ServedModel) -> pb.Model:
         return messages.served_model(

@@ -34,11 +34,13 @@ class DecodePool:
         """Runs a job on a thread of the pool; the job answers for its own errors."""
         self._executor.submit(job)
 
-    def decode(self, images: Sequence[bytes], spec: InputSpec) -> Decoded:
-        """Decodes on the calling thread. An image that cannot be read fails alone."""
+    def decode(self, images: Sequence[bytes], spec: InputSpec, check: Callable[[], None]) -> Decoded:
+        """Decodes on the calling thread. An image that cannot be read fails alone. `check` is called before each
+        image and may raise, which ends the work."""
         rows: list[bytes] = []
         failures: list[InvalidImage | ImageTooLarge | None] = []
         for image in images:
+            check()
             try:
                 rows.append(decode(image, spec, self._max_pixels).tobytes())
                 failures.append(None)

@@ -121,6 +121,11 @@ class Repository:
             raise UnknownModel(f"the request names no model and this server has no default; it serves {offered}")
         raise UnknownModel(f"model {name!r} is not served here{self._why_refused(name)}; these are: {offered}")
 
+    def find_refusal(self, name: str, version: int) -> Refusal | None:
+        """The refusal of this very version; for version 0 the highest refused one where no other is served."""
+        refusals = [each for each in self.refusals if each.name == name and version in (0, each.version)]
+        return refusals[0] if refusals and (version or name not in self._served) else None
+
     def _try(self, name: str, version: int) -> bool:
         path = self.folder / name / str(version) / FILE_NAME
         began = time.monotonic()

@@ -45,24 +45,24 @@ class Workers:
     def _work(self) -> None:
         while (batch := self._batcher.take()) is not None:
             try:
-                self._run(batch)
-            except Exception as error:
-                # A batch that fails takes its own requests with it and nothing else.
-                if not isinstance(error, EngineFailed):
-                    log.exception("a batch of %d images failed; this is a bug", batch.size)
-                    error = EngineFailed("the server failed on this batch; its log says why")
-                else:
-                    log.error("%s", error)
+                answers = batch.complete(Output(batch.model.run(batch.images())), time.monotonic_ns())
+                self._observer.observe_batch(batch, [request for request, _, _ in answers])
+            except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else
+                shown = _shown(error, batch.size)
                 for request in batch.fail():
-                    request.fail(error)
+                    request.fail(shown)
+                continue
+            for request, rows, first in answers:
+                try:
+                    request.succeed(rows, first)
+                except Exception:
+                    log.exception("an answer was not given; this is a bug")
 
-    def _run(self, batch: Batch) -> None:
-        output = Output(batch.model.run(batch.images()))
-        answers = batch.complete(output, time.monotonic_ns())
-        self._observer.observe_batch(batch, [request for request, _, _ in answers])
-        for request, rows, first in answers:
-            try:
-                request.succeed(rows, first)
-            except Exception as error:
-                log.exception("an answer could not be written; this is a bug")
-                request.fail(error)
+
+def _shown(error: Exception, size: int) -> EngineFailed:
+    """What the callers of a failed batch are told; the log is told all."""
+    if isinstance(error, EngineFailed):
+        log.error("%s", error)
+        return error
+    log.error("a batch of %d images failed; this is a bug", size, exc_info=error)
+    return EngineFailed("the server failed on this batch; its log says why")

@@ -41,3 +41,15 @@ def test_drains() -> None:
     assert not admission.wait_until_empty(0)
     admission.leave(1)
     assert admission.wait_until_empty(0)
+
+
+def test_counts_what_decoding_will_add() -> None:
+    admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80)
+    admission.enter(10)
+    admission.grow(80)
+    assert admission.bytes == 90
+    with pytest.raises(RequestTooLarge, match="decode to 81 bytes, at most 80"):
+        admission.grow(81)
+    admission.enter(5)
+    with pytest.raises(Overloaded, match="95 bytes are waiting already and 6 more"):
+        admission.grow(6)

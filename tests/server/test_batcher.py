@@ -73,6 +73,22 @@ def test_a_batch_of_nothing_but_dropped_requests_is_passed_over() -> None:
     assert isinstance(gone.error, Cancelled)
 
 
+def test_the_rest_of_a_split_request_is_dropped_once_nobody_waits_for_it() -> None:
+    batcher, model = Batcher(), FakeModel(max_batch_size=4)
+    left, failed, alive = (make_request(model, mark, count) for mark, count in ((0, 9), (20, 9), (40, 1)))
+    for request in (left, failed):
+        batcher.put(request)
+    take(batcher)
+    left.cancel()
+    first_part = take(batcher)
+    assert isinstance(left.error, Cancelled)
+    assert marks(first_part) == [20, 21, 22, 23]
+    assert first_part.fail() == [failed]
+    batcher.put(alive)
+    assert marks(take(batcher)) == [40]
+    assert batcher.waiting_images() == {}
+
+
 def test_close_gives_out_what_waits_and_takes_nothing_new() -> None:
     batcher, model = Batcher(), FakeModel()
     batcher.put(make_request(model, 7))

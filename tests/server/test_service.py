@@ -166,6 +166,18 @@ def test_a_large_message_is_refused_and_a_large_batch_is_not(
     assert len(server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 6000)))).results) == 6000
 
 
+def test_encoded_images_are_bounded_by_what_they_decode_to(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path, shape=(100, 100, 1))
+    server = start_server(tmp_path, max_message_bytes=100_000)
+    small = png(images(1)[0])
+    assert len(server.classify(pb.ClassifyRequest(encoded=pb.EncodedImages(images=[small] * 10))).results) == 10
+    code, message = server.error(pb.ClassifyRequest(encoded=pb.EncodedImages(images=[small] * 11)))
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "decode to 110,000 bytes, at most 100,000" in message
+
+
 def test_lists_models_with_the_reasons_of_those_it_refused(server: Server) -> None:
     listed = pb.ListModelsResponse.FromString(server.ask("ListModels", b""))
     assert [(model.name, model.version, model.state, model.is_default) for model in listed.models] == [
@@ -181,6 +193,8 @@ def test_lists_models_with_the_reasons_of_those_it_refused(server: Server) -> No
     assert listed.models[1].serving.max_batch_size == 8
     request = pb.GetModelRequest(name="colour").SerializeToString()
     assert pb.GetModelResponse.FromString(server.ask("GetModel", request)).model == listed.models[0]
+    request = pb.GetModelRequest(name="skewed").SerializeToString()
+    assert pb.GetModelResponse.FromString(server.ask("GetModel", request)).model == listed.models[2]
 
 
 def test_many_callers_at_once_each_get_their_own_answer(server: Server) -> None:

@@ -36,13 +36,28 @@ class Admission:
                 raise Stopping("the server is shutting down; ask another one, or this one once it is back")
             if self.calls >= self.max_calls:
                 raise Overloaded(f"{self.calls:,} calls are waiting already, as many as are let in; try again later")
-            if self.bytes + size_bytes > self.max_bytes and self.calls:
-                raise Overloaded(
-                    f"{self.bytes:,} bytes are waiting already and {size_bytes:,} more would pass the limit of "
-                    f"{self.max_bytes:,}; try again later"
-                )
+            self._refuse_bytes(size_bytes, others=self.calls)
             self.calls += 1
             self.bytes += size_bytes
+
+    def grow(self, size_bytes: int) -> None:
+        """Counts what a call inside will take in addition, once its images are decoded. Raises as `enter`."""
+        if size_bytes > self.max_message_bytes:
+            raise RequestTooLarge(
+                f"the images of the request decode to {size_bytes:,} bytes, at most {self.max_message_bytes:,} are "
+                f"taken here; send fewer images per call, or start the server with a larger --max-message-bytes"
+            )
+        with self._lock:
+            self._refuse_bytes(size_bytes, others=self.calls - 1)
+            self.bytes += size_bytes
+
+    def _refuse_bytes(self, size_bytes: int, others: int) -> None:
+        # A lone call may pass the limit: else one between the two limits could never be let in.
+        if self.bytes + size_bytes > self.max_bytes and others:
+            raise Overloaded(
+                f"{self.bytes:,} bytes are waiting already and {size_bytes:,} more would pass the limit of "
+                f"{self.max_bytes:,}; try again later"
+            )
 
     def leave(self, size_bytes: int) -> None:
         """Counts a call out, once it was answered."""

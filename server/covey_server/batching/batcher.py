@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_server.batching.output import Output
-from covey_server.batching.request import Buffer, Request, Runnable
-from covey_server.errors import Cancelled, CoveyServerError, Expired, Stopping
+from covey_server.batching.request import Buffer, Request, Runnable, refuse_obsolete
+from covey_server.errors import Cancelled, Expired, RequestError, Stopping
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class Batcher:
         a quiet one. Requests whose caller went away or whose deadline passed are told so and cost no place.
         """
         while True:
-            dropped: list[tuple[Request, CoveyServerError]] = []
+            dropped: list[tuple[Request, RequestError]] = []
             with self._condition:
                 while not self._queues:
                     if self._closed:
@@ -138,7 +138,7 @@ class Batcher:
     def _waiting_since(self, model: Runnable) -> int:
         return self._queues[model][0].queued_ns
 
-    def _form(self, model: Runnable, dropped: list[tuple[Request, CoveyServerError]]) -> Batch:
+    def _form(self, model: Runnable, dropped: list[tuple[Request, RequestError]]) -> Batch:
         """Takes the next batch of a model off its queue; it is empty where all that waited was dropped."""
         queue = self._queues[model]
         room = model.max_batch_size
@@ -146,14 +146,20 @@ class Batcher:
         parts: list[Part] = []
         while queue and room:
             request = queue[0]
+            try:
+                refuse_obsolete(request.cancelled, request.arrived_ns, request.deadline_ns, now)
+            except (Cancelled, Expired) as error:
+                queue.popleft()
+                if request.taken == 0 or request.abandon():
+                    dropped.append((request, error))
+                continue
             if request.taken == 0:
-                error = _obsolete(request, now)
-                if error is not None:
-                    dropped.append((queue.popleft(), error))
-                    continue
+                request.started_ns = now
                 if request.count > room:
                     request.split()
-                request.started_ns = now
+            elif request.abandoned:  # an earlier part failed: the rest is of no use
+                queue.popleft()
+                continue
             count = min(room, request.count - request.taken)
             parts.append(Part(request, request.taken, request.taken + count))
             request.taken += count
@@ -163,12 +169,3 @@ class Batcher:
         if not queue:
             del self._queues[model]
         return Batch(model, parts, model.max_batch_size - room)
-
-
-def _obsolete(request: Request, now: int) -> CoveyServerError | None:
-    if request.cancelled:
-        return Cancelled("the caller went away while the request waited")
-    if request.deadline_ns is not None and now >= request.deadline_ns:
-        waited_ms = (now - request.arrived_ns) / 1e6
-        return Expired(f"the deadline passed after {waited_ms:.1f} ms, before a worker was free; nothing was computed")
-    return None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_server.batching.output import Output
+from covey_server.errors import Cancelled, Expired
 
 Buffer = bytes | memoryview
 
@@ -57,6 +58,7 @@ class Request(ABC):
         self.started_ns = 0
         self.computed_ns = 0
         self.batch_size = 0
+        self._parts: dict[int, NDArray[np.float32]] | None = None
         self.taken = 0  # images that left the queue; only the batcher counts here
 
     @property
@@ -75,7 +77,7 @@ class Request(ABC):
     def split(self) -> None:
         """Prepares for an answer in parts; called before the first part leaves the queue."""
         self._lock = threading.Lock()
-        self._parts: dict[int, NDArray[np.float32]] | None = {}
+        self._parts = {}
         self._pending = self.count
 
     def join(self, start: int, probabilities: NDArray[np.float32]) -> Output | None:
@@ -89,9 +91,23 @@ class Request(ABC):
                 return None
             return Output(np.concatenate([self._parts[place] for place in sorted(self._parts)]))
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether a split request was given up."""
+        return self._parts is None
+
     def abandon(self) -> bool:
-        """Marks a split request as failed; False where it was already, so that it is answered once only."""
+        """Gives a split request up; False where it was already, so that it is answered once only."""
         with self._lock:
             first = self._parts is not None
             self._parts = None
             return first
+
+
+def refuse_obsolete(cancelled: bool, arrived_ns: int, deadline_ns: int | None, now_ns: int) -> None:
+    """Raises Cancelled or Expired for a request that nobody waits for any more."""
+    if cancelled:
+        raise Cancelled("the caller went away while the request waited")
+    if deadline_ns is not None and now_ns >= deadline_ns:
+        waited_ms = (now_ns - arrived_ns) / 1e6
+        raise Expired(f"the deadline passed after {waited_ms:.1f} ms, before the images were computed")

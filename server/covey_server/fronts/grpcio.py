@@ -7,6 +7,7 @@ Owns one thread with one event loop: grpcio supports a single loop in a process 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Coroutine, Sequence
@@ -42,10 +43,14 @@ class GrpcioCall(Call):
         self._answer = answer
 
     def reply(self, payload: bytes) -> None:
-        self._loop.call_soon_threadsafe(self._settle, payload)
+        self._answer_with(payload)
 
     def fail(self, status: Status) -> None:
-        self._loop.call_soon_threadsafe(self._settle, status)
+        self._answer_with(status)
+
+    def _answer_with(self, answer: bytes | Status) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the front has stopped, nobody is there
+            self._loop.call_soon_threadsafe(self._settle, answer)
 
     def _settle(self, answer: bytes | Status) -> None:
         if not self._answer.done():  # done: the caller went away
