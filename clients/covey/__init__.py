@@ -1,0 +1,68 @@
+"""Covey's client: classify images on a Covey server, in three lines.
+
+import covey
+
+with covey.Client("localhost:8001") as client:
+    print(client.classify("cat.jpg").label)
+"""
+
+from covey.client import Client
+from covey.errors import (
+    CallError,
+    ClientClosed,
+    CoveyError,
+    DeadlineExceeded,
+    ImageError,
+    ImageTooLarge,
+    InvalidImage,
+    InvalidInput,
+    InvalidRequest,
+    MissingFile,
+    Overloaded,
+    ServerError,
+    Unavailable,
+    UnknownModel,
+    UnreadableFile,
+    UnsupportedInput,
+)
+from covey.results import (
+    Class,
+    Classification,
+    InputSize,
+    Model,
+    ModelState,
+    Resize,
+    Serving,
+    Timing,
+    Training,
+)
+from covey_proto import __version__ as __version__
+
+__all__ = [
+    "CallError",
+    "Class",
+    "Classification",
+    "Client",
+    "ClientClosed",
+    "CoveyError",
+    "DeadlineExceeded",
+    "ImageError",
+    "ImageTooLarge",
+    "InputSize",
+    "InvalidImage",
+    "InvalidInput",
+    "InvalidRequest",
+    "MissingFile",
+    "Model",
+    "ModelState",
+    "Overloaded",
+    "Resize",
+    "ServerError",
+    "Serving",
+    "Timing",
+    "Training",
+    "Unavailable",
+    "UnknownModel",
+    "UnreadableFile",
+    "UnsupportedInput",
+]

@@ -1,0 +1,81 @@
+"""The `covey` command: its arguments, its exit codes, and errors in one line. Each command has a file of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from covey import __version__
+from covey.cli import classify, models, table
+from covey.cli.exits import Exit
+from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET
+from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
+
+_EPILOG = """\
+environment:
+  COVEY_TARGET  the server's address where --target is not given
+
+exit codes:
+  0  everything was answered
+  1  a file could not be read, or is no image; the others were classified
+  2  wrong usage, a model the server does not serve, or a --top-k it refuses
+  3  the server could not be reached, or failed to answer
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command, of the command line unless `arguments` are given, and returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except CoveyError as error:
+        print(f"covey: {table.printable(str(error))}", file=sys.stderr)
+        wrong_usage = isinstance(error, InvalidInput | InvalidRequest | UnknownModel)
+        return Exit.USAGE if wrong_usage else Exit.SERVER
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush complains
+        return Exit.OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="covey",
+        description="Classify images on a Covey server.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"covey {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (classify, models):
+        added = commands.add_parser(
+            command.NAME,
+            help=command.SUMMARY,
+            description=command.DESCRIPTION,
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(added)
+        _add_connection(added)
+        added.set_defaults(run=command.run)
+    return parser
+
+
+def _add_connection(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the server")
+    group.add_argument(
+        "--target",
+        default=os.environ.get("COVEY_TARGET") or DEFAULT_TARGET,
+        metavar="HOST:PORT",
+        help=f"its address (default: $COVEY_TARGET, else {DEFAULT_TARGET})",
+    )
+    group.add_argument(
+        "--deadline-ms",
+        type=float,
+        default=DEFAULT_DEADLINE_MS,
+        metavar="MS",
+        help="how long one call may take (default: %(default)g)",
+    )

@@ -1,0 +1,132 @@
+"""`covey classify`: files in, one line for each out, in the order given. What fails one file stands on its line."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from statistics import mean, median
+
+from covey.cli import json_lines, table
+from covey.cli.exits import Exit
+from covey.client import Client
+from covey.errors import CallError, CoveyError, InvalidRequest, Unavailable, UnknownModel
+from covey.results import Classification
+
+NAME = "classify"
+SUMMARY = "classify image files"
+DESCRIPTION = "Classify image files: JPEG, PNG, WebP or GIF, of any size."
+
+_IN_FLIGHT = 16  # requests under way at once, of one file each; the server makes batches of them
+_FAILS_EVERY_FILE = (InvalidRequest, Unavailable, UnknownModel)
+_HEADER = ("FILE", "LABEL", "PROBABILITY", "NEXT")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    file: str
+    answer: Classification | CoveyError
+
+    @property
+    def exit(self) -> Exit:
+        if isinstance(self.answer, Classification):
+            return Exit.OK
+        return Exit.SERVER if isinstance(self.answer, CallError) else Exit.FILES_FAILED
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="an image file")
+    parser.add_argument("--model", default="", help="name of the model (default: the server's default model)")
+    parser.add_argument("--version", type=int, default=0, help="version of the model (default: the highest)")
+    parser.add_argument("--top-k", type=int, metavar="K", help="classes per image (default: 5, or all if fewer)")
+    parser.add_argument("--json", action="store_true", help="JSON Lines instead of a table: one object per file")
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Classifies `options.files`. Raises CoveyError for what would fail every file, after the lines there are."""
+    write = _write_json if options.json else _write_table
+    with (
+        Client(options.target, deadline_ms=options.deadline_ms) as client,
+        closing(_classify_each(client, options)) as outcomes,
+    ):
+        return write(outcomes)
+
+
+def _classify_each(client: Client, options: argparse.Namespace) -> Generator[_Outcome, None, None]:
+    def classify(file: str) -> _Outcome:
+        try:
+            return _Outcome(file, client.classify(file, options.model, options.version, options.top_k))
+        except _FAILS_EVERY_FILE:
+            raise
+        except CoveyError as error:
+            return _Outcome(file, error)
+
+    pool = ThreadPoolExecutor(_IN_FLIGHT)
+    try:
+        yield from pool.map(classify, options.files)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_json(outcomes: Iterable[_Outcome]) -> Exit:
+    worst = Exit.OK
+    for outcome in outcomes:
+        print(json_lines.line(_record(outcome)))
+        worst = max(worst, outcome.exit)
+    return worst
+
+
+def _record(outcome: _Outcome) -> dict[str, object]:
+    error = outcome.answer if isinstance(outcome.answer, CoveyError) else None
+    found = outcome.answer if isinstance(outcome.answer, Classification) else None
+    return {
+        "file": outcome.file,
+        "label": found and found.label,
+        "probability": found and found.probability,
+        "classes": found.classes if found else (),
+        "error": error,
+        "model": found and found.model,
+        "version": found and found.version,
+        "timing": found and found.timing,
+    }
+
+
+def _write_table(outcomes: Iterable[_Outcome]) -> Exit:
+    started_s = time.perf_counter()
+    seen: list[_Outcome] = []
+    try:
+        for outcome in outcomes:
+            seen.append(outcome)
+    finally:
+        if seen:
+            print(table.render(_HEADER, [_row(outcome) for outcome in seen], right=("PROBABILITY",)))
+    elapsed_s = time.perf_counter() - started_s
+    answers = [outcome.answer for outcome in seen if isinstance(outcome.answer, Classification)]
+    print(f"\n{len(answers)} of {len(seen)} files classified in {elapsed_s:.3f} s")
+    if answers:
+        print(_timing_summary(answers))
+    return max(outcome.exit for outcome in seen)
+
+
+def _row(outcome: _Outcome) -> tuple[str, ...]:
+    file, answer = outcome.file, outcome.answer
+    if isinstance(answer, CoveyError):
+        return (file, "-", "-", f"error: {str(answer).removeprefix(f'{file}: ')}")
+    others = ", ".join(f"{other.label} {other.probability:.2%}" for other in answer.classes[1:])
+    return (file, answer.label, f"{answer.probability:.2%}", others)
+
+
+def _timing_summary(answers: Sequence[Classification]) -> str:
+    def median_ms(stage: str) -> str:
+        return f"{median(getattr(answer.timing, stage) for answer in answers) / 1_000:.2f}"
+
+    models = sorted({f"{answer.model} version {answer.version} on {answer.timing.device}" for answer in answers})
+    batch_size = mean(answer.timing.batch_size for answer in answers)
+    return (
+        f"by {', '.join(models)}; mean batch size {batch_size:.1f}\n"
+        f"median ms: round trip {median_ms('round_trip_us')}, of it in the server {median_ms('total_us')} "
+        f"(decode {median_ms('decode_us')}, queue {median_ms('queue_us')}, compute {median_ms('compute_us')})"
+    )

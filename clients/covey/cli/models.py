@@ -1,0 +1,47 @@
+"""`covey models`: what a server serves, and what it refuses to serve."""
+
+from __future__ import annotations
+
+import argparse
+
+from covey.cli import json_lines, table
+from covey.cli.exits import Exit
+from covey.client import Client
+from covey.results import Model
+
+NAME = "models"
+SUMMARY = "list the models a server knows"
+DESCRIPTION = "List the models a server knows; those it refuses to serve, and why, included."
+
+_HEADER = ("MODEL", "VERSION", "STATE", "INPUT", "CLASSES", "DATA SET", "ACCURACY", "DEVICE", "REMARK")
+_RIGHT = ("VERSION", "INPUT", "CLASSES", "ACCURACY")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON Lines instead of a table: one object per model")
+
+
+def run(options: argparse.Namespace) -> Exit:
+    with Client(options.target, deadline_ms=options.deadline_ms) as client:
+        models = client.models()
+    if options.json:
+        for model in models:
+            print(json_lines.line(model))
+    else:
+        print(table.render(_HEADER, [_row(model) for model in models], _RIGHT))
+    return Exit.OK
+
+
+def _row(model: Model) -> tuple[str, ...]:
+    size, training, serving = model.input, model.training, model.serving
+    return (
+        model.name,
+        str(model.version),
+        model.state.value,
+        f"{size.height}x{size.width}x{size.channels}" if size else "-",
+        str(len(model.labels)) if model.labels else "-",
+        training.dataset if training else "-",
+        f"{training.test_accuracy:.2%}" if training else "-",
+        serving.device if serving else "-",
+        "default" if model.is_default else model.reason,
+    )

@@ -1,0 +1,51 @@
+"""How to reach a server: its address, the channel's options, a call's deadline. Opens nothing itself."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from covey.errors import InvalidInput
+
+DEFAULT_TARGET = "localhost:8001"
+DEFAULT_DEADLINE_MS = 10_000.0
+_DEFAULT_PORT = 8001
+
+CHANNEL_OPTIONS = (
+    # The server decides how large a message may be; gRPC's own 4 MB would only hide its answer.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # After a restart of the server the next call finds it soon, not after gRPC's up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+def normalised_target(target: str) -> str:
+    """`target` as gRPC takes it: `host:port` (8001 where no port is given), `dns:///...`, `unix:...`.
+
+    Raises InvalidInput for a URL of HTTP and for an empty address.
+    """
+    scheme, separator, rest = target.partition("://")
+    if separator and scheme in ("http", "https", "grpc"):
+        raise InvalidInput(f"the target {target!r} is a URL; give host and port alone: {rest.rstrip('/')!r}")
+    if not target.strip():
+        raise InvalidInput(f"the target is empty; give a host and port, as in {DEFAULT_TARGET!r}")
+    return target if ":" in target else f"{target}:{_DEFAULT_PORT}"
+
+
+class Deadline:
+    """The end of one call, which may take several requests.
+
+    Raises InvalidInput for a `duration_ms` that is not a finite number above 0.
+    """
+
+    def __init__(self, duration_ms: float) -> None:
+        if not 0 < duration_ms < math.inf:
+            raise InvalidInput(f"deadline_ms must be a number of milliseconds above 0, not {duration_ms!r}")
+        self.duration_ms = duration_ms
+        self._end_s = time.monotonic() + duration_ms / 1_000
+
+    def remaining_s(self) -> float:
+        return max(0.0, self._end_s - time.monotonic())

@@ -1,0 +1,142 @@
+"""Every error of the SDK, as one tree, and the one table from gRPC's status codes to it.
+
+    CoveyError
+    ├── InvalidInput (ValueError)            found here, before anything was sent
+    │   ├── UnsupportedInput (TypeError)     neither path, bytes, array nor PIL image
+    │   └── UnreadableFile (OSError)
+    │       └── MissingFile (FileNotFoundError)
+    ├── ClientClosed                         the Client was used after close()
+    ├── CallError                            the call failed as a whole: .target, .status, .details
+    │   ├── InvalidRequest                   INVALID_ARGUMENT
+    │   ├── UnknownModel                     NOT_FOUND
+    │   ├── Overloaded                       RESOURCE_EXHAUSTED
+    │   ├── DeadlineExceeded                 DEADLINE_EXCEEDED
+    │   ├── Unavailable                      UNAVAILABLE, CANCELLED by the server
+    │   └── ServerError                      INTERNAL and every other status
+    └── ImageError                           one image could not be classified; its neighbours were
+        ├── InvalidImage
+        └── ImageTooLarge
+
+What is wrong with an argument is also the builtin error that Python itself would raise for it. An error
+caused by another one keeps it as `__cause__`. Owns no calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+
+
+class CoveyError(Exception):
+    """The root: whatever the SDK raises on purpose is one of these."""
+
+
+class InvalidInput(CoveyError, ValueError):
+    """An argument that cannot be sent, found before sending."""
+
+
+class UnsupportedInput(InvalidInput, TypeError):
+    """An argument of a type that is no image."""
+
+
+class UnreadableFile(InvalidInput, OSError):
+    """A path that is there but cannot be read: no permission, a folder. The system's error is the cause."""
+
+
+class MissingFile(UnreadableFile, FileNotFoundError):
+    """A path that is not there."""
+
+
+class ClientClosed(CoveyError):
+    """The Client was closed before, or while, it was used."""
+
+
+class CallError(CoveyError):
+    """A call that failed as a whole: none of its images was answered.
+
+    `target` is the server's address, `status` the name of the gRPC status code, `details` the server's words.
+    """
+
+    def __init__(self, message: str, target: str = "", status: str = "", details: str = "") -> None:
+        super().__init__(message)
+        self.target = target
+        self.status = status
+        self.details = details
+
+
+class InvalidRequest(CallError):
+    """The server understood the request and refuses it: wrong shape, wrong top_k, no images."""
+
+
+class UnknownModel(CallError):
+    """The server serves no such model, or not this version of it."""
+
+
+class Overloaded(CallError):
+    """The server holds as much as it is allowed to. The same request may succeed later."""
+
+
+class DeadlineExceeded(CallError):
+    """No answer within deadline_ms."""
+
+
+class Unavailable(CallError):
+    """No server could be reached, or it is starting or stopping."""
+
+
+class ServerError(CallError):
+    """The server failed, or what answers is no Covey server of this version."""
+
+
+class ImageError(CoveyError):
+    """The server could not classify this one image."""
+
+
+class InvalidImage(ImageError):
+    """Not an image of a format the server reads, or a damaged one."""
+
+
+class ImageTooLarge(ImageError):
+    """An image of more pixels than the server decodes."""
+
+
+_BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: (
+        InvalidRequest,
+        "the server at {target} refuses the request: {details}",
+    ),
+    grpc.StatusCode.NOT_FOUND: (
+        UnknownModel,
+        "the server at {target} does not know the model: {details}",
+    ),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (
+        Overloaded,
+        "the server at {target} takes no more: {details}",
+    ),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (
+        DeadlineExceeded,
+        "no answer from {target} within {deadline_ms:g} ms; give the call more time, or try again ({details})",
+    ),
+    grpc.StatusCode.UNAVAILABLE: (
+        Unavailable,
+        "no Covey server answers at {target} ({details}); if none runs there, start one: `covey-server --models DIR`",
+    ),
+    grpc.StatusCode.CANCELLED: (  # by the server: a Client cancels only when it is closed
+        Unavailable,
+        "the server at {target} dropped the call, as one that stops may do ({details}); try again",
+    ),
+    grpc.StatusCode.UNIMPLEMENTED: (
+        ServerError,
+        "the server at {target} does not know this call; is it a Covey server, and new enough? ({details})",
+    ),
+}
+_ANY_OTHER = (ServerError, "the server at {target} failed with {status}: {details}; its log says more")
+
+
+def from_rpc_error(error: grpc.RpcError, target: str, deadline_ms: float) -> CallError:
+    """The error that stands for a failed call to `target`. To be raised `from error`, which keeps the cause."""
+    code, details = error.code(), error.details() or "no details given"
+    kind, sentence = _BY_STATUS.get(code, _ANY_OTHER)
+    message = sentence.format(target=target, status=code.name, details=details, deadline_ms=deadline_ms)
+    return kind(message, target, code.name, details)

@@ -1,0 +1,212 @@
+"""What callers see <-> protobuf messages of covey.v1: images in, results out. Alone knows the messages' fields.
+
+No network here, so that every kind of client shares it.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
+
+from covey import inputs
+from covey.errors import ImageError, ImageTooLarge, InvalidImage, InvalidInput, ServerError
+from covey.inputs import EncodedPart, PixelsPart
+from covey.results import (
+    Class,
+    Classification,
+    InputSize,
+    Model,
+    ModelState,
+    Resize,
+    Serving,
+    Timing,
+    Training,
+)
+from covey_proto.v1 import classifier_pb2 as pb
+
+RequestT = TypeVar("RequestT", bound=Message)
+ResponseT = TypeVar("ResponseT", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[RequestT, ResponseT]):
+    """One unary method of the service: what a channel, sync or async, needs to call it."""
+
+    path: str
+    serialize: Callable[[RequestT], bytes]
+    parse: Callable[[bytes], ResponseT]
+
+
+CLASSIFY: Method[pb.ClassifyRequest, pb.ClassifyResponse] = Method(
+    "/covey.v1.Classifier/Classify", pb.ClassifyRequest.SerializeToString, pb.ClassifyResponse.FromString
+)
+LIST_MODELS: Method[pb.ListModelsRequest, pb.ListModelsResponse] = Method(
+    "/covey.v1.Classifier/ListModels",
+    pb.ListModelsRequest.SerializeToString,
+    pb.ListModelsResponse.FromString,
+)
+GET_MODEL: Method[pb.GetModelRequest, pb.GetModelResponse] = Method(
+    "/covey.v1.Classifier/GetModel", pb.GetModelRequest.SerializeToString, pb.GetModelResponse.FromString
+)
+
+
+class Answer(NamedTuple):
+    """A response, who gave it, and how long the client waited for it."""
+
+    response: pb.ClassifyResponse
+    target: str
+    round_trip_us: int
+
+
+class Classify:
+    """One call of `classify`, apart from its I/O: `requests` go out, their answers come back into `results`.
+
+    Raises InvalidInput where the images, or the other arguments, cannot be put into a request.
+    """
+
+    def __init__(self, images: object, model: str, version: int, top_k: int | None) -> None:
+        self._many = inputs.is_many(images)
+        self._parts = inputs.read(images)
+        try:
+            self.requests = [_request(part, model, version, top_k) for part in self._parts]
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"model {model!r}, version {version!r}, top_k {top_k!r} cannot be sent ({error})"
+            ) from error
+
+    def results(self, answers: Sequence[Answer]) -> Classification | list[Classification]:
+        """One Classification per image, in the caller's order; for an image given alone, just its own.
+
+        Raises InvalidImage or ImageTooLarge where the image given alone could not be classified.
+        """
+        found = [
+            classification
+            for part, answer in zip(self._parts, answers, strict=True)
+            for classification in _classifications(part, answer)
+        ]
+        if self._many:
+            places = [place for part in self._parts for place in part.places]
+            return [found[position] for position in sorted(range(len(found)), key=places.__getitem__)]
+        (alone,) = found
+        if alone.error is not None:
+            raise alone.error
+        return alone
+
+
+def _request(part: EncodedPart | PixelsPart, model: str, version: int, top_k: int | None) -> pb.ClassifyRequest:
+    request = pb.ClassifyRequest(model=model, version=version, top_k=top_k)
+    # Filled in place: a message given to the constructor would be copied, and its images with it.
+    if isinstance(part, EncodedPart):
+        request.encoded.images.extend(part.files)
+    else:
+        pixels = request.pixels
+        pixels.data = part.data
+        pixels.height = part.height
+        pixels.width = part.width
+        pixels.channels = part.channels
+    return request
+
+
+def _classifications(part: EncodedPart | PixelsPart, answer: Answer) -> list[Classification]:
+    response = answer.response
+    model, version = response.model, response.version
+    timing = _timing(response.timing, answer.round_trip_us)
+    if len(response.results) != len(part.places):
+        raise _broken_answer(answer, f"{len(response.results)} results for {len(part.places)} images")
+    classifications: list[Classification] = []
+    for position, result in enumerate(response.results):
+        classes = tuple([Class(found.label, found.index, found.probability) for found in result.classes])
+        error = _image_error(result.error, part, position) if result.HasField("error") else None
+        if not classes and error is None:
+            raise _broken_answer(answer, "a result of neither classes nor an error")
+        classifications.append(Classification(classes, error, model, version, timing))
+    return classifications
+
+
+def _broken_answer(answer: Answer, what: str) -> ServerError:
+    return ServerError(f"the server at {answer.target} answered {what}; this is a bug of the server", answer.target)
+
+
+def _image_error(error: pb.ImageError, part: EncodedPart | PixelsPart, position: int) -> ImageError:
+    name = part.names[position] if isinstance(part, EncodedPart) else ""
+    kind = ImageTooLarge if error.reason == pb.ImageError.REASON_TOO_LARGE else InvalidImage
+    return kind(f"{name}: {error.message}" if name else error.message)
+
+
+def _timing(timing: pb.Timing, round_trip_us: int) -> Timing:
+    return Timing(
+        timing.total_us,
+        timing.decode_us,
+        timing.queue_us,
+        timing.compute_us,
+        timing.batch_size,
+        timing.device,
+        round_trip_us,
+    )
+
+
+def list_models_request() -> pb.ListModelsRequest:
+    return pb.ListModelsRequest()
+
+
+def get_model_request(name: str, version: int) -> pb.GetModelRequest:
+    """Raises InvalidInput where `name` or `version` cannot be put into a request."""
+    try:
+        return pb.GetModelRequest(name=name, version=version)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"model {name!r}, version {version!r} cannot be sent ({error})") from error
+
+
+_STATES = {pb.Model.STATE_READY: ModelState.READY, pb.Model.STATE_REFUSED: ModelState.REFUSED}
+_RESIZES = {pb.ImageSpec.RESIZE_STRETCH: Resize.STRETCH, pb.ImageSpec.RESIZE_CENTER_CROP: Resize.CENTER_CROP}
+
+
+def model(message: pb.Model) -> Model:
+    """The model of a ListModels or GetModel response."""
+    info = message.info
+    return Model(
+        name=message.name,
+        version=message.version,
+        state=_STATES.get(message.state, ModelState.UNKNOWN),
+        reason=message.reason,
+        is_default=message.is_default,
+        labels=tuple(info.labels),
+        input=_input_size(info.input) if info.HasField("input") else None,
+        training=_training(info) if info.HasField("training") else None,
+        serving=_serving(message.serving) if message.HasField("serving") else None,
+    )
+
+
+def _input_size(spec: pb.ImageSpec) -> InputSize:
+    return InputSize(spec.height, spec.width, spec.channels, _RESIZES.get(spec.resize, Resize.UNKNOWN))
+
+
+def _training(info: pb.ModelInfo) -> Training:
+    training = info.training
+    created = info.build.created.ToDatetime(datetime.UTC) if info.build.HasField("created") else None
+    return Training(
+        network=training.network,
+        dataset=training.dataset,
+        recipe=training.recipe,
+        epochs=training.epochs,
+        seed=training.seed,
+        test_accuracy=training.test_accuracy,
+        test_images=training.test_images,
+        parameters=training.parameters,
+        created=created,
+    )
+
+
+def _serving(serving: pb.Serving) -> Serving:
+    return Serving(
+        device=serving.device,
+        provider=serving.provider,
+        workers=serving.workers,
+        threads=serving.threads,
+        max_batch_size=serving.max_batch_size,
+        max_message_bytes=serving.max_message_bytes,
+    )

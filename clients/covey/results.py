@@ -1,0 +1,138 @@
+"""What the SDK answers with: frozen dataclasses that know nothing of protobuf or gRPC."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from dataclasses import dataclass
+
+from covey.errors import ImageError
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """One class and how probable it is, 0 to 1. `index` is its place in `Model.labels`."""
+
+    label: str
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of one request went, in microseconds. Images sent in one request share it.
+
+    All but `round_trip_us` is the server's own account: `total_us = decode_us + queue_us + compute_us`.
+    `round_trip_us` is what this client saw, the network and gRPC included.
+    """
+
+    total_us: int
+    decode_us: int
+    queue_us: int
+    compute_us: int
+    batch_size: int  # images the server computed together, those of other callers included
+    device: str  # "cpu", "cuda:0"
+    round_trip_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer for one image: the most probable classes, or why there are none.
+
+    `label`, `index` and `probability` are the best class's; they raise `error` where there is one.
+    """
+
+    classes: tuple[Class, ...]  # most probable first; empty where there is an error
+    error: ImageError | None
+    model: str  # the model that answered, even if the request named none
+    version: int
+    timing: Timing
+
+    @property
+    def best(self) -> Class:
+        """The most probable class. Raises `error` where there is one."""
+        if self.error is not None:
+            raise self.error.with_traceback(None)  # else each raise would lengthen the first one's traceback
+        return self.classes[0]
+
+    @property
+    def label(self) -> str:
+        return self.best.label
+
+    @property
+    def index(self) -> int:
+        return self.best.index
+
+    @property
+    def probability(self) -> float:
+        return self.best.probability
+
+
+class ModelState(enum.Enum):
+    READY = "ready"
+    REFUSED = "refused"  # found by the server, but not served: see `Model.reason`
+    UNKNOWN = "unknown"  # of a newer server than this client
+
+
+class Resize(enum.Enum):
+    """How the server brings an encoded image to the model's size."""
+
+    STRETCH = "stretch"
+    CENTER_CROP = "center_crop"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSize:
+    """The images a model takes: `[height, width, channels] uint8`, channels 1 (grey) or 3 (RGB)."""
+
+    height: int
+    width: int
+    channels: int
+    resize: Resize
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Where a model comes from. `test_accuracy` is 0 to 1, by PyTorch on `test_images` images."""
+
+    network: str
+    dataset: str
+    recipe: str
+    epochs: int
+    seed: int
+    test_accuracy: float
+    test_images: int
+    parameters: int
+    created: datetime.datetime | None  # when its file was made, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How the server runs a model."""
+
+    device: str  # "cpu", "cuda:0"
+    provider: str  # onnxruntime's execution provider
+    workers: int
+    threads: int
+    max_batch_size: int
+    max_message_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as a server knows it. What a refused model's file does not tell is None or empty."""
+
+    name: str
+    version: int
+    state: ModelState
+    reason: str  # why it was refused; empty where it is ready
+    is_default: bool  # answers requests that name no model
+    labels: tuple[str, ...]
+    input: InputSize | None
+    training: Training | None
+    serving: Serving | None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state is ModelState.READY

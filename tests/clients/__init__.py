@@ -1,0 +1,1 @@
+"""Tests of the `covey` package: the SDK and the command line."""

@@ -1,0 +1,192 @@
+"""A small gRPC server that speaks covey.v1 by a script, so that every status and every shape of answer can be had.
+
+What it answers follows from the request alone: an encoded image b"cat" is labelled "cat", packed pixels are
+labelled by their first byte, b"bad..." and b"huge..." are images that cannot be classified.
+"""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+import covey
+from covey_proto.v1 import classifier_pb2 as pb
+
+RequestT = TypeVar("RequestT", bound=Message)
+ResponseT = TypeVar("ResponseT", bound=Message)
+
+SERVICE: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
+TIMING = pb.Timing(total_us=600, decode_us=100, queue_us=200, compute_us=300, batch_size=7, device="cpu")
+
+
+class ScriptedServer:
+    """A real server on a port of its own. `requests` are those it got; `fail` and `hold` change what it answers."""
+
+    def __init__(self) -> None:
+        self.requests: list[pb.ClassifyRequest] = []
+        self.time_remaining_s: list[float] = []
+        self.takes_s = 0.0
+        self.models: list[pb.Model] = []
+        self._failure: tuple[grpc.StatusCode, str] | None = None
+        self._calls_before_failure = 0
+        self._results: Callable[[list[pb.Result]], list[pb.Result]] = lambda results: results
+        self._held = threading.Event()
+        self._released = threading.Event()
+        self._released.set()
+        self._server, self.target = self._listening("127.0.0.1:0")
+
+    def fail(self, code: grpc.StatusCode, details: str, after: int = 0) -> None:
+        """Every call but the first `after` classifications fails with this status."""
+        self._failure = (code, details)
+        self._calls_before_failure = after
+
+    def answer(self, results: Callable[[list[pb.Result]], list[pb.Result]]) -> None:
+        """Classify answers `results(what it would have answered)`."""
+        self._results = results
+
+    def hold(self) -> None:
+        """Classify answers nothing until `stop`."""
+        self._released.clear()
+
+    def wait_until_held(self) -> None:
+        assert self._held.wait(timeout=30)
+
+    def stop(self) -> None:
+        self._released.set()
+        self._server.stop(grace=None).wait()
+
+    def start_again(self) -> None:
+        """Listens on the same address again, after `stop`."""
+        self._server, _ = self._listening(self.target)
+
+    def _listening(self, address: str) -> tuple[grpc.Server, str]:
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "Classify": _handler(self._classify, pb.ClassifyRequest, pb.ClassifyResponse),
+            "ListModels": _handler(self._list_models, pb.ListModelsRequest, pb.ListModelsResponse),
+            "GetModel": _handler(self._get_model, pb.GetModelRequest, pb.GetModelResponse),
+        }
+        server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", -1)])
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        target = f"127.0.0.1:{server.add_insecure_port(address)}"
+        server.start()
+        return server, target
+
+    def _classify(self, request: pb.ClassifyRequest, context: grpc.ServicerContext) -> pb.ClassifyResponse:
+        self.requests.append(request)
+        self.time_remaining_s.append(context.time_remaining())
+        time.sleep(self.takes_s)
+        self._held.set()
+        self._released.wait()
+        self._fail_if_told(context)
+        return pb.ClassifyResponse(
+            results=self._results([_result(image, request.top_k or 2) for image in _images(request)]),
+            model=request.model or "digits",
+            version=request.version or 3,
+            timing=TIMING,
+        )
+
+    def _list_models(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
+        self._fail_if_told(context)
+        return pb.ListModelsResponse(models=self.models)
+
+    def _get_model(self, request: pb.GetModelRequest, context: grpc.ServicerContext) -> pb.GetModelResponse:
+        self._fail_if_told(context)
+        asked = [
+            model
+            for model in self.models
+            if (model.name == request.name if request.name else model.is_default)
+            and request.version in (0, model.version)
+        ]
+        if not asked:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.name!r}, version {request.version}")
+        return pb.GetModelResponse(model=asked[0])
+
+    def _fail_if_told(self, context: grpc.ServicerContext) -> None:
+        if self._failure is not None and len(self.requests) >= self._calls_before_failure:
+            context.abort(*self._failure)
+
+
+def _handler(
+    behaviour: Callable[[RequestT, grpc.ServicerContext], ResponseT], request: type[RequestT], response: type[ResponseT]
+) -> grpc.RpcMethodHandler[RequestT, ResponseT]:
+    return grpc.unary_unary_rpc_method_handler(behaviour, request.FromString, response.SerializeToString)
+
+
+def _images(request: pb.ClassifyRequest) -> list[bytes]:
+    if request.HasField("encoded"):
+        return list(request.encoded.images)
+    pixels = request.pixels
+    size = pixels.height * pixels.width * pixels.channels
+    return [b"%d" % pixels.data[start] for start in range(0, len(pixels.data), size)]
+
+
+def _result(image: bytes, top_k: int) -> pb.Result:
+    if image.startswith(b"bad"):
+        return pb.Result(error=pb.ImageError(reason=pb.ImageError.REASON_INVALID, message="not an image"))
+    if image.startswith(b"huge"):
+        return pb.Result(error=pb.ImageError(reason=pb.ImageError.REASON_TOO_LARGE, message="too many pixels"))
+    label = image.decode("latin-1")
+    others = [pb.Class(label=f"not {label}", index=index, probability=0.25 / index) for index in range(1, top_k)]
+    return pb.Result(classes=[pb.Class(label=label, index=0, probability=0.75), *others])
+
+
+def digits() -> pb.Model:
+    """A model as a server describes one that it serves."""
+    return pb.Model(
+        name="digits",
+        version=3,
+        state=pb.Model.STATE_READY,
+        is_default=True,
+        info=pb.ModelInfo(
+            name="digits",
+            version=3,
+            labels=[str(digit) for digit in range(10)],
+            input=pb.ImageSpec(height=28, width=28, channels=1, resize=pb.ImageSpec.RESIZE_STRETCH),
+            training=pb.Training(
+                network="lenet",
+                dataset="mnist",
+                recipe="tutorial",
+                epochs=5,
+                seed=1,
+                test_accuracy=0.98765,
+                test_images=10_000,
+                parameters=44_426,
+            ),
+            build=pb.Build(created=datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)),
+        ),
+        serving=pb.Serving(
+            device="cpu",
+            provider="CPUExecutionProvider",
+            workers=2,
+            threads=1,
+            max_batch_size=64,
+            max_message_bytes=67_108_864,
+        ),
+    )
+
+
+def broken() -> pb.Model:
+    """One whose file cannot be read."""
+    return pb.Model(name="broken", version=1, state=pb.Model.STATE_REFUSED, reason="model.onnx is no ONNX file")
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
+    server.models = [broken(), digits()]
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def client(server: ScriptedServer) -> Iterator[covey.Client]:
+    with covey.Client(server.target) as client:
+        yield client

@@ -1,0 +1,257 @@
+"""The `covey` command: what it prints, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+import covey
+from covey.cli import main, table
+
+if TYPE_CHECKING:
+    from .conftest import ScriptedServer
+
+
+@pytest.fixture(autouse=True)
+def _target(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COVEY_TARGET", server.target)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, of files whose answer is their content."""
+    monkeypatch.chdir(tmp_path)
+    for name, content in {"cat.jpg": "cat", "second.png": "a dog", "bad.png": "bad", "empty.png": ""}.items():
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("files")
+def test_classify_prints_an_aligned_table_and_the_timing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "second.png", "cat.jpg", "--top-k", "3"]) == 0
+    header, first, second, empty, *summary = capsys.readouterr().out.splitlines()
+    assert header == "FILE        LABEL  PROBABILITY  NEXT"
+    assert first == "second.png  a dog       75.00%  not a dog 25.00%, not a dog 12.50%"
+    assert second == "cat.jpg     cat         75.00%  not cat 25.00%, not cat 12.50%"
+    assert empty == ""
+    assert summary[0].startswith("2 of 2 files classified in ")
+    assert summary[1] == "by digits version 3 on cpu; mean batch size 7.0"
+    assert summary[2].endswith("of it in the server 0.60 (decode 0.10, queue 0.20, compute 0.30)")
+
+
+@pytest.mark.usefixtures("files")
+def test_what_fails_a_file_stands_on_its_line_and_the_others_are_classified(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["classify", "bad.png", "cat.jpg", "empty.png", "missing.png", "."]) == 1
+    out, err = capsys.readouterr()
+    _, *lines = out.splitlines()[:6]
+    assert [line.split() for line in lines[:2]] == [
+        ["bad.png", "-", "-", "error:", "not", "an", "image"],
+        ["cat.jpg", "cat", "75.00%", "not", "cat", "25.00%"],
+    ]
+    assert lines[2].endswith("error: is empty (0 bytes); give a whole JPEG, PNG, WebP or GIF file")
+    assert lines[3].endswith("error: there is no such file")
+    assert lines[4].endswith("error: is a folder; give its files")
+    assert "\n1 of 5 files classified in " in out
+    assert err == ""
+
+
+@pytest.mark.usefixtures("files")
+def test_classify_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "cat.jpg", "bad.png", "--json", "--top-k", "2"]) == 1
+    cat, bad = _json_lines(capsys)
+    round_trip_us = cat["timing"].pop("round_trip_us")
+    assert round_trip_us > 0
+    assert cat == {
+        "file": "cat.jpg",
+        "label": "cat",
+        "probability": 0.75,
+        "classes": [
+            {"label": "cat", "index": 0, "probability": 0.75},
+            {"label": "not cat", "index": 1, "probability": 0.25},
+        ],
+        "error": None,
+        "model": "digits",
+        "version": 3,
+        "timing": {
+            "total_us": 600,
+            "decode_us": 100,
+            "queue_us": 200,
+            "compute_us": 300,
+            "batch_size": 7,
+            "device": "cpu",
+        },
+    }
+    assert bad == {
+        "file": "bad.png",
+        "label": None,
+        "probability": None,
+        "classes": [],
+        "error": {"type": "InvalidImage", "message": "bad.png: not an image"},
+        "model": None,
+        "version": None,
+        "timing": None,
+    }
+
+
+@pytest.mark.usefixtures("files")
+def test_classify_passes_its_options_on(server: ScriptedServer) -> None:
+    assert main(["classify", "cat.jpg", "--model", "other", "--version", "9", "--top-k", "4"]) == 0
+    (request,) = server.requests
+    assert (request.model, request.version, request.top_k) == ("other", 9, 4)
+
+
+def test_many_files_are_in_the_order_given(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{number}.png" for number in range(200)]
+    for name in names:
+        (files / name).write_text(name)
+    assert main(["classify", "--json", *names]) == 0
+    assert [(line["file"], line["label"]) for line in _json_lines(capsys)] == [(name, name) for name in names]
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("code", "exit_code", "message"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, 3, "no Covey server answers at"),
+        (grpc.StatusCode.NOT_FOUND, 2, "does not know the model: why"),
+        (grpc.StatusCode.INVALID_ARGUMENT, 2, "refuses the request: why"),
+    ],
+)
+def test_what_would_fail_every_file_is_said_once(
+    server: ScriptedServer,
+    capsys: pytest.CaptureFixture[str],
+    code: grpc.StatusCode,
+    exit_code: int,
+    message: str,
+) -> None:
+    server.fail(code, "why")
+    for arguments in (["classify", "cat.jpg", "second.png"], ["models"]):
+        assert main(arguments) == exit_code
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("covey: ")
+        assert message in err
+        assert len(err.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL])
+def test_what_may_fail_one_call_and_not_the_next_stands_on_its_line(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], code: grpc.StatusCode
+) -> None:
+    server.fail(code, "why")
+    assert main(["classify", "cat.jpg", "missing.png"]) == 3
+    _, cat, missing, *_ = capsys.readouterr().out.splitlines()
+    assert "why" in cat
+    assert "no such file" in missing
+
+
+def test_lines_before_the_server_went_away_are_printed(
+    files: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{number}.png" for number in range(100)]
+    for name in names:
+        (files / name).write_text(name)
+    server.fail(grpc.StatusCode.UNAVAILABLE, "stopping", after=50)
+    assert main(["classify", "--json", *names]) == 3
+    out, err = capsys.readouterr()
+    answered = [json.loads(line)["file"] for line in out.splitlines()]
+    assert 0 < len(answered) <= 50
+    assert answered == names[: len(answered)]
+    assert "stopping" in err
+    assert len(server.requests) < 100
+
+
+def test_models_prints_what_is_served_and_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "MODEL   VERSION  STATE      INPUT  CLASSES  DATA SET  ACCURACY  DEVICE  REMARK",
+        "broken        1  refused        -        -  -                -  -       model.onnx is no ONNX file",
+        "digits        3  ready    28x28x1       10  mnist       98.77%  cpu     default",
+    ]
+
+
+def test_models_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    broken, digits = _json_lines(capsys)
+    assert (broken["state"], broken["reason"], broken["input"]) == ("refused", "model.onnx is no ONNX file", None)
+    assert (digits["state"], digits["is_default"], digits["labels"][9]) == ("ready", True, "9")
+    assert digits["input"] == {"height": 28, "width": 28, "channels": 1, "resize": "stretch"}
+    assert digits["training"]["created"] == "2026-11-21T12:00:00+00:00"
+    assert digits["serving"]["provider"] == "CPUExecutionProvider"
+
+
+@pytest.mark.usefixtures("files")
+def test_the_target_option_comes_before_the_environment(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COVEY_TARGET", "http://nowhere")
+    assert main(["classify", "cat.jpg"]) == 2
+    assert "covey: the target 'http://nowhere' is a URL" in capsys.readouterr().err
+    assert main(["classify", "cat.jpg", "--target", server.target]) == 0
+
+
+def test_a_deadline_is_passed_on(server: ScriptedServer, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server.hold()
+    assert main(["classify", str(files / "cat.jpg"), "--deadline-ms", "50"]) == 3
+    assert "within 50 ms" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["classify"], ["models", "--colour"], ["classify", "x", "--top-k", "many"], ["fly"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as info:
+        main(arguments)
+    assert info.value.code == 2
+    assert "usage: covey" in capsys.readouterr().err
+
+
+def test_help_tells_the_exit_codes_and_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["classify", "--help"], ["models", "--help"]):
+        with pytest.raises(SystemExit) as info:
+            main(arguments)
+        assert info.value.code == 0
+        out = capsys.readouterr().out
+        assert "exit codes:" in out
+        assert "COVEY_TARGET" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as info:
+        main(["--version"])
+    assert info.value.code == 0
+    assert capsys.readouterr().out == f"covey {covey.__version__}\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(files: Path) -> None:
+    """As with `covey models | head -1`: the pipe's other end is closed before anything is written."""
+    program = [sys.executable, "-m", "covey", "classify", "--json", *["cat.jpg"] * 500]
+    process = subprocess.Popen(program, cwd=files, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(timeout=30) == 0
+
+
+def test_a_table_shows_control_characters_instead_of_obeying_them() -> None:
+    assert table.render(("A", "B"), [("\x1b[2J\udc80", "é\n")]) == "A" + " " * 14 + "B\n\\x1b[2J\\udc80  é\\n"
+
+
+def test_a_table_counts_columns_of_the_terminal() -> None:
+    rendered = table.render(("LABEL", "N"), [("猫", "1"), ("e\u0301", "2")])
+    assert rendered.splitlines() == ["LABEL  N", "猫     1", "e\u0301      2"]
+
+
+def _json_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -1,0 +1,36 @@
+"""What `import covey` brings, and what it must not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import ModuleType
+
+import covey
+
+
+def _imported_by(statement: str) -> set[str]:
+    """The top-level packages that a fresh process holds after `statement`."""
+    program = f"import sys\n{statement}\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in run.stdout.split()}
+
+
+def test_importing_covey_loads_nothing_heavy_and_nothing_of_the_server() -> None:
+    forbidden = {"torch", "onnxruntime", "onnx", "PIL", "rich", "covey_server", "covey_export", "pygrpc_native"}
+    for statement in ("import covey", "import covey.cli"):
+        imported = _imported_by(statement)
+        assert {"covey", "covey_proto", "grpc", "numpy"} <= imported
+        assert not imported & forbidden
+
+
+def test_importing_the_sdk_does_not_load_the_command_line() -> None:
+    assert "argparse" not in _imported_by("import covey") - _imported_by("import grpc, numpy, google.protobuf.message")
+
+
+def test_all_is_exactly_what_is_public() -> None:
+    public = {
+        name for name, value in vars(covey).items() if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert public == set(covey.__all__)
+    assert covey.__all__ == sorted(covey.__all__)
