@@ -1,0 +1,288 @@
+"""Owns one client connection: the life of unary gRPC calls on a plain socket, flow control included.
+
+Not a general client. It exists because a gRPC library costs more per call than the server under test, and
+would starve it on a machine that both share. Header blocks of answers are never decoded: a call has
+succeeded when a message came before its trailers, and has failed when there were trailers only (servers
+send no message with an error). How frames look is `http2_frames`'; when to open calls and what to do with
+outcomes is `load_generator`'s. Sections named are those of RFC 9113.
+"""
+
+import socket
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bench.http2_frames import (
+    ACK,
+    CANCEL,
+    DATA,
+    DEFAULT_MAX_FRAME_BYTES,
+    DEFAULT_WINDOW_BYTES,
+    ENABLE_PUSH,
+    END_STREAM,
+    FRAME_HEADER_BYTES,
+    GOAWAY,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    LARGEST_STREAM_ID,
+    LARGEST_WINDOW_BYTES,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Request,
+    frame,
+    frame_header,
+    setting,
+    word,
+)
+
+HANDSHAKE_TIMEOUT_S = 10.0
+RECEIVE_BYTES = 1 << 16  # below what malloc would map and unmap at every call
+
+
+class ProtocolError(Exception):
+    """The server said something that this client cannot go on from."""
+
+
+class Outcome(NamedTuple):
+    """How one call ended."""
+
+    latency_ns: int
+    succeeded: bool
+
+
+@dataclass(slots=True)
+class _Upload:
+    """A body that did not fit at once, waiting for the server to open its windows."""
+
+    body: bytes
+    window_bytes: int
+    sent_bytes: int = 0
+
+
+class GrpcConnection:
+    """Calls on one connection.
+
+    Never blocks after the handshake: `flush` sends and `receive` reads what is possible at the moment.
+    """
+
+    def __init__(self, host: str, port: int, first_stream_id: int = 1) -> None:
+        """Connects and waits for the server's settings.
+
+        Raises:
+            OSError: nobody listens, or no settings within ten seconds.
+            ProtocolError: the server closed the connection instead.
+        """
+        self.max_concurrent_calls = LARGEST_STREAM_ID
+        self.retiring = False  # opens no more calls: the server is going away, or stream ids ran out
+        self._next_stream_id = first_stream_id
+        self._started_ns: dict[int, int] = {}  # by stream id, every call in flight
+        self._answered: set[int] = set()  # streams whose message has come, trailers yet to come
+        self._uploads: dict[int, _Upload] = {}  # in the order of their calls
+        self._initial_window_bytes = DEFAULT_WINDOW_BYTES
+        self._window_bytes = DEFAULT_WINDOW_BYTES
+        self._max_frame_bytes = DEFAULT_MAX_FRAME_BYTES
+        self._consumed_bytes = 0
+        self._settings_came = False
+        self._incoming = b""
+        self._outgoing: list[bytes] = []
+        self._unsent = memoryview(b"")  # what the socket did not take of the last flush; goes before `_outgoing`
+        self._outcomes: list[Outcome] = []
+        self.socket = socket.create_connection((host, port), HANDSHAKE_TIMEOUT_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self._shake_hands()
+        except BaseException:
+            self.socket.close()
+            raise
+        self.socket.setblocking(False)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls without an outcome."""
+        return len(self._started_ns)
+
+    @property
+    def can_open(self) -> bool:
+        """Whether `open_call` is allowed now."""
+        return not self.retiring and len(self._started_ns) < self.max_concurrent_calls
+
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether `flush` left something that the socket did not take."""
+        return bool(self._unsent or self._outgoing)
+
+    def open_call(self, request: Request) -> None:
+        """Queues a call; its latency counts from here. Only while `can_open`."""
+        stream_id = self._next_stream_id
+        self._next_stream_id += 2
+        if self._next_stream_id > LARGEST_STREAM_ID:
+            self.retiring = True
+        self._started_ns[stream_id] = time.perf_counter_ns()
+        id_octets = word.pack(stream_id)
+        body = request.body
+        size = len(body)
+        fits = size <= self._max_frame_bytes and size <= self._initial_window_bytes
+        if fits and size <= self._window_bytes and not self._uploads:
+            self._window_bytes -= size
+            self._outgoing += (request.headers_start, id_octets, request.body_start, id_octets, body)
+        else:
+            self._outgoing += (request.headers_start, id_octets, request.headers_end)
+            self._uploads[stream_id] = _Upload(body, self._initial_window_bytes)
+            self._upload()
+
+    def flush(self) -> None:
+        """Sends what is queued, as far as the socket takes it."""
+        if not self._unsent:
+            if not self._outgoing:
+                return
+            self._unsent = memoryview(b"".join(self._outgoing))
+            self._outgoing.clear()
+        try:
+            self._unsent = self._unsent[self.socket.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self._fail_all()
+
+    def receive(self) -> list[Outcome]:
+        """Reads what has come; returns the calls that ended by it.
+
+        A lost connection ends all its calls as failed and sets `retiring`.
+        """
+        self._outcomes = []
+        try:
+            data = self.socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return self._outcomes
+        except ConnectionError:
+            data = b""
+        if data:
+            self._read_frames(data, time.perf_counter_ns())
+        else:
+            self._fail_all()
+        return self._outcomes
+
+    def close(self) -> None:
+        """Closes the socket. Calls still in flight are forgotten."""
+        self.socket.close()
+
+    def _shake_hands(self) -> None:
+        """section 3.4. Also opens the way back as wide as it goes, so answers never wait for us."""
+        settings = setting.pack(ENABLE_PUSH, 0) + setting.pack(INITIAL_WINDOW_SIZE, LARGEST_WINDOW_BYTES)
+        widening = LARGEST_WINDOW_BYTES - DEFAULT_WINDOW_BYTES
+        self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings) + frame(WINDOW_UPDATE, 0, 0, word.pack(widening)))
+        while not self._settings_came:
+            data = self.socket.recv(RECEIVE_BYTES)
+            if not data:
+                raise ProtocolError("it closed the connection instead of sending HTTP/2 settings")
+            self._read_frames(data, 0)
+        self.socket.sendall(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def _read_frames(self, data: bytes, now_ns: int) -> None:
+        data = self._incoming + data
+        position = 0
+        last_start = len(data) - FRAME_HEADER_BYTES
+        while position <= last_start:
+            length_and_kind, flags, stream_id = frame_header.unpack_from(data, position)
+            start = position + FRAME_HEADER_BYTES
+            end = start + (length_and_kind >> 8)
+            if end > len(data):
+                break
+            position = end
+            kind = length_and_kind & 0xFF
+            if kind == HEADERS:
+                if flags & END_STREAM:
+                    self._end_call(stream_id, now_ns, stream_id in self._answered)
+            elif kind == DATA:
+                self._answered.add(stream_id)
+                self._consumed_bytes += end - start
+                if flags & END_STREAM:  # no trailers, so no status: not a gRPC answer
+                    self._end_call(stream_id, now_ns, succeeded=False)
+            else:
+                self._control(kind, flags, stream_id, data[start:end], now_ns)
+        self._incoming = data[position:]
+        if self._consumed_bytes > LARGEST_WINDOW_BYTES // 2:
+            self._outgoing.append(frame(WINDOW_UPDATE, 0, 0, word.pack(self._consumed_bytes)))
+            self._consumed_bytes = 0
+
+    def _control(self, kind: int, flags: int, stream_id: int, payload: bytes, now_ns: int) -> None:
+        """Everything but answers. Kinds not named here mean nothing to us (section 5.5)."""
+        if kind == WINDOW_UPDATE:
+            (increment,) = word.unpack(payload)
+            if stream_id == 0:
+                self._window_bytes += increment
+            elif stream_id in self._uploads:
+                self._uploads[stream_id].window_bytes += increment
+            self._upload()
+        elif kind == PING and not flags & ACK:
+            self._outgoing.append(frame(PING, ACK, 0, payload))
+        elif kind == SETTINGS and not flags & ACK:
+            self._settings_came = True
+            self._apply_settings(payload)
+            self._outgoing.append(frame(SETTINGS, ACK, 0))
+            self._upload()
+        elif kind == RST_STREAM:
+            self._uploads.pop(stream_id, None)
+            self._end_call(stream_id, now_ns, succeeded=False)
+        elif kind == GOAWAY:
+            self.retiring = True
+            (last_taken,) = word.unpack_from(payload)
+            for refused in [call for call in self._started_ns if call > last_taken]:
+                self._end_call(refused, now_ns, succeeded=False)
+
+    def _apply_settings(self, payload: bytes) -> None:
+        for name, value in setting.iter_unpack(payload):
+            if name == MAX_CONCURRENT_STREAMS:
+                self.max_concurrent_calls = value
+            elif name == MAX_FRAME_SIZE:
+                self._max_frame_bytes = value
+            elif name == INITIAL_WINDOW_SIZE:  # moves the windows of open streams too: section 6.9.2
+                for upload in self._uploads.values():
+                    upload.window_bytes += value - self._initial_window_bytes
+                self._initial_window_bytes = value
+
+    def _upload(self) -> None:
+        """Queues DATA of waiting bodies, oldest call first, as far as the server's windows are open."""
+        done = []
+        for stream_id, upload in self._uploads.items():
+            body = upload.body
+            while upload.sent_bytes < len(body):
+                size = min(self._max_frame_bytes, upload.window_bytes, self._window_bytes)
+                part = body[upload.sent_bytes : upload.sent_bytes + max(size, 0)]
+                if not part:
+                    break
+                upload.sent_bytes += len(part)
+                upload.window_bytes -= len(part)
+                self._window_bytes -= len(part)
+                is_last = upload.sent_bytes == len(body)
+                self._outgoing.append(frame(DATA, END_STREAM if is_last else 0, stream_id, part))
+            else:
+                done.append(stream_id)
+            if self._window_bytes <= 0:
+                break
+        for stream_id in done:
+            del self._uploads[stream_id]
+
+    def _end_call(self, stream_id: int, now_ns: int, succeeded: bool) -> None:
+        started_ns = self._started_ns.pop(stream_id, None)
+        if started_ns is None:  # ended before, for example a reset that follows the trailers
+            return
+        self._answered.discard(stream_id)
+        if self._uploads.pop(stream_id, None):  # answered before it was fully asked: our half is still open
+            self._outgoing.append(frame(RST_STREAM, 0, stream_id, word.pack(CANCEL)))
+        self._outcomes.append(Outcome(now_ns - started_ns, succeeded))
+
+    def _fail_all(self) -> None:
+        self.retiring = True
+        self._uploads.clear()
+        self._outgoing.clear()
+        self._unsent = memoryview(b"")
+        now_ns = time.perf_counter_ns()
+        for stream_id in list(self._started_ns):
+            self._end_call(stream_id, now_ns, succeeded=False)
