@@ -1,0 +1,49 @@
+# The words everyone uses. `make` alone lists them.
+PYTHON ?= python3
+CONSTRAINTS ?= -c constraints.txt
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+MODELS ?= models
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check format proto bench clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## make .venv and install Covey with all it needs
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Covey needs Python 3.11 or newer, this is %d.%d; run: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[cpu,export,dev]'
+	@touch $@
+
+demo: setup ## train, convert, verify, serve and classify, end to end, in a few minutes
+	$(BIN)/python -m bench.demo --models $(MODELS)
+
+serve: setup ## serve the models in models/ (those of the demo, or one made now) on the default ports
+	@test -d $(MODELS) || $(BIN)/covey-export all lenet --dataset sample --models $(MODELS)
+	$(BIN)/covey-server --models $(MODELS)
+
+test: setup ## run all tests
+	$(BIN)/python -m pytest
+
+check: setup ## lint, formatting, types, generated code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python proto/generate.py --check
+
+format: setup ## format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proto: setup ## generate the Python code of the .proto files
+	$(BIN)/python proto/generate.py
+
+bench: setup ## measure, as ratios against floors of the same run
+	$(BIN)/python -m bench
+
+clean: ## remove what the targets made, models and checkpoints excepted
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/results
