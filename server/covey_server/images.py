@@ -13,10 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from covey_server.errors import ImageTooLarge, InvalidImage
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")  # no other parser of Pillow's can be reached by a caller
+# No other parser of Pillow's can be reached by a caller, and no first request waits for one of these to be imported.
+FORMATS = tuple(str(kind.format) for kind in (JpegImageFile, PngImageFile, WebPImageFile, GifImageFile))
 DEFAULT_MAX_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would speak first, without the numbers; decode() has its own
 

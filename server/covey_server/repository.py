@@ -118,7 +118,7 @@ class Repository:
             )
         offered = ", ".join(sorted(self._served))
         if not name:
-            raise UnknownModel(f"the request names no model and this server has no default; it serves {offered}")
+            raise UnknownModel(f"the request names no model and this server has no default; name one of: {offered}")
         raise UnknownModel(f"model {name!r} is not served here{self._why_refused(name)}; these are: {offered}")
 
     def find_refusal(self, name: str, version: int) -> Refusal | None:
