@@ -1,0 +1,120 @@
+"""Owns the file that training writes: enough to go on after any step, and all that conversion needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from covey_export import atomic_files
+from covey_export.datasets.dataset import Dataset
+from covey_export.errors import InvalidCheckpoint
+from covey_export.networks import Network
+from covey_export.recipes import Recipe
+
+FILE = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one finished epoch came to: the mean loss in training, the accuracy (0 to 1) on the test set."""
+
+    loss: float
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training after `len(history)` whole epochs and `step` steps of the next one."""
+
+    network: str
+    dataset: str
+    labels: tuple[str, ...]
+    train_images: int
+    recipe: Recipe
+    seed: int
+    history: tuple[Epoch, ...]
+    step: int
+    epoch_loss: float  # sum over the images of the epoch that is under way
+    running_loss: float  # sum over the steps since it was last said
+    seconds: float  # of training so far
+    model: dict[str, torch.Tensor]  # of the network alone
+    optimizer: dict[str, Any]
+    random_state: torch.Tensor  # of torch's generator on the CPU
+
+    @property
+    def is_finished(self) -> bool:
+        return len(self.history) >= self.recipe.epochs
+
+    @property
+    def position(self) -> str:
+        """Where training stands, for people."""
+        if self.is_finished:
+            return f"{len(self.history)} epochs"
+        return f"epoch {len(self.history) + 1} of {self.recipe.epochs}, after step {self.step:,}"
+
+    def require_match(self, network: Network, dataset: Dataset) -> None:
+        """Raises InvalidCheckpoint where this is the training of something else."""
+        if (self.network, self.dataset) != (network.name, dataset.name):
+            raise InvalidCheckpoint(
+                f"the checkpoint is of {self.network} on {self.dataset}, not of {network.name} on {dataset.name}; "
+                f"name another folder with --checkpoint"
+            )
+        if (self.labels, self.train_images) != (dataset.labels, len(dataset.train_images)):
+            raise InvalidCheckpoint(
+                f"the checkpoint was trained on {self.train_images:,} images of {len(self.labels)} classes, "
+                f"{dataset.name} now has {len(dataset.train_images):,} of {len(dataset.labels)}; "
+                f"provide the same images, or begin anew with --restart"
+            )
+
+
+def default_folder(network: str, dataset: str, parent: Path = Path("checkpoints")) -> Path:
+    """`<parent>/<network>-<dataset>`."""
+    return parent / f"{network}-{dataset.replace(':', '-')}"
+
+
+def save(checkpoint: Checkpoint, folder: Path) -> None:
+    """Writes the folder's checkpoint, replacing the one before in one step. Raises OSError."""
+    fields = {field.name: getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint)}
+    fields["recipe"] = dataclasses.asdict(checkpoint.recipe)
+    fields["history"] = [dataclasses.asdict(epoch) for epoch in checkpoint.history]
+    buffer = io.BytesIO()
+    torch.save(fields, buffer)
+    atomic_files.write_bytes(folder / FILE, buffer.getvalue())
+
+
+def load(folder: Path) -> Checkpoint:
+    """The folder's checkpoint, its tensors on the CPU. Raises InvalidCheckpoint.
+
+    Only tensors and plain values are read (`weights_only`): a checkpoint of a stranger's runs no code.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise InvalidCheckpoint(f"{path} does not exist; train the network first (covey-export train)")
+    content = io.BytesIO(path.read_bytes())
+    try:
+        fields = torch.load(content, map_location="cpu", weights_only=True)
+        fields["recipe"] = Recipe(**fields["recipe"])
+        fields["history"] = tuple(Epoch(**epoch) for epoch in fields["history"])
+        return Checkpoint(**fields)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise InvalidCheckpoint(
+            f"{path} is no checkpoint of this version of Covey, or it is damaged "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); begin anew with --restart"
+        ) from error
+
+
+def load_finished(folder: Path) -> Checkpoint:
+    """As `load`, for a training that came to its end. Raises InvalidCheckpoint for one that did not."""
+    checkpoint = load(folder)
+    if not checkpoint.is_finished:
+        raise InvalidCheckpoint(
+            f"{folder / FILE}: training is not finished ({checkpoint.position}); "
+            f"`covey-export train {checkpoint.network}` with the same options goes on with it"
+        )
+    return checkpoint

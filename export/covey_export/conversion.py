@@ -1,0 +1,118 @@
+"""A trained network to the bytes of one self-contained ONNX file: graph, weights, ModelInfo, golden set.
+
+Writes no files; publication.py does.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import onnx
+import torch
+
+import covey_proto
+from covey_export import served_model
+from covey_export.checkpoint import Checkpoint
+from covey_export.datasets import Dataset
+from covey_export.datasets.dataset import Labels
+from covey_export.errors import ConversionFailed
+from covey_export.evaluation import accuracy, predict
+from covey_export.networks import Network
+from covey_export.served_model import ServedModel
+from covey_proto import metadata
+from covey_proto.v1.classifier_pb2 import Build, GoldenSet, ImageSpec, ModelInfo, Training
+
+INPUT = "images"
+OUTPUT = "probabilities"
+OPSET = 20
+TOLERANCE = 1e-4  # largest absolute difference of a probability between PyTorch and whatever runs the file
+
+_EXAMPLE_BATCH = 2  # an example of one image would fix the batch axis at 1
+_GOLDEN_PER_CLASS = 2
+_GOLDEN_AT_MOST = 32
+
+
+def restore(network: Network, checkpoint: Checkpoint) -> ServedModel:
+    """The trained network as it will be served, on the CPU, in evaluation mode."""
+    model = served_model.build(network, len(checkpoint.labels), checkpoint.recipe)
+    model.network.load_state_dict(checkpoint.model)
+    return model.eval()
+
+
+def convert(model: ServedModel, info: ModelInfo) -> bytes:
+    """The model file. Raises ConversionFailed where what the exporter made is no valid ONNX."""
+    height, width, channels = info.input.height, info.input.width, info.input.channels
+    example = torch.zeros((_EXAMPLE_BATCH, height, width, channels), dtype=torch.uint8)
+    program = torch.onnx.export(
+        model,
+        (example,),
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}},
+        external_data=False,
+        opset_version=OPSET,
+        verbose=False,
+    )
+    if program is None:
+        raise ConversionFailed("torch.onnx.export made no program; this is a bug")
+    proto = program.model_proto
+    # The exporter notes on each node the lines of source it came from, with this machine's paths.
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+    proto.metadata_props.add(key=metadata.KEY, value=metadata.to_json(info))
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionFailed(f"the exported graph is no valid ONNX: {error}") from error
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def describe(
+    network: Network, checkpoint: Checkpoint, model: ServedModel, dataset: Dataset, name: str, version: int
+) -> ModelInfo:
+    """All that the file says of itself, measured on the data set's test images."""
+    height, width, channels = network.image_shape
+    found = accuracy(predict(model, torch.tensor(dataset.test_images)), dataset.test_labels)
+    info = ModelInfo(
+        name=name,
+        version=version,
+        labels=checkpoint.labels,
+        input=ImageSpec(height=height, width=width, channels=channels, resize=ImageSpec.RESIZE_STRETCH),
+        training=Training(
+            network=network.name,
+            dataset=dataset.name,
+            recipe=checkpoint.recipe.name,
+            epochs=len(checkpoint.history),
+            seed=checkpoint.seed,
+            test_accuracy=found.overall,
+            test_images=found.images,
+            parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+        ),
+        build=Build(
+            covey_version=covey_proto.__version__,
+            torch_version=torch.__version__,
+            onnx_version=onnx.__version__,
+            opset=OPSET,
+        ),
+        golden_set=_golden_set(model, dataset),
+    )
+    info.build.created.FromDatetime(datetime.now(UTC).replace(microsecond=0))
+    return info
+
+
+def _golden_set(model: ServedModel, dataset: Dataset) -> GoldenSet:
+    images = dataset.test_images[_golden_places(dataset.test_labels)]
+    return GoldenSet(
+        pixels=images.tobytes(),
+        probabilities=predict(model, torch.tensor(images)).ravel().tolist(),
+        tolerance=TOLERANCE,
+    )
+
+
+def _golden_places(labels: Labels) -> Labels:
+    """The first images of each class; where there are too many classes, of those that come first."""
+    places = [np.flatnonzero(labels == label)[:_GOLDEN_PER_CLASS] for label in np.unique(labels)]
+    return np.concatenate(places)[:_GOLDEN_AT_MOST]

@@ -1,0 +1,10 @@
+"""The data sets: where they are looked for, how their files are read, and the sample that is always there."""
+
+from __future__ import annotations
+
+from covey_export.datasets.catalogue import CATALOGUE, find_entry
+from covey_export.datasets.dataset import Dataset
+from covey_export.datasets.entry import Entry
+from covey_export.datasets.folder import Folder
+
+__all__ = ["CATALOGUE", "Dataset", "Entry", "Folder", "find_entry"]

@@ -1,0 +1,76 @@
+"""Which data sets there are, and which one a name on the command line means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from covey_export import naming
+from covey_export.datasets import cifar, idx
+from covey_export.datasets.entry import Entry
+from covey_export.datasets.folder import PREFIX, Folder
+from covey_export.datasets.published import PublishedSet
+from covey_export.datasets.sample import LABELS, LICENCE, Sample
+
+_IDX_FILES = "train-images-idx3-ubyte and the three others"
+
+CATALOGUE: Mapping[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Sample(),
+        PublishedSet(
+            name="mnist",
+            image_shape=(28, 28, 1),
+            summary="60,000 + 10,000 handwritten digits",
+            labels=LABELS,
+            licence=LICENCE,
+            reader=idx,
+            folders=("mnist", "MNIST/raw", "raw", "."),
+            files=_IDX_FILES,
+            torchvision_name="MNIST",
+        ),
+        PublishedSet(
+            name="fashion-mnist",
+            image_shape=(28, 28, 1),
+            summary="60,000 + 10,000 pictures of clothes",
+            labels=(
+                "T-shirt/top",
+                "Trouser",
+                "Pullover",
+                "Dress",
+                "Coat",
+                "Sandal",
+                "Shirt",
+                "Sneaker",
+                "Bag",
+                "Ankle boot",
+            ),
+            licence="MIT, Zalando SE",
+            reader=idx,
+            folders=("fashion-mnist", "FashionMNIST/raw", "raw", "."),
+            files=_IDX_FILES,
+            torchvision_name="FashionMNIST",
+            package="dataset-fashion-mnist",
+        ),
+        PublishedSet(
+            name="cifar10",
+            image_shape=(32, 32, 3),
+            summary="50,000 + 10,000 photographs",
+            labels=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+            licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+            reader=cifar,
+            folders=("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py", "."),
+            files="data_batch_1.bin to data_batch_5.bin and test_batch.bin",
+            torchvision_name="CIFAR10",
+        ),
+    )
+}
+
+
+def find_entry(name: str) -> Entry:
+    """The data set of that name, or the folder of `folder:PATH`. Raises UnknownName, with the nearest names."""
+    if name.startswith(PREFIX):
+        return Folder(Path(name.removeprefix(PREFIX)))
+    if name not in CATALOGUE:
+        raise naming.unknown("data set", name, [*CATALOGUE, f"{PREFIX}PATH"])
+    return CATALOGUE[name]

@@ -1,0 +1,55 @@
+"""Owns what a data set is, once it is in memory. Knows no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_export.errors import InvalidDataset
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images `[N, H, W, C] uint8` and labels `[N] int64` (places in `labels`) to train on and to test with.
+
+    Raises InvalidDataset where the arrays contradict each other.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    train_images: Images
+    train_labels: Labels
+    test_images: Images
+    test_labels: Labels
+    licence: str
+
+    def __post_init__(self) -> None:
+        for part, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
+            if images.ndim != 4 or images.dtype != np.uint8:
+                raise InvalidDataset(
+                    f"{self.name}: expected {part} images [N, H, W, C] uint8, found {images.shape} {images.dtype}"
+                )
+            if len(images) == 0 or len(images) != len(labels):
+                raise InvalidDataset(f"{self.name}: {len(images)} {part} images with {len(labels)} labels")
+            if labels.min() < 0 or labels.max() >= len(self.labels):
+                raise InvalidDataset(
+                    f"{self.name}: {part} labels from {labels.min()} to {labels.max()}, "
+                    f"expected 0 to {len(self.labels) - 1}"
+                )
+        train_shape, test_shape = self.train_images.shape[1:], self.test_images.shape[1:]
+        if train_shape != test_shape:
+            raise InvalidDataset(f"{self.name}: train images of {train_shape}, test images of {test_shape}")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        _, height, width, channels = self.train_images.shape
+        return (height, width, channels)

@@ -1,0 +1,35 @@
+"""Which device PyTorch trains on. What serves later is the server's own choice."""
+
+from __future__ import annotations
+
+import torch
+
+from covey_export.errors import DeviceUnavailable
+
+CHOICES = ("auto", "cuda", "mps", "cpu")
+
+
+def choose(wanted: str) -> torch.device:
+    """The device for `wanted`, one of `CHOICES`; "auto" takes the first of cuda, mps, cpu that is there.
+
+    Raises DeviceUnavailable.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        wanted = next(name for name, is_there in available.items() if is_there)
+    if not available[wanted]:
+        there = ", ".join(name for name, is_there in available.items() if is_there)
+        raise DeviceUnavailable(
+            f"--device {wanted}: PyTorch {torch.__version__} does not see one here; there is: {there}"
+        )
+    return torch.device(wanted)
+
+
+def describe(device: torch.device) -> str:
+    """The device for people."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+    return device.type

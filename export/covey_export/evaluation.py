@@ -1,0 +1,44 @@
+"""Probabilities of many images by PyTorch, and the accuracy of probabilities wherever they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covey_export.datasets.dataset import Labels
+from covey_export.served_model import ServedModel
+
+_BATCH_SIZE = 500
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of right answers, 0 to 1; a class without test images has None."""
+
+    overall: float
+    per_class: tuple[float | None, ...]
+    images: int
+
+
+def predict(model: ServedModel, images: torch.Tensor) -> NDArray[np.float32]:
+    """Probabilities `[N, K] float32` of `images` `[N, H, W, C] uint8`, which lie on the model's device."""
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        batches = [model(images[start : start + _BATCH_SIZE]).cpu() for start in range(0, len(images), _BATCH_SIZE)]
+    model.train(was_training)
+    probabilities: NDArray[np.float32] = torch.cat(batches).numpy()
+    return probabilities
+
+
+def accuracy(probabilities: NDArray[np.float32], labels: Labels) -> Accuracy:
+    """How often the most probable class, of `probabilities` `[N, K]`, is the label, of `labels` `[N]`."""
+    right = probabilities.argmax(axis=1) == labels
+    per_class = tuple(
+        float(right[labels == label].mean()) if (labels == label).any() else None
+        for label in range(probabilities.shape[1])
+    )
+    return Accuracy(float(right.mean()), per_class, len(labels))

@@ -1,0 +1,72 @@
+"""Owns the folder of a new model version: filled out of sight, then renamed, or gone without a trace.
+
+A model is `models/<name>/<version>/`; the server passes over names that begin with a dot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+_PREFIX = ".incomplete-"
+
+
+class NewVersion:
+    """While entered, `folder` is a hidden folder of this process's own, and `version` belongs to nobody else.
+
+    Leaving without `publish()` removes the folder, and the folders above it that were made for it.
+    """
+
+    def __init__(self, models: Path, name: str) -> None:
+        self._models = models
+        self._parent = models / name
+        self._is_published = False
+
+    def __enter__(self) -> NewVersion:
+        """Raises OSError where `models` cannot be written to."""
+        self._made = [folder for folder in (self._parent, self._models) if not folder.exists()]
+        self._parent.mkdir(parents=True, exist_ok=True)
+        self.version, self.folder = self._reserve()
+        return self
+
+    def publish(self) -> Path:
+        """Makes the version visible and returns its folder. Raises OSError."""
+        target = self._parent / str(self.version)
+        self.folder.rename(target)
+        self._is_published = True
+        return target
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_published:
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # another process may have published there meanwhile
+                folder.rmdir()
+
+    def _reserve(self) -> tuple[int, Path]:
+        """The next free version. Making its hidden folder is what takes it: only one process can."""
+        version = 1 + max(versions(self._parent), default=0)
+        while True:
+            folder = self._parent / f"{_PREFIX}{version}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                version += 1
+                continue
+            if (self._parent / str(version)).exists():  # published since we looked
+                folder.rmdir()
+                version += 1
+                continue
+            return version, folder
+
+
+def versions(parent: Path) -> list[int]:
+    """The published versions of the model in `parent`, lowest first."""
+    if not parent.is_dir():
+        return []
+    return sorted(int(folder.name) for folder in parent.iterdir() if folder.name.isdecimal() and folder.is_dir())

@@ -1,0 +1,30 @@
+"""Names given on the command line: which exist, which was probably meant, which may be a folder's name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from covey_export.errors import ExportError, UnknownName
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for a name that does not exist: the known ones, nearest first."""
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), names, n=len(names), cutoff=0.4)
+    ordered = [*near, *(other for other in names if other not in near)]
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return UnknownName(f"no {kind} is named {name!r}.{hint} There are: {', '.join(ordered)}")
+
+
+def require_model_name(name: str) -> str:
+    """`name`, where it may be a model's. Raises ExportError otherwise."""
+    if not MODEL_NAME.fullmatch(name):
+        raise ExportError(
+            f"{name!r} cannot be a model's name: expected 1 to 64 letters, digits, dots, hyphens or underscores, "
+            f"not beginning with a dot"
+        )
+    return name

@@ -1,0 +1,119 @@
+"""All that is said to people while training, converting and verifying: a terminal gets colours and a progress
+bar, a file or pipe plain lines. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from torch import nn
+
+from covey_export.checkpoint import Epoch
+from covey_export.datasets import Dataset
+from covey_export.evaluation import Accuracy
+from covey_export.networks import Network
+from covey_export.recipes import Recipe
+from covey_export.verification import Verification
+
+_PLAIN_WIDTH = 160  # characters; rich would fold tables at 80 where there is no terminal
+
+
+class Advance(Protocol):
+    """What a loop tells of each step."""
+
+    def advance(self, loss: float) -> None: ...
+
+
+class Report:
+    """Where the words go."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        console = console or Console(highlight=False)
+        if not console.is_terminal:
+            console.width = _PLAIN_WIDTH
+        self._console = console
+
+    def line(self, text: str = "") -> None:
+        """One line as it is, never folded."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def training_begins(
+        self, network: Network, dataset: Dataset, recipe: Recipe, module: nn.Module, device: str
+    ) -> None:
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        self.line(f"{network.name}: {parameters:,} parameters ({network.source})")
+        self.line(str(module))
+        self.line(
+            f"data    {dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test "
+            f"images, {len(dataset.labels)} classes (licence: {dataset.licence})"
+        )
+        self.line(f"recipe  {recipe.name}: {recipe.describe()}")
+        self.line(f"device  {device}")
+        self.line(f"begins  {_now()}")
+
+    @contextmanager
+    def progress(self, total: int, done: int) -> Iterator[Advance]:
+        """A bar of `total` steps, `done` of them behind us; nothing where there is no terminal."""
+        columns = (
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        ) as progress:
+            yield _Bar(progress, progress.add_task("", total=total, completed=done, loss=float("nan")))
+
+    def running_loss(self, epoch: int, step: int, loss: float) -> None:
+        self.line(f"[{epoch}, {step:5d}] loss: {loss:.3f}")
+
+    def epoch_ends(self, epoch: int, epochs: int, result: Epoch) -> None:
+        self.line(f"epoch {epoch}/{epochs}  loss {result.loss:.4f}  test accuracy {result.test_accuracy:.2%}")
+
+    def stop_requested(self) -> None:
+        self.line("Ctrl-C: finishing this step and saving the checkpoint; once more stops at once")
+
+    def training_ends(self, seconds: float) -> None:
+        self.line(f"ends    {_now()}, after {seconds:.1f} s of training")
+
+    def accuracy(self, labels: Sequence[str], found: Accuracy) -> None:
+        """Overall and per class."""
+        self.line(f"accuracy on the {found.images:,} test images: {found.overall:.2%}")
+        for label, share in zip(labels, found.per_class, strict=True):
+            self.line(f"  {label:<12} {'no test images' if share is None else f'{share:7.2%}'}")
+
+    def verification(self, found: Verification) -> None:
+        self.line(
+            f"verified on {found.images:,} test images: accuracy {found.onnxruntime_accuracy:.2%} "
+            f"(PyTorch {found.torch_accuracy:.2%}), largest difference {found.largest_difference:.1e} "
+            f"(allowed {found.tolerance:.0e}), top-1 disagreements {found.disagreements}"
+        )
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        table = Table(title=title, title_justify="left", show_lines=False)
+        for name in header:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table, markup=False)
+
+
+class _Bar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, loss: float) -> None:
+        self._progress.update(self._task, advance=1, loss=loss)
+
+
+def _now() -> str:
+    return datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

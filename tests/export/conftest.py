@@ -1,0 +1,64 @@
+"""A small data set, a quickly trained network and its published model, shared by the tests of `export`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+from tests.export.recorded_report import CPU, RecordedReport
+
+from covey_export import publication, training
+from covey_export.checkpoint import Checkpoint
+from covey_export.datasets import Dataset, find_entry
+from covey_export.networks import NETWORKS
+from covey_export.publication import Published
+from covey_export.recipes import find_recipe
+from covey_server.images import InputSpec
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small only lose by waiting for a second thread, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def report() -> RecordedReport:
+    return RecordedReport()
+
+
+@pytest.fixture(scope="session")
+def sample() -> Dataset:
+    return find_entry("sample").load(InputSpec(28, 28, 1), None)
+
+
+@pytest.fixture(scope="session")
+def small(sample: Dataset) -> Dataset:
+    """Every tenth image of the sample: 600 to train with, 100 to test with."""
+    return dataclasses.replace(
+        sample,
+        train_images=sample.train_images[::10],
+        train_labels=sample.train_labels[::10],
+        test_images=sample.test_images[::10],
+        test_labels=sample.test_labels[::10],
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """`mlp` after three epochs of the small set."""
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = find_recipe("mlp", "tutorial")
+    return training.train(NETWORKS["mlp"], small, recipe, folder, CPU, RecordedReport(), epochs=3)
+
+
+@pytest.fixture(scope="session")
+def published(trained: Checkpoint, small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """`trained` as version 1 of the model `mlp`. Not to be changed: copy it first."""
+    models = tmp_path_factory.mktemp("models")
+    return publication.publish(NETWORKS["mlp"], trained, small, models, "mlp", RecordedReport())

@@ -1,0 +1,121 @@
+"""The command line: every sub-command on the sample, and one clear message with exit code 2 for bad input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.export.recorded_report import tree
+
+from covey_export.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COVEY_DATA", raising=False)
+
+
+def test_list_shows_networks_and_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    for name in ("cifar-net", "lenet", "mlp", "mnist-cnn", "mnist-deep", "44,426", "sample", "comes with Covey"):
+        assert name in said
+
+
+def test_each_step_works_alone_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = ["mlp", "--dataset", "sample", "--checkpoints", "runs"]
+    assert main(["train", *places, "--epochs", "1", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "Linear(in_features=784, out_features=256" in said
+    assert "accuracy on the 1,000 test images" in said
+    assert main(["convert", *places, "--models", "served", "--name", "digits"]) == 0
+    assert main(["convert", *places, "--models", "served", "--name", "digits"]) == 0
+    assert main(["verify", *places, "--models", "served", "--name", "digits", "--version", "1"]) == 0
+    assert tree(tmp_path) == {
+        *("runs", "runs/mlp-sample", "runs/mlp-sample/checkpoint.pt", "served", "served/digits"),
+        *("served/digits/1", "served/digits/1/model.onnx", "served/digits/1/verification.json"),
+        *("served/digits/2", "served/digits/2/model.onnx", "served/digits/2/verification.json"),
+    }
+    output = capsys.readouterr()
+    assert "published served/digits/2/model.onnx" in output.out
+    assert output.err == ""
+
+
+def test_all_ends_with_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["all", "mlp", "lenet", "--dataset", "sample", "--epochs", "1", "--summary-markdown", "docs/table.md"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "Summary" in said
+    assert "not stated" in said
+    table = (tmp_path / "docs" / "table.md").read_text()
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["mlp", "lenet"]
+    assert "seed 0" in table
+    assert "onnxruntime" in table
+    assert (tmp_path / "models" / "lenet" / "1" / "model.onnx").is_file()
+
+
+def test_a_folder_of_images_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for level, name in ((20, "dark"), (220, "light")):
+        (tmp_path / "shades" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (50, 40), level + number).save(tmp_path / "shades" / name / f"{number}.png")
+    assert main(["all", "mlp", "--dataset", "folder:shades", "--name", "shades"]) == 0
+    assert (tmp_path / "checkpoints" / "mlp-folder-shades" / "checkpoint.pt").is_file()
+    assert "accuracy on the 4 test images: 100.00%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "lenett"], "no network is named 'lenett'. Did you mean lenet?"),
+        (["train", "lenet", "--dataset", "mnits"], "no data set is named 'mnits'. Did you mean mnist?"),
+        (["train", "lenet", "--recipe", "quick", "--dataset", "sample"], "no recipe of lenet is named 'quick'"),
+        (["train", "cifar-net", "--dataset", "sample"], "cifar-net takes images of 32x32 RGB, sample has 28x28 grey"),
+        (["train", "lenet", "--data-dir", "nowhere"], "folder of data sets nowhere"),
+        (["train", "lenet", "--dataset", "folder:nowhere"], "nowhere is no folder"),
+        (["convert", "lenet", "--dataset", "sample"], "does not exist; train the network first"),
+        (["convert", "lenet", "--dataset", "sample", "--name", "a/b"], "'a/b' cannot be a model's name"),
+        (["verify", "lenet", "--dataset", "sample"], "does not exist; train the network first"),
+        (["all", "lenet", "mlp", "--name", "both"], "--name and --checkpoint are for one network"),
+    ],
+)
+def test_bad_input_is_explained_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("covey-export: ")
+    assert message in said.err
+    assert not tree(tmp_path)
+
+
+def test_a_device_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    missing = "mps" if sys.platform != "darwin" else "cuda"
+    assert main(["train", "mlp", "--dataset", "sample", "--device", missing]) == 2
+    assert f"--device {missing}: PyTorch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["train", "mlp", "--epochs", "0"], ["train", "mlp", "--seed", "-1"], []])
+def test_wrong_flags_are_a_usage_error(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+
+
+def test_a_checkpoint_folder_that_cannot_be_written_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["train", "mlp", "--dataset", "sample", "--epochs", "1", "--checkpoint", "file/below"]) == 2
+    assert "file/below" in capsys.readouterr().err
+
+
+def test_the_export_package_loads_no_client_and_no_grpc() -> None:
+    program = "import sys, covey_export.__main__; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in loaded
+    assert not {"covey", "grpc"} & set(loaded)

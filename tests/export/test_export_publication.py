@@ -1,0 +1,267 @@
+"""Conversion and publication: what is in the file, that it is whole or absent, and that a wrong one is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from tests.export.recorded_report import RecordedReport, tree
+
+from covey_export import checkpoint as checkpoints
+from covey_export import conversion, model_versions, publication, served_model, verification
+from covey_export.checkpoint import Checkpoint
+from covey_export.datasets import Dataset
+from covey_export.errors import ExportError, InvalidCheckpoint, VerificationFailed
+from covey_export.naming import require_model_name
+from covey_export.networks import NETWORKS
+from covey_export.publication import Published
+from covey_export.recipes import find_recipe
+from covey_export.served_model import ServedModel
+from covey_proto import metadata
+from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
+from covey_server.engine import Engine
+
+MLP = NETWORKS["mlp"]
+
+
+class TestModelFile:
+    def test_its_graph_is_the_contract(self, published: Published) -> None:
+        model = onnx.load(published.path)
+        onnx.checker.check_model(model, full_check=True)
+        (images,), (probabilities,) = model.graph.input, model.graph.output
+        assert (images.name, images.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
+        assert (probabilities.name, probabilities.type.tensor_type.elem_type) == (
+            "probabilities",
+            onnx.TensorProto.FLOAT,
+        )
+        assert [(d.dim_param, d.dim_value) for d in images.type.tensor_type.shape.dim] == [
+            ("batch", 0),
+            ("", 28),
+            ("", 28),
+            ("", 1),
+        ]
+        assert model.opset_import[0].version == conversion.OPSET
+        assert all(not tensor.external_data for tensor in model.graph.initializer)
+
+    def test_normalisation_is_one_multiply_and_one_add_and_there_is_one_softmax(self) -> None:
+        network = NETWORKS["mnist-deep"]
+        torch.manual_seed(0)
+        model = served_model.build(network, 10, find_recipe("mnist-deep", "tutorial")).eval()
+        info = ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
+        kinds = [node.op_type for node in onnx.load_from_string(conversion.convert(model, info)).graph.node]
+        assert kinds[:4] == ["Transpose", "Cast", "Mul", "Add"]
+        assert [kinds.count(kind) for kind in ("Mul", "Add", "Sub", "Div", "Softmax")] == [1, 1, 0, 0, 1]
+
+    def test_a_softmax_of_the_networks_own_is_not_doubled(self, published: Published) -> None:
+        kinds = [node.op_type for node in onnx.load(published.path).graph.node]
+        assert kinds.count("Softmax") == 1
+
+    def test_it_says_all_of_itself(self, published: Published, trained: Checkpoint, small: Dataset) -> None:
+        info = metadata.from_json(Engine(published.path).metadata[metadata.KEY])
+        assert info == published.info
+        assert (info.name, info.version, list(info.labels)) == ("mlp", 1, list(small.labels))
+        assert (info.input.height, info.input.width, info.input.channels) == (28, 28, 1)
+        assert info.input.resize == ImageSpec.RESIZE_STRETCH
+        assert (info.training.network, info.training.dataset, info.training.recipe) == ("mlp", "sample", "tutorial")
+        assert (info.training.epochs, info.training.seed, info.training.test_images) == (3, 0, 100)
+        assert info.training.parameters == 203_530
+        assert info.training.test_accuracy == trained.history[-1].test_accuracy
+        assert info.build.torch_version == torch.__version__
+        assert info.build.created.ToDatetime().year > 2000
+
+    def test_its_golden_set_is_two_real_images_of_each_class(self, published: Published, small: Dataset) -> None:
+        golden = published.info.golden_set
+        pixels = np.frombuffer(golden.pixels, np.uint8).reshape(-1, 28, 28, 1)
+        assert len(pixels) == 20
+        places = [int(np.flatnonzero((small.test_images == image).all(axis=(1, 2, 3)))[0]) for image in pixels]
+        assert np.bincount(small.test_labels[places]).tolist() == [2] * 10
+        assert len(golden.probabilities) == 200
+
+    def test_it_tells_nothing_of_the_machine_it_was_made_on(self, published: Published) -> None:
+        content = published.path.read_bytes()
+        assert str(Path(conversion.__file__).parent).encode() not in content
+        assert str(published.path.parent.parent.parent).encode() not in content
+
+    def test_many_classes_leave_a_golden_set_of_32(self) -> None:
+        places = conversion._golden_places(np.repeat(np.arange(100), 5))
+        assert len(places) == 32
+
+
+class TestVersions:
+    def test_the_next_free_one_is_taken(
+        self, trained: Checkpoint, small: Dataset, tmp_path: Path, report: RecordedReport
+    ) -> None:
+        (tmp_path / "mlp" / "4").mkdir(parents=True)
+        (tmp_path / "mlp" / "notes").mkdir()
+        found = publication.publish(MLP, trained, small, tmp_path, "mlp", report)
+        assert found.path == tmp_path / "mlp" / "5" / "model.onnx"
+        assert found.info.version == 5
+        assert tree(found.path.parent) == {"model.onnx", "verification.json"}
+
+    def test_many_at_once_get_one_each(self, tmp_path: Path) -> None:
+        def publish(number: int) -> int:
+            with model_versions.NewVersion(tmp_path, "net") as new:
+                (new.folder / "model.onnx").write_text(f"{number} {new.version}")
+                return int(new.publish().name)
+
+        with ThreadPoolExecutor(8) as pool:
+            taken = list(pool.map(publish, range(40)))
+        assert sorted(taken) == list(range(1, 41))
+        for number, version in enumerate(taken):
+            assert (tmp_path / "net" / str(version) / "model.onnx").read_text() == f"{number} {version}"
+        assert tree(tmp_path / "net") == {str(n) for n in taken} | {f"{n}/model.onnx" for n in taken}
+
+    @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "x" * 65, "spa ce"])
+    def test_a_name_that_is_no_folders_is_refused(self, name: str) -> None:
+        with pytest.raises(ExportError, match="cannot be a model's name"):
+            require_model_name(name)
+
+
+class TestNothingIsLeftBehind:
+    """A version that did not come to its end leaves the models folder as it was."""
+
+    def test_by_ctrl_c(self, trained: Checkpoint, small: Dataset, tmp_path: Path) -> None:
+        class InterruptingReport(RecordedReport):
+            def line(self, text: str = "") -> None:
+                super().line(text)
+                if text.startswith("verifying"):
+                    written.extend(tree(tmp_path))
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        written: list[str] = []
+        with pytest.raises(KeyboardInterrupt):
+            publication.publish(MLP, trained, small, tmp_path / "models", "mlp", InterruptingReport())
+        assert any(path.endswith("model.onnx") for path in written)
+        assert not tree(tmp_path)
+
+    def test_by_a_full_disk(self, trained: Checkpoint, tmp_path: Path) -> None:
+        """The disk's end is a limit on the size of a file, which fails the write as a full disk does."""
+        whole = dataclasses.replace(trained, train_images=6000)
+        checkpoints.save(whole, tmp_path / "checkpoint")
+        (tmp_path / "models" / "mlp" / "1").mkdir(parents=True)
+        before = tree(tmp_path)
+        program = (
+            "import resource, sys; from covey_export.__main__ import main;"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY));"
+            "sys.exit(main(sys.argv[1:]))"
+        )
+        places = ["--dataset", "sample", "--checkpoint", "checkpoint", "--models", "models"]
+        result = subprocess.run(
+            [sys.executable, "-c", program, "convert", "mlp", *places], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert result.returncode == 2, result.stderr
+        assert "cannot write the model into models: File too large; nothing was left there" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert tree(tmp_path) == before
+
+    def test_by_a_failed_verification(
+        self, trained: Checkpoint, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        right = conversion.convert
+
+        def wrong(model: ServedModel, info: ModelInfo) -> bytes:
+            return _with_other_weights(right(model, info))
+
+        monkeypatch.setattr(conversion, "convert", wrong)
+        with pytest.raises(VerificationFailed, match="golden set: probabilities differ"):
+            publication.publish(MLP, trained, small, tmp_path / "models", "mlp", RecordedReport())
+        assert not tree(tmp_path)
+
+    def test_by_a_models_folder_that_is_a_file(self, trained: Checkpoint, small: Dataset, tmp_path: Path) -> None:
+        (tmp_path / "models").write_text("")
+        with pytest.raises(ExportError, match="cannot write the model"):
+            publication.publish(MLP, trained, small, tmp_path / "models", "mlp", RecordedReport())
+        assert tree(tmp_path) == {"models"}
+
+
+def _with_other_weights(data: bytes) -> bytes:
+    """The same model with its last bias moved: still a valid file, with other answers."""
+    model = onnx.load_from_string(data)
+    bias = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [10])
+    moved = numpy_helper.to_array(bias) + np.linspace(0, 1, 10, dtype=np.float32)
+    bias.CopyFrom(numpy_helper.from_array(moved, bias.name))
+    changed: bytes = model.SerializeToString()
+    return changed
+
+
+def _with_a_tie(trained: Checkpoint, above: int) -> Checkpoint:
+    """Classes 3 and 5 get the same weights, and `above` of the two a bias that is larger by a hair."""
+    weight, bias = trained.model["classifier.3.weight"].clone(), trained.model["classifier.3.bias"].clone()
+    weight[5], bias[5] = weight[3], bias[3]
+    bias[above] += 2e-5
+    return dataclasses.replace(
+        trained, model={**trained.model, "classifier.3.weight": weight, "classifier.3.bias": bias}
+    )
+
+
+class TestVerification:
+    @pytest.fixture
+    def models(self, published: Published, tmp_path: Path) -> Path:
+        models = tmp_path / "models"
+        shutil.copytree(published.path.parent.parent.parent, models)
+        return models
+
+    def _verify(self, models: Path, trained: Checkpoint, small: Dataset, version: int | None = None) -> None:
+        publication.verify(MLP, trained, small, models, "mlp", version, RecordedReport())
+
+    def test_its_record_lies_beside_the_model(self, published: Published, small: Dataset) -> None:
+        record = json.loads(published.path.with_name("verification.json").read_text())
+        assert record["images"] == len(small.test_images)
+        assert record["torch_accuracy"] == record["onnxruntime_accuracy"] == published.info.training.test_accuracy
+        assert record["largest_difference"] <= record["tolerance"] == pytest.approx(1e-4)
+        assert set(record["difference_by_batch_size"]) == {"1", "2", "3", "7", "64"}
+        assert record["disagreements"] == 0
+        assert record["problems"] == []
+        assert set(record["per_class_accuracy"]) == set(small.labels)
+        assert {"torch", "onnxruntime", "covey"} <= record["versions"].keys()
+
+    def test_it_can_be_done_again(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
+        record = models / "mlp" / "1" / "verification.json"
+        record.unlink()
+        self._verify(models, trained, small)
+        assert json.loads(record.read_text())["problems"] == []
+
+    def test_a_file_of_other_weights_is_found_out(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
+        path = models / "mlp" / "1" / "model.onnx"
+        path.write_bytes(_with_other_weights(path.read_bytes()))
+        with pytest.raises(VerificationFailed, match="the server refuses the model: golden set"):
+            self._verify(models, trained, small)
+
+    def test_a_checkpoint_trained_otherwise_is_found_out(
+        self, models: Path, trained: Checkpoint, small: Dataset
+    ) -> None:
+        other = {name: tensor.flip(0) for name, tensor in trained.model.items()}
+        with pytest.raises(VerificationFailed, match=r"probabilities differ by up to .*; \d+ test images get another"):
+            self._verify(models, dataclasses.replace(trained, model=other), small)
+        assert json.loads((models / "mlp" / "1" / "verification.json").read_text())["problems"]
+
+    def test_a_tie_may_go_either_way(self, trained: Checkpoint, small: Dataset, tmp_path: Path) -> None:
+        """Two classes of the same weights, one a hair above the other: in the file one, in PyTorch the other."""
+        three_above, five_above = (_with_a_tie(trained, above) for above in (3, 5))
+        path = publication.publish(MLP, three_above, small, tmp_path, "mlp", RecordedReport()).path
+        found = verification.verify(path, conversion.restore(MLP, five_above), small)
+        assert found.disagreements > 0
+        assert 0 < found.largest_difference <= found.tolerance
+        assert found.problems == ()
+
+    def test_a_version_that_is_not_there_is_named(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
+        with pytest.raises(VerificationFailed, match=r"no version 7 \(there: 1\)"):
+            self._verify(models, trained, small, version=7)
+        with pytest.raises(VerificationFailed, match=r"no version \(there: none\)"):
+            self._verify(models / "elsewhere", trained, small)
+
+    def test_another_networks_checkpoint_is_refused(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
+        with pytest.raises(InvalidCheckpoint, match="is of mlp on sample, not of lenet on sample"):
+            publication.verify(NETWORKS["lenet"], trained, small, models, "mlp", None, RecordedReport())
