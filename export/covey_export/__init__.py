@@ -7,5 +7,5 @@ The only package of Covey's that imports torch. It may use the server's `images`
 import os
 
 # Read when torch's OpenMP is loaded. By default its threads spin while they wait for each other, which is a
-# little faster on idle cores but, for networks this small, ten times slower as soon as anything else runs.
+# little faster on idle cores but many times slower as soon as anything else runs (docs/training.md, Threads).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
