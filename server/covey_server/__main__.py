@@ -10,7 +10,7 @@ import threading
 from types import FrameType
 
 from covey_server import config as configuration
-from covey_server.errors import StartupError
+from covey_server.errors import InvalidConfiguration, StartupError
 
 _FORCED = 130
 
@@ -34,6 +34,15 @@ def main() -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
         app = App(config)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("covey"):
+            raise
+        print(
+            f"covey-server: the package {error.name!r} is not installed; the server needs its extra: "
+            f"pip install 'covey-serve[cpu]', or 'covey-serve[gpu]' for CUDA",
+            file=sys.stderr,
+        )
+        return InvalidConfiguration.exit_code
     except StartupError as error:
         print(f"covey-server: {error}", file=sys.stderr)
         return error.exit_code

@@ -19,7 +19,7 @@ from covey_server.classifier import Classifier
 from covey_server.config import Config
 from covey_server.decoding import DecodePool
 from covey_server.engine import Engine
-from covey_server.errors import PortUnavailable
+from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import Front
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.metrics import Metrics
@@ -140,7 +140,9 @@ def _open_front(config: Config, classifier: Classifier) -> Front:
             kind = NativeFront
         except ImportError as error:
             if config.front == "native":
-                raise
+                raise InvalidConfiguration(
+                    f"--front native: {error}; install pygrpc-native, or use --front grpcio"
+                ) from error
             log.warning(
                 "the native front is not there (%s); serving with grpcio, which costs several times more",
                 error,

@@ -115,7 +115,7 @@ def test_a_checkpoint_folder_that_cannot_be_written_is_one_message(
 
 
 def test_the_export_package_loads_no_client_and_no_grpc() -> None:
-    program = "import sys, covey_export.__main__; print(*sorted(sys.modules))"
+    program = "import sys, covey_export.cli; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" in loaded
     assert not {"covey", "grpc"} & set(loaded)
