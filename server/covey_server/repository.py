@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server import golden
 from covey_server.engine import Engine
-from covey_server.errors import NoModels, RefusedModel, UnknownModel
+from covey_server.errors import EngineFailed, NoModels, RefusedModel, UnknownModel
 from covey_server.images import InputSpec
 from covey_server.model_file import describe
 
@@ -131,7 +131,7 @@ class Repository:
         began = time.monotonic()
         try:
             model = ServedModel(name, version, self._start_engine(path), self._max_batch_size)
-        except RefusedModel as error:
+        except (RefusedModel, EngineFailed) as error:
             self._refuse(name, version, str(error))
             return False
         self._served[name] = model

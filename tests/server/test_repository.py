@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import WriteModel
 
 from covey_proto import metadata
@@ -66,6 +69,10 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     del info.labels[3:]
     relabelled.metadata_props[0].value = metadata.to_json(info)
     (tmp_path / "relabelled/1/model.onnx").write_bytes(relabelled.SerializeToString())
+    frozen = onnx.load(str(write_echo_model(tmp_path, "frozen")))
+    flat = next(constant for constant in frozen.graph.initializer if constant.name == "flat")
+    flat.CopyFrom(numpy_helper.from_array(np.array([1, 16]), "flat"))  # a batch of one, whatever the signature says
+    (tmp_path / "frozen/1/model.onnx").write_bytes(frozen.SerializeToString())
     (tmp_path / "README.txt").write_text("not a model")
     (tmp_path / ".partial").mkdir()
     (tmp_path / "unversioned/latest").mkdir(parents=True)
@@ -74,7 +81,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
 
     assert [model.name for model in repository.served] == ["good"]
     reasons = {refusal.name: refusal.reason for refusal in repository.refusals}
-    assert set(reasons) == {"corrupt", "truncated", "foreign", "bare", "skewed", "empty", "relabelled"}
+    assert set(reasons) == {"corrupt", "truncated", "foreign", "bare", "skewed", "empty", "relabelled", "frozen"}
     assert "cannot load" in reasons["corrupt"]
     assert "expected images: tensor(uint8)" in reasons["foreign"]
     assert "found x: tensor(float) [1, 3, 4, 4]" in reasons["foreign"]
@@ -82,6 +89,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     assert "golden set: probabilities differ" in reasons["skewed"]
     assert "cannot be read: No such file" in reasons["empty"]
     assert "3 labels, the graph has 10 classes" in reasons["relabelled"]
+    assert "onnxruntime failed on a batch of 2" in reasons["frozen"]
     with pytest.raises(UnknownModel, match="found and refused: version 1: golden set"):
         repository.find("skewed", 0)
 
@@ -95,6 +103,37 @@ def test_an_empty_or_missing_folder_says_how_to_make_a_model(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(NoModels, match="cannot be read: Not a directory"):
         load(tmp_path / "file")
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without root's right to read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_folders_that_may_not_be_read_are_named(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    write_echo_model(tmp_path, "good")
+    write_echo_model(tmp_path, "secret")
+    (tmp_path / "secret").chmod(0)
+    with as_nobody():
+        repository = load(tmp_path)
+        assert [model.name for model in repository.served] == ["good"]
+        assert [(each.name, each.reason) for each in repository.refusals] == [
+            ("secret", "its folder cannot be read: Permission denied")
+        ]
+    tmp_path.chmod(0)
+    with as_nobody(), pytest.raises(NoModels, match="cannot be read: Permission denied"):
+        load(tmp_path)
+    tmp_path.chmod(0o755)
 
 
 def test_nothing_but_bad_models_lists_every_reason(tmp_path: Path, write_echo_model: WriteModel) -> None:

@@ -300,6 +300,15 @@ def test_metrics_parse_and_equal_what_was_sent(
     assert samples["process_resident_memory_bytes",] > 0
 
 
+def test_two_servers_live_in_one_process(
+    server: Server, tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path, "other")
+    other = start_server(tmp_path)
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16)))
+    assert [server.classify(request).model, other.classify(request).model] == ["echo", "other"]
+
+
 def test_a_port_that_is_taken_is_named(
     server: Server, tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
 ) -> None:

@@ -1,0 +1,150 @@
+"""The contract stays what it was: generated code up to date, and no field ever renumbered, retyped or renamed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+
+from covey_proto import metadata
+from covey_proto.v1 import classifier_pb2 as pb
+
+PROTO = Path(__file__).parents[2] / "proto"
+
+# Of every released field: number and type. Lines are only ever added here.
+FIELDS = """
+Build covey_version 2 STRING
+Build created 1 MESSAGE
+Build onnx_version 4 STRING
+Build opset 5 UINT32
+Build torch_version 3 STRING
+Class index 2 UINT32
+Class label 1 STRING
+Class probability 3 FLOAT
+ClassifyRequest encoded 4 MESSAGE
+ClassifyRequest model 1 STRING
+ClassifyRequest pixels 5 MESSAGE
+ClassifyRequest top_k 3 UINT32
+ClassifyRequest version 2 INT64
+ClassifyResponse model 2 STRING
+ClassifyResponse results 1 MESSAGE
+ClassifyResponse timing 4 MESSAGE
+ClassifyResponse version 3 INT64
+EncodedImages images 1 BYTES
+GetModelRequest name 1 STRING
+GetModelRequest version 2 INT64
+GetModelResponse model 1 MESSAGE
+GoldenSet pixels 1 BYTES
+GoldenSet probabilities 2 FLOAT
+GoldenSet tolerance 3 FLOAT
+ImageError message 2 STRING
+ImageError reason 1 ENUM
+ImageSpec channels 3 UINT32
+ImageSpec height 1 UINT32
+ImageSpec resize 4 ENUM
+ImageSpec width 2 UINT32
+ListModelsResponse models 1 MESSAGE
+Model info 6 MESSAGE
+Model is_default 5 BOOL
+Model name 1 STRING
+Model reason 4 STRING
+Model serving 7 MESSAGE
+Model state 3 ENUM
+Model version 2 INT64
+ModelInfo build 6 MESSAGE
+ModelInfo golden_set 7 MESSAGE
+ModelInfo input 4 MESSAGE
+ModelInfo labels 3 STRING
+ModelInfo name 1 STRING
+ModelInfo training 5 MESSAGE
+ModelInfo version 2 INT64
+Pixels channels 4 UINT32
+Pixels data 1 BYTES
+Pixels height 2 UINT32
+Pixels width 3 UINT32
+Result classes 1 MESSAGE
+Result error 2 MESSAGE
+Serving device 1 STRING
+Serving max_batch_size 5 UINT32
+Serving max_message_bytes 6 UINT64
+Serving provider 2 STRING
+Serving threads 4 UINT32
+Serving workers 3 UINT32
+Timing batch_size 5 UINT32
+Timing compute_us 4 UINT32
+Timing decode_us 2 UINT32
+Timing device 6 STRING
+Timing queue_us 3 UINT32
+Timing total_us 1 UINT32
+Training dataset 2 STRING
+Training epochs 4 UINT32
+Training network 1 STRING
+Training parameters 8 UINT64
+Training recipe 3 STRING
+Training seed 5 UINT64
+Training test_accuracy 6 DOUBLE
+Training test_images 7 UINT32
+"""
+TYPES = {value: name.removeprefix("TYPE_") for name, value in vars(FieldDescriptor).items() if name.startswith("TYPE_")}
+
+
+def test_no_field_changed() -> None:
+    found = {
+        f"{message.name} {field.name} {field.number} {TYPES[field.type]}"
+        for message in pb.DESCRIPTOR.message_types_by_name.values()
+        for field in message.fields
+    }
+    assert found == set(FIELDS.split("\n")) - {""}
+
+
+def test_enum_values_keep_their_numbers() -> None:
+    assert pb.Model.State.items() == [("STATE_UNSPECIFIED", 0), ("STATE_READY", 1), ("STATE_REFUSED", 2)]
+    assert pb.ImageSpec.Resize.items() == [
+        ("RESIZE_UNSPECIFIED", 0),
+        ("RESIZE_STRETCH", 1),
+        ("RESIZE_CENTER_CROP", 2),
+    ]
+    assert pb.ImageError.Reason.items() == [("REASON_UNSPECIFIED", 0), ("REASON_INVALID", 1), ("REASON_TOO_LARGE", 2)]
+
+
+def generate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(folder / "generate.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_generated_code_is_up_to_date_and_stale_code_is_found(tmp_path: Path) -> None:
+    copied = tmp_path / "proto"
+    for path in [PROTO / "generate.py", *PROTO.glob("covey_proto/v1/classifier*")]:
+        target = copied / path.relative_to(PROTO)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    assert generate(copied, "--check").returncode == 0
+    contract = copied / "covey_proto/v1/classifier.proto"
+    contract.write_text(contract.read_text().replace("string device = 6;", "string device = 6; string host = 7;"))
+    stale = generate(copied, "--check")
+    assert stale.returncode == 1
+    assert "stale: proto/covey_proto/v1/classifier_pb2.py (run `make proto` and commit it)" in stale.stderr
+    assert generate(copied).returncode == 0
+    assert generate(copied, "--check").returncode == 0
+
+
+def test_metadata_survives_its_way_through_a_file() -> None:
+    info = pb.ModelInfo(name="é", version=2**40, labels=["a", "b"], golden_set=pb.GoldenSet(pixels=b"\0\xff"))
+    info.build.created.FromSeconds(1_795_000_000)
+    assert metadata.from_json(metadata.to_json(info)) == info
+    assert metadata.from_json('{"name": "x", "of_a_newer_covey": 1}') == pb.ModelInfo(name="x")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"version": "many"}'])
+def test_other_text_is_no_metadata(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not the JSON of a covey\.v1\.ModelInfo"):
+        metadata.from_json(text)
+
+
+def test_the_contract_imports_nothing_else_of_covey() -> None:
+    code = "import sys, covey_proto.metadata, covey_proto.v1.classifier_pb2; print(*sorted(sys.modules))"
+    modules = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert not {name for name in modules if name.split(".")[0] in ("covey", "covey_server", "covey_export")}
