@@ -89,7 +89,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     assert "golden set: probabilities differ" in reasons["skewed"]
     assert "cannot be read: No such file" in reasons["empty"]
     assert "3 labels, the graph has 10 classes" in reasons["relabelled"]
-    assert "onnxruntime failed on a batch of 2" in reasons["frozen"]
+    assert "probabilities: tensor(float) [1, 10]" in reasons["frozen"]
     with pytest.raises(UnknownModel, match="found and refused: version 1: golden set"):
         repository.find("skewed", 0)
 
