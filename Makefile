@@ -23,7 +23,7 @@ demo: setup ## train, convert, verify, serve and classify, end to end, in a few 
 	$(BIN)/python -m bench.demo --models $(MODELS)
 
 serve: setup ## serve the models in models/ (those of the demo, or one made now) on the default ports
-	@test -d $(MODELS) || $(BIN)/covey-export all lenet --dataset sample --models $(MODELS)
+	@ls $(MODELS)/*/*/model.onnx >/dev/null 2>&1 || $(BIN)/covey-export all lenet --dataset sample --models $(MODELS)
 	$(BIN)/covey-server --models $(MODELS)
 
 test: setup ## run all tests

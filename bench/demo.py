@@ -15,7 +15,7 @@ import numpy as np
 from bench import callers, sheet
 from bench.processes import BenchError, covey_server
 from covey_export.datasets import Dataset, find_entry
-from covey_export.errors import MissingDataset
+from covey_export.errors import ExportError, MissingDataset
 from covey_server.images import InputSpec
 
 NETWORK = "lenet"
@@ -34,7 +34,7 @@ def main() -> int:
         dataset = choose_dataset()
         model_file = export(dataset.name, options.models, options.folder)
         passed = serve_and_classify(dataset, model_file, options.folder)
-    except BenchError as error:
+    except (BenchError, ExportError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     print(f"\nDone in {time.monotonic() - began:.0f} s. `make serve` serves the model on the default ports.")
@@ -46,8 +46,8 @@ def choose_dataset() -> Dataset:
     spec = InputSpec(28, 28, 1)
     try:
         return find_entry("mnist").load(spec, None)
-    except MissingDataset:
-        print("MNIST is neither on this machine nor to be downloaded: going on with the sample of it in the package.")
+    except MissingDataset as error:
+        print(f"{error}\n\nGoing on with the sample of MNIST that is in the package.")
         return find_entry("sample").load(spec, None)
 
 

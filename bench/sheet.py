@@ -25,8 +25,8 @@ def draw(
     probabilities: NDArray[np.float64],
     labels: Sequence[str],
 ) -> None:
-    """Writes a PNG of `ROWS` x `COLUMNS` images `[N, H, W, C] uint8`: up to a third of them mistakes, the most
-    confident first, then right ones as the set has them."""
+    """Writes a PNG of `ROWS` x `COLUMNS` images `[N, H, W, C] uint8`: right ones as the set has them, then
+    mistakes, at most a third of the sheet, the most confident first."""
     wrong = np.flatnonzero(indices != truth)
     wrong = wrong[np.argsort(-probabilities[wrong])][: ROWS * COLUMNS // 3]
     right = np.flatnonzero(indices == truth)[: ROWS * COLUMNS - len(wrong)]

@@ -49,6 +49,7 @@ class Client:
     def classify(
         self,
         images: EncodedImage,
+        *,
         model: str = ...,
         version: int = ...,
         top_k: int | None = ...,
@@ -58,6 +59,7 @@ class Client:
     def classify(
         self,
         images: list[ImageT] | tuple[ImageT, ...],
+        *,
         model: str = ...,
         version: int = ...,
         top_k: int | None = ...,
@@ -67,6 +69,7 @@ class Client:
     def classify(
         self,
         images: NDArray[np.uint8],
+        *,
         model: str = ...,
         version: int = ...,
         top_k: int | None = ...,
@@ -76,6 +79,7 @@ class Client:
     def classify(
         self,
         images: object,
+        *,
         model: str = "",
         version: int = 0,
         top_k: int | None = None,

@@ -19,6 +19,8 @@ CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Where a name has several addresses: all of them take their share.
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 )
 
 
@@ -32,7 +34,19 @@ def normalised_target(target: str) -> str:
         raise InvalidInput(f"the target {target!r} is a URL; give host and port alone: {rest.rstrip('/')!r}")
     if not target.strip():
         raise InvalidInput(f"the target is empty; give a host and port, as in {DEFAULT_TARGET!r}")
-    return target if ":" in target else f"{target}:{_DEFAULT_PORT}"
+    if separator or scheme.startswith(("unix:", "dns:", "ipv4:", "ipv6:")):
+        return target
+    host, colon, port = target.rpartition(":")
+    if target.startswith("["):
+        bracketed, _, after = target.partition("]")
+        host, colon, port = f"{bracketed}]", after[:1], after[1:]
+    elif target.count(":") > 1:
+        raise InvalidInput(f"the target {target!r} is an IPv6 address without brackets; write [::1]:{_DEFAULT_PORT}")
+    if not colon:
+        return f"{target}:{_DEFAULT_PORT}"
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
+        raise InvalidInput(f"the target {target!r} has the port {port!r}; expected 1 to 65535, as in {host}:8001")
+    return target
 
 
 class Deadline:

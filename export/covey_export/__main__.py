@@ -19,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except KeyboardInterrupt:  # the imports take seconds; cli.main answers for what comes after them
+        return 130
     return cli.main(arguments)
 
 

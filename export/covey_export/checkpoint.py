@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ class Checkpoint:
     dataset: str
     labels: tuple[str, ...]
     train_images: int
+    images_digest: str  # of all images and labels, see Dataset.digest
     recipe: Recipe
     seed: int
     history: tuple[Epoch, ...]
@@ -65,11 +65,11 @@ class Checkpoint:
                 f"the checkpoint is of {self.network} on {self.dataset}, not of {network.name} on {dataset.name}; "
                 f"name another folder with --checkpoint"
             )
-        if (self.labels, self.train_images) != (dataset.labels, len(dataset.train_images)):
+        if self.images_digest != dataset.digest:
             raise InvalidCheckpoint(
                 f"the checkpoint was trained on {self.train_images:,} images of {len(self.labels)} classes, "
-                f"{dataset.name} now has {len(dataset.train_images):,} of {len(dataset.labels)}; "
-                f"provide the same images, or begin anew with --restart"
+                f"{dataset.name} now has {len(dataset.train_images):,} of {len(dataset.labels)}, "
+                f"and not the same ones; provide the same images, or begin anew with --restart"
             )
 
 
@@ -102,10 +102,10 @@ def load(folder: Path) -> Checkpoint:
         fields["recipe"] = Recipe(**fields["recipe"])
         fields["history"] = tuple(Epoch(**epoch) for epoch in fields["history"])
         return Checkpoint(**fields)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:
         raise InvalidCheckpoint(
             f"{path} is no checkpoint of this version of Covey, or it is damaged "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); begin anew with --restart"
+            f"({content.getbuffer().nbytes:,} bytes); train anew with `covey-export train ... --restart`"
         ) from error
 
 

@@ -113,6 +113,7 @@ def _golden_set(model: ServedModel, dataset: Dataset) -> GoldenSet:
 
 
 def _golden_places(labels: Labels) -> Labels:
-    """The first images of each class; where there are too many classes, of those that come first."""
+    """The first image of each class, then the second: where there are many classes, one of as many as fit."""
     places = [np.flatnonzero(labels == label)[:_GOLDEN_PER_CLASS] for label in np.unique(labels)]
-    return np.concatenate(places)[:_GOLDEN_AT_MOST]
+    by_turns = [found[turn] for turn in range(_GOLDEN_PER_CLASS) for found in places if turn < len(found)]
+    return np.array(by_turns[:_GOLDEN_AT_MOST], np.int64)

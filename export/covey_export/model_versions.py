@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
+from covey_proto import layout
+
 _PREFIX = ".incomplete-"
 
 
@@ -69,4 +71,4 @@ def versions(parent: Path) -> list[int]:
     """The published versions of the model in `parent`, lowest first."""
     if not parent.is_dir():
         return []
-    return sorted(int(folder.name) for folder in parent.iterdir() if folder.name.isdecimal() and folder.is_dir())
+    return sorted(int(folder.name) for folder in parent.iterdir() if layout.is_version(folder.name) and folder.is_dir())

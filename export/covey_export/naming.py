@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 
 from covey_export.errors import ExportError, UnknownName
-
-MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+from covey_proto import layout
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
@@ -22,7 +20,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
 
 def require_model_name(name: str) -> str:
     """`name`, where it may be a model's. Raises ExportError otherwise."""
-    if not MODEL_NAME.fullmatch(name):
+    if not layout.is_model_name(name):
         raise ExportError(
             f"{name!r} cannot be a model's name: expected 1 to 64 letters, digits, dots, hyphens or underscores, "
             f"not beginning with a dot"

@@ -16,9 +16,8 @@ from covey_export.errors import ConversionFailed, VerificationFailed
 from covey_export.networks import Network
 from covey_export.report import Report
 from covey_export.verification import Verification
+from covey_proto import layout
 from covey_proto.v1.classifier_pb2 import ModelInfo
-
-MODEL_FILE = "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,10 @@ def publish(
         with model_versions.NewVersion(models, name) as new:
             report.line(f"converting {network.name}, trained on {dataset.name}, to {name} version {new.version}")
             info = conversion.describe(network, checkpoint, model, dataset, name, new.version)
-            atomic_files.write_bytes(new.folder / MODEL_FILE, conversion.convert(model, info))
+            atomic_files.write_bytes(new.folder / layout.FILE_NAME, conversion.convert(model, info))
             report.line("verifying it with the server's own code")
-            found = verification.verify(new.folder / MODEL_FILE, model, dataset)
-            found.require_passed(new.folder / MODEL_FILE)
+            found = verification.verify(new.folder / layout.FILE_NAME, model, dataset)
+            found.require_passed(new.folder / layout.FILE_NAME)
             verification.write(found, new.folder)
             folder = new.publish()
     except OSError as error:
@@ -54,8 +53,8 @@ def publish(
             f"cannot write the model into {models}: {error.strerror or error}; nothing was left there"
         ) from error
     report.verification(found)
-    report.line(f"published {folder / MODEL_FILE}")
-    return Published(folder / MODEL_FILE, info, found)
+    report.line(f"published {folder / layout.FILE_NAME}")
+    return Published(folder / layout.FILE_NAME, info, found)
 
 
 def verify(
@@ -81,8 +80,8 @@ def verify(
             + f" (there: {there}); publish one with covey-export convert"
         )
     folder = models / name / str(chosen)
-    found = verification.verify(folder / MODEL_FILE, conversion.restore(network, checkpoint), dataset)
+    found = verification.verify(folder / layout.FILE_NAME, conversion.restore(network, checkpoint), dataset)
     verification.write(found, folder)
     report.verification(found)
-    found.require_passed(folder / MODEL_FILE)
+    found.require_passed(folder / layout.FILE_NAME)
     return found

@@ -50,7 +50,7 @@ def train(
 
     Raises InvalidCheckpoint, TrainingFailed, TrainingInterrupted (the checkpoint is saved), OSError.
     """
-    found = None if restart else _find(folder, network, dataset, seed, epochs)
+    found = None if restart else _find(folder, network, dataset, recipe.name, seed, epochs)
     if found is not None and found.is_finished:
         report.line(f"already trained ({found.position}, checkpoint in {folder}); --restart trains anew")
         return found
@@ -76,7 +76,9 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _find(folder: Path, network: Network, dataset: Dataset, seed: int | None, epochs: int | None) -> Checkpoint | None:
+def _find(
+    folder: Path, network: Network, dataset: Dataset, recipe_name: str, seed: int | None, epochs: int | None
+) -> Checkpoint | None:
     """The checkpoint to go on with, aiming at `epochs`. Raises InvalidCheckpoint where it is another training's."""
     if not (folder / checkpoints.FILE).exists():
         return None
@@ -86,6 +88,11 @@ def _find(folder: Path, network: Network, dataset: Dataset, seed: int | None, ep
         raise InvalidCheckpoint(
             f"the checkpoint in {folder} was begun with seed {found.seed}, not {seed}; "
             f"leave --seed out to go on with it, or begin anew with --restart"
+        )
+    if found.recipe.name != recipe_name:
+        raise InvalidCheckpoint(
+            f"the checkpoint in {folder} was begun with recipe {found.recipe.name!r}, not {recipe_name!r}; "
+            f"name that one to go on with it, or begin anew with --restart"
         )
     return replace(found, recipe=replace(found.recipe, epochs=epochs or found.recipe.epochs))
 
@@ -124,6 +131,7 @@ class Trainer:
             dataset=self.dataset.name,
             labels=self.dataset.labels,
             train_images=len(self.dataset.train_images),
+            images_digest=self.dataset.digest,
             recipe=self.recipe,
             seed=self.seed,
             history=tuple(self.history),

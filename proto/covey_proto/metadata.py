@@ -10,8 +10,8 @@ KEY = "covey.model_info"
 
 
 def to_json(info: ModelInfo) -> str:
-    """The value of the entry named `KEY`."""
-    return json_format.MessageToJson(info, indent=None, preserving_proto_field_name=True)
+    """The value of the entry named `KEY`. Enums go by number: an older Covey must see that it does not know one."""
+    return json_format.MessageToJson(info, indent=None, preserving_proto_field_name=True, use_integers_for_enums=True)
 
 
 def from_json(text: str) -> ModelInfo:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import sys
-import threading
 from types import FrameType
 
 from covey_server import config as configuration
 from covey_server.errors import InvalidConfiguration, StartupError
 
-_FORCED = 130
+_INTERRUPTED = 130
 
 
 def main() -> int:
     """Serves until SIGTERM or SIGINT; a second one ends the process at once. Answers the exit code."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(_FORCED)
-        stop.set()
-
     try:
         config = configuration.parse(None, os.environ)
         logging.basicConfig(
@@ -31,8 +24,6 @@ def main() -> int:
         )
         from covey_server.app import App  # here, so that --help and a wrong flag do not wait for onnxruntime
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, on_signal)
         app = App(config)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("covey"):
@@ -46,12 +37,34 @@ def main() -> int:
     except StartupError as error:
         print(f"covey-server: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    stop = stop_signals()
     app.start()
     # For programs that start a server, with port 0 above all; the log is for people.
-    host = config.host
+    host = f"[{config.host}]" if ":" in config.host else config.host
     print(f"covey-server ready grpc={host}:{app.front.port} metrics={host}:{app.metrics_port}", flush=True)
-    stop.wait()
+    stop.get()
     return 0 if app.stop() else 1
+
+
+def stop_signals() -> queue.SimpleQueue[int]:
+    """Gives out SIGTERM and SIGINT one time; the next one ends the process at once.
+
+    A SimpleQueue, since its put may interrupt its own get: an Event's set would wait for a lock its wait holds.
+    """
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    arrived: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if arrived:
+            os._exit(_INTERRUPTED)
+        arrived.append(number)
+        signals.put(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    return signals
 
 
 if __name__ == "__main__":

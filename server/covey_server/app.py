@@ -61,7 +61,12 @@ class App:
         self._metrics = Metrics(self.registry, self._batcher.waiting_images)
         for model in self.repository.served:
             self._metrics.add_model(model, model.name, model.version, model.engine.device.name)
-        self._add_gauges()
+        self._metrics.show_server(
+            calls_in_flight=lambda: self._admission.calls,
+            bytes_in_flight=lambda: self._admission.bytes,
+            models_refused=lambda: len(self.repository.refusals),
+            device_fallback=lambda: bool(self.device.fallback),
+        )
         self._workers = Workers(self._batcher, workers, self._metrics)
         self._decoders = DecodePool(cores, config.max_image_pixels)
         classifier = Classifier(
@@ -111,21 +116,14 @@ class App:
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
 
-    def _add_gauges(self) -> None:
-        add = self._metrics.add_gauge
-        add("covey_calls_in_flight", "Calls inside the server.", lambda: self._admission.calls)
-        add("covey_bytes_in_flight", "Bytes of the calls inside the server.", lambda: self._admission.bytes)
-        refused, fallback = len(self.repository.refusals), bool(self.device.fallback)
-        add("covey_models_refused", "Model versions that were found and are not served.", lambda: refused)
-        add("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", lambda: fallback)
-
     def _open_metrics(self) -> tuple[WSGIServer, threading.Thread]:
         host, port = self.config.host, self.config.metrics_port
         try:
             return start_http_server(port, host, self.registry)
         except OSError as error:
             raise PortUnavailable(
-                f"metrics cannot listen on {host}:{port}: {error.strerror}; choose another with --metrics-port"
+                f"metrics cannot listen on {host}:{port}: {error.strerror}; choose others with --host and "
+                f"--metrics-port"
             ) from error
 
 

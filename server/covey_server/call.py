@@ -5,6 +5,7 @@ All that fronts and services share. Payloads are bytes; messages are the service
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -57,9 +58,11 @@ class Service:
 def dispatch(handler: Handler, call: Call) -> None:
     """Runs a handler. Whatever it raises becomes the call's status; nothing gets past."""
     try:
-        handler(call)
-    except RequestError as error:
-        call.fail(status.of(error))
+        try:
+            handler(call)
+        except RequestError as error:
+            call.fail(status.of(error))
     except Exception as error:
         log.exception("a handler failed; this is a bug")
-        call.fail(status.of(error))
+        with contextlib.suppress(Exception):  # the thread that takes all calls must survive anything
+            call.fail(status.of(error))

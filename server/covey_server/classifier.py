@@ -87,6 +87,7 @@ class Classifier:
 
     def list_models(self, call: Call) -> None:
         """ListModels."""
+        self._admission.require_size(call.size_bytes)
         models = [self._describe(model) for model in self._repository.served]
         models += [messages.refused_model(refusal) for refusal in self._repository.refusals]
         models.sort(key=lambda model: (model.name, model.version))
@@ -94,6 +95,7 @@ class Classifier:
 
     def get_model(self, call: Call) -> None:
         """GetModel."""
+        self._admission.require_size(call.size_bytes)
         try:
             message = pb.GetModelRequest.FromString(call.payload)
         except DecodeError as error:
@@ -108,10 +110,8 @@ class Classifier:
 
     def succeed(self, call: Call, payload: bytes) -> None:
         """Answers a call that was let in."""
-        try:
-            call.reply(payload)
-        finally:
-            self._admission.leave(call.size_bytes)
+        self._admission.leave(call.size_bytes)  # first, so that no caller is ahead of the gauges
+        call.reply(payload)
 
     def fail(self, call: Call, model: ServedModel | None, error: Exception) -> None:
         """Answers a call that was let in with the status of an error."""
@@ -119,10 +119,8 @@ class Classifier:
         if answer is status.INTERNAL:
             log.error("a request failed; this is a bug", exc_info=error)
         self._metrics.count_answer(model, answer.name)
-        try:
-            call.fail(answer)
-        finally:
-            self._admission.leave(call.size_bytes)
+        self._admission.leave(call.size_bytes)
+        call.fail(answer)
 
     def _decode(self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]) -> None:
         """On a thread of the decode pool: decodes the images of one request and queues those that are good."""
@@ -187,8 +185,12 @@ class Classification(Request):
         return self._call.cancelled
 
     def succeed(self, output: Output, first: int) -> None:
-        payload = messages.write_response(self._served, self, self._top_k, output, first, self._failures)
-        self._classifier.succeed(self._call, payload)
+        try:
+            payload = messages.write_response(self._served, self, self._top_k, output, first, self._failures)
+        except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is
+            self.fail(error)
+        else:
+            self._classifier.succeed(self._call, payload)
 
     def fail(self, error: Exception) -> None:
         self._classifier.fail(self._call, self._served, error)

@@ -17,7 +17,8 @@ from covey_server.errors import InvalidConfiguration
 EXIT_CODES = """\
 exit codes:
   0 stopped as asked    2 wrong flags or settings    3 no model can be served
-  1 any other failure   4 the device is not there    5 a port cannot be opened"""
+  1 any other failure   4 the device is not there    5 a port cannot be opened
+  130 forced by a second signal"""
 
 
 def _setting(default: Any, text: str, choices: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 - as dataclasses.field
@@ -43,11 +44,12 @@ class Config:
     max_message_bytes: int = _setting(64 * 1024**2, "bytes of one request at the most")
     max_image_pixels: int = _setting(50_000_000, "pixels of an encoded image at the most")
     default_deadline_ms: int = _setting(0, "deadline of calls that bring none; 0: they wait as long as it takes")
-    drain_timeout_s: float = _setting(30.0, "time that accepted calls have to finish after SIGTERM")
+    drain_timeout_s: float = _setting(20.0, "time that accepted calls have to finish after SIGTERM")
     log_level: str = _setting("info", "what is logged to standard error", ("debug", "info", "warning", "error"))
 
     def __post_init__(self) -> None:
         """Raises InvalidConfiguration for values that make no sense."""
+        object.__setattr__(self, "host", self.host.strip("[]"))  # [::1] is how IPv6 addresses stand before a port
         limits = {
             "grpc_port": (0, 65535),
             "metrics_port": (0, 65535),
@@ -81,13 +83,14 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
         kind, choices = type(each.default), each.metadata["choices"]
         variable = f"COVEY_{each.name.upper()}"
         defaults[each.name] = _from_environment(environment, variable, kind, choices, each.default)
+        shown = repr("") if each.default == "" else each.default
         parser.add_argument(
             _flag(each.name),
             type=kind,
             choices=choices,
             metavar=None if choices else each.name.rsplit("_", 1)[-1].upper(),
             default=defaults[each.name],
-            help=f"{each.metadata['text']} (default: {each.default or repr('')}; {variable})".replace("%", "%%"),
+            help=f"{each.metadata['text']} (default: {shown}; {variable})".replace("%", "%%"),
         )
     return Config(**vars(parser.parse_args(arguments)))
 
@@ -104,7 +107,7 @@ def _from_environment(
     default: object,
 ) -> object:
     text = environment.get(variable)
-    if text is None:
+    if not text or text.startswith("tcp://"):  # Kubernetes names the ports of a service covey-grpc like this
         return default
     try:
         value: object = kind(text)

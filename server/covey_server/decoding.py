@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from covey_server.errors import ImageTooLarge, InvalidImage
+from covey_server.errors import ImageTooLarge, InvalidImage, Stopping
 from covey_server.images import InputSpec, decode
 
 
@@ -29,6 +29,7 @@ class DecodePool:
     def __init__(self, threads: int, max_pixels: int) -> None:
         self._max_pixels = max_pixels
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._closed = False
 
     def submit(self, job: Callable[[], None]) -> None:
         """Runs a job on a thread of the pool; the job answers for its own errors."""
@@ -40,6 +41,8 @@ class DecodePool:
         rows: list[bytes] = []
         failures: list[InvalidImage | ImageTooLarge | None] = []
         for image in images:
+            if self._closed:
+                raise Stopping("the server has stopped")
             check()
             try:
                 rows.append(decode(image, spec, self._max_pixels).tobytes())
@@ -49,5 +52,6 @@ class DecodePool:
         return Decoded(b"".join(rows), failures)
 
     def close(self) -> None:
-        """Ends the threads; jobs that wait are dropped."""
+        """Ends the threads after the image each is at; jobs that wait are dropped."""
+        self._closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -57,6 +57,8 @@ class Engine:
             probabilities: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
         except Exception as error:
             raise EngineFailed(f"onnxruntime failed on a batch of {len(images)}: {_first_line(error)}") from error
+        if probabilities.shape != (len(images), self.classes):
+            raise EngineFailed(f"the model answered {probabilities.shape} for a batch of {len(images)}")
         return probabilities
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from covey_server.errors import RefusedModel
 
+LARGEST_TOLERANCE = 0.1  # beyond it a check says nothing
+
 
 class Runnable(Protocol):
     def run(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]: ...
@@ -26,18 +28,26 @@ class GoldenSet:
 
 
 def check(engine: Runnable, golden: GoldenSet) -> float:
-    """The largest absolute difference of a probability. Raises RefusedModel where it is above the tolerance.
-
-    Within the tolerance the most probable class can only change where PyTorch itself saw a tie (two
-    probabilities closer than twice the tolerance), so that the classes need no check of their own.
+    """The largest absolute difference of a probability. Raises RefusedModel where it is above the tolerance, or
+    where another class is the most probable one by more than a tie (two probabilities closer than the tolerance).
     """
+    if not 0 < golden.tolerance <= LARGEST_TOLERANCE:
+        raise RefusedModel(f"golden set: a tolerance of {golden.tolerance:g}; expected above 0, to {LARGEST_TOLERANCE}")
     found = engine.run(golden.pixels)
     if found.shape != golden.probabilities.shape or not np.isfinite(found).all():
         raise RefusedModel(f"golden set: expected {golden.probabilities.shape} finite probabilities, got {found.shape}")
     difference = float(np.abs(found - golden.probabilities).max(initial=0.0))
-    if difference > golden.tolerance:
+    if not difference <= golden.tolerance:  # so written, a difference that is no number is refused too
         raise RefusedModel(
             f"golden set: probabilities differ from PyTorch's by up to {difference:.2g}, allowed are "
             f"{golden.tolerance:.2g}; this device does not compute the model that was exported. Convert it again"
+        )
+    rows = np.arange(len(found))
+    expected_class, found_class = golden.probabilities.argmax(axis=1), found.argmax(axis=1)
+    margins = golden.probabilities[rows, expected_class] - golden.probabilities[rows, found_class]
+    if (margins > golden.tolerance).any():
+        raise RefusedModel(
+            f"golden set: {int((margins > golden.tolerance).sum())} of {len(rows)} images get another class than in "
+            f"PyTorch; this device does not compute the model that was exported. Convert it again"
         )
     return difference

@@ -64,7 +64,8 @@ def decode(data: bytes, spec: InputSpec, max_pixels: int = DEFAULT_MAX_PIXELS) -
         # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, never below the size asked for.
         image.draft(None, _draft_size(image.size, spec))
         image.load()
-        upright = _convert(ImageOps.exif_transpose(image), spec.channels)
+        # Made small before it is turned: turning copies, and a large image would stand in memory three times.
+        upright = ImageOps.exif_transpose(_reduce(_convert(image, spec.channels), spec))
     except Exception as error:
         raise InvalidImage(
             f"the {image.format} image of {len(data):,} bytes is damaged or cut off ({error}); send the whole file"
@@ -98,6 +99,12 @@ def _draft_size(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
     short = min(size)
     # Draft keeps the aspect ratio: what counts is that the shorter side stays at least `side`.
     return (max(1, size[0] * side // short), max(1, size[1] * side // short))
+
+
+def _reduce(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """The image averaged down by a whole factor, to no less than twice the model's size: as draft does for JPEG."""
+    factor = min(image.size) // (2 * max(spec.width, spec.height))
+    return image.reduce(factor) if factor > 1 else image
 
 
 def _convert(image: Image.Image, channels: int) -> Image.Image:

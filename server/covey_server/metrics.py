@@ -89,9 +89,25 @@ class Metrics(Collector):
         with self._lock:
             self._models[model] = ModelTally(name, str(version), device)
 
-    def add_gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Shows a number that is read at each scrape."""
-        self._gauges.append((name, text, value))
+    def show_server(
+        self,
+        *,
+        calls_in_flight: Callable[[], float],
+        bytes_in_flight: Callable[[], float],
+        models_refused: Callable[[], float],
+        device_fallback: Callable[[], float],
+    ) -> None:
+        """Shows the state of the whole server, asked at each scrape."""
+        self._gauges = [
+            ("covey_calls_in_flight", "Calls inside the server.", calls_in_flight),
+            (
+                "covey_bytes_in_flight",
+                "Bytes of the calls inside the server, decoded images included.",
+                bytes_in_flight,
+            ),
+            ("covey_models_refused", "Model versions that were found and are not served.", models_refused),
+            ("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", device_fallback),
+        ]
 
     def observe_batch(self, batch: Batch, answered: list[Request]) -> None:
         """Counts a batch that ran, and the requests that it answers."""

@@ -15,7 +15,6 @@ from covey_server.golden import GoldenSet
 from covey_server.images import InputSpec, Resize
 
 _RESIZES = {
-    ImageSpec.RESIZE_UNSPECIFIED: Resize.STRETCH,
     ImageSpec.RESIZE_STRETCH: Resize.STRETCH,
     ImageSpec.RESIZE_CENTER_CROP: Resize.CENTER_CROP,
 }
@@ -60,7 +59,10 @@ def describe(engine: Described) -> Description:
     if len(info.labels) != engine.classes:
         raise RefusedModel(f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes")
     if info.input.resize not in _RESIZES:
-        raise RefusedModel(f"resize policy {info.input.resize} is not known here; it needs a newer server")
+        raise RefusedModel(
+            f"resize policy {info.input.resize} is not known here, only {', '.join(map(str, _RESIZES))}; "
+            f"the model needs a newer server, or was not made by covey-export"
+        )
     golden = _golden_set(info, engine)
     info.ClearField("golden_set")
     spec = InputSpec(height, width, channels, _RESIZES[info.input.resize])

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from covey_proto import layout
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server import golden
 from covey_server.engine import Engine
@@ -22,8 +23,6 @@ from covey_server.images import InputSpec
 from covey_server.model_file import describe
 
 log = logging.getLogger(__name__)
-
-FILE_NAME = "model.onnx"
 
 
 class ServedModel:
@@ -83,12 +82,16 @@ class Repository:
             except OSError as error:
                 self._refuse(path.name, 0, f"its folder cannot be read: {error.strerror or error}")
                 continue
-            any(self._try(path.name, version) for version in versions)
+            any(self._try(path.name, version) for version in versions)  # stops at the first that is good
         if not self._served:
             reasons = "".join(f"\n  {each.name}/{each.version}: {each.reason}" for each in self.refusals)
             raise NoModels(
                 f"no model can be served from {self.folder.resolve()}"
-                + (f":{reasons}" if reasons else f": it holds no NAME/VERSION/{FILE_NAME}, VERSION a whole number")
+                + (
+                    f":{reasons}"
+                    if reasons
+                    else f": it holds no NAME/VERSION/{layout.FILE_NAME}, VERSION a whole number"
+                )
                 + "\nMake one with `covey-export all lenet`, or name another folder with --models"
             )
         if default_model and default_model not in self._served:
@@ -118,7 +121,10 @@ class Repository:
             )
         offered = ", ".join(sorted(self._served))
         if not name:
-            raise UnknownModel(f"the request names no model and this server has no default; name one of: {offered}")
+            raise UnknownModel(
+                f"the request names no model and this server has no default; name one of: {offered} "
+                f"(or start the server with --default-model)"
+            )
         raise UnknownModel(f"model {name!r} is not served here{self._why_refused(name)}; these are: {offered}")
 
     def find_refusal(self, name: str, version: int) -> Refusal | None:
@@ -127,7 +133,7 @@ class Repository:
         return refusals[0] if refusals and (version or name not in self._served) else None
 
     def _try(self, name: str, version: int) -> bool:
-        path = self.folder / name / str(version) / FILE_NAME
+        path = self.folder / name / str(version) / layout.FILE_NAME
         began = time.monotonic()
         try:
             model = ServedModel(name, version, self._start_engine(path), self._max_batch_size)
@@ -154,17 +160,21 @@ class Repository:
 def _model_folders(folder: Path) -> list[Path]:
     """The models' folders by name. Raises NoModels where the folder cannot be read."""
     try:
-        return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise NoModels(f"the models folder {folder.resolve()} cannot be read: {error.strerror or error}") from error
+    for entry in entries:
+        if not layout.is_model_name(entry.name) or (entry.suffix == ".onnx" and entry.is_file()):
+            log.warning("%s is passed over: models lie in %s/NAME/VERSION/%s", entry, folder, layout.FILE_NAME)
+    return [entry for entry in entries if entry.is_dir() and layout.is_model_name(entry.name)]
 
 
 def _versions(folder: Path) -> list[int]:
     """The versions in a model's folder, highest first."""
-    return sorted((int(each.name) for each in folder.iterdir() if _is_version(each)), reverse=True)
-
-
-def _is_version(path: Path) -> bool:
-    """A folder named by a whole number above 0, spelled as numbers are: "1", not "01"."""
-    name = path.name
-    return name.isascii() and name.isdecimal() and name == str(int(name)) != "0" and path.is_dir()
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    for entry in entries:
+        if not layout.is_version(entry.name):
+            log.warning("%s is passed over: a version is a folder named by a whole number from 1 up", entry)
+    return sorted(
+        (int(entry.name) for entry in entries if layout.is_version(entry.name) and entry.is_dir()), reverse=True
+    )

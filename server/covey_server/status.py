@@ -35,7 +35,7 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.InvalidImage: 3,
     errors.ImageTooLarge: 3,
     errors.UnknownModel: 5,
-    errors.RequestTooLarge: 8,
+    errors.RequestTooLarge: 3,  # never, while RESOURCE_EXHAUSTED says: not now
     errors.Overloaded: 8,
     errors.Expired: 4,
     errors.Cancelled: 1,
@@ -43,10 +43,15 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.EngineFailed: 13,
 }
 
+LONGEST_MESSAGE = 2000  # characters; it travels in a header, and clients refuse long ones with an error of their own
 INTERNAL = Status(13, "the server failed on this request; its log says why")
 
 
 def of(error: BaseException) -> Status:
     """The status of an error. What is not a RequestError gives INTERNAL with a fixed text: its own may not leave."""
     code = CODES.get(type(error)) if isinstance(error, errors.RequestError) else None
-    return INTERNAL if code is None else Status(code, str(error))
+    return INTERNAL if code is None else Status(code, _shortened(str(error)))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ... (cut)"

@@ -64,7 +64,7 @@ def test_every_kind_of_image_arrives_as_what_it_is(
 def test_arguments_reach_the_server_and_are_left_out_where_not_given(
     server: ScriptedServer, client: covey.Client
 ) -> None:
-    result = client.classify(b"cat", "other", 5, top_k=4)
+    result = client.classify(b"cat", model="other", version=5, top_k=4)
     client.classify(b"cat")
     given, default = server.requests
     assert (given.model, given.version, given.top_k) == ("other", 5, 4)
@@ -143,7 +143,7 @@ def test_an_answer_without_classes_is_the_servers_bug(server: ScriptedServer, cl
 def test_arguments_that_fit_no_request_are_refused_before_sending(server: ScriptedServer, client: covey.Client) -> None:
     for top_k, version, model in ((-1, 0, ""), (1 << 40, 0, ""), (None, 1 << 70, ""), (None, 0, "\udc80")):
         with pytest.raises(covey.InvalidInput, match="cannot be sent") as info:
-            client.classify(b"cat", model, version, top_k)
+            client.classify(b"cat", model=model, version=version, top_k=top_k)
         assert info.value.__cause__ is not None
     with pytest.raises(covey.InvalidInput, match="cannot be sent"):
         client.model("digits", 1 << 70)
@@ -277,6 +277,7 @@ def test_one_model_by_name_and_version_or_by_default(client: covey.Client) -> No
         ("dns:///vision:8001", "dns:///vision:8001"),
         ("unix:/run/covey.sock", "unix:/run/covey.sock"),
         ("[::1]:8001", "[::1]:8001"),
+        ("[::1]", "[::1]:8001"),
     ],
 )
 def test_targets_are_as_grpc_takes_them_with_a_default_port(given: str, target: str) -> None:
@@ -290,6 +291,21 @@ def test_targets_that_no_server_can_have_are_refused() -> None:
         covey.Client("http://vision:8001/")
     with pytest.raises(covey.InvalidInput, match="the target is empty"):
         covey.Client("")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("::1", "an IPv6 address without brackets"),
+        ("localhost:", "has the port ''; expected 1 to 65535"),
+        ("localhost:99999", "has the port '99999'"),
+        ("localhost:http", "has the port 'http'"),
+        ("[::1]:0", "has the port '0'"),
+    ],
+)
+def test_a_port_that_cannot_be_is_not_dialled(target: str, message: str) -> None:
+    with pytest.raises(covey.InvalidInput, match=message):
+        covey.Client(target)
 
 
 def test_messages_above_grpcs_own_limit_pass_both_ways(client: covey.Client) -> None:

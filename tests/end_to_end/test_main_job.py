@@ -7,14 +7,13 @@ import io
 import json
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bench import callers
-from bench.processes import Server, covey_server
+from bench.processes import Server, covey_server, fetch
 from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -133,8 +132,7 @@ def test_the_counters_equal_what_was_sent(models: Path, digits: Dataset, tmp_pat
             with pytest.raises(covey.UnknownModel):
                 client.classify([digits.test_images[0]], model="nobody")
         assert server.metrics_url is not None
-        with urllib.request.urlopen(server.metrics_url, timeout=10) as answer:
-            families = text_string_to_metric_families(answer.read().decode())
+        families = text_string_to_metric_families(fetch(server.metrics_url))
         samples = {
             (sample.name, sample.labels.get("model"), sample.labels.get("code")): sample.value
             for family in families

@@ -146,9 +146,9 @@ class TestNothingIsLeftBehind:
         assert any(path.endswith("model.onnx") for path in written)
         assert not tree(tmp_path)
 
-    def test_by_a_full_disk(self, trained: Checkpoint, tmp_path: Path) -> None:
+    def test_by_a_full_disk(self, trained: Checkpoint, sample: Dataset, tmp_path: Path) -> None:
         """The disk's end is a limit on the size of a file, which fails the write as a full disk does."""
-        whole = dataclasses.replace(trained, train_images=6000)
+        whole = dataclasses.replace(trained, train_images=6000, images_digest=sample.digest)
         checkpoints.save(whole, tmp_path / "checkpoint")
         (tmp_path / "models" / "mlp" / "1").mkdir(parents=True)
         before = tree(tmp_path)

@@ -40,13 +40,21 @@ def test_fills_a_batch_by_splitting_a_request() -> None:
     assert batches == [[0, 1, 2, 10], [11, 12, 13, 14], [15, 20]]
 
 
-def test_the_longest_waiting_model_is_next() -> None:
+def test_the_model_that_waited_longest_for_a_batch_is_next() -> None:
     batcher, busy, quiet = Batcher(), FakeModel(max_batch_size=2), FakeModel()
     for mark in range(4):
         batcher.put(make_request(busy, mark))
     batcher.put(make_request(quiet))
     batcher.put(make_request(busy, 5))
-    assert [take(batcher).model for _ in range(4)] == [busy, busy, quiet, busy]
+    assert [take(batcher).model for _ in range(4)] == [busy, quiet, busy, busy]
+
+
+def test_a_large_request_starves_no_other_model() -> None:
+    batcher, busy, quiet = Batcher(), FakeModel(max_batch_size=2), FakeModel()
+    batcher.put(make_request(busy, count=100))
+    take(batcher)
+    batcher.put(make_request(quiet))
+    assert [take(batcher).model for _ in range(3)] == [busy, quiet, busy]
 
 
 def test_expired_and_cancelled_requests_cost_no_place() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from covey_server.decoding import DecodePool
-from covey_server.errors import Cancelled, InvalidImage
+from covey_server.errors import Cancelled, InvalidImage, Stopping
 from covey_server.images import InputSpec
 
 SPEC = InputSpec(2, 2, 1)
@@ -26,6 +26,13 @@ def test_good_rows_stay_in_order_and_bad_images_keep_their_places() -> None:
     assert decoded.rows == bytes([1] * 4 + [2] * 4)
     assert [type(failure) for failure in decoded.failures] == [type(None), InvalidImage, type(None)]
     assert decoded.count == 2
+
+
+def test_ends_when_the_pool_is_closed() -> None:
+    pool = DecodePool(1, 100)
+    pool.close()
+    with pytest.raises(Stopping):
+        pool.decode([png(1)] * 1000, SPEC, check=lambda: None)
 
 
 def test_asks_before_each_image_whether_somebody_still_waits() -> None:

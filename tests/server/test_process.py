@@ -9,12 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
+from bench.processes import fetch
 from tests.conftest import WriteModel
 
 from covey_proto.v1 import classifier_pb2 as pb
@@ -110,7 +110,7 @@ def test_a_second_signal_ends_it_at_once(start: type[Process], tmp_path: Path, w
     with grpc.insecure_channel(server.target()) as channel:
         classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
         call = classify.future(endless)
-        while "covey_calls_in_flight 1.0" not in urllib.request.urlopen(server.metrics_url, timeout=10).read().decode():
+        while "covey_calls_in_flight 1.0" not in fetch(server.metrics_url):
             assert not call.done()
         server.popen.send_signal(signal.SIGTERM)
         server.wait_for_log("stopping: 1 calls to answer first")
@@ -141,7 +141,7 @@ def test_a_port_in_use_exits_with_5(start: type[Process], tmp_path: Path, write_
             code, log = start("--models", str(tmp_path), flag, str(port)).end()
             assert code == 5
             assert f"cannot listen on 127.0.0.1:{port}" in log
-            assert f"choose another with {flag}" in log
+            assert f"choose others with --host and {flag}" in log
             assert "Traceback" not in log
 
 

@@ -63,6 +63,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     write_echo_model(tmp_path, "foreign").write_bytes(foreign_model())
     write_echo_model(tmp_path, "bare", info=False)
     write_echo_model(tmp_path, "skewed", wrong_golden=True)
+    write_echo_model(tmp_path, "careless", wrong_golden=True, tolerance=float("inf"))
     write_echo_model(tmp_path, "empty").unlink()
     relabelled = onnx.load(str(write_echo_model(tmp_path, "relabelled")))
     info = metadata.from_json(relabelled.metadata_props[0].value)
@@ -75,13 +76,24 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     (tmp_path / "frozen/1/model.onnx").write_bytes(frozen.SerializeToString())
     (tmp_path / "README.txt").write_text("not a model")
     (tmp_path / ".partial").mkdir()
-    (tmp_path / "unversioned/latest").mkdir(parents=True)
+    for version in ("latest", "01", "0", "-1", "99999999999999999999"):
+        (tmp_path / "unversioned" / version).mkdir(parents=True)
 
     repository = load(tmp_path)
 
     assert [model.name for model in repository.served] == ["good"]
     reasons = {refusal.name: refusal.reason for refusal in repository.refusals}
-    assert set(reasons) == {"corrupt", "truncated", "foreign", "bare", "skewed", "empty", "relabelled", "frozen"}
+    assert set(reasons) == {
+        "corrupt",
+        "truncated",
+        "foreign",
+        "bare",
+        "skewed",
+        "empty",
+        "relabelled",
+        "frozen",
+        "careless",
+    }
     assert "cannot load" in reasons["corrupt"]
     assert "expected images: tensor(uint8)" in reasons["foreign"]
     assert "found x: tensor(float) [1, 3, 4, 4]" in reasons["foreign"]
@@ -89,6 +101,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     assert "golden set: probabilities differ" in reasons["skewed"]
     assert "cannot be read: No such file" in reasons["empty"]
     assert "3 labels, the graph has 10 classes" in reasons["relabelled"]
+    assert "a tolerance of inf; expected above 0" in reasons["careless"]
     assert "probabilities: tensor(float) [1, 10]" in reasons["frozen"]
     with pytest.raises(UnknownModel, match="found and refused: version 1: golden set"):
         repository.find("skewed", 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from bench.processes import fetch
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -161,8 +161,9 @@ def test_a_large_message_is_refused_and_a_large_batch_is_not(
 ) -> None:
     write_echo_model(tmp_path)
     server = start_server(tmp_path, max_message_bytes=100_000)
-    code, _ = server.error(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 6251))))
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    code, message = server.error(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 6251))))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "at most 100,000 are taken here" in message
     assert len(server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 6000)))).results) == 6000
 
 
@@ -174,7 +175,7 @@ def test_encoded_images_are_bounded_by_what_they_decode_to(
     small = png(images(1)[0])
     assert len(server.classify(pb.ClassifyRequest(encoded=pb.EncodedImages(images=[small] * 10))).results) == 10
     code, message = server.error(pb.ClassifyRequest(encoded=pb.EncodedImages(images=[small] * 11)))
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "decode to 110,000 bytes, at most 100,000" in message
 
 
@@ -215,6 +216,42 @@ def test_a_deadline_that_passes_is_told_and_the_caller_who_left_strands_nobody(s
         server.classify(request, timeout_s=0.001)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert len(server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16)))).results) == 1
+
+
+def test_the_servers_own_deadline_holds_for_callers_who_bring_none(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, default_deadline_ms=1, max_batch_size=1)
+    with pytest.raises(grpc.RpcError) as caught:
+        server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 20_000))), timeout_s=None)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "before the images were computed" in (caught.value.details() or "")
+
+
+def test_a_long_name_is_answered_with_a_short_message(server: Server) -> None:
+    code, message = server.error(pb.ClassifyRequest(model="x" * 100_000))
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert message.endswith("... (cut)")
+
+
+def test_what_is_too_much_at_once_is_told_so(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, max_calls=1, max_batch_size=1)
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 50_000)))
+    with ThreadPoolExecutor(8) as callers:
+        codes = list(callers.map(lambda _: code_of(server, request), range(8)))
+    assert set(codes) == {"OK", "RESOURCE_EXHAUSTED"}
+
+
+def code_of(server: Server, request: pb.ClassifyRequest) -> str:
+    try:
+        server.classify(request, timeout_s=60)
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return "OK"
 
 
 def test_the_standard_health_client_sees_serving(server: Server) -> None:
@@ -273,7 +310,7 @@ def test_metrics_parse_and_equal_what_was_sent(
     server.error(pb.ClassifyRequest(model="colour"))
     server.error(pb.ClassifyRequest(model="nobody"))
 
-    text = urllib.request.urlopen(server.metrics_url, timeout=20).read().decode()
+    text = fetch(server.metrics_url)
     samples = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)

@@ -58,7 +58,9 @@ def run(options: argparse.Namespace) -> Exit:
 def _classify_each(client: Client, options: argparse.Namespace) -> Generator[_Outcome, None, None]:
     def classify(file: str) -> _Outcome:
         try:
-            return _Outcome(file, client.classify(file, options.model, options.version, options.top_k))
+            return _Outcome(
+                file, client.classify(file, model=options.model, version=options.version, top_k=options.top_k)
+            )
         except _FAILS_EVERY_FILE:
             raise
         except CoveyError as error:

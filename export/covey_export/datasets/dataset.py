@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,14 @@ class Dataset:
         train_shape, test_shape = self.train_images.shape[1:], self.test_images.shape[1:]
         if train_shape != test_shape:
             raise InvalidDataset(f"{self.name}: train images of {train_shape}, test images of {test_shape}")
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of all images and labels: the same for the same data, wherever it lies."""
+        found = hashlib.sha256("\0".join(self.labels).encode())
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            found.update(array.tobytes())
+        return found.hexdigest()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

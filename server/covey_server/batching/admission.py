@@ -26,11 +26,7 @@ class Admission:
 
     def enter(self, size_bytes: int) -> None:
         """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping; then nothing was counted."""
-        if size_bytes > self.max_message_bytes:
-            raise RequestTooLarge(
-                f"the request has {size_bytes:,} bytes, at most {self.max_message_bytes:,} are taken here; send fewer "
-                f"images per call, or start the server with a larger --max-message-bytes"
-            )
+        self.require_size(size_bytes)
         with self._lock:
             if self._closed:
                 raise Stopping("the server is shutting down; ask another one, or this one once it is back")
@@ -39,6 +35,14 @@ class Admission:
             self._refuse_bytes(size_bytes, others=self.calls)
             self.calls += 1
             self.bytes += size_bytes
+
+    def require_size(self, size_bytes: int) -> None:
+        """Raises RequestTooLarge for a message above the limit."""
+        if size_bytes > self.max_message_bytes:
+            raise RequestTooLarge(
+                f"the request has {size_bytes:,} bytes, at most {self.max_message_bytes:,} are taken here; send fewer "
+                f"images per call, or start the server with a larger --max-message-bytes"
+            )
 
     def grow(self, size_bytes: int) -> None:
         """Counts what a call inside will take in addition, once its images are decoded. Raises as `enter`."""

@@ -75,11 +75,21 @@ class Batch:
         return [part.request for part in self.parts if part.whole or part.request.abandon()]
 
 
+class _Queue:
+    """What waits for one model, and since when the model has waited for a batch."""
+
+    __slots__ = ("requests", "waiting_since_ns")
+
+    def __init__(self, first: Request) -> None:
+        self.requests = deque((first,))
+        self.waiting_since_ns = first.queued_ns
+
+
 class Batcher:
     """Requests in from any thread, batches out to any number of workers."""
 
     def __init__(self) -> None:
-        self._queues: dict[Runnable, deque[Request]] = {}  # of the models that have something waiting
+        self._queues: dict[Runnable, _Queue] = {}  # of the models that have something waiting
         self._condition = threading.Condition(threading.Lock())
         self._idle_workers = 0
         self._closed = False
@@ -92,17 +102,18 @@ class Batcher:
                 raise Stopping("the server is shutting down")
             queue = self._queues.get(request.model)
             if queue is None:
-                self._queues[request.model] = deque((request,))
+                self._queues[request.model] = _Queue(request)
             else:
-                queue.append(request)
+                queue.requests.append(request)
             if self._idle_workers:
                 self._condition.notify()
 
     def take(self) -> Batch | None:
         """The next batch; waits for one. None once closed and empty.
 
-        Of several models the one whose first request waited longest is next, so that a busy model cannot starve
-        a quiet one. Requests whose caller went away or whose deadline passed are told so and cost no place.
+        Of several models the one that waited longest for a batch is next, so that a busy model cannot starve a
+        quiet one, however much of it waits. Requests whose caller went away or whose deadline passed are told so
+        and cost no place.
         """
         while True:
             dropped: list[tuple[Request, RequestError]] = []
@@ -132,15 +143,16 @@ class Batcher:
         """How many images wait, by model."""
         with self._condition:
             return {
-                model: sum(request.count - request.taken for request in queue) for model, queue in self._queues.items()
+                model: sum(request.count - request.taken for request in queue.requests)
+                for model, queue in self._queues.items()
             }
 
     def _waiting_since(self, model: Runnable) -> int:
-        return self._queues[model][0].queued_ns
+        return self._queues[model].waiting_since_ns
 
     def _form(self, model: Runnable, dropped: list[tuple[Request, RequestError]]) -> Batch:
         """Takes the next batch of a model off its queue; it is empty where all that waited was dropped."""
-        queue = self._queues[model]
+        queue = self._queues[model].requests
         room = model.max_batch_size
         now = time.monotonic_ns()
         parts: list[Part] = []
@@ -166,6 +178,8 @@ class Batcher:
             room -= count
             if request.taken == request.count:
                 queue.popleft()
-        if not queue:
+        if queue:
+            self._queues[model].waiting_since_ns = max(now, queue[0].queued_ns)
+        else:
             del self._queues[model]
         return Batch(model, parts, model.max_batch_size - room)

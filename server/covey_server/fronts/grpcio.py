@@ -81,6 +81,7 @@ def _asynchronous(handler: Handler) -> Any:  # noqa: ANN401 - as above
         deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
         answer: asyncio.Future[bytes | Status] = loop.create_future()
         call = GrpcioCall(payload, arrived_ns, deadline_ns, loop, answer)
+        del payload  # the call drops it as soon as it is parsed; this frame lives on until the answer
         dispatch(handler, call)
         try:
             found = await answer
@@ -162,7 +163,8 @@ class GrpcioFront:
     async def _build(self, address: str, services: Sequence[Service], max_message_bytes: int) -> None:
         options = [
             ("grpc.so_reuseport", 0),  # on by default: a second server on the port would share it silently
-            ("grpc.max_receive_message_length", max_message_bytes),
+            # A little more than is let in, so that admission refuses in its own words and counts it.
+            ("grpc.max_receive_message_length", max_message_bytes + 2**20),
             ("grpc.max_send_message_length", -1),
         ]
         self._server = grpc.aio.server(options=options)
@@ -176,7 +178,7 @@ class GrpcioFront:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise PortUnavailable(
-                f"gRPC cannot listen on {address}: {error}; choose another with --grpc-port"
+                f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"
             ) from error
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:

@@ -70,7 +70,7 @@ class NativeFront:
             self._front = NativeGrpcFront(address, methods, io_threads=_IO_THREADS, call_details=True, metrics=True)
         except OSError as error:
             raise PortUnavailable(
-                f"gRPC cannot listen on {address}: {error}; choose another with --grpc-port"
+                f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"
             ) from error
         self.port = self._front.bound_port
         self._folder = Path(tempfile.mkdtemp(prefix="covey-"))
@@ -128,3 +128,5 @@ class NativeFront:
                 deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
                 call = open_calls[call_id] = NativeCall(payload, arrived_ns, deadline_ns, front, call_id, open_calls)
                 dispatch(handlers[method], call)
+                del call
+            del events, payload, details  # the last burst must not live on until the next one comes
