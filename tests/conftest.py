@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -78,12 +79,12 @@ def write_echo_model() -> WriteModel:
         version: int = 1,
         shape: tuple[int, int, int] = (4, 4, 1),
         classes: int = 10,
-        **options: object,
+        **options: Any,
     ) -> Path:
         path = folder / name / str(version) / "model.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
         labels = [f"class {index}" for index in range(classes)]
-        path.write_bytes(echo_model(shape, labels, **options).SerializeToString())  # type: ignore[arg-type]
+        path.write_bytes(echo_model(shape, labels, **options).SerializeToString())
         return path
 
     return write

@@ -22,7 +22,10 @@ def main() -> int:
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
         )
-        from covey_server.app import App  # here, so that --help and a wrong flag do not wait for onnxruntime
+        from covey_server.app import (
+            App,
+            host_in_address,
+        )  # here, so that --help and a wrong flag do not wait for onnxruntime
 
         app = App(config)
     except ModuleNotFoundError as error:
@@ -42,7 +45,7 @@ def main() -> int:
     stop = stop_signals()
     app.start()
     # For programs that start a server, with port 0 above all; the log is for people.
-    host = f"[{config.host}]" if ":" in config.host else config.host
+    host = host_in_address(config.host)
     print(f"covey-server ready grpc={host}:{app.front.port} metrics={host}:{app.metrics_port}", flush=True)
     stop.get()
     return 0 if app.stop() else 1

@@ -91,10 +91,11 @@ class App:
         self._workers.start()
         self.front.start()
         self.front.set_ready(True)
+        host = host_in_address(self.config.host)
         log.info(
-            "ready: %d models on %s; gRPC on %s:%d (%s front), metrics on http://%s:%d/metrics",
-            len(self.repository.served), self.device.name, self.config.host, self.front.port, self.front.name,
-            self.config.host, self.metrics_port,
+            "ready: %d model(s) on %s; gRPC on %s:%d (%s front), metrics on http://%s:%d/metrics",
+            len(self.repository.served), self.device.name, host, self.front.port, self.front.name,
+            host, self.metrics_port,
         )  # fmt: skip
 
     def stop(self) -> bool:
@@ -129,7 +130,7 @@ class App:
 
 def _open_front(config: Config, classifier: Classifier) -> Front:
     service = classifier.service
-    address = f"[{config.host}]:{config.grpc_port}" if ":" in config.host else f"{config.host}:{config.grpc_port}"
+    address = f"{host_in_address(config.host)}:{config.grpc_port}"
     kind: Callable[[str, Sequence[Service], Sequence[str], int], Front] = GrpcioFront
     if config.front != "grpcio":
         try:
@@ -146,3 +147,8 @@ def _open_front(config: Config, classifier: Classifier) -> Front:
                 error,
             )
     return kind(address, (service,), (service.name,), config.max_message_bytes)
+
+
+def host_in_address(host: str) -> str:
+    """As it stands before a port: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -58,9 +59,9 @@ def running_servers(front: str) -> Iterator[StartServer]:
     """Starts servers on free ports; they are stopped at the end."""
     servers: list[Server] = []
 
-    def start(models: Path, **settings: object) -> Server:
-        ports_and_front: dict[str, object] = {"grpc_port": 0, "metrics_port": 0, "front": front}
-        config = Config(models=models, **(ports_and_front | settings))  # type: ignore[arg-type]
+    def start(models: Path, **settings: Any) -> Server:
+        ports_and_front: dict[str, Any] = {"grpc_port": 0, "metrics_port": 0, "front": front}
+        config = Config(models=models, **(ports_and_front | settings))
         server = Server(App(config))
         servers.append(server)
         server.app.start()
