@@ -22,10 +22,8 @@ def main() -> int:
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
         )
-        from covey_server.app import (
-            App,
-            host_in_address,
-        )  # here, so that --help and a wrong flag do not wait for onnxruntime
+        # Here, so that --help and a wrong flag do not wait for onnxruntime.
+        from covey_server.app import App
 
         app = App(config)
     except ModuleNotFoundError as error:
@@ -45,8 +43,8 @@ def main() -> int:
     stop = stop_signals()
     app.start()
     # For programs that start a server, with port 0 above all; the log is for people.
-    host = host_in_address(config.host)
-    print(f"covey-server ready grpc={host}:{app.front.port} metrics={host}:{app.metrics_port}", flush=True)
+    grpc_address, metrics_address = config.address(app.front.port), config.address(app.metrics_port)
+    print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}", flush=True)
     stop.get()
     return 0 if app.stop() else 1
 

@@ -91,11 +91,11 @@ class App:
         self._workers.start()
         self.front.start()
         self.front.set_ready(True)
-        host = host_in_address(self.config.host)
+        address = self.config.address
         log.info(
-            "ready: %d model(s) on %s; gRPC on %s:%d (%s front), metrics on http://%s:%d/metrics",
-            len(self.repository.served), self.device.name, host, self.front.port, self.front.name,
-            host, self.metrics_port,
+            "ready: %d model(s) on %s; gRPC on %s (%s front), metrics on http://%s/metrics",
+            len(self.repository.served), self.device.name, address(self.front.port), self.front.name,
+            address(self.metrics_port),
         )  # fmt: skip
 
     def stop(self) -> bool:
@@ -130,7 +130,6 @@ class App:
 
 def _open_front(config: Config, classifier: Classifier) -> Front:
     service = classifier.service
-    address = f"{host_in_address(config.host)}:{config.grpc_port}"
     kind: Callable[[str, Sequence[Service], Sequence[str], int], Front] = GrpcioFront
     if config.front != "grpcio":
         try:
@@ -146,9 +145,4 @@ def _open_front(config: Config, classifier: Classifier) -> Front:
                 "the native front is not there (%s); serving with grpcio, which costs several times more",
                 error,
             )
-    return kind(address, (service,), (service.name,), config.max_message_bytes)
-
-
-def host_in_address(host: str) -> str:
-    """As it stands before a port: IPv6 addresses in brackets."""
-    return f"[{host}]" if ":" in host else host
+    return kind(config.address(config.grpc_port), (service,), (service.name,), config.max_message_bytes)

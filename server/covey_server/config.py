@@ -67,6 +67,10 @@ class Config:
             if not low <= getattr(self, name) <= high:
                 raise InvalidConfiguration(f"{_flag(name)} {getattr(self, name)}: expected {low} to {high}")
 
+    def address(self, port: int) -> str:
+        """`host:port`, an IPv6 host in brackets."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
 
 def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Config:
     """The settings that flags and environment give. Ends the process on wrong flags (argparse, exit code 2);

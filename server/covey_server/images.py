@@ -66,6 +66,8 @@ def decode(data: bytes, spec: InputSpec, max_pixels: int = DEFAULT_MAX_PIXELS) -
         image.load()
         # Made small before it is turned: turning copies, and a large image would stand in memory three times.
         upright = ImageOps.exif_transpose(_reduce(_convert(image, spec.channels), spec))
+    except MemoryError:
+        raise  # the server's trouble, not the image's
     except Exception as error:
         raise InvalidImage(
             f"the {image.format} image of {len(data):,} bytes is damaged or cut off ({error}); send the whole file"

@@ -62,6 +62,19 @@ def test_an_image_is_turned_upright() -> None:
     assert np.array_equal(decode(stored, RGB), half)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_large_image_is_turned_upright_too(kind: str, mode: str) -> None:
+    upright = np.zeros((640, 480), np.uint8)
+    upright[:320] = 255  # white above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its left side: to be turned a quarter clockwise
+    stored = encode(Image.fromarray(np.rot90(upright).copy()).convert(mode), kind, exif=exif)
+    decoded = decode(stored, RGB)
+    assert decoded[:14].min() > 240
+    assert decoded[-14:].max() < 15
+
+
 def test_stretch_and_center_crop_differ_on_a_wide_image() -> None:
     wide = np.zeros((30, 90, 3), np.uint8)
     wide[:, 30:60] = 200  # only the middle is lit

@@ -10,7 +10,7 @@ class Front(Protocol):
 
     @property
     def name(self) -> str:
-        """ "native" or "grpcio"."""
+        """As `--front` calls it."""
 
     @property
     def port(self) -> int:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
@@ -20,6 +21,9 @@ from covey_server.call import Call, Service, dispatch
 from covey_server.errors import PortUnavailable
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.status import Status
+
+if TYPE_CHECKING:
+    from pygrpc_native._native import DetailedEvent
 
 log = logging.getLogger(__name__)
 
@@ -110,23 +114,25 @@ class NativeFront:
 
     def _take(self) -> None:
         """The intake thread: takes calls in bursts and hands each to its handler."""
-        front, handlers = self._front, self._handlers
         # Only for cancellations, which name a call by its id; answers go by the call itself.
         open_calls: dict[int, NativeCall] = {}
-        while (events := front.recv_batch_details(_BURST)) is not None:
-            arrived_ns = time.monotonic_ns()
-            for kind, call_id, method, payload, _, details in events:
-                if kind != EVENT_CALL:
-                    cancelled = open_calls.pop(call_id, None)
-                    if cancelled is not None:
-                        cancelled.cancelled = True
-                    continue
-                if payload is None or details is None:
-                    log.error("a call came without payload or details; this is a bug of the native front")
-                    continue
-                remaining_s = details[2]
-                deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
-                call = open_calls[call_id] = NativeCall(payload, arrived_ns, deadline_ns, front, call_id, open_calls)
-                dispatch(handlers[method], call)
-                del call
-            del events, payload, details  # the last burst must not live on until the next one comes
+        while (events := self._front.recv_batch_details(_BURST)) is not None:
+            self._hand_over(events, open_calls)
+            del events  # its payloads must not live on until the next burst comes
+
+    def _hand_over(self, events: list[DetailedEvent], open_calls: dict[int, NativeCall]) -> None:
+        front, handlers = self._front, self._handlers
+        arrived_ns = time.monotonic_ns()
+        for kind, call_id, method, payload, _, details in events:
+            if kind != EVENT_CALL:
+                cancelled = open_calls.pop(call_id, None)
+                if cancelled is not None:
+                    cancelled.cancelled = True
+                continue
+            if payload is None or details is None:
+                log.error("a call came without payload or details; this is a bug of the native front")
+                continue
+            remaining_s = details[2]
+            deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
+            call = open_calls[call_id] = NativeCall(payload, arrived_ns, deadline_ns, front, call_id, open_calls)
+            dispatch(handlers[method], call)
