@@ -1,4 +1,4 @@
-"""The golden check: a model must give here, on this device, the probabilities that PyTorch gave at export."""
+"""The golden check: a model must give here, on this device, the probabilities that were computed at export."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ class Runnable(Protocol):
 
 @dataclass(frozen=True)
 class GoldenSet:
-    """Images `[N, H, W, C] uint8`, their probabilities `[N, K] float32` by PyTorch, and the largest
+    """Images `[N, H, W, C] uint8`, their probabilities `[N, K] float32` by `reference`, and the largest
     difference allowed."""
 
     pixels: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     tolerance: float
+    reference: str = "pytorch"
 
 
 def check(engine: Runnable, golden: GoldenSet) -> float:
     """The largest absolute difference of a probability. Raises RefusedModel where it is above the tolerance, or
     where another class is the most probable one by more than a tie (two probabilities closer than the tolerance).
     """
-    if not 0 < golden.tolerance <= LARGEST_TOLERANCE:
+    if not 0 < golden.tolerance <= np.float32(LARGEST_TOLERANCE):  # the file holds a float32
         raise RefusedModel(f"golden set: a tolerance of {golden.tolerance:g}; expected above 0, to {LARGEST_TOLERANCE}")
     found = engine.run(golden.pixels)
     if found.shape != golden.probabilities.shape or not np.isfinite(found).all():
@@ -39,15 +40,17 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
     difference = float(np.abs(found - golden.probabilities).max(initial=0.0))
     if not difference <= golden.tolerance:  # so written, a difference that is no number is refused too
         raise RefusedModel(
-            f"golden set: probabilities differ from PyTorch's by up to {difference:.2g}, allowed are "
-            f"{golden.tolerance:.2g}; this device does not compute the model that was exported. Convert it again"
+            f"golden set: probabilities differ from those of {golden.reference} at export by up to {difference:.2g}, "
+            f"allowed are {golden.tolerance:.2g}; this device does not compute the model that was exported. "
+            f"Convert it again"
         )
     rows = np.arange(len(found))
     expected_class, found_class = golden.probabilities.argmax(axis=1), found.argmax(axis=1)
     margins = golden.probabilities[rows, expected_class] - golden.probabilities[rows, found_class]
     if (margins > golden.tolerance).any():
         raise RefusedModel(
-            f"golden set: {int((margins > golden.tolerance).sum())} of {len(rows)} images get another class than in "
-            f"PyTorch; this device does not compute the model that was exported. Convert it again"
+            f"golden set: {int((margins > golden.tolerance).sum())} of {len(rows)} images get another class than "
+            f"{golden.reference} gave at export; this device does not compute the model that was exported. "
+            f"Convert it again"
         )
     return difference

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,12 +36,17 @@ class Resize(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What a model takes: `[height, width, channels] uint8`, channels 1 (grey) or 3 (RGB)."""
+    """What a model takes: `[height, width, channels] uint8`, channels 1 (grey) or 3 (RGB).
+
+    `crop` is the share of the largest centred part that CENTER_CROP keeps: 0.875 leaves out the outer eighth, as
+    torchvision's resize to 256 and crop to 224 does. An image that has the model's size already is taken as it is.
+    """
 
     height: int
     width: int
     channels: int
     resize: Resize = Resize.STRETCH
+    crop: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -95,9 +101,14 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
+def _least_side(spec: InputSpec) -> int:
+    """Twice the model's size, and more where its edges are cut off."""
+    return math.ceil(2 * max(spec.width, spec.height) / spec.crop)
+
+
 def _draft_size(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
     """Twice the model's size, so that the last reduction is still a proper resize; turned images included."""
-    side = 2 * max(spec.width, spec.height)
+    side = _least_side(spec)
     short = min(size)
     # Draft keeps the aspect ratio: what counts is that the shorter side stays at least `side`.
     return (max(1, size[0] * side // short), max(1, size[1] * side // short))
@@ -105,7 +116,7 @@ def _draft_size(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
 
 def _reduce(image: Image.Image, spec: InputSpec) -> Image.Image:
     """The image averaged down by a whole factor, to no less than twice the model's size: as draft does for JPEG."""
-    factor = min(image.size) // (2 * max(spec.width, spec.height))
+    factor = min(image.size) // _least_side(spec)
     return image.reduce(factor) if factor > 1 else image
 
 
@@ -120,5 +131,5 @@ def _resize(image: Image.Image, spec: InputSpec) -> Image.Image:
     if image.size == size:
         return image
     if spec.resize is Resize.CENTER_CROP:
-        return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+        return ImageOps.fit(image, size, Image.Resampling.BILINEAR, bleed=(1 - spec.crop) / 2)
     return image.resize(size, Image.Resampling.BILINEAR)

@@ -63,9 +63,14 @@ def describe(engine: Described) -> Description:
             f"resize policy {info.input.resize} is not known here, only {', '.join(map(str, _RESIZES))}; "
             f"the model needs a newer server, or was not made by covey-export"
         )
+    crop = info.input.crop or 1.0  # 0: not said
+    if not 0 < crop <= 1:  # so written, a crop that is no number is refused too
+        raise RefusedModel(
+            f"a crop of {crop:g} in metadata {metadata.KEY}; expected a share above 0, to 1. Convert the model again"
+        )
     golden = _golden_set(info, engine)
     info.ClearField("golden_set")
-    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize])
+    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize], crop)
     return Description(tuple(info.labels), spec, golden, info)
 
 
@@ -82,4 +87,5 @@ def _golden_set(info: ModelInfo, engine: Described) -> GoldenSet:
         pixels.reshape(images, *engine.input_shape),
         probabilities.reshape(images, engine.classes),
         info.golden_set.tolerance,
+        info.golden_set.reference or GoldenSet.reference,
     )

@@ -20,6 +20,7 @@ Build covey_version 2 STRING
 Build created 1 Timestamp
 Build onnx_version 4 STRING
 Build opset 5 UINT32
+Build precision 6 STRING
 Build torch_version 3 STRING
 Class index 2 UINT32
 Class label 1 STRING
@@ -39,10 +40,12 @@ GetModelRequest version 2 INT64
 GetModelResponse model 1 Model
 GoldenSet pixels 1 BYTES
 GoldenSet probabilities 2 repeated FLOAT
+GoldenSet reference 4 STRING
 GoldenSet tolerance 3 FLOAT
 ImageError message 2 STRING
 ImageError reason 1 Reason
 ImageSpec channels 3 UINT32
+ImageSpec crop 5 FLOAT
 ImageSpec height 1 UINT32
 ImageSpec resize 4 Resize
 ImageSpec width 2 UINT32
@@ -85,6 +88,7 @@ Training network 1 STRING
 Training parameters 8 UINT64
 Training recipe 3 STRING
 Training seed 5 UINT64
+Training started_from 9 STRING
 Training test_accuracy 6 DOUBLE
 Training test_images 7 UINT32
 """

@@ -86,6 +86,37 @@ def test_stretch_and_center_crop_differ_on_a_wide_image() -> None:
     assert (stretched[:, 15] == 200).all()
 
 
+@pytest.mark.parametrize("crop", [0.875, 0.5])
+def test_a_crop_keeps_that_share_of_the_middle(crop: float) -> None:
+    """As torchvision does: resized to 256, then the centre of 224. Where the size fits, not a pixel is changed."""
+    noise = np.random.default_rng(3).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    side = int(256 * crop)
+    edge = (256 - side) // 2
+    spec = InputSpec(side, side, 3, Resize.CENTER_CROP, crop)
+    assert np.array_equal(
+        decode(encode(Image.fromarray(noise), "PNG"), spec), noise[edge : edge + side, edge : edge + side]
+    )
+
+
+def test_a_crop_is_of_the_largest_part_of_the_right_shape() -> None:
+    """80 x 40, to be square: the middle 40 x 40, and half of that is the 20 x 20 that are lit."""
+    wide = np.zeros((40, 80), np.uint8)
+    wide[10:30, 30:50] = 200
+    data = encode(Image.fromarray(wide), "PNG")
+    assert (decode(data, InputSpec(20, 20, 1, Resize.CENTER_CROP, 0.5)) == 200).all()
+    assert (decode(data, InputSpec(20, 20, 1, Resize.CENTER_CROP))[[0, -1]] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_small_crop_of_a_large_image_is_as_sharp_as_the_whole_image_allows(kind: str) -> None:
+    """A fifth of 1,120 pixels is 224: nothing may be reduced before it is cut out."""
+    stripes = np.zeros((1120, 1120), np.uint8)
+    stripes[:, ::2] = 255
+    data = encode(Image.fromarray(stripes), kind)
+    cut = decode(data, InputSpec(224, 224, 1, Resize.CENTER_CROP, 0.2))
+    assert cut.std() > 100
+
+
 def test_a_large_jpeg_decoded_at_reduced_size_looks_like_the_whole_one() -> None:
     ramp = np.linspace(0, 255, 800).astype(np.uint8)
     image = Image.fromarray(np.broadcast_to(ramp, (600, 800)).copy())

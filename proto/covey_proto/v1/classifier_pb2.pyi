@@ -189,7 +189,7 @@ class ModelInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ...) -> None: ...
 
 class ImageSpec(_message.Message):
-    __slots__ = ("height", "width", "channels", "resize")
+    __slots__ = ("height", "width", "channels", "resize", "crop")
     class Resize(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         RESIZE_UNSPECIFIED: _ClassVar[ImageSpec.Resize]
@@ -202,14 +202,16 @@ class ImageSpec(_message.Message):
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     RESIZE_FIELD_NUMBER: _ClassVar[int]
+    CROP_FIELD_NUMBER: _ClassVar[int]
     height: int
     width: int
     channels: int
     resize: ImageSpec.Resize
-    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Union[ImageSpec.Resize, str]] = ...) -> None: ...
+    crop: float
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Union[ImageSpec.Resize, str]] = ..., crop: _Optional[float] = ...) -> None: ...
 
 class Training(_message.Message):
-    __slots__ = ("network", "dataset", "recipe", "epochs", "seed", "test_accuracy", "test_images", "parameters")
+    __slots__ = ("network", "dataset", "recipe", "epochs", "seed", "test_accuracy", "test_images", "parameters", "started_from")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +220,7 @@ class Training(_message.Message):
     TEST_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     TEST_IMAGES_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FROM_FIELD_NUMBER: _ClassVar[int]
     network: str
     dataset: str
     recipe: str
@@ -226,28 +229,33 @@ class Training(_message.Message):
     test_accuracy: float
     test_images: int
     parameters: int
-    def __init__(self, network: _Optional[str] = ..., dataset: _Optional[str] = ..., recipe: _Optional[str] = ..., epochs: _Optional[int] = ..., seed: _Optional[int] = ..., test_accuracy: _Optional[float] = ..., test_images: _Optional[int] = ..., parameters: _Optional[int] = ...) -> None: ...
+    started_from: str
+    def __init__(self, network: _Optional[str] = ..., dataset: _Optional[str] = ..., recipe: _Optional[str] = ..., epochs: _Optional[int] = ..., seed: _Optional[int] = ..., test_accuracy: _Optional[float] = ..., test_images: _Optional[int] = ..., parameters: _Optional[int] = ..., started_from: _Optional[str] = ...) -> None: ...
 
 class Build(_message.Message):
-    __slots__ = ("created", "covey_version", "torch_version", "onnx_version", "opset")
+    __slots__ = ("created", "covey_version", "torch_version", "onnx_version", "opset", "precision")
     CREATED_FIELD_NUMBER: _ClassVar[int]
     COVEY_VERSION_FIELD_NUMBER: _ClassVar[int]
     TORCH_VERSION_FIELD_NUMBER: _ClassVar[int]
     ONNX_VERSION_FIELD_NUMBER: _ClassVar[int]
     OPSET_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     created: _timestamp_pb2.Timestamp
     covey_version: str
     torch_version: str
     onnx_version: str
     opset: int
-    def __init__(self, created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., covey_version: _Optional[str] = ..., torch_version: _Optional[str] = ..., onnx_version: _Optional[str] = ..., opset: _Optional[int] = ...) -> None: ...
+    precision: str
+    def __init__(self, created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., covey_version: _Optional[str] = ..., torch_version: _Optional[str] = ..., onnx_version: _Optional[str] = ..., opset: _Optional[int] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class GoldenSet(_message.Message):
-    __slots__ = ("pixels", "probabilities", "tolerance")
+    __slots__ = ("pixels", "probabilities", "tolerance", "reference")
     PIXELS_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
     pixels: bytes
     probabilities: _containers.RepeatedScalarFieldContainer[float]
     tolerance: float
-    def __init__(self, pixels: _Optional[bytes] = ..., probabilities: _Optional[_Iterable[float]] = ..., tolerance: _Optional[float] = ...) -> None: ...
+    reference: str
+    def __init__(self, pixels: _Optional[bytes] = ..., probabilities: _Optional[_Iterable[float]] = ..., tolerance: _Optional[float] = ..., reference: _Optional[str] = ...) -> None: ...

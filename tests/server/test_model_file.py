@@ -1,0 +1,82 @@
+"""What a model's file says of itself: read as it is meant, refused where it contradicts itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from tests.conftest import WriteModel
+
+from covey_proto import metadata
+from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
+from covey_server import golden, model_file
+from covey_server.engine import Engine
+from covey_server.errors import RefusedModel
+from covey_server.images import InputSpec, Resize
+
+Edit = Callable[[ModelInfo], object]
+
+
+@pytest.fixture
+def engine_of(tmp_path: Path, write_echo_model: WriteModel) -> Callable[[Edit], Engine]:
+    """The engine of an echo model whose ModelInfo was edited."""
+
+    def start(edit: Edit) -> Engine:
+        path = write_echo_model(tmp_path)
+        model = onnx.load(path)
+        (entry,) = model.metadata_props
+        info = metadata.from_json(entry.value)
+        edit(info)
+        entry.value = metadata.to_json(info)
+        path.write_bytes(model.SerializeToString())
+        return Engine(path)
+
+    return start
+
+
+class TestCrop:
+    def test_it_is_read(self, engine_of: Callable[[Edit], Engine]) -> None:
+        spec = ImageSpec(resize=ImageSpec.RESIZE_CENTER_CROP, crop=0.875)
+        engine = engine_of(lambda info: info.input.MergeFrom(spec))
+        assert model_file.describe(engine).input == InputSpec(4, 4, 1, Resize.CENTER_CROP, 0.875)
+
+    def test_where_nothing_is_said_nothing_is_left_out(self, engine_of: Callable[[Edit], Engine]) -> None:
+        engine = engine_of(lambda info: info.input.ClearField("crop"))
+        assert model_file.describe(engine).input == InputSpec(4, 4, 1, Resize.STRETCH, 1.0)
+
+    @pytest.mark.parametrize("crop", [-0.5, 1.25, float("inf"), float("nan")])
+    def test_what_is_no_share_is_refused(self, engine_of: Callable[[Edit], Engine], crop: float) -> None:
+        engine = engine_of(lambda info: info.input.MergeFrom(ImageSpec(crop=crop)))
+        with pytest.raises(RefusedModel, match=rf"a crop of {crop:g} in metadata .*; expected a share above 0, to 1"):
+            model_file.describe(engine)
+
+
+class TestReference:
+    """Who computed the golden probabilities: it is named where answers differ from them."""
+
+    @pytest.mark.parametrize(
+        ("said", "read"), [("", "pytorch"), ("pytorch", "pytorch"), ("onnxruntime", "onnxruntime")]
+    )
+    def test_it_is_named_where_answers_differ(self, engine_of: Callable[[Edit], Engine], said: str, read: str) -> None:
+        def edit(info: ModelInfo) -> None:
+            info.golden_set.reference = said
+            info.golden_set.probabilities[0] += 0.5
+
+        engine = engine_of(edit)
+        found = model_file.describe(engine).golden
+        assert found.reference == read
+        with pytest.raises(RefusedModel, match=f"probabilities differ from those of {read} at export by up to 0.5"):
+            golden.check(engine, found)
+
+    def test_so_it_is_where_a_class_differs_by_more_than_a_tie(self, engine_of: Callable[[Edit], Engine]) -> None:
+        def edit(info: ModelInfo) -> None:
+            info.golden_set.pixels = bytes([100, 95] + 14 * [0])  # computed: 0.392 and 0.373
+            info.golden_set.probabilities[:] = [0.302, 0.463] + 8 * [0.0]  # each within the tolerance
+            info.golden_set.tolerance = 0.095
+            info.golden_set.reference = "onnxruntime"
+
+        engine = engine_of(edit)
+        with pytest.raises(RefusedModel, match="1 of 1 images get another class than onnxruntime gave at export"):
+            golden.check(engine, model_file.describe(engine).golden)
