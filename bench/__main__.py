@@ -55,7 +55,7 @@ def train_model(results: Path) -> Path:
     models = results / "models"
     if not (models / NETWORK / "1" / "model.onnx").is_file():
         _report(f"training a {NETWORK} for this and later runs")
-        command = ["covey_export", "all", NETWORK, "--dataset", "sample", "--epochs", "1"]
+        command = ["covey_export", "all", NETWORK, "--dataset", "sample", "--epochs", "1", "--no-report"]
         folders = ["--models", str(models), "--checkpoints", str(results / "checkpoints")]
         run_tool([*command, *folders], results / "export.log")
     return models

@@ -1,4 +1,4 @@
-"""The command `covey-export`, where its packages are installed; cli.py does the work."""
+"""The command `covey-export`, where its packages are installed; the package cli does the work."""
 
 from __future__ import annotations
 

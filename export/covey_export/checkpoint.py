@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,21 @@ import torch
 from covey_export import atomic_files
 from covey_export.datasets.dataset import Dataset
 from covey_export.errors import InvalidCheckpoint
-from covey_export.networks import Network
-from covey_export.recipes import Recipe
+from covey_export.networks import ImageShape, Network, size
+from covey_export.training import averaging
+from covey_export.training.recipe import Recipe
+from covey_server.images import Resize
 
 FILE = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one finished epoch came to: the mean loss in training, the accuracy (0 to 1) on the test set."""
+    """What one finished epoch came to: the mean loss and the accuracy in training (while the weights changed, on
+    changed images), and the accuracy on the test set. Accuracies are 0 to 1."""
 
     loss: float
+    train_accuracy: float
     test_accuracy: float
 
 
@@ -33,19 +39,35 @@ class Checkpoint:
 
     network: str
     dataset: str
+    image_shape: ImageShape
+    resize: str  # how encoded images come to that shape: a value of covey_server.images.Resize
+    crop: float
     labels: tuple[str, ...]
     train_images: int
     images_digest: str  # of all images and labels, see Dataset.digest
     recipe: Recipe
     seed: int
+    started_from: str  # where the first weights came from; empty: fresh ones
     history: tuple[Epoch, ...]
     step: int
     epoch_loss: float  # sum over the images of the epoch that is under way
+    epoch_right: float  # how many of its images got their class
     running_loss: float  # sum over the steps since it was last said
     seconds: float  # of training so far
     model: dict[str, torch.Tensor]  # of the network alone
-    optimizer: dict[str, Any]
-    random_state: torch.Tensor  # of torch's generator on the CPU
+    average: dict[str, torch.Tensor] | None  # the state of their moving average, where the recipe has one
+    optimizer: dict[str, Any] | None  # None where nothing is learned
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Checkpoint:
+        """The checkpoint whose file holds `fields`. Raises KeyError or TypeError where they are not all there."""
+        recipe = Recipe.from_fields(fields["recipe"])
+        return cls(**{**fields, "recipe": recipe, "history": tuple(Epoch(**epoch) for epoch in fields["history"])})
+
+    @property
+    def trained_weights(self) -> dict[str, torch.Tensor]:
+        """What is tested and served."""
+        return averaging.weights(self.average) if self.average else self.model
 
     @property
     def is_finished(self) -> bool:
@@ -58,12 +80,21 @@ class Checkpoint:
             return f"{len(self.history)} epochs"
         return f"epoch {len(self.history) + 1} of {self.recipe.epochs}, after step {self.step:,}"
 
+    def of_same_images(self, network: Network) -> Network:
+        """The network for images of this training's size and policy."""
+        return dataclasses.replace(network, image_shape=self.image_shape, resize=Resize(self.resize), crop=self.crop)
+
     def require_match(self, network: Network, dataset: Dataset) -> None:
         """Raises InvalidCheckpoint where this is the training of something else."""
         if (self.network, self.dataset) != (network.name, dataset.name):
             raise InvalidCheckpoint(
                 f"the checkpoint is of {self.network} on {self.dataset}, not of {network.name} on {dataset.name}; "
                 f"name another folder with --checkpoint"
+            )
+        if self.of_same_images(network) != network:
+            raise InvalidCheckpoint(
+                f"the checkpoint is of {network.name} for images of {_policy(self.of_same_images(network))}, "
+                f"not {_policy(network)}; name another folder with --checkpoint, or begin anew with --restart"
             )
         if self.images_digest != dataset.digest:
             raise InvalidCheckpoint(
@@ -73,9 +104,20 @@ class Checkpoint:
             )
 
 
-def default_folder(network: str, dataset: str, parent: Path = Path("checkpoints")) -> Path:
-    """`<parent>/<network>-<dataset>`."""
-    return parent / f"{network}-{dataset.replace(':', '-')}"
+def default_folder(network: str, dataset: str, recipe: str, parent: Path = Path("checkpoints")) -> Path:
+    """`<parent>/<network>-<dataset>-<recipe>`."""
+    return parent / f"{network}-{dataset}-{recipe}".replace(":", "-").replace("/", "-")
+
+
+def _policy(network: Network) -> str:
+    return f"{size(network.image_shape)} by {network.resize.value} (crop {network.crop:g})"
+
+
+def require_writable(folder: Path) -> None:
+    """Makes the folder, and raises OSError where nothing can be written there: now, not after an hour's epoch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"the checkpoint's folder {folder} cannot be written to; name another with --checkpoints")
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
@@ -98,10 +140,7 @@ def load(folder: Path) -> Checkpoint:
         raise InvalidCheckpoint(f"{path} does not exist; train the network first (covey-export train)")
     content = io.BytesIO(path.read_bytes())
     try:
-        fields = torch.load(content, map_location="cpu", weights_only=True)
-        fields["recipe"] = Recipe(**fields["recipe"])
-        fields["history"] = tuple(Epoch(**epoch) for epoch in fields["history"])
-        return Checkpoint(**fields)
+        return Checkpoint.from_fields(torch.load(content, map_location="cpu", weights_only=True))
     except Exception as error:
         raise InvalidCheckpoint(
             f"{path} is no checkpoint of this version of Covey, or it is damaged "

@@ -19,24 +19,26 @@ from covey_export.datasets.dataset import Labels
 from covey_export.errors import ConversionFailed
 from covey_export.evaluation import accuracy, predict
 from covey_export.networks import Network
+from covey_export.quantization.precision import Precision
 from covey_export.served_model import ServedModel
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import Build, GoldenSet, ImageSpec, ModelInfo, Training
+from covey_server.images import Resize
 
 INPUT = "images"
 OUTPUT = "probabilities"
 OPSET = 20
-TOLERANCE = 1e-4  # largest absolute difference of a probability between PyTorch and whatever runs the file
 
 _EXAMPLE_BATCH = 2  # an example of one image would fix the batch axis at 1
 _GOLDEN_PER_CLASS = 2
 _GOLDEN_AT_MOST = 32
+_RESIZES = {Resize.STRETCH: ImageSpec.RESIZE_STRETCH, Resize.CENTER_CROP: ImageSpec.RESIZE_CENTER_CROP}
 
 
 def restore(network: Network, checkpoint: Checkpoint) -> ServedModel:
     """The trained network as it will be served, on the CPU, in evaluation mode."""
     model = served_model.build(network, len(checkpoint.labels), checkpoint.recipe)
-    model.network.load_state_dict(checkpoint.model)
+    model.network.load_state_dict(checkpoint.trained_weights)
     return model.eval()
 
 
@@ -57,10 +59,15 @@ def convert(model: ServedModel, info: ModelInfo) -> bytes:
     )
     if program is None:
         raise ConversionFailed("torch.onnx.export made no program; this is a bug")
-    proto = program.model_proto
+    return seal(program.model_proto, info)
+
+
+def seal(proto: onnx.ModelProto, info: ModelInfo) -> bytes:
+    """The bytes of the file, with `info` as its only metadata. Raises ConversionFailed where it is no valid ONNX."""
     # The exporter notes on each node the lines of source it came from, with this machine's paths.
     for node in proto.graph.node:
         del node.metadata_props[:]
+    del proto.metadata_props[:]
     proto.metadata_props.add(key=metadata.KEY, value=metadata.to_json(info))
     try:
         onnx.checker.check_model(proto, full_check=True)
@@ -75,12 +82,13 @@ def describe(
 ) -> ModelInfo:
     """All that the file says of itself, measured on the data set's test images."""
     height, width, channels = network.image_shape
+    resize = _RESIZES[network.resize]
     found = accuracy(predict(model, torch.tensor(dataset.test_images)), dataset.test_labels)
     info = ModelInfo(
         name=name,
         version=version,
         labels=checkpoint.labels,
-        input=ImageSpec(height=height, width=width, channels=channels, resize=ImageSpec.RESIZE_STRETCH),
+        input=ImageSpec(height=height, width=width, channels=channels, resize=resize, crop=network.crop),
         training=Training(
             network=network.name,
             dataset=dataset.name,
@@ -90,12 +98,14 @@ def describe(
             test_accuracy=found.overall,
             test_images=found.images,
             parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+            started_from=checkpoint.started_from,
         ),
         build=Build(
             covey_version=covey_proto.__version__,
             torch_version=torch.__version__,
             onnx_version=onnx.__version__,
             opset=OPSET,
+            precision=Precision.FLOAT32.value,
         ),
         golden_set=_golden_set(model, dataset),
     )
@@ -108,7 +118,8 @@ def _golden_set(model: ServedModel, dataset: Dataset) -> GoldenSet:
     return GoldenSet(
         pixels=images.tobytes(),
         probabilities=predict(model, torch.tensor(images)).ravel().tolist(),
-        tolerance=TOLERANCE,
+        tolerance=Precision.FLOAT32.tolerance,
+        reference="pytorch",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from covey_export.errors import DeviceUnavailable
+from covey_export.training import distributed
 
 CHOICES = ("auto", "cuda", "mps", "cpu")
 
@@ -22,11 +23,13 @@ def choose(wanted: str) -> torch.device:
         raise DeviceUnavailable(
             f"--device {wanted}: PyTorch {torch.__version__} does not see one here; there is: {there}"
         )
-    return torch.device(wanted)
+    return torch.device(wanted, distributed.place_on_this_machine()) if wanted == "cuda" else torch.device(wanted)
 
 
-def describe(device: torch.device) -> str:
-    """The device for people."""
+def describe(device: torch.device, processes: int = 1) -> str:
+    """The device for people, and how many processes share the work."""
+    if processes > 1:
+        return f"{describe(device)}, {processes} processes"
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":

@@ -24,8 +24,16 @@ class InvalidDataset(ExportError):
     """Files that are not the data set they should be, or that do not fit the network."""
 
 
+class InvalidNetwork(ExportError):
+    """A network that is not Covey's own and cannot be built, or does not give what one must give."""
+
+
 class InvalidCheckpoint(ExportError):
     """A checkpoint that is missing, damaged, or of another network, data set or seed."""
+
+
+class InvalidWeights(ExportError):
+    """Weights to begin with that are missing, damaged, or of another network."""
 
 
 class DeviceUnavailable(ExportError):
@@ -46,5 +54,13 @@ class ConversionFailed(ExportError):
     """The network could not be turned into a model file, or the file could not be written."""
 
 
+class MissingModel(ExportError):
+    """A published model, or a version of it, that is not in the models folder."""
+
+
 class VerificationFailed(ExportError):
     """A model file does not compute what PyTorch computes."""
+
+
+class ReportFailed(ExportError):
+    """A report or a comparison cannot be made of what is there."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from covey_export.datasets.dataset import Labels
 from covey_export.served_model import ServedModel
 
-_BATCH_SIZE = 500
+_BATCH_PIXELS = 500 * 32 * 32  # what large images' activations take is bounded too
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ def predict(model: ServedModel, images: torch.Tensor) -> NDArray[np.float32]:
     """Probabilities `[N, K] float32` of `images` `[N, H, W, C] uint8`, which lie on the model's device."""
     was_training = model.training
     model.eval()
+    size = max(1, _BATCH_PIXELS // (images.shape[1] * images.shape[2]))
     with torch.inference_mode():
-        batches = [model(images[start : start + _BATCH_SIZE]).cpu() for start in range(0, len(images), _BATCH_SIZE)]
+        batches = [model(images[start : start + size]).float().cpu() for start in range(0, len(images), size)]
     model.train(was_training)
     probabilities: NDArray[np.float32] = torch.cat(batches).numpy()
     return probabilities

@@ -5,28 +5,45 @@ from __future__ import annotations
 from pathlib import Path
 
 from covey_export.datasets import CATALOGUE, Folder
-from covey_export.networks import NETWORKS
-from covey_export.recipes import RECIPES
+from covey_export.networks import NETWORKS, Network
+from covey_export.training.recipes import FINE_TUNE, recipes_of
 
-NETWORK_HEADER = ("name", "input", "parameters", "default data set", "recipe", "from")
+NETWORK_HEADER = ("name", "input", "parameters", "default data set", "recipes", "from")
+RECIPE_HEADER = ("recipe", "how", "images are changed by")
 DATASET_HEADER = ("name", "images", "holds", "where")
 
 Row = tuple[str, ...]
 
 
 def network_rows() -> list[Row]:
-    """One row a network and recipe, in the order of NETWORK_HEADER."""
-    return [
+    """One row a network, in the order of NETWORK_HEADER, and how to name those that are not Covey's."""
+    own = [
         (
             network.name,
-            _size(network.image_shape),
+            _size(network.image_shape) + (f", or from {network.smallest_side} up" if network.smallest_side else ""),
             f"{network.parameters():,}",
             network.default_dataset,
-            f"{recipe.name}: {recipe.describe()}",
+            _recipes(network.name),
             network.source,
         )
         for network in NETWORKS.values()
-        for recipe in RECIPES[network.name].values()
+    ]
+    others = (
+        ("torchvision:NAME", "224x224x3, or others", "torchvision's classification networks"),
+        ("MODULE:FUNCTION", "any", "your own function that returns an nn.Module"),
+    )
+    return [*own, *((name, images, "", "folder:PATH", _recipes(name), source) for name, images, source in others)]
+
+
+def recipe_rows(network: Network) -> list[Row]:
+    """One row a recipe of the network, in the order of RECIPE_HEADER."""
+    return [
+        (
+            recipe.name,
+            recipe.describe(),
+            "what suits the data set" if recipe.augmentation is None else recipe.augmentation.describe(),
+        )
+        for recipe in recipes_of(network.name).values()
     ]
 
 
@@ -37,6 +54,10 @@ def dataset_rows(data_dir: Path | None) -> list[Row]:
         for entry in CATALOGUE.values()
     ]
     return [*rows, ("folder:PATH", _size(Folder.image_shape), Folder.summary, "your own images")]
+
+
+def _recipes(network: str) -> str:
+    return ", ".join(name for name in recipes_of(network) if name != FINE_TUNE or network not in NETWORKS)
 
 
 def _size(image_shape: tuple[int, int, int] | None) -> str:

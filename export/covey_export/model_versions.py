@@ -10,32 +10,34 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
+from covey_export.errors import MissingModel
 from covey_proto import layout
 
 _PREFIX = ".incomplete-"
 
 
 class NewVersion:
-    """While entered, `folder` is a hidden folder of this process's own, and `version` belongs to nobody else.
+    """While entered, `folder` is a hidden folder of this process's own, and `version` belongs to nobody else. `parent`
+    is the model's folder.
 
     Leaving without `publish()` removes the folder, and the folders above it that were made for it.
     """
 
     def __init__(self, models: Path, name: str) -> None:
         self._models = models
-        self._parent = models / name
+        self.parent = models / name
         self._is_published = False
 
     def __enter__(self) -> NewVersion:
         """Raises OSError where `models` cannot be written to."""
-        self._made = [folder for folder in (self._parent, self._models) if not folder.exists()]
-        self._parent.mkdir(parents=True, exist_ok=True)
+        self._made = [folder for folder in (self.parent, self._models) if not folder.exists()]
+        self.parent.mkdir(parents=True, exist_ok=True)
         self.version, self.folder = self._reserve()
         return self
 
     def publish(self) -> Path:
         """Makes the version visible and returns its folder. Raises OSError."""
-        target = self._parent / str(self.version)
+        target = self.parent / str(self.version)
         self.folder.rename(target)
         self._is_published = True
         return target
@@ -52,15 +54,15 @@ class NewVersion:
 
     def _reserve(self) -> tuple[int, Path]:
         """The next free version. Making its hidden folder is what takes it: only one process can."""
-        version = 1 + max(versions(self._parent), default=0)
+        version = 1 + max(versions(self.parent), default=0)
         while True:
-            folder = self._parent / f"{_PREFIX}{version}"
+            folder = self.parent / f"{_PREFIX}{version}"
             try:
                 folder.mkdir()
             except FileExistsError:
                 version += 1
                 continue
-            if (self._parent / str(version)).exists():  # published since we looked
+            if (self.parent / str(version)).exists():  # published since we looked
                 folder.rmdir()
                 version += 1
                 continue
@@ -72,3 +74,14 @@ def versions(parent: Path) -> list[int]:
     if not parent.is_dir():
         return []
     return sorted(int(folder.name) for folder in parent.iterdir() if layout.is_version(folder.name) and folder.is_dir())
+
+
+def find(models: Path, name: str, version: int | None = None) -> Path:
+    """The folder of a published version, by default the highest. Raises MissingModel, with those that are there."""
+    published = versions(models / name)
+    chosen = version or max(published, default=None)
+    if chosen in published:
+        return models / name / str(chosen)
+    there = ", ".join(map(str, published)) or "none"
+    wanted = f"no version {chosen}" if chosen else "no version"
+    raise MissingModel(f"{models / name} holds {wanted} (there: {there}); publish one with covey-export convert")

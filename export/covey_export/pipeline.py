@@ -1,27 +1,31 @@
 """The steps of one network on one data set, each on files: checkpoint.pt in, model.onnx out.
 
-What the command line's sub-commands do; parsing is __main__.py's.
+What the command line's sub-commands do; parsing is cli.py's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from covey_export import checkpoint as checkpoints
-from covey_export import conversion, publication, training
+from covey_export import conversion, model_versions, publication, reports
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset, Entry
 from covey_export.evaluation import accuracy, predict
-from covey_export.networks import Network, require_fit
+from covey_export.networks import Network
 from covey_export.publication import Published
-from covey_export.recipes import Recipe
+from covey_export.quantization.precision import Precision
 from covey_export.report import Report
+from covey_export.training.recipe import Recipe
+from covey_export.training.run import train
 from covey_export.verification import Verification
-from covey_server.images import InputSpec
+from covey_export.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,28 @@ class Pipeline:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """Raises InvalidDataset where the images do not fit the network, before anything is read or downloaded."""
-        if self.entry.image_shape is not None:
-            require_fit(self.network, self.entry.name, self.entry.image_shape)
-        return self.entry.load(InputSpec(*self.network.image_shape), self.data_dir)
+        """Raises MissingDataset, InvalidDataset."""
+        dataset = self.entry.load(self.network.spec, self.data_dir)
+        for note in dataset.notes:
+            self.report.line(f"note: {note}")
+        return dataset
 
     def prepare(self) -> None:
         """Reads the data set now, so that what is missing is found before hours of work on others."""
         _ = self.dataset
 
     def train(
-        self, recipe: Recipe, device: torch.device, *, seed: int | None, epochs: int | None, restart: bool
+        self,
+        recipe: Recipe,
+        device: torch.device,
+        *,
+        seed: int | None,
+        changes: Mapping[str, Any],
+        weights: Weights | None,
+        restart: bool,
     ) -> Checkpoint:
         """Trains, or goes on, to the end, and says the accuracy in all and per class."""
-        trained = training.train(
+        trained = train(
             self.network,
             self.dataset,
             recipe,
@@ -59,7 +71,8 @@ class Pipeline:
             device,
             self.report,
             seed=seed,
-            epochs=epochs,
+            changes=changes,
+            weights=weights,
             restart=restart,
         )
         model = conversion.restore(self.network, trained)
@@ -71,6 +84,21 @@ class Pipeline:
         """Publishes the finished checkpoint as the next version of the model, verified."""
         trained = checkpoints.load_finished(self.checkpoint_folder)
         return publication.publish(self.network, trained, self.dataset, self.models, self.model_name, self.report)
+
+    def convert_variant(self, precision: Precision) -> Published:
+        """Publishes the finished checkpoint in another precision, as a model of its own name."""
+        trained = checkpoints.load_finished(self.checkpoint_folder)
+        return publication.publish_variant(
+            self.network, trained, self.dataset, self.models, self.model_name, precision, self.report
+        )
+
+    def draw_report(self, version: int | None) -> Path:
+        """Writes report.html, report.json and MODEL_CARD.md beside a published version (None: the highest)."""
+        trained = checkpoints.load_finished(self.checkpoint_folder)
+        trained.require_match(self.network, self.dataset)
+        folder = model_versions.find(self.models, self.model_name, version)
+        model = conversion.restore(self.network, trained)
+        return reports.write(self.network, trained, model, self.dataset, folder, self.report)
 
     def verify(self, version: int | None) -> Verification:
         """Verifies a published version (None: the highest) against the checkpoint once more."""

@@ -1,19 +1,26 @@
 """A checkpoint to a verified model version in the models folder: all of it, or nothing.
 
-Between the two: conversion.py makes the bytes, verification.py holds them against PyTorch, model_versions.py
-owns the folder.
+Between the two: conversion.py makes the bytes (quantization/ those of variants), verification.py holds them against
+PyTorch, model_versions.py owns the folder.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from covey_export import atomic_files, conversion, model_versions, verification
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
-from covey_export.errors import ConversionFailed, VerificationFailed
+from covey_export.errors import ConversionFailed
+from covey_export.model_versions import NewVersion
 from covey_export.networks import Network
+from covey_export.quantization import timing, variant
+from covey_export.quantization.precision import Precision
 from covey_export.report import Report
 from covey_export.verification import Verification
 from covey_proto import layout
@@ -38,23 +45,47 @@ def publish(
     """
     checkpoint.require_match(network, dataset)
     model = conversion.restore(network, checkpoint)
-    try:
-        with model_versions.NewVersion(models, name) as new:
-            report.line(f"converting {network.name}, trained on {dataset.name}, to {name} version {new.version}")
-            info = conversion.describe(network, checkpoint, model, dataset, name, new.version)
-            atomic_files.write_bytes(new.folder / layout.FILE_NAME, conversion.convert(model, info))
-            report.line("verifying it with the server's own code")
-            found = verification.verify(new.folder / layout.FILE_NAME, model, dataset)
-            found.require_passed(new.folder / layout.FILE_NAME)
-            verification.write(found, new.folder)
-            folder = new.publish()
-    except OSError as error:
-        raise ConversionFailed(
-            f"cannot write the model into {models}: {error.strerror or error}; nothing was left there"
-        ) from error
-    report.verification(found)
-    report.line(f"published {folder / layout.FILE_NAME}")
-    return Published(folder / layout.FILE_NAME, info, found)
+    with _new_version(models, name) as new:
+        path = new.folder / layout.FILE_NAME
+        report.line(f"converting {network.name}, trained on {dataset.name}, to {name} version {new.version}")
+        info = conversion.describe(network, checkpoint, model, dataset, name, new.version)
+        atomic_files.write_bytes(path, conversion.convert(model, info))
+        report.line("verifying it with the server's own code")
+        found = verification.verify(path, model, dataset)
+        return _publish(new, info, found, report)
+
+
+def publish_variant(
+    network: Network,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    models: Path,
+    name: str,
+    precision: Precision,
+    report: Report,
+) -> Published:
+    """As `publish`, of the model in another precision, which gets a name of its own: `NAME-int8`, `NAME-float16`.
+    Says what it costs in accuracy and gains in speed.
+
+    Raises also VerificationFailed where it costs more than verification.LARGEST_ACCURACY_LOSS.
+    """
+    checkpoint.require_match(network, dataset)
+    variant_name = precision.model_name(name)
+    model = conversion.restore(network, checkpoint)
+    with _new_version(models, variant_name) as new, tempfile.TemporaryDirectory(prefix="covey-export-") as scratch:
+        path = new.folder / layout.FILE_NAME
+        report.line(f"converting {network.name}, trained on {dataset.name}, to {variant_name} version {new.version}")
+        info = conversion.describe(network, checkpoint, model, dataset, variant_name, new.version)
+        float32 = Path(scratch, layout.FILE_NAME)
+        float32.write_bytes(conversion.convert(model, info))
+        atomic_files.write_bytes(path, variant.make(float32, info, precision, dataset))
+        report.line("verifying it with the server's own code")
+        found = verification.verify(path, model, dataset)
+        if not found.problems:
+            report.line("measuring its speed beside float32")
+            speed = timing.compare(float32, path, precision, dataset.test_images)
+            found = dataclasses.replace(found, speed=speed)
+        return _publish(new, info, found, report)
 
 
 def verify(
@@ -66,22 +97,52 @@ def verify(
     version: int | None,
     report: Report,
 ) -> Verification:
-    """Verifies a published version (by default the highest) once more and renews its verification.json.
+    """Verifies a published version (by default the highest) once more and renews its verification.json. A variant's
+    speed is measured once more, too.
 
-    Raises InvalidCheckpoint, VerificationFailed, OSError.
+    Raises InvalidCheckpoint, MissingModel, VerificationFailed, OSError.
     """
     checkpoint.require_match(network, dataset)
-    published = model_versions.versions(models / name)
-    chosen = version or max(published, default=None)
-    if chosen not in published:
-        there = ", ".join(map(str, published)) or "none"
-        raise VerificationFailed(
-            f"{models / name} holds no version {chosen or ''}".rstrip()
-            + f" (there: {there}); publish one with covey-export convert"
-        )
-    folder = models / name / str(chosen)
-    found = verification.verify(folder / layout.FILE_NAME, conversion.restore(network, checkpoint), dataset)
+    folder = model_versions.find(models, name, version)
+    model = conversion.restore(network, checkpoint)
+    found = verification.verify(folder / layout.FILE_NAME, model, dataset)
+    precision = Precision(found.precision)
+    if precision is not Precision.FLOAT32:
+        with tempfile.TemporaryDirectory(prefix="covey-export-") as scratch:
+            float32 = Path(scratch, layout.FILE_NAME)
+            info = conversion.describe(network, checkpoint, model, dataset, name, int(folder.name))
+            float32.write_bytes(conversion.convert(model, info))
+            speed = timing.compare(float32, folder / layout.FILE_NAME, precision, dataset.test_images)
+            found = dataclasses.replace(found, speed=speed)
     verification.write(found, folder)
     report.verification(found)
     found.require_passed(folder / layout.FILE_NAME)
     return found
+
+
+@contextmanager
+def _new_version(models: Path, name: str) -> Iterator[NewVersion]:
+    """The folder of a version to come. Raises ConversionFailed where it cannot be written to."""
+    try:
+        with NewVersion(models, name) as new:
+            yield new
+    except OSError as error:
+        raise ConversionFailed(
+            f"cannot write the model into {models}: {error.strerror or error}; nothing was left there"
+        ) from error
+
+
+def _publish(new: NewVersion, info: ModelInfo, found: Verification, report: Report) -> Published:
+    """The version with its verification, visible to servers. Raises VerificationFailed where it did not pass."""
+    found.require_passed(new.folder / layout.FILE_NAME)
+    verification.write(found, new.folder)
+    before = verification.labels_of_latest(new.parent)
+    path = new.publish() / layout.FILE_NAME
+    report.verification(found)
+    if before not in (None, tuple(info.labels)):
+        report.line(
+            f"note: the version of {info.name} before has other labels; whoever asks for {info.name} gets this one "
+            f"from now on. --name gives a model a name of its own"
+        )
+    report.line(f"published {path}")
+    return Published(path, info, found)

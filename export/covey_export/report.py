@@ -18,7 +18,8 @@ from covey_export.checkpoint import Epoch
 from covey_export.datasets import Dataset
 from covey_export.evaluation import Accuracy
 from covey_export.networks import Network
-from covey_export.recipes import Recipe
+from covey_export.training.augmentation import NONE
+from covey_export.training.recipe import Recipe
 from covey_export.verification import Verification
 
 _PLAIN_WIDTH = 160  # characters; rich would fold tables at 80 where there is no terminal
@@ -39,12 +40,17 @@ class Report:
             console.width = _PLAIN_WIDTH
         self._console = console
 
+    @classmethod
+    def silent(cls) -> Report:
+        """For processes of a group that leave the talking to the first."""
+        return cls(Console(quiet=True))
+
     def line(self, text: str = "") -> None:
         """One line as it is, never folded."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def training_begins(
-        self, network: Network, dataset: Dataset, recipe: Recipe, module: nn.Module, device: str
+        self, network: Network, dataset: Dataset, recipe: Recipe, module: nn.Module, device: str, precision: str
     ) -> None:
         parameters = sum(parameter.numel() for parameter in module.parameters())
         self.line(f"{network.name}: {parameters:,} parameters ({network.source})")
@@ -54,7 +60,8 @@ class Report:
             f"images, {len(dataset.labels)} classes (licence: {dataset.licence})"
         )
         self.line(f"recipe  {recipe.name}: {recipe.describe()}")
-        self.line(f"device  {device}")
+        self.line(f"augment {(recipe.augmentation or NONE).describe()}")
+        self.line(f"device  {device}, {precision}")
         self.line(f"begins  {_now()}")
 
     @contextmanager
@@ -76,7 +83,10 @@ class Report:
         self.line(f"[{epoch}, {step:5d}] loss: {loss:.3f}")
 
     def epoch_ends(self, epoch: int, epochs: int, result: Epoch) -> None:
-        self.line(f"epoch {epoch}/{epochs}  loss {result.loss:.4f}  test accuracy {result.test_accuracy:.2%}")
+        self.line(
+            f"epoch {epoch}/{epochs}  loss {result.loss:.4f}  train accuracy {result.train_accuracy:.2%}  "
+            f"test accuracy {result.test_accuracy:.2%}"
+        )
 
     def stop_requested(self) -> None:
         self.line("Ctrl-C: finishing this step and saving the checkpoint; once more stops at once")
@@ -91,11 +101,8 @@ class Report:
             self.line(f"  {label:<12} {'no test images' if share is None else f'{share:7.2%}'}")
 
     def verification(self, found: Verification) -> None:
-        self.line(
-            f"verified on {found.images:,} test images: accuracy {found.onnxruntime_accuracy:.2%} "
-            f"(PyTorch {found.torch_accuracy:.2%}), largest difference {found.largest_difference:.1e} "
-            f"(allowed {found.tolerance:.0e}), top-1 disagreements {found.disagreements}"
-        )
+        for line in found.lines():
+            self.line(line)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(title=title, title_justify="left", show_lines=False)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from covey_export.networks import Network, Output
-from covey_export.recipes import Recipe
+from covey_export.networks import Network, Output, Task
+from covey_export.training.recipe import Recipe
 
 
 class ServedModel(nn.Module):
@@ -18,14 +18,18 @@ class ServedModel(nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, network: nn.Module, output: Output, mean: float, std: float) -> None:
-        """`mean` and `std` are of pixels scaled to 0..1."""
+    def __init__(self, network: nn.Module, output: Output, scale: torch.Tensor, shift: torch.Tensor) -> None:
+        """A pixel times `scale` plus `shift` is the network's input; one number each, or `[C, 1, 1]`."""
         super().__init__()
         self.network = network
         self.output = output
-        # ((x / 255) - mean) / std as one multiply and one add: both run for every pixel of every request.
-        self.register_buffer("scale", torch.tensor(1 / (255 * std)), persistent=False)
-        self.register_buffer("shift", torch.tensor(-mean / std), persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+
+    @classmethod
+    def around(cls, network: nn.Module, other: ServedModel) -> ServedModel:
+        """Other weights of the same network, between the same normalisation and softmax."""
+        return cls(network, other.output, other.scale, other.shift)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """`[N, H, W, C] uint8` to the network's own input, `[N, C, H, W] float32`."""
@@ -37,5 +41,18 @@ class ServedModel(nn.Module):
 
 
 def build(network: Network, classes: int, recipe: Recipe) -> ServedModel:
-    """The network with fresh weights (drawn from torch's global generator), as it will be served."""
-    return ServedModel(network.build(classes), network.output, recipe.mean, recipe.std)
+    """The network with fresh weights (drawn from torch's global generator), as it will be served.
+
+    `recipe` is fitted to its data set: it knows the pixels' mean and deviation.
+    """
+    if recipe.mean is None or recipe.std is None:
+        raise ValueError("this is a bug: the recipe is not fitted to a data set")
+    # ((x / 255) - mean) / std as one multiply and one add: both run for every pixel of every request.
+    scale = _per_channel([1 / (255 * std) for std in recipe.std])
+    shift = _per_channel([-mean / std for mean, std in zip(recipe.mean, recipe.std, strict=True)])
+    module = network.build(Task(network.image_shape, classes, recipe.dropout))
+    return ServedModel(module, network.output, scale, shift)
+
+
+def _per_channel(values: list[float]) -> torch.Tensor:
+    return torch.tensor(values[0]) if len(values) == 1 else torch.tensor(values)[:, None, None]

@@ -17,12 +17,15 @@ from covey_export.verification import versions
 HEADER = (
     "network",
     "data set",
+    "recipe",
+    "epochs",
     "parameters",
     "accuracy",
     "tutorial's figure",
     "largest difference",
     "disagreements",
     "training",
+    "size",
     "model",
 )
 
@@ -41,12 +44,15 @@ class Outcome:
         return (
             checkpoint.network,
             checkpoint.dataset,
+            checkpoint.recipe.name,
+            str(len(checkpoint.history)),
             f"{self.published.info.training.parameters:,}",
             f"{verification.onnxruntime_accuracy:.2%}",
             f"{reported[1]:.0%}" if reported and reported[0] == checkpoint.dataset else "not stated",
             f"{verification.largest_difference:.1e}",
             f"{verification.disagreements} of {verification.images:,}",
             f"{checkpoint.seconds:.0f} s",
+            f"{self.published.path.stat().st_size / 1e6:.2f} MB",
             str(self.published.path),
         )
 

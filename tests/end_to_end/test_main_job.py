@@ -1,10 +1,11 @@
-"""The main job, with nothing replaced: covey-export makes all five networks, one server serves them, the SDK and the
+"""The main job, with nothing replaced: covey-export makes all its networks, one server serves them, the SDK and the
 command line classify real images, and every answer is the one its own image has in onnxruntime."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,12 +21,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import covey
 from covey_export.datasets import Dataset, find_entry
+from covey_export.networks import NETWORKS
 from covey_server.engine import Engine
 from covey_server.images import InputSpec
 
 pytestmark = pytest.mark.slow
-GREY_NETWORKS = ("lenet", "mlp", "mnist-cnn", "mnist-deep")
-NETWORKS = ("cifar-net", *GREY_NETWORKS)
+DIGIT_NETWORKS = ("lenet", "mlp", "mnist-cnn", "mnist-deep")  # trained on the sample
+RGB_NETWORKS = ("cifar-net", "resnet")  # trained on the colours
+GREY_NETWORKS = ("alexnet", "vgg", "nin", "googlenet")  # trained on the colours too, in grey
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +48,17 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:
-    """All five networks, trained for one epoch, converted and verified by the command line."""
+    """All networks there are, trained for one epoch, converted and verified by the command line."""
     folder = tmp_path_factory.mktemp("export")
-    places = ["--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints"), "--epochs", "1"]
-    for arguments in ([*GREY_NETWORKS, "--dataset", "sample"], ["cifar-net", "--dataset", f"folder:{colours}"]):
-        command = [sys.executable, "-m", "covey_export", "all", *arguments, *places]
-        subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    options = ["--epochs", "1", "--no-report", "--precision", "float32"]
+    options += ["--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints")]
+    for arguments in (
+        [*DIGIT_NETWORKS, "--dataset", "sample"],
+        [*RGB_NETWORKS, *GREY_NETWORKS, "--dataset", f"folder:{colours}"],
+        ["conv-demo"],
+    ):
+        command = [sys.executable, "-m", "covey_export", "all", *arguments, *options]
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return folder / "models"
 
 
@@ -75,13 +83,13 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def test_one_server_serves_all_five(server: Server) -> None:
+def test_one_server_serves_them_all(server: Server) -> None:
     with covey.Client(server.target) as client:
         assert [model.name for model in client.models()] == sorted(NETWORKS)
         assert all(model.state is covey.ModelState.READY for model in client.models())
 
 
-@pytest.mark.parametrize("name", GREY_NETWORKS)
+@pytest.mark.parametrize("name", DIGIT_NETWORKS)
 def test_every_answer_belongs_to_its_own_image(server: Server, models: Path, digits: Dataset, name: str) -> None:
     expected = engine(models, name).run(digits.test_images)
     batches_before, images_before = server.batches()
@@ -95,13 +103,26 @@ def test_every_answer_belongs_to_its_own_image(server: Server, models: Path, dig
     assert batches - batches_before < len(digits.test_images), "no two requests ever shared a batch"
 
 
-def test_encoded_images_and_pixels_give_the_same_answers(server: Server, models: Path, colours: Path) -> None:
+@pytest.mark.parametrize("name", [*GREY_NETWORKS, "conv-demo"])
+def test_the_other_networks_answer_for_each_image_too(server: Server, models: Path, digits: Dataset, name: str) -> None:
+    images = digits.test_images[:200]
+    if name == "conv-demo":
+        images = find_entry("demo").load(InputSpec(5, 5, 1), None).test_images[:200]
+    expected = engine(models, name).run(images)
+    answers = callers.classify_each(server.target, name, images)
+    np.testing.assert_allclose(answers.probabilities, expected.max(axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RGB_NETWORKS)
+def test_encoded_images_and_pixels_give_the_same_answers(
+    server: Server, models: Path, colours: Path, name: str
+) -> None:
     files = sorted((colours / "test").glob("*/*.png"))
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
-    expected = engine(models, "cifar-net").run(pixels)
+    expected = engine(models, name).run(pixels)
     with covey.Client(server.target) as client:
-        encoded = client.classify(list(files), model="cifar-net", top_k=3)
-        packed = client.classify(pixels, model="cifar-net", top_k=3)
+        encoded = client.classify(list(files), model=name, top_k=3)
+        packed = client.classify(pixels, model=name, top_k=3)
     for place, (one, other) in enumerate(zip(encoded, packed, strict=True)):
         assert [each.index for each in one.classes] == np.argsort(-expected[place], kind="stable").tolist()
         assert one.classes == pytest.approx(other.classes) or one.label == other.label

@@ -9,12 +9,13 @@ import pytest
 import torch
 from tests.export.recorded_report import CPU, RecordedReport
 
-from covey_export import publication, training
+from covey_export import publication
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset, find_entry
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
-from covey_export.recipes import find_recipe
+from covey_export.training.recipes import find_recipe
+from covey_export.training.run import train
 from covey_server.images import InputSpec
 
 
@@ -54,7 +55,7 @@ def trained(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Checkpo
     """`mlp` after three epochs of the small set."""
     folder = tmp_path_factory.mktemp("trained")
     recipe = find_recipe("mlp", "tutorial")
-    return training.train(NETWORKS["mlp"], small, recipe, folder, CPU, RecordedReport(), epochs=3)
+    return train(NETWORKS["mlp"], small, recipe, folder, CPU, RecordedReport(), changes={"epochs": 3})
 
 
 @pytest.fixture(scope="session")

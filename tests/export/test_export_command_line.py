@@ -10,7 +10,10 @@ import pytest
 from PIL import Image
 from tests.export.recorded_report import tree
 
+from covey_export import checkpoint as checkpoints
 from covey_export.__main__ import main
+from covey_export.networks import NETWORKS
+from covey_export.training.augmentation import Augmentation
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +25,15 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_list_shows_networks_and_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     said = capsys.readouterr().out
-    for name in ("cifar-net", "lenet", "mlp", "mnist-cnn", "mnist-deep", "44,426", "sample", "comes with Covey"):
+    for name in (*NETWORKS, "44,426", "sample", "comes with Covey"):
         assert name in said
+
+
+def test_list_shows_the_recipes_of_one_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "lenet"]) == 0
+    said = capsys.readouterr().out
+    for part in ("tutorial", "best", "fine-tune", "batch 256, adam lr 0.001, 10 epochs", "one-cycle"):
+        assert part in said
 
 
 def test_each_step_works_alone_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +46,7 @@ def test_each_step_works_alone_and_again(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["convert", *places, "--models", "served", "--name", "digits"]) == 0
     assert main(["verify", *places, "--models", "served", "--name", "digits", "--version", "1"]) == 0
     assert tree(tmp_path) == {
-        *("runs", "runs/mlp-sample", "runs/mlp-sample/checkpoint.pt", "served", "served/digits"),
+        *("runs", "runs/mlp-sample-tutorial", "runs/mlp-sample-tutorial/checkpoint.pt", "served", "served/digits"),
         *("served/digits/1", "served/digits/1/model.onnx", "served/digits/1/verification.json"),
         *("served/digits/2", "served/digits/2/model.onnx", "served/digits/2/verification.json"),
     }
@@ -46,8 +56,8 @@ def test_each_step_works_alone_and_again(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_all_ends_with_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["all", "mlp", "lenet", "--dataset", "sample", "--epochs", "1", "--summary-markdown", "docs/table.md"]
-    assert main(command) == 0
+    command = ["all", "mlp", "lenet", "--dataset", "sample", "--epochs", "1", "--no-report"]
+    assert main([*command, "--summary-markdown", "docs/table.md"]) == 0
     said = capsys.readouterr().out
     assert "Summary" in said
     assert "not stated" in said
@@ -55,7 +65,7 @@ def test_all_ends_with_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["mlp", "lenet"]
     assert "seed 0" in table
     assert "onnxruntime" in table
-    assert (tmp_path / "models" / "lenet" / "1" / "model.onnx").is_file()
+    assert tree(tmp_path / "models" / "lenet") == {"1", "1/model.onnx", "1/verification.json"}
 
 
 def test_a_folder_of_images_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,9 +73,29 @@ def test_a_folder_of_images_becomes_a_model(tmp_path: Path, capsys: pytest.Captu
         (tmp_path / "shades" / name).mkdir(parents=True)
         for number in range(10):
             Image.new("L", (50, 40), level + number).save(tmp_path / "shades" / name / f"{number}.png")
-    assert main(["all", "mlp", "--dataset", "folder:shades", "--name", "shades"]) == 0
-    assert (tmp_path / "checkpoints" / "mlp-folder-shades" / "checkpoint.pt").is_file()
+    assert main(["all", "mlp", "--dataset", "folder:shades", "--name", "shades", "--epochs", "50"]) == 0
+    assert (tmp_path / "checkpoints" / "mlp-folder-shades-tutorial" / "checkpoint.pt").is_file()
+    assert (tmp_path / "models" / "shades" / "1" / "report.html").is_file()
     assert "accuracy on the 4 test images: 100.00%" in capsys.readouterr().out
+
+
+def test_what_is_asked_for_is_in_the_recipe_and_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "mlp", "--dataset", "sample", "--recipe", "best", "--device", "cpu", "--epochs", "1"]
+    command += ["--batch-size", "500", "--learning-rate", "0.2", "--dropout", "0.1", "--weight-decay", "0.25"]
+    command += ["--label-smoothing", "0.05", "--augment", "flip,shift=0.1", "--precision", "bfloat16", "--seed", "3"]
+    assert main([*command, "--freeze"]) == 0
+    trained = checkpoints.load_finished(Path("checkpoints") / "mlp-sample-best")
+    recipe = trained.recipe
+    assert (recipe.name, recipe.epochs, recipe.batch_size, recipe.learning_rate) == ("best", 1, 500, 0.2)
+    assert (recipe.dropout, recipe.weight_decay, recipe.label_smoothing) == (0.1, 0.25, 0.05)
+    assert recipe.augmentation == Augmentation(flip=True, shift=0.1)
+    assert (recipe.precision, recipe.freeze, trained.seed) == ("bfloat16", True, 3)
+    assert "only the last layer" in capsys.readouterr().out
+    for wrong, message in (("--dropout=0.2", "dropout 0.1, not 0.2"), ("--seed=4", "seed 3, not 4")):
+        assert main([*command, wrong]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["train", "mlp", "--dataset", "sample", "--recipe", "best"]) == 0
+    assert "already trained (1 epochs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -80,7 +110,10 @@ def test_a_folder_of_images_becomes_a_model(tmp_path: Path, capsys: pytest.Captu
         (["convert", "lenet", "--dataset", "sample"], "does not exist; train the network first"),
         (["convert", "lenet", "--dataset", "sample", "--name", "a/b"], "'a/b' cannot be a model's name"),
         (["verify", "lenet", "--dataset", "sample"], "does not exist; train the network first"),
-        (["all", "lenet", "mlp", "--name", "both"], "--name and --checkpoint are for one network"),
+        (["all", "lenet", "mlp", "--name", "both"], "--name, --checkpoint and --weights are for one network"),
+        (["train", "lenet", "--dataset", "sample", "--dropout", "0.1"], "lenet has no dropout; leave --dropout out"),
+        (["train", "vgg", "--dataset", "demo"], "vgg takes images from 8x8 up, demo has 5x5 grey"),
+        (["train", "conv-demo", "--dataset", "sample"], "conv-demo takes images of 5x5 grey, sample has 28x28 grey"),
     ],
 )
 def test_bad_input_is_explained_and_leaves_nothing(
@@ -99,11 +132,27 @@ def test_a_device_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str])
     assert f"--device {missing}: PyTorch" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["train", "mlp", "--epochs", "0"], ["train", "mlp", "--seed", "-1"], []])
-def test_wrong_flags_are_a_usage_error(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "COMMAND"),
+        (["train", "mlp", "--epochs", "0"], "expected a whole number from 1 up, got '0'"),
+        (["train", "mlp", "--seed", "-1"], "expected a whole number from 0 up, got '-1'"),
+        (["train", "mlp", "--batch-size", "1.5"], "expected a whole number from 0 up, got '1.5'"),
+        (["train", "mlp", "--learning-rate", "0"], "expected a number above 0, got '0'"),
+        (["train", "mlp", "--learning-rate", "inf"], "expected a number above 0, got 'inf'"),
+        (["train", "mlp", "--weight-decay", "nan"], "expected a number from 0 up, got 'nan'"),
+        (["train", "mlp", "--dropout", "1"], "expected a number from 0 to below 1, got '1'"),
+        (["train", "mlp", "--label-smoothing", "x"], "expected a number from 0 to below 1, got 'x'"),
+        (["train", "mlp", "--augment", "flop"], "flop"),
+        (["train", "mlp", "--precision", "int4"], "float32"),
+    ],
+)
+def test_wrong_flags_are_a_usage_error(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     with pytest.raises(SystemExit) as raised:
         main(arguments)
     assert raised.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_checkpoint_folder_that_cannot_be_written_is_one_message(

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from covey_export.datasets import Dataset, find_entry, idx, published
 from covey_export.errors import InvalidDataset, MissingDataset, UnknownName
@@ -192,70 +191,6 @@ def test_a_forged_python_batch_is_refused_without_being_read(tmp_path: Path) -> 
     with pytest.raises(InvalidDataset, match="cifar-10-batches-py"):
         find_entry("cifar10").load(RGB_32, tmp_path)
     assert not (tmp_path / "was-run").exists()
-
-
-def _write_images(folder: Path, count: int, level: int) -> None:
-    folder.mkdir(parents=True)
-    for number in range(count):
-        Image.new("RGB", (40, 30), (level, level, number)).save(folder / f"{number:02}.png")
-
-
-def test_a_folder_without_parts_is_split_the_same_way_each_time(tmp_path: Path) -> None:
-    _write_images(tmp_path / "dark", 10, 0)
-    _write_images(tmp_path / "light", 20, 200)
-    first, second = (find_entry(f"folder:{tmp_path}").load(RGB_32, None) for _ in range(2))
-    assert first.labels == ("dark", "light")
-    assert first.image_shape == (32, 32, 3)
-    assert np.bincount(first.train_labels).tolist() == [8, 16]
-    assert np.bincount(first.test_labels).tolist() == [2, 4]
-    assert np.array_equal(first.test_images, second.test_images)
-    assert (first.train_images[first.train_labels == 1][..., 0] == 200).all()
-    shown = {int(image[0, 0, 2]) for image in (*first.train_images[8:], *first.test_images[2:])}
-    assert shown == set(range(20)), "an image is in both parts or in none"
-    assert str(tmp_path.parent) not in first.name
-
-
-def test_a_folder_with_parts_keeps_them(tmp_path: Path) -> None:
-    for part, count in (("train", 3), ("test", 1)):
-        for level, name in enumerate(("a", "b")):
-            _write_images(tmp_path / part / name, count, level)
-    dataset = find_entry(f"folder:{tmp_path}").load(GREY_28, None)
-    assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert dataset.test_labels.tolist() == [0, 1]
-    assert dataset.image_shape == (28, 28, 1)
-
-
-@pytest.mark.parametrize(
-    ("folders", "message"),
-    [
-        ([], "two or more classes, found 0"),
-        (["only/1.png", "only/2.png"], "two or more classes, found 1"),
-        (["a/1.png", "a/2.png", "b/1.png"], "class b has one image"),
-        (["a/1.png", "a/2.png", "b/1.txt"], "no images .* in b"),
-        (["train/a/1.png", "train/b/1.png"], "expected both train/ and test/"),
-        (["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/c/1.png"], "different classes: b, c"),
-    ],
-)
-def test_a_folder_of_another_shape_is_explained(tmp_path: Path, folders: list[str], message: str) -> None:
-    for name in folders:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (8, 8)).save(path, "PNG")
-    with pytest.raises(InvalidDataset, match=message):
-        find_entry(f"folder:{tmp_path}").load(GREY_28, None)
-
-
-def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
-    _write_images(tmp_path / "a", 3, 0)
-    _write_images(tmp_path / "b", 3, 0)
-    (tmp_path / "b" / "01.png").write_text("not an image")
-    with pytest.raises(InvalidDataset, match=r"b/01.png: .*not a JPEG, PNG"):
-        find_entry(f"folder:{tmp_path}").load(GREY_28, None)
-
-
-def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataset, match="nowhere is no folder"):
-        find_entry(f"folder:{tmp_path / 'nowhere'}").load(GREY_28, None)
 
 
 def test_an_unknown_name_gets_the_known_ones_nearest_first() -> None:

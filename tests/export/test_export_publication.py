@@ -23,12 +23,12 @@ from covey_export import checkpoint as checkpoints
 from covey_export import conversion, model_versions, publication, served_model, verification
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
-from covey_export.errors import ExportError, InvalidCheckpoint, VerificationFailed
+from covey_export.errors import ExportError, InvalidCheckpoint, MissingModel, VerificationFailed
 from covey_export.naming import require_model_name
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
-from covey_export.recipes import find_recipe
 from covey_export.served_model import ServedModel
+from covey_export.training.recipes import find_recipe
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.engine import Engine
@@ -253,15 +253,30 @@ class TestVerification:
         path = publication.publish(MLP, three_above, small, tmp_path, "mlp", RecordedReport()).path
         found = verification.verify(path, conversion.restore(MLP, five_above), small)
         assert found.disagreements > 0
+        assert {(each.torch_class, each.file_class) for each in found.first_disagreements} == {("5", "3")}
+        assert all(0 < each.margin <= found.tolerance for each in found.first_disagreements)
         assert 0 < found.largest_difference <= found.tolerance
         assert found.problems == ()
 
     def test_a_version_that_is_not_there_is_named(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
-        with pytest.raises(VerificationFailed, match=r"no version 7 \(there: 1\)"):
+        with pytest.raises(MissingModel, match=r"no version 7 \(there: 1\)"):
             self._verify(models, trained, small, version=7)
-        with pytest.raises(VerificationFailed, match=r"no version \(there: none\)"):
+        with pytest.raises(MissingModel, match=r"no version \(there: none\)"):
             self._verify(models / "elsewhere", trained, small)
 
     def test_another_networks_checkpoint_is_refused(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
         with pytest.raises(InvalidCheckpoint, match="is of mlp on sample, not of lenet on sample"):
             publication.verify(NETWORKS["lenet"], trained, small, models, "mlp", None, RecordedReport())
+
+
+def test_a_next_version_with_other_labels_is_pointed_out(
+    trained: Checkpoint, small: Dataset, tmp_path: Path, report: RecordedReport
+) -> None:
+    publication.publish(MLP, trained, small, tmp_path, "digits", report)
+    publication.publish(MLP, trained, small, tmp_path, "digits", report)
+    assert "other labels" not in report.text
+    labels = tuple(f"class {name}" for name in small.labels)
+    renamed = dataclasses.replace(small, labels=labels)
+    again = dataclasses.replace(trained, labels=labels, images_digest=renamed.digest)
+    publication.publish(MLP, again, renamed, tmp_path, "digits", report)
+    assert "the version of digits before has other labels" in report.text

@@ -1,190 +1,195 @@
-"""Training learns, can be stopped after any step and goes on to the same result, and says why where it cannot."""
+"""Training learns, does what its recipe says and no more, and says why where it cannot."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from tests.export.recorded_report import CPU, RecordedReport
+from tests.export.trainings import EVERYTHING, MLP, RECIPE, InterruptingReport, assert_same, train_mlp
 
 from covey_export import checkpoint as checkpoints
-from covey_export import training
+from covey_export import conversion
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import InvalidCheckpoint, TrainingFailed, TrainingInterrupted
+from covey_export.evaluation import accuracy, predict
 from covey_export.networks import NETWORKS
-from covey_export.recipes import Recipe, find_recipe
-from covey_export.report import Advance
+from covey_export.training.augmentation import NONE
+from covey_export.training.recipes import find_recipe
+from covey_export.training.run import train
+from covey_export.training.trainer import Trainer
+from covey_export.weights import Weights
 
-LENET = NETWORKS["lenet"]
-MLP = NETWORKS["mlp"]
-# Momentum gives the optimizer a state of its own; 600 images make 38 steps an epoch.
-RECIPE = Recipe(
-    "test", batch_size=16, epochs=3, optimizer="sgd", learning_rate=0.05, momentum=0.9, log_steps=10, train_images=600
-)
-ADAM = dataclasses.replace(RECIPE, optimizer="adam", learning_rate=0.001)
+NIN = NETWORKS["nin"]  # it has batch normalisation
 
 
-class InterruptingReport(RecordedReport):
-    """Presses Ctrl-C, with a real signal, during the given step of the run."""
-
-    def __init__(self, at_step: int) -> None:
-        super().__init__()
-        self._steps_left = at_step
-
-    @contextmanager
-    def progress(self, total: int, done: int) -> Iterator[Advance]:
-        del total, done
-        yield self
-
-    def advance(self, loss: float) -> None:
-        del loss
-        self._steps_left -= 1
-        if self._steps_left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
+@pytest.fixture(scope="module")
+def few(small: Dataset) -> Dataset:
+    """96 images, for networks of many convolutions."""
+    return dataclasses.replace(small, train_images=small.train_images[:96], train_labels=small.train_labels[:96])
 
 
-def _train(
-    small: Dataset,
-    folder: Path,
-    report: RecordedReport,
-    recipe: Recipe = RECIPE,
-    *,
-    seed: int | None = None,
-    epochs: int | None = None,
-    restart: bool = False,
-) -> Checkpoint:
-    return training.train(MLP, small, recipe, folder, CPU, report, seed=seed, epochs=epochs, restart=restart)
-
-
-def _assert_same(one: Checkpoint, other: Checkpoint) -> None:
-    """Bit for bit, but for the time it took."""
-    assert one.history == other.history
-    assert (one.step, one.epoch_loss, one.running_loss) == (other.step, other.epoch_loss, other.running_loss)
-    for name, tensor in one.model.items():
-        assert torch.equal(tensor, other.model[name]), name
-    assert one.optimizer["state"].keys() == other.optimizer["state"].keys()
-    for key, state in one.optimizer["state"].items():
-        for name, value in state.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other.optimizer["state"][key][name])), name
-    assert torch.equal(one.random_state, other.random_state)
-
-
-@pytest.mark.parametrize("at_step", [1, 50, 76, 113], ids=["first", "mid-epoch", "last-of-epoch", "last-but-one"])
-@pytest.mark.parametrize("recipe", [RECIPE, ADAM], ids=["sgd", "adam"])
-def test_an_interrupted_training_goes_on_to_the_same_result(
-    small: Dataset, tmp_path: Path, report: RecordedReport, at_step: int, recipe: Recipe
-) -> None:
-    whole = _train(small, tmp_path / "whole", report, recipe)
-    interrupting = InterruptingReport(at_step)
-    with pytest.raises(TrainingInterrupted, match="the same command goes on"):
-        _train(small, tmp_path / "parts", interrupting, recipe)
-    assert "Ctrl-C" in interrupting.text
-    stopped = checkpoints.load(tmp_path / "parts")
-    assert 38 * len(stopped.history) + stopped.step == at_step
-    torch.manual_seed(123)  # another process has another state
-    _assert_same(_train(small, tmp_path / "parts", report, recipe), whole)
-    _assert_same(checkpoints.load(tmp_path / "parts"), whole)
-    assert f"epoch {at_step // 39 + 1} of 3" in report.text
-
-
-def test_the_running_loss_goes_on_over_an_interruption(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
-    _train(small, tmp_path / "whole", report)
-    interrupting, resumed = InterruptingReport(55), RecordedReport()
-    with pytest.raises(TrainingInterrupted):
-        _train(small, tmp_path / "parts", interrupting)
-    _train(small, tmp_path / "parts", resumed)
-
-    def losses(text: str) -> list[str]:
-        return [line for line in text.splitlines() if line.startswith(("[", "epoch"))]
-
-    assert losses(interrupting.text) + losses(resumed.text) == losses(report.text)
-    assert len(losses(report.text)) == 3 * (3 + 1)
-
-
-def test_ctrl_c_at_the_command_line_leaves_a_checkpoint_and_130(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "covey_export", "train", "mlp", "--dataset", "sample", "--epochs", "4"]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def start(folder: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*command, "--checkpoint", folder],
-            cwd=tmp_path,
-            env=one_thread,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    stopped = start("here")
-    assert stopped.stdout is not None
-    next(line for line in stopped.stdout if line.startswith("epoch 1/"))
-    stopped.send_signal(signal.SIGINT)
-    _, errors = stopped.communicate()
-    assert stopped.returncode == 130, errors
-    assert "the same command goes on from here" in errors
-    assert "Traceback" not in errors
-    assert 1 <= len(checkpoints.load(tmp_path / "here").history) < 4
-
-    again, whole = start("here"), start("whole")
-    for process in (again, whole):
-        said, errors = process.communicate()
-        assert (process.returncode, errors) == (0, "")
-        assert ("going on from the checkpoint in here" in said) == (process is again)
-    _assert_same(checkpoints.load(tmp_path / "here"), checkpoints.load(tmp_path / "whole"))
-
-
-def test_more_epochs_later_are_the_same_as_at_once(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
-    _train(small, tmp_path / "later", report, epochs=1)
-    _assert_same(_train(small, tmp_path / "later", report, epochs=3), _train(small, tmp_path / "once", report))
+def test_the_sample_is_learned(sample: Dataset, tmp_path: Path, report: RecordedReport) -> None:
+    trained = train(MLP, sample, find_recipe("mlp"), tmp_path, CPU, report, changes={"epochs": 2})
+    assert trained.history[-1].test_accuracy > 0.85
+    assert trained.history[-1].train_accuracy > trained.history[0].train_accuracy > 0.5
+    assert "203,530 parameters" in report.text
+    assert "device  cpu" in report.text
+    assert f"train accuracy {trained.history[0].train_accuracy:.2%}" in report.text
 
 
 def test_a_finished_training_is_left_alone_unless_restarted(
     small: Dataset, tmp_path: Path, report: RecordedReport
 ) -> None:
-    first = _train(small, tmp_path, report, epochs=1)
+    first = train_mlp(small, tmp_path, report, epochs=1)
     written = (tmp_path / checkpoints.FILE).stat().st_mtime_ns
-    _assert_same(_train(small, tmp_path, report, epochs=1), first)
+    assert_same(train_mlp(small, tmp_path, report, epochs=1), first)
     assert "already trained (1 epochs" in report.text
     assert (tmp_path / checkpoints.FILE).stat().st_mtime_ns == written
-    other = _train(small, tmp_path, report, epochs=1, seed=1, restart=True)
+    other = train_mlp(small, tmp_path, report, epochs=1, seed=1, restart=True)
     assert not torch.equal(other.model["classifier.1.weight"], first.model["classifier.1.weight"])
 
 
-def test_a_recipe_may_save_every_few_steps(small: Dataset, tmp_path: Path) -> None:
-    class Killed(Exception):
-        pass
-
-    class KillingReport(InterruptingReport):
-        def advance(self, loss: float) -> None:
-            self._steps_left -= 1
-            if self._steps_left == 0:
-                raise Killed
-
-    with pytest.raises(Killed):
-        _train(small, tmp_path, KillingReport(35), dataclasses.replace(RECIPE, checkpoint_steps=10))
-    assert checkpoints.load(tmp_path).step == 30
-
-
 def test_a_runaway_loss_ends_the_training_with_its_step(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
-    with pytest.raises(TrainingFailed, match=r"loss is (nan|inf) in epoch 1, step \d+.*smaller learning rate"):
-        _train(small, tmp_path, report, dataclasses.replace(RECIPE, learning_rate=1e30))
+    with pytest.raises(
+        TrainingFailed, match=r"loss is (nan|inf) in epoch 1, step \d+.*smaller.*it is 1e\+30: --learning"
+    ):
+        train_mlp(small, tmp_path, report, learning_rate=1e30)
     assert not (tmp_path / checkpoints.FILE).exists()
 
 
-def test_the_sample_is_learned(sample: Dataset, tmp_path: Path, report: RecordedReport) -> None:
-    trained = training.train(MLP, sample, find_recipe("mlp", "tutorial"), tmp_path, CPU, report, epochs=2)
-    assert trained.history[-1].test_accuracy > 0.85
-    assert "203,530 parameters" in report.text
-    assert "device  cpu" in report.text
+def test_a_single_image_left_over_is_no_batch(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
+    """Batch normalisation cannot do with one; with two it can."""
+    for count, steps in ((33, 2), (34, 3)):
+        some = dataclasses.replace(
+            small, train_images=small.train_images[:count], train_labels=small.train_labels[:count]
+        )
+        trained = train(NIN, some, RECIPE, tmp_path / str(count), CPU, report, changes={"epochs": 1})
+        assert trained.model["features.0.1.num_batches_tracked"] == steps
+        assert 0 <= trained.history[0].train_accuracy <= 1
+
+
+class TestChanges:
+    """What is asked for beside the recipe."""
+
+    def test_are_done_and_recorded(self, small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
+        trained = train_mlp(small, tmp_path, report, epochs=1, batch_size=100, weight_decay=0.5, label_smoothing=0.25)
+        assert (trained.recipe.batch_size, trained.recipe.weight_decay) == (100, 0.5)
+        assert "batch 100, sgd lr 0.05 momentum 0.9, weight decay 0.5, label smoothing 0.25, 1 epochs" in report.text
+
+    @pytest.mark.parametrize(
+        ("field", "value", "message"),
+        [
+            ("epochs", 5, "begun with epochs 3, not 5"),
+            ("epochs", 2, "begun with epochs 3, not 2"),
+            ("weight_decay", 0.5, "begun with weight decay 0.01, not 0.5"),
+            ("learning_rate", 0.5, "begun with learning rate 0.003, not 0.5"),
+            ("dropout", 0.0, "begun with dropout 0.2, not 0.0"),
+            ("batch_size", 8, "begun with batch size 16, not 8"),
+            ("label_smoothing", 0.0, "begun with label smoothing 0.1, not 0.0"),
+            ("augmentation", NONE, "begun with augmentation flip, .*, zoom 10%, not none"),
+            ("precision", "float32", "begun with precision bfloat16, not float32"),
+            ("freeze", True, "begun with freeze False, not True"),
+        ],
+    )
+    def test_that_contradict_the_checkpoint_are_refused(
+        self, small: Dataset, begun: Path, field: str, value: object, message: str
+    ) -> None:
+        with pytest.raises(InvalidCheckpoint, match=f"{message}; name that one .* --restart"):
+            train(MLP, small, EVERYTHING, begun, CPU, RecordedReport(), changes={field: value})
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def begun(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A one-cycle training, stopped at its third step."""
+        folder = tmp_path_factory.mktemp("begun")
+        with pytest.raises(TrainingInterrupted):
+            train_mlp(small, folder, InterruptingReport(3), EVERYTHING)
+        return folder
+
+    def test_that_are_the_checkpoints_own_are_no_contradiction(self, small: Dataset, begun: Path) -> None:
+        before = checkpoints.load(begun)
+        again = InterruptingReport(1)
+        with pytest.raises(TrainingInterrupted, match="epoch 1 of 3, after step 4"):
+            train_mlp(small, begun, again, EVERYTHING, epochs=3, weight_decay=0.01, dropout=0.2, precision="auto")
+        assert checkpoints.load(begun).recipe == before.recipe
+        checkpoints.save(before, begun)
+
+
+class TestCheckpointFolder:
+    """Found out before training, not after an hour of it."""
+
+    def test_that_is_a_file(self, small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
+        (tmp_path / "file").write_text("")
+        for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+            with pytest.raises(OSError, match="file"):
+                train_mlp(small, folder, report)
+        assert report.text == ""
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_that_is_read_only(self, small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
+        tmp_path.chmod(0o500)
+        with pytest.raises(PermissionError, match="cannot be written to; name another with --checkpoints"):
+            train_mlp(small, tmp_path, report)
+        assert report.text == ""
+
+
+class TestFreeze:
+    @pytest.mark.parametrize("averaging", [None, 0.5])
+    def test_only_the_last_layer_learns(
+        self, few: Dataset, tmp_path: Path, report: RecordedReport, averaging: float | None
+    ) -> None:
+        """Weights, and what batch normalisation knows, are those it began with."""
+        changes = {"freeze": True, "epochs": 2, "batch_size": 32, "averaging": averaging}
+        trained = train(NIN, few, RECIPE, tmp_path, CPU, report, changes=changes)
+        begun_with = Trainer(NIN, few, RECIPE, 0, CPU).model.network.state_dict()
+        changed = {name for name, value in trained.trained_weights.items() if not torch.equal(value, begun_with[name])}
+        assert changed == {"classifier.0.weight", "classifier.0.bias"}
+        assert trained.history[1].loss < trained.history[0].loss
+        assert "only the last layer" in report.text
+
+    def test_from_weights_for_other_classes_the_last_layer_is_fresh(
+        self, few: Dataset, tmp_path: Path, report: RecordedReport
+    ) -> None:
+        two = dataclasses.replace(
+            few, labels=("even", "odd"), train_labels=few.train_labels % 2, test_labels=few.test_labels % 2
+        )
+        weights = Weights("digits.pt", Trainer(NIN, few, RECIPE, 5, CPU).model.network.state_dict())
+        changes = {"freeze": True, "epochs": 1, "batch_size": 32}
+        trained = train(NIN, two, RECIPE, tmp_path, CPU, report, changes=changes, weights=weights)
+        assert trained.started_from == "digits.pt"
+        assert "begins from digits.pt; its last layer is for other classes and starts anew" in report.text
+        assert trained.model["classifier.0.weight"].shape[0] == 2
+        for name, value in weights.tensors.items():
+            assert name.startswith("classifier.") or torch.equal(trained.model[name], value), name
+
+
+class TestPrecision:
+    AUTO = dataclasses.replace(RECIPE, epochs=1, batch_size=32, averaging=0.9, dropout=0.3, precision="auto")
+
+    def test_auto_settles_on_one_and_the_trials_change_nothing(
+        self, few: Dataset, tmp_path: Path, report: RecordedReport
+    ) -> None:
+        measured = train(NIN, few, self.AUTO, tmp_path / "measured", CPU, report)
+        assert measured.recipe.precision in ("float32", "bfloat16")
+        assert f"device  cpu (1 thread), {measured.recipe.precision} (a step takes" in report.text
+        assert checkpoints.load(tmp_path / "measured").recipe == measured.recipe
+        stated = dataclasses.replace(self.AUTO, precision=measured.recipe.precision)
+        assert_same(measured, train(NIN, few, stated, tmp_path / "stated", CPU, report))
+
+    def test_weights_stay_float32_and_so_does_what_is_served(
+        self, small: Dataset, tmp_path: Path, report: RecordedReport
+    ) -> None:
+        trained = train_mlp(small, tmp_path, report, precision="bfloat16", epochs=1)
+        assert {value.dtype for value in trained.model.values()} == {torch.float32}
+        model = conversion.restore(MLP, trained)
+        found = accuracy(predict(model, torch.tensor(small.test_images)), small.test_labels)
+        assert trained.history[-1].test_accuracy == found.overall
 
 
 class TestCheckpoints:
@@ -193,18 +198,18 @@ class TestCheckpoints:
     def test_of_another_network(self, small: Dataset, trained: Checkpoint, tmp_path: Path) -> None:
         checkpoints.save(trained, tmp_path)
         with pytest.raises(InvalidCheckpoint, match="is of mlp on sample, not of lenet on sample"):
-            training.train(LENET, small, RECIPE, tmp_path, CPU, RecordedReport())
+            train(NETWORKS["lenet"], small, RECIPE, tmp_path, CPU, RecordedReport())
 
     def test_of_other_images(self, small: Dataset, trained: Checkpoint, tmp_path: Path) -> None:
         checkpoints.save(trained, tmp_path)
         others = dataclasses.replace(small, train_labels=small.train_labels[::-1])  # as many, of the same classes
         with pytest.raises(InvalidCheckpoint, match="sample now has 600 of 10, and not the same ones"):
-            _train(others, tmp_path, RecordedReport())
+            train_mlp(others, tmp_path, RecordedReport())
 
     def test_of_another_seed(self, small: Dataset, trained: Checkpoint, tmp_path: Path) -> None:
         checkpoints.save(trained, tmp_path)
         with pytest.raises(InvalidCheckpoint, match="begun with seed 0, not 7"):
-            _train(small, tmp_path, RecordedReport(), seed=7)
+            train_mlp(small, tmp_path, RecordedReport(), seed=7)
 
     @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None], ids=["empty", "text", "cut off"])
     def test_damaged(self, trained: Checkpoint, tmp_path: Path, content: bytes | None) -> None:

@@ -1,144 +1,85 @@
-"""The command line `covey-export`: arguments in, exit code out. The steps themselves are pipeline.py's."""
+"""The options of `covey-export`, their texts and their limits. What they lead to is commands.py's."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import covey_proto
-from covey_export import atomic_files, devices, listing, naming, summary
-from covey_export import checkpoint as checkpoints
-from covey_export.checkpoint import Checkpoint
-from covey_export.datasets import find_entry
+from covey_export import devices
+from covey_export.cli import commands
+from covey_export.datasets.folder import UNREADABLE
 from covey_export.errors import ExportError
-from covey_export.networks import NETWORKS, find_network
-from covey_export.pipeline import Pipeline
-from covey_export.recipes import find_recipe
+from covey_export.quantization.precision import Precision
 from covey_export.report import Report
-from covey_export.summary import Outcome
+from covey_export.training.augmentation import Augmentation
+from covey_export.training.recipe import PRECISIONS
+from covey_server.images import Resize
 
-_INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one sub-command. 0: done, 2: an error that was explained, 130: stopped by Ctrl-C."""
-    options = _parser().parse_args(arguments)
-    try:
-        options.command(options, Report())
-    except ExportError as error:
-        return _fail(str(error), error.exit_code)
-    except OSError as error:
-        return _fail(str(error), ExportError.exit_code)
-    except KeyboardInterrupt:
-        return _fail("stopped by Ctrl-C; nothing half-made was left behind", _INTERRUPTED)
-    return 0
+_NETWORK = "a name of `covey-export list`, torchvision:NAME, or your own MODULE:FUNCTION"
 
 
-def _fail(message: str, exit_code: int) -> int:
-    print(f"covey-export: {message}", file=sys.stderr)
-    return exit_code
-
-
-def _list(options: argparse.Namespace, report: Report) -> None:
-    report.table("Networks", listing.NETWORK_HEADER, listing.network_rows())
-    report.table("Data sets", listing.DATASET_HEADER, listing.dataset_rows(options.data_dir))
-
-
-def _train(options: argparse.Namespace, report: Report) -> None:
-    _run_training(_pipeline(options, options.network, report), options)
-
-
-def _convert(options: argparse.Namespace, report: Report) -> None:
-    _pipeline(options, options.network, report).convert()
-
-
-def _verify(options: argparse.Namespace, report: Report) -> None:
-    _pipeline(options, options.network, report).verify(options.version)
-
-
-def _all(options: argparse.Namespace, report: Report) -> None:
-    names = options.networks or list(NETWORKS)
-    if len(names) > 1 and (options.name or options.checkpoint):
-        raise ExportError("--name and --checkpoint are for one network; for several there is --checkpoints")
-    pipelines = [_pipeline(options, name, report) for name in names]
-    for pipeline in pipelines:
-        pipeline.prepare()
-    outcomes = []
-    for pipeline in pipelines:
-        trained = _run_training(pipeline, options)
-        outcomes.append(Outcome(trained, pipeline.convert()))
-        report.line()
-    report.table("Summary", summary.HEADER, [outcome.row() for outcome in outcomes])
-    if options.summary_markdown:
-        atomic_files.write_text(options.summary_markdown, summary.markdown(outcomes))
-
-
-def _run_training(pipeline: Pipeline, options: argparse.Namespace) -> Checkpoint:
-    return pipeline.train(
-        find_recipe(pipeline.network.name, options.recipe),
-        devices.choose(options.device),
-        seed=options.seed,
-        epochs=options.epochs,
-        restart=options.restart,
-    )
-
-
-def _pipeline(options: argparse.Namespace, network_name: str, report: Report) -> Pipeline:
-    network = find_network(network_name)
-    entry = find_entry(options.dataset or network.default_dataset)
-    return Pipeline(
-        network=network,
-        entry=entry,
-        data_dir=options.data_dir,
-        checkpoint_folder=options.checkpoint
-        or checkpoints.default_folder(network.name, entry.name, options.checkpoints),
-        models=getattr(options, "models", Path("models")),
-        model_name=naming.require_model_name(getattr(options, "name", None) or network.name),
-        report=report,
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
+def build() -> argparse.ArgumentParser:
+    """The parser; what it gives has the sub-command as `command(options, report)`."""
     parser = argparse.ArgumentParser(
         prog="covey-export",
         description="Trains image classification networks, converts each to one ONNX file and verifies it.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"covey-export {covey_proto.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    sub_commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace, Report], None], text: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added: argparse.ArgumentParser = sub_commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         added.set_defaults(command=command)
-        _add_data_dir(added)
         return added
 
-    add("list", _list, "Show the networks, the data sets, and where each data set was found.")
+    every = add("list", commands.list_all, "Show the networks, the data sets, and where each data set was found.")
+    every.add_argument("network", metavar="NETWORK", nargs="?", help="show the recipes of this one")
+    _add_data_dir(every)
 
-    train = add("train", _train, "Train a network, or go on with its unfinished checkpoint.")
-    train.add_argument("network", metavar="NETWORK", help="see `covey-export list`")
+    train = add("train", commands.train, "Train a network, or go on with its unfinished checkpoint.")
+    train.add_argument("network", metavar="NETWORK", help=_NETWORK)
     _add_places(train)
     _add_training(train)
+    _add_images(train)
 
-    convert = add("convert", _convert, "Turn a finished checkpoint into the next version of a model, verified.")
-    convert.add_argument("network", metavar="NETWORK", help="see `covey-export list`")
+    convert = add("convert", commands.convert, "Turn a finished checkpoint into the next version of a model, verified.")
+    convert.add_argument("network", metavar="NETWORK", help=_NETWORK)
     _add_places(convert)
     _add_models(convert)
+    _add_variants(convert, "in place of the float32 model")
 
-    verify = add("verify", _verify, "Hold a published model against its checkpoint once more.")
-    verify.add_argument("network", metavar="NETWORK", help="see `covey-export list`")
+    verify = add("verify", commands.verify, "Hold a published model against its checkpoint once more.")
+    verify.add_argument("network", metavar="NETWORK", help=_NETWORK)
     _add_places(verify)
     _add_models(verify)
     verify.add_argument("--version", type=_positive, metavar="N", help="of the model (default: the highest)")
 
-    every = add("all", _all, "Train, convert and verify one or more networks (none named: all of them).")
-    every.add_argument("networks", metavar="NETWORK", nargs="*", help="see `covey-export list`")
-    _add_places(every)
-    _add_training(every)
-    _add_models(every)
-    every.add_argument("--summary-markdown", type=Path, metavar="FILE", help="write the summary table there too")
+    report = add("report", commands.draw_report, "Draw report.html and write MODEL_CARD.md beside a published model.")
+    report.add_argument("network", metavar="NETWORK", help=_NETWORK)
+    _add_places(report)
+    _add_models(report)
+    report.add_argument("--version", type=_positive, metavar="N", help="of the model (default: the highest)")
+
+    compare = add("compare", commands.compare, "Draw two published models side by side, from their reports.")
+    for place in ("first", "second"):
+        compare.add_argument(place, metavar="MODEL", help="NAME (its highest version), NAME/VERSION, or a folder")
+    compare.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="(default: models)")
+    compare.add_argument(
+        "--output", type=Path, default=Path("compare.html"), metavar="FILE", help="(default: compare.html)"
+    )
+
+    together = add("all", commands.run_all, "Train, convert, verify and draw networks (none named: each one there is).")
+    together.add_argument("networks", metavar="NETWORK", nargs="*", help=_NETWORK)
+    _add_places(together)
+    _add_training(together)
+    _add_images(together)
+    _add_models(together)
+    _add_variants(together, "beside the float32 model")
+    together.add_argument("--no-report", dest="report", action="store_false", help="leave report.html out")
+    together.add_argument("--summary-markdown", type=Path, metavar="FILE", help="write the summary table there too")
     return parser
 
 
@@ -149,23 +90,57 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
+    _add_data_dir(parser)
     parser.add_argument("--dataset", metavar="NAME", help="a data set, or folder:PATH (default: the network's own)")
+    parser.add_argument(
+        "--unreadable",
+        choices=UNREADABLE,
+        default="refuse",
+        help="what to do about files of a folder that are no whole images (default: refuse)",
+    )
     parser.add_argument(
         "--checkpoints",
         type=Path,
         default=Path("checkpoints"),
         metavar="DIR",
-        help="parent of the checkpoints' folders, which are named NETWORK-DATASET (default: checkpoints)",
+        help="parent of the checkpoints' folders, which are named NETWORK-DATASET-RECIPE (default: checkpoints)",
     )
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="the very folder of the checkpoint")
+    parser.add_argument("--recipe", metavar="NAME", help="how to train (default: the network's first, see list)")
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", default="tutorial", metavar="NAME", help="how to train (default: tutorial)")
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="in place of the recipe's")
-    parser.add_argument("--seed", type=_natural, metavar="N", help="of weights and order (default: 0)")
-    parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="to train on (default: auto)")
-    parser.add_argument("--restart", action="store_true", help="train anew, whatever checkpoint there is")
+    group = parser.add_argument_group("training", "what is not said here is the recipe's or the checkpoint's")
+    group.add_argument("--epochs", type=_positive, metavar="N")
+    group.add_argument("--batch-size", type=_positive, metavar="N", help="images a step, over all processes")
+    group.add_argument("--learning-rate", type=_above_zero, metavar="RATE", help="of a one-cycle recipe: the highest")
+    group.add_argument("--dropout", type=_share, metavar="P", help="share of values dropped before the linear layers")
+    group.add_argument("--weight-decay", type=_from_zero, metavar="X")
+    group.add_argument("--label-smoothing", type=_share, metavar="P")
+    group.add_argument(
+        "--augment",
+        dest="augmentation",
+        type=_augmentation,
+        metavar="LIST",
+        help="none, or of flip, shift=0.1, cutout=0.25, rotation=10, zoom=0.1 (default: what suits the data set)",
+    )
+    group.add_argument("--precision", choices=PRECISIONS, help="of multiplications; auto takes what is faster here")
+    group.add_argument("--seed", type=_natural, metavar="N", help="of weights and order (default: 0)")
+    group.add_argument("--device", choices=devices.CHOICES, default="auto", help="to train on (default: auto)")
+    group.add_argument("--restart", action="store_true", help="train anew, whatever checkpoint there is")
+    group.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="begin with these (a state dict or a checkpoint.pt; torchvision: its own); the recipe is then fine-tune",
+    )
+    group.add_argument("--freeze", action="store_true", help="only the last layer learns")
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images", "for folders of images; recorded in the model, and done by the server")
+    group.add_argument("--image-size", type=_positive, metavar="N", help="height and width (default: the network's)")
+    group.add_argument("--resize", choices=[way.value for way in Resize], help="how an image comes to that size")
+    group.add_argument("--crop", type=_crop, metavar="SHARE", help="of the centre that center_crop keeps (0.875)")
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -173,6 +148,21 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
     )
     parser.add_argument("--name", metavar="NAME", help="of the model (default: the network's)")
+
+
+def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
+    parser.set_defaults(variants=[])
+    for flag, precision, text in (
+        ("--int8", Precision.INT8, "calibrated on training images"),
+        ("--fp16", Precision.FLOAT16, "half the size"),
+    ):
+        parser.add_argument(
+            flag,
+            dest="variants",
+            action="append_const",
+            const=precision,
+            help=f"publish {precision.model_name('NAME')} {place}: {text}; its accuracy and speed are measured",
+        )
 
 
 def _natural(text: str) -> int:
@@ -185,3 +175,36 @@ def _positive(text: str) -> int:
     if _natural(text) == 0:
         raise argparse.ArgumentTypeError("expected a whole number from 1 up, got '0'")
     return int(text)
+
+
+def _number(text: str, is_right: Callable[[float], bool], expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not is_right(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
+
+
+def _from_zero(text: str) -> float:
+    return _number(text, lambda value: 0 <= value < float("inf"), "a number from 0 up")
+
+
+def _above_zero(text: str) -> float:
+    return _number(text, lambda value: 0 < value < float("inf"), "a number above 0")
+
+
+def _share(text: str) -> float:
+    return _number(text, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+
+def _crop(text: str) -> float:
+    return _number(text, lambda value: 0 < value <= 1, "a number above 0, to 1")
+
+
+def _augmentation(text: str) -> Augmentation:
+    try:
+        return Augmentation.parse(text)
+    except ExportError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

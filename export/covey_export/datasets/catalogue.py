@@ -7,8 +7,9 @@ from pathlib import Path
 
 from covey_export import naming
 from covey_export.datasets import cifar, idx
+from covey_export.datasets.demo import Demo
 from covey_export.datasets.entry import Entry
-from covey_export.datasets.folder import PREFIX, Folder
+from covey_export.datasets.folder import PREFIX, Folder, Unreadable
 from covey_export.datasets.published import PublishedSet
 from covey_export.datasets.sample import LABELS, LICENCE, Sample
 
@@ -18,6 +19,7 @@ CATALOGUE: Mapping[str, Entry] = {
     entry.name: entry
     for entry in (
         Sample(),
+        Demo(),
         PublishedSet(
             name="mnist",
             image_shape=(28, 28, 1),
@@ -67,10 +69,13 @@ CATALOGUE: Mapping[str, Entry] = {
 }
 
 
-def find_entry(name: str) -> Entry:
-    """The data set of that name, or the folder of `folder:PATH`. Raises UnknownName, with the nearest names."""
+def find_entry(name: str, *, unreadable: Unreadable = "refuse") -> Entry:
+    """The data set of that name, or the folder of `folder:PATH`. Raises UnknownName, with the nearest names.
+
+    `unreadable` says what a folder does about files that are no images.
+    """
     if name.startswith(PREFIX):
-        return Folder(Path(name.removeprefix(PREFIX)))
+        return Folder(Path(name.removeprefix(PREFIX)), unreadable)
     if name not in CATALOGUE:
         raise naming.unknown("data set", name, [*CATALOGUE, f"{PREFIX}PATH"])
     return CATALOGUE[name]

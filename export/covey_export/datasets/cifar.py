@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torchvision
 
 from covey_export.datasets import stored_files
 from covey_export.datasets.dataset import Dataset, Images, Labels
@@ -60,6 +59,8 @@ def _is_python(folder: Path) -> bool:
 
 
 def _read_python(folder: Path) -> tuple[Images, Labels, Images, Labels]:
+    import torchvision  # here: it costs more than a second, and few trainings need it
+
     # The batches are pickles, so that reading a forged one would run it: torchvision compares their
     # checksums before it reads them.
     try:

@@ -29,6 +29,7 @@ class Dataset:
     test_images: Images
     test_labels: Labels
     licence: str
+    notes: tuple[str, ...] = ()  # what was noticed while it was read, one sentence each
 
     def __post_init__(self) -> None:
         for part, images, labels in (

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torchvision
-
 from covey_export.errors import MissingDataset
 
 _TIMEOUT_S = 10.0  # for a connection to be made, and between two pieces of an answer
@@ -21,6 +19,8 @@ def download(torchvision_name: str, cache: Path) -> None:
 
     Raises MissingDataset with the reason where that fails, for instance without internet access.
     """
+    import torchvision  # here: it costs more than a second, and few trainings need it
+
     dataset_class = getattr(torchvision.datasets, torchvision_name)
     try:
         cache.mkdir(parents=True, exist_ok=True)

@@ -3,66 +3,101 @@
     PATH/train/cat/1.jpg ...  and  PATH/test/cat/7.jpg ...      the split is given
     PATH/cat/1.jpg ...                                          a seeded 80/20 split of each class
 
-Images are read by the server's own code, so that a model meets in production what it met in training.
+Owns what lies where and what of it counts; image_files.py reads the images, by the server's own code, so that a
+model meets in production what it met in training.
 """
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
-from covey_export.datasets.dataset import Dataset, Images, Labels
+from covey_export.datasets import image_files
+from covey_export.datasets.dataset import Dataset, Labels
 from covey_export.datasets.entry import Entry
+from covey_export.datasets.image_files import ImageFiles
 from covey_export.errors import InvalidDataset, MissingDataset
-from covey_server.errors import CoveyServerError
-from covey_server.images import InputSpec, decode
+from covey_server.images import InputSpec
+
+Unreadable = Literal["refuse", "skip"]
+UNREADABLE: tuple[Unreadable, ...] = get_args(Unreadable)
 
 PREFIX = "folder:"
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
 _SPLIT_SEED = 0  # not the training's seed: the test set must be the same for every training
 _TEST_SHARE = 0.2
+_SHOWN = 10
+_NEW_LINE = "\n  "
 
 _Files = dict[str, list[Path]]  # by class, both in alphabetical order
 
 
 class Folder(Entry):
-    """The images below one folder."""
+    """The images below one folder. `unreadable` says what becomes of files that are no images: with "refuse" they
+    are all listed in an error, with "skip" they are left out and listed in the data set's notes."""
 
     image_shape = None
     summary = "one folder per class; train/ and test/, or an 80/20 split"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, unreadable: Unreadable = "refuse") -> None:
         self.path = path
+        self.unreadable = unreadable
         self.name = f"{PREFIX}{path.resolve().name}"  # without the place: it is written into models
 
     def load(self, spec: InputSpec, data_dir: Path | None) -> Dataset:
         del data_dir
-        train, test = self._files()
-        labels = tuple(train)
-        (train_images, train_labels), (test_images, test_labels) = (_read(part, labels, spec) for part in (train, test))
+        parts = self._parts()
+        names = tuple(parts[0])
+        files = [file for part in parts for name in names for file in part[name]]
+        found = image_files.read(files, spec)
+        problems = [f"{files[place].relative_to(self.path)}: {why}" for place, why in found.problems.items()]
+        if problems and self.unreadable == "refuse":
+            raise InvalidDataset(
+                f"{self.path}: {len(problems):,} of {len(files):,} files cannot be read as images; mend them, delete "
+                f"them, or leave them out with --unreadable skip:\n  {_listed(problems, separator=_NEW_LINE)}"
+            )
+        labels = np.concatenate([_labels(part) for part in parts])
+        readable = np.setdiff1d(np.arange(len(files)), list(found.problems))
+        images, labels = (found.images, labels) if not problems else (found.images[readable], labels[readable])
+        if len(parts) == 1:
+            _require_all_classes(labels, names, str(self.path), problems)
+            train, test = _split(labels, names)
+        else:
+            train_files = len(_labels(parts[0]))
+            train, test = np.split(np.arange(len(labels)), [np.searchsorted(readable, train_files)])
+            _require_all_classes(labels[train], names, "train/", problems)
+            _require_all_classes(labels[test], names, "test/", problems)
         return Dataset(
-            self.name, labels, train_images, train_labels, test_images, test_labels, licence="not known to Covey"
+            self.name,
+            names,
+            images[train],
+            labels[train],
+            images[test],
+            labels[test],
+            licence="not known to Covey",
+            notes=(*_left_out(files), *_converted(found, spec), *_skipped(problems)),
         )
 
     def availability(self, data_dir: Path | None) -> str:
         return str(self.path)
 
-    def _files(self) -> tuple[_Files, _Files]:
+    def _parts(self) -> list[_Files]:
+        """The files to train with and to test with, or one part with both."""
         if not self.path.is_dir():
             raise MissingDataset(f"{self.path} is no folder; expected one folder per class of images in it")
         halves = [self.path / "train", self.path / "test"]
-        if all(half.is_dir() for half in halves):
-            train, test = (_list_classes(half) for half in halves)
-            if train.keys() != test.keys():
-                differing = ", ".join(sorted(train.keys() ^ test.keys()))
-                raise InvalidDataset(f"{self.path}: train/ and test/ hold different classes: {differing}")
-            return train, test
-        if any(half.is_dir() for half in halves):
+        if not any(half.is_dir() for half in halves):
+            return [_list_classes(self.path)]
+        if not all(half.is_dir() for half in halves):
             raise InvalidDataset(f"{self.path}: expected both train/ and test/, or one folder per class and neither")
-        return _split(_list_classes(self.path))
+        parts = [_list_classes(half) for half in halves]
+        if parts[0].keys() != parts[1].keys():
+            differing = ", ".join(sorted(parts[0].keys() ^ parts[1].keys()))
+            raise InvalidDataset(f"{self.path}: train/ and test/ hold different classes: {differing}")
+        return parts
 
 
 def _list_classes(folder: Path) -> _Files:
@@ -72,8 +107,11 @@ def _list_classes(folder: Path) -> _Files:
         if child.is_dir() and not child.name.startswith(".")
     }
     if len(classes) < 2:
+        beside = sum(_is_image(file) for file in folder.iterdir())
         raise InvalidDataset(
             f"{folder}: expected a folder of images for each of two or more classes, found {len(classes)}"
+            + (f" ({next(iter(classes))})" if classes else "")
+            + (f"; {_count(beside, 'image')} directly in it belong into the folder of a class" if beside else "")
         )
     empty = [name for name, files in classes.items() if not files]
     if empty:
@@ -81,32 +119,84 @@ def _list_classes(folder: Path) -> _Files:
     return classes
 
 
+def _labels(classes: _Files) -> Labels:
+    return np.repeat(np.arange(len(classes), dtype=np.int64), [len(files) for files in classes.values()])
+
+
+def _require_all_classes(labels: Labels, names: tuple[str, ...], where: str, problems: list[str]) -> None:
+    counts = np.bincount(labels, minlength=len(names))
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if empty:
+        raise InvalidDataset(
+            f"no image of {', '.join(empty)} in {where} can be read, mend some:\n  "
+            f"{_listed(problems, separator=_NEW_LINE)}"
+        )
+
+
 def _is_image(file: Path) -> bool:
-    return file.is_file() and file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+    """By its name; a link that leads nowhere counts, so that it is named among what cannot be read."""
+    is_file = file.is_file() or not file.exists()
+    return is_file and file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
 
 
-def _split(classes: _Files) -> tuple[_Files, _Files]:
+def _split(labels: Labels, names: tuple[str, ...]) -> tuple[Labels, Labels]:
+    """The places of the images to train with and to test with."""
     random = np.random.default_rng(_SPLIT_SEED)
-    train: _Files = {}
-    test: _Files = {}
-    for name, files in classes.items():
-        if len(files) < 2:
-            raise InvalidDataset(f"class {name} has one image; at least two are needed, to train with and to test with")
-        order = random.permutation(len(files))
-        tested = max(1, round(_TEST_SHARE * len(files)))
-        test[name] = [files[place] for place in sorted(order[:tested])]
-        train[name] = [files[place] for place in sorted(order[tested:])]
-    return train, test
+    train, test = [], []
+    for label, name in enumerate(names):
+        places = np.flatnonzero(labels == label)
+        if len(places) < 2:
+            raise InvalidDataset(
+                f"class {name} has one image that can be read; at least two are needed, to train with and to test with"
+            )
+        order = random.permutation(len(places))
+        tested = max(1, round(_TEST_SHARE * len(places)))
+        test.append(places[np.sort(order[:tested])])
+        train.append(places[np.sort(order[tested:])])
+    return np.concatenate(train), np.concatenate(test)
 
 
-def _read(classes: _Files, labels: tuple[str, ...], spec: InputSpec) -> tuple[Images, Labels]:
-    def read(path: Path) -> Images:
-        try:
-            return decode(path.read_bytes(), spec)
-        except CoveyServerError as error:
-            raise InvalidDataset(f"{path}: {error}") from error
+def _left_out(files: list[Path]) -> Iterator[str]:
+    """What lies among the files and is no image by its name; hidden files are nobody's concern."""
+    beside = sorted(
+        child
+        for folder in {file.parent for file in files}
+        for child in folder.iterdir()
+        if not (_is_image(child) or child.name.startswith("."))
+    )
+    nested = [f"{child.parent.name}/{child.name}" for child in beside if child.is_dir()]
+    others = [f"{child.parent.name}/{child.name}" for child in beside if not child.is_dir()]
+    if nested:
+        yield f"{_count(len(nested), 'folder')} inside a class's folder left out: {_listed(nested)}"
+    if others:
+        yield f"{_count(len(others), 'file')} left out, not named like an image: {_listed(others)}"
 
-    paths = [path for name in labels for path in classes[name]]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = np.stack(list(pool.map(read, paths)))
-    return images, np.repeat(np.arange(len(labels), dtype=np.int64), [len(classes[name]) for name in labels])
+
+def _converted(found: ImageFiles, spec: InputSpec) -> Iterator[str]:
+    readable = len(found.images) - len(found.problems)
+    grey, coloured = found.grey, readable - found.grey
+    if spec.channels == 3 and grey:
+        yield f"{_count(grey, 'grey image')} in an RGB set {_were(grey)} converted to RGB"
+    if spec.channels == 1 and coloured:
+        yield f"{_count(coloured, 'colour image')} in a grey set {_were(coloured)} converted to grey"
+    if found.transparent:
+        has = "has" if found.transparent == 1 else "have"
+        yield f"{_count(found.transparent, 'image')} {has} transparency, which was dropped"
+
+
+def _skipped(problems: list[str]) -> Iterator[str]:
+    if problems:
+        yield f"{_count(len(problems), 'unreadable file')} skipped: {_listed(problems, separator='; ')}"
+
+
+def _listed(items: list[str], separator: str = ", ") -> str:
+    more = f"{separator}and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
+    return separator.join(items[:_SHOWN]) + more
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"

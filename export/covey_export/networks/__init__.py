@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from covey_export.networks.registry import NETWORKS, Network, Output, find_network, require_fit
+from covey_export.networks.network import ImageShape, Network, Output, Task, size
+from covey_export.networks.registry import NETWORKS, find_network
 
-__all__ = ["NETWORKS", "Network", "Output", "find_network", "require_fit"]
+__all__ = ["NETWORKS", "ImageShape", "Network", "Output", "Task", "find_network", "size"]

@@ -12,12 +12,13 @@ from torch import nn
 class MultilayerPerceptron(nn.Module):
     """784-256-classes; `[N, 1, 28, 28] float32` to probabilities `[N, classes]`."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(28 * 28, 256),
             nn.ReLU(),
+            *([nn.Dropout(dropout)] if dropout else []),
             nn.Linear(256, classes),
             nn.Softmax(dim=1),
         )

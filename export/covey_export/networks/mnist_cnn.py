@@ -9,8 +9,9 @@ from torch import nn
 class MnistCnn(nn.Module):
     """`[N, 1, 28, 28] float32` to logits `[N, classes]`, with ReLU after each layer but the last."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
+        dropping = [nn.Dropout(dropout)] if dropout else []
         self.features = nn.Sequential(
             nn.Conv2d(1, 32, kernel_size=3, padding=1),
             nn.ReLU(),
@@ -21,10 +22,13 @@ class MnistCnn(nn.Module):
         )
         self.classifier = nn.Sequential(
             nn.Flatten(),
+            *dropping,
             nn.Linear(64 * 7 * 7, 1024),
             nn.ReLU(),
+            *dropping,
             nn.Linear(1024, 512),
             nn.ReLU(),
+            *dropping,
             nn.Linear(512, classes),
         )
 

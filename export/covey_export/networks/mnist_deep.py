@@ -9,7 +9,7 @@ from torch import nn
 class MnistDeep(nn.Module):
     """`[N, 1, 28, 28] float32` to logits `[N, classes]`, with ReLU after each convolution."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(1, 16, kernel_size=5, padding=2),
@@ -23,7 +23,11 @@ class MnistDeep(nn.Module):
             nn.Conv2d(32, 64, kernel_size=5, padding=2),
             nn.ReLU(),
         )
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(64 * 7 * 7, classes))
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            *([nn.Dropout(dropout)] if dropout else []),
+            nn.Linear(64 * 7 * 7, classes),
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.classifier(self.features(images))

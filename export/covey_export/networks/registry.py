@@ -1,98 +1,175 @@
-"""Which networks there are: how each is built, what images it takes, what it puts out, where it comes from."""
+"""Which networks there are by name, and which one a name on the command line means."""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-import torch
-from torch import nn
+from collections.abc import Mapping
 
 from covey_export import naming
-from covey_export.errors import InvalidDataset
+from covey_export.networks import own, torchvision_networks
+from covey_export.networks.alexnet import AlexNet
 from covey_export.networks.cifar_net import CifarNet
+from covey_export.networks.conv_demo import ConvDemo
+from covey_export.networks.googlenet import GoogLeNet
 from covey_export.networks.lenet import LeNet
 from covey_export.networks.mlp import MultilayerPerceptron
 from covey_export.networks.mnist_cnn import MnistCnn
 from covey_export.networks.mnist_deep import MnistDeep
-
-
-class Output(enum.Enum):
-    """What a network's own last layer gives."""
-
-    LOGITS = "logits"  # the served model adds the softmax
-    PROBABILITIES = "probabilities"  # the softmax is the network's own
-
-
-@dataclass(frozen=True)
-class Network:
-    """One network: `build(classes)` makes the module, `image_shape` is (height, width, channels)."""
-
-    name: str
-    build: Callable[[int], nn.Module]
-    image_shape: tuple[int, int, int]
-    output: Output
-    default_dataset: str
-    source: str  # the paper or tutorial
-
-    def parameters(self, classes: int = 10) -> int:
-        """How many numbers are learned. Counted without making them."""
-        with torch.device("meta"):
-            return sum(parameter.numel() for parameter in self.build(classes).parameters())
-
+from covey_export.networks.network import Network, Output, Task
+from covey_export.networks.nin import NetworkInNetwork
+from covey_export.networks.resnet import ResNet
+from covey_export.networks.vgg import Vgg
 
 _GREY_28 = (28, 28, 1)
+_RGB_32 = (32, 32, 3)
+
+
+def _dropout(task: Task, default: float) -> float:
+    return default if task.dropout is None else task.dropout
+
+
+def _mlp(task: Task) -> MultilayerPerceptron:
+    return MultilayerPerceptron(task.classes, _dropout(task, 0.0))
+
+
+def _mnist_cnn(task: Task) -> MnistCnn:
+    return MnistCnn(task.classes, _dropout(task, 0.0))
+
+
+def _mnist_deep(task: Task) -> MnistDeep:
+    return MnistDeep(task.classes, _dropout(task, 0.0))
+
+
+def _alexnet(task: Task) -> AlexNet:
+    height, width, channels = task.image_shape
+    return AlexNet(channels, height, width, task.classes, _dropout(task, 0.5))
+
+
+def _vgg(task: Task) -> Vgg:
+    height, width, channels = task.image_shape
+    return Vgg(channels, height, width, task.classes, _dropout(task, 0.5))
+
+
+def _nin(task: Task) -> NetworkInNetwork:
+    return NetworkInNetwork(task.image_shape[2], task.classes, _dropout(task, 0.3))
+
+
+def _googlenet(task: Task) -> GoogLeNet:
+    return GoogLeNet(task.image_shape[2], task.classes, _dropout(task, 0.3))
+
+
+def _resnet(task: Task) -> ResNet:
+    return ResNet(task.image_shape[2], task.classes, _dropout(task, 0.0))
+
 
 NETWORKS: Mapping[str, Network] = {
     network.name: network
     for network in (
         Network(
             "cifar-net",
-            CifarNet,
-            (32, 32, 3),
-            Output.LOGITS,
+            lambda task: CifarNet(task.classes),
+            _RGB_32,
             "cifar10",
             "PyTorch tutorials, Training a Classifier",
         ),
         Network(
             "lenet",
-            LeNet,
+            lambda task: LeNet(task.classes),
             _GREY_28,
-            Output.LOGITS,
             "mnist",
             "LeCun et al. 1998; Dive into Deep Learning, PyTorch edition, LeNet",
         ),
         Network(
             "mlp",
-            MultilayerPerceptron,
+            _mlp,
             _GREY_28,
-            Output.PROBABILITIES,
             "mnist",
             "Dive into Deep Learning, Multilayer Perceptrons",
+            output=Output.PROBABILITIES,
+            takes_dropout=True,
         ),
-        Network("mnist-cnn", MnistCnn, _GREY_28, Output.LOGITS, "mnist", "an MNIST tutorial network, 3x3 kernels"),
-        Network("mnist-deep", MnistDeep, _GREY_28, Output.LOGITS, "mnist", "an MNIST tutorial network, 5x5 kernels"),
+        Network(
+            "mnist-cnn",
+            _mnist_cnn,
+            _GREY_28,
+            "mnist",
+            "an MNIST tutorial network, 3x3 kernels",
+            takes_dropout=True,
+        ),
+        Network(
+            "mnist-deep",
+            _mnist_deep,
+            _GREY_28,
+            "mnist",
+            "an MNIST tutorial network, 5x5 kernels",
+            takes_dropout=True,
+        ),
+        Network(
+            "alexnet",
+            _alexnet,
+            _GREY_28,
+            "fashion-mnist",
+            "Krizhevsky et al. 2012, for small images",
+            smallest_side=16,
+            takes_dropout=True,
+        ),
+        Network(
+            "vgg",
+            _vgg,
+            _GREY_28,
+            "fashion-mnist",
+            "Simonyan, Zisserman 2014, for small images",
+            smallest_side=8,
+            takes_dropout=True,
+        ),
+        Network(
+            "nin",
+            _nin,
+            _GREY_28,
+            "fashion-mnist",
+            "Lin et al. 2013, for small images",
+            smallest_side=8,
+            takes_dropout=True,
+        ),
+        Network(
+            "googlenet",
+            _googlenet,
+            _GREY_28,
+            "fashion-mnist",
+            "Szegedy et al. 2014, for small images",
+            smallest_side=8,
+            takes_dropout=True,
+        ),
+        Network(
+            "resnet",
+            _resnet,
+            _RGB_32,
+            "cifar10",
+            "He et al. 2015, for small images",
+            smallest_side=8,
+            takes_dropout=True,
+        ),
+        Network(
+            "conv-demo",
+            lambda task: ConvDemo(task.classes),
+            (5, 5, 1),
+            "demo",
+            "a convolution to compute by hand, nothing is learned",
+            output=Output.PROBABILITIES,
+            classes=4,
+        ),
     )
 }
 
 
 def find_network(name: str) -> Network:
-    """The network of that name. Raises UnknownName, with the nearest names."""
-    if name not in NETWORKS:
-        raise naming.unknown("network", name, NETWORKS)
-    return NETWORKS[name]
+    """The network of that name: one of NETWORKS, `torchvision:NAME`, or a user's own `module:function`.
 
-
-def require_fit(network: Network, dataset: str, image_shape: tuple[int, int, int]) -> None:
-    """Raises InvalidDataset where the data set's images are not of the network's size."""
-    if image_shape != network.image_shape:
-        raise InvalidDataset(
-            f"{network.name} takes images of {_size(network.image_shape)}, {dataset} has {_size(image_shape)}; "
-            f"see `covey-export list` for what fits, or use folder:PATH, which resizes images to any network"
-        )
-
-
-def _size(image_shape: tuple[int, int, int]) -> str:
-    height, width, channels = image_shape
-    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+    Raises UnknownName, with the nearest names, and InvalidNetwork where a user's module cannot be imported.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if name.startswith(torchvision_networks.PREFIX):
+        return torchvision_networks.find_torchvision_network(name.removeprefix(torchvision_networks.PREFIX))
+    if ":" in name:
+        return own.find_own_network(name)
+    raise naming.unknown("network", name, [*NETWORKS, f"{torchvision_networks.PREFIX}NAME", "module:function"])

@@ -1,7 +1,8 @@
-"""Trains one network on one data set, from fresh weights or from a checkpoint, to the same result bit for bit.
+"""The state of one training and the loop that moves it on, to the same result bit for bit however often it is stopped.
 
-What makes it the same (on the CPU): the order of the images depends on seed and epoch alone, weights and
-optimizer are saved whole, and nothing else is random. Images stay in memory as uint8; a batch is an index.
+What makes it the same (on the CPU): all that is random is drawn anew at every step, from the seed and the step's own
+place; weights, their average and the optimizer are saved whole. Images stay in memory as uint8; a batch is an
+index.
 """
 
 from __future__ import annotations
@@ -9,149 +10,142 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from covey_export import checkpoint as checkpoints
-from covey_export import devices, served_model
+from covey_export import head, served_model
 from covey_export.checkpoint import Checkpoint, Epoch
 from covey_export.datasets import Dataset
-from covey_export.errors import InvalidCheckpoint, TrainingFailed, TrainingInterrupted
+from covey_export.errors import TrainingFailed, TrainingInterrupted
 from covey_export.evaluation import accuracy, predict
 from covey_export.interruption import StopRequest
-from covey_export.networks import Network, Output
-from covey_export.recipes import Recipe
+from covey_export.networks import Network
 from covey_export.report import Report
-
-_SMALLEST_PROBABILITY = 1e-12  # a softmax can give 0, whose logarithm would end the training
-
-
-def train(
-    network: Network,
-    dataset: Dataset,
-    recipe: Recipe,
-    folder: Path,
-    device: torch.device,
-    report: Report,
-    *,
-    seed: int | None = None,
-    epochs: int | None = None,
-    restart: bool = False,
-) -> Checkpoint:
-    """Trains to the end, keeping the checkpoint in `folder` up to date, and returns the last one.
-
-    Goes on from the checkpoint found there unless `restart`; a finished one is returned as it is, unless more
-    `epochs` are asked for. `seed` (0) and `epochs` (the recipe's) may be left to the checkpoint.
-
-    Raises InvalidCheckpoint, TrainingFailed, TrainingInterrupted (the checkpoint is saved), OSError.
-    """
-    found = None if restart else _find(folder, network, dataset, recipe.name, seed, epochs)
-    if found is not None and found.is_finished:
-        report.line(f"already trained ({found.position}, checkpoint in {folder}); --restart trains anew")
-        return found
-    if found is not None:
-        report.line(f"going on from the checkpoint in {folder}: {found.position}")
-        trainer = Trainer(network, dataset, found.recipe, found.seed, device)
-        trainer.restore(found)
-    else:
-        trainer = Trainer(network, dataset, _recipe(recipe, dataset, epochs), seed or 0, device)
-    with _threads(trainer.recipe.threads):
-        report.training_begins(network, dataset, trainer.recipe, trainer.model.network, devices.describe(device))
-        trainer.run(folder, report)
-    return trainer.checkpoint()
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _find(
-    folder: Path, network: Network, dataset: Dataset, recipe_name: str, seed: int | None, epochs: int | None
-) -> Checkpoint | None:
-    """The checkpoint to go on with, aiming at `epochs`. Raises InvalidCheckpoint where it is another training's."""
-    if not (folder / checkpoints.FILE).exists():
-        return None
-    found = checkpoints.load(folder)
-    found.require_match(network, dataset)
-    if seed not in (None, found.seed):
-        raise InvalidCheckpoint(
-            f"the checkpoint in {folder} was begun with seed {found.seed}, not {seed}; "
-            f"leave --seed out to go on with it, or begin anew with --restart"
-        )
-    if found.recipe.name != recipe_name:
-        raise InvalidCheckpoint(
-            f"the checkpoint in {folder} was begun with recipe {found.recipe.name!r}, not {recipe_name!r}; "
-            f"name that one to go on with it, or begin anew with --restart"
-        )
-    return replace(found, recipe=replace(found.recipe, epochs=epochs or found.recipe.epochs))
-
-
-def _recipe(recipe: Recipe, dataset: Dataset, epochs: int | None) -> Recipe:
-    adapted = recipe.adapted_to(len(dataset.train_images))
-    return replace(adapted, epochs=epochs) if epochs else adapted
+from covey_export.served_model import ServedModel
+from covey_export.training import averaging, optimization, precision
+from covey_export.training.augmentation import NONE, augment
+from covey_export.training.distributed import ALONE, Group
+from covey_export.training.recipe import Precision, Recipe
 
 
 class Trainer:
-    """The state of one training, and the loop that moves it on."""
+    """One network on one data set. `recipe` is fitted to the data set, but for its precision."""
 
-    def __init__(self, network: Network, dataset: Dataset, recipe: Recipe, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Network,
+        dataset: Dataset,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        group: Group = ALONE,
+    ) -> None:
         torch.manual_seed(seed)
         self.network = network
         self.dataset = dataset
         self.recipe = recipe
         self.seed = seed
         self.device = device
+        self.group = group
         self.model = served_model.build(network, len(dataset.labels), recipe).to(device)
-        self.optimizer = _build_optimizer(self.model.network, recipe)
+        if recipe.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.started_from = ""
         self.history: list[Epoch] = []
         self.step = 0
         self.epoch_loss = 0.0
+        self.epoch_right = 0.0
         self.running_loss = 0.0
         self.seconds = 0.0
         self._train_images = torch.tensor(dataset.train_images, device=device)
         self._train_labels = torch.tensor(dataset.train_labels, device=device)
         self._test_images = torch.tensor(dataset.test_images, device=device)
-        self._steps = math.ceil(len(dataset.train_images) / recipe.batch_size)
+        count = len(dataset.train_images)
+        if min(recipe.batch_size, count) < group.size:
+            raise TrainingFailed(
+                f"a batch of {min(recipe.batch_size, count)} images cannot be shared by {group.size} processes; "
+                f"start fewer, or ask for larger batches (--batch-size)"
+            )
+        # Batch normalisation needs two images; one left over at the end of an epoch waits for the next.
+        self._has_short_batch = count % recipe.batch_size >= min(2 * group.size, recipe.batch_size)
+        self._steps = max(1, count // recipe.batch_size + self._has_short_batch)
+        self._first_flips = torch.tensor(np.random.default_rng((seed, 0, 1)).integers(0, 2, count), dtype=torch.bool)
+
+    def prepare(self) -> None:
+        """Once the weights are those to begin with: what learns, what is averaged, how it runs forward."""
+        if self.recipe.freeze:
+            head.freeze_all_but_head(self.model.network, len(self.dataset.labels))
+        if self.recipe.epochs and not any(value.requires_grad for value in self.model.network.parameters()):
+            raise TrainingFailed(
+                f"{self.network.name} has nothing to learn, and recipe {self.recipe.name!r} asks for "
+                f"{self.recipe.epochs} epochs; leave --recipe and --weights out"
+            )
+        self.optimizer = optimization.build_optimizer(self.model.network, self.recipe) if self.recipe.epochs else None
+        self.average = averaging.begin(self.model.network, self.recipe.averaging)
+        self._forward = self.group.wrap(self.model.network, self.device)
+
+    def choose_precision(self) -> str:
+        """Settles "auto" by measuring; says what was chosen, for people."""
+        if self.recipe.precision != "auto" or not self.recipe.epochs:
+            return self.recipe.precision
+        images = self.model.normalise(self._train_images[: self.recipe.batch_size])
+        labels = self._train_labels[: self.recipe.batch_size]
+        state = {name: value.clone() for name, value in self.model.network.state_dict().items()}
+
+        def try_step(tried: Precision) -> None:
+            with precision.autocast(tried, self.device):
+                outputs = self.model.network(images)
+            optimization.loss(outputs, labels, self.network.output, 0.0).backward()  # type: ignore[no-untyped-call]
+            self.model.network.zero_grad(set_to_none=True)
+
+        chosen, said = self.group.agree(precision.choose(try_step, self.device))
+        self.model.network.load_state_dict(state)  # batch normalisation has counted the trials
+        self.recipe = replace(self.recipe, precision=chosen)
+        return str(said)
 
     def checkpoint(self) -> Checkpoint:
         """The state as it is now."""
         return Checkpoint(
             network=self.network.name,
             dataset=self.dataset.name,
+            image_shape=self.network.image_shape,
+            resize=self.network.resize.value,
+            crop=self.network.crop,
             labels=self.dataset.labels,
             train_images=len(self.dataset.train_images),
             images_digest=self.dataset.digest,
             recipe=self.recipe,
             seed=self.seed,
+            started_from=self.started_from,
             history=tuple(self.history),
             step=self.step,
             epoch_loss=self.epoch_loss,
+            epoch_right=self.epoch_right,
             running_loss=self.running_loss,
             seconds=self.seconds,
             model=self.model.network.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            random_state=torch.get_rng_state(),
+            average=self.average.state_dict() if self.average else None,
+            optimizer=self.optimizer.state_dict() if self.optimizer else None,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes over the state of a checkpoint of the same network, data set, recipe and seed."""
         self.model.network.load_state_dict(checkpoint.model)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
-        torch.set_rng_state(checkpoint.random_state)
+        self.prepare()
+        if self.average and checkpoint.average:
+            self.average.load_state_dict(checkpoint.average)
+        if self.optimizer and checkpoint.optimizer:
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.started_from = checkpoint.started_from
         self.history = list(checkpoint.history)
         self.step = checkpoint.step
         self.epoch_loss = checkpoint.epoch_loss
+        self.epoch_right = checkpoint.epoch_right
         self.running_loss = checkpoint.running_loss
         self.seconds = checkpoint.seconds
 
@@ -160,6 +154,7 @@ class Trainer:
         total = self._steps * self.recipe.epochs
         done = self._steps * len(self.history) + self.step
         begun = time.monotonic() - self.seconds
+        self._set_train_mode()
         with report.progress(total, done) as progress, StopRequest(report.stop_requested) as stop:
             while len(self.history) < self.recipe.epochs:
                 for batch in self._remaining_batches():
@@ -167,7 +162,7 @@ class Trainer:
                     progress.advance(loss)
                     self._say_running_loss(report)
                     self.seconds = time.monotonic() - begun
-                    if stop.requested:
+                    if self._must_stop(stop):
                         self._save(folder)
                         raise TrainingInterrupted(
                             f"stopped at {self.checkpoint().position}; the same command goes on from {folder}"
@@ -177,32 +172,71 @@ class Trainer:
                 self._end_epoch(report)
                 self.seconds = time.monotonic() - begun
                 self._save(folder)
+        if not self.recipe.epochs:
+            self._save(folder)
         report.training_ends(self.seconds)
+
+    def _set_train_mode(self) -> None:
+        self.model.train()
+        if self.recipe.freeze:
+            head.set_frozen_part_to_evaluation(self.model.network, len(self.dataset.labels))
+
+    def _must_stop(self, stop: StopRequest) -> bool:
+        """Whether any process of the group was asked to stop: all stop at the same step."""
+        return self.group.total(float(stop.requested))[0] > 0
 
     def _remaining_batches(self) -> Iterator[torch.Tensor]:
         """Indices of the images of each step that the epoch under way still needs."""
         order = np.random.default_rng((self.seed, len(self.history))).permutation(len(self._train_images))
         places = torch.tensor(order, device=self.device)
         size = self.recipe.batch_size
-        for start in range(self.step * size, len(places), size):
-            yield places[start : start + size]
+        for step in range(self.step, self._steps):
+            yield places[step * size : (step + 1) * size]
 
-    def _train_step(self, batch: torch.Tensor) -> float:
-        outputs = self.model.network(self.model.normalise(self._train_images[batch]))
-        loss = _loss(outputs, self._train_labels[batch], self.network.output)
+    def _train_step(self, whole_batch: torch.Tensor) -> float:
+        assert self.optimizer is not None, "this is a bug: a recipe without epochs makes no steps"
+        batch = self.group.share(whole_batch)
+        place = self._steps * len(self.history) + self.step
+        rate = optimization.learning_rate(self.recipe, place / (self._steps * self.recipe.epochs))
+        optimization.set_learning_rate(self.optimizer, rate)
+        images = self.model.normalise(self._images(batch, place))
+        labels = self._train_labels[batch]
+        with precision.autocast(self.recipe.precision, self.device):
+            outputs = self._forward(images)
+        loss = optimization.loss(outputs, labels, self.network.output, self.recipe.label_smoothing)
+        # The gradients' mean over the processes is that of the whole batch where each counts by its images.
+        weight = len(batch) * self.group.size / len(whole_batch)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss * weight if self.group.size > 1 else loss)
         self.optimizer.step()
+        if self.average:
+            self.average.update_parameters(self.model.network)
         self.step += 1
-        value = loss.item()
+        right = float((outputs.detach().argmax(dim=1) == labels).sum())
+        loss_sum, right, images_seen = self.group.total(loss.item() * len(batch), right, len(batch))
+        value = loss_sum / images_seen
         if not math.isfinite(value):
             raise TrainingFailed(
                 f"the loss is {value} in epoch {len(self.history) + 1}, step {self.step:,}: the weights have run away "
-                f"from the data. A smaller learning rate helps (it is {self.recipe.learning_rate:g}), or another --seed"
+                f"from the data. A smaller learning rate helps (it is {rate:g}: --learning-rate), or another --seed"
             )
-        self.epoch_loss += value * len(batch)
+        self.epoch_loss += loss_sum
+        self.epoch_right += right
         self.running_loss += value
         return value
+
+    def _images(self, batch: torch.Tensor, place: int) -> torch.Tensor:
+        """The batch's images, changed at random; all randomness of this step begins here."""
+        generator = torch.Generator()
+        state = np.random.SeedSequence((self.seed, place, self.group.rank)).generate_state(2, np.uint64)
+        torch.manual_seed(int(state[0]))  # of dropout
+        generator.manual_seed(int(state[1]))
+        images = self._train_images[batch]
+        how = self.recipe.augmentation or NONE
+        if how == NONE:
+            return images
+        flipped = self._first_flips[batch.cpu()] ^ bool(len(self.history) % 2)
+        return augment(images, flipped, how, generator)
 
     def _say_running_loss(self, report: Report) -> None:
         if self.recipe.log_steps and self.step % self.recipe.log_steps == 0:
@@ -210,24 +244,25 @@ class Trainer:
             self.running_loss = 0.0
 
     def _end_epoch(self, report: Report) -> None:
-        found = accuracy(predict(self.model, self._test_images), self.dataset.test_labels)
-        self.history.append(Epoch(self.epoch_loss / len(self._train_images), found.overall))
+        images = min(self._steps * self.recipe.batch_size, len(self._train_images))
+        test_accuracy = self.group.agree(self._test_accuracy() if self.group.is_first else 0.0)
+        self.history.append(Epoch(self.epoch_loss / images, self.epoch_right / images, test_accuracy))
         self.step = 0
-        self.epoch_loss = self.running_loss = 0.0
+        self.epoch_loss = self.epoch_right = self.running_loss = 0.0
         report.epoch_ends(len(self.history), self.recipe.epochs, self.history[-1])
 
+    def _test_accuracy(self) -> float:
+        """Of the weights as they would be served now. The last epoch's is in float32, as it will be served."""
+        model = self.model
+        if self.average:
+            averaged: AveragedModel = self.average
+            model = ServedModel.around(averaged.module, self.model)
+        is_last = len(self.history) + 1 >= self.recipe.epochs
+        with precision.autocast("float32" if is_last else self.recipe.precision, self.device):
+            found = accuracy(predict(model, self._test_images), self.dataset.test_labels).overall
+        self._set_train_mode()
+        return found
+
     def _save(self, folder: Path) -> None:
-        checkpoints.save(self.checkpoint(), folder)
-
-
-def _build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-    return torch.optim.SGD(network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
-
-
-def _loss(outputs: torch.Tensor, labels: torch.Tensor, output: Output) -> torch.Tensor:
-    """The mean cross-entropy of a batch."""
-    if output is Output.PROBABILITIES:
-        return nn.functional.nll_loss(outputs.clamp_min(_SMALLEST_PROBABILITY).log(), labels)
-    return nn.functional.cross_entropy(outputs, labels)
+        if self.group.is_first:
+            checkpoints.save(self.checkpoint(), folder)

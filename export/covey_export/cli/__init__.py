@@ -1,0 +1,37 @@
+"""The command line `covey-export`: arguments in, exit code out.
+
+parser.py knows the options, commands.py what each sub-command does with them; the steps are pipeline.py's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from covey_export.cli.parser import build
+from covey_export.errors import ExportError
+from covey_export.report import Report
+from covey_export.training import distributed
+
+_INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one sub-command. 0: done, 2: an error that was explained, 130: stopped by Ctrl-C."""
+    options = build().parse_args(arguments)
+    report = Report() if distributed.is_first_process() else Report.silent()
+    try:
+        options.command(options, report)
+    except ExportError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        return _fail(str(error), ExportError.exit_code)
+    except KeyboardInterrupt:
+        return _fail("stopped by Ctrl-C; nothing half-made was left behind", _INTERRUPTED)
+    return 0
+
+
+def _fail(message: str, exit_code: int) -> int:
+    if distributed.is_first_on_this_machine():  # the others of torchrun's processes would say the same
+        print(f"covey-export: {message}", file=sys.stderr)
+    return exit_code

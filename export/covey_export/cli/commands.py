@@ -1,0 +1,155 @@
+"""What each sub-command does with its options: they become pipelines, and the pipelines' steps run in order."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covey_export import atomic_files, devices, listing, naming, reports, summary
+from covey_export import checkpoint as checkpoints
+from covey_export import weights as weights_files
+from covey_export.checkpoint import Checkpoint
+from covey_export.datasets import find_entry
+from covey_export.errors import ExportError
+from covey_export.networks import NETWORKS, Network, find_network
+from covey_export.pipeline import Pipeline
+from covey_export.report import Report
+from covey_export.summary import Outcome
+from covey_export.training import distributed
+from covey_export.training.recipes import FINE_TUNE, find_recipe
+from covey_export.weights import Weights
+from covey_server.images import Resize
+
+
+def list_all(options: argparse.Namespace, report: Report) -> None:
+    if options.network:
+        network = find_network(options.network)
+        report.table(f"Recipes of {network.name}", listing.RECIPE_HEADER, listing.recipe_rows(network))
+        return
+    report.table("Networks", listing.NETWORK_HEADER, listing.network_rows())
+    report.table("Data sets", listing.DATASET_HEADER, listing.dataset_rows(options.data_dir))
+
+
+def train(options: argparse.Namespace, report: Report) -> None:
+    _run_training(_pipeline(options, options.network, report), options)
+
+
+def convert(options: argparse.Namespace, report: Report) -> None:
+    pipeline = _pipeline(options, options.network, report)
+    if not options.variants:
+        pipeline.convert()
+    for precision in options.variants:
+        pipeline.convert_variant(precision)
+
+
+def verify(options: argparse.Namespace, report: Report) -> None:
+    _pipeline(options, options.network, report).verify(options.version)
+
+
+def draw_report(options: argparse.Namespace, report: Report) -> None:
+    _pipeline(options, options.network, report).draw_report(options.version)
+
+
+def compare(options: argparse.Namespace, report: Report) -> None:
+    first, second = (reports.find_version_folder(text, options.models) for text in (options.first, options.second))
+    report.line(f"wrote   {reports.compare(first, second, options.output)}")
+
+
+def run_all(options: argparse.Namespace, report: Report) -> None:
+    names = options.networks or list(NETWORKS)
+    if len(names) > 1 and (options.name or options.checkpoint or options.weights):
+        raise ExportError("--name, --checkpoint and --weights are for one network; for several there is --checkpoints")
+    pipelines = [_pipeline(options, name, report) for name in names]
+    for pipeline in pipelines:
+        pipeline.prepare()
+    outcomes = []
+    for pipeline in pipelines:
+        trained = _run_training(pipeline, options)
+        if not distributed.is_first_process():
+            continue
+        outcomes.append(Outcome(trained, pipeline.convert()))
+        if options.report:
+            pipeline.draw_report(outcomes[-1].published.info.version)
+        for precision in options.variants:
+            outcomes.append(Outcome(trained, pipeline.convert_variant(precision)))
+        report.line()
+    if outcomes:
+        report.table("Summary", summary.HEADER, [outcome.row() for outcome in outcomes])
+    if outcomes and options.summary_markdown:
+        atomic_files.write_text(options.summary_markdown, summary.markdown(outcomes))
+
+
+def _run_training(pipeline: Pipeline, options: argparse.Namespace) -> Checkpoint:
+    network = pipeline.network
+    recipe = find_recipe(network.name, _recipe_name(options))
+    weights = _weights(options.weights, network)
+    if weights is not None and weights.mean is not None:
+        # Weights that saw pixels normalised in one way go on seeing them so.
+        recipe = replace(recipe, mean=weights.mean, std=weights.std)
+    if options.dropout is not None and not network.takes_dropout:
+        raise ExportError(f"{network.name} has no dropout; leave --dropout out")
+    fields = ("epochs", "batch_size", "learning_rate", "dropout", "weight_decay", "label_smoothing", "augmentation")
+    changes: dict[str, Any] = {
+        field: value for field in (*fields, "precision") if (value := getattr(options, field)) is not None
+    }
+    if options.freeze:
+        changes["freeze"] = True
+    return pipeline.train(
+        recipe,
+        devices.choose(options.device),
+        seed=options.seed,
+        changes=changes,
+        weights=weights,
+        restart=options.restart,
+    )
+
+
+def _weights(text: str | None, network: Network) -> Weights | None:
+    if text is None:
+        return None
+    return weights_files.download(network.name) if text == weights_files.TORCHVISION else weights_files.load(Path(text))
+
+
+def _recipe_name(options: argparse.Namespace) -> str | None:
+    """The recipe asked for; whoever brings weights goes on from them unless they say otherwise."""
+    name: str | None = options.recipe
+    return FINE_TUNE if name is None and getattr(options, "weights", None) else name
+
+
+def _pipeline(options: argparse.Namespace, network_name: str, report: Report) -> Pipeline:
+    network = find_network(network_name)
+    entry = find_entry(options.dataset or network.default_dataset, unreadable=options.unreadable)
+    recipe = find_recipe(network.name, _recipe_name(options))
+    folder: Path = options.checkpoint or checkpoints.default_folder(
+        network.name, entry.name, recipe.name, options.checkpoints
+    )
+    if entry.image_shape is not None:
+        network = network.fitted_to(entry.name, entry.image_shape)
+    elif (folder / checkpoints.FILE).exists() and not getattr(options, "restart", False):
+        network = checkpoints.load(folder).of_same_images(network)  # what was once said need not be said again
+    return Pipeline(
+        network=_with_images(network, options),
+        entry=entry,
+        data_dir=options.data_dir,
+        checkpoint_folder=folder,
+        models=getattr(options, "models", Path("models")),
+        model_name=naming.require_model_name(getattr(options, "name", None) or network.model_name),
+        report=report,
+    )
+
+
+def _with_images(network: Network, options: argparse.Namespace) -> Network:
+    """The network with what the options say of the images' size and of how they come to it."""
+    if (size := getattr(options, "image_size", None)) is not None:
+        network = network.fitted_to(f"--image-size {size}", (size, size, network.image_shape[2]))
+    if (resize := getattr(options, "resize", None)) is not None:
+        network = replace(network, resize=Resize(resize), crop=1.0)
+    if (crop := getattr(options, "crop", None)) is not None:
+        if network.resize is not Resize.CENTER_CROP:
+            raise ExportError("--crop goes with --resize center_crop")
+        network = replace(network, crop=float(np.float32(crop)))  # what a model's file holds
+    return network

@@ -1,0 +1,86 @@
+"""Many image files to one array, by the server's own code, on all cores; and what was noticed on the way."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from covey_export.datasets.dataset import Images
+from covey_export.errors import InvalidDataset
+from covey_server.errors import CoveyServerError
+from covey_server.images import FORMATS, InputSpec, decode
+
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # and I;16 with its byte orders
+_MEMORY_INFO = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """What a list of files holds. `images` has a row for each file, of which those in `problems` mean nothing."""
+
+    images: Images  # [N, H, W, C]
+    problems: dict[int, str]  # by place: why the file is no image that can be read
+    grey: int  # readable ones that are grey by themselves
+    transparent: int  # readable ones with an alpha channel or a transparent colour
+
+
+@dataclass(frozen=True)
+class _Seen:
+    problem: str | None = None
+    is_grey: bool = False
+    is_transparent: bool = False
+
+
+def read(files: Sequence[Path], spec: InputSpec) -> ImageFiles:
+    """Reads all files, whatever they hold. Raises InvalidDataset where the images do not fit into memory."""
+    _require_memory(len(files), spec)
+    images = np.zeros((len(files), *spec.shape), np.uint8)
+
+    def read_one(place: int) -> _Seen:
+        try:
+            data = files[place].read_bytes()
+            images[place] = decode(data, spec)
+        except (CoveyServerError, OSError) as error:
+            return _Seen(problem=(error.strerror if isinstance(error, OSError) else None) or str(error))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # its header alone
+            return _Seen(
+                is_grey=image.mode in _GREY_MODES or image.mode.startswith("I;"),
+                is_transparent="A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info,
+            )
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        seen = list(pool.map(read_one, range(len(files))))
+    return ImageFiles(
+        images,
+        {place: each.problem for place, each in enumerate(seen) if each.problem is not None},
+        sum(each.is_grey for each in seen),
+        sum(each.is_transparent for each in seen),
+    )
+
+
+def _require_memory(count: int, spec: InputSpec) -> None:
+    """Raises InvalidDataset where not even one copy of the pixels fits, of which training makes another."""
+    needed, available = count * spec.nbytes, available_bytes()
+    if available is not None and needed > available:
+        raise InvalidDataset(
+            f"{count:,} images of {spec.height}x{spec.width}x{spec.channels} take {needed / 1e9:,.1f} GB of memory, "
+            f"{available / 1e9:,.1f} GB are available here; use fewer or smaller images, or a larger machine"
+        )
+
+
+def available_bytes() -> int | None:
+    """Memory that can be had without swapping; None where the system does not say."""
+    try:
+        for line in _MEMORY_INFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):  # not Linux; a name that this system does not know
+        return None

@@ -1,0 +1,1 @@
+"""Variants of a model that compute in fewer bits, and whether they pay."""

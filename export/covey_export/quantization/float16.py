@@ -1,0 +1,67 @@
+"""A float32 graph to one whose network computes in float16: half the size.
+
+onnxruntime's CPU provider has no float16 arithmetic for most layers and casts to float32 and back; devices that
+compute in float16 gain by it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import onnx
+
+from covey_export.quantization import normalisation
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as covey_server.engine does, before onnxruntime is imported
+
+
+def convert(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same contract; normalisation and softmax stay in float32. `model` is left as it is."""
+    path = list(sys.path)
+    from onnxruntime.quantization.onnx_model import ONNXModel  # seldom needed, and not cheap
+    from onnxruntime.transformers import float16
+
+    sys.path[:] = path  # that package adds itself, with modules named `optimizer` and `profiler`
+
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    del copied.graph.value_info[:]  # is inferred anew; the exporter's names constants, too, which would get casts
+    converted: onnx.ModelProto = float16.convert_float_to_float16(
+        copied,
+        keep_io_types=True,
+        op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "Softmax"],
+        node_block_list=normalisation.nodes(model.graph),
+    )
+    _remove_round_trips(converted.graph)
+    del converted.graph.value_info[:]  # which says float16 of what was taken back
+    ONNXModel(converted).topological_sort()  # the conversion puts its casts at the end
+    return converted
+
+
+def _remove_round_trips(graph: onnx.GraphProto) -> None:
+    """What stays in float32 takes the float32 value of what stays in float32 before it: the conversion lets each such
+    value through float16 and back, which rounds the pixels that came in and the probabilities that go out.
+    """
+    exact = {node.output[0]: node.input[0] for node in graph.node if node.name.endswith("_cast_to_fp16_node")}
+    output = graph.output[0].name
+    backs = [
+        node
+        for node in graph.node
+        if node.op_type == "Cast" and node.input[0] in exact and _target(node) == onnx.TensorProto.FLOAT
+    ]
+    instead = {node.output[0]: exact[node.input[0]] for node in backs}
+    for node in backs:
+        graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [instead.get(name, name) for name in node.input]
+    if output in instead:  # its name is the contract's
+        for node in graph.node:
+            node.output[:] = [output if name == instead[output] else name for name in node.output]
+    taken = {name for node in graph.node for name in node.input} | {output}
+    for node in [node for node in graph.node if node.output[0] in exact and node.output[0] not in taken]:
+        graph.node.remove(node)
+
+
+def _target(cast: onnx.NodeProto) -> int:
+    return next(int(attribute.i) for attribute in cast.attribute if attribute.name == "to")

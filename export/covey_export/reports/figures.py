@@ -1,0 +1,67 @@
+"""The figures of a report as rows of words, the same in report.html, MODEL_CARD.md and a comparison."""
+
+from __future__ import annotations
+
+from covey_export.networks import size
+from covey_export.reports.findings import Findings
+
+
+def rows(findings: Findings) -> list[tuple[str, str]]:
+    """(name, value), with all that the figures depend on."""
+    verified = findings.verification
+    return [
+        ("accuracy, as served (onnxruntime)", f"{verified.onnxruntime_accuracy:.2%}"),
+        ("accuracy in PyTorch", f"{verified.torch_accuracy:.2%}"),
+        ("test images", f"{findings.test_images:,}"),
+        ("largest difference of a probability", _difference(findings)),
+        ("disagreements with PyTorch", f"{verified.disagreements} of {verified.images:,}"),
+        ("expected calibration error", calibration_error(findings)),
+        ("parameters", f"{findings.parameters:,}"),
+        ("size of model.onnx", f"{findings.size_bytes:,} bytes"),
+        ("computes in", verified.precision),
+        *speed_rows(findings),
+        ("network", f"{findings.network} ({findings.source})"),
+        ("input", f"{size(findings.image_shape)}; encoded images: {findings.resize}"),
+        ("classes", f"{len(findings.labels):,}"),
+        ("data set", f"{findings.dataset}, {findings.train_images:,} training images"),
+        ("licence of the data", findings.licence),
+        *([("noticed in the data", " ".join(findings.notes))] if findings.notes else []),
+        ("recipe", f"{findings.recipe}: {findings.recipe_description}"),
+        ("first weights", findings.started_from or "random"),
+        ("epochs", str(len(findings.history))),
+        ("training", f"{findings.seconds:,.1f} s"),
+        ("seed", str(findings.seed)),
+        ("verified", verified.date),
+        ("versions", ", ".join(f"{name} {version}" for name, version in verified.versions.items())),
+        ("machine of this report", findings.machine),
+    ]
+
+
+def speed_rows(findings: Findings) -> list[tuple[str, str]]:
+    """What verification.json says of the speed, where it was measured."""
+    speed = findings.verification.speed or {}
+    times: dict[str, float] = speed.get("variant_us_per_image", {})
+    rows = [(f"time per image at batch {size}", f"{time:,.1f} us") for size, time in times.items()]
+    return [*rows, *([("beside float32", speed["sentence"])] if "sentence" in speed else [])]
+
+
+def _difference(findings: Findings) -> str:
+    verified = findings.verification
+    allowed = "" if verified.is_variant else f" (allowed {verified.tolerance:.0e})"
+    return f"{verified.largest_difference:.1e}{allowed}"
+
+
+def calibration_error(findings: Findings) -> str:
+    return f"{findings.calibration.error:.2%} ({len(findings.calibration.bins)} bins)"
+
+
+def share(value: float | None) -> str:
+    """An accuracy of a class."""
+    return "no test images" if value is None else f"{value:.2%}"
+
+
+def bytes_in_words(count: int) -> str:
+    """1.3 MB."""
+    if count < 1_000_000:
+        return f"{count / 1_000:,.1f} kB"
+    return f"{count / 1_000_000:,.1f} MB"

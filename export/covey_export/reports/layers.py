@@ -1,0 +1,151 @@
+"""What every layer of a network gives for one image, found with forward hooks, whatever the network.
+
+Also the first layer's weights, where they can be seen as images. Draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from covey_export.datasets.dataset import Images
+from covey_export.served_model import ServedModel
+
+MOST_LAYERS = 12
+MOST_MAPS = 12  # of a layer that are kept
+MOST_KERNELS = 64
+LARGEST_SIDE = 64  # pixels of a kept map; larger ones are averaged down
+
+_ACTIVATIONS, _POOLING = "torch.nn.modules.activation", "torch.nn.modules.pooling"
+_NOT_LAYERS = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.MultiheadAttention)
+Array = NDArray[np.float32]
+Hook = Callable[[nn.Module, object, object], None]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of the forward pass: `maps` `[M, h, w]` are the first of its `total` maps, whose own size is `size`.
+
+    The numbers of a layer without maps (a linear one) are laid out row by row as one map, `is_vector`.
+    """
+
+    name: str  # as the network's module has it
+    kind: str  # the module's class
+    maps: Array
+    total: int
+    size: tuple[int, int]
+    is_vector: bool
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Weights seen as images: `values` `[M, h, w, C]`, C 1 or 3, the first of `total`, of the layer `name`."""
+
+    name: str
+    kind: str
+    values: Array
+    total: int
+
+
+@dataclass(frozen=True)
+class Recording:
+    """All that was seen of one image: at most MOST_LAYERS layers, and the kernels (None: nothing that fits)."""
+
+    layers: tuple[Layer, ...]
+    layers_in_all: int
+    kernels: Kernels | None
+
+
+def record(model: ServedModel, image: Images) -> Recording:
+    """Sends one image `[H, W, C] uint8` through the network."""
+    seen: list[tuple[str, nn.Module, Layer]] = []
+    weighted: list[tuple[str, nn.Module]] = []
+
+    def keep(name: str) -> Hook:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                weighted.append((name, module))
+            if isinstance(output, torch.Tensor) and output.ndim in (2, 4) and _is_layer(module):
+                # Copied now: an activation that works in place would change it.
+                seen.append((name, module, _layer(name, module, output[0].detach().float())))
+
+        return hook
+
+    leaves = [(name, module) for name, module in model.network.named_modules() if not any(module.children())]
+    handles = [module.register_forward_hook(keep(name)) for name, module in leaves]
+    was_training = model.training
+    try:
+        model.eval()
+        with torch.inference_mode():
+            model(torch.tensor(image[None]))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return Recording(_choose(seen), len(seen), _kernels(weighted, image.shape))
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return not isinstance(module, _NOT_LAYERS) and (
+        isinstance(module, nn.Conv2d | nn.Linear) or type(module).__module__ in (_ACTIVATIONS, _POOLING)
+    )
+
+
+def _layer(name: str, module: nn.Module, output: torch.Tensor) -> Layer:
+    kind = type(module).__name__
+    if output.ndim == 1 or output.shape[1:] == (1, 1):
+        numbers = output.flatten().cpu().numpy()
+        return Layer(name, kind, _rows(numbers)[None], len(numbers), (1, 1), is_vector=True)
+    total, height, width = output.shape
+    kept = output[:MOST_MAPS]
+    if max(height, width) > LARGEST_SIDE:
+        shrunk = (min(height, LARGEST_SIDE), min(width, LARGEST_SIDE))
+        kept = functional.adaptive_avg_pool2d(kept[None], shrunk)[0]
+    return Layer(name, kind, kept.cpu().numpy().copy(), total, (height, width), is_vector=False)
+
+
+def _rows(numbers: Array) -> Array:
+    """`[n]` laid out in rows, as near to four times as wide as high as whole rows allow; NaN where nothing is left."""
+    columns = int(np.ceil(np.sqrt(4 * len(numbers)))) if len(numbers) > 16 else len(numbers)
+    rows = -(-len(numbers) // columns)
+    grid = np.full(rows * columns, np.nan, np.float32)
+    grid[: len(numbers)] = numbers
+    return grid.reshape(rows, columns)
+
+
+def _choose(seen: list[tuple[str, nn.Module, Layer]]) -> tuple[Layer, ...]:
+    """At most MOST_LAYERS: where there are more, first those go that an activation follows, then every so many."""
+    if len(seen) > MOST_LAYERS:
+        followed = [type(after[1]).__module__ == _ACTIVATIONS for after in seen[1:]] + [False]
+        is_weighted = [isinstance(module, nn.Conv2d | nn.Linear) for _, module, _ in seen]
+        kept = [
+            entry
+            for entry, is_dull in zip(seen, (a and b for a, b in zip(followed, is_weighted, strict=True)), strict=True)
+            if not is_dull
+        ]
+        seen = kept if len(kept) >= MOST_LAYERS else seen
+    places = np.unique(np.linspace(0, len(seen) - 1, min(len(seen), MOST_LAYERS)).round().astype(int))
+    return tuple(seen[place][2] for place in places)
+
+
+def _kernels(weighted: list[tuple[str, nn.Module]], image_shape: tuple[int, ...]) -> Kernels | None:
+    """Of the first convolution that ran, else of the first linear layer where its inputs are the image's pixels."""
+    height, width, channels = image_shape
+    convolutions = [entry for entry in weighted if isinstance(entry[1], nn.Conv2d)]
+    for name, module in convolutions[:1] or weighted[:1]:
+        weights = module.get_parameter("weight").detach().float().cpu()
+        if isinstance(module, nn.Linear):
+            if module.in_features != height * width * channels:
+                return None
+            weights = weights.reshape(-1, channels, height, width)
+        if weights.shape[1] not in (1, 3):
+            return None
+        values = weights[:MOST_KERNELS].permute(0, 2, 3, 1).numpy().copy()
+        return Kernels(name, type(module).__name__, values, len(weights))
+    return None

@@ -1,0 +1,149 @@
+"""Random changes of training images that leave their class as it is, for a whole batch at once.
+
+What is random comes from the seed and the place in the training alone, so that a resumed training sees the same
+images as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from covey_export import naming
+from covey_export.errors import ExportError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to each training image. Shares are of the image's side, 0 to 1; zero means never."""
+
+    flip: bool = False  # left and right; each image is seen both ways in any two epochs (Jordan 2024)
+    shift: float = 0.0  # moved by at most this share, up, down, left, right ("crop" of a padded image)
+    cutout: float = 0.0  # a grey square with this share as its side, anywhere (DeVries, Taylor 2017)
+    rotation: float = 0.0  # turned by at most this many degrees
+    zoom: float = 0.0  # made larger or smaller by at most this share
+
+    @classmethod
+    def parse(cls, text: str) -> Augmentation:
+        """Of "none" or a list as "flip,shift=0.1,rotation"; a name without a number gets the usual one.
+
+        Raises UnknownName, ExportError.
+        """
+        if text == "none":
+            return cls()
+        values: dict[str, float] = {}
+        for part in text.split(","):
+            name, equals, number = part.strip().partition("=")
+            if name not in _USUAL:
+                raise naming.unknown("augmentation", name, ["none", *_USUAL])
+            try:
+                values[name] = float(number) if equals else _USUAL[name]
+            except ValueError:
+                values[name] = math.nan
+            most = _MOST[name]
+            if not 0 <= values[name] <= most:
+                raise ExportError(f"augmentation {name}: expected a number from 0 to {most:g}, got {number!r}")
+        return cls(**{**values, "flip": bool(values.get("flip"))})  # type: ignore[arg-type]
+
+    def describe(self) -> str:
+        """A few words for people."""
+        parts = [
+            "flip" if self.flip else "",
+            f"shift {self.shift:.0%}" if self.shift else "",
+            f"cutout {self.cutout:.0%}" if self.cutout else "",
+            f"rotation {self.rotation:g} degrees" if self.rotation else "",
+            f"zoom {self.zoom:.0%}" if self.zoom else "",
+        ]
+        return ", ".join(part for part in parts if part) or "none"
+
+
+NONE = Augmentation()
+_USUAL: Mapping[str, float] = {"flip": 1, "shift": 0.125, "cutout": 0.25, "rotation": 10, "zoom": 0.1}
+_MOST: Mapping[str, float] = {"flip": 1, "shift": 0.5, "cutout": 1, "rotation": 180, "zoom": 0.9}
+_DIGITS = Augmentation(shift=0.08, rotation=10, zoom=0.1)
+_PHOTOGRAPHS = Augmentation(flip=True, shift=0.125)
+
+# What a data set stands: a mirrored digit is another sign or none, a mirrored shirt is a shirt.
+OF_DATASETS: Mapping[str, Augmentation] = {
+    "mnist": _DIGITS,
+    "sample": _DIGITS,
+    "fashion-mnist": Augmentation(flip=True, shift=0.04),
+    "cifar10": _PHOTOGRAPHS,
+    "demo": NONE,
+}
+
+
+def of_dataset(name: str) -> Augmentation:
+    """What is usual for that data set; for one's own images, what is usual for photographs."""
+    return OF_DATASETS.get(name, _PHOTOGRAPHS)
+
+
+def augment(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """The batch `[N, H, W, C] uint8` changed at random; `flipped` `[N] bool` says whose turn it is to be mirrored.
+
+    What is moved into view is the image's edge again.
+    """
+    device = images.device
+    if how.rotation or how.zoom:
+        images = _warp(images, flipped, how, generator)
+    elif how.shift or how.flip:
+        images = _move(images, flipped, how, generator)
+    if how.cutout:
+        images = images.masked_fill(_squares(images, how.cutout, generator).to(device), _GREY)
+    return images
+
+
+_GREY = 127
+
+
+def _move(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Whole pixels only: rows and columns are picked anew, which is exact and fast."""
+    count, height, width, _ = images.shape
+    most = (round(how.shift * height), round(how.shift * width))
+    down, right = (torch.randint(-way, way + 1, (count, 1), generator=generator) for way in most)
+    rows = (torch.arange(height) + down).clamp(0, height - 1)
+    columns = (torch.arange(width) + right).clamp(0, width - 1)
+    if how.flip:
+        columns = torch.where(flipped.cpu()[:, None], columns.flip(1), columns)
+    place = torch.arange(count)[:, None, None]
+    return images[place.to(images.device), rows[:, :, None].to(images.device), columns[:, None, :].to(images.device)]
+
+
+def _warp(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Rotation, zoom, shift and flip in one resampling."""
+
+    def uniform(most: float) -> torch.Tensor:
+        return (torch.rand(len(images), generator=generator) * 2 - 1) * most
+
+    angle, zoom = uniform(math.radians(how.rotation)), 1 + uniform(how.zoom)
+    right, down = uniform(2 * how.shift), uniform(2 * how.shift)  # the grid goes from -1 to 1
+    sign = torch.where(flipped.cpu(), -1.0, 1.0) if how.flip else torch.ones(len(images))
+    height, width = images.shape[1:3]
+    wide = width / height  # in the grid's measure an image is as high as it is wide, whatever its pixels are
+    rows = [
+        torch.stack([sign * zoom * angle.cos(), -zoom * angle.sin() / wide, right], dim=1),
+        torch.stack([sign * zoom * angle.sin() * wide, zoom * angle.cos(), down], dim=1),
+    ]
+    pixels = images.permute(0, 3, 1, 2).to(torch.float32)
+    grid = nn.functional.affine_grid(
+        torch.stack(rows, dim=1).to(images.device), list(pixels.shape), align_corners=False
+    )
+    warped = nn.functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return warped.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _squares(images: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """`[N, H, W, 1] bool`, true within one square per image; a part of it may lie outside."""
+    count, height, width, _ = images.shape
+    side = max(1, round(share * min(height, width)))
+
+    def within(length: int) -> torch.Tensor:
+        middle = torch.randint(0, length, (count, 1), generator=generator)
+        distance = torch.arange(length) - (middle - side // 2)
+        return (distance >= 0) & (distance < side)
+
+    return (within(height)[:, :, None] & within(width)[:, None, :])[..., None]

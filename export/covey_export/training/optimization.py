@@ -1,0 +1,58 @@
+"""The loss, the optimizer and its learning rate at every step, as a recipe has them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from covey_export.networks import Output
+from covey_export.training.recipe import Recipe
+
+_SMALLEST_PROBABILITY = 1e-12  # a softmax can give 0, whose logarithm would end the training
+_FIRST_SHARE = 1 / 20  # of the highest learning rate, at a one-cycle training's first step
+_LAST_SHARE = 1 / 1000  # and at its last
+
+
+def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer of all that is to learn; weight decay for kernels and matrices alone."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in learning if parameter.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [parameter for parameter in learning if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=recipe.learning_rate)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+
+
+def learning_rate(recipe: Recipe, done: float) -> float:
+    """The learning rate when the share `done` (0 to 1) of all steps lies behind us.
+
+    "one-cycle" rises in a straight line and falls as half a cosine (Smith, Topin: Super-convergence, 2017). A function
+    of the place alone, so that a resumed training needs no state of it.
+    """
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    if done < recipe.warm_up:
+        return recipe.learning_rate * (_FIRST_SHARE + (1 - _FIRST_SHARE) * done / recipe.warm_up)
+    falling = (done - recipe.warm_up) / (1 - recipe.warm_up)
+    return recipe.learning_rate * (_LAST_SHARE + (1 - _LAST_SHARE) * (1 + math.cos(math.pi * falling)) / 2)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """For the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def loss(outputs: torch.Tensor, labels: torch.Tensor, output: Output, label_smoothing: float) -> torch.Tensor:
+    """The mean cross-entropy of a batch."""
+    outputs = outputs.float()
+    if output is Output.PROBABILITIES:
+        # Logarithms of probabilities are logits whose softmax is the probabilities again.
+        outputs = outputs.clamp_min(_SMALLEST_PROBABILITY).log()
+    return nn.functional.cross_entropy(outputs, labels, label_smoothing=label_smoothing)

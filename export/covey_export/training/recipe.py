@@ -1,0 +1,121 @@
+"""Owns what can be said about how a network is trained. The numbers of each network are recipes.py's."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from covey_export.datasets import Dataset
+from covey_export.training.augmentation import NONE, Augmentation, of_dataset
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "one-cycle"]
+Precision = Literal["float32", "bfloat16", "auto"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+_SMALLEST_BATCH = 16  # a batch is never made smaller than this for want of data
+_MOST_EPOCHS = 200
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train one network.
+
+    None in `augmentation`, `mean` or `std` stands for what the data set itself says, "auto" in `precision` for
+    what is faster here: `fitted_to` and training fill them in, so that the checkpoint holds what really was done.
+    """
+
+    name: str
+    batch_size: int
+    epochs: int
+    optimizer: Optimizer
+    learning_rate: float  # of "one-cycle": the highest
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0  # of kernels and matrices; never of biases and batch normalisation
+    schedule: Schedule = "constant"
+    warm_up: float = 0.2  # share of a one-cycle training in which the learning rate rises
+    label_smoothing: float = 0.0
+    dropout: float | None = None  # None: the network's own
+    averaging: float | None = None  # decay of the moving average of the weights (EMA) per step; None: no average
+    augmentation: Augmentation | None = NONE
+    mean: tuple[float, ...] | None = (0.0,)  # of pixels scaled to 0..1: one for all channels, or one for each
+    std: tuple[float, ...] | None = (1.0,)
+    precision: Precision = "float32"
+    channels_last: bool = False
+    freeze: bool = False  # only the last layer learns
+    log_steps: int | None = None  # the running loss is said every so many steps; None: once an epoch
+    checkpoint_steps: int | None = None  # None: once an epoch
+    threads: int | None = None  # of PyTorch on the CPU; None: its default, one a core
+    train_images: int = 60_000  # of the data set the recipe was made for
+    reported: tuple[str, float] | None = None  # data set and test accuracy that the tutorial reports
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Recipe:
+        """The recipe whose `dataclasses.asdict` gave `fields`. Raises TypeError."""
+        augmentation = fields["augmentation"]
+        return cls(**{**fields, "augmentation": augmentation and Augmentation(**augmentation)})
+
+    def fitted_to(self, dataset: Dataset) -> Recipe:
+        """The recipe for that very data set: as many steps as it needs, its pixels' mean and deviation."""
+        fitted = self.adapted_to(len(dataset.train_images))
+        if fitted.mean is None or fitted.std is None:
+            mean, std = _statistics(dataset)
+            fitted = dataclasses.replace(fitted, mean=mean, std=std)
+        if fitted.augmentation is None:
+            fitted = dataclasses.replace(fitted, augmentation=of_dataset(dataset.name))
+        return fitted
+
+    def adapted_to(self, train_images: int) -> Recipe:
+        """The recipe for a set of that many images: unchanged from half the original size up. Below that,
+        batches up to eight times smaller and more epochs, so that there are no fewer steps (at most twice as
+        many) of far fewer images. A recipe without epochs has none to adapt.
+        """
+        shortage = self.train_images / train_images
+        if shortage < 2 or not self.epochs:
+            return self
+        divisor = max(1, min(8, int(shortage), self.batch_size // _SMALLEST_BATCH))
+        epochs = round(self.epochs * shortage / min(4, divisor))
+        return dataclasses.replace(
+            self, batch_size=self.batch_size // divisor, epochs=max(self.epochs, min(_MOST_EPOCHS, epochs))
+        )
+
+    def describe(self) -> str:
+        """One line for people."""
+        momentum = f" momentum {self.momentum:g}" if self.momentum else ""
+        more = [
+            f"weight decay {self.weight_decay:g}" if self.weight_decay else "",
+            f"label smoothing {self.label_smoothing:g}" if self.label_smoothing else "",
+            f"dropout {self.dropout:g}" if self.dropout is not None else "",
+            f"averaged over {1 / (1 - self.averaging):,.0f} steps" if self.averaging else "",
+            "only the last layer" if self.freeze else "",
+            "" if self.schedule == "constant" else self.schedule,
+        ]
+        return ", ".join(
+            part
+            for part in (
+                f"batch {self.batch_size}",
+                f"{self.optimizer} lr {self.learning_rate:g}{momentum}",
+                *more,
+                f"{self.epochs} epochs",
+            )
+            if part
+        )
+
+
+def _statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of the training images, scaled to 0..1, to four digits."""
+    means, deviations = [], []
+    for channel in range(dataset.image_shape[2]):
+        # By how often each of the 256 values occurs: no floating-point copy of all images is made.
+        counts = np.bincount(dataset.train_images[..., channel].ravel(), minlength=256)
+        values = np.arange(256) / 255
+        mean = float(counts @ values / counts.sum())
+        variance = float(counts @ (values - mean) ** 2 / counts.sum())
+        means.append(round(mean, 4))
+        deviations.append(max(round(math.sqrt(variance), 4), 1e-4))  # images of one colour have none
+    return tuple(means), tuple(deviations)

@@ -1,0 +1,123 @@
+"""A training from whatever is there: fresh weights, given weights, an unfinished checkpoint, or a finished one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from covey_export import checkpoint as checkpoints
+from covey_export import devices
+from covey_export.checkpoint import Checkpoint
+from covey_export.datasets import Dataset
+from covey_export.errors import InvalidCheckpoint
+from covey_export.networks import Network
+from covey_export.report import Report
+from covey_export.training import distributed
+from covey_export.training.augmentation import Augmentation
+from covey_export.training.recipe import Recipe
+from covey_export.training.trainer import Trainer
+from covey_export.weights import Weights
+
+
+def train(
+    network: Network,
+    dataset: Dataset,
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    report: Report,
+    *,
+    seed: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    weights: Weights | None = None,
+    restart: bool = False,
+) -> Checkpoint:
+    """Trains to the end, keeping the checkpoint in `folder` up to date, and returns the last one.
+
+    `changes` are fields of the recipe to replace. Goes on from the checkpoint found there unless `restart`; a finished
+    one is returned as it is, unless more epochs are asked for. `seed` (0), the recipe's changes and the `weights` to
+    begin with (fresh ones) may be left to the checkpoint.
+
+    Raises InvalidCheckpoint, InvalidWeights, TrainingFailed, TrainingInterrupted (the checkpoint is saved), OSError.
+    """
+    # Where nothing is learned there is nothing to change about it.
+    changes = (changes if recipe.epochs else None) or {}
+    checkpoints.require_writable(folder)
+    with distributed.joined(device) as group:
+        is_there = group.agree(not restart and (folder / checkpoints.FILE).exists())
+        # The first process reads it: the folder may be on its machine alone.
+        reads = is_there and group.is_first
+        found = group.agree(_find(folder, network, dataset, recipe.name, seed, changes) if reads else None)
+        if found is not None and weights is not None and weights.name != found.started_from:
+            raise InvalidCheckpoint(
+                f"the checkpoint in {folder} began from {found.started_from or 'fresh weights'}, not from "
+                f"{weights.name}; leave --weights out to go on with it, or begin anew with --restart"
+            )
+        if found is not None and found.is_finished:
+            report.line(f"already trained ({found.position}, checkpoint in {folder}); --restart trains anew")
+            return found
+        if found is not None:
+            report.line(f"going on from the checkpoint in {folder}: {found.position}")
+            wanted, seed = found.recipe, found.seed
+        else:
+            wanted, seed = replace(recipe.fitted_to(dataset), **changes), seed or 0
+        with _threads(wanted.threads):
+            trainer = Trainer(network, dataset, wanted, seed, device, group)
+            if found is not None:
+                trainer.restore(found)
+            else:
+                if weights is not None:
+                    trainer.started_from = weights.name
+                    report.line(weights.load_into(trainer.model.network, len(dataset.labels)))
+                trainer.prepare()
+            said = trainer.choose_precision()
+            report.training_begins(
+                network, dataset, trainer.recipe, trainer.model.network, devices.describe(device, group.size), said
+            )
+            trainer.run(folder, report)
+        return trainer.checkpoint()
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _find(
+    folder: Path, network: Network, dataset: Dataset, recipe_name: str, seed: int | None, changes: Mapping[str, Any]
+) -> Checkpoint:
+    """The checkpoint to go on with. Raises InvalidCheckpoint where it is another training's."""
+    found = checkpoints.load(folder)
+    found.require_match(network, dataset)
+    again = "name that one to go on with it, or begin anew with --restart"
+    if seed not in (None, found.seed):
+        raise InvalidCheckpoint(f"the checkpoint in {folder} was begun with seed {found.seed}, not {seed}; {again}")
+    if found.recipe.name != recipe_name:
+        raise InvalidCheckpoint(
+            f"the checkpoint in {folder} was begun with recipe {found.recipe.name!r}, not {recipe_name!r}; {again}"
+        )
+    for field, value in changes.items():
+        was = getattr(found.recipe, field)
+        # No step depends on how many follow, unless the schedule does.
+        may_differ = field == "epochs" and found.recipe.schedule == "constant" and value > len(found.history)
+        is_settled = field == "precision" and value == "auto"  # measured when the training began
+        if value != was and not may_differ and not is_settled:
+            raise InvalidCheckpoint(
+                f"the checkpoint in {folder} was begun with {field.replace('_', ' ')} {_say(was)}, "
+                f"not {_say(value)}; {again}"
+            )
+    return replace(found, recipe=replace(found.recipe, epochs=changes.get("epochs", found.recipe.epochs)))
+
+
+def _say(value: object) -> str:
+    return value.describe() if isinstance(value, Augmentation) else str(value)

@@ -1,0 +1,167 @@
+"""Weights to begin a training with, in place of random ones: a checkpoint of Covey's, a PyTorch state dict, or
+torchvision's own. What is read is tensors and plain values only (`weights_only`): a stranger's file runs no code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from covey_export import checkpoint as checkpoints
+from covey_export import head
+from covey_export.checkpoint import Checkpoint
+from covey_export.errors import InvalidWeights
+from covey_export.networks import torchvision_networks
+
+TORCHVISION = "torchvision"  # in place of a file: the weights that torchvision has for the network
+
+_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before each name
+_TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")  # GoogLeNet's and Inception's heads that are not built here
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)")  # a name may not hold a dot since torch 0.4
+_SHOWN = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The tensors by name; `name` says where they come from, for people and for the model's metadata.
+
+    `mean` and `std` are the normalisation that they were trained with, one number a channel, where that is known:
+    a training that begins with them does best to keep it.
+    """
+
+    name: str
+    tensors: Mapping[str, torch.Tensor]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def load_into(self, network: nn.Module, classes: int) -> str:
+        """Fills the network, and says what came of it. A last layer for other classes keeps its fresh weights.
+
+        Raises InvalidWeights, with the tensors that do not fit.
+        """
+        last = head.find(network, classes) + "."
+        wanted = network.state_dict()
+        given = {
+            name: tensor
+            for name, tensor in self.tensors.items()
+            if name in wanted or not name.startswith(_TRAINING_ONLY)
+        }
+        replaced = [
+            name
+            for name, tensor in given.items()
+            if name.startswith(last) and name in wanted and _differ_in_classes_alone(tensor, wanted[name])
+        ]
+        problems = [
+            *(
+                f"{name}: {tuple(given[name].shape)}, the network has {tuple(tensor.shape)}"
+                for name, tensor in wanted.items()
+                if name in given and name not in replaced and given[name].shape != tensor.shape
+            ),
+            # Batch normalisation did not count its batches before torch 0.4.1; nothing depends on it.
+            *(f"{name}: missing" for name in wanted if name not in given and not name.endswith(".num_batches_tracked")),
+            *(f"{name}: the network has no such tensor" for name in given if name not in wanted),
+        ]
+        if problems:
+            raise InvalidWeights(_message(self.name, problems))
+        wanted.update({name: tensor for name, tensor in given.items() if name not in replaced})
+        network.load_state_dict(wanted)  # not a dict of our own: it holds the versions of the modules too
+        said = f"begins from {self.name}"
+        return f"{said}; its last layer is for other classes and starts anew" if replaced else said
+
+
+def load(path: Path) -> Weights:
+    """The weights in a file of PyTorch's, or in a folder that holds a checkpoint of Covey's.
+
+    Raises InvalidWeights where there is none, or where it holds something else.
+    """
+    file = path / checkpoints.FILE if path.is_dir() else path
+    if not file.is_file():
+        raise InvalidWeights(
+            f"there are no weights in {path}; expected a file of torch.save or a folder with a {checkpoints.FILE}"
+        )
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InvalidWeights(
+            f"{file} ({file.stat().st_size:,} bytes) is damaged, or holds more than tensors and plain values; "
+            f"expected what torch.save(network.state_dict(), FILE) writes"
+        ) from error
+    if isinstance(content, dict) and content.keys() >= {"recipe", "history", "model"}:
+        return _of_checkpoint(content, file)
+    return Weights(file.name, _named(_tensors(content, file)))
+
+
+def download(network_name: str) -> Weights:
+    """torchvision's best weights for one of its networks, kept in PyTorch's own cache ($TORCH_HOME) once they came.
+
+    Raises InvalidWeights where they cannot be had.
+    """
+    if not network_name.startswith(torchvision_networks.PREFIX):
+        raise InvalidWeights(
+            f"--weights {TORCHVISION} is for networks of torchvision's (torchvision:NAME), not for {network_name}; "
+            f"name a file of weights"
+        )
+    source = torchvision_networks.default_weights(network_name)
+    try:
+        tensors = source.read()
+    except (OSError, RuntimeError) as error:  # no network, no place to write, not the bytes that were expected
+        raise InvalidWeights(
+            f"the weights of {network_name} could not be downloaded ({error}); fetch {source.url} on a machine with "
+            f"internet access, and name the file with --weights FILE"
+        ) from error
+    return Weights(source.name, _named(tensors), source.mean, source.std)
+
+
+def _of_checkpoint(fields: dict[str, Any], file: Path) -> Weights:
+    try:
+        checkpoint = Checkpoint.from_fields(fields)
+    except (KeyError, TypeError) as error:
+        raise InvalidWeights(f"{file} is a checkpoint of another version of Covey; train it anew") from error
+    return Weights(
+        f"{checkpoint.network} trained on {checkpoint.dataset}",
+        checkpoint.trained_weights,
+        checkpoint.recipe.mean,
+        checkpoint.recipe.std,
+    )
+
+
+def _tensors(content: object, file: Path) -> dict[str, torch.Tensor]:
+    if isinstance(content, dict):
+        content = next((content[key] for key in _STATE_DICT_KEYS if isinstance(content.get(key), dict)), content)
+    if not isinstance(content, dict) or not content:
+        raise InvalidWeights(f"{file} holds a {type(content).__name__}; expected tensors by their names (a state dict)")
+    strange = [
+        f"{name} is a {type(value).__name__}"
+        for name, value in content.items()
+        if not (isinstance(name, str) and isinstance(value, torch.Tensor))
+    ]
+    if strange:
+        raise InvalidWeights(
+            f"{file} is no state dict: {', '.join(strange[:_SHOWN])}; expected tensors by their names, alone or below "
+            f"one of {', '.join(_STATE_DICT_KEYS)}"
+        )
+    return dict(content)
+
+
+def _named(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors by the names that the bare network has."""
+    named = dict(tensors)
+    while wrapper := next((found for found in _WRAPPERS if all(name.startswith(found) for name in named)), None):
+        named = {name.removeprefix(wrapper): tensor for name, tensor in named.items()}
+    return {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in named.items()}
+
+
+def _differ_in_classes_alone(given: torch.Tensor, wanted: torch.Tensor) -> bool:
+    return given.ndim == wanted.ndim and given.shape != wanted.shape and given.shape[1:] == wanted.shape[1:]
+
+
+def _message(name: str, problems: list[str]) -> str:
+    more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return f"the weights in {name} are not this network's: {'; '.join(problems[:_SHOWN])}{more}"

@@ -1,0 +1,167 @@
+"""Two versions side by side, and which versions are meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.export.reports.cases import THREE_EPOCHS, make_case
+from tests.export.reports.test_report_page import Page, assert_self_contained, long_labels, pictures
+
+from covey_export.errors import ReportFailed, UnknownName
+from covey_export.reports import compare, find_version_folder
+from covey_export.reports.comparison import Pairing, pair
+
+TRUTH = np.repeat(np.arange(3), 4)
+LABELS = ("crow", "owl", "tit")
+
+
+def answers(*wrong: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """All twelve images right but those at the places `wrong`, which get the next class."""
+    classes = TRUTH.copy()
+    classes[list(wrong)] = (classes[list(wrong)] + 1) % 3
+    return (np.eye(3, dtype=np.float32) * 0.7 + 0.1)[classes]
+
+
+def read(path: Path) -> tuple[str, str]:
+    """The page, and its words alone."""
+    text = path.read_text(encoding="utf-8")
+    return text, " ".join(" ".join(Page(text).texts).split())
+
+
+def test_two_versions(tmp_path: Path) -> None:
+    """The second wins crow (1 of 4 images), loses two of owl, and tit stays."""
+    first = make_case(tmp_path, LABELS, test_labels=TRUTH, probabilities=answers(0, 8))
+    second = make_case(
+        tmp_path,
+        LABELS,
+        test_labels=TRUTH,
+        probabilities=answers(4, 5, 9),
+        version=2,
+        history=THREE_EPOCHS[:1],
+        onnxruntime_accuracy=0.75,
+    )
+
+    path = compare(first.write_json(tmp_path), second.write_json(tmp_path), tmp_path / "compare.html")
+
+    assert path == tmp_path / "compare.html"
+    text, words = read(path)
+    assert_self_contained(text)
+    assert pictures(text) == ["two-curves", "two-classes", "confusion-0", "confusion-1", "two-reliabilities"]
+    assert "Gained with bird-net version 2 (1): crow (+25.0)." in words
+    assert "Lost (1): owl (\u221250.0)." in words
+    assert "Unchanged: 1." in words
+    assert "+25.00 points" in words
+    assert pair(first.findings, second.findings) == Pairing(both_wrong=0, only_first_right=3, only_second_right=2)
+    assert "p = 1 (exact sign test on the 5 images" in words
+
+
+def test_chance_by_hand() -> None:
+    """Of 10 images that only one got right, 1 against 9: 2 * (1 + 10) / 1024."""
+    assert Pairing(0, 1, 9).chance == pytest.approx(22 / 1024)
+    assert Pairing(5, 3, 3).chance == 1
+    assert Pairing(0, 0, 0).chance == 1
+    assert 0 < Pairing(0, 1000, 1200).chance < 1e-4
+
+
+def test_different_classes_are_said(tmp_path: Path) -> None:
+    first = make_case(tmp_path, LABELS)
+    second = make_case(tmp_path, ("owl", "tit", "wren"), name="other")
+
+    _, words = read(compare(first.write_json(tmp_path), second.write_json(tmp_path), tmp_path / "compare.html"))
+
+    assert "The two models know different classes (only bird-net version 1: crow; only other version 1: wren)." in words
+    assert "The test images are not the same, so answers cannot be paired." in words
+
+
+def test_no_class_in_common(tmp_path: Path) -> None:
+    first = make_case(tmp_path, ("a", "b"), history=())
+    second = make_case(tmp_path, ("c", "d"), name="other", history=())
+
+    _, words = read(compare(first.write_json(tmp_path), second.write_json(tmp_path), tmp_path / "compare.html"))
+
+    assert "There is no class that both know and have test images of." in words
+    assert "Neither was trained" in words
+
+
+def test_different_images_are_said(tmp_path: Path) -> None:
+    first = make_case(tmp_path, LABELS)
+    second = make_case(tmp_path, LABELS, (9, 9, 1), name="other")
+
+    _, words = read(compare(first.write_json(tmp_path), second.write_json(tmp_path), tmp_path / "compare.html"))
+
+    assert "The two were tested on different images" in words
+
+
+def test_thousand_classes(tmp_path: Path) -> None:
+    first = make_case(tmp_path, long_labels(1000))
+    second = make_case(tmp_path, long_labels(1000), version=2, probabilities=first.probabilities[::-1].copy())
+
+    text, words = read(compare(first.write_json(tmp_path), second.write_json(tmp_path), tmp_path / "compare.html"))
+
+    assert_self_contained(text)
+    assert "a matrix of so many classes could not be read" in words
+    assert "The 20 classes that gained most and the 20 that lost most, of 1,000." in words
+
+
+def test_names_of_two_models_folders_differ(tmp_path: Path) -> None:
+    first = make_case(tmp_path / "one", LABELS)
+    second = make_case(tmp_path / "two", LABELS)
+
+    _, words = read(
+        compare(first.write_json(tmp_path / "one"), second.write_json(tmp_path / "two"), tmp_path / "compare.html")
+    )
+
+    assert "bird-net version 1 (first) and bird-net version 1 (second)" in words
+
+
+def test_version_without_a_report(tmp_path: Path) -> None:
+    folder = make_case(tmp_path, LABELS).write_json(tmp_path)
+
+    with pytest.raises(ReportFailed, match=r"report\.json does not exist; write it with `covey-export report`"):
+        compare(folder, tmp_path / "bird-net", tmp_path / "compare.html")
+    assert not (tmp_path / "compare.html").exists()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    for name, version in (("lenet", 1), ("lenet", 2), ("lenet", 10), ("mlp", 1)):
+        folder = tmp_path / "models" / name / str(version)
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"x")
+    return tmp_path / "models"
+
+
+def test_name_means_the_highest_version(models: Path) -> None:
+    assert find_version_folder("lenet", models) == models / "lenet" / "10"
+
+
+def test_name_and_version(models: Path) -> None:
+    assert find_version_folder("lenet/2", models) == models / "lenet" / "2"
+
+
+def test_paths(models: Path) -> None:
+    elsewhere = models.parent / "nothing"
+    for text in ("mlp", "mlp/1", "mlp/1/model.onnx"):
+        assert find_version_folder(str(models / text), elsewhere) == models / "mlp" / "1"
+
+
+def test_unknown_model_offers_the_nearest(models: Path) -> None:
+    with pytest.raises(UnknownName, match=r"no model is named 'lennet'\. Did you mean lenet\? There are: lenet, mlp"):
+        find_version_folder("lennet", models)
+
+
+def test_unknown_version_names_those_there_are(models: Path) -> None:
+    with pytest.raises(UnknownName, match="lenet has no version 3; there are: 1, 2, 10"):
+        find_version_folder("lenet/3", models)
+
+
+def test_folder_without_a_model(models: Path) -> None:
+    with pytest.raises(ReportFailed, match=r"holds no model\.onnx; expected a folder models/NAME/VERSION"):
+        find_version_folder(str(models.parent), models)
+
+
+def test_no_models_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ReportFailed, match="holds no models, and lenet is no folder"):
+        find_version_folder("lenet", tmp_path / "models")

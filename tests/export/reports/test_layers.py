@@ -1,0 +1,114 @@
+"""What is seen of a network's layers, whatever the network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from tests.export.reports.cases import small_network
+from torch import nn
+
+from covey_export.networks import Output
+from covey_export.reports import layers
+from covey_export.reports.layers import Recording
+from covey_export.served_model import ServedModel
+
+
+class Reused(nn.Module):
+    """One activation module that runs twice, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 1, 1, bias=False)
+        self.convolution.weight = nn.Parameter(torch.tensor([[[[-1.0]]]]))
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        positive: torch.Tensor = self.relu(self.convolution(images))
+        twice: torch.Tensor = self.relu(positive - 1)
+        return twice.flatten(1)
+
+
+def record(network: nn.Module, shape: tuple[int, int, int] = (8, 8, 1), pixel: int | None = None) -> Recording:
+    """Of one image whose pixels are drawn, or all `pixel`."""
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    if pixel is not None:
+        image[:] = pixel
+    return layers.record(ServedModel(network, Output.LOGITS, torch.tensor(1.0), torch.tensor(0.0)), image)
+
+
+def test_layers_in_the_order_in_which_they_run() -> None:
+    found = record(small_network(1, 3))
+
+    assert [(layer.name, layer.kind, layer.total, layer.size) for layer in found.layers] == [
+        ("0", "Conv2d", 4, (8, 8)),
+        ("1", "ReLU", 4, (8, 8)),
+        ("2", "AdaptiveMaxPool2d", 4, (2, 2)),
+        ("4", "Linear", 3, (1, 1)),
+    ]
+    assert [layer.is_vector for layer in found.layers] == [False, False, False, True]
+    assert found.layers_in_all == 4
+
+
+def test_activation_in_place_leaves_what_came_before() -> None:
+    """A pixel of 5 becomes -5, then 0, then, less 1, 0 again: each is kept as it was when it was given."""
+    found = record(Reused(), pixel=5)
+
+    assert [float(layer.maps.min()) for layer in found.layers] == [-5, 0, 0]
+    assert [layer.name for layer in found.layers] == ["convolution", "relu", "relu"]
+
+
+def test_nothing_stays_in_the_network() -> None:
+    network = small_network(1, 3).train()
+
+    record(network)
+
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_many_layers_and_maps_are_bounded() -> None:
+    parts = [part for _ in range(20) for part in (nn.Conv2d(40, 40, 1), nn.ReLU())]
+    found = record(nn.Sequential(nn.Conv2d(3, 40, 1), *parts, nn.Flatten(), nn.Linear(40 * 8 * 8, 2)), (8, 8, 3))
+
+    assert len(found.layers) == layers.MOST_LAYERS
+    assert found.layers_in_all == 42
+    assert found.layers[-1].kind == "Linear"
+    assert {layer.maps.shape for layer in found.layers[:-1]} == {(layers.MOST_MAPS, 8, 8)}
+
+
+def test_large_maps_are_averaged_down() -> None:
+    found = record(nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (224, 224, 3))
+
+    assert found.layers[0].maps.shape == (2, 64, 64)
+    assert found.layers[0].size == (224, 224)
+
+
+def test_vector_in_rows_keeps_every_number() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 100))
+
+    numbers = record(network).layers[0].maps
+
+    assert numbers.shape == (1, 5, 20)
+    assert np.count_nonzero(~np.isnan(numbers)) == 100
+
+
+def test_kernels_of_a_convolution_of_colours() -> None:
+    found = record(nn.Sequential(nn.Conv2d(3, 100, 5), nn.Flatten()), (8, 8, 3)).kernels
+
+    assert found is not None
+    assert (found.values.shape, found.total) == ((layers.MOST_KERNELS, 5, 5, 3), 100)
+
+
+def test_kernels_of_a_network_without_a_convolution() -> None:
+    """A linear layer's weights are laid out as the images are: channels first, as they come in."""
+    linear = nn.Linear(8 * 6 * 3, 2)
+
+    found = record(nn.Sequential(nn.Flatten(), linear), (8, 6, 3)).kernels
+
+    assert found is not None
+    assert found.values.shape == (2, 8, 6, 3)
+    assert found.values[1, 2, 4, 1] == linear.weight[1, 1 * 48 + 2 * 6 + 4].item()
+
+
+def test_no_kernels_where_none_fit() -> None:
+    assert record(nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 2))).kernels is None
+    assert record(nn.Sequential(nn.Flatten(), nn.Softmax(dim=1))).kernels is None

@@ -1,0 +1,102 @@
+"""Recipes: the tutorials' own numbers, and how a recipe comes to fit the data it is used on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from covey_export import served_model
+from covey_export.datasets import Dataset
+from covey_export.errors import UnknownName
+from covey_export.networks import NETWORKS
+from covey_export.training.augmentation import NONE, OF_DATASETS
+from covey_export.training.recipe import Recipe
+from covey_export.training.recipes import RECIPES, find_recipe, recipes_of
+
+TAUGHT = [(name, recipe) for name, recipes in RECIPES.items() for recipe in recipes if name != "conv-demo"]
+
+
+def _of_two_colours(dataset: Dataset) -> Dataset:
+    """RGB images: red is 0 in one half and 255 in the other, green is 51 everywhere, blue is 0."""
+    images = np.zeros((10, 28, 28, 3), np.uint8)
+    images[:5, ..., 0] = 255
+    images[..., 1] = 51
+    labels = np.arange(10) % 2
+    return dataclasses.replace(
+        dataset, name="mine", train_images=images, train_labels=labels, test_images=images, test_labels=labels
+    )
+
+
+def test_recipes_are_the_tutorials() -> None:
+    assert RECIPES.keys() == NETWORKS.keys()
+    said = {name: find_recipe(name).describe() for name in NETWORKS}
+    assert said["cifar-net"] == "batch 4, sgd lr 0.001 momentum 0.9, 2 epochs"
+    assert said["mnist-cnn"] == "batch 64, sgd lr 0.001 momentum 0.9, 3 epochs"
+    assert said["mnist-deep"] == "batch 64, adam lr 0.001, 8 epochs"
+    assert find_recipe("mnist-cnn", "tutorial").checkpoint_steps == 100
+    assert find_recipe("cifar-net").mean == find_recipe("cifar-net").std == (0.5,)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_recipe_has_its_name_and_the_first_is_usual(name: str) -> None:
+    recipes = recipes_of(name)
+    assert [recipe.name for recipe in recipes.values()] == list(recipes)
+    assert find_recipe(name) is next(iter(recipes.values()))
+    assert find_recipe(name, "fine-tune").freeze is False
+    assert name == "conv-demo" or "best" in recipes
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r"no recipe of lenet is named 'fast'.*There are: .*tutorial"):
+        find_recipe("lenet", "fast")
+    with pytest.raises(UnknownName, match="no recipe of vgg is named 'tutorial'"):
+        find_recipe("vgg", "tutorial")
+
+
+@pytest.mark.parametrize(("name", "recipe_name"), TAUGHT)
+@pytest.mark.parametrize("train_images", [100, 6_000, 20_000])
+def test_a_small_set_gets_as_many_steps_or_the_most_epochs(name: str, recipe_name: str, train_images: int) -> None:
+    recipe = find_recipe(name, recipe_name)
+    adapted = recipe.adapted_to(train_images)
+    steps = adapted.epochs * train_images / adapted.batch_size
+    original = recipe.epochs * recipe.train_images / recipe.batch_size
+    assert 0.9 * original <= steps <= 2.2 * original or adapted.epochs == 200
+    assert adapted.batch_size >= min(16, recipe.batch_size)
+
+
+@pytest.mark.parametrize(("name", "train_images"), [("lenet", 60_000), ("lenet", 40_000), ("conv-demo", 10)])
+def test_a_full_set_keeps_the_recipe_and_nothing_to_learn_stays_so(name: str, train_images: int) -> None:
+    recipe = find_recipe(name)
+    assert recipe.adapted_to(train_images) == recipe
+
+
+def test_what_the_recipe_leaves_open_is_the_data_sets(small: Dataset) -> None:
+    recipe = dataclasses.replace(find_recipe("lenet"), mean=None, std=None, augmentation=None)
+    fitted = recipe.fitted_to(small)
+    assert fitted.augmentation == OF_DATASETS["sample"]
+    assert fitted.mean == pytest.approx((small.train_images.mean() / 255,), abs=1e-4)
+    assert fitted.std == pytest.approx((small.train_images.std() / 255,), abs=1e-4)
+    stated = dataclasses.replace(recipe, mean=(0.1,), std=(0.2,), augmentation=NONE).fitted_to(small)
+    assert (stated.mean, stated.std, stated.augmentation) == ((0.1,), (0.2,), NONE)
+
+
+def test_each_channel_has_its_own_mean_and_one_colour_is_no_division_by_zero(small: Dataset) -> None:
+    dataset = _of_two_colours(small)
+    fitted = dataclasses.replace(find_recipe("nin"), epochs=1).fitted_to(dataset)
+    assert fitted.mean == (0.5, 0.2, 0.0)
+    assert fitted.std == (0.5, 1e-4, 1e-4)
+    network = NETWORKS["nin"].fitted_to("mine", (28, 28, 3))
+    model = served_model.build(network, 2, fitted)
+    pixels = model.normalise(torch.tensor(dataset.train_images))
+    assert pixels[:, 0].mean().item() == pytest.approx(0, abs=1e-6)
+    assert pixels[:, 0].std(correction=0).item() == pytest.approx(1)
+    assert pixels[:, 1:].abs().max().item() < 1e-2
+
+
+def test_a_recipe_survives_its_way_through_a_file() -> None:
+    for name in NETWORKS:
+        for recipe in recipes_of(name).values():
+            assert Recipe.from_fields(dataclasses.asdict(recipe)) == recipe

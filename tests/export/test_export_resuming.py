@@ -1,0 +1,218 @@
+"""A training that is stopped after any step, or killed, goes on to the result of one that never was, bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.export.recorded_report import CPU, RecordedReport
+from tests.export.trainings import (
+    EVERYTHING,
+    MLP,
+    RECIPE,
+    STEPS,
+    InterruptingReport,
+    Killed,
+    KillingReport,
+    assert_same,
+    train_mlp,
+)
+
+from covey_export import checkpoint as checkpoints
+from covey_export.__main__ import main
+from covey_export.checkpoint import Checkpoint
+from covey_export.datasets import Dataset
+from covey_export.errors import InvalidCheckpoint, TrainingInterrupted
+from covey_export.networks import NETWORKS
+from covey_export.training.recipe import Recipe
+from covey_export.training.run import train
+
+ADAM = dataclasses.replace(RECIPE, optimizer="adam", learning_rate=0.001)
+# The recipe EVERYTHING on the sample, 94 steps an epoch, saved every 20.
+LONGER = dataclasses.replace(
+    EVERYTHING, batch_size=64, epochs=2, log_steps=10, checkpoint_steps=20, train_images=6000, threads=1
+)
+LONGER_PROGRAM = """
+import sys
+from pathlib import Path
+from tests.export.test_export_resuming import LONGER, train_mlp
+from covey_export.datasets import find_entry
+from covey_export.report import Report
+from covey_server.images import InputSpec
+train_mlp(find_entry("sample").load(InputSpec(28, 28, 1), None), Path(sys.argv[1]), Report(), LONGER)
+"""
+PROJECT = Path(__file__).parents[2]
+COMMAND = ("train", "mlp", "--dataset", "sample", "--epochs", "3", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """What COMMAND comes to when nobody interferes."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert main([*COMMAND, "--checkpoint", str(folder)]) == 0
+    return checkpoints.load_finished(folder)
+
+
+@pytest.fixture(scope="module", params=[RECIPE, ADAM, EVERYTHING], ids=["sgd", "adam", "everything"])
+def uninterrupted(
+    request: pytest.FixtureRequest, small: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Recipe, Checkpoint]:
+    """A recipe, and what it comes to."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return request.param, train_mlp(small, folder, RecordedReport(), request.param)
+
+
+@pytest.mark.parametrize(
+    "at_step", [1, 50, 2 * STEPS, 3 * STEPS - 1], ids=["first", "mid-epoch", "last-of-epoch", "last-but-one"]
+)
+def test_an_interrupted_training_goes_on_to_the_same_result(
+    small: Dataset, tmp_path: Path, report: RecordedReport, at_step: int, uninterrupted: tuple[Recipe, Checkpoint]
+) -> None:
+    recipe, whole = uninterrupted
+    interrupting = InterruptingReport(at_step)
+    with pytest.raises(TrainingInterrupted, match="the same command goes on"):
+        train_mlp(small, tmp_path / "parts", interrupting, recipe)
+    assert "Ctrl-C" in interrupting.text
+    stopped = checkpoints.load(tmp_path / "parts")
+    assert STEPS * len(stopped.history) + stopped.step == at_step
+    torch.manual_seed(123)  # another process has another state
+    assert_same(train_mlp(small, tmp_path / "parts", report, recipe), whole)
+    assert_same(checkpoints.load(tmp_path / "parts"), whole)
+    assert f"epoch {(at_step - 1) // STEPS + 1} of 3" in report.text
+
+
+def test_batch_normalisation_and_channels_last_go_on_too(
+    small: Dataset, tmp_path: Path, report: RecordedReport
+) -> None:
+    """A network of convolutions: its memory layout and its running statistics are part of the state."""
+    few = dataclasses.replace(small, train_images=small.train_images[:90], train_labels=small.train_labels[:90])
+    recipe = dataclasses.replace(EVERYTHING, batch_size=32, epochs=2, train_images=90)
+
+    def run(folder: str, said: RecordedReport) -> Checkpoint:
+        return train(NETWORKS["nin"], few, recipe, tmp_path / folder, CPU, said)
+
+    whole = run("whole", report)
+    for _ in range(2):
+        with pytest.raises(TrainingInterrupted):
+            run("parts", InterruptingReport(2))
+    assert_same(run("parts", report), whole)
+    assert whole.model["features.0.1.num_batches_tracked"] == 6
+
+
+def test_each_part_of_the_recipe_matters_to_the_result(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
+    """Else the tests above would hold without it."""
+    weights = [train_mlp(small, tmp_path / "all", report, EVERYTHING, epochs=1).trained_weights["classifier.1.weight"]]
+    plain = {
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "label_smoothing": 0.0,
+        "dropout": 0.0,
+        "averaging": None,
+        "augmentation": None,
+        "precision": "float32",
+    }
+    for field, value in plain.items():
+        without = train(MLP, small, EVERYTHING, tmp_path / field, CPU, report, changes={"epochs": 1, field: value})
+        weights.append(without.trained_weights["classifier.1.weight"])
+    for place, one in enumerate(weights):
+        assert not any(torch.equal(one, other) for other in weights[place + 1 :])
+
+
+def test_the_running_loss_goes_on_over_an_interruption(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
+    train_mlp(small, tmp_path / "whole", report)
+    interrupting, resumed = InterruptingReport(55), RecordedReport()
+    with pytest.raises(TrainingInterrupted):
+        train_mlp(small, tmp_path / "parts", interrupting)
+    train_mlp(small, tmp_path / "parts", resumed)
+
+    def losses(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith(("[", "epoch"))]
+
+    assert losses(interrupting.text) + losses(resumed.text) == losses(report.text)
+    assert len(losses(report.text)) == 3 * (3 + 1)
+
+
+def test_a_recipe_may_save_every_few_steps(small: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train_mlp(small, tmp_path, KillingReport(35), RECIPE, checkpoint_steps=10)
+    assert checkpoints.load(tmp_path).step == 30
+
+
+def test_more_epochs_later_are_the_same_as_at_once(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
+    train_mlp(small, tmp_path / "later", report, epochs=1)
+    assert_same(train_mlp(small, tmp_path / "later", report, epochs=3), train_mlp(small, tmp_path / "once", report))
+
+
+def test_an_interrupted_training_may_end_earlier(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
+    with pytest.raises(TrainingInterrupted):
+        train_mlp(small, tmp_path / "later", InterruptingReport(5))
+    shortened = train_mlp(small, tmp_path / "later", report, epochs=2)
+    assert_same(shortened, train_mlp(small, tmp_path / "once", report, epochs=2))
+    with pytest.raises(InvalidCheckpoint, match="begun with epochs 2, not 1"):
+        train_mlp(small, tmp_path / "later", report, epochs=1)
+
+
+class TestProcesses:
+    """Real processes that end by real signals; another one, this one, goes on."""
+
+    @pytest.mark.parametrize(
+        ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["Ctrl-C", "kill -9"]
+    )
+    def test_the_same_command_goes_on(
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        whole: Checkpoint,
+        number: signal.Signals,
+        exit_code: int,
+    ) -> None:
+        command = [*COMMAND, "--checkpoint", str(tmp_path)]
+        stopped = _start("-m", "covey_export", *command)
+        _wait_for(stopped, "epoch 2/")
+        stopped.send_signal(number)
+        _, errors = stopped.communicate()
+        assert stopped.returncode == exit_code, errors
+        assert "Traceback" not in errors
+        assert (f"the same command goes on from {tmp_path}" in errors) == (number == signal.SIGINT)
+        assert not checkpoints.load(tmp_path).is_finished
+
+        assert main(command) == 0
+        assert f"going on from the checkpoint in {tmp_path}" in capsys.readouterr().out
+        assert_same(checkpoints.load(tmp_path), whole)
+
+    def test_kill_9_within_an_epoch_with_all_that_has_a_state(
+        self, sample: Dataset, tmp_path: Path, report: RecordedReport
+    ) -> None:
+        killed = _start("-c", LONGER_PROGRAM, str(tmp_path / "parts"))
+        _wait_for(killed, "[2,    50]")
+        killed.kill()
+        _, errors = killed.communicate()
+        assert (killed.returncode, errors) == (-signal.SIGKILL, "")
+        left = checkpoints.load(tmp_path / "parts")
+        assert len(left.history) == 1
+        assert left.step >= 40
+        resumed = train_mlp(sample, tmp_path / "parts", report, LONGER)
+        assert_same(resumed, train_mlp(sample, tmp_path / "whole", report, LONGER))
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=PROJECT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for(process: subprocess.Popen[str], beginning: str) -> None:
+    """Until the process has said a line that begins so."""
+    assert process.stdout is not None
+    assert any(line.startswith(beginning) for line in process.stdout), "it ended before it said so"
