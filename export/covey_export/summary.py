@@ -12,6 +12,7 @@ from pathlib import Path
 
 from covey_export.checkpoint import Checkpoint
 from covey_export.publication import Published
+from covey_export.quantization.precision import Precision
 from covey_export.verification import versions
 
 HEADER = (
@@ -41,8 +42,9 @@ class Outcome:
         """In the order of HEADER."""
         checkpoint, verification = self.checkpoint, self.published.verification
         reported = checkpoint.recipe.reported
+        is_float32 = verification.precision == Precision.FLOAT32.value
         return (
-            checkpoint.network,
+            checkpoint.network if is_float32 else f"{checkpoint.network}, {verification.precision}",
             checkpoint.dataset,
             checkpoint.recipe.name,
             str(len(checkpoint.history)),

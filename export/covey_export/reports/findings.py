@@ -24,6 +24,7 @@ from covey_export.evaluation import accuracy
 from covey_export.networks import ImageShape, Network
 from covey_export.reports import calibration
 from covey_export.reports.calibration import Bin, Calibration
+from covey_export.training.augmentation import NONE
 from covey_proto import layout
 
 FILE = "report.json"
@@ -144,7 +145,8 @@ def find(
         image_shape=dataset.image_shape,
         resize=_describe_resize(network),
         recipe=checkpoint.recipe.name,
-        recipe_description=checkpoint.recipe.describe(),
+        recipe_description=f"{checkpoint.recipe.describe()}; images changed by: "
+        f"{(checkpoint.recipe.augmentation or NONE).describe()}",
         seed=checkpoint.seed,
         started_from=checkpoint.started_from,
         seconds=checkpoint.seconds,

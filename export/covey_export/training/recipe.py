@@ -94,6 +94,7 @@ class Recipe:
             f"averaged over {1 / (1 - self.averaging):,.0f} steps" if self.averaging else "",
             "only the last layer" if self.freeze else "",
             "" if self.schedule == "constant" else self.schedule,
+            "bfloat16" if self.precision == "bfloat16" else "",
         ]
         return ", ".join(
             part
