@@ -38,6 +38,7 @@ def main() -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     print(f"\nDone in {time.monotonic() - began:.0f} s. `make serve` serves the model on the default ports.")
+    print(f"What it learned, drawn: {model_file.parent / 'report.html'}")
     return 0 if passed else 1
 
 
@@ -52,7 +53,7 @@ def choose_dataset() -> Dataset:
 
 
 def export(dataset: str, models: Path, folder: Path) -> Path:
-    """Trains, converts and verifies with `covey-export`; the model's file."""
+    """Trains, converts, verifies and draws with `covey-export`; the model's file."""
     arguments = ["all", NETWORK, "--dataset", dataset, "--restart"]
     arguments += ["--models", str(models), "--checkpoints", str(folder / "checkpoints")]
     print(f"\n== covey-export {' '.join(arguments)}\n", flush=True)
