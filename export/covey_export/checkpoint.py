@@ -94,13 +94,14 @@ class Checkpoint:
         if self.of_same_images(network) != network:
             raise InvalidCheckpoint(
                 f"the checkpoint is of {network.name} for images of {_policy(self.of_same_images(network))}, "
-                f"not {_policy(network)}; name another folder with --checkpoint, or begin anew with --restart"
+                f"not {_policy(network)}; name another folder with --checkpoint, or train anew with --restart"
             )
         if self.images_digest != dataset.digest:
             raise InvalidCheckpoint(
                 f"the checkpoint was trained on {self.train_images:,} images of {len(self.labels)} classes, "
                 f"{dataset.name} now has {len(dataset.train_images):,} of {len(dataset.labels)}, "
-                f"and not the same ones; provide the same images, or begin anew with --restart"
+                f"and not the same ones; provide the same images (--unreadable skip again, if it was said), or train "
+                f"anew with --restart"
             )
 
 

@@ -1,6 +1,6 @@
 """The steps of one network on one data set, each on files: checkpoint.pt in, model.onnx out.
 
-What the command line's sub-commands do; parsing is cli.py's.
+What the command line does; its options are the package cli's.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ torchvision's own. What is read is tensors and plain values only (`weights_only`
 
 from __future__ import annotations
 
+import http.client
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,7 +112,11 @@ def download(network_name: str) -> Weights:
     source = torchvision_networks.default_weights(network_name)
     try:
         tensors = source.read()
-    except (OSError, RuntimeError) as error:  # no network, no place to write, not the bytes that were expected
+    except (
+        OSError,
+        RuntimeError,
+        http.client.HTTPException,
+    ) as error:  # no network, no place to write, not the bytes that were expected
         raise InvalidWeights(
             f"the weights of {network_name} could not be downloaded ({error}); fetch {source.url} on a machine with "
             f"internet access, and name the file with --weights FILE"

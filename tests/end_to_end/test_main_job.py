@@ -54,7 +54,8 @@ def models(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:
     options += ["--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints")]
     for arguments in (
         [*DIGIT_NETWORKS, "--dataset", "sample"],
-        [*RGB_NETWORKS, *GREY_NETWORKS, "--dataset", f"folder:{colours}"],
+        [*RGB_NETWORKS, "--dataset", f"folder:{colours}"],
+        [*GREY_NETWORKS, "--dataset", f"folder:{colours}", "--grey"],
         ["conv-demo"],
     ):
         command = [sys.executable, "-m", "covey_export", "all", *arguments, *options]

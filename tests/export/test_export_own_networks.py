@@ -96,7 +96,7 @@ def _in_a_folder_of_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_a_function_declares_is_passed() -> None:
     network = find_network("own_networks:everything")
-    assert (network.name, network.model_name) == ("own_networks:everything", "everything")
+    assert (network.name, network.model_name) == ("own_networks:everything", "own_networks-everything")
     assert (network.takes_dropout, network.only_rgb, network.smallest_side) == (True, False, 1)
     fitted = network.fitted_to("pages", (20, 30, 1))
     assert fitted.build(Task((20, 30, 1), 4)).told == (4, 1, 20, 30, 0.25, 2)
@@ -186,6 +186,6 @@ def test_ones_own_network_is_trained_converted_and_verified(small: Dataset, tmp_
     recipe = find_recipe(network.name, "fine-tune")
     checkpoint = train(network, small, recipe, tmp_path / "checkpoint", CPU, report, changes={"epochs": 1})
     published = publication.publish(network, checkpoint, small, tmp_path / "models", network.model_name, report)
-    assert published.path == tmp_path / "models" / "everything" / "1" / "model.onnx"
+    assert published.path == tmp_path / "models" / "own_networks-everything" / "1" / "model.onnx"
     assert published.info.training.network == "own_networks:everything"
     assert published.verification.disagreements == 0

@@ -75,7 +75,7 @@ def test_every_classification_network_of_torchvision_is_found() -> None:
     for name in names:
         network = find_network(f"torchvision:{name}")
         height, width, channels = network.image_shape
-        assert (network.name, network.model_name) == (f"torchvision:{name}", name)
+        assert (network.name, network.model_name) == (f"torchvision:{name}", f"torchvision-{name}")
         assert height == width >= 224
         assert channels == 3
         assert network.only_rgb

@@ -57,7 +57,7 @@ def test_a_finished_training_is_left_alone_unless_restarted(
 
 def test_a_runaway_loss_ends_the_training_with_its_step(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
     with pytest.raises(
-        TrainingFailed, match=r"loss is (nan|inf) in epoch 1, step \d+.*smaller.*it is 1e\+30: --learning"
+        TrainingFailed, match=r"loss is (nan|inf) in epoch 1, step \d+.*smaller.*--learning-rate \(it is 1e\+30\)"
     ):
         train_mlp(small, tmp_path, report, learning_rate=1e30)
     assert not (tmp_path / checkpoints.FILE).exists()

@@ -20,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one sub-command. 0: done, 2: an error that was explained, 130: stopped by Ctrl-C."""
     options = build().parse_args(arguments)
     report = Report() if distributed.is_first_process() else Report.silent()
+    if not (options.is_for_all_processes or distributed.is_first_process()):
+        return 0  # of torchrun's processes the first alone publishes
     try:
         options.command(options, report)
     except ExportError as error:

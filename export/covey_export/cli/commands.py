@@ -13,14 +13,14 @@ from covey_export import atomic_files, devices, listing, naming, reports, summar
 from covey_export import checkpoint as checkpoints
 from covey_export import weights as weights_files
 from covey_export.checkpoint import Checkpoint
-from covey_export.datasets import find_entry
-from covey_export.errors import ExportError
-from covey_export.networks import NETWORKS, Network, find_network
+from covey_export.datasets import Entry, find_entry
+from covey_export.errors import ExportError, InvalidCheckpoint
+from covey_export.networks import NETWORKS, Network, find_network, size
 from covey_export.pipeline import Pipeline
 from covey_export.report import Report
 from covey_export.summary import Outcome
 from covey_export.training import distributed
-from covey_export.training.recipes import FINE_TUNE, find_recipe
+from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
 from covey_export.weights import Weights
 from covey_server.images import Resize
 
@@ -61,6 +61,8 @@ def compare(options: argparse.Namespace, report: Report) -> None:
 
 def run_all(options: argparse.Namespace, report: Report) -> None:
     names = options.networks or list(NETWORKS)
+    if len(names) > 1 and distributed.processes() > 1:
+        raise ExportError("torchrun trains one network at a time; name one")
     if len(names) > 1 and (options.name or options.checkpoint or options.weights):
         raise ExportError("--name, --checkpoint and --weights are for one network; for several there is --checkpoints")
     pipelines = [_pipeline(options, name, report) for name in names]
@@ -96,6 +98,8 @@ def _run_training(pipeline: Pipeline, options: argparse.Namespace) -> Checkpoint
     changes: dict[str, Any] = {
         field: value for field in (*fields, "precision") if (value := getattr(options, field)) is not None
     }
+    if options.freeze and weights is None and not (pipeline.checkpoint_folder / checkpoints.FILE).exists():
+        raise ExportError("--freeze trains the last layer alone, on top of given layers: it goes with --weights")
     if options.freeze:
         changes["freeze"] = True
     return pipeline.train(
@@ -123,16 +127,23 @@ def _recipe_name(options: argparse.Namespace) -> str | None:
 def _pipeline(options: argparse.Namespace, network_name: str, report: Report) -> Pipeline:
     network = find_network(network_name)
     entry = find_entry(options.dataset or network.default_dataset, unreadable=options.unreadable)
-    recipe = find_recipe(network.name, _recipe_name(options))
-    folder: Path = options.checkpoint or checkpoints.default_folder(
-        network.name, entry.name, recipe.name, options.checkpoints
-    )
+    folder = _checkpoint_folder(options, network, entry.name)
     if entry.image_shape is not None:
-        network = network.fitted_to(entry.name, entry.image_shape)
-    elif (folder / checkpoints.FILE).exists() and not getattr(options, "restart", False):
-        network = checkpoints.load(folder).of_same_images(network)  # what was once said need not be said again
+        # All of such an image is seen in training, and so in service.
+        network = replace(network.fitted_to(entry.name, entry.image_shape), crop=1.0)
+    if (folder / checkpoints.FILE).exists() and not getattr(options, "restart", False):
+        found = checkpoints.load(folder)
+        if options.recipe not in (None, found.recipe.name) and not hasattr(options, "restart"):
+            raise InvalidCheckpoint(
+                f"the checkpoint in {folder} is of recipe {found.recipe.name}, not {options.recipe}"
+            )
+        if found.network == network.name:
+            network = found.of_same_images(network)  # what was once said need not be said again
+    elif entry.image_shape is None and network.smallest_side is not None:
+        height, width, _ = network.image_shape
+        network = network.fitted_to("--grey", (height, width, 1 if getattr(options, "grey", False) else 3))
     return Pipeline(
-        network=_with_images(network, options),
+        network=_with_images(network, options, entry),
         entry=entry,
         data_dir=options.data_dir,
         checkpoint_folder=folder,
@@ -142,13 +153,40 @@ def _pipeline(options: argparse.Namespace, network_name: str, report: Report) ->
     )
 
 
-def _with_images(network: Network, options: argparse.Namespace) -> Network:
+def _checkpoint_folder(options: argparse.Namespace, network: Network, dataset: str) -> Path:
+    """Where the checkpoint is or will be. What goes on from a training whose recipe is not said takes the one there
+    is; raises InvalidCheckpoint where there are several."""
+    if options.checkpoint is not None:
+        folder: Path = options.checkpoint
+        return folder
+    usual = find_recipe(network.name, _recipe_name(options)).name
+    folder = checkpoints.default_folder(network.name, dataset, usual, options.checkpoints)
+    if hasattr(options, "restart") or options.recipe is not None or (folder / checkpoints.FILE).exists():
+        return folder
+    there = {
+        recipe: other
+        for recipe in recipes_of(network.name)
+        if (other := checkpoints.default_folder(network.name, dataset, recipe, options.checkpoints)).is_dir()
+    }
+    if len(there) > 1:
+        raise InvalidCheckpoint(
+            f"{network.name} was trained on {dataset} with the recipes {', '.join(there)}; say which with --recipe"
+        )
+    return next(iter(there.values()), folder)
+
+
+def _with_images(network: Network, options: argparse.Namespace, entry: Entry) -> Network:
     """The network with what the options say of the images' size and of how they come to it."""
-    if (size := getattr(options, "image_size", None)) is not None:
-        network = network.fitted_to(f"--image-size {size}", (size, size, network.image_shape[2]))
-    if (resize := getattr(options, "resize", None)) is not None:
+    image_size, resize, crop = (getattr(options, name, None) for name in ("image_size", "resize", "crop"))
+    if entry.image_shape is not None and (image_size is not None or getattr(options, "grey", False)):
+        raise ExportError(
+            f"{entry.name} has images of {size(entry.image_shape)}; --image-size and --grey are for folder:PATH"
+        )
+    if image_size is not None:
+        network = network.fitted_to(f"--image-size {image_size}", (image_size, image_size, network.image_shape[2]))
+    if resize is not None and Resize(resize) is not network.resize:
         network = replace(network, resize=Resize(resize), crop=1.0)
-    if (crop := getattr(options, "crop", None)) is not None:
+    if crop is not None:
         if network.resize is not Resize.CENTER_CROP:
             raise ExportError("--crop goes with --resize center_crop")
         network = replace(network, crop=float(np.float32(crop)))  # what a model's file holds

@@ -32,7 +32,7 @@ def build() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable[[argparse.Namespace, Report], None], text: str) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = sub_commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, is_for_all_processes=name in ("train", "all"))
         return added
 
     every = add("list", commands.list_all, "Show the networks, the data sets, and where each data set was found.")
@@ -114,7 +114,9 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--epochs", type=_positive, metavar="N")
     group.add_argument("--batch-size", type=_positive, metavar="N", help="images a step, over all processes")
     group.add_argument("--learning-rate", type=_above_zero, metavar="RATE", help="of a one-cycle recipe: the highest")
-    group.add_argument("--dropout", type=_share, metavar="P", help="share of values dropped before the linear layers")
+    group.add_argument(
+        "--dropout", type=_share, metavar="P", help="share of values that the network's dropout layers drop"
+    )
     group.add_argument("--weight-decay", type=_from_zero, metavar="X")
     group.add_argument("--label-smoothing", type=_share, metavar="P")
     group.add_argument(
@@ -140,7 +142,10 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images", "for folders of images; recorded in the model, and done by the server")
     group.add_argument("--image-size", type=_positive, metavar="N", help="height and width (default: the network's)")
     group.add_argument("--resize", choices=[way.value for way in Resize], help="how an image comes to that size")
-    group.add_argument("--crop", type=_crop, metavar="SHARE", help="of the centre that center_crop keeps (0.875)")
+    group.add_argument(
+        "--crop", type=_crop, metavar="SHARE", help="of the centre that center_crop keeps, such as 0.875"
+    )
+    group.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -166,8 +171,10 @@ def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
 
 
 def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text!r}")
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 0 up, got {text!r}" + (", which is too large" if text.isdecimal() else "")
+        )
     return int(text)
 
 
@@ -200,7 +207,7 @@ def _share(text: str) -> float:
 
 
 def _crop(text: str) -> float:
-    return _number(text, lambda value: 0 < value <= 1, "a number above 0, to 1")
+    return _number(text, lambda value: 0.01 <= value <= 1, "a number from 0.01 to 1")
 
 
 def _augmentation(text: str) -> Augmentation:

@@ -2,10 +2,9 @@
 
 After Szegedy et al.: Going deeper with convolutions (2014).
 
-What differs from the original for 224x224: a stem of two 3x3 convolutions and one pooling in place of
-7x7, 1x1, 3x3 and two, four
-Inception blocks of a quarter to a half of the width in place of nine, batch normalisation behind each convolution
-(Ioffe, Szegedy 2015), and no auxiliary classifiers.
+What differs from the original for 224x224: a stem of two 3x3 convolutions with one pooling in place of three with
+two, four Inception blocks of an eighth to a third of the width in place of nine, batch normalisation behind each
+convolution (Ioffe, Szegedy 2015), and no auxiliary classifiers.
 """
 
 from __future__ import annotations

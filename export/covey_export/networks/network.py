@@ -59,8 +59,8 @@ class Network:
 
     @property
     def model_name(self) -> str:
-        """The name a model of it gets by default: without the part that says where the network comes from."""
-        return self.name.rpartition(":")[2]
+        """The name a model of it gets by default: torchvision's alexnet is not Covey's."""
+        return self.name.replace(":", "-")
 
     def fitted_to(self, dataset: str, image_shape: ImageShape) -> Network:
         """The network for images of that shape. Raises InvalidDataset where it cannot take them."""

@@ -21,13 +21,12 @@ def require_classes(module: nn.Module, task: Task, name: str) -> None:
     """
     if torch.get_default_device().type == "meta":
         return
-    _require_size(module, name)
     height, width, channels = task.image_shape
     images = torch.zeros(_BATCH, channels, height, width)
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             outputs = module(images)
     except Exception as error:
         raise InvalidNetwork(
@@ -37,6 +36,7 @@ def require_classes(module: nn.Module, task: Task, name: str) -> None:
     finally:
         for part, mode in modes.items():
             part.training = mode
+    _require_size(module, name)  # lazy layers have one now
     _require(outputs, task.classes, name)
 
 

@@ -38,6 +38,8 @@ class Augmentation:
         values: dict[str, float] = {}
         for part in text.split(","):
             name, equals, number = part.strip().partition("=")
+            if name == "none" or (name == "flip" and equals):
+                raise ExportError(f"augmentation {text!r}: none stands alone, and flip takes no number")
             if name not in _USUAL:
                 raise naming.unknown("augmentation", name, ["none", *_USUAL])
             try:

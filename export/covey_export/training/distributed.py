@@ -33,7 +33,7 @@ class Group:
         return self.rank == 0
 
     def share(self, batch: torch.Tensor) -> torch.Tensor:
-        """This process's part of a batch: every `size`-th entry. It may be empty in an epoch's last batch."""
+        """This process's part of a batch: every `size`-th entry."""
         return batch[self.rank :: self.size]
 
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
@@ -67,7 +67,7 @@ ALONE = Group()
 @contextmanager
 def joined(device: torch.device) -> Iterator[Group]:
     """The group torchrun started this process in; without torchrun this process alone."""
-    if _STARTED_BY_TORCHRUN not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if processes() == 1:
         yield ALONE
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -80,6 +80,11 @@ def joined(device: torch.device) -> Iterator[Group]:
 def is_first_process() -> bool:
     """Whether this process is the one that speaks, known before the group is joined."""
     return int(os.environ.get("RANK", "0")) == 0 if _STARTED_BY_TORCHRUN in os.environ else True
+
+
+def processes() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if _STARTED_BY_TORCHRUN in os.environ else 1
 
 
 def is_first_on_this_machine() -> bool:

@@ -14,7 +14,7 @@ from covey_export import checkpoint as checkpoints
 from covey_export import devices
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
-from covey_export.errors import InvalidCheckpoint
+from covey_export.errors import ExportError, InvalidCheckpoint
 from covey_export.networks import Network
 from covey_export.report import Report
 from covey_export.training import distributed
@@ -52,11 +52,13 @@ def train(
         is_there = group.agree(not restart and (folder / checkpoints.FILE).exists())
         # The first process reads it: the folder may be on its machine alone.
         reads = is_there and group.is_first
-        found = group.agree(_find(folder, network, dataset, recipe.name, seed, changes) if reads else None)
+        found = group.agree(_try_find(folder, network, dataset, recipe.name, seed, changes) if reads else None)
+        if isinstance(found, ExportError):  # raised by all, so that none waits for another
+            raise found
         if found is not None and weights is not None and weights.name != found.started_from:
             raise InvalidCheckpoint(
                 f"the checkpoint in {folder} began from {found.started_from or 'fresh weights'}, not from "
-                f"{weights.name}; leave --weights out to go on with it, or begin anew with --restart"
+                f"{weights.name}; name those to go on with it, or begin anew with --restart"
             )
         if found is not None and found.is_finished:
             report.line(f"already trained ({found.position}, checkpoint in {folder}); --restart trains anew")
@@ -76,6 +78,8 @@ def train(
                     report.line(weights.load_into(trainer.model.network, len(dataset.labels)))
                 trainer.prepare()
             said = trainer.choose_precision()
+            if wanted.precision == "auto" and trainer.recipe.epochs:
+                trainer.save(folder)  # timing chose: whoever goes on must not choose again
             report.training_begins(
                 network, dataset, trainer.recipe, trainer.model.network, devices.describe(device, group.size), said
             )
@@ -91,6 +95,15 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _try_find(
+    folder: Path, network: Network, dataset: Dataset, recipe_name: str, seed: int | None, changes: Mapping[str, Any]
+) -> Checkpoint | ExportError:
+    try:
+        return _find(folder, network, dataset, recipe_name, seed, changes)
+    except ExportError as error:
+        return error
 
 
 def _find(

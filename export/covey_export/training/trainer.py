@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from covey_export import checkpoint as checkpoints
@@ -66,10 +67,11 @@ class Trainer:
         self._train_labels = torch.tensor(dataset.train_labels, device=device)
         self._test_images = torch.tensor(dataset.test_images, device=device)
         count = len(dataset.train_images)
-        if min(recipe.batch_size, count) < group.size:
+        least = 2 if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.model.modules()) else 1
+        if recipe.epochs and min(recipe.batch_size, count) < least * group.size:
             raise TrainingFailed(
-                f"a batch of {min(recipe.batch_size, count)} images cannot be shared by {group.size} processes; "
-                f"start fewer, or ask for larger batches (--batch-size)"
+                f"a batch of {min(recipe.batch_size, count)}: {network.name} needs {least} or more images in each of "
+                f"{group.size} process{'es' if group.size > 1 else ''}; ask for larger batches (--batch-size)"
             )
         # Batch normalisation needs two images; one left over at the end of an epoch waits for the next.
         self._has_short_batch = count % recipe.batch_size >= min(2 * group.size, recipe.batch_size)
@@ -163,17 +165,17 @@ class Trainer:
                     self._say_running_loss(report)
                     self.seconds = time.monotonic() - begun
                     if self._must_stop(stop):
-                        self._save(folder)
+                        self.save(folder)
                         raise TrainingInterrupted(
                             f"stopped at {self.checkpoint().position}; the same command goes on from {folder}"
                         )
                     if self.recipe.checkpoint_steps and self.step % self.recipe.checkpoint_steps == 0:
-                        self._save(folder)
+                        self.save(folder)
                 self._end_epoch(report)
                 self.seconds = time.monotonic() - begun
-                self._save(folder)
+                self.save(folder)
         if not self.recipe.epochs:
-            self._save(folder)
+            self.save(folder)
         report.training_ends(self.seconds)
 
     def _set_train_mode(self) -> None:
@@ -218,7 +220,8 @@ class Trainer:
         if not math.isfinite(value):
             raise TrainingFailed(
                 f"the loss is {value} in epoch {len(self.history) + 1}, step {self.step:,}: the weights have run away "
-                f"from the data. A smaller learning rate helps (it is {rate:g}: --learning-rate), or another --seed"
+                f"from the data. Begin anew (--restart) with a smaller --learning-rate (it is "
+                f"{self.recipe.learning_rate:g}), or with another --seed"
             )
         self.epoch_loss += loss_sum
         self.epoch_right += right
@@ -263,6 +266,7 @@ class Trainer:
         self._set_train_mode()
         return found
 
-    def _save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
+        """Writes the checkpoint, where this is the first process. Raises OSError."""
         if self.group.is_first:
             checkpoints.save(self.checkpoint(), folder)
