@@ -74,8 +74,8 @@ class Trainer:
                 f"{group.size} process{'es' if group.size > 1 else ''}; ask for larger batches (--batch-size)"
             )
         # Batch normalisation needs two images; one left over at the end of an epoch waits for the next.
-        self._has_short_batch = count % recipe.batch_size >= min(2 * group.size, recipe.batch_size)
-        self._steps = max(1, count // recipe.batch_size + self._has_short_batch)
+        has_short_batch = count % recipe.batch_size >= min(2 * group.size, recipe.batch_size)
+        self._steps = max(1, count // recipe.batch_size + has_short_batch)
         self._first_flips = torch.tensor(np.random.default_rng((seed, 0, 1)).integers(0, 2, count), dtype=torch.bool)
 
     def prepare(self) -> None:
