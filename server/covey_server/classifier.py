@@ -20,7 +20,8 @@ from covey_server.decoding import DecodePool
 from covey_server.errors import InvalidRequest
 from covey_server.messages import ImageFailure
 from covey_server.metrics import Metrics
-from covey_server.repository import Repository, ServedModel
+from covey_server.repository import Repository
+from covey_server.served_model import ServedModel
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
-from covey_server.repository import Refusal, ServedModel
+from covey_server.repository import Refusal
+from covey_server.served_model import ServedModel
 
 DEFAULT_TOP_K = 5
 ImageFailure = InvalidImage | ImageTooLarge

@@ -11,43 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from covey_proto import layout
-from covey_proto.v1.classifier_pb2 import ModelInfo
-from covey_server import golden
 from covey_server.engine import Engine
 from covey_server.errors import EngineFailed, NoModels, RefusedModel, UnknownModel
-from covey_server.images import InputSpec
-from covey_server.model_file import describe
+from covey_server.served_model import ServedModel
 
 log = logging.getLogger(__name__)
-
-
-class ServedModel:
-    """One version of a model, checked and warm."""
-
-    def __init__(self, name: str, version: int, engine: Engine, max_batch_size: int) -> None:
-        """Describes and checks the engine's model. Raises RefusedModel."""
-        description = describe(engine)
-        self.golden_difference = golden.check(engine, description.golden)
-        engine.warm_up(sorted({1, max_batch_size}))
-        self.name = name
-        self.version = version
-        self.engine = engine
-        self.max_batch_size = max_batch_size
-        self.labels: tuple[str, ...] = description.labels
-        self.input: InputSpec = description.input
-        self.info: ModelInfo = description.info
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return self.input.shape
-
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities `[N, K] float32` of `[N, H, W, C] uint8`. Raises EngineFailed."""
-        return self.engine.run(images)
 
 
 @dataclass(frozen=True)
