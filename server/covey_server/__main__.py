@@ -25,6 +25,10 @@ def main() -> int:
         # Here, so that --help and a wrong flag do not wait for onnxruntime.
         from covey_server.app import App
 
+        if config.check:
+            from covey_server import plan
+
+            return plan.check(config, sys.stdout)
         app = App(config)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("covey"):

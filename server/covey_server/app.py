@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -14,16 +13,21 @@ from prometheus_client import CollectorRegistry, start_http_server
 from covey_server import devices, engine
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
+from covey_server.batching.request import Runnable
 from covey_server.call import Service
 from covey_server.classifier import Classifier
 from covey_server.config import Config
 from covey_server.decoding import DecodePool
-from covey_server.engine import Engine
+from covey_server.devices import Device
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import Front
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.metrics import Metrics
-from covey_server.repository import Repository
+from covey_server.models.loading import RepositoryObserver
+from covey_server.models.repository import Repository
+from covey_server.models.version_policy import VersionPolicy
+from covey_server.models.watch import Watch
+from covey_server.served_model import ModelLoader, ServedModel
 from covey_server.worker import Workers
 
 log = logging.getLogger(__name__)
@@ -37,44 +41,34 @@ class App:
     def __init__(self, config: Config) -> None:
         """Loads and checks the models and binds the ports. Raises StartupError."""
         self.config = config
-        devices.refuse_mixed_installation()
-        self.device = devices.choose(config.device, engine.available_providers(), engine.probe)
+        self.registry = CollectorRegistry()
+        self._metrics = Metrics(self.registry)
+        self._live = True
+        self._serving = False
+        self.device, self.repository = open_repository(config, self._metrics)
         cores = devices.usable_cores()
         workers = config.workers or cores
-        log.info(
-            "device %s, %d cores, %d workers, %d threads each",
-            self.device.name,
-            cores,
+        log.info("%d cores, %d workers, %d threads each", cores, workers, config.threads)
+
+        self._batcher = Batcher(workers, config.max_delay_us * 1000)
+        self._admission = Admission(config.max_calls, config.max_bytes, config.max_message_bytes, config.max_decodes)
+        self._workers = Workers(
+            self._batcher,
             workers,
-            config.threads,
+            self._metrics,
+            inline_us=config.inline_us,
+            timeout_s=config.engine_timeout_s,
+            on_stuck=self._on_stuck,
         )
-        if self.device.fallback:
-            log.warning("running on %s in place of CUDA: %s", self.device.name, self.device.fallback)
-
-        start_engine = partial(Engine, device=self.device, threads=config.threads)
-        self.repository = Repository(config.models, start_engine, config.max_batch_size)
-        self.repository.load(config.default_model)
-
-        self._batcher = Batcher()
-        self._admission = Admission(config.max_calls, config.max_bytes, config.max_message_bytes)
-        self.registry = CollectorRegistry()
-        self._metrics = Metrics(self.registry, self._batcher.waiting_images)
-        for model in self.repository.served:
-            self._metrics.add_model(model, model.name, model.version, model.engine.device.name)
-        self._metrics.show_server(
-            calls_in_flight=lambda: self._admission.calls,
-            bytes_in_flight=lambda: self._admission.bytes,
-            models_refused=lambda: len(self.repository.refusals),
-            device_fallback=lambda: bool(self.device.fallback),
-        )
-        self._workers = Workers(self._batcher, workers, self._metrics)
         self._decoders = DecodePool(cores, config.max_image_pixels)
+        self._metrics.show(self)
         classifier = Classifier(
             self.repository,
             self._admission,
             self._batcher,
             self._decoders,
             self._metrics,
+            dispatch=self._workers.dispatch,
             workers=workers,
             default_deadline_ms=config.default_deadline_ms,
         )
@@ -85,12 +79,16 @@ class App:
             self.front.stop(flush_s=0)
             raise
         self.metrics_port: int = self._metrics_server.server_port
+        self._watch = Watch(self.repository.refresh, config.reload_interval_s)
 
     def start(self) -> None:
         """Serves from now on: the models are loaded, checked and warm."""
         self._workers.start()
         self.front.start()
+        self.front.set_live(True)
         self.front.set_ready(True)
+        self._serving = True
+        self._watch.start()
         address = self.config.address
         log.info(
             "ready: %d model(s) on %s; gRPC on %s (%s front), metrics on http://%s/metrics",
@@ -102,7 +100,9 @@ class App:
         """Not ready, refuse what is new, answer what was accepted, close. False where time ran out before that."""
         began = time.monotonic()
         log.info("stopping: %d calls to answer first", self._admission.calls)
+        self._serving = False
         self.front.set_ready(False)
+        self._watch.stop()
         self._admission.close()
         drained = self._admission.wait_until_empty(self.config.drain_timeout_s)
         if not drained:
@@ -117,6 +117,38 @@ class App:
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
 
+    def waiting_images(self) -> Mapping[Runnable, int]:
+        """For the metrics."""
+        return self._batcher.waiting_images()
+
+    def refused(self) -> Mapping[str, int]:
+        """For the metrics."""
+        return {str(reason): count for reason, count in self._admission.refused.items()} | {
+            "deadline": self._batcher.refused
+        }
+
+    def gauges(self) -> Iterable[tuple[str, str, float]]:
+        """For the metrics."""
+        admission, fallback = self._admission, bool(self.device.fallback)
+        return (
+            ("covey_calls_in_flight", "Calls inside the server.", admission.calls),
+            ("covey_bytes_in_flight", "Bytes of those calls, decoded images included.", admission.bytes),
+            ("covey_decodes_in_flight", "Encoded images that wait or are being decoded.", admission.decodes),
+            ("covey_models_refused", "Versions that were found and are not served.", len(self.repository.refusals)),
+            ("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", fallback),
+            ("covey_engine_stuck", "Batches that run for longer than they may.", self._workers.stuck),
+            ("covey_ready", "1 while the server takes requests.", self._serving and self._live),
+        )
+
+    def _on_stuck(self, stuck: bool) -> None:
+        self._live = not stuck
+        if stuck:
+            log.error("a batch does not end; not ready and not alive until it does: restarting the server helps")
+        else:
+            log.warning("the batch that did not end has ended")
+        self.front.set_live(not stuck)
+        self.front.set_ready(self._serving and not stuck)
+
     def _open_metrics(self) -> tuple[WSGIServer, threading.Thread]:
         host, port = self.config.host, self.config.metrics_port
         try:
@@ -126,6 +158,22 @@ class App:
                 f"metrics cannot listen on {host}:{port}: {error.strerror}; choose others with --host and "
                 f"--metrics-port"
             ) from error
+
+
+def open_repository(
+    config: Config, observer: RepositoryObserver[ServedModel]
+) -> tuple[Device, Repository[ServedModel]]:
+    """The device the settings ask for, and the models loaded on it. Raises StartupError."""
+    policy = VersionPolicy.parse(config.version_policy)
+    devices.refuse_mixed_installation()
+    device = devices.choose(config.device, engine.available_providers(), engine.probe)
+    log.info("device %s", device.name)
+    if device.fallback:
+        log.warning("running on %s in place of CUDA: %s", device.name, device.fallback)
+    load_model = ModelLoader(device, config.threads, config.max_batch_size)
+    repository = Repository(config.models, load_model, policy, observer)
+    repository.load(config.default_model)
+    return device, repository
 
 
 def _open_front(config: Config, classifier: Classifier) -> Front:

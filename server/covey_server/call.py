@@ -21,10 +21,11 @@ log = logging.getLogger(__name__)
 class Call(ABC):
     """Answered exactly once, by `reply` or by `fail`, from any thread. Times are of time.monotonic_ns."""
 
-    __slots__ = ("arrived_ns", "cancelled", "deadline_ns", "payload", "size_bytes")
+    __slots__ = ("arrived_ns", "cancelled", "deadline_ns", "payload", "peer", "size_bytes")
 
-    def __init__(self, payload: bytes, arrived_ns: int, deadline_ns: int | None) -> None:
+    def __init__(self, payload: bytes, peer: str, arrived_ns: int, deadline_ns: int | None) -> None:
         self.payload = payload
+        self.peer = peer  # the connection it came by
         self.size_bytes = len(payload)  # what admission has counted for it; decoding adds to it
         self.arrived_ns = arrived_ns
         self.deadline_ns = deadline_ns
@@ -44,10 +45,14 @@ Handler = Callable[[Call], None]
 
 @dataclass(frozen=True)
 class Service:
-    """A gRPC service: its full name and its unary methods."""
+    """A gRPC service: its full name and its unary methods.
+
+    `dispatch` has to be called after one or many handlers, on the same thread: then it begins what they queued.
+    """
 
     name: str
     handlers: Mapping[str, Handler]
+    dispatch: Callable[[], None]
 
     @property
     def paths(self) -> dict[str, Handler]:
@@ -55,7 +60,7 @@ class Service:
         return {f"/{self.name}/{method}": handler for method, handler in self.handlers.items()}
 
 
-def dispatch(handler: Handler, call: Call) -> None:
+def handle(handler: Handler, call: Call) -> None:
     """Runs a handler. Whatever it raises becomes the call's status; nothing gets past."""
     try:
         try:

@@ -21,6 +21,9 @@ exit codes:
   130 forced by a second signal"""
 
 
+_TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
 def _setting(default: Any, text: str, choices: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 - as dataclasses.field
     return field(default=default, metadata={"text": text, "choices": choices})
 
@@ -38,13 +41,20 @@ class Config:
     device: str = _setting("auto", "auto, cpu, cuda or cuda:N; cuda refuses to start where it cannot be had")
     workers: int = _setting(0, "threads that run batches; 0: one per core this process may use")
     threads: int = _setting(1, "onnxruntime's threads within one batch")
-    max_batch_size: int = _setting(32, "images in one batch at the most")
-    max_calls: int = _setting(4096, "calls inside the server at once; more are refused")
-    max_bytes: int = _setting(512 * 1024**2, "bytes of the calls inside the server at once; more are refused")
+    max_batch_size: int = _setting(0, "images in one batch at the most; 0: as many as pay, measured at load")
+    max_delay_us: int = _setting(0, "time a batch that is not full waits for more; 0: not at all")
+    inline_us: int = _setting(1000, "batches up to this run time need no worker: the thread that takes calls runs them")
+    engine_timeout_s: float = _setting(30.0, "time one batch may run; then its callers are told, and readiness ends")
+    version_policy: str = _setting("latest:1", "versions of a model that are served: latest:N or all")
+    reload_interval_s: float = _setting(1.0, "time between two looks for changes in the models folder; 0: never")
+    max_calls: int = _setting(4096, "calls inside the server at once; a connection may hold as many as are left free")
+    max_bytes: int = _setting(512 * 1024**2, "bytes of the calls inside the server at once, shared in the same way")
+    max_decodes: int = _setting(1024, "encoded images inside the server at once; more are refused")
     max_message_bytes: int = _setting(64 * 1024**2, "bytes of one request at the most")
     max_image_pixels: int = _setting(50_000_000, "pixels of an encoded image at the most")
     default_deadline_ms: int = _setting(0, "deadline of calls that bring none; 0: they wait as long as it takes")
     drain_timeout_s: float = _setting(20.0, "time that accepted calls have to finish after SIGTERM")
+    check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
     log_level: str = _setting("info", "what is logged to standard error", ("debug", "info", "warning", "error"))
 
     def __post_init__(self) -> None:
@@ -55,7 +65,12 @@ class Config:
             "metrics_port": (0, 65535),
             "workers": (0, 1024),
             "threads": (1, 1024),
-            "max_batch_size": (1, 65536),
+            "max_batch_size": (0, 65536),
+            "max_delay_us": (0, 10**7),
+            "inline_us": (0, 10**6),
+            "engine_timeout_s": (0.1, 86400),
+            "reload_interval_s": (0, 86400),
+            "max_decodes": (1, 10**9),
             "max_calls": (1, 10**9),
             "max_bytes": (1, 2**63),
             "max_message_bytes": (1, 2**31 - 1),
@@ -88,14 +103,12 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
         variable = f"COVEY_{each.name.upper()}"
         defaults[each.name] = _from_environment(environment, variable, kind, choices, each.default)
         shown = repr("") if each.default == "" else each.default
-        parser.add_argument(
-            _flag(each.name),
-            type=kind,
-            choices=choices,
-            metavar=None if choices else each.name.rsplit("_", 1)[-1].upper(),
-            default=defaults[each.name],
-            help=f"{each.metadata['text']} (default: {shown}; {variable})".replace("%", "%%"),
-        )
+        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if kind is not bool:
+            metavar = None if choices else each.name.rsplit("_", 1)[-1].upper()
+            how = {"type": kind, "choices": choices, "metavar": metavar}
+        text = f"{each.metadata['text']} (default: {shown}; {variable})".replace("%", "%%")
+        parser.add_argument(_flag(each.name), default=defaults[each.name], help=text, **how)
     return Config(**vars(parser.parse_args(arguments)))
 
 
@@ -114,9 +127,10 @@ def _from_environment(
     if not text or text.startswith("tcp://"):  # Kubernetes names the ports of a service covey-grpc like this
         return default
     try:
-        value: object = kind(text)
-    except ValueError:
-        raise InvalidConfiguration(f"{variable}={text!r}: expected {kind.__name__}") from None
+        value: object = _TRUTH[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        expected = "1 or 0" if kind is bool else kind.__name__
+        raise InvalidConfiguration(f"{variable}={text!r}: expected {expected}") from None
     if choices and value not in choices:
         raise InvalidConfiguration(f"{variable}={text!r}: expected one of {', '.join(choices)}")
     return value

@@ -35,11 +35,19 @@ class RequestTooLarge(RequestError):
 
 
 class Overloaded(RequestError):
-    """More is waiting already than the server is allowed to hold."""
+    """More is waiting already than the server is allowed to hold, or than the request's deadline allows for."""
+
+    def __init__(self, message: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms  # when there should be room again; None: not known yet
+
+
+class DeadlineTooShort(RequestError):
+    """The caller allows less time than the computation itself takes."""
 
 
 class Expired(RequestError):
-    """The caller's deadline passed before the images were computed."""
+    """The caller's deadline passed, or cannot be met any more, before the images were computed."""
 
 
 class Cancelled(RequestError):

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 
 from covey_proto.v1 import classifier_pb2 as pb
-from covey_server.batching.output import Output
-from covey_server.batching.request import Request
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
-from covey_server.repository import Refusal
+from covey_server.models.catalog import Refusal
+from covey_server.responses import write_result
 from covey_server.served_model import ServedModel
 
 DEFAULT_TOP_K = 5
@@ -59,54 +58,21 @@ def pixel_count(pixels: pb.Pixels, model: ServedModel) -> int:
     return count
 
 
-def write_response(
-    model: ServedModel,
-    request: Request,
-    top_k: int,
-    output: Output,
-    first: int,
-    failures: Sequence[ImageFailure | None],
-) -> bytes:
-    """The serialised ClassifyResponse: the rows of `output` from `first` on, with the failed images in their places.
+def write_results(
+    results: Sequence[bytes], first: int, count: int, failures: Sequence[ImageFailure | None]
+) -> Sequence[bytes]:
+    """The `count` written results from `first` on, with the failed images in their places.
 
-    `failures` is empty where no image failed.
+    `failures` is empty where no image failed; else it has an entry per image, None where it could be read.
     """
-    response = pb.ClassifyResponse(model=model.name, version=model.version)
-    results, labels = response.results, model.labels
-    indices, probabilities = output.top(top_k)
-    row = first
-    for failure in failures or [None] * request.count:
-        if failure is not None:
-            results.append(failed_image(failure))
-            continue
-        classes = results.add().classes
-        for index, probability in zip(indices[row], probabilities[row], strict=True):
-            classes.add(label=labels[index], index=index, probability=probability)
-        row += 1
-    arrived = request.arrived_ns
-    # Differences of whole microseconds since arrival, so that the parts add up to the total exactly.
-    decoded = (request.queued_ns - arrived) // 1000
-    queued = (request.started_ns - arrived) // 1000
-    computed = (request.computed_ns - arrived) // 1000
-    timing = response.timing
-    timing.total_us = computed
-    timing.decode_us = decoded
-    timing.queue_us = queued - decoded
-    timing.compute_us = computed - queued
-    timing.batch_size = request.batch_size
-    timing.device = model.engine.device.name
-    return response.SerializeToString()
-
-
-def write_failures(model: ServedModel, failures: Sequence[ImageFailure], decode_us: int) -> bytes:
-    """The serialised ClassifyResponse of a request none of whose images could be read."""
-    response = pb.ClassifyResponse(model=model.name, version=model.version)
-    response.results.extend(failed_image(failure) for failure in failures)
-    response.timing.total_us = response.timing.decode_us = decode_us
-    return response.SerializeToString()
+    if not failures:
+        return results[first : first + count]
+    good = iter(results[first : first + count])
+    return [next(good) if failure is None else write_result(failed_image(failure)) for failure in failures]
 
 
 def failed_image(failure: ImageFailure) -> pb.Result:
+    """The result of an image that could not be read."""
     too_large = isinstance(failure, ImageTooLarge)
     reason = pb.ImageError.REASON_TOO_LARGE if too_large else pb.ImageError.REASON_INVALID
     return pb.Result(error=pb.ImageError(reason=reason, message=str(failure)))
@@ -114,13 +80,19 @@ def failed_image(failure: ImageFailure) -> pb.Result:
 
 def served_model(model: ServedModel, *, is_default: bool, workers: int, max_message_bytes: int) -> pb.Model:
     """A model as ListModels and GetModel show it."""
+    engine, cost = model.engine, model.cost
     serving = pb.Serving(
-        device=model.engine.device.name,
-        provider=model.engine.device.provider,
+        device=engine.device.name,
+        provider=engine.device.provider,
+        device_fallback=engine.device.fallback,
         workers=workers,
-        threads=model.engine.threads,
-        max_batch_size=model.max_batch_size,
+        threads=engine.threads,
+        max_batch_size=cost.best_batch_size,
         max_message_bytes=max_message_bytes,
+        batch_curve=[pb.BatchCost(batch_size=size, run_us=ns / 1000) for size, ns in cost.measured.items()],
+        load_ms=round(model.load_s * 1000),
+        memory_bytes=model.memory_bytes,
+        golden_difference=model.golden_difference,
     )
     return pb.Model(
         name=model.name,

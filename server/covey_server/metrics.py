@@ -1,120 +1,96 @@
-"""Every metric: its name, help, labels and buckets, as one class that takes a registry.
+"""Every metric: its name, help, labels and buckets, as one class that takes a registry. docs/metrics.md lists them.
 
-Label values come from closed sets (served models, status codes), never from a caller's text. What every request
-touches is counted here once per batch in plain numbers and handed to Prometheus at a scrape: four library
-histograms per request would cost a tenth of a small network's whole budget (0.75 us against 0.1 us an observation).
+Label values come from closed sets (models in the folder, status codes, reasons), never from a caller's text.
 """
 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from covey_server.batching.batcher import Batch
+from covey_server.batching.batch import Batch
 from covey_server.batching.request import Request, Runnable
+from covey_server.models.catalog import Refusal
+from covey_server.served_model import ServedModel
+from covey_server.tally import ModelTally
 
-SECONDS = (
-    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
-)  # fmt: skip
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _NS = 1e-9
+_RETIRED_SHOWN = 2  # versions of each model whose last counts are still shown; more would pile up over reloads
 
 
-class _Tally:
-    """A histogram in plain numbers: how many values fell up to each bound, and their sum."""
+class ServerState(Protocol):
+    """What the metrics ask the server at each scrape."""
 
-    __slots__ = ("bounds", "counts", "total")
+    def waiting_images(self) -> Mapping[Runnable, int]: ...
+    def refused(self) -> Mapping[str, int]:
+        """Calls refused so far, by reason."""
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def add(self, values: Iterable[float]) -> None:
-        bounds, counts, total = self.bounds, self.counts, 0.0
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            total += value
-        self.total += total
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative, as Prometheus wants them."""
-        names = [*(f"{float(bound)!r}" for bound in self.bounds), "+Inf"]
-        passed, cumulative = 0, []
-        for name, count in zip(names, self.counts, strict=True):
-            passed += count
-            cumulative.append((name, float(passed)))
-        return cumulative
-
-
-class ModelTally:
-    """The counts of one model version, and the labels they are shown with."""
-
-    __slots__ = (
-        "batch_size", "codes", "compute", "decode", "device", "images", "invalid_images", "labels", "queue", "request",
-    )  # fmt: skip
-
-    def __init__(self, name: str, version: str, device: str) -> None:
-        self.labels = (name, version)
-        self.device = device
-        self.request, self.decode, self.queue, self.compute = (_Tally(SECONDS) for _ in range(4))
-        self.batch_size = _Tally(BATCH_SIZES)
-        self.codes: dict[str, int] = {}
-        self.images = 0
-        self.invalid_images = 0
+    def gauges(self) -> Iterable[tuple[str, str, float]]:
+        """Name, help and value of each figure that is not one model's."""
 
 
 class Metrics(Collector):
-    """Counts what the server does and answers scrapes. Safe from any thread."""
+    """Counts what the server does and answers scrapes. Safe from any thread. Keeps no model alive."""
 
-    def __init__(self, registry: CollectorRegistry, waiting_images: Callable[[], Mapping[Runnable, int]]) -> None:
-        """`waiting_images` is asked at each scrape."""
-        self._waiting_images = waiting_images
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = threading.Lock()
-        self._models: dict[Runnable, ModelTally] = {}
-        self._no_model = ModelTally("", "", "")  # for calls that failed before a model was found
-        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
+        self._by_model: WeakKeyDictionary[Runnable, ModelTally] = WeakKeyDictionary()
+        self._tallies: dict[tuple[str, str], ModelTally] = {}
+        self._no_model = ModelTally("", "")  # for calls that failed before a model was found
+        self._loads: dict[tuple[str, str], int] = {}  # by model and result
+        self._state: ServerState | None = None
         registry.register(self)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
-    def add_model(self, model: Runnable, name: str, version: int, device: str) -> None:
-        """Shows a model from now on, with zeros."""
-        with self._lock:
-            self._models[model] = ModelTally(name, str(version), device)
+    def show(self, state: ServerState) -> None:
+        """Shows the state of the whole server from now on."""
+        self._state = state
 
-    def show_server(
-        self,
-        *,
-        calls_in_flight: Callable[[], float],
-        bytes_in_flight: Callable[[], float],
-        models_refused: Callable[[], float],
-        device_fallback: Callable[[], float],
-    ) -> None:
-        """Shows the state of the whole server, asked at each scrape."""
-        self._gauges = [
-            ("covey_calls_in_flight", "Calls inside the server.", calls_in_flight),
-            (
-                "covey_bytes_in_flight",
-                "Bytes of the calls inside the server, decoded images included.",
-                bytes_in_flight,
-            ),
-            ("covey_models_refused", "Model versions that were found and are not served.", models_refused),
-            ("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", device_fallback),
-        ]
+    def model_loaded(self, model: ServedModel, load_s: float) -> None:
+        """Shows a model version from now on; one that was there before goes on counting."""
+        labels = (model.name, str(model.version))
+        with self._lock:
+            tally = self._tallies.setdefault(labels, ModelTally(*labels))
+            tally.device = model.engine.device.name
+            tally.load_s = load_s
+            tally.golden_difference = model.golden_difference
+            tally.served = True
+            self._by_model[model] = tally
+        self._count_load(model.name, "loaded")
+
+    def model_refused(self, refusal: Refusal) -> None:
+        """Counts a version that was found and is not served."""
+        self._count_load(refusal.name, "refused")
+
+    def model_unloaded(self, name: str, version: int) -> None:
+        """Shows a version as not served any more; requests that it has are still counted."""
+        with self._lock:
+            self._tallies[name, str(version)].served = False
+        self._count_load(name, "unloaded")
+
+    def model_retired(self, name: str, version: int) -> None:
+        """Forgets the oldest of the versions that have answered their last request."""
+        with self._lock:
+            gone = [labels for labels, tally in self._tallies.items() if labels[0] == name and not tally.served]
+            for labels in gone[:-_RETIRED_SHOWN]:
+                del self._tallies[labels]
 
     def observe_batch(self, batch: Batch, answered: list[Request]) -> None:
         """Counts a batch that ran, and the requests that it answers."""
         with self._lock:
-            tally = self._models[batch.model]
+            tally = self._by_model[batch.model]
             tally.batch_size.add((batch.size,))
+            tally.reasons[batch.reason] += 1
             tally.images += batch.size
+            tally.cost_error = batch.model.cost.error
             tally.codes["OK"] = tally.codes.get("OK", 0) + len(answered)
             tally.request.add([(request.computed_ns - request.arrived_ns) * _NS for request in answered])
             tally.decode.add([(request.queued_ns - request.arrived_ns) * _NS for request in answered])
@@ -125,45 +101,81 @@ class Metrics(Collector):
         """Counts a call that was answered without a batch: an error, or nothing but images that cannot be read.
         `model` is None where the call failed before one was found."""
         with self._lock:
-            codes = (self._models[model] if model is not None else self._no_model).codes
+            codes = (self._by_model[model] if model is not None else self._no_model).codes
             codes[code] = codes.get(code, 0) + 1
 
     def count_invalid_images(self, model: Runnable, count: int) -> None:
         """Counts encoded images that could not be decoded."""
         with self._lock:
-            self._models[model].invalid_images += count
+            self._by_model[model].invalid_images += count
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus."""
+        yield from self._collect_models()
+        if self._state is None:
+            return
+        refused = CounterMetricFamily(
+            "covey_refused", "Calls refused before they waited, by reason.", labels=["reason"]
+        )
+        for reason, count in self._state.refused().items():
+            refused.add_metric((reason,), count)
+        yield refused
+        for name, text, value in self._state.gauges():
+            yield GaugeMetricFamily(name, text, value=value)
+
+    def _count_load(self, name: str, result: str) -> None:
+        with self._lock:
+            self._loads[name, result] = self._loads.get((name, result), 0) + 1
+
+    def _collect_models(self) -> Iterable[Metric]:
         model = ("model", "version")
         requests = CounterMetricFamily("covey_requests", "Calls answered, by status code.", labels=(*model, "code"))
         images = CounterMetricFamily("covey_images", "Images computed.", labels=model)
         invalid = CounterMetricFamily("covey_invalid_images", "Encoded images that could not be decoded.", labels=model)
+        batches = CounterMetricFamily("covey_batches", "Batches, by why they left.", labels=(*model, "reason"))
+        loads = CounterMetricFamily(
+            "covey_model_loads", "Versions loaded, refused, unloaded.", labels=("model", "result")
+        )
         served = GaugeMetricFamily("covey_model_served", "1 for each model that is served.", labels=(*model, "device"))
-        waiting = GaugeMetricFamily("covey_waiting_images", "Images that wait for a worker.", labels=model)
+        load_s = GaugeMetricFamily("covey_model_load_seconds", "From the file to being ready.", labels=model)
+        golden = GaugeMetricFamily(
+            "covey_golden_check_difference", "Largest difference of a golden probability on this device.", labels=model
+        )
+        cost_error = GaugeMetricFamily(
+            "covey_cost_model_error", "Moving average of |real / predicted run time - 1|.", labels=model
+        )
+        waiting = GaugeMetricFamily("covey_waiting_images", "Images that wait for a thread.", labels=model)
         histograms = {
             "request": _histogram("covey_request_seconds", "From a request's arrival to its probabilities."),
             "decode": _histogram("covey_decode_seconds", "From a request's arrival until its images are queued."),
-            "queue": _histogram("covey_queue_seconds", "Waiting for a worker."),
+            "queue": _histogram("covey_queue_seconds", "Waiting for a thread."),
             "compute": _histogram("covey_compute_seconds", "From leaving the queue to the probabilities."),
             "batch_size": _histogram("covey_batch_size", "Images in a batch."),
         }
-        waiting_images = self._waiting_images()
+        waits = self._state.waiting_images() if self._state else {}
         with self._lock:
-            for tally in (self._no_model, *self._models.values()):
+            waiting_by_tally = {id(self._by_model[key]): count for key, count in waits.items()}
+            for tally in (self._no_model, *self._tallies.values()):
                 for code, count in tally.codes.items():
                     requests.add_metric((*tally.labels, code), count)
-            for key, tally in self._models.items():
+            for (name, result), count in self._loads.items():
+                loads.add_metric((name, result), count)
+            for tally in self._tallies.values():
                 images.add_metric(tally.labels, tally.images)
                 invalid.add_metric(tally.labels, tally.invalid_images)
-                served.add_metric((*tally.labels, tally.device), 1)
-                waiting.add_metric(tally.labels, waiting_images.get(key, 0))
-                for name, family in histograms.items():
-                    part: _Tally = getattr(tally, name)
-                    family.add_metric(tally.labels, part.buckets(), part.total)
-        yield from (requests, images, invalid, served, waiting, *histograms.values())
-        for name, text, value in self._gauges:
-            yield GaugeMetricFamily(name, text, value=value())
+                waiting.add_metric(tally.labels, waiting_by_tally.get(id(tally), 0))
+                cost_error.add_metric(tally.labels, tally.cost_error)
+                if tally.served:
+                    served.add_metric((*tally.labels, tally.device), 1)
+                    load_s.add_metric(tally.labels, tally.load_s)
+                    golden.add_metric(tally.labels, tally.golden_difference)
+                for reason, count in tally.reasons.items():
+                    batches.add_metric((*tally.labels, reason), count)
+                for part, family in histograms.items():
+                    histogram = getattr(tally, part)
+                    family.add_metric(tally.labels, histogram.buckets(), histogram.total)
+        yield from (requests, images, invalid, batches, loads, served, load_s, golden, cost_error, waiting)
+        yield from histograms.values()
 
 
 def _histogram(name: str, text: str) -> HistogramMetricFamily:

@@ -13,12 +13,20 @@ class Status:
 
     code: int
     message: str
+    retry_after_ms: int | None = None
 
     @property
     def name(self) -> str:
         return NAMES[self.code]
 
+    @property
+    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...] | None:
+        """When to try again, for the client. (gRPC's own name for it, grpc-retry-pushback-ms, is one that the native
+        front keeps for itself.)"""
+        return None if self.retry_after_ms is None else ((RETRY_AFTER, str(self.retry_after_ms)),)
 
+
+RETRY_AFTER = "retry-after-ms"
 NAMES = {
     0: "OK",
     1: "CANCELLED",
@@ -37,6 +45,7 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.UnknownModel: 5,
     errors.RequestTooLarge: 3,  # never, while RESOURCE_EXHAUSTED says: not now
     errors.Overloaded: 8,
+    errors.DeadlineTooShort: 4,
     errors.Expired: 4,
     errors.Cancelled: 1,
     errors.Stopping: 14,
@@ -50,7 +59,10 @@ INTERNAL = Status(13, "the server failed on this request; its log says why")
 def of(error: BaseException) -> Status:
     """The status of an error. What is not a RequestError gives INTERNAL with a fixed text: its own may not leave."""
     code = CODES.get(type(error)) if isinstance(error, errors.RequestError) else None
-    return INTERNAL if code is None else Status(code, _shortened(str(error)))
+    if code is None:
+        return INTERNAL
+    retry_after_ms = error.retry_after_ms if isinstance(error, errors.Overloaded) else None
+    return Status(code, _shortened(str(error)), retry_after_ms)
 
 
 def _shortened(text: str) -> str:

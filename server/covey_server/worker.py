@@ -1,13 +1,19 @@
-"""The loop that every worker thread runs: take a batch, run it, answer each request in it."""
+"""Runs batches: take one, run it, answer each request in it. On worker threads, or on the thread that brought the
+requests where that is quicker than waking another.
+
+Owns also the watch over runs that do not end: their callers are told after `timeout_s`, whatever the engine does.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
-from covey_server.batching.batcher import Batch, Batcher
+from covey_server.batching.batch import Batch
+from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.errors import EngineFailed
@@ -24,15 +30,35 @@ class BatchObserver(Protocol):
 class Workers:
     """A fixed number of threads on one batcher. They end when the batcher is closed and empty."""
 
-    def __init__(self, batcher: Batcher, count: int, observer: BatchObserver) -> None:
+    def __init__(
+        self,
+        batcher: Batcher,
+        count: int,
+        observer: BatchObserver,
+        *,
+        inline_us: int = 0,
+        timeout_s: float = 30.0,
+        on_stuck: Callable[[bool], None] = lambda stuck: None,
+    ) -> None:
+        """`inline_us` is the longest a thread that brings requests may run them itself; `on_stuck` is told when a
+        batch runs for longer than `timeout_s`, and when none does any more.
+        """
+        self.stuck = 0  # batches that are given up and still running
         self._batcher = batcher
         self._observer = observer
+        self._inline_ns = inline_us * 1000
+        self._timeout_s = timeout_s
+        self._on_stuck = on_stuck
+        self._running: dict[int, Batch] = {}  # by thread
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._watch_runs, name="engine-watch", daemon=True)
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(count)
         ]
 
     def start(self) -> None:
-        for thread in self._threads:
+        """Begins to work."""
+        for thread in (*self._threads, self._watch):
             thread.start()
 
     def join(self, timeout_s: float) -> bool:
@@ -40,23 +66,81 @@ class Workers:
         give_up = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, give_up - time.monotonic()))
+        self._ended.set()
+        if self._watch.is_alive():
+            self._watch.join()
         return not any(thread.is_alive() for thread in self._threads)
 
+    def dispatch(self) -> None:
+        """Has to follow the queueing of one or many requests, on the thread that queued them."""
+        left_ns: float = self._inline_ns
+        try:
+            while (batch := self._batcher.take_short(left_ns)) is not None:
+                left_ns -= batch.model.cost.predict(batch.size)
+                self._run(batch)
+        except Exception:
+            log.exception("requests were not dispatched; this is a bug")
+
     def _work(self) -> None:
-        while (batch := self._batcher.take()) is not None:
-            try:
-                answers = batch.complete(Output(batch.model.run(batch.images())), time.monotonic_ns())
-                self._observer.observe_batch(batch, [request for request, _, _ in answers])
-            except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        # A frame of its own: nothing of a batch, its model least of all, outlives it while the thread waits.
+        batch = self._batcher.take()
+        if batch is None:
+            return False
+        self._run(batch)
+        return True
+
+    def _run(self, batch: Batch) -> None:
+        thread, began_ns, claimed = threading.get_ident(), time.monotonic_ns(), False
+        self._running[thread] = batch
+        try:
+            output = Output(batch.model.run(batch.images()))
+            computed_ns = time.monotonic_ns()
+            claimed = batch.claim()
+            if not claimed:
+                return  # given up meanwhile
+            answers = batch.complete(output, computed_ns)
+            self._observer.observe_batch(batch, [request for request, _, _ in answers])
+        except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else
+            if claimed or batch.claim():
                 shown = _shown(error, batch.size)
                 for request in batch.fail():
                     request.fail(shown)
-                continue
-            for request, rows, first in answers:
-                try:
-                    request.succeed(rows, first)
-                except Exception:
-                    log.exception("an answer was not given; this is a bug")
+            return
+        finally:
+            del self._running[thread]
+        for request, rows, first in answers:
+            try:
+                request.succeed(rows, first)
+            except Exception:
+                log.exception("an answer was not given; this is a bug")
+        batch.model.cost.observe(batch.size, time.monotonic_ns() - began_ns)
+
+    def _watch_runs(self) -> None:
+        while not self._ended.wait(self._timeout_s / 4):
+            oldest_ns = time.monotonic_ns() - int(self._timeout_s * 1e9)
+            self._look(oldest_ns)
+
+    def _look(self, oldest_ns: int) -> None:
+        late = [batch for batch in list(self._running.values()) if batch.formed_ns < oldest_ns]
+        for batch in late:
+            if batch.claim():
+                self._give_up(batch)
+        if bool(late) != bool(self.stuck):
+            self._on_stuck(bool(late))
+        self.stuck = len(late)
+
+    def _give_up(self, batch: Batch) -> None:
+        error = EngineFailed(
+            f"the model has not answered a batch of {batch.size} images within {self._timeout_s:g} s; its server "
+            f"reports itself as not ready"
+        )
+        log.error("%s (%d thread(s) run batches now)", error, len(self._running))
+        for request in batch.fail():
+            request.fail(error)
 
 
 def _shown(error: Exception, size: int) -> EngineFailed:

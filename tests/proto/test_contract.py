@@ -16,6 +16,8 @@ PROTO = Path(__file__).parents[2] / "proto"
 
 # Of every field: number, and what it holds. After a release lines are only added here.
 FIELDS = """
+BatchCost batch_size 1 UINT32
+BatchCost run_us 2 DOUBLE
 Build covey_version 2 STRING
 Build created 1 Timestamp
 Build onnx_version 4 STRING
@@ -70,9 +72,14 @@ Pixels height 2 UINT32
 Pixels width 3 UINT32
 Result classes 1 repeated Class
 Result error 2 ImageError
+Serving batch_curve 7 repeated BatchCost
 Serving device 1 STRING
+Serving device_fallback 11 STRING
+Serving golden_difference 10 DOUBLE
+Serving load_ms 8 UINT64
 Serving max_batch_size 5 UINT32
 Serving max_message_bytes 6 UINT64
+Serving memory_bytes 9 UINT64
 Serving provider 2 STRING
 Serving threads 4 UINT32
 Serving workers 3 UINT32

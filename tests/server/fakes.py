@@ -7,15 +7,19 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from covey_server.batching.cost import CostModel
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
+
+MS = 1_000_000  # nanoseconds
 
 
 class FakeModel:
     """An identity model whose runs can be held back: probabilities are the pixels themselves."""
 
-    def __init__(self, max_batch_size: int = 8, classes: int = 4) -> None:
-        self.max_batch_size = max_batch_size
+    def __init__(self, best_batch_size: int = 8, classes: int = 4, run_ms: float = 1.0) -> None:
+        """Every batch takes `run_ms`, by its cost model, so that the largest is the best."""
+        self.cost = CostModel({1: run_ms * MS, best_batch_size: run_ms * MS})
         self.input_shape = (1, classes, 1)
         self.batches: list[list[int]] = []  # the first pixel of each image of each batch
         self.started = threading.Semaphore(0)

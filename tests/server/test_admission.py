@@ -1,8 +1,10 @@
-"""What is let in, what is refused, and when the server is empty."""
+"""What is let in, what is refused, who gets how much, and when the server is empty."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from covey_server.batching.admission import Admission
 from covey_server.errors import Overloaded, RequestTooLarge, Stopping
@@ -10,46 +12,104 @@ from covey_server.errors import Overloaded, RequestTooLarge, Stopping
 
 def test_bounds_calls_and_bytes() -> None:
     admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80)
-    admission.enter(60)
+    admission.enter(60, "a")
     with pytest.raises(Overloaded, match="60 bytes are waiting already and 41 more"):
-        admission.enter(41)
-    admission.enter(40)
+        admission.enter(41, "b")
+    admission.enter(40, "b")
     with pytest.raises(Overloaded, match="2 calls are waiting already"):
-        admission.enter(0)
-    admission.leave(60)
-    admission.enter(60)
+        admission.enter(0, "c")
+    admission.leave(60, "a")
+    admission.enter(60, "a")
     assert (admission.calls, admission.bytes) == (2, 100)
+    assert admission.refused["bytes"] == admission.refused["calls"] == 1
 
 
 def test_refuses_a_large_message_whatever_the_load() -> None:
+    admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80)
     with pytest.raises(RequestTooLarge, match="81 bytes, at most 80"):
-        Admission(max_calls=2, max_bytes=100, max_message_bytes=80).enter(81)
+        admission.enter(81, "a")
+    assert admission.refused["message_size"] == 1
 
 
 def test_lets_a_lone_message_in_that_is_larger_than_all_bytes() -> None:
     admission = Admission(max_calls=2, max_bytes=10, max_message_bytes=80)
-    admission.enter(50)
+    admission.enter(50, "a")
     assert admission.bytes == 50
 
 
 def test_drains() -> None:
     admission = Admission(max_calls=2, max_bytes=10, max_message_bytes=80)
-    admission.enter(1)
+    admission.enter(1, "a")
     admission.close()
     with pytest.raises(Stopping):
-        admission.enter(1)
+        admission.enter(1, "a")
     assert not admission.wait_until_empty(0)
-    admission.leave(1)
+    admission.leave(1, "a")
     assert admission.wait_until_empty(0)
 
 
 def test_counts_what_decoding_will_add() -> None:
     admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80)
-    admission.enter(10)
-    admission.grow(80)
-    assert admission.bytes == 90
+    admission.enter(5, "b")
+    admission.enter(10, "a")
+    admission.enter_decoding(1, 80, "a")
+    assert admission.bytes == 95
     with pytest.raises(RequestTooLarge, match="decode to 81 bytes, at most 80"):
-        admission.grow(81)
-    admission.enter(5)
+        admission.enter_decoding(1, 81, "a")
     with pytest.raises(Overloaded, match="95 bytes are waiting already and 6 more"):
-        admission.grow(6)
+        admission.enter_decoding(1, 6, "b")
+
+
+def test_bounds_images_to_decode_but_lets_one_large_call_in() -> None:
+    admission = Admission(max_calls=9, max_bytes=10**6, max_message_bytes=10**6, max_decodes=4)
+    for _ in range(2):
+        admission.enter(1, "a")
+    admission.enter_decoding(6, 1, "a")
+    with pytest.raises(Overloaded, match="6 images wait to be decoded already and 1 more would pass the limit of 4"):
+        admission.enter_decoding(1, 1, "a")
+    admission.leave_decoding(6)
+    admission.enter_decoding(1, 1, "a")
+    assert (admission.decodes, admission.refused["decode"]) == (1, 1)
+
+
+def test_a_caller_who_floods_leaves_room_for_others() -> None:
+    admission = Admission(max_calls=100, max_bytes=10**6, max_message_bytes=80)
+    for _ in range(51):
+        admission.enter(1, "flood")
+    with pytest.raises(Overloaded, match="51 calls of this connection are waiting already; the 49 places that are"):
+        admission.enter(1, "flood")
+    for caller in ("quiet", "another", "third"):
+        admission.enter(1, caller)
+    assert admission.refused["share"] == 1
+
+
+def test_a_caller_who_floods_with_bytes_leaves_room_for_others() -> None:
+    admission = Admission(max_calls=1000, max_bytes=1000, max_message_bytes=100)
+    for _ in range(6):
+        admission.enter(90, "flood")
+    with pytest.raises(Overloaded, match="540 bytes of this connection are waiting already; the 460 bytes that are"):
+        admission.enter(90, "flood")
+    admission.enter(100, "quiet")
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 50), st.booleans()), max_size=200))
+def test_never_holds_more_than_its_limits_and_counts_to_zero(steps: list[tuple[str, int, bool]]) -> None:
+    admission = Admission(max_calls=10, max_bytes=150, max_message_bytes=50)
+    inside: list[tuple[str, int]] = []
+    for caller, size_bytes, leaves in steps:
+        if leaves and inside:
+            who, held = inside.pop(0)
+            admission.leave(held, who)
+            continue
+        try:
+            admission.enter(size_bytes, caller)
+            inside.append((caller, size_bytes))
+        except Overloaded:
+            assert inside
+        assert (admission.calls, admission.bytes) == (len(inside), sum(each for _, each in inside))
+        assert admission.calls <= 10
+        assert admission.bytes <= 150
+    for who, held in inside:
+        admission.leave(held, who)
+    assert (admission.calls, admission.bytes) == (0, 0)
+    admission.enter(1, "a")

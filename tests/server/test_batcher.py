@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
 
 import pytest
-from tests.server.fakes import FakeModel, make_request
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.server.fakes import MS, FakeModel, FakeRequest, make_request
 
-from covey_server.batching.batcher import Batch, Batcher
-from covey_server.errors import Cancelled, Expired, Stopping
+from covey_server.batching.batch import Batch
+from covey_server.batching.batcher import Batcher
+from covey_server.batching.cost import CostModel
+from covey_server.errors import Cancelled, DeadlineTooShort, Expired, Overloaded, Stopping
 
 
 def take(batcher: Batcher) -> Batch:
@@ -24,8 +29,18 @@ def marks(batch: Batch) -> list[int]:
     return [int(mark) for mark in batch.images()[:, 0, 0, 0]]
 
 
+def in_ms(milliseconds: float) -> int:
+    """A deadline."""
+    return time.monotonic_ns() + int(milliseconds * MS)
+
+
+def put(batcher: Batcher, *requests: FakeRequest) -> None:
+    for request in requests:
+        batcher.put(request)
+
+
 def test_takes_what_waits_up_to_the_largest_batch() -> None:
-    batcher, model = Batcher(), FakeModel(max_batch_size=8)
+    batcher, model = Batcher(), FakeModel(best_batch_size=8)
     for mark in range(11):
         batcher.put(make_request(model, mark))
     first, second = take(batcher), take(batcher)
@@ -33,7 +48,7 @@ def test_takes_what_waits_up_to_the_largest_batch() -> None:
 
 
 def test_fills_a_batch_by_splitting_a_request() -> None:
-    batcher, model = Batcher(), FakeModel(max_batch_size=4)
+    batcher, model = Batcher(), FakeModel(best_batch_size=4)
     for mark, count in ((0, 3), (10, 6), (20, 1)):
         batcher.put(make_request(model, mark, count))
     batches = [marks(take(batcher)) for _ in range(3)]
@@ -41,7 +56,7 @@ def test_fills_a_batch_by_splitting_a_request() -> None:
 
 
 def test_the_model_that_waited_longest_for_a_batch_is_next() -> None:
-    batcher, busy, quiet = Batcher(), FakeModel(max_batch_size=2), FakeModel()
+    batcher, busy, quiet = Batcher(), FakeModel(best_batch_size=2), FakeModel()
     for mark in range(4):
         batcher.put(make_request(busy, mark))
     batcher.put(make_request(quiet))
@@ -50,7 +65,7 @@ def test_the_model_that_waited_longest_for_a_batch_is_next() -> None:
 
 
 def test_a_large_request_starves_no_other_model() -> None:
-    batcher, busy, quiet = Batcher(), FakeModel(max_batch_size=2), FakeModel()
+    batcher, busy, quiet = Batcher(), FakeModel(best_batch_size=2), FakeModel()
     batcher.put(make_request(busy, count=100))
     take(batcher)
     batcher.put(make_request(quiet))
@@ -58,13 +73,14 @@ def test_a_large_request_starves_no_other_model() -> None:
 
 
 def test_expired_and_cancelled_requests_cost_no_place() -> None:
-    batcher, model = Batcher(), FakeModel(max_batch_size=2)
-    expired = make_request(model, 0, deadline_ns=time.monotonic_ns() - 1)
+    batcher, model = Batcher(), FakeModel(best_batch_size=2)
+    expired = make_request(model, 0, deadline_ns=in_ms(10_000))
     cancelled = make_request(model, 1)
-    alive = [make_request(model, mark, deadline_ns=time.monotonic_ns() + 10**12) for mark in (2, 3)]
+    alive = [make_request(model, mark, deadline_ns=in_ms(10**6)) for mark in (2, 3)]
     for request in (expired, cancelled, *alive):
         batcher.put(request)
     cancelled.cancel()
+    expired.deadline_ns = in_ms(-1)
     assert marks(take(batcher)) == [2, 3]
     assert isinstance(expired.error, Expired)
     assert isinstance(cancelled.error, Cancelled)
@@ -82,7 +98,7 @@ def test_a_batch_of_nothing_but_dropped_requests_is_passed_over() -> None:
 
 
 def test_the_rest_of_a_split_request_is_dropped_once_nobody_waits_for_it() -> None:
-    batcher, model = Batcher(), FakeModel(max_batch_size=4)
+    batcher, model = Batcher(), FakeModel(best_batch_size=4)
     left, failed, alive = (make_request(model, mark, count) for mark, count in ((0, 9), (20, 9), (40, 1)))
     for request in (left, failed):
         batcher.put(request)
@@ -108,13 +124,196 @@ def test_close_gives_out_what_waits_and_takes_nothing_new() -> None:
 
 
 def test_says_how_many_images_wait() -> None:
-    batcher, model = Batcher(), FakeModel(max_batch_size=4)
+    batcher, model = Batcher(), FakeModel(best_batch_size=4)
     batcher.put(make_request(model, 0, 6))
     assert batcher.waiting_images() == {model: 6}
     take(batcher)
     assert batcher.waiting_images() == {model: 2}
     take(batcher)
     assert batcher.waiting_images() == {}
+
+
+@given(waiting=st.integers(1, 100), best=st.integers(1, 40), sizes=st.lists(st.integers(1, 9), max_size=100))
+def test_the_next_batch_is_what_waits_or_the_best_size(waiting: int, best: int, sizes: list[int]) -> None:
+    batcher, model = Batcher(), FakeModel(best)
+    counts = [*sizes, *[1] * waiting]
+    put(batcher, *(make_request(model, place, count) for place, count in enumerate(counts)))
+    left = sum(counts)
+    order: list[int] = []
+    while left:
+        batch = take(batcher)
+        assert batch.size == min(left, best) == len(batch.images())
+        assert batch.reason == ("full" if batch.size == best else "gathered")
+        left -= batch.size
+        order += [int(part.request.rows[0]) for part in batch.parts if part.start == 0]
+    assert order == sorted(order)  # of arrival
+    assert batcher.waiting_images() == {}
+
+
+# Deadlines. Every batch of these models takes `run_ms`, whatever its size.
+
+
+def test_what_cannot_be_computed_in_time_even_by_an_idle_server_is_refused_at_once() -> None:
+    batcher, model = Batcher(), FakeModel(run_ms=50)
+    with pytest.raises(DeadlineTooShort, match=r"computing 1 image\(s\) takes about 50.0 ms here, and the deadline is"):
+        batcher.put(make_request(model, deadline_ns=in_ms(20)))
+    assert (batcher.waiting_images(), batcher.refused) == ({}, 1)
+
+
+def test_what_waits_too_long_behind_others_is_refused_at_once_with_a_hint() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=100)
+    first = [make_request(model, mark, deadline_ns=in_ms(10_000)) for mark in range(8)]
+    put(batcher, *first)
+    for request in first:
+        request.deadline_ns = in_ms(200)  # so that none of them has more time
+    with pytest.raises(
+        Overloaded, match=r"about 500.0 ms \(8 images wait before it\), and the deadline is \d+"
+    ) as caught:
+        batcher.put(make_request(model, deadline_ns=in_ms(300)))
+    assert caught.value.retry_after_ms is not None
+    assert 290 < caught.value.retry_after_ms < 310  # 1.25 x 400 ms of waiting + 100 ms of its own - 300 ms
+    assert batcher.waiting_images() == {model: 8}
+
+
+def test_two_workers_halve_the_waiting() -> None:
+    batcher, model = Batcher(workers=2), FakeModel(best_batch_size=2, run_ms=100)
+    put(batcher, *(make_request(model, mark) for mark in range(8)))
+    assert batcher.backlog_ms() == pytest.approx(200)
+    batcher.put(make_request(model, deadline_ns=in_ms(400)))
+
+
+def test_a_short_deadline_goes_before_those_with_more_time_and_only_if_it_must() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=100)
+    put(batcher, *(make_request(model, mark, deadline_ns=in_ms(100_000)) for mark in range(6)))
+    put(batcher, make_request(model, 20, deadline_ns=in_ms(1000)))  # makes it at the end
+    put(batcher, make_request(model, 10, deadline_ns=in_ms(200)))  # does not
+    assert [marks(take(batcher)) for _ in range(4)] == [[10, 0], [1, 2], [3, 4], [5, 20]]
+
+
+def test_nobody_is_overtaken_by_those_with_as_much_time() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=100)
+    deadline_ns = in_ms(330)
+    let_in = 0
+    for mark in range(20):
+        with contextlib.suppress(Overloaded):
+            batcher.put(make_request(model, mark, deadline_ns=deadline_ns + mark))
+            let_in += 1
+    assert 2 <= let_in <= 5
+    assert [mark for _ in range((let_in + 1) // 2) for mark in marks(take(batcher))] == list(range(let_in))
+
+
+def test_who_has_waited_long_is_overtaken_by_nobody() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=1, run_ms=100)
+    patient = [make_request(model, mark) for mark in range(3)]
+    put(batcher, *patient)
+    for request in patient:
+        request.queued_ns -= 600 * MS
+    with pytest.raises(Overloaded):
+        batcher.put(make_request(model, 9, deadline_ns=in_ms(150)))
+
+
+def test_a_split_request_is_finished_before_others_however_short_their_deadlines() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=100)
+    put(batcher, make_request(model, 0, 3), make_request(model, 10, 8))
+    take(batcher)
+    put(batcher, make_request(model, 30, deadline_ns=in_ms(190)))
+    assert marks(take(batcher)) == [2, 30]
+
+
+def test_a_batch_is_made_smaller_where_its_first_request_would_be_late() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=8)
+    model.cost = CostModel({1: 10 * MS, 8: 80 * MS})
+    model.cost.best_batch_size = 8
+    urgent = make_request(model, 0, deadline_ns=in_ms(10_000))
+    put(batcher, urgent, *(make_request(model, mark) for mark in range(1, 6)))
+    urgent.deadline_ns = in_ms(35)
+    batch = take(batcher)
+    assert (marks(batch), batch.reason) == ([0, 1, 2], "deadline")
+    assert marks(take(batcher)) == [3, 4, 5]
+
+
+def test_the_first_request_is_told_where_no_batch_is_small_enough() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=4, run_ms=100)
+    late = make_request(model, 0, deadline_ns=in_ms(10_000))
+    put(batcher, late, make_request(model, 1))
+    late.deadline_ns = in_ms(50)
+    assert marks(take(batcher)) == [1]
+    assert isinstance(late.error, Expired)
+    assert "and computing takes about 100.0 ms" in str(late.error)
+
+
+def test_under_overload_no_small_batch_is_made_for_one_that_comes_too_late() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=8)
+    model.cost = CostModel({1: 40 * MS, 8: 80 * MS})  # one alone costs four times as much per image
+    model.cost.best_batch_size, model.cost.image_ns = 8, 10 * MS
+    late = make_request(model, 0, deadline_ns=in_ms(10_000))
+    put(batcher, late, *(make_request(model, mark) for mark in range(1, 12)))
+    late.deadline_ns = in_ms(45)
+    assert marks(take(batcher)) == list(range(1, 9))
+    assert isinstance(late.error, Expired)
+
+
+def test_other_models_turns_count_as_waiting() -> None:
+    batcher, slow, quick = Batcher(), FakeModel(best_batch_size=1, run_ms=400), FakeModel(best_batch_size=1, run_ms=10)
+    put(batcher, make_request(slow), make_request(quick))
+    with pytest.raises(Overloaded, match=r"about 820.0 ms"):
+        batcher.put(make_request(quick, deadline_ns=in_ms(200)))
+
+
+# Inline: what is quickly computed is run by the thread that brought it.
+
+
+def test_a_short_batch_is_for_the_thread_that_brought_it() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=1)
+    put(batcher, *(make_request(model, mark) for mark in range(5)))
+    first = batcher.take_short(1.5 * MS)
+    assert first is not None
+    assert (marks(first), first.reason) == ([0, 1], "full")
+    assert batcher.take_short(0.5 * MS) is None
+    assert batcher.waiting_images() == {model: 3}
+
+
+def test_a_short_model_need_not_wait_behind_a_long_one() -> None:
+    batcher, long, short = Batcher(), FakeModel(run_ms=50), FakeModel(run_ms=1)
+    put(batcher, make_request(long), make_request(short))
+    batch = batcher.take_short(2 * MS)
+    assert batch is not None
+    assert (batch.model, batch.reason) == (short, "inline")
+    assert batcher.take_short(1 * MS) is None
+
+
+def test_dropped_requests_are_no_batch() -> None:
+    batcher, model = Batcher(), FakeModel()
+    gone = make_request(model)
+    batcher.put(gone)
+    gone.cancel()
+    assert batcher.take_short(10 * MS) is None
+    assert isinstance(gone.error, Cancelled)
+
+
+def test_told_to_wait_for_company_a_batch_leaves_when_full_or_when_its_time_is_up() -> None:
+    batcher, model = Batcher(max_delay_ns=10**12), FakeModel(best_batch_size=2)
+    put(batcher, make_request(model, 0))
+    assert batcher.take_short(10 * MS) is None
+    put(batcher, make_request(model, 1))
+    batch = batcher.take_short(10 * MS)
+    assert batch is not None
+    assert (marks(batch), batch.reason) == ([0, 1], "full")
+
+    short = Batcher(max_delay_ns=5 * MS)
+    lone = make_request(model, 2)
+    put(short, lone)
+    batch = take(short)
+    assert (marks(batch), batch.reason) == ([2], "delay")
+    assert batch.formed_ns - lone.queued_ns >= 5 * MS
+
+
+def test_told_to_wait_it_still_gives_out_what_waits_when_it_is_closed() -> None:
+    batcher, model = Batcher(max_delay_ns=10**12), FakeModel(best_batch_size=2)
+    put(batcher, make_request(model, 0))
+    batcher.close()
+    assert marks(take(batcher)) == [0]
+    assert batcher.take() is None
 
 
 def test_knows_neither_grpc_nor_onnxruntime_nor_metrics() -> None:

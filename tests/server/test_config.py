@@ -33,7 +33,8 @@ def test_a_flag_wins_over_the_environment() -> None:
         ({"COVEY_WORKERS": "many"}, "COVEY_WORKERS='many': expected int"),
         ({"COVEY_FRONT": "http"}, "COVEY_FRONT='http': expected one of auto, native, grpcio"),
         ({"COVEY_GRPC_PORT": "70000"}, "--grpc-port 70000: expected 0 to 65535"),
-        ({"COVEY_MAX_BATCH_SIZE": "0"}, "--max-batch-size 0: expected 1 to"),
+        ({"COVEY_MAX_BATCH_SIZE": "-1"}, "--max-batch-size -1: expected 0 to"),
+        ({"COVEY_CHECK": "perhaps"}, "COVEY_CHECK='perhaps': expected 1 or 0"),
     ],
 )
 def test_wrong_settings_say_what_was_expected(environment: dict[str, str], message: str) -> None:

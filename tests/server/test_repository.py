@@ -1,4 +1,4 @@
-"""Loading models: what is served, what is refused, and what each refusal says."""
+"""Loading models at the start: what is served, what is refused, and what each refusal says."""
 
 from __future__ import annotations
 
@@ -14,14 +14,38 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import WriteModel
 
 from covey_proto import metadata
-from covey_server.engine import Engine
-from covey_server.errors import NoModels, UnknownModel
-from covey_server.repository import Repository
+from covey_server.devices import CPU
+from covey_server.errors import DeviceUnavailable, NoModels, UnknownModel
+from covey_server.models.catalog import Refusal
+from covey_server.models.repository import Repository
+from covey_server.models.version_policy import VersionPolicy
+from covey_server.served_model import ModelLoader, ServedModel
 
 
-def load(folder: Path, default: str = "") -> Repository:
-    repository = Repository(folder, Engine, max_batch_size=4)
+class Refusals:
+    """Remembers what was refused."""
+
+    def __init__(self) -> None:
+        self.told: list[Refusal] = []
+
+    def model_loaded(self, model: ServedModel, load_s: float) -> None:
+        pass
+
+    def model_refused(self, refusal: Refusal) -> None:
+        self.told.append(refusal)
+
+    def model_unloaded(self, name: str, version: int) -> None:
+        pytest.fail("nothing is unloaded at the start")
+
+    def model_retired(self, name: str, version: int) -> None:
+        pytest.fail("nothing is retired at the start")
+
+
+def load(folder: Path, default: str = "", policy: str = "latest:1") -> Repository[ServedModel]:
+    refusals = Refusals()
+    repository = Repository(folder, ModelLoader(CPU, 1, 4), VersionPolicy.parse(policy), refusals)
     repository.load(default)
+    assert sorted(refusals.told, key=str) == sorted(repository.refusals, key=str)
     return repository
 
 
@@ -99,7 +123,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     assert "found x: tensor(float) [1, 3, 4, 4]" in reasons["foreign"]
     assert "no covey.model_info" in reasons["bare"]
     assert "golden set: probabilities differ" in reasons["skewed"]
-    assert "cannot be read: No such file" in reasons["empty"]
+    assert reasons["empty"] == "its folder holds no model.onnx"
     assert "3 labels, the graph has 10 classes" in reasons["relabelled"]
     assert "a tolerance of inf; expected above 0" in reasons["careless"]
     assert "probabilities: tensor(float) [1, 10]" in reasons["frozen"]
@@ -168,3 +192,37 @@ def test_unknown_names_and_versions_are_told_what_there_is(tmp_path: Path, write
     assert load(tmp_path, default="two").find("", 0).name == "two"
     with pytest.raises(NoModels, match="--default-model 'three' is not served"):
         load(tmp_path, default="three")
+
+
+def test_all_versions_can_be_served(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    for version in (1, 2, 3):
+        write_echo_model(tmp_path, version=version, classes=version, wrong_golden=version == 2)
+    repository = load(tmp_path, policy="all")
+    assert [model.version for model in repository.served] == [3, 1]
+    assert [len(repository.find("echo", version).labels) for version in (0, 1, 3)] == [3, 1, 3]
+    with pytest.raises(UnknownModel, match=r"version 2 .* refused: golden set: .*; versions 3 and 1 are"):
+        repository.find("echo", 2)
+
+
+def test_a_device_that_goes_away_ends_the_start_and_later_refuses_one_model(
+    tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    lost = False
+    on_cpu = ModelLoader(CPU, 1, 4)
+
+    def load_model(name: str, version: int, path: Path) -> ServedModel:
+        if lost:
+            raise DeviceUnavailable("device cuda:0: no such device")
+        return on_cpu(name, version, path)
+
+    write_echo_model(tmp_path)
+    repository = Repository(tmp_path, load_model, VersionPolicy(), Refusals())
+    repository.load()
+    lost = True
+    write_echo_model(tmp_path, version=2)
+    repository.refresh()
+    repository.refresh()
+    assert repository.refusals == (Refusal("echo", 2, "device cuda:0: no such device"),)
+    assert repository.find("", 0).version == 1
+    with pytest.raises(DeviceUnavailable, match="no such device"):
+        Repository(tmp_path, load_model, VersionPolicy(), Refusals()).load()

@@ -222,11 +222,11 @@ def test_the_servers_own_deadline_holds_for_callers_who_bring_none(
     tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
 ) -> None:
     write_echo_model(tmp_path)
-    server = start_server(tmp_path, default_deadline_ms=1, max_batch_size=1)
+    server = start_server(tmp_path, default_deadline_ms=1, max_batch_size=1, inline_us=0)
     with pytest.raises(grpc.RpcError) as caught:
         server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 20_000))), timeout_s=None)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "before the images were computed" in (caught.value.details() or "")
+    assert "computing 20,000 image(s) takes about" in (caught.value.details() or "")
 
 
 def test_a_long_name_is_answered_with_a_short_message(server: Server) -> None:
@@ -242,16 +242,21 @@ def test_what_is_too_much_at_once_is_told_so(
     server = start_server(tmp_path, max_calls=1, max_batch_size=1)
     request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 50_000)))
     with ThreadPoolExecutor(8) as callers:
-        codes = list(callers.map(lambda _: code_of(server, request), range(8)))
-    assert set(codes) == {"OK", "RESOURCE_EXHAUSTED"}
+        outcomes = list(callers.map(lambda _: outcome_of(server, request), range(8)))
+    assert {code for code, _ in outcomes} == {"OK", "RESOURCE_EXHAUSTED"}
+    hints = [int(hint) for code, hint in outcomes if code == "RESOURCE_EXHAUSTED"]
+    assert all(1 <= hint < 60_000 for hint in hints)
+    assert f'covey_refused_total{{reason="calls"}} {float(len(hints))}' in fetch(server.metrics_url)
 
 
-def code_of(server: Server, request: pb.ClassifyRequest) -> str:
+def outcome_of(server: Server, request: pb.ClassifyRequest) -> tuple[str, str]:
+    """The status code, and when to try again."""
     try:
         server.classify(request, timeout_s=60)
     except grpc.RpcError as error:
-        return str(error.code().name)
-    return "OK"
+        metadata = {each.key: str(each.value) for each in error.trailing_metadata() or ()}
+        return str(error.code().name), metadata.get("retry-after-ms", "")
+    return "OK", ""
 
 
 def test_the_standard_health_client_sees_serving(server: Server) -> None:
@@ -266,6 +271,23 @@ def test_the_standard_health_client_sees_serving(server: Server) -> None:
     server.app.front.set_ready(True)
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
     watch.cancel()
+
+
+def test_alive_is_not_the_same_as_ready(server: Server) -> None:
+    health = health_pb2_grpc.HealthStub(server.channel)
+
+    def states() -> list[int]:
+        names = ("", "covey.v1.Classifier", "live")
+        return [health.Check(health_pb2.HealthCheckRequest(service=name), timeout=20).status for name in names]
+
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    assert states() == [serving, serving, serving]
+    server.app.front.set_ready(False)
+    assert states() == [not_serving, not_serving, serving]
+    server.app.front.set_ready(True)
+    server.app.front.set_live(False)
+    assert states() == [serving, serving, not_serving]
+    server.app.front.set_live(True)
 
 
 def test_a_client_that_knows_nothing_but_reflection_classifies_an_image(server: Server) -> None:

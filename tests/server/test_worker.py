@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.server.fakes import FakeModel, FakeRequest, make_request
 
-from covey_server.batching.batcher import Batch, Batcher
+from covey_server.batching.batch import Batch
+from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.errors import EngineFailed
@@ -35,11 +38,12 @@ def start(batcher: Batcher, count: int = 1, tally: Tally | None = None) -> Worke
 
 
 def test_a_lone_request_starts_at_once_and_the_rest_gathers() -> None:
-    batcher, model = Batcher(), FakeModel(max_batch_size=8)
+    batcher, model = Batcher(), FakeModel(best_batch_size=8)
     model.gated = True
     workers = start(batcher)
     requests = [make_request(model, mark) for mark in range(6)]
     batcher.put(requests[0])
+    workers.dispatch()
     model.started.acquire()  # it runs, alone, without waiting for company
     for request in requests[1:]:
         batcher.put(request)
@@ -53,7 +57,7 @@ def test_a_lone_request_starts_at_once_and_the_rest_gathers() -> None:
 
 
 def test_an_engine_failure_fails_its_own_batch_and_the_next_one_runs() -> None:
-    batcher, model = Batcher(), FakeModel(max_batch_size=2)
+    batcher, model = Batcher(), FakeModel(best_batch_size=2)
     model.failures = [EngineFailed("broken")]
     requests = [make_request(model, mark) for mark in range(4)]
     for request in requests:
@@ -67,7 +71,7 @@ def test_an_engine_failure_fails_its_own_batch_and_the_next_one_runs() -> None:
 
 
 def test_a_split_request_of_which_one_part_fails_is_answered_once() -> None:
-    batcher, model = Batcher(), FakeModel(max_batch_size=2)
+    batcher, model = Batcher(), FakeModel(best_batch_size=2)
     model.failures = [EngineFailed("broken")]
     whole, other = make_request(model, 0, 5), make_request(model, 9)
     batcher.put(whole)
@@ -114,27 +118,106 @@ def test_metrics_are_counted_before_the_answer_leaves() -> None:
     assert counted_at_answer == [1]
 
 
-@settings(max_examples=60, deadline=None)
+def test_a_short_batch_runs_on_the_thread_that_brought_it() -> None:
+    batcher, model = Batcher(), FakeModel(run_ms=0.5)
+    request = make_request(model, 3)
+    workers = Workers(batcher, 1, Tally(), inline_us=1000)  # not started: nobody else could run it
+    batcher.put(request)
+    workers.dispatch()
+    assert request.got_its_own()
+
+
+def test_what_the_bringing_thread_has_no_time_for_goes_to_the_workers() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=0.6)
+    requests = [make_request(model, mark) for mark in range(6)]
+    workers = Workers(batcher, 1, Tally(), inline_us=1000)
+    for request in requests:
+        batcher.put(request)
+    workers.dispatch()
+    assert [request.answered.is_set() for request in requests] == [True, True, False, False, False, False]
+    workers.start()
+    assert all(request.answered.wait(10) for request in requests)
+    batcher.close()
+    assert workers.join(10)
+
+
+def test_an_inline_batch_that_fails_is_answered_too() -> None:
+    batcher, model = Batcher(), FakeModel(run_ms=0.5)
+    model.failures = [EngineFailed("broken")]
+    request = make_request(model)
+    batcher.put(request)
+    Workers(batcher, 1, Tally(), inline_us=1000).dispatch()
+    assert isinstance(request.error, EngineFailed)
+
+
+def test_an_engine_that_hangs_is_reported_and_its_callers_are_told() -> None:
+    batcher, hanging, well = Batcher(workers=2), FakeModel(), FakeModel()
+    hanging.gated = True
+    states: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    workers = Workers(batcher, 2, Tally(), timeout_s=0.1, on_stuck=states.put)
+    workers.start()
+    stuck, other = make_request(hanging, 1), make_request(well, 2)
+    batcher.put(stuck)
+    workers.dispatch()
+    assert stuck.answered.wait(10)
+    assert isinstance(stuck.error, EngineFailed)
+    assert "has not answered a batch of 1 images within 0.1 s" in str(stuck.error)
+    assert states.get(timeout=10) is True
+    batcher.put(other)
+    workers.dispatch()
+    assert other.answered.wait(10)  # the other worker goes on
+    hanging.gate.release()
+    assert states.get(timeout=10) is False
+    batcher.close()
+    assert workers.join(10)
+    assert not stuck.answers  # the late answer is nobody's
+    assert other.got_its_own()
+
+
+def test_nothing_of_a_batch_outlives_it_while_the_thread_waits() -> None:
+    batcher, model = Batcher(), FakeModel()
+    gone = weakref.ref(model)
+    request = make_request(model)
+    workers = start(batcher)
+    batcher.put(request)
+    workers.dispatch()
+    assert request.answered.wait(10)
+    del request, model
+    other = make_request(FakeModel())  # answered by the same thread: it is done with the first then
+    batcher.put(other)
+    workers.dispatch()
+    assert other.answered.wait(10)
+    assert gone() is None
+    batcher.close()
+    assert workers.join(10)
+
+
+@settings(max_examples=150, deadline=None)
 @given(
     counts=st.lists(st.integers(1, 9), min_size=1, max_size=40),
-    max_batch_size=st.integers(1, 8),
+    best_batch_size=st.integers(1, 8),
     workers=st.integers(1, 3),
+    inline=st.booleans(),
     cancelled=st.sets(st.integers(0, 39)),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_every_caller_gets_its_own_rows(
-    counts: list[int], max_batch_size: int, workers: int, cancelled: set[int], seed: int
+    counts: list[int], best_batch_size: int, workers: int, inline: bool, cancelled: set[int], seed: int
 ) -> None:
     batcher, chance = Batcher(), random.Random(seed)
-    models = [FakeModel(max_batch_size), FakeModel(max_batch_size)]
+    models = [FakeModel(best_batch_size), FakeModel(best_batch_size)]
     requests = [make_request(chance.choice(models), chance.randrange(240), count) for count in counts]
-    running = start(batcher, workers)
+    running = Workers(batcher, workers, Tally(), inline_us=5_000 if inline else 0)
+    running.start()
 
     def put(places: range) -> None:
         for place in places:
             batcher.put(requests[place])
             if place in cancelled:
                 requests[place].cancel()
+            if chance.random() < 0.5:
+                running.dispatch()
+        running.dispatch()
 
     callers = [threading.Thread(target=put, args=(range(offset, len(requests), 3),)) for offset in range(3)]
     for caller in callers:
@@ -149,4 +232,4 @@ def test_every_caller_gets_its_own_rows(
             assert request.queued_ns <= request.started_ns <= request.computed_ns
         else:
             assert place in cancelled
-    assert all(1 <= len(batch) <= max_batch_size for model in models for batch in model.batches)
+    assert all(1 <= len(batch) <= best_batch_size for model in models for batch in model.batches)

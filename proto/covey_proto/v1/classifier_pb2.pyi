@@ -155,20 +155,38 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., reason: _Optional[str] = ..., is_default: _Optional[bool] = ..., info: _Optional[_Union[ModelInfo, _Mapping]] = ..., serving: _Optional[_Union[Serving, _Mapping]] = ...) -> None: ...
 
 class Serving(_message.Message):
-    __slots__ = ("device", "provider", "workers", "threads", "max_batch_size", "max_message_bytes")
+    __slots__ = ("device", "provider", "workers", "threads", "max_batch_size", "max_message_bytes", "batch_curve", "load_ms", "memory_bytes", "golden_difference", "device_fallback")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BATCH_CURVE_FIELD_NUMBER: _ClassVar[int]
+    LOAD_MS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GOLDEN_DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FALLBACK_FIELD_NUMBER: _ClassVar[int]
     device: str
     provider: str
     workers: int
     threads: int
     max_batch_size: int
     max_message_bytes: int
-    def __init__(self, device: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    batch_curve: _containers.RepeatedCompositeFieldContainer[BatchCost]
+    load_ms: int
+    memory_bytes: int
+    golden_difference: float
+    device_fallback: str
+    def __init__(self, device: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., batch_curve: _Optional[_Iterable[_Union[BatchCost, _Mapping]]] = ..., load_ms: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., golden_difference: _Optional[float] = ..., device_fallback: _Optional[str] = ...) -> None: ...
+
+class BatchCost(_message.Message):
+    __slots__ = ("batch_size", "run_us")
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    RUN_US_FIELD_NUMBER: _ClassVar[int]
+    batch_size: int
+    run_us: float
+    def __init__(self, batch_size: _Optional[int] = ..., run_us: _Optional[float] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
     __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set")

@@ -57,6 +57,7 @@ class ClassifierServicer:
     def Classify(self, request, context):
         """Classifies one or more images with one model. The call fails as a whole (with a status) where the
         request is wrong; an encoded image that cannot be read fails alone, in its own Result.
+        RESOURCE_EXHAUSTED means: not now. Its trailing metadata `retry-after-ms` says when there should be room.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

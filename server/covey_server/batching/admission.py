@@ -1,73 +1,121 @@
-"""The one place where load is refused: bounds the calls and bytes that are inside the server at once.
+"""The one place where load is refused: bounds the calls, the bytes and the images to decode that are inside the
+server at once, and what one caller may hold of them.
 
 A call is inside from before its first byte is decoded until its answer is given. That makes this also the
 place that knows when a server has drained.
+
+One caller may hold no more than what is left free: alone it gets half of a limit, two that flood get a third
+each, and there is always room for one more (dynamic thresholds: Choudhury, Hahne 1998).
 """
 
 from __future__ import annotations
 
 import threading
+from typing import Literal
 
 from covey_server.errors import Overloaded, RequestTooLarge, Stopping
 
+# What was refused for: counted here, since here is where it happens.
+Refusal = Literal["calls", "bytes", "decode", "share", "message_size", "stopping"]
+REFUSALS: tuple[Refusal, ...] = ("calls", "bytes", "decode", "share", "message_size", "stopping")
+
+
+class _Held:
+    """What one caller has inside."""
+
+    __slots__ = ("bytes", "calls")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.bytes = 0
+
 
 class Admission:
-    """Counts what is inside. Safe from any thread."""
+    """Counts what is inside. Safe from any thread. A caller is one connection."""
 
-    def __init__(self, max_calls: int, max_bytes: int, max_message_bytes: int) -> None:
+    def __init__(self, max_calls: int, max_bytes: int, max_message_bytes: int, max_decodes: int = 1024) -> None:
         self.max_calls = max_calls
         self.max_bytes = max_bytes
         self.max_message_bytes = max_message_bytes
+        self.max_decodes = max_decodes
         self.calls = 0
         self.bytes = 0
+        self.decodes = 0
+        self.refused: dict[Refusal, int] = dict.fromkeys(REFUSALS, 0)
+        self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._empty = threading.Event()
 
-    def enter(self, size_bytes: int) -> None:
+    def enter(self, size_bytes: int, caller: str) -> None:
         """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping; then nothing was counted."""
         self.require_size(size_bytes)
         with self._lock:
             if self._closed:
+                self.refused["stopping"] += 1
                 raise Stopping("the server is shutting down; ask another one, or this one once it is back")
-            if self.calls >= self.max_calls:
+            held = self._held.get(caller)
+            if held is None:
+                held = _Held()
+            free = self.max_calls - self.calls
+            if not free:
+                self.refused["calls"] += 1
                 raise Overloaded(f"{self.calls:,} calls are waiting already, as many as are let in; try again later")
-            self._refuse_bytes(size_bytes, others=self.calls)
+            if held.calls > free:
+                self.refused["share"] += 1
+                raise Overloaded(
+                    f"{held.calls:,} calls of this connection are waiting already; the {free:,} places that are free "
+                    f"are kept for others. Wait for answers before sending more"
+                )
+            self._take_bytes(size_bytes, held, others=self.calls)
+            self._held[caller] = held
+            held.calls += 1
             self.calls += 1
-            self.bytes += size_bytes
 
     def require_size(self, size_bytes: int) -> None:
         """Raises RequestTooLarge for a message above the limit."""
         if size_bytes > self.max_message_bytes:
+            self.refused["message_size"] += 1
             raise RequestTooLarge(
                 f"the request has {size_bytes:,} bytes, at most {self.max_message_bytes:,} are taken here; send fewer "
                 f"images per call, or start the server with a larger --max-message-bytes"
             )
 
-    def grow(self, size_bytes: int) -> None:
-        """Counts what a call inside will take in addition, once its images are decoded. Raises as `enter`."""
-        if size_bytes > self.max_message_bytes:
+    def enter_decoding(self, images: int, decoded_bytes: int, caller: str) -> None:
+        """Counts the encoded images of a call inside, and what they will take once decoded. `leave_decoding` has to
+        follow. Raises as `enter`; a lone call may pass the limit of images.
+        """
+        if decoded_bytes > self.max_message_bytes:
+            self.refused["message_size"] += 1
             raise RequestTooLarge(
-                f"the images of the request decode to {size_bytes:,} bytes, at most {self.max_message_bytes:,} are "
+                f"the images of the request decode to {decoded_bytes:,} bytes, at most {self.max_message_bytes:,} are "
                 f"taken here; send fewer images per call, or start the server with a larger --max-message-bytes"
             )
         with self._lock:
-            self._refuse_bytes(size_bytes, others=self.calls - 1)
-            self.bytes += size_bytes
+            if self.decodes and self.decodes + images > self.max_decodes:
+                self.refused["decode"] += 1
+                raise Overloaded(
+                    f"{self.decodes:,} images wait to be decoded already and {images:,} more would pass the limit of "
+                    f"{self.max_decodes:,}; try again later"
+                )
+            self._take_bytes(decoded_bytes, self._held[caller], others=self.calls - 1)
+            self.decodes += images
 
-    def _refuse_bytes(self, size_bytes: int, others: int) -> None:
-        # A lone call may pass the limit: else one between the two limits could never be let in.
-        if self.bytes + size_bytes > self.max_bytes and others:
-            raise Overloaded(
-                f"{self.bytes:,} bytes are waiting already and {size_bytes:,} more would pass the limit of "
-                f"{self.max_bytes:,}; try again later"
-            )
+    def leave_decoding(self, images: int) -> None:
+        """Counts images out, once they are decoded."""
+        with self._lock:
+            self.decodes -= images
 
-    def leave(self, size_bytes: int) -> None:
-        """Counts a call out, once it was answered."""
+    def leave(self, size_bytes: int, caller: str) -> None:
+        """Counts a call out, once it was answered. `size_bytes` is all that was counted for it."""
         with self._lock:
             self.calls -= 1
             self.bytes -= size_bytes
+            held = self._held[caller]
+            held.calls -= 1
+            held.bytes -= size_bytes
+            if not held.calls:
+                del self._held[caller]
             if self._closed and self.calls == 0:
                 self._empty.set()
 
@@ -81,3 +129,21 @@ class Admission:
     def wait_until_empty(self, timeout_s: float) -> bool:
         """After `close`: waits until every call inside was answered; False where time ran out."""
         return self._empty.wait(timeout_s)
+
+    def _take_bytes(self, size_bytes: int, held: _Held, others: int) -> None:
+        free = self.max_bytes - self.bytes
+        # A lone call may pass the limit: else one between the two limits could never be let in.
+        if others and size_bytes > free:
+            self.refused["bytes"] += 1
+            raise Overloaded(
+                f"{self.bytes:,} bytes are waiting already and {size_bytes:,} more would pass the limit of "
+                f"{self.max_bytes:,}; try again later"
+            )
+        if others and held.bytes > free:
+            self.refused["share"] += 1
+            raise Overloaded(
+                f"{held.bytes:,} bytes of this connection are waiting already; the {free:,} bytes that are free are "
+                f"kept for others. Wait for answers before sending more"
+            )
+        held.bytes += size_bytes
+        self.bytes += size_bytes

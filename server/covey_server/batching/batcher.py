@@ -1,136 +1,112 @@
-"""Owns the waiting: one queue per model, and the forming of batches from what waits.
+"""Owns the waiting: one queue per model, which model is next, and who runs its batch.
 
-Nothing here has a timer. A lone request leaves as soon as a worker is free; while all workers are busy requests
-gather, and the next free worker takes what is there, up to the model's largest batch.
+No timer, unless a `max_delay_ns` is asked for. A lone request leaves as soon as a thread is free; while all are
+busy requests gather, and the next free thread takes what is there, up to the model's best batch size.
+
+A thread that queues requests says `take_short` afterwards: it gets what is so quickly computed that waking
+another thread would cost more, and wakes a worker for the rest.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from covey_server.batching.batch import Batch, Reason
+from covey_server.batching.model_queue import ModelQueue
+from covey_server.batching.request import Request, Runnable
+from covey_server.errors import DeadlineTooShort, Overloaded, RequestError, Stopping
 
-from covey_server.batching.output import Output
-from covey_server.batching.request import Buffer, Request, Runnable, refuse_obsolete
-from covey_server.errors import Cancelled, Expired, RequestError, Stopping
+# At an estimate the waiting is taken for a quarter longer than predicted: a queue that is full of requests which
+# will be ready in their last millisecond is a queue of late answers.
+_CAUTION = 1.25
 
-
-@dataclass(slots=True)
-class Part:
-    """Images `start` to `stop` of a request."""
-
-    request: Request
-    start: int
-    stop: int
-
-    @property
-    def whole(self) -> bool:
-        return self.stop - self.start == self.request.count
-
-
-class Batch:
-    """Parts of requests for one model that run together."""
-
-    __slots__ = ("model", "parts", "size")
-
-    def __init__(self, model: Runnable, parts: list[Part], size: int) -> None:
-        self.model = model
-        self.parts = parts
-        self.size = size
-
-    def images(self) -> NDArray[np.uint8]:
-        """All rows in one array `[size, H, W, C] uint8`, copied once."""
-        row_bytes = len(self.parts[0].request.rows) // self.parts[0].request.count
-        rows: list[Buffer] = [
-            part.request.rows
-            if part.whole
-            else memoryview(part.request.rows)[part.start * row_bytes : part.stop * row_bytes]
-            for part in self.parts
-        ]
-        joined = rows[0] if len(rows) == 1 else b"".join(rows)
-        return np.frombuffer(joined, np.uint8).reshape(self.size, *self.model.input_shape)
-
-    def complete(self, output: Output, computed_ns: int) -> list[tuple[Request, Output, int]]:
-        """Gives each part its rows. Returns the requests that are whole now: (request, output, first row)."""
-        whole: list[tuple[Request, Output, int]] = []
-        first = 0
-        for part in self.parts:
-            request, count = part.request, part.stop - part.start
-            joined: Output | None = output
-            if not part.whole:
-                joined = request.join(part.start, output.probabilities[first : first + count])
-            if joined is not None:
-                request.computed_ns = computed_ns
-                request.batch_size = self.size
-                whole.append((request, joined, first if part.whole else 0))
-            first += count
-        return whole
-
-    def fail(self) -> list[Request]:
-        """The requests that have to be told of a failure; a split one only once."""
-        return [part.request for part in self.parts if part.whole or part.request.abandon()]
-
-
-class _Queue:
-    """What waits for one model, and since when the model has waited for a batch."""
-
-    __slots__ = ("requests", "waiting_since_ns")
-
-    def __init__(self, first: Request) -> None:
-        self.requests = deque((first,))
-        self.waiting_since_ns = first.queued_ns
+Dropped = list[tuple[Request, RequestError]]
 
 
 class Batcher:
     """Requests in from any thread, batches out to any number of workers."""
 
-    def __init__(self) -> None:
-        self._queues: dict[Runnable, _Queue] = {}  # of the models that have something waiting
+    def __init__(self, workers: int = 1, max_delay_ns: int = 0) -> None:
+        """`workers` is how many threads share the waiting work: estimates need it."""
+        self._workers = workers
+        self._max_delay_ns = max_delay_ns
+        self._queues: dict[Runnable, ModelQueue] = {}  # of the models that have something waiting
         self._condition = threading.Condition(threading.Lock())
         self._idle_workers = 0
         self._closed = False
+        self.refused = 0  # requests that could not have made their deadlines
 
     def put(self, request: Request) -> None:
-        """Queues a request. Raises Stopping after `close`."""
-        request.queued_ns = time.monotonic_ns()
+        """Queues a request; `take_short` has to follow, once for one or many.
+
+        Raises Stopping after `close`; Overloaded where too much waits for the request's deadline, and
+        DeadlineTooShort where that could not be met even by an idle server.
+        """
+        now = request.queued_ns = time.monotonic_ns()
         with self._condition:
             if self._closed:
                 raise Stopping("the server is shutting down")
             queue = self._queues.get(request.model)
             if queue is None:
-                self._queues[request.model] = _Queue(request)
+                queue = ModelQueue(request.model)
+            deadline_ns = request.deadline_ns
+            # Far more than anything here can take, as most deadlines are: nothing to think about.
+            generous_ns = 4 * (queue.images + request.count + request.model.cost.best_batch_size) * (
+                request.model.cost.image_ns
+            )  # fmt: skip
+            if deadline_ns is None or (deadline_ns - now > generous_ns and len(self._queues) < 2):
+                queue.append(request)
             else:
-                queue.requests.append(request)
-            if self._idle_workers:
-                self._condition.notify()
+                self._place(request, queue, deadline_ns - now, now)
+            self._queues[request.model] = queue
 
     def take(self) -> Batch | None:
         """The next batch; waits for one. None once closed and empty.
 
         Of several models the one that waited longest for a batch is next, so that a busy model cannot starve a
-        quiet one, however much of it waits. Requests whose caller went away or whose deadline passed are told so
-        and cost no place.
+        quiet one, however much of it waits. Requests that nobody can be helped with any more are told so.
         """
+        reason: Reason = "gathered"
         while True:
-            dropped: list[tuple[Request, RequestError]] = []
+            dropped: Dropped = []
             with self._condition:
-                while not self._queues:
-                    if self._closed:
+                while (model := self._next()) is None:
+                    if self._closed and not self._queues:
                         return None
+                    reason = "delay" if self._queues else "idle"
                     self._idle_workers += 1
-                    self._condition.wait()
+                    self._condition.wait(self._delay_s())
                     self._idle_workers -= 1
-                model = min(self._queues, key=self._waiting_since)
-                batch = self._form(model, dropped)
+                batch = self._form(model, reason, dropped)
                 if self._queues and self._idle_workers:
                     self._condition.notify()
-            for request, error in dropped:
-                request.fail(error)
+            _tell(dropped)
             if batch.size:
+                return batch
+
+    def take_short(self, time_ns: float) -> Batch | None:
+        """A batch that is predicted to take no longer than `time_ns`, for the calling thread to run; None where
+        there is none. A worker is woken for what the caller has no time for.
+        """
+        if not self._queues:
+            return None
+        while True:
+            batch: Batch | None = None
+            dropped: Dropped = []
+            with self._condition:
+                for model in sorted(self._queues, key=self._waiting_since) if time_ns > 0 else ():
+                    queue, cost = self._queues[model], model.cost
+                    run_ns = cost.predict(min(queue.images, cost.best_batch_size))
+                    if run_ns <= time_ns and self._is_due(queue):
+                        batch = self._form(model, "inline", dropped)
+                        time_ns -= run_ns
+                        break
+                if self._queues and self._idle_workers and (batch is None or self._backlog_ns() > time_ns):
+                    self._condition.notify()
+            _tell(dropped)
+            if batch is None or batch.size:
                 return batch
 
     def close(self) -> None:
@@ -142,44 +118,100 @@ class Batcher:
     def waiting_images(self) -> dict[Runnable, int]:
         """How many images wait, by model."""
         with self._condition:
-            return {
-                model: sum(request.count - request.taken for request in queue.requests)
-                for model, queue in self._queues.items()
-            }
+            return {model: queue.images for model, queue in self._queues.items()}
+
+    def backlog_ms(self) -> float:
+        """How long all that waits will take, as predicted."""
+        with self._condition:
+            return self._backlog_ns() / self._workers / 1e6
+
+    def _backlog_ns(self) -> float:
+        return sum(queue.images * model.cost.image_ns for model, queue in self._queues.items())
+
+    def _place(self, request: Request, queue: ModelQueue, left_ns: int, now_ns: int) -> None:
+        """Puts a request where it makes its deadline: at the end, or before those that have more time.
+
+        Raises DeadlineTooShort, Overloaded.
+        """
+        own_ns = self._run_ns(request)
+        if own_ns > left_ns:
+            self.refused += 1
+            raise DeadlineTooShort(
+                f"computing {request.count:,} image(s) takes about {own_ns / 1e6:.1f} ms here, and the deadline is "
+                f"{left_ns / 1e6:.1f} ms away; allow more time, or send fewer images per call"
+            )
+        waiting_ns = self._waiting_ns(request.model, queue.images)
+        if _CAUTION * waiting_ns + own_ns <= left_ns:
+            queue.append(request)
+            return
+        place, ahead = queue.place_by_deadline(now_ns + left_ns, now_ns)
+        if place < len(queue.requests) and _CAUTION * self._waiting_ns(request.model, ahead) + own_ns <= left_ns:
+            queue.insert(place, request)
+            return
+        self.refused += 1
+        raise Overloaded(
+            f"the answer would take about {(waiting_ns + own_ns) / 1e6:.1f} ms ({queue.images:,} images wait before "
+            f"it), and the deadline is {left_ns / 1e6:.1f} ms away; try again later, or allow more time",
+            retry_after_ms=math.ceil(max(1.0, (_CAUTION * waiting_ns + own_ns - left_ns) / 1e6)),
+        )
+
+    def _run_ns(self, request: Request) -> float:
+        """What the request would take on an idle server; one of many batches has all workers."""
+        cost = request.model.cost
+        batches = request.count / cost.best_batch_size
+        return cost.predict(request.count) if batches <= 1 else cost.batch_ns * max(1.0, batches / self._workers)
+
+    def _waiting_ns(self, model: Runnable, images: int) -> float:
+        """How long that many images of the model take to leave, other models having their turns in between."""
+        if not images and self._idle_workers:
+            return 0.0
+        turns = images / model.cost.best_batch_size
+        others_ns = sum(
+            min(1.0, queue.images / other.cost.best_batch_size) * other.cost.batch_ns
+            for other, queue in self._queues.items()
+            if other is not model
+        )
+        return (turns * model.cost.batch_ns + (turns + 1) * others_ns) / self._workers
 
     def _waiting_since(self, model: Runnable) -> int:
         return self._queues[model].waiting_since_ns
 
-    def _form(self, model: Runnable, dropped: list[tuple[Request, RequestError]]) -> Batch:
-        """Takes the next batch of a model off its queue; it is empty where all that waited was dropped."""
-        queue = self._queues[model].requests
-        room = model.max_batch_size
-        now = time.monotonic_ns()
-        parts: list[Part] = []
-        while queue and room:
-            request = queue[0]
-            try:
-                refuse_obsolete(request.cancelled, request.arrived_ns, request.deadline_ns, now)
-            except (Cancelled, Expired) as error:
-                queue.popleft()
-                if request.taken == 0 or request.abandon():
-                    dropped.append((request, error))
-                continue
-            if request.taken == 0:
-                request.started_ns = now
-                if request.count > room:
-                    request.split()
-            elif request.abandoned:  # an earlier part failed: the rest is of no use
-                queue.popleft()
-                continue
-            count = min(room, request.count - request.taken)
-            parts.append(Part(request, request.taken, request.taken + count))
-            request.taken += count
-            room -= count
-            if request.taken == request.count:
-                queue.popleft()
-        if queue:
-            self._queues[model].waiting_since_ns = max(now, queue[0].queued_ns)
-        else:
+    def _is_due(self, queue: ModelQueue) -> bool:
+        """Whether a batch may leave now: always, unless it is told to wait for company."""
+        return (
+            not self._max_delay_ns
+            or self._closed
+            or queue.images >= queue.model.cost.best_batch_size
+            or time.monotonic_ns() - queue.waiting_since_ns >= self._max_delay_ns
+        )
+
+    def _next(self) -> Runnable | None:
+        """The model whose batch is due and that waited longest for it."""
+        if not self._queues:
+            return None
+        if len(self._queues) == 1 and not self._max_delay_ns:
+            return next(iter(self._queues))
+        return min(
+            (model for model, queue in self._queues.items() if self._is_due(queue)),
+            key=self._waiting_since,
+            default=None,
+        )
+
+    def _delay_s(self) -> float | None:
+        """Until the first batch is due; None where nothing waits."""
+        if not self._queues:
+            return None
+        first_ns = min(queue.waiting_since_ns for queue in self._queues.values())
+        return max(0.0, (first_ns + self._max_delay_ns - time.monotonic_ns()) / 1e9)
+
+    def _form(self, model: Runnable, reason: Reason, dropped: Dropped) -> Batch:
+        queue = self._queues[model]
+        batch = queue.form(time.monotonic_ns(), reason, dropped)
+        if not queue.requests:
             del self._queues[model]
-        return Batch(model, parts, model.max_batch_size - room)
+        return batch
+
+
+def _tell(dropped: Dropped) -> None:
+    for request, error in dropped:
+        request.fail(error)

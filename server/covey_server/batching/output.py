@@ -5,20 +5,24 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Ranking = tuple[list[list[int]], list[list[float]]]
+Ranking = tuple[list[list[int]], NDArray[np.float32]]
 
 
 class Output:
-    """Probabilities `[N, K] float32`; `top(k)` is computed once per k, however many requests ask for it."""
+    """Probabilities `[N, K] float32`; `top(k)` is computed once per k, however many requests ask for it.
 
-    __slots__ = ("_rankings", "probabilities")
+    `written` is room for what a service makes of a ranking, by k, for the same reason.
+    """
+
+    __slots__ = ("_rankings", "probabilities", "written")
 
     def __init__(self, probabilities: NDArray[np.float32]) -> None:
         self.probabilities = probabilities
         self._rankings: dict[int, Ranking] = {}
+        self.written: dict[int, list[bytes]] = {}
 
     def top(self, k: int) -> Ranking:
-        """For each row the indices and the probabilities of its k most probable classes, best first.
+        """For each row the indices and the probabilities `[N, k]` of its k most probable classes, best first.
 
         Equal probabilities keep the order of the classes.
         """
@@ -37,4 +41,5 @@ def _rank(probabilities: NDArray[np.float32], k: int) -> Ranking:
         candidates = np.sort((-probabilities).argpartition(k - 1, axis=1)[:, :k], axis=1)
         order = (-np.take_along_axis(probabilities, candidates, axis=1)).argsort(axis=1, kind="stable")
         indices = np.take_along_axis(candidates, order, axis=1)
-    return indices.tolist(), np.take_along_axis(probabilities, indices, axis=1).tolist()
+    rows = np.arange(len(probabilities))[:, None]
+    return indices.tolist(), probabilities[rows, indices]

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from covey_server.batching.cost import CostModel
 from covey_server.batching.output import Output
 from covey_server.errors import Cancelled, Expired
 
@@ -21,7 +22,7 @@ class Runnable(Protocol):
     @property
     def input_shape(self) -> tuple[int, int, int]: ...
     @property
-    def max_batch_size(self) -> int: ...
+    def cost(self) -> CostModel: ...
     def run(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]: ...
 
 

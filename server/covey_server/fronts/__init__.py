@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+LIVE = "live"  # the name under which grpc.health.v1 tells whether the process should be left running
+
 
 class Front(Protocol):
     """Takes calls and hands each to its service's handler."""
@@ -20,7 +22,10 @@ class Front(Protocol):
         """Begins to take calls."""
 
     def set_ready(self, ready: bool) -> None:
-        """What grpc.health.v1 answers from now on."""
+        """What grpc.health.v1 answers from now on for the server ("") and each of its services."""
+
+    def set_live(self, live: bool) -> None:
+        """What it answers for the service "live": whether the process works, ready or not."""
 
     def stop(self, flush_s: float) -> None:
         """Closes all connections, once every answer given is on the wire or `flush_s` has passed."""

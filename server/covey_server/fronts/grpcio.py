@@ -10,15 +10,16 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from covey_server.call import Call, Handler, Service, dispatch
+from covey_server.call import Call, Handler, Service, handle
 from covey_server.errors import PortUnavailable
+from covey_server.fronts import LIVE
 from covey_server.status import Status
 
 Result = TypeVar("Result")
@@ -33,12 +34,13 @@ class GrpcioCall(Call):
     def __init__(
         self,
         payload: bytes,
+        peer: str,
         arrived_ns: int,
         deadline_ns: int | None,
         loop: asyncio.AbstractEventLoop,
         answer: asyncio.Future[bytes | Status],
     ) -> None:
-        super().__init__(payload, arrived_ns, deadline_ns)
+        super().__init__(payload, peer, arrived_ns, deadline_ns)
         self._loop = loop
         self._answer = answer
 
@@ -64,32 +66,52 @@ class _Handlers(grpc.GenericRpcHandler):
     1.84 and newer waits on one future per method at every call; grpc/grpc#43461.)
     """
 
-    def __init__(self, handlers: dict[str, Handler]) -> None:
-        self._methods: dict[str, Any] = {
-            path: grpc.unary_unary_rpc_method_handler(_asynchronous(handler)) for path, handler in handlers.items()
-        }
+    def __init__(self, services: Sequence[Service]) -> None:
+        self._methods: dict[str, Any] = {}
+        for service in services:
+            dispatch = _OncePerTurn(service.dispatch)
+            for path, handler in service.paths.items():
+                self._methods[path] = grpc.unary_unary_rpc_method_handler(_asynchronous(handler, dispatch))
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - the stubs' own type is generic
         return self._methods.get(details.method)
 
 
-def _asynchronous(handler: Handler) -> Any:  # noqa: ANN401 - as above
+class _OncePerTurn:
+    """Calls `dispatch` once for all calls that one turn of the event loop hands over, so that they make one batch."""
+
+    def __init__(self, dispatch: Callable[[], None]) -> None:
+        self._dispatch = dispatch
+        self._due = False
+
+    def __call__(self) -> None:
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._due = False
+        self._dispatch()
+
+
+def _asynchronous(handler: Handler, dispatch: Callable[[], None]) -> Any:  # noqa: ANN401 - as above
     async def serve(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         loop = asyncio.get_running_loop()
         arrived_ns = time.monotonic_ns()
         remaining_s = context.time_remaining()
         deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
         answer: asyncio.Future[bytes | Status] = loop.create_future()
-        call = GrpcioCall(payload, arrived_ns, deadline_ns, loop, answer)
+        call = GrpcioCall(payload, context.peer(), arrived_ns, deadline_ns, loop, answer)
         del payload  # the call drops it as soon as it is parsed; this frame lives on until the answer
-        dispatch(handler, call)
+        handle(handler, call)
+        dispatch()
         try:
             found = await answer
         except asyncio.CancelledError:
             call.cancelled = True
             raise
         if isinstance(found, Status):
-            await context.abort(_CODES[found.code], found.message)
+            await context.abort(_CODES[found.code], found.message, found.trailing_metadata or ())
             raise AssertionError("abort returned; this is a bug")
         return found
 
@@ -142,9 +164,16 @@ class GrpcioFront:
 
     def set_ready(self, ready: bool) -> None:
         """What grpc.health.v1 answers: for the server ("") and for each service."""
-        serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *self._shown):
-            self._run(self._health.set(name, serving))
+            self._set_health(name, ready)
+
+    def set_live(self, live: bool) -> None:
+        """What grpc.health.v1 answers for "live"."""
+        self._set_health(LIVE, live)
+
+    def _set_health(self, name: str, good: bool) -> None:
+        serving = health_pb2.HealthCheckResponse.SERVING if good else health_pb2.HealthCheckResponse.NOT_SERVING
+        self._run(self._health.set(name, serving))
 
     def stop(self, flush_s: float) -> None:
         """Refuses new calls, waits at most `flush_s` for those that are open, and ends the health watches.
@@ -168,8 +197,7 @@ class GrpcioFront:
             ("grpc.max_send_message_length", -1),
         ]
         self._server = grpc.aio.server(options=options)
-        handlers = {path: handler for service in services for path, handler in service.paths.items()}
-        self._server.add_generic_rpc_handlers((_Handlers(handlers),))
+        self._server.add_generic_rpc_handlers((_Handlers(services),))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         shown = (*self._shown, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from covey_server.call import Call, Service, dispatch
+from covey_server.call import Call, Service, handle
 from covey_server.errors import PortUnavailable
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.status import Status
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BURST = 64  # calls handed over at once
+_BURST = 128  # calls handed over at once
 _IO_THREADS = 1  # of the Rust runtime; more only wins with more cores than the models use
 
 
@@ -39,13 +39,14 @@ class NativeCall(Call):
     def __init__(
         self,
         payload: bytes,
+        peer: str,
         arrived_ns: int,
         deadline_ns: int | None,
         front: NativeGrpcFront,
         call_id: int,
         open_calls: dict[int, NativeCall],
     ) -> None:
-        super().__init__(payload, arrived_ns, deadline_ns)
+        super().__init__(payload, peer, arrived_ns, deadline_ns)
         self._front = front
         self._id = call_id
         self._open = open_calls
@@ -56,7 +57,7 @@ class NativeCall(Call):
 
     def fail(self, status: Status) -> None:
         self._open.pop(self._id, None)
-        self._front.fail(self._id, status.code, status.message)
+        self._front.fail(self._id, status.code, status.message, status.trailing_metadata)
 
 
 class NativeFront:
@@ -69,6 +70,7 @@ class NativeFront:
         paths = {path: handler for service in services for path, handler in service.paths.items()}
         methods = [(path, False) for path in paths]
         self._handlers = list(paths.values())
+        self._dispatches = [service.dispatch for service in services]
         try:
             # metrics: the only way to know, when stopping, that every answer is on the wire
             self._front = NativeGrpcFront(address, methods, io_threads=_IO_THREADS, call_details=True, metrics=True)
@@ -90,8 +92,12 @@ class NativeFront:
         self._intake.start()
 
     def set_ready(self, ready: bool) -> None:
-        """What grpc.health.v1 answers from now on."""
+        """As GrpcioFront."""
         self._behind.set_ready(ready)
+
+    def set_live(self, live: bool) -> None:
+        """As GrpcioFront."""
+        self._behind.set_live(live)
 
     def stop(self, flush_s: float) -> None:
         """Waits at most `flush_s` until every answer given is on the wire, then closes all connections."""
@@ -132,7 +138,9 @@ class NativeFront:
             if payload is None or details is None:
                 log.error("a call came without payload or details; this is a bug of the native front")
                 continue
-            remaining_s = details[2]
+            _, peer, remaining_s = details
             deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
-            call = open_calls[call_id] = NativeCall(payload, arrived_ns, deadline_ns, front, call_id, open_calls)
-            dispatch(handlers[method], call)
+            call = open_calls[call_id] = NativeCall(payload, peer, arrived_ns, deadline_ns, front, call_id, open_calls)
+            handle(handlers[method], call)
+        for dispatch in self._dispatches:
+            dispatch()

@@ -1,0 +1,84 @@
+"""A batch: parts of requests for one model that run together, and the way of its rows back to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_server.batching.output import Output
+from covey_server.batching.request import Buffer, Request, Runnable
+
+# Why a batch was dispatched as it is: it was full; a thread was idle; it is what gathered while the threads were
+# busy; the thread that brought the requests ran it itself; its first request could wait no longer; it had waited
+# for company as long as it was told to.
+Reason = Literal["full", "idle", "gathered", "inline", "deadline", "delay"]
+REASONS: tuple[Reason, ...] = ("full", "idle", "gathered", "inline", "deadline", "delay")
+
+
+@dataclass(slots=True)
+class Part:
+    """Images `start` to `stop` of a request."""
+
+    request: Request
+    start: int
+    stop: int
+
+    @property
+    def whole(self) -> bool:
+        return self.stop - self.start == self.request.count
+
+
+class Batch:
+    """`size` images in parts. Its callers are answered once, by whoever claims it first."""
+
+    __slots__ = ("_unclaimed", "formed_ns", "model", "parts", "reason", "size")
+
+    def __init__(self, model: Runnable, parts: list[Part], size: int, formed_ns: int, reason: Reason) -> None:
+        self.model = model
+        self.parts = parts
+        self.size = size
+        self.formed_ns = formed_ns
+        self.reason = reason
+        self._unclaimed = [True]
+
+    def claim(self) -> bool:
+        """True for the first who asks: it answers the callers, nobody else may."""
+        try:
+            return self._unclaimed.pop()  # one bytecode: two threads cannot both get it
+        except IndexError:
+            return False
+
+    def images(self) -> NDArray[np.uint8]:
+        """All rows in one array `[size, H, W, C] uint8`, copied once; not at all where they are one part."""
+        row_bytes = len(self.parts[0].request.rows) // self.parts[0].request.count
+        rows: list[Buffer] = [
+            part.request.rows
+            if part.whole
+            else memoryview(part.request.rows)[part.start * row_bytes : part.stop * row_bytes]
+            for part in self.parts
+        ]
+        joined = rows[0] if len(rows) == 1 else b"".join(rows)
+        return np.frombuffer(joined, np.uint8).reshape(self.size, *self.model.input_shape)
+
+    def complete(self, output: Output, computed_ns: int) -> list[tuple[Request, Output, int]]:
+        """Gives each part its rows. Returns the requests that are whole now: (request, output, first row)."""
+        whole: list[tuple[Request, Output, int]] = []
+        first = 0
+        for part in self.parts:
+            request, count = part.request, part.stop - part.start
+            joined: Output | None = output
+            if not part.whole:
+                joined = request.join(part.start, output.probabilities[first : first + count])
+            if joined is not None:
+                request.computed_ns = computed_ns
+                request.batch_size = self.size
+                whole.append((request, joined, first if part.whole else 0))
+            first += count
+        return whole
+
+    def fail(self) -> list[Request]:
+        """The requests that have to be told of a failure; a split one only once."""
+        return [part.request for part in self.parts if part.whole or part.request.abandon()]

@@ -1,0 +1,109 @@
+"""What a batch costs: the run time of a model by batch size, measured at load and kept fresh by real runs.
+
+Knows no model and no engine, only sizes and nanoseconds.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from statistics import median
+
+# What a batch costs beside its run: forming it, waking a thread, handing the answers out (docs/performance.md).
+_OVERHEAD_NS = 30_000
+_NEAR_BEST = 1.05  # a smaller batch is as good as the best one up to here: it makes nobody wait
+_FRESHNESS = 0.05  # weight of one real run against those before it
+_LARGEST_STEP = 2.0  # a run that was held up by something else says little about the next one
+_REPEATS = 7
+_NO_GAIN = 0.98  # twice the images must cost less than this per image, or larger batches are not tried
+
+
+class CostModel:
+    """Predicts how long a batch will take. Fed by any thread: a lost update among many does no harm."""
+
+    __slots__ = ("_run_ns", "_sizes", "batch_ns", "best_batch_size", "error", "image_ns", "measured")
+
+    def __init__(self, measured: Mapping[int, float]) -> None:
+        """`measured` is the run time in ns by batch size, at least for size 1."""
+        self.measured = dict(sorted(measured.items()))
+        self._sizes = list(self.measured)
+        self._run_ns = list(self.measured.values())
+        self.best_batch_size = best_batch_size(self.measured)
+        self.error = 0.0  # moving average of |real / predicted - 1|
+        self.batch_ns = self.predict(self.best_batch_size)
+        self.image_ns = self.batch_ns / self.best_batch_size
+
+    def predict(self, size: int) -> float:
+        """The run time of a batch of `size` images in ns: between two measured sizes the straight line."""
+        sizes, run_ns = self._sizes, self._run_ns
+        above = bisect_left(sizes, size)
+        if above == len(sizes):
+            return run_ns[-1] * size / sizes[-1]
+        if sizes[above] == size or above == 0:
+            return run_ns[above]
+        share = (size - sizes[above - 1]) / (sizes[above] - sizes[above - 1])
+        return run_ns[above - 1] + share * (run_ns[above] - run_ns[above - 1])
+
+    def largest_within(self, time_ns: float, most: int) -> int:
+        """The largest batch of at most `most` images that is predicted to take no longer; 0 where none does."""
+        low, high = 0, most
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.predict(middle) <= time_ns:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def observe(self, size: int, run_ns: int) -> None:
+        """Learns from a real run: the measured sizes next to `size` move a little towards it."""
+        ratio = run_ns / self.predict(size)
+        self.error += _FRESHNESS * (abs(ratio - 1) - self.error)
+        step = _FRESHNESS * (min(max(ratio, 1 / _LARGEST_STEP), _LARGEST_STEP) - 1)
+        above = min(bisect_left(self._sizes, size), len(self._sizes) - 1)
+        self._run_ns[above] *= 1 + step
+        if above and self._sizes[above] != size:
+            self._run_ns[above - 1] *= 1 + step
+        self.batch_ns = self.predict(self.best_batch_size)
+        self.image_ns = self.batch_ns / self.best_batch_size
+
+
+def best_batch_size(run_ns: Mapping[int, float]) -> int:
+    """The smallest of the sizes that costs hardly more per image than the cheapest one."""
+    per_image = {size: (each + _OVERHEAD_NS) / size for size, each in run_ns.items()}
+    cheapest = min(per_image.values())
+    return min(size for size, each in per_image.items() if each <= cheapest * _NEAR_BEST)
+
+
+def measure(
+    run: Callable[[int], object],
+    largest: int,
+    budget_s: float,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+) -> dict[int, float]:
+    """Run time in ns by batch size: 1, 2, 4, ... and `largest`, the median of a few runs each.
+
+    Ends early where larger batches gain nothing, or once `budget_s` is used up; size 1 is always measured. The
+    first run of a size is not counted: it is the warm-up.
+    """
+    measured: dict[int, float] = {}
+    give_up = clock_ns() + int(budget_s * 1e9)
+    size, losses = 1, 0
+    while True:
+        run(size)
+        times = []
+        for _ in range(_REPEATS):
+            began = clock_ns()
+            run(size)
+            now = clock_ns()
+            times.append(now - began)
+            if now > give_up:
+                break
+        measured[size] = max(1.0, median(times))
+        half = measured.get(size // 2)
+        losses = losses + 1 if half is not None and measured[size] / size > _NO_GAIN * half * 2 / size else 0
+        # The next size takes about twice as long, warm-up and repeats included.
+        if size == largest or losses == 2 or clock_ns() + 4 * measured[size] > give_up:
+            return measured
+        size = min(2 * size, largest)

@@ -1,0 +1,109 @@
+"""What is served at one moment, immutable: which model a request means, and why one is not there.
+
+`find` is called for every request, from any thread, while the repository may be making the next catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from covey_server.errors import UnknownModel
+
+
+class Servable(Protocol):
+    """What is asked of a model here. It must allow weak references, and be part of no reference cycle: the last
+    request that holds it frees it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def labels(self) -> Sequence[str]: ...
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...
+
+
+M = TypeVar("M", bound=Servable)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A version that was found and is not served. Version 0: the model's whole folder."""
+
+    name: str
+    version: int
+    reason: str
+
+
+class Catalog(Generic[M]):
+    """The models served, by name and version, and the versions refused."""
+
+    def __init__(
+        self, models: Mapping[str, Mapping[int, M]], default: str = "", refusals: Sequence[Refusal] = ()
+    ) -> None:
+        """`default` is the name that requests get which name none; "" or a name that is not served: they fail."""
+        self._models = {name: dict(models[name]) for name in sorted(models) if models[name]}
+        self.default = default
+        self.refusals = tuple(sorted(refusals, key=lambda refusal: (refusal.name, -refusal.version)))
+        self.names = tuple(self._models)
+        self.served = tuple(
+            versions[version] for versions in self._models.values() for version in sorted(versions, reverse=True)
+        )
+        # As requests ask: version 0 is the highest, the name "" the default. Two lookups answer any of them.
+        self._asked = {name: {**versions, 0: versions[max(versions)]} for name, versions in self._models.items()}
+        if default in self._asked:
+            self._asked[""] = self._asked[default]
+
+    def find(self, name: str, version: int) -> M:
+        """The model a request means: "" the default one, version 0 the highest served. Raises UnknownModel."""
+        try:
+            return self._asked[name][version]
+        except KeyError:
+            raise UnknownModel(self._explain(name, version)) from None
+
+    def find_refusal(self, name: str, version: int) -> Refusal | None:
+        """The refusal of this very version, for version 0 of the highest; None where one that is meant is served."""
+        if version in self._asked.get(name, ()):
+            return None
+        refused = (each for each in self.refusals if each.name == (name or self.default))
+        return next((each for each in refused if version in (0, each.version)), None)
+
+    def highest(self, name: str) -> M | None:
+        """What callers get who name this model and no version; None where it is not served."""
+        return self._asked.get(name, {}).get(0)
+
+    def is_default(self, model: M) -> bool:
+        """Whether requests that name no model get this one."""
+        return self._asked.get("", {}).get(0) is model
+
+    @property
+    def keys(self) -> frozenset[tuple[str, int]]:
+        """Name and version of each model served."""
+        return frozenset((name, version) for name, versions in self._models.items() for version in versions)
+
+    def _explain(self, name: str, version: int) -> str:
+        meant = name or self.default
+        if meant in self._models:
+            *others, lowest = (str(each) for each in sorted(self._models[meant], reverse=True))
+            served = f"versions {', '.join(others)} and {lowest} are" if others else f"version {lowest} is"
+            refusal = self.find_refusal(meant, version)
+            refused = f" (it was found and refused: {refusal.reason})" if refusal is not None else ""
+            return (
+                f"version {version} of model {meant!r} is not served{refused}; {served} "
+                f"(ask for version 0 to get {'the highest of them' if others else 'whichever is served'})"
+            )
+        offered = f"these are: {', '.join(self.names)}" if self.names else "no model is, at the moment"
+        if meant:
+            which = "the default model" if not name else "model"
+            reasons = [f"version {each.version}: {each.reason}" for each in self.refusals if each.name == meant]
+            refused = f" (it was found and refused: {'; '.join(reasons)})" if reasons else ""
+            return f"{which} {meant!r} is not served here{refused}; {offered}"
+        if not self.names:
+            return "no model is served at the moment; put one into the server's models folder"
+        return (
+            f"the request names no model and this server has no default; name one of: {', '.join(self.names)} "
+            f"(or start the server with --default-model)"
+        )

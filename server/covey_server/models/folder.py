@@ -1,0 +1,121 @@
+"""Looks at the models folder: which versions lie there, told apart from what lay there before by fingerprint.
+
+Reads names and file states, never a file's content. Nothing is kept between two looks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from covey_proto import layout
+
+
+class Fingerprint(NamedTuple):
+    """The state of a file. Compared for equality only: a clock that jumps or a file from the future means nothing."""
+
+    mtime_ns: int
+    size_bytes: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A version's folder is there, its file's state is not. `gone`: there is no file; else it cannot be told."""
+
+    reason: str
+    gone: bool
+
+
+Look: TypeAlias = Fingerprint | Problem | None
+"""What a version looks like; None: it is not there at all."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What one look found. `unreadable` are models whose folder cannot be listed, with the reason; `passed_over` are
+    sentences on what lies there and is no model."""
+
+    versions: Mapping[str, Mapping[int, Fingerprint | Problem]]
+    unreadable: Mapping[str, str]
+    passed_over: frozenset[str]
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether not one model file was found, and nothing that could hide one."""
+        return not self.unreadable and not any(self.has_file(name) for name in self.versions)
+
+    def has_file(self, name: str) -> bool:
+        """Whether a version of this model holds a file, be it one that cannot be read."""
+        looks = self.versions.get(name, {}).values()
+        return any(isinstance(look, Fingerprint) or not look.gone for look in looks)
+
+    def look(self, name: str, version: int) -> Look:
+        return self.versions.get(name, {}).get(version)
+
+
+EMPTY = Listing({}, {}, frozenset())
+
+
+def path_of(folder: Path, name: str, version: int) -> Path:
+    return folder / name / str(version) / layout.FILE_NAME
+
+
+def scan(folder: Path) -> Listing:
+    """All versions of all models in the folder. Raises OSError where the folder itself cannot be listed."""
+    versions: dict[str, dict[int, Fingerprint | Problem]] = {}
+    unreadable: dict[str, str] = {}
+    passed_over: set[str] = set()
+    with os.scandir(folder) as entries:
+        models = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in models:
+        try:
+            is_folder = entry.is_dir()
+        except OSError as error:  # a link that leads nowhere allowed
+            unreadable[entry.name] = _why(error)
+            continue
+        if not layout.is_model_name(entry.name) or (not is_folder and entry.name.endswith(".onnx")):
+            passed_over.add(f"{entry.path} is passed over: models lie in {folder}/NAME/VERSION/{layout.FILE_NAME}")
+        elif is_folder:
+            try:
+                versions[entry.name] = _scan_versions(entry.path, passed_over)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # removed since it was listed
+            except OSError as error:
+                unreadable[entry.name] = _why(error)
+    return Listing(versions, unreadable, frozenset(passed_over))
+
+
+def look_at(path: str | Path) -> Fingerprint | Problem:
+    """The state of one version's file."""
+    try:
+        state = os.stat(path)  # noqa: PTH116 - a str from scandir needs no Path
+    except (FileNotFoundError, NotADirectoryError):
+        return Problem(f"its folder holds no {layout.FILE_NAME}", gone=True)
+    except OSError as error:
+        return Problem(f"its file cannot be read: {error.strerror or error}", gone=False)
+    return Fingerprint(state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+def _scan_versions(folder: str, passed_over: set[str]) -> dict[int, Fingerprint | Problem]:
+    found: dict[int, Fingerprint | Problem] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not layout.is_version(entry.name):
+                passed_over.add(f"{entry.path} is passed over: a version is a folder named by a whole number from 1 up")
+                continue
+            try:
+                if entry.is_dir():
+                    found[int(entry.name)] = look_at(f"{entry.path}/{layout.FILE_NAME}")
+            except OSError as error:
+                found[int(entry.name)] = Problem(_why(error), gone=False)
+    return found
+
+
+def _why(error: OSError) -> str:
+    return f"its folder cannot be read: {error.strerror or error}"

@@ -1,0 +1,157 @@
+"""Settles one version at a time: loads its file beside what is served, or refuses it with the reason; and learns when
+a model that it loaded is freed. Keeps no model itself, nor an error, whose stack would hold what was built so far.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from covey_server.errors import CoveyServerError, StartupError
+from covey_server.models.catalog import M, Refusal, Servable
+from covey_server.models.folder import Fingerprint, Look, Problem, look_at, path_of
+
+log = logging.getLogger(__name__)
+
+M_contra = TypeVar("M_contra", bound=Servable, contravariant=True)
+
+
+class RepositoryObserver(Protocol[M_contra]):
+    """Who is told what happens. All calls come from the thread that loads or refreshes, one at a time."""
+
+    def model_loaded(self, model: M_contra, load_s: float) -> None:
+        """Before the first request can get it. The same number may come again, with other content."""
+
+    def model_refused(self, refusal: Refusal) -> None:
+        """Once for each reason."""
+
+    def model_unloaded(self, name: str, version: int) -> None:
+        """It left the catalog; requests that hold it are still answered."""
+
+    def model_retired(self, name: str, version: int) -> None:
+        """It was freed: unloaded or replaced, and its last request answered. Told at the next look."""
+
+
+@dataclass(frozen=True)
+class Held(Generic[M]):
+    """A model that is served, and what the file looked like that it was loaded from."""
+
+    model: M
+    look: Fingerprint
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a version is refused, and what its file looked like. `lasting`: the same file need not be tried again."""
+
+    refusal: Refusal
+    look: Look
+    lasting: bool = True
+
+
+class Loader(Generic[M]):
+    """Loads, refuses and tells."""
+
+    def __init__(
+        self, folder: Path, load_model: Callable[[str, int, Path], M], observer: RepositoryObserver[M]
+    ) -> None:
+        self._folder = folder
+        self._load_model = load_model
+        self._observer = observer
+        # A model may be freed by any thread at any point, within anybody's lock: this put can do no harm there.
+        self._freed: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+
+    def settle(
+        self,
+        name: str,
+        version: int,
+        look: Look,
+        held: Held[M] | None,
+        refused: Refused | None,
+        current: M | None,
+        starting: bool,
+    ) -> tuple[Held[M] | None, Refused | None]:
+        """What to hold and what to refuse of a version whose file rests as it looks. `held` and `refused` are what
+        was so far, `current` is what callers get who name no version. Raises a StartupError only when `starting`."""
+        if look is None:
+            return None, None
+        if isinstance(look, Problem):
+            return None if look.gone else held, self.refuse(name, version, look.reason, look, refused)
+        if held is not None and held.look == look:
+            return held, None
+        if refused is not None and refused.look == look and refused.lasting:
+            return held, refused
+        began = time.monotonic()
+        model, reason, lasting = self._try(name, version, starting)
+        load_s = time.monotonic() - began
+        now = look_at(path_of(self._folder, name, version))
+        if isinstance(now, Problem) and now.gone:
+            log.warning("model %s version %d was removed while it was loaded; it is not served", name, version)
+            return held, None
+        if now != look:
+            reason = "its file changed while it was loaded; it is tried again once the file rests"
+            return held, self.refuse(name, version, reason, look, refused)
+        if model is None:
+            if held is not None:
+                reason += " (what its file held before is still served as this version)"
+            return held, self.refuse(name, version, reason, look, refused, lasting)
+        self._welcome(model, load_s, held is not None, current)
+        return Held(model, look), None
+
+    def refuse(
+        self, name: str, version: int, reason: str, look: Look, known: Refused | None, lasting: bool = True
+    ) -> Refused:
+        """A refusal, told unless it is the one that is `known` already."""
+        refusal = Refusal(name, version, reason)
+        if known is None or known.refusal != refusal:
+            log.error("model %s version %d is refused: %s", name, version, reason)
+            self._observer.model_refused(refusal)
+        return Refused(refusal, look, lasting)
+
+    def report_freed(self) -> None:
+        """Tells of the models that were freed since it was last asked."""
+        while not self._freed.empty():
+            name, version = self._freed.get()
+            log.info("model %s version %d is freed: its last request is answered", name, version)
+            self._observer.model_retired(name, version)
+
+    def _try(self, name: str, version: int, starting: bool) -> tuple[M | None, str, bool]:
+        """The model, or the reason why there is none, and whether that lasts until the file changes."""
+        try:
+            return self._load_model(name, version, path_of(self._folder, name, version)), "", True
+        except Exception as error:  # whatever it is, the other models are served
+            if starting and isinstance(error, StartupError):
+                raise
+            if isinstance(error, CoveyServerError):
+                return None, str(error), not isinstance(error.__cause__, OSError)
+            log.exception("loading model %s version %d failed; this is a bug", name, version)
+            return None, f"loading it failed with {type(error).__name__}; the server's log says why", True
+
+    def _welcome(self, model: M, load_s: float, replaces: bool, current: M | None) -> None:
+        """Tells of a model that is about to be served."""
+        weakref.finalize(model, self._freed.put, (model.name, model.version)).atexit = False
+        log.info("model %s version %d: %s; ready after %.0f ms", model.name, model.version, _face(model), load_s * 1e3)
+        if replaces:
+            log.warning(
+                "model %s version %d has other content than was loaded before, and is served with it from now on. "
+                "Publish changes under a new version number: an answer names no more than that number",
+                model.name, model.version,
+            )  # fmt: skip
+        if current is not None and (model.labels, model.input_shape) != (current.labels, current.input_shape):
+            log.warning(
+                "model %s version %d differs from version %d in its labels or its input: %s, before %s. Callers that "
+                "name no version may meet the difference",
+                model.name, model.version, current.version, _face(model), _face(current),
+            )  # fmt: skip
+        self._observer.model_loaded(model, load_s)
+
+
+def _face(model: Servable) -> str:
+    """What callers see of a model."""
+    return f"{'x'.join(map(str, model.input_shape))} -> {len(model.labels)} classes"

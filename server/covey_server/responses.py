@@ -1,0 +1,92 @@
+"""Writes ClassifyResponse messages in protobuf's wire format, from parts that are prepared once per model.
+
+Building them of message objects costs 4 us an image, a third of what a small network takes to compute it; this
+costs 0.7. A test reads every kind of answer back with the generated classes.
+Wire format: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.output import Output
+
+_LENGTH_DELIMITED = 2
+_FIXED_32 = 5
+_RESULTS = bytes((pb.ClassifyResponse.RESULTS_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
+_TIMING = bytes((pb.ClassifyResponse.TIMING_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
+_CLASSES = bytes((pb.Result.CLASSES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
+_PROBABILITY = bytes((pb.Class.PROBABILITY_FIELD_NUMBER << 3 | _FIXED_32,))
+_FLOAT_BYTES = 4
+
+
+class ResponseWriter:
+    """Writes the answers of one model version. Safe from any thread."""
+
+    __slots__ = ("_classes", "_device", "_tail")
+
+    def __init__(self, model: str, version: int, device: str, labels: Sequence[str]) -> None:
+        self._device = device
+        self._tail = pb.ClassifyResponse(model=model, version=version).SerializeToString()
+        # Each class up to its probability, which is the last of its fields.
+        self._classes = [_begin_class(label, index) for index, label in enumerate(labels)]
+
+    def results(self, output: Output, k: int) -> list[bytes]:
+        """One `results` field per row of the output, the k most probable classes each; made once per output."""
+        known = output.written.get(k)
+        if known is None:
+            indices, probabilities = output.top(k)
+            known = output.written[k] = self._write_rows(indices, probabilities)
+        return known
+
+    def write(self, results: Sequence[bytes], total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
+        """The whole ClassifyResponse. What is neither decoding nor waiting is computing."""
+        timing = pb.Timing(
+            total_us=total_us,
+            decode_us=decode_us,
+            queue_us=queue_us,
+            compute_us=total_us - decode_us - queue_us,
+            batch_size=batch_size,
+            device=self._device,
+        ).SerializeToString()
+        return b"".join((*results, self._tail, _TIMING, _varint(len(timing)), timing))
+
+    def _write_rows(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
+        classes = self._classes
+        # The four bytes of each probability, in the order in which the wire has them.
+        floats = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").tolist()
+        rows = []
+        for row, values in zip(indices, floats, strict=True):
+            parts = []
+            for index, value in zip(row, values, strict=True):
+                parts.append(classes[index])
+                parts.append(value)
+            body = b"".join(parts)
+            rows.append(_RESULTS + _varint(len(body)) + body)
+        return rows
+
+
+def write_result(result: pb.Result) -> bytes:
+    """Any other Result as a `results` field."""
+    body = result.SerializeToString()
+    return _RESULTS + _varint(len(body)) + body
+
+
+def _begin_class(label: str, index: int) -> bytes:
+    begin = pb.Class(label=label, index=index).SerializeToString() + _PROBABILITY
+    return _CLASSES + _varint(len(begin) + _FLOAT_BYTES) + begin
+
+
+def _varint(number: int) -> bytes:
+    if number < 1 << 7:
+        return bytes((number,))
+    octets = bytearray()
+    while number > 0x7F:
+        octets.append(number & 0x7F | 0x80)
+        number >>= 7
+    octets.append(number)
+    return bytes(octets)

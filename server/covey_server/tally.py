@@ -1,0 +1,68 @@
+"""Counts in plain numbers: what every request touches, handed to Prometheus only at a scrape.
+
+Four library histograms per request would cost a tenth of a small network's whole budget (0.75 us against 0.1 us
+an observation).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+
+from covey_server.batching.batch import REASONS, Reason
+
+SECONDS = (
+    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+)  # fmt: skip
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Tally:
+    """A histogram: how many values fell up to each bound, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, values: Iterable[float]) -> None:
+        """Counts some values."""
+        bounds, counts, total = self.bounds, self.counts, 0.0
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+            total += value
+        self.total += total
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative, as Prometheus wants them."""
+        names = [*(f"{float(bound)!r}" for bound in self.bounds), "+Inf"]
+        passed, cumulative = 0, []
+        for name, count in zip(names, self.counts, strict=True):
+            passed += count
+            cumulative.append((name, float(passed)))
+        return cumulative
+
+
+class ModelTally:
+    """The counts of one model version, and the labels they are shown with."""
+
+    __slots__ = (
+        "batch_size", "codes", "compute", "cost_error", "decode", "device", "golden_difference", "images",
+        "invalid_images", "labels", "load_s", "queue", "reasons", "request", "served",
+    )  # fmt: skip
+
+    def __init__(self, name: str, version: str) -> None:
+        self.labels = (name, version)
+        self.device = ""
+        self.served = False
+        self.load_s = 0.0
+        self.golden_difference = 0.0
+        self.cost_error = 0.0  # moving average of |real / predicted run time - 1|
+        self.request, self.decode, self.queue, self.compute = (Tally(SECONDS) for _ in range(4))
+        self.batch_size = Tally(BATCH_SIZES)
+        self.reasons: dict[Reason, int] = dict.fromkeys(REASONS, 0)
+        self.codes: dict[str, int] = {}
+        self.images = 0
+        self.invalid_images = 0
