@@ -25,8 +25,12 @@ def echo_model(
     tolerance: float = 1e-6,
     wrong_golden: bool = False,
     info: bool = True,
+    hangs_at: int | None = None,
 ) -> onnx.ModelProto:
-    """probabilities[n, k] = pixel k of image n / 255: every answer shows whose image it was computed from."""
+    """probabilities[n, k] = pixel k of image n / 255: every answer shows whose image it was computed from.
+
+    `hangs_at`: a batch whose largest pixel is that one takes about half a minute.
+    """
     height, width, channels = shape
     classes = len(labels)
     nodes = [
@@ -42,6 +46,11 @@ def echo_model(
         "stop": np.array([classes]),
         "axis": np.array([1]),
     }
+    if hangs_at is not None:
+        nodes += _hang(hangs_at)
+        constants |= {"trip": np.array(hangs_at, np.uint8), "turns": np.array(60_000_000), "one": np.array(1)}
+        constants |= {"begin": np.array(0), "never": np.array(0), "go": np.array(True)}
+        nodes[3].output[0] = "sliced"
     graph = helper.make_graph(
         nodes,
         "echo",
@@ -67,6 +76,32 @@ def echo_model(
         )
         model.metadata_props.add(key=metadata.KEY, value=metadata.to_json(described))
     return model
+
+
+def _hang(pixel: int) -> list[onnx.NodeProto]:
+    """Counts to a large number where the pixel is met; adds nothing to the answer."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_in"], ["go_out"]), helper.make_node("Add", ["sum_in", "one"], ["sum_out"])],
+        "count",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum_in", TensorProto.INT64, []),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum_out", TensorProto.INT64, []),
+        ],
+    )
+    return [
+        helper.make_node("ReduceMax", ["images"], ["largest"], keepdims=0),
+        helper.make_node("Equal", ["largest", "trip"], ["met"]),
+        helper.make_node("Where", ["met", "turns", "never"], ["count"]),
+        helper.make_node("Loop", ["count", "go", "begin"], ["counted"], body=body),
+        helper.make_node("Less", ["counted", "begin"], ["negative"]),
+        helper.make_node("Cast", ["negative"], ["zero"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["sliced", "zero"], ["probabilities"]),
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import queue
@@ -11,6 +12,8 @@ from types import FrameType
 
 from covey_server import config as configuration
 from covey_server.errors import InvalidConfiguration, StartupError
+
+log = logging.getLogger(__name__)
 
 _INTERRUPTED = 130
 
@@ -45,12 +48,21 @@ def main() -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     stop = stop_signals()
+    # What stands now stands until the end: without this the garbage collector walks all of it again and again, for
+    # milliseconds in the middle of requests.
+    gc.collect()
+    gc.freeze()
     app.start()
     # For programs that start a server, with port 0 above all; the log is for people.
     grpc_address, metrics_address = config.address(app.front.port), config.address(app.metrics_port)
     print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}", flush=True)
     stop.get()
-    return 0 if app.stop() else 1
+    exit_code = 0 if app.stop() else 1
+    if app.hangs:
+        log.error("a batch still runs and would keep this process; it is left behind")
+        logging.shutdown()
+        os._exit(1)
+    return exit_code
 
 
 def stop_signals() -> queue.SimpleQueue[int]:

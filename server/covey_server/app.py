@@ -44,6 +44,7 @@ class App:
         self.registry = CollectorRegistry()
         self._metrics = Metrics(self.registry)
         self._live = True
+        self.hangs = False  # after `stop`: a batch still runs, and the process cannot end in good order
         self._serving = False
         self.device, self.repository = open_repository(config, self._metrics)
         cores = devices.usable_cores()
@@ -109,8 +110,8 @@ class App:
             log.error("%d calls are unanswered after %g s", self._admission.calls, self.config.drain_timeout_s)
         self._batcher.close()
         self._decoders.close()
-        self.front.stop(_FLUSH_S if drained else 0)
-        self._workers.join(_FLUSH_S if drained else 0)
+        self.front.stop(_FLUSH_S if drained and not self._workers.stuck else 0)
+        self.hangs = not self._workers.join(_FLUSH_S if drained and not self._workers.stuck else 0)
         self._metrics_server.shutdown()
         self._metrics_server.server_close()
         self._metrics_thread.join()

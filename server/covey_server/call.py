@@ -47,12 +47,13 @@ Handler = Callable[[Call], None]
 class Service:
     """A gRPC service: its full name and its unary methods.
 
-    `dispatch` has to be called after one or many handlers, on the same thread: then it begins what they queued.
+    `dispatch` has to be called after one or many handlers: then what they queued begins. True lets it run on the
+    calling thread what is quickly done.
     """
 
     name: str
     handlers: Mapping[str, Handler]
-    dispatch: Callable[[], None]
+    dispatch: Callable[[bool], None]
 
     @property
     def paths(self) -> dict[str, Handler]:

@@ -41,7 +41,7 @@ class Classifier:
         decoders: DecodePool,
         metrics: Metrics,
         *,
-        dispatch: Callable[[], None],
+        dispatch: Callable[[bool], None],
         workers: int,
         default_deadline_ms: int = 0,
     ) -> None:
@@ -76,11 +76,11 @@ class Classifier:
             top_k = messages.top_k_of(message, model)
             match message.WhichOneof("images"):
                 case "pixels":
-                    count = messages.pixel_count(message.pixels, model)
-                    self._batcher.put(Classification(self, call, model, top_k, message.pixels.data, count))
+                    rows, count = messages.pixel_rows(message.pixels, model)
+                    self._batcher.put(Classification(self, call, model, top_k, rows, count))
                 case "encoded" if message.encoded.images:
                     images = list(message.encoded.images)
-                    decoded_bytes = len(images) * model.input.nbytes
+                    decoded_bytes = len(images) * model.image_bytes
                     self._admission.enter_decoding(len(images), decoded_bytes, call.peer)
                     call.size_bytes += decoded_bytes
                     self._decoders.submit(partial(self._decode, call, model, top_k, images))
@@ -145,7 +145,7 @@ class Classifier:
             if decoded.count:
                 places = decoded.failures if failures else ()
                 self._batcher.put(Classification(self, call, model, top_k, decoded.rows, decoded.count, places))
-                self._dispatch()
+                self._dispatch(True)
             else:
                 decode_us = (time.monotonic_ns() - call.arrived_ns) // 1000
                 self._metrics.count_answer(model, "OK")

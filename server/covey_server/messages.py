@@ -38,8 +38,25 @@ def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:
     return message.top_k
 
 
-def pixel_count(pixels: pb.Pixels, model: ServedModel) -> int:
-    """How many images the pixels hold. Raises InvalidRequest where they are not whole images of the model's size."""
+def pixel_rows(pixels: pb.Pixels, model: ServedModel) -> tuple[bytes, int]:
+    """The bytes of the pixels and how many images they hold.
+
+    Raises InvalidRequest where they are not whole images of the model's size.
+    """
+    if pixels.height or pixels.width or pixels.channels:
+        _require_shape(pixels, model)
+    rows = pixels.data
+    count, rest = divmod(len(rows), model.image_bytes)
+    if rest or not count:
+        height, width, channels = model.input_shape
+        raise InvalidRequest(
+            f"pixels.data has {len(rows):,} bytes; model {model.name!r} expects n x {height} x {width} x {channels} "
+            f"(height x width x channels), a multiple of {model.image_bytes:,} bytes and at least one image"
+        )
+    return rows, count
+
+
+def _require_shape(pixels: pb.Pixels, model: ServedModel) -> None:
     height, width, channels = model.input_shape
     said = (pixels.height or height, pixels.width or width, pixels.channels or channels)
     if said != model.input_shape:
@@ -48,14 +65,6 @@ def pixel_count(pixels: pb.Pixels, model: ServedModel) -> int:
             f"height {height}, width {width}, {channels} channel(s). Resize them, or send encoded images, which the "
             f"server resizes"
         )
-    size_bytes = len(pixels.data)
-    count, rest = divmod(size_bytes, model.input.nbytes)
-    if rest or not count:
-        raise InvalidRequest(
-            f"pixels.data has {size_bytes:,} bytes; model {model.name!r} expects n x {height} x {width} x {channels} "
-            f"(height x width x channels), a multiple of {model.input.nbytes:,} bytes and at least one image"
-        )
-    return count
 
 
 def write_results(

@@ -6,7 +6,8 @@ Label values come from closed sets (models in the folder, status codes, reasons)
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -20,7 +21,6 @@ from covey_server.models.catalog import Refusal
 from covey_server.served_model import ServedModel
 from covey_server.tally import ModelTally
 
-_NS = 1e-9
 _RETIRED_SHOWN = 2  # versions of each model whose last counts are still shown; more would pile up over reloads
 
 
@@ -44,6 +44,7 @@ class Metrics(Collector):
         self._tallies: dict[tuple[str, str], ModelTally] = {}
         self._no_model = ModelTally("", "")  # for calls that failed before a model was found
         self._loads: dict[tuple[str, str], int] = {}  # by model and result
+        self._noted: deque[tuple[Batch, Sequence[Request]]] = deque()
         self._state: ServerState | None = None
         registry.register(self)
         ProcessCollector(registry=registry)
@@ -83,19 +84,22 @@ class Metrics(Collector):
             for labels in gone[:-_RETIRED_SHOWN]:
                 del self._tallies[labels]
 
-    def observe_batch(self, batch: Batch, answered: list[Request]) -> None:
-        """Counts a batch that ran, and the requests that it answers."""
+    def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None:
+        """Notes a batch that ran, before the requests that it answers hear of it: no caller is ahead of a scrape."""
+        self._noted.append((batch, answered))
+
+    def count_noted(self) -> None:
+        """Counts what was noted; the answers need not wait for that."""
         with self._lock:
-            tally = self._by_model[batch.model]
-            tally.batch_size.add((batch.size,))
-            tally.reasons[batch.reason] += 1
-            tally.images += batch.size
-            tally.cost_error = batch.model.cost.error
-            tally.codes["OK"] = tally.codes.get("OK", 0) + len(answered)
-            tally.request.add([(request.computed_ns - request.arrived_ns) * _NS for request in answered])
-            tally.decode.add([(request.queued_ns - request.arrived_ns) * _NS for request in answered])
-            tally.queue.add([(request.started_ns - request.queued_ns) * _NS for request in answered])
-            tally.compute.add([(request.computed_ns - request.started_ns) * _NS for request in answered])
+            while self._noted:
+                batch, answered = self._noted.popleft()
+                tally = self._by_model[batch.model]
+                tally.batch_size.add(batch.size)
+                tally.reasons[batch.reason] += 1
+                tally.images += batch.size
+                tally.cost_error = batch.model.cost.error
+                tally.codes["OK"] = tally.codes.get("OK", 0) + len(answered)
+                tally.add_requests(answered)
 
     def count_answer(self, model: Runnable | None, code: str) -> None:
         """Counts a call that was answered without a batch: an error, or nothing but images that cannot be read.
@@ -111,6 +115,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus."""
+        self.count_noted()
         yield from self._collect_models()
         if self._state is None:
             return

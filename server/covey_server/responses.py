@@ -8,6 +8,7 @@ Wire format: https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,16 @@ _TIMING = bytes((pb.ClassifyResponse.TIMING_FIELD_NUMBER << 3 | _LENGTH_DELIMITE
 _CLASSES = bytes((pb.Result.CLASSES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
 _PROBABILITY = bytes((pb.Class.PROBABILITY_FIELD_NUMBER << 3 | _FIXED_32,))
 _FLOAT_BYTES = 4
+_TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
+    bytes((number << 3,))  # wire type 0: a varint follows
+    for number in (
+        pb.Timing.TOTAL_US_FIELD_NUMBER,
+        pb.Timing.DECODE_US_FIELD_NUMBER,
+        pb.Timing.QUEUE_US_FIELD_NUMBER,
+        pb.Timing.COMPUTE_US_FIELD_NUMBER,
+        pb.Timing.BATCH_SIZE_FIELD_NUMBER,
+    )
+)
 
 
 class ResponseWriter:
@@ -30,7 +41,7 @@ class ResponseWriter:
     __slots__ = ("_classes", "_device", "_tail")
 
     def __init__(self, model: str, version: int, device: str, labels: Sequence[str]) -> None:
-        self._device = device
+        self._device = pb.Timing(device=device).SerializeToString()
         self._tail = pb.ClassifyResponse(model=model, version=version).SerializeToString()
         # Each class up to its probability, which is the last of its fields.
         self._classes = [_begin_class(label, index) for index, label in enumerate(labels)]
@@ -45,26 +56,22 @@ class ResponseWriter:
 
     def write(self, results: Sequence[bytes], total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
         """The whole ClassifyResponse. What is neither decoding nor waiting is computing."""
-        timing = pb.Timing(
-            total_us=total_us,
-            decode_us=decode_us,
-            queue_us=queue_us,
-            compute_us=total_us - decode_us - queue_us,
-            batch_size=batch_size,
-            device=self._device,
-        ).SerializeToString()
+        timing = b"".join(
+            (
+                _TOTAL, _varint(total_us), _DECODE, _varint(decode_us), _QUEUE, _varint(queue_us),
+                _COMPUTE, _varint(total_us - decode_us - queue_us), _BATCH_SIZE, _varint(batch_size), self._device,
+            )
+        )  # fmt: skip
         return b"".join((*results, self._tail, _TIMING, _varint(len(timing)), timing))
 
     def _write_rows(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
-        classes = self._classes
         # The four bytes of each probability, in the order in which the wire has them.
         floats = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").tolist()
-        rows = []
+        classes, rows = self._classes, []
+        parts = [b""] * (2 * probabilities.shape[1])  # by turns the beginning of a class and its probability
         for row, values in zip(indices, floats, strict=True):
-            parts = []
-            for index, value in zip(row, values, strict=True):
-                parts.append(classes[index])
-                parts.append(value)
+            parts[::2] = [classes[index] for index in row]
+            parts[1::2] = values
             body = b"".join(parts)
             rows.append(_RESULTS + _varint(len(body)) + body)
         return rows
@@ -81,9 +88,8 @@ def _begin_class(label: str, index: int) -> bytes:
     return _CLASSES + _varint(len(begin) + _FLOAT_BYTES) + begin
 
 
+@lru_cache(1 << 14)
 def _varint(number: int) -> bytes:
-    if number < 1 << 7:
-        return bytes((number,))
     octets = bytearray()
     while number > 0x7F:
         octets.append(number & 0x7F | 0x80)

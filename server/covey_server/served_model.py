@@ -39,15 +39,13 @@ class ServedModel:
         self.engine = engine
         self.labels: tuple[str, ...] = description.labels
         self.input: InputSpec = description.input
+        self.input_shape: tuple[int, int, int] = self.input.shape
+        self.image_bytes = self.input.nbytes
         self.info: ModelInfo = description.info
         self.cost = CostModel(_measure(engine, max_batch_size))
         self.responses = ResponseWriter(name, version, engine.device.name, self.labels)
         self.load_s = 0.0  # from the file to here, and
         self.memory_bytes = 0  # what the process grew by meanwhile; told by `load`
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return self.input.shape
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[N, K] float32` of `[N, H, W, C] uint8`. Raises EngineFailed.

@@ -10,10 +10,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from covey_server.batching.batch import REASONS, Reason
+from covey_server.batching.request import Request
 
 SECONDS = (
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 )  # fmt: skip
+_NANOSECONDS = tuple(round(bound * 1e9) for bound in SECONDS)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -27,13 +29,10 @@ class Tally:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def add(self, values: Iterable[float]) -> None:
-        """Counts some values."""
-        bounds, counts, total = self.bounds, self.counts, 0.0
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            total += value
-        self.total += total
+    def add(self, value: float) -> None:
+        """Counts a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative, as Prometheus wants them."""
@@ -66,3 +65,28 @@ class ModelTally:
         self.codes: dict[str, int] = {}
         self.images = 0
         self.invalid_images = 0
+
+    def add_requests(self, requests: Iterable[Request]) -> None:
+        """Counts requests that are answered, by their stamps."""
+        totals, decodes, queues, computes = (
+            part.counts for part in (self.request, self.decode, self.queue, self.compute)
+        )  # fmt: skip
+        total_ns = decode_ns = queue_ns = compute_ns = 0
+        for request in requests:
+            arrived, queued, started = request.arrived_ns, request.queued_ns, request.started_ns
+            ns = request.computed_ns - arrived
+            totals[bisect_left(_NANOSECONDS, ns)] += 1
+            total_ns += ns
+            ns = queued - arrived
+            decodes[bisect_left(_NANOSECONDS, ns)] += 1
+            decode_ns += ns
+            ns = started - queued
+            queues[bisect_left(_NANOSECONDS, ns)] += 1
+            queue_ns += ns
+            ns = request.computed_ns - started
+            computes[bisect_left(_NANOSECONDS, ns)] += 1
+            compute_ns += ns
+        self.request.total += total_ns * 1e-9
+        self.decode.total += decode_ns * 1e-9
+        self.queue.total += queue_ns * 1e-9
+        self.compute.total += compute_ns * 1e-9

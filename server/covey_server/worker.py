@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from covey_server.batching.batch import Batch
@@ -22,9 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class BatchObserver(Protocol):
-    """Who counts the batches; called before the answers leave, so that no caller is ahead of the metrics."""
+    """Who counts the batches: notes each before the answers leave, so that no caller is ahead of the metrics, and
+    counts afterwards, so that no caller waits for it."""
 
-    def observe_batch(self, batch: Batch, answered: list[Request]) -> None: ...
+    def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None: ...
+    def count_noted(self) -> None: ...
 
 
 class Workers:
@@ -62,18 +64,18 @@ class Workers:
             thread.start()
 
     def join(self, timeout_s: float) -> bool:
-        """Waits for the threads to end; False where one is still running a batch."""
+        """Waits for the threads to end; False where one, or one that brought requests, is still running a batch."""
         give_up = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, give_up - time.monotonic()))
         self._ended.set()
         if self._watch.is_alive():
             self._watch.join()
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in self._threads) and not self._running
 
-    def dispatch(self) -> None:
-        """Has to follow the queueing of one or many requests, on the thread that queued them."""
-        left_ns: float = self._inline_ns
+    def dispatch(self, inline: bool = True) -> None:
+        """Has to follow the queueing of one or many requests; `inline` lets the calling thread run the short ones."""
+        left_ns: float = self._inline_ns if inline else 0
         try:
             while (batch := self._batcher.take_short(left_ns)) is not None:
                 left_ns -= batch.model.cost.predict(batch.size)
@@ -103,7 +105,7 @@ class Workers:
             if not claimed:
                 return  # given up meanwhile
             answers = batch.complete(output, computed_ns)
-            self._observer.observe_batch(batch, [request for request, _, _ in answers])
+            self._observer.note_batch(batch, [request for request, _, _ in answers])
         except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else
             if claimed or batch.claim():
                 shown = _shown(error, batch.size)
@@ -117,6 +119,7 @@ class Workers:
                 request.succeed(rows, first)
             except Exception:
                 log.exception("an answer was not given; this is a bug")
+        self._observer.count_noted()
         batch.model.cost.observe(batch.size, time.monotonic_ns() - began_ns)
 
     def _watch_runs(self) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import random
 
 import numpy as np
 import pytest
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
-from covey_server.errors import ImageTooLarge, InvalidImage
-from covey_server.images import InputSpec, Resize, decode
+from covey_server.errors import InvalidImage
+from covey_server.images import InputSpec, Resize, decode, decode_into
 
 GREY = InputSpec(28, 28, 1)
 RGB = InputSpec(32, 24, 3)
@@ -22,6 +21,12 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def smooth_noise(height: int, width: int) -> NDArray[np.uint8]:
+    """Blurred noise, as photographs have more of the coarse than of the fine: `[height, width, 3]`."""
+    noise = np.random.default_rng(height).integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
 
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("GIF", {})])
@@ -140,22 +145,61 @@ def test_says_what_is_wrong_with_a_file(data: bytes, message: str) -> None:
         decode(data, GREY)
 
 
-def test_refuses_a_bomb_by_its_header() -> None:
-    bomb = encode(Image.new("1", (20_000, 20_000)), "PNG")
-    assert len(bomb) < 100_000
-    with pytest.raises(ImageTooLarge, match=r"20000 x 20000 = 400,000,000 pixels, at most 50,000,000"):
-        decode(bomb, GREY)
-    with pytest.raises(ImageTooLarge, match="at most 783 "):
-        decode(encode(Image.fromarray(NOISE), "PNG"), GREY, max_pixels=783)
+@pytest.mark.parametrize("orientation", range(1, 10))
+@pytest.mark.parametrize("resize", Resize)
+def test_turned_before_or_after_resizing_is_the_same(orientation: int, resize: Resize) -> None:
+    """It is turned last, which is cheaper; within the rounding of one level the order does not matter."""
+    photograph = smooth_noise(90, 130)
+    exif = Image.Exif()
+    exif[0x0112] = orientation  # 9 does not exist
+    stored = encode(Image.fromarray(photograph), "PNG", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(stored)))
+    spec = InputSpec(24, 40, 3, resize)
+    turned_first = decode(encode(upright, "PNG"), spec)
+    assert np.abs(decode(stored, spec).astype(int) - turned_first).max() <= 1
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
-def test_mutated_files_decode_or_are_refused(kind: str) -> None:
-    chance = random.Random(kind)
-    whole = encode(Image.fromarray(NOISE).convert("RGB"), kind)
-    for _ in range(300):
-        data = bytearray(whole)
-        for _ in range(chance.randrange(1, 6)):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-        with contextlib.suppress(InvalidImage, ImageTooLarge):
-            assert decode(bytes(data), RGB, max_pixels=1_000_000).shape == RGB.shape
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_grey_in_three_channels_is_the_same_grey_three_times(kind: str) -> None:
+    """Grey is resized as one channel and only then repeated."""
+    data = encode(Image.fromarray(smooth_noise(300, 200)[:, :, 0]), kind)
+    colour = decode(data, InputSpec(28, 20, 3))
+    assert (colour == colour[:, :, :1]).all()
+    if kind in ("JPEG", "PNG"):  # stored without colour, so that the grey model sees the same
+        assert np.array_equal(colour[:, :, :1], decode(data, InputSpec(28, 20, 1)))
+
+
+def test_sixteen_bit_grey_is_turned_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    sixteen = Image.fromarray(NOISE.astype(np.uint16) << 8)
+    assert np.array_equal(decode(encode(sixteen, "PNG", exif=exif), GREY)[:, :, 0], NOISE[::-1, ::-1])
+
+
+def test_the_common_case_is_pillow_and_nothing_else() -> None:
+    """A JPEG of 640 x 480 into 224 x 224: the very pixels of Pillow's decoder and its bilinear resize."""
+    data = encode(Image.fromarray(smooth_noise(480, 640)), "JPEG")
+    expected = Image.open(io.BytesIO(data)).resize((224, 224), Image.Resampling.BILINEAR)
+    assert np.array_equal(decode(data, InputSpec(224, 224, 3)), np.asarray(expected))
+
+
+def test_decodes_into_a_place_among_others() -> None:
+    rows = bytearray(3 * RGB.nbytes)
+    place = memoryview(rows)[RGB.nbytes : 2 * RGB.nbytes]
+    data = encode(Image.fromarray(smooth_noise(50, 60)), "JPEG")
+    decode_into(place, data, RGB)
+    assert bytes(place) == decode(data, RGB).tobytes()
+    assert not any(rows[: RGB.nbytes])
+    assert not any(rows[2 * RGB.nbytes :])
+
+
+def test_a_place_of_a_wrong_size_is_a_bug_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="different structures"):
+        decode_into(memoryview(bytearray(RGB.nbytes - 1)), encode(Image.fromarray(NOISE), "PNG"), RGB)
+
+
+def test_a_broken_image_leaves_its_place_alone() -> None:
+    place = bytearray(GREY.nbytes)
+    with pytest.raises(InvalidImage, match="damaged or cut off"):
+        decode_into(memoryview(place), encode(Image.fromarray(NOISE), "PNG")[:-400], GREY)
+    assert not any(place)

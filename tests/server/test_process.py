@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 from bench.processes import fetch
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import WriteModel
 
 from covey_proto.v1 import classifier_pb2 as pb
@@ -118,6 +119,59 @@ def test_a_second_signal_ends_it_at_once(start: type[Process], tmp_path: Path, w
         code, _ = server.end()
         call.cancel()
     assert code == 130
+
+
+def test_an_engine_that_hangs_is_bounded_and_reported(
+    start: type[Process], tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path, hangs_at=77)
+    server = start("--models", str(tmp_path), "--engine-timeout-s", "0.5", "--drain-timeout-s", "1")
+    with grpc.insecure_channel(server.target()) as channel:
+        classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
+        health = health_pb2_grpc.HealthStub(channel)
+        classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16))).SerializeToString(), timeout=20)
+        alive = health.Watch(health_pb2.HealthCheckRequest(service="live"))
+        assert next(alive).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes([77] * 16))).SerializeToString(), timeout=20)
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        assert "has not answered a batch of 1 images within 0.5 s" in (caught.value.details() or "")
+        assert next(alive).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        ready = health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+        assert ready.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        text = fetch(server.metrics_url)
+        assert "covey_engine_stuck 1.0" in text
+        assert "covey_ready 0.0" in text
+        alive.cancel()
+    server.popen.send_signal(signal.SIGTERM)
+    code, log = server.end()  # however the engine hangs, it ends
+    assert code == 1
+    assert "a batch does not end; not ready and not alive until it does" in log
+
+
+def test_check_prints_the_plan_and_the_curves(
+    start: type[Process], tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    process = start("--models", str(tmp_path), "--check")
+    output, log = process.popen.communicate(timeout=60)
+    assert process.popen.returncode == 0, log
+    assert "device    cpu (CPUExecutionProvider)" in output
+    assert "model echo version 1 (the default)" in output
+    assert "4 x 4 x 1 uint8, 10 classes" in output
+    assert output.count("<- up to here images gather") == 1
+
+
+def test_check_exits_with_3_where_a_version_is_refused(
+    start: type[Process], tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    write_echo_model(tmp_path, "skewed", wrong_golden=True)
+    process = start("--models", str(tmp_path), "--check")
+    output, _ = process.popen.communicate(timeout=60)
+    assert process.popen.returncode == 3
+    assert "model echo version 1" in output
+    assert "model skewed version 1 is REFUSED: golden set:" in output
 
 
 def test_no_models_exits_with_3(start: type[Process], tmp_path: Path) -> None:

@@ -116,6 +116,13 @@ def test_a_removed_model_is_unloaded_and_a_renamed_one_is_served_first(models: T
         models.repository.find("m", 0)
 
 
+def test_a_removed_model_is_freed_though_nothing_takes_its_place(models: TextFolder) -> None:
+    models.write("z", 1)
+    assert models.refresh() == ["loaded z/1 good"]
+    shutil.rmtree(models.folder / "z")
+    assert models.refresh() == ["unloaded z/1", "retired z/1"]
+
+
 def test_a_version_without_a_file_says_so(models: TextFolder) -> None:
     models.path("m", 2).parent.mkdir()
     assert models.refresh(3) == ["refused m/2 its folder holds no model.onnx"]

@@ -249,6 +249,51 @@ def test_what_is_too_much_at_once_is_told_so(
     assert f'covey_refused_total{{reason="calls"}} {float(len(hints))}' in fetch(server.metrics_url)
 
 
+def test_a_connection_that_floods_leaves_room_for_others(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, max_calls=8, max_batch_size=1, inline_us=0)
+    large = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 20_000)), top_k=1).SerializeToString()
+    flood: grpc.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary("/covey.v1.Classifier/Classify")
+    calls = [flood.future(large, timeout=60) for _ in range(16)]
+    while "covey_calls_in_flight 5.0" not in fetch(server.metrics_url):
+        assert not all(call.done() for call in calls)
+    with grpc.insecure_channel(server.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        quiet: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
+        quiet(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16))).SerializeToString(), timeout=60)
+    errors = [error for call in calls if isinstance(error := call.exception(), grpc.RpcError)]
+    assert 1 <= len(errors) <= 11
+    assert all("of this connection are waiting already" in (error.details() or "") for error in errors)
+
+
+def test_a_model_shows_what_was_measured_of_it(server: Server) -> None:
+    answer = pb.GetModelResponse.FromString(server.ask("GetModel", pb.GetModelRequest().SerializeToString()))
+    serving = answer.model.serving
+    sizes = [point.batch_size for point in serving.batch_curve]
+    assert sizes[0] == 1
+    assert sizes == sorted(sizes)
+    assert serving.max_batch_size in sizes
+    assert all(point.run_us > 0 for point in serving.batch_curve)
+    assert serving.load_ms > 0
+    assert 0 <= serving.golden_difference < 1e-6
+    assert serving.device_fallback == ""
+
+
+def test_versions_can_be_asked_for_by_number(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    for version in (1, 2, 5):
+        write_echo_model(tmp_path, version=version)
+    server = start_server(tmp_path, version_policy="latest:2")
+    pixels = pb.Pixels(data=bytes(16))
+    for asked, answered in ((0, 5), (5, 5), (2, 2)):
+        assert server.classify(pb.ClassifyRequest(version=asked, pixels=pixels)).version == answered
+    code, message = server.error(pb.ClassifyRequest(version=1, pixels=pixels))
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert "version 1 of model 'echo' is not served; versions 5 and 2 are" in message
+
+
 def outcome_of(server: Server, request: pb.ClassifyRequest) -> tuple[str, str]:
     """The status code, and when to try again."""
     try:

@@ -6,6 +6,7 @@ import queue
 import random
 import threading
 import weakref
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -27,8 +28,11 @@ class Tally:
     def __init__(self) -> None:
         self.answered = 0
 
-    def observe_batch(self, batch: Batch, answered: list[Request]) -> None:
+    def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None:
         self.answered += len(answered)
+
+    def count_noted(self) -> None:
+        pass
 
 
 def start(batcher: Batcher, count: int = 1, tally: Tally | None = None) -> Workers:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Sequence
 
 from covey_server.batching.batch import Batch, Reason
 from covey_server.batching.model_queue import ModelQueue
@@ -33,7 +34,8 @@ class Batcher:
         self._workers = workers
         self._max_delay_ns = max_delay_ns
         self._queues: dict[Runnable, ModelQueue] = {}  # of the models that have something waiting
-        self._condition = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         self._idle_workers = 0
         self._closed = False
         self.refused = 0  # requests that could not have made their deadlines
@@ -45,22 +47,23 @@ class Batcher:
         DeadlineTooShort where that could not be met even by an idle server.
         """
         now = request.queued_ns = time.monotonic_ns()
-        with self._condition:
+        with self._lock:
             if self._closed:
                 raise Stopping("the server is shutting down")
-            queue = self._queues.get(request.model)
+            model = request.model
+            queue = self._queues.get(model)
             if queue is None:
-                queue = ModelQueue(request.model)
-            deadline_ns = request.deadline_ns
-            # Far more than anything here can take, as most deadlines are: nothing to think about.
-            generous_ns = 4 * (queue.images + request.count + request.model.cost.best_batch_size) * (
-                request.model.cost.image_ns
-            )  # fmt: skip
-            if deadline_ns is None or (deadline_ns - now > generous_ns and len(self._queues) < 2):
+                queue = ModelQueue(model)
+            deadline_ns, cost = request.deadline_ns, model.cost
+            # Far more time than anything here can take, as most deadlines give: nothing to think about.
+            if deadline_ns is None or (
+                len(self._queues) < 2
+                and deadline_ns - now > 4 * cost.image_ns * (queue.images + request.count + cost.best_batch_size)
+            ):
                 queue.append(request)
             else:
                 self._place(request, queue, deadline_ns - now, now)
-            self._queues[request.model] = queue
+            self._queues[model] = queue
 
     def take(self) -> Batch | None:
         """The next batch; waits for one. None once closed and empty.
@@ -71,7 +74,7 @@ class Batcher:
         reason: Reason = "gathered"
         while True:
             dropped: Dropped = []
-            with self._condition:
+            with self._lock:
                 while (model := self._next()) is None:
                     if self._closed and not self._queues:
                         return None
@@ -95,8 +98,8 @@ class Batcher:
         while True:
             batch: Batch | None = None
             dropped: Dropped = []
-            with self._condition:
-                for model in sorted(self._queues, key=self._waiting_since) if time_ns > 0 else ():
+            with self._lock:
+                for model in self._by_waiting() if time_ns > 0 else ():
                     queue, cost = self._queues[model], model.cost
                     run_ns = cost.predict(min(queue.images, cost.best_batch_size))
                     if run_ns <= time_ns and self._is_due(queue):
@@ -111,18 +114,18 @@ class Batcher:
 
     def close(self) -> None:
         """Takes nothing more; workers get what waits, then None."""
-        with self._condition:
+        with self._lock:
             self._closed = True
             self._condition.notify_all()
 
     def waiting_images(self) -> dict[Runnable, int]:
         """How many images wait, by model."""
-        with self._condition:
+        with self._lock:
             return {model: queue.images for model, queue in self._queues.items()}
 
     def backlog_ms(self) -> float:
         """How long all that waits will take, as predicted."""
-        with self._condition:
+        with self._lock:
             return self._backlog_ns() / self._workers / 1e6
 
     def _backlog_ns(self) -> float:
@@ -172,6 +175,10 @@ class Batcher:
             if other is not model
         )
         return (turns * model.cost.batch_ns + (turns + 1) * others_ns) / self._workers
+
+    def _by_waiting(self) -> Sequence[Runnable]:
+        """The models that have something waiting, the longest first."""
+        return list(self._queues) if len(self._queues) == 1 else sorted(self._queues, key=self._waiting_since)
 
     def _waiting_since(self, model: Runnable) -> int:
         return self._queues[model].waiting_since_ns

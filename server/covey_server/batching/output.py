@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_FEW = 64  # classes
+
 Ranking = tuple[list[list[int]], NDArray[np.float32]]
 
 
@@ -33,9 +35,11 @@ class Output:
 
 
 def _rank(probabilities: NDArray[np.float32], k: int) -> Ranking:
+    if len(probabilities) == 1 and probabilities.shape[1] <= _FEW:
+        return _rank_one(probabilities, k)
     if k == 1:
         indices = probabilities.argmax(axis=1)[:, None]
-    elif probabilities.shape[1] <= 4 * k or probabilities.shape[1] <= 64:
+    elif probabilities.shape[1] <= max(4 * k, _FEW):
         indices = (-probabilities).argsort(axis=1, kind="stable")[:, :k]
     else:  # sorting a thousand classes for the best five would cost more than the network's last layer
         candidates = np.sort((-probabilities).argpartition(k - 1, axis=1)[:, :k], axis=1)
@@ -43,3 +47,10 @@ def _rank(probabilities: NDArray[np.float32], k: int) -> Ranking:
         indices = np.take_along_axis(candidates, order, axis=1)
     rows = np.arange(len(probabilities))[:, None]
     return indices.tolist(), probabilities[rows, indices]
+
+
+def _rank_one(probabilities: NDArray[np.float32], k: int) -> Ranking:
+    """The same for a lone row of few classes, which plain Python ranks in a third of the time."""
+    row: list[float] = probabilities[0].tolist()
+    best = sorted(range(len(row)), key=row.__getitem__, reverse=True)[:k]
+    return [best], probabilities[:, best]

@@ -69,32 +69,14 @@ class _Handlers(grpc.GenericRpcHandler):
     def __init__(self, services: Sequence[Service]) -> None:
         self._methods: dict[str, Any] = {}
         for service in services:
-            dispatch = _OncePerTurn(service.dispatch)
             for path, handler in service.paths.items():
-                self._methods[path] = grpc.unary_unary_rpc_method_handler(_asynchronous(handler, dispatch))
+                self._methods[path] = grpc.unary_unary_rpc_method_handler(_asynchronous(handler, service.dispatch))
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - the stubs' own type is generic
         return self._methods.get(details.method)
 
 
-class _OncePerTurn:
-    """Calls `dispatch` once for all calls that one turn of the event loop hands over, so that they make one batch."""
-
-    def __init__(self, dispatch: Callable[[], None]) -> None:
-        self._dispatch = dispatch
-        self._due = False
-
-    def __call__(self) -> None:
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._run)
-
-    def _run(self) -> None:
-        self._due = False
-        self._dispatch()
-
-
-def _asynchronous(handler: Handler, dispatch: Callable[[], None]) -> Any:  # noqa: ANN401 - as above
+def _asynchronous(handler: Handler, dispatch: Callable[[bool], None]) -> Any:  # noqa: ANN401 - as above
     async def serve(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         loop = asyncio.get_running_loop()
         arrived_ns = time.monotonic_ns()
@@ -104,7 +86,7 @@ def _asynchronous(handler: Handler, dispatch: Callable[[], None]) -> Any:  # noq
         call = GrpcioCall(payload, context.peer(), arrived_ns, deadline_ns, loop, answer)
         del payload  # the call drops it as soon as it is parsed; this frame lives on until the answer
         handle(handler, call)
-        dispatch()
+        dispatch(False)  # calls come one by one here: run at once, each would be a batch of its own
         try:
             found = await answer
         except asyncio.CancelledError:

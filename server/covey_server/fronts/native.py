@@ -108,7 +108,7 @@ class NativeFront:
             time.sleep(0.002)
         self._front.close()
         if self._intake.is_alive():
-            self._intake.join()
+            self._intake.join(flush_s)  # longer only where a batch hangs that it runs itself
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _unfinished(self) -> int:
@@ -143,4 +143,4 @@ class NativeFront:
             call = open_calls[call_id] = NativeCall(payload, peer, arrived_ns, deadline_ns, front, call_id, open_calls)
             handle(handlers[method], call)
         for dispatch in self._dispatches:
-            dispatch()
+            dispatch(True)

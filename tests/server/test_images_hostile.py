@@ -1,0 +1,115 @@
+"""Image files made to do harm: bombs, endless headers, floods of warnings, mutations."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.server.test_images import GREY, NOISE, RGB, encode
+
+from covey_server import images
+from covey_server.errors import ImageTooLarge, InvalidImage
+from covey_server.images import decode
+
+
+def test_refuses_a_bomb_by_its_header() -> None:
+    bomb = encode(Image.new("1", (20_000, 20_000)), "PNG")
+    assert len(bomb) < 100_000
+    with pytest.raises(ImageTooLarge, match=r"20000 x 20000 = 400,000,000 pixels, at most 50,000,000"):
+        decode(bomb, GREY)
+    with pytest.raises(ImageTooLarge, match="at most 783 "):
+        decode(encode(Image.fromarray(NOISE), "PNG"), GREY, max_pixels=783)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_mutated_files_decode_or_are_refused(kind: str) -> None:
+    chance = random.Random(kind)
+    whole = encode(Image.fromarray(NOISE).convert("RGB"), kind)
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(chance.randrange(1, 6)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        with contextlib.suppress(InvalidImage, ImageTooLarge):
+            assert decode(bytes(data), RGB, max_pixels=1_000_000).shape == RGB.shape
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+def test_refuses_a_jpeg_of_endless_scans(progressive: bool) -> None:
+    """Each scan is a pass over all pixels and takes ten bytes of the file: 64 MB would be hours."""
+    whole = encode(Image.new("RGB", (2000, 2000), "teal"), "JPEG", progressive=progressive)
+    start, end = whole.index(b"\xff\xda"), whole.rindex(b"\xff\xd9")
+    if progressive:
+        last = whole.rindex(b"\xff\xda")
+        bomb = whole[:end] + whole[last:end] * 10_000 + whole[end:]
+    else:
+        one_component = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+        bomb = whole[:start] + one_component * 10_000 + whole[start:]
+    started = time.thread_time()
+    with pytest.raises(InvalidImage, match=r"10,0\d\d scans, at most 64 are decoded.*save it again as a baseline JPEG"):
+        decode(bomb, RGB)
+    assert time.thread_time() - started < 1
+    assert decode(whole, RGB).shape == RGB.shape
+
+
+def test_a_baseline_jpeg_is_not_searched_for_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its one scan holds everything; what its header or its thumbnail contains is of no interest."""
+    monkeypatch.setattr(images, "MOST_SCANS", 0)
+    for mode, subsampling in itertools.product(("L", "RGB", "CMYK"), (0, 2)):
+        image = Image.fromarray(NOISE).convert(mode)
+        exif = Image.Exif()
+        exif[0x010E] = encode(image, "JPEG").decode("latin-1")
+        assert decode(encode(image, "JPEG", subsampling=subsampling, exif=exif, comment=b"\xff\xda"), GREY).any()
+    with pytest.raises(InvalidImage, match=r"has 1\d scans, at most 0"):
+        decode(encode(Image.fromarray(NOISE).convert("RGB"), "JPEG", progressive=True), GREY)
+
+
+CRC = zlib.crc32(b"prVt").to_bytes(4, "big")
+GIF = encode(Image.fromarray(NOISE), "GIF")
+ENDLESS = {  # of what, into which file, and where there
+    "JPEG comments": (b"\xff\xfe\x00\x02", encode(Image.fromarray(NOISE), "JPEG"), 2),
+    "JPEG EXIF": (b"\xff\xe1\x00\x16Exif\x00\x00II*\x00\x08" + bytes(9), encode(Image.fromarray(NOISE), "JPEG"), 2),
+    "PNG chunks": (
+        bytes(4) + b"prVt" + zlib.crc32(b"prVt").to_bytes(4, "big"),
+        encode(Image.fromarray(NOISE), "PNG"),
+        33,
+    ),
+    "GIF comments": (b"\x21\xfe\x01x\x00", GIF, 13 + 3 * 2 ** ((GIF[10] & 7) + 1)),
+}
+
+
+@pytest.mark.parametrize("segments", ENDLESS)
+def test_gives_up_on_a_file_of_endless_segments(segments: str) -> None:
+    """Pillow reads a header segment by segment, in Python, and puts pieces of EXIF together at quadratic cost."""
+    segment, whole, place = ENDLESS[segments]
+    few, many = (whole[:place] + segment * count + whole[place:] for count in (20, 200_000))
+    assert np.array_equal(decode(few, GREY), decode(whole, GREY))
+    started = time.thread_time()
+    with pytest.raises(InvalidImage, match="made of more than 25,000 pieces"):
+        decode(many, GREY)
+    assert time.thread_time() - started < 3
+
+
+def test_a_caller_cannot_fill_the_log_with_warnings() -> None:
+    """5,000 EXIF tags that point nowhere are 5,000 warnings of different texts. In a process of its own: pytest
+    replaces the filter that is tested."""
+    tags = b"".join(struct.pack("<HHII", 40_000 + index, 1, 60_000, 8) for index in range(5000))
+    exif = b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", 5000) + tags + bytes(4)
+    chunk = b"eXIf" + exif
+    whole = encode(Image.fromarray(NOISE), "PNG")
+    noisy = whole[:33] + struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[33:]
+    script = (
+        "import sys; from covey_server.images import InputSpec, decode\n"
+        "print(decode(sys.stdin.buffer.read(), InputSpec(28, 28, 1)).shape)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], input=noisy, capture_output=True, check=True, timeout=60)
+    assert run.stdout == b"(28, 28, 1)\n"
+    assert run.stderr == b""
