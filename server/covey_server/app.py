@@ -103,7 +103,7 @@ class App:
         log.info("stopping: %d calls to answer first", self._admission.calls)
         self._serving = False
         self.front.set_ready(False)
-        self._watch.stop()
+        self._watch.stop(0)  # a model that is being loaded now need not hold up the answers
         self._admission.close()
         drained = self._admission.wait_until_empty(self.config.drain_timeout_s)
         if not drained:
@@ -115,6 +115,7 @@ class App:
         self._metrics_server.shutdown()
         self._metrics_server.server_close()
         self._metrics_thread.join()
+        self._watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
 

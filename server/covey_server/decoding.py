@@ -48,7 +48,7 @@ class DecodePool:
                 rows.append(decode(image, spec, self._max_pixels).tobytes())
                 failures.append(None)
             except (InvalidImage, ImageTooLarge) as error:
-                failures.append(error)
+                failures.append(type(error)(str(error)))  # the raised one's stack holds this very list
         return Decoded(b"".join(rows), failures)
 
     def close(self) -> None:

@@ -111,6 +111,7 @@ class Workers:
                 shown = _shown(error, batch.size)
                 for request in batch.fail():
                     request.fail(shown)
+                del shown  # its stack holds this frame, and so the model
             return
         finally:
             del self._running[thread]
@@ -120,7 +121,9 @@ class Workers:
             except Exception:
                 log.exception("an answer was not given; this is a bug")
         self._observer.count_noted()
-        batch.model.cost.observe(batch.size, time.monotonic_ns() - began_ns)
+        answered_ns = time.monotonic_ns()
+        batch.model.cost.observe(batch.size, answered_ns - began_ns)
+        self._batcher.learn(batch, answered_ns)
 
     def _watch_runs(self) -> None:
         while not self._ended.wait(self._timeout_s / 4):

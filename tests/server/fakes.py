@@ -20,6 +20,7 @@ class FakeModel:
     def __init__(self, best_batch_size: int = 8, classes: int = 4, run_ms: float = 1.0) -> None:
         """Every batch takes `run_ms`, by its cost model, so that the largest is the best."""
         self.cost = CostModel({1: run_ms * MS, best_batch_size: run_ms * MS})
+        assert self.cost.best_batch_size == best_batch_size
         self.input_shape = (1, classes, 1)
         self.batches: list[list[int]] = []  # the first pixel of each image of each batch
         self.started = threading.Semaphore(0)

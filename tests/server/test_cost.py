@@ -43,8 +43,10 @@ def test_every_size_runs_once_more_than_is_counted() -> None:
 
 
 def test_ends_where_larger_batches_gain_nothing() -> None:
-    clock = Clock({size: MS * size for size in (1, 2, 4, 8, 16, 32, 64)})
-    assert list(measure(clock.run, 64, 1.0, clock)) == [1, 2, 4]
+    clock = Clock({size: 30 * MS * size for size in (1, 2, 4, 8, 16, 32, 64)})
+    assert list(measure(clock.run, 64, 100.0, clock)) == [1, 2, 4]
+    clock = Clock({size: MS * size // 10 for size in (1, 2, 4, 8, 16, 32, 64)})
+    assert list(measure(clock.run, 64, 100.0, clock)) == [1, 2, 4, 8, 16, 32, 64]  # fewer batches are a gain as well
 
 
 def test_ends_when_its_time_is_used_up_but_never_without_size_1() -> None:
@@ -55,9 +57,9 @@ def test_ends_when_its_time_is_used_up_but_never_without_size_1() -> None:
 
 
 def test_the_best_batch_is_the_smallest_that_costs_hardly_more_per_image() -> None:
-    assert best_batch_size({1: MS, 2: 1.2 * MS, 4: 1.8 * MS, 8: 3.52 * MS, 16: 7 * MS}) == 4
-    assert best_batch_size({1: 10 * MS, 2: 20 * MS, 4: 40 * MS}) == 1
-    # 5 us an image for the network itself, but each batch costs the server some 30 us as well
+    assert best_batch_size({1: 50 * MS, 2: 60 * MS, 4: 90 * MS, 8: 180 * MS, 16: 359 * MS}) == 4
+    assert best_batch_size({1: 30 * MS, 2: 60 * MS, 4: 120 * MS}) == 1
+    # 5 us an image for the network itself, but each batch costs the server some 0.5 ms under load
     assert best_batch_size({1: 5_000, 2: 10_000, 4: 20_000, 8: 40_000, 64: 320_000}) == 64
 
 
@@ -79,6 +81,7 @@ def test_follows_real_runs_and_says_how_far_it_was_off() -> None:
         cost.observe(64, 20_000)
     assert cost.predict(64) == pytest.approx(20_000, rel=0.01)
     assert cost.predict(1) == 1000  # nothing of that size ran
+    assert cost.measured_ns(1) == 1000
     assert cost.batch_ns == cost.predict(cost.best_batch_size)
     assert cost.error < 0.05
     assert cost.measured == {1: 1000, 8: 2000, 64: 10_000}  # the report of the load stays as it was
@@ -88,3 +91,19 @@ def test_one_run_that_was_held_up_changes_little() -> None:
     cost = CostModel({1: 1000.0})
     cost.observe(1, 1_000_000_000)
     assert cost.predict(1) < 1100
+
+
+def test_what_does_not_run_goes_back_to_what_was_measured() -> None:
+    cost = CostModel({1: 1000.0, 8: 2000.0, 64: 10_000.0})
+    for _ in range(100):
+        cost.observe(64, 100_000)
+    assert cost.predict(64) > 20_000
+    for _ in range(500):
+        cost.observe(1, 1000)
+    assert cost.predict(64) == pytest.approx(10_000, rel=0.1)
+
+
+def test_what_many_images_took_at_load_is_batches_of_the_best_size() -> None:
+    cost = CostModel({1: 10 * MS, 2: 12 * MS, 4: 18 * MS})
+    assert cost.best_batch_size == 4
+    assert [cost.measured_ns(count) / MS for count in (1, 2, 4, 5, 8, 10)] == [10, 12, 18, 28, 36, 48]

@@ -19,9 +19,11 @@ from covey_server.batching.model_queue import ModelQueue
 from covey_server.batching.request import Request, Runnable
 from covey_server.errors import DeadlineTooShort, Overloaded, RequestError, Stopping
 
-# At an estimate the waiting is taken for a quarter longer than predicted: a queue that is full of requests which
-# will be ready in their last millisecond is a queue of late answers.
-_CAUTION = 1.25
+# Estimates are multiplied by a caution that is learned: a queue full of requests which will be ready in their last
+# millisecond is a queue of late answers. It grows with each batch that was late, and falls slowly while none is.
+_LEAST_CAUTION, _MOST_CAUTION = 1.1, 3.0
+_MORE, _LESS = 1.05, 0.9995
+_WIRE_SHARE = 1 / 32  # of the time a caller allows, for the way back
 
 Dropped = list[tuple[Request, RequestError]]
 
@@ -36,8 +38,9 @@ class Batcher:
         self._queues: dict[Runnable, ModelQueue] = {}  # of the models that have something waiting
         self._lock = threading.Lock()
         self._condition = threading.Condition(self._lock)
-        self._idle_workers = 0
+        self.idle_workers = 0  # that wait for a batch
         self._closed = False
+        self._caution = 1.25
         self.refused = 0  # requests that could not have made their deadlines
 
     def put(self, request: Request) -> None:
@@ -79,15 +82,16 @@ class Batcher:
                     if self._closed and not self._queues:
                         return None
                     reason = "delay" if self._queues else "idle"
-                    self._idle_workers += 1
+                    self.idle_workers += 1
                     self._condition.wait(self._delay_s())
-                    self._idle_workers -= 1
+                    self.idle_workers -= 1
                 batch = self._form(model, reason, dropped)
-                if self._queues and self._idle_workers:
+                if self._queues and self.idle_workers:
                     self._condition.notify()
             _tell(dropped)
             if batch.size:
                 return batch
+            del batch, model  # nothing of a model outlives its last request while a thread waits
 
     def take_short(self, time_ns: float) -> Batch | None:
         """A batch that is predicted to take no longer than `time_ns`, for the calling thread to run; None where
@@ -106,11 +110,18 @@ class Batcher:
                         batch = self._form(model, "inline", dropped)
                         time_ns -= run_ns
                         break
-                if self._queues and self._idle_workers and (batch is None or self._backlog_ns() > time_ns):
+                if self._queues and self.idle_workers and (batch is None or self._backlog_ns() > time_ns):
                     self._condition.notify()
             _tell(dropped)
             if batch is None or batch.size:
                 return batch
+
+    def learn(self, batch: Batch, answered_ns: int) -> None:
+        """Learns from a batch that is answered: whether its first request, which had the least time, was in time."""
+        first = batch.parts[0].request
+        if first.deadline_ns is not None:
+            late = answered_ns > first.deadline_ns - (first.deadline_ns - first.arrived_ns) * _WIRE_SHARE
+            self._caution = min(max(self._caution * (_MORE if late else _LESS), _LEAST_CAUTION), _MOST_CAUTION)
 
     def close(self) -> None:
         """Takes nothing more; workers get what waits, then None."""
@@ -136,45 +147,59 @@ class Batcher:
 
         Raises DeadlineTooShort, Overloaded.
         """
-        own_ns = self._run_ns(request)
-        if own_ns > left_ns:
+        least_ns = request.model.cost.measured_ns(request.count) / min(
+            self._workers, math.ceil(request.count / request.model.cost.best_batch_size)
+        )
+        if least_ns > left_ns:
             self.refused += 1
             raise DeadlineTooShort(
-                f"computing {request.count:,} image(s) takes about {own_ns / 1e6:.1f} ms here, and the deadline is "
+                f"computing {request.count:,} image(s) takes about {least_ns / 1e6:.1f} ms here, and the deadline is "
                 f"{left_ns / 1e6:.1f} ms away; allow more time, or send fewer images per call"
             )
-        waiting_ns = self._waiting_ns(request.model, queue.images)
-        if _CAUTION * waiting_ns + own_ns <= left_ns:
+        if not self._queues and self.idle_workers:  # whatever is predicted: without runs nothing is learned
+            queue.append(request)
+            return
+        needed_ns = self._needed_ns(request, queue.images)
+        if needed_ns <= left_ns:
             queue.append(request)
             return
         place, ahead = queue.place_by_deadline(now_ns + left_ns, now_ns)
-        if place < len(queue.requests) and _CAUTION * self._waiting_ns(request.model, ahead) + own_ns <= left_ns:
+        if place < len(queue.requests) and self._needed_ns(request, ahead) <= left_ns:
             queue.insert(place, request)
             return
         self.refused += 1
         raise Overloaded(
-            f"the answer would take about {(waiting_ns + own_ns) / 1e6:.1f} ms ({queue.images:,} images wait before "
-            f"it), and the deadline is {left_ns / 1e6:.1f} ms away; try again later, or allow more time",
-            retry_after_ms=math.ceil(max(1.0, (_CAUTION * waiting_ns + own_ns - left_ns) / 1e6)),
+            f"the answer would take about {needed_ns / 1e6:.1f} ms ({queue.images:,} images wait before it), and the "
+            f"deadline is {left_ns / 1e6:.1f} ms away; try again later, or allow more time",
+            retry_after_ms=math.ceil(max(1.0, (needed_ns - left_ns) / 1e6)),
         )
 
-    def _run_ns(self, request: Request) -> float:
-        """What the request would take on an idle server; one of many batches has all workers."""
+    def _needed_ns(self, request: Request, ahead: int) -> float:
+        """Until the answer is there, with that many images of the same model before it."""
+        return self._caution * (self._waiting_ns(request.model, ahead) + self._run_ns(request, ahead))
+
+    def _run_ns(self, request: Request, ahead: int) -> float:
+        """What computing takes once it begins: the request shares its batch with those before it, and one of many
+        batches has all workers."""
         cost = request.model.cost
         batches = request.count / cost.best_batch_size
-        return cost.predict(request.count) if batches <= 1 else cost.batch_ns * max(1.0, batches / self._workers)
+        if batches <= 1:
+            return cost.predict(min(ahead + request.count, cost.best_batch_size))
+        return cost.batch_ns * max(1.0, batches / self._workers)
 
     def _waiting_ns(self, model: Runnable, images: int) -> float:
         """How long that many images of the model take to leave, other models having their turns in between."""
-        if not images and self._idle_workers:
+        if not images and self.idle_workers:
             return 0.0
-        turns = images / model.cost.best_batch_size
+        turns = images // model.cost.best_batch_size
         others_ns = sum(
             min(1.0, queue.images / other.cost.best_batch_size) * other.cost.batch_ns
             for other, queue in self._queues.items()
             if other is not model
         )
-        return (turns * model.cost.batch_ns + (turns + 1) * others_ns) / self._workers
+        # All workers are at something: half a batch of it is left, on average.
+        rest_ns = 0.0 if self.idle_workers else model.cost.batch_ns / 2
+        return (rest_ns + turns * model.cost.batch_ns + (turns + 1) * others_ns) / self._workers
 
     def _by_waiting(self) -> Sequence[Runnable]:
         """The models that have something waiting, the longest first."""
@@ -222,3 +247,4 @@ class Batcher:
 def _tell(dropped: Dropped) -> None:
     for request, error in dropped:
         request.fail(error)
+    dropped.clear()  # each error's stack holds this very list

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from statistics import median
+from collections.abc import Callable, Mapping, Sequence
 
-# What a batch costs beside its run: forming it, waking a thread, handing the answers out (docs/performance.md).
-_OVERHEAD_NS = 30_000
-_NEAR_BEST = 1.05  # a smaller batch is as good as the best one up to here: it makes nobody wait
+# What a batch costs beside its run: forming it, handing the answers out, and above all waiting for the interpreter's
+# lock. 50 us on an idle server; under load 16 images at once served a fifth less than 64 (docs/performance.md).
+_OVERHEAD_NS = 500_000
+_NEAR_BEST = 1.02  # a smaller batch is as good as the best one up to here: it makes nobody wait
 _FRESHNESS = 0.05  # weight of one real run against those before it
+_FORGETTING = 0.01  # sizes that do not run go back to what was measured, so that no bad moment is remembered for ever
 _LARGEST_STEP = 2.0  # a run that was held up by something else says little about the next one
 _REPEATS = 7
 _NO_GAIN = 0.98  # twice the images must cost less than this per image, or larger batches are not tried
@@ -36,14 +37,7 @@ class CostModel:
 
     def predict(self, size: int) -> float:
         """The run time of a batch of `size` images in ns: between two measured sizes the straight line."""
-        sizes, run_ns = self._sizes, self._run_ns
-        above = bisect_left(sizes, size)
-        if above == len(sizes):
-            return run_ns[-1] * size / sizes[-1]
-        if sizes[above] == size or above == 0:
-            return run_ns[above]
-        share = (size - sizes[above - 1]) / (sizes[above] - sizes[above - 1])
-        return run_ns[above - 1] + share * (run_ns[above] - run_ns[above - 1])
+        return _interpolate(self._sizes, self._run_ns, size)
 
     def largest_within(self, time_ns: float, most: int) -> int:
         """The largest batch of at most `most` images that is predicted to take no longer; 0 where none does."""
@@ -57,16 +51,34 @@ class CostModel:
         return low
 
     def observe(self, size: int, run_ns: int) -> None:
-        """Learns from a real run: the measured sizes next to `size` move a little towards it."""
+        """Learns from a real run: the measured sizes next to `size` move a little towards it, the others back to what
+        was measured at load."""
         ratio = run_ns / self.predict(size)
-        self.error += _FRESHNESS * (abs(ratio - 1) - self.error)
-        step = _FRESHNESS * (min(max(ratio, 1 / _LARGEST_STEP), _LARGEST_STEP) - 1)
+        self.error += _FRESHNESS * (min(abs(ratio - 1), _LARGEST_STEP) - self.error)
+        step = 1 + _FRESHNESS * (min(max(ratio, 1 / _LARGEST_STEP), _LARGEST_STEP) - 1)
         above = min(bisect_left(self._sizes, size), len(self._sizes) - 1)
-        self._run_ns[above] *= 1 + step
-        if above and self._sizes[above] != size:
-            self._run_ns[above - 1] *= 1 + step
+        below = above if above == 0 or self._sizes[above] == size else above - 1
+        for place, (now, at_load) in enumerate(zip(self._run_ns, self.measured.values(), strict=True)):
+            near = below <= place <= above
+            self._run_ns[place] = now * step if near else now + _FORGETTING * (at_load - now)
         self.batch_ns = self.predict(self.best_batch_size)
         self.image_ns = self.batch_ns / self.best_batch_size
+
+    def measured_ns(self, count: int) -> float:
+        """What that many images took at load, in batches of the best size."""
+        batches, rest = divmod(count, self.best_batch_size)
+        best_ns = self.measured[self.best_batch_size]
+        return batches * best_ns + (_interpolate(self._sizes, list(self.measured.values()), rest) if rest else 0.0)
+
+
+def _interpolate(sizes: Sequence[int], run_ns: Sequence[float], size: int) -> float:
+    above = bisect_left(sizes, size)
+    if above == len(sizes):
+        return run_ns[-1] * size / sizes[-1]
+    if sizes[above] == size or above == 0:
+        return run_ns[above]
+    share = (size - sizes[above - 1]) / (sizes[above] - sizes[above - 1])
+    return run_ns[above - 1] + share * (run_ns[above] - run_ns[above - 1])
 
 
 def best_batch_size(run_ns: Mapping[int, float]) -> int:
@@ -82,12 +94,14 @@ def measure(
     budget_s: float,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> dict[int, float]:
-    """Run time in ns by batch size: 1, 2, 4, ... and `largest`, the median of a few runs each.
+    """Run time in ns by batch size: 1, 2, 4, ... and `largest`, the shortest of a few runs each: what else the
+    machine does makes runs longer, never shorter, and a server that reloads is a busy one.
 
     Ends early where larger batches gain nothing, or once `budget_s` is used up; size 1 is always measured. The
     first run of a size is not counted: it is the warm-up.
     """
     measured: dict[int, float] = {}
+    per_image: dict[int, float] = {}
     give_up = clock_ns() + int(budget_s * 1e9)
     size, losses = 1, 0
     while True:
@@ -100,9 +114,10 @@ def measure(
             times.append(now - began)
             if now > give_up:
                 break
-        measured[size] = max(1.0, median(times))
-        half = measured.get(size // 2)
-        losses = losses + 1 if half is not None and measured[size] / size > _NO_GAIN * half * 2 / size else 0
+        measured[size] = float(max(1, min(times)))
+        half_ns = per_image.get(size // 2)
+        per_image[size] = (measured[size] + _OVERHEAD_NS) / size
+        losses = losses + 1 if half_ns is not None and per_image[size] > _NO_GAIN * half_ns else 0
         # The next size takes about twice as long, warm-up and repeats included.
         if size == largest or losses == 2 or clock_ns() + 4 * measured[size] > give_up:
             return measured

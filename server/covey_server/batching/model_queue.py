@@ -112,11 +112,13 @@ class ModelQueue:
             return size
         needed = min(first.count - first.taken, size)
         smaller = cost.largest_within(left_ns, size)
-        # While more waits than a batch, many small batches for the sake of the first would make the others late.
+        # While more waits than a batch, small batches for the sake of the first would make all others late. Else it
+        # is tried as long as it ever was possible: predictions after a bad moment are not the last word.
         crowded = self.images > cost.best_batch_size
-        if smaller < needed or (crowded and cost.predict(smaller) > _INEFFICIENT * smaller * cost.image_ns):
+        too_small = smaller < needed or cost.predict(smaller) > _INEFFICIENT * smaller * cost.image_ns
+        if (crowded and too_small) or cost.measured_ns(needed) > left_ns:
             raise Expired(
                 f"the deadline is {left_ns / 1e6:.1f} ms away after {(now_ns - first.arrived_ns) / 1e6:.1f} ms of "
-                f"waiting, and computing takes about {cost.predict(needed) / 1e6:.1f} ms"
+                f"waiting, and computing takes about {max(cost.predict(needed), cost.measured_ns(needed)) / 1e6:.1f} ms"
             )
-        return smaller
+        return max(smaller, needed)
