@@ -11,6 +11,7 @@ import sys
 from types import FrameType
 
 from covey_server import config as configuration
+from covey_server import memory
 from covey_server.errors import InvalidConfiguration, StartupError
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ def main() -> int:
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
         )
+        memory.bound_freed_memory()
         # Here, so that --help and a wrong flag do not wait for onnxruntime.
         from covey_server.app import App
 

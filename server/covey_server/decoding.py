@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from covey_server.errors import ImageTooLarge, InvalidImage, Stopping
-from covey_server.images import InputSpec, decode
+from covey_server.images import InputSpec, decode_into
 
 
 @dataclass(slots=True)
@@ -15,7 +15,7 @@ class Decoded:
     """The images of one request: `rows` holds those that could be read, one after the other;
     `failures` has an entry per image, None where it could."""
 
-    rows: bytes
+    rows: memoryview
     failures: list[InvalidImage | ImageTooLarge | None]
 
     @property
@@ -38,18 +38,20 @@ class DecodePool:
     def decode(self, images: Sequence[bytes], spec: InputSpec, check: Callable[[], None]) -> Decoded:
         """Decodes on the calling thread. An image that cannot be read fails alone. `check` is called before each
         image and may raise, which ends the work."""
-        rows: list[bytes] = []
+        rows = memoryview(bytearray(len(images) * spec.nbytes))
+        good = 0
         failures: list[InvalidImage | ImageTooLarge | None] = []
         for image in images:
             if self._closed:
                 raise Stopping("the server has stopped")
             check()
             try:
-                rows.append(decode(image, spec, self._max_pixels).tobytes())
+                decode_into(rows[good * spec.nbytes : (good + 1) * spec.nbytes], image, spec, self._max_pixels)
                 failures.append(None)
+                good += 1
             except (InvalidImage, ImageTooLarge) as error:
                 failures.append(type(error)(str(error)))  # the raised one's stack holds this very list
-        return Decoded(b"".join(rows), failures)
+        return Decoded(rows[: good * spec.nbytes], failures)
 
     def close(self) -> None:
         """Ends the threads after the image each is at; jobs that wait are dropped."""
