@@ -206,24 +206,21 @@ class Classification(Request):
 
     def succeed(self, output: Output, first: int) -> None:
         try:
-            payload = self._write(output, first)
+            responses, arrived_ns = self._served.responses, self.arrived_ns
+            results = responses.results(output, self._top_k)
+            # Differences of whole microseconds since arrival, so that the parts add up to the total exactly.
+            decode_us = (self.queued_ns - arrived_ns) // 1000
+            payload = responses.write(
+                messages.write_results(results, first, self.count, self._failures),
+                (self.computed_ns - arrived_ns) // 1000,
+                decode_us,
+                (self.started_ns - arrived_ns) // 1000 - decode_us,
+                self.batch_size,
+            )
         except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is
             self.fail(error)
         else:
             self._classifier.succeed(self._call, payload)
-
-    def _write(self, output: Output, first: int) -> bytes:
-        responses, arrived_ns = self._served.responses, self.arrived_ns
-        results = responses.results(output, self._top_k)
-        # Differences of whole microseconds since arrival, so that the parts add up to the total exactly.
-        decode_us = (self.queued_ns - arrived_ns) // 1000
-        return responses.write(
-            messages.write_results(results, first, self.count, self._failures),
-            (self.computed_ns - arrived_ns) // 1000,
-            decode_us,
-            (self.started_ns - arrived_ns) // 1000 - decode_us,
-            self.batch_size,
-        )
 
     def fail(self, error: Exception) -> None:
         self._classifier.fail(self._call, self._served, error)

@@ -68,16 +68,16 @@ def _require_shape(pixels: pb.Pixels, model: ServedModel) -> None:
 
 
 def write_results(
-    results: Sequence[bytes], first: int, count: int, failures: Sequence[ImageFailure | None]
-) -> Sequence[bytes]:
+    results: Sequence[bytes], first: int, count: int, failures: Sequence[ImageFailure | None] = ()
+) -> bytes:
     """The `count` written results from `first` on, with the failed images in their places.
 
     `failures` is empty where no image failed; else it has an entry per image, None where it could be read.
     """
-    if not failures:
-        return results[first : first + count]
-    good = iter(results[first : first + count])
-    return [next(good) if failure is None else write_result(failed_image(failure)) for failure in failures]
+    if failures:
+        good = iter(results[first : first + count])
+        return b"".join(next(good) if failure is None else write_result(failed_image(failure)) for failure in failures)
+    return results[first] if count == 1 else b"".join(results[first : first + count])
 
 
 def failed_image(failure: ImageFailure) -> pb.Result:

@@ -54,7 +54,7 @@ class ResponseWriter:
             known = output.written[k] = self._write_rows(indices, probabilities)
         return known
 
-    def write(self, results: Sequence[bytes], total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
+    def write(self, results: bytes, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
         """The whole ClassifyResponse. What is neither decoding nor waiting is computing."""
         timing = b"".join(
             (
@@ -62,7 +62,7 @@ class ResponseWriter:
                 _COMPUTE, _varint(total_us - decode_us - queue_us), _BATCH_SIZE, _varint(batch_size), self._device,
             )
         )  # fmt: skip
-        return b"".join((*results, self._tail, _TIMING, _varint(len(timing)), timing))
+        return b"".join((results, self._tail, _TIMING, _varint(len(timing)), timing))
 
     def _write_rows(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
         # The four bytes of each probability, in the order in which the wire has them.

@@ -49,7 +49,8 @@ class Admission:
 
     def enter(self, size_bytes: int, caller: str) -> None:
         """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping; then nothing was counted."""
-        self.require_size(size_bytes)
+        if size_bytes > self.max_message_bytes:
+            self.require_size(size_bytes)
         with self._lock:
             if self._closed:
                 self.refused["stopping"] += 1
@@ -67,9 +68,12 @@ class Admission:
                     f"{held.calls:,} calls of this connection are waiting already; the {free:,} places that are free "
                     f"are kept for others. Wait for answers before sending more"
                 )
-            self._take_bytes(size_bytes, held, others=self.calls)
+            if self.calls:  # a lone call may pass the limit: else one between the two could never be let in
+                self._require_bytes(size_bytes, held)
             self._held[caller] = held
+            held.bytes += size_bytes
             held.calls += 1
+            self.bytes += size_bytes
             self.calls += 1
 
     def require_size(self, size_bytes: int) -> None:
@@ -98,7 +102,11 @@ class Admission:
                     f"{self.decodes:,} images wait to be decoded already and {images:,} more would pass the limit of "
                     f"{self.max_decodes:,}; try again later"
                 )
-            self._take_bytes(decoded_bytes, self._held[caller], others=self.calls - 1)
+            held = self._held[caller]
+            if self.calls > 1:
+                self._require_bytes(decoded_bytes, held)
+            held.bytes += decoded_bytes
+            self.bytes += decoded_bytes
             self.decodes += images
 
     def leave_decoding(self, images: int) -> None:
@@ -130,20 +138,17 @@ class Admission:
         """After `close`: waits until every call inside was answered; False where time ran out."""
         return self._empty.wait(timeout_s)
 
-    def _take_bytes(self, size_bytes: int, held: _Held, others: int) -> None:
+    def _require_bytes(self, size_bytes: int, held: _Held) -> None:
         free = self.max_bytes - self.bytes
-        # A lone call may pass the limit: else one between the two limits could never be let in.
-        if others and size_bytes > free:
+        if size_bytes > free:
             self.refused["bytes"] += 1
             raise Overloaded(
                 f"{self.bytes:,} bytes are waiting already and {size_bytes:,} more would pass the limit of "
                 f"{self.max_bytes:,}; try again later"
             )
-        if others and held.bytes > free:
+        if held.bytes > free:
             self.refused["share"] += 1
             raise Overloaded(
                 f"{held.bytes:,} bytes of this connection are waiting already; the {free:,} bytes that are free are "
                 f"kept for others. Wait for answers before sending more"
             )
-        held.bytes += size_bytes
-        self.bytes += size_bytes
