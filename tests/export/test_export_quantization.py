@@ -29,8 +29,9 @@ from covey_export.quantization.precision import Precision
 from covey_export.training.recipes import find_recipe
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
+from covey_server.devices import CPU
 from covey_server.engine import Engine
-from covey_server.repository import Repository
+from covey_server.served_model import ModelLoader
 
 MLP = NETWORKS["mlp"]
 VARIANTS = (Precision.INT8, Precision.FLOAT16)
@@ -102,10 +103,8 @@ class TestVariant:
     def test_the_server_loads_checks_and_serves_it(
         self, variants: Variants, small: Dataset, published: Published, precision: Precision
     ) -> None:
-        repository = Repository(variants.models, Engine, max_batch_size=8)
-        repository.load()
-        assert repository.refusals == []
-        served = repository.find(f"mlp-{precision.value}", 0)
+        path = variants.models / f"mlp-{precision.value}" / "1" / "model.onnx"
+        served = ModelLoader(CPU, threads=1, max_batch_size=8)(f"mlp-{precision.value}", 1, path)
         assert served.golden_difference <= precision.tolerance
         answers, float32 = served.run(small.test_images), Engine(published.path).run(small.test_images)
         assert 0 < np.abs(answers - float32).max() < 0.1  # another model, and nearly the same
