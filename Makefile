@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 MODELS ?= models
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format proto bench clean
+.PHONY: help setup demo serve test fuzz check format proto bench soak clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ serve: setup ## serve the models in models/ (those of the demo, or one made now)
 test: setup ## run all tests
 	$(BIN)/python -m pytest
 
+fuzz: setup ## send 200,000 mutated requests to a running server, on each front, in a few minutes
+	$(BIN)/python -m tests.fuzz
+
 check: setup ## lint, formatting, types, generated code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -44,6 +47,9 @@ proto: setup ## generate the Python code of the .proto files
 
 bench: setup ## measure, as ratios against floors of the same run
 	$(BIN)/python -m bench
+
+soak: setup ## a million requests and a thousand reloads: what they do to memory
+	$(BIN)/python -m bench.soak
 
 clean: ## remove what the targets made, models and checkpoints excepted
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/results

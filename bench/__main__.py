@@ -1,87 +1,80 @@
 """`python -m bench`: measures the server against its floors, prints the table, writes bench/results/."""
 
+from __future__ import annotations
+
 import argparse
-import contextlib
-import math
-import random
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.http2_frames import length_prefixed
-from bench.measurement import Subjects, measure
-from bench.picture import draw_cpu
-from bench.processes import BenchError, classify, covey_server, echo_server, run_tool
-from bench.raw_onnxruntime import RawOnnxruntime
-from bench.rows import Row, describe_machine, render_table, write_json
-from covey_proto.v1.classifier_pb2 import ClassifyRequest, Pixels
+from bench.models import Models
+from bench.picture import draw_goals
+from bench.plan import SCENARIOS
+from bench.processes import BenchError
+from bench.rows import Row, describe_machine, missing_row, write_json, write_text
+from bench.run import Run
+from bench.table import render_markdown, render_table
 
 RESULTS = Path(__file__).parent / "results"
-NETWORK = "lenet"
-MESSAGES = 16  # different ones, sent in turn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 once everything was measured, whatever the ratios are; 1 where it could not be."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--models", type=Path, help=f"folder with {NETWORK}/1/model.onnx; default: trains one")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of one load")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to; default: bench/results")
-    options = parser.parse_args(arguments)
+    """Exit code 0 once everything was measured, whatever the ratios are; 1 where something could not be."""
+    options = _parse(arguments)
     if not sys.platform.startswith("linux"):
         print("bench: CPU time is read from /proc, so this runs on Linux only", file=sys.stderr)
         return 1
-    results: Path = options.results
+    results: Path = options.results.resolve()
     results.mkdir(parents=True, exist_ok=True)
-    try:
-        models = options.models.resolve() if options.models else train_model(results)
-        rows = run(models, results, options.rounds, options.seconds)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    folder = options.models.resolve() if options.models else results / "models"
+    models = Models(folder, None if options.models else results, _report)
+    with tempfile.TemporaryDirectory(prefix="covey-bench-") as scratch:
+        run = Run(models, results, Path(scratch), options.rounds, options.seconds, _report)
+        rows, complete = measure(run, options.only)
     machine = describe_machine()
-    caption = f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}"
+    caption = f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}, {options.rounds} rounds"
     write_json(results / "latest.json", rows, machine)
-    draw_cpu(rows, caption, results / "latest.png")
-    print(f"\n{render_table(rows)}\n\n{caption}. The load generator shares the machine; {options.rounds} rounds.")
-    print(f"Written: {results / 'latest.json'}, {results / 'latest.png'}")
-    return 0
+    write_text(results / "latest.md", render_markdown(rows, machine))
+    draw_goals(rows, caption, results / "latest.png")
+    print(f"\n{render_table(rows)}\n\n{caption}. The load generator shares the machine.")
+    print(f"Written to {results}: latest.json, latest.md (all figures), latest.png")
+    return 0 if complete else 1
 
 
-def train_model(results: Path) -> Path:
-    """A models folder with a lenet of one epoch, made once: its weights do not change what it costs."""
-    models = results / "models"
-    if not (models / NETWORK / "1" / "model.onnx").is_file():
-        _report(f"training a {NETWORK} for this and later runs")
-        command = ["covey_export", "all", NETWORK, "--dataset", "sample", "--epochs", "1", "--no-report"]
-        folders = ["--models", str(models), "--checkpoints", str(results / "checkpoints")]
-        run_tool([*command, *folders], results / "export.log")
-    return models
+def measure(run: Run, names: Sequence[str]) -> tuple[list[Row], bool]:
+    """The rows of these scenarios, in the order of the plan. One that fails becomes a row that says why, and the
+    others go on; whether none did is the second answer."""
+    rows: list[Row] = []
+    complete = True
+    for name in (name for name in SCENARIOS if name in names):
+        try:
+            rows += SCENARIOS[name](run)
+        except BenchError as error:
+            _report(f"{name} failed: {error}")
+            rows.append(missing_row(name, "all", "", None, f"failed: {str(error).splitlines()[0]}"))
+            complete = False
+    return rows, complete
 
 
-def run(models: Path, results: Path, rounds: int, seconds: float) -> list[Row]:
-    """Starts all servers side by side, idle but for the one under load, and measures them."""
-    model = models / NETWORK / "1" / "model.onnx"
-    if not model.is_file():
-        raise BenchError(f"no {NETWORK}/1/model.onnx in {models}; without --models one is trained")
-    raw = RawOnnxruntime(model)
-    image_bytes = math.prod(raw.image_shape)
-    pixels = random.Random(0)
-    requests = [
-        ClassifyRequest(model=NETWORK, pixels=Pixels(data=pixels.randbytes(image_bytes))) for _ in range(MESSAGES)
-    ]
-    with contextlib.ExitStack() as stack:
-        messages = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "messages"
-        messages.write_bytes(b"".join(length_prefixed(each.SerializeToString()) for each in requests))
-        _report("starting the servers")
-        native, grpcio = (
-            stack.enter_context(covey_server(models, front, results / f"{front}.log")) for front in ("native", "grpcio")
-        )
-        answer = classify(native, requests[0])
-        echo = stack.enter_context(echo_server(len(answer)))
-        return measure(Subjects(echo, raw, native, grpcio), messages, rounds, seconds, _report)
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--models", type=Path, help="folder with NAME/1/model.onnx; default: exports small ones")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one load")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to; default: bench/results")
+    parser.add_argument(
+        "--only", type=_names, default=list(SCENARIOS), metavar="NAME,...", help=f"of {', '.join(SCENARIOS)}"
+    )
+    return parser.parse_args(arguments)
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in SCENARIOS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    return names
 
 
 def _report(text: str) -> None:

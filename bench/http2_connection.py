@@ -1,27 +1,29 @@
 """Owns one client connection: the life of unary gRPC calls on a plain socket, flow control included.
 
 Not a general client. It exists because a gRPC library costs more per call than the server under test, and
-would starve it on a machine that both share. Header blocks of answers are never decoded: a call has
+would starve it on a machine that both share. Header blocks of answers are not decoded: a call has
 succeeded when a message came before its trailers, and has failed when there were trailers only (servers
-send no message with an error). How frames look is `http2_frames`'; when to open calls and what to do with
-outcomes is `load_generator`'s. Sections named are those of RFC 9113.
+send no message with an error); `grpc_status` finds the code of a failure where it is asked for. How frames look
+is `http2_frames`'; when to open calls and what to do with outcomes is the generators'. Sections named are those
+of RFC 9113.
 """
 
+import itertools
 import socket
 import time
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from bench.grpc_status import NO_STATUS, OK, status_in
 from bench.http2_frames import (
     ACK,
     CANCEL,
     DATA,
-    DEFAULT_MAX_FRAME_BYTES,
     DEFAULT_WINDOW_BYTES,
     ENABLE_PUSH,
     END_STREAM,
     FRAME_HEADER_BYTES,
     GOAWAY,
+    HEADER_TABLE_SIZE,
     HEADERS,
     INITIAL_WINDOW_SIZE,
     LARGEST_STREAM_ID,
@@ -39,6 +41,7 @@ from bench.http2_frames import (
     setting,
     word,
 )
+from bench.http2_uploads import Uploads
 
 HANDSHAKE_TIMEOUT_S = 10.0
 RECEIVE_BYTES = 1 << 16  # below what malloc would map and unmap at every call
@@ -49,19 +52,14 @@ class ProtocolError(Exception):
 
 
 class Outcome(NamedTuple):
-    """How one call ended."""
+    """How one call ended: its status, NO_STATUS where none came or none was asked for. `started_ns` is what
+    `open_call` was told or found; `answer` the gRPC message with its prefix, empty unless answers are kept."""
 
     latency_ns: int
-    succeeded: bool
-
-
-@dataclass(slots=True)
-class _Upload:
-    """A body that did not fit at once, waiting for the server to open its windows."""
-
-    body: bytes
-    window_bytes: int
-    sent_bytes: int = 0
+    status: int
+    started_ns: int
+    number: int
+    answer: bytes
 
 
 class GrpcConnection:
@@ -70,8 +68,11 @@ class GrpcConnection:
     Never blocks after the handshake: `flush` sends and `receive` reads what is possible at the moment.
     """
 
-    def __init__(self, host: str, port: int, first_stream_id: int = 1) -> None:
-        """Connects and waits for the server's settings.
+    def __init__(
+        self, host: str, port: int, first_stream_id: int = 1, *, statuses: bool = False, answers: bool = False
+    ) -> None:
+        """Connects and waits for the server's settings. `statuses` finds out the codes of calls that fail,
+        `answers` keeps the messages of those that do not.
 
         Raises:
             OSError: nobody listens, or no settings within ten seconds.
@@ -79,13 +80,12 @@ class GrpcConnection:
         """
         self.max_concurrent_calls = LARGEST_STREAM_ID
         self.retiring = False  # opens no more calls: the server is going away, or stream ids ran out
+        self._statuses = statuses
+        self._keep_answers = answers
         self._next_stream_id = first_stream_id
-        self._started_ns: dict[int, int] = {}  # by stream id, every call in flight
-        self._answered: set[int] = set()  # streams whose message has come, trailers yet to come
-        self._uploads: dict[int, _Upload] = {}  # in the order of their calls
-        self._initial_window_bytes = DEFAULT_WINDOW_BYTES
-        self._window_bytes = DEFAULT_WINDOW_BYTES
-        self._max_frame_bytes = DEFAULT_MAX_FRAME_BYTES
+        self._started: dict[int, tuple[int, int]] = {}  # by stream id, every call in flight: when, and its number
+        self._answered: dict[int, bytes] = {}  # streams whose message has come, trailers yet to come
+        self._uploads = Uploads()
         self._consumed_bytes = 0
         self._settings_came = False
         self._incoming = b""
@@ -104,36 +104,34 @@ class GrpcConnection:
     @property
     def in_flight(self) -> int:
         """Calls without an outcome."""
-        return len(self._started_ns)
+        return len(self._started)
 
     @property
     def can_open(self) -> bool:
         """Whether `open_call` is allowed now."""
-        return not self.retiring and len(self._started_ns) < self.max_concurrent_calls
+        return not self.retiring and len(self._started) < self.max_concurrent_calls
 
     @property
     def has_outgoing(self) -> bool:
         """Whether `flush` left something that the socket did not take."""
         return bool(self._unsent or self._outgoing)
 
-    def open_call(self, request: Request) -> None:
-        """Queues a call; its latency counts from here. Only while `can_open`."""
+    def open_call(self, request: Request, started_ns: int | None = None) -> None:
+        """Queues a call; its latency counts from here, or from `started_ns` (of time.perf_counter_ns). Only while
+        `can_open`."""
         stream_id = self._next_stream_id
         self._next_stream_id += 2
         if self._next_stream_id > LARGEST_STREAM_ID:
             self.retiring = True
-        self._started_ns[stream_id] = time.perf_counter_ns()
+        self._started[stream_id] = (time.perf_counter_ns() if started_ns is None else started_ns, request.number)
         id_octets = word.pack(stream_id)
         body = request.body
-        size = len(body)
-        fits = size <= self._max_frame_bytes and size <= self._initial_window_bytes
-        if fits and size <= self._window_bytes and not self._uploads:
-            self._window_bytes -= size
+        if self._uploads.take(len(body)):
             self._outgoing += (request.headers_start, id_octets, request.body_start, id_octets, body)
         else:
             self._outgoing += (request.headers_start, id_octets, request.headers_end)
-            self._uploads[stream_id] = _Upload(body, self._initial_window_bytes)
-            self._upload()
+            self._uploads.add(stream_id, body)
+            self._outgoing += self._uploads.frames()
 
     def flush(self) -> None:
         """Sends what is queued, as far as the socket takes it."""
@@ -167,6 +165,19 @@ class GrpcConnection:
             self._fail_all()
         return self._outcomes
 
+    def cancel_older(self, than_ns: int) -> list[Outcome]:
+        """Cancels the calls that started before `than_ns`, as a gRPC client does at its deadline.
+
+        Relies on calls having been opened in the order of their starts.
+        """
+        self._outcomes = []
+        old = list(itertools.takewhile(lambda stream_id: self._started[stream_id][0] < than_ns, self._started))
+        for stream_id in old:
+            self._outgoing.append(frame(RST_STREAM, 0, stream_id, word.pack(CANCEL)))
+            self._uploads.drop(stream_id)
+            self._end_call(stream_id, time.perf_counter_ns(), NO_STATUS)
+        return self._outcomes
+
     def close(self) -> None:
         """Closes the socket. Calls still in flight are forgotten."""
         self.socket.close()
@@ -174,6 +185,8 @@ class GrpcConnection:
     def _shake_hands(self) -> None:
         """section 3.4. Also opens the way back as wide as it goes, so answers never wait for us."""
         settings = setting.pack(ENABLE_PUSH, 0) + setting.pack(INITIAL_WINDOW_SIZE, LARGEST_WINDOW_BYTES)
+        if self._statuses:
+            settings += setting.pack(HEADER_TABLE_SIZE, 0)
         widening = LARGEST_WINDOW_BYTES - DEFAULT_WINDOW_BYTES
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings) + frame(WINDOW_UPDATE, 0, 0, word.pack(widening)))
         while not self._settings_came:
@@ -198,12 +211,20 @@ class GrpcConnection:
             kind = length_and_kind & 0xFF
             if kind == HEADERS:
                 if flags & END_STREAM:
-                    self._end_call(stream_id, now_ns, stream_id in self._answered)
+                    if stream_id in self._answered:
+                        status = OK
+                    else:
+                        status = status_in(data[start:end]) if self._statuses else NO_STATUS
+                    self._end_call(stream_id, now_ns, status)
             elif kind == DATA:
-                self._answered.add(stream_id)
+                answered = self._answered
+                if self._keep_answers:
+                    answered[stream_id] = answered.get(stream_id, b"") + data[start:end]
+                else:
+                    answered[stream_id] = b""
                 self._consumed_bytes += end - start
                 if flags & END_STREAM:  # no trailers, so no status: not a gRPC answer
-                    self._end_call(stream_id, now_ns, succeeded=False)
+                    self._end_call(stream_id, now_ns, NO_STATUS)
             else:
                 self._control(kind, flags, stream_id, data[start:end], now_ns)
         self._incoming = data[position:]
@@ -214,69 +235,42 @@ class GrpcConnection:
     def _control(self, kind: int, flags: int, stream_id: int, payload: bytes, now_ns: int) -> None:
         """Everything but answers. Kinds not named here mean nothing to us (section 5.5)."""
         if kind == WINDOW_UPDATE:
-            (increment,) = word.unpack(payload)
-            if stream_id == 0:
-                self._window_bytes += increment
-            elif stream_id in self._uploads:
-                self._uploads[stream_id].window_bytes += increment
-            self._upload()
+            self._uploads.widen(stream_id, *word.unpack(payload))
+            self._outgoing += self._uploads.frames()
         elif kind == PING and not flags & ACK:
             self._outgoing.append(frame(PING, ACK, 0, payload))
         elif kind == SETTINGS and not flags & ACK:
             self._settings_came = True
             self._apply_settings(payload)
             self._outgoing.append(frame(SETTINGS, ACK, 0))
-            self._upload()
+            self._outgoing += self._uploads.frames()
         elif kind == RST_STREAM:
-            self._uploads.pop(stream_id, None)
-            self._end_call(stream_id, now_ns, succeeded=False)
+            self._uploads.drop(stream_id)
+            self._end_call(stream_id, now_ns, NO_STATUS)
         elif kind == GOAWAY:
             self.retiring = True
             (last_taken,) = word.unpack_from(payload)
-            for refused in [call for call in self._started_ns if call > last_taken]:
-                self._end_call(refused, now_ns, succeeded=False)
+            for refused in [call for call in self._started if call > last_taken]:
+                self._end_call(refused, now_ns, NO_STATUS)
 
     def _apply_settings(self, payload: bytes) -> None:
         for name, value in setting.iter_unpack(payload):
             if name == MAX_CONCURRENT_STREAMS:
                 self.max_concurrent_calls = value
             elif name == MAX_FRAME_SIZE:
-                self._max_frame_bytes = value
-            elif name == INITIAL_WINDOW_SIZE:  # moves the windows of open streams too: section 6.9.2
-                for upload in self._uploads.values():
-                    upload.window_bytes += value - self._initial_window_bytes
-                self._initial_window_bytes = value
+                self._uploads.max_frame_bytes = value
+            elif name == INITIAL_WINDOW_SIZE:
+                self._uploads.set_initial_window(value)
 
-    def _upload(self) -> None:
-        """Queues DATA of waiting bodies, oldest call first, as far as the server's windows are open."""
-        done = []
-        for stream_id, upload in self._uploads.items():
-            body = upload.body
-            while upload.sent_bytes < len(body):
-                size = min(self._max_frame_bytes, upload.window_bytes, self._window_bytes)
-                part = body[upload.sent_bytes : upload.sent_bytes + max(size, 0)]
-                if not part:
-                    break
-                upload.sent_bytes += len(part)
-                upload.window_bytes -= len(part)
-                self._window_bytes -= len(part)
-                is_last = upload.sent_bytes == len(body)
-                self._outgoing.append(frame(DATA, END_STREAM if is_last else 0, stream_id, part))
-            else:
-                done.append(stream_id)
-            if self._window_bytes <= 0:
-                break
-        for stream_id in done:
-            del self._uploads[stream_id]
-
-    def _end_call(self, stream_id: int, now_ns: int, succeeded: bool) -> None:
-        started_ns = self._started_ns.pop(stream_id, None)
-        if started_ns is None:  # ended before, for example a reset that follows the trailers
+    def _end_call(self, stream_id: int, now_ns: int, status: int) -> None:
+        started = self._started.pop(stream_id, None)
+        answer = self._answered.pop(stream_id, b"")
+        if started is None:  # ended before, for example a reset that follows the trailers
             return
-        self._answered.discard(stream_id)
-        if self._uploads.pop(stream_id, None):  # answered before it was fully asked: our half is still open
+        started_ns, number = started
+        if self._uploads.drop(stream_id):  # answered before it was fully asked: our half is still open
             self._outgoing.append(frame(RST_STREAM, 0, stream_id, word.pack(CANCEL)))
-        self._outcomes.append(Outcome(now_ns - started_ns, succeeded))
+        self._outcomes.append(Outcome(now_ns - started_ns, status, started_ns, number, answer))
 
     def _fail_all(self) -> None:
         self.retiring = True
@@ -284,5 +278,5 @@ class GrpcConnection:
         self._outgoing.clear()
         self._unsent = memoryview(b"")
         now_ns = time.perf_counter_ns()
-        for stream_id in list(self._started_ns):
-            self._end_call(stream_id, now_ns, succeeded=False)
+        for stream_id in list(self._started):
+            self._end_call(stream_id, now_ns, NO_STATUS)

@@ -24,6 +24,7 @@ END_STREAM = 0x1
 END_HEADERS = 0x4
 
 # Settings, RFC 9113 section 6.5.2, and their values before the server has spoken.
+HEADER_TABLE_SIZE = 0x1
 ENABLE_PUSH = 0x2
 MAX_CONCURRENT_STREAMS = 0x3
 INITIAL_WINDOW_SIZE = 0x4
@@ -82,8 +83,11 @@ def length_prefixed(message: bytes) -> bytes:
 class Request:
     """One message of one method, encoded but for the stream id. Shared by all calls and connections."""
 
-    def __init__(self, authority: str, method: str, message: bytes, timeout_s: int | None = None) -> None:
-        """`method` is the full path, /package.Service/Method; `timeout_s` is sent as the call's deadline."""
+    def __init__(
+        self, authority: str, method: str, message: bytes, timeout_s: float | None = None, number: int = 0
+    ) -> None:
+        """`method` is the full path, /package.Service/Method; `timeout_s` is sent as the call's deadline, in whole
+        milliseconds. `number` is the caller's own, to know the message by."""
         headers = [
             (":method", "POST"),
             (":scheme", "http"),
@@ -94,8 +98,9 @@ class Request:
             ("user-agent", "covey-bench"),
         ]
         if timeout_s is not None:
-            headers.append(("grpc-timeout", f"{timeout_s}S"))
+            headers.append(("grpc-timeout", f"{round(timeout_s * 1000)}m"))
         block = header_block(headers)
+        self.number = number
         self.body = length_prefixed(message)
         self.headers_start = frame(HEADERS, END_HEADERS, 0, block)[:5]
         self.headers_end = block

@@ -1,36 +1,70 @@
-"""Owns the picture of a benchmark: CPU time per request of each server, beside the floors it stands on."""
+"""Owns the picture of a benchmark: every figure that has a target, as a share of it."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bench.measurement import MANY
 from bench.rows import Row
+from bench.table import number
+
+# Okabe and Ito's: told apart by colour-blind eyes too.
+_MET, _STRETCH, _MISSED, _INVALID, _MARK = "#56B4E9", "#009E73", "#D55E00", "#BBBBBB", "#000000"
+_LONGEST = 2.2  # bars are cut off there; what they say stands to the right of all
 
 
-def draw_cpu(rows: Sequence[Row], caption: str, path: Path) -> None:
-    """Draws every row of CPU time per request as a bar, its floor marked by a line. Replaces `path` in one step."""
-    shown = [row for row in rows if row.figure == "server CPU" and row.scenario.endswith(f" {MANY} in flight")]
-    figure = Figure(figsize=(9, 1.2 + 0.7 * len(shown)), layout="constrained")
+def draw_goals(rows: Sequence[Row], caption: str, path: Path) -> None:
+    """Draws each row with a target as a bar: how much of what the target allows was used, so that shorter is better
+    and the line at 1 is the target; a mark shows the stretch. Replaces `path` in one step."""
+    shown = [row for row in rows if row.target is not None and row.judged is not None]
+    figure = Figure(figsize=(11, 1.6 + 0.62 * max(len(shown), 1)), layout="constrained")
     axes = figure.add_subplot()
-    places = range(len(shown))
-    values = [row.value for row in shown]
-    spread = [[row.value - row.low for row in shown], [row.high - row.value for row in shown]]
-    axes.barh(places, values, xerr=spread, color="#4c72b0", height=0.6, capsize=3)
-    for place, row in zip(places, shown, strict=True):
-        label = f" {row.value:.0f} us"
-        if row.floor is not None and row.ratio is not None:
-            axes.plot([row.floor, row.floor], [place - 0.4, place + 0.4], color="#c44e52", linewidth=2)
-            label += f" = {row.ratio:.2f} x floor"
-        axes.text(row.high, place, label, va="center")
-    axes.set_yticks(places, [row.scenario for row in shown])
+    for place, row in enumerate(shown):
+        assert row.judged is not None
+        share = _share(row, row.judged)
+        axes.barh(place, min(share, _LONGEST), color=_colour(row), height=0.55)
+        if row.stretch is not None and row.target:
+            axes.plot([_share(row, row.stretch)] * 2, [place - 0.4, place + 0.4], color=_MARK, linewidth=1.5, ls=":")
+        axes.text(_LONGEST + 0.05, place, _label(row), va="center", fontsize=9)
+    axes.axvline(1.0, color=_MARK, linewidth=1.5)
+    axes.set_yticks(range(len(shown)), [f"{row.scenario}\n{row.figure}" for row in shown], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.5 * max(row.high for row in shown))
+    axes.set_xlim(0, _LONGEST + 1.3)
+    axes.set_xticks([0, 0.5, 1, 1.5, 2], ["0", "0.5", "target", "1.5 x", "2 x"])
     figure.supxlabel(
-        "server CPU per request, us (red: echo + onnxruntime alone; whisker: least and most)", fontsize="medium"
+        "share of what the target allows: shorter is better; dotted: stretch\n"
+        "green: stretch reached, blue: target reached, red: missed, grey: not valid",
+        fontsize=9,
     )
-    figure.suptitle(caption, fontsize="medium")
+    figure.suptitle(caption, fontsize=10)
     partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, format="png", dpi=120)
+    figure.savefig(partial, format="png", dpi=110)
     partial.replace(path)
+
+
+def _colour(row: Row) -> str:
+    if row.met is None:
+        return _INVALID
+    return _MISSED if not row.met else _STRETCH if row.met_stretch else _MET
+
+
+def _share(row: Row, value: float) -> float:
+    """1 where `value` is just the target; below where it is better."""
+    if not row.target:  # the target is none at all: any is too many
+        return 0.0 if value <= 0 else _LONGEST
+    if row.at_least:
+        return row.target / value if value else _LONGEST
+    return value / row.target
+
+
+def _label(row: Row) -> str:
+    sign = ">=" if row.at_least else "<="
+    value = f"{number(row.judged)}{'' if row.ratio is None else ' x'}"
+    if row.ratio is None:
+        value += f" {row.unit}"
+    wanted = f"{sign} {number(row.target)}"
+    if row.stretch is not None and row.stretch != row.target:
+        wanted += f", stretch {number(row.stretch)}"
+    return f"{value}   ({wanted}){'  ' + row.note.split(':')[0] if row.note else ''}"

@@ -1,33 +1,31 @@
-"""Owns the processes of a benchmark: starts them, waits until they answer, reads their CPU time, stops them.
+"""Owns the processes of a benchmark: starts servers, waits until they answer, reads their figures, stops them."""
 
-CPU time is what the kernel has booked on a process (Linux, /proc), so it does not depend on who else
-uses the machine as latency does.
-"""
+from __future__ import annotations
 
-import json
 import os
 import re
 import select
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.load_generator import LoadResult
+from bench import process_figures
 from covey_proto.v1.classifier_pb2 import ClassifyRequest
 
-CLASSIFY = "/covey.v1.Classifier/Classify"
+SERVICE = "/covey.v1.Classifier"
+CLASSIFY = f"{SERVICE}/Classify"
 # What covey-server prints once it serves.
 READY = re.compile(r"covey-server ready grpc=(?P<grpc>\S+) metrics=(?P<metrics>\S+)")
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40
-# The SDK sends a deadline with every call, so the load does too.
 CALL_TIMEOUT_S = 10
 
 
@@ -36,22 +34,39 @@ class BenchError(Exception):
 
 
 class Server:
-    """A running server process that answers Classify on `target`."""
+    """A running server process that answers on `target`. `start_s` is what it took to be ready."""
 
-    def __init__(self, name: str, process: "subprocess.Popen[str]", target: str, metrics_url: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        process: subprocess.Popen[str],
+        target: str,
+        metrics_url: str | None,
+        start_s: float = 0.0,
+    ) -> None:
         self.name = name
         self.target = target
-        self._process = process
         self.metrics_url = metrics_url
+        self.start_s = start_s
+        self._process = process
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
 
     def cpu_seconds(self) -> float:
-        """CPU time used so far, all threads, user and system (proc(5): fields 14 and 15 of stat)."""
+        """CPU time used so far, by all threads and by the processes it started. Raises BenchError where it is gone."""
         try:
-            stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+            return process_figures.cpu_seconds(self._process.pid)
         except FileNotFoundError as error:
             raise BenchError(f"{self.name} is gone, or this is not Linux: no {error.filename}") from error
-        after_command = stat.rpartition(")")[2].split()  # from field 3 on; the command may hold blanks
-        return (int(after_command[11]) + int(after_command[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self) -> int:
+        """Resident memory. Raises BenchError where it is gone."""
+        try:
+            return process_figures.resident_bytes(self._process.pid)
+        except FileNotFoundError as error:
+            raise BenchError(f"{self.name} is gone, or this is not Linux: {error}") from error
 
     def batches(self) -> tuple[float, float]:
         """Number of batches run so far and of images in them, by the server's own metrics; zeros for an echo."""
@@ -91,21 +106,40 @@ def echo_server(answer_bytes: int) -> Iterator[Server]:
 
 
 @contextmanager
-def covey_server(models: Path, front: str, log: Path) -> Iterator[Server]:
+def covey_server(models: Path, front: str, log: Path, flags: Sequence[str] = ()) -> Iterator[Server]:
     """The server under test, on free ports, once it says that it is ready. Writes its log to `log`.
 
     Raises:
         BenchError: it ended, or was not ready within a minute.
     """
     command = [sys.executable, "-m", "covey_server", "--models", str(models), "--front", front]
-    command += ["--grpc-port", "0", "--metrics-port", "0"]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=output, text=True)
-    try:
-        ports = READY.match(_first_line(process, log))
+    command += ["--grpc-port", "0", "--metrics-port", "0", *flags]
+    began = time.monotonic()
+    with own_process(command, log) as process:
+        ports = READY.match(first_line(process, "covey-server", log))
+        start_s = time.monotonic() - began
         if ports is None:
-            raise BenchError(f"covey-server --front {front} did not start:\n{_tail(log)}")
-        yield Server(f"covey-server --front {front}", process, ports["grpc"], f"http://{ports['metrics']}/metrics")
+            raise BenchError(f"covey-server {' '.join(['--front', front, *flags])} did not start:\n{tail(log)}")
+        metrics = f"http://{ports['metrics']}/metrics"
+        yield Server(f"covey-server --front {front}", process, ports["grpc"], metrics, start_s)
+
+
+@contextmanager
+def own_process(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A process whose standard error goes to `log`; on leaving it gets SIGTERM, then SIGKILL if that is not enough."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        yield process
     finally:
         process.terminate()
         try:
@@ -115,30 +149,12 @@ def covey_server(models: Path, front: str, log: Path) -> Iterator[Server]:
             process.communicate()
 
 
-def put_load(server: Server, messages: Path, in_flight: int, seconds: float) -> LoadResult:
-    """Runs the load generator against `server`, in a process of its own.
-
-    Raises:
-        BenchError: it could not, or a call failed: figures of failing calls mean nothing.
-    """
-    command = [sys.executable, "-m", "bench.load_generator", "--target", server.target, "--method", CLASSIFY]
-    command += ["--messages", str(messages), "--seconds", str(seconds), "--in-flight", str(in_flight)]
-    command += ["--timeout-s", str(CALL_TIMEOUT_S)]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        raise BenchError(f"load on {server.name}: {finished.stderr.strip()}")
-    result = LoadResult(**json.loads(finished.stdout))
-    if result.failures:
-        raise BenchError(f"{server.name} failed {result.failures} of {result.calls} calls; its log may say why")
-    return result
-
-
 def run_tool(arguments: Sequence[str], log: Path) -> None:
     """Runs a Python module to its end, its output in `log`. Raises BenchError where it fails."""
     with log.open("w") as output:
         code = subprocess.call([sys.executable, "-m", *arguments], cwd=ROOT, stdout=output, stderr=output)
     if code:
-        raise BenchError(f"{' '.join(arguments)}: exit code {code}\n{_tail(log)}")
+        raise BenchError(f"{' '.join(arguments)}: exit code {code}\n{tail(log)}")
 
 
 def classify(server: Server, request: ClassifyRequest) -> bytes:
@@ -151,14 +167,15 @@ def classify(server: Server, request: ClassifyRequest) -> bytes:
             raise BenchError(f"{server.name} answers {error.code().name}: {error.details()}") from error
 
 
-def _first_line(process: "subprocess.Popen[str]", log: Path) -> str:
-    """What the process says first; empty where it ended without a word."""
+def first_line(process: subprocess.Popen[str], name: str, log: Path) -> str:
+    """What a process says first; empty where it ended without a word. Raises BenchError after a minute of silence."""
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
     if not readable:
-        raise BenchError(f"covey-server was not ready within {START_TIMEOUT_S} s:\n{_tail(log)}")
+        raise BenchError(f"{name} was not ready within {START_TIMEOUT_S} s:\n{tail(log)}")
     return process.stdout.readline()
 
 
-def _tail(log: Path) -> str:
+def tail(log: Path) -> str:
+    """The last lines of a log."""
     return "\n".join(log.read_text().splitlines()[-15:])

@@ -1,7 +1,10 @@
 """Owns the floor of computing: onnxruntime alone, on one thread, with the batch already in memory."""
 
+from __future__ import annotations
+
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is loaded
 
 import onnxruntime
 
-IMAGES_PER_MEASUREMENT = 8_192
+BATCH_SIZES = (1, 8, 32, 64)
 INPUT, OUTPUT = "images", "probabilities"
+_SECONDS = 0.1  # of CPU time per measurement
+_LEAST_RUNS = 2
 
 
 class RawOnnxruntime:
@@ -23,12 +28,15 @@ class RawOnnxruntime:
         options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.image_shape: tuple[int, ...] = tuple(self._session.get_inputs()[0].shape[1:])
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
-    def cpu_us_per_image(self, batch_size: int) -> float:
+    def cpu_us_per_image(self, batch_size: int, seconds: float = _SECONDS) -> float:
         """CPU time per image at this batch size. All of it is spent on the calling thread."""
         images = np.random.default_rng(0).integers(0, 256, (batch_size, *self.image_shape), np.uint8)
-        runs = max(IMAGES_PER_MEASUREMENT // batch_size, 1)
         self._session.run([OUTPUT], {INPUT: images})  # this size's first run plans its memory
+        start = time.thread_time_ns()
+        self._session.run([OUTPUT], {INPUT: images})
+        runs = max(int(seconds * 1e9 / (time.thread_time_ns() - start)), _LEAST_RUNS)
         start = time.thread_time_ns()
         for _ in range(runs):
             self._session.run([OUTPUT], {INPUT: images})

@@ -1,6 +1,9 @@
-"""Owns what a benchmark says: rows of figures beside their floors, as a table, as JSON and as a picture."""
+"""Owns what a benchmark says: rows of figures, each beside its floor and its goal, and how they become JSON."""
+
+from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -10,27 +13,58 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("covey-serve", "onnxruntime", "grpcio", "pygrpc-native", "protobuf", "numpy")
+PACKAGES = ("covey-serve", "onnxruntime", "grpcio", "pygrpc-native", "protobuf", "numpy", "pillow")
+
+Machine = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure should reach: `target` at the most, or with `at_least` at the least; `stretch` where it is better
+    still. A row with a floor is judged by its ratio, one without by its value."""
+
+    target: float
+    stretch: float | None = None
+    at_least: bool = False
+
+    def met_by(self, judged: float) -> bool:
+        """Whether the target is reached."""
+        return _reaches(judged, self.target, self.at_least)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: the median of some rounds.
+    """One figure: the median of some rounds, `low` and `high` its least and its largest round.
 
-    `low` and `high` are its least and largest round. `ratio` is value / floor, and `target` the most it may be.
+    `ratio` is value / floor, and `against` says what the floor is. `met` is None where there is no goal, or where
+    `note` says why the figure is missing or means nothing.
     """
 
     scenario: str
     figure: str
     unit: str
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
     rounds: int
     floor: float | None = None
     ratio: float | None = None
     target: float | None = None
+    stretch: float | None = None
+    at_least: bool = False
     met: bool | None = None
+    against: str = ""
+    note: str = ""
+
+    @property
+    def judged(self) -> float | None:
+        """What is held against the target."""
+        return self.value if self.ratio is None else self.ratio
+
+    @property
+    def met_stretch(self) -> bool:
+        """Whether it is better than the target by as much as was hoped for."""
+        return bool(self.met and self.stretch is not None and _reaches(self.judged, self.stretch, self.at_least))
 
 
 def make_row(
@@ -39,14 +73,42 @@ def make_row(
     unit: str,
     values: Sequence[float],
     floors: Sequence[float] | None = None,
-    target: float | None = None,
+    goal: Goal | None = None,
+    *,
+    against: str = "",
+    note: str = "",
 ) -> Row:
-    """Medians first, then their ratio. `floors` are those of the same rounds."""
+    """Medians first, then their ratio. `floors` are those of the same rounds. A note takes the verdict away."""
     value = statistics.median(values)
     floor = statistics.median(floors) if floors is not None else None
     ratio = value / floor if floor else None
-    met = ratio <= target if ratio is not None and target is not None else None
-    return Row(scenario, figure, unit, value, min(values), max(values), len(values), floor, ratio, target, met)
+    judged = value if ratio is None else ratio
+    return Row(
+        scenario,
+        figure,
+        unit,
+        value,
+        min(values),
+        max(values),
+        len(values),
+        floor,
+        ratio,
+        goal.target if goal else None,
+        goal.stretch if goal else None,
+        bool(goal and goal.at_least),
+        goal.met_by(judged) if goal and not note else None,
+        against,
+        note,
+    )
+
+
+def missing_row(scenario: str, figure: str, unit: str, goal: Goal | None, note: str) -> Row:
+    """A figure that could not be measured, and why."""
+    target, stretch = (goal.target, goal.stretch) if goal else (None, None)
+    at_least = bool(goal and goal.at_least)
+    return Row(
+        scenario, figure, unit, None, None, None, 0, target=target, stretch=stretch, at_least=at_least, note=note
+    )
 
 
 def describe_machine() -> dict[str, str | int | float]:
@@ -67,36 +129,25 @@ def describe_machine() -> dict[str, str | int | float]:
     }
 
 
-def render_table(rows: Sequence[Row]) -> str:
-    """The rows for a terminal."""
-    header = ("scenario", "figure", "value", "unit", "least-most", "floor", "ratio", "target", "met")
-    lines: list[Sequence[str]] = [header]
-    for row in rows:
-        met = {None: "", True: "yes", False: "NO"}[row.met]
-        spread = f"{row.low:,.1f}-{row.high:,.1f}"
-        numbers = [_number(row.floor, 1), _number(row.ratio, 2), _number(row.target, 2)]
-        lines.append((row.scenario, row.figure, f"{row.value:,.1f}", row.unit, spread, *numbers, met))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    right_aligned = {2, 4, 5, 6, 7}
-
-    def render(line: Sequence[str]) -> str:
-        cells = (
-            cell.rjust(width) if place in right_aligned else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        return "  ".join(cells).rstrip()
-
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([render(lines[0]), rule, *map(render, lines[1:])])
+def write_json(path: Path, rows: Sequence[Row], machine: Machine) -> None:
+    """Replaces `path` in one step: a list of rows, each with the machine it was measured on. What is infinite, such as
+    the latency where nothing was answered, becomes null: JSON has no word for it."""
+    content = [{name: _finite(value) for name, value in asdict(row).items()} | {"machine": machine} for row in rows]
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def write_json(path: Path, rows: Sequence[Row], machine: Mapping[str, str | int | float]) -> None:
-    """Replaces `path` in one step: a list of rows, each with the machine it was measured on."""
-    content = [asdict(row) | {"machine": dict(machine)} for row in rows]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
+def write_text(path: Path, text: str) -> None:
+    """Replaces `path` in one step."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
     partial.replace(path)
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:,.{digits}f}"
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _reaches(judged: float | None, wanted: float, at_least: bool) -> bool:
+    if judged is None:
+        return False
+    return judged >= wanted if at_least else judged <= wanted

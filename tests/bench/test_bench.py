@@ -3,98 +3,111 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from bench.__main__ import main
-from bench.http2_frames import length_prefixed
-from bench.processes import BenchError, Server, covey_server, echo_server, put_load
-from bench.raw_onnxruntime import RawOnnxruntime
+from bench.plan import SCENARIOS
 
 WriteModel = Callable[..., Path]
 
 
-def test_one_short_run_measures_everything(
-    tmp_path: Path, write_echo_model: WriteModel, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_echo_model(tmp_path / "models", "lenet", shape=(28, 28, 1))
-    results = tmp_path / "results"
-    models = tmp_path / "models"
-    code = main(["--models", str(models), "--results", str(results), "--rounds", "2", "--seconds", "0.3"])
-    output = capsys.readouterr()
-    assert code == 0, output.err
+@pytest.fixture
+def models(tmp_path: Path, write_echo_model: WriteModel) -> Path:
+    """The models that scenarios ask for, all of them echoes."""
+    folder = tmp_path / "models"
+    for name in ("lenet", "mlp", "mnist-cnn", "mnist-deep", "cifar-net"):
+        write_echo_model(folder, name, shape=(28, 28, 1))
+    write_echo_model(folder, "shufflenet", shape=(32, 32, 3))
+    return folder
+
+
+def run(models: Path, results: Path, names: str, seconds: float = 0.2) -> dict[tuple[str, str], dict[str, object]]:
+    arguments = ["--models", str(models), "--results", str(results), "--rounds", "2", "--only", names]
+    assert main([*arguments, "--seconds", str(seconds)]) == 0
     content = json.loads((results / "latest.json").read_text())
     rows = {(row["scenario"], row["figure"]): row for row in content}
     assert len(rows) == len(content)
-    assert all(row["rounds"] == 2 and 0 <= row["low"] <= row["value"] <= row["high"] for row in content)
-    cpu = rows["covey-server --front native, 64 in flight", "server CPU"]
-    echo = rows["floor: echo, 64 in flight", "server CPU"]
-    alone = rows["floor: onnxruntime alone, 1 thread", "CPU, batch 32"]
-    assert cpu["floor"] == pytest.approx(echo["value"] + alone["value"])
-    assert cpu["ratio"] == pytest.approx(cpu["value"] / cpu["floor"])
-    assert (cpu["target"], cpu["met"]) == (2.5, cpu["ratio"] <= 2.5)
-    assert 1 <= rows["covey-server --front grpcio, 64 in flight", "mean batch"]["value"] <= 32
-    for row in content:
-        assert row["scenario"] in output.out
-    assert {"date", "cpu", "cores", "python", "onnxruntime", "grpcio", "pygrpc-native"} <= set(content[0]["machine"])
-    assert (results / "latest.png").read_bytes().startswith(b"\x89PNG")
+    return rows
 
 
-def test_without_a_model_it_says_which_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--models", str(tmp_path), "--results", str(tmp_path)]) == 1
-    assert "no lenet/1/model.onnx" in capsys.readouterr().err
+def test_single_images_are_held_against_echo_and_onnxruntime(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = run(models, tmp_path / "results", "lenet,latency,fronts")
+    output = capsys.readouterr().out
+    cpu = rows["lenet, 64 in flight", "server CPU"]
+    echo = rows["floor: echo, 64 in flight, as lenet", "server CPU"]
+    curve = [row["value"] for (scenario, _), row in rows.items() if scenario == "floor: onnxruntime alone, lenet"]
+    assert isinstance(echo["value"], float)
+    assert cpu["floor"] == pytest.approx(echo["value"] + min(float(str(value)) for value in curve), rel=0.2)
+    assert (cpu["target"], cpu["stretch"], cpu["met"]) == (1.4, 1.15, float(str(cpu["ratio"])) <= 1.4)
+    batch = rows["lenet, 64 in flight", "mean batch"]["value"]
+    assert isinstance(batch, float)
+    assert 1 <= batch <= 64
+    latency = rows["lenet, 1 in flight", "latency p50"]
+    assert latency["against"] == "p50 of the echo + onnxruntime alone at batch 1"
+    fronts = rows["lenet, 64 in flight, grpcio front", "server CPU"]
+    assert (fronts["at_least"], fronts["target"]) == (True, 4)
+    for row in rows.values():
+        assert row["rounds"] == 2
+        assert float(str(row["low"])) <= float(str(row["value"])) <= float(str(row["high"]))
+        assert (str(row["scenario"]) in output) or row["ratio"] is None
+    machine = cpu["machine"]
+    assert isinstance(machine, dict)
+    assert {"date", "cpu", "cores", "python", "onnxruntime", "grpcio", "pygrpc-native"} <= machine.keys()
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        *("latest.json", "latest.md", "latest.png", "logs"),
+    }
 
 
-def test_a_server_that_does_not_start_is_reported_with_its_words(tmp_path: Path) -> None:
-    with (
-        pytest.raises(BenchError, match=r"did not start:\n(.|\n)*nowhere"),
-        covey_server(tmp_path / "nowhere", "native", tmp_path / "log"),
-    ):
-        pass
+def test_calls_of_many_images_and_of_many_models(models: Path, tmp_path: Path) -> None:
+    rows = run(models, tmp_path / "results", "packed,jpeg,five-models")
+    packed = rows["lenet, 256 images per call, 4 in flight", "server CPU"]
+    assert str(packed["against"]).startswith("onnxruntime alone at batch ")
+    jpeg = rows["shufflenet, JPEGs of 640x480, 16 in flight", "server CPU"]
+    decode = rows["floor: decode + resize", "CPU"]
+    assert float(str(jpeg["floor"])) > float(str(decode["low"])) > 0
+    shares = rows["five models, 64 in flight", "fewest requests of a model / mean"]
+    assert 0 < float(str(shares["value"])) <= 1
+    rates = [float(str(row["low"])) for (_, figure), row in rows.items() if figure.startswith("throughput of ")]
+    assert len(rates) == 5
+    assert min(rates) > 0
 
 
-def test_failing_calls_end_the_benchmark(tmp_path: Path, write_echo_model: WriteModel) -> None:
-    write_echo_model(tmp_path / "models")
-    messages = tmp_path / "messages"
-    messages.write_bytes(length_prefixed(b"\xff not a ClassifyRequest"))
-    with (
-        covey_server(tmp_path / "models", "native", tmp_path / "log") as server,
-        pytest.raises(BenchError, match=r"failed (\d+) of \1 calls"),
-    ):
-        put_load(server, messages, in_flight=4, seconds=0.1)
+def test_overload_and_footprint(models: Path, tmp_path: Path) -> None:
+    rows = run(models, tmp_path / "results", "overload,memory,start")
+    capacity = rows["mnist-cnn, closed loop, 64 in flight", "capacity"]
+    for factor in ("1.5", "3"):
+        scenario = f"mnist-cnn, Poisson, {factor} x capacity, 50 ms"
+        in_time = rows[scenario, "answers in time"]
+        assert in_time["floor"] == capacity["value"]
+        ends = [row["value"] for (name, figure), row in rows.items() if name == scenario and figure.startswith("ended")]
+        assert sum(float(str(end)) for end in ends) == pytest.approx(100, abs=25)  # medians of two rounds each
+    assert 20 < float(str(rows["lenet loaded", "resident memory"]["value"])) < 1000
+    assert 0 < float(str(rows["start with 5 models", "process start to ready"]["value"])) < 60
 
 
-def test_cpu_time_is_what_the_process_used() -> None:
-    script = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\ninput()"
-    command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        server = Server("busy", process, "nowhere", None)
-        process.stdout.readline()
-        first = server.cpu_seconds()
-        assert first >= 0.18  # the kernel counts in hundredths
-        assert server.cpu_seconds() == pytest.approx(first, abs=0.03)  # it waits now
-        process.stdin.close()
-        process.wait()
-    with pytest.raises(BenchError, match="busy is gone"):
-        server.cpu_seconds()
+def test_a_scenario_that_fails_is_a_row_and_the_others_go_on(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models / "mnist-cnn" / "1" / "model.onnx").unlink()
+    arguments = ["--models", str(models), "--results", str(tmp_path / "results"), "--rounds", "1"]
+    assert main([*arguments, "--seconds", "0.1", "--only", "mnist-cnn,memory"]) == 1
+    output = capsys.readouterr()
+    assert f"failed: no mnist-cnn/1/model.onnx in {models}" in output.err
+    rows = json.loads((tmp_path / "results" / "latest.json").read_text())
+    assert [(row["scenario"], row["value"] is None) for row in rows][:2] == [
+        ("mnist-cnn", True),
+        ("lenet loaded", False),
+    ]
+    assert "not measured" in output.out
 
 
-def test_the_echo_answers_and_ends_with_its_input(tmp_path: Path) -> None:
-    messages = tmp_path / "messages"
-    messages.write_bytes(length_prefixed(b"message"))
-    with echo_server(answer_bytes=91) as server:
-        assert put_load(server, messages, in_flight=8, seconds=0.1).calls > 0
-        assert server.batches() == (0, 0)
-    with pytest.raises(BenchError, match="echo is gone"):
-        server.cpu_seconds()
-
-
-def test_onnxruntime_alone_runs_the_batch_it_is_asked_for(tmp_path: Path, write_echo_model: WriteModel) -> None:
-    raw = RawOnnxruntime(write_echo_model(tmp_path, shape=(3, 5, 1)))
-    assert raw.image_shape == (3, 5, 1)
-    assert raw.cpu_us_per_image(64) > 0
+def test_unknown_scenarios_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "lenet,nonsense"])
+    error = capsys.readouterr().err
+    assert "no scenario nonsense" in error
+    assert all(name in error for name in SCENARIOS)

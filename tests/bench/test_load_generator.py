@@ -8,111 +8,15 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
-import grpc
 import pytest
+from bench.grpc_status import NAMES
 from bench.http2_frames import Request, length_prefixed
-from bench.load_generator import LoadError, LoadGenerator, LoadResult, read_messages
+from bench.load_generator import LoadError, LoadGenerator, LoadResult
 from bench.processes import ROOT
-from pygrpc_native import EVENT_CALL, NativeGrpcFront
-
-METHOD = "/bench.Echo/Echo"
-RESOURCE_EXHAUSTED = 8
-
-# Called with a message and its number (from 0, by arrival); gives the answer, or None to fail the call.
-Answer = Callable[[bytes, int], bytes | None]
-
-
-class Arrivals:
-    """What a server saw: every message, who sent it, and how many calls were open at once."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.messages: list[bytes] = []
-        self.peers: Counter[str] = Counter()
-        self.deadlines_s: list[float | None] = []
-        self.most_open = 0
-        self._answer = answer
-        self._open = 0
-        self._lock = threading.Lock()
-
-    def take(self, message: bytes, peer: str, deadline_s: float | None) -> bytes | None:
-        with self._lock:
-            number = len(self.messages)
-            self.messages.append(message)
-            self.peers[peer] += 1
-            self.deadlines_s.append(deadline_s)
-            self._open += 1
-            self.most_open = max(self.most_open, self._open)
-        answer = self._answer(message, number)
-        with self._lock:
-            self._open -= 1
-        return answer
-
-
-class Target(NamedTuple):
-    port: int
-    arrivals: Arrivals
-
-
-Serve = Callable[[Answer], AbstractContextManager[Target]]
-
-
-@contextmanager
-def serve_natively(answer: Answer, max_concurrent_calls: int = 1024) -> Iterator[Target]:
-    arrivals = Arrivals(answer)
-    front = NativeGrpcFront(
-        "127.0.0.1:0", [(METHOD, False)], call_details=True, max_concurrent_streams=max_concurrent_calls
-    )
-
-    def handle(call_id: int, payload: bytes, peer: str, deadline_s: float | None) -> None:
-        result = arrivals.take(payload, peer, deadline_s)
-        if result is None:
-            front.fail(call_id, RESOURCE_EXHAUSTED, "refused by the test")
-        else:
-            front.respond(call_id, result)
-
-    def take() -> None:
-        with ThreadPoolExecutor(16) as pool:
-            while (events := front.recv_batch_details(64)) is not None:
-                for kind, call_id, _, payload, _, details in events:
-                    if kind == EVENT_CALL and payload is not None and details is not None:
-                        pool.submit(handle, call_id, payload, details[1], details[2])
-
-    front.start()
-    thread = threading.Thread(target=take)
-    thread.start()
-    try:
-        yield Target(front.bound_port, arrivals)
-    finally:
-        front.close()
-        thread.join()
-
-
-@contextmanager
-def serve_with_grpcio(answer: Answer, max_concurrent_calls: int = 1024) -> Iterator[Target]:
-    arrivals = Arrivals(answer)
-
-    def handle(message: bytes, context: grpc.ServicerContext) -> bytes:
-        result = arrivals.take(message, context.peer(), context.time_remaining())
-        if result is None:
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "refused by the test")
-        return result
-
-    options = [("grpc.max_concurrent_streams", max_concurrent_calls), ("grpc.so_reuseport", 0)]
-    server = grpc.server(ThreadPoolExecutor(16), options=options)
-    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Echo": grpc.unary_unary_rpc_method_handler(handle)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield Target(port, arrivals)
-    finally:
-        server.stop(None).wait()
+from tests.bench.serving import METHOD, RESOURCE_EXHAUSTED, Serve, serve_natively, serve_with_grpcio
 
 
 @pytest.fixture(params=[serve_natively, serve_with_grpcio], ids=["native", "grpcio"])
@@ -152,13 +56,53 @@ def test_calls_carry_their_deadline(serve: Serve) -> None:
 
 
 def test_failed_calls_are_counted_as_failures(serve: Serve) -> None:
-    def fail_every_fifth(message: bytes, number: int) -> bytes | None:
-        return None if number % 5 == 0 else message
+    def fail_every_fifth(message: bytes, number: int) -> bytes | int:
+        return RESOURCE_EXHAUSTED if number % 5 == 0 else message
 
     with serve(fail_every_fifth) as (port, arrivals):
         result = put_load(port, [b"message"], calls=400, in_flight=8)
     assert len(arrivals.messages) == 400
     assert (result.calls, result.failures) == (400, 80)
+
+
+@pytest.mark.parametrize("code", range(1, 17))
+def test_failures_are_told_apart_by_their_code_where_asked_for(serve: Serve, code: int) -> None:
+    with serve(lambda message, number: code if number % 2 else message) as (port, _):
+        requests = [Request(f"127.0.0.1:{port}", METHOD, b"message")]
+        with closing(LoadGenerator("127.0.0.1", port, requests, statuses=True)) as generator:
+            result = generator.run(calls=10)
+    assert (result.failures, result.failures_by_status) == (5, {NAMES[code]: 5})
+
+
+def test_answers_are_kept_with_the_number_of_their_request_where_asked_for(serve: Serve) -> None:
+    with serve(lambda message, number: message * 3000) as (port, _):
+        requests = [Request(f"127.0.0.1:{port}", METHOD, bytes([65 + number]), number=number) for number in range(9)]
+        with closing(LoadGenerator("127.0.0.1", port, requests, in_flight=4, answers=True)) as generator:
+            generator.run(calls=18)
+    assert sorted(generator.answers) == sorted(
+        (number, length_prefixed(bytes([65 + number]) * 3000)) for number in [*range(9)] * 2
+    )
+
+
+def test_apart_each_connection_has_a_message_of_its_own(serve: Serve) -> None:
+    """Connections whose message is never answered until all others are, hold nobody up."""
+    others = threading.Semaphore(0)
+
+    def answer(message: bytes, number: int) -> bytes:
+        if message == b"slow":
+            for _ in range(20):
+                assert others.acquire(timeout=30)
+        else:
+            others.release()
+        return message
+
+    with serve(answer) as (port, arrivals):
+        requests = [Request(f"127.0.0.1:{port}", METHOD, message) for message in (b"slow", b"quick")]
+        with closing(LoadGenerator("127.0.0.1", port, requests, 2, connections=2, apart=True)) as generator:
+            result = generator.run(calls=63)
+    assert result.calls_by_connection == [arrivals.messages.count(b"slow"), arrivals.messages.count(b"quick")]
+    assert result.calls_by_connection[0] <= 4
+    assert len(arrivals.peers) == 2
 
 
 def test_an_unknown_method_is_a_failure(serve: Serve) -> None:
@@ -277,17 +221,8 @@ def test_the_command_says_why_it_could_not(tmp_path: Path) -> None:
     assert "--seconds or --calls" in endless.stderr
 
 
-def test_messages_are_split_at_their_lengths() -> None:
-    messages = [b"", b"a", bytes(70_000)]
-    assert read_messages(b"".join(map(length_prefixed, messages))) == messages
-    with pytest.raises(ValueError, match="no message"):
-        read_messages(b"")
-    with pytest.raises(ValueError, match="message 1 is cut off at byte 9"):
-        read_messages(length_prefixed(b"a") + b"\x00\x00\x00")
-
-
 def test_percentiles_are_those_of_the_nearest_rank() -> None:
-    result = LoadResult.of([us * 1000 for us in range(200, 0, -1)], failures=50, seconds=2.0, cpu_seconds=0.025)
+    result = LoadResult.of([us * 1000 for us in range(200, 0, -1)], {"INTERNAL": 50}, seconds=2.0, cpu_seconds=0.025)
     assert (result.latency_p50_us, result.latency_p90_us, result.latency_p99_us) == (100, 180, 198)
     assert result.latency_max_us == 200
     assert (result.calls, result.calls_per_second, result.generator_cpu_us_per_call) == (250, 125, 100)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covey_server.batching.batch import Batch
+from covey_server.batching.batcher import Batcher
 from covey_server.batching.cost import CostModel
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
@@ -78,3 +81,26 @@ def make_request(model: FakeModel, mark: int = 0, count: int = 1, deadline_ns: i
     images = np.zeros((count, *model.input_shape), np.uint8)
     images[:, 0, :, 0] = np.arange(count)[:, None] + mark + np.arange(model.input_shape[1])
     return FakeRequest(model, images, deadline_ns)
+
+
+def take(batcher: Batcher) -> Batch:
+    """The next batch; there has to be one."""
+    batch = batcher.take()
+    assert batch is not None
+    return batch
+
+
+def marks(batch: Batch) -> list[int]:
+    """The first pixel of each image."""
+    return [int(mark) for mark in batch.images()[:, 0, 0, 0]]
+
+
+def in_ms(milliseconds: float) -> int:
+    """A deadline."""
+    return time.monotonic_ns() + int(milliseconds * MS)
+
+
+def put(batcher: Batcher, *requests: FakeRequest) -> None:
+    """Queues some requests, in order."""
+    for request in requests:
+        batcher.put(request)

@@ -1,0 +1,108 @@
+"""Owns mosec as a peer to compare with: its environment, its server process, load on it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.closed_load import Load
+from bench.load_generator import LoadResult
+from bench.processes import ROOT, START_TIMEOUT_S, BenchError, Server, own_process, tail
+
+VERSION = "0.9.*"
+_INSTALL_TIMEOUT_S = 300
+MOST_FAILURES = 0.01  # of its calls; some time out (408) where the machine is very busy
+
+
+class NotInstalled(BenchError):
+    """mosec cannot be had here."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How mosec is told to batch."""
+
+    workers: int
+    batch: int
+    wait_ms: int
+
+    def __str__(self) -> str:
+        return f"{self.workers} worker(s), batches of {self.batch}, waiting {self.wait_ms} ms"
+
+
+# The best of them, in the same run, is what Covey is compared with.
+SETTINGS = (Setting(1, 64, 1), Setting(1, 64, 5), Setting(2, 32, 1))
+
+
+def install(folder: Path) -> Path:
+    """The Python of an environment with mosec, made at the first call. Raises NotInstalled where pip cannot."""
+    python = folder / "bin" / "python"
+    done = folder / ".installed"
+    if not done.is_file():
+        packages: list[str] = [f"mosec=={VERSION}", *(f"{name}=={version(name)}" for name in ("onnxruntime", "numpy"))]
+        try:
+            venv.create(folder, with_pip=True, clear=True)
+            command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+            finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INSTALL_TIMEOUT_S)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NotInstalled(f"not installed: {error}") from error
+        if finished.returncode:
+            reason = (finished.stderr.strip().splitlines() or ["pip failed"])[-1]
+            raise NotInstalled(f"not installed: {reason}")
+        done.touch()
+    return python
+
+
+@contextmanager
+def mosec_server(python: Path, model: Path, setting: Setting, log: Path) -> Iterator[Server]:
+    """A mosec server that answers POST /inference. Raises BenchError where it does not listen within a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(python), "-P", str(Path(__file__).with_name("mosec_worker.py")), "--port", str(port)]
+    command += ["--address", "127.0.0.1", "--log-level", "warning"]
+    environment = {
+        "MODEL": str(model),
+        "WORKERS": str(setting.workers),
+        "BATCH": str(setting.batch),
+        "WAIT_MS": str(setting.wait_ms),
+        "PYTHONPATH": "",
+    }
+    with own_process(command, log, environment) as process:
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > give_up:
+                    raise BenchError(f"mosec did not start:\n{tail(log)}") from None
+                time.sleep(0.05)
+        yield Server("mosec", process, f"127.0.0.1:{port}", None)
+
+
+def measure(server: Server, bodies: Path, in_flight: int, seconds: float) -> Load:
+    """Puts load on mosec and reads what it cost all its processes. Raises BenchError where a call failed."""
+    cpu_start = server.cpu_seconds()
+    result = _put_load(server, bodies, in_flight, ["--seconds", str(seconds)])
+    return Load(result, (server.cpu_seconds() - cpu_start) * 1e6 / result.calls, 0.0)
+
+
+def _put_load(server: Server, bodies: Path, in_flight: int, flags: Sequence[str]) -> LoadResult:
+    command = [sys.executable, "-m", "bench.http1_generator", "--target", server.target, "--path", "/inference"]
+    command += ["--messages", str(bodies), "--in-flight", str(in_flight), *flags]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise BenchError(f"load on mosec: {finished.stderr.strip()}")
+    result = LoadResult(**json.loads(finished.stdout))
+    if result.failures > MOST_FAILURES * result.calls:
+        raise BenchError(f"mosec failed {result.failures} of {result.calls} calls: {result.failures_by_status}")
+    return result

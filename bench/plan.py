@@ -1,0 +1,27 @@
+"""The scenarios by name, each with what it should reach: the table of figures that the serving engine was built for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from bench.rows import Goal, Row
+from bench.run import Run
+from bench.scenarios import footprint, many_images, overload, peers, reload, single_images
+
+Scenario = Callable[[Run], list[Row]]
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "lenet": partial(single_images.many_in_flight, model="lenet", goal=Goal(1.4, 1.15)),
+    "mnist-cnn": partial(single_images.many_in_flight, model="mnist-cnn", goal=Goal(1.15, 1.05)),
+    "latency": partial(single_images.one_in_flight, model="lenet", goal=Goal(1.5, 1.2)),
+    "packed": partial(many_images.packed_calls, model="lenet", goal=Goal(1.15, 1.05)),
+    "jpeg": partial(many_images.photographs_in_calls, goal=Goal(1.2, 1.08)),
+    "five-models": many_images.five_models,
+    "fronts": partial(single_images.fronts, model="lenet", goal=Goal(4, 6, at_least=True)),
+    "mosec": partial(peers.against_mosec, model="lenet", goal=Goal(0.9, 0.75)),
+    "overload": partial(overload.overload, model="mnist-cnn", goal=Goal(0.9, 0.97, at_least=True)),
+    "reload": partial(reload.reload, model="lenet", failures_goal=Goal(0, 0), latency_goal=Goal(2.0, 1.3)),
+    "memory": partial(footprint.memory, model="lenet", goal=Goal(150)),
+    "start": partial(footprint.start, goal=Goal(2.5, 1.2)),
+}

@@ -1,0 +1,47 @@
+"""Publishes versions of a model below a server that watches, as a deployment does, and sees when they are served."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import grpc
+
+from bench.processes import CALL_TIMEOUT_S, SERVICE, BenchError, Server
+from covey_proto.v1.classifier_pb2 import GetModelRequest, GetModelResponse
+
+RELOAD_TIMEOUT_S = 30.0
+_ASK_EVERY_S = 0.02
+
+
+def publish(file: Path, model: Path, version: int) -> None:
+    """Makes a model's file a new version in the model's folder; it appears there all at once."""
+    incoming = model / f".incoming-{version}"
+    incoming.mkdir()
+    shutil.copyfile(file, incoming / "model.onnx")
+    incoming.rename(model / str(version))
+
+
+def wait_until_served(server: Server, model: str, version: int, timeout_s: float = RELOAD_TIMEOUT_S) -> None:
+    """Returns once the server answers that this version is the one served. Raises BenchError after half a minute, or
+    where the server does not know the model any more."""
+    give_up = time.monotonic() + timeout_s
+    with grpc.insecure_channel(server.target) as channel:
+        ask: grpc.UnaryUnaryMultiCallable[GetModelRequest, GetModelResponse] = channel.unary_unary(
+            f"{SERVICE}/GetModel",
+            request_serializer=GetModelRequest.SerializeToString,
+            response_deserializer=GetModelResponse.FromString,
+        )
+        while True:
+            try:
+                served = ask(GetModelRequest(name=model), timeout=CALL_TIMEOUT_S).model.version
+            except grpc.RpcError as error:
+                raise BenchError(f"GetModel {model}: {error.code().name}: {error.details()}") from error
+            if served == version:
+                return
+            if time.monotonic() > give_up:
+                raise BenchError(
+                    f"version {version} of {model} was published {timeout_s:.0f} s ago and version {served} is served"
+                )
+            time.sleep(_ASK_EVERY_S)

@@ -1,0 +1,52 @@
+"""A run of the benchmark as its scenarios see it: how long to measure, which models there are, where files go."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.models import Models
+from bench.processes import Server, covey_server
+
+
+@dataclass(frozen=True)
+class Run:
+    """Handed to each scenario. `seconds` is the length of one load; `report` is told what is going on."""
+
+    models: Models
+    results: Path  # kept
+    scratch: Path  # gone after the run
+    rounds: int
+    seconds: float
+    report: Callable[[str], None]
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def folder(self) -> Path:
+        """A new folder below `scratch`."""
+        path = self.scratch / str(next(self._numbers))
+        path.mkdir()
+        return path
+
+    def server(
+        self, models: Sequence[str], front: str = "native", flags: Sequence[str] = ()
+    ) -> AbstractContextManager[Server]:
+        """A server of these models alone, from copies of their files."""
+        folder = self.models.copy(models, self.folder())
+        return self.server_of(folder, front, flags)
+
+    def server_of(
+        self, folder: Path, front: str = "native", flags: Sequence[str] = ()
+    ) -> AbstractContextManager[Server]:
+        """A server of a models folder. Its log is kept among the results."""
+        logs = self.results / "logs"
+        logs.mkdir(exist_ok=True)
+        return covey_server(folder, front, logs / f"{folder.name}-{front}.log", flags)
+
+    def each_round(self, scenario: str) -> Iterator[int]:
+        """The numbers of the rounds, reported as they begin."""
+        for number in range(self.rounds):
+            self.report(f"{scenario}: round {number + 1} of {self.rounds}")
+            yield number

@@ -1,0 +1,181 @@
+"""`make soak`: very many requests, then very many reloads, on one server each; what they do to its memory.
+
+Ctrl-C ends it early, with a summary of what ran until then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bench import samples
+from bench.__main__ import RESULTS
+from bench.closed_load import run_generator
+from bench.models import Models
+from bench.open_load import open_load
+from bench.processes import BenchError
+from bench.publishing import publish, wait_until_served
+from bench.raw_onnxruntime import RawOnnxruntime
+from bench.rows import Goal, Row, describe_machine, make_row, missing_row, write_json
+from bench.run import Run
+from bench.scenarios.single_images import MANY
+from bench.soak_picture import draw_curves
+from bench.table import render_table
+
+MODEL = "lenet"
+CHUNK = 10_000  # requests between two looks at the memory
+SETTLED = 0.1  # growth counts from this share of the run on
+RELOAD_RATE = 100.0  # requests/s beside the reloads
+RELOAD_FLAGS = ("--reload-interval-s", "0.1")
+_LONGEST_S = 86_400.0
+
+
+@dataclass
+class Curve:
+    """Memory over the units of a run, and how many answers were wrong; None: they were not looked at."""
+
+    name: str
+    planned: int
+    units: list[int] = field(default_factory=list)
+    resident_mb: list[float] = field(default_factory=list)
+    wrong: int | None = None
+
+    def add(self, unit: int, resident_bytes: int) -> None:
+        """What the server holds after `unit` of the run."""
+        self.units.append(unit)
+        self.resident_mb.append(resident_bytes / 1e6)
+
+    @property
+    def settled_mb(self) -> float:
+        """Memory once a tenth of what ran had run."""
+        return next(
+            mb for unit, mb in zip(self.units, self.resident_mb, strict=True) if unit >= SETTLED * self.units[-1]
+        )
+
+    @property
+    def growth_percent(self) -> float:
+        """Growth from there to the end."""
+        return 100 * (self.resident_mb[-1] / self.settled_mb - 1)
+
+    def rows(self, growth: Goal) -> list[Row]:
+        """The summary of what ran."""
+        scenario = f"{self.units[-1]:,} {self.name}"
+        note = "" if self.units[-1] >= self.planned else f"ended early, {self.planned:,} were planned"
+        figure, none = "failed or wrong answers", Goal(0, 0)
+        return [
+            make_row(scenario, "memory growth", "%", [self.growth_percent], goal=growth, note=note),
+            missing_row(scenario, figure, "answers", none, "not looked at: ended early")
+            if self.wrong is None
+            else make_row(scenario, figure, "answers", [float(self.wrong)], goal=none),
+            make_row(scenario, "resident memory after a tenth", "MB", [self.settled_mb]),
+            make_row(scenario, "resident memory at the end", "MB", [self.resident_mb[-1]]),
+            make_row(scenario, "largest resident memory seen", "MB", [max(self.resident_mb)]),
+        ]
+
+
+def soak_requests(run: Run, curve: Curve, progress: Progress) -> None:
+    """Sends the planned number of requests, all kinds mixed, and checks every answer."""
+    images = samples.golden(RawOnnxruntime(run.models.file(MODEL)))
+    with run.server([MODEL]) as server:
+        sent = samples.mixture(server, MODEL, images)
+        refused = sum(sample.is_wrong for sample in sent)
+        messages, answers = samples.write(sent, run.folder() / "messages"), run.folder() / "answers"
+        chunk = CHUNK // len(sent) * len(sent)  # whole turns through the mixture
+        task = progress.add_task(curve.name, total=curve.planned)
+        done = wrong = 0
+        curve.add(0, server.resident_bytes())
+        while done < curve.planned:
+            flags = ["--calls", str(chunk), "--statuses", "--answers", str(answers)]
+            result = run_generator(server, messages, MANY, flags)
+            verdict = samples.judge(sent, answers)
+            expected = chunk * refused // len(sent)
+            wrong += verdict.wrong + abs(result.failures_by_status.get("INVALID_ARGUMENT", 0) - expected)
+            wrong += abs(chunk - expected - verdict.answers)
+            curve.wrong = wrong
+            done += chunk
+            curve.add(done, server.resident_bytes())
+            progress.update(task, completed=done)
+
+
+def soak_reloads(run: Run, curve: Curve, progress: Progress) -> None:
+    """Publishes the planned number of versions one after the other beside a light load."""
+    file = run.models.file(MODEL)
+    sent = samples.single_images(MODEL, samples.golden(RawOnnxruntime(file)))
+    work, answers = run.folder(), run.folder() / "answers"
+    messages = samples.write(sent, work / "messages")
+    models = run.models.copy([MODEL], run.folder())
+    task = progress.add_task(curve.name, total=curve.planned)
+    with (
+        run.server_of(models, flags=RELOAD_FLAGS) as server,
+        open_load(
+            server,
+            messages,
+            rate=RELOAD_RATE,
+            seconds=_LONGEST_S,
+            timeout_s=10.0,
+            folder=work,
+            answers=answers,
+        ) as running,
+    ):
+        curve.add(0, server.resident_bytes())
+        for done in range(1, curve.planned + 1):
+            publish(file, models / MODEL, done + 1)
+            wait_until_served(server, MODEL, done + 1)
+            shutil.rmtree(models / MODEL / str(done))
+            curve.add(done, server.resident_bytes())
+            progress.update(task, completed=done)
+        running.stop()
+        load = running.finish()
+        verdict = samples.judge(sent, answers)
+        curve.wrong = load.summary.calls - verdict.answers + verdict.wrong
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 where memory stayed within its goals and every answer was right; 1 else."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("--requests", type=int, default=1_000_000, help="0: none")
+    parser.add_argument("--reloads", type=int, default=1_000, help="0: none")
+    parser.add_argument("--models", type=Path, help=f"folder with {MODEL}/1/model.onnx; default: exports one")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to; default: bench/results")
+    options = parser.parse_args(arguments)
+    results: Path = options.results.resolve()
+    results.mkdir(parents=True, exist_ok=True)
+    models = Models(
+        options.models.resolve() if options.models else results / "models", None if options.models else results, print
+    )
+    requests = Curve("requests", options.requests)
+    reloads = Curve("reloads", options.reloads)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    failure = ""
+    with tempfile.TemporaryDirectory(prefix="covey-soak-") as scratch, contextlib.suppress(KeyboardInterrupt):
+        run = Run(models, results, Path(scratch), 1, 0.0, print)
+        try:
+            with Progress(*columns) as progress:
+                for curve, soak in ((requests, soak_requests), (reloads, soak_reloads)):
+                    if curve.planned:
+                        soak(run, curve, progress)
+        except BenchError as error:
+            failure = str(error)
+    ran = [(curve, goal) for curve, goal in ((requests, Goal(2.0)), (reloads, Goal(5.0))) if len(curve.units) > 1]
+    rows = [row for curve, goal in ran for row in curve.rows(goal)]
+    if rows:
+        machine = describe_machine()
+        write_json(results / "soak.json", rows, machine)
+        draw_curves([curve for curve, _ in ran], f"{machine['cpu']}, {machine['date']}", results / "soak.png")
+        print(f"\n{render_table(rows)}\n\nWritten to {results}: soak.json, soak.png")
+    if failure:
+        print(f"soak: {failure}", file=sys.stderr)
+    complete = all(curve.units[-1] >= curve.planned for curve, _ in ran) and bool(ran)
+    return 0 if complete and not failure and all(row.met is not False for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
