@@ -48,15 +48,16 @@ class App:
         self._serving = False
         self.device, self.repository = open_repository(config, self._metrics)
         cores = devices.usable_cores()
-        workers = config.workers or cores
-        log.info("%d cores, %d workers, %d threads each", cores, workers, config.threads)
+        workers, reserves = devices.share_cores(cores, config.workers)
+        log.info("%d cores, %d workers and %d in reserve, %d threads each", cores, workers, reserves, config.threads)
 
-        self._batcher = Batcher(workers, config.max_delay_us * 1000)
+        self._batcher = Batcher(workers + reserves, config.max_delay_us * 1000)
         self._admission = Admission(config.max_calls, config.max_bytes, config.max_message_bytes, config.max_decodes)
         self._workers = Workers(
             self._batcher,
             workers,
             self._metrics,
+            reserves=reserves,
             inline_us=config.inline_us,
             timeout_s=config.engine_timeout_s,
             on_stuck=self._on_stuck,
@@ -70,7 +71,7 @@ class App:
             self._decoders,
             self._metrics,
             dispatch=self._workers.dispatch,
-            workers=workers,
+            workers=workers + reserves,
             default_deadline_ms=config.default_deadline_ms,
         )
         self.front = _open_front(config, classifier)

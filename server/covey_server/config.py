@@ -39,7 +39,7 @@ class Config:
     metrics_port: int = _setting(8002, "port of Prometheus' /metrics; 0 takes a free one")
     front: str = _setting("auto", "gRPC front: native is the fast one", ("auto", "native", "grpcio"))
     device: str = _setting("auto", "auto, cpu, cuda or cuda:N; cuda refuses to start where it cannot be had")
-    workers: int = _setting(0, "threads that run batches; 0: one per core this process may use")
+    workers: int = _setting(0, "threads that run batches; 0: one per usable core, one of them for full batches only")
     threads: int = _setting(1, "onnxruntime's threads within one batch")
     max_batch_size: int = _setting(0, "images in one batch at the most; 0: as many as pay, measured at load")
     max_delay_us: int = _setting(0, "time a batch that is not full waits for more; 0: not at all")

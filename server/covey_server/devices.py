@@ -91,6 +91,17 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
 
 
+def share_cores(cores: int, workers: int = 0) -> tuple[int, int]:
+    """How many threads run batches, and how many of them only when it is worth it.
+
+    The front needs a core too: of two cores one runs batches and the other one only full ones. (mnist-cnn, 64 callers
+    on two cores: two workers answered a sixth less than one.) A number that was asked for is taken as it is.
+    """
+    if workers:
+        return workers, 0
+    return max(1, cores - 1), 1 if cores > 1 else 0
+
+
 def _cgroup_quota(cgroup: Path) -> float | None:
     """The quota in cores, from version 2's cpu.max or version 1's cpu.cfs_*; None where there is none."""
     try:

@@ -24,7 +24,8 @@ def check(config: Config, output: TextIO) -> int:
     if device.fallback:
         print(f"          in place of CUDA: {device.fallback}", file=output)
     print(f"cores     {cores} usable", file=output)
-    print(f"workers   {config.workers or cores}, {config.threads} thread(s) of onnxruntime in each", file=output)
+    workers, reserves = devices.share_cores(cores, config.workers)
+    print(f"workers   {workers}, and {reserves} for full batches; {config.threads} thread(s) in each", file=output)
     for model in repository.served:
         print(file=output)
         print("\n".join(_describe(model, is_default=repository.is_default(model))), file=output)

@@ -38,12 +38,14 @@ class Workers:
         count: int,
         observer: BatchObserver,
         *,
+        reserves: int = 0,
         inline_us: int = 0,
         timeout_s: float = 30.0,
         on_stuck: Callable[[bool], None] = lambda stuck: None,
     ) -> None:
-        """`inline_us` is the longest a thread that brings requests may run them itself; `on_stuck` is told when a
-        batch runs for longer than `timeout_s`, and when none does any more.
+        """`reserves` are threads beside those, for what is worth a core that others need as well. `inline_us` is the
+        longest a thread that brings requests may run them itself. `on_stuck` is told when a batch runs for longer than
+        `timeout_s`, and when none does any more.
         """
         self.stuck = 0  # batches that are given up and still running
         self._batcher = batcher
@@ -55,7 +57,8 @@ class Workers:
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._watch_runs, name="engine-watch", daemon=True)
         self._threads = [
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(count)
+            threading.Thread(target=self._work, args=(number >= count,), name=f"worker-{number}", daemon=True)
+            for number in range(count + reserves)
         ]
 
     def start(self) -> None:
@@ -83,19 +86,25 @@ class Workers:
         except Exception:
             log.exception("requests were not dispatched; this is a bug")
 
-    def _work(self) -> None:
-        while self._run_next():
+    def _work(self, reserve: bool) -> None:
+        while self._run_next(reserve):
             pass
 
-    def _run_next(self) -> bool:
+    def _run_next(self, reserve: bool) -> bool:
         # A frame of its own: nothing of a batch, its model least of all, outlives it while the thread waits.
-        batch = self._batcher.take()
+        batch = self._batcher.take(reserve)
         if batch is None:
             return False
         self._run(batch)
         return True
 
     def _run(self, batch: Batch) -> None:
+        try:
+            self._run_and_answer(batch)
+        finally:
+            self._batcher.finish(batch)
+
+    def _run_and_answer(self, batch: Batch) -> None:
         thread, began_ns, claimed = threading.get_ident(), time.monotonic_ns(), False
         self._running[thread] = batch
         try:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.server.fakes import MS, FakeModel, in_ms, make_request, marks, put, take
 
+from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
 from covey_server.errors import Cancelled, Expired, Stopping
 
@@ -179,6 +180,47 @@ def test_told_to_wait_it_still_gives_out_what_waits_when_it_is_closed() -> None:
     batcher.close()
     assert marks(take(batcher)) == [0]
     assert batcher.take() is None
+
+
+# The reserve: the worker that stands in for the front's core.
+
+
+def take_in_reserve(batcher: Batcher) -> Batch | None:
+    """What a reserve would take now; None where it would wait."""
+    return batcher.take(reserve=True) if batcher.is_worth_a_reserve() else None
+
+
+def test_a_reserve_takes_full_batches_and_models_that_nobody_runs() -> None:
+    batcher, busy, other = Batcher(workers=2), FakeModel(best_batch_size=4), FakeModel(best_batch_size=4)
+    put(batcher, make_request(busy, 0))
+    running = take(batcher)
+    put(batcher, make_request(busy, 1, 3))
+    assert take_in_reserve(batcher) is None  # less than a batch, and one is running already
+    put(batcher, make_request(other, 50))
+    reserved = take_in_reserve(batcher)
+    assert reserved is not None
+    assert reserved.model is other
+    put(batcher, make_request(busy, 4))
+    reserved = take_in_reserve(batcher)
+    assert reserved is not None
+    assert marks(reserved) == [1, 2, 3, 4]
+    put(batcher, make_request(busy, 5))
+    assert take_in_reserve(batcher) is None
+    for batch in (running, reserved):
+        batcher.finish(batch)
+    reserved = take_in_reserve(batcher)
+    assert reserved is not None
+    assert marks(reserved) == [5]
+
+
+def test_a_reserve_ends_with_the_others() -> None:
+    batcher, model = Batcher(workers=2), FakeModel(best_batch_size=4)
+    put(batcher, make_request(model, 0))
+    take(batcher)
+    put(batcher, make_request(model, 1))
+    batcher.close()
+    assert take_in_reserve(batcher) is not None
+    assert batcher.take(reserve=True) is None
 
 
 def test_knows_neither_grpc_nor_onnxruntime_nor_metrics() -> None:

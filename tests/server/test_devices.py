@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from covey_server import devices
-from covey_server.devices import CPU_PROVIDER, CUDA_PROVIDER, Device, choose, usable_cores
+from covey_server.devices import CPU_PROVIDER, CUDA_PROVIDER, Device, choose, share_cores, usable_cores
 from covey_server.errors import DeviceUnavailable, InvalidConfiguration
 
 BOTH = (CUDA_PROVIDER, CPU_PROVIDER)
@@ -88,3 +88,8 @@ def test_both_builds_of_onnxruntime_are_refused(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(metadata, "distributions", lambda: iter(found))
     with pytest.raises(InvalidConfiguration, match="both onnxruntime and onnxruntime-gpu"):
         devices.refuse_mixed_installation()
+
+
+def test_one_core_in_several_is_the_fronts_and_runs_full_batches_only() -> None:
+    assert [share_cores(cores) for cores in (1, 2, 3, 8)] == [(1, 0), (1, 1), (2, 1), (7, 1)]
+    assert share_cores(8, workers=3) == (3, 0)

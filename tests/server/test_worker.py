@@ -178,6 +178,31 @@ def test_an_engine_that_hangs_is_reported_and_its_callers_are_told() -> None:
     assert other.got_its_own()
 
 
+def test_one_worker_and_a_reserve_share_what_waits() -> None:
+    batcher, model = Batcher(workers=2), FakeModel(best_batch_size=2)
+    model.gated = True
+    workers = Workers(batcher, 1, Tally(), reserves=1)
+    workers.start()
+    requests = [make_request(model, mark) for mark in range(4)]
+    batcher.put(requests[0])
+    workers.dispatch()
+    model.started.acquire()  # the worker, or the reserve as nobody ran the model
+    batcher.put(requests[1])
+    workers.dispatch()
+    assert not model.started.acquire(timeout=0.05)  # not worth the other core
+    batcher.put(requests[2])
+    workers.dispatch()
+    assert model.started.acquire(timeout=10)  # a full batch is
+    batcher.put(requests[3])
+    workers.dispatch()
+    for _ in range(3):
+        model.gate.release()
+    assert all(request.answered.wait(10) for request in requests)
+    assert model.batches == [[0], [1, 2], [3]]
+    batcher.close()
+    assert workers.join(10)
+
+
 def test_nothing_of_a_batch_outlives_it_while_the_thread_waits() -> None:
     batcher, model = Batcher(), FakeModel()
     gone = weakref.ref(model)
@@ -201,17 +226,18 @@ def test_nothing_of_a_batch_outlives_it_while_the_thread_waits() -> None:
     counts=st.lists(st.integers(1, 9), min_size=1, max_size=40),
     best_batch_size=st.integers(1, 8),
     workers=st.integers(1, 3),
+    reserves=st.integers(0, 2),
     inline=st.booleans(),
     cancelled=st.sets(st.integers(0, 39)),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_every_caller_gets_its_own_rows(
-    counts: list[int], best_batch_size: int, workers: int, inline: bool, cancelled: set[int], seed: int
+    counts: list[int], best_batch_size: int, workers: int, reserves: int, inline: bool, cancelled: set[int], seed: int
 ) -> None:
     batcher, chance = Batcher(), random.Random(seed)
     models = [FakeModel(best_batch_size), FakeModel(best_batch_size)]
     requests = [make_request(chance.choice(models), chance.randrange(240), count) for count in counts]
-    running = Workers(batcher, workers, Tally(), inline_us=5_000 if inline else 0)
+    running = Workers(batcher, workers, Tally(), reserves=reserves, inline_us=5_000 if inline else 0)
     running.start()
 
     def put(places: range) -> None:

@@ -5,6 +5,9 @@ busy requests gather, and the next free thread takes what is there, up to the mo
 
 A thread that queues requests says `take_short` afterwards: it gets what is so quickly computed that waking
 another thread would cost more, and wakes a worker for the rest.
+
+A worker may be a reserve: it stands in for the core that the front needs, and takes only what is worth that core, a
+full batch, or one of a model that nobody is running.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from covey_server.batching.batch import Batch, Reason
@@ -37,8 +41,11 @@ class Batcher:
         self._max_delay_ns = max_delay_ns
         self._queues: dict[Runnable, ModelQueue] = {}  # of the models that have something waiting
         self._lock = threading.Lock()
-        self._condition = threading.Condition(self._lock)
+        self._work = threading.Condition(self._lock)
+        self._spare_work = threading.Condition(self._lock)
         self.idle_workers = 0  # that wait for a batch
+        self._idle_reserves = 0
+        self._running: Counter[Runnable] = Counter()  # batches that left and are not finished, by model
         self._closed = False
         self._caution = 1.25
         self.refused = 0  # requests that could not have made their deadlines
@@ -68,8 +75,8 @@ class Batcher:
                 self._place(request, queue, deadline_ns - now, now)
             self._queues[model] = queue
 
-    def take(self) -> Batch | None:
-        """The next batch; waits for one. None once closed and empty.
+    def take(self, reserve: bool = False) -> Batch | None:
+        """The next batch; waits for one. None once closed and empty. `finish` has to follow.
 
         Of several models the one that waited longest for a batch is next, so that a busy model cannot starve a
         quiet one, however much of it waits. Requests that nobody can be helped with any more are told so.
@@ -78,20 +85,24 @@ class Batcher:
         while True:
             dropped: Dropped = []
             with self._lock:
-                while (model := self._next()) is None:
+                while (model := self._next(reserve)) is None:
                     if self._closed and not self._queues:
                         return None
-                    reason = "delay" if self._queues else "idle"
-                    self.idle_workers += 1
-                    self._condition.wait(self._delay_s())
-                    self.idle_workers -= 1
+                    reason = "delay" if self._queues and not reserve else "idle"
+                    self._wait(reserve)
                 batch = self._form(model, reason, dropped)
-                if self._queues and self.idle_workers:
-                    self._condition.notify()
+                self._wake()
             _tell(dropped)
             if batch.size:
                 return batch
             del batch, model  # nothing of a model outlives its last request while a thread waits
+
+    def finish(self, batch: Batch) -> None:
+        """Says that a batch is done with, however it went."""
+        with self._lock:
+            self._running[batch.model] -= 1
+            if not self._running[batch.model]:
+                del self._running[batch.model]
 
     def take_short(self, time_ns: float) -> Batch | None:
         """A batch that is predicted to take no longer than `time_ns`, for the calling thread to run; None where
@@ -110,11 +121,15 @@ class Batcher:
                         batch = self._form(model, "inline", dropped)
                         time_ns -= run_ns
                         break
-                if self._queues and self.idle_workers and (batch is None or self._backlog_ns() > time_ns):
-                    self._condition.notify()
+                if batch is None or self._backlog_ns() > time_ns:
+                    self._wake()
             _tell(dropped)
             if batch is None or batch.size:
                 return batch
+
+    def is_worth_a_reserve(self) -> bool:
+        """Whether something waits that a reserve would take."""
+        return self._next(reserve=True) is not None
 
     def learn(self, batch: Batch, answered_ns: int) -> None:
         """Learns from a batch that is answered: whether its first request, which had the least time, was in time."""
@@ -127,7 +142,8 @@ class Batcher:
         """Takes nothing more; workers get what waits, then None."""
         with self._lock:
             self._closed = True
-            self._condition.notify_all()
+            self._work.notify_all()
+            self._spare_work.notify_all()
 
     def waiting_images(self) -> dict[Runnable, int]:
         """How many images wait, by model."""
@@ -217,17 +233,43 @@ class Batcher:
             or time.monotonic_ns() - queue.waiting_since_ns >= self._max_delay_ns
         )
 
-    def _next(self) -> Runnable | None:
+    def _next(self, reserve: bool = False) -> Runnable | None:
         """The model whose batch is due and that waited longest for it."""
         if not self._queues:
             return None
-        if len(self._queues) == 1 and not self._max_delay_ns:
+        if len(self._queues) == 1 and not self._max_delay_ns and not reserve:
             return next(iter(self._queues))
         return min(
-            (model for model, queue in self._queues.items() if self._is_due(queue)),
+            (
+                model
+                for model, queue in self._queues.items()
+                if self._is_due(queue) and (not reserve or self._is_worth_a_core(queue))
+            ),
             key=self._waiting_since,
             default=None,
         )
+
+    def _is_worth_a_core(self, queue: ModelQueue) -> bool:
+        return queue.images >= queue.model.cost.best_batch_size or self._closed or not self._running.get(queue.model)
+
+    def _wait(self, reserve: bool) -> None:
+        if reserve:
+            self._idle_reserves += 1
+            self._spare_work.wait()
+            self._idle_reserves -= 1
+        else:
+            self.idle_workers += 1
+            self._work.wait(self._delay_s())
+            self.idle_workers -= 1
+
+    def _wake(self) -> None:
+        """Wakes somebody for what waits, a reserve only where that is worth it and nobody else is idle."""
+        if not self._queues:
+            return
+        if self.idle_workers:
+            self._work.notify()
+        elif self._idle_reserves and self.is_worth_a_reserve():
+            self._spare_work.notify()
 
     def _delay_s(self) -> float | None:
         """Until the first batch is due; None where nothing waits."""
@@ -239,6 +281,8 @@ class Batcher:
     def _form(self, model: Runnable, reason: Reason, dropped: Dropped) -> Batch:
         queue = self._queues[model]
         batch = queue.form(time.monotonic_ns(), reason, dropped)
+        if batch.size:
+            self._running[model] += 1
         if not queue.requests:
             del self._queues[model]
         return batch
