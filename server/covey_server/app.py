@@ -51,7 +51,7 @@ class App:
         workers, reserves = devices.share_cores(cores, config.workers)
         log.info("%d cores, %d workers and %d in reserve, %d threads each", cores, workers, reserves, config.threads)
 
-        self._batcher = Batcher(workers + reserves, config.max_delay_us * 1000)
+        self._batcher = Batcher(workers, reserves, config.max_delay_us * 1000)
         self._admission = Admission(config.max_calls, config.max_bytes, config.max_message_bytes, config.max_decodes)
         self._workers = Workers(
             self._batcher,

@@ -95,16 +95,13 @@ class Workers:
         batch = self._batcher.take(reserve)
         if batch is None:
             return False
-        self._run(batch)
+        try:
+            self._run(batch)
+        finally:
+            self._batcher.finish(batch)
         return True
 
     def _run(self, batch: Batch) -> None:
-        try:
-            self._run_and_answer(batch)
-        finally:
-            self._batcher.finish(batch)
-
-    def _run_and_answer(self, batch: Batch) -> None:
         thread, began_ns, claimed = threading.get_ident(), time.monotonic_ns(), False
         self._running[thread] = batch
         try:

@@ -148,6 +148,19 @@ def test_a_short_model_need_not_wait_behind_a_long_one() -> None:
     assert batcher.take_short(1 * MS) is None
 
 
+def test_requests_of_a_model_that_a_worker_is_at_gather_however_short_they_are() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=8, run_ms=1)
+    put(batcher, make_request(model, 0))
+    running = take(batcher)
+    put(batcher, make_request(model, 1))
+    assert batcher.take_short(10 * MS) is None
+    batcher.finish(running)
+    put(batcher, make_request(model, 2))
+    batch = batcher.take_short(10 * MS)
+    assert batch is not None
+    assert marks(batch) == [1, 2]
+
+
 def test_dropped_requests_are_no_batch() -> None:
     batcher, model = Batcher(), FakeModel()
     gone = make_request(model)
@@ -191,7 +204,7 @@ def take_in_reserve(batcher: Batcher) -> Batch | None:
 
 
 def test_a_reserve_takes_full_batches_and_models_that_nobody_runs() -> None:
-    batcher, busy, other = Batcher(workers=2), FakeModel(best_batch_size=4), FakeModel(best_batch_size=4)
+    batcher, busy, other = Batcher(1, reserves=1), FakeModel(best_batch_size=4), FakeModel(best_batch_size=4)
     put(batcher, make_request(busy, 0))
     running = take(batcher)
     put(batcher, make_request(busy, 1, 3))
@@ -208,13 +221,13 @@ def test_a_reserve_takes_full_batches_and_models_that_nobody_runs() -> None:
     assert take_in_reserve(batcher) is None
     for batch in (running, reserved):
         batcher.finish(batch)
-    reserved = take_in_reserve(batcher)
-    assert reserved is not None
-    assert marks(reserved) == [5]
+    put(batcher, make_request(other, 51))
+    assert marks(take(batcher)) == [5]  # the worker's, who is free again
+    assert take_in_reserve(batcher) is None  # two of `other` would run
 
 
 def test_a_reserve_ends_with_the_others() -> None:
-    batcher, model = Batcher(workers=2), FakeModel(best_batch_size=4)
+    batcher, model = Batcher(1, reserves=1), FakeModel(best_batch_size=4)
     put(batcher, make_request(model, 0))
     take(batcher)
     put(batcher, make_request(model, 1))

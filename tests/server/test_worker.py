@@ -179,14 +179,14 @@ def test_an_engine_that_hangs_is_reported_and_its_callers_are_told() -> None:
 
 
 def test_one_worker_and_a_reserve_share_what_waits() -> None:
-    batcher, model = Batcher(workers=2), FakeModel(best_batch_size=2)
+    batcher, model = Batcher(1, reserves=1), FakeModel(best_batch_size=2)
     model.gated = True
     workers = Workers(batcher, 1, Tally(), reserves=1)
     workers.start()
     requests = [make_request(model, mark) for mark in range(4)]
     batcher.put(requests[0])
     workers.dispatch()
-    model.started.acquire()  # the worker, or the reserve as nobody ran the model
+    model.started.acquire()  # the worker runs it
     batcher.put(requests[1])
     workers.dispatch()
     assert not model.started.acquire(timeout=0.05)  # not worth the other core
@@ -234,7 +234,7 @@ def test_nothing_of_a_batch_outlives_it_while_the_thread_waits() -> None:
 def test_every_caller_gets_its_own_rows(
     counts: list[int], best_batch_size: int, workers: int, reserves: int, inline: bool, cancelled: set[int], seed: int
 ) -> None:
-    batcher, chance = Batcher(), random.Random(seed)
+    batcher, chance = Batcher(workers, reserves), random.Random(seed)
     models = [FakeModel(best_batch_size), FakeModel(best_batch_size)]
     requests = [make_request(chance.choice(models), chance.randrange(240), count) for count in counts]
     running = Workers(batcher, workers, Tally(), reserves=reserves, inline_us=5_000 if inline else 0)

@@ -7,7 +7,7 @@ A thread that queues requests says `take_short` afterwards: it gets what is so q
 another thread would cost more, and wakes a worker for the rest.
 
 A worker may be a reserve: it stands in for the core that the front needs, and takes only what is worth that core, a
-full batch, or one of a model that nobody is running.
+full batch, or one of a model that nobody is running while all others are busy.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ Dropped = list[tuple[Request, RequestError]]
 class Batcher:
     """Requests in from any thread, batches out to any number of workers."""
 
-    def __init__(self, workers: int = 1, max_delay_ns: int = 0) -> None:
-        """`workers` is how many threads share the waiting work: estimates need it."""
-        self._workers = workers
+    def __init__(self, workers: int = 1, reserves: int = 0, max_delay_ns: int = 0) -> None:
+        """`workers` and `reserves` say how many threads share the waiting work."""
+        self._ordinary_workers = workers
+        self._workers = workers + reserves
         self._max_delay_ns = max_delay_ns
         self._queues: dict[Runnable, ModelQueue] = {}  # of the models that have something waiting
         self._lock = threading.Lock()
@@ -45,7 +46,7 @@ class Batcher:
         self._spare_work = threading.Condition(self._lock)
         self.idle_workers = 0  # that wait for a batch
         self._idle_reserves = 0
-        self._running: Counter[Runnable] = Counter()  # batches that left and are not finished, by model
+        self._running: Counter[Runnable] = Counter()  # batches that workers are at, by model
         self._closed = False
         self._caution = 1.25
         self.refused = 0  # requests that could not have made their deadlines
@@ -91,6 +92,8 @@ class Batcher:
                     reason = "delay" if self._queues and not reserve else "idle"
                     self._wait(reserve)
                 batch = self._form(model, reason, dropped)
+                if batch.size:
+                    self._running[model] += 1
                 self._wake()
             _tell(dropped)
             if batch.size:
@@ -98,7 +101,7 @@ class Batcher:
             del batch, model  # nothing of a model outlives its last request while a thread waits
 
     def finish(self, batch: Batch) -> None:
-        """Says that a batch is done with, however it went."""
+        """Says that a batch that `take` gave out is done with, however it went."""
         with self._lock:
             self._running[batch.model] -= 1
             if not self._running[batch.model]:
@@ -117,7 +120,8 @@ class Batcher:
                 for model in self._by_waiting() if time_ns > 0 else ():
                     queue, cost = self._queues[model], model.cost
                     run_ns = cost.predict(min(queue.images, cost.best_batch_size))
-                    if run_ns <= time_ns and self._is_due(queue):
+                    # While a worker is at the model its requests gather: one by one they would cost more.
+                    if run_ns <= time_ns and self._is_due(queue) and not self._running.get(model):
                         batch = self._form(model, "inline", dropped)
                         time_ns -= run_ns
                         break
@@ -250,7 +254,9 @@ class Batcher:
         )
 
     def _is_worth_a_core(self, queue: ModelQueue) -> bool:
-        return queue.images >= queue.model.cost.best_batch_size or self._closed or not self._running.get(queue.model)
+        if self._closed or queue.images >= queue.model.cost.best_batch_size:
+            return True
+        return not self._running.get(queue.model) and self._running.total() >= self._ordinary_workers
 
     def _wait(self, reserve: bool) -> None:
         if reserve:
@@ -281,8 +287,6 @@ class Batcher:
     def _form(self, model: Runnable, reason: Reason, dropped: Dropped) -> Batch:
         queue = self._queues[model]
         batch = queue.form(time.monotonic_ns(), reason, dropped)
-        if batch.size:
-            self._running[model] += 1
         if not queue.requests:
             del self._queues[model]
         return batch
