@@ -27,7 +27,10 @@ from covey_server.models.loading import RepositoryObserver
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
 from covey_server.models.watch import Watch
+from covey_server.open_inference.service import OpenInference
+from covey_server.pipeline import Pipeline
 from covey_server.served_model import ModelLoader, ServedModel
+from covey_server.tally import ModelTally
 from covey_server.worker import Workers
 
 log = logging.getLogger(__name__)
@@ -64,17 +67,20 @@ class App:
         )
         self._decoders = DecodePool(cores, config.max_image_pixels)
         self._metrics.show(self)
-        classifier = Classifier(
+        pipeline = Pipeline(
             self.repository,
             self._admission,
             self._batcher,
             self._decoders,
             self._metrics,
             dispatch=self._workers.dispatch,
-            workers=workers + reserves,
             default_deadline_ms=config.default_deadline_ms,
         )
-        self.front = _open_front(config, classifier)
+        services = (
+            Classifier(pipeline, workers=workers + reserves).service,
+            OpenInference(pipeline, self, workers=workers + reserves).service,
+        )
+        self.front = _open_front(config, services)
         try:
             self._metrics_server, self._metrics_thread = self._open_metrics()
         except BaseException:
@@ -120,6 +126,20 @@ class App:
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
 
+    @property
+    def live(self) -> bool:
+        """For the Open Inference Protocol: whether the process works."""
+        return self._live
+
+    @property
+    def ready(self) -> bool:
+        """For the same: whether the server takes requests."""
+        return self._serving and self._live
+
+    def tally(self, model: ServedModel) -> ModelTally:
+        """For the same: what a model has done."""
+        return self._metrics.tally(model)
+
     def waiting_images(self) -> Mapping[Runnable, int]:
         """For the metrics."""
         return self._batcher.waiting_images()
@@ -140,7 +160,7 @@ class App:
             ("covey_models_refused", "Versions that were found and are not served.", len(self.repository.refusals)),
             ("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", fallback),
             ("covey_engine_stuck", "Batches that run for longer than they may.", self._workers.stuck),
-            ("covey_ready", "1 while the server takes requests.", self._serving and self._live),
+            ("covey_ready", "1 while the server takes requests.", self.ready),
         )
 
     def _on_stuck(self, stuck: bool) -> None:
@@ -179,8 +199,7 @@ def open_repository(
     return device, repository
 
 
-def _open_front(config: Config, classifier: Classifier) -> Front:
-    service = classifier.service
+def _open_front(config: Config, services: Sequence[Service]) -> Front:
     kind: Callable[[str, Sequence[Service], Sequence[str], int], Front] = GrpcioFront
     if config.front != "grpcio":
         try:
@@ -196,4 +215,5 @@ def _open_front(config: Config, classifier: Classifier) -> Front:
                 "the native front is not there (%s); serving with grpcio, which costs several times more",
                 error,
             )
-    return kind(config.address(config.grpc_port), (service,), (service.name,), config.max_message_bytes)
+    names = [service.name for service in services]
+    return kind(config.address(config.grpc_port), services, names, config.max_message_bytes)

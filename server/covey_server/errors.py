@@ -18,6 +18,10 @@ class InvalidRequest(RequestError):
     """The request contradicts itself, the model or the contract."""
 
 
+class Unsupported(RequestError):
+    """Something that a protocol knows and this server does not do."""
+
+
 class UnknownModel(RequestError):
     """No model, or no version of it, of the asked name is served."""
 

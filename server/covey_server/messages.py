@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf.message import DecodeError
-
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from covey_server.models.catalog import Refusal
@@ -15,14 +13,6 @@ from covey_server.served_model import ServedModel
 
 DEFAULT_TOP_K = 5
 ImageFailure = InvalidImage | ImageTooLarge
-
-
-def parse_request(payload: bytes) -> pb.ClassifyRequest:
-    """Raises InvalidRequest for bytes that are no ClassifyRequest."""
-    try:
-        return pb.ClassifyRequest.FromString(payload)
-    except DecodeError as error:
-        raise InvalidRequest(f"the {len(payload):,} bytes are not a covey.v1.ClassifyRequest: {error}") from error
 
 
 def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:

@@ -5,6 +5,7 @@ Label values come from closed sets (models in the folder, status codes, reasons)
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -112,6 +113,12 @@ class Metrics(Collector):
         """Counts encoded images that could not be decoded."""
         with self._lock:
             self._by_model[model].invalid_images += count
+
+    def tally(self, model: Runnable) -> ModelTally:
+        """A copy of a model's counts of this moment."""
+        self.count_noted()
+        with self._lock:
+            return copy.deepcopy(self._by_model[model])
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus."""

@@ -58,11 +58,11 @@ class ResponseWriter:
         """The whole ClassifyResponse. What is neither decoding nor waiting is computing."""
         timing = b"".join(
             (
-                _TOTAL, _varint(total_us), _DECODE, _varint(decode_us), _QUEUE, _varint(queue_us),
-                _COMPUTE, _varint(total_us - decode_us - queue_us), _BATCH_SIZE, _varint(batch_size), self._device,
+                _TOTAL, varint(total_us), _DECODE, varint(decode_us), _QUEUE, varint(queue_us),
+                _COMPUTE, varint(total_us - decode_us - queue_us), _BATCH_SIZE, varint(batch_size), self._device,
             )
         )  # fmt: skip
-        return b"".join((results, self._tail, _TIMING, _varint(len(timing)), timing))
+        return b"".join((results, self._tail, _TIMING, varint(len(timing)), timing))
 
     def _write_rows(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
         # The four bytes of each probability, in the order in which the wire has them.
@@ -73,23 +73,24 @@ class ResponseWriter:
             parts[::2] = [classes[index] for index in row]
             parts[1::2] = values
             body = b"".join(parts)
-            rows.append(_RESULTS + _varint(len(body)) + body)
+            rows.append(_RESULTS + varint(len(body)) + body)
         return rows
 
 
 def write_result(result: pb.Result) -> bytes:
     """Any other Result as a `results` field."""
     body = result.SerializeToString()
-    return _RESULTS + _varint(len(body)) + body
+    return _RESULTS + varint(len(body)) + body
 
 
 def _begin_class(label: str, index: int) -> bytes:
     begin = pb.Class(label=label, index=index).SerializeToString() + _PROBABILITY
-    return _CLASSES + _varint(len(begin) + _FLOAT_BYTES) + begin
+    return _CLASSES + varint(len(begin) + _FLOAT_BYTES) + begin
 
 
 @lru_cache(1 << 14)
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """A whole number from 0 up, as protobuf writes it."""
     octets = bytearray()
     while number > 0x7F:
         octets.append(number & 0x7F | 0x80)

@@ -34,6 +34,7 @@ NAMES = {
     4: "DEADLINE_EXCEEDED",
     5: "NOT_FOUND",
     8: "RESOURCE_EXHAUSTED",
+    12: "UNIMPLEMENTED",
     13: "INTERNAL",
     14: "UNAVAILABLE",
 }
@@ -43,6 +44,7 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.InvalidImage: 3,
     errors.ImageTooLarge: 3,
     errors.UnknownModel: 5,
+    errors.Unsupported: 12,
     errors.RequestTooLarge: 3,  # never, while RESOURCE_EXHAUSTED says: not now
     errors.Overloaded: 8,
     errors.DeadlineTooShort: 4,

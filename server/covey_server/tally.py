@@ -49,7 +49,7 @@ class ModelTally:
 
     __slots__ = (
         "batch_size", "codes", "compute", "cost_error", "decode", "device", "golden_difference", "images",
-        "invalid_images", "labels", "load_s", "queue", "reasons", "request", "served",
+        "invalid_images", "labels", "last_computed_ns", "load_s", "queue", "reasons", "request", "served",
     )  # fmt: skip
 
     def __init__(self, name: str, version: str) -> None:
@@ -64,6 +64,7 @@ class ModelTally:
         self.reasons: dict[Reason, int] = dict.fromkeys(REASONS, 0)
         self.codes: dict[str, int] = {}
         self.images = 0
+        self.last_computed_ns = 0  # by time.monotonic_ns; 0: never
         self.invalid_images = 0
 
     def add_requests(self, requests: Iterable[Request]) -> None:
@@ -72,9 +73,11 @@ class ModelTally:
             part.counts for part in (self.request, self.decode, self.queue, self.compute)
         )  # fmt: skip
         total_ns = decode_ns = queue_ns = compute_ns = 0
+        computed = self.last_computed_ns
         for request in requests:
             arrived, queued, started = request.arrived_ns, request.queued_ns, request.started_ns
-            ns = request.computed_ns - arrived
+            computed = request.computed_ns
+            ns = computed - arrived
             totals[bisect_left(_NANOSECONDS, ns)] += 1
             total_ns += ns
             ns = queued - arrived
@@ -83,9 +86,10 @@ class ModelTally:
             ns = started - queued
             queues[bisect_left(_NANOSECONDS, ns)] += 1
             queue_ns += ns
-            ns = request.computed_ns - started
+            ns = computed - started
             computes[bisect_left(_NANOSECONDS, ns)] += 1
             compute_ns += ns
+        self.last_computed_ns = computed
         self.request.total += total_ns * 1e-9
         self.decode.total += decode_ns * 1e-9
         self.queue.total += queue_ns * 1e-9

@@ -140,7 +140,7 @@ def generate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_generated_code_is_up_to_date_and_stale_code_is_found(tmp_path: Path) -> None:
     copied = tmp_path / "proto"
-    for path in [PROTO / "generate.py", *PROTO.glob("covey_proto/v1/classifier*")]:
+    for path in [PROTO / "generate.py", *PROTO.glob("covey_proto/*/*.p*")]:
         target = copied / path.relative_to(PROTO)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())

@@ -13,7 +13,7 @@ Ranking = tuple[list[list[int]], NDArray[np.float32]]
 class Output:
     """Probabilities `[N, K] float32`; `top(k)` is computed once per k, however many requests ask for it.
 
-    `written` is room for what a service makes of a ranking, by k, for the same reason.
+    `written` is room for what a service makes of a ranking, by k, for the same reason; by 0 of all probabilities.
     """
 
     __slots__ = ("_rankings", "probabilities", "written")

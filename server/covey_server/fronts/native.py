@@ -70,7 +70,7 @@ class NativeFront:
         paths = {path: handler for service in services for path, handler in service.paths.items()}
         methods = [(path, False) for path in paths]
         self._handlers = list(paths.values())
-        self._dispatches = [service.dispatch for service in services]
+        self._dispatches = list(dict.fromkeys(service.dispatch for service in services))  # shared by services: once
         try:
             # metrics: the only way to know, when stopping, that every answer is on the wire
             self._front = NativeGrpcFront(address, methods, io_threads=_IO_THREADS, call_details=True, metrics=True)

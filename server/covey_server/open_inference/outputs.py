@@ -1,0 +1,60 @@
+"""Writes ModelInferResponse messages in protobuf's wire format, from parts that are prepared once per model and count.
+
+Outputs are always raw: clients of Triton in C++ read nothing else.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+
+import numpy as np
+
+from covey_proto.inference import open_inference_pb2 as pb
+from covey_server.batching.output import Output
+from covey_server.open_inference.inputs import PROBABILITIES
+from covey_server.responses import varint
+from covey_server.served_model import ServedModel
+
+_ID, _RAW = (
+    bytes((number << 3 | 2,))  # wire type 2: a length follows
+    for number in (pb.ModelInferResponse.ID_FIELD_NUMBER, pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER)
+)
+_FLOAT_BYTES = 4
+_WHOLE = 0  # the place of all probabilities in `Output.written`: no ranking has 0 classes
+
+
+def write_probabilities(model: ServedModel, request_id: str, output: Output, first: int, count: int) -> bytes:
+    """The answer whose output is FP32 `[count, K]`: the rows `first` to `first + count`."""
+    written = output.written.get(_WHOLE)
+    if written is None:
+        written = output.written[_WHOLE] = [output.probabilities.astype("<f4", copy=False).tobytes()]
+    classes = len(model.labels)
+    row_bytes = classes * _FLOAT_BYTES
+    rows = written[0][first * row_bytes : (first + count) * row_bytes]
+    return _write(_head(model.name, model.version, "FP32", count, classes), request_id, rows)
+
+
+def write_classification(model: ServedModel, k: int, request_id: str, output: Output, first: int, count: int) -> bytes:
+    """The answer whose output is BYTES `[count, k]`, each element "probability:index:label", best first."""
+    indices, probabilities = output.top(k)
+    elements = []
+    for row in range(first, first + count):
+        for index, probability in zip(indices[row], np.asarray(probabilities[row]).tolist(), strict=True):
+            text = f"{probability:f}:{index}:{model.labels[index]}".encode()
+            elements += [struct.pack("<I", len(text)), text]
+    return _write(_head(model.name, model.version, "BYTES", count, k), request_id, b"".join(elements))
+
+
+def _write(head: bytes, request_id: str, raw: bytes) -> bytes:
+    if request_id:
+        octets = request_id.encode()
+        return b"".join((head, _ID, varint(len(octets)), octets, _RAW, varint(len(raw)), raw))
+    return b"".join((head, _RAW, varint(len(raw)), raw))
+
+
+@lru_cache(1024)
+def _head(name: str, version: int, datatype: str, count: int, width: int) -> bytes:
+    """All but the id and the values."""
+    output = pb.ModelInferResponse.InferOutputTensor(name=PROBABILITIES, datatype=datatype, shape=(count, width))
+    return pb.ModelInferResponse(model_name=name, model_version=str(version), outputs=[output]).SerializeToString()

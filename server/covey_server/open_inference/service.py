@@ -1,0 +1,189 @@
+"""The service inference.GRPCInferenceService: messages in, messages out; the way between them is the pipeline's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from google.protobuf.message import Message
+
+from covey_proto.inference import open_inference_pb2 as pb
+from covey_server.batching.output import Output
+from covey_server.batching.request import Buffer
+from covey_server.call import Call, Handler, Service
+from covey_server.errors import RequestError, Unsupported
+from covey_server.open_inference import bounds, descriptions, inputs, outputs
+from covey_server.pipeline import Pipeline, PipelineRequest, parse
+from covey_server.served_model import ServedModel
+from covey_server.tally import ModelTally
+
+NAME: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+
+
+class ServerState(Protocol):
+    """What the service asks the server."""
+
+    @property
+    def live(self) -> bool:
+        """Whether the process works."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken."""
+
+    def tally(self, model: ServedModel) -> ModelTally:
+        """A model's counts of this moment."""
+
+
+class OpenInference:
+    """The service. Its methods return at once; answers of ModelInfer come from the workers' threads."""
+
+    def __init__(self, pipeline: Pipeline, state: ServerState, *, workers: int) -> None:
+        self._pipeline = pipeline
+        self._state = state
+        self._workers = workers
+
+    @property
+    def service(self) -> Service:
+        handlers: dict[str, Handler] = {"ModelInfer": self.infer}
+        for name, answer in (
+            ("ServerLive", self._server_live),
+            ("ServerReady", self._server_ready),
+            ("ModelReady", self._model_ready),
+            ("ServerMetadata", self._server_metadata),
+            ("ModelMetadata", self._model_metadata),
+            ("ModelConfig", self._model_config),
+            ("ModelStatistics", self._model_statistics),
+            ("RepositoryIndex", self._repository_index),
+            ("RepositoryModelLoad", self._refuse_management),
+            ("RepositoryModelUnload", self._refuse_management),
+        ):
+            handlers[name] = self._handler(answer)
+        return Service(NAME, handlers, self._pipeline.dispatch)
+
+    def infer(self, call: Call) -> None:
+        """ModelInfer."""
+        pipeline = self._pipeline
+        pipeline.admit(call)
+        model = None
+        try:
+            bounds.refuse_many_fields(call.payload)
+            request = parse(pb.ModelInferRequest, call.payload)
+            call.payload = b""  # the message holds a copy; the bytes need not wait with it
+            model = pipeline.find(request.model_name, inputs.version_number(request.model_version))
+            if request.parameters:
+                inputs.shorten_deadline(call, request)
+            k = inputs.classes_asked(request, model)
+            tensor = inputs.only_input(request)
+            count = inputs.count_images(tensor, model)
+            if tensor.name == inputs.IMAGES and request.raw_input_contents:
+                rows = inputs.raw_pixels(request, count, model)
+                pipeline.put(Inference(pipeline, call, model, k, rows, count, request.id))
+            else:
+                prepare = self._decode if tensor.name == inputs.ENCODED else self._convert
+                pipeline.prepare(call, model, count, partial(prepare, call, model, k, request, tensor, count))
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
+            pipeline.fail(call, model, error)
+
+    def _decode(
+        self, call: Call, model: ServedModel, k: int, request: pb.ModelInferRequest, tensor: inputs.InputTensor,
+        count: int,
+    ) -> Inference:  # fmt: skip
+        """Of encoded images. The protocol has no place for the error of one: it fails the request."""
+        decoded = self._pipeline.decode(call, model, inputs.encoded_images(request, tensor, count))
+        for place, failure in enumerate(decoded.failures):
+            if failure is not None:
+                raise type(failure)(f"element {place} of input {inputs.ENCODED!r}: {failure}")
+        return Inference(self._pipeline, call, model, k, decoded.rows, count, request.id)
+
+    def _convert(
+        self, call: Call, model: ServedModel, k: int, request: pb.ModelInferRequest, tensor: inputs.InputTensor,
+        count: int,
+    ) -> Inference:  # fmt: skip
+        """Of typed contents, which take long to read: a number of up to two bytes per pixel."""
+        rows = inputs.typed_pixels(tensor, count, model)
+        return Inference(self._pipeline, call, model, k, rows, count, request.id)
+
+    def _handler(self, answer: Callable[[bytes], Message]) -> Handler:
+        """Of a method that needs no model run."""
+
+        def handle(call: Call) -> None:
+            self._pipeline.admission.require_size(call.size_bytes)
+            call.reply(answer(call.payload).SerializeToString())
+
+        return handle
+
+    def _server_live(self, payload: bytes) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=self._state.live)
+
+    def _server_ready(self, payload: bytes) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._state.ready)
+
+    def _model_ready(self, payload: bytes) -> pb.ModelReadyResponse:
+        request = parse(pb.ModelReadyRequest, payload)
+        try:
+            self._find(request.name, request.version)
+        except RequestError:
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=self._state.ready)
+
+    def _server_metadata(self, payload: bytes) -> pb.ServerMetadataResponse:
+        return descriptions.server()
+
+    def _model_metadata(self, payload: bytes) -> pb.ModelMetadataResponse:
+        request = parse(pb.ModelMetadataRequest, payload)
+        model = self._find(request.name, request.version)
+        served = self._pipeline.repository.served
+        versions = sorted(each.version for each in served if each.name == model.name)
+        return descriptions.metadata(model, [model.version] if request.version else versions)
+
+    def _model_config(self, payload: bytes) -> pb.ModelConfigResponse:
+        request = parse(pb.ModelConfigRequest, payload)
+        model = self._find(request.name, request.version)
+        limit = self._pipeline.admission.max_message_bytes
+        return pb.ModelConfigResponse(config=descriptions.config(model, workers=self._workers, max_message_bytes=limit))
+
+    def _model_statistics(self, payload: bytes) -> pb.ModelStatisticsResponse:
+        request = parse(pb.ModelStatisticsRequest, payload)
+        models = self._pipeline.repository.served
+        if request.name:
+            meant = self._find(request.name, request.version)
+            models = tuple(each for each in models if each.name == meant.name)
+            if request.version:
+                models = (meant,)
+        return pb.ModelStatisticsResponse(
+            model_stats=[descriptions.statistics(model, self._state.tally(model)) for model in models]
+        )
+
+    def _repository_index(self, payload: bytes) -> pb.RepositoryIndexResponse:
+        request = parse(pb.RepositoryIndexRequest, payload)
+        if request.repository_name:
+            raise Unsupported("this server has one models folder, which has no name; leave repository_name out")
+        return descriptions.index(self._pipeline.repository.catalog, only_ready=request.ready)
+
+    def _refuse_management(self, payload: bytes) -> Message:
+        raise Unsupported(
+            "models are not loaded or unloaded by calls here: put NAME/VERSION/model.onnx into the models folder, or "
+            "take it away; the server follows"
+        )
+
+    def _find(self, name: str, version: str) -> ServedModel:
+        return self._pipeline.find(name, inputs.version_number(version))
+
+
+class Inference(PipelineRequest):
+    """A ModelInfer request in the queue. `k` 0: the answer is all probabilities."""
+
+    __slots__ = ("_id",)
+
+    def __init__(
+        self, pipeline: Pipeline, call: Call, model: ServedModel, k: int, rows: Buffer, count: int, request_id: str
+    ) -> None:
+        PipelineRequest.__init__(self, pipeline, call, model, k, rows, count)
+        self._id = request_id
+
+    def write(self, output: Output, first: int) -> bytes:
+        if self._top_k:
+            return outputs.write_classification(self._served, self._top_k, self._id, output, first, self.count)
+        return outputs.write_probabilities(self._served, self._id, output, first, self.count)

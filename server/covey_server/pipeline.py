@@ -1,0 +1,185 @@
+"""The way of a request that is the same for every protocol: let in, find the model, decode, queue, answer.
+
+Owns no thread and no queue, and knows no message: a service parses, and writes the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from covey_server import status
+from covey_server.batching.admission import Admission
+from covey_server.batching.batcher import Batcher
+from covey_server.batching.output import Output
+from covey_server.batching.request import Buffer, Request, refuse_obsolete
+from covey_server.call import Call
+from covey_server.decoding import Decoded, DecodePool
+from covey_server.errors import InvalidRequest, Overloaded, RequestError
+from covey_server.metrics import Metrics
+from covey_server.models.repository import Repository
+from covey_server.served_model import ServedModel
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
+
+
+def parse(kind: type[M], payload: bytes) -> M:
+    """The message in `payload`. Raises InvalidRequest for bytes that are none of this kind."""
+    try:
+        return kind.FromString(payload)
+    except DecodeError as error:
+        name = kind.DESCRIPTOR.full_name
+        raise InvalidRequest(f"the {len(payload):,} bytes are not a {name}: {error}") from error
+
+
+class Pipeline:
+    """Shared by the services. Its methods return at once; answers come from the workers' threads.
+
+    A service calls `admit` first. From then on the call has to be answered here, once: by a request that was `put`
+    in the queue, by `answer`, or by `fail`.
+    """
+
+    def __init__(
+        self,
+        repository: Repository[ServedModel],
+        admission: Admission,
+        batcher: Batcher,
+        decoders: DecodePool,
+        metrics: Metrics,
+        *,
+        dispatch: Callable[[bool], None],
+        default_deadline_ms: int = 0,
+    ) -> None:
+        """`dispatch` begins what was queued; it is called once after each burst of calls."""
+        self.repository = repository
+        self.admission = admission
+        self.find = repository.find
+        self.put: Callable[[Request], None] = batcher.put  # `dispatch` has to follow
+        self.dispatch = dispatch
+        self._batcher = batcher
+        self._decoders = decoders
+        self._metrics = metrics
+        self._default_deadline_ns = default_deadline_ms * 1_000_000
+
+    def admit(self, call: Call) -> None:
+        """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is not in, and all is counted."""
+        try:
+            self.admission.enter(call.size_bytes, call.peer)
+        except RequestError as error:
+            self._metrics.count_answer(None, status.of(error).name)
+            self._with_hint(error)
+            raise
+
+    def prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None]) -> None:
+        """Queues the request that `make` returns, on a thread of the decode pool; None: it has answered the call.
+
+        Raises RequestTooLarge or Overloaded for more images than may be there.
+        """
+        decoded_bytes = images * model.image_bytes
+        self.admission.enter_decoding(images, decoded_bytes, call.peer)
+        call.size_bytes += decoded_bytes
+        self._decoders.submit(partial(self._prepare, call, model, images, make))
+
+    def decode(self, call: Call, model: ServedModel, images: Sequence[bytes]) -> Decoded:
+        """Decodes on the calling thread, one of the pool's; images that cannot be read are counted.
+
+        Raises Cancelled or Expired where nobody waits for the answer any more.
+        """
+        decoded = self._decoders.decode(images, model.input, partial(self._refuse_obsolete, call))
+        failures = len(decoded.failures) - decoded.count
+        if failures:
+            self._metrics.count_invalid_images(model, failures)
+        return decoded
+
+    def answer(self, call: Call, model: ServedModel, payload: bytes) -> None:
+        """Answers a call that needs no batch."""
+        self._metrics.count_answer(model, "OK")
+        self.succeed(call, payload)
+
+    def succeed(self, call: Call, payload: bytes) -> None:
+        """Answers a call whose batch was counted."""
+        self.admission.leave(call.size_bytes, call.peer)  # first, so that no caller is ahead of the gauges
+        call.reply(payload)
+
+    def fail(self, call: Call, model: ServedModel | None, error: Exception) -> None:
+        """Answers a call that was let in with the status of an error."""
+        self._with_hint(error)
+        answer = status.of(error)
+        if answer is status.INTERNAL:
+            log.error("a request failed; this is a bug", exc_info=error)
+        self._metrics.count_answer(model, answer.name)
+        self.admission.leave(call.size_bytes, call.peer)
+        call.fail(answer)
+
+    def deadline_of(self, call: Call) -> int | None:
+        """When the answer must be there, by time.monotonic_ns: the caller's deadline or the server's default."""
+        if call.deadline_ns is None and self._default_deadline_ns:
+            return call.arrived_ns + self._default_deadline_ns
+        return call.deadline_ns
+
+    def _prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None]) -> None:
+        try:
+            try:
+                request = make()
+            finally:
+                self.admission.leave_decoding(images)
+            if request is not None:
+                self.put(request)
+                self.dispatch(True)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
+            self.fail(call, model, error)
+
+    def _with_hint(self, error: Exception) -> None:
+        """Tells callers of an overloaded server when to try again: once what waits now should be done."""
+        if isinstance(error, Overloaded) and error.retry_after_ms is None:
+            error.retry_after_ms = max(1, math.ceil(self._batcher.backlog_ms()))
+
+    def _refuse_obsolete(self, call: Call) -> None:
+        refuse_obsolete(call.cancelled, call.arrived_ns, self.deadline_of(call), time.monotonic_ns())
+
+
+class PipelineRequest(Request):
+    """A call's images in the queue, with the way back to its caller. A service subclasses it to write the answer."""
+
+    __slots__ = ("_call", "_pipeline", "_served", "_top_k")
+
+    def __init__(
+        self, pipeline: Pipeline, call: Call, model: ServedModel, top_k: int, rows: Buffer, count: int
+    ) -> None:
+        """`top_k`: how many classes per image the caller wants, as the service understands it."""
+        deadline_ns = call.deadline_ns
+        if deadline_ns is None:
+            deadline_ns = pipeline.deadline_of(call)
+        Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns)  # super() would double its cost
+        self._pipeline = pipeline
+        self._call = call
+        self._served = model
+        self._top_k = top_k
+
+    @property
+    def cancelled(self) -> bool:
+        return self._call.cancelled
+
+    @abstractmethod
+    def write(self, output: Output, first: int) -> bytes:
+        """The answer's message, of the rows `first` to `first + count` of the output."""
+
+    def succeed(self, output: Output, first: int) -> None:
+        try:
+            payload = self.write(output, first)
+        except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is
+            self.fail(error)
+        else:
+            self._pipeline.succeed(self._call, payload)
+
+    def fail(self, error: Exception) -> None:
+        self._pipeline.fail(self._call, self._served, error)

@@ -1,0 +1,215 @@
+"""What Triton's own client asks of a server: `python -m tests.server.triton_calls NAME ADDRESS`.
+
+Runs in a process of its own, and imports no Covey: package `inference` can be registered once per process. The models
+are those of the fixture `server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import queue
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from numpy.typing import NDArray
+from PIL import Image
+from tritonclient.utils import InferenceServerException
+
+PIXELS = np.random.default_rng(11).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
+EXPECTED = PIXELS.reshape(20, -1)[:, :10].astype(np.float32) * np.float32(1 / 255)  # as the models compute it
+
+
+def tensor(pixels: NDArray[Any], name: str = "images", datatype: str = "UINT8") -> triton.InferInput:
+    """An input with data."""
+    made = triton.InferInput(name, list(pixels.shape), datatype)
+    made.set_data_from_numpy(pixels)
+    return made
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def refused(ask: Callable[[], object]) -> tuple[str, str]:
+    """The status and text that a call fails with."""
+    try:
+        ask()
+    except InferenceServerException as error:
+        return str(error.status()), str(error.message())
+    raise AssertionError("the call was answered")
+
+
+def check_infer(address: str) -> None:
+    """Pixels, one image and many, with an id."""
+    with triton.InferenceServerClient(address) as client:
+        for count in (1, 20):
+            result = client.infer("echo", [tensor(PIXELS[:count])], request_id=f"id {count}")
+            np.testing.assert_allclose(result.as_numpy("probabilities"), EXPECTED[:count], rtol=1e-6)
+            response = result.get_response()
+            assert (response.model_name, response.model_version, response.id) == ("echo", "1", f"id {count}")
+            assert response.outputs[0].datatype == "FP32"
+            assert not response.outputs[0].HasField("contents")
+        result = client.infer("colour", [tensor(np.zeros((2, 2, 3, 3), np.uint8))], model_version="7")
+        assert result.as_numpy("probabilities").shape == (2, 18)
+
+
+def check_compression_and_timeouts(address: str) -> None:
+    """What a call can be given beside its inputs."""
+    with triton.InferenceServerClient(address) as client:
+        # Of the two that there are; the native front knows no deflate.
+        result = client.infer("echo", [tensor(PIXELS)], compression_algorithm="gzip", client_timeout=20)
+        np.testing.assert_allclose(result.as_numpy("probabilities"), EXPECTED, rtol=1e-6)
+        result = client.infer("echo", [tensor(PIXELS)], timeout=20_000_000, priority=1, headers={"a": "b"})
+        assert result.as_numpy("probabilities").shape == (20, 10)
+        many = tensor(np.zeros((100_000, 4, 4, 1), np.uint8))
+        status, _ = refused(lambda: client.infer("echo", [many], timeout=10))
+        assert status == "StatusCode.DEADLINE_EXCEEDED"
+
+
+def check_encoded(address: str) -> None:
+    """Image files as a BYTES tensor."""
+    files = np.array([png(each) for each in PIXELS], object)
+    with triton.InferenceServerClient(address) as client:
+        result = client.infer("echo", [tensor(files, "encoded", "BYTES")])
+        np.testing.assert_allclose(result.as_numpy("probabilities"), EXPECTED, rtol=1e-6)
+        files[3] = b"no image"
+        status, text = refused(lambda: client.infer("echo", [tensor(files, "encoded", "BYTES")]))
+        assert status == "StatusCode.INVALID_ARGUMENT"
+        assert "element 3 of input 'encoded': 8 bytes that are not a JPEG, PNG" in text, text
+
+
+def check_classification(address: str) -> None:
+    """The best classes in words."""
+    asked = [triton.InferRequestedOutput("probabilities", class_count=3)]
+    with triton.InferenceServerClient(address) as client:
+        found = client.infer("echo", [tensor(PIXELS)], outputs=asked).as_numpy("probabilities")
+    assert found.shape == (20, 3)
+    for row, expected in zip(found, EXPECTED, strict=True):
+        best = np.argsort(-expected, kind="stable")[:3]
+        assert [text.decode() for text in row] == [f"{expected[index]:f}:{index}:class {index}" for index in best]
+
+
+def check_async_infer(address: str) -> None:
+    """Calls with a callback, many at once."""
+    done: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    with triton.InferenceServerClient(address) as client:
+        for place in range(20):
+            client.async_infer(
+                "echo",
+                [tensor(PIXELS[place : place + 1])],
+                lambda result, error: done.put((result, error)),
+                request_id=str(place),
+            )
+        for _ in range(20):
+            result, error = done.get(timeout=30)
+            assert error is None, error
+            place = int(result.get_response().id)
+            np.testing.assert_allclose(result.as_numpy("probabilities")[0], EXPECTED[place], rtol=1e-6)
+
+
+def check_asyncio(address: str) -> None:
+    """The asyncio client, all of it that a server answers."""
+
+    async def run() -> None:
+        async with triton_aio.InferenceServerClient(address) as client:
+            assert await client.is_server_live()
+            assert await client.is_server_ready()
+            assert await client.is_model_ready("echo")
+            assert not await client.is_model_ready("nobody")
+            assert (await client.get_model_metadata("echo")).inputs[0].name == "images"
+            calls = [client.infer("echo", [tensor(PIXELS[place : place + 1])]) for place in range(20)]
+            for place, result in enumerate(await asyncio.gather(*calls)):
+                np.testing.assert_allclose(result.as_numpy("probabilities")[0], EXPECTED[place], rtol=1e-6)
+            answers: Any = await asyncio.gather(client.infer("nobody", [tensor(PIXELS)]), return_exceptions=True)
+            error = answers[0]
+            assert isinstance(error, InferenceServerException)
+            assert error.status() == "StatusCode.NOT_FOUND"
+            assert "model 'nobody' is not served here; these are: colour, echo" in str(error)
+
+    asyncio.run(run())
+
+
+def check_descriptions(address: str) -> None:
+    """Readiness, metadata, configuration, statistics, index."""
+    with triton.InferenceServerClient(address) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("echo", "1")
+        assert not client.is_model_ready("echo", "2")
+        assert not client.is_model_ready("skewed")
+        server = client.get_server_metadata(as_json=True)
+        assert server["name"] == "covey"
+        assert server["extensions"] == ["classification", "model_configuration", "model_repository", "statistics"]
+        metadata = client.get_model_metadata("colour", as_json=True)
+        assert metadata["versions"] == ["7"]
+        assert metadata["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": ["-1", "2", "3", "3"]}]
+        assert metadata["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": ["-1", "18"]}]
+        config = client.get_model_config("colour", as_json=True)["config"]
+        assert config["input"] == [
+            {"name": "images", "data_type": "TYPE_UINT8", "format": "FORMAT_NHWC", "dims": ["2", "3", "3"]}
+        ]
+        assert config["output"] == [{"name": "probabilities", "data_type": "TYPE_FP32", "dims": ["18"]}]
+        assert config["instance_group"][0]["kind"] == "KIND_CPU"
+        assert config["max_batch_size"] > 1000
+        before = client.get_inference_statistics("colour").model_stats[0]
+        client.infer("colour", [tensor(np.zeros((2, 2, 3, 3), np.uint8))])
+        after = client.get_inference_statistics("colour").model_stats[0]
+        assert after.inference_count - before.inference_count == 2
+        assert after.inference_stats.queue.count - before.inference_stats.queue.count == 1
+        assert {each.name for each in client.get_inference_statistics().model_stats} == {"colour", "echo"}
+        index = client.get_model_repository_index(as_json=True)["models"]
+        assert [(each["name"], each["state"]) for each in index] == [
+            ("colour", "READY"),
+            ("echo", "READY"),
+            ("skewed", "UNAVAILABLE"),
+        ]
+        assert "golden set" in index[2]["reason"]
+
+
+def check_errors(address: str) -> None:
+    """What is wrong has Triton's status, and says what was expected."""
+    logits, floats = [triton.InferRequestedOutput("logits")], PIXELS.astype(np.float32)
+    with triton.InferenceServerClient(address) as client:
+        no_data = triton.InferInput("images", [1, 4, 4, 1], "UINT8")
+        shared = triton.InferInput("images", [1, 4, 4, 1], "UINT8")
+        shared.set_shared_memory("region", 16)
+        image, files = tensor(PIXELS[:1]), tensor(np.array([b"x"], object), "encoded", "BYTES")
+        invalid, unknown, unsupported = (
+            f"StatusCode.{name}" for name in ("INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED")
+        )
+        cases: list[tuple[str, str, Callable[[], object]]] = [
+            (unknown, "'nobody' is not served", lambda: client.infer("nobody", [image])),
+            (unknown, "version 2 of model 'echo'", lambda: client.infer("echo", [image], model_version="2")),
+            (invalid, "expected a whole number", lambda: client.infer("echo", [image], model_version="last")),
+            (unknown, "'nobody' is not served", lambda: client.get_model_metadata("nobody")),
+            (unknown, "'nobody' is not served", lambda: client.get_model_config("nobody")),
+            (unknown, "'nobody' is not served", lambda: client.get_inference_statistics("nobody")),
+            (invalid, "nothing sent as input", lambda: client.infer("echo", [])),
+            (invalid, "'images', 'encoded' sent as input", lambda: client.infer("echo", [image, files])),
+            (invalid, "'pixels' sent as input", lambda: client.infer("echo", [tensor(PIXELS, "pixels")])),
+            (invalid, "datatype 'FP32'", lambda: client.infer("echo", [tensor(floats, datatype="FP32")])),
+            (invalid, "shape [4, 4, 1]", lambda: client.infer("echo", [tensor(PIXELS[0])])),
+            (invalid, "'logits' asked for", lambda: client.infer("echo", [image], outputs=logits)),
+            (invalid, "has no data", lambda: client.infer("echo", [no_data])),
+            (unsupported, "lies in shared memory", lambda: client.infer("echo", [shared])),
+            (unsupported, "the server follows", lambda: client.load_model("echo")),
+            (unsupported, "the server follows", lambda: client.unload_model("echo")),
+            (unsupported, "", lambda: client.register_system_shared_memory("region", "/key", 16)),
+        ]
+        for status, text, ask in cases:
+            found_status, found_text = refused(ask)
+            assert (found_status, text in found_text) == (status, True), (found_status, found_text, text)
+
+
+CHECKS = {name.removeprefix("check_"): check for name, check in list(globals().items()) if name.startswith("check_")}
+
+if __name__ == "__main__":
+    CHECKS[sys.argv[1]](sys.argv[2])
+    print("all as expected")
