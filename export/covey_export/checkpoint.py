@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from covey_export import atomic_files
 from covey_export.datasets.dataset import Dataset
@@ -83,6 +84,16 @@ class Checkpoint:
     def of_same_images(self, network: Network) -> Network:
         """The network for images of this training's size and policy."""
         return dataclasses.replace(network, image_shape=self.image_shape, resize=Resize(self.resize), crop=self.crop)
+
+    def load_weights_into(self, module: nn.Module, *, trained: bool) -> None:
+        """Those to be served if `trained`, else those to go on with. Raises InvalidCheckpoint."""
+        try:
+            module.load_state_dict(self.trained_weights if trained else self.model)
+        except RuntimeError as error:
+            raise InvalidCheckpoint(
+                f"the weights in the checkpoint are not those of {self.network} as it is built now: the network has "
+                f"changed since; train anew with --restart, or name another folder with --checkpoint"
+            ) from error
 
     def require_match(self, network: Network, dataset: Dataset) -> None:
         """Raises InvalidCheckpoint where this is the training of something else."""

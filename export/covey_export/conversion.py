@@ -36,9 +36,9 @@ _RESIZES = {Resize.STRETCH: ImageSpec.RESIZE_STRETCH, Resize.CENTER_CROP: ImageS
 
 
 def restore(network: Network, checkpoint: Checkpoint) -> ServedModel:
-    """The trained network as it will be served, on the CPU, in evaluation mode."""
+    """The trained network as it will be served, on the CPU, in evaluation mode. Raises InvalidCheckpoint."""
     model = served_model.build(network, len(checkpoint.labels), checkpoint.recipe)
-    model.network.load_state_dict(checkpoint.trained_weights)
+    checkpoint.load_weights_into(model.network, trained=True)
     return model.eval()
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from covey_export.datasets import CATALOGUE, Folder
 from covey_export.networks import NETWORKS, Network
-from covey_export.training.recipes import FINE_TUNE, recipes_of
+from covey_export.training.recipe import Recipe
+from covey_export.training.recipes import FINE_TUNE, OTHER_DATASETS, recipes_of
 
 NETWORK_HEADER = ("name", "input", "parameters", "default data set", "recipes", "from")
 RECIPE_HEADER = ("recipe", "how", "images are changed by")
@@ -36,15 +37,15 @@ def network_rows() -> list[Row]:
 
 
 def recipe_rows(network: Network) -> list[Row]:
-    """One row a recipe of the network, in the order of RECIPE_HEADER."""
-    return [
-        (
-            recipe.name,
-            recipe.describe(),
-            "what suits the data set" if recipe.augmentation is None else recipe.augmentation.describe(),
-        )
-        for recipe in recipes_of(network.name).values()
+    """One row a recipe of the network, in the order of RECIPE_HEADER; those for one data set name it."""
+    usual = [(recipe.name, recipe) for recipe in recipes_of(network.name).values()]
+    others = [
+        (f"{recipe.name} on {dataset}", recipe)
+        for (name, dataset), recipes in OTHER_DATASETS.items()
+        for recipe in recipes.values()
+        if name == network.name
     ]
+    return [(name, recipe.describe(), _changes_of_images(recipe)) for name, recipe in [*usual, *others]]
 
 
 def dataset_rows(data_dir: Path | None) -> list[Row]:
@@ -58,6 +59,10 @@ def dataset_rows(data_dir: Path | None) -> list[Row]:
 
 def _recipes(network: str) -> str:
     return ", ".join(name for name in recipes_of(network) if name != FINE_TUNE or network not in NETWORKS)
+
+
+def _changes_of_images(recipe: Recipe) -> str:
+    return "what suits the data set" if recipe.augmentation is None else recipe.augmentation.describe()
 
 
 def _size(image_shape: tuple[int, int, int] | None) -> str:

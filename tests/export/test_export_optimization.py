@@ -73,6 +73,24 @@ class TestWeightDecay:
         assert [parameter.shape for group in groups for parameter in group["params"]] == [(2, 3), (2,)]
 
 
+class TestBiasRate:
+    def test_biases_of_batch_normalisation_learn_as_many_times_as_fast(self) -> None:
+        network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
+        recipe = dataclasses.replace(RECIPE, momentum=0.0, bias_rate=64.0)
+        optimizer = optimization.build_optimizer(network, recipe)
+        before = {name: value.detach().clone() for name, value in network.named_parameters()}
+        for parameter in network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimization.set_learning_rate(optimizer, 0.125)
+        optimizer.step()
+        for name, value in network.named_parameters():
+            assert torch.allclose(before[name] - value, torch.tensor(8.0 if name == "1.bias" else 0.125)), name
+
+    def test_of_one_makes_no_group_of_its_own(self) -> None:
+        network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+        assert [len(group["params"]) for group in optimization.build_optimizer(network, RECIPE).param_groups] == [1, 3]
+
+
 class TestLoss:
     def test_of_probabilities_is_that_of_their_logits(self) -> None:
         logits = torch.randn((7, 5), generator=torch.Generator().manual_seed(0))

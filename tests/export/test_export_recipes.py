@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from covey_export import served_model
-from covey_export.datasets import Dataset
+from covey_export.datasets import CATALOGUE, Dataset
 from covey_export.errors import UnknownName
 from covey_export.networks import NETWORKS
-from covey_export.training.augmentation import NONE, OF_DATASETS
+from covey_export.training.augmentation import NONE, OF_DATASETS, Augmentation
 from covey_export.training.recipe import Recipe
-from covey_export.training.recipes import RECIPES, find_recipe, recipes_of
+from covey_export.training.recipes import OTHER_DATASETS, RECIPES, find_recipe, recipes_of
 
 TAUGHT = [(name, recipe) for name, recipes in RECIPES.items() for recipe in recipes if name != "conv-demo"]
 
@@ -36,6 +36,7 @@ def test_recipes_are_the_tutorials() -> None:
     assert said["cifar-net"] == "batch 4, sgd lr 0.001 momentum 0.9, 2 epochs"
     assert said["mnist-cnn"] == "batch 64, sgd lr 0.001 momentum 0.9, 3 epochs"
     assert said["mnist-deep"] == "batch 64, adam lr 0.001, 8 epochs"
+    assert ", weight decay 0.001, bias rate 64, label smoothing 0.2, " in said["resnet"]
     assert find_recipe("mnist-cnn", "tutorial").checkpoint_steps == 100
     assert find_recipe("cifar-net").mean == find_recipe("cifar-net").std == (0.5,)
 
@@ -47,6 +48,25 @@ def test_each_recipe_has_its_name_and_the_first_is_usual(name: str) -> None:
     assert find_recipe(name) is next(iter(recipes.values()))
     assert find_recipe(name, "fine-tune").freeze is False
     assert name == "conv-demo" or "best" in recipes
+
+
+def test_a_data_set_may_have_its_own_recipe() -> None:
+    usual, clothes = find_recipe("lenet", "best"), find_recipe("lenet", "best", "fashion-mnist")
+    assert usual.augmentation is None
+    assert clothes.augmentation == Augmentation(shift=0.04)
+    assert clothes.epochs > usual.epochs
+    assert find_recipe("lenet", "best", "mnist") is usual
+    assert find_recipe("lenet", None, "fashion-mnist") is find_recipe("lenet", "tutorial")
+    assert find_recipe("torchvision:resnet18", "best", "fashion-mnist") is find_recipe("torchvision:resnet18", "best")
+
+
+@pytest.mark.parametrize(("network", "dataset"), OTHER_DATASETS)
+def test_recipes_for_other_data_sets_are_of_known_names_and_differ(network: str, dataset: str) -> None:
+    assert dataset in CATALOGUE
+    assert dataset != NETWORKS[network].default_dataset
+    for name, recipe in OTHER_DATASETS[network, dataset].items():
+        assert recipe.name == name
+        assert recipe != RECIPES[network][name]
 
 
 def test_unknown_names_get_the_nearest() -> None:

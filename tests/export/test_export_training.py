@@ -211,6 +211,17 @@ class TestCheckpoints:
         with pytest.raises(InvalidCheckpoint, match="begun with seed 0, not 7"):
             train_mlp(small, tmp_path, RecordedReport(), seed=7)
 
+    def test_of_a_network_that_has_changed_since(self, small: Dataset, tmp_path: Path) -> None:
+        found = train_mlp(small, tmp_path, RecordedReport())
+        weights = {f"old.{name}": value for name, value in found.model.items()}
+        changed = dataclasses.replace(found, model=weights)
+        checkpoints.save(changed, tmp_path)
+        said = r"not those of mlp as it is built now.* train anew with --restart"
+        with pytest.raises(InvalidCheckpoint, match=said):
+            conversion.restore(MLP, changed)
+        with pytest.raises(InvalidCheckpoint, match=said):
+            train_mlp(small, tmp_path, RecordedReport(), epochs=5)  # goes on
+
     @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None], ids=["empty", "text", "cut off"])
     def test_damaged(self, trained: Checkpoint, tmp_path: Path, content: bytes | None) -> None:
         checkpoints.save(trained, tmp_path)

@@ -87,7 +87,7 @@ def run_all(options: argparse.Namespace, report: Report) -> None:
 
 def _run_training(pipeline: Pipeline, options: argparse.Namespace) -> Checkpoint:
     network = pipeline.network
-    recipe = find_recipe(network.name, _recipe_name(options))
+    recipe = find_recipe(network.name, _recipe_name(options), pipeline.entry.name)
     weights = _weights(options.weights, network)
     if weights is not None and weights.mean is not None:
         # Weights that saw pixels normalised in one way go on seeing them so.

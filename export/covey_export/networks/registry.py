@@ -145,7 +145,7 @@ NETWORKS: Mapping[str, Network] = {
             _RGB_32,
             "cifar10",
             "He et al. 2015, for small images",
-            smallest_side=8,
+            smallest_side=9,
             takes_dropout=True,
         ),
         Network(

@@ -16,12 +16,19 @@ _LAST_SHARE = 1 / 1000  # and at its last
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimizer of all that is to learn; weight decay for kernels and matrices alone."""
+    """The optimizer of all that is to learn; weight decay for kernels and matrices alone.
+
+    The biases of batch normalisation learn `recipe.bias_rate` times as fast (Page 2018, Jordan 2024).
+    """
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    shifts = [module.bias for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    fast = {id(shift) for shift in shifts if recipe.bias_rate != 1}
     groups = [
-        {"params": [parameter for parameter in learning if parameter.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [parameter for parameter in learning if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": recipe.weight_decay, "rate": 1.0},
+        {"params": [p for p in learning if p.ndim <= 1 and id(p) not in fast], "weight_decay": 0.0, "rate": 1.0},
+        {"params": [p for p in learning if id(p) in fast], "weight_decay": 0.0, "rate": recipe.bias_rate},
     ]
+    groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, lr=recipe.learning_rate)
     if recipe.optimizer == "adamw":
@@ -46,7 +53,7 @@ def learning_rate(recipe: Recipe, done: float) -> float:
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """For the next step."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate", 1.0)  # a checkpoint of an older training has none
 
 
 def loss(outputs: torch.Tensor, labels: torch.Tensor, output: Output, label_smoothing: float) -> torch.Tensor:

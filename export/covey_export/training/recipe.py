@@ -37,6 +37,7 @@ class Recipe:
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0  # of kernels and matrices; never of biases and batch normalisation
+    bias_rate: float = 1.0  # of the biases of batch normalisation: times the learning rate
     schedule: Schedule = "constant"
     warm_up: float = 0.2  # share of a one-cycle training in which the learning rate rises
     label_smoothing: float = 0.0
@@ -89,6 +90,7 @@ class Recipe:
         momentum = f" momentum {self.momentum:g}" if self.momentum else ""
         more = [
             f"weight decay {self.weight_decay:g}" if self.weight_decay else "",
+            f"bias rate {self.bias_rate:g}" if self.bias_rate != 1 else "",
             f"label smoothing {self.label_smoothing:g}" if self.label_smoothing else "",
             f"dropout {self.dropout:g}" if self.dropout is not None else "",
             f"averaged over {1 / (1 - self.averaging):,.0f} steps" if self.averaging else "",

@@ -73,7 +73,9 @@ def train(
             if found is not None:
                 trainer.restore(found)
             else:
-                if weights is not None:
+                if weights is None:
+                    trainer.show_images()
+                else:
                     trainer.started_from = weights.name
                     report.line(weights.load_into(trainer.model.network, len(dataset.labels)))
                 trainer.prepare()

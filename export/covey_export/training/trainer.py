@@ -33,6 +33,8 @@ from covey_export.training.augmentation import NONE, augment
 from covey_export.training.distributed import ALONE, Group
 from covey_export.training.recipe import Precision, Recipe
 
+_SHOWN_IMAGES = 5_000
+
 
 class Trainer:
     """One network on one data set. `recipe` is fitted to the data set, but for its precision."""
@@ -77,6 +79,12 @@ class Trainer:
         has_short_batch = count % recipe.batch_size >= min(2 * group.size, recipe.batch_size)
         self._steps = max(1, count // recipe.batch_size + has_short_batch)
         self._first_flips = torch.tensor(np.random.default_rng((seed, 0, 1)).integers(0, 2, count), dtype=torch.bool)
+
+    def show_images(self) -> None:
+        """Shows training images to fresh weights that depend on them (`fit_to_images`, where the network has it)."""
+        fit_to_images = getattr(self.model.network, "fit_to_images", None)
+        if fit_to_images is not None and self.recipe.epochs:
+            fit_to_images(self.model.normalise(self._train_images[:_SHOWN_IMAGES]))
 
     def prepare(self) -> None:
         """Once the weights are those to begin with: what learns, what is averaged, how it runs forward."""
@@ -136,8 +144,11 @@ class Trainer:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes over the state of a checkpoint of the same network, data set, recipe and seed."""
-        self.model.network.load_state_dict(checkpoint.model)
+        """Takes over the state of a checkpoint of the same network, data set, recipe and seed.
+
+        Raises InvalidCheckpoint.
+        """
+        checkpoint.load_weights_into(self.model.network, trained=False)
         self.prepare()
         if self.average and checkpoint.average:
             self.average.load_state_dict(checkpoint.average)
