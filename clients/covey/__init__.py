@@ -6,6 +6,7 @@ with covey.Client("localhost:8001") as client:
     print(client.classify("cat.jpg").label)
 """
 
+from covey.async_client import AsyncClient
 from covey.client import Client
 from covey.errors import (
     CallError,
@@ -24,8 +25,10 @@ from covey.errors import (
     UnknownModel,
     UnreadableFile,
     UnsupportedInput,
+    WrongEventLoop,
 )
 from covey.results import (
+    BatchCost,
     Class,
     Classification,
     InputSize,
@@ -39,6 +42,8 @@ from covey.results import (
 from covey_proto import __version__ as __version__
 
 __all__ = [
+    "AsyncClient",
+    "BatchCost",
     "CallError",
     "Class",
     "Classification",
@@ -65,4 +70,5 @@ __all__ = [
     "UnknownModel",
     "UnreadableFile",
     "UnsupportedInput",
+    "WrongEventLoop",
 ]

@@ -1,19 +1,25 @@
-"""The synchronous client: its channel, and the sending of requests. All the rest is shared with other clients."""
+"""The synchronous client: its channels, and the steps of a call performed by blocking. All the rest is shared."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import grpc
 
-from covey import messages
-from covey.connection import CHANNEL_OPTIONS, DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline, normalised_target
-from covey.errors import ClientClosed, from_rpc_error
-from covey.messages import Answer, Method, RequestT, ResponseT
+from covey import inputs, packing
+from covey.base import DEFAULT_IN_FLIGHT, BaseClient
+from covey.coalescing import SharedItem, ThreadCoalescer
+from covey.connection import CHANNEL_OPTIONS, DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
+from covey.errors import ClientClosed
+from covey.messages import Asked
+from covey.packing import Item, Window
 from covey.results import Classification, Model
-from covey_proto.v1 import classifier_pb2 as pb
+from covey.retries import DEFAULT_RETRIES
+from covey.session import Pause, Send, Steps, Work
+from covey.threads import ThreadStream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,27 +29,40 @@ if TYPE_CHECKING:
 
     ImageT = TypeVar("ImageT", bound=Image)
 
+T = TypeVar("T")
 
-class Client:
-    """A connection to one Covey server, made at the first call and again when lost. Threads may share it.
+
+class Client(BaseClient):
+    """A connection to a Covey server, made at the first call and again when lost. Threads may share it.
 
         with covey.Client("localhost:8001") as client:
             print(client.classify("cat.jpg").label)
 
-    `target` is the server's `host:port` (or what else gRPC takes: `dns:///host:port`, `unix:path`),
-    `deadline_ms` how long a call may take where it does not say so itself.
+    `target` is the server's `host:port`, or what else gRPC takes (`dns:///name:port` for all servers behind a name,
+    `unix:path`). Several addresses, in a list or separated by commas, are asked in turn; those that cannot be
+    reached are left out until they are back.
+    `deadline_ms` is how long a call may take where it does not say so itself.
+    `retries` is how often a call is tried again, within its deadline, where a server is not there (Unavailable) or
+    says when it has room (Overloaded with `retry_after_ms`); 0 for never.
+    `downscale` makes large images smaller before they are sent, to what the model makes use of; needs Pillow.
+    `coalesce` lets calls of one image each, made by several threads at once, travel as one request.
 
     Every method raises a CallError where the call fails (see covey.errors), ClientClosed after `close`.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, deadline_ms: float = DEFAULT_DEADLINE_MS) -> None:
-        self.target = normalised_target(target)
-        self.deadline_ms = Deadline(deadline_ms).duration_ms
-        self._closed = False
-        self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-        self._classify = self._callable(messages.CLASSIFY)
-        self._list_models = self._callable(messages.LIST_MODELS)
-        self._get_model = self._callable(messages.GET_MODEL)
+    def __init__(
+        self,
+        target: str | Sequence[str] = DEFAULT_TARGET,
+        *,
+        deadline_ms: float = DEFAULT_DEADLINE_MS,
+        retries: int = DEFAULT_RETRIES,
+        downscale: bool = False,
+        coalesce: bool = False,
+    ) -> None:
+        super().__init__(target, deadline_ms=deadline_ms, retries=retries, downscale=downscale, coalesce=coalesce)
+        self._coalescer = ThreadCoalescer(self._send_shared) if coalesce else None
+        self._channels = [grpc.insecure_channel(one, options=CHANNEL_OPTIONS) for one in self._session.targets]
+        self._callables: dict[tuple[int, str], grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
 
     @overload
     def classify(
@@ -85,44 +104,52 @@ class Client:
         top_k: int | None = None,
         deadline_ms: float | None = None,
     ) -> Classification | list[Classification]:
-        """Classifies one image, or a list of them, with one model.
+        asked = Asked(model, version, top_k)
+        if self._coalescer is not None and not inputs.is_many(images):
+            item = self._shared(images, asked, deadline_ms)
+            self._coalescer.settle(item)
+            return item.classification(self.target)
+        return self._run(self._session.classify(images, asked, deadline_ms))
 
-        An image is a path, the bytes of an image file, a PIL image (sent as PNG), or a uint8 NumPy array
-        `[H, W]` or `[H, W, C]` of exactly the model's size; all the others are resized by the server.
-        One image is answered by a Classification. A list or tuple of images, or one array `[N, H, W, C]`, is
-        answered by a list of them in the same order, and travels as one request; as two where it mixes arrays
-        with the other kinds. `deadline_ms` holds for both.
+    def classify_many(
+        self,
+        images: Iterable[Image],
+        *,
+        model: str = "",
+        version: int = 0,
+        top_k: int | None = None,
+        deadline_ms: float | None = None,
+        in_flight: int = DEFAULT_IN_FLIGHT,
+    ) -> Iterator[Classification]:
+        packing.require_iterable(images)
+        window: Window[Item] = Window(in_flight)
+        self._deadline(deadline_ms)
+        return self._stream(images, Asked(model, version, top_k), deadline_ms, window)
 
-        `model` is a name, empty for the server's default model; `version` 0 is the highest; `top_k` is how
-        many classes to answer per image, by default 5 or all if there are fewer.
-
-        Raises InvalidInput (also a ValueError) where the arguments cannot be sent, CallError where the call
-        fails as a whole, InvalidImage or ImageTooLarge where a single image cannot be classified. In a list
-        that error stands in the image's own Classification, and the others are answered.
-        """
-        deadline = self._deadline(deadline_ms)
-        call = messages.Classify(images, model, version, top_k)
-        return call.results([self._timed(request, deadline) for request in call.requests])
+    def _stream(
+        self, images: Iterable[Image], asked: Asked, deadline_ms: float | None, window: Window[Item]
+    ) -> Iterator[Classification]:
+        size = self._run(self._session.input_size(asked, self._deadline(deadline_ms)))
+        stream = ThreadStream(
+            lambda items, deadline: self._run(packing.send(self._session, items, deadline)),
+            lambda: self._deadline(deadline_ms),
+        )
+        yield from stream.results(self._items(images, asked, size), window)
 
     def models(self, *, deadline_ms: float | None = None) -> list[Model]:
-        """Every model the server knows, by name and version; those it refuses to serve, and why, included."""
-        request = messages.list_models_request()
-        response = self._send(self._list_models, request, self._deadline(deadline_ms))
-        return [messages.model(model) for model in response.models]
+        return self._run(self._session.models(deadline_ms))
 
     def model(self, name: str = "", version: int = 0, *, deadline_ms: float | None = None) -> Model:
-        """One model: by default the server's default model, in the version it serves by default.
+        return self._run(self._session.model(name, version, self._deadline(deadline_ms)))
 
-        Raises UnknownModel where the server does not know it.
-        """
-        request = messages.get_model_request(name, version)
-        response = self._send(self._get_model, request, self._deadline(deadline_ms))
-        return messages.model(response.model)
+    def wait_until_ready(self, *, deadline_ms: float | None = None) -> None:
+        self._run(self._session.wait_until_ready(deadline_ms))
 
     def close(self) -> None:
         """Ends the connection. Calls under way raise ClientClosed, and so does every later one."""
         self._closed = True
-        self._channel.close()
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Client:
         return self
@@ -132,28 +159,47 @@ class Client:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"Client({self.target!r}, deadline_ms={self.deadline_ms:g})"
-
-    def _callable(self, method: Method[RequestT, ResponseT]) -> grpc.UnaryUnaryMultiCallable[RequestT, ResponseT]:
-        return self._channel.unary_unary(method.path, method.serialize, method.parse)
-
-    def _deadline(self, deadline_ms: float | None) -> Deadline:
-        return Deadline(self.deadline_ms if deadline_ms is None else deadline_ms)
-
-    def _timed(self, request: pb.ClassifyRequest, deadline: Deadline) -> Answer:
-        sent_ns = time.perf_counter_ns()
-        response = self._send(self._classify, request, deadline)
-        return Answer(response, self.target, (time.perf_counter_ns() - sent_ns) // 1_000)
-
-    def _send(
-        self, call: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT], request: RequestT, deadline: Deadline
-    ) -> ResponseT:
+    def _run(self, steps: Steps[T]) -> T:
         try:
-            return call(request, timeout=deadline.remaining_s())
+            step = next(steps)
+            while True:
+                try:
+                    outcome = self._perform(step)
+                except grpc.RpcError as error:
+                    step = steps.throw(error)
+                except ClientClosed as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _perform(self, step: Send | Pause | Work) -> Any:  # noqa: ANN401 - what the step gives
+        match step:
+            case Send():
+                return self._send(step)
+            case Pause():
+                time.sleep(step.seconds)
+                return None
+            case Work():
+                return step.do()
+
+    def _send_shared(self, items: list[SharedItem], deadline: Deadline) -> None:
+        self._run(packing.send(self._session, items, deadline))
+
+    def _send(self, step: Send) -> Any:  # noqa: ANN401
+        key = (step.place, step.method.path)
+        call = self._callables.get(key)
+        try:
+            if call is None:
+                channel = self._channels[step.place]
+                call = channel.unary_unary(step.method.path, step.method.serialize, step.method.parse)
+                self._callables[key] = call
+            return call(step.request, timeout=step.timeout_s)
         except grpc.RpcError as error:
             if self._closed and error.code() is grpc.StatusCode.CANCELLED:
                 raise ClientClosed(f"{self!r} was closed during a call") from error
-            raise from_rpc_error(error, self.target, deadline.duration_ms) from error
+            raise
         except ValueError as error:  # how gRPC says that a channel is closed
             raise ClientClosed(f"{self!r} is closed; make a new one") from error

@@ -1,15 +1,17 @@
-"""How to reach a server: its address, the channel's options, a call's deadline. Opens nothing itself."""
+"""How to reach servers: their addresses, the channel's options, a call's deadline. Opens nothing itself."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 from covey.errors import InvalidInput
 
 DEFAULT_TARGET = "localhost:8001"
 DEFAULT_DEADLINE_MS = 10_000.0
 _DEFAULT_PORT = 8001
+_SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")  # gRPC's own, where no // follows
 
 CHANNEL_OPTIONS = (
     # The server decides how large a message may be; gRPC's own 4 MB would only hide its answer.
@@ -19,9 +21,24 @@ CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A peer that vanished without a word is found: by a ping while a call is under way, and by bytes that stay
+    # unacknowledged for 5 s. (More pings than one a minute would make a grpcio server hang up.)
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
     # Where a name has several addresses: all of them take their share.
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 )
+
+
+def normalised_targets(target: str | Sequence[str]) -> tuple[str, ...]:
+    """The addresses of one or several servers, each as `normalised_target` gives it. A string may hold several,
+    separated by commas. Raises InvalidInput where one cannot be, or where there is none."""
+    if isinstance(target, str):
+        one_for_grpc = "://" in target or target.startswith(_SCHEMES)
+        target = [target] if one_for_grpc else [one.strip() for one in target.split(",")]
+    if not target:
+        raise InvalidInput(f"there is no target; give a host and port, as in {DEFAULT_TARGET!r}")
+    return tuple(dict.fromkeys(normalised_target(one) for one in target))
 
 
 def normalised_target(target: str) -> str:
@@ -34,7 +51,7 @@ def normalised_target(target: str) -> str:
         raise InvalidInput(f"the target {target!r} is a URL; give host and port alone: {rest.rstrip('/')!r}")
     if not target.strip():
         raise InvalidInput(f"the target is empty; give a host and port, as in {DEFAULT_TARGET!r}")
-    if separator or scheme.startswith(("unix:", "dns:", "ipv4:", "ipv6:")):
+    if separator or target.startswith(_SCHEMES):
         return target
     host, colon, port = target.rpartition(":")
     if target.startswith("["):
@@ -63,3 +80,7 @@ class Deadline:
 
     def remaining_s(self) -> float:
         return max(0.0, self._end_s - time.monotonic())
+
+    def __lt__(self, other: Deadline) -> bool:
+        """Whether this one ends before."""
+        return self._end_s < other._end_s

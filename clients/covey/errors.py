@@ -5,11 +5,12 @@
     │   ├── UnsupportedInput (TypeError)     neither path, bytes, array nor PIL image
     │   └── UnreadableFile (OSError)
     │       └── MissingFile (FileNotFoundError)
-    ├── ClientClosed                         the Client was used after close()
+    ├── ClientClosed                         the client was used after close()
+    ├── WrongEventLoop (RuntimeError)        an AsyncClient was used in another event loop than before
     ├── CallError                            the call failed as a whole: .target, .status, .details
     │   ├── InvalidRequest                   INVALID_ARGUMENT
     │   ├── UnknownModel                     NOT_FOUND
-    │   ├── Overloaded                       RESOURCE_EXHAUSTED
+    │   ├── Overloaded                       RESOURCE_EXHAUSTED: .retry_after_ms
     │   ├── DeadlineExceeded                 DEADLINE_EXCEEDED
     │   ├── Unavailable                      UNAVAILABLE, CANCELLED by the server
     │   └── ServerError                      INTERNAL and every other status
@@ -23,7 +24,7 @@ caused by another one keeps it as `__cause__`. Owns no calls.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import grpc
 
@@ -49,7 +50,11 @@ class MissingFile(UnreadableFile, FileNotFoundError):
 
 
 class ClientClosed(CoveyError):
-    """The Client was closed before, or while, it was used."""
+    """The client was closed before, or while, it was used."""
+
+
+class WrongEventLoop(CoveyError, RuntimeError):
+    """An AsyncClient belongs to the event loop of its first call."""
 
 
 class CallError(CoveyError):
@@ -74,7 +79,12 @@ class UnknownModel(CallError):
 
 
 class Overloaded(CallError):
-    """The server holds as much as it is allowed to. The same request may succeed later."""
+    """The server holds as much as it is allowed to. The same request may succeed later.
+
+    `retry_after_ms` is when the server expects to have room again; None where it did not say so.
+    """
+
+    retry_after_ms: int | None = None
 
 
 class DeadlineExceeded(CallError):
@@ -122,7 +132,7 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
         Unavailable,
         "no Covey server answers at {target} ({details}); if none runs there, start one: `covey-server --models DIR`",
     ),
-    grpc.StatusCode.CANCELLED: (  # by the server: a Client cancels only when it is closed
+    grpc.StatusCode.CANCELLED: (  # by the server: a client cancels only when it is closed
         Unavailable,
         "the server at {target} dropped the call, as one that stops may do ({details}); try again",
     ),
@@ -134,9 +144,33 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
 _ANY_OTHER = (ServerError, "the server at {target} failed with {status}: {details}; its log says more")
 
 
-def from_rpc_error(error: grpc.RpcError, target: str, deadline_ms: float) -> CallError:
-    """The error that stands for a failed call to `target`. To be raised `from error`, which keeps the cause."""
+_RETRY_AFTER = "retry-after-ms"  # the server's hint, in the trailing metadata
+
+
+def from_rpc_error(error: grpc.RpcError, target: str, deadline_ms: float, attempts: int = 1) -> CallError:
+    """The error that stands for a failed call to `target`. To be raised `from error`, which keeps the cause.
+
+    `attempts` is how often the call was tried, this failure included.
+    """
     code, details = error.code(), error.details() or "no details given"
     kind, sentence = _BY_STATUS.get(code, _ANY_OTHER)
     message = sentence.format(target=target, status=code.name, details=details, deadline_ms=deadline_ms)
-    return kind(message, target, code.name, details)
+    retry_after_ms = _retry_after_ms(error) if kind is Overloaded else None
+    if retry_after_ms is not None:
+        message = f"{message}; it expects room in {retry_after_ms} ms"
+    if attempts > 1:
+        message = f"{message} (tried {attempts} times)"
+    made = kind(message, target, code.name, details)
+    if isinstance(made, Overloaded):
+        made.retry_after_ms = retry_after_ms
+    return made
+
+
+def _retry_after_ms(error: grpc.RpcError) -> int | None:
+    """The server's hint; None where there is none, or one that is no whole number."""
+    metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]
+    for key, value in metadata:
+        text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+        if key == _RETRY_AFTER and text.isascii() and text.isdecimal() and len(text) < 10:
+            return int(text)
+    return None

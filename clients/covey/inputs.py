@@ -1,27 +1,29 @@
 """What a caller hands over as images -> encoded files and packed pixels, in as few parts as requests allow.
 
-Nothing is resized or re-encoded with loss: files travel as they are, arrays as raw pixels, PIL images as PNG.
+Nothing is resized or re-encoded with loss: files travel as they are, arrays as raw pixels, PIL images as PNG. (Unless
+the caller asked for images to be made smaller before they are sent: see covey.downscaling.)
 Whether bytes really are an image is for the server to judge. Knows nothing of protobuf or gRPC.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covey import arrays, pillow
+from covey import arrays, downscaling, pillow
 from covey.errors import InvalidInput, MissingFile, UnreadableFile, UnsupportedInput
+from covey.results import InputSize
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-    EncodedImage: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | PILImage
+    EncodedImage: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PILImage
     Image: TypeAlias = EncodedImage | NDArray[np.uint8]
 
 
@@ -32,6 +34,10 @@ class EncodedPart:
     places: Sequence[int]
     names: Sequence[str]  # the path, or "" where there is none
     files: Sequence[bytes]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(map(len, self.files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,10 @@ class PixelsPart:
     width: int
     channels: int
 
+    @property
+    def nbytes(self) -> int:
+        return len(self.data)
+
 
 class _File(NamedTuple):
     name: str
@@ -55,29 +65,81 @@ def is_many(images: object) -> bool:
     return isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
 
 
-def read(images: object) -> list[EncodedPart | PixelsPart]:
+def may_wait(images: object) -> bool:
+    """Whether reading `images` may take long: files to open, images to encode. Bytes and arrays are at hand."""
+    if isinstance(images, (list, tuple)):
+        return any(map(may_wait, images))
+    return not isinstance(images, (np.ndarray, bytes, bytearray, memoryview))
+
+
+def read(images: object, size: InputSize | None = None) -> list[EncodedPart | PixelsPart]:
     """Reads `images` into one part; into two where files and arrays are mixed, as a request carries either.
+
+    `size`: large images are made smaller first, to what a model of that input size makes use of.
 
     Raises InvalidInput or one of its subclasses. The message names the path, or the place in the list.
     """
     if isinstance(images, (list, tuple)):
-        return _read_list(images)
+        return _read_list(images, size)
     if isinstance(images, np.ndarray) and images.ndim == 4:
         return [_pixels_part(range(len(images)), [arrays.checked(images)])]
-    image = _read_one(images)
-    if isinstance(image, _File):
-        return [EncodedPart((0,), (image.name,), (image.data,))]
-    return [_pixels_part((0,), [image])]
+    return [read_one(images, size)]
 
 
-def _read_list(images: Sequence[object]) -> list[EncodedPart | PixelsPart]:
+def read_one(image: object, size: InputSize | None = None) -> EncodedPart | PixelsPart:
+    """Reads one image, given alone. Raises as `read`."""
+    found = _read_one(image, size)
+    if isinstance(found, _File):
+        return EncodedPart((0,), (found.name,), (found.data,))
+    return _pixels_part((0,), [found])
+
+
+def split(part: EncodedPart | PixelsPart, most_bytes: int, image_bytes: int) -> list[EncodedPart | PixelsPart]:
+    """`part` in pieces of at most `most_bytes`, both as sent and as decoded, to `image_bytes` per image.
+
+    Raises InvalidInput where one image alone has more.
+    """
+    if isinstance(part, PixelsPart):
+        one = part.height * part.width * part.channels
+        count = most_bytes // one
+        if not count:
+            raise _too_large(part.places[0], one, most_bytes)
+        pieces = [part.places[start : start + count] for start in range(0, len(part.places), count)]
+        return [
+            PixelsPart(
+                places, part.data[n * count * one : (n + 1) * count * one], part.height, part.width, part.channels
+            )
+            for n, places in enumerate(pieces)
+        ]
+    parts: list[EncodedPart | PixelsPart] = []
+    start = sent = 0
+    framed = 8  # bytes around each file in a request, at the most
+    most_images = max(1, most_bytes // max(1, image_bytes))
+    for place, file in enumerate(part.files):
+        if len(file) > most_bytes:
+            raise _too_large(part.places[place], len(file), most_bytes)
+        if sent + len(file) + framed > most_bytes or place - start == most_images:
+            parts.append(EncodedPart(part.places[start:place], part.names[start:place], part.files[start:place]))
+            start, sent = place, 0
+        sent += len(file) + framed
+    return [*parts, EncodedPart(part.places[start:], part.names[start:], part.files[start:])]
+
+
+def _too_large(place: int, size_bytes: int, most_bytes: int) -> InvalidInput:
+    return InvalidInput(
+        f"images[{place}] has {size_bytes:,} bytes, the server takes {most_bytes:,} in one request; make it smaller, "
+        f"or start the server with a larger --max-message-bytes"
+    )
+
+
+def _read_list(images: Sequence[object], size: InputSize | None) -> list[EncodedPart | PixelsPart]:
     if not images:
         raise InvalidInput(f"no images: the {type(images).__name__} is empty")
     files: dict[int, _File] = {}
     pixels: dict[int, NDArray[np.uint8]] = {}
     for place, given in enumerate(images):
         try:
-            image = _read_one(given)
+            image = _read_one(given, size)
         except InvalidInput as error:
             raise type(error)(f"images[{place}]: {error}") from (error.__cause__ or error)
         if isinstance(image, _File):
@@ -99,19 +161,41 @@ def _pixels_part(places: Sequence[int], pixels: Sequence[NDArray[np.uint8]]) -> 
     return PixelsPart(places, b"".join([array.tobytes() for array in pixels]), height, width, channels)
 
 
-def _read_one(image: object) -> _File | NDArray[np.uint8]:
+def _read_one(image: object, size: InputSize | None) -> _File | NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         return arrays.one_image(image)
+    if size is not None and pillow.is_image(image):
+        return _File("", downscaling.to_png(image, size))
+    file = _read_encoded(image)
+    return file if size is None else _File(file.name, downscaling.smaller_file(file.data, size))
+
+
+def _read_encoded(image: object) -> _File:
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _File("", _not_empty("the image", bytes(image)))
     if isinstance(image, (str, os.PathLike)):
         return _read_file(os.fsdecode(image))
     if pillow.is_image(image):
         return _File("", pillow.to_png(image))
+    if callable(read := getattr(image, "read", None)):
+        return _read_open_file(read, str(getattr(image, "name", "")))
     raise UnsupportedInput(
         f"cannot classify a value of type {type(image).__name__}; give a path, the bytes of an image file, "
-        f"a uint8 NumPy array, a PIL image, or a list of these"
+        f"an open file, a uint8 NumPy array, a PIL image, or a list of these"
     )
+
+
+def _read_open_file(read: Callable[[], object], name: str) -> _File:
+    title = name or "the open file"
+    try:
+        data = read()
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise UnreadableFile(f"{title}: cannot be read ({error})") from error
+    if not isinstance(data, bytes):
+        raise UnsupportedInput(f"{title}: gives {type(data).__name__}, not bytes; open it with mode 'rb'")
+    if not data:
+        raise InvalidInput(f"{title}: gives 0 bytes; if it was read before, go back with seek(0)")
+    return _File(name, data)
 
 
 def _read_file(path: str) -> _File:

@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from google.protobuf.message import Message
-
 from covey import inputs
 from covey.errors import ImageError, ImageTooLarge, InvalidImage, InvalidInput, ServerError
 from covey.inputs import EncodedPart, PixelsPart
 from covey.results import (
+    BatchCost,
     Class,
     Classification,
     InputSize,
@@ -28,8 +27,8 @@ from covey.results import (
 )
 from covey_proto.v1 import classifier_pb2 as pb
 
-RequestT = TypeVar("RequestT", bound=Message)
-ResponseT = TypeVar("ResponseT", bound=Message)
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +61,42 @@ class Answer(NamedTuple):
     round_trip_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for about each image: all of a request but its images."""
+
+    model: str = ""
+    version: int = 0
+    top_k: int | None = None
+
+
 class Classify:
     """One call of `classify`, apart from its I/O: `requests` go out, their answers come back into `results`.
 
-    Raises InvalidInput where the images, or the other arguments, cannot be put into a request.
+    `size` is the model's input size where images are to be made smaller before sending.
+
+    Raises InvalidInput where the images, or what is asked, cannot be put into a request.
     """
 
-    def __init__(self, images: object, model: str, version: int, top_k: int | None) -> None:
+    def __init__(self, images: object, asked: Asked, size: InputSize | None = None) -> None:
         self._many = inputs.is_many(images)
-        self._parts = inputs.read(images)
-        try:
-            self.requests = [_request(part, model, version, top_k) for part in self._parts]
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(
-                f"model {model!r}, version {version!r}, top_k {top_k!r} cannot be sent ({error})"
-            ) from error
+        self._asked = asked
+        self._parts = inputs.read(images, size)
+        self.requests = [request(part, asked) for part in self._parts]
+
+    @property
+    def nbytes(self) -> int:
+        """Of the images of the largest request."""
+        return max(part.nbytes for part in self._parts)
+
+    def split(self, most_bytes: int, image_bytes: int) -> None:
+        """Spreads the images over more requests, of `most_bytes` each, sent and decoded (to `image_bytes` per image).
+
+        Raises InvalidInput where one image alone has more.
+        """
+        if self._many:
+            self._parts = [piece for part in self._parts for piece in inputs.split(part, most_bytes, image_bytes)]
+            self.requests = [request(part, self._asked) for part in self._parts]
 
     def results(self, answers: Sequence[Answer]) -> Classification | list[Classification]:
         """One Classification per image, in the caller's order; for an image given alone, just its own.
@@ -86,7 +106,7 @@ class Classify:
         found = [
             classification
             for part, answer in zip(self._parts, answers, strict=True)
-            for classification in _classifications(part, answer)
+            for classification in classifications(part, answer)
         ]
         if self._many:
             places = [place for part in self._parts for place in part.places]
@@ -97,34 +117,46 @@ class Classify:
         return alone
 
 
-def _request(part: EncodedPart | PixelsPart, model: str, version: int, top_k: int | None) -> pb.ClassifyRequest:
-    request = pb.ClassifyRequest(model=model, version=version, top_k=top_k)
+def request(part: EncodedPart | PixelsPart, asked: Asked) -> pb.ClassifyRequest:
+    """Raises InvalidInput where what is asked cannot be put into a request."""
+    try:
+        message = pb.ClassifyRequest(model=asked.model, version=asked.version, top_k=asked.top_k)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"model {asked.model!r}, version {asked.version!r}, top_k {asked.top_k!r} cannot be sent ({error})"
+        ) from error
     # Filled in place: a message given to the constructor would be copied, and its images with it.
     if isinstance(part, EncodedPart):
-        request.encoded.images.extend(part.files)
+        message.encoded.images.extend(part.files)
     else:
-        pixels = request.pixels
+        pixels = message.pixels
         pixels.data = part.data
         pixels.height = part.height
         pixels.width = part.width
         pixels.channels = part.channels
-    return request
+    return message
 
 
-def _classifications(part: EncodedPart | PixelsPart, answer: Answer) -> list[Classification]:
+def classifications(part: EncodedPart | PixelsPart, answer: Answer) -> list[Classification]:
+    """The answers for the images of `part`, in its order. Raises ServerError where they cannot be."""
     response = answer.response
     model, version = response.model, response.version
     timing = _timing(response.timing, answer.round_trip_us)
     if len(response.results) != len(part.places):
         raise _broken_answer(answer, f"{len(response.results)} results for {len(part.places)} images")
-    classifications: list[Classification] = []
+    found: list[Classification] = []
     for position, result in enumerate(response.results):
-        classes = tuple([Class(found.label, found.index, found.probability) for found in result.classes])
+        classes = tuple([Class(one.label, one.index, one.probability) for one in result.classes])
         error = _image_error(result.error, part, position) if result.HasField("error") else None
         if not classes and error is None:
             raise _broken_answer(answer, "a result of neither classes nor an error")
-        classifications.append(Classification(classes, error, model, version, timing))
-    return classifications
+        found.append(Classification(classes, error, model, version, timing))
+    return found
+
+
+def not_sent(error: InvalidInput) -> Classification:
+    """What stands for an image of `classify_many` that could not be sent."""
+    return Classification((), error, "", 0, Timing(0, 0, 0, 0, 0, "", 0))
 
 
 def _broken_answer(answer: Answer, what: str) -> ServerError:
@@ -182,7 +214,8 @@ def model(message: pb.Model) -> Model:
 
 
 def _input_size(spec: pb.ImageSpec) -> InputSize:
-    return InputSize(spec.height, spec.width, spec.channels, _RESIZES.get(spec.resize, Resize.UNKNOWN))
+    resize = _RESIZES.get(spec.resize, Resize.UNKNOWN)
+    return InputSize(spec.height, spec.width, spec.channels, resize, round(spec.crop, 6) or 1.0)  # of a float32
 
 
 def _training(info: pb.ModelInfo) -> Training:
@@ -198,6 +231,7 @@ def _training(info: pb.ModelInfo) -> Training:
         test_images=training.test_images,
         parameters=training.parameters,
         created=created,
+        precision=info.build.precision or "float32",
     )
 
 
@@ -209,4 +243,9 @@ def _serving(serving: pb.Serving) -> Serving:
         threads=serving.threads,
         max_batch_size=serving.max_batch_size,
         max_message_bytes=serving.max_message_bytes,
+        batch_curve=tuple([BatchCost(cost.batch_size, cost.run_us) for cost in serving.batch_curve]),
+        load_ms=serving.load_ms,
+        memory_bytes=serving.memory_bytes,
+        golden_difference=serving.golden_difference,
+        device_fallback=serving.device_fallback,
     )

@@ -23,11 +23,11 @@ def is_image(value: object) -> TypeGuard[PILImage]:
     return module is not None and isinstance(value, module.Image)
 
 
-def to_png(image: PILImage) -> bytes:
+def to_png(image: PILImage, exif: bytes | None = None) -> bytes:
     """`image` as a lossless PNG file. Colour modes that PNG has not are sent as RGB.
 
     An image just opened from a file keeps its EXIF orientation, so that it is answered as the file would be.
-    One that was made or changed in memory is sent as its pixels lie.
+    One that was made or changed in memory is sent as its pixels lie. `exif` says otherwise for both.
 
     Raises InvalidInput for an empty image, one whose file is damaged, and modes without a range (F, I).
     """
@@ -40,7 +40,7 @@ def to_png(image: PILImage) -> bytes:
         )
     file = io.BytesIO()
     try:
-        exif = _orientation(image)
+        exif = orientation(image) if exif is None else exif
         sendable = image if image.mode in _PNG_MODES else image.convert("RGB")
         sendable.save(file, "PNG", compress_level=_FASTEST, exif=exif)
     except (
@@ -52,7 +52,7 @@ def to_png(image: PILImage) -> bytes:
     return file.getvalue()
 
 
-def _orientation(image: PILImage) -> bytes:
+def orientation(image: PILImage) -> bytes:
     """EXIF data of nothing but the orientation; empty for an image that is not straight from a file."""
     opened = sys.modules.get("PIL.ImageFile")
     if opened is None or not isinstance(image, opened.ImageFile):

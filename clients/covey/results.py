@@ -6,7 +6,7 @@ import datetime
 import enum
 from dataclasses import dataclass
 
-from covey.errors import ImageError
+from covey.errors import ImageError, InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Classification:
     """
 
     classes: tuple[Class, ...]  # most probable first; empty where there is an error
-    error: ImageError | None
+    error: ImageError | InvalidInput | None  # InvalidInput: of classify_many, for an image that could not be sent
     model: str  # the model that answered, even if the request named none
     version: int
     timing: Timing
@@ -90,6 +90,7 @@ class InputSize:
     width: int
     channels: int
     resize: Resize
+    crop: float = 1.0  # the share of the largest centred part that CENTER_CROP keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,15 @@ class Training:
     test_images: int
     parameters: int
     created: datetime.datetime | None  # when its file was made, UTC
+    precision: str = "float32"  # what it computes in: "float32", "float16", "int8"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCost:
+    """How long one run over `batch_size` images takes, as the server measured it when it loaded the model."""
+
+    batch_size: int
+    run_us: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,12 @@ class Serving:
     workers: int
     threads: int
     max_batch_size: int
-    max_message_bytes: int
+    max_message_bytes: int  # of one request
+    batch_curve: tuple[BatchCost, ...] = ()
+    load_ms: int = 0
+    memory_bytes: int = 0  # what the server's process grew by when it loaded the model
+    golden_difference: float = 0.0  # largest difference of a probability of the golden set, on this device
+    device_fallback: str = ""  # why it does not run on CUDA, where that was hoped for
 
 
 @dataclass(frozen=True, slots=True)

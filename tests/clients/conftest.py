@@ -7,6 +7,7 @@ labelled by their first byte, b"bad..." and b"huge..." are images that cannot be
 from __future__ import annotations
 
 import datetime
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,9 @@ class ScriptedServer:
         self.takes_s = 0.0
         self.models: list[pb.Model] = []
         self._failure: tuple[grpc.StatusCode, str] | None = None
+        self._failures_left: float = math.inf
+        self._hint: str | None = None
+        self.health_answers: list[bytes] = []  # of coming health checks; then it serves
         self._calls_before_failure = 0
         self._results: Callable[[list[pb.Result]], list[pb.Result]] = lambda results: results
         self._held = threading.Event()
@@ -43,9 +47,18 @@ class ScriptedServer:
         self._released.set()
         self._server, self.target = self._listening("127.0.0.1:0")
 
-    def fail(self, code: grpc.StatusCode, details: str, after: int = 0) -> None:
-        """Every call but the first `after` classifications fails with this status."""
+    def fail(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        after: int = 0,
+        times: float = math.inf,
+        retry_after: str | None = None,
+    ) -> None:
+        """Every call but the first `after` classifications fails with this status; after `times` failures no more."""
         self._failure = (code, details)
+        self._failures_left = times
+        self._hint = retry_after
         self._calls_before_failure = after
 
     def answer(self, results: Callable[[list[pb.Result]], list[pb.Result]]) -> None:
@@ -75,6 +88,10 @@ class ScriptedServer:
         }
         server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", -1)])
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        checks: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "Check": grpc.unary_unary_rpc_method_handler(self._check_health)
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", checks),))
         target = f"127.0.0.1:{server.add_insecure_port(address)}"
         server.start()
         return server, target
@@ -110,8 +127,16 @@ class ScriptedServer:
         return pb.GetModelResponse(model=asked[0])
 
     def _fail_if_told(self, context: grpc.ServicerContext) -> None:
-        if self._failure is not None and len(self.requests) >= self._calls_before_failure:
-            context.abort(*self._failure)
+        if self._failure is None or len(self.requests) < self._calls_before_failure or self._failures_left <= 0:
+            return
+        self._failures_left -= 1
+        if self._hint is not None:
+            context.set_trailing_metadata((("retry-after-ms", self._hint),))
+        context.abort(*self._failure)
+
+    def _check_health(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        assert request == b""  # the service "": the server as a whole
+        return self.health_answers.pop(0) if self.health_answers else b"\x08\x01"
 
 
 def _handler(

@@ -27,6 +27,7 @@ def _target(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, of files whose answer is their content."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "nothing").mkdir()
     for name, content in {"cat.jpg": "cat", "second.png": "a dog", "bad.png": "bad", "empty.png": ""}.items():
         (tmp_path / name).write_text(content)
     return tmp_path
@@ -49,7 +50,7 @@ def test_classify_prints_an_aligned_table_and_the_timing(capsys: pytest.CaptureF
 def test_what_fails_a_file_stands_on_its_line_and_the_others_are_classified(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["classify", "bad.png", "cat.jpg", "empty.png", "missing.png", "."]) == 1
+    assert main(["classify", "bad.png", "cat.jpg", "empty.png", "missing.png", "nothing"]) == 1
     out, err = capsys.readouterr()
     _, *lines = out.splitlines()[:6]
     assert [line.split() for line in lines[:2]] == [
@@ -167,7 +168,7 @@ def test_lines_before_the_server_went_away_are_printed(
     assert 0 < len(answered) <= 50
     assert answered == names[: len(answered)]
     assert "stopping" in err
-    assert len(server.requests) < 100
+    assert len({request.encoded.images[0] for request in server.requests}) < 100
 
 
 def test_models_prints_what_is_served_and_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +185,7 @@ def test_models_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     broken, digits = _json_lines(capsys)
     assert (broken["state"], broken["reason"], broken["input"]) == ("refused", "model.onnx is no ONNX file", None)
     assert (digits["state"], digits["is_default"], digits["labels"][9]) == ("ready", True, "9")
-    assert digits["input"] == {"height": 28, "width": 28, "channels": 1, "resize": "stretch"}
+    assert digits["input"] == {"height": 28, "width": 28, "channels": 1, "resize": "stretch", "crop": 1.0}
     assert digits["training"]["created"] == "2026-11-21T12:00:00+00:00"
     assert digits["serving"]["provider"] == "CPUExecutionProvider"
 
@@ -216,7 +217,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
 
 
 def test_help_tells_the_exit_codes_and_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["--help"], ["classify", "--help"], ["models", "--help"]):
+    for arguments in (["--help"], ["classify", "--help"], ["models", "--help"], ["info", "--help"], ["wait", "--help"]):
         with pytest.raises(SystemExit) as info:
             main(arguments)
         assert info.value.code == 0
@@ -251,6 +252,82 @@ def test_a_table_shows_control_characters_instead_of_obeying_them() -> None:
 def test_a_table_counts_columns_of_the_terminal() -> None:
     rendered = table.render(("LABEL", "N"), [("猫", "1"), ("e\u0301", "2")])
     assert rendered.splitlines() == ["LABEL  N", "猫     1", "e\u0301      2"]
+
+
+def test_folders_patterns_and_stdin_are_classified(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (files / "nothing" / "b").mkdir()
+    for name in ("b/deep.PNG", "a.gif", "notes.txt", "x[1].jpg"):
+        (files / "nothing" / name).write_text(name)
+    with (files / "cat.jpg").open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert main(["classify", "--json", "nothing", "*.jpg", "nothing/x[1].jpg", "-"]) == 0
+    assert [(line["file"], line["label"]) for line in _json_lines(capsys)] == [
+        ("nothing/a.gif", "a.gif"),
+        ("nothing/b/deep.PNG", "b/deep.PNG"),
+        ("nothing/x[1].jpg", "x[1].jpg"),
+        ("cat.jpg", "cat"),
+        ("nothing/x[1].jpg", "x[1].jpg"),
+        ("-", "cat"),
+    ]
+
+
+@pytest.mark.usefixtures("files")
+def test_a_pattern_that_matches_nothing_is_an_error_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "*.tiff", "cat.jpg"]) == 1
+    _, first, *_ = capsys.readouterr().out.splitlines()
+    assert first.split() == ["*.tiff", "-", "-", "error:", "there", "is", "no", "such", "file"]
+
+
+@pytest.mark.usefixtures("files")
+def test_classify_as_comma_separated_values(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "--csv", "cat.jpg", "bad.png"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "file,label,index,probability,error,model,version",
+        "cat.jpg,cat,0,0.75,,digits,3",
+        "bad.png,,,,bad.png: not an image,,",
+    ]
+
+
+def test_info_tells_all_of_a_model(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    serving = server.models[1].serving
+    serving.batch_curve.add(batch_size=1, run_us=43.4)
+    serving.batch_curve.add(batch_size=32, run_us=1_480)
+    serving.load_ms, serving.memory_bytes, serving.golden_difference = 1_234, 3 << 20, 2.4e-7
+    serving.device_fallback = "no CUDA"
+    assert main(["info", "digits"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "model        digits version 3, the default",
+        "state        ready",
+        "input        28 x 28 x 1, stretch",
+        "labels       10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+        "network      lenet, 44,426 parameters, float32, made 2026-11-21 12:00 UTC",
+        "accuracy     98.77% of 10,000 test images of mnist",
+        "device       cpu (CPUExecutionProvider), 2 workers of 1 threads",
+        "fallback     no CUDA",
+        "batches      of at most 64 images",
+        "batch curve  us by batch size: 1: 43, 32: 1,480",
+        "requests     of at most 67,108,864 bytes",
+        "load         1,234 ms, 3.0 MiB",
+        "golden set   largest difference 2.4e-07",
+    ]
+    assert main(["info", "digits", "--json"]) == 0
+    (model,) = _json_lines(capsys)
+    assert model["serving"]["batch_curve"][0] == {"batch_size": 1, "run_us": 43.4}
+    assert main(["info", "broken"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "state  refused: model.onnx is no ONNX file"
+    assert main(["info", "unknown"]) == 2
+    assert "does not know the model" in capsys.readouterr().err
+
+
+def test_wait_returns_once_the_server_is_ready(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.health_answers = [b"\x08\x02", b"", b"\x08\x02"]
+    assert main(["wait"]) == 0
+    assert server.health_answers == []
+    server.health_answers = [b"\x08\x02"] * 1_000
+    assert main(["wait", "--deadline-ms", "250"]) == 3
+    assert "is not ready after 250 ms; the last attempt said that it is not ready" in capsys.readouterr().err
 
 
 def _json_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -156,6 +156,20 @@ def test_files_that_cannot_be_read_are_errors_of_the_kind_python_has_for_them(tm
         inputs.read(b"")
 
 
+def test_an_open_file_is_read_from_where_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(b"hello")
+    with path.open("rb") as file:
+        assert inputs.read(file) == [EncodedPart((0,), (str(path),), (b"hello",))]
+        with pytest.raises(covey.InvalidInput, match=r"cat\.jpg: gives 0 bytes; .*seek\(0\)"):
+            inputs.read(file)
+    with pytest.raises(covey.UnreadableFile, match=r"cat\.jpg: cannot be read \(read of closed file\)"):
+        inputs.read(file)
+    with path.open() as text, pytest.raises(covey.UnsupportedInput, match="gives str, not bytes; open it with mode"):
+        inputs.read(text)
+    assert inputs.read([io.BytesIO(b"hello")]) == [EncodedPart((0,), ("",), (b"hello",))]
+
+
 def test_in_a_list_the_error_names_the_place_and_keeps_its_kind_and_cause(tmp_path: Path) -> None:
     with pytest.raises(covey.MissingFile, match=r"images\[1\]: .*missing\.png: there is no such file") as info:
         inputs.read([b"file", tmp_path / "missing.png"])

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from covey import __version__
-from covey.cli import classify, models, table
+from covey.cli import classify, info, models, table, wait
 from covey.cli.exits import Exit
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"covey {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (classify, models):
+    for command in (classify, models, info, wait):
         added = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,
@@ -58,8 +58,8 @@ def _parser() -> argparse.ArgumentParser:
             epilog=_EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_arguments(added)
         _add_connection(added)
+        command.add_arguments(added)
         added.set_defaults(run=command.run)
     return parser
 
@@ -70,7 +70,7 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
         "--target",
         default=os.environ.get("COVEY_TARGET") or DEFAULT_TARGET,
         metavar="HOST:PORT",
-        help=f"its address (default: $COVEY_TARGET, else {DEFAULT_TARGET})",
+        help=f"its address, or several, separated by commas (default: $COVEY_TARGET, else {DEFAULT_TARGET})",
     )
     group.add_argument(
         "--deadline-ms",

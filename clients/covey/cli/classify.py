@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import sys
 import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from statistics import mean, median
 
-from covey.cli import json_lines, table
+from covey.cli import files, json_lines, table
 from covey.cli.exits import Exit
+from covey.cli.progress import Progress
 from covey.client import Client
 from covey.errors import CallError, CoveyError, InvalidRequest, Unavailable, UnknownModel
 from covey.results import Classification
@@ -19,9 +22,12 @@ from covey.results import Classification
 NAME = "classify"
 SUMMARY = "classify image files"
 DESCRIPTION = "Classify image files: JPEG, PNG, WebP or GIF, of any size."
+_FILE_HELP = "an image file, a folder (its images, at any depth), a pattern such as '*.jpg', or - for an image on stdin"
 
 _IN_FLIGHT = 16  # requests under way at once, of one file each; the server makes batches of them
+_AT_ONCE = 4096  # files handed to the threads at once
 _FAILS_EVERY_FILE = (InvalidRequest, Unavailable, UnknownModel)
+_COLUMNS = ("file", "label", "index", "probability", "error", "model", "version")
 _HEADER = ("FILE", "LABEL", "PROBABILITY", "NEXT")
 
 
@@ -38,18 +44,21 @@ class _Outcome:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="an image file")
+    parser.add_argument("files", nargs="+", metavar="FILE", help=_FILE_HELP)
     parser.add_argument("--model", default="", help="name of the model (default: the server's default model)")
     parser.add_argument("--version", type=int, default=0, help="version of the model (default: the highest)")
     parser.add_argument("--top-k", type=int, metavar="K", help="classes per image (default: 5, or all if fewer)")
-    parser.add_argument("--json", action="store_true", help="JSON Lines instead of a table: one object per file")
+    parser.add_argument("--downscale", action="store_true", help="make large images smaller before sending them")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON Lines instead of a table: one object per file")
+    form.add_argument("--csv", action="store_true", help="comma-separated values with a header instead of a table")
 
 
 def run(options: argparse.Namespace) -> Exit:
     """Classifies `options.files`. Raises CoveyError for what would fail every file, after the lines there are."""
-    write = _write_json if options.json else _write_table
+    write = _write_json if options.json else _write_csv if options.csv else _write_table
     with (
-        Client(options.target, deadline_ms=options.deadline_ms) as client,
+        Client(options.target, deadline_ms=options.deadline_ms, downscale=options.downscale) as client,
         closing(_classify_each(client, options)) as outcomes,
     ):
         return write(outcomes)
@@ -58,18 +67,24 @@ def run(options: argparse.Namespace) -> Exit:
 def _classify_each(client: Client, options: argparse.Namespace) -> Generator[_Outcome, None, None]:
     def classify(file: str) -> _Outcome:
         try:
-            return _Outcome(
-                file, client.classify(file, model=options.model, version=options.version, top_k=options.top_k)
-            )
+            image = files.image(file)
+            answer = client.classify(image, model=options.model, version=options.version, top_k=options.top_k)
+            return _Outcome(file, answer)
         except _FAILS_EVERY_FILE:
             raise
         except CoveyError as error:
             return _Outcome(file, error)
 
+    names = list(files.expand(options.files))
+    progress = Progress(len(names))
     pool = ThreadPoolExecutor(_IN_FLIGHT)
     try:
-        yield from pool.map(classify, options.files)
+        for start in range(0, len(names), _AT_ONCE):
+            for outcome in pool.map(classify, names[start : start + _AT_ONCE]):
+                progress.step()
+                yield outcome
     finally:
+        progress.close()
         pool.shutdown(cancel_futures=True)
 
 
@@ -77,6 +92,18 @@ def _write_json(outcomes: Iterable[_Outcome]) -> Exit:
     worst = Exit.OK
     for outcome in outcomes:
         print(json_lines.line(_record(outcome)))
+        worst = max(worst, outcome.exit)
+    return worst
+
+
+def _write_csv(outcomes: Iterable[_Outcome]) -> Exit:
+    worst = Exit.OK
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for outcome in outcomes:
+        record = _record(outcome)
+        record["index"] = outcome.answer.index if isinstance(outcome.answer, Classification) else None
+        writer.writerow(["" if record[column] is None else record[column] for column in _COLUMNS])
         worst = max(worst, outcome.exit)
     return worst
 

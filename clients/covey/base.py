@@ -1,0 +1,133 @@
+"""What Client and AsyncClient have in common: their settings, and the documentation of their methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from covey import inputs, packing
+from covey.coalescing import SharedItem
+from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
+from covey.errors import InvalidInput
+from covey.messages import Asked
+from covey.packing import Item
+from covey.results import InputSize
+from covey.retries import DEFAULT_RETRIES
+from covey.session import Session
+
+DEFAULT_IN_FLIGHT = 256
+
+
+class BaseClient:
+    """The settings, checked. Opens no connection."""
+
+    def __init__(
+        self,
+        target: str | Sequence[str] = DEFAULT_TARGET,
+        *,
+        deadline_ms: float = DEFAULT_DEADLINE_MS,
+        retries: int = DEFAULT_RETRIES,
+        downscale: bool = False,
+        coalesce: bool = False,
+    ) -> None:
+        if coalesce and downscale:
+            raise InvalidInput("coalesce=True and downscale=True do not go together; choose one")
+        self._session = Session(target, deadline_ms, retries, downscale=downscale)
+        self._closed = False
+
+    @property
+    def target(self) -> str:
+        """The address of the server; of several, separated by commas."""
+        return ",".join(self._session.targets)
+
+    @property
+    def deadline_ms(self) -> float:
+        """How long a call may take where it does not say so itself."""
+        return self._session.deadline_ms
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.target!r}, deadline_ms={self.deadline_ms:g})"
+
+    def classify(
+        self,
+        images: Any,  # noqa: ANN401 - the clients' own signatures say it
+        *,
+        model: str = "",
+        version: int = 0,
+        top_k: int | None = None,
+        deadline_ms: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Classifies one image, or a list of them, with one model.
+
+        An image is a path, the bytes of an image file, an open file, a PIL image (sent as PNG), or a uint8 NumPy
+        array `[H, W]` or `[H, W, C]` of exactly the model's size; all the others are resized by the server.
+        One image is answered by a Classification. A list or tuple of images, or one array `[N, H, W, C]`, is
+        answered by a list of them in the same order, and travels as one request; as two where it mixes arrays
+        with the other kinds, and as more where the server takes no request of that size. `deadline_ms` holds
+        for all of them.
+
+        `model` is a name, empty for the server's default model; `version` 0 is the highest; `top_k` is how
+        many classes to answer per image, by default 5 or all if there are fewer.
+
+        Raises InvalidInput (also a ValueError) where the arguments cannot be sent, CallError where the call
+        fails as a whole, InvalidImage or ImageTooLarge where a single image cannot be classified. In a list
+        that error stands in the image's own Classification, and the others are answered.
+        """
+        raise NotImplementedError
+
+    def classify_many(
+        self,
+        images: Any,  # noqa: ANN401 - the clients' own signatures say it
+        *,
+        model: str = "",
+        version: int = 0,
+        top_k: int | None = None,
+        deadline_ms: float | None = None,
+        in_flight: int = DEFAULT_IN_FLIGHT,
+    ) -> Any:  # noqa: ANN401
+        """Classifies an iterable of images of any length; gives an iterator over their answers, in order.
+
+        Images are taken from `images` as answers are read: at most `in_flight` of them, and some 64 MB, are held
+        at any time. They are sent in a few requests at once, each of what has gathered while the last were
+        under way. `deadline_ms` holds for each request, the other arguments are those of `classify`.
+
+        An image that cannot be read, sent or classified has its error in its own Classification; the others go on.
+        Raises CallError at the place of the first image whose request failed, and ends there.
+        """
+        raise NotImplementedError
+
+    def models(self, *, deadline_ms: float | None = None) -> Any:  # noqa: ANN401
+        """Every model the server knows, by name and version; those it refuses to serve, and why, included."""
+        raise NotImplementedError
+
+    def model(self, name: str = "", version: int = 0, *, deadline_ms: float | None = None) -> Any:  # noqa: ANN401
+        """One model: by default the server's default model, in the version it serves by default.
+
+        Raises UnknownModel where the server does not know it.
+        """
+        raise NotImplementedError
+
+    def wait_until_ready(self, *, deadline_ms: float | None = None) -> Any:  # noqa: ANN401
+        """Returns once a server says that it is ready: it takes requests and serves a model.
+
+        Raises DeadlineExceeded where none did so in time; its text says what the last attempt found.
+        """
+        raise NotImplementedError
+
+    def _items(self, images: Iterable[object], asked: Asked, size: InputSize | None) -> Iterator[Item]:
+        """The images of `classify_many`, each read as it is asked for."""
+        return (self._item(image, asked, size) for image in images)
+
+    @staticmethod
+    def _item(image: object, asked: Asked, size: InputSize | None) -> Item:
+        try:
+            return Item(inputs.read_one(image, size), asked)
+        except InvalidInput as error:
+            return packing.unsent(error, asked)
+
+    def _shared(self, images: object, asked: Asked, deadline_ms: float | None) -> SharedItem:
+        """The image of a call that may travel with others. Raises InvalidInput."""
+        return SharedItem(inputs.read_one(images), asked, self._deadline(deadline_ms))
+
+    def _deadline(self, deadline_ms: float | None) -> Deadline:
+        return self._session.deadline(deadline_ms)

@@ -1,0 +1,196 @@
+"""All of a client that is not I/O: what is sent, to whom, how often, and what the answers mean.
+
+Each operation is a generator of steps. The clients perform the steps, one by blocking, one by awaiting, and send the
+outcomes back in; so both behave alike, and nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+
+from covey import downscaling, health, inputs, messages
+from covey.addresses import Addresses
+from covey.connection import Deadline, normalised_targets
+from covey.errors import CallError, DeadlineExceeded, Unavailable, from_rpc_error
+from covey.messages import Answer, Asked, Classify, Method, RequestT, ResponseT
+from covey.results import Classification, InputSize, Model
+from covey.retries import Retries
+from covey_proto.v1 import classifier_pb2 as pb
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send `request` to the address at `place` and give back the response, or throw in what gRPC raised."""
+
+    place: int
+    method: Method[Any, Any]
+    request: object
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Do what may take long without being I/O of gRPC: read files, encode images. Give back what it returns."""
+
+    do: Callable[[], Any]
+
+
+Steps: TypeAlias = Generator[Send | Pause | Work, Any, T]
+
+_LEARN_ABOVE_BYTES = 1 << 20  # a request smaller than that is sent without knowing the server's limit
+_LEARNT_FOR_S = 60.0  # the server may be started anew, with other limits and other models
+_MOST_LEARNT = 256  # models
+_OVERHEAD_BYTES = 1_024  # of a request: all but its images
+_READY_PAUSE_S = 0.1
+_READY_CHECK_S = 2.0  # for one answer on health
+
+
+class Session:
+    """The state of one client. Safe from any thread. Raises InvalidInput for settings that cannot be."""
+
+    def __init__(self, target: str | Sequence[str], deadline_ms: float, retries: int, *, downscale: bool) -> None:
+        self.targets = normalised_targets(target)
+        self.deadline_ms = Deadline(deadline_ms).duration_ms
+        if downscale:
+            downscaling.require_pillow()
+        self._downscale = downscale
+        self._addresses = Addresses(len(self.targets))
+        self._retries = Retries(retries)
+        self._learnt: dict[tuple[str, int], tuple[Model, float]] = {}
+
+    def deadline(self, deadline_ms: float | None) -> Deadline:
+        return Deadline(self.deadline_ms if deadline_ms is None else deadline_ms)
+
+    def classify(
+        self, images: object, asked: Asked, deadline_ms: float | None
+    ) -> Steps[Classification | list[Classification]]:
+        """As the clients' `classify`."""
+        deadline = self.deadline(deadline_ms)
+        size = yield from self.input_size(asked, deadline)
+        if size is not None or inputs.may_wait(images):
+            call: Classify = yield Work(lambda: Classify(images, asked, size))
+        else:
+            call = Classify(images, asked)
+        if call.nbytes > _LEARN_ABOVE_BYTES:
+            model = yield from self._learn(asked, deadline)
+            if model.serving is not None and model.serving.max_message_bytes and model.input is not None:
+                one = model.input.height * model.input.width * model.input.channels
+                call.split(model.serving.max_message_bytes - _OVERHEAD_BYTES, one)
+        answers = []
+        for request in call.requests:
+            answers.append((yield from self.send(request, deadline)))
+        return call.results(answers)
+
+    def send(self, request: pb.ClassifyRequest, deadline: Deadline) -> Steps[Answer]:
+        """One request of Classify and its answer."""
+        answer: Answer = yield from self._call(messages.CLASSIFY, request, deadline, Answer)
+        return answer
+
+    def models(self, deadline_ms: float | None) -> Steps[list[Model]]:
+        """As the clients' `models`."""
+        deadline = self.deadline(deadline_ms)
+        response = yield from self._call(messages.LIST_MODELS, messages.list_models_request(), deadline)
+        return [messages.model(model) for model in response.models]
+
+    def model(self, name: str, version: int, deadline: Deadline) -> Steps[Model]:
+        """As the clients' `model`."""
+        request = messages.get_model_request(name, version)
+        response = yield from self._call(messages.GET_MODEL, request, deadline)
+        return messages.model(response.model)
+
+    def wait_until_ready(self, deadline_ms: float | None) -> Steps[None]:
+        """As the clients' `wait_until_ready`."""
+        deadline = self.deadline(deadline_ms)
+        last: CallError | None = None
+        said = "that it is not ready"
+        while (remaining_s := deadline.remaining_s()) > _READY_PAUSE_S / 10:
+            place = self._addresses.next()
+            target = self.targets[place]
+            try:
+                found = yield Send(place, health.CHECK, health.SERVER, min(remaining_s, _READY_CHECK_S))
+            except grpc.RpcError as failure:
+                last = from_rpc_error(failure, target, deadline.duration_ms)
+                if not isinstance(last, Unavailable | DeadlineExceeded):
+                    raise last from failure
+                last.__cause__ = failure
+                self._addresses.failed(place)
+            else:
+                last = None
+                if found is health.Health.SERVING:
+                    self._addresses.answered(place)
+                    return
+            yield Pause(min(_READY_PAUSE_S, deadline.remaining_s()))
+        target = ", ".join(self.targets)
+        raise DeadlineExceeded(
+            f"{target} is not ready after {deadline.duration_ms:g} ms; the last attempt said {last or said}",
+            target,
+            grpc.StatusCode.DEADLINE_EXCEEDED.name,
+            last.details if last else said,
+        ) from last
+
+    def input_size(self, asked: Asked, deadline: Deadline) -> Steps[InputSize | None]:
+        """What images are made smaller for before they are sent; None where that was not wished for."""
+        if not self._downscale:
+            return None
+        return (yield from self._learn(asked, deadline)).input
+
+    def _learn(self, asked: Asked, deadline: Deadline) -> Steps[Model]:
+        """The model that will answer, as the server described it a short time ago."""
+        key = (asked.model, asked.version)
+        model, until_s = self._learnt.get(key, (None, 0.0))
+        if model is None or until_s < time.monotonic():
+            model = yield from self.model(asked.model, asked.version, deadline)
+            if len(self._learnt) >= _MOST_LEARNT:
+                self._learnt.clear()
+            self._learnt[key] = (model, time.monotonic() + _LEARNT_FOR_S)
+        return model
+
+    def _call(
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        deadline: Deadline,
+        made: Callable[[Any, str, int], Any] = lambda response, target, round_trip_us: response,
+    ) -> Steps[Any]:
+        """One call, tried again where that helps. Gives `made(response, target, round trip in us)`."""
+        tried: set[int] = set()
+        attempt = 1
+        while True:
+            place = self._addresses.next(tried)
+            target = self.targets[place]
+            sent_ns = time.perf_counter_ns()
+            try:
+                response = yield Send(place, method, request, deadline.remaining_s())
+            except grpc.RpcError as failure:
+                error = from_rpc_error(failure, target, deadline.duration_ms, attempt)
+                if isinstance(error, Unavailable):
+                    self._addresses.failed(place)
+                tried.add(place)
+                elsewhere = self._addresses.has_other(tried)
+                pause_s = self._retries.pause_s(error, attempt, deadline.remaining_s(), elsewhere=elsewhere)
+                if pause_s is None:
+                    raise error from failure
+            else:
+                round_trip_us = (time.perf_counter_ns() - sent_ns) // 1_000
+                self._addresses.answered(place)
+                self._retries.answered()
+                return made(response, target, round_trip_us)
+            if pause_s:
+                yield Pause(pause_s)
+            if not elsewhere:
+                tried.clear()
+            attempt += 1

@@ -1,0 +1,75 @@
+"""coalesce=True: calls that meet travel together, each gets its own answer, and nobody waits without need."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+import covey
+from covey import packing
+
+if TYPE_CHECKING:
+    from .conftest import ScriptedServer
+
+
+def _threads(target: str, images: list[bytes], deadline_ms: float = 20_000) -> list[str]:
+    with covey.Client(target, coalesce=True, retries=0) as client, ThreadPoolExecutor(64) as pool:
+
+        def classify(image: bytes) -> str:
+            try:
+                return client.classify(image, deadline_ms=deadline_ms).label
+            except covey.CoveyError as error:
+                return type(error).__name__
+
+        return list(pool.map(classify, images))
+
+
+def _tasks(target: str, images: list[bytes], deadline_ms: float = 20_000) -> list[str]:
+    async def run() -> list[str]:
+        async with covey.AsyncClient(target, coalesce=True, retries=0) as client:
+
+            async def classify(image: bytes) -> str:
+                try:
+                    return (await client.classify(image, deadline_ms=deadline_ms)).label
+                except covey.CoveyError as error:
+                    return type(error).__name__
+
+            return await asyncio.gather(*[classify(image) for image in images])
+
+    return asyncio.run(run())
+
+
+both = pytest.mark.parametrize("classify_all", [_threads, _tasks])
+
+
+@both
+def test_each_call_gets_its_own_answer_in_fewer_requests(server: ScriptedServer, classify_all: type) -> None:
+    images = [b"bad" if number % 10 == 3 else b"%d" % number for number in range(600)]
+    expected = ["InvalidImage" if image == b"bad" else image.decode() for image in images]
+    server.takes_s = 0.01
+    assert classify_all(server.target, images) == expected
+    assert len(server.requests) < 300
+    assert sum(len(request.encoded.images) for request in server.requests) == 600
+
+
+@both
+def test_a_lone_call_travels_alone_and_at_once(server: ScriptedServer, classify_all: type) -> None:
+    assert classify_all(server.target, [b"cat"]) == ["cat"]
+    assert len(server.requests) == 1
+
+
+@both
+def test_an_error_of_a_request_is_that_of_its_calls(server: ScriptedServer, classify_all: type) -> None:
+    server.fail(grpc.StatusCode.INVALID_ARGUMENT, "no")
+    assert classify_all(server.target, [b"cat"] * 100) == ["InvalidRequest"] * 100
+
+
+@both
+def test_calls_that_wait_for_a_place_end_at_their_deadline(server: ScriptedServer, classify_all: type) -> None:
+    server.hold()
+    assert classify_all(server.target, [b"cat"] * 50, 200) == ["DeadlineExceeded"] * 50
+    assert len(server.requests) <= 4 * packing.REQUESTS_IN_FLIGHT

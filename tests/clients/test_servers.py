@@ -1,0 +1,143 @@
+"""The clients against Covey's own server: replicas that come and go, readiness, limits, images made smaller."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from tests.conftest import WriteModel
+from tests.server.conftest import StartServer, running_servers
+
+import covey
+
+
+@pytest.fixture(params=["native", "grpcio"])
+def start(request: pytest.FixtureRequest) -> Iterator[StartServer]:
+    with running_servers(request.param) as start:
+        yield start
+
+
+@pytest.fixture
+def models(tmp_path: Path, write_echo_model: WriteModel) -> Path:
+    write_echo_model(tmp_path / "models", "echo")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def dead() -> Iterator[str]:
+    """An address where nobody listens."""
+    with socket.socket() as bound_but_not_listening:
+        bound_but_not_listening.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound_but_not_listening.getsockname()[1]}"
+
+
+def _image(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Its answer's best class is `number % 10`, told by the echo model."""
+    image = np.zeros((4, 4), np.uint8)
+    image.flat[number % 10] = 200
+    return image
+
+
+def test_a_dead_address_among_three_fails_no_call(start: StartServer, models: Path, dead: str) -> None:
+    targets = [start(models).target, dead, start(models).target]
+    with covey.Client(targets) as client, ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda number: client.classify(_image(number)).index, range(400)))
+    assert answers == [number % 10 for number in range(400)]
+
+
+@pytest.mark.parametrize("front", ["native", "grpcio"])
+def test_a_rolling_restart_of_two_servers_fails_no_call(front: str, models: Path) -> None:
+    stop = threading.Event()
+    with contextlib.ExitStack() as restarted, contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        servers = [(stack, stack.enter_context(running_servers(front))(models)) for stack in (first, second)]
+        with covey.Client([server.target for _, server in servers]) as client, ThreadPoolExecutor(8) as pool:
+
+            def call(caller: int) -> int:
+                count = 0
+                while not stop.is_set() or count < 50:
+                    assert client.classify(_image(caller + count)).index == (caller + count) % 10
+                    count += 1
+                return count
+
+            callers = [pool.submit(call, caller) for caller in range(8)]
+            try:
+                for stack, server in servers:
+                    port = server.app.front.port
+                    stack.close()
+                    restarted.enter_context(running_servers(front))(models, grpc_port=port)
+                    with covey.Client(server.target) as it:
+                        it.wait_until_ready()
+            finally:
+                stop.set()
+            assert sum(caller.result(timeout=60) for caller in callers) >= 400
+
+
+def test_wait_until_ready_returns_when_the_server_is(start: StartServer, models: Path, dead: str) -> None:
+    server = start(models)
+    with covey.Client([dead, server.target]) as client:
+        client.wait_until_ready()
+    with covey.Client(dead) as client, pytest.raises(covey.DeadlineExceeded, match="not ready after 250 ms") as info:
+        client.wait_until_ready(deadline_ms=250)
+    assert isinstance(info.value.__cause__, covey.Unavailable)
+
+    async def run() -> None:
+        async with covey.AsyncClient(server.target) as client:
+            await client.wait_until_ready()
+
+    asyncio.run(run())
+
+
+def test_the_servers_limit_is_learnt_and_larger_lists_travel_in_several_requests(
+    tmp_path: Path, start: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path, "wide", shape=(200, 200, 3))
+    limit = 2 << 20
+    server = start(tmp_path, max_message_bytes=limit)
+    batch = np.zeros((40, 200, 200, 3), np.uint8)
+    for number, image in enumerate(batch):
+        image.flat[number % 10] = 200
+    encoded = [_png(image) for image in batch]
+    with covey.Client(server.target) as client:
+        for images in (batch, list(batch), list(batch) + encoded):
+            answers = client.classify(images)
+            assert [answer.index for answer in answers] == [number % 10 for number in range(40)] * (len(answers) // 40)
+        with pytest.raises(covey.InvalidInput, match=r"images\[0\] has .* bytes, the server takes .* in one request"):
+            client.classify([b"x" * (limit + 1)])
+
+
+def _png(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_images_made_smaller_are_answered_as_the_originals(
+    tmp_path: Path, start: StartServer, write_echo_model: WriteModel, kind: str
+) -> None:
+    write_echo_model(tmp_path, "echo", shape=(8, 8, 3))
+    server = start(tmp_path)
+    rows, columns = np.mgrid[0:480, 0:640]
+    noise = np.random.default_rng(1).normal(0, 12, (480, 640, 3))
+    picture = np.clip(np.dstack([rows / 2, columns / 3, (rows + columns) / 5]) + noise, 0, 255).astype(np.uint8)
+    path = tmp_path / "picture"
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # lying on its side
+    PIL.Image.fromarray(picture).save(path, kind, exif=exif)
+    with covey.Client(server.target) as plain, covey.Client(server.target, downscale=True) as small:
+        for given in (path, path.read_bytes(), PIL.Image.open(path)):
+            expected, found = (
+                {one.index: one.probability for one in client.classify(given, top_k=10).classes}
+                for client in (plain, small)
+            )
+            assert found == pytest.approx(expected, abs=1.5 / 255)
+        assert [one.index for one in small.classify_many([path] * 3)] == [plain.classify(path).index] * 3
