@@ -135,7 +135,7 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "mnist-cnn": {"tutorial": _MNIST_CNN, "best": replace(_MNIST_BEST, dropout=0.5)},
     "mnist-deep": {"tutorial": _MNIST_DEEP, "best": replace(_MNIST_BEST, dropout=0.4)},
     "alexnet": {"best": replace(_BEST, epochs=12)},
-    "vgg": {"best": replace(_BEST, epochs=12)},
+    "vgg": {"best": replace(_BEST, epochs=15)},
     "nin": {"best": replace(_BEST, epochs=10)},
     "googlenet": {"best": replace(_BEST, epochs=9)},
     "resnet": {
