@@ -94,8 +94,8 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 def share_cores(cores: int, workers: int = 0) -> tuple[int, int]:
     """How many threads run batches, and how many of them only when it is worth it.
 
-    The front needs a core too: of two cores one runs batches and the other one only full ones. (mnist-cnn, 64 callers
-    on two cores: two workers answered a sixth less than one.) A number that was asked for is taken as it is.
+    The front needs a core too: of two cores one runs batches and the other one only full ones. What that gains is
+    within the noise of most runs (docs/performance.md). A number that was asked for is taken as it is.
     """
     if workers:
         return workers, 0

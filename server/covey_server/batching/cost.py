@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
 # What a batch costs beside its run: forming it, handing the answers out, and above all waiting for the interpreter's
-# lock. 50 us on an idle server; under load 16 images at once served a fifth less than 64 (docs/performance.md).
+# lock. 50 us on an idle server; under load 16 images at once served a fifth less than 64 (a run each).
 _OVERHEAD_NS = 500_000
 _NEAR_BEST = 1.02  # a smaller batch is as good as the best one up to here: it makes nobody wait
 _FRESHNESS = 0.05  # weight of one real run against those before it
