@@ -169,8 +169,12 @@ class App:
             log.error("a batch does not end; not ready and not alive until it does: restarting the server helps")
         else:
             log.warning("the batch that did not end has ended")
+        # Whoever is told that the process does not work must not find it ready, nor ready before it works again.
+        if stuck:
+            self.front.set_ready(False)
         self.front.set_live(not stuck)
-        self.front.set_ready(self._serving and not stuck)
+        if not stuck:
+            self.front.set_ready(self._serving)
 
     def _open_metrics(self) -> tuple[WSGIServer, threading.Thread]:
         host, port = self.config.host, self.config.metrics_port
