@@ -13,6 +13,7 @@ from types import FrameType
 from covey_server import config as configuration
 from covey_server import memory
 from covey_server.errors import InvalidConfiguration, StartupError
+from covey_server.security import logs
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +23,17 @@ _INTERRUPTED = 130
 def main() -> int:
     """Serves until SIGTERM or SIGINT; a second one ends the process at once. Answers the exit code."""
     try:
+        # Until the server stands, SIGTERM ends it as Ctrl-C does: a container's first process would not notice it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = configuration.parse(None, os.environ)
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
         )
+        if config.probe:
+            from covey_server.probe import probe
+
+            return probe(config)
+        logs.leave_out_headers()
         memory.bound_freed_memory()
         # Here, so that --help and a wrong flag do not wait for onnxruntime.
         from covey_server.app import App
@@ -56,7 +64,7 @@ def main() -> int:
     gc.freeze()
     app.start()
     # For programs that start a server, with port 0 above all; the log is for people.
-    grpc_address, metrics_address = config.address(app.front.port), config.address(app.metrics_port)
+    grpc_address, metrics_address = config.address(app.front.port), config.metrics_address(app.metrics_port)
     print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}", flush=True)
     stop.get()
     exit_code = 0 if app.stop() else 1

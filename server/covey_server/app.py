@@ -22,6 +22,7 @@ from covey_server.devices import Device
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import Front
 from covey_server.fronts.grpcio import GrpcioFront
+from covey_server.management import Management
 from covey_server.metrics import Metrics
 from covey_server.models.loading import RepositoryObserver
 from covey_server.models.repository import Repository
@@ -29,6 +30,7 @@ from covey_server.models.version_policy import VersionPolicy
 from covey_server.models.watch import Watch
 from covey_server.open_inference.service import OpenInference
 from covey_server.pipeline import Pipeline
+from covey_server.security import Security
 from covey_server.served_model import ModelLoader, ServedModel
 from covey_server.tally import ModelTally
 from covey_server.worker import Workers
@@ -36,6 +38,7 @@ from covey_server.worker import Workers
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 5.0  # for answers that were given to get onto the wire
+_SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
 
 class App:
@@ -49,6 +52,7 @@ class App:
         self._live = True
         self.hangs = False  # after `stop`: a batch still runs, and the process cannot end in good order
         self._serving = False
+        self._security = Security.of(config)  # first: a wrong file is told before models are loaded
         self.device, self.repository = open_repository(config, self._metrics)
         cores = devices.usable_cores()
         workers, reserves = devices.share_cores(cores, config.workers)
@@ -76,11 +80,12 @@ class App:
             dispatch=self._workers.dispatch,
             default_deadline_ms=config.default_deadline_ms,
         )
+        self._management = Management() if config.allow_management else None
         services = (
             Classifier(pipeline, workers=workers + reserves).service,
-            OpenInference(pipeline, self, workers=workers + reserves).service,
+            OpenInference(pipeline, self, self._management, workers=workers + reserves).service,
         )
-        self.front = _open_front(config, services)
+        self.front = _open_front(config, services, self._security)
         try:
             self._metrics_server, self._metrics_thread = self._open_metrics()
         except BaseException:
@@ -88,20 +93,26 @@ class App:
             raise
         self.metrics_port: int = self._metrics_server.server_port
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
+        # A thread of its own: a token that was taken back must not stay valid for as long as a model takes to load.
+        interval_s = _SECURITY_INTERVAL_S if self._security.followed else 0
+        self._security_watch = Watch(self._security.refresh, interval_s, "security")
 
     def start(self) -> None:
         """Serves from now on: the models are loaded, checked and warm."""
         self._workers.start()
+        if self._management is not None:
+            self._management.start()
         self.front.start()
         self.front.set_live(True)
         self.front.set_ready(True)
         self._serving = True
         self._watch.start()
+        self._security_watch.start()
         address = self.config.address
         log.info(
             "ready: %d model(s) on %s; gRPC on %s (%s front), metrics on http://%s/metrics",
             len(self.repository.served), self.device.name, address(self.front.port), self.front.name,
-            address(self.metrics_port),
+            self.config.metrics_address(self.metrics_port),
         )  # fmt: skip
 
     def stop(self) -> bool:
@@ -111,6 +122,8 @@ class App:
         self._serving = False
         self.front.set_ready(False)
         self._watch.stop(0)  # a model that is being loaded now need not hold up the answers
+        if self._management is not None:
+            self._management.close()
         self._admission.close()
         drained = self._admission.wait_until_empty(self.config.drain_timeout_s)
         if not drained:
@@ -123,6 +136,7 @@ class App:
         self._metrics_server.server_close()
         self._metrics_thread.join()
         self._watch.stop()
+        self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
 
@@ -146,8 +160,10 @@ class App:
 
     def refused(self) -> Mapping[str, int]:
         """For the metrics."""
+        tokens = self._security.tokens
         return {str(reason): count for reason, count in self._admission.refused.items()} | {
-            "deadline": self._batcher.refused
+            "deadline": self._batcher.refused,
+            "token": tokens.refused if tokens is not None else 0,
         }
 
     def gauges(self) -> Iterable[tuple[str, str, float]]:
@@ -156,6 +172,7 @@ class App:
         return (
             ("covey_calls_in_flight", "Calls inside the server.", admission.calls),
             ("covey_bytes_in_flight", "Bytes of those calls, decoded images included.", admission.bytes),
+            ("covey_streams_open", "Streams that are open, each of many calls.", self.front.open_streams),
             ("covey_decodes_in_flight", "Encoded images that wait or are being decoded.", admission.decodes),
             ("covey_models_refused", "Versions that were found and are not served.", len(self.repository.refusals)),
             ("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", fallback),
@@ -177,13 +194,13 @@ class App:
             self.front.set_ready(self._serving)
 
     def _open_metrics(self) -> tuple[WSGIServer, threading.Thread]:
-        host, port = self.config.host, self.config.metrics_port
+        host, port = self.config.metrics_host or self.config.host, self.config.metrics_port
         try:
             return start_http_server(port, host, self.registry)
         except OSError as error:
             raise PortUnavailable(
-                f"metrics cannot listen on {host}:{port}: {error.strerror}; choose others with --host and "
-                f"--metrics-port"
+                f"metrics cannot listen on {host}:{port}: {error.strerror}; choose others with "
+                f"{'--metrics-host' if self.config.metrics_host else '--host'} and --metrics-port"
             ) from error
 
 
@@ -203,9 +220,14 @@ def open_repository(
     return device, repository
 
 
-def _open_front(config: Config, services: Sequence[Service]) -> Front:
-    kind: Callable[[str, Sequence[Service], Sequence[str], int], Front] = GrpcioFront
-    if config.front != "grpcio":
+def _open_front(config: Config, services: Sequence[Service], security: Security) -> Front:
+    kind: Callable[[str, Sequence[Service], Sequence[str], int, Security], Front] = GrpcioFront
+    if security.certificates is not None:
+        log.info(
+            "the grpcio front serves, since the native one has no TLS; it costs several times more. Where that "
+            "matters, end TLS in a proxy on this machine"
+        )
+    elif config.front != "grpcio":
         try:
             from covey_server.fronts.native import NativeFront
 
@@ -220,4 +242,4 @@ def _open_front(config: Config, services: Sequence[Service]) -> Front:
                 error,
             )
     names = [service.name for service in services]
-    return kind(config.address(config.grpc_port), services, names, config.max_message_bytes)
+    return kind(config.address(config.grpc_port), services, names, config.max_message_bytes, security)

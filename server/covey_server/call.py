@@ -1,4 +1,4 @@
-"""A Call: one gRPC request as the fronts hand it in and the services answer it.
+"""A Call: one gRPC request, or one of a stream's, as the fronts hand it in and the services answer it.
 
 All that fronts and services share. Payloads are bytes; messages are the services' business.
 """
@@ -9,7 +9,7 @@ import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from covey_server import status
 from covey_server.errors import RequestError
@@ -43,9 +43,36 @@ class Call(ABC):
 Handler = Callable[[Call], None]
 
 
+class Element(ABC):
+    """One message of a stream: opens it, and writes the message that answers it. Until it is opened, and where it
+    cannot be, answers name no request."""
+
+    deadline_us = 0  # how long the answer may take from the arrival on; 0: as long as the stream
+
+    @abstractmethod
+    def open(self, message: bytes) -> bytes:
+        """The payload of the call that is in the message. Raises InvalidRequest."""
+
+    @abstractmethod
+    def reply(self, payload: bytes) -> bytes:
+        """The message for a call that was answered."""
+
+    @abstractmethod
+    def fail(self, status: Status) -> bytes:
+        """The message for a call that failed."""
+
+
+@dataclass(frozen=True)
+class StreamMethod:
+    """A bidirectional stream, which is many calls: each of its messages is opened and given to the handler."""
+
+    handler: Handler
+    element: Callable[[], Element]
+
+
 @dataclass(frozen=True)
 class Service:
-    """A gRPC service: its full name and its unary methods.
+    """A gRPC service: its full name, its unary methods and its streams.
 
     `dispatch` has to be called after one or many handlers: then what they queued begins. True lets it run on the
     calling thread what is quickly done.
@@ -54,11 +81,17 @@ class Service:
     name: str
     handlers: Mapping[str, Handler]
     dispatch: Callable[[bool], None]
+    streams: Mapping[str, StreamMethod] = field(default_factory=dict)
 
     @property
     def paths(self) -> dict[str, Handler]:
         """The handlers by the path that gRPC gives them."""
         return {f"/{self.name}/{method}": handler for method, handler in self.handlers.items()}
+
+    @property
+    def stream_paths(self) -> dict[str, StreamMethod]:
+        """The streams in the same way."""
+        return {f"/{self.name}/{method}": stream for method, stream in self.streams.items()}
 
 
 def handle(handler: Handler, call: Call) -> None:

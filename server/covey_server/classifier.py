@@ -10,12 +10,13 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_server import messages
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer
-from covey_server.call import Call, Service
+from covey_server.call import Call, Service, StreamMethod
 from covey_server.errors import InvalidRequest
 from covey_server.messages import ImageFailure
 from covey_server.models.catalog import Catalog
 from covey_server.pipeline import Pipeline, PipelineRequest, parse
 from covey_server.served_model import ServedModel
+from covey_server.stream_messages import ClassifyElement
 
 NAME: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 
@@ -30,10 +31,11 @@ class Classifier:
     @property
     def service(self) -> Service:
         handlers = {"Classify": self.classify, "ListModels": self.list_models, "GetModel": self.get_model}
-        return Service(NAME, handlers, self._pipeline.dispatch)
+        streams = {"ClassifyStream": StreamMethod(self.classify, ClassifyElement)}
+        return Service(NAME, handlers, self._pipeline.dispatch, streams)
 
     def classify(self, call: Call) -> None:
-        """Classify."""
+        """Classify, and each request of ClassifyStream."""
         pipeline = self._pipeline
         pipeline.admit(call)
         model = None

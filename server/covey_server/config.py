@@ -37,6 +37,7 @@ class Config:
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all")
     grpc_port: int = _setting(8001, "port of gRPC; 0 takes a free one")
     metrics_port: int = _setting(8002, "port of Prometheus' /metrics; 0 takes a free one")
+    metrics_host: str = _setting("", "address to listen on for /metrics; by default that of --host")
     front: str = _setting("auto", "gRPC front: native is the fast one", ("auto", "native", "grpcio"))
     device: str = _setting("auto", "auto, cpu, cuda or cuda:N; cuda refuses to start where it cannot be had")
     workers: int = _setting(0, "threads that run batches; 0: one per usable core, one of them for full batches only")
@@ -54,12 +55,20 @@ class Config:
     max_image_pixels: int = _setting(50_000_000, "pixels of an encoded image at the most")
     default_deadline_ms: int = _setting(0, "deadline of calls that bring none; 0: they wait as long as it takes")
     drain_timeout_s: float = _setting(20.0, "time that accepted calls have to finish after SIGTERM")
+    tls_certificate: str = _setting("", "PEM file of the server's certificate and its chain; with TLS, grpcio serves")
+    tls_key: str = _setting("", "PEM file of the certificate's key, without a password")
+    tls_client_ca: str = _setting("", "PEM file of the authorities that callers' certificates must be signed by")
+    auth_token_file: str = _setting("", "file of bearer tokens, one a line, of which callers must bring one")
+    allow_management: bool = _setting(False, "let calls load and unload models (RepositoryModelLoad, ...Unload)")
+    reflection: bool = _setting(True, "tell callers the services and their messages (gRPC server reflection)")
     check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
+    probe: bool = _setting(False, "ask the server of the same settings whether it is ready, and exit: 0 yes, 1 no")
     log_level: str = _setting("info", "what is logged to standard error", ("debug", "info", "warning", "error"))
 
     def __post_init__(self) -> None:
         """Raises InvalidConfiguration for values that make no sense."""
-        object.__setattr__(self, "host", self.host.strip("[]"))  # [::1] is how IPv6 addresses stand before a port
+        for name in ("host", "metrics_host"):  # [::1] is how IPv6 addresses stand before a port
+            object.__setattr__(self, name, getattr(self, name).strip("[]"))
         limits = {
             "grpc_port": (0, 65535),
             "metrics_port": (0, 65535),
@@ -81,10 +90,25 @@ class Config:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise InvalidConfiguration(f"{_flag(name)} {getattr(self, name)}: expected {low} to {high}")
+        self._require_whole_tls()
 
     def address(self, port: int) -> str:
         """`host:port`, an IPv6 host in brackets."""
-        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+        return _address(self.host, port)
+
+    def metrics_address(self, port: int) -> str:
+        """The same for /metrics."""
+        return _address(self.metrics_host or self.host, port)
+
+    def _require_whole_tls(self) -> None:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise InvalidConfiguration("--tls-certificate and --tls-key go together: give both, or none")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise InvalidConfiguration("--tls-client-ca needs TLS: give --tls-certificate and --tls-key too")
+        if self.tls_certificate and self.front == "native":
+            raise InvalidConfiguration(
+                "--front native has no TLS: use --front auto or grpcio, or a proxy before it that ends TLS"
+            )
 
 
 def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Config:
@@ -110,6 +134,10 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
         text = f"{each.metadata['text']} (default: {shown}; {variable})".replace("%", "%%")
         parser.add_argument(_flag(each.name), default=defaults[each.name], help=text, **how)
     return Config(**vars(parser.parse_args(arguments)))
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _flag(name: str) -> str:

@@ -26,6 +26,18 @@ class UnknownModel(RequestError):
     """No model, or no version of it, of the asked name is served."""
 
 
+class Unauthenticated(RequestError):
+    """The server wants a token, and the call brought none that is valid."""
+
+
+class ManagementOff(RequestError):
+    """Models are not loaded or unloaded by calls: the server was not started so."""
+
+
+class LoadFailed(RequestError):
+    """A model that a call asked to be loaded is refused, or a version of it."""
+
+
 class InvalidImage(RequestError):
     """Encoded bytes that are not a whole image of a known format."""
 

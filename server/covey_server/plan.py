@@ -11,6 +11,7 @@ from covey_server import devices
 from covey_server.app import open_repository
 from covey_server.config import Config
 from covey_server.metrics import Metrics
+from covey_server.security import Security
 from covey_server.served_model import ServedModel
 
 _REFUSED = 3
@@ -18,6 +19,7 @@ _REFUSED = 3
 
 def check(config: Config, output: TextIO) -> int:
     """Exit code 0 where every version found can be served; 3 where one is refused. Raises StartupError."""
+    Security.of(config)  # whether the files can be used; its log tells what they hold
     device, repository = open_repository(config, Metrics(CollectorRegistry()))
     cores = devices.usable_cores()
     print(f"device    {device.name} ({device.provider})", file=output)

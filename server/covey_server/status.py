@@ -37,6 +37,7 @@ NAMES = {
     12: "UNIMPLEMENTED",
     13: "INTERNAL",
     14: "UNAVAILABLE",
+    16: "UNAUTHENTICATED",
 }
 
 CODES: dict[type[errors.RequestError], int] = {
@@ -52,6 +53,9 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.Cancelled: 1,
     errors.Stopping: 14,
     errors.EngineFailed: 13,
+    errors.Unauthenticated: 16,
+    errors.ManagementOff: 14,  # as Triton answers, though no later try helps
+    errors.LoadFailed: 13,  # as Triton answers
 }
 
 LONGEST_MESSAGE = 2000  # characters; it travels in a header, and clients refuse long ones with an error of their own

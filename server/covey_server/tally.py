@@ -62,7 +62,8 @@ class ModelTally:
         self.request, self.decode, self.queue, self.compute = (Tally(SECONDS) for _ in range(4))
         self.batch_size = Tally(BATCH_SIZES)
         self.reasons: dict[Reason, int] = dict.fromkeys(REASONS, 0)
-        self.codes: dict[str, int] = {}
+        # From 0 on: the rate of a counter that begins with the first failure leaves that one out.
+        self.codes: dict[str, int] = {"OK": 0, "INTERNAL": 0} if name else {}
         self.images = 0
         self.last_computed_ns = 0  # by time.monotonic_ns; 0: never
         self.invalid_images = 0

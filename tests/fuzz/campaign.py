@@ -11,13 +11,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from bench.grpc_status import NAMES, NO_STATUS, OK
-from bench.http2_connection import GrpcConnection, Outcome, ProtocolError
-from bench.http2_frames import DATA, END_HEADERS, END_STREAM, HEADERS, Request, frame, frame_header
 from google.protobuf.message import DecodeError
-from tests.fuzz import headers
-from tests.fuzz.cases import Case
+from tests.fuzz import headers, infer_cases
+from tests.fuzz.case import Case
 
+from covey.load.wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Request, frame, frame_header
+from covey.load.wire.grpc_status import NAMES, NO_STATUS, OK
+from covey.load.wire.http2 import GrpcConnection
+from covey.load.wire.outcome import Outcome, ProtocolError
+from covey.load.wire.sockets import Endpoint
 from covey_proto.v1 import classifier_pb2 as pb
 
 SILENCE_LIMIT_S = 30.0
@@ -78,7 +80,7 @@ class Campaign:
         self, host: str, port: int, connections: int = 6, in_flight: int = 16, progress: Callable[[int], object] = id
     ) -> None:
         """`in_flight` on each connection. `progress` is told how many cases are done, some times a second."""
-        self._address = (host, port)
+        self._endpoint = Endpoint(host, port)
         self._lanes = [_Lane(in_flight) for _ in range(connections)]
         self._lonely = [_Lane(1) for _ in range(connections)]
         self._waiting_alone: deque[Case] = deque()
@@ -142,7 +144,7 @@ class Campaign:
                 self._waiting_alone.append(case)
                 continue
             if lane.connection is None:
-                lane.connection = GrpcConnection(*self._address, statuses=True, answers=True)
+                lane.connection = GrpcConnection(self._endpoint, statuses=True, answers=True)
                 self._selector.register(lane.connection.socket, selectors.EVENT_READ, lane)
             lane.on_the_way[case.number] = case
             lane.connection.open_call(RawRequest(case))
@@ -204,6 +206,8 @@ class Campaign:
             self._find(f"answered {NAMES.get(outcome.status, outcome.status)}", case)
         if outcome.status == OK and case.path.endswith("/Classify"):
             self._judge_answer(case, outcome.answer)
+        if outcome.status == OK and case.kind == "infer right":
+            self._expect(case, infer_cases.best_classes(outcome.answer[5:]))
 
     def _judge_answer(self, case: Case, answer: bytes) -> None:
         try:
@@ -215,6 +219,9 @@ class Campaign:
             reason = pb.ImageError.Reason.Name(result.error.reason) if result.HasField("error") else "classified"
             self.tally.images[reason.removeprefix("REASON_").lower()] += 1
         found = tuple(result.classes[0].index if result.classes else -1 for result in response.results)
+        self._expect(case, found)
+
+    def _expect(self, case: Case, found: tuple[int, ...]) -> None:
         if case.expected and found != case.expected:
             self._find(f"answered classes {found}, expected {case.expected}", case)
 

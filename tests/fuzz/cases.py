@@ -1,7 +1,7 @@
 """Owns the cases: what request number N of a run is. The same seed and number give the same bytes in every run.
 
-A case is a whole request as it goes on the wire, its headers and its body, and the statuses that it may be answered
-with. Which of them came, and everything else about running, is `campaign`'s.
+The requests of covey.v1 are made here, those of ModelInfer in `infer_cases`. Which statuses came, and everything else
+about running, is `campaign`'s.
 """
 
 from __future__ import annotations
@@ -9,39 +9,21 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from tests.fuzz import headers
+from tests.fuzz.case import Case, framed
+from tests.fuzz.infer_cases import infer_field_case, infer_image_case, infer_message_case, right_infer_case
 from tests.fuzz.mutations import NUMBERS, mutate
 from tests.fuzz.samples import COLOUR_SHAPE, ECHO_CLASSES, ECHO_SHAPE, image_files
 
 from covey_proto.v1 import classifier_pb2 as pb
 
 METHODS = ("Classify", "Classify", "Classify", "Classify", "GetModel", "ListModels")
-ANSWERS = frozenset({0, 3, 5, 8})  # OK, INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED
 ECHO_BYTES = ECHO_SHAPE[0] * ECHO_SHAPE[1] * ECHO_SHAPE[2]
 COLOUR_BYTES = COLOUR_SHAPE[0] * COLOUR_SHAPE[1] * COLOUR_SHAPE[2]
 NAMES = ("", "echo", "colour", "colour", "Echo", "echo/1", "../echo", "\x00", "é" * 40, "x" * 3000)
 COUNTS = (0, 1, 2, 7, 10, 11, 255, 2**31, 2**32 - 1)
 VERSIONS = (0, 0, 0, 1, 7, -1, 2**63 - 1, -(2**63))
-
-
-@dataclass(frozen=True)
-class Case:
-    """Request `number`. `alone`: it may cost its connection, so it gets one of its own. `expected` is the class that
-    the answer must name, image by image, where the request is right."""
-
-    number: int
-    kind: str
-    headers: headers.Headers
-    body: bytes
-    allowed: frozenset[int] = ANSWERS
-    alone: bool = False
-    expected: tuple[int, ...] = field(default=())
-
-    @property
-    def path(self) -> str:
-        return dict(self.headers).get(b":path", b"").decode("latin-1")
 
 
 def cases(seed: int, count: int) -> Iterator[Case]:
@@ -64,7 +46,7 @@ def right_case(number: int, chance: random.Random) -> Case:
         image[brightest] = 255
     data = b"".join(map(bytes, images))
     message = pb.ClassifyRequest(model="echo", pixels=pb.Pixels(data=data), top_k=1)
-    body = _framed(message.SerializeToString())
+    body = framed(message.SerializeToString())
     return Case(number, "right", headers.usual("Classify"), body, frozenset({0}), expected=tuple(expected))
 
 
@@ -73,7 +55,7 @@ def _message_case(number: int, chance: random.Random) -> Case:
     method = chance.choice(METHODS)
     others = [_some_message(chance, each) for each in ("Classify", "GetModel")]
     message = mutate(chance, _some_message(chance, method), others)
-    return Case(number, "message", headers.usual(method), _framed(message))
+    return Case(number, "message", headers.usual(method), framed(message))
 
 
 def _field_case(number: int, chance: random.Random) -> Case:
@@ -82,7 +64,7 @@ def _field_case(number: int, chance: random.Random) -> Case:
     name, version = chance.choice(NAMES), chance.choice(VERSIONS)
     if method == "GetModel":
         message = pb.GetModelRequest(name=name, version=version).SerializeToString()
-        return Case(number, "fields", headers.usual(method), _framed(message))
+        return Case(number, "fields", headers.usual(method), framed(message))
     request = pb.ClassifyRequest(model=name, version=version)
     if chance.random() < 0.7:
         request.top_k = chance.choice(COUNTS)
@@ -94,7 +76,7 @@ def _field_case(number: int, chance: random.Random) -> Case:
                 setattr(request.pixels, dimension, chance.choice((*COUNTS, 1, 3, 4, 24, 32)))
     else:
         request.encoded.images.extend(chance.choices((b"", b"\xff", b"GIF89a", *image_files()), k=chance.randrange(6)))
-    return Case(number, "fields", headers.usual(method), _framed(request.SerializeToString()))
+    return Case(number, "fields", headers.usual(method), framed(request.SerializeToString()))
 
 
 def _image_case(number: int, chance: random.Random) -> Case:
@@ -105,14 +87,14 @@ def _image_case(number: int, chance: random.Random) -> Case:
         file = chance.choice(files)
         wild = chance.random() < 0.1
         request.encoded.images.append(_absurd_size(chance, file) if wild else mutate(chance, file, files))
-    return Case(number, "image", headers.usual("Classify"), _framed(request.SerializeToString()), frozenset({0, 3}))
+    return Case(number, "image", headers.usual("Classify"), framed(request.SerializeToString()), frozenset({0, 3}))
 
 
 def _metadata_case(number: int, chance: random.Random) -> Case:
     """Messages in order under odd headers."""
     method = chance.choice(METHODS)
     sent, allowed = headers.odd(chance, method)
-    return Case(number, "metadata", sent, _framed(_some_message(chance, method)), allowed)
+    return Case(number, "metadata", sent, framed(_some_message(chance, method)), allowed)
 
 
 def _framing_case(number: int, chance: random.Random) -> Case:
@@ -126,7 +108,7 @@ def _framing_case(number: int, chance: random.Random) -> Case:
             b"\x00" * chance.randrange(1, 6),
             struct.pack(">BI", chance.randrange(256), len(message)) + message,
             struct.pack(">BI", 0, length) + message,
-            _framed(message) * 2,
+            framed(message) * 2,
             chance.randbytes(chance.randrange(1, 50)),
         )
     )
@@ -140,7 +122,7 @@ def _framing_case(number: int, chance: random.Random) -> Case:
 def _http2_case(number: int, chance: random.Random) -> Case:
     """Header blocks that HTTP/2 itself forbids."""
     method = chance.choice(METHODS)
-    return Case(number, "http2", headers.forbidden(chance, method), _framed(b""), headers.BY_THE_FRONT, alone=True)
+    return Case(number, "http2", headers.forbidden(chance, method), framed(b""), headers.BY_THE_FRONT, alone=True)
 
 
 def _some_message(chance: random.Random, method: str) -> bytes:
@@ -167,11 +149,8 @@ def _absurd_size(chance: random.Random, file: bytes) -> bytes:
     return file[:start] + size + file[start + len(size) :]
 
 
-def _framed(message: bytes) -> bytes:
-    return struct.pack(">BI", 0, len(message)) + message
-
-
 _KINDS: tuple[Callable[[int, random.Random], Case], ...] = (
     right_case, _message_case, _field_case, _image_case, _metadata_case, _framing_case, _http2_case,
+    right_infer_case, infer_message_case, infer_field_case, infer_image_case,
 )  # fmt: skip
-_SHARES = (4, 22, 18, 35, 14, 6, 1)
+_SHARES = (4, 17, 14, 25, 10, 6, 1, 2, 8, 8, 5)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.fuzz.campaign import Finding
-from tests.fuzz.cases import Case
+from tests.fuzz.case import Case
 
 MOST_SUSPECTS = 20  # kept of one finding: a lost connection has as many as it had calls
 

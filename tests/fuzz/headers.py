@@ -40,12 +40,12 @@ BY_THE_FRONT: Statuses = frozenset(range(-1, 17))
 BY_THE_SERVER: Statuses = frozenset({0, 1, 3, 4, 5, 8, 12})
 
 
-def usual(method: str) -> Headers:
+def usual(method: str, service: str = "covey.v1.Classifier") -> Headers:
     """What every client sends, with a deadline far away."""
     return (
         (b":method", b"POST"),
         (b":scheme", b"http"),
-        (b":path", f"/covey.v1.Classifier/{method}".encode()),
+        (b":path", f"/{service}/{method}".encode()),
         (b":authority", b"localhost"),
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),

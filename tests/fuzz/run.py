@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -10,7 +11,9 @@ from pathlib import Path
 
 from bench.processes import BenchError, Server
 from tests.fuzz.campaign import Campaign, Finding, Tally
-from tests.fuzz.cases import Case, right_case
+from tests.fuzz.case import Case
+from tests.fuzz.cases import right_case
+from tests.fuzz.infer_cases import right_infer_case
 from tests.fuzz.server import MemoryCurve, alarms, fuzzed_server, internal_errors
 
 FEWEST_FOR_MEMORY = 50_000  # cases; shorter runs are still filling caches and pools
@@ -77,6 +80,8 @@ def _campaign(server: Server, progress: Callable[[int], object]) -> Campaign:
 
 
 def _ask_in_order(server: Server) -> list[Finding]:
-    """What goes wrong with a hundred requests in order."""
+    """What goes wrong with two hundred requests in order, of both protocols."""
     chance = random.Random(0)
-    return _campaign(server, id).run(right_case(number, chance) for number in range(100)).findings
+    made = (make(number, chance) for number in range(100) for make in (right_case, right_infer_case))
+    cases = [dataclasses.replace(case, number=number) for number, case in enumerate(made)]
+    return _campaign(server, id).run(cases).findings

@@ -36,6 +36,12 @@ ClassifyResponse model 2 STRING
 ClassifyResponse results 1 repeated Result
 ClassifyResponse timing 4 Timing
 ClassifyResponse version 3 INT64
+ClassifyStreamRequest deadline_us 3 UINT64
+ClassifyStreamRequest id 1 STRING
+ClassifyStreamRequest request 2 ClassifyRequest
+ClassifyStreamResponse error 3 oneof answer StreamError
+ClassifyStreamResponse id 1 STRING
+ClassifyStreamResponse response 2 oneof answer ClassifyResponse
 EncodedImages images 1 repeated BYTES
 GetModelRequest name 1 STRING
 GetModelRequest version 2 INT64
@@ -83,6 +89,9 @@ Serving memory_bytes 9 UINT64
 Serving provider 2 STRING
 Serving threads 4 UINT32
 Serving workers 3 UINT32
+StreamError code 1 STRING
+StreamError message 2 STRING
+StreamError retry_after_ms 3 UINT32
 Timing batch_size 5 UINT32
 Timing compute_us 4 UINT64
 Timing decode_us 2 UINT64

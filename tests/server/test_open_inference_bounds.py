@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.server.conftest import Server
-from tests.server.test_open_inference import error, infer, raw
+from tests.server.open_inference_calls import error, infer, raw
 from tests.server.test_service import images
 
 from covey_proto.inference import open_inference_pb2 as pb

@@ -23,7 +23,8 @@ def address(front: str, tmp_path_factory: pytest.TempPathFactory, write_echo_mod
     models = tmp_path_factory.mktemp("models")
     write_standard_models(models, write_echo_model)
     command = [sys.executable, "-m", "covey_server", "--models", str(models), "--default-model", "echo"]
-    command += ["--grpc-port", "0", "--metrics-port", "0", "--front", front, "--log-level", "error"]
+    command += ["--grpc-port", "0", "--metrics-port", "0", "--front", front]
+    command += ["--allow-management", "--log-level", "error"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         ready = re.match(r"covey-server ready grpc=(\S+) ", server.stdout.readline())
@@ -42,4 +43,4 @@ def test_tritonclient_gets_what_it_asks_for(address: str, check: str) -> None:
 
 
 def test_all_checks_are_found() -> None:
-    assert len(CHECKS) == 8
+    assert len(CHECKS) == 11

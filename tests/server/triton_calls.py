@@ -10,7 +10,7 @@ import asyncio
 import io
 import queue
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
@@ -136,6 +136,63 @@ def check_asyncio(address: str) -> None:
     asyncio.run(run())
 
 
+def check_stream(address: str) -> None:
+    """start_stream, async_stream_infer, stop_stream: answers by id, errors that end nothing but their request."""
+    done: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    with triton.InferenceServerClient(address) as client:
+        client.start_stream(lambda result, error: done.put((result, error)))
+        for place in range(20):
+            client.async_stream_infer("echo", [tensor(PIXELS[place : place + 1])], request_id=str(place))
+        client.async_stream_infer("nobody", [tensor(PIXELS)], request_id="wrong", enable_empty_final_response=True)
+        client.async_stream_infer("echo", [tensor(np.zeros((1, 3), np.uint8))], request_id="wrong")
+        files = np.array([png(PIXELS[7])], object)
+        client.async_stream_infer(
+            "echo", [tensor(files, "encoded", "BYTES")], request_id="7", enable_empty_final_response=True
+        )
+        answers = [done.get(timeout=30) for _ in range(23)]
+        client.stop_stream()
+    errors = sorted(str(error) for _, error in answers if error is not None)
+    assert len(errors) == 2, errors
+    assert "input 'images' has shape [1, 3]; model 'echo' expects [N, 4, 4, 1]" in errors[0], errors
+    assert "model 'nobody' is not served here; these are: colour, echo" in errors[1], errors
+    results = [result for result, error in answers if error is None]
+    for result in results:
+        response = result.get_response()
+        assert (response.model_name, response.model_version) == ("echo", "1")
+        assert response.parameters["triton_final_response"].bool_param
+        np.testing.assert_allclose(result.as_numpy("probabilities")[0], EXPECTED[int(response.id)], rtol=1e-6)
+    assert sorted(int(result.get_response().id) for result in results) == sorted([*range(20), 7])
+
+
+def check_asyncio_stream(address: str) -> None:
+    """The same by the asyncio client, with requests from a generator."""
+
+    async def requests() -> AsyncIterator[dict[str, Any]]:
+        for place in range(200):
+            name = "nobody" if place == 100 else "echo"
+            yield {
+                "model_name": name,
+                "inputs": [tensor(PIXELS[place % 20 : place % 20 + 1])],
+                "request_id": str(place),
+            }
+
+    async def run() -> None:
+        found, errors = set(), []
+        async with triton_aio.InferenceServerClient(address) as client:
+            async for result, error in client.stream_infer(requests()):
+                if error is not None:
+                    errors.append(str(error))
+                    continue
+                place = int(result.get_response().id)
+                np.testing.assert_allclose(result.as_numpy("probabilities")[0], EXPECTED[place % 20], rtol=1e-6)
+                found.add(place)
+        assert found == set(range(200)) - {100}
+        assert len(errors) == 1
+        assert "model 'nobody' is not served here" in errors[0]
+
+    asyncio.run(run())
+
+
 def check_descriptions(address: str) -> None:
     """Readiness, metadata, configuration, statistics, index."""
     with triton.InferenceServerClient(address) as client:
@@ -173,6 +230,36 @@ def check_descriptions(address: str) -> None:
         assert "golden set" in index[2]["reason"]
 
 
+def check_management(address: str) -> None:
+    """Models taken out of service and back."""
+
+    def states(client: triton.InferenceServerClient) -> list[tuple[str, str]]:
+        models = client.get_model_repository_index(as_json=True)["models"]
+        return [(each["name"], each["state"]) for each in models]
+
+    with triton.InferenceServerClient(address) as client:
+        client.load_model("colour")  # served already
+        for _ in range(2):
+            client.unload_model("colour")
+            assert not client.is_model_ready("colour")
+            assert states(client) == [("colour", "UNAVAILABLE"), ("echo", "READY"), ("skewed", "UNAVAILABLE")]
+        status, text = refused(lambda: client.infer("colour", [tensor(np.zeros((1, 2, 3, 3), np.uint8))]))
+        assert (status, "unloaded by a call" in text) == ("StatusCode.NOT_FOUND", True), text
+        client.load_model("colour")
+        assert client.is_model_ready("colour", "7")
+        assert states(client)[0] == ("colour", "READY")
+        assert client.infer("colour", [tensor(np.zeros((1, 2, 3, 3), np.uint8))]) is not None
+
+    async def run() -> None:
+        async with triton_aio.InferenceServerClient(address) as client:
+            await client.unload_model("colour")
+            assert not await client.is_model_ready("colour")
+            await asyncio.gather(*[client.load_model("colour") for _ in range(5)])
+            assert await client.is_model_ready("colour")
+
+    asyncio.run(run())
+
+
 def check_errors(address: str) -> None:
     """What is wrong has Triton's status, and says what was expected."""
     logits, floats = [triton.InferRequestedOutput("logits")], PIXELS.astype(np.float32)
@@ -181,8 +268,8 @@ def check_errors(address: str) -> None:
         shared = triton.InferInput("images", [1, 4, 4, 1], "UINT8")
         shared.set_shared_memory("region", 16)
         image, files = tensor(PIXELS[:1]), tensor(np.array([b"x"], object), "encoded", "BYTES")
-        invalid, unknown, unsupported = (
-            f"StatusCode.{name}" for name in ("INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED")
+        invalid, unknown, unsupported, failed = (
+            f"StatusCode.{name}" for name in ("INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "INTERNAL")
         )
         cases: list[tuple[str, str, Callable[[], object]]] = [
             (unknown, "'nobody' is not served", lambda: client.infer("nobody", [image])),
@@ -199,8 +286,11 @@ def check_errors(address: str) -> None:
             (invalid, "'logits' asked for", lambda: client.infer("echo", [image], outputs=logits)),
             (invalid, "has no data", lambda: client.infer("echo", [no_data])),
             (unsupported, "lies in shared memory", lambda: client.infer("echo", [shared])),
-            (unsupported, "the server follows", lambda: client.load_model("echo")),
-            (unsupported, "the server follows", lambda: client.unload_model("echo")),
+            (failed, "version 1: golden set", lambda: client.load_model("skewed")),
+            (unknown, "holds no model of this name", lambda: client.load_model("nobody")),
+            (unknown, "there is no model of this name", lambda: client.unload_model("nobody")),
+            (unsupported, "takes no parameter 'config'", lambda: client.load_model("echo", config="{}")),
+            (unsupported, "takes no parameter", lambda: client.load_model("echo", config="{}", files={"file:1": b"x"})),
             (unsupported, "", lambda: client.register_system_shared_memory("region", "/key", 16)),
         ]
         for status, text, ask in cases:

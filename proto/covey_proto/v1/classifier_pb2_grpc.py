@@ -49,6 +49,11 @@ class ClassifierStub:
                 request_serializer=covey__proto_dot_v1_dot_classifier__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=covey__proto_dot_v1_dot_classifier__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.ClassifyStream = channel.stream_stream(
+                '/covey.v1.Classifier/ClassifyStream',
+                request_serializer=covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
+                response_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServicer:
@@ -77,6 +82,17 @@ class ClassifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClassifyStream(self, request_iterator, context):
+        """Many requests through one call, each answered as soon as it is ready: in any order, told apart by their ids.
+        A request that fails is answered with its error; the stream goes on. There is no RESOURCE_EXHAUSTED for want of
+        room: the server then reads no further until it has some. It also stops reading while answers are not taken.
+        Once the caller has sent its last request, the stream ends with the last answer. UNAVAILABLE means that the server
+        is shutting down: what was not answered may be sent again, elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +110,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=covey__proto_dot_v1_dot_classifier__pb2.GetModelRequest.FromString,
                     response_serializer=covey__proto_dot_v1_dot_classifier__pb2.GetModelResponse.SerializeToString,
+            ),
+            'ClassifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ClassifyStream,
+                    request_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.FromString,
+                    response_serializer=covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -177,6 +198,33 @@ class Classifier:
             '/covey.v1.Classifier/GetModel',
             covey__proto_dot_v1_dot_classifier__pb2.GetModelRequest.SerializeToString,
             covey__proto_dot_v1_dot_classifier__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/covey.v1.Classifier/ClassifyStream',
+            covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
+            covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,6 +18,10 @@ class Front(Protocol):
     def port(self) -> int:
         """The port that was bound."""
 
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+
     def start(self) -> None:
         """Begins to take calls."""
 

@@ -20,10 +20,13 @@ from grpc_reflection.v1alpha import reflection
 from covey_server.call import Call, Handler, Service, handle
 from covey_server.errors import PortUnavailable
 from covey_server.fronts import LIVE
+from covey_server.fronts.grpcio_security import TokenCheck, server_credentials
+from covey_server.fronts.streams import CODES, Streams
+from covey_server.security import Security
 from covey_server.status import Status
 
 Result = TypeVar("Result")
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_LAST_STEP_S = 0.5
 
 
 class GrpcioCall(Call):
@@ -66,11 +69,14 @@ class _Handlers(grpc.GenericRpcHandler):
     1.84 and newer waits on one future per method at every call; grpc/grpc#43461.)
     """
 
-    def __init__(self, services: Sequence[Service]) -> None:
+    def __init__(self, services: Sequence[Service], streams: Streams) -> None:
         self._methods: dict[str, Any] = {}
         for service in services:
             for path, handler in service.paths.items():
                 self._methods[path] = grpc.unary_unary_rpc_method_handler(_asynchronous(handler, service.dispatch))
+            for path, stream in service.stream_paths.items():
+                serve: Any = streams.handler(stream, service.dispatch)
+                self._methods[path] = grpc.stream_stream_rpc_method_handler(serve)
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - the stubs' own type is generic
         return self._methods.get(details.method)
@@ -93,7 +99,7 @@ def _asynchronous(handler: Handler, dispatch: Callable[[bool], None]) -> Any:  #
             call.cancelled = True
             raise
         if isinstance(found, Status):
-            await context.abort(_CODES[found.code], found.message, found.trailing_metadata or ())
+            await context.abort(CODES[found.code], found.message, found.trailing_metadata or ())
             raise AssertionError("abort returned; this is a bug")
         return found
 
@@ -120,12 +126,26 @@ class _Health(health.aio.HealthServicer):
             stopping.cancel()
 
 
+async def _finish_tasks() -> None:
+    """Lets the tasks of calls that have ended take their last step."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    if tasks:
+        await asyncio.wait(tasks, timeout=_LAST_STEP_S)
+
+
 class GrpcioFront:
     """A grpcio server at an address: "host:port" or "unix:PATH"."""
 
     name = "grpcio"
 
-    def __init__(self, address: str, services: Sequence[Service], shown: Sequence[str], max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        services: Sequence[Service],
+        shown: Sequence[str],
+        max_message_bytes: int,
+        security: Security,
+    ) -> None:
         """`services` are served here; `shown` are the names of all services that reflection lists.
 
         Raises PortUnavailable where the address cannot be bound.
@@ -134,11 +154,17 @@ class GrpcioFront:
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpcio-front", daemon=True)
         self._thread.start()
         self._shown = tuple(shown)
+        self._streams = Streams()
         try:
-            self._run(self._build(address, services, max_message_bytes))
+            self._run(self._build(address, services, max_message_bytes, security))
         except BaseException:
             self._end_loop()
             raise
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+        return self._streams.count
 
     def start(self) -> None:
         """Begins to take calls."""
@@ -158,12 +184,14 @@ class GrpcioFront:
         self._run(self._health.set(name, serving))
 
     def stop(self, flush_s: float) -> None:
-        """Refuses new calls, waits at most `flush_s` for those that are open, and ends the health watches.
+        """Refuses new calls, waits at most `flush_s` for those that are open, and ends streams and health watches.
 
         A call that is on its way at this very moment, not yet handed over, is cancelled by grpcio (not refused).
         """
         self._loop.call_soon_threadsafe(self._health.end_watches)
+        self._loop.call_soon_threadsafe(self._streams.end)
         self._run(self._server.stop(flush_s))
+        self._run(_finish_tasks())
         self._end_loop()
 
     def _end_loop(self) -> None:
@@ -171,21 +199,28 @@ class GrpcioFront:
         self._thread.join()
         self._loop.close()
 
-    async def _build(self, address: str, services: Sequence[Service], max_message_bytes: int) -> None:
+    async def _build(
+        self, address: str, services: Sequence[Service], max_message_bytes: int, security: Security
+    ) -> None:
         options = [
             ("grpc.so_reuseport", 0),  # on by default: a second server on the port would share it silently
             # A little more than is let in, so that admission refuses in its own words and counts it.
             ("grpc.max_receive_message_length", max_message_bytes + 2**20),
             ("grpc.max_send_message_length", -1),
         ]
-        self._server = grpc.aio.server(options=options)
-        self._server.add_generic_rpc_handlers((_Handlers(services),))
+        checks = [TokenCheck(security.tokens)] if security.tokens is not None else []
+        self._server = grpc.aio.server(options=options, interceptors=checks)
+        self._server.add_generic_rpc_handlers((_Handlers(services, self._streams),))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        shown = (*self._shown, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(shown, self._server)
+        if security.reflection:
+            shown = (*self._shown, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(shown, self._server)
         try:
-            self.port = self._server.add_insecure_port(address)
+            if security.certificates is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, server_credentials(security.certificates))
         except RuntimeError as error:
             raise PortUnavailable(
                 f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"

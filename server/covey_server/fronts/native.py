@@ -1,6 +1,6 @@
 """The fast front: pygrpc-native, whose HTTP/2 and gRPC work runs in Rust outside the GIL.
 
-Serves our unary methods over plaintext. What it lacks (health, reflection, later streams and more) goes to a
+Serves our unary methods over plaintext. What it lacks (streams in both directions, health, reflection) goes to a
 grpcio front on a Unix socket behind it. Raises ImportError where the wheel is missing.
 """
 
@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 from covey_server.call import Call, Service, handle
 from covey_server.errors import PortUnavailable
 from covey_server.fronts.grpcio import GrpcioFront
+from covey_server.security import Security
+from covey_server.security.tokens import HEADER
 from covey_server.status import Status
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BURST = 128  # calls handed over at once
+_PASS_ON_S = 0.25  # for streams' last answers to get from the front behind to the wire: nothing tells when
 _IO_THREADS = 1  # of the Rust runtime; more only wins with more cores than the models use
 
 
@@ -65,15 +69,25 @@ class NativeFront:
 
     name = "native"
 
-    def __init__(self, address: str, services: Sequence[Service], shown: Sequence[str], max_message_bytes: int) -> None:
-        """As GrpcioFront. Raises PortUnavailable where the address cannot be bound."""
+    def __init__(
+        self,
+        address: str,
+        services: Sequence[Service],
+        shown: Sequence[str],
+        max_message_bytes: int,
+        security: Security,
+    ) -> None:
+        """As GrpcioFront, without TLS. Raises PortUnavailable where the address cannot be bound."""
         paths = {path: handler for service in services for path, handler in service.paths.items()}
         methods = [(path, False) for path in paths]
         self._handlers = list(paths.values())
         self._dispatches = list(dict.fromkeys(service.dispatch for service in services))  # shared by services: once
         try:
             # metrics: the only way to know, when stopping, that every answer is on the wire
-            self._front = NativeGrpcFront(address, methods, io_threads=_IO_THREADS, call_details=True, metrics=True)
+            # client_key_metadata: the header that each call is handed over with; without it comes the peer, as a str
+            self._front = NativeGrpcFront(
+                address, methods, io_threads=_IO_THREADS, call_details=True, metrics=True, client_key_metadata=HEADER
+            )
         except OSError as error:
             raise PortUnavailable(
                 f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"
@@ -81,9 +95,16 @@ class NativeFront:
         self.port = self._front.bound_port
         self._folder = Path(tempfile.mkdtemp(prefix="covey-"))
         socket = self._folder / "grpcio.sock"
-        self._behind = GrpcioFront(f"unix:{socket}", (), shown, max_message_bytes)
+        streams = [replace(service, handlers={}) for service in services]
+        self._behind = GrpcioFront(f"unix:{socket}", streams, shown, max_message_bytes, security)
+        self._tokens = security.tokens
         self._front.set_fallback(str(socket))
         self._intake = threading.Thread(target=self._take, name="native-front", daemon=True)
+
+    @property
+    def open_streams(self) -> int:
+        """As GrpcioFront."""
+        return self._behind.open_streams
 
     def start(self) -> None:
         """Begins to take calls."""
@@ -101,7 +122,10 @@ class NativeFront:
 
     def stop(self, flush_s: float) -> None:
         """Waits at most `flush_s` until every answer given is on the wire, then closes all connections."""
+        streams = self._behind.open_streams
         self._behind.stop(flush_s)
+        if streams:
+            time.sleep(_PASS_ON_S)
         give_up = time.monotonic() + flush_s
         # close() drops what is not yet written, and nothing tells when it is: ask, a few times, while stopping.
         while self._unfinished() and time.monotonic() < give_up:
@@ -127,9 +151,9 @@ class NativeFront:
             del events  # its payloads must not live on until the next burst comes
 
     def _hand_over(self, events: list[DetailedEvent], open_calls: dict[int, NativeCall]) -> None:
-        front, handlers = self._front, self._handlers
+        front, handlers, tokens = self._front, self._handlers, self._tokens
         arrived_ns = time.monotonic_ns()
-        for kind, call_id, method, payload, _, details in events:
+        for kind, call_id, method, payload, token_header, details in events:
             if kind != EVENT_CALL:
                 cancelled = open_calls.pop(call_id, None)
                 if cancelled is not None:
@@ -141,6 +165,9 @@ class NativeFront:
             _, peer, remaining_s = details
             deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
             call = open_calls[call_id] = NativeCall(payload, peer, arrived_ns, deadline_ns, front, call_id, open_calls)
+            if tokens is not None and (refusal := tokens.refusal(token_header)) is not None:
+                call.fail(refusal)
+                continue
             handle(handlers[method], call)
         for dispatch in self._dispatches:
             dispatch(True)

@@ -8,6 +8,7 @@ from its history. The rules on top of that:
 - A new version is loaded beside the old ones; one assignment then swaps the catalog. A bad one changes nothing, and is
   tried again when its file changes (at every look where it could not be read).
 - A folder that cannot be listed, or holds no model file any more, is a disk that went away: all is kept.
+- A model that was unloaded by name stays out, whatever its folder holds, until it is loaded by name.
 - No reference to a model is kept once it left the catalog: the last request that holds it frees it.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from covey_proto import layout
-from covey_server.errors import NoModels
+from covey_server.errors import LoadFailed, NoModels, UnknownModel
 from covey_server.models.catalog import Catalog, M, Refusal
 from covey_server.models.folder import EMPTY, Listing, scan
 from covey_server.models.loading import Held, Loader, Refused, RepositoryObserver
@@ -29,6 +30,8 @@ from covey_server.models.version_policy import VersionPolicy
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_UNLOADED = "unloaded by a call; it stays out until a call loads it, or the server is started anew"
 
 
 class Repository(Generic[M]):
@@ -51,6 +54,7 @@ class Repository(Generic[M]):
         self._catalog: Catalog[M] = Catalog({})
         self._held: dict[str, dict[int, Held[M]]] = {}
         self._refused: dict[str, dict[int, Refused]] = {}
+        self._unloaded: set[str] = set()  # by name, to stay out
         self._asked_default = ""
         self._listing = EMPTY  # of the last look that found something
         self._starting = True
@@ -99,6 +103,47 @@ class Repository(Generic[M]):
             self._follow(listing)
             self._loader.report_freed()
 
+    def load_model(self, name: str) -> None:
+        """Looks at the folder of one model now and loads what is there, one that was unloaded or refused included.
+        Returns when it is served.
+
+        Raises UnknownModel where the folder holds none of this name, LoadFailed where it, or a version of it, is
+        refused: what was served before still is.
+        """
+        with self._refreshing:
+            self._loader.report_freed()
+            try:
+                listing = scan(self.folder)
+            except OSError as error:
+                raise LoadFailed(
+                    f"failed to load {name!r}: the models folder cannot be read: {error.strerror or error}"
+                ) from error
+            if name not in listing.versions and name not in listing.unreadable:
+                raise UnknownModel(f"failed to load {name!r}: the models folder holds no model of this name")
+            if name not in listing.unreadable and not listing.has_file(name):
+                raise LoadFailed(f"failed to load {name!r}: its folder holds no VERSION/{layout.FILE_NAME}")
+            self._unloaded.discard(name)
+            # With nothing known to be refused, what is refused is tried again; the listing is its own look before.
+            held, refused = self._settle_model(name, listing, listing, self._held.get(name, {}), {})
+            self._replace(name, held, refused)
+        if refused:
+            reasons = "; ".join(f"version {number}: {each.refusal.reason}" for number, each in refused.items())
+            served = ", ".join(map(str, held)) or "none"
+            raise LoadFailed(f"failed to load {name!r}: {reasons} (versions served: {served})")
+
+    def unload_model(self, name: str) -> None:
+        """Takes a model out of service, to stay out until `load_model`; requests that hold it are answered. One that
+        is out already stays so. Raises UnknownModel where there is none of this name."""
+        with self._refreshing:
+            self._loader.report_freed()
+            versions = {*self._held.get(name, ()), *self._refused.get(name, ())}
+            if not versions:
+                raise UnknownModel(f"failed to unload {name!r}: there is no model of this name")
+            self._unloaded.add(name)
+            out = {version: Refused(Refusal(name, version, _UNLOADED), None) for version in versions}
+            self._replace(name, {}, out)
+            self._loader.report_freed()
+
     def find(self, name: str, version: int) -> M:
         """The model a request means: "" the default one, version 0 the highest served. Raises UnknownModel."""
         return self._catalog.find(name, version)
@@ -139,17 +184,21 @@ class Repository(Generic[M]):
         before, self._listing = self._listing, listing
         for sentence in sorted(listing.passed_over - before.passed_over):
             log.warning("%s", sentence)
-        names = {*listing.versions, *listing.unreadable, *self._held, *self._refused}
+        names = {*listing.versions, *listing.unreadable, *self._held, *self._refused} - self._unloaded
         # Models that are gone come last, so that a renamed one is served under its new name first.
         for name in sorted(names, key=lambda name: (not listing.has_file(name), name)):
             held_before, refused_before = self._held.get(name, {}), self._refused.get(name, {})
             held, refused = self._settle_model(name, listing, before, held_before, refused_before)
             if (held, refused) != (held_before, refused_before):
-                _put(self._held, name, held)
-                _put(self._refused, name, refused)
-                if not self._starting:
-                    self._publish()
+                self._replace(name, held, refused)
         if self._starting:
+            self._publish()
+
+    def _replace(self, name: str, held: dict[int, Held[M]], refused: dict[int, Refused]) -> None:
+        """What is held and refused of one model from now on."""
+        _put(self._held, name, held)
+        _put(self._refused, name, refused)
+        if not self._starting:
             self._publish()
 
     def _settle_model(

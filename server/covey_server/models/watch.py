@@ -1,4 +1,4 @@
-"""The thread that looks at the models folder again and again.
+"""The thread that looks at files again and again: at the models folder, and, another one, at tokens and certificates.
 
 It looks, in place of waiting for events (inotify): NFS, overlay and bind mounts, and disks that are unmounted and come
 back send none, and a look at ten versions of five models takes 0.1 ms (AMD EPYC, ext4). A look at a network drive that
@@ -20,16 +20,23 @@ log = logging.getLogger(__name__)
 _LOWEST_PRIORITY = 19
 
 
+def lower_priority() -> None:
+    """For the calling thread: requests go first."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+
+
 class Watch:
     """Calls `refresh` every so often on a thread of its own."""
 
-    def __init__(self, refresh: Callable[[], object], interval_s: float) -> None:
-        """An interval of 0: never."""
+    def __init__(self, refresh: Callable[[], object], interval_s: float, subject: str = "models") -> None:
+        """An interval of 0: never. `subject` is what is looked for."""
         self._refresh = refresh
         self._interval_s = interval_s
+        self._subject = subject
         self._stopping = threading.Event()
         self._told: set[type[Exception]] = set()
-        self._thread = threading.Thread(target=self._run, name="models-watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{subject}-watch", daemon=True)
 
     def start(self) -> None:
         if self._interval_s > 0:
@@ -43,14 +50,13 @@ class Watch:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        if sys.platform == "linux":  # where a thread has a priority of its own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        lower_priority()
         while not self._stopping.wait(self._interval_s):  # a monotonic wait: the wall clock may jump
             try:
                 self._refresh()
             except Exception as error:
                 if type(error) not in self._told:
-                    log.error("looking for models failed; this is a bug. It is tried on", exc_info=error)
+                    log.error("looking for %s failed; this is a bug. It is tried on", self._subject, exc_info=error)
                 self._told.add(type(error))
             else:
                 self._told.clear()

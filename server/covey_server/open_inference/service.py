@@ -11,9 +11,12 @@ from google.protobuf.message import Message
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer
-from covey_server.call import Call, Handler, Service
-from covey_server.errors import RequestError, Unsupported
-from covey_server.open_inference import bounds, descriptions, inputs, outputs
+from covey_server.call import Call, Handler, Service, StreamMethod
+from covey_server.errors import ManagementOff, RequestError, Unsupported
+from covey_server.management import Management
+from covey_server.open_inference import bounds, descriptions, inputs, management_requests, outputs
+from covey_server.open_inference.management_requests import ManagementRequest
+from covey_server.open_inference.streaming import InferElement
 from covey_server.pipeline import Pipeline, PipelineRequest, parse
 from covey_server.served_model import ServedModel
 from covey_server.tally import ModelTally
@@ -39,9 +42,11 @@ class ServerState(Protocol):
 class OpenInference:
     """The service. Its methods return at once; answers of ModelInfer come from the workers' threads."""
 
-    def __init__(self, pipeline: Pipeline, state: ServerState, *, workers: int) -> None:
+    def __init__(self, pipeline: Pipeline, state: ServerState, management: Management | None, *, workers: int) -> None:
+        """`management` None: calls load and unload nothing."""
         self._pipeline = pipeline
         self._state = state
+        self._management = management
         self._workers = workers
 
     @property
@@ -56,14 +61,16 @@ class OpenInference:
             ("ModelConfig", self._model_config),
             ("ModelStatistics", self._model_statistics),
             ("RepositoryIndex", self._repository_index),
-            ("RepositoryModelLoad", self._refuse_management),
-            ("RepositoryModelUnload", self._refuse_management),
         ):
             handlers[name] = self._handler(answer)
-        return Service(NAME, handlers, self._pipeline.dispatch)
+        repository = self._pipeline.repository
+        handlers["RepositoryModelLoad"] = self._manager(pb.RepositoryModelLoadRequest, repository.load_model)
+        handlers["RepositoryModelUnload"] = self._manager(pb.RepositoryModelUnloadRequest, repository.unload_model)
+        streams = {"ModelStreamInfer": StreamMethod(self.infer, InferElement)}
+        return Service(NAME, handlers, self._pipeline.dispatch, streams)
 
     def infer(self, call: Call) -> None:
-        """ModelInfer."""
+        """ModelInfer, and each request of ModelStreamInfer."""
         pipeline = self._pipeline
         pipeline.admit(call)
         model = None
@@ -114,6 +121,27 @@ class OpenInference:
 
         return handle
 
+    def _manager(self, kind: type[ManagementRequest], change: Callable[[str], None]) -> Handler:
+        """Of a method that loads or unloads a model, which `change` does."""
+
+        def handle(call: Call) -> None:
+            if self._management is None:
+                raise ManagementOff(
+                    "explicit model load / unload is not allowed: this server was started without --allow-management. "
+                    "Put NAME/VERSION/model.onnx into the models folder, or take it away; the server follows"
+                )
+            self._pipeline.admission.require_size(call.size_bytes)
+            name = management_requests.model_name(parse(kind, call.payload))
+            call.payload = b""
+
+            def run(call: Call) -> None:
+                change(name)
+                call.reply(b"")  # the answers of both methods have no fields
+
+            self._management.submit(run, call)
+
+        return handle
+
     def _server_live(self, payload: bytes) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=self._state.live)
 
@@ -161,12 +189,6 @@ class OpenInference:
         if request.repository_name:
             raise Unsupported("this server has one models folder, which has no name; leave repository_name out")
         return descriptions.index(self._pipeline.repository.catalog, only_ready=request.ready)
-
-    def _refuse_management(self, payload: bytes) -> Message:
-        raise Unsupported(
-            "models are not loaded or unloaded by calls here: put NAME/VERSION/model.onnx into the models folder, or "
-            "take it away; the server follows"
-        )
 
     def _find(self, name: str, version: str) -> ServedModel:
         return self._pipeline.find(name, inputs.version_number(version))

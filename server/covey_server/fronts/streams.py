@@ -1,0 +1,253 @@
+"""Streams on the grpcio front: each message is a call of its own, handled as any other; this owns what is around them.
+
+Back-pressure goes both ways. What one stream holds, from reading a message until its answer is written, is bounded in
+number and in bytes: beyond that nothing more is read, so a caller who does not read his answers is soon not read
+either. A request that is refused for want of room is not answered so: the stream reads no further and tries it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import grpc
+
+from covey_server import status
+from covey_server.call import Call, Element, StreamMethod, handle
+from covey_server.errors import Overloaded, Stopping
+from covey_server.status import Status
+
+MOST_ELEMENTS = 128  # that one stream holds: enough for a full batch to run and another to gather
+MOST_BYTES = 16 << 20
+# Time for an answer to be taken. Callers who are gone are known at once, except behind the native front where both
+# directions were full: there pygrpc-native 0.5 does not pass the news on.
+LONGEST_STALL_S = 300.0
+_OVERLOADED, _STOPPING = status.CODES[Overloaded], status.CODES[Stopping]
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.25  # between two attempts to find room; each is twice the last
+_GOODBYE = Status(
+    _STOPPING, "the server is shutting down; send what is not answered to another one, or here once it is back"
+)
+_STALLED = Status(10, "no answer was taken for too long: the stream is dropped")  # ABORTED
+
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class StreamedCall(Call):
+    """A call that is one element of a stream."""
+
+    __slots__ = ("_element", "_stream", "held_bytes", "refused")
+
+    def __init__(
+        self, message: bytes, peer: str, arrived_ns: int, deadline_ns: int | None, stream: Stream, element: Element
+    ) -> None:
+        super().__init__(message, peer, arrived_ns, deadline_ns)
+        self.held_bytes = len(message)  # by the stream: the message's, then those of its answer
+        self.refused: Status | None = None  # for want of room, while it was handed over
+        self._stream = stream
+        self._element = element
+
+    def open(self, message: bytes) -> None:
+        """Makes the message's request the call's own. Raises InvalidRequest."""
+        self.payload = self._element.open(message)
+        self.size_bytes = len(self.payload)
+        if self._element.deadline_us:
+            deadline_ns = self.arrived_ns + self._element.deadline_us * 1000
+            self.deadline_ns = deadline_ns if self.deadline_ns is None else min(self.deadline_ns, deadline_ns)
+
+    def reply(self, payload: bytes) -> None:
+        self._stream.answer(self, self._element.reply(payload))
+
+    def fail(self, status: Status) -> None:
+        if status.code == _OVERLOADED and self._stream.is_handing_over:
+            self.refused = status
+        else:
+            self.answer_with(status)
+
+    def answer_with(self, status: Status) -> None:
+        """Answers with a status, whatever it is."""
+        self._stream.answer(self, self._element.fail(status))
+        if status.code == _STOPPING:
+            self._stream.end_soon()
+
+
+class Stream:
+    """One open stream. All but `answer`, `end_soon` and `is_handing_over` is for its event loop alone."""
+
+    def __init__(self, method: StreamMethod, dispatch: Callable[[bool], None], context: Context, peer: str) -> None:
+        self._method = method
+        self._dispatch = dispatch
+        self._context = context
+        self._peer = peer
+        remaining_s = context.time_remaining()
+        self._deadline_ns = None if remaining_s is None else time.monotonic_ns() + int(remaining_s * 1e9)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._calls: set[StreamedCall] = set()  # read and not yet answered on the wire
+        self._bytes = 0  # that they hold
+        self._given: deque[tuple[StreamedCall, bytes]] = deque()  # answers, by whatever thread
+        self._collecting = False
+        self._outbox: deque[tuple[StreamedCall, bytes]] = deque()  # the same, counted
+        self._to_write = asyncio.Event()
+        self._room = asyncio.Event()
+
+    async def serve(self) -> Status | None:
+        """Reads until the caller has sent all, or the stream is to end; returns when all that was read is answered.
+        What the stream then ends with; None: in good order."""
+        self._reading = asyncio.ensure_future(self._read())
+        self._reading.add_done_callback(lambda reading: self._to_write.set())
+        try:
+            await self._write()
+        except TimeoutError:
+            return _STALLED
+        finally:  # the caller went away, or nothing is open any more
+            self._reading.cancel()
+            for call in self._calls:
+                call.cancelled = True
+        if self._reading.cancelled():
+            return _GOODBYE
+        self._reading.result()  # raises what went wrong in it
+        return None
+
+    def end(self) -> None:
+        """Reads no more; once all that was read is answered, the stream ends with UNAVAILABLE."""
+        self._reading.cancel()
+
+    def end_soon(self) -> None:
+        """The same, from any thread."""
+        self._call_soon(self.end)
+
+    @property
+    def is_handing_over(self) -> bool:
+        """Whether the calling thread is the one that reads the stream: then what it is told is of the call at hand."""
+        return threading.get_ident() == self._thread
+
+    def answer(self, call: StreamedCall, message: bytes) -> None:
+        """Answers a call of the stream, from any thread."""
+        self._given.append((call, message))
+        if not self._collecting:  # one waking for all that are answered together
+            self._collecting = True
+            self._call_soon(self._collect)
+
+    def _collect(self) -> None:
+        self._collecting = False  # first: what is given from here on wakes again
+        while self._given:
+            call, message = self._given.popleft()
+            self._bytes += len(message) - call.held_bytes
+            call.held_bytes = len(message)
+            self._outbox.append((call, message))
+        self._to_write.set()
+
+    def _call_soon(self, do: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the front has stopped, nobody is there
+            self._loop.call_soon_threadsafe(do)
+
+    async def _read(self) -> None:
+        while True:
+            while len(self._calls) >= MOST_ELEMENTS or self._bytes >= MOST_BYTES:
+                self._room.clear()
+                await self._room.wait()
+            message: object = await self._context.read()
+            if not isinstance(message, bytes):  # EOF: the caller has sent all, or is gone
+                return
+            await self._hand_over(message)
+            del message  # it must not live on until the next one comes
+
+    async def _hand_over(self, message: bytes) -> None:
+        """Gives a message to its handler, and again as long as there is no room for it."""
+        arrived_ns = time.monotonic_ns()
+        element = self._method.element()
+        call = StreamedCall(message, self._peer, arrived_ns, self._deadline_ns, self, element)
+        self._calls.add(call)
+        self._bytes += call.held_bytes
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            handle(lambda _: self._open_and_handle(call, message), call)
+            self._dispatch(False)  # grpcio hands messages over one by one: there is no burst to wait for
+            if call.refused is None:
+                return
+            if call.deadline_ns is not None and time.monotonic_ns() >= call.deadline_ns:
+                call.answer_with(call.refused)
+                return
+            call.refused = None
+            try:
+                await asyncio.sleep(pause_s)
+            except asyncio.CancelledError:  # the stream ends before there was room: this one is not answered
+                self._leave(call)
+                raise
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _open_and_handle(self, call: StreamedCall, message: bytes) -> None:
+        call.open(message)
+        self._method.handler(call)
+
+    async def _write(self) -> None:
+        while True:
+            while self._outbox:
+                call, message = self._outbox.popleft()
+                await self._send(message)
+                self._leave(call)
+            if not self._calls and self._reading.done():
+                return
+            await self._to_write.wait()
+            self._to_write.clear()
+
+    async def _send(self, message: bytes) -> None:
+        """Raises TimeoutError where the caller takes no answers, CancelledError where he is gone."""
+        try:
+            async with asyncio.timeout(LONGEST_STALL_S):
+                await self._context.write(message)
+        except grpc.aio.InternalError:  # how grpcio says so in the midst of a write
+            raise asyncio.CancelledError from None
+
+    def _leave(self, call: StreamedCall) -> None:
+        self._calls.discard(call)
+        self._bytes -= call.held_bytes
+        self._room.set()
+
+
+class Streams:
+    """The open streams of a front."""
+
+    def __init__(self) -> None:
+        self._open: set[Stream] = set()
+        self._numbers = itertools.count()
+
+    def handler(
+        self, method: StreamMethod, dispatch: Callable[[bool], None]
+    ) -> Callable[[object, Context], Awaitable[None]]:
+        """What grpcio calls for each new stream."""
+
+        async def serve(messages: object, context: Context) -> None:
+            stream = Stream(method, dispatch, context, self._caller(context))
+            self._open.add(stream)
+            try:
+                ending = await stream.serve()
+            finally:
+                self._open.discard(stream)
+            del stream  # its last status may wait for long behind an answer that nobody takes
+            if ending is not None:
+                await context.abort(CODES[ending.code], ending.message)
+
+        return serve
+
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def end(self) -> None:
+        """Ends all streams; each first answers what it has read. For the event loop's thread."""
+        for stream in self._open:
+            stream.end()
+
+    def _caller(self, context: Context) -> str:
+        """Whom admission counts a stream for: its connection. Behind the native front all come by one socket, without
+        a word of whose they are: there each counts for itself."""
+        peer = context.peer()
+        return f"{peer}{next(self._numbers)}" if peer.startswith("unix:") else peer

@@ -1,0 +1,53 @@
+"""Runs the calls that load and unload models, one after the other on a thread of its own: a load takes seconds, and
+requests go first."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+
+from covey_server import status
+from covey_server.call import Call, Handler, handle
+from covey_server.errors import Overloaded, Stopping
+from covey_server.models.watch import lower_priority
+
+_MOST_WAITING = 64
+
+
+class Management:
+    """The thread, and the calls that wait for it."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[tuple[Handler, Call] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="management", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, handler: Handler, call: Call) -> None:
+        """Has `handler` answer the call when its turn comes. Raises Overloaded where too many wait, Stopping after
+        `close`."""
+        if self._closed:
+            raise Stopping("the server is stopping; it loads and unloads no models any more")
+        if self._waiting.qsize() >= _MOST_WAITING:
+            raise Overloaded(f"{_MOST_WAITING} calls wait to load or unload models already; try again later")
+        self._waiting.put((handler, call))
+
+    def close(self) -> None:
+        """Refuses what waits and what comes. A load that is under way ends on its own, or with the process."""
+        self._closed = True
+        stopping = status.of(Stopping("the server is stopping; it did not begin to load or unload the model"))
+        with contextlib.suppress(queue.Empty):
+            while (waiting := self._waiting.get_nowait()) is not None:
+                waiting[1].fail(stopping)
+        self._waiting.put(None)
+
+    def _run(self) -> None:
+        lower_priority()
+        while (waiting := self._waiting.get()) is not None:
+            handler, call = waiting
+            if not call.cancelled:  # nobody waits any more who could be told
+                handle(handler, call)
+            del waiting, handler, call  # a model's call must not live on until the next one comes

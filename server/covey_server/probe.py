@@ -1,0 +1,49 @@
+"""`covey-server --probe`: asks the server that runs with the same settings whether it is ready, for containers.
+
+Asks by gRPC's standard health service. Over TLS, where a caller may need a certificate of its own, it asks /metrics.
+"""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from dataclasses import replace
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from covey_server.config import Config
+
+_TIMEOUT_S = 3.0
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere is asked on this machine
+
+
+def probe(config: Config) -> int:
+    """The exit code: 0 ready, 1 not; the reason goes to standard error."""
+    host = _LOOPBACK.get(config.host, config.host)
+    metrics_host = _LOOPBACK.get(config.metrics_host, config.metrics_host)  # empty: host's
+    asked = replace(config, host=host, metrics_host=metrics_host)
+    try:
+        is_ready = _is_ready_by_metrics(asked) if config.tls_certificate else _is_ready_by_health(asked)
+    except grpc.RpcError as error:
+        return _fail(f"{asked.address(config.grpc_port)} did not answer: {error.code().name}: {error.details()}")
+    except OSError as error:
+        return _fail(f"{asked.metrics_address(config.metrics_port)} did not answer: {error}")
+    return 0 if is_ready else _fail("the server runs and is not ready")
+
+
+def _is_ready_by_health(config: Config) -> bool:
+    with grpc.insecure_channel(config.address(config.grpc_port), [("grpc.enable_http_proxy", 0)]) as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _is_ready_by_metrics(config: Config) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"http://{config.metrics_address(config.metrics_port)}/metrics", timeout=_TIMEOUT_S) as answer:
+        return b"\ncovey_ready 1.0\n" in answer.read()
+
+
+def _fail(message: str) -> int:
+    print(f"covey-server --probe: {message}", file=sys.stderr)
+    return 1

@@ -1,0 +1,58 @@
+"""Files that are read again when they change: tokens, certificates, keys. Knows their states, not their contents."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from pathlib import Path
+from typing import TypeAlias
+
+from covey_server.errors import InvalidConfiguration
+
+log = logging.getLogger(__name__)
+
+Look: TypeAlias = "tuple[tuple[int, int, int] | None, ...]"
+"""For each file: when it was written, its size and its inode; None where it is not there."""
+
+
+class FollowedFiles:
+    """Tells when files have changed and rest: one that is being written, or of whose pair the other half is still to
+    come, is not read in between."""
+
+    def __init__(self, *paths: Path) -> None:
+        self._paths = paths
+        self._taken = self._last = self._look()
+
+    def have_new_content(self) -> bool:
+        """True once for each change, when two looks one after the other have found the same."""
+        look = self._look()
+        rests, self._last = look == self._last, look
+        if not rests or look == self._taken:
+            return False
+        self._taken = look
+        return True
+
+    def _look(self) -> Look:
+        return tuple(_state(path) for path in self._paths)
+
+
+def read(setting: str, path: Path) -> bytes:
+    """The content of the file that a setting names. Raises InvalidConfiguration where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidConfiguration(f"{setting} {path}: it cannot be read: {error.strerror or error}") from error
+
+
+def warn_if_open_to_all(setting: str, path: Path) -> None:
+    """Logs it where every user of the machine may read a file that holds a secret."""
+    if path.stat().st_mode & stat.S_IROTH:
+        log.warning("%s %s: every user of this machine may read it; make it yours alone: chmod 600", setting, path)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino

@@ -1,0 +1,278 @@
+"""ClassifyStream against a running server, on both fronts: ids, errors, back-pressure, cancellation, draining."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from bench.processes import fetch
+from tests.conftest import WriteModel
+from tests.server.conftest import Server, StartServer
+
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.app import App
+from covey_server.config import Config
+from covey_server.fronts import streams
+
+STREAM = "/covey.v1.Classifier/ClassifyStream"
+Answers = dict[str, pb.ClassifyStreamResponse]
+
+
+def stream(server: Server, messages: Iterator[bytes], timeout_s: float = 60) -> Any:  # noqa: ANN401 - the stubs do not name it
+    """A call with messages as they are."""
+    method: grpc.StreamStreamMultiCallable[bytes, bytes] = server.channel.stream_stream(STREAM)
+    return method(messages, timeout=timeout_s)
+
+
+def element(name: object, images: int = 1, mark: int = 0, *, deadline_us: int = 0, model: str = "echo") -> bytes:
+    """A request whose answer's best class is `mark % 10`."""
+    pixels = np.zeros((images, 16), np.uint8)
+    pixels[:, mark % 10] = 255
+    request = pb.ClassifyRequest(model=model, pixels=pb.Pixels(data=pixels.tobytes()))
+    return pb.ClassifyStreamRequest(id=str(name), request=request, deadline_us=deadline_us).SerializeToString()
+
+
+def responses(call: Iterator[bytes]) -> Iterator[pb.ClassifyStreamResponse]:
+    return map(pb.ClassifyStreamResponse.FromString, call)
+
+
+def ask_all(server: Server, messages: Sequence[bytes]) -> Answers:
+    """The answers by their ids, of which there are as many."""
+    found = list(responses(stream(server, iter(messages))))
+    answers = {answer.id: answer for answer in found}
+    assert len(found) == len(messages) == len(answers)
+    return answers
+
+
+def best(answer: pb.ClassifyStreamResponse) -> list[int]:
+    assert answer.HasField("response"), answer
+    return [result.classes[0].index for result in answer.response.results]
+
+
+def metric(server: Server, sample: str) -> float:
+    found = re.search(rf"^{re.escape(sample)} (\S+)$", fetch(server.metrics_url), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+class Held:
+    """Messages that are sent one by one, as the test says so."""
+
+    def __init__(self) -> None:
+        self._messages: queue.Queue[bytes | None] = queue.Queue()
+
+    def send(self, *messages: bytes) -> None:
+        for message in messages:
+            self._messages.put(message)
+
+    def end(self) -> None:
+        self._messages.put(None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._messages.get, None)
+
+
+def test_every_request_gets_its_own_answer(server: Server) -> None:
+    answers = ask_all(server, [element(f"id {n}", n % 7 + 1, n) for n in range(500)])
+    for n in range(500):
+        answer = answers[f"id {n}"]
+        assert best(answer) == [n % 10] * (n % 7 + 1)
+        assert (answer.response.model, answer.response.version) == ("echo", 1)
+        timing = answer.response.timing
+        assert timing.total_us == timing.decode_us + timing.queue_us + timing.compute_us
+
+
+def test_answers_come_as_they_are_ready(server: Server) -> None:
+    colour = pb.ClassifyRequest(model="colour", pixels=pb.Pixels(data=bytes(18)))
+    quick = pb.ClassifyStreamRequest(id="quick", request=colour).SerializeToString()
+    found = list(responses(stream(server, iter([element("long", 20_000), quick]))))
+    assert [answer.id for answer in found] == ["quick", "long"]
+
+
+def test_an_answer_does_not_wait_for_the_next_request(server: Server) -> None:
+    held = Held()
+    answers = responses(stream(server, iter(held)))
+    for n in range(5):
+        held.send(element(n))
+        assert next(answers).id == str(n)
+    held.end()
+    assert list(answers) == []
+
+
+def test_a_stream_of_nothing_ends_at_once(server: Server) -> None:
+    assert list(stream(server, iter([]))) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "name", "code", "text"),
+    [
+        (b"garbage", "", "INVALID_ARGUMENT", "the 7 bytes are not a covey.v1.ClassifyStreamRequest"),
+        (b"\x0a\x02\xff\xff", "", "INVALID_ARGUMENT", "not a covey.v1.ClassifyStreamRequest: 'utf-8'"),
+        (b"\x0a\x01x" * 100, "", "INVALID_ARGUMENT", "it has more than 16 fields"),
+        (element("cut")[:-3], "", "INVALID_ARGUMENT", "the bytes end 3 before the last field does"),
+        (b"\x0a\x01x\x12\x03abc", "x", "INVALID_ARGUMENT", "the 3 bytes are not a covey.v1.ClassifyRequest"),
+        (b"", "", "INVALID_ARGUMENT", "the request holds no image"),
+        (element("none", 0), "none", "INVALID_ARGUMENT", "pixels.data has 0 bytes; model 'echo' expects"),
+        (element("unknown", model="nobody"), "unknown", "NOT_FOUND", "model 'nobody' is not served here"),
+        (element("late", 1000, deadline_us=1), "late", "DEADLINE_EXCEEDED", "deadline"),
+    ],
+)
+def test_a_bad_request_fails_alone(server: Server, message: bytes, name: str, code: str, text: str) -> None:
+    answers = ask_all(server, [element("before", mark=3), message, element("after", mark=4)])
+    assert best(answers["before"]) == [3]
+    assert best(answers["after"]) == [4]
+    assert answers[name].error.code == code
+    assert text in answers[name].error.message
+
+
+def test_ten_thousand_bad_requests_are_each_told(server: Server) -> None:
+    kinds = itertools.cycle([element("unknown", model="nobody"), b"", b"\xff", b"\x12\x01\x00"])
+    messages = [next(kinds) for _ in range(10_000)]
+    *bad, good = sorted(responses(stream(server, iter([*messages, element("good", mark=7)]))), key=best_or_error)
+    assert [answer.error.code for answer in bad] == ["INVALID_ARGUMENT"] * 7_500 + ["NOT_FOUND"] * 2_500
+    assert {answer.id for answer in bad[7_500:]} == {"unknown"}
+    assert (good.id, best(good)) == ("good", [7])
+
+
+def best_or_error(answer: pb.ClassifyStreamResponse) -> tuple[bool, str]:
+    return answer.HasField("response"), answer.error.code
+
+
+def test_callers_who_go_away_leave_nothing_behind(server: Server) -> None:
+    for _ in range(3):
+        held = Held()
+        held.send(*(element(n, 50_000) for n in range(20)))
+        call = stream(server, iter(held))
+        next(call)
+        call.cancel()
+        held.end()
+    while metric(server, "covey_calls_in_flight") or metric(server, "covey_streams_open"):
+        pass
+    assert best(ask_all(server, [element("next", mark=5)])["next"]) == [5]
+
+
+def test_the_deadline_of_a_stream_ends_it(server: Server) -> None:
+    held = Held()
+    held.send(element("in time"))
+    answers = responses(stream(server, iter(held), timeout_s=0.5))
+    assert next(answers).id == "in time"
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    held.end()
+
+
+def test_who_does_not_read_his_answers_is_soon_not_read_either(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path)
+    images, offered, taken = 1_000, 5_000, 0
+    message = element("many", images)  # 16 kB, and an answer of 120 kB
+
+    def messages() -> Iterator[bytes]:
+        nonlocal taken
+        for _ in range(offered):
+            taken += 1
+            yield message
+
+    def computed() -> float:
+        return metric(server, 'covey_images_total{model="echo",version="1"}') / images
+
+    call = stream(server, messages())
+    next(call)
+    seen: list[tuple[int, float]] = [(0, 0.0)]
+    while len(seen) < 20 or seen[-1] != seen[-20]:  # as long as anything moves
+        seen.append((taken, computed()))
+    assert streams.MOST_ELEMENTS < computed() <= taken < offered / 2
+    monkeypatch.setattr(streams, "LONGEST_STALL_S", 1.0)  # of writes from here on
+    for _ in range(int(computed())):  # it goes on as answers are read
+        next(call)
+    assert computed() > seen[-1][1]
+    while metric(server, "covey_streams_open"):
+        pass
+    with pytest.raises(grpc.RpcError, match="no answer was taken for too long: the stream is dropped") as caught:
+        list(call)
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+
+
+def test_without_room_a_stream_waits_for_it(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, max_calls=3)
+    answers = ask_all(server, [element(n, 20, n) for n in range(300)])
+    assert all(best(answers[str(n)]) == [n % 10] * 20 for n in range(300))
+    refused = sum(metric(server, f'covey_refused_total{{reason="{reason}"}}') for reason in ("calls", "share"))
+    assert refused > 0, "there was always room: the test shows nothing"
+
+
+def test_a_request_that_may_not_wait_for_room_is_told(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, max_calls=1, max_batch_size=1)
+    held, other = Held(), Held()
+    held.send(element("long", 1_000_000))
+    other.send(element("short", deadline_us=20_000))
+    first = stream(server, iter(held))
+    while not metric(server, "covey_calls_in_flight"):
+        pass
+    answers = responses(stream(server, iter(other)))
+    error = next(answers).error
+    assert error.code == "RESOURCE_EXHAUSTED"
+    assert "1 calls are waiting already" in error.message
+    assert error.retry_after_ms >= 1
+    first.cancel()
+    held.end()
+    while metric(server, "covey_calls_in_flight"):
+        pass
+    other.send(element("now", mark=6))
+    assert best(next(answers)) == [6]
+    other.end()
+
+
+def test_a_server_that_stops_answers_what_it_has_read_and_says_so(
+    front: str, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = Server(App(Config(models=tmp_path, grpc_port=0, metrics_port=0, front=front)))
+    server.app.start()
+    held, found, enough = Held(), list[pb.ClassifyStreamResponse](), threading.Event()
+    idle = stream(server, iter(held))
+    busy = stream(server, (element(n, 200, n) for n in itertools.count()))
+
+    def read() -> tuple[grpc.StatusCode, str]:
+        try:
+            for answer in responses(busy):
+                found.append(answer)
+                if len(found) == 50:
+                    enough.set()
+        except grpc.RpcError as error:
+            return error.code(), error.details() or ""
+        raise AssertionError("the stream ended in good order")
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        assert enough.wait(30)
+        assert server.app.stop()
+        code, details = reading.result(30)
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert details == "the server is shutting down; send what is not answered to another one, or here once it is back"
+    answered = [answer for answer in found if answer.HasField("response")]
+    assert all(best(answer) == [int(answer.id) % 10] * 200 for answer in answered)
+    labels = {"model": "echo", "version": "1", "code": "OK"}
+    assert server.app.registry.get_sample_value("covey_requests_total", labels) == len(answered)
+    assert sorted(int(answer.id) for answer in found) == list(range(len(found))), "what was read was answered"
+    with pytest.raises(grpc.RpcError, match="the server is shutting down"):
+        next(idle)
+    held.end()
+    server.channel.close()
