@@ -5,15 +5,16 @@
 It prints one JSON object, a LoadResult. FILE holds one or more gRPC messages as they go on the wire, each
 behind its flag and length; they are sent in turn. A closed loop starts a call when one ends, so it finds
 what a server can do, and its latencies are those of N patient callers; overload is `open_loop`'s. It knows no
-protobuf and imports only the standard library: it shares the machine with the server, so what it costs
-itself is in the result.
+protobuf: it shares the machine with the server, so what it costs itself is in the result. The loop and the wire are
+covey.load's.
 """
+
+from __future__ import annotations
 
 import argparse
 import itertools
 import json
 import math
-import selectors
 import sys
 import time
 from array import array
@@ -25,16 +26,17 @@ from pathlib import Path
 from typing import Self
 
 from bench import message_file
-from bench.grpc_status import NAMES, OK
-from bench.http2_connection import GrpcConnection, ProtocolError
-from bench.http2_frames import Request
+from covey.load.loops import NEVER_NS, ClosedLoop
+from covey.load.pool import LoadError, Pool
+from covey.load.wire.frames import Request
+from covey.load.wire.grpc_status import NAMES, OK
+from covey.load.wire.http2 import GrpcConnection
+from covey.load.wire.outcome import Outcome
+from covey.load.wire.sockets import Endpoint
+from covey.security import TLS, Access, TokenFile
 
-# With no answer to any call for so long, the server is given up on.
+# A call without an answer for so long has failed, where no shorter deadline is given.
 SILENCE_LIMIT_S = 30.0
-
-
-class LoadError(Exception):
-    """The load could not be put on the server."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,44 @@ class LoadResult:
         )
 
 
+class Account:
+    """What a closed loop's calls came to."""
+
+    def __init__(self, connections: int) -> None:
+        self.answers: list[tuple[int, bytes]] = []
+        self._latencies_ns = array("q")
+        self._failures: Counter[str] = Counter()
+        self._calls = [0] * connections
+
+    def take(self, place: int, outcomes: list[Outcome]) -> None:
+        self._calls[place] += len(outcomes)
+        for number, _, sent_ns, ended_ns, status, answer in outcomes:
+            if status == OK:
+                self._latencies_ns.append(ended_ns - sent_ns)
+                if answer:
+                    self.answers.append((number, answer))
+            else:
+                self._failures[NAMES.get(status, str(status))] += 1
+
+    def tick(self, now_ns: int) -> None:
+        """Nothing is due."""
+
+    def result(self, seconds: float, cpu_seconds: float) -> LoadResult:
+        return LoadResult.of(self._latencies_ns, self._failures, seconds, cpu_seconds, self._calls)
+
+
 class LoadGenerator:
-    """Keeps `in_flight` calls open over `connections` connections."""
+    """Keeps `in_flight` calls open over `connections` connections: covey.load's closed loop, and its accounts."""
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        endpoint: Endpoint,
         requests: Sequence[Request],
         in_flight: int = 1,
         connections: int = 1,
         first_stream_id: int = 1,
         *,
+        timeout_s: float = SILENCE_LIMIT_S,
         apart: bool = False,
         statuses: bool = False,
         answers: bool = False,
@@ -113,122 +141,48 @@ class LoadGenerator:
         Raises:
             LoadError: there is no gRPC server, or it allows fewer calls per connection than asked for.
         """
-        self._address = (host, port)
-        self._statuses, self._keep_answers = statuses, answers
         row = itertools.cycle(requests)
-        self._rows = [itertools.repeat(next(row)) if apart else row for _ in range(connections)]
-        self._calls = [0] * connections
-        self._places: dict[GrpcConnection, int] = {}  # whose row and count are a connection's
-        self.answers: list[tuple[int, bytes]] = []  # number of the request, and the message with its prefix
-        self._selector = selectors.DefaultSelector()
-        self._shares: dict[GrpcConnection, int] = {}  # calls in flight on each
-        self._blocked: set[GrpcConnection] = set()  # those whose socket took less than was to be sent
+        rows = [itertools.repeat(next(row)) if apart else row for _ in range(connections)]
+        first_ids = itertools.chain(itertools.repeat(first_stream_id, connections), itertools.repeat(1))
+        self._account = Account(connections)
+        self._pool = Pool(
+            f"gRPC connection to {endpoint.authority}",
+            lambda: GrpcConnection(endpoint, next(first_ids), statuses=statuses, answers=answers),
+            connections,
+        )
         try:
-            for index in range(connections):
-                share = in_flight // connections + (index < in_flight % connections)
-                allowed = self._connect(share, index, first_stream_id).max_concurrent_calls
-                if allowed < share:
-                    raise LoadError(
-                        f"{in_flight} calls over {connections} connections are {share} on each, but the server "
-                        f"allows {allowed}: use more connections"
-                    )
+            self._loop = ClosedLoop(self._pool, self._account, timeout_s, in_flight, rows)
         except LoadError:
             self.close()
             raise
+
+    @property
+    def answers(self) -> list[tuple[int, bytes]]:
+        """Number of the request, and the message with its prefix."""
+        return self._account.answers
 
     def run(self, seconds: float | None = None, calls: int | None = None) -> LoadResult:
         """Calls for so many seconds, or exactly so many calls, whichever ends first; waits for all answers.
 
         Raises:
-            LoadError: no call was answered within 30 s, or a lost connection could not be opened again.
+            LoadError: a lost connection could not be opened again.
         """
-        latencies_ns = array("q")
-        opened = ended = 0
-        failures: Counter[str] = Counter()
-        limit = sys.maxsize if calls is None else calls
-        cpu_start = time.process_time()
-        start = now = last_outcome = time.perf_counter()
-        end = start + (seconds if seconds is not None else float("inf"))
-        ready = list(self._shares)
-        while True:
-            for connection in ready:
-                place = self._places[connection]
-                outcomes = connection.receive()
-                if outcomes:
-                    last_outcome = now
-                    ended += len(outcomes)
-                    self._calls[place] += len(outcomes)
-                for latency_ns, status, _, number, answer in outcomes:
-                    if status == OK:
-                        latencies_ns.append(latency_ns)
-                        if answer:
-                            self.answers.append((number, answer))
-                    else:
-                        failures[NAMES[status]] += 1
-                if now < end:
-                    share, row = self._shares[connection], self._rows[place]
-                    while opened < limit and connection.in_flight < share and connection.can_open:
-                        connection.open_call(next(row))
-                        opened += 1
-                connection.flush()
-                self._watch(connection)
-                if connection.retiring and not connection.in_flight:
-                    share = self._drop(connection)
-                    if now < end and opened < limit:
-                        ready.append(self._connect(share, place))
-            if ended == opened and (now >= end or opened >= limit):
-                break
-            ready = [key.data for key, _ in self._selector.select(timeout=1.0)]
-            now = time.perf_counter()
-            if now - last_outcome > SILENCE_LIMIT_S:
-                raise LoadError(f"none of the calls in flight was answered within {SILENCE_LIMIT_S:.0f} s")
-        elapsed = time.perf_counter() - start
-        cpu = time.process_time() - cpu_start
-        return LoadResult.of(latencies_ns, failures, elapsed, cpu, self._calls)
+        cpu_start, start_ns = time.process_time(), time.perf_counter_ns()
+        self._loop.run(NEVER_NS if seconds is None else start_ns + int(seconds * 1e9), calls)
+        elapsed_s = (time.perf_counter_ns() - start_ns) / 1e9
+        return self._account.result(elapsed_s, time.process_time() - cpu_start)
 
     def close(self) -> None:
         """Closes all connections."""
-        for connection in self._shares:
-            connection.close()
-        self._shares.clear()
-        self._selector.close()
-
-    def _connect(self, share: int, place: int, first_stream_id: int = 1) -> GrpcConnection:
-        try:
-            connection = GrpcConnection(
-                *self._address, first_stream_id, statuses=self._statuses, answers=self._keep_answers
-            )
-        except (OSError, ProtocolError) as error:
-            host, port = self._address
-            raise LoadError(f"no gRPC connection to {host}:{port}: {error}") from error
-        self._shares[connection] = share
-        self._places[connection] = place
-        self._selector.register(connection.socket, selectors.EVENT_READ, connection)
-        return connection
-
-    def _drop(self, connection: GrpcConnection) -> int:
-        self._selector.unregister(connection.socket)
-        self._blocked.discard(connection)
-        connection.close()
-        del self._places[connection]
-        return self._shares.pop(connection)
-
-    def _watch(self, connection: GrpcConnection) -> None:
-        """Waits for room to send only where the last flush found too little."""
-        if connection.has_outgoing == (connection in self._blocked):
-            return
-        if connection.has_outgoing:
-            self._blocked.add(connection)
-            self._selector.modify(connection.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
-        else:
-            self._blocked.discard(connection)
-            self._selector.modify(connection.socket, selectors.EVENT_READ, connection)
+        self._pool.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Puts the load on and prints what came of it. Exit code 1, with a sentence, where it could not."""
     parser = argparse.ArgumentParser(prog="python -m bench.load_generator", description=__doc__.split("\n")[0])
-    parser.add_argument("--target", required=True, help="host:port, plaintext")
+    parser.add_argument("--target", required=True, help="host:port")
+    parser.add_argument("--ca-certificate", type=Path, help="TLS, to a server whose certificate this authority signed")
+    parser.add_argument("--token-file", type=Path, help="file of the token that each call brings")
     parser.add_argument("--method", required=True, help="/package.Service/Method, unary")
     parser.add_argument("--messages", required=True, type=Path, help="file of length-prefixed gRPC messages")
     parser.add_argument("--seconds", type=float, help="open calls for so long")
@@ -244,14 +198,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("say when to stop: --seconds or --calls")
     host, _, port = options.target.rpartition(":")
     try:
-        requests = message_file.read_requests(options.messages, options.target, options.method, options.timeout_s)
+        token = TokenFile(options.token_file) if options.token_file else ""
+        access = Access(TLS(options.ca_certificate) if options.ca_certificate else None, token)
+        requests = message_file.read_requests(
+            options.messages, options.target, options.method, options.timeout_s, access.metadata
+        )
         with closing(
             LoadGenerator(
-                host,
-                int(port),
+                Endpoint(host, int(port), access.tls),
                 requests,
                 options.in_flight,
                 options.connections,
+                timeout_s=options.timeout_s or SILENCE_LIMIT_S,
                 apart=options.apart,
                 statuses=options.statuses,
                 answers=options.answers is not None,

@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench.http2_frames import Request, length_prefixed
+from covey.load.wire.frames import Request, length_prefixed
+from covey.security import Metadata
 
 _PREFIX_BYTES = 5
 _number = struct.Struct(">I")
@@ -41,9 +42,14 @@ def read(path: Path) -> list[bytes]:
     return messages
 
 
-def read_requests(path: Path, authority: str, method: str, timeout_s: float | None) -> list[Request]:
-    """The messages of a file as requests, numbered from 0. Raises ValueError as `read`."""
-    return [Request(authority, method, each, timeout_s, number) for number, each in enumerate(read(path))]
+def read_requests(
+    path: Path, authority: str, method: str, timeout_s: float | None, metadata: Metadata | None = None
+) -> list[Request]:
+    """The messages of a file as requests, numbered from 0, each with this metadata. Raises ValueError as `read`."""
+    return [
+        Request(authority, method, each, timeout_s, number, metadata=metadata or ())
+        for number, each in enumerate(read(path))
+    ]
 
 
 def write_answers(path: Path, answers: Iterable[tuple[int, bytes]]) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.grpc_status import NAMES, OK
 from bench.open_loop import RECORD_FIELDS, ROUND_US, Summary
 from bench.processes import CLASSIFY, ROOT, BenchError, Server
+from covey.load.wire.grpc_status import NAMES, OK
 
 # Above this the generator was not the caller it should have been: its calls came late and in heaps.
 LARGEST_LAG_MS = 5.0
@@ -40,7 +40,7 @@ class OpenLoad:
         return int(np.count_nonzero((self.statuses == OK) & (self.latencies_ns <= limit_ms * 1e6)))
 
     def by_status(self) -> Counter[str]:
-        """Calls by how they ended; "none" are those that their caller gave up at the deadline."""
+        """Calls by how they ended; those that their caller gave up ended DEADLINE_EXCEEDED."""
         return Counter(
             {
                 NAMES[int(code)]: int(count)

@@ -5,7 +5,7 @@
 Latency counts from the moment a call was meant to be sent, so a generator that falls behind does not flatter the
 server; how far it fell behind is in the result. At its deadline a call is cancelled, as gRPC's clients do. It writes
 one record per call to a file and prints one JSON object, a Summary. SIGTERM ends the load early; the calls in flight
-are still waited for. Standard library only, as `load_generator`.
+are still waited for. The loop and the wire are covey.load's.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ import contextlib
 import itertools
 import json
 import os
-import random
 import signal
 import sys
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench import message_file
-from bench.http2_connection import GrpcConnection, Outcome, ProtocolError
-from bench.http2_frames import Request
-from bench.load_generator import LoadError
+from covey.load import schedule
+from covey.load.loops import OpenLoop
+from covey.load.pool import LoadError, Pool
+from covey.load.wire.frames import Request
+from covey.load.wire.http2 import GrpcConnection
+from covey.load.wire.outcome import Outcome
+from covey.load.wire.sockets import Endpoint
 
 # Calls are sent and answers read in rounds of at least this length: what each would cost alone, the server would lack.
 ROUND_US = 500
 CONNECTIONS = 4  # each may have about a thousand calls open
-_NEVER = 1 << 62
 RECORD_FIELDS = 4  # of an answered call: intended start, latency (both ns), status, number of its message
 
 
@@ -49,28 +51,32 @@ class Summary:
     generator_cpu_us_per_call: float
 
 
-def poisson(calls_per_second: float, seconds: float, seed: int) -> Iterator[int]:
-    """Moments of arrival in nanoseconds from the start, in order, all before `seconds`. The same seed gives the same.
+class Records:
+    """One row of RECORD_FIELDS per call, in the order of their ends, and how late they were sent."""
 
-    The gaps between arrivals are independent and exponentially distributed, so arrivals come in bursts as those of
-    callers do who do not know of each other, and no answer of the server's delays the next one.
-    """
-    gap = random.Random(seed).expovariate
-    end_ns = seconds * 1e9
-    ns_per_call = 1e9 / calls_per_second
-    moment = gap(1.0) * ns_per_call
-    while moment < end_ns:
-        yield int(moment)
-        moment += gap(1.0) * ns_per_call
+    def __init__(self) -> None:
+        self.rows = array("q")
+        self.lags_ns = array("q")
+        self.answers: list[tuple[int, bytes]] = []
+
+    def take(self, place: int, outcomes: list[Outcome]) -> None:
+        rows, lags_ns = self.rows, self.lags_ns
+        for number, due_ns, sent_ns, ended_ns, status, answer in outcomes:
+            rows.extend((due_ns, ended_ns - due_ns, status, number))
+            lags_ns.append(sent_ns - due_ns)
+            if answer:
+                self.answers.append((number, answer))
+
+    def tick(self, now_ns: int) -> None:
+        """Nothing is due."""
 
 
-class OpenLoop:
-    """Sends requests, in turn, at given moments."""
+class OpenLoadGenerator:
+    """Sends requests, in turn, at given moments: covey.load's open loop, and its accounts."""
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        endpoint: Endpoint,
         requests: Sequence[Request],
         timeout_s: float,
         connections: int = CONNECTIONS,
@@ -79,17 +85,13 @@ class OpenLoop:
         answers: bool = False,
     ) -> None:
         """Connects. Raises LoadError where there is no gRPC server."""
-        self._round_s = round_us / 1e6
-        self._address = (host, port)
-        self._requests = itertools.cycle(requests)
-        self._timeout_ns = int(timeout_s * 1e9)
-        self._keep_answers = answers
-        self._connections: list[GrpcConnection] = []
-        self._turn = 0
-        self.stopping = False
-        self.records = array("q")  # RECORD_FIELDS per call
-        self.answers: list[tuple[int, bytes]] = []
-        self._connections = [self._connect() for _ in range(connections)]
+        self.records = Records()
+        self._pool = Pool(
+            f"gRPC connection to {endpoint.authority}",
+            lambda: GrpcConnection(endpoint, statuses=True, answers=answers),
+            connections,
+        )
+        self._loop = OpenLoop(self._pool, self.records, timeout_s, itertools.cycle(requests), round_us)
 
     def run(self, arrivals: Iterable[int]) -> Summary:
         """Sends one call at each moment (ns from the start, in order) and waits for all answers, none longer than its
@@ -97,76 +99,27 @@ class OpenLoop:
 
         Raises LoadError where a lost connection cannot be opened again.
         """
-        lags_ns = array("q")
-        moments = iter(arrivals)
-        cpu_start = time.process_time()
-        start_ns = time.perf_counter_ns()
-        due_ns = start_ns + next(moments, _NEVER)
-        while True:
-            now_ns = time.perf_counter_ns()
-            self._read(now_ns)
-            while due_ns <= now_ns and not self.stopping:
-                connection = self._next_connection()
-                if connection is None:
-                    break  # all are full: the calls that wait are sent late, which the lag says
-                connection.open_call(next(self._requests), due_ns)
-                lags_ns.append(now_ns - due_ns)
-                due_ns = start_ns + next(moments, _NEVER)
-            in_flight = 0
-            for connection in self._connections:
-                connection.flush()
-                in_flight += connection.in_flight
-            if in_flight:
-                time.sleep(self._round_s)
-            elif self.stopping or due_ns >= _NEVER:
-                break
-            else:
-                time.sleep(max(self._round_s, (due_ns - time.perf_counter_ns()) / 1e9))
-        lags_ns = array("q", sorted(lags_ns))
+        cpu_start, start_ns = time.process_time(), time.perf_counter_ns()
+        self._loop.run(start_ns + moment for moment in arrivals)
+        seconds = (time.perf_counter_ns() - start_ns) / 1e9
+        lags_ns = sorted(self.records.lags_ns)
         return Summary(
             start_ns=start_ns,
             calls=len(lags_ns),
-            seconds=(time.perf_counter_ns() - start_ns) / 1e9,
+            seconds=seconds,
             lag_p50_us=_percentile(lags_ns, 50) / 1e3,
             lag_p99_us=_percentile(lags_ns, 99) / 1e3,
             lag_max_us=_percentile(lags_ns, 100) / 1e3,
             generator_cpu_us_per_call=(time.process_time() - cpu_start) * 1e6 / max(len(lags_ns), 1),
         )
 
+    def stop(self) -> None:
+        """Sends no more calls; those in flight are still waited for."""
+        self._loop.stopping = True
+
     def close(self) -> None:
         """Closes all connections."""
-        for connection in self._connections:
-            connection.close()
-
-    def _read(self, now_ns: int) -> None:
-        for place, connection in enumerate(self._connections):
-            self._record(connection.receive())
-            self._record(connection.cancel_older(now_ns - self._timeout_ns))
-            if connection.retiring and not connection.in_flight and not self.stopping:
-                connection.close()
-                self._connections[place] = self._connect()
-
-    def _record(self, outcomes: list[Outcome]) -> None:
-        records = self.records
-        for latency_ns, status, started_ns, number, answer in outcomes:
-            records.extend((started_ns, latency_ns, status, number))
-            if answer:
-                self.answers.append((number, answer))
-
-    def _next_connection(self) -> GrpcConnection | None:
-        for _ in self._connections:
-            self._turn = (self._turn + 1) % len(self._connections)
-            if self._connections[self._turn].can_open:
-                return self._connections[self._turn]
-        return None
-
-    def _connect(self) -> GrpcConnection:
-        try:
-            return GrpcConnection(*self._address, statuses=True, answers=self._keep_answers)
-        except (OSError, ProtocolError) as error:
-            self.close()
-            host, port = self._address
-            raise LoadError(f"no gRPC connection to {host}:{port}: {error}") from error
+        self._pool.close()
 
 
 def _percentile(ordered: Sequence[int], percent: int) -> float:
@@ -188,30 +141,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--round-us", type=int, default=ROUND_US, help="send and read at most this often")
     parser.add_argument("--answers", type=Path, help="write all answers to this file")
     options = parser.parse_args(arguments)
-    arrivals = poisson(options.rate, options.seconds, options.seed)
+    arrivals = schedule.poisson(options.rate, options.seconds, options.seed)
     host, _, port = options.target.rpartition(":")
     try:
         requests = message_file.read_requests(options.messages, options.target, options.method, options.timeout_s)
         keep = options.answers is not None
-        loop = OpenLoop(
-            host,
-            int(port),
+        load = OpenLoadGenerator(
+            Endpoint(host, int(port)),
             requests,
             options.timeout_s,
             options.connections,
             round_us=options.round_us,
             answers=keep,
         )
-        signal.signal(signal.SIGTERM, lambda *_: setattr(loop, "stopping", True))
+        signal.signal(signal.SIGTERM, lambda *_: load.stop())
         # Real callers are other machines: when they send does not depend on how busy the server is.
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         print("started", flush=True)
-        summary = loop.run(arrivals)
-        loop.close()
-        options.records.write_bytes(loop.records.tobytes())
+        summary = load.run(arrivals)
+        load.close()
+        options.records.write_bytes(load.records.rows.tobytes())
         if keep:
-            message_file.write_answers(options.answers, loop.answers)
+            message_file.write_answers(options.answers, load.records.answers)
     except (LoadError, OSError, ValueError) as error:
         print(f"open_loop: {error}", file=sys.stderr)
         return 1

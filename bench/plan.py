@@ -7,7 +7,7 @@ from functools import partial
 
 from bench.rows import Goal, Row
 from bench.run import Run
-from bench.scenarios import footprint, many_images, overload, peers, reload, single_images
+from bench.scenarios import footprint, many_images, overload, peers, protocols, reload, sdk, security, single_images
 
 Scenario = Callable[[Run], list[Row]]
 
@@ -24,4 +24,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "reload": partial(reload.reload, model="lenet", failures_goal=Goal(0, 0), latency_goal=Goal(2.0, 1.3)),
     "memory": partial(footprint.memory, model="lenet", goal=Goal(150)),
     "start": partial(footprint.start, goal=Goal(2.5, 1.2)),
+    "open-inference": partial(protocols.open_inference, model="lenet", goal=Goal(1.15)),
+    "tokens": partial(security.tokens, model="lenet", goal=Goal(1.02)),
+    "tls": partial(security.tls, model="lenet"),
+    "sdk-coalesce": partial(sdk.coalescing, model="lenet", goal=Goal(5, at_least=True), lone_goal=Goal(1.05)),
+    "sdk-call": partial(sdk.calls, model="lenet", goal=Goal(1.2)),
+    "sdk-many": partial(sdk.long_runs, model="lenet"),
 }

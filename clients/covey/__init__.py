@@ -13,6 +13,7 @@ from covey.errors import (
     ClientClosed,
     CoveyError,
     DeadlineExceeded,
+    HandshakeFailed,
     ImageError,
     ImageTooLarge,
     InvalidImage,
@@ -20,7 +21,9 @@ from covey.errors import (
     InvalidRequest,
     MissingFile,
     Overloaded,
+    PermissionDenied,
     ServerError,
+    Unauthenticated,
     Unavailable,
     UnknownModel,
     UnreadableFile,
@@ -39,9 +42,11 @@ from covey.results import (
     Timing,
     Training,
 )
+from covey.security import TLS, TokenFile
 from covey_proto import __version__ as __version__
 
 __all__ = [
+    "TLS",
     "AsyncClient",
     "BatchCost",
     "CallError",
@@ -51,6 +56,7 @@ __all__ = [
     "ClientClosed",
     "CoveyError",
     "DeadlineExceeded",
+    "HandshakeFailed",
     "ImageError",
     "ImageTooLarge",
     "InputSize",
@@ -61,11 +67,14 @@ __all__ = [
     "Model",
     "ModelState",
     "Overloaded",
+    "PermissionDenied",
     "Resize",
     "ServerError",
     "Serving",
     "Timing",
+    "TokenFile",
     "Training",
+    "Unauthenticated",
     "Unavailable",
     "UnknownModel",
     "UnreadableFile",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -10,17 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import grpc
 import grpc.aio
 
-from covey import inputs, packing
-from covey.base import DEFAULT_IN_FLIGHT, BaseClient
-from covey.coalescing import SharedItem, TaskCoalescer
-from covey.connection import CHANNEL_OPTIONS, DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
+from covey import inputs, messages, packing, streaming
+from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
+from covey.coalescing import TaskCoalescer, TaskItem
+from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
 from covey.errors import ClientClosed, WrongEventLoop
 from covey.messages import Asked
 from covey.packing import Item, Window
-from covey.results import Classification, InputSize, Model
+from covey.results import Classification, Model
 from covey.retries import DEFAULT_RETRIES
-from covey.session import Pause, Send, Steps, Work
-from covey.tasks import TaskStream, each
+from covey.security import TLS, Token
+from covey.session import Converse, Pause, Send, Steps, Work
+from covey.streaming import Exchange
+from covey.streaming_tasks import TaskConversation
+from covey.tasks import Source, TaskStream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     ImageT = TypeVar("ImageT", bound=Image)
 
 T = TypeVar("T")
+KeyT = TypeVar("KeyT")
 
 
 class AsyncClient(BaseClient):
@@ -51,8 +56,18 @@ class AsyncClient(BaseClient):
         retries: int = DEFAULT_RETRIES,
         downscale: bool = False,
         coalesce: bool = False,
+        tls: TLS | bool | None = None,
+        token: Token = "",
     ) -> None:
-        super().__init__(target, deadline_ms=deadline_ms, retries=retries, downscale=downscale, coalesce=coalesce)
+        super().__init__(
+            target,
+            deadline_ms=deadline_ms,
+            retries=retries,
+            downscale=downscale,
+            coalesce=coalesce,
+            tls=tls,
+            token=token,
+        )
         self._coalescer = TaskCoalescer(self._send_shared) if coalesce else None
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call, to which gRPC binds a channel
         self._channels: list[grpc.aio.Channel] = []
@@ -101,9 +116,9 @@ class AsyncClient(BaseClient):
         asked = Asked(model, version, top_k)
         if self._coalescer is not None and not inputs.is_many(images):
             if inputs.may_wait(images):
-                item = await asyncio.to_thread(self._shared, images, asked, deadline_ms)
+                item = await asyncio.to_thread(self._shared, TaskItem, images, asked, deadline_ms)
             else:
-                item = self._shared(images, asked, deadline_ms)
+                item = self._shared(TaskItem, images, asked, deadline_ms)
             await self._coalescer.settle(item)
             return item.classification(self.target)
         return await self._run(self._session.classify(images, asked, deadline_ms))
@@ -135,17 +150,51 @@ class AsyncClient(BaseClient):
         async def send(items: list[Item]) -> None:
             await self._run(packing.send(self._session, items, self._deadline(deadline_ms)))
 
-        async def read(image: object) -> Item:
-            return await self._read(image, asked, size)
-
+        source = Source(
+            images,
+            lambda image: self._item(image, asked, size, Item),
+            lambda image: size is not None or inputs.may_wait(image),
+        )
         async with TaskStream(send, window) as stream:
-            async for classification in stream.results(each(images), read):
+            async for classification in stream.results(source):
                 yield classification
 
-    async def _read(self, image: object, asked: Asked, size: InputSize | None) -> Item:
-        if size is None and not inputs.may_wait(image):
-            return self._item(image, asked, size)
-        return await asyncio.to_thread(self._item, image, asked, size)
+    def classify_stream(
+        self,
+        items: Iterable[tuple[KeyT, Image]] | AsyncIterable[tuple[KeyT, Image]],
+        *,
+        model: str = "",
+        version: int = 0,
+        top_k: int | None = None,
+        deadline_ms: float | None = None,
+        in_flight: int = DEFAULT_STREAMED,
+    ) -> AsyncIterator[tuple[KeyT, Classification]]:
+        asked = Asked(model, version, top_k)
+        return self._converse(items, asked, deadline_ms, self._exchange(items, asked, deadline_ms, in_flight))
+
+    async def _converse(
+        self,
+        items: Iterable[object] | AsyncIterable[object],
+        asked: Asked,
+        deadline_ms: float | None,
+        exchange: Exchange,
+    ) -> AsyncIterator[tuple[Any, Classification]]:
+        size = await self._run(self._session.input_size(asked, self._deadline(deadline_ms)))
+        source = Source(
+            items,
+            lambda pair: self._pair(pair, asked, size),
+            lambda pair: size is not None or inputs.may_wait(streaming.key_and_image(pair)[1]),
+        )
+
+        async def talk(conversation: TaskConversation) -> None:
+            await self._run(self._session.converse(conversation))
+
+        async with (
+            TaskConversation(exchange, talk, self.target) as conversation,
+            contextlib.aclosing(conversation.results(source)) as answers,
+        ):
+            async for answer in answers:
+                yield answer
 
     async def models(self, *, deadline_ms: float | None = None) -> list[Model]:
         return await self._run(self._session.models(deadline_ms))
@@ -175,7 +224,7 @@ class AsyncClient(BaseClient):
             step = next(steps)
             while True:
                 try:
-                    outcome = await self._perform(step)
+                    outcome = await (self._send(step) if isinstance(step, Send) else self._perform(step))
                 except (grpc.RpcError, ClientClosed) as error:
                     step = steps.throw(error)
                 else:
@@ -184,16 +233,30 @@ class AsyncClient(BaseClient):
             result: T = end.value
             return result
 
-    async def _perform(self, step: Send | Pause | Work) -> Any:  # noqa: ANN401 - what the step gives
+    async def _perform(self, step: Pause | Work | Converse) -> Any:  # noqa: ANN401 - what the step gives
         match step:
-            case Send():
-                return await self._send(step)
             case Pause():
                 return await asyncio.sleep(step.seconds)
             case Work():
                 return await asyncio.to_thread(step.do)
+            case Converse(place, TaskConversation() as conversation):
+                return await self._open_stream(place, conversation)
+            case Converse():
+                raise AssertionError("a conversation of another client; this is a bug")
 
-    async def _send_shared(self, items: list[SharedItem], deadline: Deadline) -> None:
+    async def _open_stream(self, place: int, conversation: TaskConversation) -> None:
+        self._connect()
+        method, metadata = messages.CLASSIFY_STREAM, self._access.metadata
+        open_stream = self._channels[place].stream_stream(method.path, method.serialize, method.parse)
+        try:
+            await conversation.converse(
+                lambda elements: open_stream(elements, metadata=metadata), self._session.targets[place]
+            )
+        except asyncio.CancelledError as error:
+            self._raise_if_closed(error)
+            raise
+
+    async def _send_shared(self, items: list[TaskItem], deadline: Deadline) -> None:
         await self._run(packing.send(self._session, items, deadline))
 
     async def _send(self, step: Send) -> Any:  # noqa: ANN401
@@ -201,24 +264,37 @@ class AsyncClient(BaseClient):
         if call is None or self._closed or asyncio.get_running_loop() is not self._loop:
             call = self._connected(step)
         try:
-            return await call(step.request, timeout=step.timeout_s)
+            return await call(step.request, timeout=step.timeout_s, metadata=self._access.metadata)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if self._closed and not (task and task.cancelling()):  # gRPC's way to end the calls of a closed channel
-                raise ClientClosed(f"{self!r} was closed during a call") from error
+            self._raise_if_closed(error)
             raise
 
+    def _raise_if_closed(self, error: asyncio.CancelledError) -> None:
+        task = asyncio.current_task()
+        if self._closed and not (task and task.cancelling()):  # gRPC's way to end the calls of a closed channel
+            raise ClientClosed(f"{self!r} was closed during a call") from error
+
+    def _open(self, target: str) -> grpc.aio.Channel:
+        credentials, options = self._access.credentials, self._access.options
+        if credentials is None:
+            return grpc.aio.insecure_channel(target, options)
+        return grpc.aio.secure_channel(target, credentials, options)
+
     def _connected(self, step: Send) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
+        self._connect()
+        method = step.method
+        call = self._channels[step.place].unary_unary(method.path, method.serialize, method.parse)
+        self._callables[step.place, method.path] = call
+        return call
+
+    def _connect(self) -> None:
+        """Opens the channels, the first time. Raises ClientClosed, WrongEventLoop."""
         if self._closed:
             raise ClientClosed(f"{self!r} is closed; make a new one")
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
             targets = self._session.targets
-            self._channels = [grpc.aio.insecure_channel(one, options=CHANNEL_OPTIONS) for one in targets]
+            self._channels = [self._open(one) for one in targets]
         if loop is not self._loop:
             raise WrongEventLoop(f"{self!r} belongs to the event loop of its first call; make one for each loop")
-        method = step.method
-        call = self._channels[step.place].unary_unary(method.path, method.serialize, method.parse)
-        self._callables[step.place, method.path] = call
-        return call

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
-from covey import inputs, packing
+from covey import inputs, messages, packing, streaming
 from covey.coalescing import SharedItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
 from covey.errors import InvalidInput
+from covey.inputs import EncodedPart, PixelsPart
 from covey.messages import Asked
-from covey.packing import Item
+from covey.packing import Item, ItemT, Room
 from covey.results import InputSize
 from covey.retries import DEFAULT_RETRIES
+from covey.security import TLS, Access, Token
 from covey.session import Session
+from covey.streaming import Exchange, StreamItem
 
 DEFAULT_IN_FLIGHT = 256
+DEFAULT_STREAMED = 1_024  # images of a stream in flight: full requests are under way while the next ones gather
+
+SharedItemT = TypeVar("SharedItemT", bound=SharedItem)
 
 
 class BaseClient:
@@ -29,16 +36,19 @@ class BaseClient:
         retries: int = DEFAULT_RETRIES,
         downscale: bool = False,
         coalesce: bool = False,
+        tls: TLS | bool | None = None,
+        token: Token = "",
     ) -> None:
         if coalesce and downscale:
             raise InvalidInput("coalesce=True and downscale=True do not go together; choose one")
-        self._session = Session(target, deadline_ms, retries, downscale=downscale)
+        self._access = Access(tls, token)
+        self._session = Session(target, deadline_ms, retries, self._access, downscale=downscale)
         self._closed = False
 
     @property
     def target(self) -> str:
         """The address of the server; of several, separated by commas."""
-        return ",".join(self._session.targets)
+        return self._session.target
 
     @property
     def deadline_ms(self) -> float:
@@ -96,6 +106,32 @@ class BaseClient:
         """
         raise NotImplementedError
 
+    def classify_stream(
+        self,
+        items: Any,  # noqa: ANN401 - the clients' own signatures say it
+        *,
+        model: str = "",
+        version: int = 0,
+        top_k: int | None = None,
+        deadline_ms: float | None = None,
+        in_flight: int = DEFAULT_STREAMED,
+    ) -> Any:  # noqa: ANN401
+        """Classifies an iterable of `(id, image)` of any length through one call; gives an iterator over
+        `(id, Classification)`, each as it is ready, in any order. An id is whatever the caller likes; it stays here.
+
+        Images are taken from `items` as answers are read: at most `in_flight` of them, and some 64 MB, are held at
+        any time, and the server in turn reads no more than it can hold. `Client` takes them on a thread of its own,
+        so that an answer never waits for the next image. `deadline_ms` is the time from sending some images to their
+        answers; the other arguments are those of `classify`.
+
+        Where the stream breaks, as when its server is started anew, what was not answered is sent again by another
+        one, under the rule of `retries`; streams that brought answers before they broke do not count.
+
+        An image that cannot be read, sent or classified has its error in its own Classification; the others go on.
+        Raises CallError for a request that failed, after the answers that are ready by then, and ends there.
+        """
+        raise NotImplementedError
+
     def models(self, *, deadline_ms: float | None = None) -> Any:  # noqa: ANN401
         """Every model the server knows, by name and version; those it refuses to serve, and why, included."""
         raise NotImplementedError
@@ -116,18 +152,38 @@ class BaseClient:
 
     def _items(self, images: Iterable[object], asked: Asked, size: InputSize | None) -> Iterator[Item]:
         """The images of `classify_many`, each read as it is asked for."""
-        return (self._item(image, asked, size) for image in images)
+        return (self._item(image, asked, size, Item) for image in images)
+
+    def _pairs(self, items: Iterable[object], asked: Asked, size: InputSize | None) -> Iterator[StreamItem]:
+        """Those of `classify_stream`, in the same way."""
+        return (self._pair(pair, asked, size) for pair in items)
+
+    def _pair(self, pair: object, asked: Asked, size: InputSize | None) -> StreamItem:
+        key, image = streaming.key_and_image(pair)
+        return self._item(image, asked, size, partial(StreamItem, key))
 
     @staticmethod
-    def _item(image: object, asked: Asked, size: InputSize | None) -> Item:
+    def _item(
+        image: object,
+        asked: Asked,
+        size: InputSize | None,
+        made: Callable[[EncodedPart | PixelsPart, Asked], ItemT],
+    ) -> ItemT:
         try:
-            return Item(inputs.read_one(image, size), asked)
+            return made(inputs.read_one(image, size), asked)
         except InvalidInput as error:
-            return packing.unsent(error, asked)
+            return packing.unsent(error, asked, made)
 
-    def _shared(self, images: object, asked: Asked, deadline_ms: float | None) -> SharedItem:
+    def _exchange(self, items: object, asked: Asked, deadline_ms: float | None, in_flight: int) -> Exchange:
+        """The state of one `classify_stream`. Raises InvalidInput for arguments that cannot be."""
+        streaming.require_iterable(items)
+        messages.request(EncodedPart((), (), ()), asked)
+        self._deadline(deadline_ms)
+        return Exchange(Room(in_flight), lambda: self._deadline(deadline_ms), self._session.element_answered)
+
+    def _shared(self, kind: type[SharedItemT], images: object, asked: Asked, deadline_ms: float | None) -> SharedItemT:
         """The image of a call that may travel with others. Raises InvalidInput."""
-        return SharedItem(inputs.read_one(images), asked, self._deadline(deadline_ms))
+        return kind(inputs.read_one(images), asked, self._deadline(deadline_ms))
 
     def _deadline(self, deadline_ms: float | None) -> Deadline:
         return self._session.deadline(deadline_ms)

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import grpc
 
-from covey import inputs, packing
-from covey.base import DEFAULT_IN_FLIGHT, BaseClient
-from covey.coalescing import SharedItem, ThreadCoalescer
-from covey.connection import CHANNEL_OPTIONS, DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
+from covey import inputs, messages, packing
+from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
+from covey.coalescing import ThreadCoalescer, ThreadItem
+from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
 from covey.errors import ClientClosed
 from covey.messages import Asked
 from covey.packing import Item, Window
 from covey.results import Classification, Model
 from covey.retries import DEFAULT_RETRIES
-from covey.session import Pause, Send, Steps, Work
+from covey.security import TLS, Token
+from covey.session import Converse, Pause, Send, Steps, Work
+from covey.streaming import Exchange
+from covey.streaming_threads import ThreadConversation
 from covey.threads import ThreadStream
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     ImageT = TypeVar("ImageT", bound=Image)
 
 T = TypeVar("T")
+KeyT = TypeVar("KeyT")
 
 
 class Client(BaseClient):
@@ -46,6 +50,10 @@ class Client(BaseClient):
     says when it has room (Overloaded with `retry_after_ms`); 0 for never.
     `downscale` makes large images smaller before they are sent, to what the model makes use of; needs Pillow.
     `coalesce` lets calls of one image each, made by several threads at once, travel as one request.
+    `tls` True encrypts, and checks the server's certificate; `covey.TLS(...)` says by which authority, and with which
+    certificate of the client's own.
+    `token` goes with each call: a str, or what gives one when called, such as `covey.TokenFile(path)`; it must be
+    quick. Without TLS it is sent to other machines only where `tls=False` says that the way is safe.
 
     Every method raises a CallError where the call fails (see covey.errors), ClientClosed after `close`.
     """
@@ -58,10 +66,20 @@ class Client(BaseClient):
         retries: int = DEFAULT_RETRIES,
         downscale: bool = False,
         coalesce: bool = False,
+        tls: TLS | bool | None = None,
+        token: Token = "",
     ) -> None:
-        super().__init__(target, deadline_ms=deadline_ms, retries=retries, downscale=downscale, coalesce=coalesce)
+        super().__init__(
+            target,
+            deadline_ms=deadline_ms,
+            retries=retries,
+            downscale=downscale,
+            coalesce=coalesce,
+            tls=tls,
+            token=token,
+        )
         self._coalescer = ThreadCoalescer(self._send_shared) if coalesce else None
-        self._channels = [grpc.insecure_channel(one, options=CHANNEL_OPTIONS) for one in self._session.targets]
+        self._channels = [self._open(one) for one in self._session.targets]
         self._callables: dict[tuple[int, str], grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
 
     @overload
@@ -106,7 +124,7 @@ class Client(BaseClient):
     ) -> Classification | list[Classification]:
         asked = Asked(model, version, top_k)
         if self._coalescer is not None and not inputs.is_many(images):
-            item = self._shared(images, asked, deadline_ms)
+            item = self._shared(ThreadItem, images, asked, deadline_ms)
             self._coalescer.settle(item)
             return item.classification(self.target)
         return self._run(self._session.classify(images, asked, deadline_ms))
@@ -136,6 +154,28 @@ class Client(BaseClient):
         )
         yield from stream.results(self._items(images, asked, size), window)
 
+    def classify_stream(
+        self,
+        items: Iterable[tuple[KeyT, Image]],
+        *,
+        model: str = "",
+        version: int = 0,
+        top_k: int | None = None,
+        deadline_ms: float | None = None,
+        in_flight: int = DEFAULT_STREAMED,
+    ) -> Iterator[tuple[KeyT, Classification]]:
+        asked = Asked(model, version, top_k)
+        return self._converse(items, asked, deadline_ms, self._exchange(items, asked, deadline_ms, in_flight))
+
+    def _converse(
+        self, items: Iterable[object], asked: Asked, deadline_ms: float | None, exchange: Exchange
+    ) -> Iterator[tuple[Any, Classification]]:
+        size = self._run(self._session.input_size(asked, self._deadline(deadline_ms)))
+        conversation = ThreadConversation(
+            exchange, lambda conversation: self._run(self._session.converse(conversation)), self.target
+        )
+        yield from conversation.results(self._pairs(items, asked, size))
+
     def models(self, *, deadline_ms: float | None = None) -> list[Model]:
         return self._run(self._session.models(deadline_ms))
 
@@ -159,6 +199,12 @@ class Client(BaseClient):
     ) -> None:
         self.close()
 
+    def _open(self, target: str) -> grpc.Channel:
+        credentials, options = self._access.credentials, self._access.options
+        if credentials is None:
+            return grpc.insecure_channel(target, options)
+        return grpc.secure_channel(target, credentials, options)
+
     def _run(self, steps: Steps[T]) -> T:
         try:
             step = next(steps)
@@ -175,7 +221,7 @@ class Client(BaseClient):
             result: T = end.value
             return result
 
-    def _perform(self, step: Send | Pause | Work) -> Any:  # noqa: ANN401 - what the step gives
+    def _perform(self, step: Send | Pause | Work | Converse) -> Any:  # noqa: ANN401 - what the step gives
         match step:
             case Send():
                 return self._send(step)
@@ -184,11 +230,28 @@ class Client(BaseClient):
                 return None
             case Work():
                 return step.do()
+            case Converse(place, ThreadConversation() as conversation):
+                return self._open_stream(place, conversation)
+            case Converse():
+                raise AssertionError("a conversation of another client; this is a bug")
 
-    def _send_shared(self, items: list[SharedItem], deadline: Deadline) -> None:
+    def _open_stream(self, place: int, conversation: ThreadConversation) -> None:
+        method, metadata = messages.CLASSIFY_STREAM, self._access.metadata
+        try:
+            open_stream = self._channels[place].stream_stream(method.path, method.serialize, method.parse)
+            conversation.converse(
+                lambda elements: open_stream(elements, metadata=metadata), self._session.targets[place]
+            )
+        except (grpc.RpcError, ValueError) as error:
+            if self._closed:
+                raise ClientClosed(f"{self!r} was closed") from error
+            raise
+
+    def _send_shared(self, items: list[ThreadItem], deadline: Deadline) -> None:
         self._run(packing.send(self._session, items, deadline))
 
     def _send(self, step: Send) -> Any:  # noqa: ANN401
+        metadata = self._access.metadata
         key = (step.place, step.method.path)
         call = self._callables.get(key)
         try:
@@ -196,7 +259,7 @@ class Client(BaseClient):
                 channel = self._channels[step.place]
                 call = channel.unary_unary(step.method.path, step.method.serialize, step.method.parse)
                 self._callables[key] = call
-            return call(step.request, timeout=step.timeout_s)
+            return call(step.request, timeout=step.timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             if self._closed and error.code() is grpc.StatusCode.CANCELLED:
                 raise ClientClosed(f"{self!r} was closed during a call") from error

@@ -1,15 +1,17 @@
 """`coalesce=True`: calls of one image that meet in one client travel as one request.
 
 Nobody waits for company: a call that finds a place among the requests in flight starts at once. Those that find none
-gather, and the next request takes them all. No thread or task is kept for it: of the calls that gathered, the oldest
-sends for all.
+gather, and the next request takes them all. No thread or task is kept for it: of the threads that gathered, the oldest
+sends for all; among tasks, those that send end when nothing waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import operator
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from covey import packing
 from covey.connection import Deadline
@@ -21,16 +23,13 @@ from covey.results import Classification
 
 
 class SharedItem(Item):
-    """One call's image. `woken` is set when it is answered, or when it `leads`: is to send what has gathered."""
+    """One call's image."""
 
-    __slots__ = ("answered", "deadline", "leads", "woken")
+    __slots__ = ("deadline",)
 
     def __init__(self, part: EncodedPart | PixelsPart, asked: Asked, deadline: Deadline) -> None:
         super().__init__(part, asked)
         self.deadline = deadline
-        self.leads = False
-        self.answered: asyncio.Future[None] | None = None  # of the tasks; threads have `woken`
-        self.woken = threading.Event()
 
     def classification(self, target: str) -> Classification:
         """The answer. Raises what the call would have raised alone."""
@@ -47,28 +46,62 @@ class SharedItem(Item):
         return found
 
 
+class ThreadItem(SharedItem):
+    """A thread's. `woken`, where it has to wait, is set when it is answered, or `leads`: is to send what gathered."""
+
+    __slots__ = ("leads", "woken")
+    woken: threading.Event
+    leads: bool
+
+    def wait(self) -> None:
+        """Until it is woken, or its deadline has passed."""
+        self.woken.wait(self.deadline.remaining_s())
+
+    def wake(self) -> None:
+        self.woken.set()
+
+
+class TaskItem(SharedItem):
+    """A task's. `settled` is done when the task need not wait any more, or when it was cancelled."""
+
+    __slots__ = ("settled",)
+    settled: asyncio.Future[None]
+
+    def wake(self) -> None:
+        if not self.settled.done():
+            self.settled.set_result(None)
+
+
+_end_s = operator.attrgetter("end_s")
+
+
+def _last_deadline(items: Sequence[SharedItem]) -> Deadline:
+    return max([item.deadline for item in items], key=_end_s)
+
+
 class ThreadCoalescer:
     """For calls of threads. `send` sends some items as one request and settles them."""
 
-    def __init__(self, send: Callable[[list[SharedItem], Deadline], None]) -> None:
+    def __init__(self, send: Callable[[list[ThreadItem], Deadline], None]) -> None:
         self._send = send
         self._lock = threading.Lock()
-        self._waiting: Waiting[SharedItem] = Waiting()
+        self._waiting: Waiting[ThreadItem] = Waiting()
         self._in_flight = 0
 
-    def settle(self, item: SharedItem) -> None:
+    def settle(self, item: ThreadItem) -> None:
         """Returns once `item` is answered or its deadline has passed."""
         with self._lock:
             starts = self._in_flight < packing.REQUESTS_IN_FLIGHT
             if starts:
                 self._in_flight += 1  # nothing waits: else this place would be taken
             else:
+                item.woken, item.leads = threading.Event(), False
                 self._waiting.put(item)
         if starts:
             self._lead([item])
             return
         try:
-            item.woken.wait(item.deadline.remaining_s())
+            item.wait()
         finally:  # whatever ended the wait: a place that was given to this call must not be lost
             with self._lock:
                 self._waiting.remove(item)
@@ -77,49 +110,95 @@ class ThreadCoalescer:
         if leads:
             self._lead(gathered)
 
-    def _lead(self, items: list[SharedItem]) -> None:
-        """Sends `items`, then gives the place to the oldest that waits."""
+    def _lead(self, items: list[ThreadItem]) -> None:
+        """Sends `items`, of which the first is this thread's own, then gives the place to the oldest that waits."""
         try:
-            self._send(items, max(item.deadline for item in items))
+            self._send(items, _last_deadline(items))
         finally:
             with self._lock:
-                for item in items:
-                    if item.outcome is None:  # an interrupt ended the sending: it was meant for this thread alone
-                        self._waiting.put(item)
-                    else:
-                        item.woken.set()
+                others = items[1:]
+                # An interrupt may have ended the sending. It was meant for this thread alone: the others go on.
+                self._waiting.put_back([item for item in others if item.outcome is None])
+                for item in others:
+                    if item.outcome is not None:
+                        item.wake()
                 oldest = self._waiting.oldest
                 if oldest is None:
                     self._in_flight -= 1
                 else:
                     oldest.leads = True
-                    oldest.woken.set()
+                    oldest.wake()
 
 
 class TaskCoalescer:
     """For calls of the tasks of one event loop. `send` as in ThreadCoalescer."""
 
-    def __init__(self, send: Callable[[list[SharedItem], Deadline], Awaitable[None]]) -> None:
+    def __init__(self, send: Callable[[list[TaskItem], Deadline], Awaitable[None]]) -> None:
         self._send = send
-        self._waiting: Waiting[SharedItem] = Waiting()
+        self._waiting: Waiting[TaskItem] = Waiting()
         self._sending: set[asyncio.Task[None]] = set()
+        self._one_alone = False
+        self._expiry = Expiry()
 
-    async def settle(self, item: SharedItem) -> None:
+    async def settle(self, item: TaskItem) -> None:
         """As ThreadCoalescer's."""
-        item.answered = asyncio.get_running_loop().create_future()
+        if self._one_alone or self._sending:
+            await self._gathered(item)
+            return
+        self._one_alone = True  # no other call is under way: this one goes as it would without coalescing
+        try:
+            await self._send([item], item.deadline)
+        finally:
+            self._one_alone = False
+
+    def _gathered(self, item: TaskItem) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        item.settled = loop.create_future()
         self._waiting.put(item)
+        self._expiry.watch(item, loop)
         if len(self._sending) < packing.REQUESTS_IN_FLIGHT:
-            task = asyncio.ensure_future(self._send_gathered())  # it begins when this round of the loop has ended
+            task = loop.create_task(self._send_gathered())  # it begins when this round of the loop has ended
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        try:
-            await asyncio.wait([item.answered], timeout=item.deadline.remaining_s())
-        finally:
-            self._waiting.remove(item)
+        return item.settled
 
     async def _send_gathered(self) -> None:
-        while items := self._waiting.take():
-            await self._send(items, max(item.deadline for item in items))
+        while taken := self._waiting.take():
+            items = [item for item in taken if not item.settled.done()]
+            if items:
+                await self._send(items, _last_deadline(items))
             for item in items:
-                if item.answered is not None and not item.answered.done():
-                    item.answered.set_result(None)
+                item.wake()
+            self._expiry.forget(taken)
+
+
+class Expiry:
+    """Ends the waiting of tasks at their deadlines. One timer for all: one for each would cost more than its image."""
+
+    def __init__(self) -> None:
+        self._items: set[TaskItem] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_s = math.inf
+
+    def watch(self, item: TaskItem, loop: asyncio.AbstractEventLoop) -> None:
+        self._items.add(item)
+        if item.deadline.end_s < self._rings_s:
+            self._set(item.deadline, loop)
+
+    def forget(self, items: Iterable[TaskItem]) -> None:
+        self._items.difference_update(items)
+
+    def _set(self, deadline: Deadline, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_s = deadline.end_s
+        self._timer = loop.call_later(deadline.remaining_s(), self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer, self._rings_s = None, math.inf
+        late = {item for item in self._items if not item.deadline.remaining_s()}
+        self._items -= late
+        for item in late:
+            item.wake()
+        if self._items:
+            self._set(min([item.deadline for item in self._items], key=_end_s), loop)

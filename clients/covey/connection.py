@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from covey.errors import InvalidInput
 DEFAULT_TARGET = "localhost:8001"
 DEFAULT_DEADLINE_MS = 10_000.0
 _DEFAULT_PORT = 8001
+_LOCAL = re.compile(r"((dns|ipv4|ipv6):/{0,3})?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 _SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")  # gRPC's own, where no // follows
 
 CHANNEL_OPTIONS = (
@@ -21,10 +23,11 @@ CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # A peer that vanished without a word is found: by a ping while a call is under way, and by bytes that stay
-    # unacknowledged for 5 s. (More pings than one a minute would make a grpcio server hang up.)
+    # A peer that vanished without a word is found: by a ping while a call is under way that nobody answers, and by
+    # bytes that stay unacknowledged, each for 5 s. (More pings than one a minute would make a grpcio server hang up.)
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
     # Where a name has several addresses: all of them take their share.
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 )
@@ -66,6 +69,11 @@ def normalised_target(target: str) -> str:
     return target
 
 
+def is_local(target: str) -> bool:
+    """Whether what is sent to a normalised target stays on this machine."""
+    return target.startswith("unix:") or _LOCAL.fullmatch(target) is not None
+
+
 class Deadline:
     """The end of one call, which may take several requests.
 
@@ -76,11 +84,7 @@ class Deadline:
         if not 0 < duration_ms < math.inf:
             raise InvalidInput(f"deadline_ms must be a number of milliseconds above 0, not {duration_ms!r}")
         self.duration_ms = duration_ms
-        self._end_s = time.monotonic() + duration_ms / 1_000
+        self.end_s = time.monotonic() + duration_ms / 1_000
 
     def remaining_s(self) -> float:
-        return max(0.0, self._end_s - time.monotonic())
-
-    def __lt__(self, other: Deadline) -> bool:
-        """Whether this one ends before."""
-        return self._end_s < other._end_s
+        return max(0.0, self.end_s - time.monotonic())

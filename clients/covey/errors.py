@@ -12,7 +12,10 @@
     │   ├── UnknownModel                     NOT_FOUND
     │   ├── Overloaded                       RESOURCE_EXHAUSTED: .retry_after_ms
     │   ├── DeadlineExceeded                 DEADLINE_EXCEEDED
+    │   ├── Unauthenticated                  UNAUTHENTICATED: no token, or a wrong one
+    │   ├── PermissionDenied                 PERMISSION_DENIED
     │   ├── Unavailable                      UNAVAILABLE, CANCELLED by the server
+    │   │   └── HandshakeFailed              no trusted connection: certificate, name, TLS on one side only
     │   └── ServerError                      INTERNAL and every other status
     └── ImageError                           one image could not be classified; its neighbours were
         ├── InvalidImage
@@ -27,6 +30,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import grpc
+
+from covey import handshakes
+from covey.handshakes import ClientTLS
 
 
 class CoveyError(Exception):
@@ -95,6 +101,18 @@ class Unavailable(CallError):
     """No server could be reached, or it is starting or stopping."""
 
 
+class HandshakeFailed(Unavailable):
+    """A server is there, but no connection to it can be trusted; the text says why. The same attempt fails again."""
+
+
+class Unauthenticated(CallError):
+    """The server wants a token, and the call brought none, or one that is not valid."""
+
+
+class PermissionDenied(CallError):
+    """The server, or a proxy before it, knows the caller and does not let it do this."""
+
+
 class ServerError(CallError):
     """The server failed, or what answers is no Covey server of this version."""
 
@@ -132,6 +150,14 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
         Unavailable,
         "no Covey server answers at {target} ({details}); if none runs there, start one: `covey-server --models DIR`",
     ),
+    grpc.StatusCode.UNAUTHENTICATED: (
+        Unauthenticated,
+        "the server at {target} does not know who calls: {details} (Client(..., token=...), or --token-file FILE)",
+    ),
+    grpc.StatusCode.PERMISSION_DENIED: (
+        PermissionDenied,
+        "the server at {target} does not allow this call: {details}",
+    ),
     grpc.StatusCode.CANCELLED: (  # by the server: a client cancels only when it is closed
         Unavailable,
         "the server at {target} dropped the call, as one that stops may do ({details}); try again",
@@ -144,16 +170,23 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
 _ANY_OTHER = (ServerError, "the server at {target} failed with {status}: {details}; its log says more")
 
 
-_RETRY_AFTER = "retry-after-ms"  # the server's hint, in the trailing metadata
+RETRY_AFTER = "retry-after-ms"  # the server's hint, in the trailing metadata
 
 
-def from_rpc_error(error: grpc.RpcError, target: str, deadline_ms: float, attempts: int = 1) -> CallError:
+def from_rpc_error(
+    error: grpc.RpcError, target: str, deadline_ms: float, attempts: int = 1, tls: ClientTLS | None = None
+) -> CallError:
     """The error that stands for a failed call to `target`. To be raised `from error`, which keeps the cause.
 
-    `attempts` is how often the call was tried, this failure included.
+    `attempts` is how often the call was tried, this failure included; `tls` is what the client has of it.
     """
     code, details = error.code(), error.details() or "no details given"
     kind, sentence = _BY_STATUS.get(code, _ANY_OTHER)
+    if kind is Unavailable:
+        if (reason := handshakes.failure(details)) is not None:
+            kind, sentence = HandshakeFailed, f"no trusted connection to {{target}}: {reason} ({{details}})"
+        elif (reason := handshakes.suspicion(details, tls)) is not None:
+            sentence = f"no Covey server answers at {{target}}: {reason} ({{details}})"
     message = sentence.format(target=target, status=code.name, details=details, deadline_ms=deadline_ms)
     retry_after_ms = _retry_after_ms(error) if kind is Overloaded else None
     if retry_after_ms is not None:
@@ -171,6 +204,6 @@ def _retry_after_ms(error: grpc.RpcError) -> int | None:
     metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]
     for key, value in metadata:
         text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
-        if key == _RETRY_AFTER and text.isascii() and text.isdecimal() and len(text) < 10:
+        if key == RETRY_AFTER and text.isascii() and text.isdecimal() and len(text) < 10:
             return int(text)
     return None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Image: TypeAlias = EncodedImage | NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EncodedPart:
     """Image files, the places of their answers in the caller's list, and their names for error messages."""
 
@@ -40,7 +40,7 @@ class EncodedPart:
         return sum(map(len, self.files))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PixelsPart:
     """`len(places)` images of `height x width x channels` bytes each, one after the other."""
 
@@ -91,7 +91,8 @@ def read_one(image: object, size: InputSize | None = None) -> EncodedPart | Pixe
     found = _read_one(image, size)
     if isinstance(found, _File):
         return EncodedPart((0,), (found.name,), (found.data,))
-    return _pixels_part((0,), [found])
+    height, width, channels = found.shape
+    return PixelsPart((0,), found.tobytes(), height, width, channels)
 
 
 def split(part: EncodedPart | PixelsPart, most_bytes: int, image_bytes: int) -> list[EncodedPart | PixelsPart]:

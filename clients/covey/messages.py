@@ -6,7 +6,7 @@ No network here, so that every kind of client shares it.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -33,7 +33,7 @@ ResponseT = TypeVar("ResponseT")
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[RequestT, ResponseT]):
-    """One unary method of the service: what a channel, sync or async, needs to call it."""
+    """One method of the service: what a channel, sync or async, needs to call it."""
 
     path: str
     serialize: Callable[[RequestT], bytes]
@@ -42,6 +42,11 @@ class Method(Generic[RequestT, ResponseT]):
 
 CLASSIFY: Method[pb.ClassifyRequest, pb.ClassifyResponse] = Method(
     "/covey.v1.Classifier/Classify", pb.ClassifyRequest.SerializeToString, pb.ClassifyResponse.FromString
+)
+CLASSIFY_STREAM: Method[pb.ClassifyStreamRequest, pb.ClassifyStreamResponse] = Method(
+    "/covey.v1.Classifier/ClassifyStream",
+    pb.ClassifyStreamRequest.SerializeToString,
+    pb.ClassifyStreamResponse.FromString,
 )
 LIST_MODELS: Method[pb.ListModelsRequest, pb.ListModelsResponse] = Method(
     "/covey.v1.Classifier/ListModels",
@@ -53,16 +58,38 @@ GET_MODEL: Method[pb.GetModelRequest, pb.GetModelResponse] = Method(
 )
 
 
-class Answer(NamedTuple):
+class Answer:
     """A response, who gave it, and how long the client waited for it."""
 
-    response: pb.ClassifyResponse
-    target: str
-    round_trip_us: int
+    __slots__ = ("_timing", "response", "round_trip_us", "target")
+
+    def __init__(self, response: pb.ClassifyResponse, target: str, round_trip_us: int) -> None:
+        self.response = response
+        self.target = target
+        self.round_trip_us = round_trip_us
+        self._timing: Timing | None = None
+
+    def timing(self) -> Timing:
+        """The same for all images of the request."""
+        if self._timing is None:
+            self._timing = _timing(self.response.timing, self.round_trip_us)
+        return self._timing
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class _Unread:
+    """One image's part of an answer."""
+
+    __slots__ = ("_classes", "timing")
+
+    def __init__(self, classes: Iterable[pb.Class], answer: Answer) -> None:
+        self._classes = classes
+        self.timing = answer.timing
+
+    def classes(self) -> tuple[Class, ...]:
+        return _classes(self._classes)
+
+
+class Asked(NamedTuple):
     """What is asked for about each image: all of a request but its images."""
 
     model: str = ""
@@ -71,7 +98,7 @@ class Asked:
 
 
 class Classify:
-    """One call of `classify`, apart from its I/O: `requests` go out, their answers come back into `results`.
+    """One list of images, apart from its I/O: `requests` go out, their answers come back into `results`.
 
     `size` is the model's input size where images are to be made smaller before sending.
 
@@ -79,7 +106,6 @@ class Classify:
     """
 
     def __init__(self, images: object, asked: Asked, size: InputSize | None = None) -> None:
-        self._many = inputs.is_many(images)
         self._asked = asked
         self._parts = inputs.read(images, size)
         self.requests = [request(part, asked) for part in self._parts]
@@ -94,27 +120,18 @@ class Classify:
 
         Raises InvalidInput where one image alone has more.
         """
-        if self._many:
-            self._parts = [piece for part in self._parts for piece in inputs.split(part, most_bytes, image_bytes)]
-            self.requests = [request(part, self._asked) for part in self._parts]
+        self._parts = [piece for part in self._parts for piece in inputs.split(part, most_bytes, image_bytes)]
+        self.requests = [request(part, self._asked) for part in self._parts]
 
-    def results(self, answers: Sequence[Answer]) -> Classification | list[Classification]:
-        """One Classification per image, in the caller's order; for an image given alone, just its own.
-
-        Raises InvalidImage or ImageTooLarge where the image given alone could not be classified.
-        """
+    def results(self, answers: Sequence[Answer]) -> list[Classification]:
+        """One Classification per image, in the caller's order."""
         found = [
             classification
             for part, answer in zip(self._parts, answers, strict=True)
             for classification in classifications(part, answer)
         ]
-        if self._many:
-            places = [place for part in self._parts for place in part.places]
-            return [found[position] for position in sorted(range(len(found)), key=places.__getitem__)]
-        (alone,) = found
-        if alone.error is not None:
-            raise alone.error
-        return alone
+        places = [place for part in self._parts for place in part.places]
+        return [found[position] for position in sorted(range(len(found)), key=places.__getitem__)]
 
 
 def request(part: EncodedPart | PixelsPart, asked: Asked) -> pb.ClassifyRequest:
@@ -137,21 +154,48 @@ def request(part: EncodedPart | PixelsPart, asked: Asked) -> pb.ClassifyRequest:
     return message
 
 
+def stream_request(
+    name: str, part: EncodedPart | PixelsPart, asked: Asked, deadline_us: int
+) -> pb.ClassifyStreamRequest:
+    """A request as an element of a stream. Raises as `request`."""
+    message = pb.ClassifyStreamRequest(id=name, deadline_us=deadline_us)
+    message.request.CopyFrom(request(part, asked))
+    return message
+
+
+def classification(part: EncodedPart | PixelsPart, answer: Answer) -> Classification:
+    """The answer for the one image of `part`. Raises its InvalidImage or ImageTooLarge, else as `classifications`."""
+    (alone,) = classifications(part, answer)
+    if alone.error is not None:
+        raise alone.error
+    return alone
+
+
 def classifications(part: EncodedPart | PixelsPart, answer: Answer) -> list[Classification]:
     """The answers for the images of `part`, in its order. Raises ServerError where they cannot be."""
     response = answer.response
     model, version = response.model, response.version
-    timing = _timing(response.timing, answer.round_trip_us)
     if len(response.results) != len(part.places):
         raise _broken_answer(answer, f"{len(response.results)} results for {len(part.places)} images")
     found: list[Classification] = []
     for position, result in enumerate(response.results):
-        classes = tuple([Class(one.label, one.index, one.probability) for one in result.classes])
-        error = _image_error(result.error, part, position) if result.HasField("error") else None
-        if not classes and error is None:
+        classes = result.classes
+        if result.HasField("error"):
+            error = _image_error(result.error, part, position)
+            found.append(Classification(_classes(classes), error, model, version, answer.timing()))
+        elif classes:
+            found.append(Classification.answered(_class(classes[0]), _Unread(classes, answer), model, version))
+        else:
             raise _broken_answer(answer, "a result of neither classes nor an error")
-        found.append(Classification(classes, error, model, version, timing))
     return found
+
+
+def _classes(classes: Iterable[pb.Class]) -> tuple[Class, ...]:
+    return tuple([_class(one) for one in classes])
+
+
+def _class(one: pb.Class) -> Class:
+    return Class(one.label, one.index, one.probability)
 
 
 def not_sent(error: InvalidInput) -> Classification:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar, cast
 
 from covey import messages
 from covey.connection import Deadline
@@ -27,11 +27,14 @@ REQUESTS_IN_FLIGHT = 4  # enough to keep the workers of a few servers busy; the 
 class Item:
     """One image on its way. `outcome` is None until it is answered."""
 
-    __slots__ = ("asked", "nbytes", "outcome", "part")
+    __slots__ = ("asked", "kind", "nbytes", "outcome", "part")
 
     def __init__(self, part: EncodedPart | PixelsPart, asked: Asked) -> None:
         self.part: EncodedPart | PixelsPart | None = part
         self.asked = asked
+        self.kind: tuple[object, ...] = (asked,)  # images of one kind fit one request
+        if isinstance(part, PixelsPart):
+            self.kind = (asked, part.height, part.width, part.channels)
         self.nbytes = part.nbytes
         self.outcome: Classification | CoveyError | None = None
 
@@ -46,13 +49,6 @@ class Item:
         if self.outcome is None:
             raise AssertionError("an image was asked for before it was answered; this is a bug")
         return self.outcome
-
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """Images of one kind fit one request."""
-        if isinstance(self.part, PixelsPart):
-            return (self.asked, self.part.height, self.part.width, self.part.channels)
-        return (self.asked,)
 
 
 ItemT = TypeVar("ItemT", bound=Item)
@@ -70,6 +66,10 @@ class Waiting(Generic[ItemT]):
     def put(self, item: ItemT) -> None:
         self._items.append(item)
 
+    def put_back(self, items: Sequence[ItemT]) -> None:
+        """Those that were taken, before all others."""
+        self._items.extendleft(reversed(items))
+
     def remove(self, item: ItemT) -> None:
         """Takes `item` out, if it still waits."""
         if item in self._items:
@@ -86,33 +86,57 @@ class Waiting(Generic[ItemT]):
 
     def take(self) -> list[ItemT]:
         """The oldest ones of one kind, as many as fit one request; empty where nothing waits."""
-        taken: list[ItemT] = []
-        size = 0
+        if not self._items:
+            return []
+        first = self._items.popleft()
+        taken, size = [first], first.nbytes
         while self._items and len(taken) < MOST_IMAGES:
             item = self._items[0]
-            if taken and (item.kind != taken[0].kind or size + item.nbytes > MOST_BYTES):
-                break
             size += item.nbytes
+            if size > MOST_BYTES or item.kind != first.kind:
+                break
             taken.append(self._items.popleft())
         return taken
 
 
-class Window(Generic[ItemT]):
-    """The images of one `classify_many` that were taken in and not yet given out, oldest first."""
+class Room:
+    """How many images may be held at once, taken in and not yet given out: by number and by bytes.
+
+    One thread may take in while another one gives out.
+    """
 
     def __init__(self, in_flight: int) -> None:
-        if not isinstance(in_flight, int) or in_flight < 1:
+        if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
             raise InvalidInput(f"in_flight must be a whole number of images above 0, not {in_flight!r}")
         self._in_flight = in_flight
-        self._items: deque[ItemT] = deque()
-        self._nbytes = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._items)
+        self._entered = self._entered_bytes = 0  # each changed by one side alone
+        self._left = self._left_bytes = 0
 
     @property
     def full(self) -> bool:
-        return len(self._items) >= self._in_flight or self._nbytes >= MOST_WAITING_BYTES
+        return (
+            self._entered - self._left >= self._in_flight
+            or self._entered_bytes - self._left_bytes >= MOST_WAITING_BYTES
+        )
+
+    def enter(self, item: Item) -> None:
+        self._entered += 1
+        self._entered_bytes += item.nbytes
+
+    def leave(self, item: Item) -> None:
+        self._left += 1
+        self._left_bytes += item.nbytes
+
+
+class Window(Room, Generic[ItemT]):
+    """The images of one `classify_many` that were taken in and not yet given out, oldest first."""
+
+    def __init__(self, in_flight: int) -> None:
+        super().__init__(in_flight)
+        self._items: deque[ItemT] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
 
     @property
     def oldest(self) -> ItemT:
@@ -124,18 +148,18 @@ class Window(Generic[ItemT]):
         return bool(self._items) and self._items[0].outcome is not None
 
     def put(self, item: ItemT) -> None:
-        self._nbytes += item.nbytes
+        self.enter(item)
         self._items.append(item)
 
     def pop(self) -> ItemT:
         item = self._items.popleft()
-        self._nbytes -= item.nbytes
+        self.leave(item)
         return item
 
 
-def unsent(error: InvalidInput, asked: Asked) -> Item:
+def unsent(error: InvalidInput, asked: Asked, made: Callable[[EncodedPart, Asked], ItemT]) -> ItemT:
     """What stands for an image that cannot be sent: answered already."""
-    item = Item(EncodedPart((0,), ("",), ()), asked)
+    item = made(EncodedPart((0,), ("",), ()), asked)
     item.settle(messages.not_sent(error))
     return item
 
@@ -149,9 +173,8 @@ def require_iterable(images: object) -> None:
 
 def send(session: Session, items: Sequence[Item], deadline: Deadline) -> Steps[None]:
     """Sends `items`, all of one kind, as one request, and settles each of them. Raises nothing of the SDK's."""
-    parts = [item.part for item in items if item.part is not None]
     try:
-        part = _merged(parts)
+        part = merged(items)
         answer = yield from session.send(messages.request(part, items[0].asked), deadline)
         found = messages.classifications(part, answer)
     except InvalidRequest as error:
@@ -170,12 +193,14 @@ def send(session: Session, items: Sequence[Item], deadline: Deadline) -> Steps[N
             item.settle(classification)
 
 
-def _merged(parts: Sequence[EncodedPart | PixelsPart]) -> EncodedPart | PixelsPart:
+def merged(items: Sequence[Item]) -> EncodedPart | PixelsPart:
+    """The images of items of one kind that are not answered, as one part."""
+    parts = [item.part for item in items if item.part is not None]
     first = parts[0]
     if len(parts) == 1:
         return first
     if isinstance(first, PixelsPart):
-        data = b"".join([part.data for part in parts if isinstance(part, PixelsPart)])
+        data = b"".join([part.data for part in cast("Sequence[PixelsPart]", parts)])
         return PixelsPart(range(len(parts)), data, first.height, first.width, first.channels)
-    encoded = [part for part in parts if isinstance(part, EncodedPart)]
+    encoded = cast("Sequence[EncodedPart]", parts)
     return EncodedPart(range(len(encoded)), [part.names[0] for part in encoded], [part.files[0] for part in encoded])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from covey.errors import ImageError, InvalidInput
 
@@ -35,8 +36,40 @@ class Timing:
     round_trip_us: int
 
 
+class Unread(Protocol):
+    """What an answer holds and nobody has asked for yet."""
+
+    def classes(self) -> tuple[Class, ...]: ...
+
+    def timing(self) -> Timing: ...
+
+
+class _ReadLater:
+    """Slots that are filled when they are first read. Most callers look at the best class alone, and five of them take
+    longer to make than all else that is done for an image."""
+
+    __slots__ = ("_best", "_unread")
+    _best: Class
+    _unread: Unread
+    classes: tuple[Class, ...]
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - called where a slot is empty
+        value: Any
+        match name:
+            case "classes":
+                value = self._unread.classes()
+            case "timing":
+                value = self._unread.timing()
+            case "_best":
+                value = self.classes[0]
+            case _:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        object.__setattr__(self, name, value)
+        return value
+
+
 @dataclass(frozen=True, slots=True)
-class Classification:
+class Classification(_ReadLater):
     """The answer for one image: the most probable classes, or why there are none.
 
     `label`, `index` and `probability` are the best class's; they raise `error` where there is one.
@@ -48,12 +81,24 @@ class Classification:
     version: int
     timing: Timing
 
+    @classmethod
+    def answered(cls, best: Class, unread: Unread, model: str, version: int) -> Classification:
+        """Without an error; `unread` gives the rest, once it is asked for."""
+        made = object.__new__(cls)
+        fill = object.__setattr__
+        fill(made, "_best", best)
+        fill(made, "_unread", unread)
+        fill(made, "error", None)
+        fill(made, "model", model)
+        fill(made, "version", version)
+        return made
+
     @property
     def best(self) -> Class:
         """The most probable class. Raises `error` where there is one."""
         if self.error is not None:
             raise self.error.with_traceback(None)  # else each raise would lengthen the first one's traceback
-        return self.classes[0]
+        return self._best
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ import random
 import threading
 from collections.abc import Callable
 
-from covey.errors import CallError, InvalidInput, Overloaded, Unavailable
+from covey.errors import CallError, HandshakeFailed, InvalidInput, Overloaded, Unavailable
 
 DEFAULT_RETRIES = 4  # of one call: a second or so until a server that is not there is called so
 _BUDGET = 500.0  # retries that may be saved up: all that is in flight when a server goes away, once
@@ -27,7 +27,7 @@ class Retries:
     """
 
     def __init__(self, most: int = DEFAULT_RETRIES, chance: Callable[[], float] = random.random) -> None:
-        if not isinstance(most, int) or most < 0:
+        if not isinstance(most, int) or isinstance(most, bool) or most < 0:
             raise InvalidInput(f"retries must be a whole number, 0 for none, not {most!r}")
         self.most = most
         self._chance = chance
@@ -48,6 +48,8 @@ class Retries:
         """
         hint_ms = error.retry_after_ms if isinstance(error, Overloaded) else None
         if attempt > self.most or not (isinstance(error, Unavailable) or hint_ms is not None):
+            return None
+        if isinstance(error, HandshakeFailed) and not elsewhere:
             return None
         pause_s = 0.0 if elsewhere else self._drawn_s(hint_ms, attempt)
         if pause_s >= remaining_s:  # it could only turn this error into one of the deadline, which says less

@@ -9,23 +9,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc
 
 from covey import downscaling, health, inputs, messages
 from covey.addresses import Addresses
 from covey.connection import Deadline, normalised_targets
-from covey.errors import CallError, DeadlineExceeded, Unavailable, from_rpc_error
+from covey.errors import CallError, DeadlineExceeded, HandshakeFailed, Unavailable, from_rpc_error
 from covey.messages import Answer, Asked, Classify, Method, RequestT, ResponseT
 from covey.results import Classification, InputSize, Model
 from covey.retries import Retries
+from covey.security import Access
 from covey_proto.v1 import classifier_pb2 as pb
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+class Conversation(Protocol):
+    """Requests and answers over streams, as the session drives it."""
+
+    @property
+    def answered(self) -> int:
+        """How many elements are answered so far."""
+
+    def remaining_s(self) -> float:
+        """What the deadlines leave for another attempt."""
+
+
+@dataclass(slots=True)
 class Send:
     """Send `request` to the address at `place` and give back the response, or throw in what gRPC raised."""
 
@@ -35,21 +47,29 @@ class Send:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pause:
     """Wait."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work:
     """Do what may take long without being I/O of gRPC: read files, encode images. Give back what it returns."""
 
     do: Callable[[], Any]
 
 
-Steps: TypeAlias = Generator[Send | Pause | Work, Any, T]
+@dataclass(slots=True)
+class Converse:
+    """Have the conversation by one stream to the address at `place`, or throw in what gRPC raised."""
+
+    place: int
+    conversation: Conversation
+
+
+Steps: TypeAlias = Generator[Send | Pause | Work | Converse, Any, T]
 
 _LEARN_ABOVE_BYTES = 1 << 20  # a request smaller than that is sent without knowing the server's limit
 _LEARNT_FOR_S = 60.0  # the server may be started anew, with other limits and other models
@@ -62,8 +82,13 @@ _READY_CHECK_S = 2.0  # for one answer on health
 class Session:
     """The state of one client. Safe from any thread. Raises InvalidInput for settings that cannot be."""
 
-    def __init__(self, target: str | Sequence[str], deadline_ms: float, retries: int, *, downscale: bool) -> None:
+    def __init__(
+        self, target: str | Sequence[str], deadline_ms: float, retries: int, access: Access, *, downscale: bool
+    ) -> None:
         self.targets = normalised_targets(target)
+        access.require_safe(self.targets)
+        self._tls = access.tls
+        self.target = ",".join(self.targets)
         self.deadline_ms = Deadline(deadline_ms).duration_ms
         if downscale:
             downscaling.require_pillow()
@@ -80,11 +105,16 @@ class Session:
     ) -> Steps[Classification | list[Classification]]:
         """As the clients' `classify`."""
         deadline = self.deadline(deadline_ms)
-        size = yield from self.input_size(asked, deadline)
-        if size is not None or inputs.may_wait(images):
-            call: Classify = yield Work(lambda: Classify(images, asked, size))
-        else:
-            call = Classify(images, asked)
+        size = (yield from self.input_size(asked, deadline)) if self._downscale else None
+        waits = size is not None or inputs.may_wait(images)
+        if not inputs.is_many(images):
+            part = (yield Work(lambda: inputs.read_one(images, size))) if waits else inputs.read_one(images)
+            answer = yield from self.send(messages.request(part, asked), deadline)
+            return messages.classification(part, answer)
+        call = (yield Work(lambda: Classify(images, asked, size))) if waits else Classify(images, asked)
+        return (yield from self._classify_list(call, asked, deadline))
+
+    def _classify_list(self, call: Classify, asked: Asked, deadline: Deadline) -> Steps[list[Classification]]:
         if call.nbytes > _LEARN_ABOVE_BYTES:
             model = yield from self._learn(asked, deadline)
             if model.serving is not None and model.serving.max_message_bytes and model.input is not None:
@@ -97,8 +127,34 @@ class Session:
 
     def send(self, request: pb.ClassifyRequest, deadline: Deadline) -> Steps[Answer]:
         """One request of Classify and its answer."""
-        answer: Answer = yield from self._call(messages.CLASSIFY, request, deadline, Answer)
-        return answer
+        return self._call(messages.CLASSIFY, request, deadline, Answer)
+
+    def converse(self, conversation: Conversation) -> Steps[None]:
+        """A conversation by one stream after the other, until all is answered. Those that bring answers before they
+        break do not count as attempts that failed."""
+        tried: set[int] = set()
+        attempt = 1
+        while True:
+            place, answered = self._addresses.next(tried), conversation.answered
+            try:
+                yield Converse(place, conversation)
+            except grpc.RpcError as failure:
+                if conversation.answered > answered:
+                    self._addresses.answered(place)
+                    tried.clear()
+                    attempt = 1
+                remaining_s = conversation.remaining_s()
+                pause_s = self._pause_after(failure, place, tried, attempt, self.deadline_ms, remaining_s)
+            else:
+                self._addresses.answered(place)
+                return
+            if pause_s:
+                yield Pause(pause_s)
+            attempt += 1
+
+    def element_answered(self) -> None:
+        """An element of a stream was: it earns its part of a later retry, as a call does."""
+        self._retries.answered()
 
     def models(self, deadline_ms: float | None) -> Steps[list[Model]]:
         """As the clients' `models`."""
@@ -123,8 +179,9 @@ class Session:
             try:
                 found = yield Send(place, health.CHECK, health.SERVER, min(remaining_s, _READY_CHECK_S))
             except grpc.RpcError as failure:
-                last = from_rpc_error(failure, target, deadline.duration_ms)
-                if not isinstance(last, Unavailable | DeadlineExceeded):
+                last = from_rpc_error(failure, target, deadline.duration_ms, tls=self._tls)
+                for_good = isinstance(last, HandshakeFailed) and len(self.targets) == 1
+                if for_good or not isinstance(last, Unavailable | DeadlineExceeded):
                     raise last from failure
                 last.__cause__ = failure
                 self._addresses.failed(place)
@@ -176,14 +233,8 @@ class Session:
             try:
                 response = yield Send(place, method, request, deadline.remaining_s())
             except grpc.RpcError as failure:
-                error = from_rpc_error(failure, target, deadline.duration_ms, attempt)
-                if isinstance(error, Unavailable):
-                    self._addresses.failed(place)
-                tried.add(place)
-                elsewhere = self._addresses.has_other(tried)
-                pause_s = self._retries.pause_s(error, attempt, deadline.remaining_s(), elsewhere=elsewhere)
-                if pause_s is None:
-                    raise error from failure
+                remaining_s = deadline.remaining_s()
+                pause_s = self._pause_after(failure, place, tried, attempt, deadline.duration_ms, remaining_s)
             else:
                 round_trip_us = (time.perf_counter_ns() - sent_ns) // 1_000
                 self._addresses.answered(place)
@@ -191,6 +242,21 @@ class Session:
                 return made(response, target, round_trip_us)
             if pause_s:
                 yield Pause(pause_s)
-            if not elsewhere:
-                tried.clear()
             attempt += 1
+
+    def _pause_after(
+        self, failure: grpc.RpcError, place: int, tried: set[int], attempt: int, duration_ms: float, remaining_s: float
+    ) -> float:
+        """How long to wait before the next attempt; `tried` then says where not to make it. Raises the CallError where
+        there is none."""
+        error = from_rpc_error(failure, self.targets[place], duration_ms, attempt, self._tls)
+        if isinstance(error, Unavailable):
+            self._addresses.failed(place)
+        tried.add(place)
+        elsewhere = self._addresses.has_other(tried)
+        pause_s = self._retries.pause_s(error, attempt, remaining_s, elsewhere=elsewhere)
+        if pause_s is None:
+            raise error from failure
+        if not elsewhere:
+            tried.clear()
+        return pause_s

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic
 
 from covey import packing
-from covey.packing import Item, Waiting, Window
+from covey.packing import Item, ItemT, Waiting, Window
 from covey.results import Classification
 
+TURN_S = 0.001  # for so long images are taken in before the event loop gets its turn again
 
-async def each(images: Iterable[object] | AsyncIterable[object]) -> AsyncIterator[object]:
-    """The images of either kind of iterable."""
-    if isinstance(images, AsyncIterable):
+
+class Source(Generic[ItemT]):
+    """The images of either kind of iterable, each read by `read`; on a thread where `waits` says that it takes long."""
+
+    def __init__(
+        self,
+        images: Iterable[object] | AsyncIterable[object],
+        read: Callable[[object], ItemT],
+        waits: Callable[[object], bool],
+    ) -> None:
+        self._read = read
+        self._waits = waits
+        if isinstance(images, AsyncIterable):
+            self._awaited: AsyncIterator[object] | None = aiter(images)
+        else:
+            self._awaited, self._plain = None, iter(images)
+
+    def pull(self) -> ItemT | Awaitable[ItemT | None] | None:
+        """The next image, or an awaitable of it where it is not at hand. None at the end."""
+        if self._awaited is not None:
+            return self._await(self._awaited)
+        for image in self._plain:
+            return asyncio.to_thread(self._read, image) if self._waits(image) else self._read(image)
+        return None
+
+    async def _await(self, images: AsyncIterator[object]) -> ItemT | None:
         async for image in images:
-            yield image
-    else:
-        for image in images:
-            yield image
+            return await asyncio.to_thread(self._read, image) if self._waits(image) else self._read(image)
+        return None
 
 
 class TaskStream:
@@ -31,6 +54,7 @@ class TaskStream:
         self._waiting: Waiting[Item] = Waiting()
         self._sending: set[asyncio.Task[None]] = set()
         self._pulling: asyncio.Future[Item | None] | None = None
+        self._more = True
 
     async def __aenter__(self) -> TaskStream:
         return self
@@ -39,59 +63,67 @@ class TaskStream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Cancels what is under way."""
-        under_way: list[asyncio.Future[None] | asyncio.Future[Item | None]] = [*self._sending]
-        if self._pulling is not None:
-            under_way.append(self._pulling)
+        under_way = self._under_way
         for one in under_way:
             one.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def results(
-        self, images: AsyncIterator[object], read: Callable[[object], Awaitable[Item]]
-    ) -> AsyncIterator[Classification]:
-        """One answer per image, in order. An image is taken from `images` only while the window has room."""
-
-        async def pull() -> Item | None:
-            async for image in images:
-                return await read(image)
-            return None
-
-        window, more = self._window, True
-        while more or window:
+    async def results(self, source: Source[Item]) -> AsyncIterator[Classification]:
+        """One answer per image, in order. An image is taken from `source` only while the window has room."""
+        window = self._window
+        while self._more or window:
             while window.ready:
                 yield window.pop().result()
-            if more and not window.full and self._pulling is None:
-                self._pulling = asyncio.ensure_future(pull())
-            if self._pulling is None and not window:
-                return
-            await self._first_of(self._pulling)
-            if self._pulling is not None and self._pulling.done():
-                item, self._pulling = self._pulling.result(), None
-                more = item is not None
-                if item is not None:
-                    self._put(item)
+            await self._pull(source)
+            if self._under_way and not (self._may_pull or window.ready):
+                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            self._collect()
 
-    def _put(self, item: Item) -> None:
+    @property
+    def _may_pull(self) -> bool:
+        return self._more and self._pulling is None and not self._window.full
+
+    @property
+    def _under_way(self) -> list[asyncio.Future[Any]]:
+        return [*self._sending, *([] if self._pulling is None else [self._pulling])]
+
+    async def _pull(self, source: Source[Item]) -> None:
+        """Takes in what is at hand and fits the window, for no longer than a turn."""
+        end_s = time.monotonic() + TURN_S
+        while self._may_pull:
+            pulled = source.pull()
+            if isinstance(pulled, Item | None):
+                self._take(pulled)
+            else:
+                self._pulling = asyncio.ensure_future(pulled)
+            if time.monotonic() > end_s:
+                await asyncio.sleep(0)
+                return
+
+    def _take(self, item: Item | None) -> None:
+        if item is None:
+            self._more = False
+            return
         self._window.put(item)
         if item.outcome is None:
             self._waiting.put(item)
-            if len(self._sending) < packing.REQUESTS_IN_FLIGHT:
-                self._sending.add(asyncio.ensure_future(self._send_gathered()))
+            self._send_more()
+
+    def _send_more(self) -> None:
+        if self._waiting and len(self._sending) < packing.REQUESTS_IN_FLIGHT:
+            self._sending.add(asyncio.ensure_future(self._send_gathered()))
 
     async def _send_gathered(self) -> None:
         """One request of what has gathered until the loop comes to it."""
         if items := self._waiting.take():
             await self._send(items)
 
-    async def _first_of(self, pulling: asyncio.Future[Item | None] | None) -> None:
-        """Waits for the next image, or for the end of a request, whose place the next one takes."""
-        under_way: list[asyncio.Future[Any]] = [*self._sending]
-        if pulling is not None:
-            under_way.append(pulling)
-        if under_way and not (self._window.ready and pulling is None):
-            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    def _collect(self) -> None:
+        """What has ended: the place of a request goes to the next one."""
+        if self._pulling is not None and self._pulling.done():
+            item, self._pulling = self._pulling.result(), None
+            self._take(item)
         for task in [task for task in self._sending if task.done()]:
             self._sending.discard(task)
             task.result()
-        while self._waiting and len(self._sending) < packing.REQUESTS_IN_FLIGHT:
-            self._sending.add(asyncio.ensure_future(self._send(self._waiting.take())))
+            self._send_more()

@@ -6,7 +6,7 @@ with covey.testing.FakeServer(answer=lambda image: "cat") as server, covey.Clien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -19,11 +19,22 @@ from covey_proto.v1 import classifier_pb2 as pb
 _SERVICE: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 
 
+class _Failure(Exception):
+    """What one request is to fail with."""
+
+    def __init__(self, code: grpc.StatusCode, details: str, retry_after_ms: int | None) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+        self.retry_after_ms = retry_after_ms
+
+
 class FakeServer:
     """Serves one model of `labels` and input `size` `(height, width, channels)`, from its making to `stop`.
 
     `answer` is given each image, the file's bytes or the pixels' bytes, and gives its label; by default the first.
-    A ValueError of it makes that image an InvalidImage of this text. `requests` counts the requests of Classify.
+    A ValueError of it makes that image an InvalidImage of this text. `requests` counts the requests of Classify, and
+    those that came by a stream.
     """
 
     def __init__(
@@ -39,10 +50,15 @@ class FakeServer:
         self._answer = answer or (lambda image: self._labels[0])
         self._name = model
         self._size = size
-        self._failure: tuple[grpc.StatusCode, str, int | None] | None = None
+        self._failure: _Failure | None = None
         self._failures_left = 0
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Classify": _unary(self._classify, pb.ClassifyRequest.FromString),
+            "ClassifyStream": grpc.stream_stream_rpc_method_handler(
+                self._classify_stream,
+                pb.ClassifyStreamRequest.FromString,
+                pb.ClassifyStreamResponse.SerializeToString,
+            ),
             "ListModels": _unary(self._list_models, pb.ListModelsRequest.FromString),
             "GetModel": _unary(self._get_model, pb.GetModelRequest.FromString),
         }
@@ -60,8 +76,8 @@ class FakeServer:
         self._server.start()
 
     def fail(self, status: str, details: str, *, times: int = 1, retry_after_ms: int | None = None) -> None:
-        """The next `times` requests of Classify fail with the gRPC status of this name, such as "UNAVAILABLE"."""
-        self._failure = (grpc.StatusCode[status], details, retry_after_ms)
+        """The next `times` requests fail with the gRPC status of this name; UNAVAILABLE ends their stream."""
+        self._failure = _Failure(grpc.StatusCode[status], details, retry_after_ms)
         self._failures_left = times
 
     def stop(self) -> None:
@@ -77,18 +93,40 @@ class FakeServer:
         self.stop()
 
     def _classify(self, request: pb.ClassifyRequest, context: grpc.ServicerContext) -> pb.ClassifyResponse:
+        try:
+            return self._answered(request)
+        except _Failure as failure:
+            if failure.retry_after_ms is not None:
+                context.set_trailing_metadata((("retry-after-ms", str(failure.retry_after_ms)),))
+            context.abort(failure.code, failure.details)
+
+    def _classify_stream(
+        self, requests: Iterator[pb.ClassifyStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.ClassifyStreamResponse]:
+        for message in requests:
+            try:
+                yield pb.ClassifyStreamResponse(id=message.id, response=self._answered(message.request))
+            except _Failure as failure:
+                if failure.code is grpc.StatusCode.UNAVAILABLE:
+                    context.abort(failure.code, failure.details)
+                error = pb.StreamError(
+                    code=failure.code.name, message=failure.details, retry_after_ms=failure.retry_after_ms
+                )
+                yield pb.ClassifyStreamResponse(id=message.id, error=error)
+
+    def _answered(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        """Raises _Failure."""
         self.requests += 1
         if self._failure is not None and self._failures_left > 0:
             self._failures_left -= 1
-            code, details, retry_after_ms = self._failure
-            if retry_after_ms is not None:
-                context.set_trailing_metadata((("retry-after-ms", str(retry_after_ms)),))
-            context.abort(code, details)
+            raise self._failure
         height, width, channels = self._size
         one = height * width * channels
         data = request.pixels.data
         if len(data) % one:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{len(data)} bytes of pixels; images have {one} each")
+            raise _Failure(
+                grpc.StatusCode.INVALID_ARGUMENT, f"{len(data)} bytes of pixels; images have {one} each", None
+            )
         images = [*request.encoded.images, *[data[start : start + one] for start in range(0, len(data), one)]]
         return pb.ClassifyResponse(
             results=[self._result(image) for image in images],

@@ -61,14 +61,22 @@ class ThreadStream:
 
     def _send_gathered(self) -> None:
         try:
-            while (items := self._take()) is not None:
-                self._send(items, self._deadline())
-                with self._changed:
-                    self._changed.notify_all()
+            while self._send_once():
+                pass
         except BaseException as error:  # noqa: BLE001 - raised where the caller waits
             with self._changed:
                 self._broken = error
                 self._changed.notify_all()
+
+    def _send_once(self) -> bool:
+        """One request of what has gathered. False at the end."""
+        items = self._take()
+        if items is None:
+            return False
+        self._send(items, self._deadline())
+        with self._changed:
+            self._changed.notify_all()
+        return True
 
     def _take(self) -> list[Item] | None:
         """What has gathered; waits for it. None at the end."""

@@ -23,8 +23,10 @@ def models(tmp_path: Path, write_echo_model: WriteModel) -> Path:
     return folder
 
 
-def run(models: Path, results: Path, names: str, seconds: float = 0.2) -> dict[tuple[str, str], dict[str, object]]:
-    arguments = ["--models", str(models), "--results", str(results), "--rounds", "2", "--only", names]
+def run(
+    models: Path, results: Path, names: str, seconds: float = 0.2, rounds: int = 2
+) -> dict[tuple[str, str], dict[str, object]]:
+    arguments = ["--models", str(models), "--results", str(results), "--rounds", str(rounds), "--only", names]
     assert main([*arguments, "--seconds", str(seconds)]) == 0
     content = json.loads((results / "latest.json").read_text())
     rows = {(row["scenario"], row["figure"]): row for row in content}
@@ -87,6 +89,27 @@ def test_overload_and_footprint(models: Path, tmp_path: Path) -> None:
         assert sum(float(str(end)) for end in ends) == pytest.approx(100, abs=25)  # medians of two rounds each
     assert 20 < float(str(rows["lenet loaded", "resident memory"]["value"])) < 1000
     assert 0 < float(str(rows["start with 5 models", "process start to ready"]["value"])) < 60
+
+
+def test_what_security_costs_is_held_against_the_same_without(models: Path, tmp_path: Path) -> None:
+    rows = run(models, tmp_path / "results", "tokens,tls")
+    tokens = rows["lenet, 64 in flight, tokens", "server CPU"]
+    assert (tokens["target"], tokens["against"]) == (1.02, "the same without tokens")
+    tls = rows["lenet, 64 in flight, grpcio front, TLS", "server CPU"]
+    assert (tls["target"], tls["against"]) == (None, "the same in plaintext")
+    assert min(float(str(row["low"])) for row in rows.values()) > 0
+
+
+def test_the_sdk_is_held_against_plain_calls_a_stub_and_onnxruntime(models: Path, tmp_path: Path) -> None:
+    rows = run(models, tmp_path / "results", "sdk-coalesce,sdk-call,sdk-many", rounds=1)
+    together = rows["SDK, lenet, 256 tasks, coalesce=True", "throughput"]
+    assert (together["target"], together["at_least"]) == (5, True)
+    assert float(str(together["ratio"])) > 1
+    lone = rows["SDK, lenet, 1 in flight, coalesce=True", "latency p50"]
+    assert (lone["target"], lone["against"]) == (1.05, "plain calls of the same client")
+    assert rows["SDK, lenet, AsyncClient, 64 in flight", "client CPU"]["against"] == "a bare grpc.aio stub"
+    for client in ("Client", "AsyncClient"):
+        assert float(str(rows[f"SDK, lenet, {client}.classify_many", "client CPU"]["low"])) > 0
 
 
 def test_a_scenario_that_fails_is_a_row_and_the_others_go_on(

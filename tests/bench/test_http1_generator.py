@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 from bench import message_file
 from bench.http1_generator import HttpLoop
-from bench.load_generator import LoadError, LoadResult
+from bench.load_generator import LoadResult
+
+from covey.load.pool import LoadError
+from covey.load.wire.sockets import Endpoint
 
 
 @contextmanager
@@ -53,7 +56,7 @@ def serve(answer: Callable[[bytes], tuple[int, bytes]]) -> Iterator[tuple[int, l
 def test_every_body_is_sent_in_turn_and_every_answer_counted() -> None:
     with serve(lambda body: (503, b"") if body == b"bad" else (200, bytes(100_000))) as (port, bodies):
         bodies_sent = [b"one", bytes(5000), b"bad"]
-        with closing(HttpLoop("127.0.0.1", port, "/inference", bodies_sent, in_flight=4)) as loop:
+        with closing(HttpLoop(Endpoint("127.0.0.1", port), "/inference", bodies_sent, in_flight=4)) as loop:
             result = loop.run(seconds=0.3)
     assert result.calls == len(bodies) > 0
     counts = Counter(bodies)
@@ -74,11 +77,12 @@ def test_the_command_prints_one_json_object(tmp_path: Path) -> None:
     assert nobody.stderr.startswith("http1_generator: no HTTP connection to 127.0.0.1:1: ")
 
 
-def test_a_server_that_hangs_up_ends_the_load() -> None:
+def test_a_server_that_is_gone_ends_the_load() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up() -> None:
             connection, _ = listener.accept()
+            listener.close()  # nobody takes a new connection either
             connection.recv(1000)
             connection.close()
 
@@ -86,8 +90,8 @@ def test_a_server_that_hangs_up_ends_the_load() -> None:
         thread.start()
         port = listener.getsockname()[1]
         with (
-            closing(HttpLoop("127.0.0.1", port, "/", [b"one"], in_flight=1)) as loop,
-            pytest.raises(LoadError, match="closed a connection"),
+            closing(HttpLoop(Endpoint("127.0.0.1", port), "/", [b"one"], in_flight=1)) as loop,
+            pytest.raises(LoadError, match="no HTTP connection"),
         ):
             loop.run(seconds=1)
         thread.join()

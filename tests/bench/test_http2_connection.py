@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
-from bench.http2_connection import GrpcConnection, ProtocolError
-from bench.http2_frames import (
+from bench.load_generator import LoadGenerator, LoadResult
+
+from covey.load.pool import LoadError
+from covey.load.wire.frames import (
     ACK,
     DATA,
     END_HEADERS,
@@ -27,7 +29,9 @@ from bench.http2_frames import (
     frame,
     length_prefixed,
 )
-from bench.load_generator import LoadError, LoadGenerator, LoadResult
+from covey.load.wire.http2 import GrpcConnection
+from covey.load.wire.outcome import ProtocolError
+from covey.load.wire.sockets import Endpoint
 
 REQUEST = Request("test", "/bench.Echo/Echo", b"message")
 CONTINUATION = 0x9
@@ -119,7 +123,7 @@ def scripted(*scripts: Callable[[Peer], None], settings: bytes = b"") -> Iterato
 
 
 def run(port: int, calls: int, request: Request = REQUEST, in_flight: int = 1) -> LoadResult:
-    with closing(LoadGenerator("127.0.0.1", port, [request], in_flight)) as generator:
+    with closing(LoadGenerator(Endpoint("127.0.0.1", port), [request], in_flight)) as generator:
         return generator.run(calls=calls)
 
 
@@ -226,7 +230,7 @@ def test_no_settings_no_load() -> None:
         thread = threading.Thread(target=lambda: listener.accept()[0].close())
         thread.start()
         with pytest.raises((ProtocolError, ConnectionError)):
-            GrpcConnection("127.0.0.1", listener.getsockname()[1])
+            GrpcConnection(Endpoint("127.0.0.1", listener.getsockname()[1]))
         thread.join()
 
 

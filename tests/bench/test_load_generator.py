@@ -12,11 +12,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from bench.grpc_status import NAMES
-from bench.http2_frames import Request, length_prefixed
-from bench.load_generator import LoadError, LoadGenerator, LoadResult
+from bench.load_generator import LoadGenerator, LoadResult
 from bench.processes import ROOT
 from tests.bench.serving import METHOD, RESOURCE_EXHAUSTED, Serve, serve_natively, serve_with_grpcio
+
+from covey.load.pool import LoadError
+from covey.load.wire.frames import Request, length_prefixed
+from covey.load.wire.grpc_status import NAMES
+from covey.load.wire.sockets import Endpoint
 
 
 @pytest.fixture(params=[serve_natively, serve_with_grpcio], ids=["native", "grpcio"])
@@ -30,7 +33,9 @@ def put_load(
     port: int, messages: list[bytes], *, calls: int, in_flight: int, connections: int = 1, first_stream_id: int = 1
 ) -> LoadResult:
     requests = [Request(f"127.0.0.1:{port}", METHOD, message, timeout_s=20) for message in messages]
-    with closing(LoadGenerator("127.0.0.1", port, requests, in_flight, connections, first_stream_id)) as generator:
+    with closing(
+        LoadGenerator(Endpoint("127.0.0.1", port), requests, in_flight, connections, first_stream_id)
+    ) as generator:
         return generator.run(calls=calls)
 
 
@@ -69,7 +74,7 @@ def test_failed_calls_are_counted_as_failures(serve: Serve) -> None:
 def test_failures_are_told_apart_by_their_code_where_asked_for(serve: Serve, code: int) -> None:
     with serve(lambda message, number: code if number % 2 else message) as (port, _):
         requests = [Request(f"127.0.0.1:{port}", METHOD, b"message")]
-        with closing(LoadGenerator("127.0.0.1", port, requests, statuses=True)) as generator:
+        with closing(LoadGenerator(Endpoint("127.0.0.1", port), requests, statuses=True)) as generator:
             result = generator.run(calls=10)
     assert (result.failures, result.failures_by_status) == (5, {NAMES[code]: 5})
 
@@ -77,7 +82,7 @@ def test_failures_are_told_apart_by_their_code_where_asked_for(serve: Serve, cod
 def test_answers_are_kept_with_the_number_of_their_request_where_asked_for(serve: Serve) -> None:
     with serve(lambda message, number: message * 3000) as (port, _):
         requests = [Request(f"127.0.0.1:{port}", METHOD, bytes([65 + number]), number=number) for number in range(9)]
-        with closing(LoadGenerator("127.0.0.1", port, requests, in_flight=4, answers=True)) as generator:
+        with closing(LoadGenerator(Endpoint("127.0.0.1", port), requests, in_flight=4, answers=True)) as generator:
             generator.run(calls=18)
     assert sorted(generator.answers) == sorted(
         (number, length_prefixed(bytes([65 + number]) * 3000)) for number in [*range(9)] * 2
@@ -98,7 +103,7 @@ def test_apart_each_connection_has_a_message_of_its_own(serve: Serve) -> None:
 
     with serve(answer) as (port, arrivals):
         requests = [Request(f"127.0.0.1:{port}", METHOD, message) for message in (b"slow", b"quick")]
-        with closing(LoadGenerator("127.0.0.1", port, requests, 2, connections=2, apart=True)) as generator:
+        with closing(LoadGenerator(Endpoint("127.0.0.1", port), requests, 2, connections=2, apart=True)) as generator:
             result = generator.run(calls=63)
     assert result.calls_by_connection == [arrivals.messages.count(b"slow"), arrivals.messages.count(b"quick")]
     assert result.calls_by_connection[0] <= 4
@@ -108,7 +113,7 @@ def test_apart_each_connection_has_a_message_of_its_own(serve: Serve) -> None:
 def test_an_unknown_method_is_a_failure(serve: Serve) -> None:
     with serve(echo) as (port, arrivals):
         requests = [Request("127.0.0.1", "/bench.Echo/Missing", b"")]
-        with closing(LoadGenerator("127.0.0.1", port, requests)) as generator:
+        with closing(LoadGenerator(Endpoint("127.0.0.1", port), requests)) as generator:
             result = generator.run(calls=4)
     assert (result.calls, result.failures, arrivals.messages) == (4, 4, [])
 
@@ -118,7 +123,7 @@ def test_headers_of_any_length_are_understood(length: int) -> None:
     """Their lengths are integers of one, two or three bytes."""
     with serve_natively(echo) as (port, _):
         requests = [Request("a" * length, METHOD, b"message")]
-        with closing(LoadGenerator("127.0.0.1", port, requests)) as generator:
+        with closing(LoadGenerator(Endpoint("127.0.0.1", port), requests)) as generator:
             assert generator.run(calls=2).failures == 0
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from bench import message_file, samples
-from bench.http2_frames import length_prefixed
 from bench.samples import Sample
 
+from covey.load.wire.frames import length_prefixed
 from covey_proto.v1.classifier_pb2 import Class, ClassifyRequest, ClassifyResponse, ImageError, Result
 
 

@@ -3,46 +3,33 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import threading
 from collections import Counter
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bench import message_file
-from bench.grpc_status import NO_STATUS, OK
-from bench.http2_frames import Request
-from bench.load_generator import LoadError
 from bench.open_load import OpenLoad, open_load
-from bench.open_loop import RECORD_FIELDS, OpenLoop, Summary, poisson
+from bench.open_loop import RECORD_FIELDS, OpenLoadGenerator, Summary
 from bench.processes import CLASSIFY, BenchError, Server, echo_server
 from tests.bench.serving import METHOD, RESOURCE_EXHAUSTED, serve_natively
 
+from covey.load.pool import LoadError
+from covey.load.schedule import poisson
+from covey.load.wire.frames import Request
+from covey.load.wire.grpc_status import DEADLINE_EXCEEDED, NO_STATUS, OK
+from covey.load.wire.sockets import Endpoint
+
 MS = 1_000_000
+REQUEST = Request("test", METHOD, b"m")
 
 
-def test_arrivals_are_a_poisson_process() -> None:
-    arrivals = list(poisson(2000, 10, seed=1))
-    assert arrivals == list(poisson(2000, 10, seed=1)) != list(poisson(2000, 10, seed=2))
-    assert arrivals == sorted(arrivals)
-    assert 0 <= arrivals[0] < arrivals[-1] < 10e9
-    # Deviations of a Poisson count and of exponential gaps, each with five standard deviations of room.
-    assert len(arrivals) == pytest.approx(20_000, abs=5 * 20_000**0.5)
-    gaps = [later - earlier for earlier, later in pairwise(arrivals)]
-    assert statistics.fmean(gaps) == pytest.approx(500_000, rel=0.04)
-    assert statistics.pstdev(gaps) == pytest.approx(500_000, rel=0.08)
-    per_10_ms = Counter(arrival // (10 * MS) for arrival in arrivals)
-    counts = [per_10_ms[index] for index in range(1000)]
-    assert statistics.pvariance(counts) == pytest.approx(20, rel=0.25)  # of independent arrivals: equal to the mean
-
-
-def records(loop: OpenLoop) -> list[tuple[int, ...]]:
-    return [tuple(row) for row in np.array(loop.records).reshape(-1, RECORD_FIELDS).tolist()]
+def records(loop: OpenLoadGenerator) -> list[tuple[int, ...]]:
+    return [tuple(row) for row in np.array(loop.records.rows).reshape(-1, RECORD_FIELDS).tolist()]
 
 
 def test_every_arrival_is_one_call_with_its_status_and_message() -> None:
@@ -52,7 +39,7 @@ def test_every_arrival_is_one_call_with_its_status_and_message() -> None:
     messages = [b"refused", b"one", b"two"]
     with serve_natively(answer) as (port, arrivals):
         requests = [Request(f"127.0.0.1:{port}", METHOD, each, 20, number) for number, each in enumerate(messages)]
-        with closing(OpenLoop("127.0.0.1", port, requests, timeout_s=20, answers=True)) as loop:
+        with closing(OpenLoadGenerator(Endpoint("127.0.0.1", port), requests, timeout_s=20, answers=True)) as loop:
             summary = loop.run(range(0, 30 * MS, MS // 2))
     assert Counter(arrivals.messages) == Counter(messages * 20)
     assert summary.calls == 60
@@ -61,7 +48,7 @@ def test_every_arrival_is_one_call_with_its_status_and_message() -> None:
         (OK, 1): 20,
         (OK, 2): 20,
     }
-    assert Counter(number for number, _ in loop.answers) == {1: 20, 2: 20}
+    assert Counter(number for number, _ in loop.records.answers) == {1: 20, 2: 20}
     assert {started - summary.start_ns for started, *_ in records(loop)} == set(range(0, 30 * MS, MS // 2))
 
 
@@ -69,7 +56,7 @@ def test_latency_counts_from_the_moment_a_call_was_meant_to_be_sent() -> None:
     """Two calls that are 70 ms late when the loop begins are charged these 70 ms; the third is not."""
     with serve_natively(lambda message, number: message) as (port, _):
         requests = [Request(f"127.0.0.1:{port}", METHOD, b"message", 20)]
-        with closing(OpenLoop("127.0.0.1", port, requests, timeout_s=20)) as loop:
+        with closing(OpenLoadGenerator(Endpoint("127.0.0.1", port), requests, timeout_s=20)) as loop:
             summary = loop.run([-70 * MS, -70 * MS, 0])
     latencies = sorted(latency for _, latency, _, _ in records(loop))
     assert latencies[0] < latencies[1] - 60 * MS
@@ -87,25 +74,27 @@ def test_calls_without_an_answer_are_cancelled_at_their_deadline_and_others_go_o
 
     with serve_natively(hold_every_second) as (port, _):
         requests = [Request(f"127.0.0.1:{port}", METHOD, each, 20) for each in (b"held", b"quick")]
-        with closing(OpenLoop("127.0.0.1", port, requests, timeout_s=0.2)) as loop:
+        with closing(OpenLoadGenerator(Endpoint("127.0.0.1", port), requests, timeout_s=0.2)) as loop:
             loop.run([0] * 8)
         released.set()
     ends = records(loop)
-    assert Counter(status for _, _, status, _ in ends) == {OK: 4, NO_STATUS: 4}
-    assert all(latency >= 200 * MS for _, latency, status, _ in ends if status == NO_STATUS)
+    assert Counter(status for _, _, status, _ in ends) == {OK: 4, DEADLINE_EXCEEDED: 4}
+    assert all(latency >= 200 * MS for _, latency, status, _ in ends if status == DEADLINE_EXCEEDED)
 
 
 def test_a_loop_that_is_stopped_sends_nothing_more() -> None:
     with serve_natively(lambda message, number: message) as (port, arrivals):
-        with closing(OpenLoop("127.0.0.1", port, [Request("test", METHOD, b"m")], timeout_s=1)) as loop:
-            loop.stopping = True
+        with closing(
+            OpenLoadGenerator(Endpoint("127.0.0.1", port), [Request("test", METHOD, b"m")], timeout_s=1)
+        ) as loop:
+            loop.stop()
             assert loop.run([0] * 5).calls == 0
         assert arrivals.messages == []
 
 
 def test_nobody_there_is_an_error() -> None:
     with pytest.raises(LoadError, match=r"no gRPC connection to 127.0.0.1:1: "):
-        OpenLoop("127.0.0.1", 1, [Request("test", METHOD, b"m")], timeout_s=1)
+        OpenLoadGenerator(Endpoint("127.0.0.1", 1), [REQUEST], timeout_s=1)
 
 
 def summary(lag_p99_us: float = 300.0) -> Summary:

@@ -66,8 +66,11 @@ class ScriptedServer:
         self._results = results
 
     def hold(self) -> None:
-        """Classify answers nothing until `stop`."""
+        """Classify answers nothing until `release` or `stop`."""
         self._released.clear()
+
+    def release(self) -> None:
+        self._released.set()
 
     def wait_until_held(self) -> None:
         assert self._held.wait(timeout=30)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime
+import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +48,19 @@ def test_results_are_frozen(client: covey.Client) -> None:
         for field in dataclasses.fields(part):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(part, field.name, None)
+
+
+@pytest.mark.parametrize("copied", [dataclasses.replace, copy.copy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_results_are_values_that_can_be_copied(client: covey.Client, copied: type) -> None:
+    """Their classes are read when they are first asked for, which must not show."""
+    result = copied(client.classify(b"cat", top_k=2))
+    assert result.best == covey.Class("cat", 0, 0.75)
+    assert [one.label for one in result.classes] == ["cat", "not cat"]
+    made = covey.Classification(result.classes, None, "digits", 3, result.timing)
+    assert (made, hash(made), repr(made)) == (result, hash(result), repr(result))
+    assert made.label == "cat"
+    with pytest.raises(AttributeError, match="'Classification' object has no attribute 'lable'"):
+        _ = result.lable
 
 
 def test_every_kind_of_image_arrives_as_what_it_is(

@@ -73,3 +73,30 @@ def test_calls_that_wait_for_a_place_end_at_their_deadline(server: ScriptedServe
     server.hold()
     assert classify_all(server.target, [b"cat"] * 50, 200) == ["DeadlineExceeded"] * 50
     assert len(server.requests) <= 4 * packing.REQUESTS_IN_FLIGHT
+
+
+def test_each_task_waits_until_its_own_deadline(server: ScriptedServer) -> None:
+    """One timer serves them all: set for the first of the deadlines, then for the next."""
+
+    async def run() -> None:
+        async with covey.AsyncClient(server.target, coalesce=True, retries=0) as client:
+            ended: list[int] = []
+
+            async def classify(deadline_ms: int) -> None:
+                try:
+                    await client.classify(b"cat", deadline_ms=deadline_ms)
+                except covey.DeadlineExceeded:
+                    ended.append(deadline_ms)
+
+            calls = [asyncio.create_task(classify(deadline_ms)) for deadline_ms in (20_000, 500, 300, 400, 20_000)]
+            await asyncio.to_thread(server.wait_until_held)
+            await asyncio.wait(calls[1:4])
+            assert ended == [300, 400, 500]
+            assert not calls[0].done()
+            assert not calls[4].done()
+            server.release()
+            await asyncio.gather(*calls)
+            assert len(ended) == 3
+
+    server.hold()
+    asyncio.run(run())

@@ -24,6 +24,8 @@ KINDS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: covey.DeadlineExceeded,
     grpc.StatusCode.UNAVAILABLE: covey.Unavailable,
     grpc.StatusCode.CANCELLED: covey.Unavailable,
+    grpc.StatusCode.UNAUTHENTICATED: covey.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: covey.PermissionDenied,
 }
 
 

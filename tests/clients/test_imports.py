@@ -33,4 +33,4 @@ def test_all_is_exactly_what_is_public() -> None:
         name for name, value in vars(covey).items() if not name.startswith("_") and not isinstance(value, ModuleType)
     }
     assert public == set(covey.__all__)
-    assert covey.__all__ == sorted(covey.__all__)
+    assert covey.__all__ == sorted(covey.__all__, key=lambda name: (not name.isupper(), name))

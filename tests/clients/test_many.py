@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from covey import packing
 from covey.inputs import PixelsPart
 from covey.messages import Asked
 from covey.packing import Item, Waiting, Window
+from covey.testing import FakeServer
 
 if TYPE_CHECKING:
     from covey.inputs import Image
@@ -102,27 +104,96 @@ def test_a_single_image_is_refused(client: covey.Client, given: bytes) -> None:
         client.classify_many(given)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("in_flight", [0, -1, 1.5])
+@pytest.mark.parametrize("in_flight", [0, -1, 1.5, True])
 def test_in_flight_is_a_number_of_images(client: covey.Client, in_flight: int) -> None:
     with pytest.raises(covey.InvalidInput, match="in_flight must be a whole number of images above 0"):
         client.classify_many([b"cat"], in_flight=in_flight)
 
 
+class Counting:
+    """An endless iterable of images, of either kind, that counts what was taken of it."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            self.taken += 1
+            yield b"%d" % (self.taken - 1)
+
+    async def awaited(self) -> AsyncIterator[bytes]:
+        for image in self:
+            yield image
+
+
 @pytest.mark.parametrize("in_flight", [1, 5])
 def test_no_more_is_taken_from_an_endless_iterable_than_in_flight(client: covey.Client, in_flight: int) -> None:
-    taken = 0
-
-    def images() -> Iterator[bytes]:
-        nonlocal taken
-        for number in itertools.count():
-            taken = number + 1
-            yield b"%d" % number
-
-    answers = client.classify_many(images(), in_flight=in_flight)
+    images = Counting()
+    answers = client.classify_many(images, in_flight=in_flight)
     for number in range(50):
         assert next(answers).label == str(number)
-        assert taken <= number + 1 + in_flight
+        assert images.taken <= number + 1 + in_flight
     answers.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["iterable", "async iterable"])
+@pytest.mark.parametrize("in_flight", [1, 5])
+def test_no_more_is_taken_by_tasks_than_in_flight(server: ScriptedServer, in_flight: int, plain: bool) -> None:
+    async def run() -> None:
+        images = Counting()
+        async with covey.AsyncClient(server.target) as client:
+            answers = client.classify_many(images if plain else images.awaited(), in_flight=in_flight)
+            for number in range(50):
+                assert (await anext(answers)).label == str(number)
+                assert images.taken <= number + 1 + in_flight
+            await answers.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(run())
+
+
+IMAGES, IN_FLIGHT = 20_000, 64
+
+
+@pytest.mark.parametrize("kind", ["Client", "AsyncClient"])
+def test_a_long_run_holds_no_more_images_than_in_flight(kind: str) -> None:
+    """Counted among all objects of the process: whatever is on its way, wherever it is kept."""
+    images, held = Counting(), []
+    gc.collect()
+    of_others = _items_alive()
+
+    def look(read: int) -> None:
+        if read % 1_000 == 0:
+            held.append(_items_alive() - of_others)
+            assert images.taken - read <= IN_FLIGHT
+
+    def read_all(target: str) -> None:
+        with covey.Client(target) as client:
+            answers = client.classify_many(itertools.islice(images, IMAGES), in_flight=IN_FLIGHT)
+            for number, answer in enumerate(answers):
+                assert answer.label == str(number)
+                look(number + 1)
+
+    async def read_all_awaited(target: str) -> None:
+        async with covey.AsyncClient(target) as client:
+            answers = client.classify_many(itertools.islice(images, IMAGES), in_flight=IN_FLIGHT)
+            number = 0
+            async for answer in answers:
+                assert answer.label == str(number)
+                number += 1
+                look(number)
+
+    with FakeServer(answer=bytes.decode) as fake:
+        if kind == "Client":
+            read_all(fake.target)
+        else:
+            asyncio.run(read_all_awaited(fake.target))
+    assert images.taken == IMAGES
+    assert len(held) == IMAGES / 1_000
+    assert 0 < max(held) <= IN_FLIGHT
+
+
+def _items_alive() -> int:
+    return sum(isinstance(one, Item) for one in gc.get_objects())
 
 
 def test_the_first_answer_does_not_wait_for_a_slow_iterable(server: ScriptedServer) -> None:

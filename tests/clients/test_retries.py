@@ -133,5 +133,6 @@ def test_retries_can_be_turned_off(server: ScriptedServer) -> None:
     with covey.Client(server.target, retries=0) as client, pytest.raises(covey.Unavailable, match="gone"):
         client.classify(b"cat")
     assert len(server.requests) == 1
-    with pytest.raises(covey.InvalidInput, match="retries must be a whole number, 0 for none, not -1"):
-        covey.Client(retries=-1)
+    for retries in (-1, True, 2.0):
+        with pytest.raises(covey.InvalidInput, match=f"retries must be a whole number, 0 for none, not {retries}"):
+            covey.Client(retries=retries)  # type: ignore[arg-type]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +16,7 @@ from tests.conftest import WriteModel
 from tests.server.conftest import StartServer, running_servers
 
 import covey
+from covey.testing import FakeServer
 
 
 @pytest.fixture(params=["native", "grpcio"])
@@ -53,32 +52,26 @@ def test_a_dead_address_among_three_fails_no_call(start: StartServer, models: Pa
         answers = list(pool.map(lambda number: client.classify(_image(number)).index, range(400)))
     assert answers == [number % 10 for number in range(400)]
 
+    async def run() -> list[int]:
+        async with covey.AsyncClient(targets) as client:
+            found = await asyncio.gather(*[client.classify(_image(number)) for number in range(400)])
+            return [answer.index for answer in found]
 
-@pytest.mark.parametrize("front", ["native", "grpcio"])
-def test_a_rolling_restart_of_two_servers_fails_no_call(front: str, models: Path) -> None:
-    stop = threading.Event()
-    with contextlib.ExitStack() as restarted, contextlib.ExitStack() as first, contextlib.ExitStack() as second:
-        servers = [(stack, stack.enter_context(running_servers(front))(models)) for stack in (first, second)]
-        with covey.Client([server.target for _, server in servers]) as client, ThreadPoolExecutor(8) as pool:
+    assert asyncio.run(run()) == answers
 
-            def call(caller: int) -> int:
-                count = 0
-                while not stop.is_set() or count < 50:
-                    assert client.classify(_image(caller + count)).index == (caller + count) % 10
-                    count += 1
-                return count
 
-            callers = [pool.submit(call, caller) for caller in range(8)]
-            try:
-                for stack, server in servers:
-                    port = server.app.front.port
-                    stack.close()
-                    restarted.enter_context(running_servers(front))(models, grpc_port=port)
-                    with covey.Client(server.target) as it:
-                        it.wait_until_ready()
-            finally:
-                stop.set()
-            assert sum(caller.result(timeout=60) for caller in callers) >= 400
+@pytest.mark.parametrize("scheme", ["ipv4:{}", "{}"], ids=["several addresses of one name", "a list"])
+def test_every_server_gets_the_same_share(scheme: str) -> None:
+    """`ipv4:` takes the way that `dns:///` takes: one channel over all that a name stands for, round robin."""
+    with FakeServer() as first, FakeServer() as second:
+        with covey.Client(scheme.format(f"{first.target},{second.target}")) as client:
+            client.wait_until_ready()
+            while not (first.requests and second.requests):  # until both are connected
+                client.classify(b"cat")
+            before = first.requests, second.requests
+            for _ in range(40):
+                client.classify(b"cat")
+        assert (first.requests, second.requests) == (before[0] + 20, before[1] + 20)
 
 
 def test_wait_until_ready_returns_when_the_server_is(start: StartServer, models: Path, dead: str) -> None:

@@ -1,19 +1,14 @@
-"""covey.testing's server, and the examples, each run against it as a user would run it."""
+"""covey.testing's server, as programs of users would start it in their tests."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import covey
 from covey.testing import FakeServer
-
-EXAMPLES = Path(covey.__file__).parents[1] / "examples"
 
 
 def _content(image: bytes) -> str:
@@ -52,26 +47,3 @@ def test_it_fails_as_often_as_it_is_told(fake: FakeServer) -> None:
         fake.fail("INTERNAL", "broken")
         with pytest.raises(covey.ServerError, match="broken"):
             client.classify(b"cat")
-
-
-def _run(name: str, *arguments: str, stdin: str = "") -> list[str]:
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout.splitlines()
-
-
-def test_examples(fake: FakeServer, tmp_path: Path) -> None:
-    for name in ("cat.jpg", "bad.png", "dog.png"):
-        (tmp_path / name).write_text(Path(name).stem)
-    cat, missing = tmp_path / "cat.jpg", tmp_path / "missing.jpg"
-    (line,) = _run("one_image.py", str(cat), fake.target)
-    assert line.startswith("cat, 100.0% sure, in ")
-    assert _run("concurrent_requests.py", fake.target, stdin=f"{cat}\n{missing}\n") == [
-        f"{cat}: cat",
-        f"{missing}: {missing}: there is no such file",
-    ]
-    assert _run("folder_to_csv.py", str(tmp_path), fake.target) == [
-        f"bad.png,{tmp_path / 'bad.png'}: no image",
-        "cat.jpg,cat",
-        "dog.png,dog",
-    ]
-    assert _run("camera.py", fake.target) == [f"pixel {brightness}" for brightness in range(0, 240, 8)]

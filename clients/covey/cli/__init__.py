@@ -8,15 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from covey import __version__
-from covey.cli import classify, info, models, table, wait
+from covey.cli import classify, connection, doctor, info, load, models, table, wait
 from covey.cli.exits import Exit
-from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
 
-_EPILOG = """\
-environment:
-  COVEY_TARGET  the server's address where --target is not given
-
+_EPILOG = f"""\
+{connection.ENVIRONMENT}
 exit codes:
   0  everything was answered
   1  a file could not be read, or is no image; the others were classified
@@ -50,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"covey {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (classify, models, info, wait):
+    for command in (classify, models, info, wait, load, doctor):
         added = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,
@@ -58,24 +55,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=_EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_connection(added)
+        connection.add_arguments(added)
         command.add_arguments(added)
         added.set_defaults(run=command.run)
     return parser
-
-
-def _add_connection(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the server")
-    group.add_argument(
-        "--target",
-        default=os.environ.get("COVEY_TARGET") or DEFAULT_TARGET,
-        metavar="HOST:PORT",
-        help=f"its address, or several, separated by commas (default: $COVEY_TARGET, else {DEFAULT_TARGET})",
-    )
-    group.add_argument(
-        "--deadline-ms",
-        type=float,
-        default=DEFAULT_DEADLINE_MS,
-        metavar="MS",
-        help="how long one call may take (default: %(default)g)",
-    )

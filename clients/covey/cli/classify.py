@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 
 from covey.cli import files, json_lines, table
+from covey.cli.connection import connect
 from covey.cli.exits import Exit
 from covey.cli.progress import Progress
 from covey.client import Client
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> Exit:
     """Classifies `options.files`. Raises CoveyError for what would fail every file, after the lines there are."""
     write = _write_json if options.json else _write_csv if options.csv else _write_table
     with (
-        Client(options.target, deadline_ms=options.deadline_ms, downscale=options.downscale) as client,
+        connect(options, downscale=options.downscale) as client,
         closing(_classify_each(client, options)) as outcomes,
     ):
         return write(outcomes)

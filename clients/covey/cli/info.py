@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from covey.cli import json_lines, table
+from covey.cli.connection import connect
 from covey.cli.exits import Exit
-from covey.client import Client
 from covey.results import Model, Serving, Training
 
 NAME = "info"
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Exit:
     """Raises UnknownModel where the server does not know it."""
-    with Client(options.target, deadline_ms=options.deadline_ms) as client:
+    with connect(options) as client:
         model = client.model(options.model, options.version)
     if options.json:
         print(json_lines.line(model))

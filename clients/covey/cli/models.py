@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from covey.cli import json_lines, table
+from covey.cli.connection import connect
 from covey.cli.exits import Exit
-from covey.client import Client
 from covey.results import Model
 
 NAME = "models"
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> Exit:
-    with Client(options.target, deadline_ms=options.deadline_ms) as client:
+    with connect(options) as client:
         models = client.models()
     if options.json:
         for model in models:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from covey.cli.connection import connect
 from covey.cli.exits import Exit
-from covey.client import Client
 
 NAME = "wait"
 SUMMARY = "wait until a server is ready"
@@ -19,6 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Exit:
     """Raises DeadlineExceeded where the server was not ready in time."""
-    with Client(options.target, deadline_ms=options.deadline_ms) as client:
+    with connect(options) as client:
         client.wait_until_ready()
     return Exit.OK

@@ -4,17 +4,16 @@ Not a general client. It exists because a gRPC library costs more per call than 
 would starve it on a machine that both share. Header blocks of answers are not decoded: a call has
 succeeded when a message came before its trailers, and has failed when there were trailers only (servers
 send no message with an error); `grpc_status` finds the code of a failure where it is asked for. How frames look
-is `http2_frames`'; when to open calls and what to do with outcomes is the generators'. Sections named are those
+is `frames`'; when to open calls and what to do with outcomes is the generators'. Sections named are those
 of RFC 9113.
 """
 
-import itertools
-import socket
-import time
-from typing import NamedTuple
+from __future__ import annotations
 
-from bench.grpc_status import NO_STATUS, OK, status_in
-from bench.http2_frames import (
+import itertools
+import time
+
+from covey.load.wire.frames import (
     ACK,
     CANCEL,
     DATA,
@@ -41,25 +40,12 @@ from bench.http2_frames import (
     setting,
     word,
 )
-from bench.http2_uploads import Uploads
+from covey.load.wire.grpc_status import DEADLINE_EXCEEDED, NO_STATUS, OK, status_in
+from covey.load.wire.outcome import Outcome, ProtocolError
+from covey.load.wire.sockets import Endpoint, Transport
+from covey.load.wire.uploads import Uploads
 
-HANDSHAKE_TIMEOUT_S = 10.0
 RECEIVE_BYTES = 1 << 16  # below what malloc would map and unmap at every call
-
-
-class ProtocolError(Exception):
-    """The server said something that this client cannot go on from."""
-
-
-class Outcome(NamedTuple):
-    """How one call ended: its status, NO_STATUS where none came or none was asked for. `started_ns` is what
-    `open_call` was told or found; `answer` the gRPC message with its prefix, empty unless answers are kept."""
-
-    latency_ns: int
-    status: int
-    started_ns: int
-    number: int
-    answer: bytes
 
 
 class GrpcConnection:
@@ -69,7 +55,7 @@ class GrpcConnection:
     """
 
     def __init__(
-        self, host: str, port: int, first_stream_id: int = 1, *, statuses: bool = False, answers: bool = False
+        self, endpoint: Endpoint, first_stream_id: int = 1, *, statuses: bool = False, answers: bool = False
     ) -> None:
         """Connects and waits for the server's settings. `statuses` finds out the codes of calls that fail,
         `answers` keeps the messages of those that do not.
@@ -83,7 +69,8 @@ class GrpcConnection:
         self._statuses = statuses
         self._keep_answers = answers
         self._next_stream_id = first_stream_id
-        self._started: dict[int, tuple[int, int]] = {}  # by stream id, every call in flight: when, and its number
+        # By stream id, every call in flight: when it was due and when it was sent, and the number of its request.
+        self._started: dict[int, tuple[int, int, int]] = {}
         self._answered: dict[int, bytes] = {}  # streams whose message has come, trailers yet to come
         self._uploads = Uploads()
         self._consumed_bytes = 0
@@ -92,8 +79,7 @@ class GrpcConnection:
         self._outgoing: list[bytes] = []
         self._unsent = memoryview(b"")  # what the socket did not take of the last flush; goes before `_outgoing`
         self._outcomes: list[Outcome] = []
-        self.socket = socket.create_connection((host, port), HANDSHAKE_TIMEOUT_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket: Transport = endpoint.connect("h2")
         try:
             self._shake_hands()
         except BaseException:
@@ -116,14 +102,15 @@ class GrpcConnection:
         """Whether `flush` left something that the socket did not take."""
         return bool(self._unsent or self._outgoing)
 
-    def open_call(self, request: Request, started_ns: int | None = None) -> None:
-        """Queues a call; its latency counts from here, or from `started_ns` (of time.perf_counter_ns). Only while
+    def open_call(self, request: Request, due_ns: int | None = None) -> None:
+        """Queues a call that was meant to be sent at `due_ns` (of time.perf_counter_ns), or now. Only while
         `can_open`."""
         stream_id = self._next_stream_id
         self._next_stream_id += 2
         if self._next_stream_id > LARGEST_STREAM_ID:
             self.retiring = True
-        self._started[stream_id] = (time.perf_counter_ns() if started_ns is None else started_ns, request.number)
+        now_ns = time.perf_counter_ns()
+        self._started[stream_id] = (now_ns if due_ns is None else due_ns, now_ns, request.number)
         id_octets = word.pack(stream_id)
         body = request.body
         if self._uploads.take(len(body)):
@@ -144,8 +131,9 @@ class GrpcConnection:
             self._unsent = self._unsent[self.socket.send(self._unsent) :]
         except BlockingIOError:
             pass
-        except ConnectionError:
-            self._fail_all()
+        except ConnectionError:  # the next read says so too, and ends the calls
+            self._unsent = memoryview(b"")
+            self._outgoing.clear()
 
     def receive(self) -> list[Outcome]:
         """Reads what has come; returns the calls that ended by it.
@@ -166,16 +154,16 @@ class GrpcConnection:
         return self._outcomes
 
     def cancel_older(self, than_ns: int) -> list[Outcome]:
-        """Cancels the calls that started before `than_ns`, as a gRPC client does at its deadline.
+        """Cancels the calls that were due before `than_ns`, as a gRPC client does at its deadline.
 
-        Relies on calls having been opened in the order of their starts.
+        Relies on calls having been opened in the order in which they were due.
         """
         self._outcomes = []
         old = list(itertools.takewhile(lambda stream_id: self._started[stream_id][0] < than_ns, self._started))
         for stream_id in old:
             self._outgoing.append(frame(RST_STREAM, 0, stream_id, word.pack(CANCEL)))
             self._uploads.drop(stream_id)
-            self._end_call(stream_id, time.perf_counter_ns(), NO_STATUS)
+            self._end_call(stream_id, time.perf_counter_ns(), DEADLINE_EXCEEDED)
         return self._outcomes
 
     def close(self) -> None:
@@ -267,10 +255,10 @@ class GrpcConnection:
         answer = self._answered.pop(stream_id, b"")
         if started is None:  # ended before, for example a reset that follows the trailers
             return
-        started_ns, number = started
+        due_ns, sent_ns, number = started
         if self._uploads.drop(stream_id):  # answered before it was fully asked: our half is still open
             self._outgoing.append(frame(RST_STREAM, 0, stream_id, word.pack(CANCEL)))
-        self._outcomes.append(Outcome(now_ns - started_ns, status, started_ns, number, answer))
+        self._outcomes.append(Outcome(number, due_ns, sent_ns, now_ns, status, answer))
 
     def _fail_all(self) -> None:
         self.retiring = True

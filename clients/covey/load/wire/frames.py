@@ -84,21 +84,30 @@ class Request:
     """One message of one method, encoded but for the stream id. Shared by all calls and connections."""
 
     def __init__(
-        self, authority: str, method: str, message: bytes, timeout_s: float | None = None, number: int = 0
+        self,
+        authority: str,
+        method: str,
+        message: bytes,
+        timeout_s: float | None = None,
+        number: int = 0,
+        *,
+        scheme: str = "http",
+        metadata: Iterable[tuple[str, str]] = (),
     ) -> None:
         """`method` is the full path, /package.Service/Method; `timeout_s` is sent as the call's deadline, in whole
-        milliseconds. `number` is the caller's own, to know the message by."""
+        milliseconds. `number` is the caller's own, to know the message by; `metadata` are further headers."""
         headers = [
             (":method", "POST"),
-            (":scheme", "http"),
+            (":scheme", scheme),
             (":path", method),
             (":authority", authority),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
-            ("user-agent", "covey-bench"),
+            ("user-agent", "covey-load"),
+            *metadata,
         ]
         if timeout_s is not None:
-            headers.append(("grpc-timeout", f"{round(timeout_s * 1000)}m"))
+            headers.append(("grpc-timeout", f"{max(round(timeout_s * 1000), 1)}m"))
         block = header_block(headers)
         self.number = number
         self.body = length_prefixed(message)

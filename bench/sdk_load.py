@@ -1,0 +1,204 @@
+"""Owns the load of the SDK's scenarios: one client process with N single images in flight, in one of several ways.
+
+    python -m bench.sdk_load --target HOST:PORT --model NAME --images FILE --way WAY --in-flight N --seconds S
+
+It prints one JSON object, an SdkLoad. FILE is a NumPy archive: `images [N, H, W, C] uint8`, and `top`, the class that
+each must be answered with. A closed loop, as `load_generator`'s; but here it is the client that is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+import covey
+from covey_proto.v1 import classifier_pb2 as pb
+
+TIMEOUT_S = 10.0
+WARM_UP = 200  # answers of each load that are not counted: connecting, first calls
+
+Image = NDArray[np.uint8]
+Ask = Callable[[Image], Awaitable[int]]  # one image -> the index of its best class
+
+
+@dataclass(frozen=True)
+class SdkLoad:
+    """What came of one load. `cpu_us` is the client process's CPU time per image. Latencies are 0 where answers are
+    read in a row and have none of their own."""
+
+    images: int
+    wrong: int
+    images_per_second: float
+    cpu_us: float
+    latency_p50_us: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """Whom to ask for what, and how long."""
+
+    target: str
+    model: str
+    images: Sequence[Image]
+    top: Sequence[int]
+    in_flight: int
+    seconds: float
+
+
+class Meter:
+    """Counts answers, and the time and CPU time they took, from the end of the warm-up on."""
+
+    def __init__(self, seconds: float) -> None:
+        self.wrong = 0
+        self._latencies_ns: list[int] = []
+        self._answers = 0
+        self._seconds = seconds
+        self._end_s = float("inf")
+        self._begin_s = self._cpu_s = 0.0
+
+    @property
+    def over(self) -> bool:
+        return time.perf_counter() >= self._end_s
+
+    def take(self, *, right: bool, latency_ns: int = 0) -> None:
+        """One answer has come."""
+        self._answers += 1
+        if self._answers == WARM_UP:
+            self._begin_s, self._cpu_s = time.perf_counter(), time.process_time()
+            self._end_s = self._begin_s + self._seconds
+            self._latencies_ns.clear()
+        self._latencies_ns.append(latency_ns)
+        self.wrong += not right
+
+    def load(self) -> SdkLoad:
+        """Of now."""
+        counted = self._answers - WARM_UP
+        seconds = time.perf_counter() - self._begin_s
+        cpu_us = (time.process_time() - self._cpu_s) * 1e6 / counted
+        p50_us = statistics.median(self._latencies_ns) / 1_000
+        return SdkLoad(counted, self.wrong, counted / seconds, cpu_us, p50_us)
+
+
+@asynccontextmanager
+async def ask_by_stub(task: Task) -> AsyncIterator[Ask]:
+    """The floor: gRPC's own asyncio API and the same messages, made, sent and read as by hand."""
+    async with grpc.aio.insecure_channel(task.target) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[pb.ClassifyRequest, pb.ClassifyResponse] = channel.unary_unary(
+            "/covey.v1.Classifier/Classify", pb.ClassifyRequest.SerializeToString, pb.ClassifyResponse.FromString
+        )
+
+        async def ask(image: Image) -> int:
+            height, width, channels = image.shape
+            pixels = pb.Pixels(data=image.tobytes(), height=height, width=width, channels=channels)
+            response = await call(pb.ClassifyRequest(model=task.model, pixels=pixels), timeout=TIMEOUT_S)
+            return response.results[0].classes[0].index
+
+        yield ask
+
+
+@asynccontextmanager
+async def ask_by_client(task: Task, *, coalesce: bool = False) -> AsyncIterator[Ask]:
+    """AsyncClient.classify, one image per call."""
+    async with covey.AsyncClient(task.target, coalesce=coalesce) as client:
+
+        async def ask(image: Image) -> int:
+            answer: covey.Classification = await client.classify(image, model=task.model)
+            return answer.index
+
+        yield ask
+
+
+async def measure_tasks(task: Task, asking: AbstractAsyncContextManager[Ask]) -> SdkLoad:
+    """`in_flight` tasks, each of which asks again once it is answered."""
+    meter = Meter(task.seconds)
+    turns = itertools.cycle(zip(task.images, task.top, strict=True))
+    async with asking as ask:
+
+        async def caller() -> None:
+            while not meter.over:
+                image, top = next(turns)
+                began_ns = time.perf_counter_ns()
+                index = await ask(image)
+                meter.take(right=index == top, latency_ns=time.perf_counter_ns() - began_ns)
+
+        await asyncio.gather(*[caller() for _ in range(task.in_flight)])
+        return meter.load()
+
+
+async def measure_many_awaited(task: Task) -> SdkLoad:
+    """AsyncClient.classify_many."""
+    meter = Meter(task.seconds)
+    async with covey.AsyncClient(task.target) as client:
+        answers = client.classify_many(_until_over(task, meter), model=task.model, in_flight=task.in_flight)
+        expected = itertools.cycle(task.top)
+        async for answer in answers:
+            meter.take(right=answer.index == next(expected))
+        return meter.load()
+
+
+def measure_many(task: Task) -> SdkLoad:
+    """Client.classify_many."""
+    meter = Meter(task.seconds)
+    with covey.Client(task.target) as client:
+        answers = client.classify_many(_until_over(task, meter), model=task.model, in_flight=task.in_flight)
+        for answer, top in zip(answers, itertools.cycle(task.top), strict=False):
+            meter.take(right=answer.index == top)
+        return meter.load()
+
+
+def measure_stream(task: Task) -> SdkLoad:
+    """Client.classify_stream."""
+    meter = Meter(task.seconds)
+    images = zip(itertools.cycle(task.top), _until_over(task, meter), strict=False)
+    with covey.Client(task.target) as client:
+        for top, answer in client.classify_stream(images, model=task.model):
+            meter.take(right=answer.index == top)
+        return meter.load()
+
+
+def _until_over(task: Task, meter: Meter) -> Iterator[Image]:
+    return itertools.takewhile(lambda _: not meter.over, itertools.cycle(task.images))
+
+
+WAYS: dict[str, Callable[[Task], SdkLoad]] = {
+    "stub": lambda task: asyncio.run(measure_tasks(task, ask_by_stub(task))),
+    "plain": lambda task: asyncio.run(measure_tasks(task, ask_by_client(task))),
+    "coalesced": lambda task: asyncio.run(measure_tasks(task, ask_by_client(task, coalesce=True))),
+    "many": measure_many,
+    "stream": measure_stream,
+    "many-awaited": lambda task: asyncio.run(measure_many_awaited(task)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Puts the load on and prints what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.sdk_load", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--way", choices=WAYS, required=True)
+    parser.add_argument("--in-flight", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    options = parser.parse_args(arguments)
+    with np.load(options.images) as archive:
+        images, top = list(archive["images"]), archive["top"].tolist()
+    task = Task(options.target, options.model, images, top, options.in_flight, options.seconds)
+    print(json.dumps(asdict(WAYS[options.way](task))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""`python -m bench.stream_soak`: a million images through one call to a slow reader, and the memory of both sides
+meanwhile; then how many a quick reader gets, beside other ways and beside onnxruntime alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench import process_figures, samples
+from bench.__main__ import RESULTS
+from bench.floors import OnnxruntimeCurve
+from bench.models import Models
+from bench.processes import ROOT, BenchError, Server
+from bench.rows import Goal, Row, describe_machine, make_row, write_json
+from bench.run import Run
+from bench.soak import Curve
+from bench.soak_picture import draw_curves
+from bench.stream_reader import WAYS
+from bench.table import render_table
+
+MODEL = "lenet"
+SLOW_PER_SECOND = 10_000.0  # well below what the server computes
+LOOKS = 500  # at the memory
+GROWTH = Goal(5.0)
+_NAMES = {"stream": "classify_stream", "many": "classify_many", "packed": "classify, 256 images per call"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader did."""
+
+    wrong: int
+    images_per_second: float
+    client_us: float  # of CPU per image
+    server_us: float
+
+
+def read(
+    server: Server,
+    way: str,
+    images: Path,
+    count: int,
+    per_second: float = 0.0,
+    curves: tuple[Curve, Curve] | None = None,
+) -> Reading:
+    """Lets a process read `count` answers; notes the memory of server and client in `curves`. Raises BenchError."""
+    command = [sys.executable, "-m", "bench.stream_reader", server.target, "--way", way, "--model", MODEL]
+    command += ["--images", str(images), "--count", str(count), "--per-second", str(per_second)]
+    before_s, said, looked = server.cpu_seconds(), {}, 0
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        for line in reader.stdout:
+            said = json.loads(line)
+            if curves is not None and said["done"] < count and said["done"] * LOOKS // count > looked:
+                looked = said["done"] * LOOKS // count
+                curves[0].add(said["done"], server.resident_bytes())
+                curves[1].add(said["done"], process_figures.resident_bytes(reader.pid))
+    if reader.returncode or said.get("done") != count:
+        raise BenchError(f"the reader of {_NAMES[way]} ended with code {reader.returncode} after {said}")
+    server_us = (server.cpu_seconds() - before_s) / count * 1e6
+    return Reading(said["wrong"], count / said["seconds"], said["cpu_s"] / count * 1e6, server_us)
+
+
+def slow_reader(server: Server, images: Path, count: int, curves: tuple[Curve, Curve]) -> list[Row]:
+    """The rows of the memory of both sides."""
+    reading = read(server, "stream", images, count, SLOW_PER_SECOND, curves)
+    scenario = f"{count:,} images through one call, read at {SLOW_PER_SECOND:,.0f}/s"
+    rows = [make_row(scenario, "wrong or missing answers", "answers", [float(reading.wrong)], goal=Goal(0, 0))]
+    for side, curve in zip(("server", "client"), curves, strict=True):
+        rows.append(make_row(scenario, f"{side}: memory growth", "%", [curve.growth_percent], goal=GROWTH))
+        rows.append(make_row(scenario, f"{side}: largest resident memory seen", "MB", [max(curve.resident_mb)]))
+    return rows
+
+
+def quick_readers(server: Server, images: Path, count: int, rounds: int, floor: OnnxruntimeCurve) -> list[Row]:
+    """Images per second and CPU of each way, beside onnxruntime alone in the same rounds."""
+    readings: dict[str, list[Reading]] = {way: [] for way in WAYS}
+    for _ in range(rounds):
+        floor.measure()
+        for way in WAYS:
+            readings[way].append(read(server, way, images, count))
+    against = f"onnxruntime alone at batch {floor.best_size}, one thread"
+    alone = [1e6 / us for us in floor.best]
+    rows = []
+    for way, each in readings.items():
+        scenario = f"{_NAMES[way]}, {MODEL}, quick reader"
+        rows += [
+            make_row(
+                scenario, "throughput", "images/s", [one.images_per_second for one in each], alone, against=against
+            ),
+            make_row(scenario, "server CPU", "us/image", [one.server_us for one in each], floor.best, against=against),
+            make_row(scenario, "client CPU", "us/image", [one.client_us for one in each]),
+            make_row(scenario, "wrong answers", "answers", [float(one.wrong) for one in each], goal=Goal(0, 0)),
+        ]
+    return [*rows, *floor.rows(MODEL)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 where memory stayed within its goal and every answer was right; 1 else."""
+    parser = argparse.ArgumentParser(prog="python -m bench.stream_soak", description=__doc__)
+    parser.add_argument("--images", type=int, default=1_000_000, help="for the slow reader")
+    parser.add_argument("--quick-images", type=int, default=200_000, help="for each quick reader and round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--front", choices=("native", "grpcio"), default="native")
+    parser.add_argument("--models", type=Path, help=f"folder with {MODEL}/1/model.onnx; default: exports one")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to; default: bench/results")
+    options = parser.parse_args(arguments)
+    results: Path = options.results.resolve()
+    results.mkdir(parents=True, exist_ok=True)
+    folder = options.models.resolve() if options.models else results / "models"
+    models = Models(folder, None if options.models else results, print)
+    curves = Curve("images (server)", options.images), Curve("images (client)", options.images)
+    try:
+        with tempfile.TemporaryDirectory(prefix="covey-stream-") as scratch:
+            run = Run(models, results, Path(scratch), options.rounds, 0.0, print)
+            floor = OnnxruntimeCurve(models.file(MODEL))
+            golden = samples.golden(floor.raw)
+            images = run.folder() / "images.npz"
+            np.savez(images, pixels=golden.pixels, top=golden.top)
+            with run.server([MODEL], options.front) as server:
+                rows = slow_reader(server, images, options.images, curves)
+                rows += quick_readers(server, images, options.quick_images, options.rounds, floor)
+    except BenchError as error:
+        print(f"stream_soak: {error}", file=sys.stderr)
+        return 1
+    machine = describe_machine()
+    write_json(results / "stream.json", rows, machine)
+    caption = f"a slow reader of one stream; {options.front} front; {machine['cpu']}, {machine['date']}"
+    draw_curves(curves, caption, results / "stream.png")
+    print(f"\n{render_table(rows)}\n\nWritten to {results}: stream.json, stream.png")
+    return 0 if all(row.met is not False for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

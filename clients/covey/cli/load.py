@@ -1,0 +1,139 @@
+"""`covey load`: measures a server under load, and compares such measurements."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covey.cli import load_options
+from covey.cli.exits import Exit
+from covey.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from covey.load.measurement import Report
+
+NAME = "load"
+SUMMARY = "measure a server under load"
+DESCRIPTION = """\
+Measure a server under load: its own protocol, or any server of the Open Inference Protocol.
+
+  covey load [TARGET] --concurrency 1,8,64         closed loop: what the server can do
+  covey load [TARGET] --rate 500                   open loop: what its users see
+  covey load [TARGET] --find-capacity --slo-ms 20  the highest rate that keeps a bound
+  covey load compare BEFORE.json AFTER.json ...    whether one is faster than the other
+
+exit codes of its own:
+  0    measured, and the figures may be believed
+  3    the server could not be reached, went away while measured, or answered no call
+  4    measured, but the figures must not be believed: the summary says why
+  5    a figure is not as --assert demands
+  130  ended by Ctrl-C; what was measured until then is reported
+"""
+_COMPARE = "compare"
+_MISSING = "the package {name!r} is not installed; load tests need their extra: pip install 'covey-serve[load]'"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="TARGET | compare A.json B.json",
+        help="the server, as --target; or reports to compare with the first",
+    )
+    load_options.add_arguments(parser)
+    group = parser.add_argument_group("the report")
+    group.add_argument("--json", type=Path, metavar="FILE", help="write it as JSON")
+    group.add_argument("--html", type=Path, metavar="FILE", help="write it as a page with charts")
+    group.add_argument(
+        "--assert", dest="assertions", metavar="FIGURE<N[,...]", help="exit with 5 where a figure is not like that"
+    )
+    group.add_argument("--quiet", action="store_true", help="show no progress")
+    group.add_argument("--anyway", action="store_true", help="compare what was not measured alike, too")
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Measures, or compares. Raises CoveyError where there is nothing to report."""
+    try:
+        if options.words[:1] == [_COMPARE]:
+            return _compare(options.words[1:], anyway=options.anyway)
+        return _measure(options)
+    except ModuleNotFoundError as error:
+        raise missing_package(error) from error
+
+
+def missing_package(error: ModuleNotFoundError) -> Exception:
+    """What to raise in its place: what to install, or the error itself where it is one of ours."""
+    package = (error.name or "").partition(".")[0]
+    return error if package.startswith("covey") else InvalidInput(_MISSING.format(name=package))
+
+
+def _measure(options: argparse.Namespace) -> Exit:
+    from covey.load import assertions, runner
+    from covey.load.live import Live
+    from covey.load.reports import summary
+
+    if len(options.words) > 1:
+        raise InvalidInput(f"one target at a time, not {', '.join(options.words)}; or: compare A.json B.json")
+    plan = load_options.plan(options, options.words[0] if options.words else options.target)
+    demands = assertions.parse(options.assertions) if options.assertions else []
+    _require_folders(options.json, options.html)
+    if options.quiet:
+        report = runner.run(plan)
+    else:
+        with Live(sys.stderr) as live:
+            report = runner.run(plan, live.show)
+    print(summary.write_summary(report))
+    _write(report, options)
+    failures = assertions.failures(demands, report)
+    for failure in failures:
+        print(f"covey: {failure}", file=sys.stderr)
+    return _exit(report, failures)
+
+
+def _write(report: Report, options: argparse.Namespace) -> None:
+    if options.json:
+        from covey.load.reports import json_file
+
+        json_file.write(options.json, report)
+    if options.html:
+        from covey.load.reports import page
+
+        page.write(options.html, report)
+
+
+def _require_folders(*paths: Path | None) -> None:
+    """Before the load: a report that cannot be written is found out too late after it."""
+    for path in paths:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InvalidInput(f"{path}: there is no folder {path.absolute().parent} to write to")
+
+
+def _exit(report: Report, failures: list[str]) -> Exit:
+    from covey.load.measurement import BY_CTRL_C
+    from covey.load.reports import verdict
+
+    if report.interrupted:
+        return Exit.INTERRUPTED if report.interrupted == BY_CTRL_C else Exit.SERVER
+    if verdict.unbelievable(report):
+        return Exit.INVALID
+    if failures:
+        return Exit.ASSERTION_FAILED
+    return Exit.OK if any(run.response.count for run in report.runs) else Exit.SERVER
+
+
+def _compare(files: list[str], *, anyway: bool) -> Exit:
+    from covey.load.compare import compare
+    from covey.load.reports import json_file
+    from covey.load.reports.comparison import write_comparison
+
+    if len(files) < 2:
+        raise InvalidInput(f"covey load compare takes two files of covey load --json or more, not {len(files)}")
+    first, *others = (json_file.read(Path(file)) for file in files)
+    texts = [
+        write_comparison((files[0], file), (first, other), compare(first, other, anyway=anyway))
+        for file, other in zip(files[1:], others, strict=True)
+    ]
+    print("\n\n\n".join(texts))
+    return Exit.OK

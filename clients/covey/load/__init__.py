@@ -1,0 +1,1 @@
+"""The load test: `covey load`, `covey load compare` and `covey doctor`."""

@@ -1,0 +1,208 @@
+"""Owns the accounts of one run: generator processes' chunks in, figures out.
+
+A call belongs to the run where it was meant to be sent after the warm-up. Errors have no latency: they are counted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey.load.channel import FIELDS, Chunk
+from covey.load.distribution import Distribution
+from covey.load.loops import NEVER_NS
+from covey.load.measurement import Generator, Interval, Load, ServerTiming, Snapshot
+from covey.load.timings import ReadTiming, Timings
+from covey.load.wire.grpc_status import NAMES, NO_STATUS, OK
+
+_RECENT_NS = 1_000_000_000
+
+
+def status_name(status: int) -> str:
+    """gRPC's name of a code; a call lost with its connection is UNAVAILABLE, as in gRPC's clients."""
+    if status == NO_STATUS:
+        return "UNAVAILABLE"
+    return NAMES.get(status, f"HTTP {status}")
+
+
+class _Process:
+    """What one generator process needed, from the first chunk after the warm-up to the last."""
+
+    def __init__(self) -> None:
+        self.first: Chunk | None = None
+        self.last: Chunk | None = None
+        self.calls = 0
+
+    def add(self, chunk: Chunk, begin_ns: int) -> None:
+        if self.first is not None:
+            self.calls += len(chunk.records) // (8 * FIELDS)
+            self.last = chunk
+        elif chunk.at_ns >= begin_ns:
+            self.first = chunk
+
+    @property
+    def cpu_ns(self) -> int:
+        return self.last.cpu_ns - self.first.cpu_ns if self.first and self.last else 0
+
+    @property
+    def core_share(self) -> float:
+        return self.cpu_ns / (self.last.at_ns - self.first.at_ns) if self.first and self.last else 0.0
+
+
+class Tally:
+    """Counts from `begin` on; until then everything is zero."""
+
+    def __init__(
+        self, load: Load, seconds: float, processes: int, slo_ms: float | None, read_timing: ReadTiming | None
+    ) -> None:
+        """`seconds` is the measured time at the most, and may be infinite. `read_timing`: None where answers tell
+        nothing."""
+        self.response, self.service, self.lag = Distribution(), Distribution(), Distribution()
+        self.errors: Counter[str] = Counter()
+        self.calls = 0  # that belong to the run
+        self.all_calls = 0  # of the warm-up too
+        self.within_slo = 0
+        self._load = load
+        self._seconds = seconds
+        self._slo_ns = slo_ms * 1e6 if slo_ms is not None else None
+        self._timings = Timings(read_timing) if read_timing is not None else None
+        self._processes = [_Process() for _ in range(processes)]
+        self._seconds_ms: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
+        self._calls_by_second: Counter[int] = Counter()
+        self._errors_by_second: Counter[int] = Counter()
+        self._last_ended_ns = 0
+        self._recent: list[tuple[int, int]] = []  # when a chunk came, and the calls that succeeded until then
+        self._started_ns = self._begin_ns = 0
+        self._stopped_ns = NEVER_NS
+
+    def begin(self, started_ns: int) -> None:
+        """The warm-up begins at that moment (of time.perf_counter_ns)."""
+        self._started_ns = started_ns
+        self._begin_ns = self._last_ended_ns = started_ns + int(self._load.warm_up_s * 1e9)
+
+    def stop(self) -> None:
+        """No more calls are sent from now on, though there was time left."""
+        self._stopped_ns = min(self._stopped_ns, time.perf_counter_ns())
+
+    @property
+    def elapsed_s(self) -> float:
+        """Of the run; below 0 in the warm-up."""
+        return (time.perf_counter_ns() - self._begin_ns) / 1e9
+
+    def take(self, place: int, chunk: Chunk) -> None:
+        """A chunk of the generator process at `place`."""
+        self._processes[place].add(chunk, self._begin_ns)
+        rows = np.frombuffer(chunk.records, np.int64).reshape(-1, FIELDS)
+        self.all_calls += len(rows)
+        belongs = rows[:, 0] >= self._begin_ns
+        if self._timings is not None:
+            self._read_answers(rows, belongs, chunk.answers)
+        rows = rows[belongs]
+        if len(rows):
+            self._count(rows)
+        self._recent = [(at, done) for at, done in self._recent if at > chunk.at_ns - _RECENT_NS]
+        self._recent.append((chunk.at_ns, self.response.count))
+
+    def _count(self, rows: NDArray[np.int64]) -> None:
+        due, sent, ended, status = rows[:, :4].T
+        self.calls += len(rows)
+        self._last_ended_ns = max(self._last_ended_ns, int(ended.max()))
+        self.lag.add(np.maximum(sent - due, 0))
+        answered = status == OK
+        response_ns = (ended - due)[answered]
+        self.response.add(response_ns)
+        self.service.add((ended - sent)[answered])
+        if self._slo_ns is not None:
+            self.within_slo += int(np.count_nonzero(response_ns <= self._slo_ns))
+        seconds = (due - self._begin_ns) // 1_000_000_000
+        for code, count in zip(*np.unique(status[~answered], return_counts=True), strict=True):
+            self.errors[status_name(int(code))] += int(count)
+        for second in np.unique(seconds).tolist():
+            here = seconds == second
+            self._calls_by_second[second] += int(np.count_nonzero(here))
+            self._errors_by_second[second] += int(np.count_nonzero(here & ~answered))
+            self._seconds_ms[second].append((response_ns[here[answered]] / 1e6).astype(np.float32))
+
+    def _read_answers(self, rows: NDArray[np.int64], belongs: NDArray[np.bool_], answers: bytes) -> None:
+        assert self._timings is not None
+        bounds = [0, *np.cumsum(rows[:, 5]).tolist()]
+        pieces = [answers[start:end] for start, end in pairwise(bounds)]
+        chosen = np.flatnonzero(belongs & (rows[:, 5] > 0)).tolist()
+        self._timings.add([pieces[index] for index in chosen], (rows[chosen, 2] - rows[chosen, 1]).tolist())
+
+    @property
+    def is_on(self) -> bool:
+        """Calls are being sent, if only to warm up."""
+        return self._started_ns > 0
+
+    @property
+    def has_begun(self) -> bool:
+        """The warm-up is over."""
+        return self.is_on and self.elapsed_s >= 0
+
+    @property
+    def planned_s(self) -> float:
+        """How long calls were to be sent after the warm-up."""
+        return self._seconds
+
+    @property
+    def seconds(self) -> float:
+        """From the end of the warm-up to the last answer, and at least as long as calls were sent."""
+        if not self.is_on:
+            return 0.0
+        lasted_s = max((self._last_ended_ns - self._begin_ns) / 1e9, 0.0)
+        planned_s = min(self._seconds, max(self.elapsed_s, 0.0), max((self._stopped_ns - self._begin_ns) / 1e9, 0.0))
+        return max(lasted_s, planned_s) if math.isfinite(self._seconds) else lasted_s
+
+    def intervals(self) -> list[Interval]:
+        """One for each second, those without calls included."""
+        return [self._interval(second) for second in range(max(self._calls_by_second, default=-1) + 1)]
+
+    def _interval(self, second: int) -> Interval:
+        times_ms = np.concatenate(self._seconds_ms.get(second) or [np.empty(0, np.float32)])
+        p50, p99, longest = np.percentile(times_ms, (50, 99, 100)).tolist() if len(times_ms) else (None, None, None)
+        return Interval(
+            start_s=float(second),
+            calls=self._calls_by_second[second],
+            errors=self._errors_by_second[second],
+            p50_ms=p50,
+            p99_ms=p99,
+            max_ms=longest,
+        )
+
+    def timing(self) -> ServerTiming | None:
+        return self._timings.summary() if self._timings is not None else None
+
+    def generator(self, connections: int, own_cpu_s: float) -> Generator:
+        """`own_cpu_s` is what this process itself needed meanwhile, which takes the chunks."""
+        cpu_ns = sum(process.cpu_ns for process in self._processes) + own_cpu_s * 1e9
+        calls = sum(process.calls for process in self._processes)
+        return Generator(
+            processes=len(self._processes),
+            connections=connections,
+            cpu_us_per_call=cpu_ns / 1e3 / calls if calls else 0.0,
+            busiest_core_share=max(process.core_share for process in self._processes),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """How it stands now."""
+        elapsed_s = self.elapsed_s
+        warming_up = elapsed_s < 0
+        recent_s = (self._recent[-1][0] - self._recent[0][0]) / 1e9 if len(self._recent) > 1 else 0.0
+        recent = self._recent[-1][1] - self._recent[0][1] if recent_s else 0
+        return Snapshot(
+            load=self._load,
+            warming_up=warming_up,
+            elapsed_s=max(elapsed_s + self._load.warm_up_s, 0.0) if warming_up else elapsed_s,
+            planned_s=self._load.warm_up_s if warming_up else self._seconds if math.isfinite(self._seconds) else None,
+            calls=self.calls,
+            errors=self.errors.total(),
+            recent_per_s=recent / recent_s if recent_s else 0.0,
+            p50_ms=self.response.percentile_ms(50),
+            p99_ms=self.response.percentile_ms(99),
+        )

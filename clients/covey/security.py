@@ -1,0 +1,126 @@
+"""How a client proves who it is, and who its server is: TLS and bearer tokens. Opens no connection."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+
+from covey.connection import CHANNEL_OPTIONS, is_local
+from covey.errors import InvalidInput, MissingFile, UnreadableFile
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+Token: TypeAlias = "str | Callable[[], str]"
+Metadata: TypeAlias = "tuple[tuple[str, str], ...]"
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what RFC 6750 lets a bearer token be
+
+
+@dataclass(frozen=True)
+class TLS:
+    """Encrypted connections, to a server whose certificate is checked. All are PEM files.
+
+    `ca_certificate` holds the authorities that may have signed the server's certificate; by default those that gRPC
+    brings along, as browsers have them.
+    `client_certificate` and `client_key` are for servers that ask their callers for one; they go together.
+    `server_name` is the name that the certificate is for, where the target is another.
+    """
+
+    ca_certificate: StrPath | None = None
+    client_certificate: StrPath | None = None
+    client_key: StrPath | None = None
+    server_name: str = ""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """As gRPC takes them. Raises InvalidInput where a file cannot be read, or not be used."""
+        if (self.client_certificate is None) != (self.client_key is None):
+            raise InvalidInput("client_certificate and client_key go together: give both, or none")
+        authorities, key, certificate = (
+            _read_pem(path) for path in (self.ca_certificate, self.client_key, self.client_certificate)
+        )
+        return grpc.ssl_channel_credentials(authorities, key, certificate)
+
+
+class TokenFile:
+    """A token in a file, which is read again when it changes: `covey.Client(..., token=covey.TokenFile(path))`.
+
+    Each call gives the token. Raises MissingFile or UnreadableFile.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        self._path = Path(path)
+        self._look: tuple[int, int, int] | None = None
+        self._token = ""
+
+    def __call__(self) -> str:
+        try:
+            state = self._path.stat()
+            look = (state.st_mtime_ns, state.st_size, state.st_ino)
+            if look != self._look:
+                self._token, self._look = self._path.read_text().strip(), look
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+        return self._token
+
+    def __repr__(self) -> str:
+        return f"TokenFile({str(self._path)!r})"
+
+
+class Access:
+    """The security of one client: `tls` True is TLS(), None and False none; `token` "" is none.
+
+    Shows no token. Raises InvalidInput where a file cannot be used, or the token is none.
+    """
+
+    def __init__(self, tls: TLS | bool | None, token: Token) -> None:
+        self.tls = TLS() if tls is True else tls or None
+        self._plaintext_is_meant = tls is False
+        self.credentials = self.tls.credentials() if self.tls is not None else None
+        name = self.tls.server_name if self.tls is not None else ""
+        self.options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name)) if name else CHANNEL_OPTIONS
+        self._token = token if callable(token) else None
+        self._metadata = _metadata(token) if isinstance(token, str) and token else None
+
+    @property
+    def metadata(self) -> Metadata | None:
+        """What goes with each call."""
+        return self._metadata if self._token is None else _metadata(self._token())
+
+    def require_safe(self, targets: Sequence[str]) -> None:
+        """Raises InvalidInput where the token would travel for all to read, unless the caller said so."""
+        if self.credentials is not None or self._plaintext_is_meant or (self._token or self._metadata) is None:
+            return
+        for target in targets:
+            if not is_local(target):
+                raise InvalidInput(
+                    f"the token would travel to {target} for everybody on the way to read; give tls=True, or tls=False "
+                    f"where the way is safe, as in a service mesh"
+                )
+
+
+def _metadata(token: str) -> Metadata:
+    if not _TOKEN.fullmatch(token):
+        raise InvalidInput("the token is none: expected A-Z a-z 0-9 . _ ~ + / - and = at its end, without blanks")
+    return (("authorization", f"Bearer {token}"),)
+
+
+def _unreadable(path: StrPath, error: OSError) -> UnreadableFile:
+    kind = MissingFile if isinstance(error, FileNotFoundError) else UnreadableFile
+    return kind(f"{path}: cannot be read ({error.strerror})")
+
+
+def _read_pem(path: StrPath | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if b"-----BEGIN " not in content:
+        raise InvalidInput(f"{path}: expected a PEM file, which holds a line -----BEGIN ...; this one does not")
+    return content

@@ -1,0 +1,114 @@
+"""Two server processes, one on each front, behind one client: each is restarted under load, and no call fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from bench.processes import Server, covey_server
+from tests.conftest import WriteModel
+
+import covey
+
+CALLERS = 3  # threads of one Client, and as many tasks of one AsyncClient
+ANSWERS = 100  # that are waited for between two events
+PATIENCE_S = 60.0
+
+
+class Load:
+    """Calls of both clients all the time, every answer checked. `failures` are what calls raised."""
+
+    def __init__(self, targets: list[str]) -> None:
+        self.targets = targets
+        self.answers = {"Client": 0, "AsyncClient": 0}
+        self.failures: list[str] = []
+        self._stopping = threading.Event()
+
+    def wait_for_answers(self) -> None:
+        """Until each client has got so many more."""
+        goals = {name: answers + ANSWERS for name, answers in self.answers.items()}
+        self.wait_until(lambda: all(self.answers[name] >= goal for name, goal in goals.items()))
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        end_s = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert self.failures == []
+            assert time.monotonic() < end_s, f"waited in vain; answers so far: {self.answers}"
+            self._stopping.wait(0.01)
+
+    def wait_until_asked(self, server: Server) -> None:
+        """Until a server gets its share, by its own metrics."""
+        self.wait_until(lambda: server.batches()[1] > ANSWERS)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        with covey.Client(self.targets) as client, ThreadPoolExecutor(CALLERS + 1) as pool:
+            callers = [pool.submit(self._call, client, caller) for caller in range(CALLERS)]
+            callers.append(pool.submit(asyncio.run, self._call_in_tasks()))
+            try:
+                yield
+            finally:
+                self._stopping.set()
+            for caller in callers:
+                caller.result(timeout=PATIENCE_S)
+
+    def _call(self, client: covey.Client, number: int) -> None:
+        while not self._stopping.is_set():
+            number += CALLERS
+            try:
+                self._take("Client", number, client.classify(_image(number)))
+            except covey.CoveyError as error:
+                self.failures.append(repr(error))
+
+    async def _call_in_tasks(self) -> None:
+        async def call(number: int) -> None:
+            while not self._stopping.is_set():
+                number += CALLERS
+                try:
+                    self._take("AsyncClient", number, await client.classify(_image(number)))
+                except covey.CoveyError as error:
+                    self.failures.append(repr(error))
+
+        async with covey.AsyncClient(self.targets) as client:
+            await asyncio.gather(*[call(caller) for caller in range(CALLERS)])
+
+    def _take(self, name: str, number: int, answer: covey.Classification) -> None:
+        if answer.index != number % 10:
+            self.failures.append(f"image {number} was answered with {answer.index}")
+        self.answers[name] += 1
+
+
+def _image(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Its answer's best class is `number % 10`, told by the echo model."""
+    image = np.zeros((4, 4), np.uint8)
+    image.flat[number % 10] = 200
+    return image
+
+
+def test_a_rolling_restart_of_two_servers_fails_no_call(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    models = tmp_path / "models"
+    write_echo_model(models, "echo")
+
+    def start(stack: contextlib.ExitStack, front: str, port: str = "0") -> Server:
+        return stack.enter_context(covey_server(models, front, tmp_path / "log", ["--grpc-port", port]))
+
+    with contextlib.ExitStack() as restarted, contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        servers = [
+            (stack, front, start(stack, front).target) for stack, front in ((first, "native"), (second, "grpcio"))
+        ]
+        load = Load([target for _, _, target in servers])
+        with load.running():
+            for stack, front, target in servers:
+                load.wait_for_answers()
+                stack.close()  # SIGTERM, and the end of the process
+                load.wait_for_answers()
+                again = start(restarted, front, target.rpartition(":")[2])
+                load.wait_until_asked(again)
+    assert load.failures == []
+    assert min(load.answers.values()) >= 4 * ANSWERS

@@ -1,0 +1,294 @@
+"""TLS and tokens against real server processes: what works, and what each failure says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from bench.processes import READY, own_process
+from tests.certificates import EXPIRED, Authority
+from tests.conftest import WriteModel
+
+import covey
+from covey import cli
+from covey.connection import is_local
+from covey.security import Access
+
+TOKEN, WRONG = "token-of-these-tests", "token-of-somebody-else"
+IMAGE = bytes.fromhex("89504e470d0a1a0a")  # no whole image: what matters here is that the server reads it
+
+
+class Servers:
+    """Three servers of one model: `secure` with TLS and a token, `mutual` asking for client certificates, and
+    `plaintext` with a token; the authority that signed, and one that nobody knows. The certificate is for localhost,
+    and the targets are 127.0.0.1: of a name with two addresses gRPC tells one's failure only."""
+
+    def __init__(self, folder: Path, models: Path, running: contextlib.ExitStack) -> None:
+        self.folder = folder
+        self.authority, self.stranger = Authority(folder / "authority"), Authority(folder / "stranger")
+        self.token_file = folder / "token"
+        self.token_file.touch(mode=0o600)
+        self.token_file.write_text(f"{TOKEN}\n")
+        certificate, key = map(str, self.authority.sign("localhost"))
+        token = ["--auth-token-file", str(self.token_file)]
+        tls = ["--tls-certificate", certificate, "--tls-key", key]
+        mutual = [*tls, "--tls-client-ca", str(self.authority.certificate)]
+        with ThreadPoolExecutor() as pool:  # they start at once
+            starts = [pool.submit(self._start, models, flags, running) for flags in ([*tls, *token], mutual, token)]
+        self.secure, self.mutual, self.plaintext = (start.result() for start in starts)
+
+    def _start(self, models: Path, flags: list[str], running: contextlib.ExitStack) -> str:
+        command = [sys.executable, "-m", "covey_server", "--models", str(models), *flags]
+        command += ["--grpc-port", "0", "--metrics-port", "0"]
+        log = self.folder / f"log-{len(flags)}"
+        process = running.enter_context(own_process(command, log))
+        assert process.stdout is not None
+        ready = READY.match(process.stdout.readline())
+        assert ready is not None, log.read_text()
+        return ready["grpc"]
+
+    @property
+    def tls(self) -> covey.TLS:
+        return covey.TLS(self.authority.certificate, server_name="localhost")
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory, write_echo_model: WriteModel) -> Iterator[Servers]:
+    folder = tmp_path_factory.mktemp("servers")
+    write_echo_model(folder / "models")
+    with contextlib.ExitStack() as running:
+        yield Servers(folder, folder / "models", running)
+
+
+def failure(target: str, **settings: Any) -> covey.CallError:
+    """What a call of either client fails with."""
+    with covey.Client(target, **settings) as client, pytest.raises(covey.CallError) as caught:
+        client.models()
+
+    async def ask() -> covey.CallError:
+        async with covey.AsyncClient(target, **settings) as client:
+            with pytest.raises(covey.CallError) as caught:
+                await client.models()
+            return caught.value
+
+    assert type(asyncio.run(ask())) is type(caught.value)
+    return caught.value
+
+
+def test_a_client_with_tls_and_a_token_does_all_that_clients_do(servers: Servers) -> None:
+    for token in (TOKEN, covey.TokenFile(servers.token_file), lambda: TOKEN):
+        with covey.Client(servers.secure, tls=servers.tls, token=token) as client:
+            client.wait_until_ready()
+            assert [model.name for model in client.models()] == ["echo"]
+            with pytest.raises(covey.InvalidImage):
+                client.classify(IMAGE)
+
+    by_name = servers.secure.replace("127.0.0.1", "localhost")
+    with covey.Client(by_name, tls=covey.TLS(servers.authority.certificate), token=TOKEN) as client:
+        assert [model.name for model in client.models()] == ["echo"]
+
+    async def ask() -> list[str]:
+        async with covey.AsyncClient(servers.secure, tls=servers.tls, token=TOKEN) as client:
+            await client.wait_until_ready()
+            return [model.name for model in await client.models()]
+
+    assert asyncio.run(ask()) == ["echo"]
+
+
+def test_a_client_certificate(servers: Servers) -> None:
+    certificate, key = servers.authority.sign("client", file="client")
+    tls = covey.TLS(servers.authority.certificate, certificate, key, server_name="localhost")
+    with covey.Client(servers.mutual, tls=tls) as client:
+        assert [model.name for model in client.models()] == ["echo"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"token": WRONG}])
+def test_no_token_and_a_wrong_one(servers: Servers, settings: dict[str, str]) -> None:
+    for target, tls in ((servers.secure, servers.tls), (servers.plaintext, None)):
+        error = failure(target, tls=tls, **settings)
+        assert type(error) is covey.Unauthenticated
+        assert "expected the metadata `authorization: Bearer TOKEN`" in str(error)
+        assert "token=" in str(error)
+        assert WRONG not in f"{error!r} {error.details} {error.__cause__!r}"
+
+
+def test_health_needs_no_token(servers: Servers) -> None:
+    with covey.Client(servers.plaintext) as client:
+        client.wait_until_ready()
+
+
+def test_an_unknown_authority(servers: Servers) -> None:
+    for tls in (True, covey.TLS(servers.stranger.certificate)):
+        error = failure(servers.secure, tls=tls, token=TOKEN)
+        assert type(error) is covey.HandshakeFailed
+        assert "no authority that is trusted here has signed the server's certificate; covey.TLS(ca_" in str(error)
+
+
+def test_a_wrong_host_name(servers: Servers) -> None:
+    error = failure(servers.secure, tls=covey.TLS(servers.authority.certificate), token=TOKEN)
+    assert type(error) is covey.HandshakeFailed
+    assert "the server's certificate is for another name than the target" in str(error)
+
+
+def test_an_expired_certificate(servers: Servers, tmp_path: Path) -> None:
+    """Covey's server does not start with one: it expires while one runs. This is grpcio's own server."""
+    certificate, key = (path.read_bytes() for path in servers.authority.sign("localhost", expires=EXPIRED, file="old"))
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)]))
+    server.start()
+    try:
+        error = failure(f"127.0.0.1:{port}", tls=servers.tls)
+    finally:
+        server.stop(None).wait()
+    assert type(error) is covey.HandshakeFailed
+    assert "the server's certificate has expired; it has to be renewed there" in str(error)
+
+
+def test_tls_to_a_plaintext_port(servers: Servers) -> None:
+    error = failure(servers.plaintext, tls=servers.tls)
+    assert type(error) is covey.HandshakeFailed
+    assert "what listens there does not speak TLS; leave tls away" in str(error)
+
+
+def test_plaintext_to_a_tls_port_is_told_as_far_as_it_can_be(servers: Servers) -> None:
+    error = failure(servers.secure, retries=0)
+    assert type(error) is covey.Unavailable
+    assert "something listens there and hangs up; if the server has TLS, give tls=True or covey.TLS" in str(error)
+
+
+def test_a_missing_and_an_unknown_client_certificate(servers: Servers) -> None:
+    error = failure(servers.mutual, tls=servers.tls, retries=0)
+    assert type(error) is covey.Unavailable
+    assert "if it asks for a client's certificate: covey.TLS(client_certificate=..., ...)" in str(error)
+    certificate, key = servers.stranger.sign("client", file="client")
+    tls = covey.TLS(servers.authority.certificate, certificate, key, server_name="localhost")
+    assert "it may not accept this client's certificate" in str(failure(servers.mutual, tls=tls, retries=0))
+
+
+def test_what_fails_for_good_is_not_tried_again_nor_waited_for(servers: Servers) -> None:
+    began = time.monotonic()
+    with covey.Client(servers.secure, tls=True, retries=1000, deadline_ms=100_000) as client:
+        with pytest.raises(covey.HandshakeFailed) as caught:
+            client.models()
+        with pytest.raises(covey.HandshakeFailed):
+            client.wait_until_ready()
+    assert "tried" not in str(caught.value)
+    assert time.monotonic() - began < 60  # retries and waiting would use the 100 s up
+
+
+def test_another_address_is_asked_where_one_cannot_be_trusted(servers: Servers) -> None:
+    targets = [servers.plaintext, servers.secure]
+    with covey.Client(targets, tls=servers.tls, token=TOKEN) as client:
+        client.wait_until_ready()
+        assert [client.models()[0].name for _ in range(5)] == ["echo"] * 5
+
+
+@pytest.mark.parametrize(
+    ("target", "local"),
+    [
+        ("localhost:8001", True), ("127.0.0.1:8001", True), ("[::1]:8001", True), ("unix:/run/covey", True),
+        ("dns:///localhost:8001", True), ("ipv4:127.0.0.1:8001", True), ("gpu-7:8001", False),
+        ("10.0.0.7:8001", False), ("localhost.evil.example:8001", False), ("dns:///covey:8001", False),
+        ("127.0.0.1.example:8001", False), ("[fe80::1]:8001", False),
+    ],
+)  # fmt: skip
+def test_a_token_goes_to_other_machines_only_encrypted_or_where_that_is_meant(target: str, local: bool) -> None:
+    assert is_local(target) is local
+    covey.Client(target, token=TOKEN, tls=True).close()
+    covey.Client(target, token=TOKEN, tls=False).close()
+    covey.Client(target).close()
+    for token in (TOKEN, lambda: TOKEN):
+        if local:
+            covey.Client(target, token=token).close()
+            continue
+        with pytest.raises(covey.InvalidInput, match=r"for everybody on the way to read; give tls=True, or tls=False"):
+            covey.Client(target, token=token)
+
+
+@pytest.mark.parametrize("token", ["two words", "line\n", "ümlaut", "Bearer x"])
+def test_what_is_no_token_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(covey.InvalidInput, match=r"the token is none: expected A-Z a-z 0-9") as caught:
+        covey.Client(token=token)
+    assert token not in str(caught.value)
+    with covey.Client(token=lambda: token) as client, pytest.raises(covey.InvalidInput, match="the token is none"):
+        client.models()
+
+
+def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    token = covey.TokenFile(path)
+    with pytest.raises(covey.MissingFile, match="token: cannot be read"):
+        token()
+    for text in ("first\n", "second-one"):
+        path.write_text(text)
+        assert token() == text.strip()
+
+
+def test_no_representation_shows_a_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    from_file = covey.TokenFile(tmp_path / "token")
+    assert from_file() == TOKEN
+    client = covey.Client(token=TOKEN)
+    shown = f"{client!r} {from_file!r} {vars(client)!r} {client._access!r} {client._session!r}"
+    client.close()
+    assert TOKEN not in shown
+
+
+def test_files_of_tls_that_cannot_be_used_are_named(tmp_path: Path, servers: Servers) -> None:
+    text = tmp_path / "text"
+    text.write_text("text")
+    with pytest.raises(covey.MissingFile, match=r"none\.pem: cannot be read \(No such file"):
+        covey.Client(tls=covey.TLS(tmp_path / "none.pem"))
+    with pytest.raises(covey.UnreadableFile, match="cannot be read"):
+        covey.Client(tls=covey.TLS(tmp_path))
+    with pytest.raises(covey.InvalidInput, match="text: expected a PEM file"):
+        covey.Client(tls=covey.TLS(text))
+    with pytest.raises(covey.InvalidInput, match="client_certificate and client_key go together"):
+        covey.Client(tls=covey.TLS(client_key=servers.authority.certificate))
+
+
+def test_the_command_line_takes_flags_and_environment(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ca = str(servers.authority.certificate)
+    tls = ["--target", servers.secure, "--ca-certificate", ca, "--server-name", "localhost"]
+    assert cli.main(["wait", *tls]) == 0
+    assert cli.main(["models", *tls, "--token-file", str(servers.token_file)]) == 0
+    for name, value in (
+        ("TARGET", servers.secure),
+        ("CA_CERTIFICATE", ca),
+        ("SERVER_NAME", "localhost"),
+        ("TOKEN", TOKEN),
+    ):
+        monkeypatch.setenv(f"COVEY_{name}", value)
+    assert cli.main(["info"]) == 0
+    monkeypatch.setenv("COVEY_TOKEN", WRONG)
+    assert capsys.readouterr().err == ""
+    assert cli.main(["models"]) == 3
+    assert cli.main(["models", "--no-tls"]) == 2
+    monkeypatch.delenv("COVEY_CA_CERTIFICATE")
+    monkeypatch.delenv("COVEY_SERVER_NAME")
+    monkeypatch.setenv("COVEY_TLS", "1")
+    assert cli.main(["models"]) == 3
+    monkeypatch.setenv("COVEY_TLS", "perhaps")
+    assert cli.main(["models"]) == 2
+    unknown, contradiction, untrusted, wrong = capsys.readouterr().err.splitlines()
+    assert "does not know who calls" in unknown
+    assert "--no-tls goes with no certificate" in contradiction
+    assert "no authority that is trusted here" in untrusted
+    assert "COVEY_TLS='perhaps': expected 1 or 0" in wrong
+    assert WRONG not in unknown + contradiction + untrusted + wrong
+
+
+def test_tls_alone_or_not_at_all() -> None:
+    assert Access(True, "").tls == covey.TLS()
+    assert Access(None, "").tls is Access(False, "").tls is None
+    assert Access(None, "").metadata is None
