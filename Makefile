@@ -6,17 +6,20 @@ INSTALLED := .venv/.installed
 MODELS ?= models
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test fuzz check format proto bench soak clean
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+SERVERS ?= 1
+
+.PHONY: help setup demo serve test test-docker fuzz check format proto bench soak image up down clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## make .venv and install Covey with all it needs
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Covey needs Python 3.11 or newer, this is %d.%d; run: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[cpu,export,dev]'
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[cpu,export,load,dev]'
 	@touch $@
 
 demo: setup ## train, convert, verify, serve and classify, end to end, in a few minutes
@@ -28,6 +31,9 @@ serve: setup ## serve the models in models/ (those of the demo, or one made now)
 
 test: setup ## run all tests
 	$(BIN)/python -m pytest
+
+test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
+	$(BIN)/python -m pytest -m docker tests/deploy
 
 fuzz: setup ## send 200,000 mutated requests to a running server, on each front, in a few minutes
 	$(BIN)/python -m tests.fuzz
@@ -50,6 +56,15 @@ bench: setup ## measure, as ratios against floors of the same run
 
 soak: setup ## a million requests and a thousand reloads: what they do to memory
 	$(BIN)/python -m bench.soak
+
+image: ## build the images of the server, of the export and of the clients, or some: IMAGES="server load"
+	$(COMPOSE) --profile load build $(IMAGES)
+
+up: ## train what is missing, serve it in containers on the default ports; SERVERS=3: on free ports
+	$(if $(filter-out 1,$(SERVERS)),COVEY_GRPC_PORTS=0 COVEY_METRICS_PORTS=0 )$(COMPOSE) up --detach --build --scale server=$(SERVERS)
+
+down: ## stop the containers; the models stay in their volume
+	$(COMPOSE) --profile monitoring --profile load down
 
 clean: ## remove what the targets made, models and checkpoints excepted
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/results

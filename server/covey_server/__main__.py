@@ -23,8 +23,8 @@ _INTERRUPTED = 130
 def main() -> int:
     """Serves until SIGTERM or SIGINT; a second one ends the process at once. Answers the exit code."""
     try:
-        # Until the server stands, SIGTERM ends it as Ctrl-C does: a container's first process would not notice it.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if os.getpid() == 1:  # in a container the kernel drops SIGTERM for who has no handler, as while models load
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = configuration.parse(None, os.environ)
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr

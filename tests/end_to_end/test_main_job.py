@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +53,19 @@ def models(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:
     folder = tmp_path_factory.mktemp("export")
     options = ["--epochs", "1", "--no-report", "--precision", "float32"]
     options += ["--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints")]
-    for arguments in (
-        [*DIGIT_NETWORKS, "--dataset", "sample"],
-        [*RGB_NETWORKS, "--dataset", f"folder:{colours}"],
-        [*GREY_NETWORKS, "--dataset", f"folder:{colours}", "--grey"],
-        ["conv-demo"],
-    ):
+
+    def export(arguments: list[str]) -> None:
         command = [sys.executable, "-m", "covey_export", "all", *arguments, *options]
         subprocess.run(command, check=True, capture_output=True, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    runs = (
+        [*DIGIT_NETWORKS, "--dataset", "sample"],
+        [*GREY_NETWORKS, "--dataset", f"folder:{colours}", "--grey"],
+        [*RGB_NETWORKS, "--dataset", f"folder:{colours}"],
+        ["conv-demo"],
+    )
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(export, runs))
     return folder / "models"
 
 

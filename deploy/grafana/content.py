@@ -1,0 +1,227 @@
+"""The two dashboards: for those who use the models, and for those who run the servers. docs/metrics.md has the metrics.
+
+Queries give data also where nothing has happened yet, so that an empty panel means that a server is missing.
+"""
+
+from __future__ import annotations
+
+from deploy.grafana.panel import Dashboard, Panel
+
+_WINDOW = "[$__rate_interval]"
+_OF = '{model=~"$model"}'
+
+
+def _rate(metric: str, by: str, labels: str = _OF) -> str:
+    return f"sum by ({by}) (rate({metric}{labels}{_WINDOW}))"
+
+
+def _quantile(share: float, histogram: str) -> str:
+    return f"histogram_quantile({share}, {_rate(f'{histogram}_bucket', 'le, model')})"
+
+
+def _mean(histogram: str) -> str:
+    return f"sum(rate({histogram}_sum{_OF}{_WINDOW})) / sum(rate({histogram}_count{_OF}{_WINDOW}))"
+
+
+def _share_of_calls(refused_or_code: str) -> str:
+    return f"sum(rate({refused_or_code}{_WINDOW})) / sum(rate(covey_requests_total{_WINDOW}))"
+
+
+USERS = Dashboard(
+    "users",
+    "Covey: for users",
+    (
+        Panel(
+            "Requests per second",
+            "Calls answered, whatever the answer.",
+            "reqps",
+            {"{{model}}": _rate("covey_requests_total", "model")},
+        ),
+        Panel(
+            "Images per second",
+            "Images computed; a call may bring many.",
+            "ops",
+            {"{{model}}": _rate("covey_images_total", "model")},
+        ),
+        Panel(
+            "Calls answered OK",
+            "The share of all calls, those included that no model was found for. The rest, by code, stands beside.",
+            "percentunit",
+            {"OK": _share_of_calls('covey_requests_total{code="OK"}')},
+            width=4,
+        ),
+        Panel(
+            "Answers by code",
+            "RESOURCE_EXHAUSTED: too much was asked. INVALID_ARGUMENT, NOT_FOUND: the caller's. INTERNAL: ours.",
+            "reqps",
+            {"{{code}}": _rate("covey_requests_total", "code", "")},
+            width=4,
+        ),
+        *(
+            Panel(
+                f"Request time, {name}",
+                "From a request's arrival to its probabilities; the network is not in it.",
+                "s",
+                {"{{model}}": _quantile(share, "covey_request_seconds")},
+            )
+            for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+        ),
+        Panel(
+            "Where the time goes",
+            "Mean of a request: until its images are decoded, waiting for a thread, computing.",
+            "s",
+            {part: _mean(f"covey_{part}_seconds") for part in ("decode", "queue", "compute")},
+            stacked=True,
+        ),
+        Panel(
+            "Images in a batch",
+            "Mean and 95th percentile. 1: requests came alone; large: they gathered.",
+            "short",
+            {"mean": _mean("covey_batch_size"), "p95 {{model}}": _quantile(0.95, "covey_batch_size")},
+        ),
+        Panel(
+            "Calls refused",
+            "The share of calls that were refused at once since they could not have been answered in time or held.",
+            "percentunit",
+            {"refused": _share_of_calls('covey_refused_total{reason!="stopping"}')},
+        ),
+        Panel(
+            "Images waiting",
+            "What waits for a thread now. Growing: the models are the limit.",
+            "short",
+            {"{{model}}": f"sum by (model) (covey_waiting_images{_OF})"},
+        ),
+        Panel(
+            "Images that could not be decoded",
+            "Not JPEG, PNG, WebP or GIF, or cut off. Their neighbours were answered.",
+            "ops",
+            {"{{model}}": _rate("covey_invalid_images_total", "model")},
+        ),
+    ),
+)
+
+OPERATORS = Dashboard(
+    "operators",
+    "Covey: for operators",
+    (
+        Panel(
+            "Servers ready",
+            "Servers that take requests, of those that are found.",
+            "short",
+            {"ready": "sum(covey_ready)", "found": 'count(up{job="covey"})'},
+            kind="stat",
+            width=6,
+            height=5,
+        ),
+        Panel(
+            "Versions refused",
+            "They lie in the models folder and are not served; `covey models` says why.",
+            "short",
+            {"refused": "max(covey_models_refused)"},
+            kind="stat",
+            width=6,
+            height=5,
+        ),
+        Panel(
+            "Servers that fell back to the CPU",
+            "CUDA was hoped for and not found.",
+            "short",
+            {"fallen back": "sum(covey_device_fallback)"},
+            kind="stat",
+            width=6,
+            height=5,
+        ),
+        Panel(
+            "Batches that do not end",
+            "Restart the server.",
+            "short",
+            {"stuck": "sum(covey_engine_stuck)"},
+            kind="stat",
+            width=6,
+            height=5,
+        ),
+        Panel(
+            "Models served",
+            "The versions, the device each runs on, and on how many servers.",
+            "short",
+            {"servers": f"sum by (model, version, device) (covey_model_served{_OF})"},
+            kind="table",
+            width=12,
+        ),
+        Panel(
+            "Requests per second by version",
+            "Shows a new version take over from the one before.",
+            "reqps",
+            {"{{model}} {{version}}": _rate("covey_requests_total", "model, version")},
+            width=12,
+        ),
+        Panel(
+            "Versions loaded, refused, unloaded",
+            "Since each server's start.",
+            "short",
+            {"{{model}} {{result}}": f"sum by (model, result) (covey_model_loads_total{_OF})"},
+        ),
+        Panel(
+            "Load time of the versions served",
+            "From the file to being ready: load, golden check, measuring.",
+            "s",
+            {"{{model}} {{version}}": f"max by (model, version) (covey_model_load_seconds{_OF})"},
+        ),
+        Panel(
+            "Largest golden difference",
+            "Of a probability, this device against PyTorch's. Above the model's tolerance it is refused.",
+            "sci",
+            {"{{model}} {{version}}": f"max by (model, version) (covey_golden_check_difference{_OF})"},
+        ),
+        Panel(
+            "Memory of each server",
+            "Resident.",
+            "bytes",
+            {"{{instance}}": 'process_resident_memory_bytes{job="covey"}'},
+        ),
+        Panel(
+            "Cores used by each server",
+            "CPU seconds per second.",
+            "short",
+            {"{{instance}}": f'rate(process_cpu_seconds_total{{job="covey"}}{_WINDOW})'},
+        ),
+        Panel(
+            "Requests per second by server",
+            "Alike where clients take turns.",
+            "reqps",
+            {"{{instance}}": _rate("covey_requests_total", "instance", "")},
+        ),
+        Panel(
+            "Calls inside each server",
+            "At most --max-calls.",
+            "short",
+            {"{{instance}}": "covey_calls_in_flight"},
+        ),
+        Panel(
+            "Bytes and decodes inside all servers",
+            "Bytes of the calls, decoded images included; images that wait for a decoder.",
+            "short",
+            {"bytes": "sum(covey_bytes_in_flight)", "decodes": "sum(covey_decodes_in_flight)"},
+        ),
+        Panel(
+            "Refusals by reason",
+            "docs/metrics.md tells the reasons.",
+            "reqps",
+            {"{{reason}}": _rate("covey_refused_total", "reason", "")},
+        ),
+        Panel(
+            "Why batches left",
+            "Many full and gathered: the models are the limit.",
+            "ops",
+            {"{{reason}}": _rate("covey_batches_total", "reason")},
+        ),
+        Panel(
+            "Error of the predicted run times",
+            "0.1 is 10 %. Large where other work takes the cores.",
+            "percentunit",
+            {"{{instance}} {{model}}": f"covey_cost_model_error{_OF}"},
+        ),
+    ),
+)
+
+DASHBOARDS = (USERS, OPERATORS)
