@@ -5,19 +5,16 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import queue
 import signal
 import sys
-from types import FrameType
 
 from covey_server import config as configuration
 from covey_server import memory
 from covey_server.errors import InvalidConfiguration, StartupError
 from covey_server.security import logs
+from covey_server.signals import INTERRUPTED, StopSignals
 
 log = logging.getLogger(__name__)
-
-_INTERRUPTED = 130
 
 
 def main() -> int:
@@ -56,8 +53,8 @@ def main() -> int:
         print(f"covey-server: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return _INTERRUPTED
-    stop = stop_signals()
+        return INTERRUPTED
+    signals = StopSignals()
     # What stands now stands until the end: without this the garbage collector walks all of it again and again, for
     # milliseconds in the middle of requests.
     gc.collect()
@@ -66,32 +63,13 @@ def main() -> int:
     # For programs that start a server, with port 0 above all; the log is for people.
     grpc_address, metrics_address = config.address(app.front.port), config.metrics_address(app.metrics_port)
     print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}", flush=True)
-    stop.get()
+    signals.wait()
     exit_code = 0 if app.stop() else 1
     if app.hangs:
         log.error("a batch still runs and would keep this process; it is left behind")
         logging.shutdown()
         os._exit(1)
     return exit_code
-
-
-def stop_signals() -> queue.SimpleQueue[int]:
-    """Gives out SIGTERM and SIGINT one time; the next one ends the process at once.
-
-    A SimpleQueue, since its put may interrupt its own get: an Event's set would wait for a lock its wait holds.
-    """
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    arrived: list[int] = []
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if arrived:
-            os._exit(_INTERRUPTED)
-        arrived.append(number)
-        signals.put(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    return signals
 
 
 if __name__ == "__main__":

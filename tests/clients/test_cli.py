@@ -245,6 +245,23 @@ def test_a_reader_that_has_seen_enough_is_no_error(files: Path) -> None:
     assert process.wait(timeout=30) == 0
 
 
+def test_an_output_that_cannot_be_written_is_told() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "covey", "models", "--json"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, b"covey: the output cannot be written: No space left on device\n")
+
+
+def test_what_fails_every_file_is_found_before_the_first(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value, text in (
+        ("--top-k", "-3", "--top-k takes a number of classes from 1 on, not -3"),
+        ("--token-file", "nowhere", "nowhere: cannot be read (No such file or directory)"),
+    ):
+        assert main(["classify", "cat.jpg", "dog.jpg", option, value]) == 2
+        assert capsys.readouterr() == ("", f"covey: {text}\n")
+
+
 def test_a_table_shows_control_characters_instead_of_obeying_them() -> None:
     assert table.render(("A", "B"), [("\x1b[2J\udc80", "é\n")]) == "A" + " " * 14 + "B\n\\x1b[2J\\udc80  é\\n"
 

@@ -104,6 +104,20 @@ def test_sigterm_under_load_answers_every_accepted_call(
     assert {outcome.split()[0] for outcome in outcomes} <= allowed, outcomes
 
 
+def test_it_stops_when_asked_after_it_was_frozen(
+    start: type[Process], tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start("--models", str(tmp_path))
+    server.wait_for_log("ready: 1 model(s)")
+    server.popen.send_signal(signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(server.popen.pid, os.WUNTRACED)[1])
+    server.popen.send_signal(signal.SIGCONT)
+    server.popen.send_signal(signal.SIGTERM)
+    code, _ = server.end()
+    assert code == 0
+
+
 def test_a_second_signal_ends_it_at_once(start: type[Process], tmp_path: Path, write_echo_model: WriteModel) -> None:
     write_echo_model(tmp_path)
     server = start("--models", str(tmp_path), "--max-batch-size", "1")

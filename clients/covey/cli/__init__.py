@@ -36,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush complains
         return Exit.OK
+    except OSError as error:
+        if error.filename is not None:  # of a file, not of the standard output: this is a bug
+            raise
+        print(f"covey: the output cannot be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.USAGE
 
 
 def _parser() -> argparse.ArgumentParser:

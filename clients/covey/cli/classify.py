@@ -17,7 +17,16 @@ from covey.cli.connection import connect
 from covey.cli.exits import Exit
 from covey.cli.progress import Progress
 from covey.client import Client
-from covey.errors import CallError, CoveyError, InvalidRequest, Unavailable, UnknownModel
+from covey.errors import (
+    CallError,
+    CoveyError,
+    InvalidInput,
+    InvalidRequest,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+    UnknownModel,
+)
 from covey.results import Classification
 
 NAME = "classify"
@@ -27,7 +36,7 @@ _FILE_HELP = "an image file, a folder (its images, at any depth), a pattern such
 
 _IN_FLIGHT = 16  # requests under way at once, of one file each; the server makes batches of them
 _AT_ONCE = 4096  # files handed to the threads at once
-_FAILS_EVERY_FILE = (InvalidRequest, Unavailable, UnknownModel)
+_FAILS_EVERY_FILE = (InvalidRequest, Unavailable, UnknownModel, Unauthenticated, PermissionDenied)
 _COLUMNS = ("file", "label", "index", "probability", "error", "model", "version")
 _HEADER = ("FILE", "LABEL", "PROBABILITY", "NEXT")
 
@@ -57,6 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Exit:
     """Classifies `options.files`. Raises CoveyError for what would fail every file, after the lines there are."""
+    if options.top_k is not None and options.top_k < 1:
+        raise InvalidInput(f"--top-k takes a number of classes from 1 on, not {options.top_k}")
     write = _write_json if options.json else _write_csv if options.csv else _write_table
     with (
         connect(options, downscale=options.downscale) as client,

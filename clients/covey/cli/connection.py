@@ -84,8 +84,12 @@ def tls(options: argparse.Namespace) -> TLS | bool | None:
 
 
 def token(options: argparse.Namespace) -> Token:
-    """As Client takes it."""
-    return TokenFile(options.token_file) if options.token_file else os.environ.get("COVEY_TOKEN", "")
+    """As Client takes it. Raises InvalidInput where there is no such file: every call would fail."""
+    if not options.token_file:
+        return os.environ.get("COVEY_TOKEN", "")
+    file = TokenFile(options.token_file)
+    file()
+    return file
 
 
 def _from_environment(name: str) -> str:

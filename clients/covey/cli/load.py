@@ -77,15 +77,17 @@ def _measure(options: argparse.Namespace) -> Exit:
     if len(options.words) > 1:
         raise InvalidInput(f"one target at a time, not {', '.join(options.words)}; or: compare A.json B.json")
     plan = load_options.plan(options, options.words[0] if options.words else options.target)
-    demands = assertions.parse(options.assertions) if options.assertions else []
+    demands = assertions.parse(options.assertions) if options.assertions is not None else []
     _require_folders(options.json, options.html)
     if options.quiet:
         report = runner.run(plan)
     else:
         with Live(sys.stderr) as live:
             report = runner.run(plan, live.show)
-    print(summary.write_summary(report))
-    _write(report, options)
+    try:
+        _write(report, options)  # before the summary, which may find nobody who reads it
+    finally:
+        print(summary.write_summary(report))
     failures = assertions.failures(demands, report)
     for failure in failures:
         print(f"covey: {failure}", file=sys.stderr)
@@ -108,6 +110,8 @@ def _require_folders(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.absolute().parent.is_dir():
             raise InvalidInput(f"{path}: there is no folder {path.absolute().parent} to write to")
+        if path is not None and path.exists() and not path.is_file():
+            raise InvalidInput(f"{path}: is no file that could be replaced; give one, or a new name")
 
 
 def _exit(report: Report, failures: list[str]) -> Exit:

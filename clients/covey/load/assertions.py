@@ -54,7 +54,7 @@ class Assertion:
         return [
             sentence
             for run in report.runs
-            for sentence in self._sentences(f"{words.load_name(run.load)}: ", figure.value(run), figure.absent)
+            for sentence in self._sentences(f"{words.load_name(run.load)}: ", figure.value(run), figure.reason(run))
         ]
 
     def _sentences(self, where: str, value: float | None, absent: str) -> list[str]:

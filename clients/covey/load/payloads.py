@@ -20,6 +20,7 @@ from covey.errors import InvalidInput, MissingFile, UnreadableFile
 MOST_IMAGES = 1_024  # different ones; more would measure the client's memory
 _MOST_BATCHES = 256
 _RANDOM_IMAGES = 64
+_MOST_SIDE = 8_192  # pixels
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 _JPEG = re.compile(r"jpeg:(\d+)x(\d+)")
 
@@ -62,6 +63,8 @@ def make(source: str, images: int, shape: Sequence[int], datatype: str, seed: in
         return _of_pixels(_random(shape, datatype, max(images, _RANDOM_IMAGES), seed), images, "random")
     if match := _JPEG.fullmatch(source):
         width, height = int(match[1]), int(match[2])
+        if not 1 <= min(width, height) <= max(width, height) <= _MOST_SIDE:
+            raise InvalidInput(f"--payload {source}: expected a width and a height from 1 to {_MOST_SIDE}")
         return _of_files(_random_jpegs(width, height, seed), images, f"JPEG files of {width} x {height}, made up")
     path = Path(source)
     if path.suffix == ".npy":

@@ -15,6 +15,7 @@ MOST_PROCESSES = 64
 MOST_CONNECTIONS = 10_000
 DEFAULT_WARM_UP_S = 2.0
 DEFAULT_SECONDS = 10.0
+LONGEST_S = 7 * 86_400.0
 
 
 class ProtocolName(StrEnum):
@@ -150,13 +151,17 @@ class Plan:
         _require(all(each >= 1 for each in self.concurrencies), "--concurrency", "of at least 1", self.concurrencies)
         _require(all(0 < each < math.inf for each in self.rates), "--rate", "above 0", self.rates)
         _require(self.ramp is None or all(0 < each < math.inf for each in self.ramp), "--ramp", "above 0", self.ramp)
-        _require(self.seconds is None or 0 < self.seconds < math.inf, "--seconds", "above 0", self.seconds)
+        week = f"to {LONGEST_S:g}, a week"
+        _require(self.seconds is None or 0 < self.seconds <= LONGEST_S, "--seconds", f"above 0 {week}", self.seconds)
         _require(self.calls is None or self.calls >= 1, "--calls", "of at least 1", self.calls)
-        _require(0 <= self.warm_up_s < math.inf, "--warm-up", "of seconds, 0 or more", self.warm_up_s)
+        _require(0 <= self.warm_up_s <= LONGEST_S, "--warm-up", f"of seconds, 0 {week}", self.warm_up_s)
+        _require(self.seed >= 0, "--seed", "of 0 or more", self.seed)
+        _require(self.server_pid is None or self.server_pid >= 1, "--server-pid", "above 0", self.server_pid)
         _require(self.repeat >= 1, "--repeat", "of at least 1", self.repeat)
         _require(self.images >= 1, "--images", "of at least 1", self.images)
         connections = self.connections
-        _require(connections is None or 1 <= connections <= MOST_CONNECTIONS, "--connections", "from 1 on", connections)
+        most = MOST_CONNECTIONS
+        _require(connections is None or 1 <= connections <= most, "--connections", f"from 1 to {most}", connections)
         _require(1 <= self.processes <= MOST_PROCESSES, "--processes", f"from 1 to {MOST_PROCESSES}", self.processes)
         _require(0 < self.deadline_ms < math.inf, "--deadline-ms", "above 0", self.deadline_ms)
         _require(self.slo_ms is None or 0 < self.slo_ms < math.inf, "--slo-ms", "above 0", self.slo_ms)

@@ -30,6 +30,14 @@ def test_grammar(text: str, read: list[str]) -> None:
     assert [str(assertion) for assertion in assertions.parse(text)] == read
 
 
+def test_a_percentile_beyond_which_more_calls_failed_cannot_be_judged() -> None:
+    run = made.run()
+    failed = replace(run, errors={"DEADLINE_EXCEEDED": run.calls // 50})
+    (sentence,) = failures("p99_ms<1e6,p90_ms<1e6", failed)
+    assert sentence.endswith("cannot be judged: more calls failed than lie beyond it, so of all calls it is not known")
+    assert failures("p99_ms<1e6", replace(run, errors={"DEADLINE_EXCEEDED": run.calls // 200})) == []
+
+
 @pytest.mark.parametrize(
     "text", ["", "p99_ms", "p99_ms<", "p99_ms=20", "p99_ms!=20", "p99_ms<20,", "<20", "p99_ms<nan"]
 )

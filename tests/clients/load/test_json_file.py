@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_failed_writing_leaves_the_old_file(report: Report, tmp_path: Path) -> N
     folder = tmp_path / "a.json"
     folder.mkdir()
 
-    with pytest.raises(InvalidInput, match=r"a\.json: cannot be written \(Is a directory\)"):
+    with pytest.raises(InvalidInput, match=r"a\.json: is no file that could be replaced"):
         json_file.write(folder, report)
     with pytest.raises(InvalidInput, match=r"cannot be written \(No such file or directory\); give a file in a folder"):
         json_file.write(tmp_path / "missing" / "a.json", report)
@@ -93,3 +94,18 @@ def test_what_is_no_report_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"b\.json: cannot be read \(No such file or directory\)"):
         json_file.read(tmp_path / "b.json")
+
+
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidInput, match=r"pipe: is no file that could be replaced; give one, or a new name"):
+        json_file.write_text(pipe, "text")
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "target.json")
+    json_file.write_text(tmp_path / "link.json", "text")
+    assert (tmp_path / "target.json").read_text() == "text"
+    assert (tmp_path / "link.json").is_symlink()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from covey.load.measurement import Latency, Run, ServerTiming
 
 PERCENTILES = ("50", "90", "99", "99.9")
 
 _UNSUPPORTED = "too few calls were answered for it; measure longer"
+_FAILED = "more calls failed than lie beyond it, so of all calls it is not known"
 _NO_ANSWER = "no call was answered"
 _NO_BOUND = "no bound was given (--slo-ms)"
 _NO_TIMING = "the server's answers do not tell it"
@@ -20,8 +21,8 @@ _NOT_LOCAL = "the server's process was not seen on this machine"
 class Figure:
     """One number of a run.
 
-    `value` answers None where a run does not have it, and `absent` says why. `lower` and `higher` are what to call a
-    run whose number is lower or higher than another's.
+    `value` answers None where a run does not have it; `absent` says why, and `reason` for one run. `lower` and `higher`
+    are what to call a run whose number is lower or higher than another's. `percentile`: which one it is, of all calls.
     """
 
     name: str
@@ -30,6 +31,11 @@ class Figure:
     higher: str
     value: Callable[[Run], float | None]
     absent: str = ""
+    percentile: str = ""
+
+    def reason(self, run: Run) -> str:
+        """Why a run does not have it."""
+        return _FAILED if self.percentile and _fails_beyond(run, self.percentile) else self.absent
 
 
 def error_count(run: Run) -> int:
@@ -60,7 +66,13 @@ def _time(name: str, title: str, value: Callable[[Run], float | None], absent: s
 
 
 def _percentile(of: Callable[[Run], Latency], percentile: str) -> Callable[[Run], float | None]:
-    return lambda run: of(run).percentiles_ms.get(percentile)
+    return lambda run: None if _fails_beyond(run, percentile) else of(run).percentiles_ms.get(percentile)
+
+
+def _fails_beyond(run: Run, percentile: str) -> bool:
+    """Whether so many calls failed that the percentile of all calls is one that was never answered. That of the others
+    would be the better, the more of the slow calls ran into their deadlines."""
+    return error_share(run) > 1 - float(percentile) / 100
 
 
 def _where_any(of: Callable[[Run], Latency], field: str) -> Callable[[Run], float | None]:
@@ -74,9 +86,10 @@ def _stage(stage: str) -> Callable[[Run], float | None]:
 def _latencies(prefix: str, title: str, of: Callable[[Run], Latency]) -> Iterator[Figure]:
     yield _time(f"{prefix}mean_ms", f"{title}, mean ms", _where_any(of, "mean_ms"), _NO_ANSWER)
     for percentile in PERCENTILES:
-        yield _time(
+        figure = _time(
             f"{prefix}p{percentile}_ms", f"p{percentile} {title}, ms", _percentile(of, percentile), _UNSUPPORTED
         )
+        yield replace(figure, percentile=percentile)
     yield _time(f"{prefix}max_ms", f"{title}, largest, ms", _where_any(of, "max_ms"), _NO_ANSWER)
 
 

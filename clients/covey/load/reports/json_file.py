@@ -23,7 +23,10 @@ def write(path: Path, report: Report) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """As `write`, any text in UTF-8."""
+    """As `write`, any text in UTF-8. A link stays one: the file it leads to is replaced."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"{path}: is no file that could be replaced; give one, or a new name")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         try:
