@@ -15,7 +15,7 @@ from covey import inputs, messages, packing, streaming
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import TaskCoalescer, TaskItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
-from covey.errors import ClientClosed, WrongEventLoop
+from covey.errors import ClientClosed, CoveyError, WrongEventLoop
 from covey.messages import Asked
 from covey.packing import Item, Window
 from covey.results import Classification, Model
@@ -225,7 +225,7 @@ class AsyncClient(BaseClient):
             while True:
                 try:
                     outcome = await (self._send(step) if isinstance(step, Send) else self._perform(step))
-                except (grpc.RpcError, ClientClosed) as error:
+                except (grpc.RpcError, CoveyError) as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(outcome)
@@ -275,7 +275,7 @@ class AsyncClient(BaseClient):
             raise ClientClosed(f"{self!r} was closed during a call") from error
 
     def _open(self, target: str) -> grpc.aio.Channel:
-        credentials, options = self._access.credentials, self._access.options
+        credentials, options = self._access.credentials, self._access.options(target)
         if credentials is None:
             return grpc.aio.insecure_channel(target, options)
         return grpc.aio.secure_channel(target, credentials, options)

@@ -13,7 +13,7 @@ from covey import inputs, messages, packing
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import ThreadCoalescer, ThreadItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
-from covey.errors import ClientClosed
+from covey.errors import ClientClosed, CoveyError
 from covey.messages import Asked
 from covey.packing import Item, Window
 from covey.results import Classification, Model
@@ -200,7 +200,7 @@ class Client(BaseClient):
         self.close()
 
     def _open(self, target: str) -> grpc.Channel:
-        credentials, options = self._access.credentials, self._access.options
+        credentials, options = self._access.credentials, self._access.options(target)
         if credentials is None:
             return grpc.insecure_channel(target, options)
         return grpc.secure_channel(target, credentials, options)
@@ -211,9 +211,7 @@ class Client(BaseClient):
             while True:
                 try:
                     outcome = self._perform(step)
-                except grpc.RpcError as error:
-                    step = steps.throw(error)
-                except ClientClosed as error:
+                except (grpc.RpcError, CoveyError) as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(outcome)

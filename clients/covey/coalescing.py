@@ -47,11 +47,13 @@ class SharedItem(Item):
 
 
 class ThreadItem(SharedItem):
-    """A thread's. `woken`, where it has to wait, is set when it is answered, or `leads`: is to send what gathered."""
+    """A thread's. `woken`, where it has to wait, is set when it is answered, or `leads`: is to send what gathered.
+    It has `left` when its thread waits no more."""
 
-    __slots__ = ("leads", "woken")
+    __slots__ = ("leads", "left", "woken")
     woken: threading.Event
     leads: bool
+    left: bool
 
     def wait(self) -> None:
         """Until it is woken, or its deadline has passed."""
@@ -70,6 +72,11 @@ class TaskItem(SharedItem):
     def wake(self) -> None:
         if not self.settled.done():
             self.settled.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """`error` is what the task's wait ends with."""
+        if not self.settled.done():
+            self.settled.set_exception(error)
 
 
 _end_s = operator.attrgetter("end_s")
@@ -95,39 +102,52 @@ class ThreadCoalescer:
             if starts:
                 self._in_flight += 1  # nothing waits: else this place would be taken
             else:
-                item.woken, item.leads = threading.Event(), False
+                item.woken, item.leads, item.left = threading.Event(), False, False
                 self._waiting.put(item)
         if starts:
             self._lead([item])
             return
         try:
             item.wait()
-        finally:  # whatever ended the wait: a place that was given to this call must not be lost
+        except BaseException:  # an interrupt: a place that was given to this call must not be lost
             with self._lock:
-                self._waiting.remove(item)
-                leads = item.leads
-                gathered = self._waiting.take_with(item) if leads else []
-        if leads:
+                self._leave(item)
+                if item.leads:
+                    self._give_place()
+            raise
+        with self._lock:
+            self._leave(item)
+            gathered = self._waiting.take_with(item) if item.leads else []
+        if gathered:
             self._lead(gathered)
 
+    def _leave(self, item: ThreadItem) -> None:
+        item.left = True
+        self._waiting.remove(item)
+
     def _lead(self, items: list[ThreadItem]) -> None:
-        """Sends `items`, of which the first is this thread's own, then gives the place to the oldest that waits."""
+        """Sends `items`, of which the first is this thread's own, then gives the place on."""
         try:
             self._send(items, _last_deadline(items))
         finally:
             with self._lock:
                 others = items[1:]
-                # An interrupt may have ended the sending. It was meant for this thread alone: the others go on.
-                self._waiting.put_back([item for item in others if item.outcome is None])
+                # An interrupt may have ended the sending. It was meant for this thread alone: the others go on, but
+                # for those whose deadline has passed meanwhile. They could not lead.
+                self._waiting.put_back([item for item in others if item.outcome is None and not item.left])
                 for item in others:
                     if item.outcome is not None:
                         item.wake()
-                oldest = self._waiting.oldest
-                if oldest is None:
-                    self._in_flight -= 1
-                else:
-                    oldest.leads = True
-                    oldest.wake()
+                self._give_place()
+
+    def _give_place(self) -> None:
+        """To the oldest that waits, which does not wait any more then: nobody else may give it another one."""
+        oldest = self._waiting.take_oldest()
+        if oldest is None:
+            self._in_flight -= 1
+        else:
+            oldest.leads = True
+            oldest.wake()
 
 
 class TaskCoalescer:
@@ -165,11 +185,16 @@ class TaskCoalescer:
     async def _send_gathered(self) -> None:
         while taken := self._waiting.take():
             items = [item for item in taken if not item.settled.done()]
-            if items:
-                await self._send(items, _last_deadline(items))
-            for item in items:
-                item.wake()
-            self._expiry.forget(taken)
+            try:
+                if items:
+                    await self._send(items, _last_deadline(items))
+            except Exception as error:  # noqa: BLE001 - raised where the calls wait; a caller's `token` may raise any
+                for item in items:
+                    item.fail(error)
+            finally:
+                for item in items:
+                    item.wake()
+                self._expiry.forget(taken)
 
 
 class Expiry:

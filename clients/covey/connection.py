@@ -81,7 +81,7 @@ class Deadline:
     """
 
     def __init__(self, duration_ms: float) -> None:
-        if not 0 < duration_ms < math.inf:
+        if not isinstance(duration_ms, int | float) or not 0 < duration_ms < math.inf:
             raise InvalidInput(f"deadline_ms must be a number of milliseconds above 0, not {duration_ms!r}")
         self.duration_ms = duration_ms
         self.end_s = time.monotonic() + duration_ms / 1_000

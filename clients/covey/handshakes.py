@@ -18,13 +18,19 @@ _FAILED = (
     ("certificate is not yet valid", "the server's certificate is not valid yet; is the clock right, here and there?"),
     (
         "Hostname Verification Check failed",
-        "the server's certificate is for another name than the target; if that is right: covey.TLS(server_name=...)",
+        (
+            "the server's certificate is for another name than the target; if that is right: covey.TLS(server_name=...) "
+            "(--server-name)"
+        ),
     ),
     (
         "CERTIFICATE_VERIFY_FAILED",
-        "no authority that is trusted here has signed the server's certificate; covey.TLS(ca_certificate=...) adds it",
+        (
+            "no authority that is trusted here has signed the server's certificate; covey.TLS(ca_certificate=...) "
+            "(--ca-certificate) adds it"
+        ),
     ),
-    ("WRONG_VERSION_NUMBER", "what listens there does not speak TLS; leave tls away, or is it another port?"),
+    ("WRONG_VERSION_NUMBER", "what listens there does not speak TLS; leave tls (--tls) away, or is it another port?"),
 )
 _HUNG_UP = ("Socket closed", "Connection reset by peer")
 
@@ -40,7 +46,7 @@ def suspicion(details: str, tls: ClientTLS | None) -> str | None:
     if "last error:" not in details or not any(words in details for words in _HUNG_UP):
         return None
     if tls is None:
-        return "something listens there and hangs up; if the server has TLS, give tls=True or covey.TLS(...)"
+        return "something listens there and hangs up; if the server has TLS, give tls=True or covey.TLS(...) (--tls)"
     if tls.client_certificate is None:
         return "the server hangs up; if it asks for a client's certificate: covey.TLS(client_certificate=..., ...)"
     return "the server hangs up; it may not accept this client's certificate"

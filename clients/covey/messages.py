@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from covey import inputs
@@ -58,35 +59,12 @@ GET_MODEL: Method[pb.GetModelRequest, pb.GetModelResponse] = Method(
 )
 
 
-class Answer:
+class Answer(NamedTuple):
     """A response, who gave it, and how long the client waited for it."""
 
-    __slots__ = ("_timing", "response", "round_trip_us", "target")
-
-    def __init__(self, response: pb.ClassifyResponse, target: str, round_trip_us: int) -> None:
-        self.response = response
-        self.target = target
-        self.round_trip_us = round_trip_us
-        self._timing: Timing | None = None
-
-    def timing(self) -> Timing:
-        """The same for all images of the request."""
-        if self._timing is None:
-            self._timing = _timing(self.response.timing, self.round_trip_us)
-        return self._timing
-
-
-class _Unread:
-    """One image's part of an answer."""
-
-    __slots__ = ("_classes", "timing")
-
-    def __init__(self, classes: Iterable[pb.Class], answer: Answer) -> None:
-        self._classes = classes
-        self.timing = answer.timing
-
-    def classes(self) -> tuple[Class, ...]:
-        return _classes(self._classes)
+    response: pb.ClassifyResponse
+    target: str
+    round_trip_us: int
 
 
 class Asked(NamedTuple):
@@ -175,6 +153,7 @@ def classifications(part: EncodedPart | PixelsPart, answer: Answer) -> list[Clas
     """The answers for the images of `part`, in its order. Raises ServerError where they cannot be."""
     response = answer.response
     model, version = response.model, response.version
+    timing = _timing(response.timing, answer.round_trip_us)
     if len(response.results) != len(part.places):
         raise _broken_answer(answer, f"{len(response.results)} results for {len(part.places)} images")
     found: list[Classification] = []
@@ -182,12 +161,18 @@ def classifications(part: EncodedPart | PixelsPart, answer: Answer) -> list[Clas
         classes = result.classes
         if result.HasField("error"):
             error = _image_error(result.error, part, position)
-            found.append(Classification(_classes(classes), error, model, version, answer.timing()))
+            found.append(Classification(_classes(classes), error, model, version, timing))
         elif classes:
-            found.append(Classification.answered(_class(classes[0]), _Unread(classes, answer), model, version))
+            # The message would keep the whole response alive, for as long as the caller keeps this one image's result.
+            unread = partial(_unread_classes, result.SerializeToString())
+            found.append(Classification.answered(_class(classes[0]), unread, model, version, timing))
         else:
             raise _broken_answer(answer, "a result of neither classes nor an error")
     return found
+
+
+def _unread_classes(result: bytes) -> tuple[Class, ...]:
+    return _classes(pb.Result.FromString(result).classes)
 
 
 def _classes(classes: Iterable[pb.Class]) -> tuple[Class, ...]:

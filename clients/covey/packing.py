@@ -75,9 +75,8 @@ class Waiting(Generic[ItemT]):
         if item in self._items:
             self._items.remove(item)
 
-    @property
-    def oldest(self) -> ItemT | None:
-        return self._items[0] if self._items else None
+    def take_oldest(self) -> ItemT | None:
+        return self._items.popleft() if self._items else None
 
     def take_with(self, item: ItemT) -> list[ItemT]:
         """`item`, which does not wait any more, and what fits its request."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from covey.errors import ImageError, InvalidInput
 
@@ -36,30 +37,20 @@ class Timing:
     round_trip_us: int
 
 
-class Unread(Protocol):
-    """What an answer holds and nobody has asked for yet."""
-
-    def classes(self) -> tuple[Class, ...]: ...
-
-    def timing(self) -> Timing: ...
-
-
 class _ReadLater:
     """Slots that are filled when they are first read. Most callers look at the best class alone, and five of them take
     longer to make than all else that is done for an image."""
 
     __slots__ = ("_best", "_unread")
     _best: Class
-    _unread: Unread
+    _unread: Callable[[], tuple[Class, ...]]
     classes: tuple[Class, ...]
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - called where a slot is empty
         value: Any
         match name:
             case "classes":
-                value = self._unread.classes()
-            case "timing":
-                value = self._unread.timing()
+                value = self._unread()
             case "_best":
                 value = self.classes[0]
             case _:
@@ -82,8 +73,10 @@ class Classification(_ReadLater):
     timing: Timing
 
     @classmethod
-    def answered(cls, best: Class, unread: Unread, model: str, version: int) -> Classification:
-        """Without an error; `unread` gives the rest, once it is asked for."""
+    def answered(
+        cls, best: Class, unread: Callable[[], tuple[Class, ...]], model: str, version: int, timing: Timing
+    ) -> Classification:
+        """Without an error; `unread` gives the classes, once they are asked for."""
         made = object.__new__(cls)
         fill = object.__setattr__
         fill(made, "_best", best)
@@ -91,6 +84,7 @@ class Classification(_ReadLater):
         fill(made, "error", None)
         fill(made, "model", model)
         fill(made, "version", version)
+        fill(made, "timing", timing)
         return made
 
     @property

@@ -78,18 +78,27 @@ class Access:
     """
 
     def __init__(self, tls: TLS | bool | None, token: Token) -> None:
+        if not isinstance(tls, TLS | bool | None):
+            raise InvalidInput(f"tls must be True, False or a covey.TLS(...), not a {type(tls).__name__}")
         self.tls = TLS() if tls is True else tls or None
         self._plaintext_is_meant = tls is False
         self.credentials = self.tls.credentials() if self.tls is not None else None
-        name = self.tls.server_name if self.tls is not None else ""
-        self.options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name)) if name else CHANNEL_OPTIONS
         self._token = token if callable(token) else None
-        self._metadata = _metadata(token) if isinstance(token, str) and token else None
+        self._metadata = None if callable(token) or token == "" else _metadata(token)
 
     @property
     def metadata(self) -> Metadata | None:
         """What goes with each call."""
         return self._metadata if self._token is None else _metadata(self._token())
+
+    def options(self, target: str) -> tuple[tuple[str, str | int], ...]:
+        """The options of a channel to a normalised target."""
+        options: tuple[tuple[str, str | int], ...] = CHANNEL_OPTIONS
+        if is_local(target):
+            options += (("grpc.enable_http_proxy", 0),)  # a proxy would carry it off this machine, and a token with it
+        if self.tls is not None and self.tls.server_name:
+            options += (("grpc.ssl_target_name_override", self.tls.server_name),)
+        return options
 
     def require_safe(self, targets: Sequence[str]) -> None:
         """Raises InvalidInput where the token would travel for all to read, unless the caller said so."""
@@ -103,9 +112,13 @@ class Access:
                 )
 
 
-def _metadata(token: str) -> Metadata:
+def _metadata(token: object) -> Metadata:
+    if not isinstance(token, str):
+        raise InvalidInput(f"the token must be a str, or a function that gives one, not a {type(token).__name__}")
     if not _TOKEN.fullmatch(token):
-        raise InvalidInput("the token is none: expected A-Z a-z 0-9 . _ ~ + / - and = at its end, without blanks")
+        raise InvalidInput(
+            "the token is none: expected A-Z a-z 0-9 . _ ~ + / - and = at its end, without blanks or line ends"
+        )
     return (("authorization", f"Bearer {token}"),)
 
 

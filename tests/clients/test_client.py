@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
+import gc
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +50,29 @@ def test_results_are_frozen(client: covey.Client) -> None:
         for field in dataclasses.fields(part):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(part, field.name, None)
+
+
+def _reachable(start: object) -> list[object]:
+    """All that `start` keeps alive; code apart."""
+    found: dict[int, object] = {}
+    new = [start]
+    while new:
+        one = new.pop()
+        if id(one) not in found and not isinstance(one, type | ModuleType | FunctionType):
+            found[id(one)] = one
+            new += gc.get_referents(one)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_kept_result_does_not_keep_the_answer_of_its_request(client: covey.Client, read: bool) -> None:
+    result = client.classify([b"%d" % number for number in range(100)])[7]
+    if read:
+        assert [one.label for one in result.classes] == ["7", "not 7"]
+        assert result.timing.batch_size == 7
+    kinds = {type(one).__module__ for one in _reachable(result)}
+    assert not [kind for kind in kinds if "google" in kind or kind == pb.Result.__module__]
+    assert {str, float} <= {type(one) for one in _reachable(result)}
 
 
 @pytest.mark.parametrize("copied", [dataclasses.replace, copy.copy, lambda one: pickle.loads(pickle.dumps(one))])

@@ -100,3 +100,34 @@ def test_each_task_waits_until_its_own_deadline(server: ScriptedServer) -> None:
 
     server.hold()
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "failure", [covey.InvalidInput("no token"), OSError("no token")], ids=lambda one: type(one).__name__
+)
+def test_a_token_that_cannot_be_had_is_the_error_of_the_calls_it_was_for(
+    server: ScriptedServer, failure: Exception
+) -> None:
+    known = True
+
+    def token() -> str:
+        if known:
+            return "a-token"
+        raise failure
+
+    async def run() -> None:
+        nonlocal known
+        async with covey.AsyncClient(server.target, coalesce=True, token=token, deadline_ms=20_000) as client:
+            alone = asyncio.create_task(client.classify(b"alone"))
+            await asyncio.to_thread(server.wait_until_held)
+            known = False
+            images = [b"cat"] * (2 * packing.MOST_IMAGES)  # of two requests
+            found = await asyncio.gather(*[client.classify(image) for image in images], return_exceptions=True)
+            assert {(type(one), str(one)) for one in found} == {(type(failure), "no token")}
+            known = True
+            server.release()
+            answers = await asyncio.gather(*[client.classify(image) for image in images])
+            assert [one.label for one in [await alone, *answers]] == ["alone"] + ["cat"] * len(images)
+
+    server.hold()
+    asyncio.run(run())

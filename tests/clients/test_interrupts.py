@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -21,11 +21,43 @@ from covey.messages import Asked, not_sent
 if TYPE_CHECKING:
     from .conftest import ScriptedServer
 
+KindT = TypeVar("KindT", bound=ThreadItem)
+
 ANSWER = not_sent(covey.InvalidInput("answered"))
 
 
-def _item(name: str) -> ThreadItem:
-    return ThreadItem(EncodedPart((0,), (name,), (b"x",)), Asked(), Deadline(60_000))
+class LateItem(ThreadItem):
+    """Of a thread that the machine does not let go on before `goes_on` is set, though it was woken."""
+
+    __slots__ = ("goes_on",)
+    goes_on: threading.Event
+
+    def wait(self) -> None:
+        super().wait()
+        assert self.goes_on.wait(timeout=30)
+
+
+class ExpiredItem(LateItem):
+    """Of a thread whose deadline has passed when `goes_on` is set."""
+
+    __slots__ = ()
+
+    def wait(self) -> None:
+        assert self.goes_on.wait(timeout=30)
+
+
+class InterruptedItem(ThreadItem):
+    """Of a thread that is interrupted just as it is woken."""
+
+    __slots__ = ()
+
+    def wait(self) -> None:
+        super().wait()
+        raise KeyboardInterrupt
+
+
+def _item(name: str, kind: type[KindT]) -> KindT:
+    return kind(EncodedPart((0,), (name,), (b"x",)), Asked(), Deadline(60_000))
 
 
 class Sending:
@@ -41,7 +73,7 @@ class Sending:
         names = [item.part.names[0] for item in items if isinstance(item.part, EncodedPart)]
         self.requests.append(names)
         self.arrived.release()
-        assert self.lets_through.acquire(timeout=30)
+        assert self.lets_through.acquire(timeout=60)
         if self.interrupts(names):
             raise KeyboardInterrupt
         for item in items:
@@ -49,25 +81,45 @@ class Sending:
 
 
 @contextmanager
-def _full(sending: Sending) -> Iterator[Callable[[str], Future[None]]]:
-    """A coalescer with all its requests in flight. What is called with a name gathers; calls gather in order."""
+def _full(sending: Sending) -> Iterator[Callable[[str | ThreadItem], Future[None]]]:
+    """A coalescer with all its requests in flight. What is called with a name gathers; calls gather in order.
+
+    In the end all have been let through, and every place is free again.
+    """
     coalescer = ThreadCoalescer(sending)
     with ThreadPoolExecutor(16) as pool:
 
-        def call(name: str) -> Future[None]:
+        def call(one: str | ThreadItem) -> Future[None]:
             waiting = len(coalescer._waiting)
-            future = pool.submit(coalescer.settle, _item(name))
+            future = pool.submit(coalescer.settle, _item(one, ThreadItem) if isinstance(one, str) else one)
             while len(coalescer._waiting) == waiting:  # until it has taken its place in the row
                 assert not future.done()
             return future
 
-        first = [pool.submit(coalescer.settle, _item("first")) for _ in range(packing.REQUESTS_IN_FLIGHT)]
+        first = [pool.submit(coalescer.settle, _item("first", ThreadItem)) for _ in range(packing.REQUESTS_IN_FLIGHT)]
         for _ in first:
             assert sending.arrived.acquire(timeout=30)
         yield call
         sending.lets_through.release(100)
         for future in first:
             assert future.exception(timeout=30) is None or sending.interrupts(["first"])
+    assert (coalescer._in_flight, len(coalescer._waiting)) == (0, 0)
+
+
+def test_each_request_that_ends_gives_its_place_to_another_call() -> None:
+    """Also where the thread that got the first of them has not gone on yet."""
+    sending, late = Sending(), _item("late", LateItem)
+    late.goes_on = threading.Event()
+    with _full(sending) as call:
+        calls = [call(late), call("a")]
+        sending.lets_through.release(packing.REQUESTS_IN_FLIGHT)
+        assert sending.arrived.acquire(timeout=30)
+        assert sending.requests[4:] == [["a"]]
+        late.goes_on.set()
+        sending.lets_through.release(100)
+        for one in calls:
+            one.result(timeout=30)
+    assert sending.requests[4:] == [["a"], ["late"]]
 
 
 def test_an_interrupt_of_who_sends_for_others_strands_none_of_them() -> None:
@@ -75,12 +127,44 @@ def test_an_interrupt_of_who_sends_for_others_strands_none_of_them() -> None:
     sending.interrupts = lambda names: "leader" in names
     with _full(sending) as call:
         leader, *others = [call(name) for name in ("leader", "a", "b", "c")]
+        sending.lets_through.release()
+        assert sending.arrived.acquire(timeout=30)  # the leader's, with all that gathered
         sending.lets_through.release(100)
         with pytest.raises(KeyboardInterrupt):
             leader.result(timeout=30)
         for other in others:
             other.result(timeout=30)
-    assert sending.requests[4:] == [["leader", "a", "b", "c"], ["a", "b", "c"]]
+    assert sending.requests[4] == ["leader", "a", "b", "c"]
+    assert sorted(name for names in sending.requests[5:] for name in names) == ["a", "b", "c"]
+
+
+def test_a_call_that_ended_at_its_deadline_is_not_put_back() -> None:
+    sending, expired = Sending(), _item("expired", ExpiredItem)
+    sending.interrupts = lambda names: "leader" in names
+    expired.goes_on = threading.Event()
+    with _full(sending) as call:
+        leader, gone, other = call("leader"), call(expired), call("a")
+        sending.lets_through.release()
+        assert sending.arrived.acquire(timeout=30)
+        expired.goes_on.set()
+        gone.result(timeout=30)
+        sending.lets_through.release(100)
+        with pytest.raises(KeyboardInterrupt):
+            leader.result(timeout=30)
+        other.result(timeout=30)
+    assert sending.requests[4:] == [["leader", "expired", "a"], ["a"]]
+
+
+def test_a_call_that_is_interrupted_while_it_waits_gives_its_place_on() -> None:
+    sending = Sending()
+    with _full(sending) as call:
+        interrupted, other = call(_item("interrupted", InterruptedItem)), call("a")
+        sending.lets_through.release()
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.result(timeout=30)
+        sending.lets_through.release(100)
+        other.result(timeout=30)
+    assert sending.requests[4:] == [["a"]]
 
 
 def test_an_interrupt_of_a_call_that_travels_alone_gives_its_place_on() -> None:
@@ -88,6 +172,8 @@ def test_an_interrupt_of_a_call_that_travels_alone_gives_its_place_on() -> None:
     sending.interrupts = lambda names: names == ["first"]
     with _full(sending) as call:
         others = [call(name) for name in ("a", "b")]
+        sending.lets_through.release()
+        assert sending.arrived.acquire(timeout=30)
         sending.lets_through.release(100)
         for other in others:
             other.result(timeout=30)

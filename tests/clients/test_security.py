@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -18,9 +19,11 @@ from tests.certificates import EXPIRED, Authority
 from tests.conftest import WriteModel
 
 import covey
-from covey import cli
+from covey import cli, messages
 from covey.connection import is_local
+from covey.load.remote import Remote
 from covey.security import Access
+from covey.testing import FakeServer
 
 TOKEN, WRONG = "token-of-these-tests", "token-of-somebody-else"
 IMAGE = bytes.fromhex("89504e470d0a1a0a")  # no whole image: what matters here is that the server reads it
@@ -155,7 +158,7 @@ def test_an_expired_certificate(servers: Servers, tmp_path: Path) -> None:
 def test_tls_to_a_plaintext_port(servers: Servers) -> None:
     error = failure(servers.plaintext, tls=servers.tls)
     assert type(error) is covey.HandshakeFailed
-    assert "what listens there does not speak TLS; leave tls away" in str(error)
+    assert "what listens there does not speak TLS; leave tls (--tls) away" in str(error)
 
 
 def test_plaintext_to_a_tls_port_is_told_as_far_as_it_can_be(servers: Servers) -> None:
@@ -211,6 +214,26 @@ def test_a_token_goes_to_other_machines_only_encrypted_or_where_that_is_meant(ta
             continue
         with pytest.raises(covey.InvalidInput, match=r"for everybody on the way to read; give tls=True, or tls=False"):
             covey.Client(target, token=token)
+
+
+def test_calls_of_this_machine_pass_by_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would read the token."""
+    for name in ("no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as nobody, FakeServer() as server:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen: what goes there fails
+        monkeypatch.setenv("grpc_proxy", "http://127.0.0.1:{1}".format(*nobody.getsockname()))
+        target = server.target.replace("127.0.0.1", "localhost")
+        with covey.Client(target, token=TOKEN, retries=0) as client:
+            assert client.models()[0].name == "fake"
+
+        async def ask() -> str:
+            async with covey.AsyncClient(target, token=TOKEN, retries=0) as client:
+                return (await client.models())[0].name
+
+        assert asyncio.run(ask()) == "fake"
+        remote = Remote(target, 10_000, token=TOKEN)
+        assert remote.call(messages.LIST_MODELS, messages.list_models_request()).models[0].name == "fake"
 
 
 @pytest.mark.parametrize("token", ["two words", "line\n", "ümlaut", "Bearer x"])
