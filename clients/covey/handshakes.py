@@ -19,8 +19,8 @@ _FAILED = (
     (
         "Hostname Verification Check failed",
         (
-            "the server's certificate is for another name than the target; if that is right: covey.TLS(server_name=...) "
-            "(--server-name)"
+            "the server's certificate is for another name than the target; if that is right, say so: "
+            "covey.TLS(server_name=...) (--server-name)"
         ),
     ),
     (

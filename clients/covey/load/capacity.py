@@ -2,7 +2,8 @@
 
 A refused or failed call is one that was not. The search doubles or halves from a first guess until it has a rate that
 holds and one that does not, then tries between the two until they are 5 % apart. A rate that fails is tried once more
-before it counts: one hiccup of the machine would lose all rates above for good. What it answers was measured.
+before it counts: one hiccup of the machine would lose all rates above for good. What it answers was measured, with as
+many calls as a 99th percentile needs: tries of low rates last longer, and rates that would need too long are not tried.
 """
 
 from __future__ import annotations
@@ -10,42 +11,65 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from covey.load.distribution import supports
 from covey.load.measurement import Capacity, Run
 
 SHARE_WITHIN = 0.99
+LONGEST_TRY_S = 100.0  # but where longer ones were asked for
+_PLANNED_CALLS = 1_100  # Poisson arrivals leave 1,000 of them in 999 of 1,000 tries
 _CLOSE_ENOUGH = 1.05
 _MOST_TRIES = 30
-_LOWEST_PER_S = 0.5
 
-TryRate = Callable[[float], Run | None]  # None: no more, as the load test is being stopped
+TryRate = Callable[
+    [float, float], Run | None
+]  # of a rate and seconds; None: no more, as the load test is being stopped
 
 
-def search(try_rate: TryRate, first_per_s: float, slo_ms: float) -> Capacity:
-    """Tries rates, from `first_per_s` on. A run that is invalid does not hold: its figures are not the server's."""
+def search(try_rate: TryRate, first_per_s: float, slo_ms: float, try_s: float) -> Capacity:
+    """Tries rates, from `first_per_s` on, for `try_s` or as long as it takes to have enough calls. A run that is
+    invalid, or has too few calls, does not hold: its figures are not the server's."""
     tried: list[tuple[float, float]] = []
     held: float | None = None
     failed = math.inf
     limits: list[str] = []
-    rate, again = first_per_s, False  # again: it is the second time for this rate
-    while len(tried) < _MOST_TRIES and rate >= _LOWEST_PER_S and failed > _CLOSE_ENOUGH * (held or 0.0):
-        run = try_rate(rate)
+    longest_s = max(try_s, LONGEST_TRY_S)
+    lowest = _PLANNED_CALLS / longest_s
+    rate, again = max(first_per_s, lowest), False  # again: it is the second time for this rate
+    while len(tried) < _MOST_TRIES and failed > max(lowest, _CLOSE_ENOUGH * (held or 0.0)):
+        run = try_rate(rate, max(try_s, _PLANNED_CALLS / rate))
         if run is None:
             break
         share = share_within(run)
         tried.append((rate, share))
-        if share >= SHARE_WITHIN and not run.invalid:
+        unfit = run.invalid or _too_few(run)
+        if share >= SHARE_WITHIN and not unfit:
             held = rate
         elif again:
-            failed, limits = rate, run.invalid
+            failed, limits = rate, unfit
         again = not again and rate != held
         if not again:
-            rate = _next(held, failed)
+            rate = max(_next(held, failed), lowest)
+    if failed <= lowest:
+        limits = [_not_tried(lowest, longest_s)]
     return Capacity(rate_per_s=held, slo_ms=slo_ms, share=SHARE_WITHIN, tried=tried, limited_by=limits)
 
 
 def share_within(run: Run) -> float:
     """Of all calls, those answered within the bound."""
-    return (run.goodput_per_s or 0.0) * run.seconds / run.calls if run.calls else 0.0
+    return (run.calls_within_slo or 0) / run.calls if run.calls else 0.0
+
+
+def _too_few(run: Run) -> list[str]:
+    if supports(run.calls, 100 * SHARE_WITHIN):
+        return []
+    return [f"not enough calls for a 99th percentile: {run.calls:,}"]
+
+
+def _not_tried(lowest_per_s: float, longest_s: float) -> str:
+    return (
+        f"below {lowest_per_s:.3g} calls/s a try of {longest_s:g} s has not enough calls for a 99th percentile; ask "
+        f"for longer ones (--seconds)"
+    )
 
 
 def _next(held: float | None, failed: float) -> float:

@@ -61,10 +61,12 @@ class Chunk:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The order is done. `failure` says why it ended early; `was_full`: a call had to wait since no connection could
-    take it; `standstill_s` is the longest time in which the process did not get to run."""
+    take it; `unsent` calls were due and not sent when the load ended; `standstill_s` is the longest time in which the
+    process did not get to run."""
 
     failure: str = ""
     was_full: bool = False
+    unsent: int = 0
     standstill_s: float = 0.0
 
 

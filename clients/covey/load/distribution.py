@@ -2,11 +2,17 @@
 
 A percentile is given where at least ten samples lie beyond it: p50 from 20 samples on, p90 from 100, p99 from 1,000,
 p99.9 from 10,000. With fewer, it would say more of chance than of the server.
+
+The interval of the 99th does not take calls for independent: those that meet in a queue, or in a pause of the machine,
+are late together. The run is cut into blocks of a second or more, and its noise is what the shares of slow calls in the
+blocks scatter by. That holds where what makes calls slow is over within a block. Where blocks depend on each other too,
+as close to a server's capacity, most runs have no interval, and those that have one may have too narrow a one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -20,7 +26,32 @@ _LONGEST_US = 3_600_000_000
 _DIGITS = 3
 _EXACT_BITS = 11  # a histogram of 3 digits tells numbers of so many bits apart
 _CURVE_POINTS_PER_DECADE = 10
-_Z_95 = 1.96
+_LEAST_BLOCKS, _MOST_BLOCKS = 5, 20
+# The value that 2.5 % of Student's distribution lie above, for one degree of freedom less than blocks.
+_STUDENT = dict(
+    zip(
+        range(_LEAST_BLOCKS, _MOST_BLOCKS + 1),
+        (
+            2.776,
+            2.571,
+            2.447,
+            2.365,
+            2.306,
+            2.262,
+            2.228,
+            2.201,
+            2.179,
+            2.160,
+            2.145,
+            2.131,
+            2.120,
+            2.110,
+            2.101,
+            2.093,
+        ),
+        strict=True,
+    )
+)
 
 
 def supports(count: int, percentile: float) -> bool:
@@ -55,8 +86,9 @@ class Distribution:
         """None where the samples do not support it."""
         return self._at_ms(percentile) if supports(self.count, percentile) else None
 
-    def latency(self) -> Latency:
-        """All that is known of it; zeros where there are no samples."""
+    def latency(self, seconds_ms: Sequence[NDArray[np.float32]] = ()) -> Latency:
+        """All that is known of it; zeros where there are no samples. `seconds_ms` are all its times once more, by the
+        seconds in which they began; without them there is no interval."""
         percentiles = {name: self.percentile_ms(float(name)) for name in PERCENTILES}
         return Latency(
             count=self.count,
@@ -64,7 +96,7 @@ class Distribution:
             min_ms=self._min_ns / 1e6 if self.count else 0.0,
             max_ms=self._max_ns / 1e6,
             percentiles_ms={name: value for name, value in percentiles.items() if value is not None},
-            p99_interval_ms=self._interval_ms(99) if supports(self.count, 99) else None,
+            p99_interval_ms=self._interval_ms(99, seconds_ms) if supports(self.count, 99) else None,
             curve_ms=self._curve_ms(),
             histogram=self._histogram.encode().decode("ascii"),
         )
@@ -73,14 +105,26 @@ class Distribution:
         value_ms = float(self._histogram.get_value_at_percentile(percentile)) / 1e3
         return min(max(value_ms, self._min_ns / 1e6), self._max_ns / 1e6)
 
-    def _interval_ms(self, percentile: float) -> tuple[float, float]:
-        """95 % confidence, from order statistics: the ranks between which the true percentile lies, whatever the
-        distribution (the binomial distribution of how many samples lie below it, as a normal one)."""
-        share = percentile / 100
-        spread = _Z_95 * math.sqrt(self.count * share * (1 - share))
-        low = max(math.floor(self.count * share - spread), 1)
-        high = min(math.ceil(self.count * share + spread) + 1, self.count)
-        return self._at_ms(100 * low / self.count), self._at_ms(100 * high / self.count)
+    def _interval_ms(self, percentile: float, seconds_ms: Sequence[NDArray[np.float32]]) -> tuple[float, float] | None:
+        """95 % confidence: the percentiles between which the true one lies, by how much the share of times above it
+        differs between blocks (batch means), and never narrower than for independent times. None where there are fewer
+        than five seconds, or the share is so uncertain that the largest time may lie below the true percentile.
+        """
+        blocks = min(len(seconds_ms), _MOST_BLOCKS)
+        if blocks < _LEAST_BLOCKS:
+            return None
+        above_ms, share = self._at_ms(percentile), 1 - percentile / 100
+        slow = _sum_blocks([int(np.count_nonzero(times_ms > above_ms)) for times_ms in seconds_ms], blocks)
+        count = _sum_blocks([len(times_ms) for times_ms in seconds_ms], blocks)
+        differences = slow - count * slow.sum() / self.count
+        variance = max(
+            float(np.square(differences).sum()) * blocks / (blocks - 1) / self.count**2,
+            share * (1 - share) / self.count,
+        )
+        spread = 100 * _STUDENT[blocks] * math.sqrt(variance)
+        if percentile + spread >= 100:
+            return None
+        return self._at_ms(percentile - spread), self._at_ms(percentile + spread)
 
     def _curve_ms(self) -> list[tuple[float, float]]:
         """Ten points for each further nine of the percentile, up to the largest sample."""
@@ -90,3 +134,7 @@ class Distribution:
         percentiles = [100 * (1 - 10 ** (-step / _CURVE_POINTS_PER_DECADE)) for step in range(last + 1)]
         points = [(round(percentile, 6), self._at_ms(percentile)) for percentile in percentiles]
         return [*points, (100.0, self._max_ns / 1e6)]
+
+
+def _sum_blocks(by_second: Sequence[int], blocks: int) -> NDArray[np.float64]:
+    return np.array([each.sum() for each in np.array_split(np.array(by_second, np.float64), blocks)])

@@ -6,6 +6,7 @@ Nothing here knows a protocol. At its deadline, counted from when it was meant t
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,14 @@ from typing import Generic, Protocol
 
 from covey.load.pool import LoadError, Pool
 from covey.load.wire.connection import RequestT
+from covey.load.wire.grpc_status import NO_STATUS
 from covey.load.wire.outcome import Outcome
 
 NEVER_NS = 1 << 62
 _CHECKS_PER_DEADLINE = 20
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.001, 0.1
 _MOST_AT_ONCE = 256  # calls opened before answers are read again
+_MOST_COUNTED = 1_000_000  # calls that were due and not opened: more say no more, and counting takes time
 
 
 class Sink(Protocol):
@@ -50,6 +53,19 @@ class _Loop(Generic[RequestT]):
         if outcomes:
             self._sink.take(place, outcomes)
         return len(outcomes)
+
+    def _replace(self, place: int) -> None:
+        """Puts a new connection there. Where that cannot be, the load is over: what came is read, all other calls in
+        flight are lost, and LoadError is raised."""
+        try:
+            self._pool.replace(place)
+        except LoadError:
+            for each, connection in enumerate(self._pool.connections):
+                while connection.in_flight and self._read(each):
+                    pass
+                if lost := connection.cancel_older(NEVER_NS):
+                    self._sink.take(each, [outcome._replace(status=NO_STATUS) for outcome in lost])
+            raise
 
     def _check_deadlines(self, now_ns: int) -> int:
         """How many calls ended by being too late. Looks some twenty times per deadline."""
@@ -109,7 +125,7 @@ class ClosedLoop(_Loop[RequestT]):
                         opened += 1
                 pool.flush(place)
                 if connection.retiring and not connection.in_flight and opening and opened < limit:
-                    pool.replace(place)
+                    self._replace(place)
                     ready.append(place)
             ended += (late := self._check_deadlines(now_ns))
             if ended == opened and (not opening or opened >= limit):
@@ -134,19 +150,23 @@ class OpenLoop(_Loop[RequestT]):
         self._due_ns = NEVER_NS
         self.calls = 0
         self.was_full = False  # a call had to wait since no connection could take it
+        self.unsent = 0  # calls that were due and not opened when the load ended; counted up to a million
 
     def run(self, moments: Iterator[int], end_ns: int = NEVER_NS) -> None:
         """Opens one call at each moment (of time.perf_counter_ns, in order), none after `end_ns`, and waits for all
-        answers. Calls that are late are opened as soon as can be.
+        answers. Calls that are late are opened as soon as can be; those that are still not when the load ends are
+        `unsent`.
 
         Raises LoadError where a lost connection could not be opened again.
         """
         self._moments = moments
         self._due_ns = next(moments, NEVER_NS)
+        unsent: Iterator[int] = iter(())
         ready: list[int] = []
         while True:
             now_ns = time.perf_counter_ns()
-            if self.stopping or now_ns >= end_ns:
+            if self._due_ns != NEVER_NS and (self.stopping or now_ns >= end_ns):
+                unsent = _before(min(now_ns, end_ns), itertools.chain([self._due_ns], moments))
                 self._due_ns = NEVER_NS
             used = self._hear(ready, now_ns)
             is_full = not self._open_due(now_ns, used)
@@ -154,6 +174,7 @@ class OpenLoop(_Loop[RequestT]):
                 self._pool.flush(place)
             in_flight = any(connection.in_flight for connection in self._pool.connections)
             if self._due_ns == NEVER_NS and not in_flight:
+                self.unsent = sum(1 for _ in itertools.islice(unsent, _MOST_COUNTED))  # now that no answer waits
                 return
             ready = self._wait(is_full=is_full, in_flight=in_flight)
 
@@ -165,7 +186,7 @@ class OpenLoop(_Loop[RequestT]):
         for place in heard:
             connection = self._pool.connections[place]
             if connection.retiring and not connection.in_flight and self._due_ns != NEVER_NS:
-                self._pool.replace(place)
+                self._replace(place)
         return heard
 
     def _open_due(self, now_ns: int, used: set[int]) -> bool:
@@ -201,3 +222,7 @@ class OpenLoop(_Loop[RequestT]):
             if connections[self._turn].can_open:
                 return self._turn
         return -1
+
+
+def _before(end_ns: int, moments: Iterator[int]) -> Iterator[int]:
+    return itertools.takewhile(lambda moment: moment < end_ns, moments)

@@ -18,7 +18,8 @@ class Latency:
     """A distribution of times.
 
     `percentiles_ms` holds only those that the number of samples supports, by their names ("50", "99.9").
-    `p99_interval_ms` is the 95 % confidence interval of the 99th. `curve_ms` are points (percentile, ms) for drawing,
+    `p99_interval_ms` is a 95 % confidence interval of the 99th, of response times only, where the run was long and even
+    enough for one (covey.load.distribution). `curve_ms` are points (percentile, ms) for drawing,
     as far as the samples reach. `histogram` is an HdrHistogram of microseconds, in its own compressed encoding.
     """
 
@@ -106,7 +107,9 @@ class Load:
 class Run:
     """One load and what came of it. `invalid` says why its figures must not be believed; empty where they may be.
 
-    `goodput_per_s` is of calls answered within the bound, None where no bound was given.
+    `calls` are those that were meant to be sent in the run. The rates are of answers that came in its `seconds`, be
+    they to calls of the warm-up. `goodput_per_s` is of calls answered within the bound, `calls_within_slo` the number
+    of such among `calls`; None where no bound was given.
     """
 
     load: Load
@@ -127,6 +130,7 @@ class Run:
     metrics: ServerMetrics | None
     invalid: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    calls_within_slo: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ class Capacity:
     share: float
     tried: list[tuple[float, float]]  # (rate, share of calls within the bound), in order
     # Why the next higher rate that was tried was invalid, where it was: then the load generator's limit was found, and
-    # the server's is higher.
+    # the server's is higher. Where no rate held, why lower ones were not tried.
     limited_by: list[str] = field(default_factory=list)
 
 

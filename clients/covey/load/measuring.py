@@ -100,20 +100,19 @@ class Measuring:
     ) -> Run:
         seconds = tally.seconds
         succeeded = tally.response.count
-        response, lag = tally.response.latency(), tally.lag.latency()
+        response, lag = tally.response_latency(), tally.lag.latency()
         generator = tally.generator(connections, cpu_s)
         intervals = tally.intervals()
-        ended_early = self.stopped or bool(self.failure) or self._plan.calls is not None
-        planned_s = 0.0 if ended_early else tally.planned_s
+        has_slo = self._plan.slo_ms is not None
         return Run(
             load=load,
             seconds=seconds,
             calls=tally.calls,
             images=succeeded * load.images_per_call,
             errors=dict(tally.errors),
-            calls_per_s=succeeded / seconds if seconds else 0.0,
-            images_per_s=succeeded * load.images_per_call / seconds if seconds else 0.0,
-            goodput_per_s=tally.within_slo / seconds if self._plan.slo_ms is not None and seconds else None,
+            calls_per_s=tally.answered / seconds if seconds else 0.0,
+            images_per_s=tally.answered * load.images_per_call / seconds if seconds else 0.0,
+            goodput_per_s=tally.answered_within_slo / seconds if has_slo and seconds else None,
             response=response,
             service=tally.service.latency(),
             lag=lag,
@@ -122,8 +121,11 @@ class Measuring:
             generator=generator,
             server_process=ticker.server(),
             metrics=metrics,
-            invalid=validity.find_invalid(load, planned_s, tally.calls, response, lag, generator, ends),
-            warnings=validity.find_warnings(load, tally.calls, tally.errors.total(), intervals, metrics),
+            invalid=validity.find_invalid(load, tally.calls, response, lag, generator, ends),
+            warnings=validity.find_warnings(
+                load, tally.calls, tally.errors.total(), intervals, tally.sending_s, metrics
+            ),
+            calls_within_slo=tally.within_slo if has_slo else None,
         )
 
     def _orders(self, load: Load, seconds: float, calls: int | None) -> list[Order]:

@@ -38,7 +38,7 @@ class Remote:
 
     def call(self, method: Method[RequestT, ResponseT], request: RequestT) -> ResponseT:
         """One call by gRPC's own client. Raises CallError."""
-        options, credentials = self._access.options, self._access.credentials
+        options, credentials = self._access.options(self.target), self._access.credentials
         channel = (
             grpc.insecure_channel(self.target, options)
             if credentials is None

@@ -135,7 +135,10 @@ def _find_capacity(plan: Plan, measure: Callable[[Load, float], Run | None]) -> 
     )
     first = measure(probe, _PROBE_SECONDS)
     rate = first.calls_per_s / 2 if first is not None else 0.0
-    return capacity.search(lambda rate: measure(plan.open(rate), plan.duration_s), float(f"{rate:.3g}"), plan.slo_ms)
+    first_per_s = float(f"{rate:.3g}")
+    return capacity.search(
+        lambda rate, seconds: measure(plan.open(rate), seconds), first_per_s, plan.slo_ms, plan.duration_s
+    )
 
 
 def _interrupted(measuring: Measuring) -> str:

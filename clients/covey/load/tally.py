@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from covey.load.channel import FIELDS, Chunk
 from covey.load.distribution import Distribution
 from covey.load.loops import NEVER_NS
-from covey.load.measurement import Generator, Interval, Load, ServerTiming, Snapshot
+from covey.load.measurement import Generator, Interval, Latency, Load, ServerTiming, Snapshot
 from covey.load.timings import ReadTiming, Timings
 from covey.load.wire.grpc_status import NAMES, NO_STATUS, OK
 
@@ -30,28 +31,44 @@ def status_name(status: int) -> str:
     return NAMES.get(status, f"HTTP {status}")
 
 
+class _Mark(NamedTuple):
+    """A process's CPU time so far, at a moment."""
+
+    at_ns: int
+    cpu_ns: int
+
+
 class _Process:
-    """What one generator process needed, from the first chunk after the warm-up to the last."""
+    """What one generator process needed, from the first chunk after the warm-up on."""
 
     def __init__(self) -> None:
-        self.first: Chunk | None = None
-        self.last: Chunk | None = None
         self.calls = 0
+        self._first: _Mark | None = None
+        self._later: deque[_Mark] = deque()  # the first mark after the last call that is known to be sent, and on
+        self._last_sent_ns = 0
 
-    def add(self, chunk: Chunk, begin_ns: int) -> None:
-        if self.first is not None:
-            self.calls += len(chunk.records) // (8 * FIELDS)
-            self.last = chunk
-        elif chunk.at_ns >= begin_ns:
-            self.first = chunk
+    def add(self, chunk: Chunk, rows: NDArray[np.int64], begin_ns: int) -> None:
+        """`rows` are the chunk's records."""
+        mark = _Mark(chunk.at_ns, chunk.cpu_ns)
+        if self._first is None:
+            self._first = mark if chunk.at_ns >= begin_ns else None
+            return
+        self.calls += len(rows)
+        self._last_sent_ns = max(self._last_sent_ns, int(rows[:, 1].max(initial=0)))
+        self._later.append(mark)
+        while len(self._later) > 1 and self._later[0].at_ns < self._last_sent_ns:
+            self._later.popleft()
 
     @property
     def cpu_ns(self) -> int:
-        return self.last.cpu_ns - self.first.cpu_ns if self.first and self.last else 0
+        return self._later[-1].cpu_ns - self._first.cpu_ns if self._first and self._later else 0
 
     @property
     def core_share(self) -> float:
-        return self.cpu_ns / (self.last.at_ns - self.first.at_ns) if self.first and self.last else 0.0
+        """While it sent: to wait for the last answers takes no CPU, and may take long."""
+        if not self._first or not self._later:
+            return 0.0
+        return (self._later[0].cpu_ns - self._first.cpu_ns) / (self._later[0].at_ns - self._first.at_ns)
 
 
 class Tally:
@@ -66,7 +83,8 @@ class Tally:
         self.errors: Counter[str] = Counter()
         self.calls = 0  # that belong to the run
         self.all_calls = 0  # of the warm-up too
-        self.within_slo = 0
+        self.within_slo = 0  # of these
+        self.answered = self.answered_within_slo = 0  # in the time of the run, calls of the warm-up included
         self._load = load
         self._seconds = seconds
         self._slo_ns = slo_ms * 1e6 if slo_ms is not None else None
@@ -75,15 +93,18 @@ class Tally:
         self._seconds_ms: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
         self._calls_by_second: Counter[int] = Counter()
         self._errors_by_second: Counter[int] = Counter()
-        self._last_ended_ns = 0
+        self._last_due_ns = self._last_ended_ns = 0
         self._recent: list[tuple[int, int]] = []  # when a chunk came, and the calls that succeeded until then
         self._started_ns = self._begin_ns = 0
+        self._end_ns = NEVER_NS
         self._stopped_ns = NEVER_NS
 
     def begin(self, started_ns: int) -> None:
         """The warm-up begins at that moment (of time.perf_counter_ns)."""
         self._started_ns = started_ns
-        self._begin_ns = self._last_ended_ns = started_ns + int(self._load.warm_up_s * 1e9)
+        self._begin_ns = self._last_due_ns = self._last_ended_ns = started_ns + int(self._load.warm_up_s * 1e9)
+        if math.isfinite(self._seconds):
+            self._end_ns = self._begin_ns + int(self._seconds * 1e9)
 
     def stop(self) -> None:
         """No more calls are sent from now on, though there was time left."""
@@ -96,12 +117,13 @@ class Tally:
 
     def take(self, place: int, chunk: Chunk) -> None:
         """A chunk of the generator process at `place`."""
-        self._processes[place].add(chunk, self._begin_ns)
         rows = np.frombuffer(chunk.records, np.int64).reshape(-1, FIELDS)
+        self._processes[place].add(chunk, rows, self._begin_ns)
         self.all_calls += len(rows)
         belongs = rows[:, 0] >= self._begin_ns
         if self._timings is not None:
             self._read_answers(rows, belongs, chunk.answers)
+        self._count_answers(rows)
         rows = rows[belongs]
         if len(rows):
             self._count(rows)
@@ -111,14 +133,14 @@ class Tally:
     def _count(self, rows: NDArray[np.int64]) -> None:
         due, sent, ended, status = rows[:, :4].T
         self.calls += len(rows)
+        self._last_due_ns = max(self._last_due_ns, int(due.max()))
         self._last_ended_ns = max(self._last_ended_ns, int(ended.max()))
         self.lag.add(np.maximum(sent - due, 0))
         answered = status == OK
         response_ns = (ended - due)[answered]
         self.response.add(response_ns)
         self.service.add((ended - sent)[answered])
-        if self._slo_ns is not None:
-            self.within_slo += int(np.count_nonzero(response_ns <= self._slo_ns))
+        self.within_slo += self._count_within_slo(response_ns)
         seconds = (due - self._begin_ns) // 1_000_000_000
         for code, count in zip(*np.unique(status[~answered], return_counts=True), strict=True):
             self.errors[status_name(int(code))] += int(count)
@@ -127,6 +149,16 @@ class Tally:
             self._calls_by_second[second] += int(np.count_nonzero(here))
             self._errors_by_second[second] += int(np.count_nonzero(here & ~answered))
             self._seconds_ms[second].append((response_ns[here[answered]] / 1e6).astype(np.float32))
+
+    def _count_answers(self, rows: NDArray[np.int64]) -> None:
+        """What was answered in the time of the run: as many calls of the warm-up end in it as its own after it."""
+        due, ended, status = rows[:, [0, 2, 3]].T
+        in_time = (status == OK) & (ended >= self._begin_ns) & (ended < self._end_ns)
+        self.answered += int(np.count_nonzero(in_time))
+        self.answered_within_slo += self._count_within_slo((ended - due)[in_time])
+
+    def _count_within_slo(self, response_ns: NDArray[np.int64]) -> int:
+        return int(np.count_nonzero(response_ns <= self._slo_ns)) if self._slo_ns is not None else 0
 
     def _read_answers(self, rows: NDArray[np.int64], belongs: NDArray[np.bool_], answers: bytes) -> None:
         assert self._timings is not None
@@ -146,25 +178,42 @@ class Tally:
         return self.is_on and self.elapsed_s >= 0
 
     @property
-    def planned_s(self) -> float:
-        """How long calls were to be sent after the warm-up."""
-        return self._seconds
+    def is_whole(self) -> bool:
+        """Calls could be sent until the planned end."""
+        return self.is_on and self._end_ns <= min(self._stopped_ns, time.perf_counter_ns())
 
     @property
     def seconds(self) -> float:
-        """From the end of the warm-up to the last answer, and at least as long as calls were sent."""
-        if not self.is_on:
-            return 0.0
-        lasted_s = max((self._last_ended_ns - self._begin_ns) / 1e9, 0.0)
-        planned_s = min(self._seconds, max(self.elapsed_s, 0.0), max((self._stopped_ns - self._begin_ns) / 1e9, 0.0))
-        return max(lasted_s, planned_s) if math.isfinite(self._seconds) else lasted_s
+        """The time of the run: as planned, however long the last answers took. Of a run that ended before, or that has
+        a number of calls and no planned end, from the end of the warm-up to the last answer, and at least as long as
+        calls were sent."""
+        if not self.is_on or self.is_whole:
+            return self._seconds if self.is_on else 0.0
+        lasted_s = (self._last_ended_ns - self._begin_ns) / 1e9
+        sent_s = min(self.elapsed_s, (self._stopped_ns - self._begin_ns) / 1e9)
+        return max(lasted_s, sent_s, 0.0) if math.isfinite(self._seconds) else lasted_s
+
+    @property
+    def sending_s(self) -> float:
+        """How long calls were sent after the warm-up."""
+        return self._seconds if self.is_whole else (self._last_due_ns - self._begin_ns) / 1e9
+
+    def response_latency(self) -> Latency:
+        """Of the calls that belong to the run and succeeded."""
+        return self.response.latency([self._times_ms(second) for second in self._each_second()])
 
     def intervals(self) -> list[Interval]:
         """One for each second, those without calls included."""
-        return [self._interval(second) for second in range(max(self._calls_by_second, default=-1) + 1)]
+        return [self._interval(second) for second in self._each_second()]
+
+    def _each_second(self) -> range:
+        return range(max(self._calls_by_second, default=-1) + 1)
+
+    def _times_ms(self, second: int) -> NDArray[np.float32]:
+        return np.concatenate(self._seconds_ms.get(second) or [np.empty(0, np.float32)])
 
     def _interval(self, second: int) -> Interval:
-        times_ms = np.concatenate(self._seconds_ms.get(second) or [np.empty(0, np.float32)])
+        times_ms = self._times_ms(second)
         p50, p99, longest = np.percentile(times_ms, (50, 99, 100)).tolist() if len(times_ms) else (None, None, None)
         return Interval(
             start_s=float(second),

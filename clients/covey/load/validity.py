@@ -6,7 +6,6 @@ not send all. Whatever only needs saying is a warning.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 
@@ -16,24 +15,22 @@ from covey.load.measurement import Generator, Interval, Latency, Load, ServerMet
 MOST_CORE_SHARE = 0.9  # of a generator process, above which it may have been what was measured
 MOST_LAG_SHARE = 0.1  # of the response time, at the 99th percentile ...
 LEAST_LAG_MS = 1.0  # ... where lag is more than this, which any scheduler may add
-LEAST_SENT_SHARE = 0.99
+MOST_UNSENT_SHARE = 0.01  # of the calls that were due
 LONGEST_STANDSTILL_S = 0.5
 _MOST_DRIFT = 0.2
 _THIRDS = 3
-_DEVIATIONS = 4  # by which the number of Poisson arrivals may miss its mean
 
 
 def find_invalid(
     load: Load,
-    seconds: float,
     sent: int,
     response: Latency,
     lag: Latency,
     generator: Generator,
     ends: Sequence[Ended],
 ) -> list[str]:
-    """Why the figures must not be believed; empty where they may be. `sent` calls were in the `seconds` meant for the
-    load (0 where it ended early); `ends` are the generator processes' own words.
+    """Why the figures must not be believed; empty where they may be. `sent` calls belong to the run; `ends` are the
+    generator processes' own words.
     """
     reasons = []
     standstill_s = max((end.standstill_s for end in ends), default=0.0)
@@ -59,26 +56,30 @@ def find_invalid(
         )
         late = f"calls were sent {lag_ms:.3g} ms late ({name}), the response time is {response_ms:.3g} ms ({name})"
         reasons.append(f"{late}; {cause}")
-    if load.rate_per_s is not None:
-        planned = load.rate_per_s * seconds
-        if sent < LEAST_SENT_SHARE * planned - _DEVIATIONS * math.sqrt(planned):
-            reasons.append(
-                f"only {sent:,} of about {planned:,.0f} calls were sent: {sent / seconds:,.0f}/s instead of "
-                f"{load.rate_per_s:,.0f}/s"
-            )
+    due = sent + sum(end.unsent for end in ends)
+    if due - sent > MOST_UNSENT_SHARE * due:
+        reasons.append(
+            f"only {sent:,} of the {due:,} calls that were due were sent: the others are in no figure, and would have "
+            f"been the slowest"
+        )
     return reasons
 
 
 def find_warnings(
-    load: Load, calls: int, errors: int, intervals: Sequence[Interval], metrics: ServerMetrics | None
+    load: Load,
+    calls: int,
+    errors: int,
+    intervals: Sequence[Interval],
+    sending_s: float,
+    metrics: ServerMetrics | None,
 ) -> list[str]:
-    """What to know before the figures are used."""
+    """What to know before the figures are used. Calls were sent for `sending_s`."""
     warnings = []
     if calls == errors:
         warnings.append("no call succeeded: there are no latencies")
     elif errors:
         warnings.append(f"{errors:,} of {calls:,} calls failed; latencies are of those that succeeded")
-    warnings += _drift(load, intervals)
+    warnings += _drift(load, [each for each in intervals if each.start_s + 1 <= sending_s])  # the whole seconds
     if metrics is not None and metrics.requests != metrics.client_calls:
         warnings.append(
             f"the server counted {metrics.requests:,} requests, the client {metrics.client_calls:,}: others use the "

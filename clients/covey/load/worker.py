@@ -118,7 +118,7 @@ class Worker:
         _raise_priority()
         moments = itertools.islice((begin_ns + moment for moment in order.schedule.moments()), order.calls)
         open_loop.run(moments, end_ns)
-        return Ended(was_full=open_loop.was_full, standstill_s=open_loop.standstill_ns / 1e9)
+        return Ended(was_full=open_loop.was_full, unsent=open_loop.unsent, standstill_s=open_loop.standstill_ns / 1e9)
 
 
 def _is_http(order: Order) -> bool:

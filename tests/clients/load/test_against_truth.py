@@ -83,8 +83,7 @@ def test_percentiles_are_those_of_the_scripted_delays() -> None:
     measured = true_of_three(measure)
     assert measured.response.min_ms >= 200
     assert "99.9" not in measured.response.percentiles_ms  # 1,200 samples do not tell
-    low, high = measured.response.p99_interval_ms or (0, 0)
-    assert 600 <= low <= measured.response.percentiles_ms["99"] <= high
+    assert measured.response.p99_interval_ms is None  # nor do four seconds tell how much they differ
     timing = measured.timing
     assert timing is not None
     assert timing.batch_sizes == {7: 1200}

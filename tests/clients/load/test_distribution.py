@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
+from numpy.typing import NDArray
 
 from covey.load.distribution import Distribution, supports
 
 MS = 1_000_000
+Times = NDArray[np.float64]
 
 
 def distribution(*parts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Distribution:
@@ -40,16 +42,44 @@ def test_a_percentile_needs_ten_samples_beyond_it(percentile: float, least: int)
     assert not supports(least - 1, percentile)
 
 
-def test_the_interval_of_the_99th_holds_the_true_one_in_about_95_of_100_samples() -> None:
-    """Of an exponential distribution the 99th percentile is known."""
+def interval(times_ms: Times, seconds: int) -> tuple[float, float] | None:
+    made = distribution((times_ms * MS).astype(np.int64))
+    return made.latency(np.array_split(times_ms.astype(np.float32), seconds)).p99_interval_ms
+
+
+def queue_times_ms(generator: np.random.Generator, load: float, seconds: int) -> Times:
+    """A queue with one server, 1,000 random arrivals a second, exponential service times: each waits for those before
+    it, so that slow ones come together. The 99th percentile is known."""
+    count, before = 1_000 * seconds, 3_000  # calls before the first, so that it finds the queue as it is
+    service_ms = generator.exponential(load, before + count)
+    steps_ms = np.append(0.0, np.cumsum(service_ms[:-1] - generator.exponential(1.0, before + count - 1)))
+    return (steps_ms - np.minimum.accumulate(steps_ms) + service_ms)[before:]
+
+
+def test_the_interval_of_the_99th_holds_the_true_one_in_about_95_of_100_runs() -> None:
+    """Where the times are independent, and where they are those of a queue."""
     generator = np.random.default_rng(4)
-    truth_ms = -np.log(0.01)
-    hits = 0
-    for _ in range(60):
-        interval = distribution((generator.exponential(MS, 2_000)).astype(np.int64)).latency().p99_interval_ms
-        assert interval is not None
-        hits += interval[0] <= truth_ms <= interval[1]
-    assert 0.88 <= hits / 60 < 1
+    half_loaded = [interval(queue_times_ms(generator, 0.5, 20), 20) for _ in range(100)]
+    independent = [interval(generator.exponential(1.0, 20_000), 20) for _ in range(100)]
+    for found, truth_ms in ((half_loaded, -np.log(0.01)), (independent, -np.log(0.01))):
+        held = [each[0] <= truth_ms <= each[1] for each in found if each is not None]
+        assert len(held) == 100
+        assert sum(held) >= 90
+
+
+def test_a_run_too_short_for_its_queue_has_mostly_no_interval() -> None:
+    generator = np.random.default_rng(5)
+    truth_ms = -np.log(0.01) * 0.9 / (1 - 0.9)
+    found = [interval(queue_times_ms(generator, 0.9, 10), 10) for _ in range(50)]
+    assert sum(each is not None and not each[0] <= truth_ms <= each[1] for each in found) <= 2
+    assert sum(each is None for each in found) > 45
+
+
+def test_no_interval_without_five_seconds() -> None:
+    times_ms = np.random.default_rng(6).exponential(1.0, 5_000)
+    assert interval(times_ms, 4) is None
+    assert interval(times_ms, 5) is not None
+    assert distribution((times_ms * MS).astype(np.int64)).latency().p99_interval_ms is None
 
 
 def test_few_samples_tell_little_and_none_nothing() -> None:

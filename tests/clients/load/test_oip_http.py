@@ -4,16 +4,20 @@ answers."""
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.certificates import Authority, Pair
 
+from covey import TLS
 from covey.errors import CoveyError, InvalidInput, ServerError, Unavailable, UnknownModel
 from covey.load.plan import Plan, ProtocolName
 from covey.load.runner import run
@@ -24,7 +28,12 @@ Infer = Callable[[dict[str, str], bytes], int]
 
 @contextmanager
 def serve(
-    infer: Infer, *, extensions: tuple[str, ...] = (), model: dict[str, Any] = MODEL, chunked: bool = False
+    infer: Infer,
+    *,
+    extensions: tuple[str, ...] = (),
+    model: dict[str, Any] = MODEL,
+    chunked: bool = False,
+    pair: Pair | None = None,
 ) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -54,6 +63,10 @@ def serve(
             del format, args
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if pair is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pair.certificate, pair.key)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -110,6 +123,15 @@ def test_tensors_travel_as_bytes_where_the_server_can() -> None:
     with serve(infer, extensions=("binary_tensor_data",)) as target:
         (measured,) = run(plan(target)).runs
     assert (measured.response.count, measured.errors) == (30, {})
+
+
+def test_the_certificate_may_be_of_another_name_than_the_target(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with serve(lambda headers, body: 200, pair=authority.sign("inner.name")) as target:
+        (measured,) = run(plan(target, tls=TLS(authority.certificate, server_name="inner.name"))).runs
+        assert (measured.response.count, measured.errors) == (30, {})
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            run(plan(target, tls=TLS(authority.certificate)))
 
 
 def test_failures_are_counted_by_status_and_late_calls_given_up() -> None:

@@ -37,6 +37,15 @@ def test_a_rate_beyond_the_generator_is_marked_invalid(tmp_path: Path, capsys: p
     assert capsys.readouterr().out.startswith("INVALID")
 
 
+def test_calls_that_wait_for_a_stalled_server_until_the_end_make_a_run_invalid() -> None:
+    """They were due and never sent: no latency tells of them."""
+    with scripted(stall_at=170, stall_s=1.0, most_calls=2) as server:
+        plan = Plan(server.target, rates=(200,), arrival=Arrival.CONSTANT, seconds=1, warm_up_s=0, connections=1)
+        (measured,) = run(plan).runs
+    assert 170 < measured.calls < 200
+    assert any(f"only {measured.calls} of the 200 calls that were due were sent" in each for each in measured.invalid)
+
+
 def test_a_server_that_goes_away_leaves_the_report(tmp_path: Path) -> None:
     def hang_up(number: int) -> None:
         if number == 300:

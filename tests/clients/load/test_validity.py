@@ -30,7 +30,7 @@ def invalid(
     end: Ended = ENDED,
 ) -> list[str]:
     generator = Generator(1, 4, 30.0, core_share)
-    return validity.find_invalid(load, 10.0, sent, times(response_ms), times(lag_ms), generator, [ENDED, end])
+    return validity.find_invalid(load, sent, times(response_ms), times(lag_ms), generator, [ENDED, end])
 
 
 def test_a_generator_that_kept_up_is_believed() -> None:
@@ -64,18 +64,19 @@ def test_calls_that_were_sent_late_make_an_open_loop_invalid() -> None:
     assert invalid(CLOSED, lag_ms=20.0) == []
 
 
-def test_a_rate_that_was_not_reached_makes_it_invalid() -> None:
-    assert invalid(sent=4_668) == []  # 1 % below, and four standard deviations of a Poisson count
-    (reason,) = invalid(sent=4_600)
-    assert reason == "only 4,600 of about 5,000 calls were sent: 460/s instead of 500/s"
+def test_calls_that_were_due_and_not_sent_make_an_open_loop_invalid() -> None:
+    assert invalid(sent=4_950, end=Ended(unsent=50)) == []
+    (reason,) = invalid(sent=4_949, end=Ended(unsent=51))
+    assert reason.startswith("only 4,949 of the 5,000 calls that were due were sent")
+    assert invalid(sent=0, end=Ended()) == []
 
 
 def test_with_few_samples_the_percentile_that_both_support_counts() -> None:
     few = replace(times(5.0), percentiles_ms={"50": 1.0})
     generator = Generator(1, 4, 30.0, 0.1)
-    assert validity.find_invalid(OPEN, 0, 30, few, few, generator, [ENDED]) == []
+    assert validity.find_invalid(OPEN, 30, few, few, generator, [ENDED]) == []
     late = replace(few, percentiles_ms={"50": 3.0})
-    (reason,) = validity.find_invalid(OPEN, 0, 30, few, late, generator, [ENDED])
+    (reason,) = validity.find_invalid(OPEN, 30, few, late, generator, [ENDED])
     assert "3 ms late (p50)" in reason
 
 
@@ -85,21 +86,28 @@ def intervals(*p50_ms: float, calls: int = 100) -> list[Interval]:
 
 def test_warnings_say_what_drifted() -> None:
     steady, rising = [1.0, 1.1, 1.0, 1.1, 1.0, 1.1], [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]
-    assert validity.find_warnings(OPEN, 600, 0, intervals(*steady), None) == []
-    (warning,) = validity.find_warnings(OPEN, 600, 0, intervals(*rising), None)
+    assert validity.find_warnings(OPEN, 600, 0, intervals(*steady), 6.0, None) == []
+    (warning,) = validity.find_warnings(OPEN, 600, 0, intervals(*rising), 6.0, None)
     assert warning.startswith("the median response time drifted: 1 / 1.1 / 1.3 ms")
     slowing = [replace(each, calls=100 - 10 * place) for place, each in enumerate(intervals(*steady))]
-    (warning,) = validity.find_warnings(CLOSED, 600, 0, slowing, None)
+    (warning,) = validity.find_warnings(CLOSED, 600, 0, slowing, 6.0, None)
     assert warning.startswith("throughput drifted: 95 / 75 / 55/s")
-    assert validity.find_warnings(replace(OPEN, arrival="ramp"), 600, 0, intervals(*rising), None) == []
-    assert validity.find_warnings(OPEN, 600, 0, intervals(*rising)[:5], None) == []  # too short to tell
+    assert validity.find_warnings(replace(OPEN, arrival="ramp"), 600, 0, intervals(*rising), 6.0, None) == []
+    assert validity.find_warnings(OPEN, 600, 0, intervals(*rising)[:5], 5.0, None) == []  # too short to tell
+
+
+def test_a_second_that_was_not_whole_is_no_drift() -> None:
+    seconds = intervals(1.0, 1.1, 1.0, 1.1, 1.0, 1.1, 9.0)
+    seconds[-1] = replace(seconds[-1], calls=20)
+    assert validity.find_warnings(CLOSED, 620, 0, seconds, 6.2, None) == []
+    assert len(validity.find_warnings(CLOSED, 620, 0, seconds, 7.0, None)) == 2
 
 
 def test_warnings_say_what_failed_and_whose_counts_differ() -> None:
-    (warning,) = validity.find_warnings(OPEN, 600, 7, [], None)
+    (warning,) = validity.find_warnings(OPEN, 600, 7, [], 6.0, None)
     assert warning == "7 of 600 calls failed; latencies are of those that succeeded"
-    (warning,) = validity.find_warnings(OPEN, 600, 600, [], None)
+    (warning,) = validity.find_warnings(OPEN, 600, 600, [], 6.0, None)
     assert warning == "no call succeeded: there are no latencies"
-    assert validity.find_warnings(OPEN, 600, 0, [], ServerMetrics(700, 700, None, {})) == []
-    (warning,) = validity.find_warnings(OPEN, 600, 0, [], ServerMetrics(701, 700, None, {}))
+    assert validity.find_warnings(OPEN, 600, 0, [], 6.0, ServerMetrics(700, 700, None, {})) == []
+    (warning,) = validity.find_warnings(OPEN, 600, 0, [], 6.0, ServerMetrics(701, 700, None, {}))
     assert warning.startswith("the server counted 701 requests, the client 700")

@@ -20,7 +20,6 @@ from covey.load.protocols.base import ModelInput, Protocol
 from covey.load.protocols.oip import bytes_tensor, one_image
 from covey.load.remote import Remote
 from covey.load.wire.http1 import HttpRequest
-from covey.load.wire.sockets import tls_context
 
 _BINARY = "binary_tensor_data"  # the extension's name
 _HEAD_LENGTH = "Inference-Header-Content-Length"
@@ -96,14 +95,10 @@ class OpenInferenceHttp(Protocol):
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
         remote, endpoint = self._remote, self._remote.endpoint
         timeout_s = remote.deadline_ms / 1_000
-        connection = (
-            http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
-            if endpoint.tls is None
-            else http.client.HTTPSConnection(
-                endpoint.host, endpoint.port, timeout=timeout_s, context=tls_context(endpoint.tls)
-            )
-        )
+        connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
         try:
+            connection.sock = endpoint.open_socket("http/1.1")  # HTTPSConnection knows no other name than the host's
+            connection.sock.settimeout(timeout_s)
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             content = answer.read()

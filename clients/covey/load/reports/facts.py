@@ -75,7 +75,7 @@ def capacity(found: Capacity) -> str:
     within = f"{words.share(found.share)} of the calls within {found.slo_ms:g} ms"
     if found.rate_per_s is None:
         lowest = min((rate for rate, _ in found.tried), default=None)
-        lower = f" It may be lower: {'; '.join(found.limited_by)}." if found.limited_by else ""
+        lower = f" Lower ones were not tried: {'; '.join(found.limited_by)}." if found.limited_by else ""
         return f"Capacity: not even the lowest rate tried, {number(lowest)} calls/s, had {within}.{lower}"
     beyond = f" It may be higher: of the next rate, {'; '.join(found.limited_by)}." if found.limited_by else ""
     return f"Capacity: {number(found.rate_per_s)} calls/s, the highest rate tried that had {within}.{beyond}"

@@ -90,6 +90,11 @@ class Endpoint:
 
         Raises OSError where nobody listens; ssl.SSLError, which is one, where TLS fails.
         """
+        connected = self.open_socket(application_protocol)
+        return TlsSocket(connected) if isinstance(connected, ssl.SSLSocket) else connected
+
+    def open_socket(self, application_protocol: str) -> socket.socket:
+        """As `connect`, the bare socket; an ssl.SSLSocket with TLS."""
         connected = socket.create_connection((self.host, self.port), CONNECT_TIMEOUT_S)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls is None:
@@ -97,7 +102,7 @@ class Endpoint:
         try:
             context = tls_context(self.tls)
             context.set_alpn_protocols([application_protocol])
-            return TlsSocket(context.wrap_socket(connected, server_hostname=self.tls.server_name or self.host))
+            return context.wrap_socket(connected, server_hostname=self.tls.server_name or self.host)
         except BaseException:
             connected.close()
             raise
