@@ -173,6 +173,7 @@ class App:
             ("covey_calls_in_flight", "Calls inside the server.", admission.calls),
             ("covey_bytes_in_flight", "Bytes of those calls, decoded images included.", admission.bytes),
             ("covey_streams_open", "Streams that are open, each of many calls.", self.front.open_streams),
+            ("covey_stream_bytes", "What they hold, from a request's reading to its answer.", self.front.stream_bytes),
             ("covey_decodes_in_flight", "Encoded images that wait or are being decoded.", admission.decodes),
             ("covey_models_refused", "Versions that were found and are not served.", len(self.repository.refusals)),
             ("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", fallback),
@@ -221,7 +222,7 @@ def open_repository(
 
 
 def _open_front(config: Config, services: Sequence[Service], security: Security) -> Front:
-    kind: Callable[[str, Sequence[Service], Sequence[str], int, Security], Front] = GrpcioFront
+    kind: Callable[[str, Sequence[Service], Sequence[str], int, int, Security], Front] = GrpcioFront
     if security.certificates is not None:
         log.info(
             "the grpcio front serves, since the native one has no TLS; it costs several times more. Where that "
@@ -242,4 +243,5 @@ def _open_front(config: Config, services: Sequence[Service], security: Security)
                 error,
             )
     names = [service.name for service in services]
-    return kind(config.address(config.grpc_port), services, names, config.max_message_bytes, security)
+    address, max_stream_bytes = config.address(config.grpc_port), max(1, config.max_bytes // 2)
+    return kind(address, services, names, config.max_message_bytes, max_stream_bytes, security)

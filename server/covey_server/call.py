@@ -31,6 +31,11 @@ class Call(ABC):
         self.deadline_ns = deadline_ns
         self.cancelled = False  # set by the front when the caller goes away
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether the front tries it again where it is refused as Overloaded now: then it is not counted as refused."""
+        return False
+
     @abstractmethod
     def reply(self, payload: bytes) -> None:
         """Answers with a message."""

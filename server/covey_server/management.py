@@ -21,6 +21,7 @@ class Management:
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[tuple[Handler, Call] | None] = queue.SimpleQueue()
         self._closed = False
+        self._lock = threading.Lock()  # nothing is put behind the end
         self._thread = threading.Thread(target=self._run, name="management", daemon=True)
 
     def start(self) -> None:
@@ -29,15 +30,17 @@ class Management:
     def submit(self, handler: Handler, call: Call) -> None:
         """Has `handler` answer the call when its turn comes. Raises Overloaded where too many wait, Stopping after
         `close`."""
-        if self._closed:
-            raise Stopping("the server is stopping; it loads and unloads no models any more")
-        if self._waiting.qsize() >= _MOST_WAITING:
-            raise Overloaded(f"{_MOST_WAITING} calls wait to load or unload models already; try again later")
-        self._waiting.put((handler, call))
+        with self._lock:
+            if self._closed:
+                raise Stopping("the server is stopping; it loads and unloads no models any more")
+            if self._waiting.qsize() >= _MOST_WAITING:
+                raise Overloaded(f"{_MOST_WAITING} calls wait to load or unload models already; try again later")
+            self._waiting.put((handler, call))
 
     def close(self) -> None:
         """Refuses what waits and what comes. A load that is under way ends on its own, or with the process."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         stopping = status.of(Stopping("the server is stopping; it did not begin to load or unload the model"))
         with contextlib.suppress(queue.Empty):
             while (waiting := self._waiting.get_nowait()) is not None:

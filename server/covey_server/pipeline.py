@@ -26,10 +26,13 @@ from covey_server.errors import InvalidRequest, Overloaded, RequestError
 from covey_server.metrics import Metrics
 from covey_server.models.repository import Repository
 from covey_server.served_model import ServedModel
+from covey_server.status import Status
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
+
+_OVERLOADED = status.CODES[Overloaded]
 
 
 def parse(kind: type[M], payload: bytes) -> M:
@@ -73,10 +76,10 @@ class Pipeline:
     def admit(self, call: Call) -> None:
         """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is not in, and all is counted."""
         try:
-            self.admission.enter(call.size_bytes, call.peer)
+            self.admission.enter(call.size_bytes, call.peer, call.waits_for_room)
         except RequestError as error:
-            self._metrics.count_answer(None, status.of(error).name)
             self._with_hint(error)
+            self._count_failure(call, None, status.of(error))
             raise
 
     def prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None]) -> None:
@@ -85,7 +88,7 @@ class Pipeline:
         Raises RequestTooLarge or Overloaded for more images than may be there.
         """
         decoded_bytes = images * model.image_bytes
-        self.admission.enter_decoding(images, decoded_bytes, call.peer)
+        self.admission.enter_decoding(images, decoded_bytes, call.peer, call.waits_for_room)
         call.size_bytes += decoded_bytes
         self._decoders.submit(partial(self._prepare, call, model, images, make))
 
@@ -116,7 +119,7 @@ class Pipeline:
         answer = status.of(error)
         if answer is status.INTERNAL:
             log.error("a request failed; this is a bug", exc_info=error)
-        self._metrics.count_answer(model, answer.name)
+        self._count_failure(call, model, answer)
         self.admission.leave(call.size_bytes, call.peer)
         call.fail(answer)
 
@@ -137,6 +140,10 @@ class Pipeline:
                 self.dispatch(True)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             self.fail(call, model, error)
+
+    def _count_failure(self, call: Call, model: ServedModel | None, answer: Status) -> None:
+        if answer.code != _OVERLOADED or not call.waits_for_room:
+            self._metrics.count_answer(model, answer.name)
 
     def _with_hint(self, error: Exception) -> None:
         """Tells callers of an overloaded server when to try again: once what waits now should be done."""
@@ -168,6 +175,10 @@ class PipelineRequest(Request):
     @property
     def cancelled(self) -> bool:
         return self._call.cancelled
+
+    @property
+    def waits_for_room(self) -> bool:
+        return self._call.waits_for_room
 
     @abstractmethod
     def write(self, output: Output, first: int) -> bytes:

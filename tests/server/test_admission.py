@@ -24,6 +24,19 @@ def test_bounds_calls_and_bytes() -> None:
     assert admission.refused["bytes"] == admission.refused["calls"] == 1
 
 
+def test_who_waits_for_room_is_not_counted_as_refused() -> None:
+    admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80, max_decodes=1)
+    admission.enter(60, "a")
+    admission.enter_decoding(1, 0, "a")
+    with pytest.raises(Overloaded, match="60 bytes are waiting already and 41 more"):
+        admission.enter(41, "b", waits=True)
+    with pytest.raises(Overloaded, match="1 images wait to be decoded already"):
+        admission.enter_decoding(1, 0, "a", waits=True)
+    with pytest.raises(RequestTooLarge, match="81 bytes, at most 80"):
+        admission.enter(81, "b", waits=True)
+    assert {reason: count for reason, count in admission.refused.items() if count} == {"message_size": 1}
+
+
 def test_refuses_a_large_message_whatever_the_load() -> None:
     admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80)
     with pytest.raises(RequestTooLarge, match="81 bytes, at most 80"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -47,6 +49,18 @@ def test_an_unloaded_model_stays_out_until_it_is_loaded(folder: TextFolder) -> N
     assert folder.served() == ["a/1 good", "b/3 newer"]
     assert (folder.refused(), folder.record.take()) == ([], ["loaded b/3 newer"])
     assert folder.refresh() == []
+
+
+def test_a_load_that_fails_does_not_end_that_a_model_stays_out(folder: TextFolder) -> None:
+    folder.repository.unload_model("b")
+    folder.write("b", 2, "bad pixels")
+    with pytest.raises(LoadFailed, match="bad pixels"):
+        folder.repository.load_model("b")
+    folder.write("b", 2, "mended")
+    folder.refresh()
+    assert folder.served() == ["a/1 good"]
+    folder.repository.load_model("b")
+    assert folder.served() == ["a/1 good", "b/2 mended"]
 
 
 def test_callers_of_an_unloaded_model_are_told_why_it_is_not_there(folder: TextFolder) -> None:
@@ -144,6 +158,28 @@ def test_what_waits_is_bounded_and_refused_at_the_end() -> None:
     assert all(isinstance(call.answer, Status) for call in waiting)
     with pytest.raises(Stopping, match="it loads and unloads no models any more"):
         management.submit(lambda call: call.reply(b""), Answered())
+
+
+class ClosedMeanwhile(queue.SimpleQueue[Any]):
+    """A queue whose owner is told to close while it looks how much waits."""
+
+    def __init__(self, management: Management) -> None:
+        super().__init__()
+        self.closing = threading.Thread(target=management.close)
+
+    def qsize(self) -> int:
+        self.closing.start()
+        self.closing.join(0.2)  # it may well have to wait for the look to end
+        return super().qsize()
+
+
+def test_a_call_that_comes_while_it_closes_is_answered() -> None:
+    management, call = Management(), Answered()
+    waiting = management._waiting = ClosedMeanwhile(management)
+    management.submit(lambda call: call.reply(b""), call)
+    waiting.closing.join()
+    assert isinstance(call.answer, Status)
+    assert call.answer.name == "UNAVAILABLE"
 
 
 def test_what_nobody_waits_for_is_not_begun() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.server.conftest import Server, running_servers
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.errors import InvalidConfiguration
+from covey_server.security.files import FollowedFiles
 from covey_server.security.tokens import Tokens
 
 FIRST, SECOND = "first-token.0123456789abcdef", "second/token+0123456789abcdef=="
@@ -95,6 +97,31 @@ def test_tokens_are_read_again_when_the_file_rests(tmp_path: Path) -> None:
     assert accepts(tokens, f"Bearer {FIRST}") == [True]  # it may be half-written: the next look decides
     tokens.refresh()
     assert accepts(tokens, f"Bearer {FIRST}", f"Bearer {SECOND}") == [False, True]
+
+
+def test_a_file_of_another_content_but_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "tokens", FIRST)
+    tokens, state = Tokens(path), path.stat()
+    write(path, FIRST[::-1])
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    refresh(tokens)
+    assert accepts(tokens, f"Bearer {FIRST}", f"Bearer {FIRST[::-1]}") == [False, True]
+
+
+def test_what_could_not_be_read_is_tried_again_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "tokens", "old")
+    files = FollowedFiles(path)
+
+    def denied() -> bytes:
+        raise InvalidConfiguration("it cannot be read: Permission denied")
+
+    write(path, "newer")
+    assert [files.read_new(denied, "the old ones stay") for _ in range(4)] == [None] * 4
+    assert [each.getMessage() for each in caplog.records] == ["it cannot be read: Permission denied; the old ones stay"]
+    assert files.read_new(path.read_bytes, "the old ones stay") == b"newer"
+    assert files.read_new(path.read_bytes, "the old ones stay") is None
 
 
 def test_a_bad_or_vanished_file_keeps_the_tokens_and_is_logged_once(

@@ -3,81 +3,31 @@
 from __future__ import annotations
 
 import itertools
-import queue
-import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import grpc
-import numpy as np
 import pytest
-from bench.processes import fetch
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
+from tests.server.stream_calls import (
+    Held,
+    ask_all,
+    best,
+    element,
+    expect_end_of_what_stalled,
+    metric,
+    refusals,
+    responses,
+    stream,
+)
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.app import App
 from covey_server.config import Config
 from covey_server.fronts import streams
-
-STREAM = "/covey.v1.Classifier/ClassifyStream"
-Answers = dict[str, pb.ClassifyStreamResponse]
-
-
-def stream(server: Server, messages: Iterator[bytes], timeout_s: float = 60) -> Any:  # noqa: ANN401 - the stubs do not name it
-    """A call with messages as they are."""
-    method: grpc.StreamStreamMultiCallable[bytes, bytes] = server.channel.stream_stream(STREAM)
-    return method(messages, timeout=timeout_s)
-
-
-def element(name: object, images: int = 1, mark: int = 0, *, deadline_us: int = 0, model: str = "echo") -> bytes:
-    """A request whose answer's best class is `mark % 10`."""
-    pixels = np.zeros((images, 16), np.uint8)
-    pixels[:, mark % 10] = 255
-    request = pb.ClassifyRequest(model=model, pixels=pb.Pixels(data=pixels.tobytes()))
-    return pb.ClassifyStreamRequest(id=str(name), request=request, deadline_us=deadline_us).SerializeToString()
-
-
-def responses(call: Iterator[bytes]) -> Iterator[pb.ClassifyStreamResponse]:
-    return map(pb.ClassifyStreamResponse.FromString, call)
-
-
-def ask_all(server: Server, messages: Sequence[bytes]) -> Answers:
-    """The answers by their ids, of which there are as many."""
-    found = list(responses(stream(server, iter(messages))))
-    answers = {answer.id: answer for answer in found}
-    assert len(found) == len(messages) == len(answers)
-    return answers
-
-
-def best(answer: pb.ClassifyStreamResponse) -> list[int]:
-    assert answer.HasField("response"), answer
-    return [result.classes[0].index for result in answer.response.results]
-
-
-def metric(server: Server, sample: str) -> float:
-    found = re.search(rf"^{re.escape(sample)} (\S+)$", fetch(server.metrics_url), re.MULTILINE)
-    return float(found[1]) if found else 0.0
-
-
-class Held:
-    """Messages that are sent one by one, as the test says so."""
-
-    def __init__(self) -> None:
-        self._messages: queue.Queue[bytes | None] = queue.Queue()
-
-    def send(self, *messages: bytes) -> None:
-        for message in messages:
-            self._messages.put(message)
-
-    def end(self) -> None:
-        self._messages.put(None)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._messages.get, None)
 
 
 def test_every_request_gets_its_own_answer(server: Server) -> None:
@@ -197,11 +147,7 @@ def test_who_does_not_read_his_answers_is_soon_not_read_either(
     for _ in range(int(computed())):  # it goes on as answers are read
         next(call)
     assert computed() > seen[-1][1]
-    while metric(server, "covey_streams_open"):
-        pass
-    with pytest.raises(grpc.RpcError, match="no answer was taken for too long: the stream is dropped") as caught:
-        list(call)
-    assert caught.value.code() is grpc.StatusCode.ABORTED
+    expect_end_of_what_stalled(server, call)
 
 
 def test_without_room_a_stream_waits_for_it(
@@ -211,8 +157,6 @@ def test_without_room_a_stream_waits_for_it(
     server = start_server(tmp_path, max_calls=3)
     answers = ask_all(server, [element(n, 20, n) for n in range(300)])
     assert all(best(answers[str(n)]) == [n % 10] * 20 for n in range(300))
-    refused = sum(metric(server, f'covey_refused_total{{reason="{reason}"}}') for reason in ("calls", "share"))
-    assert refused > 0, "there was always room: the test shows nothing"
 
 
 def test_a_request_that_may_not_wait_for_room_is_told(
@@ -231,6 +175,7 @@ def test_a_request_that_may_not_wait_for_room_is_told(
     assert error.code == "RESOURCE_EXHAUSTED"
     assert "1 calls are waiting already" in error.message
     assert error.retry_after_ms >= 1
+    assert refusals(server) == 2, "one, told by two metrics, however often it was tried"
     first.cancel()
     held.end()
     while metric(server, "covey_calls_in_flight"):

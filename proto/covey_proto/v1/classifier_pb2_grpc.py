@@ -84,8 +84,9 @@ class ClassifierServicer:
 
     def ClassifyStream(self, request_iterator, context):
         """Many requests through one call, each answered as soon as it is ready: in any order, told apart by their ids.
-        A request that fails is answered with its error; the stream goes on. There is no RESOURCE_EXHAUSTED for want of
-        room: the server then reads no further until it has some. It also stops reading while answers are not taken.
+        A request that fails is answered with its error; the stream goes on. Where there is no room for a request the server
+        reads no further until it has some; RESOURCE_EXHAUSTED comes only where the request's deadline passes first, or where
+        streams hold all that may wait. It also stops reading while answers are not taken.
         Once the caller has sent its last request, the stream ends with the last answer. UNAVAILABLE means that the server
         is shutting down: what was not answered may be sent again, elsewhere.
         """

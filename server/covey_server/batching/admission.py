@@ -47,8 +47,9 @@ class Admission:
         self._closed = False
         self._empty = threading.Event()
 
-    def enter(self, size_bytes: int, caller: str) -> None:
-        """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping; then nothing was counted."""
+    def enter(self, size_bytes: int, caller: str, waits: bool = False) -> None:
+        """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is counted as refused alone; one that
+        `waits`, to be tried again while it is Overloaded, is not even that."""
         if size_bytes > self.max_message_bytes:
             self.require_size(size_bytes)
         with self._lock:
@@ -60,16 +61,16 @@ class Admission:
                 held = _Held()
             free = self.max_calls - self.calls
             if not free:
-                self.refused["calls"] += 1
+                self._count_refusal("calls", waits)
                 raise Overloaded(f"{self.calls:,} calls are waiting already, as many as are let in; try again later")
             if held.calls > free:
-                self.refused["share"] += 1
+                self._count_refusal("share", waits)
                 raise Overloaded(
                     f"{held.calls:,} calls of this connection are waiting already; the {free:,} places that are free "
                     f"are kept for others. Wait for answers before sending more"
                 )
             if self.calls:  # a lone call may pass the limit: else one between the two could never be let in
-                self._require_bytes(size_bytes, held)
+                self._require_bytes(size_bytes, held, waits)
             self._held[caller] = held
             held.bytes += size_bytes
             held.calls += 1
@@ -85,7 +86,7 @@ class Admission:
                 f"images per call, or start the server with a larger --max-message-bytes"
             )
 
-    def enter_decoding(self, images: int, decoded_bytes: int, caller: str) -> None:
+    def enter_decoding(self, images: int, decoded_bytes: int, caller: str, waits: bool = False) -> None:
         """Counts the encoded images of a call inside, and what they will take once decoded. `leave_decoding` has to
         follow. Raises as `enter`; a lone call may pass the limit of images.
         """
@@ -97,14 +98,14 @@ class Admission:
             )
         with self._lock:
             if self.decodes and self.decodes + images > self.max_decodes:
-                self.refused["decode"] += 1
+                self._count_refusal("decode", waits)
                 raise Overloaded(
                     f"{self.decodes:,} images wait to be decoded already and {images:,} more would pass the limit of "
                     f"{self.max_decodes:,}; try again later"
                 )
             held = self._held[caller]
             if self.calls > 1:
-                self._require_bytes(decoded_bytes, held)
+                self._require_bytes(decoded_bytes, held, waits)
             held.bytes += decoded_bytes
             self.bytes += decoded_bytes
             self.decodes += images
@@ -138,16 +139,20 @@ class Admission:
         """After `close`: waits until every call inside was answered; False where time ran out."""
         return self._empty.wait(timeout_s)
 
-    def _require_bytes(self, size_bytes: int, held: _Held) -> None:
+    def _count_refusal(self, reason: Refusal, waits: bool) -> None:
+        if not waits:
+            self.refused[reason] += 1
+
+    def _require_bytes(self, size_bytes: int, held: _Held, waits: bool) -> None:
         free = self.max_bytes - self.bytes
         if size_bytes > free:
-            self.refused["bytes"] += 1
+            self._count_refusal("bytes", waits)
             raise Overloaded(
                 f"{self.bytes:,} bytes are waiting already and {size_bytes:,} more would pass the limit of "
                 f"{self.max_bytes:,}; try again later"
             )
         if held.bytes > free:
-            self.refused["share"] += 1
+            self._count_refusal("share", waits)
             raise Overloaded(
                 f"{held.bytes:,} bytes of this connection are waiting already; the {free:,} bytes that are free are "
                 f"kept for others. Wait for answers before sending more"

@@ -187,7 +187,7 @@ class Batcher:
         if place < len(queue.requests) and self._needed_ns(request, ahead) <= left_ns:
             queue.insert(place, request)
             return
-        self.refused += 1
+        self.refused += not request.waits_for_room
         raise Overloaded(
             f"the answer would take about {needed_ns / 1e6:.1f} ms ({queue.images:,} images wait before it), and the "
             f"deadline is {left_ns / 1e6:.1f} ms away; try again later, or allow more time",

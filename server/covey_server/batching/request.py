@@ -67,6 +67,11 @@ class Request(ABC):
     def cancelled(self) -> bool:
         """Whether nobody waits for the answer any more."""
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether it is put again where it is refused as Overloaded: then it is not counted as refused."""
+        return False
+
     @abstractmethod
     def succeed(self, output: Output, first: int) -> None:
         """Answers with the rows `first` to `first + count` of the output."""

@@ -22,6 +22,10 @@ class Front(Protocol):
     def open_streams(self) -> int:
         """How many streams are open."""
 
+    @property
+    def stream_bytes(self) -> int:
+        """What they hold: requests that were read, and answers that were not yet taken."""
+
     def start(self) -> None:
         """Begins to take calls."""
 

@@ -144,9 +144,11 @@ class GrpcioFront:
         services: Sequence[Service],
         shown: Sequence[str],
         max_message_bytes: int,
+        max_stream_bytes: int,
         security: Security,
     ) -> None:
-        """`services` are served here; `shown` are the names of all services that reflection lists.
+        """`services` are served here; `shown` are the names of all services that reflection lists. While the streams
+        hold `max_stream_bytes` none is read.
 
         Raises PortUnavailable where the address cannot be bound.
         """
@@ -154,7 +156,7 @@ class GrpcioFront:
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpcio-front", daemon=True)
         self._thread.start()
         self._shown = tuple(shown)
-        self._streams = Streams()
+        self._streams = Streams(max_stream_bytes)
         try:
             self._run(self._build(address, services, max_message_bytes, security))
         except BaseException:
@@ -165,6 +167,11 @@ class GrpcioFront:
     def open_streams(self) -> int:
         """How many streams are open."""
         return self._streams.count
+
+    @property
+    def stream_bytes(self) -> int:
+        """What they hold: requests that were read, and answers that were not yet taken."""
+        return self._streams.held.bytes
 
     def start(self) -> None:
         """Begins to take calls."""

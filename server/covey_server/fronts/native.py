@@ -75,6 +75,7 @@ class NativeFront:
         services: Sequence[Service],
         shown: Sequence[str],
         max_message_bytes: int,
+        max_stream_bytes: int,
         security: Security,
     ) -> None:
         """As GrpcioFront, without TLS. Raises PortUnavailable where the address cannot be bound."""
@@ -96,7 +97,7 @@ class NativeFront:
         self._folder = Path(tempfile.mkdtemp(prefix="covey-"))
         socket = self._folder / "grpcio.sock"
         streams = [replace(service, handlers={}) for service in services]
-        self._behind = GrpcioFront(f"unix:{socket}", streams, shown, max_message_bytes, security)
+        self._behind = GrpcioFront(f"unix:{socket}", streams, shown, max_message_bytes, max_stream_bytes, security)
         self._tokens = security.tokens
         self._front.set_fallback(str(socket))
         self._intake = threading.Thread(target=self._take, name="native-front", daemon=True)
@@ -105,6 +106,11 @@ class NativeFront:
     def open_streams(self) -> int:
         """As GrpcioFront."""
         return self._behind.open_streams
+
+    @property
+    def stream_bytes(self) -> int:
+        """As GrpcioFront."""
+        return self._behind.stream_bytes
 
     def start(self) -> None:
         """Begins to take calls."""

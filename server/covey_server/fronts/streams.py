@@ -3,6 +3,10 @@
 Back-pressure goes both ways. What one stream holds, from reading a message until its answer is written, is bounded in
 number and in bytes: beyond that nothing more is read, so a caller who does not read his answers is soon not read
 either. A request that is refused for want of room is not answered so: the stream reads no further and tries it again.
+
+What all streams hold together is bounded as admission bounds callers: one may hold no more than is left free. A read
+cannot be taken back, so what comes by those begun before can pass the bound: at most by as much again, and what comes
+then does not wait for room but is answered as a call of its own would be.
 """
 
 from __future__ import annotations
@@ -20,10 +24,12 @@ import grpc
 from covey_server import status
 from covey_server.call import Call, Element, StreamMethod, handle
 from covey_server.errors import Overloaded, Stopping
+from covey_server.fronts.holdings import Holdings
 from covey_server.status import Status
 
 MOST_ELEMENTS = 128  # that one stream holds: enough for a full batch to run and another to gather
 MOST_BYTES = 16 << 20
+MOST_STREAMS = 1_000  # open at once
 # Time for an answer to be taken. Callers who are gone are known at once, except behind the native front where both
 # directions were full: there pygrpc-native 0.5 does not pass the news on.
 LONGEST_STALL_S = 300.0
@@ -32,7 +38,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.25  # between two attempts to find r
 _GOODBYE = Status(
     _STOPPING, "the server is shutting down; send what is not answered to another one, or here once it is back"
 )
-_STALLED = Status(10, "no answer was taken for too long: the stream is dropped")  # ABORTED
+_STALLED = Status(10, "no answer was taken for too long: the stream has ended")  # ABORTED
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -41,36 +47,38 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 class StreamedCall(Call):
     """A call that is one element of a stream."""
 
-    __slots__ = ("_element", "_stream", "held_bytes", "refused")
+    __slots__ = ("_element", "_stream", "held_bytes", "is_open", "may_wait", "refused")
 
     def __init__(
         self, message: bytes, peer: str, arrived_ns: int, deadline_ns: int | None, stream: Stream, element: Element
     ) -> None:
         super().__init__(message, peer, arrived_ns, deadline_ns)
         self.held_bytes = len(message)  # by the stream: the message's, then those of its answer
-        self.refused: Status | None = None  # for want of room, while it was handed over
+        self.is_open = False
+        self.may_wait = True
+        self.refused = False  # for want of room, while it was handed over
         self._stream = stream
         self._element = element
 
-    def open(self, message: bytes) -> None:
-        """Makes the message's request the call's own. Raises InvalidRequest."""
-        self.payload = self._element.open(message)
-        self.size_bytes = len(self.payload)
+    def open(self) -> None:
+        """Puts the message's request in its place. Raises InvalidRequest."""
+        self.payload = self._element.open(self.payload)
         if self._element.deadline_us:
             deadline_ns = self.arrived_ns + self._element.deadline_us * 1000
             self.deadline_ns = deadline_ns if self.deadline_ns is None else min(self.deadline_ns, deadline_ns)
+        self.is_open = True
+
+    @property
+    def waits_for_room(self) -> bool:
+        return self.may_wait and self._stream.is_handing_over
 
     def reply(self, payload: bytes) -> None:
         self._stream.answer(self, self._element.reply(payload))
 
     def fail(self, status: Status) -> None:
-        if status.code == _OVERLOADED and self._stream.is_handing_over:
-            self.refused = status
-        else:
-            self.answer_with(status)
-
-    def answer_with(self, status: Status) -> None:
-        """Answers with a status, whatever it is."""
+        if status.code == _OVERLOADED and self.waits_for_room:
+            self.refused = True
+            return
         self._stream.answer(self, self._element.fail(status))
         if status.code == _STOPPING:
             self._stream.end_soon()
@@ -79,11 +87,14 @@ class StreamedCall(Call):
 class Stream:
     """One open stream. All but `answer`, `end_soon` and `is_handing_over` is for its event loop alone."""
 
-    def __init__(self, method: StreamMethod, dispatch: Callable[[bool], None], context: Context, peer: str) -> None:
+    def __init__(
+        self, method: StreamMethod, dispatch: Callable[[bool], None], context: Context, peer: str, held: Holdings
+    ) -> None:
         self._method = method
         self._dispatch = dispatch
         self._context = context
         self._peer = peer
+        self._all_held = held
         remaining_s = context.time_remaining()
         self._deadline_ns = None if remaining_s is None else time.monotonic_ns() + int(remaining_s * 1e9)
         self._loop = asyncio.get_running_loop()
@@ -99,6 +110,7 @@ class Stream:
     async def serve(self) -> Status | None:
         """Reads until the caller has sent all, or the stream is to end; returns when all that was read is answered.
         What the stream then ends with; None: in good order."""
+        await self._context.send_initial_metadata(())  # first: behind an answer that nobody takes, no status could go
         self._reading = asyncio.ensure_future(self._read())
         self._reading.add_done_callback(lambda reading: self._to_write.set())
         try:
@@ -107,8 +119,10 @@ class Stream:
             return _STALLED
         finally:  # the caller went away, or nothing is open any more
             self._reading.cancel()
-            for call in self._calls:
+            for call in tuple(self._calls):
                 call.cancelled = True
+                self._leave(call)
+            self._outbox.clear()
         if self._reading.cancelled():
             return _GOODBYE
         self._reading.result()  # raises what went wrong in it
@@ -129,6 +143,7 @@ class Stream:
 
     def answer(self, call: StreamedCall, message: bytes) -> None:
         """Answers a call of the stream, from any thread."""
+        call.payload = b""  # of one that was not even parsed: it need not wait with the answer
         self._given.append((call, message))
         if not self._collecting:  # one waking for all that are answered together
             self._collecting = True
@@ -138,9 +153,10 @@ class Stream:
         self._collecting = False  # first: what is given from here on wakes again
         while self._given:
             call, message = self._given.popleft()
-            self._bytes += len(message) - call.held_bytes
-            call.held_bytes = len(message)
-            self._outbox.append((call, message))
+            if call in self._calls:  # else the stream has ended without it
+                self._hold(len(message) - call.held_bytes)
+                call.held_bytes = len(message)
+                self._outbox.append((call, message))
         self._to_write.set()
 
     def _call_soon(self, do: Callable[[], None]) -> None:
@@ -149,42 +165,53 @@ class Stream:
 
     async def _read(self) -> None:
         while True:
-            while len(self._calls) >= MOST_ELEMENTS or self._bytes >= MOST_BYTES:
-                self._room.clear()
-                await self._room.wait()
-            message: object = await self._context.read()
-            if not isinstance(message, bytes):  # EOF: the caller has sent all, or is gone
+            await self._wait_until_it_may_read()
+            call = self._take(await self._context.read())
+            if call is None:
                 return
-            await self._hand_over(message)
-            del message  # it must not live on until the next one comes
+            await self._hand_over(call)
+            del call  # it must not live on until the next one comes
 
-    async def _hand_over(self, message: bytes) -> None:
-        """Gives a message to its handler, and again as long as there is no room for it."""
+    async def _wait_until_it_may_read(self) -> None:
+        while len(self._calls) >= MOST_ELEMENTS or self._bytes >= min(MOST_BYTES, self._all_held.free_bytes):
+            self._room.clear()
+            if not self._calls:  # others hold everything; where it holds something itself, it need not hear of them
+                self._all_held.wake_when_free(self._room)
+            await self._room.wait()
+
+    def _take(self, message: object) -> StreamedCall | None:
+        """The call of a message that was read. None for EOF: the caller has sent all, or is gone."""
+        if not isinstance(message, bytes):
+            return None
         arrived_ns = time.monotonic_ns()
-        element = self._method.element()
-        call = StreamedCall(message, self._peer, arrived_ns, self._deadline_ns, self, element)
+        call = StreamedCall(message, self._peer, arrived_ns, self._deadline_ns, self, self._method.element())
+        call.may_wait = self._all_held.may_wait
         self._calls.add(call)
-        self._bytes += call.held_bytes
+        self._hold(call.held_bytes)
+        return call
+
+    async def _hand_over(self, call: StreamedCall) -> None:
+        """Gives a call to its handler, and again as long as there is no room for it."""
+        handle(lambda _: call.open(), call)
+        if not call.is_open:
+            return
+        request = call.payload  # handlers take it out of the call
         pause_s = _FIRST_PAUSE_S
         while True:
-            handle(lambda _: self._open_and_handle(call, message), call)
+            call.payload, call.size_bytes = request, len(request)
+            call.refused = False
+            handle(self._method.handler, call)
             self._dispatch(False)  # grpcio hands messages over one by one: there is no burst to wait for
-            if call.refused is None:
+            if not call.refused:
                 return
-            if call.deadline_ns is not None and time.monotonic_ns() >= call.deadline_ns:
-                call.answer_with(call.refused)
-                return
-            call.refused = None
             try:
                 await asyncio.sleep(pause_s)
             except asyncio.CancelledError:  # the stream ends before there was room: this one is not answered
                 self._leave(call)
                 raise
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _open_and_handle(self, call: StreamedCall, message: bytes) -> None:
-        call.open(message)
-        self._method.handler(call)
+            if call.deadline_ns is not None and time.monotonic_ns() >= call.deadline_ns:
+                call.may_wait = False  # then this attempt is the last, and counts
 
     async def _write(self) -> None:
         while True:
@@ -206,15 +233,22 @@ class Stream:
             raise asyncio.CancelledError from None
 
     def _leave(self, call: StreamedCall) -> None:
-        self._calls.discard(call)
-        self._bytes -= call.held_bytes
-        self._room.set()
+        if call in self._calls:
+            self._calls.discard(call)
+            self._hold(-call.held_bytes)
+            self._room.set()
+
+    def _hold(self, count: int) -> None:
+        self._bytes += count
+        self._all_held.add(count)
 
 
 class Streams:
-    """The open streams of a front."""
+    """The open streams of a front. While they hold `max_bytes` together, none is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self.held = Holdings(max_bytes)
+        self.count = 0  # of those that are open; one whose last status nobody takes is, until its caller goes
         self._open: set[Stream] = set()
         self._numbers = itertools.count()
 
@@ -224,22 +258,24 @@ class Streams:
         """What grpcio calls for each new stream."""
 
         async def serve(messages: object, context: Context) -> None:
-            stream = Stream(method, dispatch, context, self._caller(context))
-            self._open.add(stream)
+            if self.count >= MOST_STREAMS:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _too_many())
+            self.count += 1
             try:
-                ending = await stream.serve()
+                ending = await self._serve(Stream(method, dispatch, context, self._caller(context), self.held))
+                if ending is not None:
+                    await context.abort(CODES[ending.code], ending.message)
             finally:
-                self._open.discard(stream)
-            del stream  # its last status may wait for long behind an answer that nobody takes
-            if ending is not None:
-                await context.abort(CODES[ending.code], ending.message)
+                self.count -= 1
 
         return serve
 
-    @property
-    def count(self) -> int:
-        """How many are open."""
-        return len(self._open)
+    async def _serve(self, stream: Stream) -> Status | None:
+        self._open.add(stream)
+        try:
+            return await stream.serve()
+        finally:
+            self._open.discard(stream)
 
     def end(self) -> None:
         """Ends all streams; each first answers what it has read. For the event loop's thread."""
@@ -251,3 +287,10 @@ class Streams:
         a word of whose they are: there each counts for itself."""
         peer = context.peer()
         return f"{peer}{next(self._numbers)}" if peer.startswith("unix:") else peer
+
+
+def _too_many() -> str:
+    return (
+        f"{MOST_STREAMS:,} streams are open already, as many as are let in; try again later, or send more requests by "
+        f"each stream"
+    )

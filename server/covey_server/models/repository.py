@@ -122,9 +122,10 @@ class Repository(Generic[M]):
                 raise UnknownModel(f"failed to load {name!r}: the models folder holds no model of this name")
             if name not in listing.unreadable and not listing.has_file(name):
                 raise LoadFailed(f"failed to load {name!r}: its folder holds no VERSION/{layout.FILE_NAME}")
-            self._unloaded.discard(name)
             # With nothing known to be refused, what is refused is tried again; the listing is its own look before.
             held, refused = self._settle_model(name, listing, listing, self._held.get(name, {}), {})
+            if held:  # one of which nothing can be served stays out
+                self._unloaded.discard(name)
             self._replace(name, held, refused)
         if refused:
             reasons = "; ".join(f"version {number}: {each.refusal.reason}" for number, each in refused.items())

@@ -45,13 +45,11 @@ class Certificates:
 
     def refresh(self) -> None:
         """Takes up renewed files; keeps what there was where they cannot be used."""
-        if not self._files.have_new_content():
-            return
-        try:
-            self.identity = _read(*self._paths)
-        except InvalidConfiguration as error:
-            log.error("%s; new connections get the certificate that was read before", error)
-        else:
+        identity = self._files.read_new(
+            lambda: _read(*self._paths), "new connections get the certificate that was read before"
+        )
+        if identity is not None:
+            self.identity = identity
             log.info("the certificate is renewed, valid until %s", _date(self.identity.expires_s))
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from covey_server.errors import InvalidConfiguration
 
 log = logging.getLogger(__name__)
 
-Look: TypeAlias = "tuple[tuple[int, int, int] | None, ...]"
-"""For each file: when it was written, its size and its inode; None where it is not there."""
+T = TypeVar("T")
+
+State: TypeAlias = tuple[int, int, int, int]
+"""Of a file: when its content and when anything of it was changed last (a permission, say), its size and its inode."""
 
 
 class FollowedFiles:
@@ -21,18 +24,30 @@ class FollowedFiles:
 
     def __init__(self, *paths: Path) -> None:
         self._paths = paths
-        self._taken = self._last = self._look()
+        self._taken = self._last = self._refused = self._look()
 
-    def have_new_content(self) -> bool:
-        """True once for each change, when two looks one after the other have found the same."""
+    def read_new(self, read: Callable[[], T], otherwise: str) -> T | None:
+        """What `read` gives, once for each change, when two looks one after the other have found the same; else None.
+
+        Where `read` raises InvalidConfiguration, that is logged once, with what is so `otherwise`, and it is tried
+        again at each look.
+        """
         look = self._look()
         rests, self._last = look == self._last, look
         if not rests or look == self._taken:
-            return False
+            return None
+        try:
+            content = read()
+        except InvalidConfiguration as error:
+            if look != self._refused:
+                log.error("%s; %s", error, otherwise)
+            self._refused = look
+            return None
         self._taken = look
-        return True
+        return content
 
-    def _look(self) -> Look:
+    def _look(self) -> tuple[State | None, ...]:
+        """The files' states; None for one that is not there."""
         return tuple(_state(path) for path in self._paths)
 
 
@@ -50,9 +65,9 @@ def warn_if_open_to_all(setting: str, path: Path) -> None:
         log.warning("%s %s: every user of this machine may read it; make it yours alone: chmod 600", setting, path)
 
 
-def _state(path: Path) -> tuple[int, int, int] | None:
+def _state(path: Path) -> State | None:
     try:
         state = path.stat()
     except OSError:
         return None
-    return state.st_mtime_ns, state.st_size, state.st_ino
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino

@@ -71,13 +71,9 @@ class Tokens:
 
     def refresh(self) -> None:
         """Takes up what the file holds now, if it changed; keeps the tokens there were where it holds none."""
-        if not self._files.have_new_content():
-            return
-        try:
-            self._known = _Known(_read(self._path))
-        except InvalidConfiguration as error:
-            log.error("%s; the tokens read before stay valid", error)
-        else:
+        digests = self._files.read_new(lambda: _read(self._path), "the tokens read before stay valid")
+        if digests is not None:
+            self._known = _Known(digests)
             log.info("the tokens in %s have changed: %d are valid now", self._path, len(self._known.digests))
 
 
