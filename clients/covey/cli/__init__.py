@@ -24,7 +24,7 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command, of the command line unless `arguments` are given, and returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         return int(options.run(options))
     except CoveyError as error:
@@ -42,6 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"covey: the output cannot be written: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.USAGE
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """argparse takes words on one side of an option only; those of `covey load` may stand on both."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if isinstance(getattr(options, "words", None), list) and not any(each.startswith("-") for each in rest):
+        options.words += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

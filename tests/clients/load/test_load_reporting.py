@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.conftest import WriteModel
 
 from covey.cli import main
 from covey.load.reports import json_file
+
+from . import made
 
 SHORT = ["--concurrency", "2", "--seconds", "0.5", "--warm-up", "0", "--quiet"]
 
@@ -132,3 +135,15 @@ def test_missing_extra_is_one_line(missing: str, arguments: list[str]) -> None:
     assert line == (
         f"covey: the package {missing!r} is not installed; load tests need their extra: pip install 'covey-serve[load]'"
     )
+
+
+def test_options_of_compare_stand_anywhere_among_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, payload in zip(files, ("one payload", "another"), strict=True):
+        json_file.write(file, replace(made.report(made.run()), payload=payload))
+    first, second = map(str, files)
+    for arguments in (("--anyway", first, second), (first, "--anyway", second), (first, second, "--anyway")):
+        assert main(["load", "compare", *arguments]) == 0, capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["load", "compare", first, "--always", second])
+    assert "unrecognized arguments: --always" in capsys.readouterr().err
