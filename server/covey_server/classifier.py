@@ -90,7 +90,7 @@ class Classifier:
         if count:
             return PartialClassification(self._pipeline, call, model, top_k, rows, count, failures)
         decode_us = (time.monotonic_ns() - call.arrived_ns) // 1000
-        results = messages.write_results((), 0, 0, failures)
+        results = messages.write_results((), failures)
         self._pipeline.answer(call, model, model.responses.write(results, decode_us, decode_us, 0, 0))
         return None
 
@@ -113,15 +113,15 @@ class Classification(PipelineRequest):
         # Differences of whole microseconds since arrival, so that the parts add up to the total exactly.
         decode_us = (self.queued_ns - arrived_ns) // 1000
         return responses.write(
-            self._write_results(responses.results(output, self._top_k), first),
+            self._write_results(responses.results(output, self._top_k, first, self.count)),
             (self.computed_ns - arrived_ns) // 1000,
             decode_us,
             (self.started_ns - arrived_ns) // 1000 - decode_us,
             self.batch_size,
         )
 
-    def _write_results(self, results: Sequence[bytes], first: int) -> bytes:
-        return messages.write_results(results, first, self.count)
+    def _write_results(self, results: Sequence[bytes]) -> bytes:
+        return b"".join(results)
 
 
 class PartialClassification(Classification):
@@ -136,5 +136,5 @@ class PartialClassification(Classification):
         super().__init__(pipeline, call, model, top_k, rows, count)
         self._failures = failures
 
-    def _write_results(self, results: Sequence[bytes], first: int) -> bytes:
-        return messages.write_results(results, first, self.count, self._failures)
+    def _write_results(self, results: Sequence[bytes]) -> bytes:
+        return messages.write_results(results, self._failures)

@@ -3,7 +3,7 @@ request is found here, before anything waits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
@@ -57,17 +57,11 @@ def _require_shape(pixels: pb.Pixels, model: ServedModel) -> None:
         )
 
 
-def write_results(
-    results: Sequence[bytes], first: int, count: int, failures: Sequence[ImageFailure | None] = ()
-) -> bytes:
-    """The `count` written results from `first` on, with the failed images in their places.
-
-    `failures` is empty where no image failed; else it has an entry per image, None where it could be read.
-    """
-    if failures:
-        good = iter(results[first : first + count])
-        return b"".join(next(good) if failure is None else write_result(failed_image(failure)) for failure in failures)
-    return results[first] if count == 1 else b"".join(results[first : first + count])
+def write_results(results: Iterable[bytes], failures: Iterable[ImageFailure | None]) -> bytes:
+    """The written results with the failed images in their places. `failures` has an entry per image, None where it
+    could be read."""
+    good = iter(results)
+    return b"".join(next(good) if failure is None else write_result(failed_image(failure)) for failure in failures)
 
 
 def failed_image(failure: ImageFailure) -> pb.Result:

@@ -44,15 +44,17 @@ class ResponseWriter:
         self._device = pb.Timing(device=device).SerializeToString()
         self._tail = pb.ClassifyResponse(model=model, version=version).SerializeToString()
         # Each class up to its probability, which is the last of its fields.
-        self._classes = [_begin_class(label, index) for index, label in enumerate(labels)]
+        self._classes = np.array([_begin_class(label, index) for index, label in enumerate(labels)], object)
 
-    def results(self, output: Output, k: int) -> list[bytes]:
-        """One `results` field per row of the output, the k most probable classes each; made once per output."""
+    def results(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
+        """One `results` field for each of `count` rows from `first` on, of its k most probable classes. Requests that
+        ask alike share what is written."""
         known = output.written.get(k)
         if known is None:
-            indices, probabilities = output.top(k)
-            known = output.written[k] = self._write_rows(indices, probabilities)
-        return known
+            if not output.shares(k):
+                return self._write_rows(*output.top(k, first, count))
+            known = output.written[k] = self._write_rows(*output.top(k, 0, len(output.probabilities)))
+        return known[first : first + count]
 
     def write(self, results: bytes, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
         """The whole ClassifyResponse. What is neither decoding nor waiting is computing."""
@@ -65,16 +67,11 @@ class ResponseWriter:
         return b"".join((results, self._tail, _TIMING, varint(len(timing)), timing))
 
     def _write_rows(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
-        # The four bytes of each probability, in the order in which the wire has them.
-        floats = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").tolist()
-        classes, rows = self._classes, []
-        parts = [b""] * (2 * probabilities.shape[1])  # by turns the beginning of a class and its probability
-        for row, values in zip(indices, floats, strict=True):
-            parts[::2] = [classes[index] for index in row]
-            parts[1::2] = values
-            body = b"".join(parts)
-            rows.append(_RESULTS + varint(len(body)) + body)
-        return rows
+        rows, k = probabilities.shape
+        parts = np.empty((rows, 2 * k), object)  # by turns the beginning of a class and its probability's four bytes
+        parts[:, ::2] = self._classes[indices]
+        parts[:, 1::2] = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").astype(object)
+        return [_RESULTS + varint(len(body)) + body for body in map(b"".join, parts.tolist())]
 
 
 def write_result(result: pb.Result) -> bytes:

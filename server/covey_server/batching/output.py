@@ -1,4 +1,4 @@
-"""The probabilities of one batch, ranked once for all requests in it."""
+"""The probabilities of one batch, ranked once for all requests in it that ask for the same number of classes."""
 
 from __future__ import annotations
 
@@ -6,32 +6,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FEW = 64  # classes
+_LOW_32 = np.int64(0xFFFF_FFFF)
 
 Ranking = tuple[list[list[int]], NDArray[np.float32]]
 
 
 class Output:
-    """Probabilities `[N, K] float32`; `top(k)` is computed once per k, however many requests ask for it.
+    """Probabilities `[N, K] float32`. The first k that is asked for is ranked for all rows at once, since most requests
+    of a batch ask alike; another k for the rows of its own request alone, or callers could make each other's work.
 
-    `written` is room for what a service makes of a ranking, by k, for the same reason; by 0 of all probabilities.
+    `written` is room for what a service makes of a ranking of all rows, by k; by 0 of all probabilities.
     """
 
-    __slots__ = ("_rankings", "probabilities", "written")
+    __slots__ = ("_ranking", "_shared_k", "probabilities", "written")
 
     def __init__(self, probabilities: NDArray[np.float32]) -> None:
         self.probabilities = probabilities
-        self._rankings: dict[int, Ranking] = {}
+        self._shared_k = 0
+        self._ranking: Ranking | None = None
         self.written: dict[int, list[bytes]] = {}
 
-    def top(self, k: int) -> Ranking:
-        """For each row the indices and the probabilities `[N, k]` of its k most probable classes, best first.
+    def shares(self, k: int) -> bool:
+        """Whether this k is ranked for all rows at once."""
+        if not self._shared_k:
+            self._shared_k = k
+        return self._shared_k == k
 
-        Equal probabilities keep the order of the classes.
+    def top(self, k: int, first: int, count: int) -> Ranking:
+        """For each of `count` rows from `first` on the indices and the probabilities `[count, k]` of its k most
+        probable classes, best first. Equal probabilities keep the order of the classes.
         """
-        ranking = self._rankings.get(k)
-        if ranking is None:
-            ranking = self._rankings[k] = _rank(self.probabilities, k)
-        return ranking
+        if not self.shares(k):
+            return _rank(self.probabilities[first : first + count], k)
+        if self._ranking is None:
+            self._ranking = _rank(self.probabilities, k)
+        indices, probabilities = self._ranking
+        return indices[first : first + count], probabilities[first : first + count]
 
 
 def _rank(probabilities: NDArray[np.float32], k: int) -> Ranking:
@@ -42,11 +52,22 @@ def _rank(probabilities: NDArray[np.float32], k: int) -> Ranking:
     elif probabilities.shape[1] <= max(4 * k, _FEW):
         indices = (-probabilities).argsort(axis=1, kind="stable")[:, :k]
     else:  # sorting a thousand classes for the best five would cost more than the network's last layer
-        candidates = np.sort((-probabilities).argpartition(k - 1, axis=1)[:, :k], axis=1)
-        order = (-np.take_along_axis(probabilities, candidates, axis=1)).argsort(axis=1, kind="stable")
-        indices = np.take_along_axis(candidates, order, axis=1)
+        indices = _best(probabilities, k)
     rows = np.arange(len(probabilities))[:, None]
     return indices.tolist(), probabilities[rows, indices]
+
+
+def _best(probabilities: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """By whole numbers that are all different: above the probability's bits, below them how early the class is."""
+    classes = probabilities.shape[1]
+    bits = (probabilities + np.float32(0)).view(np.int32)  # -0 becomes 0
+    bits ^= bits >> 31 & 0x7FFF_FFFF  # in the order of the numbers, negative ones too
+    keys = bits.astype(np.int64) << 32 | np.arange(classes - 1, -1, -1)
+    keys.partition(classes - k, axis=1)
+    best = keys[:, classes - k :]
+    best.sort(axis=1)
+    indices: NDArray[np.int64] = classes - 1 - (best[:, ::-1] & _LOW_32)
+    return indices
 
 
 def _rank_one(probabilities: NDArray[np.float32], k: int) -> Ranking:

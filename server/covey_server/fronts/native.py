@@ -50,7 +50,13 @@ class NativeCall(Call):
         call_id: int,
         open_calls: dict[int, NativeCall],
     ) -> None:
-        super().__init__(payload, peer, arrived_ns, deadline_ns)
+        # All that Call.__init__ does: to call it would cost each request a third of a microsecond.
+        self.payload = payload
+        self.peer = peer
+        self.size_bytes = len(payload)
+        self.arrived_ns = arrived_ns
+        self.deadline_ns = deadline_ns
+        self.cancelled = False
         self._front = front
         self._id = call_id
         self._open = open_calls

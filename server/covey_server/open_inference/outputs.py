@@ -37,10 +37,9 @@ def write_probabilities(model: ServedModel, request_id: str, output: Output, fir
 
 def write_classification(model: ServedModel, k: int, request_id: str, output: Output, first: int, count: int) -> bytes:
     """The answer whose output is BYTES `[count, k]`, each element "probability:index:label", best first."""
-    indices, probabilities = output.top(k)
     elements = []
-    for row in range(first, first + count):
-        for index, probability in zip(indices[row], np.asarray(probabilities[row]).tolist(), strict=True):
+    for indices, probabilities in zip(*output.top(k, first, count), strict=True):
+        for index, probability in zip(indices, np.asarray(probabilities).tolist(), strict=True):
             text = f"{probability:f}:{index}:{model.labels[index]}".encode()
             elements += [struct.pack("<I", len(text)), text]
     return _write(_head(model.name, model.version, "BYTES", count, k), request_id, b"".join(elements))
