@@ -9,7 +9,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 
 FROM ${PYTHON_IMAGE} AS environment
-# Where pip finds packages, if not on PyPI: given by --build-arg, read by pip, kept in no image.
+# Where pip finds packages, if not on PyPI: given by --build-arg, read by pip, and shown by `docker history`.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST

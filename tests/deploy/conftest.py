@@ -57,7 +57,7 @@ def project(engine: None, lenet: bytes, tmp_path_factory: pytest.TempPathFactory
     override = folder / "docker-compose.json"  # JSON is YAML
     volumes = [f"{hastened(folder / 'prometheus')}:/etc/prometheus:ro"]
     override.write_text(json.dumps({"services": {"prometheus": {"volumes": volumes}}}))
-    made = Project(f"covey-test-{os.getpid()}", override)
+    made = Project(f"covey-test-{os.getpid()}", override, COVEY_LOAD_SECONDS="20")
     try:
         made.run("--profile", "load", "build", "server", "load")
         made.fill_models(lenet)

@@ -21,6 +21,12 @@ MEMORY_BYTES = 512 * 2**20
 
 Start = Callable[..., str]
 
+_OLDER_PYTHON = b"""\
+FROM python:3.11-slim-bookworm
+RUN mkdir /older && echo 'import sys; sys.version_info = (3, 10, 0, "final", 0)' >/older/sitecustomize.py
+ENV PYTHONPATH=/older
+"""
+
 
 @pytest.fixture
 def start(project: Project) -> Iterator[Start]:
@@ -101,6 +107,13 @@ def test_a_port_that_is_taken(project: Project) -> None:
 def test_a_base_that_cannot_be(project: Project) -> None:
     build = ("docker", "build", "--force-rm", "--target", "server-cpu", str(ROOT), "--build-arg")
     assert "/bin/sh" in failure(*build, "PYTHON_IMAGE=scratch")
+    older = f"covey-older-python:{TAG}"  # the same Python, which says that it is an older one
+    docker("build", "--tag", older, "-", standard_input=_OLDER_PYTHON)
+    try:
+        said = failure(*build, f"PYTHON_IMAGE={older}")
+    finally:
+        docker("rmi", "--force", older)
+    assert "Covey needs Python 3.11 or newer, PYTHON_IMAGE has 3.10" in said, said
 
 
 def test_the_gpu_override_where_there_is_no_gpu(project: Project) -> None:
