@@ -54,7 +54,7 @@ def main() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    signals = StopSignals()
+    signals = StopSignals(app.abandon)
     # What stands now stands until the end: without this the garbage collector walks all of it again and again, for
     # milliseconds in the middle of requests.
     gc.collect()
@@ -64,11 +64,14 @@ def main() -> int:
     grpc_address, metrics_address = config.address(app.front.port), config.metrics_address(app.metrics_port)
     print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}", flush=True)
     signals.wait()
-    exit_code = 0 if app.stop() else 1
-    if app.hangs:
-        log.error("a batch still runs and would keep this process; it is left behind")
+    exit_code = 0 if app.stop() and not app.hangs else 1
+    if app.hangs or app.loads:  # the interpreter cannot end beneath a thread that is inside onnxruntime
+        if app.hangs:
+            log.error("a batch still runs and would keep this process; it is left behind")
+        else:
+            log.warning("a model is still being loaded; that is given up")
         logging.shutdown()
-        os._exit(1)
+        os._exit(exit_code)
     return exit_code
 
 

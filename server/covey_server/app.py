@@ -37,7 +37,7 @@ from covey_server.worker import Workers
 
 log = logging.getLogger(__name__)
 
-_FLUSH_S = 5.0  # for answers that were given to get onto the wire
+_FLUSH_S = 5.0  # for answers that were given to get onto the wire, and for models that are being loaded
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
 
@@ -50,7 +50,8 @@ class App:
         self.registry = CollectorRegistry()
         self._metrics = Metrics(self.registry)
         self._live = True
-        self.hangs = False  # after `stop`: a batch still runs, and the process cannot end in good order
+        # After `stop`: a batch, or the load of a model, still runs, and the process cannot end in good order.
+        self.hangs = self.loads = False
         self._serving = False
         self._security = Security.of(config)  # first: a wrong file is told before models are loaded
         self.device, self.repository = open_repository(config, self._metrics)
@@ -128,6 +129,7 @@ class App:
         drained = self._admission.wait_until_empty(self.config.drain_timeout_s)
         if not drained:
             log.error("%d calls are unanswered after %g s", self._admission.calls, self.config.drain_timeout_s)
+        give_up = time.monotonic() + _FLUSH_S  # on loads
         self._batcher.close()
         self._decoders.close()
         self.front.stop(_FLUSH_S if drained and not self._workers.stuck else 0)
@@ -135,10 +137,16 @@ class App:
         self._metrics_server.shutdown()
         self._metrics_server.server_close()
         self._metrics_thread.join()
-        self._watch.stop()
+        watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
+        managed = self._management is None or self._management.join(max(0.0, give_up - time.monotonic()))
+        self.loads = not (watched and managed)
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
+
+    def abandon(self) -> None:
+        """Before the process is ended without `stop`, or within it: leaves no files behind."""
+        self.front.remove_files()
 
     @property
     def live(self) -> bool:

@@ -49,7 +49,7 @@ class Classifier:
                     rows, count = messages.pixel_rows(message.pixels, model)
                     pipeline.put(Classification(pipeline, call, model, top_k, rows, count))
                 case "encoded" if message.encoded.images:
-                    images = list(message.encoded.images)
+                    images = message.encoded.images  # each is copied out as it is decoded
                     pipeline.prepare(call, model, len(images), partial(self._decode, call, model, top_k, images))
                 case _:
                     raise InvalidRequest(

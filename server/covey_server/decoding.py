@@ -13,7 +13,7 @@ from covey_server.images import InputSpec, decode_into
 @dataclass(slots=True)
 class Decoded:
     """The images of one request: `rows` holds those that could be read, one after the other;
-    `failures` has an entry per image, None where it could."""
+    `failures` has an entry per image that was tried, None where it could."""
 
     rows: memoryview
     failures: list[InvalidImage | ImageTooLarge | None]
@@ -35,9 +35,11 @@ class DecodePool:
         """Runs a job on a thread of the pool; the job answers for its own errors."""
         self._executor.submit(job)
 
-    def decode(self, images: Sequence[bytes], spec: InputSpec, check: Callable[[], None]) -> Decoded:
-        """Decodes on the calling thread. An image that cannot be read fails alone. `check` is called before each
-        image and may raise, which ends the work."""
+    def decode(
+        self, images: Sequence[bytes], spec: InputSpec, check: Callable[[], None], all_or_none: bool = False
+    ) -> Decoded:
+        """Decodes on the calling thread. An image that cannot be read fails alone, or, with `all_or_none`, is the last
+        that is tried. `check` is called before each image and may raise, which ends the work."""
         rows = memoryview(bytearray(len(images) * spec.nbytes))
         good = 0
         failures: list[InvalidImage | ImageTooLarge | None] = []
@@ -51,6 +53,8 @@ class DecodePool:
                 good += 1
             except (InvalidImage, ImageTooLarge) as error:
                 failures.append(type(error)(str(error)))  # the raised one's stack holds this very list
+                if all_or_none:
+                    break
         return Decoded(rows[: good * spec.nbytes], failures)
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class Management:
             self._waiting.put((handler, call))
 
     def close(self) -> None:
-        """Refuses what waits and what comes. A load that is under way ends on its own, or with the process."""
+        """Refuses what waits and what comes. A load that is under way goes on; `join` tells whether it has ended."""
         with self._lock:
             self._closed = True
         stopping = status.of(Stopping("the server is stopping; it did not begin to load or unload the model"))
@@ -46,6 +46,12 @@ class Management:
             while (waiting := self._waiting.get_nowait()) is not None:
                 waiting[1].fail(stopping)
         self._waiting.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """After `close`: waits for the thread to end; False where it was still loading a model after that time."""
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         lower_priority()

@@ -75,11 +75,13 @@ class Metrics(Collector):
     def model_unloaded(self, name: str, version: int) -> None:
         """Shows a version as not served any more; requests that it has are still counted."""
         with self._lock:
-            self._tallies[name, str(version)].served = False
+            labels = (name, str(version))
+            tally = self._tallies[labels] = self._tallies.pop(labels)  # behind those that were unloaded before
+            tally.served = False
         self._count_load(name, "unloaded")
 
     def model_retired(self, name: str, version: int) -> None:
-        """Forgets the oldest of the versions that have answered their last request."""
+        """Forgets the versions that were unloaded before the last few."""
         with self._lock:
             gone = [labels for labels, tally in self._tallies.items() if labels[0] == name and not tally.served]
             for labels in gone[:-_RETIRED_SHOWN]:

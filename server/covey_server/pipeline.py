@@ -20,6 +20,7 @@ from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer, Request, refuse_obsolete
+from covey_server.bounds import SMALL_BYTES, require_few_parts
 from covey_server.call import Call
 from covey_server.decoding import Decoded, DecodePool
 from covey_server.errors import InvalidRequest, Overloaded, RequestError
@@ -36,10 +37,13 @@ _OVERLOADED = status.CODES[Overloaded]
 
 
 def parse(kind: type[M], payload: bytes) -> M:
-    """The message in `payload`. Raises InvalidRequest for bytes that are none of this kind."""
+    """The message in `payload`. Raises InvalidRequest for bytes that are none of this kind, or of too many
+    parts."""
     try:
+        if len(payload) > SMALL_BYTES:
+            require_few_parts(payload, kind)
         return kind.FromString(payload)
-    except DecodeError as error:
+    except (DecodeError, ValueError) as error:
         name = kind.DESCRIPTOR.full_name
         raise InvalidRequest(f"the {len(payload):,} bytes are not a {name}: {error}") from error
 
@@ -92,12 +96,13 @@ class Pipeline:
         call.size_bytes += decoded_bytes
         self._decoders.submit(partial(self._prepare, call, model, images, make))
 
-    def decode(self, call: Call, model: ServedModel, images: Sequence[bytes]) -> Decoded:
-        """Decodes on the calling thread, one of the pool's; images that cannot be read are counted.
+    def decode(self, call: Call, model: ServedModel, images: Sequence[bytes], *, all_or_none: bool = False) -> Decoded:
+        """Decodes on the calling thread, one of the pool's; images that cannot be read are counted. With `all_or_none`
+        the first of them is the last that is tried.
 
         Raises Cancelled or Expired where nobody waits for the answer any more.
         """
-        decoded = self._decoders.decode(images, model.input, partial(self._refuse_obsolete, call))
+        decoded = self._decoders.decode(images, model.input, partial(self._refuse_obsolete, call), all_or_none)
         failures = len(decoded.failures) - decoded.count
         if failures:
             self._metrics.count_invalid_images(model, failures)

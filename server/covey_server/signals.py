@@ -12,6 +12,7 @@ import queue
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 INTERRUPTED = 130
@@ -21,8 +22,9 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 class StopSignals:
     """SIGTERM and SIGINT from now on: the first one is given out, the second one ends the process at once."""
 
-    def __init__(self) -> None:
-        """For the main thread, once in a process."""
+    def __init__(self, before_the_end: Callable[[], None]) -> None:
+        """For the main thread, once in a process. `before_the_end` is called where the second one ends it."""
+        self._before_the_end = before_the_end
         self._arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._numbers, self._written = socket.socketpair()
         self._written.setblocking(False)
@@ -42,7 +44,10 @@ class StopSignals:
                 if number not in _STOPPING:
                     continue
                 if stopping:
-                    os._exit(INTERRUPTED)
+                    try:
+                        self._before_the_end()
+                    finally:
+                        os._exit(INTERRUPTED)
                 stopping = True
                 self._arrived.put(number)
 

@@ -46,7 +46,7 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.ImageTooLarge: 3,
     errors.UnknownModel: 5,
     errors.Unsupported: 12,
-    errors.RequestTooLarge: 3,  # never, while RESOURCE_EXHAUSTED says: not now
+    errors.RequestTooLarge: 3,  # not RESOURCE_EXHAUSTED, which says: not now
     errors.Overloaded: 8,
     errors.DeadlineTooShort: 4,
     errors.Expired: 4,
@@ -58,7 +58,8 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.LoadFailed: 13,  # as Triton answers
 }
 
-LONGEST_MESSAGE = 2000  # characters; it travels in a header, and clients refuse long ones with an error of their own
+# It travels in a header, in which some bytes take three, and clients refuse long ones with an error of their own.
+LONGEST_MESSAGE_BYTES = 2000
 INTERNAL = Status(13, "the server failed on this request; its log says why")
 
 
@@ -72,4 +73,6 @@ def of(error: BaseException) -> Status:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ... (cut)"
+    whole = text.encode(errors="replace")
+    shown = whole[:LONGEST_MESSAGE_BYTES].decode(errors="ignore")  # of a character that is cut through nothing is left
+    return shown if len(whole) <= LONGEST_MESSAGE_BYTES else f"{shown} ... (cut)"

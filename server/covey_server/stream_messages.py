@@ -38,7 +38,7 @@ class ClassifyElement(Element):
                     request += message[start:stop]  # of two the later goes on where the former ends: so merges protobuf
                 elif number == _REQUEST.DEADLINE_US_FIELD_NUMBER:
                     self.deadline_us = min(read_varint(message, start)[0], _MOST_US)
-        except (IndexError, ValueError) as error:
+        except ValueError as error:
             self._id = b""
             name = _REQUEST.DESCRIPTOR.full_name
             raise InvalidRequest(f"the {len(message):,} bytes are not a {name}: {error}") from error

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 _MOST_BITS = 63
-_FIXED_64, DELIMITED, _FIXED_32 = 1, 2, 5
+_VARINT, _FIXED_64, DELIMITED, _FIXED_32 = 0, 1, 2, 5
 
 
 def fields(payload: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Each field's number, and where its value begins and ends. Raises IndexError or ValueError where the bytes are no
-    message; the field that ends too early is given out before."""
+    """Each field's number, and where its value begins and ends. Raises ValueError where the bytes are no message; the
+    field that ends too early is given out before."""
     place = start
     while place < stop:
         key, place = varint(payload, place)
@@ -26,21 +26,26 @@ def fields(payload: bytes, start: int, stop: int) -> Iterator[tuple[int, int, in
             place += 8
         elif wire_type == _FIXED_32:
             place += 4
-        elif wire_type == 0:
+        elif wire_type == _VARINT:
             _, place = varint(payload, place)
+        else:
+            raise ValueError(f"a field of wire type {wire_type}")
         yield number, value, min(place, stop)
     if place > stop:
         raise ValueError(f"the bytes end {place - stop} before the last field does")
 
 
 def varint(payload: bytes, place: int) -> tuple[int, int]:
-    """The number at `place`, and where it ends. Raises IndexError where the bytes end first, ValueError where it is
-    longer than a number can be."""
+    """The number at `place`, and where it ends. Raises ValueError where the bytes end first, or where it is longer than
+    a number can be."""
     number = shift = 0
-    while (octet := payload[place]) > 0x7F:
-        number |= (octet & 0x7F) << shift
-        shift += 7
-        place += 1
-        if shift > _MOST_BITS:
-            raise ValueError("a number of more than 64 bits")
+    try:
+        while (octet := payload[place]) > 0x7F:
+            number |= (octet & 0x7F) << shift
+            shift += 7
+            place += 1
+            if shift > _MOST_BITS:
+                raise ValueError("a number of more than 64 bits")
+    except IndexError:
+        raise ValueError("the bytes end within a number") from None
     return number | octet << shift, place + 1

@@ -21,6 +21,13 @@ def test_what_cannot_be_computed_in_time_even_by_an_idle_server_is_refused_at_on
     assert (batcher.waiting_images(), batcher.refused) == ({}, 1)
 
 
+def test_what_comes_after_its_deadline_is_told_so() -> None:
+    batcher, model = Batcher(), FakeModel()
+    with pytest.raises(Expired, match=r"the deadline passed \d+\.\d ms before the images were queued; allow more time"):
+        batcher.put(make_request(model, deadline_ns=in_ms(-5)))
+    assert (batcher.waiting_images(), batcher.refused) == ({}, 1)
+
+
 def test_what_waits_too_long_behind_others_is_refused_at_once_with_a_hint() -> None:
     batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=100)
     first = [make_request(model, mark, deadline_ns=in_ms(10_000)) for mark in range(8)]
@@ -161,3 +168,11 @@ def test_other_models_turns_count_as_waiting() -> None:
     put(batcher, make_request(slow), make_request(quick))
     with pytest.raises(Overloaded, match=r"about 1031.2 ms"):
         batcher.put(make_request(quick, deadline_ns=in_ms(200)))
+
+
+def test_another_models_full_batch_counts_where_nothing_of_its_own_waits() -> None:
+    batcher, slow, quick = Batcher(), FakeModel(best_batch_size=8, run_ms=2000), FakeModel(run_ms=0.05)
+    put(batcher, make_request(slow, count=8))
+    with pytest.raises(Overloaded, match=r"\(0 images wait before it\), and the deadline is \d+"):
+        batcher.put(make_request(quick, deadline_ns=in_ms(1000)))
+    put(batcher, make_request(slow, deadline_ns=in_ms(100_000)), make_request(quick, deadline_ns=in_ms(100_000)))

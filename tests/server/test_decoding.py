@@ -28,6 +28,11 @@ def test_good_rows_stay_in_order_and_bad_images_keep_their_places() -> None:
     assert decoded.count == 2
 
 
+def test_of_all_or_none_nothing_is_decoded_behind_a_bad_image() -> None:
+    decoded = DecodePool(1, 100).decode([png(1), b"x", png(2)], SPEC, check=lambda: None, all_or_none=True)
+    assert [type(failure) for failure in decoded.failures] == [type(None), InvalidImage]
+
+
 def test_ends_when_the_pool_is_closed() -> None:
     pool = DecodePool(1, 100)
     pool.close()

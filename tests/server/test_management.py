@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +62,34 @@ def test_a_load_that_fails_does_not_end_that_a_model_stays_out(folder: TextFolde
     assert folder.served() == ["a/1 good"]
     folder.repository.load_model("b")
     assert folder.served() == ["a/1 good", "b/2 mended"]
+
+
+def test_of_an_unloaded_model_nothing_is_left_once_its_folder_is_gone(folder: TextFolder) -> None:
+    folder.repository.unload_model("b")
+    shutil.rmtree(folder.folder / "b")
+    folder.refresh(1)
+    folder.write("b", 3)  # it was being replaced
+    folder.refresh()
+    assert folder.refused() == [f"b/2 {UNLOADED}"]
+    shutil.rmtree(folder.folder / "b")
+    folder.refresh()
+    assert (folder.served(), folder.refused()) == (["a/1 good"], [])
+    folder.write("b", 4)
+    folder.refresh()
+    assert folder.served() == ["a/1 good", "b/4 good"]
+
+
+def test_unloaded_models_stay_out_when_their_disk_comes_back(folder: TextFolder, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder.repository.unload_model(name)
+    away = tmp_path.with_name("away")
+    tmp_path.rename(away)
+    tmp_path.mkdir()
+    folder.refresh(3)
+    tmp_path.rmdir()
+    away.rename(tmp_path)
+    folder.refresh(3)
+    assert folder.served() == []
 
 
 def test_callers_of_an_unloaded_model_are_told_why_it_is_not_there(folder: TextFolder) -> None:
@@ -158,6 +187,23 @@ def test_what_waits_is_bounded_and_refused_at_the_end() -> None:
     assert all(isinstance(call.answer, Status) for call in waiting)
     with pytest.raises(Stopping, match="it loads and unloads no models any more"):
         management.submit(lambda call: call.reply(b""), Answered())
+
+
+def test_it_tells_whether_a_load_goes_on() -> None:
+    management, began, gate = Management(), threading.Event(), threading.Event()
+    assert management.join(0), "it was never started"
+
+    def load(call: Call) -> None:
+        began.set()
+        assert gate.wait(20)
+
+    management.start()
+    management.submit(load, Answered())
+    assert began.wait(20)
+    management.close()
+    assert not management.join(0.01)
+    gate.set()
+    assert management.join(20)
 
 
 class ClosedMeanwhile(queue.SimpleQueue[Any]):

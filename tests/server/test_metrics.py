@@ -86,6 +86,20 @@ def test_versions_come_and_go(tmp_path: Path, write_echo_model: WriteModel) -> N
     assert found["covey_ready",] == 1
 
 
+def test_the_last_that_were_unloaded_are_still_shown_in_whatever_order_they_were_loaded(
+    tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    load, path = ModelLoader(CPU, threads=1, max_batch_size=1), write_echo_model(tmp_path)
+    for version in (4, 3, 2, 1):  # as at a start
+        metrics.model_loaded(load("echo", version, path), 0.1)
+    for version in (2, 3, 4):
+        metrics.model_unloaded("echo", version)
+        metrics.model_retired("echo", version)
+    assert {key[2] for key in shown(registry) if key[0] == "covey_images_total"} == {"1", "3", "4"}
+
+
 def test_the_same_version_with_other_content_goes_on_counting(tmp_path: Path, write_echo_model: WriteModel) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)

@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -18,15 +19,25 @@ from bench.processes import fetch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import WriteModel
 
+from covey_proto.inference import open_inference_pb2 as oi
 from covey_proto.v1 import classifier_pb2 as pb
+
+LOAD = "/inference.GRPCInferenceService/RepositoryModelLoad"
+MODULE = ("-m", "covey_server")
+# The same, but that it gives up soon on what it waits for when it stops.
+IMPATIENT = """
+import covey_server.__main__, covey_server.app
+covey_server.app._FLUSH_S = 0.2
+raise SystemExit(covey_server.__main__.main())
+"""
 
 
 class Process:
     """A covey-server on free ports."""
 
-    def __init__(self, *flags: str) -> None:
-        command = [sys.executable, "-m", "covey_server", "--grpc-port", "0", "--metrics-port", "0", *flags]
-        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(self, *flags: str, command: Sequence[str] = MODULE) -> None:
+        line = [sys.executable, *command, "--grpc-port", "0", "--metrics-port", "0", *flags]
+        self.popen = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def target(self) -> str:
         """Waits until it is ready; its gRPC address."""
@@ -54,8 +65,8 @@ def start(front: str) -> Iterator[type[Process]]:
     started: list[subprocess.Popen[str]] = []
 
     class OnFront(Process):
-        def __init__(self, *flags: str) -> None:
-            super().__init__("--front", front, *flags)
+        def __init__(self, *flags: str, command: Sequence[str] = MODULE) -> None:
+            super().__init__("--front", front, *flags, command=command)
             started.append(self.popen)
 
     yield OnFront
@@ -118,9 +129,18 @@ def test_it_stops_when_asked_after_it_was_frozen(
     assert code == 0
 
 
-def test_a_second_signal_ends_it_at_once(start: type[Process], tmp_path: Path, write_echo_model: WriteModel) -> None:
+def test_a_second_signal_ends_it_at_once_and_leaves_no_file(
+    start: type[Process], tmp_path: Path, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_echo_model(tmp_path)
-    server = start("--models", str(tmp_path), "--max-batch-size", "1")
+    with tempfile.TemporaryDirectory(prefix="t") as temporary:  # a short name: sockets need that
+        monkeypatch.setenv("TMPDIR", temporary)
+        server = start("--models", str(tmp_path), "--max-batch-size", "1")
+        _stop_twice_while_it_computes(server)
+        assert not any(Path(temporary).iterdir())
+
+
+def _stop_twice_while_it_computes(server: Process) -> None:
     endless = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 1_000_000)), top_k=10).SerializeToString()
     with grpc.insecure_channel(server.target()) as channel:
         classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
@@ -161,6 +181,25 @@ def test_an_engine_that_hangs_is_bounded_and_reported(
     code, log = server.end()  # however the engine hangs, it ends
     assert code == 1
     assert "a batch does not end; not ready and not alive until it does" in log
+
+
+def test_it_stops_in_good_order_while_a_model_is_loaded(
+    start: type[Process], front: str, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    by_call = front == "grpcio"  # one way to load on each front: neither knows of the other
+    flags = ["--allow-management"] if by_call else ["--reload-interval-s", "0.05"]
+    server = start("--models", str(tmp_path), "--log-level", "debug", *flags, command=("-c", IMPATIENT))
+    with grpc.insecure_channel(server.target()) as channel:
+        write_echo_model(tmp_path, "slow", hangs_at=0)  # for half a minute
+        if by_call:
+            load: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(LOAD)
+            load.future(oi.RepositoryModelLoadRequest(model_name="slow").SerializeToString())
+        server.wait_for_log("model slow version 1: loading")
+        server.popen.send_signal(signal.SIGTERM)
+        code, log = server.end()
+    assert code == 0, log
+    assert "a model is still being loaded; that is given up" in log
 
 
 def test_check_prints_the_plan_and_the_curves(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grpc
+import pytest
 
 from covey_server import errors, status
 
@@ -27,6 +28,20 @@ def test_every_request_error_has_a_code_that_grpc_knows_by_the_same_name() -> No
 def test_any_other_exception_is_internal_and_says_nothing_of_itself() -> None:
     assert status.of(KeyError("secret")) == status.INTERNAL
     assert status.of(errors.NoModels("secret")) == status.INTERNAL
+
+
+@pytest.mark.parametrize("character", ["x", "\u00fc", "\u6f22", "\U0001f600"])
+def test_a_long_message_is_cut_by_what_it_takes_on_the_wire(character: str) -> None:
+    bytes_each = len(character.encode())
+    longest = character * (status.LONGEST_MESSAGE_BYTES // bytes_each)
+    assert status.of(errors.InvalidRequest(longest)).message == longest
+    for more in range(1, 4):
+        assert status.of(errors.InvalidRequest(longest + more * character)).message == f"{longest} ... (cut)"
+
+
+def test_a_message_that_cannot_be_sent_as_it_is_can_be_sent() -> None:
+    name_on_disk = b"mod\xe8le".decode(errors="surrogateescape")
+    assert status.of(errors.UnknownModel(name_on_disk)).message == "mod?le"
 
 
 def test_only_an_overloaded_server_says_when_to_try_again() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -26,8 +28,10 @@ from tests.server.stream_calls import (
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.app import App
+from covey_server.call import StreamMethod
 from covey_server.config import Config
 from covey_server.fronts import streams
+from covey_server.stream_messages import ClassifyElement
 
 
 def test_every_request_gets_its_own_answer(server: Server) -> None:
@@ -183,6 +187,50 @@ def test_a_request_that_may_not_wait_for_room_is_told(
     other.send(element("now", mark=6))
     assert best(next(answers)) == [6]
     other.end()
+
+
+class Opening:
+    """A stream whose caller is about to be told that it is open."""
+
+    def __init__(self, told: bool) -> None:
+        self._told = asyncio.Event()
+        if told:
+            self._told.set()
+        self.reading = asyncio.Event()
+        self.ended_with: object = None
+
+    def time_remaining(self) -> None:
+        return None
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    async def send_initial_metadata(self, metadata: object) -> None:
+        await self._told.wait()
+
+    async def read(self) -> bytes:
+        self.reading.set()
+        await asyncio.Event().wait()
+        return b""
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+        self.ended_with = code
+
+
+def test_streams_that_are_being_opened_are_ended_too() -> None:
+    async def end() -> None:
+        several = streams.Streams(2**20)
+        serve: Any = several.handler(StreamMethod(lambda call: None, ClassifyElement), lambda inline: None)
+        contexts = [Opening(told) for told in (True, False, True)]
+        serving = [asyncio.create_task(serve(None, context)) for context in contexts]
+        for context in (contexts[0], contexts[2]):
+            await context.reading.wait()
+        assert not contexts[1].reading.is_set(), "it is told first"
+        several.end()
+        await asyncio.wait_for(asyncio.gather(*serving), 20)
+        assert [context.ended_with for context in contexts] == [grpc.StatusCode.UNAVAILABLE] * 3
+
+    asyncio.run(end())
 
 
 def test_a_server_that_stops_answers_what_it_has_read_and_says_so(

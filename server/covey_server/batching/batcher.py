@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from covey_server.batching.batch import Batch, Reason
 from covey_server.batching.model_queue import ModelQueue
 from covey_server.batching.request import Request, Runnable
-from covey_server.errors import DeadlineTooShort, Overloaded, RequestError, Stopping
+from covey_server.errors import DeadlineTooShort, Expired, Overloaded, RequestError, Stopping
 
 # Estimates are multiplied by a caution that is learned: a queue full of requests which will be ready in their last
 # millisecond is a queue of late answers. It grows with each batch that was late, and falls slowly while none is.
@@ -52,11 +52,8 @@ class Batcher:
         self.refused = 0  # requests that could not have made their deadlines
 
     def put(self, request: Request) -> None:
-        """Queues a request; `take_short` has to follow, once for one or many.
-
-        Raises Stopping after `close`; Overloaded where too much waits for the request's deadline, and
-        DeadlineTooShort where that could not be met even by an idle server.
-        """
+        """Queues a request; `take_short` has to follow, once for one or many. Raises Stopping after `close`, and as
+        `_place` for a deadline that cannot be met."""
         now = request.queued_ns = time.monotonic_ns()
         with self._lock:
             if self._closed:
@@ -68,7 +65,7 @@ class Batcher:
             deadline_ns, cost = request.deadline_ns, model.cost
             # Far more time than anything here can take, as most deadlines give: nothing to think about.
             if deadline_ns is None or (
-                len(self._queues) < 2
+                len(self._queues) <= (model in self._queues)  # no other model waits
                 and deadline_ns - now > 4 * cost.image_ns * (queue.images + request.count + cost.best_batch_size)
             ):
                 queue.append(request)
@@ -165,8 +162,12 @@ class Batcher:
     def _place(self, request: Request, queue: ModelQueue, left_ns: int, now_ns: int) -> None:
         """Puts a request where it makes its deadline: at the end, or before those that have more time.
 
-        Raises DeadlineTooShort, Overloaded.
+        Raises Expired where the deadline has passed, DeadlineTooShort where even an idle server could not meet it,
+        Overloaded where too much waits for that.
         """
+        if left_ns <= 0:
+            self.refused += 1
+            raise Expired(f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time")
         least_ns = request.model.cost.measured_ns(request.count) / min(
             self._workers, math.ceil(request.count / request.model.cost.best_batch_size)
         )

@@ -37,3 +37,6 @@ class Front(Protocol):
 
     def stop(self, flush_s: float) -> None:
         """Closes all connections, once every answer given is on the wire or `flush_s` has passed."""
+
+    def remove_files(self) -> None:
+        """Removes what the front keeps on disk: for a process that ends without `stop`."""

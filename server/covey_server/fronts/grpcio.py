@@ -155,6 +155,8 @@ class GrpcioFront:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpcio-front", daemon=True)
         self._thread.start()
+        self._ending = threading.Lock()  # what waits for the loop while it ends would wait for ever
+        self._ended = False
         self._shown = tuple(shown)
         self._streams = Streams(max_stream_bytes)
         try:
@@ -188,7 +190,9 @@ class GrpcioFront:
 
     def _set_health(self, name: str, good: bool) -> None:
         serving = health_pb2.HealthCheckResponse.SERVING if good else health_pb2.HealthCheckResponse.NOT_SERVING
-        self._run(self._health.set(name, serving))
+        with self._ending:
+            if not self._ended:  # else nobody asks any more
+                self._run(self._health.set(name, serving))
 
     def stop(self, flush_s: float) -> None:
         """Refuses new calls, waits at most `flush_s` for those that are open, and ends streams and health watches.
@@ -201,7 +205,12 @@ class GrpcioFront:
         self._run(_finish_tasks())
         self._end_loop()
 
+    def remove_files(self) -> None:
+        """There are none."""
+
     def _end_loop(self) -> None:
+        with self._ending:
+            self._ended = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -6,6 +6,7 @@ grpcio front on a Unix socket behind it. Raises ImportError where the wheel is m
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from covey_server.call import Call, Service, handle
-from covey_server.errors import PortUnavailable
+from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.security import Security
 from covey_server.security.tokens import HEADER
@@ -84,7 +85,8 @@ class NativeFront:
         max_stream_bytes: int,
         security: Security,
     ) -> None:
-        """As GrpcioFront, without TLS. Raises PortUnavailable where the address cannot be bound."""
+        """As GrpcioFront, without TLS. Raises PortUnavailable where the address cannot be bound, InvalidConfiguration
+        where there is no place for a socket."""
         paths = {path: handler for service in services for path, handler in service.paths.items()}
         methods = [(path, False) for path in paths]
         self._handlers = list(paths.values())
@@ -100,12 +102,24 @@ class NativeFront:
                 f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"
             ) from error
         self.port = self._front.bound_port
-        self._folder = Path(tempfile.mkdtemp(prefix="covey-"))
-        socket = self._folder / "grpcio.sock"
         streams = [replace(service, handlers={}) for service in services]
-        self._behind = GrpcioFront(f"unix:{socket}", streams, shown, max_message_bytes, max_stream_bytes, security)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._front.close)
+            try:
+                self._folder = Path(tempfile.mkdtemp(prefix="covey-"))
+                undo.callback(self.remove_files)
+                socket = f"{self._folder}/grpcio.sock"
+                self._behind = GrpcioFront(
+                    f"unix:{socket}", streams, shown, max_message_bytes, max_stream_bytes, security
+                )
+            except (OSError, PortUnavailable) as error:
+                raise InvalidConfiguration(
+                    f"the native front needs a socket in the temporary folder: {error.__cause__ or error}; set TMPDIR "
+                    f"to a folder that can be written, with a path of at most 80 characters, or use --front grpcio"
+                ) from error
+            undo.pop_all()
+        self._front.set_fallback(socket)
         self._tokens = security.tokens
-        self._front.set_fallback(str(socket))
         self._intake = threading.Thread(target=self._take, name="native-front", daemon=True)
 
     @property
@@ -145,6 +159,10 @@ class NativeFront:
         self._front.close()
         if self._intake.is_alive():
             self._intake.join(flush_s)  # longer only where a batch hangs that it runs itself
+        self.remove_files()
+
+    def remove_files(self) -> None:
+        """As GrpcioFront: the socket's folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _unfinished(self) -> int:

@@ -110,7 +110,6 @@ class Stream:
     async def serve(self) -> Status | None:
         """Reads until the caller has sent all, or the stream is to end; returns when all that was read is answered.
         What the stream then ends with; None: in good order."""
-        await self._context.send_initial_metadata(())  # first: behind an answer that nobody takes, no status could go
         self._reading = asyncio.ensure_future(self._read())
         self._reading.add_done_callback(lambda reading: self._to_write.set())
         try:
@@ -164,6 +163,7 @@ class Stream:
             self._loop.call_soon_threadsafe(do)
 
     async def _read(self) -> None:
+        await self._context.send_initial_metadata(())  # first: behind an answer that nobody takes, no status could go
         while True:
             await self._wait_until_it_may_read()
             call = self._take(await self._context.read())

@@ -11,6 +11,8 @@ from typing import Generic, Protocol, TypeVar
 
 from covey_server.errors import UnknownModel
 
+_SHOWN = 100  # characters of a name that is not there; those of models have at most 64
+
 
 class Servable(Protocol):
     """What is asked of a model here. It must allow weak references, and be part of no reference cycle: the last
@@ -62,7 +64,7 @@ class Catalog(Generic[M]):
         try:
             return self._asked[name][version]
         except KeyError:
-            raise UnknownModel(self._explain(name, version)) from None
+            raise UnknownModel(self._explain(name[:_SHOWN], version)) from None
 
     def find_refusal(self, name: str, version: int) -> Refusal | None:
         """The refusal of this very version, for version 0 of the highest; None where one that is meant is served."""

@@ -6,7 +6,7 @@ Reads names and file states, never a file's content. Nothing is kept between two
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -47,6 +47,11 @@ class Listing:
     def is_bare(self) -> bool:
         """Whether not one model file was found, and nothing that could hide one."""
         return not self.unreadable and not any(self.has_file(name) for name in self.versions)
+
+    @property
+    def names(self) -> Set[str]:
+        """Of the models that have a folder, whatever it holds."""
+        return self.versions.keys() | self.unreadable.keys()
 
     def has_file(self, name: str) -> bool:
         """Whether a version of this model holds a file, be it one that cannot be read."""

@@ -123,6 +123,7 @@ class Loader(Generic[M]):
 
     def _try(self, name: str, version: int, starting: bool) -> tuple[M | None, str, bool]:
         """The model, or the reason why there is none, and whether that lasts until the file changes."""
+        log.debug("model %s version %d: loading", name, version)
         try:
             return self._load_model(name, version, path_of(self._folder, name, version)), "", True
         except Exception as error:  # whatever it is, the other models are served

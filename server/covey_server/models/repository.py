@@ -8,7 +8,8 @@ from its history. The rules on top of that:
 - A new version is loaded beside the old ones; one assignment then swaps the catalog. A bad one changes nothing, and is
   tried again when its file changes (at every look where it could not be read).
 - A folder that cannot be listed, or holds no model file any more, is a disk that went away: all is kept.
-- A model that was unloaded by name stays out, whatever its folder holds, until it is loaded by name.
+- A model that was unloaded by name stays out, whatever its folder holds, until it is loaded by name or the folder is
+  gone.
 - No reference to a model is kept once it left the catalog: the last request that holds it frees it.
 """
 
@@ -185,7 +186,9 @@ class Repository(Generic[M]):
         before, self._listing = self._listing, listing
         for sentence in sorted(listing.passed_over - before.passed_over):
             log.warning("%s", sentence)
-        names = {*listing.versions, *listing.unreadable, *self._held, *self._refused} - self._unloaded
+        if not listing.is_bare:  # of a model whose folder is gone nothing has to stay out
+            self._unloaded &= listing.names | before.names
+        names = {*listing.names, *self._held, *self._refused} - self._unloaded
         # Models that are gone come last, so that a renamed one is served under its new name first.
         for name in sorted(names, key=lambda name: (not listing.has_file(name), name)):
             held_before, refused_before = self._held.get(name, {}), self._refused.get(name, {})

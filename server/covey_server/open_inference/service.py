@@ -14,7 +14,7 @@ from covey_server.batching.request import Buffer
 from covey_server.call import Call, Handler, Service, StreamMethod
 from covey_server.errors import ManagementOff, RequestError, Unsupported
 from covey_server.management import Management
-from covey_server.open_inference import bounds, descriptions, inputs, management_requests, outputs
+from covey_server.open_inference import descriptions, inputs, management_requests, outputs
 from covey_server.open_inference.management_requests import ManagementRequest
 from covey_server.open_inference.streaming import InferElement
 from covey_server.pipeline import Pipeline, PipelineRequest, parse
@@ -75,7 +75,6 @@ class OpenInference:
         pipeline.admit(call)
         model = None
         try:
-            bounds.refuse_many_fields(call.payload)
             request = parse(pb.ModelInferRequest, call.payload)
             call.payload = b""  # the message holds a copy; the bytes need not wait with it
             model = pipeline.find(request.model_name, inputs.version_number(request.model_version))
@@ -98,10 +97,11 @@ class OpenInference:
         count: int,
     ) -> Inference:  # fmt: skip
         """Of encoded images. The protocol has no place for the error of one: it fails the request."""
-        decoded = self._pipeline.decode(call, model, inputs.encoded_images(request, tensor, count))
-        for place, failure in enumerate(decoded.failures):
-            if failure is not None:
-                raise type(failure)(f"element {place} of input {inputs.ENCODED!r}: {failure}")
+        files = inputs.encoded_images(request, tensor, count)
+        decoded = self._pipeline.decode(call, model, files, all_or_none=True)
+        *good, failure = decoded.failures
+        if failure is not None:
+            raise type(failure)(f"element {len(good)} of input {inputs.ENCODED!r}: {failure}")
         return Inference(self._pipeline, call, model, k, decoded.rows, count, request.id)
 
     def _convert(

@@ -32,7 +32,7 @@ class InferElement(Element):
             for number, start, stop in islice(fields(message, 0, len(message)), _FIRST_FIELDS):
                 if number in wanted:
                     self._names[number] = message[start:stop]
-        except (IndexError, ValueError):
+        except ValueError:
             self._names.clear()  # no message: the parser says so
         return message
 
