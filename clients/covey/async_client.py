@@ -146,16 +146,15 @@ class AsyncClient(BaseClient):
         window: Window[Item],
     ) -> AsyncIterator[Classification]:
         size = await self._run(self._session.input_size(asked, self._deadline(deadline_ms)))
-
-        async def send(items: list[Item]) -> None:
-            await self._run(packing.send(self._session, items, self._deadline(deadline_ms)))
-
         source = Source(
             images,
             lambda image: self._item(image, asked, size, Item),
             lambda image: size is not None or inputs.may_wait(image),
+            lambda item: self._judge(item, deadline_ms),
         )
-        async with TaskStream(send, window) as stream:
+        async with TaskStream(
+            lambda items: self._run(packing.send(self._session, items, self._deadline(deadline_ms))), window
+        ) as stream:
             async for classification in stream.results(source):
                 yield classification
 
@@ -184,17 +183,19 @@ class AsyncClient(BaseClient):
             items,
             lambda pair: self._pair(pair, asked, size),
             lambda pair: size is not None or inputs.may_wait(streaming.key_and_image(pair)[1]),
+            lambda item: self._judge(item, deadline_ms),
         )
-
-        async def talk(conversation: TaskConversation) -> None:
-            await self._run(self._session.converse(conversation))
-
         async with (
-            TaskConversation(exchange, talk, self.target) as conversation,
+            TaskConversation(
+                exchange, lambda conversation: self._run(self._session.converse(conversation)), self.target
+            ) as conversation,
             contextlib.aclosing(conversation.results(source)) as answers,
         ):
             async for answer in answers:
                 yield answer
+
+    async def _judge(self, item: Item, deadline_ms: float | None) -> None:
+        await self._run(packing.judge(self._session, item, self._deadline(deadline_ms)))
 
     async def models(self, *, deadline_ms: float | None = None) -> list[Model]:
         return await self._run(self._session.models(deadline_ms))
@@ -294,7 +295,6 @@ class AsyncClient(BaseClient):
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
-            targets = self._session.targets
-            self._channels = [self._open(one) for one in targets]
+            self._channels = [self._open(one) for one in self._session.targets]
         if loop is not self._loop:
             raise WrongEventLoop(f"{self!r} belongs to the event loop of its first call; make one for each loop")

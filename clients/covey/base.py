@@ -177,8 +177,7 @@ class BaseClient:
     def _exchange(self, items: object, asked: Asked, deadline_ms: float | None, in_flight: int) -> Exchange:
         """The state of one `classify_stream`. Raises InvalidInput for arguments that cannot be."""
         streaming.require_iterable(items)
-        messages.request(EncodedPart((), (), ()), asked)
-        self._deadline(deadline_ms)
+        messages.require_sendable(asked)
         return Exchange(Room(in_flight), lambda: self._deadline(deadline_ms), self._session.element_answered)
 
     def _shared(self, kind: type[SharedItemT], images: object, asked: Asked, deadline_ms: float | None) -> SharedItemT:

@@ -15,7 +15,7 @@ from covey.coalescing import ThreadCoalescer, ThreadItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
 from covey.errors import ClientClosed, CoveyError
 from covey.messages import Asked
-from covey.packing import Item, Window
+from covey.packing import Item, ItemT, Window
 from covey.results import Classification, Model
 from covey.retries import DEFAULT_RETRIES
 from covey.security import TLS, Token
@@ -152,7 +152,7 @@ class Client(BaseClient):
             lambda items, deadline: self._run(packing.send(self._session, items, deadline)),
             lambda: self._deadline(deadline_ms),
         )
-        yield from stream.results(self._items(images, asked, size), window)
+        yield from stream.results(self._judged(self._items(images, asked, size), deadline_ms), window)
 
     def classify_stream(
         self,
@@ -174,7 +174,14 @@ class Client(BaseClient):
         conversation = ThreadConversation(
             exchange, lambda conversation: self._run(self._session.converse(conversation)), self.target
         )
-        yield from conversation.results(self._pairs(items, asked, size))
+        yield from conversation.results(self._judged(self._pairs(items, asked, size), deadline_ms))
+
+    def _judged(self, items: Iterable[ItemT], deadline_ms: float | None) -> Iterator[ItemT]:
+        """`items`, each as it is asked for; those that the server does not take are settled."""
+        for item in items:
+            if item.is_large:
+                self._run(packing.judge(self._session, item, self._deadline(deadline_ms)))
+            yield item
 
     def models(self, *, deadline_ms: float | None = None) -> list[Model]:
         return self._run(self._session.models(deadline_ms))
@@ -245,7 +252,7 @@ class Client(BaseClient):
                 raise ClientClosed(f"{self!r} was closed") from error
             raise
 
-    def _send_shared(self, items: list[ThreadItem], deadline: Deadline) -> None:
+    def _send_shared(self, items: Sequence[ThreadItem], deadline: Deadline) -> None:
         self._run(packing.send(self._session, items, deadline))
 
     def _send(self, step: Send) -> Any:  # noqa: ANN401

@@ -1,8 +1,8 @@
 """`coalesce=True`: calls of one image that meet in one client travel as one request.
 
 Nobody waits for company: a call that finds a place among the requests in flight starts at once. Those that find none
-gather, and the next request takes them all. No thread or task is kept for it: of the threads that gathered, the oldest
-sends for all; among tasks, those that send end when nothing waits.
+gather, and the next request takes them all. No thread or task is kept for it: of the threads that gathered, the one
+whose deadline is the last sends for all; among tasks, those that send end when nothing waits.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class SharedItem(Item):
 
 
 class ThreadItem(SharedItem):
-    """A thread's. `woken`, where it has to wait, is set when it is answered, or `leads`: is to send what gathered.
-    It has `left` when its thread waits no more."""
+    """A thread's. `woken`, where it has to wait, is set when it is answered, or is to send what `gathered`, itself
+    included. It has `left` when its thread waits no more."""
 
-    __slots__ = ("leads", "left", "woken")
+    __slots__ = ("gathered", "left", "woken")
     woken: threading.Event
-    leads: bool
+    gathered: Sequence[ThreadItem]
     left: bool
 
     def wait(self) -> None:
@@ -79,17 +79,13 @@ class TaskItem(SharedItem):
             self.settled.set_exception(error)
 
 
-_end_s = operator.attrgetter("end_s")
-
-
-def _last_deadline(items: Sequence[SharedItem]) -> Deadline:
-    return max([item.deadline for item in items], key=_end_s)
+_end_s = operator.attrgetter("deadline.end_s")
 
 
 class ThreadCoalescer:
     """For calls of threads. `send` sends some items as one request and settles them."""
 
-    def __init__(self, send: Callable[[list[ThreadItem], Deadline], None]) -> None:
+    def __init__(self, send: Callable[[Sequence[ThreadItem], Deadline], None]) -> None:
         self._send = send
         self._lock = threading.Lock()
         self._waiting: Waiting[ThreadItem] = Waiting()
@@ -102,52 +98,52 @@ class ThreadCoalescer:
             if starts:
                 self._in_flight += 1  # nothing waits: else this place would be taken
             else:
-                item.woken, item.leads, item.left = threading.Event(), False, False
+                item.woken, item.gathered, item.left = threading.Event(), (), False
                 self._waiting.put(item)
         if starts:
-            self._lead([item])
+            self._lead(item, [item])
             return
         try:
             item.wait()
         except BaseException:  # an interrupt: a place that was given to this call must not be lost
             with self._lock:
                 self._leave(item)
-                if item.leads:
-                    self._give_place()
+                if item.gathered:
+                    self._give_on(item, item.gathered)
             raise
         with self._lock:
             self._leave(item)
-            gathered = self._waiting.take_with(item) if item.leads else []
-        if gathered:
-            self._lead(gathered)
+        if item.gathered:
+            self._lead(item, item.gathered)
 
     def _leave(self, item: ThreadItem) -> None:
         item.left = True
         self._waiting.remove(item)
 
-    def _lead(self, items: list[ThreadItem]) -> None:
-        """Sends `items`, of which the first is this thread's own, then gives the place on."""
+    def _lead(self, leader: ThreadItem, items: Sequence[ThreadItem]) -> None:
+        """Sends `items`, of which `leader` is this thread's own, then gives the place on."""
         try:
-            self._send(items, _last_deadline(items))
+            self._send(items, leader.deadline)
         finally:
             with self._lock:
-                others = items[1:]
-                # An interrupt may have ended the sending. It was meant for this thread alone: the others go on, but
-                # for those whose deadline has passed meanwhile. They could not lead.
-                self._waiting.put_back([item for item in others if item.outcome is None and not item.left])
-                for item in others:
-                    if item.outcome is not None:
-                        item.wake()
-                self._give_place()
+                self._give_on(leader, items)
 
-    def _give_place(self) -> None:
-        """To the oldest that waits, which does not wait any more then: nobody else may give it another one."""
-        oldest = self._waiting.take_oldest()
-        if oldest is None:
+    def _give_on(self, leader: ThreadItem, items: Sequence[ThreadItem]) -> None:
+        """The place of `leader`, to those that wait."""
+        others = [item for item in items if item is not leader]
+        # An interrupt may have ended the sending. It was meant for this thread alone: the others go on, but for those
+        # whose deadline has passed meanwhile. They could not lead.
+        self._waiting.put_back([item for item in others if item.outcome is None and not item.left])
+        for item in others:
+            if item.outcome is not None:
+                item.wake()
+        gathered = self._waiting.take()
+        if not gathered:
             self._in_flight -= 1
-        else:
-            oldest.leads = True
-            oldest.wake()
+            return
+        next_leader = max(gathered, key=_end_s)  # nobody's call may last longer because it sends for others
+        next_leader.gathered = gathered
+        next_leader.wake()
 
 
 class TaskCoalescer:
@@ -187,7 +183,7 @@ class TaskCoalescer:
             items = [item for item in taken if not item.settled.done()]
             try:
                 if items:
-                    await self._send(items, _last_deadline(items))
+                    await self._send(items, max(items, key=_end_s).deadline)
             except Exception as error:  # noqa: BLE001 - raised where the calls wait; a caller's `token` may raise any
                 for item in items:
                     item.fail(error)
@@ -226,4 +222,4 @@ class Expiry:
         for item in late:
             item.wake()
         if self._items:
-            self._set(min([item.deadline for item in self._items], key=_end_s), loop)
+            self._set(min(self._items, key=_end_s).deadline, loop)

@@ -6,11 +6,15 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 from covey.errors import InvalidInput
 
 DEFAULT_TARGET = "localhost:8001"
 DEFAULT_DEADLINE_MS = 10_000.0
+_LONGEST_DEADLINE_MS = 1_000_000_000  # more than that, timers of some systems cannot count
+_NUMBERS: Any = (float, int, Real)  # Real alone is all of them, found more slowly
 _DEFAULT_PORT = 8001
 _LOCAL = re.compile(r"((dns|ipv4|ipv6):/{0,3})?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 _SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")  # gRPC's own, where no // follows
@@ -36,12 +40,22 @@ CHANNEL_OPTIONS = (
 def normalised_targets(target: str | Sequence[str]) -> tuple[str, ...]:
     """The addresses of one or several servers, each as `normalised_target` gives it. A string may hold several,
     separated by commas. Raises InvalidInput where one cannot be, or where there is none."""
+    given = _given_targets(target)
+    if not given:
+        raise InvalidInput(f"there is no target; give a host and port, as in {DEFAULT_TARGET!r}")
+    return tuple(dict.fromkeys(normalised_target(one) for one in given))
+
+
+def _given_targets(target: object) -> list[str]:
     if isinstance(target, str):
         one_for_grpc = "://" in target or target.startswith(_SCHEMES)
-        target = [target] if one_for_grpc else [one.strip() for one in target.split(",")]
-    if not target:
-        raise InvalidInput(f"there is no target; give a host and port, as in {DEFAULT_TARGET!r}")
-    return tuple(dict.fromkeys(normalised_target(one) for one in target))
+        return [target] if one_for_grpc else [one.strip() for one in target.split(",")]
+    given: list[str] = []
+    for one in target if isinstance(target, Sequence) and not isinstance(target, bytes) else [target]:
+        if not isinstance(one, str):
+            raise InvalidInput(f"a target is a str, as {DEFAULT_TARGET!r}, not a {type(one).__name__}")
+        given.append(one)
+    return given
 
 
 def normalised_target(target: str) -> str:
@@ -77,14 +91,20 @@ def is_local(target: str) -> bool:
 class Deadline:
     """The end of one call, which may take several requests.
 
-    Raises InvalidInput for a `duration_ms` that is not a finite number above 0.
+    Raises InvalidInput for a `duration_ms` that is no number above 0, or more than 11 days.
     """
 
     def __init__(self, duration_ms: float) -> None:
-        if not isinstance(duration_ms, int | float) or not 0 < duration_ms < math.inf:
-            raise InvalidInput(f"deadline_ms must be a number of milliseconds above 0, not {duration_ms!r}")
-        self.duration_ms = duration_ms
-        self.end_s = time.monotonic() + duration_ms / 1_000
+        self.duration_ms = _milliseconds(duration_ms)
+        self.end_s = time.monotonic() + self.duration_ms / 1_000
 
     def remaining_s(self) -> float:
         return max(0.0, self.end_s - time.monotonic())
+
+
+def _milliseconds(given: Any) -> float:  # noqa: ANN401 - whatever a caller gives
+    if not isinstance(given, _NUMBERS) or not 0 < given < math.inf:
+        raise InvalidInput(f"deadline_ms must be a number of milliseconds above 0, not {given!r}")
+    if given > _LONGEST_DEADLINE_MS:
+        raise InvalidInput(f"deadline_ms is at most {_LONGEST_DEADLINE_MS:,} (11 days), not {given!r}")
+    return float(given)

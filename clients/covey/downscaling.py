@@ -31,11 +31,11 @@ def require_pillow() -> None:
 
 
 def to_png(image: PILImage, size: InputSize) -> bytes:
-    """`image` as a PNG, averaged down by a whole factor where it is large enough for that."""
+    """`image` as a PNG, averaged down by a whole factor where it is large enough for that. Raises InvalidInput."""
     factor = min(image.size) // _least_side(size)
     if factor <= 1 or image.mode not in _REDUCIBLE:
         return pillow.to_png(image)
-    return pillow.to_png(image.convert(_REDUCIBLE[image.mode]).reduce(factor), pillow.orientation(image))
+    return pillow.to_png(image, lambda image: image.convert(_REDUCIBLE[image.mode]).reduce(factor))
 
 
 def smaller_file(data: bytes, size: InputSize) -> bytes:

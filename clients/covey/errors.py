@@ -15,7 +15,7 @@
     │   ├── Unauthenticated                  UNAUTHENTICATED: no token, or a wrong one
     │   ├── PermissionDenied                 PERMISSION_DENIED
     │   ├── Unavailable                      UNAVAILABLE, CANCELLED by the server
-    │   │   └── HandshakeFailed              no trusted connection: certificate, name, TLS on one side only
+    │   │   └── HandshakeFailed              no trusted connection: certificate, name, TLS on one side only, no gRPC
     │   └── ServerError                      INTERNAL and every other status
     └── ImageError                           one image could not be classified; its neighbours were
         ├── InvalidImage

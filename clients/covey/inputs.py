@@ -55,6 +55,9 @@ class PixelsPart:
         return len(self.data)
 
 
+_MOST_FILES = 65_000  # in one request: servers take 65,536 fields
+
+
 class _File(NamedTuple):
     name: str
     data: bytes
@@ -104,7 +107,7 @@ def split(part: EncodedPart | PixelsPart, most_bytes: int, image_bytes: int) -> 
         one = part.height * part.width * part.channels
         count = most_bytes // one
         if not count:
-            raise _too_large(part.places[0], one, most_bytes)
+            raise _too_large(f"images[{part.places[0]}]", one, most_bytes)
         pieces = [part.places[start : start + count] for start in range(0, len(part.places), count)]
         return [
             PixelsPart(
@@ -115,20 +118,27 @@ def split(part: EncodedPart | PixelsPart, most_bytes: int, image_bytes: int) -> 
     parts: list[EncodedPart | PixelsPart] = []
     start = sent = 0
     framed = 8  # bytes around each file in a request, at the most
-    most_images = max(1, most_bytes // max(1, image_bytes))
+    most_images = max(1, min(_MOST_FILES, most_bytes // max(1, image_bytes)))
     for place, file in enumerate(part.files):
         if len(file) > most_bytes:
-            raise _too_large(part.places[place], len(file), most_bytes)
-        if sent + len(file) + framed > most_bytes or place - start == most_images:
+            raise _too_large(f"images[{part.places[place]}]", len(file), most_bytes)
+        if place > start and (sent + len(file) + framed > most_bytes or place - start == most_images):
             parts.append(EncodedPart(part.places[start:place], part.names[start:place], part.files[start:place]))
             start, sent = place, 0
         sent += len(file) + framed
     return [*parts, EncodedPart(part.places[start:], part.names[start:], part.files[start:])]
 
 
-def _too_large(place: int, size_bytes: int, most_bytes: int) -> InvalidInput:
+def require_fits(part: EncodedPart | PixelsPart, most_bytes: float) -> None:
+    """Raises InvalidInput where the one image of `part` has more than `most_bytes`."""
+    if part.nbytes > most_bytes:
+        name = part.names[0] if isinstance(part, EncodedPart) else ""
+        raise _too_large(name or "the image", part.nbytes, most_bytes)
+
+
+def _too_large(title: str, size_bytes: int, most_bytes: float) -> InvalidInput:
     return InvalidInput(
-        f"images[{place}] has {size_bytes:,} bytes, the server takes {most_bytes:,} in one request; make it smaller, "
+        f"{title}: has {size_bytes:,} bytes, the server takes {most_bytes:,} in one request; make it smaller, "
         f"or start the server with a larger --max-message-bytes"
     )
 

@@ -25,6 +25,9 @@ from covey.results import (
     Serving,
     Timing,
     Training,
+    make_class,
+    make_classification,
+    make_timing,
 )
 from covey_proto.v1 import classifier_pb2 as pb
 
@@ -132,6 +135,11 @@ def request(part: EncodedPart | PixelsPart, asked: Asked) -> pb.ClassifyRequest:
     return message
 
 
+def require_sendable(asked: Asked) -> None:
+    """Raises InvalidInput where what is asked cannot be put into a request."""
+    request(EncodedPart((), (), ()), asked)
+
+
 def stream_request(
     name: str, part: EncodedPart | PixelsPart, asked: Asked, deadline_us: int
 ) -> pb.ClassifyStreamRequest:
@@ -143,32 +151,56 @@ def stream_request(
 
 def classification(part: EncodedPart | PixelsPart, answer: Answer) -> Classification:
     """The answer for the one image of `part`. Raises its InvalidImage or ImageTooLarge, else as `classifications`."""
-    (alone,) = classifications(part, answer)
-    if alone.error is not None:
-        raise alone.error
-    return alone
+    found = _classification(_results(part, answer)[0], part, 0, answer, _served(answer))
+    if found.error is not None:
+        raise found.error
+    return found
 
 
 def classifications(part: EncodedPart | PixelsPart, answer: Answer) -> list[Classification]:
     """The answers for the images of `part`, in its order. Raises ServerError where they cannot be."""
-    response = answer.response
-    model, version = response.model, response.version
-    timing = _timing(response.timing, answer.round_trip_us)
-    if len(response.results) != len(part.places):
-        raise _broken_answer(answer, f"{len(response.results)} results for {len(part.places)} images")
-    found: list[Classification] = []
-    for position, result in enumerate(response.results):
-        classes = result.classes
-        if result.HasField("error"):
-            error = _image_error(result.error, part, position)
-            found.append(Classification(_classes(classes), error, model, version, timing))
-        elif classes:
-            # The message would keep the whole response alive, for as long as the caller keeps this one image's result.
-            unread = partial(_unread_classes, result.SerializeToString())
-            found.append(Classification.answered(_class(classes[0]), unread, model, version, timing))
-        else:
-            raise _broken_answer(answer, "a result of neither classes nor an error")
-    return found
+    served = _served(answer)
+    return [
+        _classification(result, part, position, answer, served)
+        for position, result in enumerate(_results(part, answer))
+    ]
+
+
+def _results(part: EncodedPart | PixelsPart, answer: Answer) -> Sequence[pb.Result]:
+    results = answer.response.results
+    if len(results) != len(part.places):
+        raise _broken_answer(answer, f"{len(results)} results for {len(part.places)} images")
+    return results
+
+
+def _served(answer: Answer) -> tuple[str, int, Timing]:
+    """What the images of a request share: model, version and timing."""
+    response, timing = answer.response, answer.response.timing
+    return (
+        response.model,
+        response.version,
+        make_timing(
+            timing.total_us,
+            timing.decode_us,
+            timing.queue_us,
+            timing.compute_us,
+            timing.batch_size,
+            timing.device,
+            answer.round_trip_us,
+        ),
+    )
+
+
+def _classification(
+    result: pb.Result, part: EncodedPart | PixelsPart, position: int, answer: Answer, served: tuple[str, int, Timing]
+) -> Classification:
+    classes = result.classes
+    if result.HasField("error"):
+        return Classification(_classes(classes), _image_error(result.error, part, position), *served)
+    if not classes:
+        raise _broken_answer(answer, "a result of neither classes nor an error")
+    # The message would keep the whole response alive, for as long as the caller keeps this one image's result.
+    return make_classification(_class(classes[0]), partial(_unread_classes, result.SerializeToString()), *served)
 
 
 def _unread_classes(result: bytes) -> tuple[Class, ...]:
@@ -180,7 +212,7 @@ def _classes(classes: Iterable[pb.Class]) -> tuple[Class, ...]:
 
 
 def _class(one: pb.Class) -> Class:
-    return Class(one.label, one.index, one.probability)
+    return make_class(one.label, one.index, one.probability)
 
 
 def not_sent(error: InvalidInput) -> Classification:
@@ -196,18 +228,6 @@ def _image_error(error: pb.ImageError, part: EncodedPart | PixelsPart, position:
     name = part.names[position] if isinstance(part, EncodedPart) else ""
     kind = ImageTooLarge if error.reason == pb.ImageError.REASON_TOO_LARGE else InvalidImage
     return kind(f"{name}: {error.message}" if name else error.message)
-
-
-def _timing(timing: pb.Timing, round_trip_us: int) -> Timing:
-    return Timing(
-        timing.total_us,
-        timing.decode_us,
-        timing.queue_us,
-        timing.compute_us,
-        timing.batch_size,
-        timing.device,
-        round_trip_us,
-    )
 
 
 def list_models_request() -> pb.ListModelsRequest:

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar, cast
 
-from covey import messages
+from covey import inputs, messages
 from covey.connection import Deadline
 from covey.errors import CoveyError, InvalidInput, InvalidRequest
 from covey.inputs import EncodedPart, PixelsPart
 from covey.messages import Asked
 from covey.results import Classification
-from covey.session import Session, Steps
+from covey.session import LEAST_LIMIT_BYTES, Session, Steps
 
 MOST_IMAGES = 128  # of one request
 MOST_BYTES = 1 << 20  # of one request of more than one image: well below what servers take
@@ -25,7 +25,8 @@ REQUESTS_IN_FLIGHT = 4  # enough to keep the workers of a few servers busy; the 
 
 
 class Item:
-    """One image on its way. `outcome` is None until it is answered."""
+    """One image on its way. `outcome` is None until it is answered. Of one that `is_large` it is not sure that the
+    server takes it."""
 
     __slots__ = ("asked", "kind", "nbytes", "outcome", "part")
 
@@ -37,6 +38,10 @@ class Item:
             self.kind = (asked, part.height, part.width, part.channels)
         self.nbytes = part.nbytes
         self.outcome: Classification | CoveyError | None = None
+
+    @property
+    def is_large(self) -> bool:
+        return self.nbytes > LEAST_LIMIT_BYTES
 
     def settle(self, outcome: Classification | CoveyError) -> None:
         self.outcome = outcome
@@ -74,14 +79,6 @@ class Waiting(Generic[ItemT]):
         """Takes `item` out, if it still waits."""
         if item in self._items:
             self._items.remove(item)
-
-    def take_oldest(self) -> ItemT | None:
-        return self._items.popleft() if self._items else None
-
-    def take_with(self, item: ItemT) -> list[ItemT]:
-        """`item`, which does not wait any more, and what fits its request."""
-        self._items.appendleft(item)
-        return self.take()
 
     def take(self) -> list[ItemT]:
         """The oldest ones of one kind, as many as fit one request; empty where nothing waits."""
@@ -168,6 +165,21 @@ def require_iterable(images: object) -> None:
     iterable = hasattr(images, "__iter__") or hasattr(images, "__aiter__")
     if isinstance(images, str | bytes | bytearray | memoryview) or not iterable or hasattr(images, "read"):
         raise InvalidInput(f"classify_many takes an iterable of images, not a {type(images).__name__}; use classify")
+
+
+def judge(session: Session, item: Item, deadline: Deadline) -> Steps[None]:
+    """Settles an item that is larger than what the server takes. Raises nothing of the SDK's."""
+    if item.part is None:
+        return
+    try:
+        most_bytes = yield from session.most_bytes(item.asked, deadline)
+    except CoveyError as error:
+        item.settle(error)
+        return
+    try:
+        inputs.require_fits(item.part, most_bytes)
+    except InvalidInput as error:
+        item.settle(messages.not_sent(error))
 
 
 def send(session: Session, items: Sequence[Item], deadline: Deadline) -> Steps[None]:

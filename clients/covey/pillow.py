@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeGuard
 
 from covey.errors import InvalidInput
@@ -23,11 +24,11 @@ def is_image(value: object) -> TypeGuard[PILImage]:
     return module is not None and isinstance(value, module.Image)
 
 
-def to_png(image: PILImage, exif: bytes | None = None) -> bytes:
-    """`image` as a lossless PNG file. Colour modes that PNG has not are sent as RGB.
+def to_png(image: PILImage, changed: Callable[[PILImage], PILImage] | None = None) -> bytes:
+    """`image`, or what `changed` makes of it, as a lossless PNG file. Colour modes that PNG has not are sent as RGB.
 
     An image just opened from a file keeps its EXIF orientation, so that it is answered as the file would be.
-    One that was made or changed in memory is sent as its pixels lie. `exif` says otherwise for both.
+    One that was made or changed in memory is sent as its pixels lie.
 
     Raises InvalidInput for an empty image, one whose file is damaged, and modes without a range (F, I).
     """
@@ -40,19 +41,17 @@ def to_png(image: PILImage, exif: bytes | None = None) -> bytes:
         )
     file = io.BytesIO()
     try:
-        exif = orientation(image) if exif is None else exif
-        sendable = image if image.mode in _PNG_MODES else image.convert("RGB")
+        exif = _orientation(image)
+        sendable = image if changed is None else changed(image)
+        if sendable.mode not in _PNG_MODES:
+            sendable = sendable.convert("RGB")
         sendable.save(file, "PNG", compress_level=_FASTEST, exif=exif)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:  # PIL reads lazily: the file may turn out damaged only now
+    except (OSError, SyntaxError, ValueError) as error:  # PIL reads lazily: it may turn out damaged only now
         raise InvalidInput(f"the PIL image cannot be read ({error})") from error
     return file.getvalue()
 
 
-def orientation(image: PILImage) -> bytes:
+def _orientation(image: PILImage) -> bytes:
     """EXIF data of nothing but the orientation; empty for an image that is not straight from a file."""
     opened = sys.modules.get("PIL.ImageFile")
     if opened is None or not isinstance(image, opened.ImageFile):

@@ -19,6 +19,7 @@ Token: TypeAlias = "str | Callable[[], str]"
 Metadata: TypeAlias = "tuple[tuple[str, str], ...]"
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what RFC 6750 lets a bearer token be
+_TOKEN_LETTERS = "A-Z a-z 0-9 . _ ~ + / - and = at its end"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class TLS:
     server_name: str = ""
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """As gRPC takes them. Raises InvalidInput where a file cannot be read, or not be used."""
+        """As gRPC takes them. Raises InvalidInput where a file cannot be read, or is no PEM file. What is within is for
+        gRPC to judge, when it connects: then HandshakeFailed says so."""
         if (self.client_certificate is None) != (self.client_key is None):
             raise InvalidInput("client_certificate and client_key go together: give both, or none")
         authorities, key, certificate = (
@@ -49,7 +51,7 @@ class TLS:
 class TokenFile:
     """A token in a file, which is read again when it changes: `covey.Client(..., token=covey.TokenFile(path))`.
 
-    Each call gives the token. Raises MissingFile or UnreadableFile.
+    Each call gives the token. Raises MissingFile, UnreadableFile, or InvalidInput where the file holds anything else.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -62,10 +64,19 @@ class TokenFile:
             state = self._path.stat()
             look = (state.st_mtime_ns, state.st_size, state.st_ino)
             if look != self._look:
-                self._token, self._look = self._path.read_text().strip(), look
+                self._token, self._look = self._read(), look
         except OSError as error:
             raise _unreadable(self._path, error) from error
         return self._token
+
+    def _read(self) -> str:
+        token = self._path.read_bytes().decode("ascii", "replace").strip()
+        if not _TOKEN.fullmatch(token):
+            raise InvalidInput(
+                f"{self._path}: expected one token, of {_TOKEN_LETTERS}, and nothing else; of the several that a "
+                f"server's file may hold, a client's holds one"
+            )
+        return token
 
     def __repr__(self) -> str:
         return f"TokenFile({str(self._path)!r})"
@@ -116,9 +127,7 @@ def _metadata(token: object) -> Metadata:
     if not isinstance(token, str):
         raise InvalidInput(f"the token must be a str, or a function that gives one, not a {type(token).__name__}")
     if not _TOKEN.fullmatch(token):
-        raise InvalidInput(
-            "the token is none: expected A-Z a-z 0-9 . _ ~ + / - and = at its end, without blanks or line ends"
-        )
+        raise InvalidInput(f"the token is none: expected {_TOKEN_LETTERS}, without blanks or line ends")
     return (("authorization", f"Bearer {token}"),)
 
 

@@ -6,6 +6,7 @@ outcomes back in; so both behave alike, and nothing is written twice.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,15 @@ import grpc
 from covey import downscaling, health, inputs, messages
 from covey.addresses import Addresses
 from covey.connection import Deadline, normalised_targets
-from covey.errors import CallError, DeadlineExceeded, HandshakeFailed, Unavailable, from_rpc_error
+from covey.errors import (
+    CallError,
+    DeadlineExceeded,
+    HandshakeFailed,
+    InvalidRequest,
+    Unavailable,
+    UnknownModel,
+    from_rpc_error,
+)
 from covey.messages import Answer, Asked, Classify, Method, RequestT, ResponseT
 from covey.results import Classification, InputSize, Model
 from covey.retries import Retries
@@ -32,6 +41,10 @@ class Conversation(Protocol):
     @property
     def answered(self) -> int:
         """How many elements are answered so far."""
+
+    @property
+    def duration_ms(self) -> float:
+        """How long an answer may take."""
 
     def remaining_s(self) -> float:
         """What the deadlines leave for another attempt."""
@@ -71,6 +84,7 @@ class Converse:
 
 Steps: TypeAlias = Generator[Send | Pause | Work | Converse, Any, T]
 
+LEAST_LIMIT_BYTES = 1 << 16  # an image of no more is not taken for too large, whatever refuses it
 _LEARN_ABOVE_BYTES = 1 << 20  # a request smaller than that is sent without knowing the server's limit
 _LEARNT_FOR_S = 60.0  # the server may be started anew, with other limits and other models
 _MOST_LEARNT = 256  # models
@@ -109,7 +123,14 @@ class Session:
         waits = size is not None or inputs.may_wait(images)
         if not inputs.is_many(images):
             part = (yield Work(lambda: inputs.read_one(images, size))) if waits else inputs.read_one(images)
-            answer = yield from self.send(messages.request(part, asked), deadline)
+            try:
+                if part.nbytes > _LEARN_ABOVE_BYTES:
+                    inputs.require_fits(part, (yield from self.most_bytes(asked, deadline)))
+                answer = yield from self.send(messages.request(part, asked), deadline)
+            except InvalidRequest:  # of a server with a lower limit?
+                if part.nbytes > LEAST_LIMIT_BYTES:
+                    inputs.require_fits(part, (yield from self.most_bytes(asked, deadline)))
+                raise
             return messages.classification(part, answer)
         call = (yield Work(lambda: Classify(images, asked, size))) if waits else Classify(images, asked)
         return (yield from self._classify_list(call, asked, deadline))
@@ -143,8 +164,8 @@ class Session:
                     self._addresses.answered(place)
                     tried.clear()
                     attempt = 1
-                remaining_s = conversation.remaining_s()
-                pause_s = self._pause_after(failure, place, tried, attempt, self.deadline_ms, remaining_s)
+                duration_ms, remaining_s = conversation.duration_ms, conversation.remaining_s()
+                pause_s = self._pause_after(failure, place, tried, attempt, duration_ms, remaining_s)
             else:
                 self._addresses.answered(place)
                 return
@@ -173,7 +194,8 @@ class Session:
         deadline = self.deadline(deadline_ms)
         last: CallError | None = None
         said = "that it is not ready"
-        while (remaining_s := deadline.remaining_s()) > _READY_PAUSE_S / 10:
+        remaining_s = deadline.remaining_s()
+        while True:
             place = self._addresses.next()
             target = self.targets[place]
             try:
@@ -191,6 +213,8 @@ class Session:
                     self._addresses.answered(place)
                     return
             yield Pause(min(_READY_PAUSE_S, deadline.remaining_s()))
+            if (remaining_s := deadline.remaining_s()) <= _READY_PAUSE_S / 10:
+                break
         target = ", ".join(self.targets)
         raise DeadlineExceeded(
             f"{target} is not ready after {deadline.duration_ms:g} ms; the last attempt said {last or said}",
@@ -204,6 +228,14 @@ class Session:
         if not self._downscale:
             return None
         return (yield from self._learn(asked, deadline)).input
+
+    def most_bytes(self, asked: Asked, deadline: Deadline) -> Steps[float]:
+        """How many bytes of images the server takes in one request, as far as it can be known."""
+        try:
+            serving = (yield from self._learn(asked, deadline)).serving
+        except UnknownModel:
+            return math.inf  # the request itself will be told so
+        return serving.max_message_bytes - _OVERHEAD_BYTES if serving and serving.max_message_bytes else math.inf
 
     def _learn(self, asked: Asked, deadline: Deadline) -> Steps[Model]:
         """The model that will answer, as the server described it a short time ago."""

@@ -77,11 +77,13 @@ class Exchange:
 
     def __init__(self, room: Room, deadline: Callable[[], Deadline], answered: Callable[[], None]) -> None:
         """`deadline` gives that of an element that begins now; `answered` is told of each one that is answered."""
+        self.duration_ms = deadline().duration_ms
         self._room = room
         self._deadline = deadline
         self._tell_answered = answered
         self._waiting: Waiting[StreamItem] = Waiting()
         self._again: deque[Element] = deque()  # to be sent, before those that wait
+        self._alone: deque[StreamItem] = deque()  # to be sent after them, each as an element of its own
         self._sent: dict[str, Element] = {}  # and not answered
         self._ready: deque[StreamItem] = deque()
         self._elements = 0
@@ -96,12 +98,12 @@ class Exchange:
     @property
     def has_element(self) -> bool:
         """Whether an element may be sent."""
-        return bool(self._again or self._waiting) and len(self._sent) < ELEMENTS_IN_FLIGHT
+        return bool(self._again or self._alone or self._waiting) and len(self._sent) < ELEMENTS_IN_FLIGHT
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to send, and nothing to be answered."""
-        return self.taken_all and not (self._sent or self._waiting or self._again)
+        return self.taken_all and not (self._sent or self._again or self._alone or self._waiting)
 
     @property
     def ready(self) -> bool:
@@ -122,9 +124,14 @@ class Exchange:
 
     def take_element(self) -> Element:
         """The next element to send; there has to be one."""
-        element = self._again.popleft() if self._again else self._made(self._waiting.take())
+        element = self._again.popleft() if self._again else self._next_element()
         self._sent[element.name] = element
         return element
+
+    def _next_element(self) -> Element:
+        items = [self._alone.popleft()] if self._alone else self._waiting.take()
+        self._elements += 1
+        return Element(str(self._elements), items, self._deadline())
 
     def take_ready(self) -> list[StreamItem]:
         """The images that are answered. Each counts as held until `give` has it."""
@@ -183,13 +190,9 @@ class Exchange:
             return  # the server is stopping: this goes to another one when it has ended the stream
         if error.code == grpc.StatusCode.INVALID_ARGUMENT.name and len(element.items) > 1:
             del self._sent[element.name]  # one may be at fault: each is told, or answered, for itself
-            self._again.extend(self._made([item]) for item in element.items)
+            self._alone.extend(element.items)
             return
         raise Refused(error)
-
-    def _made(self, items: list[StreamItem]) -> Element:
-        self._elements += 1
-        return Element(str(self._elements), items, self._deadline())
 
 
 def key_and_image(pair: object) -> tuple[object, object]:

@@ -64,6 +64,10 @@ class TaskConversation:
     def answered(self) -> int:
         return self._exchange.answered
 
+    @property
+    def duration_ms(self) -> float:
+        return self._exchange.duration_ms
+
     def remaining_s(self) -> float:
         remaining_s = self._exchange.remaining_s()
         return float("inf") if remaining_s is None else remaining_s

@@ -34,6 +34,10 @@ class ThreadConversation:
     def answered(self) -> int:
         return self._exchange.answered
 
+    @property
+    def duration_ms(self) -> float:
+        return self._exchange.duration_ms
+
     def remaining_s(self) -> float:
         with self._changed:
             remaining_s = self._exchange.remaining_s()

@@ -16,16 +16,21 @@ TURN_S = 0.001  # for so long images are taken in before the event loop gets its
 
 
 class Source(Generic[ItemT]):
-    """The images of either kind of iterable, each read by `read`; on a thread where `waits` says that it takes long."""
+    """The images of either kind of iterable, each read by `read`; on a thread where `waits` says that it takes long.
+
+    `judge` settles what the server does not take.
+    """
 
     def __init__(
         self,
         images: Iterable[object] | AsyncIterable[object],
         read: Callable[[object], ItemT],
         waits: Callable[[object], bool],
+        judge: Callable[[ItemT], Awaitable[None]],
     ) -> None:
         self._read = read
         self._waits = waits
+        self._judge = judge
         if isinstance(images, AsyncIterable):
             self._awaited: AsyncIterator[object] | None = aiter(images)
         else:
@@ -36,13 +41,26 @@ class Source(Generic[ItemT]):
         if self._awaited is not None:
             return self._await(self._awaited)
         for image in self._plain:
-            return asyncio.to_thread(self._read, image) if self._waits(image) else self._read(image)
+            if self._waits(image):
+                return self._read_on_thread(image)
+            item = self._read(image)
+            return self._judged(item) if item.is_large else item
         return None
 
     async def _await(self, images: AsyncIterator[object]) -> ItemT | None:
         async for image in images:
-            return await asyncio.to_thread(self._read, image) if self._waits(image) else self._read(image)
+            if self._waits(image):
+                return await self._read_on_thread(image)
+            return await self._judged(self._read(image))
         return None
+
+    async def _read_on_thread(self, image: object) -> ItemT:
+        return await self._judged(await asyncio.to_thread(self._read, image))
+
+    async def _judged(self, item: ItemT) -> ItemT:
+        if item.is_large:
+            await self._judge(item)
+        return item
 
 
 class TaskStream:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import pytest
 
 import covey
 from covey.cli import main, table
+from covey.cli.exits import Exit
 
 if TYPE_CHECKING:
     from .conftest import ScriptedServer
@@ -206,6 +205,13 @@ def test_a_deadline_is_passed_on(server: ScriptedServer, files: Path, capsys: py
     assert "within 50 ms" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["load", "doctor"])
+def test_two_targets_are_one_too_many(server: ScriptedServer, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "one", "--target", "two"]) == 2
+    assert capsys.readouterr().err == "covey: two targets were given, one and --target two; give one of them\n"
+    assert server.requests == []
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["classify"], ["models", "--colour"], ["classify", "x", "--top-k", "many"], ["fly"]]
 )
@@ -223,6 +229,7 @@ def test_help_tells_the_exit_codes_and_the_environment(capsys: pytest.CaptureFix
         assert info.value.code == 0
         out = capsys.readouterr().out
         assert "exit codes:" in out
+        assert all(f"\n  {code.value:<4} " in out for code in Exit)
         assert "COVEY_TARGET" in out
 
 
@@ -233,29 +240,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"covey {covey.__version__}\n"
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(files: Path) -> None:
-    """As with `covey models | head -1`: the pipe's other end is closed before anything is written."""
-    program = [sys.executable, "-m", "covey", "classify", "--json", *["cat.jpg"] * 500]
-    process = subprocess.Popen(program, cwd=files, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.stderr is not None
-    with process.stderr:
-        assert process.stderr.read() == b""
-    assert process.wait(timeout=30) == 0
-
-
-def test_an_output_that_cannot_be_written_is_told() -> None:
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "covey", "models", "--json"], stdout=full, stderr=subprocess.PIPE, check=False
-        )
-    assert (done.returncode, done.stderr) == (2, b"covey: the output cannot be written: No space left on device\n")
-
-
 def test_what_fails_every_file_is_found_before_the_first(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for option, value, text in (
         ("--top-k", "-3", "--top-k takes a number of classes from 1 on, not -3"),
+        (
+            "--version",
+            "9" * 20,
+            f"model '', version {'9' * 20}, top_k None cannot be sent (Value out of range: {'9' * 20})",
+        ),
         ("--token-file", "nowhere", "nowhere: cannot be read (No such file or directory)"),
     ):
         assert main(["classify", "cat.jpg", "dog.jpg", option, value]) == 2

@@ -81,7 +81,8 @@ def test_results_are_values_that_can_be_copied(client: covey.Client, copied: typ
     result = copied(client.classify(b"cat", top_k=2))
     assert result.best == covey.Class("cat", 0, 0.75)
     assert [one.label for one in result.classes] == ["cat", "not cat"]
-    made = covey.Classification(result.classes, None, "digits", 3, result.timing)
+    timing = covey.Timing(*(getattr(result.timing, field.name) for field in dataclasses.fields(covey.Timing)))
+    made = covey.Classification(result.classes, None, "digits", 3, timing)
     assert (made, hash(made), repr(made)) == (result, hash(result), repr(result))
     assert made.label == "cat"
     with pytest.raises(AttributeError, match="'Classification' object has no attribute 'lable'"):

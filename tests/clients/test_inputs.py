@@ -109,6 +109,20 @@ def test_the_advice_for_other_types_gives_the_array_that_was_meant(image: np.nda
     assert part.data == expected.tobytes()
 
 
+def test_a_list_of_very_many_files_is_split_by_their_number() -> None:
+    """The server refuses messages of more parts than requests need."""
+    count = 65_536
+    pieces = inputs.split(EncodedPart(range(count), ("",) * count, (b"x",) * count), 1 << 26, 1)
+    assert [len(piece.places) for piece in pieces] == [65_000, 536]
+
+
+def test_a_list_is_split_into_pieces_none_of_which_is_empty() -> None:
+    """The first file has room in a piece of its own, but for what a request puts around each."""
+    files = [b"x" * 997, b"y", b"z" * 996]
+    pieces = inputs.split(EncodedPart(range(3), ("", "", ""), files), 1_000, 1)
+    assert [piece.files for piece in pieces if isinstance(piece, EncodedPart)] == [[one] for one in files]
+
+
 @pytest.mark.parametrize("given", [[], ()])
 def test_an_empty_list_is_refused(given: Sequence[object]) -> None:
     with pytest.raises(covey.InvalidInput, match=f"no images: the {type(given).__name__} is empty"):
@@ -201,10 +215,11 @@ def test_an_empty_pil_image_is_refused() -> None:
         inputs.read(Image.new("L", (0, 5)))
 
 
-def test_a_pil_image_whose_file_is_cut_off_is_refused() -> None:
+@pytest.mark.parametrize("size", [None, covey.InputSize(8, 8, 1, covey.Resize.STRETCH)], ids=["as it is", "smaller"])
+def test_a_pil_image_whose_file_is_cut_off_is_refused(size: covey.InputSize | None) -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64), dtype=np.uint8))
     with pytest.raises(covey.InvalidInput, match="the PIL image cannot be read") as info:
-        inputs.read(Image.open(io.BytesIO(_png(noise)[:1000])))
+        inputs.read(Image.open(io.BytesIO(_png(noise)[:1000])), size)
     assert info.value.__cause__ is not None
 
 

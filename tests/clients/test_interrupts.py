@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -56,8 +56,13 @@ class InterruptedItem(ThreadItem):
         raise KeyboardInterrupt
 
 
-def _item(name: str, kind: type[KindT]) -> KindT:
-    return kind(EncodedPart((0,), (name,), (b"x",)), Asked(), Deadline(60_000))
+def _item(name: str, kind: type[KindT], deadline_ms: float = 60_000, model: str = "") -> KindT:
+    return kind(EncodedPart((0,), (name,), (b"x",)), Asked(model), Deadline(deadline_ms))
+
+
+def _leader() -> ThreadItem:
+    """Sends for all that gathered with it: its deadline is the last."""
+    return _item("leader", ThreadItem, deadline_ms=600_000)
 
 
 class Sending:
@@ -69,7 +74,7 @@ class Sending:
         self.arrived = threading.Semaphore(0)
         self.lets_through = threading.Semaphore(0)
 
-    def __call__(self, items: list[ThreadItem], deadline: Deadline) -> None:
+    def __call__(self, items: Sequence[ThreadItem], deadline: Deadline) -> None:
         names = [item.part.names[0] for item in items if isinstance(item.part, EncodedPart)]
         self.requests.append(names)
         self.arrived.release()
@@ -108,7 +113,7 @@ def _full(sending: Sending) -> Iterator[Callable[[str | ThreadItem], Future[None
 
 def test_each_request_that_ends_gives_its_place_to_another_call() -> None:
     """Also where the thread that got the first of them has not gone on yet."""
-    sending, late = Sending(), _item("late", LateItem)
+    sending, late = Sending(), _item("late", LateItem, model="another")  # else it would take the next one along
     late.goes_on = threading.Event()
     with _full(sending) as call:
         calls = [call(late), call("a")]
@@ -126,7 +131,7 @@ def test_an_interrupt_of_who_sends_for_others_strands_none_of_them() -> None:
     sending = Sending()
     sending.interrupts = lambda names: "leader" in names
     with _full(sending) as call:
-        leader, *others = [call(name) for name in ("leader", "a", "b", "c")]
+        leader, *others = [call(one) for one in (_leader(), "a", "b", "c")]
         sending.lets_through.release()
         assert sending.arrived.acquire(timeout=30)  # the leader's, with all that gathered
         sending.lets_through.release(100)
@@ -143,7 +148,7 @@ def test_a_call_that_ended_at_its_deadline_is_not_put_back() -> None:
     sending.interrupts = lambda names: "leader" in names
     expired.goes_on = threading.Event()
     with _full(sending) as call:
-        leader, gone, other = call("leader"), call(expired), call("a")
+        leader, gone, other = call(_leader()), call(expired), call("a")
         sending.lets_through.release()
         assert sending.arrived.acquire(timeout=30)
         expired.goes_on.set()
@@ -155,10 +160,23 @@ def test_a_call_that_ended_at_its_deadline_is_not_put_back() -> None:
     assert sending.requests[4:] == [["leader", "expired", "a"], ["a"]]
 
 
+def test_a_call_ends_at_its_own_deadline_whoever_it_travels_with() -> None:
+    """The server says nothing. Of those that gathered, the one that can wait for longest sends for all."""
+    sending, short = Sending(), _item("short", ThreadItem, deadline_ms=200)
+    with _full(sending) as call:
+        gone, others = call(short), [call("a"), call("b")]
+        sending.lets_through.release()
+        assert sending.arrived.acquire(timeout=30)
+        gone.result(timeout=30)
+        assert not any(other.done() for other in others)
+        assert short.outcome is None
+    assert sending.requests[4:] == [["short", "a", "b"]]
+
+
 def test_a_call_that_is_interrupted_while_it_waits_gives_its_place_on() -> None:
     sending = Sending()
     with _full(sending) as call:
-        interrupted, other = call(_item("interrupted", InterruptedItem)), call("a")
+        interrupted, other = call(_item("interrupted", InterruptedItem, 600_000)), call("a")
         sending.lets_through.release()
         with pytest.raises(KeyboardInterrupt):
             interrupted.result(timeout=30)

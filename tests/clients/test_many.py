@@ -73,7 +73,7 @@ def _sixes(answers: list[covey.Classification]) -> Iterable[list[covey.Classific
 
 
 def test_what_is_asked_reaches_the_server(many: Many, server: ScriptedServer) -> None:
-    many([b"cat"], model="other", version=5, top_k=3)
+    many([b"c" * 100_000], model="other", version=5, top_k=3)  # large: judged where the model is known
     (request,) = server.requests
     assert (request.model, request.version, request.top_k) == ("other", 5, 3)
 

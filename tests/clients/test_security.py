@@ -56,6 +56,7 @@ class Servers:
         assert process.stdout is not None
         ready = READY.match(process.stdout.readline())
         assert ready is not None, log.read_text()
+        self.metrics = ready["metrics"]
         return ready["grpc"]
 
     @property
@@ -153,6 +154,26 @@ def test_an_expired_certificate(servers: Servers, tmp_path: Path) -> None:
         server.stop(None).wait()
     assert type(error) is covey.HandshakeFailed
     assert "the server's certificate has expired; it has to be renewed there" in str(error)
+
+
+def test_files_of_this_client_that_cannot_be_used(servers: Servers, tmp_path: Path) -> None:
+    """gRPC looks at what is within them at the first call."""
+    certificate, _ = servers.authority.sign("client", file="one")
+    _, key = servers.authority.sign("client", file="two")
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n")
+    for tls in (covey.TLS(servers.authority.certificate, certificate, key), covey.TLS(garbage)):
+        error = failure(servers.mutual, tls=tls)
+        assert type(error) is covey.HandshakeFailed
+        assert "the certificates or the key given here cannot be used; do they belong together?" in str(error)
+        assert "tried" not in str(error)
+
+
+def test_a_port_of_http(servers: Servers) -> None:
+    """As the metrics' one is, beside the server's own."""
+    error = failure(servers.metrics)
+    assert type(error) is covey.HandshakeFailed
+    assert "what listens there does not speak gRPC; is it another port?" in str(error)
 
 
 def test_tls_to_a_plaintext_port(servers: Servers) -> None:
@@ -253,6 +274,18 @@ def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     for text in ("first\n", "second-one"):
         path.write_text(text)
         assert token() == text.strip()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"token-one\ntoken-two\n", b"# a comment\ntoken\n", b""])
+def test_a_token_file_of_anything_else_is_named_and_not_repeated(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    expected = "token: expected one token, of A-Z a-z 0-9 .* and nothing else"
+    with pytest.raises(covey.InvalidInput, match=expected) as caught:
+        covey.TokenFile(path)()
+    assert "token-" not in str(caught.value)
+    with covey.Client(token=covey.TokenFile(path)) as client, pytest.raises(covey.InvalidInput, match=expected):
+        client.models()
 
 
 def test_no_representation_shows_a_token(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.conftest import WriteModel
 from tests.server.conftest import StartServer, running_servers
 
 import covey
+from covey import cli
 from covey.testing import FakeServer
 
 
@@ -78,6 +79,9 @@ def test_wait_until_ready_returns_when_the_server_is(start: StartServer, models:
     server = start(models)
     with covey.Client([dead, server.target]) as client:
         client.wait_until_ready()
+    with covey.Client(server.target) as client:
+        client.models()
+        client.wait_until_ready(deadline_ms=9)  # one attempt is always made
     with covey.Client(dead) as client, pytest.raises(covey.DeadlineExceeded, match="not ready after 250 ms") as info:
         client.wait_until_ready(deadline_ms=250)
     assert isinstance(info.value.__cause__, covey.Unavailable)
@@ -103,8 +107,43 @@ def test_the_servers_limit_is_learnt_and_larger_lists_travel_in_several_requests
         for images in (batch, list(batch), list(batch) + encoded):
             answers = client.classify(images)
             assert [answer.index for answer in answers] == [number % 10 for number in range(40)] * (len(answers) // 40)
-        with pytest.raises(covey.InvalidInput, match=r"images\[0\] has .* bytes, the server takes .* in one request"):
+        with pytest.raises(covey.InvalidInput, match=r"images\[0\]: has .* bytes, the server takes .* in one request"):
             client.classify([b"x" * (limit + 1)])
+
+
+@pytest.mark.parametrize(("limit", "size"), [(2 << 20, 4 << 20), (100_000, 200_000)])
+def test_an_image_above_the_servers_limit_fails_alone(
+    tmp_path: Path, start: StartServer, models: Path, capsys: pytest.CaptureFixture[str], limit: int, size: int
+) -> None:
+    server = start(models, max_message_bytes=limit)
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    for file in files:
+        file.write_bytes(_png(_image(3)))
+    files[1].write_bytes(b"x" * size)
+    expected = rf"b\.png: has {size:,} bytes, the server takes .* in one request"
+
+    async def run() -> list[list[covey.Classification]]:
+        async with covey.AsyncClient(server.target) as client:
+            with pytest.raises(covey.InvalidInput, match=expected):
+                await client.classify(files[1])
+            many = [answer async for answer in client.classify_many(iter(files))]
+            streamed = {key: answer async for key, answer in client.classify_stream(enumerate(files))}
+            return [many, [streamed[place] for place in range(3)]]
+
+    with covey.Client(server.target) as client:
+        with pytest.raises(covey.InvalidInput, match=expected):
+            client.classify(files[1])
+        found = dict(client.classify_stream(enumerate(files)))
+        runs = [list(client.classify_many(files)), [found[place] for place in range(3)], *asyncio.run(run())]
+    for first, large, last in runs:
+        assert (first.index, last.index) == (3, 3)
+        with pytest.raises(covey.InvalidInput, match=expected):
+            _ = large.label
+    assert cli.main(["classify", *map(str, files), "--target", server.target]) == 1
+    out, err = capsys.readouterr()
+    assert "error: has " in out.splitlines()[2]
+    assert "\n2 of 3 files classified in " in out
+    assert err == ""
 
 
 def _png(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:

@@ -17,7 +17,10 @@ import pytest
 import covey
 from covey import streaming
 from covey.connection import Deadline
+from covey.inputs import EncodedPart
+from covey.messages import Asked
 from covey.packing import Room
+from covey.streaming import StreamItem
 from covey.testing import FakeServer
 from covey_proto.v1 import classifier_pb2 as pb
 
@@ -147,6 +150,12 @@ def test_only_what_may_help_is_tried_again(stream: Stream, fake: FakeServer) -> 
     fake.stop()
     with pytest.raises(covey.Unavailable, match="tried 3 times"):
         stream(_names(10), retries=2)
+
+
+def test_a_deadline_that_the_server_tells_of_is_that_of_the_call(stream: Stream, fake: FakeServer) -> None:
+    fake.fail("DEADLINE_EXCEEDED", "late", times=9)
+    with pytest.raises(covey.DeadlineExceeded, match=r"no answer from 127\.0\.0\.1:\d+ within 9000 ms; .* \(late\)"):
+        stream(_names(10), deadline_ms=9_000)
 
 
 def test_an_answer_that_does_not_come_in_time_is_told(stream: Stream, fake: FakeServer) -> None:
@@ -292,6 +301,27 @@ def test_a_stream_that_ends_too_early_is_a_broken_one(kind: str) -> None:
         asyncio.run(ask_awaiting()) if kind == "AsyncClient" else ask()
     assert streams == 3
     server.stop(grace=None).wait()
+
+
+def test_what_is_sent_again_image_by_image_has_its_whole_deadline() -> None:
+    begun: list[Deadline] = []
+
+    def begin() -> Deadline:
+        begun.append(Deadline(1_000))
+        return begun[-1]
+
+    exchange = streaming.Exchange(Room(10), begin, lambda: None)
+    for key in range(3):
+        exchange.put(StreamItem(key, EncodedPart((0,), ("",), (b"x",)), Asked()))
+    refused = pb.StreamError(code="INVALID_ARGUMENT", message="one of them")
+    exchange.answer(pb.ClassifyStreamResponse(id=exchange.take_element().name, error=refused), "here")
+    before = len(begun)
+    for alone in range(3):
+        assert not exchange.finished
+        element = exchange.take_element()
+        assert element.deadline is begun[before + alone]
+        assert len(element.items) == 1
+    assert not exchange.has_element
 
 
 def test_answers_to_nothing_are_an_error_of_the_server() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,16 +16,21 @@ from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
 _EPILOG = f"""\
 {connection.ENVIRONMENT}
 exit codes:
-  0  everything was answered
-  1  a file could not be read, or is no image; the others were classified
-  2  wrong usage, a model the server does not serve, or a --top-k it refuses
-  3  the server could not be reached, or failed to answer
+  0    everything was answered
+  1    a file could not be read or sent, or is no image; the others were classified
+  2    wrong usage, a model the server does not serve, or a --top-k it refuses
+  3    the server could not be reached, or failed to answer
+  4    of load: measured, but the figures must not be believed
+  5    of load: a figure is not as --assert demands
+  130  ended by Ctrl-C
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command, of the command line unless `arguments` are given, and returns its exit code."""
     options = _parse(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names and labels may have letters that it has not
     try:
         return int(options.run(options))
     except CoveyError as error:

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from statistics import mean, median
 
+from covey import messages
 from covey.cli import files, json_lines, table
 from covey.cli.connection import connect
 from covey.cli.exits import Exit
@@ -27,6 +28,7 @@ from covey.errors import (
     Unavailable,
     UnknownModel,
 )
+from covey.messages import Asked
 from covey.results import Classification
 
 NAME = "classify"
@@ -68,6 +70,7 @@ def run(options: argparse.Namespace) -> Exit:
     """Classifies `options.files`. Raises CoveyError for what would fail every file, after the lines there are."""
     if options.top_k is not None and options.top_k < 1:
         raise InvalidInput(f"--top-k takes a number of classes from 1 on, not {options.top_k}")
+    messages.require_sendable(Asked(options.model, options.version, options.top_k))
     write = _write_json if options.json else _write_csv if options.csv else _write_table
     with (
         connect(options, downscale=options.downscale) as client,
@@ -77,9 +80,12 @@ def run(options: argparse.Namespace) -> Exit:
 
 
 def _classify_each(client: Client, options: argparse.Namespace) -> Generator[_Outcome, None, None]:
+    names = list(files.expand(options.files))
+    stdin = files.read_stdin() if files.STDIN in names else b""  # not on a thread, which Ctrl-C does not reach
+
     def classify(file: str) -> _Outcome:
         try:
-            image = files.image(file)
+            image = stdin if file == files.STDIN else file
             answer = client.classify(image, model=options.model, version=options.version, top_k=options.top_k)
             return _Outcome(file, answer)
         except _FAILS_EVERY_FILE:
@@ -87,7 +93,6 @@ def _classify_each(client: Client, options: argparse.Namespace) -> Generator[_Ou
         except CoveyError as error:
             return _Outcome(file, error)
 
-    names = list(files.expand(options.files))
     progress = Progress(len(names))
     pool = ThreadPoolExecutor(_IN_FLIGHT)
     try:
@@ -97,7 +102,7 @@ def _classify_each(client: Client, options: argparse.Namespace) -> Generator[_Ou
                 yield outcome
     finally:
         progress.close()
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # the client's `close` ends the calls under way
 
 
 def _write_json(outcomes: Iterable[_Outcome]) -> Exit:

@@ -35,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the server")
     group.add_argument(
         "--target",
-        default=os.environ.get("COVEY_TARGET") or DEFAULT_TARGET,
         metavar="HOST:PORT",
         help=f"its address, or several, separated by commas (default: $COVEY_TARGET, else {DEFAULT_TARGET})",
     )
@@ -64,7 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def connect(options: argparse.Namespace, **settings: Any) -> Client:
     """The client that the arguments ask for. Raises InvalidInput."""
-    return Client(options.target, deadline_ms=options.deadline_ms, tls=tls(options), token=token(options), **settings)
+    return Client(target(options), deadline_ms=options.deadline_ms, tls=tls(options), token=token(options), **settings)
+
+
+def target(options: argparse.Namespace, word: str = "") -> str:
+    """The server's address; `word` is the one that a command was given without `--target`, if it was. Raises
+    InvalidInput where both were given."""
+    if word and options.target:
+        raise InvalidInput(f"two targets were given, {word} and --target {options.target}; give one of them")
+    return word or options.target or os.environ.get("COVEY_TARGET") or DEFAULT_TARGET
 
 
 def tls(options: argparse.Namespace) -> TLS | bool | None:

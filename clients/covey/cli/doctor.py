@@ -65,7 +65,7 @@ def _examine(options: argparse.Namespace) -> Exit:
     if options.in_flight < 2:
         raise InvalidInput(f"--in-flight takes a number of at least 2, not {options.in_flight}: it is held against 1")
     plan = Plan(
-        target=options.words or options.target,
+        target=connection.target(options, options.words),
         protocol=ProtocolName(options.protocol),
         models={options.model: 1.0},
         concurrencies=(1, options.in_flight),

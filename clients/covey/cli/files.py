@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from covey.errors import UnreadableFile
 
 STDIN = "-"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
@@ -17,18 +20,23 @@ def expand(arguments: Sequence[str]) -> Iterator[str]:
     What is no folder and matches nothing stays as it is, for the error that reading it gives.
     """
     for argument in arguments:
-        path = Path(argument)
+        # os.path's, for a name that no file can have: Path's own raise the system's error in place of False.
         if argument == STDIN:
             yield STDIN
-        elif path.is_dir():
-            found = [str(file) for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
+        elif os.path.isdir(argument):  # noqa: PTH112
+            found = [str(file) for file in sorted(Path(argument).rglob("*")) if file.suffix.lower() in SUFFIXES]
             yield from (found or [argument])
-        elif glob.has_magic(argument) and not path.exists():
+        elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110
             yield from (sorted(glob.glob(argument, recursive=True)) or [argument])  # noqa: PTH207 - absolute ones too
         else:
             yield argument
 
 
-def image(file: str) -> str | bytes:
-    """What the SDK takes for `file`."""
-    return sys.stdin.buffer.read() if file == STDIN else file
+def read_stdin() -> bytes:
+    """Raises UnreadableFile."""
+    if sys.stdin is None:
+        raise UnreadableFile("the standard input cannot be read (it is closed)")
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise UnreadableFile(f"the standard input cannot be read ({error.strerror})") from error

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covey.cli import load_options
+from covey.cli import connection, load_options
 from covey.cli.exits import Exit
 from covey.errors import InvalidInput
 
@@ -76,7 +76,7 @@ def _measure(options: argparse.Namespace) -> Exit:
 
     if len(options.words) > 1:
         raise InvalidInput(f"one target at a time, not {', '.join(options.words)}; or: compare A.json B.json")
-    plan = load_options.plan(options, options.words[0] if options.words else options.target)
+    plan = load_options.plan(options, connection.target(options, *options.words))
     demands = assertions.parse(options.assertions) if options.assertions is not None else []
     _require_folders(options.json, options.html)
     if options.quiet:
