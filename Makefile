@@ -29,8 +29,9 @@ serve: setup ## serve the models in models/ (those of the demo, or one made now)
 	@ls $(MODELS)/*/*/model.onnx >/dev/null 2>&1 || $(BIN)/covey-export all lenet --dataset sample --models $(MODELS)
 	$(BIN)/covey-server --models $(MODELS)
 
+# Tests wait more than they compute, so there are more workers than cores; a file's tests stay together.
 test: setup ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
 
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy
