@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import os
 from collections.abc import Mapping
@@ -69,6 +70,19 @@ class Checkpoint:
     def trained_weights(self) -> dict[str, torch.Tensor]:
         """What is tested and served."""
         return averaging.weights(self.average) if self.average else self.model
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that a model is made from: two trainings that came to the same have the same."""
+        facts = (
+            *(self.network, self.dataset, self.image_shape, self.resize, self.crop, self.labels, self.images_digest),
+            *(self.recipe, self.seed, self.started_from, self.history),
+        )
+        found = hashlib.sha256(repr(facts).encode())
+        for name, tensor in self.trained_weights.items():
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
 
     @property
     def is_finished(self) -> bool:

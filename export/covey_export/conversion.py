@@ -5,7 +5,12 @@ Writes no files; publication.py does.
 
 from __future__ import annotations
 
+import io
+import sys
+import traceback
+from contextlib import redirect_stderr
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,9 +23,11 @@ from covey_export.datasets import Dataset
 from covey_export.datasets.dataset import Labels
 from covey_export.errors import ConversionFailed
 from covey_export.evaluation import accuracy, predict
-from covey_export.networks import Network
+from covey_export.networks import ImageShape, Network
+from covey_export.networks.trial import first_line
 from covey_export.quantization.precision import Precision
 from covey_export.served_model import ServedModel
+from covey_export.training.recipe import Recipe
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import Build, GoldenSet, ImageSpec, ModelInfo, Training
 from covey_server.images import Resize
@@ -42,24 +49,67 @@ def restore(network: Network, checkpoint: Checkpoint) -> ServedModel:
     return model.eval()
 
 
+def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
+    """Converts the network with fresh weights, to learn in seconds what would be learned after hours of training.
+
+    Draws from torch's global generator. Raises ConversionFailed.
+    """
+    _export(served_model.build(network, classes, recipe).eval(), network.image_shape)
+
+
 def convert(model: ServedModel, info: ModelInfo) -> bytes:
-    """The model file. Raises ConversionFailed where what the exporter made is no valid ONNX."""
-    height, width, channels = info.input.height, info.input.width, info.input.channels
-    example = torch.zeros((_EXAMPLE_BATCH, height, width, channels), dtype=torch.uint8)
-    program = torch.onnx.export(
-        model,
-        (example,),
-        dynamo=True,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}},
-        external_data=False,
-        opset_version=OPSET,
-        verbose=False,
-    )
+    """The model file. Raises ConversionFailed where torch cannot export the network, or what it made is no valid ONNX
+    for batches of any size.
+    """
+    return seal(_export(model, (info.input.height, info.input.width, info.input.channels)), info)
+
+
+def _export(model: ServedModel, image_shape: ImageShape) -> onnx.ModelProto:
+    name = type(model.network).__name__
+    program, said = None, io.StringIO()
+    try:
+        with redirect_stderr(said):  # where it fails, torch prints the whole graph, more than once
+            program = torch.onnx.export(
+                model,
+                (torch.zeros((_EXAMPLE_BATCH, *image_shape), dtype=torch.uint8),),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}},
+                external_data=False,
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except Exception as error:
+        raise ConversionFailed(
+            f"torch cannot export {name} to ONNX: {_reason(error)}. What a network computes may depend on the values "
+            f"of its images, and on how many there are, by tensors alone: not by an `if`, a loop or .item()"
+        ) from error
+    sys.stderr.write(said.getvalue())
     if program is None:
         raise ConversionFailed("torch.onnx.export made no program; this is a bug")
-    return seal(program.model_proto, info)
+    proto = program.model_proto
+    for value in (*proto.graph.input, *proto.graph.output):
+        if not value.type.tensor_type.shape.dim[0].dim_param:
+            raise ConversionFailed(
+                f"{name} can be exported for batches of {_EXAMPLE_BATCH} images alone, a model must take any number: "
+                f"let no loop and no fixed number in its forward() stand for how many images there are"
+            )
+    return proto
+
+
+def _reason(error: BaseException) -> str:
+    """What torch says at the root of the error, and the line of the network's own code that it is about."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    others = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.name == "forward" and not frame.filename.startswith(others)
+    ]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line})" if own else ""
+    return first_line(error) + where
 
 
 def seal(proto: onnx.ModelProto, info: ModelInfo) -> bytes:

@@ -6,6 +6,8 @@ A model is `models/<name>/<version>/`; the server passes over names that begin w
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +22,9 @@ class NewVersion:
     """While entered, `folder` is a hidden folder of this process's own, and `version` belongs to nobody else. `parent`
     is the model's folder.
 
-    Leaving without `publish()` removes the folder, and the folders above it that were made for it.
+    Leaving without `publish()` removes the folder, and the folders above it that were made for it. The folder is locked
+    meanwhile: what a killed process left is unlocked, and the next one that makes a version removes it. (Not where the
+    file system locks no folders, as NFS: there it stays, and its number is not used again.)
     """
 
     def __init__(self, models: Path, name: str) -> None:
@@ -32,7 +36,10 @@ class NewVersion:
         """Raises OSError where `models` cannot be written to."""
         self._made = [folder for folder in (self.parent, self._models) if not folder.exists()]
         self.parent.mkdir(parents=True, exist_ok=True)
-        self.version, self.folder = self._reserve()
+        with _Lock(self.parent, fcntl.LOCK_EX):  # whoever makes a folder has locked it before another looks at it
+            self._remove_abandoned()
+            self.version, self.folder = self._reserve()
+            self._lock = _Lock(self.folder, fcntl.LOCK_EX)
         return self
 
     def publish(self) -> Path:
@@ -45,12 +52,21 @@ class NewVersion:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_published:
-            return
+        with self._lock:
+            if not self._is_published:
+                self._remove()
+
+    def _remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         for folder in self._made:
             with contextlib.suppress(OSError):  # another process may have published there meanwhile
                 folder.rmdir()
+
+    def _remove_abandoned(self) -> None:
+        for folder in self.parent.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError), _Lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
+                if lock.is_held:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _reserve(self) -> tuple[int, Path]:
         """The next free version. Making its hidden folder is what takes it: only one process can."""
@@ -85,3 +101,23 @@ def find(models: Path, name: str, version: int | None = None) -> Path:
     there = ", ".join(map(str, published)) or "none"
     wanted = f"no version {chosen}" if chosen else "no version"
     raise MissingModel(f"{models / name} holds {wanted} (there: {there}); publish one with covey-export convert")
+
+
+class _Lock:
+    """Locks a folder until it is left, or the process ends, however it may. Raises OSError where there is none."""
+
+    def __init__(self, folder: Path, how: int) -> None:
+        self._opened = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._opened, how)
+            self.is_held = True
+        except OSError:  # another process has it, or the file system locks no folders
+            self.is_held = False
+
+    def __enter__(self) -> _Lock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._opened)

@@ -17,6 +17,7 @@ from covey_export import checkpoint as checkpoints
 from covey_export import conversion, model_versions, publication, reports
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset, Entry
+from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.evaluation import accuracy, predict
 from covey_export.networks import Network
 from covey_export.publication import Published
@@ -30,11 +31,11 @@ from covey_export.weights import Weights
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Where everything of one network lies. The data set is read when first needed, and once."""
+    """Where everything of one network lies. The data set is read when first needed, once, and kept."""
 
     network: Network
     entry: Entry
-    data_dir: Path | None
+    datasets: LoadedDatasets
     checkpoint_folder: Path
     models: Path
     model_name: str
@@ -43,7 +44,7 @@ class Pipeline:
     @cached_property
     def dataset(self) -> Dataset:
         """Raises MissingDataset, InvalidDataset."""
-        dataset = self.entry.load(self.network.spec, self.data_dir)
+        dataset = self.datasets.load(self.entry, self.network.spec)
         for note in dataset.notes:
             self.report.line(f"note: {note}")
         return dataset
@@ -80,17 +81,22 @@ class Pipeline:
         self.report.accuracy(self.dataset.labels, found)
         return trained
 
-    def convert(self) -> Published:
-        """Publishes the finished checkpoint as the next version of the model, verified."""
+    def convert(self, precision: Precision = Precision.FLOAT32) -> Published:
+        """Publishes the finished checkpoint as the next version of the model, verified; in another precision as a model
+        of its own name."""
         trained = checkpoints.load_finished(self.checkpoint_folder)
-        return publication.publish(self.network, trained, self.dataset, self.models, self.model_name, self.report)
+        places = (self.network, trained, self.dataset, self.models, self.model_name)
+        if precision is Precision.FLOAT32:
+            return publication.publish(*places, self.report)
+        return publication.publish_variant(*places, precision, self.report)
 
-    def convert_variant(self, precision: Precision) -> Published:
-        """Publishes the finished checkpoint in another precision, as a model of its own name."""
+    def convert_if_new(self, precision: Precision = Precision.FLOAT32) -> Published:
+        """As `convert`, unless the highest version was made from this very checkpoint: that one is verified once more,
+        for another one like it would only make servers load it."""
         trained = checkpoints.load_finished(self.checkpoint_folder)
-        return publication.publish_variant(
-            self.network, trained, self.dataset, self.models, self.model_name, precision, self.report
-        )
+        name = precision.model_name(self.model_name)
+        there = publication.verify_made_from(self.network, trained, self.dataset, self.models, name, self.report)
+        return there or self.convert(precision)
 
     def draw_report(self, version: int | None) -> Path:
         """Writes report.html, report.json and MODEL_CARD.md beside a published version (None: the highest)."""

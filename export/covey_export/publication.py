@@ -25,6 +25,9 @@ from covey_export.report import Report
 from covey_export.verification import Verification
 from covey_proto import layout
 from covey_proto.v1.classifier_pb2 import ModelInfo
+from covey_server import model_file
+from covey_server.devices import choose
+from covey_server.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def publish(
         atomic_files.write_bytes(path, conversion.convert(model, info))
         report.line("verifying it with the server's own code")
         found = verification.verify(path, model, dataset)
-        return _publish(new, info, found, report)
+        return _publish(new, checkpoint, info, found, report)
 
 
 def publish_variant(
@@ -72,20 +75,22 @@ def publish_variant(
     checkpoint.require_match(network, dataset)
     variant_name = precision.model_name(name)
     model = conversion.restore(network, checkpoint)
-    with _new_version(models, variant_name) as new, tempfile.TemporaryDirectory(prefix="covey-export-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="covey-export-") as scratch, _new_version(models, variant_name) as new:
         path = new.folder / layout.FILE_NAME
         report.line(f"converting {network.name}, trained on {dataset.name}, to {variant_name} version {new.version}")
         info = conversion.describe(network, checkpoint, model, dataset, variant_name, new.version)
         float32 = Path(scratch, layout.FILE_NAME)
-        float32.write_bytes(conversion.convert(model, info))
-        atomic_files.write_bytes(path, variant.make(float32, info, precision, dataset))
+        with _explained("temporary files", float32.parent.parent):
+            float32.write_bytes(conversion.convert(model, info))
+            data = variant.make(float32, info, precision, dataset)
+        atomic_files.write_bytes(path, data)
         report.line("verifying it with the server's own code")
         found = verification.verify(path, model, dataset)
         if not found.problems:
             report.line("measuring its speed beside float32")
             speed = timing.compare(float32, path, precision, dataset.test_images)
             found = dataclasses.replace(found, speed=speed)
-        return _publish(new, info, found, report)
+        return _publish(new, checkpoint, info, found, report)
 
 
 def verify(
@@ -114,6 +119,7 @@ def verify(
             float32.write_bytes(conversion.convert(model, info))
             speed = timing.compare(float32, folder / layout.FILE_NAME, precision, dataset.test_images)
             found = dataclasses.replace(found, speed=speed)
+    found = dataclasses.replace(found, made_from=verification.made_from(folder))
     report.verification(found)
     if found.problems:
         report.line("the checkpoint may have been trained anew since; convert publishes it as a version of its own")
@@ -122,21 +128,49 @@ def verify(
     return found
 
 
+def verify_made_from(
+    network: Network, checkpoint: Checkpoint, dataset: Dataset, models: Path, name: str, report: Report
+) -> Published | None:
+    """The highest version of `name`, verified once more, where it was made from this very checkpoint; else None.
+
+    Raises as `verify` does.
+    """
+    published = model_versions.versions(models / name)
+    if not published or verification.made_from(models / name / str(published[-1])) != checkpoint.digest:
+        return None
+    report.line(
+        f"{name} version {published[-1]} was made from this very checkpoint: it is verified once more; "
+        f"`covey-export convert` would publish it again, --restart with another --seed trains another one"
+    )
+    found = verify(network, checkpoint, dataset, models, name, published[-1], report)
+    path = models / name / str(published[-1]) / layout.FILE_NAME
+    return Published(path, model_file.describe(Engine(path, choose("cpu"), threads=1)).info, found)
+
+
 @contextmanager
 def _new_version(models: Path, name: str) -> Iterator[NewVersion]:
     """The folder of a version to come. Raises ConversionFailed where it cannot be written to."""
+    with _explained("the model", models), NewVersion(models, name) as new:
+        yield new
+
+
+@contextmanager
+def _explained(what: str, folder: Path) -> Iterator[None]:
+    """Raises ConversionFailed, with the folder that is to blame, where writing into it fails."""
     try:
-        with NewVersion(models, name) as new:
-            yield new
+        yield
     except OSError as error:
         raise ConversionFailed(
-            f"cannot write the model into {models}: {error.strerror or error}; nothing was left there"
+            f"cannot write {what} into {folder}: {error.strerror or error}; nothing was left there"
         ) from error
 
 
-def _publish(new: NewVersion, info: ModelInfo, found: Verification, report: Report) -> Published:
+def _publish(
+    new: NewVersion, checkpoint: Checkpoint, info: ModelInfo, found: Verification, report: Report
+) -> Published:
     """The version with its verification, visible to servers. Raises VerificationFailed where it did not pass."""
     found.require_passed(new.folder / layout.FILE_NAME)
+    found = dataclasses.replace(found, made_from=checkpoint.digest)
     verification.write(found, new.folder)
     before = verification.labels_of_latest(new.parent)
     path = new.publish() / layout.FILE_NAME

@@ -80,6 +80,7 @@ class Verification:
     problems: tuple[str, ...]
     versions: dict[str, str]
     date: str
+    made_from: str = ""  # the checkpoint: its digest
     speed: Speed | None = None  # of a variant, beside float32
 
     def require_passed(self, path: Path) -> None:
@@ -142,11 +143,23 @@ def write(verification: Verification, folder: Path) -> None:
 
 def labels_of_latest(parent: Path) -> tuple[str, ...] | None:
     """The labels of the highest published version in a model's folder; None where there is none, or it does not say."""
+    published = model_versions.versions(parent)
+    said = _read(parent / str(published[-1])).get("per_class_accuracy") if published else None
+    return tuple(said) if isinstance(said, dict) else None
+
+
+def made_from(folder: Path) -> str:
+    """The digest of the checkpoint that a version's file was made from; empty where its record does not say."""
+    return str(_read(folder).get("made_from", ""))
+
+
+def _read(folder: Path) -> dict[str, object]:
+    """What the folder's verification.json says: nothing where there is none, or it is damaged."""
     try:
-        latest = parent / str(max(model_versions.versions(parent)))
-        return tuple(json.loads((latest / FILE).read_text())["per_class_accuracy"])
-    except (OSError, ValueError, KeyError):
-        return None
+        said = json.loads((folder / FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _compare(

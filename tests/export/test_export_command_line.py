@@ -12,8 +12,11 @@ from tests.export.recorded_report import tree
 
 from covey_export import checkpoint as checkpoints
 from covey_export.__main__ import main
+from covey_export.datasets import Dataset
+from covey_export.datasets.sample import Sample
 from covey_export.networks import NETWORKS
 from covey_export.training.augmentation import Augmentation
+from covey_server.images import InputSpec
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +65,17 @@ def test_each_step_works_alone_and_again(tmp_path: Path, capsys: pytest.CaptureF
     assert output.err == ""
 
 
-def test_all_ends_with_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_ends_with_a_summary_and_does_nothing_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+    right = Sample.load
+
+    def load(entry: Sample, spec: InputSpec, data_dir: Path | None) -> Dataset:
+        loads.append(spec)
+        return right(entry, spec, data_dir)
+
+    monkeypatch.setattr(Sample, "load", load)
     command = ["all", "mlp", "lenet", "--dataset", "sample", "--epochs", "1", "--no-report"]
     assert main([*command, "--summary-markdown", "docs/table.md"]) == 0
     said = capsys.readouterr().out
@@ -73,6 +86,12 @@ def test_all_ends_with_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "seed 0" in table
     assert "onnxruntime" in table
     assert tree(tmp_path / "models" / "lenet") == {"1", "1/model.onnx", "1/verification.json"}
+
+    assert main([*command, "--summary-markdown", "docs/again.md"]) == 0
+    assert capsys.readouterr().out.count("version 1 was made from this very checkpoint: it is verified once more") == 2
+    assert (tmp_path / "docs" / "again.md").read_text().splitlines()[2:4] == table.splitlines()[2:4]
+    assert tree(tmp_path / "models" / "lenet") == {"1", "1/model.onnx", "1/verification.json"}
+    assert len(loads) == 2, "each of the two commands reads the data set of both networks once"
 
 
 def test_a_folder_of_images_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

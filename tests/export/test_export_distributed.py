@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,20 @@ from covey_export.checkpoint import Checkpoint
 from covey_export.training.distributed import ALONE, Group
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+OTHER_IMAGES = """
+import os
+from pathlib import Path
+import torch
+from covey_export.datasets import Dataset, find_entry
+from covey_export.networks import NETWORKS
+from covey_export.report import Report
+from covey_export.training.recipes import find_recipe
+from covey_export.training.run import train
+network, demo = NETWORKS["mlp"], find_entry("demo").load(NETWORKS["mlp"].spec, None)
+images = demo.test_images if os.environ["RANK"] == "0" else demo.test_images[::-1]
+mine = Dataset("demo", demo.labels, demo.train_images, demo.train_labels, images, demo.test_labels, "")
+train(network, mine, find_recipe("mlp"), Path("checkpoint"), torch.device("cpu"), Report.silent())
+"""
 TRAIN = ("train", "mlp", "--dataset", "sample", "--epochs", "2", "--device", "cpu")
 
 
@@ -74,6 +89,31 @@ def test_two_processes_stop_together_and_one_goes_on(
     assert "going on from the checkpoint in together: epoch 2 of 2" in capsys.readouterr().out
     resumed = checkpoints.load_finished(tmp_path / "together")
     assert resumed.history[-1].loss == pytest.approx(alone.history[-1].loss, abs=2e-3)
+
+
+def test_processes_with_other_images_than_the_first_train_nothing(tmp_path: Path) -> None:
+    """All of them say so, and none waits for another."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", OTHER_IMAGES],
+            cwd=tmp_path,
+            env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    for process in processes:
+        _, errors = process.communicate()
+        last = errors.splitlines()[-1]
+        assert process.returncode == 1, errors
+        assert "InvalidDataset: 1 of 2 processes would train on other images than the first, which has" in last
+        assert "mlp on demo, 100 + 400 images of 28x28 grey by stretch (crop 1.0), SHA-256" in last
+    assert not tree(tmp_path)
 
 
 def test_one_process_speaks_and_one_of_each_machine_tells_its_errors(

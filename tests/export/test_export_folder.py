@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from covey_export.datasets import Dataset, Folder, find_entry, image_files
+from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import InvalidDataset, MissingDataset
 from covey_server.images import InputSpec, Resize, decode
 
@@ -205,6 +208,21 @@ def test_what_lies_among_the_images_and_is_none_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_names_that_are_no_text_are_refused_where_they_would_be_labels(tmp_path: Path) -> None:
+    """And are told as escapes elsewhere."""
+    _write_two_classes(tmp_path)
+    (tmp_path / "a" / os.fsdecode(b"caf\xe9.txt")).write_text("x")
+    assert _load(tmp_path).notes == ("1 file left out, not named like an image: a/caf\\udce9.txt",)
+    _write_images(tmp_path / os.fsdecode(b"caf\xe9"), 2, 0)
+    with pytest.raises(InvalidDataset, match=r"caf\\udce9: the name of this folder is not UTF-8, .* rename it") as said:
+        _load(tmp_path)
+    str(said.value).encode()
+    folder = tmp_path / os.fsdecode(b"\xff")
+    _write_two_classes(folder)
+    with pytest.raises(InvalidDataset, match="is not UTF-8"):
+        _load(folder)
+
+
 def test_an_empty_class_is_named(tmp_path: Path) -> None:
     _write_two_classes(tmp_path)
     (tmp_path / "nothing").mkdir()
@@ -224,6 +242,33 @@ def test_images_are_read_by_the_spec_as_the_server_reads_them(tmp_path: Path) ->
     found = {image.tobytes() for image in (*dataset.train_images, *dataset.test_images)}
     assert found == {decode(file.read_bytes(), spec).tobytes() for file in tmp_path.glob("*/*.jpg")}
     assert dataset.digest != _load(tmp_path, InputSpec(32, 32, 3, Resize.CENTER_CROP, 1.0)).digest
+
+
+def test_a_containers_limit_counts_where_it_is_less_than_the_machine_has(tmp_path: Path) -> None:
+    (tmp_path / "memory").mkdir()
+    unlimited = 2**63 - 4096
+    for file, limit, is_less in (
+        ("memory/memory.limit_in_bytes", f"{unlimited}", False),
+        ("memory/memory.limit_in_bytes", "100", True),
+        ("memory.max", "max", True),  # the other version's is asked then
+        ("memory.max", "0", True),
+    ):
+        (tmp_path / file).write_text(limit + "\n")
+        assert (image_files.available_bytes(tmp_path) == 0) is is_less
+
+
+def test_a_data_set_is_in_memory_once_and_no_longer_than_it_is_needed(tmp_path: Path) -> None:
+    _write_two_classes(tmp_path)
+    loaded, entries = LoadedDatasets(None), [find_entry(f"folder:{tmp_path}") for _ in range(2)]
+    first, second = (loaded.load(entry, RGB_32) for entry in entries)
+    assert first is second
+    assert loaded.load(entries[0], GREY_28) is not first
+    known = weakref.ref(first)
+    del first, second
+    assert known() is None
+    sample = find_entry("sample")
+    one, other = (loaded.load(sample, InputSpec(28, 28, 1, crop=crop)) for crop in (1.0, 0.5))
+    assert one is other, "its images have a size of their own"
 
 
 def test_images_that_cannot_fit_into_memory_are_refused_before_one_is_read(tmp_path: Path) -> None:

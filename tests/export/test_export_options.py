@@ -42,28 +42,36 @@ class TestImagesOfFolders:
     def model(self, folder: Path, name: str) -> Description:
         return model_file.describe(Engine(folder / name / "1" / "model.onnx"))
 
-    def test_size_crop_and_recipe_need_not_be_said_again(self, photos: Path, tmp_path: Path) -> None:
+    def test_size_crop_and_recipe_need_not_be_said_again(
+        self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         images = ["--image-size", "16", "--resize", "center_crop", "--crop", "0.9", "--precision", "float32"]
         options = ["--epochs", "1", "--recipe", "fine-tune"]
         assert self.run("train", "nin", *images, *options, photos=photos) == 0
         for command in ("convert", "verify"):
             assert self.run(command, "nin", photos=photos) == 0
+        assert self.run("train", "nin", "--recipe", "fine-tune", "--grey", photos=photos) == 2
+        assert "images of 16x16 RGB by center_crop (crop 0.9), not 16x16 grey" in capsys.readouterr().err
         spec = self.model(tmp_path / "models", "nin").input
         assert (spec.shape, spec.resize) == ((16, 16, 3), Resize.CENTER_CROP)
         assert spec.crop == pytest.approx(0.9)
 
-    def test_grey_is_said(self, photos: Path, tmp_path: Path) -> None:
+    def test_grey_is_said(self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.run("train", "cifar-net", "--grey", photos=photos) == 2
+        assert "cifar-net takes images of 32x32 RGB, --grey has 32x32 grey" in capsys.readouterr().err
         options = ["--epochs", "1", "--precision", "float32", "--no-report", "--grey"]
         assert self.run("all", "vgg", *options, "--models", str(tmp_path / "models"), photos=photos) == 0
         assert self.model(tmp_path / "models", "vgg").input.shape == (28, 28, 1)
 
     def test_two_recipes_are_told_apart(self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        for recipe in ("best", "fine-tune"):
-            checkpoints.require_writable(
-                checkpoints.default_folder("nin", "folder:photos", recipe, tmp_path / "checkpoints")
-            )
-        (tmp_path / "checkpoints" / "nin-folder-photos-tutorial").mkdir()
-        assert self.run("convert", "nin", photos=photos) == 2
+        folders = [tmp_path / "checkpoints" / f"lenet-folder-photos-{recipe}" for recipe in ("best", "fine-tune")]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        assert self.run("convert", "lenet", photos=photos) == 2
+        assert "does not exist; train the network first" in capsys.readouterr().err, "a folder alone is no training"
+        for folder in folders:
+            (folder / checkpoints.FILE).touch()
+        assert self.run("convert", "lenet", photos=photos) == 2
         assert "trained on folder:photos with the recipes best, fine-tune; say which" in capsys.readouterr().err
 
 
@@ -87,6 +95,7 @@ def test_options_that_do_not_go_together(
 ) -> None:
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize(
@@ -109,6 +118,10 @@ def test_values_out_of_range(option: str, value: str, message: str, capsys: pyte
 
 def test_weights_and_freeze_go_on_from_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "mlp", "--dataset", "sample", "--epochs", "1"]) == 0
+    trained = Path("checkpoints/mlp-sample-tutorial/checkpoint.pt").read_bytes()
+    assert main(["train", "mlp", "--dataset", "sample", "--epochs", "1", "--freeze", "--restart"]) == 2
+    assert "on top of given layers: it goes with --weights" in capsys.readouterr().err
+    assert Path("checkpoints/mlp-sample-tutorial/checkpoint.pt").read_bytes() == trained
     weights = ["--weights", "checkpoints/mlp-sample-tutorial", "--freeze"]
     assert main(["train", "mlp", "--dataset", "sample", "--epochs", "1", *weights]) == 0
     said = capsys.readouterr().out

@@ -12,7 +12,7 @@ from tests.export.recorded_report import CPU, RecordedReport
 
 from covey_export import publication
 from covey_export.datasets import Dataset
-from covey_export.errors import InvalidNetwork, UnknownName
+from covey_export.errors import ConversionFailed, InvalidNetwork, UnknownName
 from covey_export.networks import Task, find_network
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
@@ -67,6 +67,19 @@ def nothing_finite(classes):
 
 def grey_only(classes):
     return Tiny(classes, channels=1)
+
+def branching(classes):
+    class Branching(Tiny):
+        def forward(self, images):
+            logits = super().forward(images)
+            return -logits if logits.mean() > 0.1 else logits
+    return Branching(classes, channels=1)
+
+def looping(classes):
+    class Looping(Tiny):
+        def forward(self, images):
+            return torch.cat([super(Looping, self).forward(image[None]) for image in images])
+    return Looping(classes, channels=1)
 
 def enormous(classes):
     network = Tiny(classes)
@@ -177,6 +190,31 @@ def test_a_network_that_does_not_give_the_classes_is_found_before_training(name:
     network = find_network(f"own_networks:{name}").fitted_to("pictures", (16, 16, 3))
     with pytest.raises(InvalidNetwork, match=message):
         network.build(Task((16, 16, 3), 10))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "branching",
+            (
+                r"torch cannot export Branching to ONNX: GuardOnDataDependentSymNode: .* "
+                r"\(own_networks.py, line \d+: return -logits if logits.mean\(\) > 0.1 else logits\)\. What .* by"
+            ),
+        ),
+        ("looping", "Looping can be exported for batches of 2 images alone, a model must take any number: let no loop"),
+    ],
+)
+def test_a_network_that_cannot_become_a_model_is_found_before_the_first_step(
+    small: Dataset, tmp_path: Path, name: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    network = find_network(f"own_networks:{name}").fitted_to("sample", (28, 28, 1))
+    recipe = find_recipe(network.name, "fine-tune")
+    with pytest.raises(ConversionFailed, match=message) as caught:
+        train(network, small, recipe, tmp_path / "checkpoint", CPU, RecordedReport())
+    assert (caught.value.__cause__ is not None) == (name == "branching")
+    assert not (tmp_path / "checkpoint").exists()
+    assert "def forward" not in capfd.readouterr().err, "torch prints the graph"
 
 
 @pytest.mark.slow

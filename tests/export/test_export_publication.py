@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,13 @@ from onnx import numpy_helper
 from tests.export.recorded_report import RecordedReport, tree
 
 from covey_export import checkpoint as checkpoints
-from covey_export import conversion, model_versions, publication, served_model, verification
+from covey_export import conversion, publication, served_model, verification
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
-from covey_export.errors import ExportError, InvalidCheckpoint, MissingModel, VerificationFailed
-from covey_export.naming import require_model_name
+from covey_export.errors import ConversionFailed, ExportError, InvalidCheckpoint, MissingModel, VerificationFailed
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
+from covey_export.quantization.precision import Precision
 from covey_export.served_model import ServedModel
 from covey_export.training.recipes import find_recipe
 from covey_proto import metadata
@@ -99,36 +100,6 @@ class TestModelFile:
         assert len(places) == 32
 
 
-class TestVersions:
-    def test_the_next_free_one_is_taken(
-        self, trained: Checkpoint, small: Dataset, tmp_path: Path, report: RecordedReport
-    ) -> None:
-        (tmp_path / "mlp" / "4").mkdir(parents=True)
-        (tmp_path / "mlp" / "notes").mkdir()
-        found = publication.publish(MLP, trained, small, tmp_path, "mlp", report)
-        assert found.path == tmp_path / "mlp" / "5" / "model.onnx"
-        assert found.info.version == 5
-        assert tree(found.path.parent) == {"model.onnx", "verification.json"}
-
-    def test_many_at_once_get_one_each(self, tmp_path: Path) -> None:
-        def publish(number: int) -> int:
-            with model_versions.NewVersion(tmp_path, "net") as new:
-                (new.folder / "model.onnx").write_text(f"{number} {new.version}")
-                return int(new.publish().name)
-
-        with ThreadPoolExecutor(8) as pool:
-            taken = list(pool.map(publish, range(40)))
-        assert sorted(taken) == list(range(1, 41))
-        for number, version in enumerate(taken):
-            assert (tmp_path / "net" / str(version) / "model.onnx").read_text() == f"{number} {version}"
-        assert tree(tmp_path / "net") == {str(n) for n in taken} | {f"{n}/model.onnx" for n in taken}
-
-    @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "x" * 65, "spa ce"])
-    def test_a_name_that_is_no_folders_is_refused(self, name: str) -> None:
-        with pytest.raises(ExportError, match="cannot be a model's name"):
-            require_model_name(name)
-
-
 class TestNothingIsLeftBehind:
     """A version that did not come to its end leaves the models folder as it was."""
 
@@ -165,6 +136,22 @@ class TestNothingIsLeftBehind:
         assert "cannot write the model into models: File too large; nothing was left there" in result.stderr
         assert "Traceback" not in result.stderr
         assert tree(tmp_path) == before
+
+    def test_by_a_full_temporary_folder(
+        self, trained: Checkpoint, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which is then to blame, not the models folder."""
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, usual[1]))
+        try:
+            with pytest.raises(ConversionFailed, match=f"cannot write temporary files into {tmp_path}: File too large"):
+                publication.publish_variant(
+                    MLP, trained, small, tmp_path / "models", "mlp", Precision.INT8, RecordedReport()
+                )
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        assert not tree(tmp_path)
 
     def test_by_a_failed_verification(
         self, trained: Checkpoint, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -258,6 +245,23 @@ class TestVerification:
         assert all(0 < each.margin <= found.tolerance for each in found.first_disagreements)
         assert 0 < found.largest_difference <= found.tolerance
         assert found.problems == ()
+
+    def test_a_version_knows_the_checkpoint_it_was_made_from(
+        self, models: Path, trained: Checkpoint, small: Dataset, report: RecordedReport
+    ) -> None:
+        """Another one that verifies it, with the same answers, does not become it."""
+        other = dataclasses.replace(trained, seed=1)
+        self._verify(models, other, small)
+        assert publication.verify_made_from(MLP, other, small, models, "mlp", report) is None
+        assert publication.verify_made_from(MLP, trained, small, models, "mlp-int8", report) is None
+        assert not report.text
+        found = publication.verify_made_from(MLP, trained, small, models, "mlp", report)
+        assert found is not None
+        assert (found.path, found.info.version) == (models / "mlp" / "1" / "model.onnx", 1)
+        assert "mlp version 1 was made from this very checkpoint" in report.text
+        weights = {**trained.model, "classifier.3.bias": trained.model["classifier.3.bias"] + 1e-6}
+        assert dataclasses.replace(trained, model=weights).digest != trained.digest
+        assert dataclasses.replace(trained, seconds=0.0, optimizer=None).digest == trained.digest
 
     def test_a_version_that_is_not_there_is_named(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
         with pytest.raises(MissingModel, match=r"no version 7 \(there: 1\)"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,31 @@ def _smooth_images(count: int) -> torch.Tensor:
     return smooth + smooth.mean(dim=1, keepdim=True)
 
 
+class OnApple(torch.Tensor):
+    """On a device without float64, as mps is."""
+
+    @classmethod
+    def __torch_function__(
+        cls, function: object, types: object, arguments: object = (), options: Mapping[str, object] | None = None
+    ) -> object:
+        result: object = super().__torch_function__(function, types, arguments, options or {})  # type: ignore[no-untyped-call]
+        if not isinstance(result, torch.Tensor):
+            return result
+        if function is torch.Tensor.cpu:
+            return result.as_subclass(torch.Tensor)
+        if result.dtype is torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        return result
+
+
 class TestStem:
+    def test_components_are_found_where_the_device_has_no_float64(self) -> None:
+        images = _smooth_images(20)
+        stem, same = WhiteningStem(3), WhiteningStem(3)
+        stem.fit(images)
+        same.fit(images.as_subclass(OnApple))
+        assert torch.equal(stem.weight, same.weight)
+
     def test_components_of_patches_have_variance_one_and_nothing_in_common(self) -> None:
         stem = WhiteningStem(3)
         images = _smooth_images(200)

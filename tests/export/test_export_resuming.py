@@ -26,7 +26,7 @@ from tests.export.trainings import (
 
 from covey_export import checkpoint as checkpoints
 from covey_export.__main__ import main
-from covey_export.checkpoint import Checkpoint
+from covey_export.checkpoint import Checkpoint, Epoch
 from covey_export.datasets import Dataset
 from covey_export.errors import InvalidCheckpoint, TrainingInterrupted
 from covey_export.networks import NETWORKS
@@ -85,6 +85,24 @@ def test_an_interrupted_training_goes_on_to_the_same_result(
     assert_same(train_mlp(small, tmp_path / "parts", report, recipe), whole)
     assert_same(checkpoints.load(tmp_path / "parts"), whole)
     assert f"epoch {(at_step - 1) // STEPS + 1} of 3" in report.text
+
+
+def test_who_said_restart_goes_on_without_it(small: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterrupted, match="step 1; the same command, without --restart, goes on from"):
+        train_mlp(small, tmp_path, InterruptingReport(1), restart=True)
+
+
+def test_ctrl_c_while_the_last_epoch_is_tested_is_not_forgotten(
+    small: Dataset, tmp_path: Path, report: RecordedReport
+) -> None:
+    class InterruptingAtTheEnd(InterruptingReport):
+        def epoch_ends(self, epoch: int, epochs: int, result: Epoch) -> None:
+            self.strike()
+
+    with pytest.raises(TrainingInterrupted, match="stopped at the end of training; the same command goes on from"):
+        train_mlp(small, tmp_path, InterruptingAtTheEnd(0), epochs=1)
+    train_mlp(small, tmp_path, report, epochs=1)
+    assert "already trained (1 epochs" in report.text
 
 
 def test_batch_normalisation_and_channels_last_go_on_too(

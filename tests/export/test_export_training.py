@@ -19,6 +19,7 @@ from covey_export.datasets import Dataset
 from covey_export.errors import InvalidCheckpoint, TrainingFailed, TrainingInterrupted
 from covey_export.evaluation import accuracy, predict
 from covey_export.networks import NETWORKS
+from covey_export.training import precision
 from covey_export.training.augmentation import NONE
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
@@ -146,8 +147,9 @@ class TestFreeze:
     ) -> None:
         """Weights, and what batch normalisation knows, are those it began with."""
         changes = {"freeze": True, "epochs": 2, "batch_size": 32, "averaging": averaging}
-        trained = train(NIN, few, RECIPE, tmp_path, CPU, report, changes=changes)
         begun_with = Trainer(NIN, few, RECIPE, 0, CPU).model.network.state_dict()
+        weights = Weights("given.pt", begun_with)
+        trained = train(NIN, few, RECIPE, tmp_path, CPU, report, changes=changes, weights=weights)
         changed = {name for name, value in trained.trained_weights.items() if not torch.equal(value, begun_with[name])}
         assert changed == {"classifier.0.weight", "classifier.0.bias"}
         assert trained.history[1].loss < trained.history[0].loss
@@ -181,6 +183,14 @@ class TestPrecision:
         assert checkpoints.load(tmp_path / "measured").recipe == measured.recipe
         stated = dataclasses.replace(self.AUTO, precision=measured.recipe.precision)
         assert_same(measured, train(NIN, few, stated, tmp_path / "stated", CPU, report))
+
+    @pytest.mark.parametrize("kind", ["mps", "cuda"])
+    def test_a_trial_ends_when_the_device_has_done_it(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There is none here to be waited for: only that it is, each time."""
+        done: list[object] = []
+        monkeypatch.setattr(torch.accelerator, "synchronize", done.append)
+        precision.choose(done.append, torch.device(kind))
+        assert done == ["float32", torch.device(kind), "bfloat16", torch.device(kind)] * 4
 
     def test_weights_stay_float32_and_so_does_what_is_served(
         self, small: Dataset, tmp_path: Path, report: RecordedReport

@@ -14,9 +14,11 @@ from covey_export import checkpoint as checkpoints
 from covey_export import weights as weights_files
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Entry, find_entry
+from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import ExportError, InvalidCheckpoint
 from covey_export.networks import NETWORKS, Network, find_network, size
 from covey_export.pipeline import Pipeline
+from covey_export.quantization.precision import Precision
 from covey_export.report import Report
 from covey_export.summary import Outcome
 from covey_export.training import distributed
@@ -40,10 +42,8 @@ def train(options: argparse.Namespace, report: Report) -> None:
 
 def convert(options: argparse.Namespace, report: Report) -> None:
     pipeline = _pipeline(options, options.network, report)
-    if not options.variants:
-        pipeline.convert()
-    for precision in options.variants:
-        pipeline.convert_variant(precision)
+    for precision in options.variants or [Precision.FLOAT32]:
+        pipeline.convert(precision)
 
 
 def verify(options: argparse.Namespace, report: Report) -> None:
@@ -65,19 +65,21 @@ def run_all(options: argparse.Namespace, report: Report) -> None:
         raise ExportError("torchrun trains one network at a time; name one")
     if len(names) > 1 and (options.name or options.checkpoint or options.weights):
         raise ExportError("--name, --checkpoint and --weights are for one network; for several there is --checkpoints")
-    pipelines = [_pipeline(options, name, report) for name in names]
+    datasets = LoadedDatasets(options.data_dir)
+    pipelines = [_pipeline(options, name, report, datasets) for name in names]
     for pipeline in pipelines:
         pipeline.prepare()
     outcomes = []
-    for pipeline in pipelines:
+    while pipelines:
+        pipeline = pipelines.pop(0)  # each holds its data set
         trained = _run_training(pipeline, options)
         if not distributed.is_first_process():
             continue
-        outcomes.append(Outcome(trained, pipeline.convert()))
+        outcomes.append(Outcome(trained, pipeline.convert_if_new()))
         if options.report:
             pipeline.draw_report(outcomes[-1].published.info.version)
         for precision in options.variants:
-            outcomes.append(Outcome(trained, pipeline.convert_variant(precision)))
+            outcomes.append(Outcome(trained, pipeline.convert_if_new(precision)))
         report.line()
     if outcomes:
         report.table("Summary", summary.HEADER, [outcome.row() for outcome in outcomes])
@@ -98,8 +100,6 @@ def _run_training(pipeline: Pipeline, options: argparse.Namespace) -> Checkpoint
     changes: dict[str, Any] = {
         field: value for field in (*fields, "precision") if (value := getattr(options, field)) is not None
     }
-    if options.freeze and weights is None and not (pipeline.checkpoint_folder / checkpoints.FILE).exists():
-        raise ExportError("--freeze trains the last layer alone, on top of given layers: it goes with --weights")
     if options.freeze:
         changes["freeze"] = True
     return pipeline.train(
@@ -124,7 +124,9 @@ def _recipe_name(options: argparse.Namespace) -> str | None:
     return FINE_TUNE if name is None and getattr(options, "weights", None) else name
 
 
-def _pipeline(options: argparse.Namespace, network_name: str, report: Report) -> Pipeline:
+def _pipeline(
+    options: argparse.Namespace, network_name: str, report: Report, datasets: LoadedDatasets | None = None
+) -> Pipeline:
     network = find_network(network_name)
     entry = find_entry(options.dataset or network.default_dataset, unreadable=options.unreadable)
     folder = _checkpoint_folder(options, network, entry.name)
@@ -141,11 +143,11 @@ def _pipeline(options: argparse.Namespace, network_name: str, report: Report) ->
             network = found.of_same_images(network)  # what was once said need not be said again
     elif entry.image_shape is None and network.smallest_side is not None:
         height, width, _ = network.image_shape
-        network = network.fitted_to("--grey", (height, width, 1 if getattr(options, "grey", False) else 3))
+        network = network.fitted_to(entry.name, (height, width, 3))
     return Pipeline(
         network=_with_images(network, options, entry),
         entry=entry,
-        data_dir=options.data_dir,
+        datasets=datasets or LoadedDatasets(options.data_dir),
         checkpoint_folder=folder,
         models=getattr(options, "models", Path("models")),
         model_name=naming.require_model_name(getattr(options, "name", None) or network.model_name),
@@ -163,11 +165,11 @@ def _checkpoint_folder(options: argparse.Namespace, network: Network, dataset: s
     folder = checkpoints.default_folder(network.name, dataset, usual, options.checkpoints)
     if hasattr(options, "restart") or options.recipe is not None or (folder / checkpoints.FILE).exists():
         return folder
-    there = {
-        recipe: other
+    folders = {
+        recipe: checkpoints.default_folder(network.name, dataset, recipe, options.checkpoints)
         for recipe in recipes_of(network.name)
-        if (other := checkpoints.default_folder(network.name, dataset, recipe, options.checkpoints)).is_dir()
     }
+    there = {recipe: other for recipe, other in folders.items() if (other / checkpoints.FILE).exists()}
     if len(there) > 1:
         raise InvalidCheckpoint(
             f"{network.name} was trained on {dataset} with the recipes {', '.join(there)}; say which with --recipe"
@@ -177,13 +179,17 @@ def _checkpoint_folder(options: argparse.Namespace, network: Network, dataset: s
 
 def _with_images(network: Network, options: argparse.Namespace, entry: Entry) -> Network:
     """The network with what the options say of the images' size and of how they come to it."""
-    image_size, resize, crop = (getattr(options, name, None) for name in ("image_size", "resize", "crop"))
-    if entry.image_shape is not None and (image_size is not None or getattr(options, "grey", False)):
+    image_size, resize, crop, grey = (getattr(options, name, None) for name in ("image_size", "resize", "crop", "grey"))
+    if entry.image_shape is not None and (image_size is not None or grey):
         raise ExportError(
             f"{entry.name} has images of {size(entry.image_shape)}; --image-size and --grey are for folder:PATH"
         )
+    height, width, channels = network.image_shape
     if image_size is not None:
-        network = network.fitted_to(f"--image-size {image_size}", (image_size, image_size, network.image_shape[2]))
+        network = network.fitted_to(f"--image-size {image_size}", (image_size, image_size, channels))
+        height, width, _ = network.image_shape
+    if grey:
+        network = network.fitted_to("--grey", (height, width, 1))
     if resize is not None and Resize(resize) is not network.resize:
         network = replace(network, resize=Resize(resize), crop=1.0)
     if crop is not None:

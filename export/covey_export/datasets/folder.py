@@ -88,6 +88,7 @@ class Folder(Entry):
         """The files to train with and to test with, or one part with both."""
         if not self.path.is_dir():
             raise MissingDataset(f"{self.path} is no folder; expected one folder per class of images in it")
+        _require_text(self.path.resolve())
         halves = [self.path / "train", self.path / "test"]
         if not any(half.is_dir() for half in halves):
             return [_list_classes(self.path)]
@@ -106,6 +107,8 @@ def _list_classes(folder: Path) -> _Files:
         for child in sorted(folder.iterdir())
         if child.is_dir() and not child.name.startswith(".")
     }
+    for name in classes:
+        _require_text(folder / name)
     if len(classes) < 2:
         beside = sum(_is_image(file) for file in folder.iterdir())
         raise InvalidDataset(
@@ -117,6 +120,21 @@ def _list_classes(folder: Path) -> _Files:
     if empty:
         raise InvalidDataset(f"{folder}: no images ({', '.join(sorted(_SUFFIXES))}) in {', '.join(empty)}")
     return classes
+
+
+def _require_text(folder: Path) -> None:
+    """Raises InvalidDataset where the folder's name, which is written into models, is no text."""
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidDataset(
+            f"{_printable(folder)}: the name of this folder is not UTF-8, and is written into models; rename it"
+        ) from error
+
+
+def _printable(name: object) -> str:
+    """Bytes of a name that are not UTF-8 as escapes."""
+    return str(name).encode(errors="backslashreplace").decode()
 
 
 def _labels(classes: _Files) -> Labels:
@@ -191,7 +209,7 @@ def _skipped(problems: list[str]) -> Iterator[str]:
 
 def _listed(items: list[str], separator: str = ", ") -> str:
     more = f"{separator}and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
-    return separator.join(items[:_SHOWN]) + more
+    return _printable(separator.join(items[:_SHOWN]) + more)
 
 
 def _count(count: int, noun: str) -> str:

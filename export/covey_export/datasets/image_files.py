@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from PIL import Image
 
 from covey_export.datasets.dataset import Images
 from covey_export.errors import InvalidDataset
+from covey_server.devices import resident_bytes
 from covey_server.errors import CoveyServerError
 from covey_server.images import FORMATS, InputSpec, decode
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # and I;16 with its byte orders
 _MEMORY_INFO = Path("/proc/meminfo")
+_MEMORY_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of cgroups, version 2 and version 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +78,14 @@ def _require_memory(count: int, spec: InputSpec) -> None:
         )
 
 
-def available_bytes() -> int | None:
-    """Memory that can be had without swapping; None where the system does not say."""
+def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Memory that can be had without swapping: of the machine's, and of what the cgroup leaves to this process. None
+    where the system does not say."""
+    said = (_of_machine(), _of_cgroup(cgroup))
+    return min((count for count in said if count is not None), default=None)
+
+
+def _of_machine() -> int | None:
     try:
         for line in _MEMORY_INFO.read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -84,3 +93,10 @@ def available_bytes() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):  # not Linux; a name that this system does not know
         return None
+
+
+def _of_cgroup(cgroup: Path) -> int | None:
+    for file in _MEMORY_LIMITS:
+        with suppress(OSError, ValueError):  # not there; "max", where there is no limit
+            return max(0, int((cgroup / file).read_text()) - resident_bytes())
+    return None

@@ -51,6 +51,7 @@ class Network:
     crop: float = 1.0  # see covey_server.images.InputSpec
     takes_dropout: bool = False
     classes: int = 10  # of the default data set
+    is_own: bool = False  # a user's: nobody knows yet whether it can be converted
 
     @property
     def spec(self) -> InputSpec:

@@ -52,6 +52,7 @@ def find_own_network(name: str) -> Network:
         source="your own",
         smallest_side=1,
         takes_dropout="dropout" in declared,
+        is_own=True,
     )
 
 

@@ -36,7 +36,9 @@ class WhiteningStem(nn.Conv2d):
     @torch.no_grad()
     def fit(self, images: torch.Tensor) -> None:
         """Computes the kernels for `[N, C, H, W] float32`."""
-        patches = nn.functional.unfold(images, _PATCH).transpose(1, 2).reshape(-1, self.weight[0].numel()).double()
+        # On the CPU: not every device has float64 (Apple's mps has not).
+        patches = nn.functional.unfold(images.cpu(), _PATCH).transpose(1, 2)
+        patches = patches.reshape(-1, self.weight[0].numel()).double()
         variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
         kernels = (components / (variances + _LEAST_VARIANCE).sqrt()).T.flip(0).reshape(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([kernels, -kernels]))

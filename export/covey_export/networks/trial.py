@@ -1,5 +1,5 @@
-"""One run of a network on black images, before any training: does it take them, does it give the classes, and can it
-become a model file?"""
+"""One run of a network on black images, before any training: does it take them, does it give the classes, and is it
+small enough for a model file? Whether torch can export it is conversion.require_convertible's question."""
 
 from __future__ import annotations
 

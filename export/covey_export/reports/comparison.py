@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +31,11 @@ class Pairing:
         two-sided sign test on the images that only one of them got right (McNemar 1947)."""
         few, many = sorted((self.only_first_right, self.only_second_right))
         split = few + many
-        as_uneven: int = 2 * sum(math.comb(split, count) for count in range(few + 1))
-        return min(1.0, as_uneven / (1 << split))
+        ways = as_uneven = 1  # to choose `count` of `split`, from 0 on; and those so far
+        for count in range(few):
+            ways = ways * (split - count) // (count + 1)
+            as_uneven += ways
+        return min(1.0, 2 * as_uneven / (1 << split))
 
 
 def pair(first: Findings, second: Findings) -> Pairing | None:

@@ -66,14 +66,24 @@ def record(model: ServedModel, image: Images) -> Recording:
     """Sends one image `[H, W, C] uint8` through the network."""
     seen: list[tuple[str, nn.Module, Layer]] = []
     weighted: list[tuple[str, nn.Module]] = []
+    channels_last: torch.Size | None = None  # the shape of what now runs, where it is [N, H, W, C]
 
     def keep(name: str) -> Hook:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
+            nonlocal channels_last
             if isinstance(module, nn.Conv2d | nn.Linear):
                 weighted.append((name, module))
-            if isinstance(output, torch.Tensor) and output.ndim in (2, 4) and _is_layer(module):
+            if not isinstance(output, torch.Tensor) or output.ndim not in (2, 4):
+                return
+            if output.ndim == 4 and _gives_channels_last(module):
+                channels_last = output.shape
+            elif isinstance(module, nn.Conv2d):
+                channels_last = None
+            if _is_layer(module):
+                given = output[0].detach().float()
+                maps = given.permute(2, 0, 1) if output.shape == channels_last else given
                 # Copied now: an activation that works in place would change it.
-                seen.append((name, module, _layer(name, module, output[0].detach().float())))
+                seen.append((name, module, _layer(name, module, maps)))
 
         return hook
 
@@ -89,6 +99,14 @@ def record(model: ServedModel, image: Images) -> Recording:
         for handle in handles:
             handle.remove()
     return Recording(_choose(seen), len(seen), _kernels(weighted, image.shape))
+
+
+def _gives_channels_last(module: nn.Module) -> bool:
+    """Whether its 4-D output is [N, H, W, C]; what is derived from LayerNorm may turn it back, as ConvNeXt's does.
+
+    An activation, whose output has the shape of what came before it, is as that was.
+    """
+    return isinstance(module, nn.Linear) or (type(module) is nn.LayerNorm and len(module.normalized_shape) == 1)
 
 
 def _is_layer(module: nn.Module) -> bool:

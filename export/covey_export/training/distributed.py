@@ -70,6 +70,8 @@ def joined(device: torch.device) -> Iterator[Group]:
     if processes() == 1:
         yield ALONE
         return
+    if device.type == "cuda":  # what goes between processes travels through the current GPU (never ran here)
+        torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Group(distributed.get_rank(), distributed.get_world_size())

@@ -37,8 +37,8 @@ def choose(try_step: Callable[[Precision], None], device: torch.device) -> tuple
         for precision, taken in seconds.items():
             begun = time.perf_counter()
             try_step(precision)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            if device.type != "cpu":
+                torch.accelerator.synchronize(device)
             taken.append(time.perf_counter() - begun)
     plain_ms, half_ms = (1000 * min(taken) for taken in seconds.values())
     chosen: Precision = "bfloat16" if half_ms < _WORTH_IT * plain_ms else "float32"

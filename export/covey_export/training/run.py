@@ -11,14 +11,15 @@ from typing import Any
 import torch
 
 from covey_export import checkpoint as checkpoints
-from covey_export import devices
+from covey_export import conversion, devices
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
-from covey_export.errors import ExportError, InvalidCheckpoint
-from covey_export.networks import Network
+from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, TrainingInterrupted
+from covey_export.networks import Network, size
 from covey_export.report import Report
 from covey_export.training import distributed
 from covey_export.training.augmentation import Augmentation
+from covey_export.training.distributed import Group
 from covey_export.training.recipe import Recipe
 from covey_export.training.trainer import Trainer
 from covey_export.weights import Weights
@@ -43,15 +44,17 @@ def train(
     one is returned as it is, unless more epochs are asked for. `seed` (0), the recipe's changes and the `weights` to
     begin with (fresh ones) may be left to the checkpoint.
 
-    Raises InvalidCheckpoint, InvalidWeights, TrainingFailed, TrainingInterrupted (the checkpoint is saved), OSError.
+    Of several processes all raise, or none: what decides is agreed upon first.
+
+    Raises InvalidCheckpoint, InvalidDataset, InvalidWeights, ConversionFailed (a user's own network, before its first
+    step), TrainingFailed, TrainingInterrupted (the checkpoint is saved), OSError.
     """
     # Where nothing is learned there is nothing to change about it.
     changes = (changes if recipe.epochs else None) or {}
-    checkpoints.require_writable(folder)
     with distributed.joined(device) as group:
-        is_there = group.agree(not restart and (folder / checkpoints.FILE).exists())
-        # The first process reads it: the folder may be on its machine alone.
-        reads = is_there and group.is_first
+        _require_same_images(group, network, dataset)
+        # The first process looks for it and reads it: the folder may be on its machine alone.
+        reads = group.is_first and not restart and (folder / checkpoints.FILE).exists()
         found = group.agree(_try_find(folder, network, dataset, recipe.name, seed, changes) if reads else None)
         if isinstance(found, ExportError):  # raised by all, so that none waits for another
             raise found
@@ -68,6 +71,13 @@ def train(
             wanted, seed = found.recipe, found.seed
         else:
             wanted, seed = replace(recipe.fitted_to(dataset), **changes), seed or 0
+            if wanted.freeze and weights is None:
+                raise ExportError(
+                    "--freeze trains the last layer alone, on top of given layers: it goes with --weights"
+                )
+            if network.is_own:
+                conversion.require_convertible(network, len(dataset.labels), wanted)
+        checkpoints.require_writable(folder)
         with _threads(wanted.threads):
             trainer = Trainer(network, dataset, wanted, seed, device, group)
             if found is not None:
@@ -85,8 +95,29 @@ def train(
             report.training_begins(
                 network, dataset, trainer.recipe, trainer.model.network, devices.describe(device, group.size), said
             )
-            trainer.run(folder, report)
-        return trainer.checkpoint()
+            is_finished = trainer.run(folder, report)
+        trained = trainer.checkpoint()
+        if not is_finished:
+            again = "the same command, without --restart," if restart else "the same command"
+            position = "the end of training" if trained.is_finished else trained.position
+            raise TrainingInterrupted(f"stopped at {position}; {again} goes on from {folder}")
+        return trained
+
+
+def _require_same_images(group: Group, network: Network, dataset: Dataset) -> None:
+    """Raises InvalidDataset, in all processes, where one of them would train on other images than the first."""
+    here = (
+        f"{network.name} on {dataset.name}, {len(dataset.train_images):,} + {len(dataset.test_images):,} images of "
+        f"{size(network.image_shape)} by {network.resize.value} (crop {network.crop}), SHA-256 {dataset.digest}"
+    )
+    first = group.agree(here)
+    others = int(group.total(float(here != first))[0])
+    if others:
+        raise InvalidDataset(
+            f"{others} of {group.size} processes would train on other images than the first, which has {first}; here "
+            f"is {here}. Provide the same images on every machine; where a training goes on, say --image-size, "
+            f"--resize, --crop and --grey as when it began: only the first machine has the checkpoint that knows them"
+        )
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from covey_export import checkpoint as checkpoints
 from covey_export import head, served_model
 from covey_export.checkpoint import Checkpoint, Epoch
 from covey_export.datasets import Dataset
-from covey_export.errors import TrainingFailed, TrainingInterrupted
+from covey_export.errors import TrainingFailed
 from covey_export.evaluation import accuracy, predict
 from covey_export.interruption import StopRequest
 from covey_export.networks import Network
@@ -162,8 +162,11 @@ class Trainer:
         self.running_loss = checkpoint.running_loss
         self.seconds = checkpoint.seconds
 
-    def run(self, folder: Path, report: Report) -> None:
-        """Trains to the recipe's last epoch. Raises as `train` does."""
+    def run(self, folder: Path, report: Report) -> bool:
+        """Trains to the recipe's last epoch, or until Ctrl-C: False. The checkpoint is saved either way.
+
+        Raises TrainingFailed, OSError.
+        """
         total = self._steps * self.recipe.epochs
         done = self._steps * len(self.history) + self.step
         begun = time.monotonic() - self.seconds
@@ -177,17 +180,18 @@ class Trainer:
                     self.seconds = time.monotonic() - begun
                     if self._must_stop(stop):
                         self.save(folder)
-                        raise TrainingInterrupted(
-                            f"stopped at {self.checkpoint().position}; the same command goes on from {folder}"
-                        )
+                        return False
                     if self.recipe.checkpoint_steps and self.step % self.recipe.checkpoint_steps == 0:
                         self.save(folder)
                 self._end_epoch(report)
                 self.seconds = time.monotonic() - begun
                 self.save(folder)
+            if self._must_stop(stop):  # asked for while the last epoch was tested
+                return False
         if not self.recipe.epochs:
             self.save(folder)
         report.training_ends(self.seconds)
+        return True
 
     def _set_train_mode(self) -> None:
         self.model.train()

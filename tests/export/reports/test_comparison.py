@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,19 @@ def test_two_versions(tmp_path: Path) -> None:
     assert "+25.00 points" in words
     assert pair(first.findings, second.findings) == Pairing(both_wrong=0, only_first_right=3, only_second_right=2)
     assert "p = 1 (exact sign test on the 5 images" in words
+
+
+@pytest.mark.parametrize(("few", "many"), [(0, 1), (3, 9), (20, 41), (50, 50)])
+def test_chance_is_the_binomial_sum(few: int, many: int) -> None:
+    split = few + many
+    tail = sum(math.comb(split, count) for count in range(few + 1))
+    assert Pairing(0, many, few).chance == min(1.0, 2 * tail / 2**split)
+
+
+def test_chance_of_many_answers_takes_no_time() -> None:
+    began = time.process_time()
+    assert Pairing(0, 4_900, 5_100).chance == pytest.approx(0.0465, abs=1e-4)
+    assert time.process_time() - began < 2
 
 
 def test_chance_by_hand() -> None:

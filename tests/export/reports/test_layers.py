@@ -28,6 +28,24 @@ class Reused(nn.Module):
         return twice.flatten(1)
 
 
+class ChannelsLast(nn.Module):
+    """A block as ConvNeXt's: convolution, then all in [N, H, W, C], then back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 5, 1)
+        self.normalisation = nn.LayerNorm(5)
+        self.first = nn.ReLU()
+        self.linear = nn.Linear(5, 7)
+        self.second = nn.ReLU()
+        self.third = nn.ReLU()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        last = self.first(self.normalisation(self.convolution(images).permute(0, 2, 3, 1)))
+        back: torch.Tensor = self.second(self.linear(last)).permute(0, 3, 1, 2)
+        return torch.as_tensor(self.third(back)).flatten(1)
+
+
 def record(network: nn.Module, shape: tuple[int, int, int] = (8, 8, 1), pixel: int | None = None) -> Recording:
     """Of one image whose pixels are drawn, or all `pixel`."""
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -47,6 +65,19 @@ def test_layers_in_the_order_in_which_they_run() -> None:
     ]
     assert [layer.is_vector for layer in found.layers] == [False, False, False, True]
     assert found.layers_in_all == 4
+
+
+def test_channels_that_come_last_are_the_maps() -> None:
+    network = ChannelsLast()
+
+    found = record(network, (8, 6, 1))
+
+    shapes = {layer.name: (layer.total, layer.size) for layer in found.layers}
+    assert set(shapes.values()) == {(5, (8, 6)), (7, (8, 6))}
+    assert [name for name, (total, _) in shapes.items() if total == 7] == ["linear", "second", "third"]
+    maps = {layer.name: layer.maps for layer in found.layers}
+    assert np.array_equal(maps["second"], maps["linear"].clip(0))
+    assert np.array_equal(maps["third"], maps["second"])
 
 
 def test_activation_in_place_leaves_what_came_before() -> None:
