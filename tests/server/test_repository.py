@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,7 +157,9 @@ def as_nobody() -> Iterator[None]:
 
 
 def test_folders_that_may_not_be_read_are_named(tmp_path: Path, write_echo_model: WriteModel) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder == Path(tempfile.gettempdir()):
+            break
         folder.chmod(0o755)
     write_echo_model(tmp_path, "good")
     write_echo_model(tmp_path, "secret")
