@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.models import Models
@@ -29,12 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results.mkdir(parents=True, exist_ok=True)
     folder = options.models.resolve() if options.models else results / "models"
     models = Models(folder, None if options.models else results, _report)
+    machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="covey-bench-") as scratch:
         run = Run(models, results, Path(scratch), options.rounds, options.seconds, _report)
-        rows, complete = measure(run, options.only)
-    machine = describe_machine()
+        rows, complete = measure(run, options.only, lambda rows: write_json(results / "latest.json", rows, machine))
     caption = f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}, {options.rounds} rounds"
-    write_json(results / "latest.json", rows, machine)
     write_text(results / "latest.md", render_markdown(rows, machine))
     draw_goals(rows, caption, results / "latest.png")
     print(f"\n{render_table(rows)}\n\n{caption}. The load generator shares the machine.")
@@ -42,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if complete else 1
 
 
-def measure(run: Run, names: Sequence[str]) -> tuple[list[Row], bool]:
+def measure(run: Run, names: Sequence[str], keep: Callable[[Sequence[Row]], object]) -> tuple[list[Row], bool]:
     """The rows of these scenarios, in the order of the plan. One that fails becomes a row that says why, and the
-    others go on; whether none did is the second answer."""
+    others go on; whether none did is the second answer. After each, `keep` gets all rows so far."""
     rows: list[Row] = []
     complete = True
     for name in (name for name in SCENARIOS if name in names):
@@ -54,6 +53,7 @@ def measure(run: Run, names: Sequence[str]) -> tuple[list[Row], bool]:
             _report(f"{name} failed: {error}")
             rows.append(missing_row(name, "all", "", None, f"failed: {str(error).splitlines()[0]}"))
             complete = False
+        keep(rows)
     return rows, complete
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import select
@@ -69,10 +70,14 @@ class Server:
             raise BenchError(f"{self.name} is gone, or this is not Linux: {error}") from error
 
     def batches(self) -> tuple[float, float]:
-        """Number of batches run so far and of images in them, by the server's own metrics; zeros for an echo."""
+        """Number of batches run so far and of images in them, by the server's own metrics; zeros for an echo. Raises
+        BenchError where they cannot be had."""
         if self.metrics_url is None:
             return 0.0, 0.0
-        text = fetch(self.metrics_url)
+        try:
+            text = fetch(self.metrics_url)
+        except (OSError, http.client.HTTPException) as error:
+            raise BenchError(f"{self.name} is gone: {self.metrics_url} cannot be read ({error})") from error
         totals = {"covey_batch_size_count": 0.0, "covey_batch_size_sum": 0.0}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -82,7 +87,8 @@ class Server:
 
 
 def fetch(url: str) -> str:
-    """The page at a URL of this machine, which no proxy of the user's stands before."""
+    """The page at a URL of this machine, which no proxy of the user's stands before. Raises OSError and
+    http.client.HTTPException."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(url, timeout=10) as answer:
         text: str = answer.read().decode()

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench.__main__ import main
+from bench.__main__ import main, measure
+from bench.models import Models
 from bench.plan import SCENARIOS
+from bench.run import Run
 
 WriteModel = Callable[..., Path]
 
@@ -126,6 +128,13 @@ def test_a_scenario_that_fails_is_a_row_and_the_others_go_on(
         ("lenet loaded", False),
     ]
     assert "not measured" in output.out
+
+
+def test_rows_are_kept_after_each_scenario(tmp_path: Path) -> None:
+    kept: list[int] = []
+    run = Run(Models(tmp_path, None, print), tmp_path, tmp_path, 1, 0.1, print)
+    rows, complete = measure(run, ["lenet", "mnist-cnn"], lambda rows: kept.append(len(rows)))
+    assert (kept, len(rows), complete) == ([1, 2], 2, False)
 
 
 def test_unknown_scenarios_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

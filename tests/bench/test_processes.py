@@ -88,6 +88,9 @@ def test_the_echo_answers_and_ends_with_its_input(tmp_path: Path) -> None:
         assert (load.mean_batch, server.batches()) == (0, (0, 0))
     with pytest.raises(BenchError, match="echo is gone"):
         server.cpu_seconds()
+    server.metrics_url = f"http://{server.target}/metrics"
+    with pytest.raises(BenchError, match=r"echo is gone: http.*/metrics cannot be read \(.*refused"):
+        server.batches()
 
 
 def test_onnxruntime_alone_runs_the_batch_it_is_asked_for(tmp_path: Path, write_echo_model: WriteModel) -> None:

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> Exit:
     """Measures, or compares. Raises CoveyError where there is nothing to report."""
     try:
         if options.words[:1] == [_COMPARE]:
-            return _compare(options.words[1:], anyway=options.anyway)
+            return _compare(options)
         return _measure(options)
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
@@ -76,8 +76,11 @@ def _measure(options: argparse.Namespace) -> Exit:
 
     if len(options.words) > 1:
         raise InvalidInput(f"one target at a time, not {', '.join(options.words)}; or: compare A.json B.json")
+    if options.anyway:
+        raise InvalidInput("--anyway goes with compare only: leave it out")
     plan = load_options.plan(options, connection.target(options, *options.words))
     demands = assertions.parse(options.assertions) if options.assertions is not None else []
+    assertions.require_judgeable(demands, plan)
     _require_folders(options.json, options.html)
     if options.quiet:
         report = runner.run(plan)
@@ -127,17 +130,28 @@ def _exit(report: Report, failures: list[str]) -> Exit:
     return Exit.OK if any(run.response.count for run in report.runs) else Exit.SERVER
 
 
-def _compare(files: list[str], *, anyway: bool) -> Exit:
+def _compare(options: argparse.Namespace) -> Exit:
     from covey.load.compare import compare
     from covey.load.reports import json_file
     from covey.load.reports.comparison import write_comparison
 
+    files: list[str] = options.words[1:]
+    if unused := _given(options) - {"--anyway", "--quiet"}:
+        raise InvalidInput(f"covey load compare measures and writes nothing: leave out {', '.join(sorted(unused))}")
     if len(files) < 2:
         raise InvalidInput(f"covey load compare takes two files of covey load --json or more, not {len(files)}")
     first, *others = (json_file.read(Path(file)) for file in files)
     texts = [
-        write_comparison((files[0], file), (first, other), compare(first, other, anyway=anyway))
+        write_comparison((files[0], file), (first, other), compare(first, other, anyway=options.anyway))
         for file, other in zip(files[1:], others, strict=True)
     ]
     print("\n\n\n".join(texts))
     return Exit.OK
+
+
+def _given(options: argparse.Namespace) -> set[str]:
+    """The command's own options that have another value than where they are left out."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    own = [action for action in parser._actions if action.option_strings]
+    return {action.option_strings[0] for action in own if getattr(options, action.dest) != action.default}

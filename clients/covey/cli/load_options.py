@@ -140,7 +140,7 @@ def _ramp(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
     first, separator, last = text.partition(_RANGE)
-    if not separator:
+    if not separator or last.startswith("."):  # of 50...100 nobody knows whether 100 or 0.100 is meant
         raise InvalidInput(f"--ramp takes two rates, as in 100{_RANGE}1000, not {text!r}")
     return _number(first, float, "--ramp", "100..1000"), _number(last, float, "--ramp", "100..1000")
 

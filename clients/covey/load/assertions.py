@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from covey.errors import InvalidInput
 from covey.load.measurement import Report
+from covey.load.plan import Plan
 from covey.load.reports import words
 from covey.load.reports.figures import FIGURES
 
@@ -68,6 +69,16 @@ class Assertion:
 def parse(text: str) -> list[Assertion]:
     """The assertions in `text`. Raises InvalidInput for what is none, with the figures there are for an unknown one."""
     return [_parse_one(part) for part in text.split(",")]
+
+
+def require_judgeable(assertions: Sequence[Assertion], plan: Plan) -> None:
+    """Raises InvalidInput where a search for the capacity is to be judged by its tries: some are there to fail."""
+    others = [each.figure for each in assertions if each.figure != CAPACITY]
+    if plan.find_capacity and others:
+        raise InvalidInput(
+            f"--assert: with --find-capacity only {CAPACITY} can be judged, not {', '.join(others)}: the search goes "
+            f"on until a rate fails. Measure the others with --rate"
+        )
 
 
 def failures(assertions: Sequence[Assertion], report: Report) -> list[str]:

@@ -38,6 +38,7 @@ def search(try_rate: TryRate, first_per_s: float, slo_ms: float, try_s: float) -
     while len(tried) < _MOST_TRIES and failed > max(lowest, _CLOSE_ENOUGH * (held or 0.0)):
         run = try_rate(rate, max(try_s, _PLANNED_CALLS / rate))
         if run is None:
+            limits = ["the search ended early"]
             break
         share = share_within(run)
         tried.append((rate, share))
@@ -45,7 +46,7 @@ def search(try_rate: TryRate, first_per_s: float, slo_ms: float, try_s: float) -
         if share >= SHARE_WITHIN and not unfit:
             held = rate
         elif again:
-            failed, limits = rate, unfit
+            failed, limits = rate, [f"at {rate:g} calls/s {reason}" for reason in unfit]
         again = not again and rate != held
         if not again:
             rate = max(_next(held, failed), lowest)

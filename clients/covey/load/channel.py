@@ -62,12 +62,15 @@ class Chunk:
 class Ended:
     """The order is done. `failure` says why it ended early; `was_full`: a call had to wait since no connection could
     take it; `unsent` calls were due and not sent when the load ended; `standstill_s` is the longest time in which the
-    process did not get to run."""
+    process did not get to run, `waited_s` all the time in which it could have run and others had the processors (0
+    where the kernel does not tell); `real_time`: it had real-time priority."""
 
     failure: str = ""
     was_full: bool = False
     unsent: int = 0
     standstill_s: float = 0.0
+    waited_s: float = 0.0
+    real_time: bool = False
 
 
 Message = Connected | Chunk | Ended

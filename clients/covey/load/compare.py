@@ -33,9 +33,9 @@ _RESOLUTION = 0.005  # a smaller difference, as a share, is below what clocks an
 class Change:
     """What became of one figure.
 
-    `first` and `second` are means over the repetitions. `ratio` is second / first, `interval` its 99 % interval; None
-    where a value is 0, or where the repetitions are too few. `verdict` is "faster", "slower", "more", "less",
-    "within the noise" or "noise unknown".
+    `first` and `second` are geometric means over the repetitions, arithmetic ones where a value is 0. `ratio` is second
+    / first, `interval` its 99 % interval; None where a value is 0, or where the repetitions are too few. `verdict` is
+    "faster", "slower", "more", "less", "within the noise" or "noise unknown".
     """
 
     figure: Figure
@@ -85,14 +85,16 @@ def compare(first: Report, second: Report, *, anyway: bool = False) -> Compariso
 
 def judge(figure: Figure, first: Sequence[float], second: Sequence[float]) -> Change:
     """One figure from its repetitions. Ratios where all values are above 0, differences otherwise."""
-    means = fmean(first), fmean(second)
-    in_logarithms = min(*first, *second) > 0
-    groups = [[math.log(value) for value in group] if in_logarithms else list(group) for group in (first, second)]
-    interval = noise.difference_interval(groups[0], groups[1])
-    ratio = math.exp(fmean(groups[1]) - fmean(groups[0])) if in_logarithms else None
-    resolution = math.log1p(_RESOLUTION) if in_logarithms else _RESOLUTION * max(map(abs, means))
-    ratio_interval = (math.exp(interval[0]), math.exp(interval[1])) if interval and in_logarithms else None
-    return Change(figure, *means, ratio, ratio_interval, _verdict(figure, interval, resolution))
+    if min(*first, *second) <= 0:
+        means = fmean(first), fmean(second)
+        interval = noise.difference_interval(first, second)
+        return Change(figure, *means, None, None, _verdict(figure, interval, _RESOLUTION * max(map(abs, means))))
+    logarithms = [[math.log(value) for value in group] for group in (first, second)]
+    interval = noise.difference_interval(*logarithms)
+    means = math.exp(fmean(logarithms[0])), math.exp(fmean(logarithms[1]))
+    ratio_interval = (math.exp(interval[0]), math.exp(interval[1])) if interval else None
+    verdict = _verdict(figure, interval, math.log1p(_RESOLUTION))
+    return Change(figure, *means, means[1] / means[0], ratio_interval, verdict)
 
 
 def _verdict(figure: Figure, interval: tuple[float, float] | None, resolution: float) -> str:

@@ -108,7 +108,8 @@ class Distribution:
     def _interval_ms(self, percentile: float, seconds_ms: Sequence[NDArray[np.float32]]) -> tuple[float, float] | None:
         """95 % confidence: the percentiles between which the true one lies, by how much the share of times above it
         differs between blocks (batch means), and never narrower than for independent times. None where there are fewer
-        than five seconds, or the share is so uncertain that the largest time may lie below the true percentile.
+        than five seconds, where fewer than half of the blocks have a time above it (so few tell no scatter), or where
+        the share is so uncertain that the largest time may lie below the true percentile.
         """
         blocks = min(len(seconds_ms), _MOST_BLOCKS)
         if blocks < _LEAST_BLOCKS:
@@ -116,6 +117,8 @@ class Distribution:
         above_ms, share = self._at_ms(percentile), 1 - percentile / 100
         slow = _sum_blocks([int(np.count_nonzero(times_ms > above_ms)) for times_ms in seconds_ms], blocks)
         count = _sum_blocks([len(times_ms) for times_ms in seconds_ms], blocks)
+        if np.count_nonzero(slow) < blocks / 2:
+            return None
         differences = slow - count * slow.sum() / self.count
         variance = max(
             float(np.square(differences).sum()) * blocks / (blocks - 1) / self.count**2,

@@ -150,7 +150,7 @@ def gain(runs: Runs) -> Finding | None:
 def processor(runs: Runs) -> Finding | None:
     """Whether the server had the machine's cores in use."""
     process = runs.loaded.server_process
-    if process is None:
+    if process is None or process.cores_used is None:
         return None
     used = f"the server used {number(process.cores_used)} of {words.plural(runs.cores, 'core')}"
     share = process.cores_used / runs.cores

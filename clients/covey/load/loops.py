@@ -45,7 +45,7 @@ class _Loop(Generic[RequestT]):
         self._longest_wait_s = min(max(timeout_s / _CHECKS_PER_DEADLINE, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
         self._check_ns = 0
         self._checked_ns = NEVER_NS
-        self.standstill_ns = 0  # the longest time in which the loop did not get to run
+        self.standstill_ns = 0  # the longest time in which the loop did not get to run, connecting anew left out
 
     def _read(self, place: int) -> int:
         """How many calls ended by what came."""
@@ -66,6 +66,7 @@ class _Loop(Generic[RequestT]):
                 if lost := connection.cancel_older(NEVER_NS):
                     self._sink.take(each, [outcome._replace(status=NO_STATUS) for outcome in lost])
             raise
+        self._checked_ns = time.perf_counter_ns()  # to connect blocks, for as long as the server takes
 
     def _check_deadlines(self, now_ns: int) -> int:
         """How many calls ended by being too late. Looks some twenty times per deadline."""
@@ -115,6 +116,7 @@ class ClosedLoop(_Loop[RequestT]):
         now_ns = time.perf_counter_ns()
         while True:
             opening = now_ns < end_ns and not self.stopping
+            retired = []
             for place in ready:
                 connection = pool.connections[place]
                 ended += self._read(place)
@@ -125,12 +127,16 @@ class ClosedLoop(_Loop[RequestT]):
                         opened += 1
                 pool.flush(place)
                 if connection.retiring and not connection.in_flight and opening and opened < limit:
-                    self._replace(place)
-                    ready.append(place)
+                    retired.append(place)
             ended += (late := self._check_deadlines(now_ns))
             if ended == opened and (not opening or opened >= limit):
                 return
-            ready = list(range(len(pool.connections))) if late else pool.ready(self._longest_wait_s)
+            for place in retired:  # once a turn: a server that ends them all must not keep the loop from its end
+                self._replace(place)
+            if late:
+                ready = list(range(len(pool.connections)))
+            else:
+                ready = [*retired, *pool.ready(0.0 if retired else self._longest_wait_s)]
             now_ns = time.perf_counter_ns()
 
 

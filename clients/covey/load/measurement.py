@@ -60,22 +60,28 @@ class ServerTiming:
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """What the load generator itself needed. `busiest_core_share` is of its busiest process, 1.0 a whole core."""
+    """What the load generator itself needed. `busiest_core_share` is of its busiest process, 1.0 a whole core.
+
+    `real_time`: all its processes had real-time priority, which an open loop takes where the user may have it.
+    """
 
     processes: int
     connections: int
     cpu_us_per_call: float
     busiest_core_share: float
+    real_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """The server's process, seen from outside, where it runs on this machine."""
+    """The server's process, seen from outside, where it runs on this machine. `name` is its program's; its CPU figures
+    are None where it needed too little in the time of the run to tell."""
 
     pid: int
-    cpu_us_per_call: float
-    cores_used: float
+    cpu_us_per_call: float | None
+    cores_used: float | None
     peak_memory_bytes: int
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +164,7 @@ class Capacity:
     share: float
     tried: list[tuple[float, float]]  # (rate, share of calls within the bound), in order
     # Why the next higher rate that was tried was invalid, where it was: then the load generator's limit was found, and
-    # the server's is higher. Where no rate held, why lower ones were not tried.
+    # the server's is higher; or that the search ended early. Where no rate held, why lower ones were not tried.
     limited_by: list[str] = field(default_factory=list)
 
 
@@ -180,4 +186,5 @@ class Report:
     server: dict[str, str]  # what the server says of itself: "version", "device", "model", ...; empty where unknown
     runs: list[Run]
     capacity: Capacity | None = None
+    remarks: list[str] = field(default_factory=list)  # what to know of all runs
     interrupted: str = ""  # why it ended early: BY_CTRL_C, or "the server went away: ..."

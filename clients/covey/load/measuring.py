@@ -76,14 +76,17 @@ class Measuring:
         orders = self._orders(load, seconds, calls)
         tally = Tally(load, seconds, len(orders), self._plan.slo_ms, ammunition.read_timing)
         self._tally = tally
-        ticker = _Ticker(tally, watch, self._on_progress)
+        ticker = _Ticker(tally, watch, self._on_progress, warms_up=load.warm_up_s > 0)
         cpu_s = time.process_time()
         ends: list[Ended] = []
         if not self.stopped:
-            ends = self._generators.run(orders, tally.begin, tally.take, ticker.tick)
+            ends = self._generators.run(orders, ticker.begin, tally.take, ticker.tick)
         ticker.end()
         cpu_s = time.process_time() - cpu_s
-        self.failure = self.failure or next((end.failure for end in ends if end.failure), "")
+        failure = next((end.failure for end in ends if end.failure), "")
+        if load.loop == "open" and calls is None and not failure and not self.stopped:
+            tally.complete()
+        self.failure = self.failure or failure
         self._tally = None
         connections = sum(order.connections for order in orders)
         return self._run(load, tally, ticker, ends, connections, cpu_s, _scraped(before, tally.all_calls))
@@ -101,7 +104,8 @@ class Measuring:
         seconds = tally.seconds
         succeeded = tally.response.count
         response, lag = tally.response_latency(), tally.lag.latency()
-        generator = tally.generator(connections, cpu_s)
+        real_time = bool(ends) and all(end.real_time for end in ends)
+        generator = tally.generator(connections, cpu_s, real_time=real_time)
         intervals = tally.intervals()
         has_slo = self._plan.slo_ms is not None
         return Run(
@@ -172,21 +176,25 @@ class Measuring:
 class _Ticker:
     """What happens while a load is on: the server is looked at, and progress told."""
 
-    def __init__(self, tally: Tally, watch: ProcessWatch | None, on_progress: OnProgress) -> None:
+    def __init__(self, tally: Tally, watch: ProcessWatch | None, on_progress: OnProgress, *, warms_up: bool) -> None:
         self._tally = tally
+        self._warms_up = warms_up
         self._watch = watch
         self._on_progress = on_progress
         self._began = False
         self._calls_before = 0
         self._next_s = 0.0
 
+    def begin(self, started_ns: int) -> None:
+        """The first calls are about to be sent."""
+        self._tally.begin(started_ns)
+        if not self._warms_up:
+            self._begin_measured()
+
     def tick(self) -> None:
         now_s = time.perf_counter()
         if not self._began and self._tally.has_begun:
-            self._began = True
-            self._calls_before = self._tally.all_calls
-            if self._watch is not None:
-                self._watch.begin()
+            self._begin_measured()
         if now_s < self._next_s:
             return
         self._next_s = now_s + _SNAPSHOT_EVERY_S
@@ -194,6 +202,12 @@ class _Ticker:
             self._watch.look()
         if self._tally.is_on:
             self._on_progress(self._tally.snapshot())
+
+    def _begin_measured(self) -> None:
+        self._began = True
+        self._calls_before = self._tally.all_calls
+        if self._watch is not None:
+            self._watch.begin()
 
     def end(self) -> None:
         if self._watch is not None:

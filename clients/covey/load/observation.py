@@ -8,19 +8,41 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from covey.errors import InvalidInput
 from covey.load.measurement import ServerMetrics, ServerProcess
 from covey.load.wire.sockets import Endpoint
 
 _SCRAPE_TIMEOUT_S = 2.0
+_LEAST_CPU_S = 0.1  # of the server's: its clocks go in steps of 0.01 s
+_FORWARDERS = frozenset(
+    [
+        *("docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "gvproxy"),  # of containers
+        *("kubectl", "ssh", "sshd", "socat"),  # kubectl port-forward, ssh -L and -R
+    ]
+)
 
 
-def find_process(endpoint: Endpoint) -> int | None:
-    """The id of the process that listens at `endpoint`; None where it is another machine's, or another user's."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """The process that listens at a port of this machine, by the name of its program."""
+
+    pid: int
+    name: str
+
+    @property
+    def is_forwarder(self) -> bool:
+        """It is no server: it passes on what comes, to a container or another machine."""
+        return self.name in _FORWARDERS
+
+
+def find_listener(endpoint: Endpoint) -> Listener | None:
+    """Who listens at `endpoint`; None where it is another machine's process, or another user's."""
     if not _is_here(endpoint.host):
         return None
     try:
@@ -29,18 +51,36 @@ def find_process(endpoint: Endpoint) -> int | None:
             for each in psutil.net_connections("tcp")
             if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == endpoint.port and each.pid
         }
+        if not listening:
+            return None
+        pid = min(listening)  # of several workers, started one after the other, the first: their parent
+        return Listener(pid, psutil.Process(pid).name())
     except psutil.Error:
         return None
-    return min(listening, default=None)  # of several workers, started one after the other, the first: their parent
 
 
 def find_metrics(endpoint: Endpoint) -> str | None:
     """The metrics page of a Covey server: by default one port above."""
     url = f"http://{Endpoint(endpoint.host, endpoint.port + 1).authority}/metrics"
     try:
-        return url if "covey_requests_total" in _fetch(url) else None
+        return url if _is_coveys(_fetch(url)) else None
     except (OSError, ValueError):
         return None
+
+
+def require_metrics(url: str) -> None:
+    """Raises InvalidInput where a Covey server's metrics page is not there."""
+    expected = "expected the page of a Covey server, such as http://localhost:8002/metrics"
+    try:
+        page = _fetch(url)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"--metrics-url {url}: cannot be read ({error}); {expected}") from error
+    if not _is_coveys(page):
+        raise InvalidInput(f"--metrics-url {url}: has no covey_requests_total; {expected}")
+
+
+def _is_coveys(page: str) -> bool:
+    return "covey_requests_total" in page
 
 
 def _is_here(host: str) -> bool:
@@ -59,6 +99,7 @@ class ProcessWatch:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
+        self._name = ""
         self._begin: tuple[float, float] | None = None  # moment, CPU seconds
         self._end: tuple[float, float] | None = None
         self._peak_bytes = 0
@@ -82,10 +123,18 @@ class ProcessWatch:
         if self._begin is None or self._end is None or not calls:
             return None
         wall_s, cpu_s = (end - begin for begin, end in zip(self._begin, self._end, strict=True))
-        return ServerProcess(self._pid, cpu_s * 1e6 / calls, cpu_s / wall_s, self._peak_bytes)
+        is_enough = cpu_s >= _LEAST_CPU_S
+        return ServerProcess(
+            pid=self._pid,
+            cpu_us_per_call=cpu_s * 1e6 / calls if is_enough else None,
+            cores_used=cpu_s / wall_s if is_enough else None,
+            peak_memory_bytes=self._peak_bytes,
+            name=self._name,
+        )
 
     def _now(self) -> tuple[float, float] | None:
         try:
+            self._name = psutil.Process(self._pid).name()
             times = [each.cpu_times() for each in self._all()]
         except psutil.Error:
             return None

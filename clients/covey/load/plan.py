@@ -15,7 +15,7 @@ MOST_PROCESSES = 64
 MOST_CONNECTIONS = 10_000
 DEFAULT_WARM_UP_S = 2.0
 DEFAULT_SECONDS = 10.0
-LONGEST_S = 7 * 86_400.0
+LONGEST_S = 86_400.0  # each call's time is kept, 4 bytes: at 5,000 calls/s a day is 1.7 GB
 
 
 class ProtocolName(StrEnum):
@@ -151,10 +151,10 @@ class Plan:
         _require(all(each >= 1 for each in self.concurrencies), "--concurrency", "of at least 1", self.concurrencies)
         _require(all(0 < each < math.inf for each in self.rates), "--rate", "above 0", self.rates)
         _require(self.ramp is None or all(0 < each < math.inf for each in self.ramp), "--ramp", "above 0", self.ramp)
-        week = f"to {LONGEST_S:g}, a week"
-        _require(self.seconds is None or 0 < self.seconds <= LONGEST_S, "--seconds", f"above 0 {week}", self.seconds)
+        day = f"to {LONGEST_S:g}, a day"
+        _require(self.seconds is None or 0 < self.seconds <= LONGEST_S, "--seconds", f"above 0 {day}", self.seconds)
         _require(self.calls is None or self.calls >= 1, "--calls", "of at least 1", self.calls)
-        _require(0 <= self.warm_up_s <= LONGEST_S, "--warm-up", f"of seconds, 0 {week}", self.warm_up_s)
+        _require(0 <= self.warm_up_s <= LONGEST_S, "--warm-up", f"of seconds, 0 {day}", self.warm_up_s)
         _require(self.seed >= 0, "--seed", "of 0 or more", self.seed)
         _require(self.server_pid is None or self.server_pid >= 1, "--server-pid", "above 0", self.server_pid)
         _require(self.repeat >= 1, "--repeat", "of at least 1", self.repeat)

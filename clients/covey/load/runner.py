@@ -18,13 +18,14 @@ from covey import __version__
 from covey.load import capacity, payloads
 from covey.load.measurement import BY_CTRL_C, SCHEMA, Capacity, Load, Report, Run
 from covey.load.measuring import Ammunition, Measuring, OnProgress
-from covey.load.observation import find_metrics, find_process
+from covey.load.observation import find_listener, find_metrics, require_metrics
 from covey.load.payloads import Files
 from covey.load.plan import Plan
 from covey.load.processes import Generators
 from covey.load.protocols import speak
 from covey.load.protocols.base import Protocol
 from covey.load.remote import Remote
+from covey.load.wire.sockets import Endpoint
 
 _MOST_CHECKED = 64  # different requests that are tried before the load
 _SEQUENCE = 4_096  # of models by their weights, before it begins anew
@@ -44,7 +45,9 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
     remote = Remote(plan.target, plan.deadline_ms, plan.tls, plan.token)
     protocol = speak(plan.protocol, remote)
     facts, sent, ammunition = _prepare(plan, protocol, remote)
-    pid = plan.server_pid if plan.server_pid is not None else find_process(remote.endpoint)
+    if plan.metrics_url is not None:
+        require_metrics(plan.metrics_url)
+    pid, remarks = _find_server(plan, remote.endpoint)
     metrics_url = plan.metrics_url if plan.metrics_url is not None else find_metrics(remote.endpoint)
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     found: Capacity | None = None
@@ -81,6 +84,7 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
         server=facts,
         runs=runs,
         capacity=found,
+        remarks=remarks,
         interrupted=_interrupted(measuring),
     )
 
@@ -139,6 +143,19 @@ def _find_capacity(plan: Plan, measure: Callable[[Load, float], Run | None]) -> 
     return capacity.search(
         lambda rate, seconds: measure(plan.open(rate), seconds), first_per_s, plan.slo_ms, plan.duration_s
     )
+
+
+def _find_server(plan: Plan, endpoint: Endpoint) -> tuple[int | None, list[str]]:
+    """The id of the process to look at, and what to say where there is none though somebody listens here."""
+    if plan.server_pid is not None:
+        return plan.server_pid, []
+    listener = find_listener(endpoint)
+    if listener is None:
+        return None, []
+    if listener.is_forwarder:
+        passed_on = f"{listener.name} (process {listener.pid}) listens at the target, and only passes calls on"
+        return None, [f"{passed_on}: what the server itself needed is not known; covey load --server-pid names it"]
+    return listener.pid, []
 
 
 def _interrupted(measuring: Measuring) -> str:

@@ -98,6 +98,7 @@ class Tally:
         self._started_ns = self._begin_ns = 0
         self._end_ns = NEVER_NS
         self._stopped_ns = NEVER_NS
+        self._is_complete = False
 
     def begin(self, started_ns: int) -> None:
         """The warm-up begins at that moment (of time.perf_counter_ns)."""
@@ -109,6 +110,11 @@ class Tally:
     def stop(self) -> None:
         """No more calls are sent from now on, though there was time left."""
         self._stopped_ns = min(self._stopped_ns, time.perf_counter_ns())
+
+    def complete(self) -> None:
+        """All calls of the planned time were sent. In an open loop nothing is due between the last of them and its end,
+        which is so waited for by nobody."""
+        self._is_complete = True
 
     @property
     def elapsed_s(self) -> float:
@@ -180,7 +186,7 @@ class Tally:
     @property
     def is_whole(self) -> bool:
         """Calls could be sent until the planned end."""
-        return self.is_on and self._end_ns <= min(self._stopped_ns, time.perf_counter_ns())
+        return self.is_on and (self._is_complete or self._end_ns <= min(self._stopped_ns, time.perf_counter_ns()))
 
     @property
     def seconds(self) -> float:
@@ -227,8 +233,8 @@ class Tally:
     def timing(self) -> ServerTiming | None:
         return self._timings.summary() if self._timings is not None else None
 
-    def generator(self, connections: int, own_cpu_s: float) -> Generator:
-        """`own_cpu_s` is what this process itself needed meanwhile, which takes the chunks."""
+    def generator(self, connections: int, own_cpu_s: float, *, real_time: bool) -> Generator:
+        """`own_cpu_s` is what this process itself needed meanwhile, which takes the chunks. `real_time` is theirs."""
         cpu_ns = sum(process.cpu_ns for process in self._processes) + own_cpu_s * 1e9
         calls = sum(process.calls for process in self._processes)
         return Generator(
@@ -236,6 +242,7 @@ class Tally:
             connections=connections,
             cpu_us_per_call=cpu_ns / 1e3 / calls if calls else 0.0,
             busiest_core_share=max(process.core_share for process in self._processes),
+            real_time=real_time,
         )
 
     def snapshot(self) -> Snapshot:

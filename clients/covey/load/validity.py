@@ -15,6 +15,7 @@ from covey.load.measurement import Generator, Interval, Latency, Load, ServerMet
 MOST_CORE_SHARE = 0.9  # of a generator process, above which it may have been what was measured
 MOST_LAG_SHARE = 0.1  # of the response time, at the 99th percentile ...
 LEAST_LAG_MS = 1.0  # ... where lag is more than this, which any scheduler may add
+KEPT_UP_SHARE = 0.5  # of a core: a generator process below it had the time to send all
 MOST_UNSENT_SHARE = 0.01  # of the calls that were due
 LONGEST_STANDSTILL_S = 0.5
 _MOST_DRIFT = 0.2
@@ -49,13 +50,8 @@ def find_invalid(
         return reasons
     name, lag_ms, response_ms = _tails_ms(lag, response)
     if lag_ms > max(LEAST_LAG_MS, MOST_LAG_SHARE * response_ms):
-        cause = (
-            "its connections were full, as the server was far behind: more --connections would show by how much"
-            if any(end.was_full for end in ends)
-            else "it could not keep up: lower the rate, or give it more processes (--processes)"
-        )
         late = f"calls were sent {lag_ms:.3g} ms late ({name}), the response time is {response_ms:.3g} ms ({name})"
-        reasons.append(f"{late}; {cause}")
+        reasons.append(f"{late}; {_cause_of_lag(share, ends)}")
     due = sent + sum(end.unsent for end in ends)
     if due - sent > MOST_UNSENT_SHARE * due:
         reasons.append(
@@ -63,6 +59,19 @@ def find_invalid(
             f"been the slowest"
         )
     return reasons
+
+
+def _cause_of_lag(core_share: float, ends: Sequence[Ended]) -> str:
+    if any(end.was_full for end in ends):
+        return "its connections were full, as the server was far behind: more --connections would show by how much"
+    if core_share >= KEPT_UP_SHARE:
+        return "it could not keep up: lower the rate, or give it more processes (--processes)"
+    waited_s = max((end.waited_s for end in ends), default=0.0)
+    waited = f" (it waited {waited_s:.2g} s for one)" if waited_s else ""
+    return (
+        f"it used {core_share:.0%} of a core, and others had the processors when it was to send{waited}: stop what "
+        f"else runs there, or measure from another machine"
+    )
 
 
 def find_warnings(

@@ -20,6 +20,7 @@ import sys
 import time
 from array import array
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from covey.load.channel import Chunk, Connected, Ended, Order, Writer
@@ -112,13 +113,20 @@ class Worker:
         end_ns = begin_ns + int(order.seconds * 1e9) if math.isfinite(order.seconds) else NEVER_NS
         time.sleep(max(0.0, (begin_ns - time.perf_counter_ns()) / 1e9))
         records.flush()
+        waited_ns = _waited_ns()
         if order.schedule is None:
             closed_loop.run(end_ns, order.calls)
-            return Ended(standstill_s=closed_loop.standstill_ns / 1e9)
-        _raise_priority()
+            return Ended(standstill_s=closed_loop.standstill_ns / 1e9, waited_s=(_waited_ns() - waited_ns) / 1e9)
+        real_time = _raise_priority()
         moments = itertools.islice((begin_ns + moment for moment in order.schedule.moments()), order.calls)
         open_loop.run(moments, end_ns)
-        return Ended(was_full=open_loop.was_full, unsent=open_loop.unsent, standstill_s=open_loop.standstill_ns / 1e9)
+        return Ended(
+            was_full=open_loop.was_full,
+            unsent=open_loop.unsent,
+            standstill_s=open_loop.standstill_ns / 1e9,
+            waited_s=(_waited_ns() - waited_ns) / 1e9,
+            real_time=real_time,
+        )
 
 
 def _is_http(order: Order) -> bool:
@@ -131,10 +139,28 @@ def _connect(order: Order) -> Connection[Any]:
     return GrpcConnection(order.endpoint, statuses=True, answers=order.keep_answers)
 
 
-def _raise_priority() -> None:
-    """Real callers are other machines: when they send does not depend on how busy the server is."""
-    with contextlib.suppress(AttributeError, OSError):
+def _raise_priority() -> bool:
+    """Real callers are other machines: when they send does not depend on how busy the server is. False where the user
+    may not."""
+    try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def _wake_on_time() -> None:
+    """Linux wakes a process up to 50 us late, so that several wake together."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/timerslack_ns").write_text("1")
+
+
+def _waited_ns() -> int:
+    """How long this process, of one thread, could have run so far and did not, as others did (proc(5), schedstat)."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1])
+    except OSError:
+        return 0
 
 
 def main() -> int:
@@ -143,6 +169,7 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     worker = Worker(sys.stdin.buffer, Writer(results))
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    _wake_on_time()
     gc.disable()  # nothing here makes cycles, and its pauses would be lag
     worker.run()
     return 0

@@ -83,7 +83,7 @@ def run(p50_ms: float = 1.5, calls_per_s: float = 5_000.0, **other: Any) -> Run:
         ],
         timing=timing(),
         generator=Generator(1, 2, 30.0, 0.4),
-        server_process=ServerProcess(4242, 48.6, 0.9, 98_100_000),
+        server_process=ServerProcess(4242, 48.6, 0.9, 98_100_000, "covey-server"),
         metrics=ServerMetrics(calls + 1_000, calls + 1_000, 4.9, {}),
     )
     return replace(made, **other)

@@ -85,7 +85,8 @@ def test_must_hold_for_each_run_of_a_sweep() -> None:
         ("p99_ms<20", "too few calls were answered for it; measure longer"),
         ("goodput_per_s>1", "no bound was given (--slo-ms)"),
         ("queue_ms<1", "the server's answers do not tell it"),
-        ("server_cpu_us<1", "the server's process was not seen on this machine"),
+        ("server_cpu_us<1", "the server's process was not seen on this machine, or the run was too short"),
+        ("server_memory_bytes<1", "the server's process was not seen on this machine"),
     ],
 )
 def test_figure_that_a_run_does_not_have_fails_with_the_reason(text: str, reason: str) -> None:

@@ -93,16 +93,21 @@ def test_a_try_that_came_to_too_few_calls_does_not_hold() -> None:
         lambda rate, seconds: few if rate >= 100 else answers(lambda rate: 1.0)(rate, seconds), 60, 20, TRY_S
     )
     assert found.rate_per_s == pytest.approx(100, rel=0.05)
-    assert found.limited_by == ["not enough calls for a 99th percentile: 999"]
+    failed = min(rate for rate, share in found.tried if rate >= 100)
+    assert found.limited_by == [f"at {failed:g} calls/s not enough calls for a 99th percentile: 999"]
 
 
 def test_where_the_generator_gives_out_first_that_is_said() -> None:
     found = capacity.search(answers(lambda rate: 1.0, invalid_from=3_000), 500, 20, TRY_S)
     assert found.rate_per_s == pytest.approx(3_000, rel=0.05)
-    assert found.limited_by == ["the load generator was CPU-bound"]
+    failed = min(rate for rate, _ in found.tried if rate >= 3_000)
+    assert found.limited_by == [f"at {failed:g} calls/s the load generator was CPU-bound"]
 
 
 def test_a_load_test_that_is_stopped_answers_what_it_knows() -> None:
     runs = iter([answers(lambda rate: 1.0)(100.0, TRY_S), None])
     found = capacity.search(lambda rate, seconds: next(runs), 100, 20, TRY_S)
     assert (found.rate_per_s, found.tried) == (100, [(100, 1.0)])
+    assert facts.capacity(found).endswith(" It may be higher: the search ended early.")
+    none = capacity.search(lambda rate, seconds: None, 100, 20, TRY_S)
+    assert facts.capacity(none) == "Capacity: no rate was tried: the search ended early."

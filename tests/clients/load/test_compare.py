@@ -75,6 +75,14 @@ def test_ratio_is_that_of_the_logarithms_with_an_interval_around_it() -> None:
     assert 2.05 < change.interval[1] < 2.3
 
 
+def test_the_means_are_those_of_the_ratio() -> None:
+    change = compare.judge(FIGURES["p50_ms"], [1.0, 4.0], [2.0, 18.0])
+    nothing = compare.judge(FIGURES["error_share"], [0.0, 0.5], [0.1, 0.3])
+
+    assert (change.first, change.second, change.ratio) == pytest.approx((2.0, 6.0, 3.0))
+    assert (nothing.first, nothing.second) == pytest.approx((0.25, 0.2))
+
+
 def test_values_of_zero_are_compared_by_their_difference() -> None:
     share = FIGURES["error_share"]
 
@@ -169,7 +177,7 @@ def test_text_says_what_the_ratio_is_and_what_the_noise_is_from() -> None:
 
     assert "first   a.json: lenet at localhost:8001, by covey" in text
     assert "concurrency 8 (5 runs and 5 runs)" in text
-    assert "Ratio: second / first" in text
+    assert "ratio is second / first" in " ".join(text.split())
     assert "Noise unknown" not in text
     (row,) = [line for line in text.splitlines() if line.startswith("p99 response, ms")]
     assert row.endswith("faster")
@@ -177,4 +185,4 @@ def test_text_says_what_the_ratio_is_and_what_the_noise_is_from() -> None:
     once = repeated(1.0, 1)
     alone = comparison.write_comparison(("a", "b"), (once, once), compare.compare(once, once))
     assert "Noise unknown: with one repetition on a side" in alone
-    assert "Ratio:" not in alone
+    assert "geometric" not in alone

@@ -75,6 +75,13 @@ def test_a_run_too_short_for_its_queue_has_mostly_no_interval() -> None:
     assert sum(each is None for each in found) > 45
 
 
+@pytest.mark.parametrize(("slow_seconds", "has_interval"), [(9, False), (11, True)])
+def test_the_interval_needs_slow_calls_in_half_of_its_blocks(slow_seconds: int, has_interval: bool) -> None:
+    times_ms = np.random.default_rng(7).exponential(1.0, (20, 1_000))
+    times_ms[:slow_seconds, :40] += 20.0
+    assert (interval(times_ms.ravel(), 20) is not None) == has_interval
+
+
 def test_no_interval_without_five_seconds() -> None:
     times_ms = np.random.default_rng(6).exponential(1.0, 5_000)
     assert interval(times_ms, 4) is None

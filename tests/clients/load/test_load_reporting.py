@@ -88,6 +88,10 @@ def test_compare_of_two_files(target: str, tmp_path: Path, capsys: pytest.Captur
     ("files", "message"),
     [
         ([], "covey: covey load compare takes two files of covey load --json or more, not 0"),
+        (
+            ["a.json", "b.json", "--html", "c.html", "--assert", "errors==0", "--rate", "5"],
+            "covey: covey load compare measures and writes nothing: leave out --assert, --html, --rate",
+        ),
         (["missing.json", "b.json"], "covey: missing.json: cannot be read (No such file or directory)"),
     ],
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from tests.clients.load.scripted import ScriptedServer, scripted
@@ -15,7 +17,7 @@ from tests.clients.load.scripted import ScriptedServer, scripted
 from covey.load.loops import ClosedLoop, OpenLoop
 from covey.load.pool import LoadError, Pool
 from covey.load.tally import status_name
-from covey.load.wire.frames import Request
+from covey.load.wire.frames import GOAWAY, SETTINGS, Request, frame
 from covey.load.wire.grpc_status import OK
 from covey.load.wire.http2 import GrpcConnection
 from covey.load.wire.outcome import Outcome
@@ -97,6 +99,35 @@ def test_each_call_in_flight_has_an_outcome_when_the_server_goes_away(kind: str)
         closer.join()
     statuses = Counter(status_name(outcome.status) for outcome in outcomes.taken)
     assert statuses == {"OK": 1, "UNAVAILABLE": IN_FLIGHT}
+
+
+def test_a_closed_loop_ends_though_the_server_ends_each_connection() -> None:
+    """A server that drains: it says so on each new connection, with no call taken. The loop is told to stop while it
+    connects for the third time; one that does not look comes to the last connection, and fails."""
+    loops: list[ClosedLoop[Request]] = []
+    begun = threading.Event()
+
+    def drain(listener: socket.socket) -> None:
+        with ExitStack() as opened, suppress(OSError):  # that the listener was shut down
+            for number in range(50):
+                connection = opened.enter_context(listener.accept()[0])
+                if number == 2:
+                    assert begun.wait(30)
+                    loops[0].stopping = True
+                connection.sendall(frame(SETTINGS, 0, 0) + frame(GOAWAY, 0, 0, struct.pack(">II", 0, 0)))
+            listener.shutdown(socket.SHUT_RDWR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = f"127.0.0.1:{listener.getsockname()[1]}"
+        drainer = threading.Thread(target=drain, args=[listener])
+        drainer.start()
+        with closing(connected(target, 1)) as pool:
+            loops.append(ClosedLoop(pool, Outcomes(), 10.0, 1, [requests(target)]))
+            begun.set()
+            loops[0].run(time.perf_counter_ns() + HOUR_NS)
+        assert drainer.is_alive()  # it has not come to the last
+        listener.shutdown(socket.SHUT_RDWR)
+        drainer.join()
 
 
 def _closed_loop(pool: Pool[Request], outcomes: Outcomes, row: Iterator[Request]) -> None:

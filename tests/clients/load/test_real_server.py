@@ -69,6 +69,7 @@ def test_its_own_protocol_tells_where_the_time_went(server: Server) -> None:
     assert measured.server_process is not None
     assert measured.server_process.pid == server.pid
     assert measured.server_process.peak_memory_bytes > 20e6
+    assert measured.server_process.cores_used is not None
     assert 0 < measured.server_process.cores_used < 64
     assert 0 < measured.generator.cpu_us_per_call < 5_000
     assert measured.goodput_per_s == pytest.approx(measured.calls_per_s)

@@ -156,6 +156,7 @@ def test_several_processes_share_the_load() -> None:
         plan = Plan(server.target, rates=(300,), arrival=Arrival.CONSTANT, seconds=1, warm_up_s=0, processes=2)
         (measured,) = run(plan).runs
     assert measured.calls == server.calls == 300
+    assert measured.seconds == 1  # as planned, though the last answer came before
     assert measured.generator.processes == 2
     assert measured.response.count == sum(interval.calls for interval in measured.intervals) == 300
 
@@ -178,6 +179,9 @@ def test_nobody_there_and_a_file_that_cannot_be_written(capsys: pytest.CaptureFi
     with scripted() as server:
         assert cli.main(["load", server.target, "--rate", "9", "--json", str(tmp_path / "no" / "file")]) == 2
         assert "there is no folder" in capsys.readouterr().err
+        for url, reason in (("metrics", "unknown url type"), (f"http://{server.target}/metrics", "cannot be read")):
+            with pytest.raises(InvalidInput, match=rf"--metrics-url {url}: .*{reason}.*; expected the page of a Covey"):
+                run(Plan(server.target, rates=(1,), metrics_url=url))
         with pytest.raises(InvalidInput, match="takes one server, as HOST:PORT"):
             run(Plan(f"{server.target},localhost:1", rates=(1,)))
 
@@ -192,6 +196,7 @@ def test_nobody_there_and_a_file_that_cannot_be_written(capsys: pytest.CaptureFi
         (["--rate", "nan"], "--rate takes numbers, as in 100,200,400, not 'nan'"),
         (["--rate", "-1"], "--rate takes a number above 0, not -1"),
         (["--ramp", "5"], "--ramp takes two rates, as in 100..1000, not '5'"),
+        (["--ramp", "50...100"], "--ramp takes two rates, as in 100..1000, not '50...100'"),
         (["--ramp", "5..9", "--calls", "3"], "--ramp needs a duration"),
         (["--scenario", "server"], "--scenario server needs a rate"),
         (["--scenario", "server", "--ramp", "1..2"], "--scenario server is an open loop"),
@@ -199,14 +204,19 @@ def test_nobody_there_and_a_file_that_cannot_be_written(capsys: pytest.CaptureFi
         (["--find-capacity"], "--find-capacity needs the bound that calls must keep: --slo-ms MS"),
         (["--find-capacity", "--slo-ms", "5", "--calls", "3"], "leave --calls out"),
         (["--rate", "5", "--slo-ms", "90", "--deadline-ms", "80"], "--slo-ms 90 is above --deadline-ms 80"),
-        (["--rate", "5", "--seconds", "0"], "--seconds takes a number above 0 to 604800, a week, not 0"),
-        (["--rate", "5", "--seconds", "1e300"], "--seconds takes a number above 0 to 604800, a week, not 1e+300"),
+        (["--rate", "5", "--seconds", "0"], "--seconds takes a number above 0 to 86400, a day, not 0"),
+        (["--rate", "5", "--seconds", "1e300"], "--seconds takes a number above 0 to 86400, a day, not 1e+300"),
         (["--rate", "5", "--seed", "-1"], "--seed takes a number of 0 or more, not -1"),
         (["--rate", "5", "--server-pid", "-1"], "--server-pid takes a number above 0, not -1"),
         (["--rate", "5", "--assert", ""], "--assert: '' is no assertion"),
         (["--rate", "5", "--processes", "65"], "--processes takes a number from 1 to 64, not 65"),
         (["--concurrency", "2", "--processes", "3"], "3 processes need at least as many calls in flight"),
         (["--rate", "5", "--model", "a=0"], "--model takes a number above 0 as weight, not 0"),
+        (
+            ["--find-capacity", "--slo-ms", "5", "--assert", "capacity_per_s>9,p99_ms<50"],
+            "--assert: with --find-capacity only capacity_per_s can be judged, not p99_ms",
+        ),
+        (["--rate", "5", "--anyway"], "--anyway goes with compare only"),
         (["--rate", "5", "more", "targets"], "one target at a time, not more, targets"),
     ],
 )

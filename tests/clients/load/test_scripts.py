@@ -24,17 +24,20 @@ def start(folder: Path, script: str, *arguments: str) -> subprocess.CompletedPro
 
 def test_ci_measures_and_writes_its_report(tmp_path: Path) -> None:
     with scripted(0.001) as server:
-        finished = start(tmp_path, "ci.sh", server.target, "900", "900", *SHORT, "--seconds", "1.5")
+        finished = start(tmp_path, "ci.sh", server.target, "900", "9000", *SHORT, "--seconds", "1.5")
     assert finished.returncode in (0, CANNOT_TELL), finished.stdout + finished.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"ci.json", "ci.html"}
     assert finished.stderr == ""
 
 
-def test_before_and_after_ends_with_a_verdict(tmp_path: Path) -> None:
+def test_before_and_after_measures_the_first_again_and_compares(tmp_path: Path) -> None:
     with scripted(0.001) as before, scripted(0.02) as after:
-        finished = start(tmp_path, "before_and_after.sh", before.target, after.target, *SHORT)
+        finished = start(tmp_path, "before_and_after.sh", before.target, after.target, *SHORT, "--repeat", "2")
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "slower" in finished.stdout
+    against_after, against_again = finished.stdout.split("first   before.json")[1:]
+    for file, comparison in (("after.json", against_after), ("again.json", against_again)):
+        assert f"second  {file}: scripted version 1 at" in comparison
+        assert "concurrency 16 (2 runs and 2 runs)\nFIGURE" in comparison
 
 
 def test_a_broken_promise_fails_ci(tmp_path: Path) -> None:

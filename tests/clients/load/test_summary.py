@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from covey.load.measurement import Capacity, Report, ServerMetrics
+from covey.load.measurement import Capacity, Generator, Report, ServerMetrics
 from covey.load.reports import words
 from covey.load.reports.summary import COLUMNS, write_summary
 
@@ -38,8 +38,19 @@ def test_one_run() -> None:
     )
     assert shown["batches"].endswith("of 4.96 on average; sizes and their share of the calls: 1: 1.00%, 5: 99.00%")
     assert shown["generator"].startswith("generator 30.0 us of CPU a call; its busiest process used 40% of a core")
-    assert shown["server"] == "server 48.6 us of CPU a call, 0.900 cores, at most 98.1 MB of memory (process 4242)"
+    assert text.count("real-time priority") == 0  # a closed loop needs none
+    assert (
+        "server 48.6 us of CPU a call, 0.900 cores, at most 98.1 MB of memory (covey-server, process 4242)"
+        in " ".join(text.split())
+    )
     assert shown["server counts"].endswith("26,000 requests, the client 26,000, warm-up included: the same")
+
+
+@pytest.mark.parametrize(("real_time", "words"), [(True, "with real-time"), (False, "without real-time")])
+def test_an_open_loop_says_which_priority_it_had(real_time: bool, words: str) -> None:
+    run = made.run(load=made.open_load(500), generator=Generator(1, 4, 30.0, 0.4, real_time))
+
+    assert f"4 connections, {words} priority)" in " ".join(write_summary(made.report(run)).split())
 
 
 def test_percentiles_that_the_samples_do_not_support_are_left_open() -> None:
@@ -113,12 +124,12 @@ def test_capacity_is_valid_though_rates_beyond_it_are_not() -> None:
 
 
 def test_capacity_that_the_generator_limits_or_that_is_none() -> None:
-    limited = Capacity(5_200.0, 20.0, 0.99, [(5_200.0, 0.992)], [BAD])
+    limited = Capacity(5_200.0, 20.0, 0.99, [(5_200.0, 0.992)], [f"at 8000 calls/s {BAD}"])
     none = Capacity(None, 20.0, 0.99, [(100.0, 0.2), (50.0, 0.5)])
 
     at_least, nothing = (write_summary(made.report(*made.sweep(), capacity=found)) for found in (limited, none))
 
-    assert f"It may be higher: of the next rate, {BAD}." in " ".join(at_least.split())
+    assert f"It may be higher: at 8000 calls/s {BAD}." in " ".join(at_least.split())
     assert "not even the lowest rate tried, 50.0 calls/s" in nothing
 
 

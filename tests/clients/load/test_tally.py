@@ -64,6 +64,17 @@ def test_a_run_that_was_stopped_lasts_until_its_last_answer() -> None:
     assert tally.answered == tally.answered_within_slo == tally.within_slo == 6_200
 
 
+def test_an_open_loop_lasts_as_planned_though_its_last_call_was_answered_before() -> None:
+    tally = Tally(LOAD, 1_000.0, 1, 20.0, None)
+    begin_ns = time.perf_counter_ns() - 5 * SECOND_NS
+    tally.begin(begin_ns)
+    tally.take(0, chunk(*each_ms(begin_ns, 4.0)))
+    assert tally.seconds < 1_000.0
+    tally.complete()
+    assert tally.seconds == tally.sending_s == 1_000.0
+    assert tally.answered_within_slo == 4_000
+
+
 def test_core_share_is_that_of_the_time_in_which_calls_were_sent() -> None:
     """Ten seconds at 100 % of a core, and then ten in which a call that hangs is waited for."""
     tally, begin_ns = begun(10.0)

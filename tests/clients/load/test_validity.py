@@ -55,10 +55,12 @@ def test_a_generator_that_stood_still_is_not(load: Load) -> None:
 def test_calls_that_were_sent_late_make_an_open_loop_invalid() -> None:
     assert invalid(lag_ms=1.0) == []  # whatever the server: a scheduler may add that
     assert invalid(lag_ms=2.0, response_ms=20.0) == []
-    (reason,) = invalid(lag_ms=2.1, response_ms=20.0)
+    (reason,) = invalid(lag_ms=2.1, response_ms=20.0, core_share=0.5)
     assert reason.startswith(
         "calls were sent 2.1 ms late (p99), the response time is 20 ms (p99); it could not keep up"
     )
+    (reason,) = invalid(lag_ms=2.1, response_ms=20.0, core_share=0.07, end=Ended(waited_s=1.42))
+    assert "it used 7% of a core, and others had the processors when it was to send (it waited 1.4 s for one)" in reason
     (reason,) = invalid(lag_ms=2.1, response_ms=20.0, end=Ended(was_full=True))
     assert "its connections were full" in reason
     assert invalid(CLOSED, lag_ms=20.0) == []

@@ -12,9 +12,10 @@ from covey.load.reports.words import number
 _NUMBERS = ("FIRST", "SECOND", "RATIO", "99 % INTERVAL")
 _HEADER = ("FIGURE", *_NUMBERS, "SECOND IS")
 _MEANING = (
-    "Ratio: second / first, of the means over the repetitions. 99 times in 100 the interval holds the true ratio, if "
-    "the repetitions show all the noise there is; where it includes 1, no difference was shown. A machine that drifts "
-    "from one report to the next looks like a change: measure the two by turns."
+    "First and second are geometric means over the repetitions (arithmetic where a value is 0), ratio is second / "
+    "first. 99 times in 100 the interval holds the true ratio, if the repetitions show all the noise there is; where "
+    "it includes 1, no difference was shown. A machine that drifts from one report to the next looks like a change: "
+    "measure the first once more, after the second, and compare it too."
 )
 _ONE_REPETITION = (
     "Noise unknown: with one repetition on a side no difference can be told from chance; measure both with --repeat 5."

@@ -16,7 +16,7 @@ def write_diagnosis(report: Report, runs: Runs) -> str:
     limit = doctor.limit(runs)
     article = "" if limit.part == doctor.UNKNOWN else "the "
     others = "\n".join(_sentence(finding) for finding in doctor.others(runs))
-    remarks = "\n".join(wrap(line, indent="  ") for line in facts.remarks(report.runs))
+    remarks = "\n".join(wrap(line, indent="  ") for line in facts.remarks(report))
     parts = [
         wrap(words.subject(report)),
         aligned(_overview(report)),

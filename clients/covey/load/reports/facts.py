@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from covey.load.measurement import Capacity, Generator, Report, Run, ServerMetrics, ServerProcess, ServerTiming
+from covey.load.measurement import Capacity, Report, Run, ServerMetrics, ServerProcess, ServerTiming
 from covey.load.reports import words
 from covey.load.reports.figures import batch_size, error_share
 from covey.load.reports.words import number
@@ -51,18 +49,18 @@ def inside(run: Run) -> list[Row]:
     return _said(
         ("time goes", _stages(run.timing) if run.timing else _UNKNOWN),
         ("batches", _batches(run.timing) if run.timing else ""),
-        ("generator", _generator(run.generator)),
+        ("generator", _generator(run)),
         ("server", _process(run.server_process) if run.server_process else ""),
         ("server counts", _metrics(run.metrics) if run.metrics else ""),
     )
 
 
-def remarks(runs: Sequence[Run]) -> list[str]:
+def remarks(report: Report) -> list[str]:
     """What must not be passed over. Of several runs by name; of one without what verdict and throughput say."""
-    if len(runs) == 1:
-        return [f"Note: {warning}" for warning in runs[0].warnings]
-    lines = []
-    for run in runs:
+    lines = [f"Note: {remark}" for remark in report.remarks]
+    if len(report.runs) == 1:
+        return lines + [f"Note: {warning}" for warning in report.runs[0].warnings]
+    for run in report.runs:
         name = words.load_name(run.load)
         lines += [f"INVALID, {name}: {reason}" for reason in run.invalid]
         lines += [f"Note, {name}: {warning}" for warning in run.warnings]
@@ -74,10 +72,12 @@ def capacity(found: Capacity) -> str:
     """The answer of a search for the capacity, as a sentence."""
     within = f"{words.share(found.share)} of the calls within {found.slo_ms:g} ms"
     if found.rate_per_s is None:
-        lowest = min((rate for rate, _ in found.tried), default=None)
+        if not found.tried:
+            return f"Capacity: no rate was tried: {'; '.join(found.limited_by)}."
+        lowest = min(rate for rate, _ in found.tried)
         lower = f" Lower ones were not tried: {'; '.join(found.limited_by)}." if found.limited_by else ""
         return f"Capacity: not even the lowest rate tried, {number(lowest)} calls/s, had {within}.{lower}"
-    beyond = f" It may be higher: of the next rate, {'; '.join(found.limited_by)}." if found.limited_by else ""
+    beyond = f" It may be higher: {'; '.join(found.limited_by)}." if found.limited_by else ""
     return f"Capacity: {number(found.rate_per_s)} calls/s, the highest rate tried that had {within}.{beyond}"
 
 
@@ -115,18 +115,21 @@ def _batches(timing: ServerTiming) -> str:
     return f"of {number(batch_size(timing))} on average; {chosen} and their share of the calls: {shares}"
 
 
-def _generator(made: Generator) -> str:
+def _generator(run: Run) -> str:
+    made = run.generator
+    priority = f", {'with' if made.real_time else 'without'} real-time priority" if run.load.loop == "open" else ""
     return (
         f"{number(made.cpu_us_per_call)} us of CPU a call; its busiest process used "
         f"{made.busiest_core_share:.0%} of a core ({words.plural(made.processes, 'process', 'processes')}, "
-        f"{words.plural(made.connections, 'connection')})"
+        f"{words.plural(made.connections, 'connection')}{priority})"
     )
 
 
 def _process(process: ServerProcess) -> str:
+    name = f"{process.name}, " if process.name else ""
     return (
         f"{number(process.cpu_us_per_call)} us of CPU a call, {number(process.cores_used)} cores, "
-        f"at most {words.size(process.peak_memory_bytes)} of memory (process {process.pid})"
+        f"at most {words.size(process.peak_memory_bytes)} of memory ({name}process {process.pid})"
     )
 
 

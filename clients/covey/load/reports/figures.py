@@ -15,6 +15,7 @@ _NO_ANSWER = "no call was answered"
 _NO_BOUND = "no bound was given (--slo-ms)"
 _NO_TIMING = "the server's answers do not tell it"
 _NOT_LOCAL = "the server's process was not seen on this machine"
+_NO_CPU_TIME = f"{_NOT_LOCAL}, or the run was too short"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,8 @@ def _all() -> Iterator[Figure]:
         "batch_size", "mean batch size", lambda run: batch_size(run.timing) if run.timing else None, _NO_TIMING
     )
     yield _amount("client_cpu_us", "generator CPU per call, us", lambda run: run.generator.cpu_us_per_call)
-    yield _amount("server_cpu_us", "server CPU per call, us", _server("cpu_us_per_call"), _NOT_LOCAL)
-    yield _amount("server_cores", "server, cores used", _server("cores_used"), _NOT_LOCAL)
+    yield _amount("server_cpu_us", "server CPU per call, us", _server("cpu_us_per_call"), _NO_CPU_TIME)
+    yield _amount("server_cores", "server, cores used", _server("cores_used"), _NO_CPU_TIME)
     yield _amount("server_memory_bytes", "server memory, bytes", _server("peak_memory_bytes"), _NOT_LOCAL)
 
 

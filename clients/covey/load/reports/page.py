@@ -50,7 +50,7 @@ def write_page(report: Report) -> str:
         verdict=verdict.sentence(report),
         is_valid=verdict.is_valid(report),
         lead=_lead(report),
-        remarks=facts.remarks(runs),
+        remarks=facts.remarks(report),
         facts=[facts.throughput(one), facts.inside(one)] if one else [],
         tables=[tables.latency(one)] if one else [tables.steps(runs), tables.insides(runs)] if runs else [],
         invalid=[] if one else [place for place, run in enumerate(runs) if run.invalid],

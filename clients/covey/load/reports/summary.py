@@ -20,7 +20,7 @@ def write_summary(report: Report) -> str:
         parts += [_named(facts.throughput(runs[0])), aligned(tables.latency(runs[0])), _named(facts.inside(runs[0]))]
     elif runs:
         parts += [aligned(tables.steps(runs)), aligned(tables.insides(runs))]
-    parts.append("\n".join(wrap(line, indent="  ") for line in facts.remarks(runs)))
+    parts.append("\n".join(wrap(line, indent="  ") for line in facts.remarks(report)))
     if report.capacity:
         parts.append(wrap(facts.capacity(report.capacity)))
     return "\n\n".join(part for part in parts if part)
