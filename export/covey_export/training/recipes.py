@@ -134,10 +134,10 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "mlp": {"tutorial": _MLP, "best": replace(_BEST_ADAM, batch_size=128, epochs=30, weight_decay=0.01, threads=1)},
     "mnist-cnn": {"tutorial": _MNIST_CNN, "best": replace(_MNIST_BEST, dropout=0.5)},
     "mnist-deep": {"tutorial": _MNIST_DEEP, "best": replace(_MNIST_BEST, dropout=0.4)},
-    "alexnet": {"best": replace(_BEST, epochs=12)},
+    "alexnet": {"best": replace(_BEST, epochs=16)},
     "vgg": {"best": replace(_BEST, epochs=15)},
-    "nin": {"best": replace(_BEST, epochs=10)},
-    "googlenet": {"best": replace(_BEST, epochs=9)},
+    "nin": {"best": replace(_BEST, epochs=16, dropout=0.1)},
+    "googlenet": {"best": replace(_BEST, epochs=16)},
     "resnet": {
         "best": replace(
             _BEST,
