@@ -32,9 +32,12 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.taken: list[Outcome] = []
+        self.begun = threading.Event()  # once there is one
 
     def take(self, place: int, outcomes: list[Outcome]) -> None:
         self.taken += outcomes
+        if outcomes:
+            self.begun.set()
 
     def tick(self, now_ns: int) -> None:
         """Nothing is due."""
@@ -88,6 +91,7 @@ def test_each_call_in_flight_has_an_outcome_when_the_server_goes_away(kind: str)
 
     def hang_up(server: ScriptedServer) -> None:
         assert full.wait(30)
+        assert outcomes.begun.wait(30)  # else the one answer would be lost with the connection
         server.close()
 
     with scripted(60.0, on_call=on_call) as server, closing(connected(server.target, 4)) as pool:
