@@ -31,7 +31,7 @@ serve: setup ## serve the models in models/ (those of the demo, or one made now)
 
 # Tests wait more than they compute, so there are more workers than cores; a file's tests stay together.
 test: setup ## run all tests
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy
