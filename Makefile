@@ -29,9 +29,9 @@ serve: setup ## serve the models in models/ (those of the demo, or one made now)
 	@ls $(MODELS)/*/*/model.onnx >/dev/null 2>&1 || $(BIN)/covey-export all lenet --dataset sample --models $(MODELS)
 	$(BIN)/covey-server --models $(MODELS)
 
-# Tests wait more than they compute, so there are more workers than cores; a file's tests stay together.
+# Tests wait more than they compute: two workers suit two cores. A file's tests stay together.
 test: setup ## run all tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy

@@ -102,7 +102,9 @@ def test_each_call_in_flight_has_an_outcome_when_the_server_goes_away(kind: str)
             put_load(pool, outcomes, requests(server.target))
         closer.join()
     statuses = Counter(status_name(outcome.status) for outcome in outcomes.taken)
-    assert statuses == {"OK": 1, "UNAVAILABLE": IN_FLIGHT}
+    assert statuses.keys() == {"OK", "UNAVAILABLE"}
+    assert statuses["OK"] == 1
+    assert statuses["UNAVAILABLE"] >= IN_FLIGHT  # more where a place was connected anew while the server was closing
 
 
 def test_a_closed_loop_ends_though_the_server_ends_each_connection() -> None:
