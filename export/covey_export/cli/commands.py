@@ -72,7 +72,7 @@ def run_all(options: argparse.Namespace, report: Report) -> None:
     outcomes = []
     while pipelines:
         pipeline = pipelines.pop(0)  # each holds its data set
-        trained = _run_training(pipeline, options)
+        trained = _run_training(pipeline, options, is_one_of_many=len(names) > 1)
         if not distributed.is_first_process():
             continue
         outcomes.append(Outcome(trained, pipeline.convert_if_new()))
@@ -87,7 +87,7 @@ def run_all(options: argparse.Namespace, report: Report) -> None:
         atomic_files.write_text(options.summary_markdown, summary.markdown(outcomes))
 
 
-def _run_training(pipeline: Pipeline, options: argparse.Namespace) -> Checkpoint:
+def _run_training(pipeline: Pipeline, options: argparse.Namespace, *, is_one_of_many: bool = False) -> Checkpoint:
     network = pipeline.network
     recipe = find_recipe(network.name, _recipe_name(options), pipeline.entry.name)
     weights = _weights(options.weights, network)
@@ -102,6 +102,12 @@ def _run_training(pipeline: Pipeline, options: argparse.Namespace) -> Checkpoint
     }
     if options.freeze:
         changes["freeze"] = True
+    if changes and not recipe.epochs:
+        flags = ", ".join(f"--{'augment' if name == 'augmentation' else name}".replace("_", "-") for name in changes)
+        if not is_one_of_many:
+            raise ExportError(f"{network.name} has nothing to learn; omit {flags}")
+        pipeline.report.line(f"note: {network.name} has nothing to learn; {flags} does not apply")
+        changes = {}
     return pipeline.train(
         recipe,
         devices.choose(options.device),
