@@ -90,7 +90,8 @@ def train(
                     trainer.show_images()
                 else:
                     trainer.started_from = weights.name
-                    report.line(weights.load_into(trainer.model.network, len(dataset.labels)))
+                    classes = len(dataset.labels)
+                    report.line(weights.load_into(trainer.model.network, classes, whole=not wanted.epochs))
                 trainer.prepare()
             said = trainer.choose_precision()
             if wanted.precision == "auto" and trainer.recipe.epochs:
