@@ -28,11 +28,22 @@ FILE = "checkpoint.pt"
 @dataclass(frozen=True)
 class Epoch:
     """What one finished epoch came to: the mean loss and the accuracy in training (while the weights changed, on
-    changed images), and the accuracy on the test set. Accuracies are 0 to 1."""
+    augmented images), and the accuracy and mean loss on the test set. Accuracies are 0 to 1.
+
+    `running` are the running losses that were printed: (share of the epoch, mean loss since the one before).
+    """
 
     loss: float
     train_accuracy: float
     test_accuracy: float
+    test_loss: float | None = None  # of checkpoints that were written before it was measured
+    running: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Epoch:
+        """The epoch whose `dataclasses.asdict` gave `fields`, through JSON or not. Raises TypeError."""
+        running = tuple((float(share), float(loss)) for share, loss in fields.get("running", ()))
+        return cls(**{**fields, "running": running})
 
 
 @dataclass(frozen=True)
@@ -59,12 +70,14 @@ class Checkpoint:
     model: dict[str, torch.Tensor]  # of the network alone
     average: dict[str, torch.Tensor] | None  # the state of their moving average, where the recipe has one
     optimizer: dict[str, Any] | None  # None where nothing is learned
+    running: tuple[tuple[float, float], ...] = ()  # of the epoch that is under way, see Epoch
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Checkpoint:
         """The checkpoint whose file holds `fields`. Raises KeyError or TypeError where they are not all there."""
         recipe = Recipe.from_fields(fields["recipe"])
-        return cls(**{**fields, "recipe": recipe, "history": tuple(Epoch(**epoch) for epoch in fields["history"])})
+        history = tuple(Epoch.from_fields(epoch) for epoch in fields["history"])
+        return cls(**{**fields, "recipe": recipe, "history": history})
 
     @property
     def trained_weights(self) -> dict[str, torch.Tensor]:

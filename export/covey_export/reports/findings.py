@@ -174,7 +174,7 @@ def read(folder: Path) -> Findings:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop("format") != FORMAT:
             raise ValueError("of another format")
-        fields["history"] = tuple(Epoch(**epoch) for epoch in fields["history"])
+        fields["history"] = tuple(Epoch.from_fields(epoch) for epoch in fields["history"])
         fields["verification"] = _verified(fields["verification"])
         bins = tuple(Bin(**part) for part in fields["calibration"].pop("bins"))
         fields["calibration"] = Calibration(bins=bins, **fields["calibration"])
