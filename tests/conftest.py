@@ -26,10 +26,13 @@ def echo_model(
     wrong_golden: bool = False,
     info: bool = True,
     hangs_at: int | None = None,
+    hang_turns: int = 60_000_000,
+    fails_at: int | None = None,
 ) -> onnx.ModelProto:
     """probabilities[n, k] = pixel k of image n / 255: every answer shows whose image it was computed from.
 
-    `hangs_at`: a batch whose largest pixel is that one takes about half a minute.
+    `hangs_at`: a batch whose largest pixel is that one takes about half a minute, or as many turns as are told.
+    `fails_at`: a batch fails that holds an image whose largest pixel is that one.
     """
     height, width, channels = shape
     classes = len(labels)
@@ -48,8 +51,13 @@ def echo_model(
     }
     if hangs_at is not None:
         nodes += _hang(hangs_at)
-        constants |= {"trip": np.array(hangs_at, np.uint8), "turns": np.array(60_000_000), "one": np.array(1)}
+        constants |= {"trip": np.array(hangs_at, np.uint8), "turns": np.array(hang_turns), "one": np.array(1)}
         constants |= {"begin": np.array(0), "never": np.array(0), "go": np.array(True)}
+        nodes[3].output[0] = "sliced"
+    if fails_at is not None:
+        nodes += _fail()
+        constants |= {"trip": np.array(fails_at, np.uint8), "pixels": np.array([1, 2, 3])}
+        constants["nothing"] = np.zeros(1, np.float32)
         nodes[3].output[0] = "sliced"
     graph = helper.make_graph(
         nodes,
@@ -100,6 +108,18 @@ def _hang(pixel: int) -> list[onnx.NodeProto]:
         helper.make_node("Loop", ["count", "go", "begin"], ["counted"], body=body),
         helper.make_node("Less", ["counted", "begin"], ["negative"]),
         helper.make_node("Cast", ["negative"], ["zero"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["sliced", "zero"], ["probabilities"]),
+    ]
+
+
+def _fail() -> list[onnx.NodeProto]:
+    """Looks behind the end of a list where the pixel is met; adds nothing to the answer."""
+    return [
+        helper.make_node("ReduceMax", ["images", "pixels"], ["largest"], keepdims=0),
+        helper.make_node("Equal", ["largest", "trip"], ["met"]),
+        helper.make_node("Cast", ["met"], ["met_numbers"], to=TensorProto.INT64),
+        helper.make_node("ReduceMax", ["met_numbers"], ["any_met"], keepdims=0),
+        helper.make_node("Gather", ["nothing", "any_met"], ["zero"]),
         helper.make_node("Add", ["sliced", "zero"], ["probabilities"]),
     ]
 

@@ -2,8 +2,8 @@
 
 Callers take turns, by images (start-time fair queueing: Goyal, Vin, Cheng 1996). A turn is a number of images: that of
 a caller's next request lies behind the one before it by the images of that one. The lowest turn is next, and who had
-nothing waiting begins at the turn that runs now: a caller with much waiting comes later and later, one with little is
-next. A request of more images than a batch holds gets a new turn with each batch.
+nothing waiting begins just before the turn that runs now: a caller with much waiting comes later and later, one with
+little is next. A request of more images than a batch holds gets a new turn with each batch.
 
 Of one caller's requests the order is that of arrival. A request that would miss its deadline in its turn goes before
 those that have more time than it, and only then.
@@ -49,7 +49,7 @@ class ModelQueue:
         self.images = 0  # that have not left yet, those of callers who went away included
         self.waiting_since_ns = 0  # since when the model has waited for a batch
         self._suspects = suspects
-        self._clock = 0  # the latest turn that has begun
+        self._clock = 1  # the latest turn that has begun
         self._next_turns: dict[str, int] = {}  # by caller, of those whose turn has not come
         self._max_turns = _MIN_REMEMBERED  # that are kept before those whose turn has come are dropped
         self._mixed: deque[Rerun] = deque()  # of several callers
@@ -72,8 +72,8 @@ class ModelQueue:
             self.waiting_since_ns = request.queued_ns
         self.images += request.count
         # What leaves with the next batch needs no order.
-        if self.images <= self.model.cost.best_batch_size and (not requests or requests[-1].turn <= self._clock):
-            request.turn = self._clock
+        if self.images <= self.model.cost.best_batch_size and (not requests or requests[-1].turn < self._clock):
+            request.turn = self._clock - 1
             requests.append(request)
             return
         turn = request.turn = self._take_turn(request)
@@ -85,7 +85,7 @@ class ModelQueue:
     def images_before(self, request: Request) -> int:
         """How many images would leave before the last one of this request, were it appended now."""
         best = self.model.cost.best_batch_size
-        last_turn = max(self._clock, self._next_turns.get(request.caller, 0)) + (request.count - 1) // best * best
+        last_turn = self._next_turn(request.caller) + (request.count - 1) // best * best
         ahead = sum(rerun.size for waiting in (self._mixed, self._alone) for rerun in waiting)
         for other in self.requests:
             if other.turn > last_turn:
@@ -98,7 +98,7 @@ class ModelQueue:
         passes other callers' requests only while its own turn is not more than a batch away."""
         place, ahead = len(self.requests), self.images
         best = self.model.cost.best_batch_size
-        may_pass = request.count <= best and self._next_turns.get(request.caller, 0) <= self._clock + best
+        may_pass = request.count <= best and self._next_turn(request.caller) <= self._clock + best
         for other in reversed(self.requests):
             if (
                 (other.deadline_ns is not None and other.deadline_ns <= deadline_ns)
@@ -222,15 +222,18 @@ class ModelQueue:
     def _take_turn(self, request: Request) -> int:
         """The turn of a caller's next request, which moves that of the one behind it away."""
         caller, count, turns = request.caller, request.count, self._next_turns
-        turn = max(self._clock, turns.get(caller, 0))
+        turn = self._next_turn(caller)
         if self._suspects and caller in self._suspects:
             count = max(count, self.model.cost.best_batch_size)  # it runs apart: that costs others a batch
         if len(turns) >= self._max_turns:
-            for other in [other for other, next_turn in turns.items() if next_turn <= self._clock]:
+            for other in [other for other, next_turn in turns.items() if next_turn < self._clock]:
                 del turns[other]
             self._max_turns = max(_MIN_REMEMBERED, 2 * len(turns))
         turns[caller] = turn + count
         return turn
+
+    def _next_turn(self, caller: str) -> int:
+        return max(self._clock - 1, self._next_turns.get(caller, 0))
 
     def _drop(self, request: Request) -> None:
         """Takes what will not run out of the count; the caller's other requests have their turns so much earlier."""
