@@ -127,7 +127,13 @@ class Workers:
             if not claimed:
                 return  # given up meanwhile
             answers = batch.complete(output, computed_ns)
-            self._observer.note_batch(batch, [request for request, _, _ in answers])
+            if output.finite is not None:
+                batch.not_finite = int((~output.finite).sum())
+                self._failures.say_not_finite(batch)
+            self._observer.note_batch(
+                batch,
+                [request for request, rows, first in answers if rows.finite is None or request.can_answer(rows, first)],
+            )
         except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else
             if claimed or batch.claim():
                 self._fail(batch, error, on_worker)

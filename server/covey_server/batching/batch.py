@@ -59,7 +59,7 @@ class Rerun:
 class Batch:
     """`size` images in parts. Its callers are answered once, by whoever claims it first."""
 
-    __slots__ = ("_unclaimed", "formed_ns", "model", "parts", "reason", "search", "size")
+    __slots__ = ("_unclaimed", "formed_ns", "model", "not_finite", "parts", "reason", "search", "size")
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Batch:
         self.size = size
         self.formed_ns = formed_ns
         self.reason = reason
+        self.not_finite = 0  # images whose probabilities are not all finite
         self._unclaimed = [True]
 
     def claim(self) -> bool:

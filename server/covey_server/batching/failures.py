@@ -65,6 +65,14 @@ class Failures:
         if batch.search is not None:
             self._prove(batch.search)
 
+    def say_not_finite(self, batch: Batch) -> None:
+        """Logs that a model gave no finite probabilities for some images, which is no failure of the run."""
+        if (more := self._line()) is not None:
+            log.error(
+                "the model's answers for %d of %d images are not finite (NaN or infinity)%s; check the model",
+                batch.not_finite, batch.size, more,
+            )  # fmt: skip
+
     def _find_guilty(self, batch: Batch, search: Search) -> None:
         caller = batch.parts[0].request.caller
         if search.is_sound:
@@ -94,14 +102,20 @@ class Failures:
             self._prove(search)
 
     def _say(self, batch: Batch, error: Exception) -> None:
-        self._unsaid += 1
-        now_s = self._clock_s()
-        if now_s < self._next_line_s:
+        if (more := self._line()) is None:
             return
-        self._next_line_s = now_s + _QUIET_S
-        more = f" ({self._unsaid:,} runs failed since the last such line)" if self._unsaid > 1 else ""
-        self._unsaid = 0
         if isinstance(error, EngineFailed):
             log.error("%s%s", error, more)
         else:
             log.error("a batch of %d images failed%s; this is a bug", batch.size, more, exc_info=error)
+
+    def _line(self) -> str | None:
+        """What is to be added to a line of the log; None where it is too early for one."""
+        self._unsaid += 1
+        now_s = self._clock_s()
+        if now_s < self._next_line_s:
+            return None
+        self._next_line_s = now_s + _QUIET_S
+        more = f" ({self._unsaid:,} runs failed since the last such line)" if self._unsaid > 1 else ""
+        self._unsaid = 0
+        return more

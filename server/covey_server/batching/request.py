@@ -85,6 +85,11 @@ class Request(ABC):
         """Whether it is put again where it is refused as Overloaded: then it is not counted as refused."""
         return False
 
+    def can_answer(self, output: Output, first: int) -> bool:
+        """Whether `succeed` will give an answer of these rows. Else it fails: not every protocol can say of a single
+        image that its probabilities are not finite."""
+        return True
+
     @abstractmethod
     def succeed(self, output: Output, first: int) -> None:
         """Answers with the rows `first` to `first + count` of the output."""
