@@ -7,7 +7,18 @@ from functools import partial
 
 from bench.rows import Goal, Row
 from bench.run import Run
-from bench.scenarios import footprint, many_images, overload, peers, protocols, reload, sdk, security, single_images
+from bench.scenarios import (
+    footprint,
+    many_images,
+    overload,
+    peers,
+    protocols,
+    reload,
+    sdk,
+    security,
+    single_images,
+    turns,
+)
 
 Scenario = Callable[[Run], list[Row]]
 
@@ -21,6 +32,13 @@ SCENARIOS: Mapping[str, Scenario] = {
     "fronts": partial(single_images.fronts, model="lenet", goal=Goal(4, 6, at_least=True)),
     "mosec": partial(peers.against_mosec, model="lenet", goal=Goal(0.9, 0.75)),
     "overload": partial(overload.overload, model="mnist-cnn", goal=Goal(0.9, 0.97, at_least=True)),
+    "turns": partial(
+        turns.turns,
+        model="lenet",
+        latency_goal=Goal(20, 5),
+        deadline_goal=Goal(95, 99, at_least=True),
+        bulk_goal=Goal(0.9, at_least=True),
+    ),
     "reload": partial(reload.reload, model="lenet", failures_goal=Goal(0, 0), latency_goal=Goal(2.0, 1.3)),
     "memory": partial(footprint.memory, model="lenet", goal=Goal(150)),
     "start": partial(footprint.start, goal=Goal(2.5, 1.2)),

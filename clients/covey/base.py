@@ -80,7 +80,7 @@ class BaseClient:
         many classes to answer per image, by default 5 or all if there are fewer.
 
         Raises InvalidInput (also a ValueError) where the arguments cannot be sent, CallError where the call
-        fails as a whole, InvalidImage or ImageTooLarge where a single image cannot be classified. In a list
+        fails as a whole, an ImageError where a single image cannot be classified. In a list
         that error stands in the image's own Classification, and the others are answered.
         """
         raise NotImplementedError

@@ -19,7 +19,8 @@
     │   └── ServerError                      INTERNAL and every other status
     └── ImageError                           one image could not be classified; its neighbours were
         ├── InvalidImage
-        └── ImageTooLarge
+        ├── ImageTooLarge
+        └── NotFinite
 
 What is wrong with an argument is also the builtin error that Python itself would raise for it. An error
 caused by another one keeps it as `__cause__`. Owns no calls.
@@ -127,6 +128,10 @@ class InvalidImage(ImageError):
 
 class ImageTooLarge(ImageError):
     """An image of more pixels than the server decodes."""
+
+
+class NotFinite(ImageError):
+    """The model's answer for the image was NaN or infinity: the model is to blame, not the image."""
 
 
 _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {

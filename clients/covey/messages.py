@@ -6,13 +6,13 @@ No network here, so that every kind of client shares it.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from covey import inputs
-from covey.errors import ImageError, ImageTooLarge, InvalidImage, InvalidInput, ServerError
+from covey.errors import ImageError, ImageTooLarge, InvalidImage, InvalidInput, NotFinite, ServerError
 from covey.inputs import EncodedPart, PixelsPart
 from covey.results import (
     BatchCost,
@@ -224,9 +224,15 @@ def _broken_answer(answer: Answer, what: str) -> ServerError:
     return ServerError(f"the server at {answer.target} answered {what}; this is a bug of the server", answer.target)
 
 
+_IMAGE_ERRORS: Mapping[int, type[ImageError]] = {
+    pb.ImageError.REASON_TOO_LARGE: ImageTooLarge,
+    pb.ImageError.REASON_NO_ANSWER: NotFinite,
+}
+
+
 def _image_error(error: pb.ImageError, part: EncodedPart | PixelsPart, position: int) -> ImageError:
     name = part.names[position] if isinstance(part, EncodedPart) else ""
-    kind = ImageTooLarge if error.reason == pb.ImageError.REASON_TOO_LARGE else InvalidImage
+    kind = _IMAGE_ERRORS.get(error.reason, InvalidImage)
     return kind(f"{name}: {error.message}" if name else error.message)
 
 

@@ -69,6 +69,7 @@ class App:
             inline_us=config.inline_us,
             timeout_s=config.engine_timeout_s,
             on_stuck=self._on_stuck,
+            on_held_up=lambda thread: self.front.take_over(thread),
         )
         self._decoders = DecodePool(cores, config.max_image_pixels)
         self._metrics.show(self)

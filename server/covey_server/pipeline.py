@@ -171,7 +171,8 @@ class PipelineRequest(Request):
         deadline_ns = call.deadline_ns
         if deadline_ns is None:
             deadline_ns = pipeline.deadline_of(call)
-        Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns)  # super() would double its cost
+        # super() would double its cost
+        Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns, call.peer)
         self._pipeline = pipeline
         self._call = call
         self._served = model

@@ -139,7 +139,12 @@ def test_enum_values_keep_their_numbers() -> None:
         ("RESIZE_STRETCH", 1),
         ("RESIZE_CENTER_CROP", 2),
     ]
-    assert pb.ImageError.Reason.items() == [("REASON_UNSPECIFIED", 0), ("REASON_INVALID", 1), ("REASON_TOO_LARGE", 2)]
+    assert pb.ImageError.Reason.items() == [
+        ("REASON_UNSPECIFIED", 0),
+        ("REASON_INVALID", 1),
+        ("REASON_TOO_LARGE", 2),
+        ("REASON_NO_ANSWER", 3),
+    ]
 
 
 def generate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -79,9 +79,11 @@ class ImageError(_message.Message):
         REASON_UNSPECIFIED: _ClassVar[ImageError.Reason]
         REASON_INVALID: _ClassVar[ImageError.Reason]
         REASON_TOO_LARGE: _ClassVar[ImageError.Reason]
+        REASON_NO_ANSWER: _ClassVar[ImageError.Reason]
     REASON_UNSPECIFIED: ImageError.Reason
     REASON_INVALID: ImageError.Reason
     REASON_TOO_LARGE: ImageError.Reason
+    REASON_NO_ANSWER: ImageError.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     reason: ImageError.Reason

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 from covey_server.call import Call, Service, handle
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts.grpcio import GrpcioFront
+from covey_server.fronts.intake import Intake
 from covey_server.security import Security
 from covey_server.security.tokens import HEADER
 from covey_server.status import Status
@@ -120,7 +120,9 @@ class NativeFront:
             undo.pop_all()
         self._front.set_fallback(socket)
         self._tokens = security.tokens
-        self._intake = threading.Thread(target=self._take, name="native-front", daemon=True)
+        # Only for cancellations, which name a call by its id; answers go by the call itself.
+        self._open_calls: dict[int, NativeCall] = {}
+        self._intake = Intake("native-front", self._take)
 
     @property
     def open_streams(self) -> int:
@@ -146,6 +148,10 @@ class NativeFront:
         """As GrpcioFront."""
         self._behind.set_live(live)
 
+    def take_over(self, thread: int) -> None:
+        """As GrpcioFront: another thread takes calls while this one, which did, runs a batch that takes long."""
+        self._intake.take_over(thread)
+
     def stop(self, flush_s: float) -> None:
         """Waits at most `flush_s` until every answer given is on the wire, then closes all connections."""
         streams = self._behind.open_streams
@@ -157,8 +163,7 @@ class NativeFront:
         while self._unfinished() and time.monotonic() < give_up:
             time.sleep(0.002)
         self._front.close()
-        if self._intake.is_alive():
-            self._intake.join(flush_s)  # longer only where a batch hangs that it runs itself
+        self._intake.join(flush_s)  # longer only where a batch hangs that it runs itself
         self.remove_files()
 
     def remove_files(self) -> None:
@@ -172,13 +177,13 @@ class NativeFront:
             for method in metrics["methods"].values()
         )
 
-    def _take(self) -> None:
-        """The intake thread: takes calls in bursts and hands each to its handler."""
-        # Only for cancellations, which name a call by its id; answers go by the call itself.
-        open_calls: dict[int, NativeCall] = {}
-        while (events := self._front.recv_batch_details(_BURST)) is not None:
-            self._hand_over(events, open_calls)
-            del events  # its payloads must not live on until the next burst comes
+    def _take(self) -> bool:
+        """Takes a burst of calls and hands each to its handler; False once the front is closed."""
+        events = self._front.recv_batch_details(_BURST)
+        if events is None:
+            return False
+        self._hand_over(events, self._open_calls)
+        return True
 
     def _hand_over(self, events: list[DetailedEvent], open_calls: dict[int, NativeCall]) -> None:
         front, handlers, tokens = self._front, self._handlers, self._tokens
