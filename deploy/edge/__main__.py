@@ -92,7 +92,7 @@ class Edge:
         settings = self._settings
         expires_s = expiry_s(settings.certificate)
         if expires_s <= time.time():
-            raise InvalidSetting(f"{settings.certificate}: it expired on {_date(expires_s)}; renew it, or set the clock")
+            raise InvalidSetting(f"{settings.certificate}: it expired on {_date(expires_s)}; renew it")
         tokens = read_tokens(settings.token_file) if settings.token_file is not None else None
         tried = self._configuration.with_suffix(".tried")
         tried.touch(mode=0o600)  # tokens are in it

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from deploy.edge.settings import InvalidSetting
 
-_MOST_LOG_BYTES = 1024**2  # then it is emptied
+_MAX_LOG_BYTES = 1024**2  # then it is emptied
 _REASONS = ("token", "certificate", "address", "room", "full", "message_size", "metadata", "compression", "protocol",
-            "slow", "late", "unavailable")  # fmt: skip
+            "late", "unavailable")  # fmt: skip
 
 
 class Figures:
@@ -30,7 +30,7 @@ class Figures:
             "# HELP covey_refused_total Calls refused before they waited, by reason.",
             "# TYPE covey_refused_total counter",
             *(f'covey_refused_total{{reason="{reason}"}} {count}' for reason, count in self._counts.items()),
-            "# HELP covey_certificate_expiry_timestamp_seconds When the certificate that is served expires.",
+            "# HELP covey_certificate_expiry_timestamp_seconds When the served certificate expires.",
             "# TYPE covey_certificate_expiry_timestamp_seconds gauge",
             f"covey_certificate_expiry_timestamp_seconds {expires_s:.0f}",
         ]
@@ -48,7 +48,7 @@ class Figures:
         whole = new[: new.rfind(b"\n") + 1]
         self._counts.update(reason for reason in whole.decode("ascii", "replace").split() if reason in _REASONS)
         self._offset += len(whole)
-        if self._offset > _MOST_LOG_BYTES:  # nginx appends, so it goes on at the beginning
+        if self._offset > _MAX_LOG_BYTES and whole == new:  # nginx appends, so it goes on at the beginning
             os.truncate(self._log, 0)
             self._offset = 0
 

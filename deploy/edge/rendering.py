@@ -1,5 +1,4 @@
-"""nginx's configuration, from the template beside this file, the settings, and what is known at the moment: the servers'
-addresses and the valid tokens."""
+"""nginx's configuration: the template beside this file, filled in with the settings, the servers and the tokens."""
 
 from __future__ import annotations
 
@@ -19,10 +18,8 @@ _TRY_AGAIN_MS = 100
 # What callers are told by the edge itself: a gRPC status, a reason for the metrics, words, and whether to try again.
 _REFUSALS = (
     ("no_grpc", 12, "protocol", "the edge takes gRPC over HTTP/2 alone", False),
-    ("token", 16, "token", "this server wants a token: expected the metadata `authorization: Bearer TOKEN`, one that "
-     "is valid", False),
-    ("slow", 4, "slow", "the message did not arrive in time: nothing came for 10 seconds", False),
-    ("message_size", 3, "message_size", "a request has at most %{message_bytes} bytes; send fewer images per call", False),
+    ("token", 16, "token", "expected a valid token, as the metadata `authorization: Bearer TOKEN`", False),
+    ("message_size", 3, "message_size", "a request has at most %{limit} bytes; send fewer images per call", False),
     ("compression", 12, "compression", "compressed messages are not taken; send them uncompressed", False),
     ("busy", 8, "address", "this address has too many calls; try again", True),
     ("metadata", 8, "metadata", "the metadata of a call is larger than the server takes; send less, or a shorter token",
@@ -38,8 +35,8 @@ class _Template(string.Template):
 
 
 def render(settings: Settings, servers: Sequence[str], tokens: Sequence[str] | None) -> str:
-    """The text of nginx.conf. `servers` are `ADDRESS`es without ports; `tokens` None: every caller is let through to the
-    server."""
+    """The text of nginx.conf. `servers` are addresses without ports; `tokens` None: the server alone looks at
+    them."""
     known = ["default 1;"] if tokens is None else ["default 0;", *(f'"{token}" 1;' for token in tokens)]
     rate, client_ca = "", ""
     if settings.calls_per_s:
@@ -109,10 +106,10 @@ def _refusals(settings: Settings) -> str:
     """A named location for each refusal: an answer of gRPC that is trailers alone."""
     locations = []
     for name, status, reason, words, again in _REFUSALS:
-        message = words.replace("%{message_bytes}", f"{settings.max_message_bytes:,}")
+        message = words.replace("%{limit}", f"{settings.max_message_bytes:,}")
         retry = f" add_header retry-after-ms {_TRY_AGAIN_MS} always;" if again else ""
         locations.append(
-            f'    location @{name} {{ set $refused {reason}; add_header grpc-status {status} always; '
+            f"    location @{name} {{ set $refused {reason}; add_header grpc-status {status} always; "
             f'add_header grpc-message "{message}" always;{retry} return 200 ""; }}'
         )
     return "\n".join(locations)

@@ -35,7 +35,7 @@ class Settings:
     stream_idle_s: int = 3600
     connections: int = 4096
     workers: int = 2
-    folder: Path = Path("/tmp/edge")  # noqa: S108 - the container's own
+    folder: Path = Path("/tmp/edge")
     messages: Path = Path("/messages")  # where messages of more than 64 KB wait until they are complete
 
     @classmethod
