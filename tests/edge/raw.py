@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from tests.certificates import Pair
+
 from covey.load.wire import frames
 
 CLASSIFY = "/covey.v1.Classifier/Classify"
@@ -100,12 +102,14 @@ class RawConnection:
 
 
 @contextmanager
-def raw_connection(address: str, timeout_s: float = 30) -> Iterator[RawConnection]:
-    """Over TLS, without a look at the certificate."""
+def raw_connection(address: str, timeout_s: float = 30, pair: Pair | None = None) -> Iterator[RawConnection]:
+    """Over TLS, without a look at the server's certificate; `pair` is the caller's own."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
+    if pair is not None:
+        context.load_cert_chain(*pair)
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout_s) as plain, context.wrap_socket(plain) as secured:
         yield RawConnection(address, secured)

@@ -34,7 +34,7 @@ def error(guarded: Guarded, message: bytes, **call: object) -> tuple[grpc.Status
         ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
         with pytest.raises(grpc.RpcError) as caught:
             ask(message, timeout=20, **call)  # type: ignore[arg-type]
-    trailers = {str(key): str(value) for key, value in caught.value.trailing_metadata() or ()}
+    trailers = {str(key): str(value) for key, value in tuple(caught.value.trailing_metadata() or ())}
     return caught.value.code(), caught.value.details() or "", trailers
 
 
@@ -58,7 +58,8 @@ def answered(guarded: Guarded) -> None:
 def test_a_message_may_be_as_large_as_the_server_takes_and_not_a_byte_more(start_edge: StartEdge) -> None:
     guarded = start_edge({"COVEY_MAX_MESSAGE_BYTES": str(MEGABYTE)})
     with guarded.channel() as channel:
-        answer = channel.unary_unary(CLASSIFY)(rubbish(MEGABYTE), timeout=20)
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
+        answer = ask(rubbish(MEGABYTE), timeout=20)
     assert pb.ClassifyResponse.FromString(answer).results[0].error.reason == pb.ImageError.REASON_INVALID
     code, words, trailers = error(guarded, rubbish(MEGABYTE + 1))
     assert (code, words) == (
@@ -184,8 +185,9 @@ def test_large_messages_take_turns_on_their_way_to_the_server(start_edge: StartE
 
     def outcome(_: int) -> str:
         with guarded.channel() as channel:
+            ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
             try:
-                channel.unary_unary(CLASSIFY)(message, timeout=60)
+                ask(message, timeout=60)
             except grpc.RpcError as failure:
                 return f"{failure.code().name}: {failure.details()}"
             return "OK"

@@ -101,9 +101,10 @@ def test_tokens_are_looked_at_before_the_message_is_read(start_edge: StartEdge, 
     def answers(token: str) -> bool:
         with guarded.client(token=token) as client:
             try:
-                return client.classify(PIXELS).label == "class 9"
+                client.classify(PIXELS)
             except covey.Unauthenticated:
                 return False
+            return True
 
     wait_until(lambda: answers(NEXT_TOKEN))
     wait_until(lambda: not answers(TOKEN))
