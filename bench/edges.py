@@ -37,15 +37,20 @@ def nginx_is_there() -> bool:
 
 @contextmanager
 def edge_before(
-    server: Server, certificate: Path, key: Path, folder: Path, settings: Mapping[str, str] | None = None
+    target: str,
+    metrics_url: str | None,
+    certificate: Path,
+    key: Path,
+    folder: Path,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Edge]:
-    """An edge on free ports before a native front that speaks plaintext, once it shakes hands. Its files and its log,
-    `edge.log`, go to `folder`; `settings` are those of deploy/edge, by their variables.
+    """An edge on free ports before the native front at `target`, which speaks plaintext, once it shakes hands. Its log,
+    `edge.log`, goes to `folder`; `settings` are those of deploy/edge, by their variables.
 
     Raises:
         BenchError: it ended, or was not there within a minute.
     """
-    assert server.metrics_url is not None
+    assert metrics_url is not None
     port, status_port = _free_port(), _free_port()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "edge.log"
@@ -54,8 +59,8 @@ def edge_before(
         environment = {
             "COVEY_EDGE_LISTEN": f"{HOST}:{port}",
             "COVEY_EDGE_STATUS_LISTEN": f"{HOST}:{status_port}",
-            "COVEY_EDGE_SERVER": server.target,
-            "COVEY_EDGE_SERVER_STATUS": server.metrics_url.split("/")[2],
+            "COVEY_EDGE_SERVER": target,
+            "COVEY_EDGE_SERVER_STATUS": metrics_url.split("/")[2],
             "COVEY_EDGE_CERTIFICATE": str(certificate),
             "COVEY_EDGE_KEY": str(key),
             "COVEY_EDGE_FOLDER": f"{own}/edge",

@@ -60,7 +60,7 @@ def edge(run: Run, model: str, goal: Goal) -> list[Row]:
     with (
         run.server([model]) as native,
         run.server([model], "grpcio", secure) as grpcio,
-        edge_before(native, pair, pair, run.folder()) as nginx,
+        edge_before(native.target, native.metrics_url, pair, pair, run.folder()) as nginx,
     ):
         for _ in run.each_round(scenario):
             plain.append(measure_load(native, messages, MANY, run.seconds))

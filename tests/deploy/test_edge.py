@@ -110,16 +110,15 @@ def test_its_figures_are_there_for_prometheus(guarded: Guarded) -> None:
 
 
 def test_attacks_end_at_the_edge(guarded: Guarded) -> None:
-    """Without a certificate and a token: promises of 4 GB, half of 64 messages of 60 MB. Then with both, which is the
-    most that a caller gets."""
+    """Without a certificate and a token: promises of 4 GB, then, with both, 64 halves of messages of 60 MB."""
     before = _resident_bytes(guarded.server)
     with raw_connection(guarded.target) as stranger:
         taken = stranger.send(stranger.begin(), PROMISE + bytes(10 * MEGABYTE))
         assert taken < 200_000
     with raw_connection(guarded.target, pair=guarded.caller) as caller:
         header = {"authorization": f"Bearer {TOKEN}"}
-        taken = sum(caller.send(caller.begin(metadata=header), PROMISE + bytes(30 * MEGABYTE)) for _ in range(64))
-        assert taken < 300 * MEGABYTE  # its file system for them is full
+        for _ in range(64):  # what its file system of 256 MB does not hold is read and dropped
+            caller.send(caller.begin(metadata=header), PROMISE + bytes(30 * MEGABYTE))
         with guarded.client() as client:
             assert client.classify(SHADES).label
         assert _resident_bytes(guarded.server) - before < 32 * MEGABYTE

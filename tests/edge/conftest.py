@@ -78,7 +78,9 @@ def start_edge(server: Server, tmp_path: Path) -> Iterator[StartEdge]:
 
         def start(settings: Mapping[str, str] | None = None, before: Server = server) -> Guarded:
             authority = Authority(tmp_path / "certificates")
-            edge = stack.enter_context(edge_before(before, *authority.sign(HOST), tmp_path, settings))
+            edge = stack.enter_context(
+                edge_before(before.target, before.metrics_url, *authority.sign(HOST), tmp_path, settings)
+            )
             return Guarded(before, edge, authority, tmp_path)
 
         yield start
@@ -89,5 +91,5 @@ def guarded(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """One edge with the settings that are the default, for all tests of a module."""
     folder = tmp_path_factory.mktemp("edge")
     authority = Authority(folder / "certificates")
-    with edge_before(server, *authority.sign(HOST), folder) as edge:
+    with edge_before(server.target, server.metrics_url, *authority.sign(HOST), folder) as edge:
         yield Guarded(server, edge, authority, folder)

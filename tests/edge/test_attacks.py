@@ -34,7 +34,7 @@ def error(guarded: Guarded, message: bytes, **call: object) -> tuple[grpc.Status
         ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
         with pytest.raises(grpc.RpcError) as caught:
             ask(message, timeout=20, **call)  # type: ignore[arg-type]
-    trailers = {str(key): str(value) for key, value in tuple(caught.value.trailing_metadata() or ())}
+    trailers: dict[str, str] = dict(caught.value.trailing_metadata() or ())  # type: ignore[arg-type]
     return caught.value.code(), caught.value.details() or "", trailers
 
 
