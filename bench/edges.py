@@ -25,6 +25,14 @@ class Edge(Server):
         super().__init__("edge", process, f"{HOST}:{port}", f"http://{HOST}:{status_port}/metrics")
         self.readiness_url = f"http://{HOST}:{status_port}/readyz"
 
+    def resident_bytes(self) -> int:
+        """Of nginx's processes and their keeper."""
+        return sum(process_figures.resident_bytes(pid) for pid in process_figures.family(self.pid))
+
+    def peak_bytes(self) -> int:
+        """The most that each of them had, together."""
+        return sum(process_figures.peak_bytes(pid) for pid in process_figures.family(self.pid))
+
     def batches(self) -> tuple[float, float]:
         """Zeros: it runs none."""
         return 0.0, 0.0

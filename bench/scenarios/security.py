@@ -46,8 +46,8 @@ def tls(run: Run, model: str) -> list[Row]:
 
 
 def edge(run: Run, model: str, goal: Goal) -> list[Row]:
-    """CPU per request of server and edge together, where nginx ends TLS before the native front, against the grpcio front
-    with TLS and against the native front in plaintext."""
+    """CPU per request of server and edge together, where nginx ends TLS before the native front: against the grpcio
+    front with TLS, and against the native front in plaintext."""
     scenario = f"{model}, {MANY} in flight, nginx before the native front"
     against = "grpcio with TLS"
     if not nginx_is_there():
