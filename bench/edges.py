@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench import process_figures
 from bench.processes import START_TIMEOUT_S, BenchError, Server, own_process, tail
 
 HOST = "127.0.0.1"

@@ -26,7 +26,6 @@ _REFUSALS = (
      False),
     ("certificate", 16, "certificate", "callers need a certificate that this server's authority has signed", False),
     ("full", 8, "full", "the edge has no room for another large message; try again", True),
-    ("late", 4, "late", "the server did not answer in time", False),
 )  # fmt: skip
 
 
