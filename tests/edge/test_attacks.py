@@ -89,6 +89,7 @@ def test_half_sent_messages_stay_at_the_edge(guarded: Guarded) -> None:
         for _ in range(64):
             stream = attacker.begin()
             assert attacker.send(stream, FOUR_GIGABYTES + bytes(2 * MEGABYTE)) == 2 * MEGABYTE + 5
+        attacker.settle()
         answered(guarded)
         assert guarded.server.resident_bytes() - before < 32 * MEGABYTE
         assert guarded.edge.resident_bytes() < 128 * MEGABYTE
@@ -150,6 +151,7 @@ def test_an_address_has_so_many_calls_at_once(start_edge: StartEdge) -> None:
     with raw_connection(guarded.edge.target) as greedy:
         for _ in range(4):
             greedy.send(greedy.begin(), FOUR_GIGABYTES)
+        greedy.settle()
         code, words, trailers = error(guarded, ONE)
         assert (code, words) == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,
