@@ -178,7 +178,11 @@ class App:
     def gauges(self) -> Iterable[tuple[str, str, float]]:
         """For the metrics."""
         admission, fallback = self._admission, bool(self.device.fallback)
-        return (
+        certificates = self._security.certificates
+        if certificates is not None:
+            expires_s = certificates.identity.expires_s
+            yield "covey_certificate_expiry_timestamp_seconds", "When the served certificate expires.", expires_s
+        yield from (
             ("covey_calls_in_flight", "Calls inside the server.", admission.calls),
             ("covey_bytes_in_flight", "Bytes of those calls, decoded images included.", admission.bytes),
             ("covey_streams_open", "Streams that are open, each of many calls.", self.front.open_streams),
