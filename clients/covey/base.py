@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from covey import inputs, messages, packing, streaming
+from covey import forking, inputs, messages, packing, streaming
 from covey.coalescing import SharedItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
 from covey.errors import InvalidInput
@@ -41,9 +41,28 @@ class BaseClient:
     ) -> None:
         if coalesce and downscale:
             raise InvalidInput("coalesce=True and downscale=True do not go together; choose one")
+        settings: dict[str, Any] = {
+            "target": target,
+            "deadline_ms": deadline_ms,
+            "retries": retries,
+            "downscale": downscale,
+            "coalesce": coalesce,
+            "tls": tls,
+            "token": token,
+        }
+        self._settings = lambda: settings  # no representation shows a token
         self._access = Access(tls, token)
         self._session = Session(target, deadline_ms, retries, self._access, downscale=downscale)
         self._closed = False
+        forking.watch(self)
+
+    def __reduce__(self) -> tuple[Callable[[], BaseClient], tuple[()]]:
+        """Pickled are the settings, the token among them: what is unpickled connects anew."""
+        return partial(type(self), **self._settings()), ()
+
+    def start_afresh(self) -> None:
+        """Done by covey itself in a child process that was forked off: what belongs to the parent is let go of."""
+        raise NotImplementedError
 
     @property
     def target(self) -> str:

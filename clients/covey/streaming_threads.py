@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from covey import forking
 from covey.results import Classification
 from covey.streaming import Exchange, StreamItem
 from covey_proto.v1 import classifier_pb2 as pb
@@ -29,6 +30,7 @@ class ThreadConversation:
         self._taker_waits = False
         self._ended = False
         self._broken: BaseException | None = None
+        self._generation = forking.generation()
 
     @property
     def answered(self) -> int:
@@ -55,6 +57,7 @@ class ThreadConversation:
                     if self._taker_waits:
                         self._notify()
                     yield given
+                    forking.require_same(self._generation)
         finally:
             self._end()
 
@@ -136,6 +139,8 @@ class ThreadConversation:
             self._changed.notify_all()
 
     def _end(self) -> None:
+        if self._generation != forking.generation():
+            return  # the threads are the parent's; the lock may be held by one of them
         with self._changed:
             self._ended = True
             self._changed.notify_all()
