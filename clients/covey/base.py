@@ -121,7 +121,8 @@ class BaseClient:
         under way. `deadline_ms` holds for each request, the other arguments are those of `classify`.
 
         An image that cannot be read, sent or classified has its error in its own Classification; the others go on.
-        Raises CallError at the place of the first image whose request failed, and ends there.
+        Raises CallError at the place of the first image whose request failed, and ends there. What `images` itself
+        raises comes after the answers to the images that it gave before.
         """
         raise NotImplementedError
 
@@ -147,7 +148,8 @@ class BaseClient:
         one, under the rule of `retries`; streams that brought answers before they broke do not count.
 
         An image that cannot be read, sent or classified has its error in its own Classification; the others go on.
-        Raises CallError for a request that failed, after the answers that are ready by then, and ends there.
+        Raises CallError for a request that failed, after the answers that are ready by then, and ends there. What
+        `items` itself raises comes after the answers to the images that it gave before.
         """
         raise NotImplementedError
 

@@ -26,17 +26,31 @@ class ThreadStream:
         self._generation = forking.generation()
 
     def results(self, items: Iterable[Item], window: Window[Item]) -> Iterator[Classification]:
-        """One answer per item, in order. An item is taken from `items` only while `window` has room."""
+        """One answer per item, in order. An item is taken from `items` only while `window` has room.
+
+        What `items` raises is raised after the answers to what it gave; an interrupt after those that are ready.
+        """
+        failure: BaseException | None = None
+        source = iter(items)
         try:
-            for item in items:
+            while True:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                except BaseException as error:  # noqa: BLE001 - raised below
+                    failure = error
+                    break
                 forking.require_same(self._generation)
                 window.put(item)
                 if item.outcome is None:
                     self._put(item)
                 while window and (window.ready or window.full):
                     yield self._await(window)
-            while window:
+            while window.ready if failure is not None and not isinstance(failure, Exception) else window:
                 yield self._await(window)
+            if failure is not None:
+                raise failure
         finally:
             self._end()
 
