@@ -7,6 +7,7 @@
     │       └── MissingFile (FileNotFoundError)
     ├── ClientClosed                         the client was used after close()
     ├── WrongEventLoop (RuntimeError)        an AsyncClient was used in another event loop than before
+    ├── ForkedProcess (RuntimeError)         this process was forked off where gRPC does not survive it
     ├── CallError                            the call failed as a whole: .target, .status, .details
     │   ├── InvalidRequest                   INVALID_ARGUMENT
     │   ├── UnknownModel                     NOT_FOUND
@@ -62,6 +63,11 @@ class ClientClosed(CoveyError):
 
 class WrongEventLoop(CoveyError, RuntimeError):
     """An AsyncClient belongs to the event loop of its first call."""
+
+
+class ForkedProcess(CoveyError, RuntimeError):
+    """gRPC cannot be used in this process, or an iterator not go on in it, since it was forked off; the text says why,
+    and what to do."""
 
 
 class CallError(CoveyError):
