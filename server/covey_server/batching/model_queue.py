@@ -222,7 +222,9 @@ class ModelQueue:
     def _take_turn(self, request: Request) -> int:
         """The turn of a caller's next request, which moves that of the one behind it away."""
         caller, count, turns = request.caller, request.count, self._next_turns
-        turn = self._next_turn(caller)
+        turn, earliest = turns.get(caller, 0), self._clock - 1
+        if turn < earliest:
+            turn = earliest
         if self._suspects and caller in self._suspects:
             count = max(count, self.model.cost.best_batch_size)  # it runs apart: that costs others a batch
         if len(turns) >= self._max_turns:
@@ -236,15 +238,16 @@ class ModelQueue:
         return max(self._clock - 1, self._next_turns.get(caller, 0))
 
     def _drop(self, request: Request) -> None:
-        """Takes what will not run out of the count; the caller's other requests have their turns so much earlier."""
-        left = request.count - request.taken
+        """Takes what will not run out of the count. Of a large request, its caller's others get their turns so much
+        earlier."""
+        caller, left = request.caller, request.count - request.taken
         self.images -= left
-        if left <= self.model.cost.best_batch_size or request.caller not in self._next_turns:
+        if left <= self.model.cost.best_batch_size or caller not in self._next_turns:
             return
-        self._next_turns[request.caller] -= left
+        self._next_turns[caller] -= left
         for other in self.requests:
-            if other.caller == request.caller and other.turn > request.turn:
-                other.turn -= left
+            if other.caller == caller and other.turn > request.turn:
+                other.turn = max(request.turn, other.turn - left)
         self.requests.sort(key=_turn)
 
     def _may_share(self, request: Request, first: Request) -> bool:
