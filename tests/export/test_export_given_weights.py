@@ -38,9 +38,11 @@ def outside(sample: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     labels = place[torch.tensor(sample.train_labels)]
     optimizer = torch.optim.Adam(network.parameters(), 0.003)
     for _ in range(12):
-        for batch in torch.randperm(len(images)).split(64):
+        order = torch.randperm(len(images))
+        for start in range(0, len(order), 64):
+            batch = order[start : start + 64]
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[batch]), labels[batch]).backward()
+            torch.autograd.backward(nn.functional.cross_entropy(network(images[batch]), labels[batch]))
             optimizer.step()
     data = folder / "data"
     for part, part_images, part_labels in (
@@ -219,7 +221,7 @@ def _module(file: Path) -> None:
 
 
 def _script(file: Path) -> None:
-    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), file)
+    torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(file)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,10 @@ CASES: dict[str, tuple[Change, str]] = {
         r"--tls-certificate .*server\.pem: it cannot be read: No such file",
     ),
     "no key": (lambda authority, pair: (pair.certificate, _without(pair.key)), r"--tls-key .*it cannot be read"),
-    "a folder": (lambda authority, pair: (pair.certificate.parent, pair.key), r"it cannot be read: it is a folder, expected a regular file"),
+    "a folder": (
+        lambda authority, pair: (pair.certificate.parent, pair.key),
+        r"it cannot be read: it is a folder, expected a regular file",
+    ),
     "no PEM": (
         lambda authority, pair: (_holding(pair.certificate, "text"), pair.key),
         "--tls-certificate .*: it holds no CERTIFICATE in PEM form",

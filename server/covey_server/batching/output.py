@@ -34,8 +34,8 @@ class Output:
         # The sum of squares is finite unless a number is not (or exceeds 1e19); 0.6 us for 32 rows of 10, half of what
         # np.isfinite(...).all() takes.
         if not math.isfinite(np.vdot(probabilities, probabilities)):
-            finite: NDArray[np.bool_] = np.isfinite(probabilities).all(axis=1)
-            self.finite = None if finite.all() else finite
+            finite = np.asarray(np.isfinite(probabilities).all(axis=1))
+            self.finite = None if bool(finite.all()) else finite
         self._shared_k = 0
         self._ranking: Ranking | None = None
         self.written: dict[int, list[bytes]] = {}
