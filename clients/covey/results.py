@@ -167,6 +167,7 @@ class InputSize:
     channels: int
     resize: Resize
     crop: float = 1.0  # the share of the largest centred part that CENTER_CROP keeps
+    background: str = ""  # the colour under transparent pixels, "#rrggbb"; empty: the server drops alpha
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,14 @@ def describe(
         name=name,
         version=version,
         labels=checkpoint.labels,
-        input=ImageSpec(height=height, width=width, channels=channels, resize=resize, crop=network.crop),
+        input=ImageSpec(
+            height=height,
+            width=width,
+            channels=channels,
+            resize=resize,
+            crop=network.crop,
+            background=network.background,
+        ),
         training=Training(
             network=network.name,
             dataset=dataset.name,

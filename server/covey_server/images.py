@@ -21,6 +21,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from covey_proto.colours import Colour
+from covey_server import transparency
 from covey_server.errors import ImageTooLarge, InvalidImage
 
 # No other parser of Pillow's can be reached by a caller, and no first request waits for one of these to be imported.
@@ -63,6 +65,8 @@ class InputSpec:
 
     `crop` is the share of the largest centred part that CENTER_CROP keeps: 0.875 leaves out the outer eighth, as
     torchvision's resize to 256 and crop to 224 does. An image that has the model's size already is taken as it is.
+
+    `background` shows through transparent pixels; None: alpha is dropped, whatever colour lies under it.
     """
 
     height: int
@@ -70,6 +74,7 @@ class InputSpec:
     channels: int
     resize: Resize = Resize.STRETCH
     crop: float = 1.0
+    background: Colour | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,7 +88,8 @@ class InputSpec:
 def decode(data: bytes, spec: InputSpec, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
     """The image in `data`, upright, in the channels and size of `spec`: `[H, W, C] uint8`.
 
-    An alpha channel is dropped, 16-bit grey keeps its upper 8 bits, an animation gives its first frame.
+    Transparent pixels show the background of `spec`, 16-bit grey keeps its upper 8 bits, an animation gives its first
+    frame.
 
     Raises InvalidImage for bytes that are not a whole JPEG, PNG, WebP or GIF image, ImageTooLarge for more
     than `max_pixels` pixels.
@@ -101,9 +107,13 @@ def _pixels(data: bytes, spec: InputSpec, max_pixels: int) -> bytes:
     try:
         # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, never below the size asked for.
         image.draft(None, _draft_size(image.size, spec))
+        key = transparency.key(image)
         image.load()
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-        small = _resize(_reduce(_convert(image, spec.channels), spec), spec, on_its_side=orientation in _ON_ITS_SIDE)
+        flat = image
+        if image.has_transparency_data:
+            flat = transparency.flatten(image, key, spec.background, grey=spec.channels == 1)
+        small = _resize(_reduce(_convert(flat, spec.channels), spec), spec, on_its_side=orientation in _ON_ITS_SIDE)
         # Turned last, as it copies; grey has waited until now, as resizing one channel gives the same pixels as
         # resizing three equal ones.
         upright = small.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else small

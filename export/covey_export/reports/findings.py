@@ -219,5 +219,6 @@ def _verified(fields: Mapping[str, Any]) -> Verified:
 
 def _describe_resize(network: Network) -> str:
     spec = network.spec
-    text = spec.resize.value.replace("_", " ")
-    return text if spec.crop == 1.0 else f"{text}, the inner {spec.crop:.1%} of each side"
+    cut = "" if spec.crop == 1.0 else f", the inner {spec.crop:.1%} of each side"
+    on = f"transparency over {network.background}" if network.background else "alpha dropped"
+    return f"{spec.resize.value.replace('_', ' ')}{cut}, {on}"
