@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from covey_server.errors import ImageTooLarge, InvalidImage, Stopping
-from covey_server.images import InputSpec, decode_into
+from covey_server.images import InputSpec, decode_into, read_header
 
 
 @dataclass(slots=True)
@@ -48,7 +48,8 @@ class DecodePool:
                 raise Stopping("the server has stopped")
             check()
             try:
-                decode_into(rows[good * spec.nbytes : (good + 1) * spec.nbytes], image, spec, self._max_pixels)
+                header = read_header(image, self._max_pixels)
+                decode_into(rows[good * spec.nbytes : (good + 1) * spec.nbytes], header, spec)
                 failures.append(None)
                 good += 1
             except (InvalidImage, ImageTooLarge) as error:
