@@ -35,6 +35,7 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would speak first, without t
 # already shown would grow at a caller's will.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _STRIP_PIXELS = 1 << 18  # converted at a time, where an image is averaged down
+_MAX_REDUCTION = 64  # of one side by resizing; only images more than 8 times as long as wide reach it
 _DRAFTS = (8, 4, 2)  # a JPEG can be decoded at one of these parts of its size
 
 _UPRIGHT = {  # what turns an image upright, by its EXIF orientation; 1 is upright already
@@ -112,18 +113,21 @@ def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
 
 def needed_bytes(header: Header, spec: InputSpec) -> int:
     """What decoding takes at its peak, a little more than was measured: docs/decoding.md has the figures."""
-    shorter, least = min(header.width, header.height), _least_side(spec)
-    draft = _draft(header, spec)
+    least, draft = _least_side(spec), _draft(header, spec)
     decoded = header.pixels // draft**2
-    factor = max(1, shorter // draft // least)
-    # What is left is in the model's channels, and resizing makes one more of it at the most.
-    reduced = decoded // factor**2 * (1 if spec.channels == 1 else 4) * 2
+    factor = max(1, min(header.width, header.height) // draft // least)
+    width, height = header.width // draft // factor + 1, header.height // draft // factor + 1
+    channel_bytes = 1 if spec.channels == 1 else 4
+    target = max(spec.width, spec.height)
     return int(
         decoded * header.pixel_bytes
         + header.pixels * header.decoder_bytes
-        + reduced
-        + 2 * len(header.data)
+        + len(header.data) * (3 if header.format == "WEBP" else 2)
+        + width * height * channel_bytes  # in the model's channels
         + 12 * _STRIP_PIXELS * (factor > 1)
+        # Resizing goes across first, and `_resize` keeps what it begins with below so many rows.
+        + target * min(height, 2 * _MAX_REDUCTION * target) * channel_bytes
+        + 3 * 4 * target * target
     )
 
 
@@ -216,4 +220,8 @@ def _resize(image: Image.Image, spec: InputSpec, *, on_its_side: bool) -> Image.
         return image
     if spec.resize is Resize.CENTER_CROP:
         return ImageOps.fit(image, size, Image.Resampling.BILINEAR, bleed=(1 - spec.crop) / 2)
+    # Of an image of one column and 50 million rows, the weights alone would take 800 MB and 14 s.
+    factors = (max(1, image.width // size[0] // _MAX_REDUCTION), max(1, image.height // size[1] // _MAX_REDUCTION))
+    if factors != (1, 1):
+        image = image.reduce(factors)
     return image.resize(size, Image.Resampling.BILINEAR)

@@ -8,8 +8,9 @@ from covey_server.headers.header import MAX_SEGMENTS, Header, damaged, too_many_
 MAGIC, KIND = b"RIFF", b"WEBP"
 _ALPHA = 0x10  # a flag
 _ANIMATION = 0x02
-# Measured: libwebp keeps two canvases, decodes into a frame's own pixels, and Pillow copies the result.
-_DECODER_BYTES_PER_PIXEL = 11.5
+# libwebp keeps two canvases and decodes into a frame's own pixels; Pillow copies the result.
+_DECODER_BYTES = 12.5
+_ALPHA_BYTES = 2.0  # more, where alpha is stored apart
 
 
 def read(data: bytes) -> Header:
@@ -41,7 +42,13 @@ def read(data: bytes) -> Header:
         body = KIND + b"".join(parts)
         data = MAGIC + len(body).to_bytes(4, "little") + body
     return Header(
-        "WEBP", width, height, data, 4, _DECODER_BYTES_PER_PIXEL, orientation=exif.orientation(exif_block)
+        "WEBP",
+        width,
+        height,
+        data,
+        4,
+        _DECODER_BYTES + (_ALPHA_BYTES if b"ALPH" in chunks or frame is not None else 0),
+        orientation=exif.orientation(exif_block)
     )  # fmt: skip
 
 
