@@ -53,6 +53,7 @@ _BRANDS = {  # of ISO media files
 }
 _NETPBM = re.compile(rb"P[1-7f]\s")
 _INSIDE = ((b"\xff\xd8\xff", "a JPEG"), (b"\x89PNG\r\n\x1a\n", "a PNG"), (b"GIF8", "a GIF"))
+_BEGINNINGS = ((b"\xff\xd8", "a JPEG"), (b"\x89PNG", "a PNG"), (b"GIF8", "a GIF"))
 _BASE64 = {b"/9j/": "JPEG", b"iVBORw0KGgo": "PNG", b"R0lGOD": "GIF", b"UklGR": "WebP"}
 _LOOKED_AT_BYTES = 1024  # of a file
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -70,15 +71,18 @@ def describe(data: bytes) -> str:
         return _BRANDS.get(start[8:12], "an MP4 or other ISO media file")
     if start.startswith(b"RIFF"):
         return _RIFF.get(start[8:12], "a RIFF file")
-    if start.startswith((b"\x89PNG\n", b"\x89PNG\r\r", b"\x09PNG\r\n", b"\xef\xbf\xbdPNG")):
+    if start.startswith((b"\x89PNG\n", b"\x89PNG\r\r", b"\x09PNG\r\n", b"\xef\xbf\xbdPNG", b"\xc2\x89PNG")):
         return "a PNG that was transferred as text; send it as binary"
     if start.startswith((b"\xef\xbf\xbd\xef\xbf\xbd", b"\xc3\xbf\xc3\x98\xc3\xbf")):
         return "a binary file, probably a JPEG, that was converted as if it were text; send it as binary"
+    for magic, name in _BEGINNINGS:
+        if start.startswith(magic):
+            return f"{name} with a damaged beginning ({start[:12]!r})"
     if _NETPBM.match(start):
         return "a Netpbm image"
     for magic, name in _INSIDE:
         if (place := start.find(magic)) > 0:
-            return f"{name} behind {place} other bytes"
+            return f"{name} behind {place} other byte{'s' if place > 1 else ''}"
     if not any(start):
         return "nothing but zeros"
     return _text(start) or f"of no known kind (they begin with {start[:12]!r})"

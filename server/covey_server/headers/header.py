@@ -20,7 +20,7 @@ class Header:
     measurements).
     """
 
-    format: str  # as Pillow names it
+    format: str
     width: int
     height: int
     data: bytes

@@ -35,7 +35,7 @@ def _read(data: bytes) -> Header:
     kept = [b"\xff\xd8"]
     frame: Frame | None = None
     orientation: int | None = None
-    restart_interval = 0
+    restart_interval, size = 0, len(data)
     position = 2
     for _ in range(MAX_SEGMENTS):
         marker = data[position + 1]
@@ -51,8 +51,8 @@ def _read(data: bytes) -> Header:
         if marker in _ALONE:
             position += 2
             continue
-        end = position + 2 + jpeg_scans.length(data, position)
-        if end > len(data):
+        end = position + 2 + max(2, data[position + 2] << 8 | data[position + 3])
+        if end > size:
             raise damaged("JPEG", len(data), "it ends within its header")
         if marker in _FRAMES:
             if frame is not None:

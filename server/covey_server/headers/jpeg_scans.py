@@ -19,7 +19,7 @@ MAX_SCANS = 64
 # Set bits, as data: as many as the decoder reads ahead, and no code is made of set bits alone. Behind data that are
 # complete they change nothing; behind others the decoder runs out of them, and asks for more.
 PADDING = b"\xff\x00" * 8
-MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # what ends a scan's data; the marker is its last two bytes
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what ends a scan's data
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _SCAN, _END, _RESTART_INTERVAL = 0xDA, 0xD9, 0xDD
 

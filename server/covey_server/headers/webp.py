@@ -38,18 +38,18 @@ def read(data: bytes) -> Header:
         raise damaged("WebP", len(data), "it ends within its pixels" if is_cut else "there is no picture in it")
     if not (width and height):
         raise damaged("WebP", len(data), f"its header gives a size of {width} x {height}")
-    if len(chunks) > 1 or is_cut or len(parts[0]) != len(data) - 12:
+    if len(parts[0]) != len(data) - 12 or int.from_bytes(data[4:8], "little") != len(data) - 8:
         body = KIND + b"".join(parts)
         data = MAGIC + len(body).to_bytes(4, "little") + body
     return Header(
-        "WEBP",
+        "WebP",
         width,
         height,
         data,
         4,
         _DECODER_BYTES + (_ALPHA_BYTES if b"ALPH" in chunks or frame is not None else 0),
-        orientation=exif.orientation(exif_block)
-    )  # fmt: skip
+        orientation=exif.orientation(exif_block),
+    )
 
 
 def _chunks(data: bytes) -> tuple[dict[bytes, bytes], bool]:
