@@ -1,7 +1,7 @@
 """Transparent images over a model's background colour, as a browser shows them over a page.
 
 Done at the image's full size, before anything is averaged: the colour that lies hidden under transparent pixels never
-reaches their neighbours. The blending is done in place, strip by strip, so that it takes no memory to speak of.
+reaches their neighbours.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from covey_proto.colours import Colour
 
 Key = int | tuple[int, int, int] | bytes  # Pillow's: a grey level, a colour or a palette's place; or a palette's alphas
 
-_STRIP_PIXELS = 1_000_000
 _OPAQUE = 255
 _INVERTED = [_OPAQUE - level for level in range(256)]
 _FACTORS = {"1": 255, "L;2": 85, "L;4": 17}  # from the levels that a PNG's file counts in to those of its pixels
 
 
-def key(image: Image.Image) -> Key | None:
+def key(image: ImageFile) -> Key | None:
     """What is transparent in an image without an alpha channel, in the values its pixels will have; None: nothing.
 
     To be asked before the image is loaded: a PNG's file says it in its own bits, and after the pixels it may not.
@@ -28,7 +27,6 @@ def key(image: Image.Image) -> Key | None:
     found: Key | None = image.info.get("transparency")
     if found is None or image.format != "PNG":
         return found
-    assert isinstance(image, ImageFile)
     raw = image.tile[0].args if image.tile else ""
     if isinstance(found, tuple) and raw == "RGB;16B":  # of whose values Pillow keeps the upper 8 bits
         return (found[0] >> 8, found[1] >> 8, found[2] >> 8)
@@ -70,20 +68,13 @@ def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, g
 
 def _fill(image: Image.Image, key: Key | None, background: Colour) -> None:
     """Pastes the background into an L, RGB (by `key`), LA or RGBA image (by alpha), as far as it shows through."""
-    width, height = image.size
-    ink = (*background[: 1 if image.mode in ("L", "LA") else 3], *((_OPAQUE,) if image.mode.endswith("A") else ()))
-    rows = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        box = (0, top, width, min(top + rows, height))
-        strip = image.crop(box)
-        if image.mode.endswith("A"):
-            alpha = strip.getchannel("A")
-            if alpha.getextrema() == (_OPAQUE, _OPAQUE):
-                continue
-            mask = alpha.point(_INVERTED)
-        else:
-            mask = _equal(strip, key)
-        image.paste(ink if len(ink) > 1 else ink[0], box, mask)
+    ink = background if image.mode.startswith("RGB") else background[:1]
+    if image.mode.endswith("A"):
+        ink = (*ink, _OPAQUE)
+        mask = image.getchannel("A").point(_INVERTED)
+    else:
+        mask = _equal(image, key)
+    image.paste(ink if len(ink) > 1 else ink[0], (0, 0, *image.size), mask)
 
 
 def _equal(image: Image.Image, key: Key | None) -> Image.Image:

@@ -170,10 +170,10 @@ def test_what_lies_hidden_does_not_bleed_when_an_image_is_made_smaller(side: int
     assert np.abs(transparent.astype(int) - without).max() <= 1
 
 
-def test_a_wide_image_is_blended_to_its_last_strip() -> None:
-    """Strips are of a million pixels: three of them, the last one not whole."""
-    image = Image.new("RGBA", (2_000, 1_250), (0, 0, 0, 0))
-    assert (decode(encode(image), RGB) == 255).all()
+@pytest.mark.parametrize("size", [(2_000, 1_250), (20, 40_000)])
+def test_a_large_image_is_blended_to_its_last_strip(size: tuple[int, int]) -> None:
+    """It is converted in strips of a quarter of a million pixels."""
+    assert (decode(encode(Image.new("RGBA", size, (0, 0, 0, 0))), RGB) == 255).all()
 
 
 def test_without_a_background_alpha_is_dropped_as_it_always_was() -> None:
