@@ -270,7 +270,9 @@ def model(message: pb.Model) -> Model:
 
 def _input_size(spec: pb.ImageSpec) -> InputSize:
     resize = _RESIZES.get(spec.resize, Resize.UNKNOWN)
-    return InputSize(spec.height, spec.width, spec.channels, resize, round(spec.crop, 6) or 1.0)  # of a float32
+    crop = round(spec.crop, 6) or 1.0  # of a float32
+    mean, std = (tuple(round(each, 6) for each in numbers) for numbers in (spec.mean, spec.std))
+    return InputSize(spec.height, spec.width, spec.channels, resize, crop, spec.background, mean, std)
 
 
 def _training(info: pb.ModelInfo) -> Training:

@@ -15,11 +15,13 @@ import torch
 from torch import nn
 
 from covey_export import atomic_files
+from covey_export.datasets import folder as image_folders
 from covey_export.datasets.dataset import Dataset
 from covey_export.errors import InvalidCheckpoint
 from covey_export.networks import ImageShape, Network, size
 from covey_export.training import averaging
 from covey_export.training.recipe import Recipe
+from covey_proto.colours import WHITE
 from covey_server.images import Resize
 
 FILE = "checkpoint.pt"
@@ -55,6 +57,7 @@ class Checkpoint:
     image_shape: ImageShape
     resize: str  # how encoded images come to that shape: a value of covey_server.images.Resize
     crop: float
+    background: str  # under transparent pixels, "#rrggbb"; empty: alpha was dropped
     labels: tuple[str, ...]
     train_images: int
     images_digest: str  # of all images and labels, see Dataset.digest
@@ -77,7 +80,9 @@ class Checkpoint:
         """The checkpoint whose file holds `fields`. Raises KeyError or TypeError where they are not all there."""
         recipe = Recipe.from_fields(fields["recipe"])
         history = tuple(Epoch.from_fields(epoch) for epoch in fields["history"])
-        return cls(**{**fields, "recipe": recipe, "history": history})
+        # Earlier versions dropped alpha; published data sets have none, so theirs loses nothing.
+        earlier = "" if fields["dataset"].startswith(image_folders.PREFIX) else WHITE
+        return cls(**{"background": earlier, **fields, "recipe": recipe, "history": history})
 
     @property
     def trained_weights(self) -> dict[str, torch.Tensor]:
@@ -89,7 +94,7 @@ class Checkpoint:
         """The SHA-256 of all that a model is made from: two trainings that came to the same have the same."""
         facts = (
             *(self.network, self.dataset, self.image_shape, self.resize, self.crop, self.labels, self.images_digest),
-            *(self.recipe, self.seed, self.started_from, self.history),
+            *(self.recipe, self.seed, self.started_from, self.history, *filter(None, (self.background,))),
         )
         found = hashlib.sha256(repr(facts).encode())
         for name, tensor in self.trained_weights.items():
@@ -110,7 +115,13 @@ class Checkpoint:
 
     def of_same_images(self, network: Network) -> Network:
         """The network for images of this training's size and policy."""
-        return dataclasses.replace(network, image_shape=self.image_shape, resize=Resize(self.resize), crop=self.crop)
+        return dataclasses.replace(
+            network,
+            image_shape=self.image_shape,
+            resize=Resize(self.resize),
+            crop=self.crop,
+            background=self.background,
+        )
 
     def load_weights_into(self, module: nn.Module, *, trained: bool) -> None:
         """Those to be served if `trained`, else those to go on with. Raises InvalidCheckpoint."""
@@ -149,7 +160,10 @@ def default_folder(network: str, dataset: str, recipe: str, parent: Path = Path(
 
 
 def _policy(network: Network) -> str:
-    return f"{size(network.image_shape)} by {network.resize.value} (crop {network.crop:g})"
+    on = (
+        "" if network.background == WHITE else f", on {network.background}" if network.background else ", alpha dropped"
+    )
+    return f"{size(network.image_shape)} by {network.resize.value} (crop {network.crop:g}{on})"
 
 
 def require_writable(folder: Path) -> None:

@@ -167,7 +167,16 @@ def describe(
         name=name,
         version=version,
         labels=checkpoint.labels,
-        input=ImageSpec(height=height, width=width, channels=channels, resize=resize, crop=network.crop),
+        input=ImageSpec(
+            height=height,
+            width=width,
+            channels=channels,
+            resize=resize,
+            crop=network.crop,
+            background=network.background,
+            mean=checkpoint.recipe.mean or (),
+            std=checkpoint.recipe.std or (),
+        ),
         training=Training(
             network=network.name,
             dataset=dataset.name,

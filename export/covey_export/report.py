@@ -117,14 +117,16 @@ class Report:
 
 
 def describe_input(network: Network, recipe: Recipe) -> str:
-    """What becomes of an image before the network sees it: size, channel order, resize, mean and deviation."""
+    """What becomes of an image before the network sees it: size, resize, channel order, mean and deviation."""
     height, width, channels = network.image_shape
     crop = f", crop {network.crop:g}" if network.crop != 1 else ""
+    return f"{height}x{width}, resized by {network.resize.value}{crop}; {describe_normalisation(channels, recipe)}"
+
+
+def describe_normalisation(channels: int, recipe: Recipe) -> str:
+    """The order of the channels, mean and deviation."""
     mean, std = (", ".join(f"{number:g}" for number in numbers or ()) for numbers in (recipe.mean, recipe.std))
-    return (
-        f"{height}x{width} {'grey' if channels == 1 else 'RGB'}, resized by {network.resize.value}{crop}; pixels "
-        f"scaled to 0..1, mean {mean}, deviation {std}"
-    )
+    return f"{'grey' if channels == 1 else 'RGB'}, scaled to 0..1, mean {mean}, deviation {std}"
 
 
 def describe_labels(labels: Sequence[str]) -> str:

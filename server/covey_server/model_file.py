@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from covey_proto import metadata
+from covey_proto import colours, metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.errors import RefusedModel
 from covey_server.golden import GoldenSet
@@ -70,9 +70,13 @@ def describe(engine: Described) -> Description:
         raise RefusedModel(
             f"a crop of {crop:g} in metadata {metadata.KEY}; expected a share above 0, to 1. Convert the model again"
         )
+    try:
+        background = colours.parse(info.input.background) if info.input.background else None
+    except ValueError as error:
+        raise RefusedModel(f"background in metadata {metadata.KEY}: {error}; convert the model again") from error
     golden = _golden_set(info, engine)
     info.ClearField("golden_set")
-    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize], crop)
+    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize], crop, background)
     return Description(tuple(info.labels), spec, golden, info)
 
 

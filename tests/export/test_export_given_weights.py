@@ -80,7 +80,7 @@ def test_they_keep_their_accuracy_with_what_belongs_to_them(
     assert expected > 0.9
     assert _publish(outside, "--pixels", "[0,1]", "--labels", ",".join(ORDER)) == pytest.approx(expected, abs=1e-6)
     said = capsys.readouterr().out
-    assert "input   28x28 grey, resized by stretch; pixels scaled to 0..1, mean 0, deviation 1" in said
+    assert "input   28x28, resized by stretch; grey, scaled to 0..1, mean 0, deviation 1" in said
     assert "labels  0 seven, 1 zero, 2 three" in said
     assert "assumed" not in said
     (tmp_path / "labels.json").write_text(json.dumps({str(place): name for place, name in enumerate(ORDER)}))

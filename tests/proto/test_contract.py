@@ -52,6 +52,7 @@ GoldenSet reference 4 STRING
 GoldenSet tolerance 3 FLOAT
 ImageError message 2 STRING
 ImageError reason 1 Reason
+ImageSpec background 6 STRING
 ImageSpec channels 3 UINT32
 ImageSpec crop 5 FLOAT
 ImageSpec height 1 UINT32

@@ -55,6 +55,22 @@ class TestCrop:
             model_file.describe(engine)
 
 
+class TestBackground:
+    def test_it_is_read(self, engine_of: Callable[[Edit], Engine]) -> None:
+        engine = engine_of(lambda info: info.input.MergeFrom(ImageSpec(background="#ff8000")))
+        assert model_file.describe(engine).input.background == (255, 128, 0)
+
+    def test_a_file_from_before_it_drops_transparency(self, engine_of: Callable[[Edit], Engine]) -> None:
+        engine = engine_of(lambda info: info.input.ClearField("background"))
+        assert model_file.describe(engine).input.background is None
+
+    @pytest.mark.parametrize("background", ["white", "#fff", "#gggggg", "#ffffff00"])
+    def test_what_is_no_colour_is_refused(self, engine_of: Callable[[Edit], Engine], background: str) -> None:
+        engine = engine_of(lambda info: info.input.MergeFrom(ImageSpec(background=background)))
+        with pytest.raises(RefusedModel, match=f"background in metadata .*expected a colour.*got '{background}'"):
+            model_file.describe(engine)
+
+
 class TestReference:
     """Who computed the golden probabilities: it is named where answers differ from them."""
 

@@ -222,4 +222,6 @@ def _with_images(network: Network, options: argparse.Namespace, entry: Entry) ->
         if network.resize is not Resize.CENTER_CROP:
             raise ExportError("--crop goes with --resize center_crop")
         network = replace(network, crop=float(np.float32(crop)))  # what a model's file holds
+    if getattr(options, "background", None) is not None:
+        network = replace(network, background=options.background)
     return network

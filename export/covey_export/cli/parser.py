@@ -16,6 +16,7 @@ from covey_export.quantization.precision import Precision
 from covey_export.report import Report
 from covey_export.training.augmentation import Augmentation
 from covey_export.training.recipe import PRECISIONS
+from covey_proto import colours
 from covey_server.images import Resize
 
 _NETWORK = "a name of `covey-export list`, torchvision:NAME, or your own MODULE:FUNCTION"
@@ -158,6 +159,9 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--crop", type=_crop, metavar="SHARE", help="of the centre that center_crop keeps, such as 0.875"
     )
+    group.add_argument(
+        "--background", type=_colour, metavar="COLOUR", help="under transparent pixels: white (default), black, #rrggbb"
+    )
     group.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
 
 
@@ -242,6 +246,13 @@ def _share_of_all(text: str) -> float:
 
 def _crop(text: str) -> float:
     return _number(text, lambda value: 0.01 <= value <= 1, "a number from 0.01 to 1")
+
+
+def _colour(text: str) -> str:
+    try:
+        return colours.written(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, white or black") from error
 
 
 def _augmentation(text: str) -> Augmentation:

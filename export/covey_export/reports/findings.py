@@ -22,6 +22,7 @@ from covey_export.datasets.dataset import Labels
 from covey_export.errors import ReportFailed
 from covey_export.evaluation import accuracy
 from covey_export.networks import ImageShape, Network
+from covey_export.report import describe_normalisation
 from covey_export.reports import calibration
 from covey_export.reports.calibration import Bin, Calibration
 from covey_export.training.augmentation import NONE
@@ -143,7 +144,7 @@ def find(
         test_images=len(dataset.test_images),
         labels=dataset.labels,
         image_shape=dataset.image_shape,
-        resize=_describe_resize(network),
+        resize=f"{_describe_resize(network)}; {describe_normalisation(dataset.image_shape[2], checkpoint.recipe)}",
         recipe=checkpoint.recipe.name,
         recipe_description=f"{checkpoint.recipe.describe()}; images changed by: "
         f"{(checkpoint.recipe.augmentation or NONE).describe()}",
@@ -219,5 +220,6 @@ def _verified(fields: Mapping[str, Any]) -> Verified:
 
 def _describe_resize(network: Network) -> str:
     spec = network.spec
-    text = spec.resize.value.replace("_", " ")
-    return text if spec.crop == 1.0 else f"{text}, the inner {spec.crop:.1%} of each side"
+    cut = "" if spec.crop == 1.0 else f", the inner {spec.crop:.1%} of each side"
+    on = f"transparency over {network.background}" if network.background else "alpha dropped"
+    return f"{spec.resize.value.replace('_', ' ')}{cut}, {on}"

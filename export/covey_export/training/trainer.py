@@ -127,6 +127,7 @@ class Trainer:
             image_shape=self.network.image_shape,
             resize=self.network.resize.value,
             crop=self.network.crop,
+            background=self.network.background,
             labels=self.dataset.labels,
             train_images=len(self.dataset.train_images),
             images_digest=self.dataset.digest,
