@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 LIVE = "live"  # the name under which grpc.health.v1 tells whether the process should be left running
+MAX_METADATA_BYTES = 64 << 10  # of one call, 32 for each header included: a token with many groups has 20 KB
 
 
 class Front(Protocol):
