@@ -27,6 +27,13 @@ class Front(Protocol):
     def stream_bytes(self) -> int:
         """What they hold: requests that were read, and answers that were not yet taken."""
 
+    @property
+    def refused_tokens(self) -> int:
+        """Calls without a valid token that were refused before the tokens were asked."""
+
+    def renew(self) -> None:
+        """Follows tokens that changed. Called again and again, by one thread."""
+
     def start(self) -> None:
         """Begins to take calls."""
 
