@@ -99,7 +99,7 @@ class App:
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
         # A thread of its own: a token that was taken back must not stay valid for as long as a model takes to load.
         interval_s = _SECURITY_INTERVAL_S if self._security.followed else 0
-        self._security_watch = Watch(self._security.refresh, interval_s, "security")
+        self._security_watch = Watch(self._refresh_security, interval_s, "security")
 
     def start(self) -> None:
         """Serves from now on: the models are loaded, checked and warm."""
@@ -174,7 +174,7 @@ class App:
         tokens = self._security.tokens
         return {str(reason): count for reason, count in self._admission.refused.items()} | {
             "deadline": self._batcher.refused,
-            "token": tokens.refused if tokens is not None else 0,
+            "token": tokens.refused + self.front.refused_tokens if tokens is not None else 0,
         }
 
     def gauges(self) -> Iterable[tuple[str, str, float]]:
@@ -197,6 +197,10 @@ class App:
             ("covey_engine_stuck", "Batches that run for longer than they may.", self._workers.stuck),
             ("covey_ready", "1 while the server takes requests.", self.ready),
         )
+
+    def _refresh_security(self) -> None:
+        self._security.refresh()
+        self.front.renew()
 
     def _on_stuck(self, stuck: bool) -> None:
         self._live = not stuck

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 LIVE = "live"  # the name under which grpc.health.v1 tells whether the process should be left running
+MAX_METADATA_BYTES = 64 << 10  # of one call, 32 for each header included: a token with many groups has 20 KB
 
 
 class Front(Protocol):
@@ -25,6 +26,13 @@ class Front(Protocol):
     @property
     def stream_bytes(self) -> int:
         """What they hold: requests that were read, and answers that were not yet taken."""
+
+    @property
+    def refused_tokens(self) -> int:
+        """Calls without a valid token that were refused before the tokens were asked."""
+
+    def renew(self) -> None:
+        """Follows tokens that changed. Called again and again, by one thread."""
 
     def start(self) -> None:
         """Begins to take calls."""

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from covey_server.call import Call, Handler, Service, handle
 from covey_server.errors import PortUnavailable
 from covey_server.fronts import LIVE
+from covey_server.fronts.grpcio_options import server_options
 from covey_server.fronts.grpcio_security import TokenCheck, server_credentials
 from covey_server.fronts.streams import CODES, Streams
 from covey_server.security import Security
@@ -175,6 +176,14 @@ class GrpcioFront:
         """What they hold: requests that were read, and answers that were not yet taken."""
         return self._streams.held.bytes
 
+    @property
+    def refused_tokens(self) -> int:
+        """Calls without a valid token that were refused before the tokens were asked."""
+        return 0
+
+    def renew(self) -> None:
+        """Follows tokens that changed: here each call asks for them."""
+
     def start(self) -> None:
         """Begins to take calls."""
         self._run(self._server.start())
@@ -221,14 +230,8 @@ class GrpcioFront:
     async def _build(
         self, address: str, services: Sequence[Service], max_message_bytes: int, security: Security
     ) -> None:
-        options = [
-            ("grpc.so_reuseport", 0),  # on by default: a second server on the port would share it silently
-            # A little more than is let in, so that admission refuses in its own words and counts it.
-            ("grpc.max_receive_message_length", max_message_bytes + 2**20),
-            ("grpc.max_send_message_length", -1),
-        ]
         checks = [TokenCheck(security.tokens)] if security.tokens is not None else []
-        self._server = grpc.aio.server(options=options, interceptors=checks)
+        self._server = grpc.aio.server(options=server_options(max_message_bytes), interceptors=checks)
         self._server.add_generic_rpc_handlers((_Handlers(services, self._streams),))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
