@@ -139,7 +139,9 @@ def verify(path: Path, model: ServedModel, dataset: Dataset) -> Verification:
 
 def write(verification: Verification, folder: Path) -> None:
     """Writes the folder's verification.json in one step. Raises OSError."""
-    atomic_files.write_text(folder / FILE, json.dumps(dataclasses.asdict(verification), indent=2) + "\n")
+    atomic_files.write_text(
+        folder / FILE, json.dumps(dataclasses.asdict(verification), indent=2, allow_nan=False) + "\n"
+    )
 
 
 def labels_of_latest(parent: Path) -> tuple[str, ...] | None:

@@ -6,13 +6,32 @@ import dataclasses
 import datetime
 import enum
 import json
+import math
+from collections.abc import Mapping
 
 from covey.errors import CoveyError
 
 
 def line(record: object) -> str:
-    """`record`, a dict or dataclass of the SDK's results, as one line. Errors become their type and message."""
-    return json.dumps(record, default=_plain)
+    """`record`, a dict or dataclass of the SDK's results, as one line. Errors become their type and message; NaN and
+    infinity, which JSON does not have, become null."""
+    try:
+        return json.dumps(record, default=_plain, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(record), allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case str() | int() | None:
+            return value
+        case Mapping():
+            return {key: _finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+    return _finite(_plain(value))
 
 
 def _plain(value: object) -> object:
