@@ -12,7 +12,13 @@ from deploy.edge.settings import InvalidSetting, Settings
 _TEMPLATE = Path(__file__).with_name("nginx.conf.template")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4000}=*")
 _FLAG_AND_LENGTH_BYTES = 5  # before a gRPC message
-_ROOMS = {"small": 10**5, "medium": 10**6, "large": 10**7, "huge": 10**8}  # messages of fewer bytes than that
+_ROOMS = {
+    "small": 10**5,
+    "medium": 10**6,
+    "large": 10**7,
+    "larger": 2 * 10**7,
+    "huge": 10**8,
+}  # messages of fewer bytes than that
 _TRY_AGAIN_MS = 100
 
 # What callers are told by the edge itself: a gRPC status, a reason for the metrics, words, and whether to try again.
