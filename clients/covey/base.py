@@ -50,7 +50,7 @@ class BaseClient:
             "tls": tls,
             "token": token,
         }
-        self._settings = lambda: settings  # no representation shows a token
+        self._settings: Callable[[], dict[str, Any]] = lambda: settings  # no representation shows a token
         self._access = Access(tls, token)
         self._session = Session(target, deadline_ms, retries, self._access, downscale=downscale)
         self._closed = False

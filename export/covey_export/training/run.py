@@ -89,7 +89,8 @@ def train(
                     trainer.started_from = weights.name
                     report.line(weights.load_into(trainer.model.network, len(dataset.labels)))
                 trainer.prepare()
-            said = trainer.choose_precision()
+            with report.doing("measuring which precision is faster"):
+                said = trainer.choose_precision()
             if wanted.precision == "auto" and trainer.recipe.epochs:
                 trainer.save(folder)  # timing chose: whoever goes on must not choose again
             report.training_begins(
