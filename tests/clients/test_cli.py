@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,10 @@ import grpc
 import pytest
 
 import covey
-from covey.cli import main, table
+from covey.cli import json_lines, main, table
 from covey.cli.exits import Exit
+from covey.cli.progress import Progress
+from covey.results import Class, Resize
 
 if TYPE_CHECKING:
     from .conftest import ScriptedServer
@@ -315,7 +319,7 @@ def test_info_tells_all_of_a_model(server: ScriptedServer, capsys: pytest.Captur
         "labels       10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
         "network      lenet, 44,426 parameters, float32, made 2026-11-21 12:00 UTC",
         "accuracy     98.77% of 10,000 test images of mnist",
-        "device       cpu (CPUExecutionProvider), 2 workers of 1 threads",
+        "device       cpu (CPUExecutionProvider), 2 workers of 1 thread",
         "fallback     no CUDA",
         "batches      of at most 64 images",
         "batch curve  us by batch size: 1: 43, 32: 1,480",
@@ -330,6 +334,56 @@ def test_info_tells_all_of_a_model(server: ScriptedServer, capsys: pytest.Captur
     assert capsys.readouterr().out.splitlines()[1] == "state  refused: model.onnx is no ONNX file"
     assert main(["info", "unknown"]) == 2
     assert "does not know the model" in capsys.readouterr().err
+
+
+def test_info_lists_ten_of_many_labels(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    model = server.models[1]
+    del model.info.labels[:]
+    model.info.labels.extend(str(number) for number in range(1_000))
+    model.info.training.test_images = 1
+    assert main(["info"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["labels"] == "1,000: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... and 990 more; --json lists all"
+    assert lines["accuracy"] == "98.77% of 1 test image of mnist"
+    assert main(["info", "--json"]) == 0
+    (told,) = _json_lines(capsys)
+    assert len(told["labels"]) == 1_000
+
+
+@pytest.mark.usefixtures("files")
+def test_one_file_is_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "cat.jpg"]) == 0
+    assert "\n1 of 1 file classified in " in capsys.readouterr().out
+
+
+def test_a_number_that_json_has_not_is_null_and_all_is_ascii() -> None:
+    surrogate = os.fsdecode(b"caf\xe9.jpg")
+    record = {
+        "file": surrogate,
+        "probability": math.nan,
+        "classes": (Class("é", 1, math.inf),),
+        "state": Resize.STRETCH,
+    }
+    text = json_lines.line(record)
+    assert text.isascii()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "file": surrogate,
+        "probability": None,
+        "classes": [{"label": "é", "index": 1, "probability": None}],
+        "state": "stretch",
+    }
+
+
+def test_a_long_run_says_now_and_then_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(1_200, line_every_s=0.0)
+    progress.step()
+    progress.step()
+    progress.close()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("1 of 1,200 files, ")
+    assert second.startswith("2 of 1,200 files, ")
+    Progress(1_200).step()
+    assert capsys.readouterr().err == ""
 
 
 def test_wait_returns_once_the_server_is_ready(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,7 @@ from covey.errors import (
 )
 from covey.messages import Asked
 from covey.results import Classification
+from covey.wording import plural
 
 NAME = "classify"
 SUMMARY = "classify image files"
@@ -151,7 +152,7 @@ def _write_table(outcomes: Iterable[_Outcome]) -> Exit:
             print(table.render(_HEADER, [_row(outcome) for outcome in seen], right=("PROBABILITY",)))
     elapsed_s = time.perf_counter() - started_s
     answers = [outcome.answer for outcome in seen if isinstance(outcome.answer, Classification)]
-    print(f"\n{len(answers)} of {len(seen)} files classified in {elapsed_s:.3f} s")
+    print(f"\n{len(answers):,} of {plural(len(seen), 'file')} classified in {elapsed_s:.3f} s")
     if answers:
         print(_timing_summary(answers))
     return max(outcome.exit for outcome in seen)

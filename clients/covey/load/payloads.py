@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey.errors import InvalidInput, MissingFile, UnreadableFile
+from covey.wording import plural
 
 MOST_IMAGES = 1_024  # different ones; more would measure the client's memory
 _MOST_BATCHES = 256
@@ -129,7 +130,7 @@ def _read_files(path: Path) -> dict[str, bytes]:
 
 def _of_pixels(array: NDArray[np.generic], images: int, origin: str) -> Payload:
     size = " x ".join(map(str, array.shape[1:]))
-    words = f"{size} {array.dtype}, {origin}; {array[0].nbytes:,} bytes an image"
+    words = f"{size} {array.dtype}, {origin}; {plural(array[0].nbytes, 'byte')} an image"
     return Payload([Pixels(array[places]) for places in _places(len(array), images)], words)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from covey_export.datasets import Dataset
 from covey_export.training.augmentation import NONE, Augmentation, of_dataset
+from covey_export.wording import plural
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "one-cycle"]
@@ -94,7 +95,7 @@ class Recipe:
             f"bias rate {self.bias_rate:g}" if self.bias_rate != 1 else "",
             f"label smoothing {self.label_smoothing:g}" if self.label_smoothing else "",
             f"dropout {self.dropout:g}" if self.dropout is not None else "",
-            f"averaged over {1 / (1 - self.averaging):,.0f} steps" if self.averaging else "",
+            f"averaged over {plural(round(1 / (1 - self.averaging)), 'step')}" if self.averaging else "",
             "only the last layer" if self.freeze else "",
             "" if self.shuffle else "not shuffled",
             "" if self.schedule == "constant" else self.schedule,
@@ -106,7 +107,7 @@ class Recipe:
                 f"batch {self.batch_size}",
                 f"{self.optimizer} lr {self.learning_rate:g}{momentum}",
                 *more,
-                f"{self.epochs} epochs",
+                plural(self.epochs, "epoch"),
             )
             if part
         )
