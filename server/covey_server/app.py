@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from covey_server import devices, engine
 from covey_server.batching.admission import Admission
@@ -24,6 +22,7 @@ from covey_server.fronts import Front
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.management import Management
 from covey_server.metrics import Metrics
+from covey_server.metrics_server import MetricsServer
 from covey_server.models.loading import RepositoryObserver
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
@@ -88,11 +87,11 @@ class App:
         )
         self.front = _open_front(config, services, self._security)
         try:
-            self._metrics_server, self._metrics_thread = self._open_metrics()
+            self._metrics_server = self._open_metrics()
         except BaseException:
             self.front.stop(flush_s=0)
             raise
-        self.metrics_port: int = self._metrics_server.server_port
+        self.metrics_port = self._metrics_server.port
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
         # A thread of its own: a token that was taken back must not stay valid for as long as a model takes to load.
         interval_s = _SECURITY_INTERVAL_S if self._security.followed else 0
@@ -134,9 +133,7 @@ class App:
         self._decoders.close()
         self.front.stop(_FLUSH_S if drained and not self._workers.stuck else 0)
         self.hangs = not self._workers.join(_FLUSH_S if drained and not self._workers.stuck else 0)
-        self._metrics_server.shutdown()
-        self._metrics_server.server_close()
-        self._metrics_thread.join()
+        self._metrics_server.stop()
         watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
         managed = self._management is None or self._management.join(max(0.0, give_up - time.monotonic()))
         self.loads = not (watched and managed)
@@ -150,12 +147,12 @@ class App:
 
     @property
     def live(self) -> bool:
-        """For the Open Inference Protocol: whether the process works."""
+        """For the Open Inference Protocol and /healthz: whether the process works."""
         return self._live
 
     @property
     def ready(self) -> bool:
-        """For the same: whether the server takes requests."""
+        """For the same and /readyz: whether the server takes requests."""
         return self._serving and self._live
 
     def tally(self, model: ServedModel) -> ModelTally:
@@ -202,15 +199,17 @@ class App:
         if not stuck:
             self.front.set_ready(self._serving)
 
-    def _open_metrics(self) -> tuple[WSGIServer, threading.Thread]:
+    def _open_metrics(self) -> MetricsServer:
         host, port = self.config.metrics_host or self.config.host, self.config.metrics_port
         try:
-            return start_http_server(port, host, self.registry)
+            server = MetricsServer(host, port, self.registry, self)
         except OSError as error:
             raise PortUnavailable(
                 f"metrics cannot listen on {host}:{port}: {error.strerror}; choose others with "
                 f"{'--metrics-host' if self.config.metrics_host else '--host'} and --metrics-port"
             ) from error
+        server.start()
+        return server
 
 
 def open_repository(
