@@ -9,7 +9,7 @@ import signal
 import sys
 
 from covey_server import config as configuration
-from covey_server import memory
+from covey_server import memory, open_files
 from covey_server.errors import InvalidConfiguration, StartupError
 from covey_server.security import logs
 from covey_server.signals import INTERRUPTED, StopSignals
@@ -32,6 +32,7 @@ def main() -> int:
             return probe(config)
         logs.leave_out_headers()
         memory.bound_freed_memory()
+        open_files.raise_limit()
         # Here, so that --help and a wrong flag do not wait for onnxruntime.
         from covey_server.app import App
 

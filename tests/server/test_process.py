@@ -141,7 +141,7 @@ def test_a_second_signal_ends_it_at_once_and_leaves_no_file(
 
 
 def _stop_twice_while_it_computes(server: Process) -> None:
-    endless = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 1_000_000)), top_k=10).SerializeToString()
+    endless = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 250_000)), top_k=10).SerializeToString()
     with grpc.insecure_channel(server.target()) as channel:
         classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
         call = classify.future(endless)
