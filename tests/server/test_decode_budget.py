@@ -245,6 +245,8 @@ def test_the_limit_is_the_smallest_of_all_around(tmp_path: Path) -> None:
     (inner.parent / "memory.current").write_text(f"{300 * MIB}\n")
     (inner.parent / "memory.stat").write_text(f"anon 1\ninactive_file {100 * MIB}\n")  # gives way to what is needed
     assert found() == Room(824 * MIB, "the cgroup's limit of 1,024 MiB")
+    (inner.parent / "memory.stat").write_text(f"inactive_file {100 * MIB}\nactive_file {60 * MIB}\n")  # the second last
+    assert found() == Room(824 * MIB, "the cgroup's limit of 1,024 MiB", 60 * MIB)
     (inner / "memory.high").write_text(f"{512 * MIB}\n")
     assert found() == Room(512 * MIB, "the cgroup's limit of 512 MiB")
 

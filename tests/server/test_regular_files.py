@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 from tests.conftest import WriteModel
 
 from covey_server.devices import CPU
-from covey_server.engine import Engine
+from covey_server.engine import Engine, require_loadable
 from covey_server.errors import InvalidConfiguration, RefusedModel
+from covey_server.memory_limit import Room
 from covey_server.metrics import Metrics
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
@@ -58,6 +59,27 @@ def test_a_file_larger_than_a_message_can_be_is_refused_by_its_size(tmp_path: Pa
     with path.open("wb") as file:
         file.truncate(100 * 2**30)
     with pytest.raises(RefusedModel, match=r"has 107,374,182,400 bytes; an ONNX file.* at most 2,147,483,647"):
+        Engine(path)
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path, mib = tmp_path / "model.onnx", 2**20
+    left = Room(500 * mib, "the cgroup's limit of 1,024 MiB", 300 * mib)
+    require_loadable(path, 380 * mib, left)
+    require_loadable(path, 2000 * mib, None)
+    with pytest.raises(
+        RefusedModel,
+        match=r"loading its 419,430,400 bytes takes about 840 MiB of memory, and less than 1,024 MiB are free here",
+    ) as caught:
+        require_loadable(path, 400 * mib, left)
+    assert isinstance(caught.value.__cause__, OSError), "tried again, though the file does not change"
+
+
+def test_a_large_file_of_nothing_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with path.open("wb") as file:
+        file.truncate(2**31 - 1)
+    with pytest.raises(RefusedModel, match=r"onnxruntime cannot load it|less than .* MiB are free here"):
         Engine(path)
 
 
