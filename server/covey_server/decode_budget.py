@@ -14,7 +14,7 @@ from covey_server.errors import ImageTooLarge
 from covey_server.memory_limit import Room, room
 
 MIN_BYTES = 16 * 2**20  # a budget below this decodes hardly anything
-_SMALL_BYTES = 4 * 2**20
+_SMALL_BYTES = 8 * 2**20  # any 1,000 x 1,000 but WebP, and baseline JPEGs of any size into small models
 _SHARE = 0.5  # of the memory that is free once the models are loaded: calls, batches and later models need the rest
 _POLL_S = 0.05  # cancelled calls are marked, and nobody is woken for it
 
