@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from covey_server import decode_budget, devices, engine
+from covey_server import decode_budget, devices, engine, image_formats
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Runnable
@@ -55,6 +55,7 @@ class App:
         self.hangs = self.loads = False
         self._serving = False
         self._security = Security.of(config)  # first: a wrong file is told before models are loaded
+        formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = open_repository(config, self._metrics)
         cores = devices.usable_cores()
         workers, reserves = devices.share_cores(cores, config.workers)
@@ -76,7 +77,7 @@ class App:
         )
         decode_room = decode_budget.limit(config.max_decode_bytes)
         log.info("images are decoded with at most %.0f MiB: %s", decode_room.free_bytes / 2**20, decode_room.source)
-        self._decoders = DecodePool(cores, config.max_image_pixels, decode_room.free_bytes)
+        self._decoders = DecodePool(cores, config.max_image_pixels, decode_room.free_bytes, formats)
         self._metrics.show(self)
         pipeline = Pipeline(
             self.repository,

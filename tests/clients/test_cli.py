@@ -60,7 +60,7 @@ def test_what_fails_a_file_stands_on_its_line_and_the_others_are_classified(
         ["bad.png", "-", "-", "error:", "not", "an", "image"],
         ["cat.jpg", "cat", "75.00%", "not", "cat", "25.00%"],
     ]
-    assert lines[2].endswith("error: is empty (0 bytes); give a whole JPEG, PNG, WebP or GIF file")
+    assert lines[2].endswith("error: is empty (0 bytes); give a whole JPEG, PNG, WebP, GIF or AVIF file")
     assert lines[3].endswith("error: there is no such file")
     assert lines[4].endswith("error: is a folder; give its files")
     assert "\n1 of 5 files classified in " in out

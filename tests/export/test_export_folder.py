@@ -107,7 +107,7 @@ def test_all_unreadable_files_of_both_parts_are_listed_and_counted(tmp_path: Pat
         "test/a/01.png",
         "test/b/link.png",
     ]
-    assert "not a JPEG, PNG, WebP or GIF image: the 54 bytes are an HTML page" in listed[0]
+    assert "not a JPEG, PNG, WebP, GIF or AVIF image: the 54 bytes are an HTML page" in listed[0]
     assert "the image is empty (0 bytes)" in listed[1]
     assert "damaged or cut off" in listed[2]
     assert "No such file or directory" in listed[3]

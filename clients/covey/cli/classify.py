@@ -31,10 +31,11 @@ from covey.errors import (
 from covey.messages import Asked
 from covey.results import Classification
 from covey.wording import plural
+from covey_proto import image_formats
 
 NAME = "classify"
 SUMMARY = "classify image files"
-DESCRIPTION = "Classify image files: JPEG, PNG, WebP or GIF, of any size."
+DESCRIPTION = f"Classify image files: {image_formats.listed()}, of any size."
 _FILE_HELP = "an image file, a folder (its images, at any depth), a pattern such as '*.jpg', or - for an image on stdin"
 
 _IN_FLIGHT = 16  # requests under way at once, of one file each; the server makes batches of them
