@@ -126,8 +126,14 @@ def test_no_token_and_a_wrong_one(servers: Servers, settings: dict[str, str]) ->
         assert WRONG not in f"{error!r} {error.details} {error.__cause__!r}"
 
 
-def test_health_needs_no_token(servers: Servers) -> None:
-    with covey.Client(servers.plaintext) as client:
+def test_health_needs_no_token_over_tls_and_one_without(servers: Servers) -> None:
+    """TLS is served by the grpcio front; the native one asks for a token before it knows what is called."""
+    tls = covey.TLS(servers.authority.certificate, server_name="localhost")
+    with covey.Client(servers.secure, tls=tls) as client:
+        client.wait_until_ready()
+    with covey.Client(servers.plaintext, token=TOKEN) as client:
+        client.wait_until_ready()
+    with covey.Client(servers.plaintext) as client, pytest.raises(covey.Unauthenticated, match="none that is valid"):
         client.wait_until_ready()
 
 

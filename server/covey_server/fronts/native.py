@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
@@ -24,6 +21,7 @@ from covey_server.fronts import sockets
 from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.native_servers import NativeServers
+from covey_server.fronts.private_socket import PrivateSocket, sweep
 from covey_server.security import Security
 from covey_server.status import Status
 
@@ -93,6 +91,7 @@ class NativeFront:
         methods = [(path, False) for path in paths]
         self._handlers = list(paths.values())
         self._dispatches = list(dict.fromkeys(service.dispatch for service in services))  # shared by services: once
+        sweep()
         self._tokens = security.tokens
         self._refused_here = 0  # by a token that was taken back after its server was built
         try:
@@ -106,11 +105,10 @@ class NativeFront:
         with contextlib.ExitStack() as undo:
             undo.callback(self._servers.close)
             try:
-                self._folder = Path(tempfile.mkdtemp(prefix="covey-"))
-                undo.callback(self.remove_files)
-                socket = f"{self._folder}/grpcio.sock"
+                self._socket = PrivateSocket()
+                undo.callback(self._socket.remove)
                 self._behind = GrpcioFront(
-                    f"unix:{socket}", streams, shown, max_message_bytes, max_stream_bytes, security
+                    self._socket.address, streams, shown, max_message_bytes, max_stream_bytes, security
                 )
             except (OSError, PortUnavailable) as error:
                 raise InvalidConfiguration(
@@ -118,7 +116,7 @@ class NativeFront:
                     f"to a folder that can be written, with a path of at most 80 characters, or use --front grpcio"
                 ) from error
             undo.pop_all()
-        self._servers.set_fallback(socket)
+        self._servers.set_fallback(self._socket.path)
         self.handed: dict[str, int] = {}
 
     @property
@@ -180,8 +178,8 @@ class NativeFront:
         self.remove_files()
 
     def remove_files(self) -> None:
-        """As GrpcioFront: the socket's folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """As GrpcioFront: the socket's, where it has any."""
+        self._socket.remove()
 
     def _taker(self, front: NativeGrpcFront) -> Callable[[], bool]:
         """What an intake thread of that server does: takes a burst of calls and hands each to its handler."""

@@ -19,6 +19,7 @@ from pygrpc_native import NativeGrpcFront
 
 from covey_server.fronts import MAX_METADATA_BYTES
 from covey_server.fronts.intake import Intake
+from covey_server.fronts.port_sockets import listeners, reading_stopped, stop_listening
 from covey_server.security.tokens import HEADER, NOT_VALID, Tokens
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,10 @@ log = logging.getLogger(__name__)
 IO_THREADS = 1  # of the Rust runtime; more only wins with more cores than the models use
 _UNAUTHENTICATED = 16
 RETIRED_S = 30.0  # for a server that was replaced to answer its calls and to end its streams
-_QUIET_S = 0.3  # in which a moment without an open call is waited for, at each look
+_DRAIN_S = 1.0  # for the calls of a server that is to be closed, while nothing more is read from its connections
+
+# What it says 20 times a second of a listener that was stopped, until it is closed.
+logging.getLogger("pygrpc_native.server").addFilter(lambda record: "(os error 22)" not in record.getMessage())
 
 
 @dataclass
@@ -73,8 +77,9 @@ class NativeServers:
                 server.intake.take_over(thread)
 
     def renew(self, open_streams: int) -> None:
-        """Follows the tokens. A server that was replaced is closed at the first moment at which neither calls nor
-        streams are open; after 30 s at the latest, which ends them with UNAVAILABLE."""
+        """Follows the tokens. A server that was replaced is closed as soon as its calls are answered and no streams are
+        open: clients send what it has not read again, to its successor. After 30 s it is closed in any case, which ends
+        with UNAVAILABLE what is still open."""
         tokens = self._tokens
         if tokens is None:
             return
@@ -85,10 +90,13 @@ class NativeServers:
                 self._replace()
             for server in self._retired[:]:
                 overdue = time.monotonic() > server.retired_at_s + RETIRED_S
-                if overdue or (not open_streams and _becomes_idle(server.front)):
-                    self._refused_before += _refused(server.front)
-                    server.front.close()
-                    self._retired.remove(server)
+                if not overdue and open_streams:
+                    continue
+                with reading_stopped(self.port):
+                    if _becomes_idle(server.front) or overdue:
+                        self._refused_before += _refused(server.front)
+                        server.front.close()
+                        self._retired.remove(server)
 
     @property
     def unfinished(self) -> int:
@@ -138,22 +146,26 @@ class NativeServers:
         server.intake.start()
 
     def _replace(self) -> None:
+        found = listeners(self.port)
         try:
             successor = self._open(self._address)
         except OSError as error:
+            for each in found:
+                each.close()
             log.error("new tokens are not taken up yet: no second server on %s: %s", self._address, error)
             return
         if self._fallback:
             successor.front.set_fallback(self._fallback)
         if self._taker is not None:
             self._start(successor)
+        stop_listening(found)  # else connections would still come to either
         self._current.retired_at_s = time.monotonic()
         self._retired.append(self._current)
         self._current = successor
 
 
 def _becomes_idle(front: NativeGrpcFront) -> bool:
-    give_up = time.monotonic() + _QUIET_S
+    give_up = time.monotonic() + _DRAIN_S
     while _unfinished(front):
         if time.monotonic() > give_up:
             return False
