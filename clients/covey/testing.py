@@ -19,7 +19,7 @@ from covey_proto.v1 import classifier_pb2 as pb
 _SERVICE: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
-    # As Covey's server: a client that pings a silent stream, each minute as the SDK does or more often, is not hung up on.
+    # As Covey's server: a client that pings a silent stream, as the SDK does each minute, is not hung up on.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 0),
 )

@@ -297,9 +297,12 @@ def test_a_token_that_is_too_long_for_the_server_is_told_with_its_length(asynchr
             await client.models()
 
     message = r"takes no metadata as long as this call's, 40,020 bytes, .*hard limit.* 16384.*; bring a shorter token"
-    with FakeServer() as server, covey.Client(server.target, token="a" * 40_000) as client:
-        with pytest.raises(covey.InvalidRequest, match=message):
-            asyncio.run(ask(server.target)) if asynchronous else client.models()
+    with (
+        FakeServer() as server,
+        covey.Client(server.target, token="a" * 40_000) as client,
+        pytest.raises(covey.InvalidRequest, match=message),
+    ):
+        asyncio.run(ask(server.target)) if asynchronous else client.models()
 
 
 def test_what_other_servers_say_of_long_metadata_is_understood() -> None:
