@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _FLUSH_S = 5.0  # for answers that were given to get onto the wire, and for models that are being loaded
 _UNFINISHED_REST_BYTES = 8 << 20
+_CONNECTION_BYTES, _MIN_CONNECTIONS = 32_768, 64  # an idle one of the native front takes 18 KB
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
 
@@ -272,7 +273,7 @@ def _guard_connections(config: Config, front: Front, admission: Admission) -> Co
         # At least the largest message, which is half-sent for a while too.
         max_unfinished_bytes=max(config.max_bytes // 2, config.max_message_bytes + _UNFINISHED_REST_BYTES),
         look_bytes=min(1 << 20, config.max_bytes // 16),
-        max_connections=config.max_connections,
+        max_connections=config.max_connections or max(_MIN_CONNECTIONS, config.max_bytes // _CONNECTION_BYTES),
         idle_s=config.idle_timeout_s,
     )
     guard = ConnectionGuard(front.port, front, admission, limits)

@@ -57,7 +57,7 @@ class Config:
     max_decode_bytes: int = _setting(
         0, "bytes that decoding images may take, all of them together; 0: half of what is free once models are loaded"
     )
-    max_connections: int = _setting(0, "connections at once; beyond, silent ones are closed; 0: as many as files allow")
+    max_connections: int = _setting(0, "connections at once; beyond, silent ones are closed; 0: max-bytes / 32 KB")
     idle_timeout_s: float = _setting(0.0, "time a silent connection is kept; 0: until its place is needed")
     image_formats: str = _setting(
         image_formats.written(image_formats.DEFAULT), "formats of encoded images that are decoded; bmp, tiff, heic too"
