@@ -37,7 +37,7 @@ STREAM = "/covey.v1.Classifier/ClassifyStream"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 TOKEN = "a-token.0123456789abcdef"
 REQUEST = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16))).SerializeToString()
-UNFOLDED_BYTES = 256 << 20
+UNFOLDED_BYTES = 60 << 20  # packed it fits into the first window of a connection
 PACKED = {"gzip": gzip.compress(bytes(UNFOLDED_BYTES)), "deflate": zlib.compress(bytes(UNFOLDED_BYTES))}
 
 
@@ -68,6 +68,7 @@ def test_what_comes_without_a_token_is_not_unfolded(process: Process, path: str,
     body = compressed(PACKED[encoding])
     with RawConnection(process.target) as connection:
         connection.send(call_headers(path, 1, [("grpc-encoding", encoding)]))
+        assert len(body) < 65_535
         pieces = [body[start : start + 16_384] for start in range(0, len(body), 16_384)]
         connection.send(*(frame(DATA, 0, 1, piece) for piece in pieces), frame(DATA, END_STREAM, 1))
         kind = next(each[0] for each in connection.frames() if each[0] in (HEADERS, DATA, RST_STREAM, GOAWAY))
@@ -75,7 +76,7 @@ def test_what_comes_without_a_token_is_not_unfolded(process: Process, path: str,
     with grpc.insecure_channel(process.target) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
         assert call(REQUEST, metadata=(("authorization", f"Bearer {TOKEN}"),), timeout=20)
-    assert peak_bytes(process._process.pid) - before < UNFOLDED_BYTES // 4
+    assert peak_bytes(process._process.pid) - before < UNFOLDED_BYTES // 3
 
 
 @pytest.mark.parametrize("path", [CLASSIFY, HEALTH, REFLECTION])
