@@ -17,7 +17,7 @@ from covey_export.datasets.dataset import Images
 from covey_export.errors import InvalidDataset
 from covey_server.devices import resident_bytes
 from covey_server.errors import CoveyServerError
-from covey_server.images import FORMATS, InputSpec, decode
+from covey_server.images import FORMATS, InputSpec, decode, read_header
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # and I;16 with its byte orders
 _MEMORY_INFO = Path("/proc/meminfo")
@@ -52,7 +52,8 @@ def read(files: Sequence[Path], spec: InputSpec) -> ImageFiles:
             images[place] = decode(data, spec)
         except (CoveyServerError, OSError) as error:
             return _Seen(problem=(error.strerror if isinstance(error, OSError) else None) or str(error))
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # its header alone
+        # Its header alone, of what the decoder was given: Pillow does not open every file that can be decoded.
+        with Image.open(io.BytesIO(read_header(data).data), formats=FORMATS) as image:
             return _Seen(
                 is_grey=image.mode in _GREY_MODES or image.mode.startswith("I;"),
                 is_transparent="A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info,
