@@ -211,6 +211,7 @@ def test_check_prints_the_plan_and_the_curves(
     assert process.popen.returncode == 0, log
     assert "  file    says that it is echo version 1\n" in output
     assert "device    cpu (CPUExecutionProvider)" in output
+    assert "decoding  with at most " in output
     assert "model echo version 3 (the default)" in output
     assert "4 x 4 x 1 uint8, 10 classes" in output
     assert output.count("<- up to here images gather") == 1
