@@ -98,8 +98,8 @@ def listed(formats: Collection[Format] = DEFAULT, conjunction: str = "or") -> st
 
 
 def suffixes(formats: Collection[Format] = DEFAULT) -> str:
-    """For people: ".jpg, .jpeg, .png, ..."."""
-    return ", ".join(suffix for each in FORMATS if each in formats for suffix in each.suffixes)
+    """For people, the usual one of each: ".jpg, .png, ..."."""
+    return ", ".join(each.suffixes[0] for each in FORMATS if each in formats)
 
 
 def _by_brands(data: bytes) -> Format | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 from collections.abc import Callable, Collection
+from typing import Any
 
 from PIL import AvifImagePlugin, BmpImagePlugin, TiffImagePlugin
 from PIL.GifImagePlugin import GifImageFile
@@ -35,6 +36,8 @@ if AvifImagePlugin.SUPPORTED:
 
 def opened(header: Header) -> ImageFile:
     """The image whose file's header was read, before its pixels are. Raises what its parser does."""
+    if header.format == table.HEIC.title and not is_available(table.HEIC):
+        raise OSError(_remedy(table.HEIC))
     return OPEN[header.format](io.BytesIO(header.data))
 
 
@@ -63,7 +66,7 @@ def is_available(wanted: Format) -> bool:
     if wanted is table.HEIC and wanted.title not in OPEN:
         try:
             plugin = importlib.import_module("pillow_heif.as_plugin")
-            options = importlib.import_module("pillow_heif.options")
+            options: Any = importlib.import_module("pillow_heif.options")
         except ImportError:
             return False
         options.DECODE_THREADS = 1

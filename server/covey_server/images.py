@@ -143,7 +143,7 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
     try:
         image = image_formats.opened(header)
         # Again, as what the header's reader and Pillow do not agree on must not be allocated.
-        if image.size not in _sizes(header):
+        if not _is_as_large(image, header):
             raise OSError(f"its size is {header.width} x {header.height} or {image.width} x {image.height}")
         image.decodermaxblock = len(header.data)  # in one go: it is in memory already
         key = transparency.key(image)
@@ -167,10 +167,11 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
         raise damaged(header.format, header.file_bytes, str(error)) from error
 
 
-def _sizes(header: Header) -> tuple[tuple[int, int], ...]:
-    """What Pillow may say the size is: HEIC's parser has turned the image already."""
-    size = (header.width, header.height)
-    return (size,) if header.orientation else (size, size[::-1])
+def _is_as_large(image: Image.Image, header: Header) -> bool:
+    """As the header says. HEIC's parser has cut the image out and turned it already."""
+    if header.orientation is None:
+        return image.width * image.height <= header.pixels
+    return image.size == (header.width, header.height)
 
 
 def _draft(header: Header, spec: InputSpec) -> int:

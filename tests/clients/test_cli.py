@@ -287,6 +287,26 @@ def test_folders_patterns_and_stdin_are_classified(
     ]
 
 
+def test_a_folder_says_what_it_leaves_out_and_passes_over_what_is_hidden(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    for name in ("in/cat.JPG", "in/1.heic", "in/2.HEIC", "in/b/3.heic", "in/notes.txt", "in/read.txt", "in/README"):
+        (files / name).parent.mkdir(exist_ok=True, parents=True)
+        (files / name).write_text("cat")
+    for name in ("._cat.jpg", ".DS_Store", "Thumbs.db", "__MACOSX/cat.jpg", "@eaDir/cat.jpg", ".thumbs/a.png"):
+        (files / "in" / name).parent.mkdir(exist_ok=True)
+        (files / "in" / name).write_text("hidden")
+    assert main(["classify", "--json", "in"]) == 0
+    printed = capsys.readouterr()
+    assert [json.loads(line)["file"] for line in printed.out.splitlines()] == ["in/cat.JPG"]
+    assert printed.err.startswith("left out 3 .heic, 2 .txt, 1 without a suffix; ")
+    assert main(["classify", "--json", "in/**/*.jpg", "in/**/*.heic", "in/._cat.jpg", "in/@eaDir/*"]) == 1
+    printed = capsys.readouterr()
+    sent = [json.loads(line)["file"] for line in printed.out.splitlines()]
+    assert sent == ["in/**/*.jpg", "in/1.heic", "in/b/3.heic", "in/._cat.jpg", "in/@eaDir/cat.jpg"]
+
+
 @pytest.mark.usefixtures("files")
 def test_a_pattern_that_matches_nothing_is_an_error_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["classify", "*.tiff", "cat.jpg"]) == 1

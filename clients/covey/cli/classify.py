@@ -6,6 +6,7 @@ import argparse
 import csv
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -31,7 +32,7 @@ from covey.errors import (
 from covey.messages import Asked
 from covey.results import Classification
 from covey.wording import plural
-from covey_proto import image_formats
+from covey_proto import image_folders, image_formats
 
 NAME = "classify"
 SUMMARY = "classify image files"
@@ -82,7 +83,11 @@ def run(options: argparse.Namespace) -> Exit:
 
 
 def _classify_each(client: Client, options: argparse.Namespace) -> Generator[_Outcome, None, None]:
-    names = list(files.expand(options.files))
+    left_out: Counter[str] = Counter()
+    names = list(files.expand(options.files, left_out))
+    if left_out:
+        kinds = image_folders.counted(left_out)
+        print(f"left out {kinds}; to send them all the same, name them, as in 'DIR/*.tiff'", file=sys.stderr)
     stdin = files.read_stdin() if files.STDIN in names else b""  # not on a thread, which Ctrl-C does not reach
 
     def classify(file: str) -> _Outcome:

@@ -12,6 +12,7 @@ from covey_server.headers.header import Header, damaged
 _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6  # types of OBUs, the pieces of AV1
 _MAX_FRAMES = 4  # of one part: as many as a layered image has
 _MAX_OBUS = 10_000
+_MAX_LARGER, _SMALL_PIXELS = 2, 65_536  # a part may be so many times as large as the image, and some pixels more
 _OUTPUT_BYTES = 8.5  # per pixel: RGBA from libavif, and the image in Pillow's memory
 _DECODER_BYTES = 1 << 20  # of each part's decoder, whatever it decodes
 
@@ -25,17 +26,20 @@ def read(data: bytes) -> Header:
             raise iso_media.Unreadable("there is no still image in it")
         if sum(end - start for extents in coded for start, end in extents) > 2 * len(data):
             raise iso_media.Unreadable("its parts overlap")
-        planes = sum(_planes_bytes(b"".join(data[start:end] for start, end in extents)) for extents in coded)
+        pixels = found.width * found.height
+        parts = [_part(b"".join(data[start:end] for start, end in extents)) for extents in coded]
+        if any(part_pixels > _MAX_LARGER * pixels + _SMALL_PIXELS for part_pixels, _ in parts):
+            raise iso_media.Unreadable(f"it says {found.width} x {found.height}, and a part of it is far larger")
     except iso_media.Unreadable as error:
         raise damaged("AVIF", len(data), str(error)) from None
-    pixels = found.width * found.height
-    decoder_bytes = (planes + _DECODER_BYTES * len(coded)) / pixels + _OUTPUT_BYTES - 4
+    decoder_bytes = sum(part_bytes + _DECODER_BYTES for _, part_bytes in parts) / pixels + _OUTPUT_BYTES - 4
     return Header("AVIF", found.width, found.height, found.data, 4, decoder_bytes, orientation=None)
 
 
-def _planes_bytes(data: bytes) -> float:
-    """What the decoder allocates for one part: the planes of its frames, and once more for film grain."""
-    largest, frames, position = 0.0, 0, 0
+def _part(data: bytes) -> tuple[int, float]:
+    """The pixels of one part's largest frame, and what the decoder allocates for it: the planes of its frames, and once
+    more for film grain."""
+    pixels, largest, frames, position = 0, 0.0, 0, 0
     for _ in range(_MAX_OBUS):
         if position >= len(data):
             break
@@ -47,7 +51,8 @@ def _planes_bytes(data: bytes) -> float:
         else:
             size = len(data) - position
         if kind == _SEQUENCE:
-            largest = max(largest, _frame_bytes(data[position : position + min(size, 256)]))
+            frame_pixels, pixel_bytes = _largest_frame(data[position : position + min(size, 256)])
+            pixels, largest = max(pixels, frame_pixels), max(largest, frame_pixels * pixel_bytes)
         frames += kind in (_FRAME_HEADER, _FRAME)
         position += size
     else:
@@ -56,7 +61,7 @@ def _planes_bytes(data: bytes) -> float:
         raise iso_media.Unreadable("its AV1 data have no header")
     if frames > _MAX_FRAMES:
         raise iso_media.Unreadable(f"a part of it holds {frames} frames, at most {_MAX_FRAMES} are decoded here")
-    return largest * (frames + 1)
+    return pixels, largest * (frames + 1)
 
 
 def _leb128(data: bytes, position: int) -> tuple[int, int]:
@@ -85,8 +90,8 @@ class _Bits:
         return self._value >> self._left & ((1 << count) - 1)
 
 
-def _frame_bytes(data: bytes) -> float:
-    """Of the planes of the largest frame that a sequence header allows (AV1 specification, 5.5)."""
+def _largest_frame(data: bytes) -> tuple[int, float]:
+    """Its pixels, and the bytes of its planes per pixel, by a sequence header (AV1 specification, 5.5)."""
     bits = _Bits(data)
     profile = bits.take(3)
     bits.take(1)
@@ -104,7 +109,7 @@ def _frame_bytes(data: bytes) -> float:
         _take_tools(bits)
     bits.take(3)
     sample_bytes = 2 if bits.take(1) else 1
-    return pixels * sample_bytes * (1.5 if profile == 0 else 3.0)
+    return pixels, sample_bytes * (1.5 if profile == 0 else 3.0)
 
 
 def _take_timing(bits: _Bits) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 MAX_BOXES = 10_000  # a photo of a phone has a few hundred
 MAX_ITEMS = 512  # a photo of 48 megapixels is made of 48 or 96 tiles
-_BRANDS_END = 12
 
 
 class Unreadable(Exception):
@@ -27,7 +26,7 @@ class Container:
 
 
 def read(data: bytes, brand: bytes) -> Container:
-    """The file, as one of that major brand (empty: of its own). Raises Unreadable."""
+    """Raises Unreadable. `brand` is that of still images, which one of moving pictures is made to."""
     try:
         return _read(data, brand)
     except (struct.error, IndexError):
@@ -46,9 +45,11 @@ def _read(data: bytes, brand: bytes) -> Container:
             plain[data.rindex(b"moov", 0, start) : data.rindex(b"moov", 0, start) + 4] = b"free"
     if meta is None:
         raise Unreadable("there is no still image in it")
-    if brand and data[8:_BRANDS_END] != brand:
-        plain = plain or bytearray(data)
-        plain[8:_BRANDS_END] = brand
+    if plain and brand:  # or a decoder that sees the brand of moving pictures will look for them
+        end = int.from_bytes(data[:4], "big")
+        for place in (8, *range(16, min(end, len(data)) - 3, 4)):
+            if plain[place : place + 4] == brand[:3] + b"s":
+                plain[place : place + 4] = brand
     found = Container(bytes(plain) if plain else data)
     boxes = {kind: (start, end) for kind, start, end in _boxes(data, *meta, budget)}
     if not boxes.keys() >= {b"pitm", b"iloc", b"iinf", b"iprp"}:
