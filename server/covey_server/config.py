@@ -54,9 +54,7 @@ class Config:
     max_message_bytes: int = _setting(64 * 1024**2, "bytes of one request at the most")
     max_answer_bytes: int = _setting(64 * 1024**2, "bytes of one answer at the most: images times classes asked for")
     max_image_pixels: int = _setting(50_000_000, "pixels of an encoded image at the most")
-    max_connections: int = _setting(
-        0, "connections at once; beyond, silent ones are closed; 0: max-bytes / 32 KB"
-    )
+    max_connections: int = _setting(0, "connections at once; beyond, silent ones are closed; 0: max-bytes / 32 KB")
     idle_timeout_s: float = _setting(0.0, "time a silent connection is kept; 0: until its place is needed")
     default_deadline_ms: int = _setting(0, "deadline of calls that bring none; 0: they wait as long as it takes")
     drain_timeout_s: float = _setting(20.0, "time that accepted calls have to finish after SIGTERM")
