@@ -18,7 +18,7 @@ from bench.processes import fetch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import WriteModel, echo_model
 from tests.server.conftest import Server, StartServer
-from tests.server.stream_calls import metric
+from tests.server.stream_calls import element, metric, responses, stream
 from tests.server.test_process import Process
 
 from covey.load.wire import frames
@@ -204,8 +204,8 @@ class Upload:
             piece = body[place : place + size]
             self.connection.sendall(frames.frame(frames.DATA, frames.END_STREAM if last else 0, 1, piece))
             place += size
-            for stream in self._windows:
-                self._windows[stream] -= size
+            for each in self._windows:
+                self._windows[each] -= size
 
     def _read(self) -> None:
         data = self.connection.recv(1 << 16)
@@ -274,6 +274,17 @@ class Remote(Server):
         self.target, self.metrics_url = target, metrics_url
 
 
+def test_messages_that_announce_gigabytes_do_not_use_up_the_address_space(started: Server, callers: ExitStack) -> None:
+    """Each call of a few bytes reserves 4 GB on the native front; at 128 TB the process would end."""
+    connection = callers.enter_context(connect(started))
+    start = struct.pack(">BI", 0, 2**32 - 1)
+    with suppress(OSError):  # closed for it
+        for number in range(1, 2 * 900, 2):
+            connection.sendall(head(number, CLASSIFY) + frames.frame(frames.DATA, 0, number, start))
+    wait_until(lambda: metric(started, "process_virtual_memory_bytes") < 2**40)
+    assert answers(started)
+
+
 def test_slow_but_honest_uploads_are_left_alone(started: Server, callers: ExitStack) -> None:
     message = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 200_000)), top_k=1).SerializeToString()
     body = frames.length_prefixed(message)
@@ -298,6 +309,14 @@ def wide(tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
     path = write_echo_model(tmp_path, shape=(20, 20, 1), classes=CLASSES)
     path.write_bytes(echo_model((20, 20, 1), [f"{n} " + 400 * "x" for n in range(CLASSES)]).SerializeToString())
     return start_server(tmp_path, max_bytes=4 << 20)
+
+
+def test_a_stream_of_more_than_may_be_half_sent_is_left_alone(started: Server) -> None:
+    """Behind the native front nothing tells by which connection a stream came."""
+    elements = (element(str(number), 100_000, number) for number in range(60))  # 96 MB
+    assert sum(1 for _ in responses(stream(started, elements))) == 60
+    assert metric(started, "covey_unfinished_bytes") < 2 << 20
+    assert metric(started, 'covey_connections_closed_total{reason="unfinished"}') == 0
 
 
 CLASSES = 400

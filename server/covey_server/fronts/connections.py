@@ -37,7 +37,11 @@ _PREFACE_BYTES = 33  # and an empty SETTINGS frame
 _USED_BYTES, _USED_WRITTEN_BYTES = 160, 100
 _PING_BYTES = 64  # that come between two looks are pings: no sign that a connection is used
 _MIN_UNFINISHED_BYTES = 1 << 20  # of one connection; less is not worth closing it
+# Of address space: pygrpc-native reserves what a message's first five bytes announce, up to 4 GB for each call, and
+# ends the process where there is no more (at 128 TB).
+_MAX_RESERVED_BYTES = 1 << 40
 _GROWTH_BYTES = 8 << 20  # of memory since the last look: time for another
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LOG_S = 10.0  # between two lines of one kind
 
 _TEXTS: dict[Reason, str] = {
@@ -135,6 +139,7 @@ class ConnectionGuard:
         self._lock = threading.Lock()  # of all that, since scrapes look too
         self._memory_file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._base_bytes = self._seen_bytes = self._memory_bytes()
+        self._base_reserved_bytes = self._reserved_bytes
         self._looked_s = self._settled_s = 0.0
         self._logged_s: dict[Reason, float] = {}
         self._unlogged: dict[Reason, int] = {}
@@ -209,11 +214,15 @@ class ConnectionGuard:
         """Whether memory grows."""
         is_short = not has_files_left(KEPT_FILES)
         has_grown = self._memory_bytes() > self._seen_bytes + _GROWTH_BYTES
+        is_reserved = self._reserved_bytes > self._base_reserved_bytes + _MAX_RESERVED_BYTES
         has_answers = self._answers.answer_bytes > self._limits.look_bytes
-        if is_short or has_grown or has_answers or now_s - self._looked_s >= self._interval_s():
+        if is_short or has_grown or is_reserved or has_answers or now_s - self._looked_s >= self._interval_s():
             with self._lock:
                 self._look_and_close(now_s, is_short)
-        return has_grown
+                if is_reserved:
+                    for connection in [each for each in self._open.values() if each.unfinished > 0]:
+                        self._close(connection, "unfinished")
+        return has_grown or is_reserved
 
     def _interval_s(self) -> float:
         """Between two looks where nothing asks for one: longer with many connections, so that they cost little."""
@@ -297,11 +306,14 @@ class ConnectionGuard:
         is_quiet = not self._answers.bytes and self.unfinished_bytes < _MIN_UNFINISHED_BYTES
         if is_quiet or self._seen_bytes < self._base_bytes:
             self._base_bytes = self._seen_bytes
+        if is_quiet and self._reserved_bytes < self._base_reserved_bytes + _MAX_RESERVED_BYTES:
+            self._base_reserved_bytes = self._reserved_bytes
 
     def _memory_bytes(self) -> int:
-        """Memory of this process that is no file's."""
-        _, resident, shared, *_ = os.pread(self._memory_file, 128, 0).split()
-        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+        """Memory of this process that is no file's; notes what is reserved."""
+        size, resident, shared, *_ = os.pread(self._memory_file, 128, 0).split()
+        self._reserved_bytes = int(size) * _PAGE_BYTES
+        return (int(resident) - int(shared)) * _PAGE_BYTES
 
     def _close_some(self, now_s: float, is_short: bool) -> None:
         for connection in list(self._open.values()):
