@@ -107,7 +107,7 @@ def test_what_can_never_fit_is_refused_with_the_numbers() -> None:
     assert isinstance(decoded.failures[0], ImageTooLarge)
     text = str(decoded.failures[0])
     assert "the WebP image of 7070 x 7070 pixels takes about 7" in text
-    assert " MiB are there for it (of --max-decode-bytes); scale it down" in text
+    assert "184 MiB are there for large images (--max-decode-bytes is 200 MiB); scale it down" in text
 
 
 def test_a_refused_image_costs_no_memory() -> None:

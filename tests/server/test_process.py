@@ -210,6 +210,7 @@ def test_check_prints_the_plan_and_the_curves(
     output, log = process.popen.communicate(timeout=60)
     assert process.popen.returncode == 0, log
     assert "device    cpu (CPUExecutionProvider)" in output
+    assert "decoding  with at most " in output
     assert "model echo version 1 (the default)" in output
     assert "4 x 4 x 1 uint8, 10 classes" in output
     assert output.count("<- up to here images gather") == 1
