@@ -52,7 +52,8 @@ def read(files: Sequence[Path], spec: InputSpec) -> ImageFiles:
             images[place] = decode(data, spec, DEFAULT_MAX_PIXELS, formats)
         except (CoveyServerError, OSError) as error:
             return _Seen(problem=(error.strerror if isinstance(error, OSError) else None) or str(error))
-        image = image_formats.opened(read_header(data, DEFAULT_MAX_PIXELS, formats))  # no pixel is decoded
+        # Of what the decoder was given: Pillow does not open every file that can be decoded. No pixel is.
+        image = image_formats.opened(read_header(data, DEFAULT_MAX_PIXELS, formats))
         return _Seen(
             is_grey=image.mode in _GREY_MODES or image.mode.startswith("I;"),
             is_transparent=image.has_transparency_data,
