@@ -58,14 +58,14 @@ bench: setup ## measure, as ratios against floors of the same run
 soak: setup ## a million requests and a thousand reloads: what they do to memory
 	$(BIN)/python -m bench.soak
 
-image: ## build the images of the server, of the export and of the clients, or some: IMAGES="server load"
-	$(COMPOSE) --profile load build $(IMAGES)
+image: ## build the images of server, export, clients and edge, or some: IMAGES="server load"
+	$(COMPOSE) --profile load --profile edge build $(IMAGES)
 
 up: ## train what is missing, serve it in containers on the default ports; SERVERS=3: on free ports
 	$(if $(filter-out 1,$(SERVERS)),COVEY_GRPC_PORTS=0 COVEY_METRICS_PORTS=0 )$(COMPOSE) up --detach --build --scale server=$(SERVERS)
 
 down: ## stop the containers; the models stay in their volume
-	$(COMPOSE) --profile monitoring --profile load down
+	$(COMPOSE) --profile monitoring --profile load --profile edge down
 
 clean: ## remove what the targets made, models and checkpoints excepted
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/results

@@ -7,6 +7,7 @@
     │       └── MissingFile (FileNotFoundError)
     ├── ClientClosed                         the client was used after close()
     ├── WrongEventLoop (RuntimeError)        an AsyncClient was used in another event loop than before
+    ├── ForkedProcess (RuntimeError)         this process was forked off where gRPC does not survive it
     ├── CallError                            the call failed as a whole: .target, .status, .details
     │   ├── InvalidRequest                   INVALID_ARGUMENT
     │   ├── UnknownModel                     NOT_FOUND
@@ -19,7 +20,8 @@
     │   └── ServerError                      INTERNAL and every other status
     └── ImageError                           one image could not be classified; its neighbours were
         ├── InvalidImage
-        └── ImageTooLarge
+        ├── ImageTooLarge
+        └── NotFinite
 
 What is wrong with an argument is also the builtin error that Python itself would raise for it. An error
 caused by another one keeps it as `__cause__`. Owns no calls.
@@ -61,6 +63,11 @@ class ClientClosed(CoveyError):
 
 class WrongEventLoop(CoveyError, RuntimeError):
     """An AsyncClient belongs to the event loop of its first call."""
+
+
+class ForkedProcess(CoveyError, RuntimeError):
+    """gRPC cannot be used in this process, or an iterator not go on in it, since it was forked off; the text says why,
+    and what to do."""
 
 
 class CallError(CoveyError):
@@ -127,6 +134,10 @@ class InvalidImage(ImageError):
 
 class ImageTooLarge(ImageError):
     """An image of more pixels than the server decodes."""
+
+
+class NotFinite(ImageError):
+    """The model's answer for the image was NaN or infinity: the model is to blame, not the image."""
 
 
 _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {

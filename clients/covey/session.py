@@ -111,6 +111,11 @@ class Session:
         self._retries = Retries(retries)
         self._learnt: dict[tuple[str, int], tuple[Model, float]] = {}
 
+    def start_afresh(self) -> None:
+        """In a child process: other threads of the parent may have held the locks."""
+        self._addresses = Addresses(len(self.targets))
+        self._retries = Retries(self._retries.most)
+
     def deadline(self, deadline_ms: float | None) -> Deadline:
         return Deadline(self.deadline_ms if deadline_ms is None else deadline_ms)
 

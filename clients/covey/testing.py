@@ -153,7 +153,13 @@ class FakeServer:
 
     def _model(self) -> pb.Model:
         height, width, channels = self._size
-        size = pb.ImageSpec(height=height, width=width, channels=channels, resize=pb.ImageSpec.RESIZE_STRETCH)
+        size = pb.ImageSpec(
+            height=height,
+            width=width,
+            channels=channels,
+            resize=pb.ImageSpec.RESIZE_STRETCH,
+            background="#ffffff",
+        )
         return pb.Model(
             name=self._name,
             version=1,

@@ -22,6 +22,7 @@ from covey_export.training.augmentation import NONE
 from covey_export.training.recipe import Recipe
 from covey_export.verification import Verification
 
+_MAX_LABELS_SHOWN = 12
 _PLAIN_WIDTH = 160  # characters; rich would fold tables at 80 where there is no terminal
 
 
@@ -59,6 +60,8 @@ class Report:
             f"data    {dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test "
             f"images, {len(dataset.labels)} classes (licence: {dataset.licence})"
         )
+        self.line(f"input   {describe_input(network, recipe)}")
+        self.line(f"labels  {describe_labels(dataset.labels)}")
         self.line(f"recipe  {recipe.name}: {recipe.describe()}")
         self.line(f"augment {(recipe.augmentation or NONE).describe()}")
         self.line(f"device  {device}, {precision}")
@@ -111,6 +114,26 @@ class Report:
         for row in rows:
             table.add_row(*row)
         self._console.print(table, markup=False)
+
+
+def describe_input(network: Network, recipe: Recipe) -> str:
+    """What becomes of an image before the network sees it: size, resize, channel order, mean and deviation."""
+    height, width, channels = network.image_shape
+    crop = f", crop {network.crop:g}" if network.crop != 1 else ""
+    return f"{height}x{width}, resized by {network.resize.value}{crop}; {describe_normalisation(channels, recipe)}"
+
+
+def describe_normalisation(channels: int, recipe: Recipe) -> str:
+    """The order of the channels, mean and deviation."""
+    mean, std = (", ".join(f"{number:g}" for number in numbers or ()) for numbers in (recipe.mean, recipe.std))
+    return f"{'grey' if channels == 1 else 'RGB'}, scaled to 0..1, mean {mean}, deviation {std}"
+
+
+def describe_labels(labels: Sequence[str]) -> str:
+    """The classes in the order of the outputs, the first few of many."""
+    shown = ", ".join(f"{place} {label}" for place, label in enumerate(labels[:_MAX_LABELS_SHOWN]))
+    more = len(labels) - _MAX_LABELS_SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 class _Bar:

@@ -82,6 +82,7 @@ class Verification:
     date: str
     made_from: str = ""  # the checkpoint: its digest
     speed: Speed | None = None  # of a variant, beside float32
+    test_set: str = ""  # the digest of the test images and labels
 
     def require_passed(self, path: Path) -> None:
         """Raises VerificationFailed with all that is wrong."""
@@ -146,6 +147,15 @@ def labels_of_latest(parent: Path) -> tuple[str, ...] | None:
     published = model_versions.versions(parent)
     said = _read(parent / str(published[-1])).get("per_class_accuracy") if published else None
     return tuple(said) if isinstance(said, dict) else None
+
+
+def accuracy_of_latest(parent: Path, test_set: str) -> float | None:
+    """The accuracy of the highest published version in a model's folder; None where there is none, or where it was
+    measured on other test images."""
+    published = model_versions.versions(parent)
+    said = _read(parent / str(published[-1])) if published else {}
+    accuracy = said.get("onnxruntime_accuracy")
+    return accuracy if said.get("test_set") == test_set and isinstance(accuracy, float) else None
 
 
 def made_from(folder: Path) -> str:

@@ -10,7 +10,7 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from covey_server import devices, engine
+from covey_server import decode_budget, devices, engine
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Runnable
@@ -69,8 +69,11 @@ class App:
             inline_us=config.inline_us,
             timeout_s=config.engine_timeout_s,
             on_stuck=self._on_stuck,
+            on_held_up=lambda thread: self.front.take_over(thread),
         )
-        self._decoders = DecodePool(cores, config.max_image_pixels)
+        decode_room = decode_budget.limit(config.max_decode_bytes)
+        log.info("images are decoded with at most %.0f MiB: %s", decode_room.free_bytes / 2**20, decode_room.source)
+        self._decoders = DecodePool(cores, config.max_image_pixels, decode_room.free_bytes)
         self._metrics.show(self)
         pipeline = Pipeline(
             self.repository,
@@ -177,12 +180,18 @@ class App:
     def gauges(self) -> Iterable[tuple[str, str, float]]:
         """For the metrics."""
         admission, fallback = self._admission, bool(self.device.fallback)
-        return (
+        certificates = self._security.certificates
+        if certificates is not None:
+            expires_s = certificates.identity.expires_s
+            yield "covey_certificate_expiry_timestamp_seconds", "When the served certificate expires.", expires_s
+        yield from (
             ("covey_calls_in_flight", "Calls inside the server.", admission.calls),
             ("covey_bytes_in_flight", "Bytes of those calls, decoded images included.", admission.bytes),
             ("covey_streams_open", "Streams that are open, each of many calls.", self.front.open_streams),
             ("covey_stream_bytes", "What they hold, from a request's reading to its answer.", self.front.stream_bytes),
             ("covey_decodes_in_flight", "Encoded images that wait or are being decoded.", admission.decodes),
+            ("covey_decode_bytes", "Memory set aside for large images.", self._decoders.budget.reserved_bytes),
+            ("covey_decodes_waiting", "Large images that wait for memory.", self._decoders.budget.waiting),
             ("covey_models_refused", "Versions that were found and are not served.", len(self.repository.refusals)),
             ("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", fallback),
             ("covey_engine_stuck", "Batches that run for longer than they may.", self._workers.stuck),

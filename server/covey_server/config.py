@@ -53,6 +53,9 @@ class Config:
     max_decodes: int = _setting(1024, "encoded images inside the server at once; more are refused")
     max_message_bytes: int = _setting(64 * 1024**2, "bytes of one request at the most")
     max_image_pixels: int = _setting(50_000_000, "pixels of an encoded image at the most")
+    max_decode_bytes: int = _setting(
+        0, "bytes that decoding images may take, all of them together; 0: half of what is free once models are loaded"
+    )
     default_deadline_ms: int = _setting(0, "deadline of calls that bring none; 0: they wait as long as it takes")
     drain_timeout_s: float = _setting(20.0, "time that accepted calls have to finish after SIGTERM")
     tls_certificate: str = _setting("", "PEM file of the server's certificate and its chain; with TLS, grpcio serves")
@@ -84,6 +87,7 @@ class Config:
             "max_bytes": (1, 2**63),
             "max_message_bytes": (1, 2**31 - 1),
             "max_image_pixels": (1, 2**40),
+            "max_decode_bytes": (0, 2**63),
             "default_deadline_ms": (0, 10**9),
             "drain_timeout_s": (0, 86400),
         }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from covey_server.errors import RefusedModel
 
 LARGEST_TOLERANCE = 0.1  # beyond it a check says nothing
+_MAX_SUM_ERROR = 0.02  # of a row's probabilities: a softmax in float16 or int8 adds up to 1 only nearly
 
 
 class Runnable(Protocol):
@@ -37,6 +38,7 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
     found = engine.run(golden.pixels)
     if found.shape != golden.probabilities.shape or not np.isfinite(found).all():
         raise RefusedModel(f"golden set: expected {golden.probabilities.shape} finite probabilities, got {found.shape}")
+    _require_probabilities(found)
     difference = float(np.abs(found - golden.probabilities).max(initial=0.0))
     if not difference <= golden.tolerance:  # so written, a difference that is no number is refused too
         raise RefusedModel(
@@ -54,3 +56,16 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
             f"Convert it again"
         )
     return difference
+
+
+def _require_probabilities(found: NDArray[np.float32]) -> None:
+    """Raises RefusedModel for rows that are none: logits, or the probabilities of independent labels."""
+    low, high = float(found.min(initial=0.0)), float(found.max(initial=0.0))
+    sums = found.sum(axis=1, dtype=np.float64)
+    worst = float(sums[np.abs(sums - 1).argmax()])
+    if low < -_MAX_SUM_ERROR or high > 1 + _MAX_SUM_ERROR or abs(worst - 1) > _MAX_SUM_ERROR:
+        raise RefusedModel(
+            f"golden set: expected probabilities from 0 to 1 that add up to 1 in each row, got numbers from "
+            f"{low:.3g} to {high:.3g} and a row that adds up to {worst:.3g}; these may be logits or "
+            f"independent labels. Convert the network with covey-export, which puts a softmax behind logits"
+        )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from covey_proto import metadata
+from covey_proto import colours, metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.errors import RefusedModel
 from covey_server.golden import GoldenSet
@@ -58,6 +59,7 @@ def describe(engine: Described) -> Description:
         raise RefusedModel(f"metadata says an input of {said}, the graph takes {engine.input_shape}")
     if len(info.labels) != engine.classes:
         raise RefusedModel(f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes")
+    _require_labels(info.labels)
     if info.input.resize not in _RESIZES:
         raise RefusedModel(
             f"resize policy {info.input.resize} is not known here, only {', '.join(map(str, _RESIZES))}; "
@@ -68,10 +70,30 @@ def describe(engine: Described) -> Description:
         raise RefusedModel(
             f"a crop of {crop:g} in metadata {metadata.KEY}; expected a share above 0, to 1. Convert the model again"
         )
+    try:
+        background = colours.parse(info.input.background) if info.input.background else None
+    except ValueError as error:
+        raise RefusedModel(f"background in metadata {metadata.KEY}: {error}; convert the model again") from error
     golden = _golden_set(info, engine)
     info.ClearField("golden_set")
-    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize], crop)
+    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize], crop, background)
     return Description(tuple(info.labels), spec, golden, info)
+
+
+def _require_labels(labels: Sequence[str]) -> None:
+    """Raises RefusedModel for labels that would leave it open which class an answer means."""
+    empty = [index for index, label in enumerate(labels) if not label.strip()]
+    if empty:
+        raise RefusedModel(
+            f"the label of class {empty[0]} is empty, and of {len(empty):,} in all; expected a name for each class. "
+            f"Convert the model again"
+        )
+    if len(set(labels)) < len(labels):
+        label, count = Counter(labels).most_common(1)[0]
+        raise RefusedModel(
+            f"{count} classes have the label {label!r}; expected a name of its own for each class. Convert the model "
+            f"again"
+        )
 
 
 def _golden_set(info: ModelInfo, engine: Described) -> GoldenSet:

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from prometheus_client import CollectorRegistry
 
-from covey_server import devices
+from covey_server import decode_budget, devices
 from covey_server.app import open_repository
 from covey_server.config import Config
 from covey_server.metrics import Metrics
@@ -28,6 +28,8 @@ def check(config: Config, output: TextIO) -> int:
     print(f"cores     {cores} usable", file=output)
     workers, reserves = devices.share_cores(cores, config.workers)
     print(f"workers   {workers}, and {reserves} for full batches; {config.threads} thread(s) in each", file=output)
+    room = decode_budget.limit(config.max_decode_bytes)
+    print(f"decoding  with at most {room.free_bytes / 2**20:.0f} MiB: {room.source}", file=output)
     for model in repository.served:
         print(file=output)
         print("\n".join(_describe(model, is_default=repository.is_default(model))), file=output)

@@ -184,7 +184,8 @@ def test_models_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     broken, digits = _json_lines(capsys)
     assert (broken["state"], broken["reason"], broken["input"]) == ("refused", "model.onnx is no ONNX file", None)
     assert (digits["state"], digits["is_default"], digits["labels"][9]) == ("ready", True, "9")
-    assert digits["input"] == {"height": 28, "width": 28, "channels": 1, "resize": "stretch", "crop": 1.0}
+    size = {"height": 28, "width": 28, "channels": 1, "resize": "stretch", "crop": 1.0, "background": ""}
+    assert digits["input"] == size
     assert digits["training"]["created"] == "2026-11-21T12:00:00+00:00"
     assert digits["serving"]["provider"] == "CPUExecutionProvider"
 
@@ -310,6 +311,7 @@ def test_info_tells_all_of_a_model(server: ScriptedServer, capsys: pytest.Captur
         "model        digits version 3, the default",
         "state        ready",
         "input        28 x 28 x 1, stretch",
+        "background   none: transparency is dropped",
         "labels       10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
         "network      lenet, 44,426 parameters, float32, made 2026-11-21 12:00 UTC",
         "accuracy     98.77% of 10,000 test images of mnist",

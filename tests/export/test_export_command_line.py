@@ -162,7 +162,7 @@ def test_a_device_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str])
     ("arguments", "message"),
     [
         ([], "COMMAND"),
-        (["train", "mlp", "--epochs", "0"], "expected a whole number from 1 up, got '0'"),
+        (["train", "mlp", "--batch-size", "0"], "expected a whole number from 1 up, got '0'"),
         (["train", "mlp", "--seed", "-1"], "expected a whole number from 0 up, got '-1'"),
         (["train", "mlp", "--batch-size", "1.5"], "expected a whole number from 0 up, got '1.5'"),
         (["train", "mlp", "--learning-rate", "0"], "expected a number above 0, got '0'"),

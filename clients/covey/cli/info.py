@@ -7,7 +7,7 @@ import argparse
 from covey.cli import json_lines, table
 from covey.cli.connection import connect
 from covey.cli.exits import Exit
-from covey.results import Model, Serving, Training
+from covey.results import InputSize, Model, Serving, Training
 
 NAME = "info"
 SUMMARY = "tell all about one model"
@@ -40,10 +40,24 @@ def _rows(model: Model) -> list[tuple[str, str]]:
         ("model", f"{model.name} version {model.version}{', the default' if model.is_default else ''}"),
         ("state", model.state.value + (f": {model.reason}" if model.reason else "")),
         ("input", f"{size.height} x {size.width} x {size.channels}, {size.resize.value}" if size else ""),
+        ("background", _background(size) if size else ""),
+        ("pixels", _pixels(size) if size else ""),
         ("labels", f"{len(model.labels)}: {', '.join(model.labels)}" if model.labels else ""),
         *(_training_rows(model.training) if model.training else ()),
         *(_serving_rows(model.serving) if model.serving else ()),
     ]
+
+
+def _pixels(size: InputSize) -> str:
+    order = "grey" if size.channels == 1 else "RGB"
+    if not size.mean:
+        return order
+    mean, std = (", ".join(f"{number:g}" for number in numbers) for numbers in (size.mean, size.std))
+    return f"{order}, scaled to 0..1, mean {mean}, deviation {std}"
+
+
+def _background(size: InputSize) -> str:
+    return f"{size.background} under transparent pixels" if size.background else "none: transparency is dropped"
 
 
 def _training_rows(training: Training) -> list[tuple[str, str]]:

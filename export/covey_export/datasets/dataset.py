@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,6 +58,36 @@ class Dataset:
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             found.update(array.tobytes())
         return found.hexdigest()
+
+    @cached_property
+    def test_digest(self) -> str:
+        """The same of the test images and their labels alone."""
+        named = np.array(self.labels, object)[self.test_labels].tolist()  # whatever the order of the classes
+        found = hashlib.sha256("\0".join(named).encode())
+        found.update(self.test_images.tobytes())
+        return found.hexdigest()
+
+    def in_order(self, labels: tuple[str, ...]) -> Dataset:
+        """The same images with the classes in the order of `labels`, which may name classes without images here.
+
+        Raises InvalidDataset where a class of the data set is missing there, or one is named twice.
+        """
+        if labels == self.labels:
+            return self
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise InvalidDataset(f"the label {twice!r} is given twice; expected each class once")
+        missing = [label for label in self.labels if label not in labels]
+        if missing:
+            raise InvalidDataset(
+                f"{self.name} has classes that are not among the {len(labels):,} labels given: "
+                f"{', '.join(missing[:5])}{' and more' if len(missing) > 5 else ''}; expected all of its "
+                f"{len(self.labels):,} classes"
+            )
+        places = np.array([labels.index(label) for label in self.labels], np.int64)
+        return replace(
+            self, labels=labels, train_labels=places[self.train_labels], test_labels=places[self.test_labels]
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -199,7 +199,8 @@ def _converted(found: ImageFiles, spec: InputSpec) -> Iterator[str]:
         yield f"{_count(coloured, 'colour image')} in a grey set {_were(coloured)} converted to grey"
     if found.transparent:
         has = "has" if found.transparent == 1 else "have"
-        yield f"{_count(found.transparent, 'image')} {has} transparency, which was dropped"
+        what = "which was dropped" if spec.background is None else f"shown over #{bytes(spec.background).hex()}"
+        yield f"{_count(found.transparent, 'image')} {has} transparency, {what}"
 
 
 def _skipped(problems: list[str]) -> Iterator[str]:

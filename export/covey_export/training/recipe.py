@@ -50,6 +50,7 @@ class Recipe:
     channels_last: bool = False
     freeze: bool = False  # only the last layer learns
     log_steps: int | None = None  # the running loss is said every so many steps; None: once an epoch
+    shuffle: bool = True  # False: every epoch takes the images in the data set's order
     checkpoint_steps: int | None = None  # None: once an epoch
     threads: int | None = None  # of PyTorch on the CPU; None: its default, one a core
     train_images: int = 60_000  # of the data set the recipe was made for
@@ -95,6 +96,7 @@ class Recipe:
             f"dropout {self.dropout:g}" if self.dropout is not None else "",
             f"averaged over {1 / (1 - self.averaging):,.0f} steps" if self.averaging else "",
             "only the last layer" if self.freeze else "",
+            "" if self.shuffle else "not shuffled",
             "" if self.schedule == "constant" else self.schedule,
             "bfloat16" if self.precision == "bfloat16" else "",
         ]

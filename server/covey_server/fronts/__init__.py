@@ -43,6 +43,9 @@ class Front(Protocol):
     def set_live(self, live: bool) -> None:
         """What it answers for the service "live": whether the process works, ready or not."""
 
+    def take_over(self, thread: int) -> None:
+        """Lets another thread take calls where this one (threading.get_ident), held up by a batch, does so now."""
+
     def stop(self, flush_s: float) -> None:
         """Closes all connections, once every answer given is on the wire or `flush_s` has passed."""
 

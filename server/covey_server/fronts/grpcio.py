@@ -203,6 +203,9 @@ class GrpcioFront:
             if not self._ended:  # else nobody asks any more
                 self._run(self._health.set(name, serving))
 
+    def take_over(self, thread: int) -> None:
+        """Nothing to do: the thread that takes calls here runs no batches."""
+
     def stop(self, flush_s: float) -> None:
         """Refuses new calls, waits at most `flush_s` for those that are open, and ends streams and health watches.
 

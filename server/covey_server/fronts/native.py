@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -136,7 +136,7 @@ class NativeFront:
     def start(self) -> None:
         """Begins to take calls."""
         self._behind.start()
-        self._servers.start(self._take)
+        self._servers.start(self._taker)
 
     def set_ready(self, ready: bool) -> None:
         """As GrpcioFront."""
@@ -145,6 +145,10 @@ class NativeFront:
     def set_live(self, live: bool) -> None:
         """As GrpcioFront."""
         self._behind.set_live(live)
+
+    def take_over(self, thread: int) -> None:
+        """As GrpcioFront: another thread takes calls while this one, which did, runs a batch that takes long."""
+        self._servers.take_over(thread)
 
     def stop(self, flush_s: float) -> None:
         """Waits at most `flush_s` until every answer given is on the wire, then closes all connections."""
@@ -163,13 +167,19 @@ class NativeFront:
         """As GrpcioFront: the socket's, where it has any."""
         self._socket.remove()
 
-    def _take(self, front: NativeGrpcFront) -> None:
-        """An intake thread: takes calls in bursts and hands each to its handler."""
+    def _taker(self, front: NativeGrpcFront) -> Callable[[], bool]:
+        """What an intake thread of that server does: takes a burst of calls and hands each to its handler."""
         # Only for cancellations, which name a call by its id; answers go by the call itself.
         open_calls: dict[int, NativeCall] = {}
-        while (events := front.recv_batch_details(_BURST)) is not None:
+
+        def take() -> bool:
+            events = front.recv_batch_details(_BURST)
+            if events is None:
+                return False
             self._hand_over(front, events, open_calls)
-            del events  # its payloads must not live on until the next burst comes
+            return True
+
+        return take
 
     def _hand_over(
         self, front: NativeGrpcFront, events: list[DetailedEvent], open_calls: dict[int, NativeCall]

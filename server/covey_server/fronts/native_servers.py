@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pygrpc_native import NativeGrpcFront
 
 from covey_server.fronts import MAX_METADATA_BYTES
+from covey_server.fronts.intake import Intake
 from covey_server.fronts.port_sockets import listeners, reading_stopped, stop_listening
 from covey_server.security.tokens import HEADER, NOT_VALID, Tokens
 
@@ -36,7 +37,7 @@ logging.getLogger("pygrpc_native.server").addFilter(lambda record: "(os error 22
 class _Server:
     front: NativeGrpcFront
     digests: tuple[bytes, ...] | None
-    thread: threading.Thread | None = None
+    intake: Intake | None = None
     retired_at_s: float = 0.0
 
 
@@ -48,7 +49,7 @@ class NativeServers:
         self._methods = list(methods)
         self._tokens = tokens
         self._fallback = ""
-        self._take: Callable[[NativeGrpcFront], None] | None = None
+        self._taker: Callable[[NativeGrpcFront], Callable[[], bool]] | None = None
         self._changing = threading.Lock()
         self._closed = False
         self._refused_before = 0  # by servers that are closed
@@ -64,10 +65,16 @@ class NativeServers:
         self._fallback = path
         self._current.front.set_fallback(path)
 
-    def start(self, take: Callable[[NativeGrpcFront], None]) -> None:
-        """Takes connections; `take` is run on a thread of each server's own, until that is closed."""
-        self._take = take
+    def start(self, taker: Callable[[NativeGrpcFront], Callable[[], bool]]) -> None:
+        """Takes connections. `taker` gives for each server what its intake does again and again, until it is closed."""
+        self._taker = taker
         self._start(self._current)
+
+    def take_over(self, thread: int) -> None:
+        """The thread of this ident is held up: where it takes calls, another does from now on."""
+        for server in self._all:
+            if server.intake is not None:
+                server.intake.take_over(thread)
 
     def renew(self, open_streams: int) -> None:
         """Follows the tokens. A server that was replaced is closed as soon as its calls are answered and no streams are
@@ -107,8 +114,8 @@ class NativeServers:
             self._closed = True
             for server in self._all:
                 server.front.close()
-                if server.thread is not None:
-                    server.thread.join(join_s)  # longer only where a batch hangs that it runs itself
+                if server.intake is not None:
+                    server.intake.join(join_s)  # longer only where a batch hangs that it runs itself
 
     @property
     def _all(self) -> list[_Server]:
@@ -133,9 +140,10 @@ class NativeServers:
         return _Server(front, digests)
 
     def _start(self, server: _Server) -> None:
+        assert self._taker is not None, "this is a bug: a server that nobody takes calls of"
         server.front.start()
-        server.thread = threading.Thread(target=self._take, args=(server.front,), name="native-front", daemon=True)
-        server.thread.start()
+        server.intake = Intake("native-front", self._taker(server.front))
+        server.intake.start()
 
     def _replace(self) -> None:
         found = listeners(self.port)
@@ -148,7 +156,7 @@ class NativeServers:
             return
         if self._fallback:
             successor.front.set_fallback(self._fallback)
-        if self._take is not None:
+        if self._taker is not None:
             self._start(successor)
         stop_listening(found)  # else connections would still come to either
         self._current.retired_at_s = time.monotonic()
