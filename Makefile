@@ -9,10 +9,10 @@ MODELS ?= models
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 SERVERS ?= 1
 
-.PHONY: help setup demo serve test test-docker fuzz check format proto bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-recipes fuzz check format proto bench soak image up down clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## make .venv and install Covey with all it needs
 
@@ -36,6 +36,10 @@ test: setup ## run all tests
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy
 
+# One after another: each training uses both cores.
+test-recipes: setup ## train each network on each data set in both precisions: about 40 minutes on two cores
+	$(BIN)/python -m pytest -m recipes tests/export
+
 fuzz: setup ## send 200,000 mutated requests to a running server, on each front, in a few minutes
 	$(BIN)/python -m tests.fuzz
 
@@ -58,14 +62,14 @@ bench: setup ## measure, as ratios against floors of the same run
 soak: setup ## a million requests and a thousand reloads: what they do to memory
 	$(BIN)/python -m bench.soak
 
-image: ## build the images of the server, of the export and of the clients, or some: IMAGES="server load"
-	$(COMPOSE) --profile load build $(IMAGES)
+image: ## build the images of server, export, clients and edge, or some: IMAGES="server load"
+	$(COMPOSE) --profile load --profile edge build $(IMAGES)
 
 up: ## train what is missing, serve it in containers on the default ports; SERVERS=3: on free ports
 	$(if $(filter-out 1,$(SERVERS)),COVEY_GRPC_PORTS=0 COVEY_METRICS_PORTS=0 )$(COMPOSE) up --detach --build --scale server=$(SERVERS)
 
 down: ## stop the containers; the models stay in their volume
-	$(COMPOSE) --profile monitoring --profile load down
+	$(COMPOSE) --profile monitoring --profile load --profile edge down
 
 clean: ## remove what the targets made, models and checkpoints excepted
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/results

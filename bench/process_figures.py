@@ -15,7 +15,7 @@ def cpu_seconds(pid: int) -> float:
     """CPU time used so far by a process and by those below it that still run: all threads, user and system
     (proc(5): fields 14 and 15 of stat). Raises FileNotFoundError where the process is gone."""
     total = _ticks(pid)
-    for child in _children(pid):
+    for child in family(pid)[1:]:
         try:
             total += _ticks(child)
         except FileNotFoundError:  # ended since it was listed
@@ -29,6 +29,17 @@ def resident_bytes(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise FileNotFoundError(f"/proc/{pid}/status has no VmRSS: the process has ended")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most resident memory that a process had (VmHWM). Raises FileNotFoundError where it is gone."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below one, its children's children included."""
+    return [pid, *_children(pid)]
 
 
 def _ticks(pid: int) -> int:

@@ -55,6 +55,10 @@ class Server:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def cpu_seconds(self) -> float:
         """CPU time used so far, by all threads and by the processes it started. Raises BenchError where it is gone."""
         try:

@@ -26,10 +26,16 @@ def echo_model(
     wrong_golden: bool = False,
     info: bool = True,
     hangs_at: int | None = None,
+    hang_turns: int = 60_000_000,
+    fails_at: int | None = None,
+    nan_at: int | None = None,
+    gain: float = 1.0,
 ) -> onnx.ModelProto:
     """probabilities[n, k] = pixel k of image n / 255: every answer shows whose image it was computed from.
 
-    `hangs_at`: a batch whose largest pixel is that one takes about half a minute.
+    `hangs_at`: a batch whose largest pixel is that one takes about half a minute, or as many turns as are told.
+    `fails_at`: a batch fails that holds an image whose largest pixel is that one.
+    `nan_at`: an image whose largest pixel is that one gets NaN. `gain`: of the probabilities, which are none but for 1.
     """
     height, width, channels = shape
     classes = len(labels)
@@ -40,7 +46,7 @@ def echo_model(
         helper.make_node("Slice", ["rows", "start", "stop", "axis"], ["probabilities"]),
     ]
     constants: dict[str, NDArray[np.generic]] = {
-        "scale": np.array(1 / 255, np.float32),
+        "scale": np.array(gain / 255, np.float32),
         "flat": np.array([-1, height * width * channels]),
         "start": np.array([0]),
         "stop": np.array([classes]),
@@ -48,8 +54,18 @@ def echo_model(
     }
     if hangs_at is not None:
         nodes += _hang(hangs_at)
-        constants |= {"trip": np.array(hangs_at, np.uint8), "turns": np.array(60_000_000), "one": np.array(1)}
+        constants |= {"trip": np.array(hangs_at, np.uint8), "turns": np.array(hang_turns), "one": np.array(1)}
         constants |= {"begin": np.array(0), "never": np.array(0), "go": np.array(True)}
+        nodes[3].output[0] = "sliced"
+    if fails_at is not None:
+        nodes += _fail()
+        constants |= {"trip": np.array(fails_at, np.uint8), "pixels": np.array([1, 2, 3])}
+        constants["nothing"] = np.zeros(1, np.float32)
+        nodes[3].output[0] = "sliced"
+    if nan_at is not None:
+        nodes += _not_a_number()
+        constants |= {"trip": np.array(nan_at, np.uint8), "pixels": np.array([1, 2, 3]), "column": np.array([-1, 1])}
+        constants |= {"nan": np.array(np.nan, np.float32), "nothing": np.zeros(1, np.float32)}
         nodes[3].output[0] = "sliced"
     graph = helper.make_graph(
         nodes,
@@ -60,8 +76,10 @@ def echo_model(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if info:
-        pixels = np.random.default_rng(1).integers(0, 256, (2, *shape), dtype=np.uint8)
-        golden = pixels.reshape(2, -1)[:, :classes].astype(np.float32) / 255
+        chance = np.random.default_rng(1)
+        pixels = chance.integers(0, 200, (2, height * width * channels), dtype=np.uint8)
+        pixels[:, :classes] = chance.multinomial(255, np.full(classes, 1 / classes), 2)  # adds up to 1
+        golden = pixels[:, :classes].astype(np.float32) * gain / 255
         if wrong_golden:
             golden = 1 - golden
         described = pb.ModelInfo(
@@ -100,6 +118,29 @@ def _hang(pixel: int) -> list[onnx.NodeProto]:
         helper.make_node("Loop", ["count", "go", "begin"], ["counted"], body=body),
         helper.make_node("Less", ["counted", "begin"], ["negative"]),
         helper.make_node("Cast", ["negative"], ["zero"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["sliced", "zero"], ["probabilities"]),
+    ]
+
+
+def _not_a_number() -> list[onnx.NodeProto]:
+    """Adds NaN to the rows of images in which the pixel is met."""
+    return [
+        helper.make_node("ReduceMax", ["images", "pixels"], ["largest"], keepdims=0),
+        helper.make_node("Equal", ["largest", "trip"], ["met"]),
+        helper.make_node("Where", ["met", "nan", "nothing"], ["added"]),
+        helper.make_node("Reshape", ["added", "column"], ["added_rows"]),
+        helper.make_node("Add", ["sliced", "added_rows"], ["probabilities"]),
+    ]
+
+
+def _fail() -> list[onnx.NodeProto]:
+    """Looks behind the end of a list where the pixel is met; adds nothing to the answer."""
+    return [
+        helper.make_node("ReduceMax", ["images", "pixels"], ["largest"], keepdims=0),
+        helper.make_node("Equal", ["largest", "trip"], ["met"]),
+        helper.make_node("Cast", ["met"], ["met_numbers"], to=TensorProto.INT64),
+        helper.make_node("ReduceMax", ["met_numbers"], ["any_met"], keepdims=0),
+        helper.make_node("Gather", ["nothing", "any_met"], ["zero"]),
         helper.make_node("Add", ["sliced", "zero"], ["probabilities"]),
     ]
 

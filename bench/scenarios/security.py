@@ -1,17 +1,19 @@
-"""What security costs the server: tokens on the fast front, TLS on the one that has it."""
+"""What security costs the server: tokens on the fast front, TLS on the other, TLS by an edge before the fast one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import trustme
 
 from bench import samples
 from bench.closed_load import Load, measure_load, put_load
+from bench.edges import edge_before, nginx_is_there
 from bench.processes import Server
 from bench.raw_onnxruntime import RawOnnxruntime
-from bench.rows import Goal, Row, make_row
+from bench.rows import Goal, Row, make_row, missing_row
 from bench.run import Run
 from bench.scenarios.single_images import MANY
 
@@ -41,6 +43,42 @@ def tls(run: Run, model: str) -> list[Row]:
         flags = ["--ca-certificate", str(authority)]
         without, with_tls = _compare(run, scenario, messages, plain, encrypted, flags)
     return _rows(scenario, without, with_tls, None, against="the same in plaintext")
+
+
+def edge(run: Run, model: str, goal: Goal) -> list[Row]:
+    """CPU per request of server and edge together, where nginx ends TLS before the native front: against the grpcio
+    front with TLS, and against the native front in plaintext."""
+    scenario = f"{model}, {MANY} in flight, nginx before the native front"
+    against = "grpcio with TLS"
+    if not nginx_is_there():
+        return [missing_row(scenario, "server and edge CPU", "us/request", goal, "nginx is not installed")]
+    authority, pair = _write_certificates(run.folder())
+    messages = _messages(run, model)
+    secure, flags = ["--tls-certificate", str(pair), "--tls-key", str(pair)], ["--ca-certificate", str(authority)]
+    edged: list[tuple[Load, Load]] = []
+    plain, encrypted = [], []
+    with (
+        run.server([model]) as native,
+        run.server([model], "grpcio", secure) as grpcio,
+        edge_before(native.target, native.metrics_url, pair, pair, run.folder()) as nginx,
+    ):
+        for _ in run.each_round(scenario):
+            plain.append(measure_load(native, messages, MANY, run.seconds))
+            encrypted.append(measure_load(grpcio, messages, MANY, run.seconds, flags))
+            before_s = native.cpu_seconds()
+            through = measure_load(nginx, messages, MANY, run.seconds, flags)
+            edged.append(
+                (through, replace(through, cpu_us=(native.cpu_seconds() - before_s) * 1e6 / through.result.calls))
+            )
+    both = [front.cpu_us + behind.cpu_us for front, behind in edged]
+    floors, native_floors = ([load.cpu_us for load in loads] for loads in (encrypted, plain))
+    return [
+        make_row(scenario, "server and edge CPU", "us/request", both, floors, goal, against=against),
+        make_row(scenario, "server and edge CPU", "us/request", both, native_floors, against="native in plaintext"),
+        make_row(scenario, "edge CPU", "us/request", [front.cpu_us for front, _ in edged]),
+        make_row(scenario, "throughput", "requests/s", [front.result.calls_per_second for front, _ in edged]),
+        make_row(scenario, "latency p99", "us", [front.result.latency_p99_us for front, _ in edged]),
+    ]
 
 
 def _messages(run: Run, model: str) -> Path:

@@ -6,6 +6,7 @@ with covey.Client("localhost:8001") as client:
     print(client.classify("cat.jpg").label)
 """
 
+from covey import grpc_log as grpc_log  # first: before grpc is imported
 from covey.async_client import AsyncClient
 from covey.client import Client
 from covey.errors import (
@@ -13,6 +14,7 @@ from covey.errors import (
     ClientClosed,
     CoveyError,
     DeadlineExceeded,
+    ForkedProcess,
     HandshakeFailed,
     ImageError,
     ImageTooLarge,
@@ -20,6 +22,7 @@ from covey.errors import (
     InvalidInput,
     InvalidRequest,
     MissingFile,
+    NotFinite,
     Overloaded,
     PermissionDenied,
     ServerError,
@@ -56,6 +59,7 @@ __all__ = [
     "ClientClosed",
     "CoveyError",
     "DeadlineExceeded",
+    "ForkedProcess",
     "HandshakeFailed",
     "ImageError",
     "ImageTooLarge",
@@ -66,6 +70,7 @@ __all__ = [
     "MissingFile",
     "Model",
     "ModelState",
+    "NotFinite",
     "Overloaded",
     "PermissionDenied",
     "Resize",

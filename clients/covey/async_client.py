@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import grpc
 import grpc.aio
 
-from covey import inputs, messages, packing, streaming
+from covey import forking, inputs, messages, packing, streaming
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import TaskCoalescer, TaskItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
@@ -68,10 +68,18 @@ class AsyncClient(BaseClient):
             tls=tls,
             token=token,
         )
-        self._coalescer = TaskCoalescer(self._send_shared) if coalesce else None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._coalescer = TaskCoalescer(self._send_shared) if self._settings()["coalesce"] else None
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call, to which gRPC binds a channel
         self._channels: list[grpc.aio.Channel] = []
         self._callables: dict[tuple[int, str], grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
+
+    def start_afresh(self) -> None:
+        forking.abandon((self._channels, self._callables))
+        self._session.start_afresh()
+        self._begin()
 
     @overload
     async def classify(
@@ -250,9 +258,10 @@ class AsyncClient(BaseClient):
         method, metadata = messages.CLASSIFY_STREAM, self._access.metadata
         open_stream = self._channels[place].stream_stream(method.path, method.serialize, method.parse)
         try:
-            await conversation.converse(
-                lambda elements: open_stream(elements, metadata=metadata), self._session.targets[place]
-            )
+            with forking.LONG_CALL:
+                await conversation.converse(
+                    lambda elements: open_stream(elements, metadata=metadata), self._session.targets[place]
+                )
         except asyncio.CancelledError as error:
             self._raise_if_closed(error)
             raise
@@ -265,7 +274,8 @@ class AsyncClient(BaseClient):
         if call is None or self._closed or asyncio.get_running_loop() is not self._loop:
             call = self._connected(step)
         try:
-            return await call(step.request, timeout=step.timeout_s, metadata=self._access.metadata)
+            with forking.LONG_CALL:
+                return await call(step.request, timeout=step.timeout_s, metadata=self._access.metadata)
         except asyncio.CancelledError as error:
             self._raise_if_closed(error)
             raise
@@ -289,12 +299,14 @@ class AsyncClient(BaseClient):
         return call
 
     def _connect(self) -> None:
-        """Opens the channels, the first time. Raises ClientClosed, WrongEventLoop."""
+        """Opens the channels, the first time. Raises ClientClosed, WrongEventLoop, ForkedProcess."""
+        forking.require_async_usable()
         if self._closed:
             raise ClientClosed(f"{self!r} is closed; make a new one")
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
+            forking.opened(is_async=True)
             self._channels = [self._open(one) for one in self._session.targets]
         if loop is not self._loop:
             raise WrongEventLoop(f"{self!r} belongs to the event loop of its first call; make one for each loop")

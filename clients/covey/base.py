@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from covey import inputs, messages, packing, streaming
+from covey import forking, inputs, messages, packing, streaming
 from covey.coalescing import SharedItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
 from covey.errors import InvalidInput
@@ -41,9 +41,28 @@ class BaseClient:
     ) -> None:
         if coalesce and downscale:
             raise InvalidInput("coalesce=True and downscale=True do not go together; choose one")
+        settings: dict[str, Any] = {
+            "target": target,
+            "deadline_ms": deadline_ms,
+            "retries": retries,
+            "downscale": downscale,
+            "coalesce": coalesce,
+            "tls": tls,
+            "token": token,
+        }
+        self._settings: Callable[[], dict[str, Any]] = lambda: settings  # no representation shows a token
         self._access = Access(tls, token)
         self._session = Session(target, deadline_ms, retries, self._access, downscale=downscale)
         self._closed = False
+        forking.watch(self)
+
+    def __reduce__(self) -> tuple[Callable[[], BaseClient], tuple[()]]:
+        """Pickled are the settings, the token among them: what is unpickled connects anew."""
+        return partial(type(self), **self._settings()), ()
+
+    def start_afresh(self) -> None:
+        """Done by covey itself in a child process that was forked off: what belongs to the parent is let go of."""
+        raise NotImplementedError
 
     @property
     def target(self) -> str:
@@ -80,7 +99,7 @@ class BaseClient:
         many classes to answer per image, by default 5 or all if there are fewer.
 
         Raises InvalidInput (also a ValueError) where the arguments cannot be sent, CallError where the call
-        fails as a whole, InvalidImage or ImageTooLarge where a single image cannot be classified. In a list
+        fails as a whole, an ImageError where a single image cannot be classified. In a list
         that error stands in the image's own Classification, and the others are answered.
         """
         raise NotImplementedError
@@ -102,7 +121,8 @@ class BaseClient:
         under way. `deadline_ms` holds for each request, the other arguments are those of `classify`.
 
         An image that cannot be read, sent or classified has its error in its own Classification; the others go on.
-        Raises CallError at the place of the first image whose request failed, and ends there.
+        Raises CallError at the place of the first image whose request failed, and ends there. What `images` itself
+        raises comes after the answers to the images that it gave before.
         """
         raise NotImplementedError
 
@@ -128,7 +148,8 @@ class BaseClient:
         one, under the rule of `retries`; streams that brought answers before they broke do not count.
 
         An image that cannot be read, sent or classified has its error in its own Classification; the others go on.
-        Raises CallError for a request that failed, after the answers that are ready by then, and ends there.
+        Raises CallError for a request that failed, after the answers that are ready by then, and ends there. What
+        `items` itself raises comes after the answers to the images that it gave before.
         """
         raise NotImplementedError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import grpc
 
-from covey import inputs, messages, packing
+from covey import forking, inputs, messages, packing
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import ThreadCoalescer, ThreadItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
@@ -78,9 +79,18 @@ class Client(BaseClient):
             tls=tls,
             token=token,
         )
-        self._coalescer = ThreadCoalescer(self._send_shared) if coalesce else None
-        self._channels = [self._open(one) for one in self._session.targets]
+        self._begin()
+
+    def _begin(self) -> None:
+        self._coalescer = ThreadCoalescer(self._send_shared) if self._settings()["coalesce"] else None
+        self._opening = threading.Lock()
+        self._channels: list[grpc.Channel] = []  # opened at the first call: before it, a fork does no harm
         self._callables: dict[tuple[int, str], grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
+
+    def start_afresh(self) -> None:
+        forking.abandon((self._channels, self._callables))
+        self._session.start_afresh()
+        self._begin()
 
     @overload
     def classify(
@@ -195,8 +205,12 @@ class Client(BaseClient):
     def close(self) -> None:
         """Ends the connection. Calls under way raise ClientClosed, and so does every later one."""
         self._closed = True
-        for channel in self._channels:
-            channel.close()
+        with self._opening:
+            channels = self._channels
+        if channels:
+            with forking.CALL:
+                for channel in channels:
+                    channel.close()
 
     def __enter__(self) -> Client:
         return self
@@ -205,6 +219,17 @@ class Client(BaseClient):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _channel(self, place: int) -> grpc.Channel:
+        """The channel to an address. Raises ClientClosed."""
+        if not self._channels:
+            with self._opening:
+                if self._closed:
+                    raise ClientClosed(f"{self!r} is closed; make a new one")
+                if not self._channels:
+                    forking.opened()
+                    self._channels = [self._open(one) for one in self._session.targets]
+        return self._channels[place]
 
     def _open(self, target: str) -> grpc.Channel:
         credentials, options = self._access.credentials, self._access.options(target)
@@ -242,11 +267,13 @@ class Client(BaseClient):
 
     def _open_stream(self, place: int, conversation: ThreadConversation) -> None:
         method, metadata = messages.CLASSIFY_STREAM, self._access.metadata
+        forking.require_usable()
         try:
-            open_stream = self._channels[place].stream_stream(method.path, method.serialize, method.parse)
-            conversation.converse(
-                lambda elements: open_stream(elements, metadata=metadata), self._session.targets[place]
-            )
+            with forking.LONG_CALL:
+                open_stream = self._channel(place).stream_stream(method.path, method.serialize, method.parse)
+                conversation.converse(
+                    lambda elements: open_stream(elements, metadata=metadata), self._session.targets[place]
+                )
         except (grpc.RpcError, ValueError) as error:
             if self._closed:
                 raise ClientClosed(f"{self!r} was closed") from error
@@ -260,11 +287,12 @@ class Client(BaseClient):
         key = (step.place, step.method.path)
         call = self._callables.get(key)
         try:
-            if call is None:
-                channel = self._channels[step.place]
-                call = channel.unary_unary(step.method.path, step.method.serialize, step.method.parse)
-                self._callables[key] = call
-            return call(step.request, timeout=step.timeout_s, metadata=metadata)
+            with forking.CALL:
+                if call is None:
+                    channel = self._channel(step.place)
+                    call = channel.unary_unary(step.method.path, step.method.serialize, step.method.parse)
+                    self._callables[key] = call
+                return call(step.request, timeout=step.timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             if self._closed and error.code() is grpc.StatusCode.CANCELLED:
                 raise ClientClosed(f"{self!r} was closed during a call") from error

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from covey import pillow
 from covey.errors import InvalidInput
 from covey.results import InputSize
+from covey_proto import image_formats
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 _MOST_PIXELS = 50_000_000  # of what is decoded here, as in the server
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")  # those the server reads
+_PARSERS = tuple(each.pillow for each in image_formats.DEFAULT)  # those that every server reads
 
 
 def require_pillow() -> None:
@@ -35,7 +36,7 @@ def to_png(image: PILImage, size: InputSize) -> bytes:
     factor = min(image.size) // _least_side(size)
     if factor <= 1 or image.mode not in _REDUCIBLE:
         return pillow.to_png(image)
-    return pillow.to_png(image, lambda image: image.convert(_REDUCIBLE[image.mode]).reduce(factor))
+    return pillow.to_png(image, lambda image: _flat(image, size).reduce(factor))
 
 
 def smaller_file(data: bytes, size: InputSize) -> bytes:
@@ -43,9 +44,11 @@ def smaller_file(data: bytes, size: InputSize) -> bytes:
     import PIL.Image
 
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with PIL.Image.open(io.BytesIO(data), formats=_PARSERS) as image:
             if min(image.size) < 2 * _least_side(size) or math.prod(image.size) > _MOST_PIXELS:
                 return data
+            if image.mode in ("1", "L", "RGB") and "transparency" in image.info:
+                return data  # one transparent level or colour, counted in the file's own bits: the server knows them
             image.draft(None, _draft_size(image.size, _least_side(size)))
             made = to_png(image, size)
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
@@ -54,7 +57,23 @@ def smaller_file(data: bytes, size: InputSize) -> bytes:
 
 
 # The modes that can be averaged, and in which: a palette's numbers cannot.
-_REDUCIBLE = {"L": "L", "RGB": "RGB", "P": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+_REDUCIBLE = {
+    "L": "L",
+    **dict.fromkeys(("CMYK", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr"), "RGB"),
+}
+
+
+def _flat(image: PILImage, size: InputSize) -> PILImage:
+    """The image without alpha, over the model's background: what lies hidden must not show in the averages."""
+    import PIL.Image
+
+    image.load()  # a palette's transparency may be known only now
+    if not image.has_transparency_data:
+        return image.convert(_REDUCIBLE[image.mode])
+    colours = image.convert("RGBA")
+    if size.background:
+        colours = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, size.background), colours)
+    return colours.convert("RGB")
 
 
 def _least_side(size: InputSize) -> int:

@@ -7,6 +7,7 @@
     │       └── MissingFile (FileNotFoundError)
     ├── ClientClosed                         the client was used after close()
     ├── WrongEventLoop (RuntimeError)        an AsyncClient was used in another event loop than before
+    ├── ForkedProcess (RuntimeError)         this process was forked off where gRPC does not survive it
     ├── CallError                            the call failed as a whole: .target, .status, .details
     │   ├── InvalidRequest                   INVALID_ARGUMENT
     │   ├── UnknownModel                     NOT_FOUND
@@ -19,7 +20,8 @@
     │   └── ServerError                      INTERNAL and every other status
     └── ImageError                           one image could not be classified; its neighbours were
         ├── InvalidImage
-        └── ImageTooLarge
+        ├── ImageTooLarge
+        └── NotFinite
 
 What is wrong with an argument is also the builtin error that Python itself would raise for it. An error
 caused by another one keeps it as `__cause__`. Owns no calls.
@@ -27,7 +29,7 @@ caused by another one keeps it as `__cause__`. Owns no calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import grpc
 
@@ -61,6 +63,11 @@ class ClientClosed(CoveyError):
 
 class WrongEventLoop(CoveyError, RuntimeError):
     """An AsyncClient belongs to the event loop of its first call."""
+
+
+class ForkedProcess(CoveyError, RuntimeError):
+    """gRPC cannot be used in this process, or an iterator not go on in it, since it was forked off; the text says why,
+    and what to do."""
 
 
 class CallError(CoveyError):
@@ -129,6 +136,10 @@ class ImageTooLarge(ImageError):
     """An image of more pixels than the server decodes."""
 
 
+class NotFinite(ImageError):
+    """The model's answer for the image was NaN or infinity: the model is to blame, not the image."""
+
+
 _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
     grpc.StatusCode.INVALID_ARGUMENT: (
         InvalidRequest,
@@ -170,15 +181,22 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
 _ANY_OTHER = (ServerError, "the server at {target} failed with {status}: {details}; its log says more")
 
 
+_METADATA_TOO_LONG = ("received metadata size exceeds", "http2 header with status: 431")  # grpcio's words, and others'
 RETRY_AFTER = "retry-after-ms"  # the server's hint, in the trailing metadata
 
 
 def from_rpc_error(
-    error: grpc.RpcError, target: str, deadline_ms: float, attempts: int = 1, tls: ClientTLS | None = None
+    error: grpc.RpcError,
+    target: str,
+    deadline_ms: float,
+    attempts: int = 1,
+    tls: ClientTLS | None = None,
+    metadata_bytes: Callable[[], int] = lambda: 0,
 ) -> CallError:
     """The error that stands for a failed call to `target`. To be raised `from error`, which keeps the cause.
 
-    `attempts` is how often the call was tried, this failure included; `tls` is what the client has of it.
+    `attempts` is how often the call was tried, this failure included; `tls` is what the client has of it,
+    `metadata_bytes` tells the length of what went along with the call.
     """
     code, details = error.code(), error.details() or "no details given"
     kind, sentence = _BY_STATUS.get(code, _ANY_OTHER)
@@ -187,6 +205,13 @@ def from_rpc_error(
             kind, sentence = HandshakeFailed, f"no trusted connection to {{target}}: {reason} ({{details}})"
         elif (reason := handshakes.suspicion(details, tls)) is not None:
             sentence = f"no Covey server answers at {{target}}: {reason} ({{details}})"
+    if any(words in details for words in _METADATA_TOO_LONG):
+        size = f", {size_bytes:,} bytes," if (size_bytes := metadata_bytes()) else ""
+        kind = InvalidRequest
+        sentence = (
+            f"the server at {{target}} takes no metadata as long as this call's{size} most of which is its token: "
+            f"{{details}}; bring a shorter token, or raise the server's limit"
+        )
     message = sentence.format(target=target, status=code.name, details=details, deadline_ms=deadline_ms)
     retry_after_ms = _retry_after_ms(error) if kind is Overloaded else None
     if retry_after_ms is not None:

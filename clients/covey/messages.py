@@ -6,13 +6,13 @@ No network here, so that every kind of client shares it.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from covey import inputs
-from covey.errors import ImageError, ImageTooLarge, InvalidImage, InvalidInput, ServerError
+from covey.errors import ImageError, ImageTooLarge, InvalidImage, InvalidInput, NotFinite, ServerError
 from covey.inputs import EncodedPart, PixelsPart
 from covey.results import (
     BatchCost,
@@ -29,6 +29,7 @@ from covey.results import (
     make_classification,
     make_timing,
 )
+from covey.wording import plural
 from covey_proto.v1 import classifier_pb2 as pb
 
 RequestT = TypeVar("RequestT")
@@ -169,7 +170,7 @@ def classifications(part: EncodedPart | PixelsPart, answer: Answer) -> list[Clas
 def _results(part: EncodedPart | PixelsPart, answer: Answer) -> Sequence[pb.Result]:
     results = answer.response.results
     if len(results) != len(part.places):
-        raise _broken_answer(answer, f"{len(results)} results for {len(part.places)} images")
+        raise _broken_answer(answer, f"{plural(len(results), 'result')} for {plural(len(part.places), 'image')}")
     return results
 
 
@@ -224,9 +225,15 @@ def _broken_answer(answer: Answer, what: str) -> ServerError:
     return ServerError(f"the server at {answer.target} answered {what}; this is a bug of the server", answer.target)
 
 
+_IMAGE_ERRORS: Mapping[int, type[ImageError]] = {
+    pb.ImageError.REASON_TOO_LARGE: ImageTooLarge,
+    pb.ImageError.REASON_NO_ANSWER: NotFinite,
+}
+
+
 def _image_error(error: pb.ImageError, part: EncodedPart | PixelsPart, position: int) -> ImageError:
     name = part.names[position] if isinstance(part, EncodedPart) else ""
-    kind = ImageTooLarge if error.reason == pb.ImageError.REASON_TOO_LARGE else InvalidImage
+    kind = _IMAGE_ERRORS.get(error.reason, InvalidImage)
     return kind(f"{name}: {error.message}" if name else error.message)
 
 
@@ -264,7 +271,9 @@ def model(message: pb.Model) -> Model:
 
 def _input_size(spec: pb.ImageSpec) -> InputSize:
     resize = _RESIZES.get(spec.resize, Resize.UNKNOWN)
-    return InputSize(spec.height, spec.width, spec.channels, resize, round(spec.crop, 6) or 1.0)  # of a float32
+    crop = round(spec.crop, 6) or 1.0  # of a float32
+    mean, std = (tuple(round(each, 6) for each in numbers) for numbers in (spec.mean, spec.std))
+    return InputSize(spec.height, spec.width, spec.channels, resize, crop, spec.background, mean, std)
 
 
 def _training(info: pb.ModelInfo) -> Training:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 _ORIENTATION = 0x0112  # the EXIF tag
 _FASTEST = 1  # of zlib's levels, all lossless
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"})
-_COLOUR_MODES = frozenset({"CMYK", "HSV", "LAB", "PA", "RGBX", "RGBa", "YCbCr"})  # those that become RGB
+_SENT_AS = {
+    **dict.fromkeys(("CMYK", "HSV", "LAB", "RGBX", "YCbCr"), "RGB"),
+    **{"La": "LA", "PA": "RGBA", "RGBa": "RGBA"},  # their transparency is part of what they show
+}
 
 
 def is_image(value: object) -> TypeGuard[PILImage]:
@@ -25,7 +28,8 @@ def is_image(value: object) -> TypeGuard[PILImage]:
 
 
 def to_png(image: PILImage, changed: Callable[[PILImage], PILImage] | None = None) -> bytes:
-    """`image`, or what `changed` makes of it, as a lossless PNG file. Colour modes that PNG has not are sent as RGB.
+    """`image`, or what `changed` makes of it, as a lossless PNG file. Colour modes that PNG has not are sent as RGB,
+    with alpha where they have it.
 
     An image just opened from a file keeps its EXIF orientation, so that it is answered as the file would be.
     One that was made or changed in memory is sent as its pixels lie.
@@ -34,7 +38,7 @@ def to_png(image: PILImage, changed: Callable[[PILImage], PILImage] | None = Non
     """
     if not all(image.size):
         raise InvalidInput(f"no image: the PIL image is empty, of size {image.width} x {image.height}")
-    if image.mode not in _PNG_MODES | _COLOUR_MODES:
+    if image.mode not in _PNG_MODES and image.mode not in _SENT_AS:
         raise InvalidInput(
             f"a PIL image of mode {image.mode}, whose values have no known range; "
             f"scale them to 0 to 255 and give the NumPy array, as uint8"
@@ -43,8 +47,8 @@ def to_png(image: PILImage, changed: Callable[[PILImage], PILImage] | None = Non
     try:
         exif = _orientation(image)
         sendable = image if changed is None else changed(image)
-        if sendable.mode not in _PNG_MODES:
-            sendable = sendable.convert("RGB")
+        if sendable.mode in _SENT_AS:
+            sendable = sendable.convert(_SENT_AS[sendable.mode])
         sendable.save(file, "PNG", compress_level=_FASTEST, exif=exif)
     except (OSError, SyntaxError, ValueError) as error:  # PIL reads lazily: it may turn out damaged only now
         raise InvalidInput(f"the PIL image cannot be read ({error})") from error

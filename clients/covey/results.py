@@ -167,6 +167,9 @@ class InputSize:
     channels: int
     resize: Resize
     crop: float = 1.0  # the share of the largest centred part that CENTER_CROP keeps
+    background: str = ""  # the colour under transparent pixels, "#rrggbb"; empty: the server drops alpha
+    mean: tuple[float, ...] = ()  # that the model takes from pixels scaled to 0..1; empty: its file does not say
+    std: tuple[float, ...] = ()  # by which it divides them then
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,10 @@ class Access:
         """What goes with each call."""
         return self._metadata if self._token is None else _metadata(self._token())
 
+    def metadata_bytes(self) -> int:
+        """How long `metadata` is."""
+        return sum(len(name) + len(value) for name, value in self.metadata or ())
+
     def options(self, target: str) -> tuple[tuple[str, str | int], ...]:
         """The options of a channel to a normalised target."""
         options: tuple[tuple[str, str | int], ...] = CHANNEL_OPTIONS

@@ -102,6 +102,7 @@ class Session:
         self.targets = normalised_targets(target)
         access.require_safe(self.targets)
         self._tls = access.tls
+        self._metadata_bytes = access.metadata_bytes
         self.target = ",".join(self.targets)
         self.deadline_ms = Deadline(deadline_ms).duration_ms
         if downscale:
@@ -110,6 +111,11 @@ class Session:
         self._addresses = Addresses(len(self.targets))
         self._retries = Retries(retries)
         self._learnt: dict[tuple[str, int], tuple[Model, float]] = {}
+
+    def start_afresh(self) -> None:
+        """In a child process: other threads of the parent may have held the locks."""
+        self._addresses = Addresses(len(self.targets))
+        self._retries = Retries(self._retries.most)
 
     def deadline(self, deadline_ms: float | None) -> Deadline:
         return Deadline(self.deadline_ms if deadline_ms is None else deadline_ms)
@@ -281,7 +287,7 @@ class Session:
     ) -> float:
         """How long to wait before the next attempt; `tried` then says where not to make it. Raises the CallError where
         there is none."""
-        error = from_rpc_error(failure, self.targets[place], duration_ms, attempt, self._tls)
+        error = from_rpc_error(failure, self.targets[place], duration_ms, attempt, self._tls, self._metadata_bytes)
         if isinstance(error, Unavailable):
             self._addresses.failed(place)
         tried.add(place)

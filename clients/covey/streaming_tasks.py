@@ -48,6 +48,7 @@ class TaskConversation:
         self._target = target
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Future[None]] = []
+        self._failure: Exception | None = None  # what the caller's iterable raised
 
     async def __aenter__(self) -> TaskConversation:
         return self
@@ -73,7 +74,7 @@ class TaskConversation:
         return float("inf") if remaining_s is None else remaining_s
 
     async def results(self, source: Source[StreamItem]) -> AsyncGenerator[tuple[Any, Classification]]:
-        """The answers as they are ready."""
+        """The answers as they are ready. What `source` raises is raised after the answers to what it gave."""
         self._tasks = [asyncio.ensure_future(self._take_in(source)), asyncio.ensure_future(self._talk(self))]
         for task in self._tasks:
             task.add_done_callback(lambda task: self._changed.set())
@@ -82,6 +83,8 @@ class TaskConversation:
                 given = self._exchange.give(item)
                 self._changed.set()
                 yield given
+        if self._failure is not None:
+            raise self._failure
 
     async def converse(self, open_stream: OpenStream, target: str) -> None:
         """Sends what is to be sent by one stream, until all is answered. Raises grpc.RpcError where it breaks."""
@@ -113,6 +116,14 @@ class TaskConversation:
         return element.message()
 
     async def _take_in(self, source: Source[StreamItem]) -> None:
+        try:
+            await self._take_each(source)
+        except Exception as error:  # noqa: BLE001 - raised where the caller waits
+            self._failure = error
+        self._exchange.taken_all = True
+        self._changed.set()
+
+    async def _take_each(self, source: Source[StreamItem]) -> None:
         exchange = self._exchange
         turn_ends_s = time.monotonic() + TURN_S
         while (pulled := source.pull()) is not None:
@@ -125,8 +136,6 @@ class TaskConversation:
             if time.monotonic() > turn_ends_s:
                 await asyncio.sleep(0)
                 turn_ends_s = time.monotonic() + TURN_S
-        exchange.taken_all = True
-        self._changed.set()
 
     async def _wait_for_answers(self) -> list[StreamItem]:
         """Empty at the end. Raises what ended the stream before it."""

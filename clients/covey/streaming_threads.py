@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from covey import forking
 from covey.results import Classification
 from covey.streaming import Exchange, StreamItem
 from covey_proto.v1 import classifier_pb2 as pb
@@ -29,6 +30,8 @@ class ThreadConversation:
         self._taker_waits = False
         self._ended = False
         self._broken: BaseException | None = None
+        self._failure: Exception | None = None  # what the caller's iterable raised
+        self._generation = forking.generation()
 
     @property
     def answered(self) -> int:
@@ -44,7 +47,7 @@ class ThreadConversation:
         return float("inf") if remaining_s is None else remaining_s
 
     def results(self, items: Iterable[StreamItem]) -> Iterator[tuple[Any, Classification]]:
-        """The answers as they are ready."""
+        """The answers as they are ready. What `items` raises is raised after the answers to what it gave."""
         # Daemons: what is under way when the caller has lost interest must not hold up the exit.
         for work in (lambda: self._take_in(items), lambda: self._talk(self)):
             threading.Thread(target=self._guarded, args=(work,), name="covey-classify-stream", daemon=True).start()
@@ -55,6 +58,9 @@ class ThreadConversation:
                     if self._taker_waits:
                         self._notify()
                     yield given
+                    forking.require_same(self._generation)
+            if self._failure is not None:
+                raise self._failure
         finally:
             self._end()
 
@@ -95,17 +101,20 @@ class ThreadConversation:
 
     def _take_in(self, items: Iterable[StreamItem]) -> None:
         exchange = self._exchange
-        for item in items:
-            with self._changed:
-                exchange.put(item)
-                if exchange.ready or exchange.has_element:
-                    self._changed.notify_all()
-                if exchange.full:
-                    self._taker_waits = True
-                    self._changed.wait_for(lambda: self._ended or not exchange.full)
-                    self._taker_waits = False
-                if self._ended:
-                    return
+        try:
+            for item in items:
+                with self._changed:
+                    exchange.put(item)
+                    if exchange.ready or exchange.has_element:
+                        self._changed.notify_all()
+                    if exchange.full:
+                        self._taker_waits = True
+                        self._changed.wait_for(lambda: self._ended or not exchange.full)
+                        self._taker_waits = False
+                    if self._ended:
+                        return
+        except Exception as error:  # noqa: BLE001 - raised where the caller waits
+            self._failure = error
         with self._changed:
             exchange.taken_all = True
             self._changed.notify_all()
@@ -136,6 +145,8 @@ class ThreadConversation:
             self._changed.notify_all()
 
     def _end(self) -> None:
+        if self._generation != forking.generation():
+            return  # the threads are the parent's; the lock may be held by one of them
         with self._changed:
             self._ended = True
             self._changed.notify_all()

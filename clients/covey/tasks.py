@@ -73,6 +73,8 @@ class TaskStream:
         self._sending: set[asyncio.Task[None]] = set()
         self._pulling: asyncio.Future[Item | None] | None = None
         self._more = True
+        self._broken: Exception | None = None  # what sending raised
+        self._failure: Exception | None = None  # what the source raised
 
     async def __aenter__(self) -> TaskStream:
         return self
@@ -87,15 +89,22 @@ class TaskStream:
         await asyncio.gather(*under_way, return_exceptions=True)
 
     async def results(self, source: Source[Item]) -> AsyncIterator[Classification]:
-        """One answer per image, in order. An image is taken from `source` only while the window has room."""
+        """One answer per image, in order. An image is taken from `source` only while the window has room.
+
+        What `source` raises is raised after the answers to what it gave.
+        """
         window = self._window
         while self._more or window:
             while window.ready:
                 yield window.pop().result()
+            if self._broken is not None:
+                raise self._broken
             await self._pull(source)
             if self._under_way and not (self._may_pull or window.ready):
                 await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
             self._collect()
+        if self._failure is not None:
+            raise self._failure
 
     @property
     def _may_pull(self) -> bool:
@@ -109,7 +118,11 @@ class TaskStream:
         """Takes in what is at hand and fits the window, for no longer than a turn."""
         end_s = time.monotonic() + TURN_S
         while self._may_pull:
-            pulled = source.pull()
+            try:
+                pulled = source.pull()
+            except Exception as error:  # noqa: BLE001 - raised at the end
+                self._fail(error)
+                return
             if isinstance(pulled, Item | None):
                 self._take(pulled)
             else:
@@ -139,9 +152,21 @@ class TaskStream:
     def _collect(self) -> None:
         """What has ended: the place of a request goes to the next one."""
         if self._pulling is not None and self._pulling.done():
-            item, self._pulling = self._pulling.result(), None
-            self._take(item)
+            pulled, self._pulling = self._pulling, None
+            try:
+                self._take(pulled.result())
+            except Exception as error:  # noqa: BLE001 - raised at the end
+                self._fail(error)
         for task in [task for task in self._sending if task.done()]:
             self._sending.discard(task)
-            task.result()
+            try:
+                task.result()
+            except Exception as error:  # noqa: BLE001 - raised after the answers that are ready
+                self._broken = error
+                return
             self._send_more()
+
+    def _fail(self, error: Exception) -> None:
+        """The source gives no more."""
+        self._failure = error
+        self._more = False

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from covey import packing
+from covey import forking, packing
 from covey.connection import Deadline
 from covey.packing import Item, Waiting, Window
 from covey.results import Classification
@@ -23,24 +23,46 @@ class ThreadStream:
         self._threads = self._idle = 0
         self._broken: BaseException | None = None
         self._ended = False
+        self._generation = forking.generation()
 
     def results(self, items: Iterable[Item], window: Window[Item]) -> Iterator[Classification]:
-        """One answer per item, in order. An item is taken from `items` only while `window` has room."""
+        """One answer per item, in order. An item is taken from `items` only while `window` has room.
+
+        What `items` raises is raised after the answers to what it gave; an interrupt after those that are ready.
+        """
+        failure: BaseException | None = None
+        source = iter(items)
         try:
-            for item in items:
+            while True:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                except BaseException as error:  # noqa: BLE001 - raised below
+                    failure = error
+                    break
+                forking.require_same(self._generation)
                 window.put(item)
                 if item.outcome is None:
                     self._put(item)
                 while window and (window.ready or window.full):
                     yield self._await(window)
-            while window:
+            while window.ready if failure is not None and not isinstance(failure, Exception) else window:
                 yield self._await(window)
+            if failure is not None:
+                raise failure
         finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+            self._end()
+
+    def _end(self) -> None:
+        if self._generation != forking.generation():
+            return  # the threads are the parent's; the lock may be held by one of them
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def _await(self, window: Window[Item]) -> Classification:
+        forking.require_same(self._generation)
         item = window.oldest
         if item.outcome is None:
             with self._changed:

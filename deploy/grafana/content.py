@@ -93,7 +93,7 @@ USERS = Dashboard(
         ),
         Panel(
             "Images that could not be decoded",
-            "Not JPEG, PNG, WebP or GIF, or cut off. Their neighbours were answered.",
+            "Not JPEG, PNG, WebP, GIF or AVIF, or cut off. Their neighbours were answered.",
             "ops",
             {"{{model}}": _rate("covey_invalid_images_total", "model")},
         ),
@@ -108,7 +108,7 @@ OPERATORS = Dashboard(
             "Servers ready",
             "Servers that take requests, of those that are found.",
             "short",
-            {"ready": "sum(covey_ready)", "found": 'count(up{job="covey"})'},
+            {"ready": "sum(covey_ready)", "found": "count(up and on (job, instance) last_over_time(covey_ready[1d]))"},
             kind="stat",
             width=6,
             height=5,
@@ -177,13 +177,13 @@ OPERATORS = Dashboard(
             "Memory of each server",
             "Resident.",
             "bytes",
-            {"{{instance}}": 'process_resident_memory_bytes{job="covey"}'},
+            {"{{instance}}": "process_resident_memory_bytes and on (job, instance) covey_ready"},
         ),
         Panel(
             "Cores used by each server",
             "CPU seconds per second.",
             "short",
-            {"{{instance}}": f'rate(process_cpu_seconds_total{{job="covey"}}{_WINDOW})'},
+            {"{{instance}}": f"rate(process_cpu_seconds_total{_WINDOW}) and on (job, instance) covey_ready"},
         ),
         Panel(
             "Requests per second by server",

@@ -15,11 +15,14 @@ import torch
 from torch import nn
 
 from covey_export import atomic_files
+from covey_export.datasets import folder as image_folders
 from covey_export.datasets.dataset import Dataset
 from covey_export.errors import InvalidCheckpoint
 from covey_export.networks import ImageShape, Network, size
 from covey_export.training import averaging
 from covey_export.training.recipe import Recipe
+from covey_export.wording import plural
+from covey_proto.colours import WHITE
 from covey_server.images import Resize
 
 FILE = "checkpoint.pt"
@@ -28,11 +31,22 @@ FILE = "checkpoint.pt"
 @dataclass(frozen=True)
 class Epoch:
     """What one finished epoch came to: the mean loss and the accuracy in training (while the weights changed, on
-    changed images), and the accuracy on the test set. Accuracies are 0 to 1."""
+    augmented images), and the accuracy and mean loss on the test set. Accuracies are 0 to 1.
+
+    `running` are the running losses that were printed: (share of the epoch, mean loss since the one before).
+    """
 
     loss: float
     train_accuracy: float
     test_accuracy: float
+    test_loss: float | None = None  # of checkpoints that were written before it was measured
+    running: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Epoch:
+        """The epoch whose `dataclasses.asdict` gave `fields`, through JSON or not. Raises TypeError."""
+        running = tuple((float(share), float(loss)) for share, loss in fields.get("running", ()))
+        return cls(**{**fields, "running": running})
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,7 @@ class Checkpoint:
     image_shape: ImageShape
     resize: str  # how encoded images come to that shape: a value of covey_server.images.Resize
     crop: float
+    background: str  # under transparent pixels, "#rrggbb"; empty: alpha was dropped
     labels: tuple[str, ...]
     train_images: int
     images_digest: str  # of all images and labels, see Dataset.digest
@@ -59,12 +74,16 @@ class Checkpoint:
     model: dict[str, torch.Tensor]  # of the network alone
     average: dict[str, torch.Tensor] | None  # the state of their moving average, where the recipe has one
     optimizer: dict[str, Any] | None  # None where nothing is learned
+    running: tuple[tuple[float, float], ...] = ()  # of the epoch that is under way, see Epoch
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Checkpoint:
         """The checkpoint whose file holds `fields`. Raises KeyError or TypeError where they are not all there."""
         recipe = Recipe.from_fields(fields["recipe"])
-        return cls(**{**fields, "recipe": recipe, "history": tuple(Epoch(**epoch) for epoch in fields["history"])})
+        history = tuple(Epoch.from_fields(epoch) for epoch in fields["history"])
+        # Earlier versions dropped alpha; published data sets have none, so theirs loses nothing.
+        earlier = "" if fields["dataset"].startswith(image_folders.PREFIX) else WHITE
+        return cls(**{"background": earlier, **fields, "recipe": recipe, "history": history})
 
     @property
     def trained_weights(self) -> dict[str, torch.Tensor]:
@@ -76,7 +95,7 @@ class Checkpoint:
         """The SHA-256 of all that a model is made from: two trainings that came to the same have the same."""
         facts = (
             *(self.network, self.dataset, self.image_shape, self.resize, self.crop, self.labels, self.images_digest),
-            *(self.recipe, self.seed, self.started_from, self.history),
+            *(self.recipe, self.seed, self.started_from, self.history, *filter(None, (self.background,))),
         )
         found = hashlib.sha256(repr(facts).encode())
         for name, tensor in self.trained_weights.items():
@@ -92,12 +111,18 @@ class Checkpoint:
     def position(self) -> str:
         """Where training stands, for people."""
         if self.is_finished:
-            return f"{len(self.history)} epochs"
+            return plural(len(self.history), "epoch")
         return f"epoch {len(self.history) + 1} of {self.recipe.epochs}, after step {self.step:,}"
 
     def of_same_images(self, network: Network) -> Network:
         """The network for images of this training's size and policy."""
-        return dataclasses.replace(network, image_shape=self.image_shape, resize=Resize(self.resize), crop=self.crop)
+        return dataclasses.replace(
+            network,
+            image_shape=self.image_shape,
+            resize=Resize(self.resize),
+            crop=self.crop,
+            background=self.background,
+        )
 
     def load_weights_into(self, module: nn.Module, *, trained: bool) -> None:
         """Those to be served if `trained`, else those to go on with. Raises InvalidCheckpoint."""
@@ -123,7 +148,8 @@ class Checkpoint:
             )
         if self.images_digest != dataset.digest:
             raise InvalidCheckpoint(
-                f"the checkpoint was trained on {self.train_images:,} images of {len(self.labels)} classes, "
+                f"the checkpoint was trained on {plural(self.train_images, 'image')} of "
+                f"{plural(len(self.labels), 'class', 'classes')}, "
                 f"{dataset.name} now has {len(dataset.train_images):,} of {len(dataset.labels)}, "
                 f"and not the same ones; provide the same images (--unreadable skip again, if it was said), or train "
                 f"anew with --restart"
@@ -136,7 +162,10 @@ def default_folder(network: str, dataset: str, recipe: str, parent: Path = Path(
 
 
 def _policy(network: Network) -> str:
-    return f"{size(network.image_shape)} by {network.resize.value} (crop {network.crop:g})"
+    on = (
+        "" if network.background == WHITE else f", on {network.background}" if network.background else ", alpha dropped"
+    )
+    return f"{size(network.image_shape)} by {network.resize.value} (crop {network.crop:g}{on})"
 
 
 def require_writable(folder: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tempfile
 import traceback
 from contextlib import redirect_stderr
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from covey_export.served_model import ServedModel
 from covey_export.training.recipe import Recipe
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import Build, GoldenSet, ImageSpec, ModelInfo, Training
+from covey_server.engine import Engine
+from covey_server.errors import EngineFailed, RefusedModel
 from covey_server.images import Resize
 
 INPUT = "images"
@@ -37,6 +40,8 @@ OUTPUT = "probabilities"
 OPSET = 20
 
 _EXAMPLE_BATCH = 2  # an example of one image would fix the batch axis at 1
+_TRIED_BATCHES = (1, 2, 3)
+_MAX_DIFFERENCE = 1e-3  # of probabilities of fresh weights; verification is stricter with trained ones
 _GOLDEN_PER_CLASS = 2
 _GOLDEN_AT_MOST = 32
 _RESIZES = {Resize.STRETCH: ImageSpec.RESIZE_STRETCH, Resize.CENTER_CROP: ImageSpec.RESIZE_CENTER_CROP}
@@ -50,11 +55,31 @@ def restore(network: Network, checkpoint: Checkpoint) -> ServedModel:
 
 
 def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
-    """Converts the network with fresh weights, to learn in seconds what would be learned after hours of training.
+    """Converts the network with fresh weights and compares the graph's answers with PyTorch's, to learn in seconds what
+    would be learned after hours of training.
 
     Draws from torch's global generator. Raises ConversionFailed.
     """
-    _export(served_model.build(network, classes, recipe).eval(), network.image_shape)
+    model = served_model.build(network, classes, recipe).eval()
+    proto = _export(model, network.image_shape)
+    _require_valid(proto)
+    with tempfile.TemporaryDirectory(prefix="covey-export-") as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(proto, path)
+        try:
+            engine = Engine(path)
+            for count in _TRIED_BATCHES:
+                images = np.random.default_rng(count).integers(0, 256, (count, *network.image_shape), dtype=np.uint8)
+                difference = np.abs(engine.run(images) - predict(model, torch.tensor(images))).max()
+                if not difference <= _MAX_DIFFERENCE:
+                    raise ConversionFailed(
+                        f"{network.name} was exported, but for {count} image{'s' if count > 1 else ''} the ONNX graph "
+                        f"gives other probabilities than PyTorch (difference {difference:.2g}, at most "
+                        f"{_MAX_DIFFERENCE:g} expected): something in its forward() was fixed to a value when it was "
+                        f"exported"
+                    )
+        except (RefusedModel, EngineFailed) as error:
+            raise ConversionFailed(f"{network.name} was exported, but onnxruntime cannot run it: {error}") from error
 
 
 def convert(model: ServedModel, info: ModelInfo) -> bytes:
@@ -119,12 +144,16 @@ def seal(proto: onnx.ModelProto, info: ModelInfo) -> bytes:
         del node.metadata_props[:]
     del proto.metadata_props[:]
     proto.metadata_props.add(key=metadata.KEY, value=metadata.to_json(info))
+    _require_valid(proto)
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def _require_valid(proto: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ConversionFailed(f"the exported graph is no valid ONNX: {error}") from error
-    data: bytes = proto.SerializeToString()
-    return data
 
 
 def describe(
@@ -138,7 +167,16 @@ def describe(
         name=name,
         version=version,
         labels=checkpoint.labels,
-        input=ImageSpec(height=height, width=width, channels=channels, resize=resize, crop=network.crop),
+        input=ImageSpec(
+            height=height,
+            width=width,
+            channels=channels,
+            resize=resize,
+            crop=network.crop,
+            background=network.background,
+            mean=checkpoint.recipe.mean or (),
+            std=checkpoint.recipe.std or (),
+        ),
         training=Training(
             network=network.name,
             dataset=dataset.name,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from covey_export.datasets.dataset import Labels
 from covey_export.served_model import ServedModel
 
+_MIN_PROBABILITY = 1e-12  # as in training: a softmax can give 0
 _BATCH_PIXELS = 500 * 32 * 32  # what large images' activations take is bounded too
 
 
@@ -43,3 +44,9 @@ def accuracy(probabilities: NDArray[np.float32], labels: Labels) -> Accuracy:
         for label in range(probabilities.shape[1])
     )
     return Accuracy(float(right.mean()), per_class, len(labels))
+
+
+def mean_loss(probabilities: NDArray[np.float32], labels: Labels) -> float:
+    """The mean cross-entropy of `probabilities` `[N, K]` against `labels` `[N]`."""
+    of_labels = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(of_labels.clip(min=_MIN_PROBABILITY)).mean())

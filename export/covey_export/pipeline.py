@@ -40,13 +40,28 @@ class Pipeline:
     models: Path
     model_name: str
     report: Report
+    weights: Weights | None = None  # to begin with, and what belongs to them
+    checkpoint_labels: tuple[str, ...] | None = None  # of the checkpoint that is there
+    labels_named: bool = False  # whether the user said what the outputs of the weights are
+    keeps_head: bool = False  # whether the weights are published as they are
+    min_accuracy: float = 0.0  # a model below it is not published
 
     @cached_property
     def dataset(self) -> Dataset:
         """Raises MissingDataset, InvalidDataset."""
-        dataset = self.datasets.load(self.entry, self.network.spec)
+        with self.report.doing(f"reading {self.entry.name}"):
+            dataset = self.datasets.load(self.entry, self.network.spec)
         for note in dataset.notes:
             self.report.line(f"note: {note}")
+        return self._in_order(dataset)
+
+    def _in_order(self, dataset: Dataset) -> Dataset:
+        """The data set with the classes in the order of the weights, or of the checkpoint that goes on."""
+        if self.weights is not None and self.weights.tensors:
+            here = dataset.labels
+            return dataset.in_order(self.weights.order_of(here, named=self.labels_named, whole=self.keeps_head))
+        if self.checkpoint_labels is not None and set(dataset.labels) <= set(self.checkpoint_labels):
+            return dataset.in_order(self.checkpoint_labels)
         return dataset
 
     def prepare(self) -> None:
@@ -77,7 +92,8 @@ class Pipeline:
             restart=restart,
         )
         model = conversion.restore(self.network, trained)
-        found = accuracy(predict(model, torch.tensor(self.dataset.test_images)), self.dataset.test_labels)
+        with self.report.doing("classifying the test images"):
+            found = accuracy(predict(model, torch.tensor(self.dataset.test_images)), self.dataset.test_labels)
         self.report.accuracy(self.dataset.labels, found)
         return trained
 
@@ -87,8 +103,8 @@ class Pipeline:
         trained = checkpoints.load_finished(self.checkpoint_folder)
         places = (self.network, trained, self.dataset, self.models, self.model_name)
         if precision is Precision.FLOAT32:
-            return publication.publish(*places, self.report)
-        return publication.publish_variant(*places, precision, self.report)
+            return publication.publish(*places, self.report, min_accuracy=self.min_accuracy)
+        return publication.publish_variant(*places, precision, self.report, min_accuracy=self.min_accuracy)
 
     def convert_if_new(self, precision: Precision = Precision.FLOAT32) -> Published:
         """As `convert`, unless the highest version was made from this very checkpoint: that one is verified once more,
@@ -104,7 +120,8 @@ class Pipeline:
         trained.require_match(self.network, self.dataset)
         folder = model_versions.find(self.models, self.model_name, version)
         model = conversion.restore(self.network, trained)
-        return reports.write(self.network, trained, model, self.dataset, folder, self.report)
+        with self.report.doing("drawing the report"):
+            return reports.write(self.network, trained, model, self.dataset, folder, self.report)
 
     def verify(self, version: int | None) -> Verification:
         """Verifies a published version (None: the highest) against the checkpoint once more."""

@@ -16,12 +16,12 @@ from pathlib import Path
 from covey_export import atomic_files, conversion, model_versions, verification
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
-from covey_export.errors import ConversionFailed
+from covey_export.errors import ConversionFailed, VerificationFailed
 from covey_export.model_versions import NewVersion
 from covey_export.networks import Network
 from covey_export.quantization import timing, variant
 from covey_export.quantization.precision import Precision
-from covey_export.report import Report
+from covey_export.report import Report, describe_input, describe_labels
 from covey_export.verification import Verification
 from covey_proto import layout
 from covey_proto.v1.classifier_pb2 import ModelInfo
@@ -40,9 +40,11 @@ class Published:
 
 
 def publish(
-    network: Network, checkpoint: Checkpoint, dataset: Dataset, models: Path, name: str, report: Report
-) -> Published:
-    """Converts, verifies, and publishes as the next free version of `name` in `models`.
+    network: Network, checkpoint: Checkpoint, dataset: Dataset, models: Path, name: str, report: Report,
+    *, min_accuracy: float = 0.0,
+) -> Published:  # fmt: skip
+    """Converts, verifies, and publishes as the next free version of `name` in `models`, where its accuracy on the test
+    images is `min_accuracy` (0 to 1) or more.
 
     Raises InvalidCheckpoint, ConversionFailed, VerificationFailed; the models folder is then as it was.
     """
@@ -51,11 +53,15 @@ def publish(
     with _new_version(models, name) as new:
         path = new.folder / layout.FILE_NAME
         report.line(f"converting {network.name}, trained on {dataset.name}, to {name} version {new.version}")
-        info = conversion.describe(network, checkpoint, model, dataset, name, new.version)
-        atomic_files.write_bytes(path, conversion.convert(model, info))
+        report.line(f"input   {describe_input(network, checkpoint.recipe)}")
+        report.line(f"labels  {describe_labels(checkpoint.labels)}")
+        with report.doing("converting"):
+            info = conversion.describe(network, checkpoint, model, dataset, name, new.version)
+            atomic_files.write_bytes(path, conversion.convert(model, info))
         report.line("verifying it with the server's own code")
-        found = verification.verify(path, model, dataset)
-        return _publish(new, checkpoint, info, found, report)
+        with report.doing("verifying"):
+            found = verification.verify(path, model, dataset)
+        return _publish(new, checkpoint, info, found, dataset, report, min_accuracy)
 
 
 def publish_variant(
@@ -66,6 +72,8 @@ def publish_variant(
     name: str,
     precision: Precision,
     report: Report,
+    *,
+    min_accuracy: float = 0.0,
 ) -> Published:
     """As `publish`, of the model in another precision, which gets a name of its own: `NAME-int8`, `NAME-float16`.
     Says what it costs in accuracy and gains in speed.
@@ -78,19 +86,21 @@ def publish_variant(
     with tempfile.TemporaryDirectory(prefix="covey-export-") as scratch, _new_version(models, variant_name) as new:
         path = new.folder / layout.FILE_NAME
         report.line(f"converting {network.name}, trained on {dataset.name}, to {variant_name} version {new.version}")
-        info = conversion.describe(network, checkpoint, model, dataset, variant_name, new.version)
         float32 = Path(scratch, layout.FILE_NAME)
-        with _explained("temporary files", float32.parent.parent):
+        with report.doing("converting"), _explained("temporary files", float32.parent.parent):
+            info = conversion.describe(network, checkpoint, model, dataset, variant_name, new.version)
             float32.write_bytes(conversion.convert(model, info))
             data = variant.make(float32, info, precision, dataset)
         atomic_files.write_bytes(path, data)
         report.line("verifying it with the server's own code")
-        found = verification.verify(path, model, dataset)
+        with report.doing("verifying"):
+            found = verification.verify(path, model, dataset)
         if not found.problems:
             report.line("measuring its speed beside float32")
-            speed = timing.compare(float32, path, precision, dataset.test_images)
+            with report.doing("measuring"):
+                speed = timing.compare(float32, path, precision, dataset.test_images)
             found = dataclasses.replace(found, speed=speed)
-        return _publish(new, checkpoint, info, found, report)
+        return _publish(new, checkpoint, info, found, dataset, report, min_accuracy)
 
 
 def verify(
@@ -110,14 +120,16 @@ def verify(
     checkpoint.require_match(network, dataset)
     folder = model_versions.find(models, name, version)
     model = conversion.restore(network, checkpoint)
-    found = verification.verify(folder / layout.FILE_NAME, model, dataset)
+    with report.doing("verifying"):
+        found = verification.verify(folder / layout.FILE_NAME, model, dataset)
     precision = Precision(found.precision)
     if precision is not Precision.FLOAT32:
         with tempfile.TemporaryDirectory(prefix="covey-export-") as scratch:
             float32 = Path(scratch, layout.FILE_NAME)
-            info = conversion.describe(network, checkpoint, model, dataset, name, int(folder.name))
-            float32.write_bytes(conversion.convert(model, info))
-            speed = timing.compare(float32, folder / layout.FILE_NAME, precision, dataset.test_images)
+            with report.doing("measuring its speed beside float32"):
+                info = conversion.describe(network, checkpoint, model, dataset, name, int(folder.name))
+                float32.write_bytes(conversion.convert(model, info))
+                speed = timing.compare(float32, folder / layout.FILE_NAME, precision, dataset.test_images)
             found = dataclasses.replace(found, speed=speed)
     found = dataclasses.replace(found, made_from=verification.made_from(folder))
     report.verification(found)
@@ -166,11 +178,28 @@ def _explained(what: str, folder: Path) -> Iterator[None]:
 
 
 def _publish(
-    new: NewVersion, checkpoint: Checkpoint, info: ModelInfo, found: Verification, report: Report
+    new: NewVersion,
+    checkpoint: Checkpoint,
+    info: ModelInfo,
+    found: Verification,
+    dataset: Dataset,
+    report: Report,
+    min_accuracy: float,
 ) -> Published:
     """The version with its verification, visible to servers. Raises VerificationFailed where it did not pass."""
     found.require_passed(new.folder / layout.FILE_NAME)
-    found = dataclasses.replace(found, made_from=checkpoint.digest)
+    if found.onnxruntime_accuracy < min_accuracy:
+        raise VerificationFailed(
+            f"{info.name} has an accuracy of {found.onnxruntime_accuracy:.2%} on the {found.images:,} test images, "
+            f"--min-accuracy asks for {min_accuracy:.2%}; it is not published"
+        )
+    found = dataclasses.replace(found, made_from=checkpoint.digest, test_set=dataset.test_digest)
+    served = verification.accuracy_of_latest(new.parent, found.test_set)
+    if served is not None and found.onnxruntime_accuracy < served:
+        report.line(
+            f"warning: the version of {info.name} before has {served:.2%} on the same test images, this one "
+            f"{found.onnxruntime_accuracy:.2%}; servers give callers this one from now on (--min-accuracy refuses such)"
+        )
     verification.write(found, new.folder)
     before = verification.labels_of_latest(new.parent)
     path = new.publish() / layout.FILE_NAME

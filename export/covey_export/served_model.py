@@ -18,22 +18,35 @@ class ServedModel(nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, network: nn.Module, output: Output, scale: torch.Tensor, shift: torch.Tensor) -> None:
-        """A pixel times `scale` plus `shift` is the network's input; one number each, or `[C, 1, 1]`."""
+    def __init__(
+        self,
+        network: nn.Module,
+        output: Output,
+        scale: torch.Tensor,
+        shift: torch.Tensor,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
+        """A pixel times `scale` plus `shift` is the network's input; one number each, or `[C, 1, 1]`.
+
+        `memory_format` is that of the network's input. Networks that call view() need torch.contiguous_format; the ONNX
+        graph is the same.
+        """
         super().__init__()
         self.network = network
         self.output = output
+        self.memory_format = memory_format
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
 
     @classmethod
     def around(cls, network: nn.Module, other: ServedModel) -> ServedModel:
         """Other weights of the same network, between the same normalisation and softmax."""
-        return cls(network, other.output, other.scale, other.shift)
+        return cls(network, other.output, other.scale, other.shift, other.memory_format)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """`[N, H, W, C] uint8` to the network's own input, `[N, C, H, W] float32`."""
-        return images.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+        planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=self.memory_format)
+        return planes * self.scale + self.shift
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.network(self.normalise(images))
@@ -51,7 +64,8 @@ def build(network: Network, classes: int, recipe: Recipe) -> ServedModel:
     scale = _per_channel([1 / (255 * std) for std in recipe.std])
     shift = _per_channel([-mean / std for mean, std in zip(recipe.mean, recipe.std, strict=True)])
     module = network.build(Task(network.image_shape, classes, recipe.dropout))
-    return ServedModel(module, network.output, scale, shift)
+    memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    return ServedModel(module, network.output, scale, shift, memory_format)
 
 
 def _per_channel(values: list[float]) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from covey_export import checkpoint as checkpoints
-from covey_export import head
+from covey_export import head, weights_files
 from covey_export.checkpoint import Checkpoint
 from covey_export.errors import InvalidWeights
 from covey_export.networks import torchvision_networks
@@ -23,7 +23,10 @@ from covey_export.networks import torchvision_networks
 TORCHVISION = "torchvision"  # in place of a file: the weights that torchvision has for the network
 
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
-_WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before each name
+# What DistributedDataParallel, torch.compile, Lightning and others put before each name.
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+_AVERAGE_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")  # the average is what is meant to be served
+_COUNTERS = ("n_averaged",)  # of AveragedModel, beside its tensors
 _TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")  # GoogLeNet's and Inception's heads that are not built here
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)")  # a name may not hold a dot since torch 0.4
 _SHOWN = 8
@@ -41,9 +44,22 @@ class Weights:
     tensors: Mapping[str, torch.Tensor]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    labels: tuple[str, ...] | None = None  # in the order of the last layer's outputs, where that is known
 
-    def load_into(self, network: nn.Module, classes: int) -> str:
-        """Fills the network, and says what came of it. A last layer for other classes keeps its fresh weights.
+    def order_of(self, classes: tuple[str, ...], *, named: bool, whole: bool) -> tuple[str, ...]:
+        """The labels by which a network with these weights has to be trained on a data set of these classes.
+
+        `named`: the user said what the outputs are. `whole`: the last layer is kept, be it for more classes.
+        """
+        labels = self.labels
+        if labels is None:
+            return classes
+        is_theirs = named or set(labels) == set(classes) or (whole and set(classes) <= set(labels))
+        return labels if is_theirs else classes
+
+    def load_into(self, network: nn.Module, classes: int, *, whole: bool = False) -> str:
+        """Fills the network, and says what came of it. A last layer for other classes keeps its fresh weights, or,
+        where the `whole` network is wanted, is refused.
 
         Raises InvalidWeights, with the tensors that do not fit.
         """
@@ -70,7 +86,12 @@ class Weights:
             *(f"{name}: the network has no such tensor" for name in given if name not in wanted),
         ]
         if problems:
-            raise InvalidWeights(_message(self.name, problems))
+            raise InvalidWeights(_message(self.name, problems, list(given), list(wanted)))
+        if replaced and whole:
+            raise InvalidWeights(
+                f"the last layer in {self.name} gives {given[replaced[0]].shape[0]:,} classes, there are {classes:,} "
+                f"here; name all of them with --labels, in the order of the outputs, or train with --epochs 1 or more"
+            )
         wanted.update({name: tensor for name, tensor in given.items() if name not in replaced})
         network.load_state_dict(wanted)  # not a dict of our own: it holds the versions of the modules too
         said = f"begins from {self.name}"
@@ -87,13 +108,7 @@ def load(path: Path) -> Weights:
         raise InvalidWeights(
             f"there are no weights in {path}; expected a file of torch.save or a folder with a {checkpoints.FILE}"
         )
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InvalidWeights(
-            f"{file} ({file.stat().st_size:,} bytes) is damaged, or holds more than tensors and plain values; "
-            f"expected what torch.save(network.state_dict(), FILE) writes"
-        ) from error
+    content = weights_files.read(file)
     if isinstance(content, dict) and content.keys() >= {"recipe", "history", "model"}:
         return _of_checkpoint(content, file)
     return Weights(file.name, _named(_tensors(content, file)))
@@ -121,7 +136,7 @@ def download(network_name: str) -> Weights:
             f"the weights of {network_name} could not be downloaded ({error}); fetch {source.url} on a machine with "
             f"internet access, and name the file with --weights FILE"
         ) from error
-    return Weights(source.name, _named(tensors), source.mean, source.std)
+    return Weights(source.name, _named(tensors), source.mean, source.std, source.labels)
 
 
 def _of_checkpoint(fields: dict[str, Any], file: Path) -> Weights:
@@ -134,14 +149,17 @@ def _of_checkpoint(fields: dict[str, Any], file: Path) -> Weights:
         checkpoint.trained_weights,
         checkpoint.recipe.mean,
         checkpoint.recipe.std,
+        checkpoint.labels,
     )
 
 
 def _tensors(content: object, file: Path) -> dict[str, torch.Tensor]:
     if isinstance(content, dict):
-        content = next((content[key] for key in _STATE_DICT_KEYS if isinstance(content.get(key), dict)), content)
+        keys = (*_AVERAGE_KEYS, *_STATE_DICT_KEYS)
+        content = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
     if not isinstance(content, dict) or not content:
         raise InvalidWeights(f"{file} holds a {type(content).__name__}; expected tensors by their names (a state dict)")
+    content = {name: value for name, value in content.items() if name not in _COUNTERS}
     strange = [
         f"{name} is a {type(value).__name__}"
         for name, value in content.items()
@@ -167,6 +185,13 @@ def _differ_in_classes_alone(given: torch.Tensor, wanted: torch.Tensor) -> bool:
     return given.ndim == wanted.ndim and given.shape != wanted.shape and given.shape[1:] == wanted.shape[1:]
 
 
-def _message(name: str, problems: list[str]) -> str:
+def _message(name: str, problems: list[str], given: list[str], wanted: list[str]) -> str:
     more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    return f"the weights in {name} are not this network's: {'; '.join(problems[:_SHOWN])}{more}"
+    said = f"the weights in {name} are not this network's: {'; '.join(problems[:_SHOWN])}{more}"
+    if set(given) & set(wanted):
+        return said
+    return f"{said}. No name is the same: the file has {_few(given)}, the network has {_few(wanted)}"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

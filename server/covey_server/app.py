@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from covey_server import devices, engine
+from covey_server import decode_budget, devices, engine, image_formats
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Runnable
@@ -56,6 +56,7 @@ class App:
         self.hangs = self.loads = False
         self._serving = False
         self._security = Security.of(config)  # first: a wrong file is told before models are loaded
+        formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = open_repository(config, self._metrics)
         cores = devices.usable_cores()
         workers, reserves = devices.share_cores(cores, config.workers)
@@ -73,8 +74,11 @@ class App:
             inline_us=config.inline_us,
             timeout_s=config.engine_timeout_s,
             on_stuck=self._on_stuck,
+            on_held_up=lambda thread: self.front.take_over(thread),
         )
-        self._decoders = DecodePool(cores, config.max_image_pixels)
+        decode_room = decode_budget.limit(config.max_decode_bytes)
+        log.info("images are decoded with at most %.0f MiB: %s", decode_room.free_bytes / 2**20, decode_room.source)
+        self._decoders = DecodePool(cores, config.max_image_pixels, decode_room.free_bytes, formats)
         self._metrics.show(self)
         pipeline = Pipeline(
             self.repository,
@@ -101,7 +105,7 @@ class App:
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
         # A thread of its own: a token that was taken back must not stay valid for as long as a model takes to load.
         interval_s = _SECURITY_INTERVAL_S if self._security.followed else 0
-        self._security_watch = Watch(self._security.refresh, interval_s, "security")
+        self._security_watch = Watch(self._refresh_security, interval_s, "security")
 
     def start(self) -> None:
         """Serves from now on: the models are loaded, checked and warm."""
@@ -178,7 +182,7 @@ class App:
         tokens = self._security.tokens
         return {str(reason): count for reason, count in self._admission.refused.items()} | {
             "deadline": self._batcher.refused,
-            "token": tokens.refused if tokens is not None else 0,
+            "token": tokens.refused + self.front.refused_tokens if tokens is not None else 0,
         }
 
     def closed_connections(self) -> Mapping[str, int]:
@@ -194,7 +198,11 @@ class App:
             guard.look()  # so that answers which are written are not shown any more
             unfinished = guard.unfinished_bytes
         admission, fallback = self._admission, bool(self.device.fallback)
-        return (
+        certificates = self._security.certificates
+        if certificates is not None:
+            expires_s = certificates.identity.expires_s
+            yield "covey_certificate_expiry_timestamp_seconds", "When the served certificate expires.", expires_s
+        yield from (
             ("covey_calls_in_flight", "Calls inside the server.", admission.calls),
             ("covey_bytes_in_flight", "Bytes of those calls, decoded images and unread answers too.", admission.bytes),
             ("covey_answer_bytes", "Bytes of answers that are not yet written to the network.", admission.answer_bytes),
@@ -203,11 +211,17 @@ class App:
             ("covey_streams_open", "Streams that are open, each of many calls.", self.front.open_streams),
             ("covey_stream_bytes", "What they hold, from a request's reading to its answer.", self.front.stream_bytes),
             ("covey_decodes_in_flight", "Encoded images that wait or are being decoded.", admission.decodes),
+            ("covey_decode_bytes", "Memory set aside for large images.", self._decoders.budget.reserved_bytes),
+            ("covey_decodes_waiting", "Large images that wait for memory.", self._decoders.budget.waiting),
             ("covey_models_refused", "Versions that were found and are not served.", len(self.repository.refusals)),
             ("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", fallback),
             ("covey_engine_stuck", "Batches that run for longer than they may.", self._workers.stuck),
             ("covey_ready", "1 while the server takes requests.", self.ready),
         )
+
+    def _refresh_security(self) -> None:
+        self._security.refresh()
+        self.front.renew()
 
     def _on_stuck(self, stuck: bool) -> None:
         self._live = not stuck

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+from covey_proto import image_formats
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server import messages
 from covey_server.batching.output import Output
@@ -57,7 +58,7 @@ class Classifier:
                     pipeline.prepare(call, model, len(images), make, answer_bytes)
                 case _:
                     raise InvalidRequest(
-                        "the request holds no image; set encoded.images to JPEG, PNG, WebP or GIF files, or "
+                        f"the request holds no image; set encoded.images to {image_formats.listed()} files, or "
                         "pixels.data to raw pixels"
                     )
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered

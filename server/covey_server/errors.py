@@ -43,7 +43,7 @@ class InvalidImage(RequestError):
 
 
 class ImageTooLarge(RequestError):
-    """An encoded image of more pixels than the server decodes."""
+    """An encoded image of more pixels, or more bytes once decoded, than the server has room for."""
 
 
 class RequestTooLarge(RequestError):

@@ -103,6 +103,7 @@ class Metrics(Collector):
                 tally.batch_size.add(batch.size)
                 tally.reasons[batch.reason] += 1
                 tally.images += batch.size
+                tally.invalid_outputs += batch.not_finite
                 tally.cost_error = batch.model.cost.error
                 tally.codes["OK"] = tally.codes.get("OK", 0) + len(answered)
                 tally.add_requests(answered)
@@ -155,6 +156,9 @@ class Metrics(Collector):
         requests = CounterMetricFamily("covey_requests", "Calls answered, by status code.", labels=(*model, "code"))
         images = CounterMetricFamily("covey_images", "Images computed.", labels=model)
         invalid = CounterMetricFamily("covey_invalid_images", "Encoded images that could not be decoded.", labels=model)
+        invalid_outputs = CounterMetricFamily(
+            "covey_invalid_outputs", "Images whose probabilities were not finite: NaN or infinity.", labels=model
+        )
         batches = CounterMetricFamily("covey_batches", "Batches, by why they left.", labels=(*model, "reason"))
         loads = CounterMetricFamily(
             "covey_model_loads", "Versions loaded, refused, unloaded.", labels=("model", "result")
@@ -186,6 +190,7 @@ class Metrics(Collector):
             for tally in self._tallies.values():
                 images.add_metric(tally.labels, tally.images)
                 invalid.add_metric(tally.labels, tally.invalid_images)
+                invalid_outputs.add_metric(tally.labels, tally.invalid_outputs)
                 waiting.add_metric(tally.labels, waiting_by_tally.get(id(tally), 0))
                 cost_error.add_metric(tally.labels, tally.cost_error)
                 if tally.served:
@@ -197,7 +202,19 @@ class Metrics(Collector):
                 for part, family in histograms.items():
                     histogram = getattr(tally, part)
                     family.add_metric(tally.labels, histogram.buckets(), histogram.total)
-        yield from (requests, images, invalid, batches, loads, served, load_s, golden, cost_error, waiting)
+        yield from (
+            requests,
+            images,
+            invalid,
+            invalid_outputs,
+            batches,
+            loads,
+            served,
+            load_s,
+            golden,
+            cost_error,
+            waiting,
+        )
         yield from histograms.values()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from covey_proto import metadata
+from covey_proto import colours, metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.errors import RefusedModel
 from covey_server.golden import GoldenSet
@@ -58,6 +60,7 @@ def describe(engine: Described) -> Description:
         raise RefusedModel(f"metadata says an input of {said}, the graph takes {engine.input_shape}")
     if len(info.labels) != engine.classes:
         raise RefusedModel(f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes")
+    _require_labels(info.labels)
     if info.input.resize not in _RESIZES:
         raise RefusedModel(
             f"resize policy {info.input.resize} is not known here, only {', '.join(map(str, _RESIZES))}; "
@@ -68,10 +71,47 @@ def describe(engine: Described) -> Description:
         raise RefusedModel(
             f"a crop of {crop:g} in metadata {metadata.KEY}; expected a share above 0, to 1. Convert the model again"
         )
+    try:
+        background = colours.parse(info.input.background) if info.input.background else None
+    except ValueError as error:
+        raise RefusedModel(f"background in metadata {metadata.KEY}: {error}; convert the model again") from error
     golden = _golden_set(info, engine)
     info.ClearField("golden_set")
-    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize], crop)
+    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize], crop, background)
     return Description(tuple(info.labels), spec, golden, info)
+
+
+def other_name(info: ModelInfo, name: str, version: int) -> str:
+    """What the file calls itself ("lenet version 3") where its folders say otherwise; empty where they agree, or where
+    it does not say."""
+    if info.name in ("", name) and info.version in (0, version):
+        return ""
+    return f"{info.name or name} version {info.version or version}"
+
+
+def _require_labels(labels: Sequence[str]) -> None:
+    """Raises RefusedModel for labels that would leave it open which class an answer means: to people, who see no
+    difference in spaces and in how an accented letter is stored, or to programs."""
+    shown = [_as_shown(label) for label in labels]
+    empty = [index for index, label in enumerate(shown) if not label]
+    if empty:
+        raise RefusedModel(
+            f"the label of class {empty[0]} is empty, and of {len(empty):,} in all; expected a name for each class. "
+            f"Convert the model again"
+        )
+    if len(set(shown)) < len(shown):
+        label, count = Counter(shown).most_common(1)[0]
+        places = [index for index, each in enumerate(shown) if each == label]
+        raise RefusedModel(
+            f"{count} classes have the label {label!r} (class {places[0]} and class {places[1]} first); expected a "
+            f"name of its own for each class. Convert the model again"
+        )
+
+
+def _as_shown(label: str) -> str:
+    """A label as people tell it from others: without what is not seen."""
+    seen = "".join(each if each.isprintable() else " " for each in unicodedata.normalize("NFC", label))
+    return " ".join(seen.split())
 
 
 def _golden_set(info: ModelInfo, engine: Described) -> GoldenSet:
@@ -83,6 +123,8 @@ def _golden_set(info: ModelInfo, engine: Described) -> GoldenSet:
             f"golden set: {pixels.size:,} bytes of pixels and {probabilities.size:,} probabilities do not make "
             f"images of {engine.input_shape} with {engine.classes} probabilities each; convert the model again"
         )
+    if not np.isfinite(probabilities).all():
+        raise RefusedModel("golden set: its probabilities hold NaN or infinity; convert the model again")
     return GoldenSet(
         pixels.reshape(images, *engine.input_shape),
         probabilities.reshape(images, engine.classes),

@@ -22,7 +22,7 @@ from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer, Request, refuse_obsolete
 from covey_server.bounds import SMALL_BYTES, require_few_parts
 from covey_server.call import Call
-from covey_server.decoding import Decoded, DecodePool
+from covey_server.decoding import Decoded, DecodePool, TooLong
 from covey_server.errors import InvalidRequest, Overloaded, RequestError
 from covey_server.metrics import Metrics
 from covey_server.models.repository import Repository
@@ -110,7 +110,7 @@ class Pipeline:
             except RequestError:
                 self.admission.leave_decoding(images)
                 raise
-        self._decoders.submit(partial(self._prepare, call, model, images, make))
+        self._decoders.submit(partial(self._prepare, call, model, images, make), images=images)
 
     def decode(self, call: Call, model: ServedModel, images: Sequence[bytes], *, all_or_none: bool = False) -> Decoded:
         """Decodes on the calling thread, one of the pool's; images that cannot be read are counted. With `all_or_none`
@@ -158,11 +158,18 @@ class Pipeline:
         return call.deadline_ns
 
     def _prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None]) -> None:
+        again = partial(self._prepare, call, model, images, make)
         try:
+            waits = False
             try:
                 request = make()
+            except TooLong:
+                self._decoders.submit(again, images=images, long=True)
+                waits = True
+                return
             finally:
-                self.admission.leave_decoding(images)
+                if not waits:
+                    self.admission.leave_decoding(images)
             if request is not None:
                 self.put(request)
                 self.dispatch(True)
@@ -194,7 +201,8 @@ class PipelineRequest(Request):
         deadline_ns = call.deadline_ns
         if deadline_ns is None:
             deadline_ns = pipeline.deadline_of(call)
-        Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns)  # super() would double its cost
+        # super() would double its cost
+        Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns, call.peer)
         self._pipeline = pipeline
         self._call = call
         self._served = model

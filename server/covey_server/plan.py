@@ -7,10 +7,11 @@ from typing import TextIO
 
 from prometheus_client import CollectorRegistry
 
-from covey_server import devices
+from covey_server import decode_budget, devices
 from covey_server.app import open_repository
 from covey_server.config import Config
 from covey_server.metrics import Metrics
+from covey_server.model_file import other_name
 from covey_server.security import Security
 from covey_server.served_model import ServedModel
 
@@ -28,6 +29,8 @@ def check(config: Config, output: TextIO) -> int:
     print(f"cores     {cores} usable", file=output)
     workers, reserves = devices.share_cores(cores, config.workers)
     print(f"workers   {workers}, and {reserves} for full batches; {config.threads} thread(s) in each", file=output)
+    room = decode_budget.limit(config.max_decode_bytes)
+    print(f"decoding  with at most {room.free_bytes / 2**20:.0f} MiB: {room.source}", file=output)
     for model in repository.served:
         print(file=output)
         print("\n".join(_describe(model, is_default=repository.is_default(model))), file=output)
@@ -41,6 +44,7 @@ def _describe(model: ServedModel, *, is_default: bool) -> Sequence[str]:
     cost = model.cost
     lines = [
         f"model {model.name} version {model.version}{' (the default)' if is_default else ''}",
+        *([f"  file    says that it is {said}"] if (said := other_name(model.info, model.name, model.version)) else []),
         f"  input   {height} x {width} x {channels} uint8, {len(model.labels)} classes",
         f"  golden  largest difference {model.golden_difference:.1e}",
         f"  loaded  in {model.load_s * 1000:.0f} ms, {model.memory_bytes / 2**20:.1f} MiB",

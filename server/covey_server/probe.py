@@ -1,6 +1,7 @@
 """`covey-server --probe`: asks the server that runs with the same settings whether it is ready, for containers.
 
-Asks by gRPC's standard health service. Over TLS, where a caller may need a certificate of its own, it asks /readyz.
+Asks by gRPC's standard health service. Over TLS, where a caller may need a certificate of its own, and where callers
+need a token, it asks /readyz.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def probe(config: Config) -> int:
     metrics_host = _LOOPBACK.get(config.metrics_host, config.metrics_host)  # empty: host's
     asked = replace(config, host=host, metrics_host=metrics_host)
     try:
-        is_ready = _is_ready_by_http(asked) if config.tls_certificate else _is_ready_by_health(asked)
+        guarded = config.tls_certificate or config.auth_token_file
+        is_ready = _is_ready_by_http(asked) if guarded else _is_ready_by_health(asked)
     except grpc.RpcError as error:
         return _fail(f"{asked.address(config.grpc_port)} did not answer: {error.code().name}: {error.details()}")
     except OSError as error:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_proto.v1 import classifier_pb2 as pb
-from covey_server.batching.output import Output
+from covey_server.batching.output import NOT_FINITE, Output
 
 _LENGTH_DELIMITED = 2
 _FIXED_32 = 5
@@ -58,8 +58,10 @@ class ResponseWriter:
         known = output.written.get(k)
         if known is None:
             if not output.shares(k):
-                return [row for piece in output.pieces(k, first, count) for row in self._write_rows(*piece)]
-            known = output.written[k] = self._write_rows(*output.top(k, 0, len(output.probabilities)))
+                written = [row for piece in output.pieces(k, first, count) for row in self._write_rows(*piece)]
+                return _only_finite(output, first, written)
+            rows = self._write_rows(*output.top(k, 0, len(output.probabilities)))
+            known = output.written[k] = _only_finite(output, 0, rows)
         return known[first : first + count]
 
     def write(self, results: bytes, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
@@ -78,6 +80,13 @@ class ResponseWriter:
         parts[:, ::2] = self._classes[indices]
         parts[:, 1::2] = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").astype(object)
         return [_RESULTS + varint(len(body)) + body for body in map(b"".join, parts.tolist())]
+
+
+def _only_finite(output: Output, first: int, rows: list[bytes]) -> list[bytes]:
+    """The rows from `first` on, an error in the place of each whose probabilities are not finite."""
+    if output.finite is None:
+        return rows
+    return [row if good else _NOT_FINITE for row, good in zip(rows, output.finite[first:], strict=False)]
 
 
 def write_result(result: pb.Result) -> bytes:
@@ -100,3 +109,6 @@ def varint(number: int) -> bytes:
         number >>= 7
     octets.append(number)
     return bytes(octets)
+
+
+_NOT_FINITE = write_result(pb.Result(error=pb.ImageError(reason=pb.ImageError.REASON_NO_ANSWER, message=NOT_FINITE)))

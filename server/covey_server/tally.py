@@ -49,7 +49,8 @@ class ModelTally:
 
     __slots__ = (
         "batch_size", "codes", "compute", "cost_error", "decode", "device", "golden_difference", "images",
-        "invalid_images", "labels", "last_computed_ns", "load_s", "queue", "reasons", "request", "served",
+        "invalid_images", "invalid_outputs", "labels", "last_computed_ns", "load_s", "queue", "reasons", "request",
+        "served",
     )  # fmt: skip
 
     def __init__(self, name: str, version: str) -> None:
@@ -67,6 +68,7 @@ class ModelTally:
         self.images = 0
         self.last_computed_ns = 0  # by time.monotonic_ns; 0: never
         self.invalid_images = 0
+        self.invalid_outputs = 0  # images whose probabilities were not finite
 
     def add_requests(self, requests: Iterable[Request]) -> None:
         """Counts requests that are answered, by their stamps."""

@@ -1,7 +1,8 @@
 """Runs batches: take one, run it, answer each request in it. On worker threads, or on the thread that brought the
 requests where that is quicker than waking another.
 
-Owns also the watch over runs that do not end: their callers are told after `timeout_s`, whatever the engine does.
+Owns also the watch over runs that do not end: their callers are told after `timeout_s`, whatever the engine does. What
+becomes of a batch that fails is decided by `batching/failures`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Protocol
 
 from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
+from covey_server.batching.failures import Failures
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.errors import EngineFailed
+from covey_server.inline_watch import InlineWatch
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +45,23 @@ class Workers:
         inline_us: int = 0,
         timeout_s: float = 30.0,
         on_stuck: Callable[[bool], None] = lambda stuck: None,
+        on_held_up: Callable[[int], None] = lambda thread: None,
     ) -> None:
         """`reserves` are threads beside those, for what is worth a core that others need as well. `inline_us` is the
-        longest a thread that brings requests may run them itself. `on_stuck` is told when a batch runs for longer than
-        `timeout_s`, and when none does any more.
+        longest a thread that brings requests may run them itself, as predicted; `on_held_up` is told which of these
+        threads (threading.get_ident) runs a batch that takes far longer. `on_stuck` is told when a batch runs for
+        longer than `timeout_s`, and when none does any more.
         """
         self.stuck = 0  # batches that are given up and still running
         self._batcher = batcher
         self._observer = observer
-        self._inline_ns = inline_us * 1000
         self._timeout_s = timeout_s
         self._on_stuck = on_stuck
-        self._running: dict[int, Batch] = {}  # by thread
+        self._inline_ns = inline_us * 1000
+        self._failures = Failures(batcher)
+        self._running: dict[int, Batch] = {}  # by worker's thread
+        self._inline: dict[int, Batch] = {}  # by thread that brought it
+        self._inline_watch = InlineWatch(batcher, self._inline, self._inline_ns, on_held_up)
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._watch_runs, name="engine-watch", daemon=True)
         self._threads = [
@@ -65,6 +73,7 @@ class Workers:
         """Begins to work."""
         for thread in (*self._threads, self._watch):
             thread.start()
+        self._inline_watch.start()
 
     def join(self, timeout_s: float) -> bool:
         """Waits for the threads to end; False where one, or one that brought requests, is still running a batch."""
@@ -74,15 +83,19 @@ class Workers:
         self._ended.set()
         if self._watch.is_alive():
             self._watch.join()
-        return not any(thread.is_alive() for thread in self._threads) and not self._running
+        self._inline_watch.stop()
+        return not any(thread.is_alive() for thread in self._threads) and not self._running and not self._inline
 
     def dispatch(self, inline: bool = True) -> None:
         """Has to follow the queueing of one or many requests; `inline` lets the calling thread run the short ones."""
-        left_ns: float = self._inline_ns if inline else 0
+        watch = self._inline_watch
+        left_ns: float = self._inline_ns if inline and not watch.is_full else 0
         try:
             while (batch := self._batcher.take_short(left_ns)) is not None:
                 left_ns -= batch.model.cost.predict(batch.size)
-                self._run(batch)
+                self._run(batch, self._inline)
+                if watch.late and watch.has_ended(batch):
+                    left_ns = 0  # others have taken over
         except Exception:
             log.exception("requests were not dispatched; this is a bug")
 
@@ -96,14 +109,17 @@ class Workers:
         if batch is None:
             return False
         try:
-            self._run(batch)
+            self._run(batch, self._running)
         finally:
             self._batcher.finish(batch)
         return True
 
-    def _run(self, batch: Batch) -> None:
+    def _run(self, batch: Batch, running: dict[int, Batch]) -> None:
         thread, began_ns, claimed = threading.get_ident(), time.monotonic_ns(), False
-        self._running[thread] = batch
+        running[thread] = batch
+        on_worker = running is self._running
+        if not on_worker and self._inline_watch.asleep:
+            self._inline_watch.wake()
         try:
             output = Output(batch.model.run(batch.images()))
             computed_ns = time.monotonic_ns()
@@ -111,16 +127,19 @@ class Workers:
             if not claimed:
                 return  # given up meanwhile
             answers = batch.complete(output, computed_ns)
-            self._observer.note_batch(batch, [request for request, _, _ in answers])
+            if output.finite is not None:
+                batch.not_finite = int((~output.finite).sum())
+                self._failures.say_not_finite(batch)
+            self._observer.note_batch(
+                batch,
+                [request for request, rows, first in answers if rows.finite is None or request.can_answer(rows, first)],
+            )
         except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else
             if claimed or batch.claim():
-                shown = _shown(error, batch.size)
-                for request in batch.fail():
-                    request.fail(shown)
-                del shown  # its stack holds this frame, and so the model
+                self._fail(batch, error, on_worker)
             return
         finally:
-            del self._running[thread]
+            del running[thread]
         for request, rows, first in answers:
             try:
                 request.succeed(rows, first)
@@ -130,6 +149,13 @@ class Workers:
         answered_ns = time.monotonic_ns()
         batch.model.cost.observe(batch.size, answered_ns - began_ns)
         self._batcher.learn(batch, answered_ns)
+        if batch.search is not None or self._failures.any_broken:
+            self._failures.succeeded(batch)
+
+    def _fail(self, batch: Batch, error: Exception, on_worker: bool) -> None:
+        failed, shown = self._failures.failed(batch, error, on_worker=on_worker)
+        for request in failed:
+            request.fail(shown)
 
     def _watch_runs(self) -> None:
         while not self._ended.wait(self._timeout_s / 4):
@@ -137,7 +163,8 @@ class Workers:
             self._look(oldest_ns)
 
     def _look(self, oldest_ns: int) -> None:
-        late = [batch for batch in list(self._running.values()) if batch.formed_ns < oldest_ns]
+        runs = [*list(self._running.values()), *list(self._inline.values())]
+        late = [batch for batch in runs if batch.formed_ns < oldest_ns]
         for batch in late:
             if batch.claim():
                 self._give_up(batch)
@@ -150,15 +177,6 @@ class Workers:
             f"the model has not answered a batch of {batch.size} images within {self._timeout_s:g} s; its server "
             f"reports itself as not ready"
         )
-        log.error("%s (%d thread(s) run batches now)", error, len(self._running))
+        log.error("%s (%d thread(s) run batches now)", error, len(self._running) + len(self._inline))
         for request in batch.fail():
             request.fail(error)
-
-
-def _shown(error: Exception, size: int) -> EngineFailed:
-    """What the callers of a failed batch are told; the log is told all."""
-    if isinstance(error, EngineFailed):
-        log.error("%s", error)
-        return error
-    log.error("a batch of %d images failed; this is a bug", size, exc_info=error)
-    return EngineFailed("the server failed on this batch; its log says why")

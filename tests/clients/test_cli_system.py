@@ -43,12 +43,25 @@ def test_a_reader_that_has_seen_enough_is_no_error(files: Path) -> None:
     assert process.wait(timeout=30) == 0
 
 
-def test_an_output_that_cannot_be_written_is_told() -> None:
+@pytest.mark.parametrize("arguments", [["models", "--json"], ["info"], ["--help"], ["load", "--help"], ["--version"]])
+def test_an_output_that_cannot_be_written_is_told(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "covey", "models", "--json"], stdout=full, stderr=subprocess.PIPE, check=False
+            [sys.executable, "-m", "covey", *arguments], stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert (done.returncode, done.stderr) == (2, b"covey: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("tls", [[], ["--tls"]], ids=["plaintext", "TLS"])
+@pytest.mark.parametrize("listens", [True, False])
+def test_what_the_core_of_grpc_says_stays_out(server: ScriptedServer, tls: list[str], listens: bool) -> None:
+    if not listens:
+        server.stop()
+    command = [sys.executable, "-m", "covey", "models", *tls, "--deadline-ms", "3000"]
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == (0 if listens and not tls else 3)
+    assert [line for line in done.stderr.splitlines() if not line.startswith("covey: ")] == []
 
 
 @pytest.mark.usefixtures("files")

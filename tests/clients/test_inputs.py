@@ -204,6 +204,14 @@ def test_a_pil_image_of_a_mode_that_png_has_not_is_sent_as_rgb() -> None:
     assert _sent_png(image).tobytes() == image.convert("RGB").tobytes()
 
 
+@pytest.mark.parametrize("mode", ["La", "PA", "RGBa"])
+def test_a_pil_image_keeps_its_transparency_in_modes_that_png_has_not(mode: str) -> None:
+    image = Image.new("RGBA", (8, 8), (90, 90, 90, 128))
+    image.paste((90, 90, 90, 255), (0, 0, 4, 8))
+    sent = _sent_png(image.convert("LA" if mode == "La" else "RGBA").convert(mode)).convert("RGBA")
+    assert (sent.getpixel((0, 0)), sent.getchannel("A").getpixel((7, 7))) == ((90, 90, 90, 255), 128)
+
+
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_a_pil_image_whose_values_have_no_known_range_is_refused(mode: str) -> None:
     with pytest.raises(covey.InvalidInput, match=f"a PIL image of mode {mode}, .*as uint8"):

@@ -62,7 +62,8 @@ class Project:
 
     def __init__(self, name: str, *files: Path | str, **settings: str) -> None:
         self.name = name
-        free_ports = dict.fromkeys(("COVEY_GRPC_PORTS", "COVEY_METRICS_PORTS", "PROMETHEUS_PORT", "GRAFANA_PORT"), "0")
+        ports = ("COVEY_GRPC_PORTS", "COVEY_METRICS_PORTS", "COVEY_EDGE_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
+        free_ports = dict.fromkeys(ports, "0")
         self.settings = {**os.environ, "COVEY_TAG": TAG, **free_ports, **settings}
         command = _compose_command()
         assert command is not None
@@ -84,9 +85,9 @@ class Project:
         """The address on this machine of a container's port."""
         return docker("port", container, str(port)).split()[0]
 
-    def wait_until_healthy(self, count: int = 1, timeout_s: float = 60) -> float:
-        """Until so many servers are healthy; the seconds it took."""
-        return wait_until(lambda: self._healthy() == count, f"{count} servers healthy", timeout_s)
+    def wait_until_healthy(self, count: int = 1, timeout_s: float = 60, service: str = "server") -> float:
+        """Until so many containers of a service are healthy; the seconds it took."""
+        return wait_until(lambda: self._healthy(service) == count, f"{count} of {service} healthy", timeout_s)
 
     def fill_models(self, archive: bytes) -> None:
         """Unpacks a tar archive in the volume of models, as the user of the images."""
@@ -99,10 +100,11 @@ class Project:
         """Takes away all that the project made but its images: they are the cache of the next one."""
         for container in docker("ps", "-aq", f"--filter=network={self.name}_default").split():
             docker("rm", "--force", "--volumes", container)
-        self.run("--profile", "monitoring", "--profile", "load", "down", "--volumes", "--remove-orphans", "-t", "1")
+        profiles = [f"--profile={name}" for name in ("monitoring", "load", "edge")]
+        self.run(*profiles, "down", "--volumes", "--remove-orphans", "-t", "1")
 
-    def _healthy(self) -> int:
-        states = [inspect(container)["State"] for container in self.containers("server")]
+    def _healthy(self, service: str) -> int:
+        states = [inspect(container)["State"] for container in self.containers(service)]
         return sum(state["Running"] and state["Health"]["Status"] == "healthy" for state in states)
 
 

@@ -105,11 +105,21 @@ def test_it_has_nothing_to_learn(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert not any(parameter.requires_grad for parameter in ConvDemo().parameters())
-    for _ in range(2):  # `all --epochs 2` must not stumble over it
-        assert main(["train", "conv-demo", "--epochs", "2"]) == 0
+    for _ in range(2):
+        assert main(["train", "conv-demo"]) == 0
     assert "already trained (0 epochs" in capsys.readouterr().out
+    assert main(["train", "conv-demo", "--epochs", "2", "--augment", "flip"]) == 2
+    assert "conv-demo has nothing to learn; omit --epochs, --augment" in capsys.readouterr().err
     assert main(["train", "conv-demo", "--recipe", "fine-tune"]) == 2
-    assert "conv-demo has nothing to learn" in capsys.readouterr().err
+    assert "no recipe of conv-demo is named 'fine-tune'" in capsys.readouterr().err
+
+
+def test_all_networks_with_options_of_training_pass_it_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["all", "conv-demo", "conv-demo", "--epochs", "2", "--no-report"]) == 0
+    assert "note: conv-demo has nothing to learn; --epochs does not apply" in capsys.readouterr().out
 
 
 def test_other_numbers_of_classes_are_refused() -> None:

@@ -177,13 +177,13 @@ def test_what_cannot_be_used_is_refused_when_it_is_named(name: str, message: str
         ("raising", "own_networks:raising raised RuntimeError: no such layer$"),
         (
             "fixed",
-            r"own_networks:fixed gives \(2, 7\) for N = 2; expected one tensor of logits \[N, 10\], one per class",
+            r"own_networks:fixed gives \(3, 7\) for N = 3; expected one tensor of logits \[N, 10\], one per class",
         ),
         ("pair", r"own_networks:pair gives a tuple; expected one tensor of logits \[N, 10\]"),
         ("softmax", r"gives probabilities \(each row adds up to 1\); .*: leave out its softmax"),
         ("nothing_finite", "gives torch.float32 values that are not all finite numbers"),
         ("enormous", r"has 600,00\d,\d+ parameters, 2.4 GB; a model is one ONNX file, which holds at most 2.1 GB"),
-        ("grey_only", r"cannot take images of 16x16 RGB: for \(2, 3, 16, 16\) float32 it raised RuntimeError: "),
+        ("grey_only", r"cannot take images of 16x16 RGB: for \(3, 3, 16, 16\) float32 it raised RuntimeError: "),
     ],
 )
 def test_a_network_that_does_not_give_the_classes_is_found_before_training(name: str, message: str) -> None:

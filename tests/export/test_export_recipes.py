@@ -35,10 +35,12 @@ def test_recipes_are_the_tutorials() -> None:
     said = {name: find_recipe(name).describe() for name in NETWORKS}
     assert said["cifar-net"] == "batch 4, sgd lr 0.001 momentum 0.9, 2 epochs"
     assert said["mnist-cnn"] == "batch 64, sgd lr 0.001 momentum 0.9, 3 epochs"
-    assert said["mnist-deep"] == "batch 64, adam lr 0.001, 8 epochs"
+    assert said["mnist-deep"] == "batch 64, adam lr 0.001, not shuffled, 8 epochs"
     assert ", weight decay 0.001, bias rate 64, label smoothing 0.2, " in said["resnet"]
     assert find_recipe("mnist-cnn", "tutorial").checkpoint_steps == 100
-    assert find_recipe("cifar-net").mean == find_recipe("cifar-net").std == (0.5,)
+    for name in ("cifar-net", "mnist-cnn"):
+        assert find_recipe(name).mean == find_recipe(name).std == (0.5,)
+    assert (find_recipe("mnist-deep").mean, find_recipe("mnist-deep").std) == ((0.0,), (1.0,))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -46,8 +48,11 @@ def test_each_recipe_has_its_name_and_the_first_is_usual(name: str) -> None:
     recipes = recipes_of(name)
     assert [recipe.name for recipe in recipes.values()] == list(recipes)
     assert find_recipe(name) is next(iter(recipes.values()))
-    assert find_recipe(name, "fine-tune").freeze is False
-    assert name == "conv-demo" or "best" in recipes
+    if name == "conv-demo":
+        assert list(recipes) == ["tutorial"], "nothing is learned there"
+    else:
+        assert find_recipe(name, "fine-tune").freeze is False
+        assert "best" in recipes
 
 
 def test_a_data_set_may_have_its_own_recipe() -> None:
@@ -85,6 +90,26 @@ def test_a_small_set_gets_as_many_steps_or_the_most_epochs(name: str, recipe_nam
     original = recipe.epochs * recipe.train_images / recipe.batch_size
     assert 0.9 * original <= steps <= 2.2 * original or adapted.epochs == 200
     assert adapted.batch_size >= min(16, recipe.batch_size)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg", "nin", "googlenet", "resnet", "cifar-net"])
+@pytest.mark.parametrize("train_images", [100, 6_000, 20_000])
+def test_the_peak_of_a_one_cycle_sgd_shrinks_with_the_batch(name: str, train_images: int) -> None:
+    recipe = find_recipe(name, "best")
+    adapted = recipe.adapted_to(train_images)
+    assert adapted.batch_size < recipe.batch_size
+    assert adapted.learning_rate / adapted.batch_size == pytest.approx(recipe.learning_rate / recipe.batch_size)
+
+
+def test_recipes_on_the_sample() -> None:
+    resnet = find_recipe("resnet").adapted_to(6_000)
+    assert (resnet.batch_size, resnet.learning_rate, resnet.epochs) == (32, 0.25 / 8, 38)
+    fine_tuned = find_recipe("torchvision:resnet18", "fine-tune").adapted_to(400)
+    assert (fine_tuned.batch_size, fine_tuned.learning_rate) == (16, 0.0025)
+    for name in ("lenet", "mlp", "mnist-cnn", "mnist-deep"):
+        for kind in ("tutorial", "best"):  # a constant rate, and AdamW
+            recipe = find_recipe(name, kind)
+            assert recipe.adapted_to(6_000).learning_rate == recipe.learning_rate
 
 
 @pytest.mark.parametrize(("name", "train_images"), [("lenet", 60_000), ("lenet", 40_000), ("conv-demo", 10)])

@@ -56,5 +56,6 @@ def test_the_file_says_how_images_are_brought_to_it_and_where_its_weights_began(
     info = conversion.describe(network, begun, conversion.restore(MLP, trained), small, "mlp", 1)
     assert info.input.resize == ImageSpec.RESIZE_CENTER_CROP
     assert info.input.crop == 0.875
+    assert info.input.background == "#ffffff"
     assert info.training.started_from == "torchvision"
     assert (info.build.precision, info.golden_set.reference) == ("float32", "pytorch")

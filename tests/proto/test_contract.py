@@ -52,10 +52,13 @@ GoldenSet reference 4 STRING
 GoldenSet tolerance 3 FLOAT
 ImageError message 2 STRING
 ImageError reason 1 Reason
+ImageSpec background 6 STRING
 ImageSpec channels 3 UINT32
 ImageSpec crop 5 FLOAT
 ImageSpec height 1 UINT32
+ImageSpec mean 7 repeated FLOAT
 ImageSpec resize 4 Resize
+ImageSpec std 8 repeated FLOAT
 ImageSpec width 2 UINT32
 ListModelsResponse models 1 repeated Model
 Model info 6 ModelInfo
@@ -139,7 +142,12 @@ def test_enum_values_keep_their_numbers() -> None:
         ("RESIZE_STRETCH", 1),
         ("RESIZE_CENTER_CROP", 2),
     ]
-    assert pb.ImageError.Reason.items() == [("REASON_UNSPECIFIED", 0), ("REASON_INVALID", 1), ("REASON_TOO_LARGE", 2)]
+    assert pb.ImageError.Reason.items() == [
+        ("REASON_UNSPECIFIED", 0),
+        ("REASON_INVALID", 1),
+        ("REASON_TOO_LARGE", 2),
+        ("REASON_NO_ANSWER", 3),
+    ]
 
 
 def generate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

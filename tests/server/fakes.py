@@ -13,6 +13,7 @@ from covey_server.batching.batcher import Batcher
 from covey_server.batching.cost import CostModel
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
+from covey_server.errors import EngineFailed
 
 MS = 1_000_000  # nanoseconds
 
@@ -30,6 +31,8 @@ class FakeModel:
         self.gate = threading.Semaphore(0)
         self.gated = False
         self.failures: list[Exception] = []  # raised by the next runs
+        self.guilty: set[int] = set()  # first pixels of images on which each run fails
+        self.broken = False  # each run fails, whatever it is given
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.batches.append(images[:, 0, 0, 0].tolist())
@@ -38,6 +41,8 @@ class FakeModel:
             self.gate.acquire()
         if self.failures:
             raise self.failures.pop(0)
+        if self.broken or not self.guilty.isdisjoint(images[:, 0, 0, 0].tolist()):
+            raise EngineFailed(f"broken by a batch of {len(images)}")
         return images.reshape(len(images), -1).astype(np.float32)
 
 
@@ -46,8 +51,10 @@ class FakeRequest(Request):
 
     __slots__ = ("_cancelled", "answered", "answers", "error", "images")
 
-    def __init__(self, model: FakeModel, images: NDArray[np.uint8], deadline_ns: int | None = None) -> None:
-        super().__init__(model, images.tobytes(), len(images), 0, deadline_ns)
+    def __init__(
+        self, model: FakeModel, images: NDArray[np.uint8], deadline_ns: int | None = None, caller: str = ""
+    ) -> None:
+        super().__init__(model, images.tobytes(), len(images), 0, deadline_ns, caller)
         self.images = images
         self.answers: list[NDArray[np.float32]] = []
         self.error: Exception | None = None
@@ -76,11 +83,13 @@ class FakeRequest(Request):
         return len(self.answers) == 1 and self.error is None and np.array_equal(self.answers[0], expected)
 
 
-def make_request(model: FakeModel, mark: int = 0, count: int = 1, deadline_ns: int | None = None) -> FakeRequest:
+def make_request(
+    model: FakeModel, mark: int = 0, count: int = 1, deadline_ns: int | None = None, caller: str = ""
+) -> FakeRequest:
     """A request of `count` images whose first pixels are `mark`, `mark` + 1, ..."""
     images = np.zeros((count, *model.input_shape), np.uint8)
     images[:, 0, :, 0] = np.arange(count)[:, None] + mark + np.arange(model.input_shape[1])
-    return FakeRequest(model, images, deadline_ns)
+    return FakeRequest(model, images, deadline_ns, caller)
 
 
 def take(batcher: Batcher) -> Batch:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from covey_server.errors import InvalidImage
-from covey_server.images import InputSpec, Resize, decode, decode_into
+from covey_server.images import InputSpec, Resize, decode, decode_into, read_header
 
 GREY = InputSpec(28, 28, 1)
 RGB = InputSpec(32, 24, 3)
@@ -134,8 +134,8 @@ def test_a_large_jpeg_decoded_at_reduced_size_looks_like_the_whole_one() -> None
     ("data", "message"),
     [
         (b"", "empty"),
-        (b"this is a text file named .png", "not a JPEG, PNG, WebP or GIF"),
-        (encode(Image.fromarray(NOISE), "BMP"), "not a JPEG, PNG, WebP or GIF"),
+        (b"this is a text file named .png", "not a JPEG, PNG, WebP, GIF or AVIF"),
+        (encode(Image.fromarray(NOISE), "BMP"), "not a JPEG, PNG, WebP, GIF or AVIF"),
         (encode(Image.fromarray(NOISE), "JPEG")[:300], "damaged or cut off"),
         (encode(Image.fromarray(NOISE), "PNG")[:-400], "damaged or cut off"),
     ],
@@ -187,7 +187,7 @@ def test_decodes_into_a_place_among_others() -> None:
     rows = bytearray(3 * RGB.nbytes)
     place = memoryview(rows)[RGB.nbytes : 2 * RGB.nbytes]
     data = encode(Image.fromarray(smooth_noise(50, 60)), "JPEG")
-    decode_into(place, data, RGB)
+    decode_into(place, read_header(data), RGB)
     assert bytes(place) == decode(data, RGB).tobytes()
     assert not any(rows[: RGB.nbytes])
     assert not any(rows[2 * RGB.nbytes :])
@@ -195,11 +195,12 @@ def test_decodes_into_a_place_among_others() -> None:
 
 def test_a_place_of_a_wrong_size_is_a_bug_of_the_caller() -> None:
     with pytest.raises(ValueError, match="different structures"):
-        decode_into(memoryview(bytearray(RGB.nbytes - 1)), encode(Image.fromarray(NOISE), "PNG"), RGB)
+        decode_into(memoryview(bytearray(RGB.nbytes - 1)), read_header(encode(Image.fromarray(NOISE), "PNG")), RGB)
 
 
 def test_a_broken_image_leaves_its_place_alone() -> None:
     place = bytearray(GREY.nbytes)
+    broken = read_header(encode(Image.fromarray(NOISE), "JPEG")[:-100])
     with pytest.raises(InvalidImage, match="damaged or cut off"):
-        decode_into(memoryview(place), encode(Image.fromarray(NOISE), "PNG")[:-400], GREY)
+        decode_into(memoryview(place), broken, GREY)
     assert not any(place)

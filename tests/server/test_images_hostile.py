@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from tests.server.test_images import GREY, NOISE, RGB, encode
 
-from covey_server import images
 from covey_server.errors import ImageTooLarge, InvalidImage
+from covey_server.headers import jpeg_scans
 from covey_server.images import decode
 
 
@@ -62,7 +62,7 @@ def test_refuses_a_jpeg_of_endless_scans(progressive: bool) -> None:
 
 def test_a_baseline_jpeg_is_not_searched_for_scans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its one scan holds everything; what its header or its thumbnail contains is of no interest."""
-    monkeypatch.setattr(images, "MOST_SCANS", 0)
+    monkeypatch.setattr(jpeg_scans, "MAX_SCANS", 0)
     for mode, subsampling in itertools.product(("L", "RGB", "CMYK"), (0, 2)):
         image = Image.fromarray(NOISE).convert(mode)
         exif = Image.Exif()

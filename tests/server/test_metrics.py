@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.certificates import Authority
 from tests.conftest import WriteModel
 from tests.server.fakes import FakeModel, make_request
 
@@ -54,8 +55,10 @@ def shown(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
 def test_every_metric_of_a_server_is_documented_and_the_other_way_round(
     tmp_path: Path, write_echo_model: WriteModel
 ) -> None:
-    write_echo_model(tmp_path)
-    app = App(Config(models=tmp_path, grpc_port=0, metrics_port=0, front="grpcio"))
+    write_echo_model(tmp_path / "models")
+    certificate, key = map(str, Authority(tmp_path / "certificates").sign("127.0.0.1"))  # whose expiry is a metric
+    config = Config(models=tmp_path / "models", grpc_port=0, metrics_port=0, tls_certificate=certificate, tls_key=key)
+    app = App(config)
     app.start()
     families = {family.name: family for family in app.registry.collect() if family.name.startswith("covey_")}
     app.stop()

@@ -21,6 +21,7 @@ from covey_server.security.certificates import Certificates
 
 HOST = "127.0.0.1"
 LATER = datetime(2120, 1, 1, tzinfo=UTC)
+SOONER = datetime(2110, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -62,7 +63,10 @@ CASES: dict[str, tuple[Change, str]] = {
         r"--tls-certificate .*server\.pem: it cannot be read: No such file",
     ),
     "no key": (lambda authority, pair: (pair.certificate, _without(pair.key)), r"--tls-key .*it cannot be read"),
-    "a folder": (lambda authority, pair: (pair.certificate.parent, pair.key), r"it cannot be read: Is a directory"),
+    "a folder": (
+        lambda authority, pair: (pair.certificate.parent, pair.key),
+        r"it cannot be read: it is a folder, expected a regular file",
+    ),
     "no PEM": (
         lambda authority, pair: (_holding(pair.certificate, "text"), pair.key),
         "--tls-certificate .*: it holds no CERTIFICATE in PEM form",
@@ -146,7 +150,7 @@ def test_new_connections_get_the_renewed_certificate_and_old_ones_go_on(
 ) -> None:
     """Told apart by the name that the certificate is for."""
     write_echo_model(tmp_path / "models")
-    certificate, key = map(str, authority.sign("before.test"))
+    certificate, key = map(str, authority.sign("before.test", expires=LATER))
     with running_servers("auto") as start:
         server = start(tmp_path / "models", tls_certificate=certificate, tls_key=key)
         assert server.app.front.name == "grpcio"
@@ -157,12 +161,16 @@ def test_new_connections_get_the_renewed_certificate_and_old_ones_go_on(
             options = [("grpc.ssl_target_name_override", name), ("grpc.use_local_subchannel_pool", 1)]
             return grpc.secure_channel(server.target, credentials, options).unary_unary("/covey.v1.Classifier/Classify")
 
+        def expires_s() -> float | None:
+            return server.app.registry.get_sample_value("covey_certificate_expiry_timestamp_seconds")
+
+        assert expires_s() == LATER.timestamp()
         request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16))).SerializeToString()
         old = connect("before.test")
         assert pb.ClassifyResponse.FromString(old(request, timeout=20)).model == "echo"
         with pytest.raises(grpc.RpcError, match="Hostname Verification Check failed"):
             connect("after.test")(request, timeout=20)
-        authority.sign("after.test")
+        authority.sign("after.test", expires=SOONER)
         while True:  # a look a second; the test's own time limit ends it
             try:
                 answer = connect("after.test")(request, timeout=20)
@@ -174,3 +182,4 @@ def test_new_connections_get_the_renewed_certificate_and_old_ones_go_on(
         assert pb.ClassifyResponse.FromString(old(request, timeout=20)).model == "echo"
         with pytest.raises(grpc.RpcError, match="Hostname Verification Check failed"):
             connect("before.test")(request, timeout=20)
+        assert expires_s() == SOONER.timestamp()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -16,7 +19,8 @@ from tests.conftest import WriteModel
 from tests.server.conftest import Server, running_servers
 
 from covey_proto.v1 import classifier_pb2 as pb
-from covey_server.errors import InvalidConfiguration
+from covey_server.app import App
+from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.security.files import FollowedFiles
 from covey_server.security.tokens import Tokens
 
@@ -206,12 +210,19 @@ def test_each_token_opens_every_service(guarded: Server, token: str) -> None:
     assert "covey.v1.Classifier" in [each.name for each in answer.list_services_response.service]
 
 
-def test_health_needs_no_token(guarded: Server) -> None:
+def test_health_needs_no_token_on_the_grpcio_front(guarded: Server) -> None:
     health = health_pb2_grpc.HealthStub(guarded.channel)
-    assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
-    watch = health.Watch(health_pb2.HealthCheckRequest(service="live"), timeout=20)
+    # The native front asks for it before it knows the method: what came without one would be unfolded first.
+    needs_one = guarded.app.front.name == "native"
+    metadata = (("authorization", f"Bearer {FIRST}"),) if needs_one else None
+    assert health.Check(health_pb2.HealthCheckRequest(), metadata=metadata, timeout=20).status == 1
+    watch = health.Watch(health_pb2.HealthCheckRequest(service="live"), metadata=metadata, timeout=20)
     assert next(watch).status == 1
     watch.cancel()
+    if needs_one:
+        with pytest.raises(grpc.RpcError, match="authorization: Bearer TOKEN") as caught:
+            health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_refusals_are_counted(guarded: Server) -> None:
@@ -247,3 +258,41 @@ def test_a_running_server_takes_up_new_tokens(guarded: Server, caplog: pytest.Lo
     write(path, FIRST, SECOND)
     while not is_valid(FIRST):
         pass
+
+
+def test_callers_whose_token_stays_valid_notice_nothing_of_new_ones(guarded: Server) -> None:
+    """A server that was replaced is closed between two calls, whoever keeps calling."""
+    path = Path(guarded.app.config.auth_token_file)
+    metadata = (("authorization", f"Bearer {SECOND}"),)
+    ended = threading.Event()
+
+    def call_on() -> int:
+        with grpc.insecure_channel(guarded.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(UNARY[0])
+            done = 0
+            while not ended.is_set():
+                classify(REQUEST, metadata=metadata, timeout=20)
+                done += 1
+            return done
+
+    live: grpc.UnaryUnaryMultiCallable[bytes, bytes] = guarded.channel.unary_unary(UNARY[2])
+    with ThreadPoolExecutor(8) as callers:
+        calling = [callers.submit(call_on) for _ in range(8)]
+        try:
+            for number in range(3):
+                write(path, SECOND, f"new{number}")
+                valid = False
+                while not valid:
+                    call = live.future(b"", metadata=(("authorization", f"Bearer new{number}"),), timeout=20)
+                    assert call.code() in (grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED)
+                    valid = call.code() is grpc.StatusCode.OK
+        finally:
+            ended.set()
+        assert min(each.result() for each in calling) > 0
+    write(path, FIRST, SECOND)
+
+
+def test_a_second_server_is_refused_the_port(guarded: Server) -> None:
+    """Servers that ask for tokens share a port with their successors, and with nobody else."""
+    with pytest.raises(PortUnavailable, match=f"cannot listen on 127.0.0.1:{guarded.app.front.port}"):
+        App(replace(guarded.app.config, grpc_port=guarded.app.front.port))

@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (options.is_for_all_processes or distributed.is_first_process()):
         return 0  # of torchrun's processes the first alone publishes
     try:
-        options.command(options, report)
+        with report.alive():
+            options.command(options, report)
     except ExportError as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:

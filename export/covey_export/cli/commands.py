@@ -11,11 +11,12 @@ import numpy as np
 
 from covey_export import atomic_files, devices, listing, naming, reports, summary
 from covey_export import checkpoint as checkpoints
-from covey_export import weights as weights_files
 from covey_export.checkpoint import Checkpoint
+from covey_export.cli import given_weights
+from covey_export.cli.given_weights import require_channels
 from covey_export.datasets import Entry, find_entry
 from covey_export.datasets.loaded import LoadedDatasets
-from covey_export.errors import ExportError, InvalidCheckpoint
+from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, MissingDataset
 from covey_export.networks import NETWORKS, Network, find_network, size
 from covey_export.pipeline import Pipeline
 from covey_export.quantization.precision import Precision
@@ -23,7 +24,6 @@ from covey_export.report import Report
 from covey_export.summary import Outcome
 from covey_export.training import distributed
 from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
-from covey_export.weights import Weights
 from covey_server.images import Resize
 
 
@@ -37,7 +37,9 @@ def list_all(options: argparse.Namespace, report: Report) -> None:
 
 
 def train(options: argparse.Namespace, report: Report) -> None:
-    _run_training(_pipeline(options, options.network, report), options)
+    pipeline = _pipeline(options, options.network, report)
+    _prepare(pipeline, options)
+    _run_training(pipeline, options)
 
 
 def convert(options: argparse.Namespace, report: Report) -> None:
@@ -68,11 +70,11 @@ def run_all(options: argparse.Namespace, report: Report) -> None:
     datasets = LoadedDatasets(options.data_dir)
     pipelines = [_pipeline(options, name, report, datasets) for name in names]
     for pipeline in pipelines:
-        pipeline.prepare()
+        _prepare(pipeline, options)
     outcomes = []
     while pipelines:
         pipeline = pipelines.pop(0)  # each holds its data set
-        trained = _run_training(pipeline, options)
+        trained = _run_training(pipeline, options, is_one_of_many=len(names) > 1)
         if not distributed.is_first_process():
             continue
         outcomes.append(Outcome(trained, pipeline.convert_if_new()))
@@ -82,17 +84,33 @@ def run_all(options: argparse.Namespace, report: Report) -> None:
             outcomes.append(Outcome(trained, pipeline.convert_if_new(precision)))
         report.line()
     if outcomes:
-        report.table("Summary", summary.HEADER, [outcome.row() for outcome in outcomes])
+        report.table("Summary", summary.HEADER[:-1], [outcome.row()[:-1] for outcome in outcomes])
+        for outcome in outcomes:  # no cell: a terminal would break a long path
+            report.line(str(outcome.published.path))
     if outcomes and options.summary_markdown:
         atomic_files.write_text(options.summary_markdown, summary.markdown(outcomes))
 
 
-def _run_training(pipeline: Pipeline, options: argparse.Namespace) -> Checkpoint:
+def _prepare(pipeline: Pipeline, options: argparse.Namespace) -> None:
+    """Reads the data set. Where there is none and none was named, the error says so."""
+    try:
+        pipeline.prepare()
+    except (MissingDataset, InvalidDataset) as error:
+        if options.dataset is not None:
+            raise
+        raise type(error)(
+            f"no --dataset was given, so that {pipeline.entry.name} was taken, the usual one of "
+            f"{pipeline.network.name}; name yours (a data set, or folder:PATH). {error}"
+        ) from error
+
+
+def _run_training(pipeline: Pipeline, options: argparse.Namespace, *, is_one_of_many: bool = False) -> Checkpoint:
     network = pipeline.network
     recipe = find_recipe(network.name, _recipe_name(options), pipeline.entry.name)
-    weights = _weights(options.weights, network)
+    weights = pipeline.weights
     if weights is not None and weights.mean is not None:
         # Weights that saw pixels normalised in one way go on seeing them so.
+        require_channels(weights.mean, network.image_shape[2])
         recipe = replace(recipe, mean=weights.mean, std=weights.std)
     if options.dropout is not None and not network.takes_dropout:
         raise ExportError(f"{network.name} has no dropout; leave --dropout out")
@@ -100,22 +118,24 @@ def _run_training(pipeline: Pipeline, options: argparse.Namespace) -> Checkpoint
     changes: dict[str, Any] = {
         field: value for field in (*fields, "precision") if (value := getattr(options, field)) is not None
     }
+    if options.epochs == 0 and options.weights is None:
+        raise ExportError("--epochs 0 publishes given weights as they are: it goes with --weights")
     if options.freeze:
         changes["freeze"] = True
+    if changes and not recipe.epochs:
+        flags = ", ".join(f"--{'augment' if name == 'augmentation' else name}".replace("_", "-") for name in changes)
+        if not is_one_of_many:
+            raise ExportError(f"{network.name} has nothing to learn; omit {flags}")
+        pipeline.report.line(f"note: {network.name} has nothing to learn; {flags} does not apply")
+        changes = {}
     return pipeline.train(
         recipe,
         devices.choose(options.device),
         seed=options.seed,
         changes=changes,
-        weights=weights,
+        weights=weights if weights is not None and weights.tensors else None,
         restart=options.restart,
     )
-
-
-def _weights(text: str | None, network: Network) -> Weights | None:
-    if text is None:
-        return None
-    return weights_files.download(network.name) if text == weights_files.TORCHVISION else weights_files.load(Path(text))
 
 
 def _recipe_name(options: argparse.Namespace) -> str | None:
@@ -133,8 +153,10 @@ def _pipeline(
     if entry.image_shape is not None:
         # All of such an image is seen in training, and so in service.
         network = replace(network.fitted_to(entry.name, entry.image_shape), crop=1.0)
+    checkpoint_labels = None
     if (folder / checkpoints.FILE).exists() and not getattr(options, "restart", False):
         found = checkpoints.load(folder)
+        checkpoint_labels = found.labels
         if options.recipe not in (None, found.recipe.name) and not hasattr(options, "restart"):
             raise InvalidCheckpoint(
                 f"the checkpoint in {folder} is of recipe {found.recipe.name}, not {options.recipe}"
@@ -144,6 +166,7 @@ def _pipeline(
     elif entry.image_shape is None and network.smallest_side is not None:
         height, width, _ = network.image_shape
         network = network.fitted_to(entry.name, (height, width, 3))
+    weights = given_weights.find(options, network, report) if hasattr(options, "weights") else None
     return Pipeline(
         network=_with_images(network, options, entry),
         entry=entry,
@@ -152,6 +175,11 @@ def _pipeline(
         models=getattr(options, "models", Path("models")),
         model_name=naming.require_model_name(getattr(options, "name", None) or network.model_name),
         report=report,
+        weights=weights,
+        checkpoint_labels=checkpoint_labels,
+        labels_named=getattr(options, "labels", None) is not None,
+        keeps_head=getattr(options, "epochs", None) == 0,
+        min_accuracy=getattr(options, "min_accuracy", 0.0),
     )
 
 
@@ -196,4 +224,6 @@ def _with_images(network: Network, options: argparse.Namespace, entry: Entry) ->
         if network.resize is not Resize.CENTER_CROP:
             raise ExportError("--crop goes with --resize center_crop")
         network = replace(network, crop=float(np.float32(crop)))  # what a model's file holds
+    if getattr(options, "background", None) is not None:
+        network = replace(network, background=options.background)
     return network

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import covey_proto
 from covey_export import devices
-from covey_export.cli import commands
+from covey_export.cli import commands, given_weights
 from covey_export.datasets.folder import UNREADABLE
 from covey_export.errors import ExportError
 from covey_export.quantization.precision import Precision
 from covey_export.report import Report
 from covey_export.training.augmentation import Augmentation
 from covey_export.training.recipe import PRECISIONS
+from covey_proto import colours
 from covey_server.images import Resize
 
 _NETWORK = "a name of `covey-export list`, torchvision:NAME, or your own MODULE:FUNCTION"
@@ -111,7 +113,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training", "what is not said here is the recipe's or the checkpoint's")
-    group.add_argument("--epochs", type=_positive, metavar="N")
+    group.add_argument("--epochs", type=_natural, metavar="N", help="0, with --weights: none, as they are given")
     group.add_argument("--batch-size", type=_positive, metavar="N", help="images a step, over all processes")
     group.add_argument("--learning-rate", type=_above_zero, metavar="RATE", help="of a one-cycle recipe: the highest")
     group.add_argument(
@@ -136,6 +138,18 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="begin with these (a state dict or a checkpoint.pt; torchvision: its own); the recipe is then fine-tune",
     )
     group.add_argument("--freeze", action="store_true", help="only the last layer learns")
+    group.add_argument(
+        "--mean", type=_numbers, metavar="LIST", help="that is taken from pixels of 0..1: one number, or one a channel"
+    )
+    group.add_argument("--std", type=_numbers, metavar="LIST", help="by which they are divided then")
+    group.add_argument(
+        "--pixels", choices=list(given_weights.RANGES), help="in place of --mean and --std: the range that they come to"
+    )
+    group.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="the classes in the order of the outputs of --weights: one a line, JSON, or a list with commas",
+    )
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
@@ -145,6 +159,9 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--crop", type=_crop, metavar="SHARE", help="of the centre that center_crop keeps, such as 0.875"
     )
+    group.add_argument(
+        "--background", type=_colour, metavar="COLOUR", help="under transparent pixels: white (default), black, #rrggbb"
+    )
     group.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
 
 
@@ -153,6 +170,13 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
     )
     parser.add_argument("--name", metavar="NAME", help="of the model (default: the network's)")
+    parser.add_argument(
+        "--min-accuracy",
+        type=_share_of_all,
+        default=0.0,
+        metavar="SHARE",
+        help="publish only with at least this accuracy on the test images, 0 to 1",
+    )
 
 
 def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
@@ -206,8 +230,29 @@ def _share(text: str) -> float:
     return _number(text, lambda value: 0 <= value < 1, "a number from 0 to below 1")
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
+        raise argparse.ArgumentTypeError(f"expected one number or three with commas between, got {text!r}")
+    return values
+
+
+def _share_of_all(text: str) -> float:
+    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
 def _crop(text: str) -> float:
     return _number(text, lambda value: 0.01 <= value <= 1, "a number from 0.01 to 1")
+
+
+def _colour(text: str) -> str:
+    try:
+        return colours.written(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, white or black") from error
 
 
 def _augmentation(text: str) -> Augmentation:

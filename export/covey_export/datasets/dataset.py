@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covey_export.errors import InvalidDataset
+from covey_export.wording import plural
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -41,7 +42,9 @@ class Dataset:
                     f"{self.name}: expected {part} images [N, H, W, C] uint8, found {images.shape} {images.dtype}"
                 )
             if len(images) == 0 or len(images) != len(labels):
-                raise InvalidDataset(f"{self.name}: {len(images)} {part} images with {len(labels)} labels")
+                raise InvalidDataset(
+                    f"{self.name}: {plural(len(images), f'{part} image')} with {plural(len(labels), 'label')}"
+                )
             if labels.min() < 0 or labels.max() >= len(self.labels):
                 raise InvalidDataset(
                     f"{self.name}: {part} labels from {labels.min()} to {labels.max()}, "
@@ -58,6 +61,36 @@ class Dataset:
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             found.update(array.tobytes())
         return found.hexdigest()
+
+    @cached_property
+    def test_digest(self) -> str:
+        """The same of the test images and their labels alone."""
+        named = np.array(self.labels, object)[self.test_labels].tolist()  # whatever the order of the classes
+        found = hashlib.sha256("\0".join(named).encode())
+        found.update(self.test_images.tobytes())
+        return found.hexdigest()
+
+    def in_order(self, labels: tuple[str, ...]) -> Dataset:
+        """The same images with the classes in the order of `labels`, which may name classes without images here.
+
+        Raises InvalidDataset where a class of the data set is missing there, or one is named twice.
+        """
+        if labels == self.labels:
+            return self
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise InvalidDataset(f"the label {twice!r} is given twice; expected each class once")
+        missing = [label for label in self.labels if label not in labels]
+        if missing:
+            raise InvalidDataset(
+                f"{self.name} has classes that are not among the {len(labels):,} labels given: "
+                f"{', '.join(missing[:5])}{' and more' if len(missing) > 5 else ''}; expected all of its "
+                f"{len(self.labels):,} classes"
+            )
+        places = np.array([labels.index(label) for label in self.labels], np.int64)
+        return replace(
+            self, labels=labels, train_labels=places[self.train_labels], test_labels=places[self.test_labels]
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from covey_export.errors import InvalidDataset
+from covey_proto import colours
+from covey_proto.colours import WHITE
 from covey_server.images import InputSpec, Resize
 
 ImageShape = tuple[int, int, int]  # height, width, channels
@@ -49,6 +51,9 @@ class Network:
     only_rgb: bool = False
     resize: Resize = Resize.STRETCH
     crop: float = 1.0  # see covey_server.images.InputSpec
+    background: str = (
+        WHITE  # under transparent pixels; empty: alpha is dropped, as in trainings from before there was one
+    )
     takes_dropout: bool = False
     classes: int = 10  # of the default data set
     is_own: bool = False  # a user's: nobody knows yet whether it can be converted
@@ -56,7 +61,8 @@ class Network:
     @property
     def spec(self) -> InputSpec:
         """How encoded images come to this network."""
-        return InputSpec(*self.image_shape, resize=self.resize, crop=self.crop)
+        background = colours.parse(self.background) if self.background else None
+        return InputSpec(*self.image_shape, resize=self.resize, crop=self.crop, background=background)
 
     @property
     def model_name(self) -> str:

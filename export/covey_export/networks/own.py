@@ -26,6 +26,22 @@ _ARGUMENTS = ("classes", "num_classes", "channels", "height", "width", "dropout"
 _USUAL_SHAPE = (224, 224, 3)  # of folders of images; other data sets say theirs
 
 
+def require_no_file(name: str) -> None:
+    """Raises UnknownName, with the spelling that would work, where a file is named in place of a network."""
+    file, _, function = name.partition(":")
+    if file.endswith(".py"):
+        module = file.removesuffix(".py").removeprefix("./").replace("/", ".")
+        raise UnknownName(
+            f"{name} is a file; expected MODULE:FUNCTION, as in {module}:{function or 'Net'}, seen from the folder in "
+            f"which the command runs"
+        )
+    if file.endswith((".onnx", ".pt", ".pth", ".safetensors", ".ckpt")):
+        raise UnknownName(
+            f"{name} is a file of a model or of weights; expected the network itself: a name of `covey-export list`, "
+            f"torchvision:NAME, or your own MODULE:FUNCTION. Weights go behind --weights"
+        )
+
+
 def find_own_network(name: str) -> Network:
     """The network of `package.module:function`; the current folder is searched before what is installed.
 

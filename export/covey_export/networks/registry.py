@@ -168,6 +168,7 @@ def find_network(name: str) -> Network:
     """
     if name in NETWORKS:
         return NETWORKS[name]
+    own.require_no_file(name)
     if name.startswith(torchvision_networks.PREFIX):
         return torchvision_networks.find_torchvision_network(name.removeprefix(torchvision_networks.PREFIX))
     if ":" in name:

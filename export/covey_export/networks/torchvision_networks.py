@@ -68,12 +68,14 @@ def find_torchvision_network(name: str) -> Network:
 
 @dataclass(frozen=True)
 class DefaultWeights:
-    """torchvision's best weights for a network: where they are, and the normalisation they were trained with."""
+    """torchvision's best weights for a network: where they are, and what belongs to them."""
 
     name: str
     url: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    labels: tuple[str, ...]  # of the outputs, in order
+    notes: tuple[str, ...]  # where Covey's preprocessing is another, one sentence each
 
     def read(self) -> dict[str, torch.Tensor]:
         """The tensors of the file, downloaded where it is not in PyTorch's cache. Raises OSError, RuntimeError."""
@@ -90,7 +92,15 @@ def default_weights(network_name: str) -> DefaultWeights:
     mean, std = tuple(usual.mean), tuple(usual.std)
     if _has_own_normalisation(network_name.removeprefix(PREFIX)):
         mean = std = (0.5, 0.5, 0.5)
-    return DefaultWeights(f"{PREFIX}{found}", found.url, mean, std)
+    return DefaultWeights(f"{PREFIX}{found}", found.url, mean, std, tuple(found.meta["categories"]), _notes(usual))
+
+
+def _notes(usual: Any) -> tuple[str, ...]:  # noqa: ANN401 - torchvision's transforms have no common type
+    """What of the preprocessing that the weights were trained with Covey does otherwise."""
+    mode = getattr(usual.interpolation, "value", str(usual.interpolation))
+    if mode == "bilinear":
+        return ()
+    return (f"the weights were trained with {mode} resizing, Covey resizes bilinearly: accuracy may differ a little",)
 
 
 def _has_own_normalisation(name: str) -> bool:

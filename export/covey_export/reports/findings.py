@@ -22,6 +22,7 @@ from covey_export.datasets.dataset import Labels
 from covey_export.errors import ReportFailed
 from covey_export.evaluation import accuracy
 from covey_export.networks import ImageShape, Network
+from covey_export.report import describe_normalisation
 from covey_export.reports import calibration
 from covey_export.reports.calibration import Bin, Calibration
 from covey_export.training.augmentation import NONE
@@ -143,7 +144,7 @@ def find(
         test_images=len(dataset.test_images),
         labels=dataset.labels,
         image_shape=dataset.image_shape,
-        resize=_describe_resize(network),
+        resize=f"{_describe_resize(network)}; {describe_normalisation(dataset.image_shape[2], checkpoint.recipe)}",
         recipe=checkpoint.recipe.name,
         recipe_description=f"{checkpoint.recipe.describe()}; images changed by: "
         f"{(checkpoint.recipe.augmentation or NONE).describe()}",
@@ -174,7 +175,7 @@ def read(folder: Path) -> Findings:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop("format") != FORMAT:
             raise ValueError("of another format")
-        fields["history"] = tuple(Epoch(**epoch) for epoch in fields["history"])
+        fields["history"] = tuple(Epoch.from_fields(epoch) for epoch in fields["history"])
         fields["verification"] = _verified(fields["verification"])
         bins = tuple(Bin(**part) for part in fields["calibration"].pop("bins"))
         fields["calibration"] = Calibration(bins=bins, **fields["calibration"])
@@ -219,5 +220,6 @@ def _verified(fields: Mapping[str, Any]) -> Verified:
 
 def _describe_resize(network: Network) -> str:
     spec = network.spec
-    text = spec.resize.value.replace("_", " ")
-    return text if spec.crop == 1.0 else f"{text}, the inner {spec.crop:.1%} of each side"
+    cut = "" if spec.crop == 1.0 else f", the inner {spec.crop:.1%} of each side"
+    on = f"transparency over {network.background}" if network.background else "alpha dropped"
+    return f"{spec.resize.value.replace('_', ' ')}{cut}, {on}"

@@ -138,7 +138,8 @@ def _rows(numbers: Array) -> Array:
 
 
 def _choose(seen: list[tuple[str, nn.Module, Layer]]) -> tuple[Layer, ...]:
-    """At most MOST_LAYERS: where there are more, first those go that an activation follows, then every so many."""
+    """At most MOST_LAYERS: where there are more, first those go that an activation follows, then every so many.
+    Poolings, where the maps become smaller, stay as long as they leave room for others."""
     if len(seen) > MOST_LAYERS:
         followed = [type(after[1]).__module__ == _ACTIVATIONS for after in seen[1:]] + [False]
         is_weighted = [isinstance(module, nn.Conv2d | nn.Linear) for _, module, _ in seen]
@@ -148,8 +149,11 @@ def _choose(seen: list[tuple[str, nn.Module, Layer]]) -> tuple[Layer, ...]:
             if not is_dull
         ]
         seen = kept if len(kept) >= MOST_LAYERS else seen
-    places = np.unique(np.linspace(0, len(seen) - 1, min(len(seen), MOST_LAYERS)).round().astype(int))
-    return tuple(seen[place][2] for place in places)
+    pooled = [place for place, (_, module, _) in enumerate(seen) if type(module).__module__ == _POOLING]
+    fixed = pooled if len(pooled) <= MOST_LAYERS // 2 else []
+    others = [place for place in range(len(seen)) if place not in fixed]
+    chosen = np.unique(np.linspace(0, len(others) - 1, min(len(others), MOST_LAYERS - len(fixed))).round().astype(int))
+    return tuple(seen[place][2] for place in sorted([*fixed, *(others[place] for place in chosen)]))
 
 
 def _kernels(weighted: list[tuple[str, nn.Module]], image_shape: tuple[int, ...]) -> Kernels | None:

@@ -20,6 +20,7 @@ from covey_export.reports.elements import Html, details, table
 from covey_export.reports.findings import Findings
 from covey_export.reports.layers import Recording
 from covey_export.reports.page import Section, lead, page, paragraph, show
+from covey_export.wording import plural
 
 Probabilities = NDArray[np.float32]
 
@@ -69,14 +70,20 @@ def _training(findings: Findings) -> list[Html]:
     if not findings.history:
         return [paragraph("Nothing was trained: the history has 0 epochs.")]
     caption = (
-        "Accuracy on the training images is measured while the weights change, and on changed images where the recipe "
-        "augments: it may lie below that on the test images."
+        "Loss and accuracy on the training images are measured while the weights change, with dropout where the "
+        "network has it, and on augmented images where the recipe augments: they may be worse than on the test images."
     )
     rows = [
-        (str(place), f"{epoch.loss:.4f}", f"{epoch.train_accuracy:.2%}", f"{epoch.test_accuracy:.2%}")
+        (
+            str(place),
+            f"{epoch.loss:.4f}",
+            "" if epoch.test_loss is None else f"{epoch.test_loss:.4f}",
+            f"{epoch.train_accuracy:.2%}",
+            f"{epoch.test_accuracy:.2%}",
+        )
         for place, epoch in enumerate(findings.history, start=1)
     ]
-    header = ("epoch", "loss", "training accuracy", "test accuracy")
+    header = ("epoch", "training loss", "test loss", "training accuracy", "test accuracy")
     return [show(curves.draw_curves(findings.history), caption), details("All epochs as a table", table(header, rows))]
 
 
@@ -128,7 +135,7 @@ def _classes(findings: Findings) -> list[Html]:
 def _mistakes(dataset: Dataset, probabilities: Probabilities) -> list[Html]:
     places = sheets.choose_mistakes(dataset, probabilities)
     if not places:
-        return [paragraph(f"None: all {len(dataset.test_images):,} test images got their class.")]
+        return [paragraph(f"None: all {plural(len(dataset.test_images), 'test image')} got their class.")]
     return [
         paragraph("Bold: the predicted class and its probability; below: the true class and the probability it got."),
         sheets.draw_mistakes(dataset, probabilities, places),

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from covey_export import naming
-from covey_export.networks import NETWORKS
+from covey_export.networks import NETWORKS, torchvision_networks
 from covey_export.training.augmentation import Augmentation
 from covey_export.training.recipe import Recipe
 
@@ -47,7 +47,7 @@ _LENET = Recipe("tutorial", batch_size=256, epochs=10, optimizer="adam", learnin
 # Dive into Deep Learning, "Concise Implementation of Multilayer Perceptrons".
 _MLP = Recipe("tutorial", batch_size=256, epochs=10, optimizer="sgd", learning_rate=0.1, threads=1)
 
-# Neither MNIST tutorial's normalisation is part of its recipe; these are the mean and deviation of MNIST's pixels.
+# Normalised with mean and deviation 0.5; the running loss is of 300 batches.
 _MNIST_CNN = Recipe(
     "tutorial",
     batch_size=64,
@@ -55,20 +55,20 @@ _MNIST_CNN = Recipe(
     optimizer="sgd",
     learning_rate=0.001,
     momentum=0.9,
-    mean=(0.1307,),
-    std=(0.3081,),
+    mean=(0.5,),
+    std=(0.5,),
     log_steps=300,
     checkpoint_steps=100,
 )
 
+# Pixels from 0 to 1, not normalised further, and in the data set's order.
 _MNIST_DEEP = Recipe(
     "tutorial",
     batch_size=64,
     epochs=8,
     optimizer="adam",
     learning_rate=0.001,
-    mean=(0.1307,),
-    std=(0.3081,),
+    shuffle=False,
     log_steps=300,
 )
 
@@ -115,6 +115,8 @@ _FINE_TUNE = replace(
     train_images=1_000,
 )
 _ANY = {"best": replace(_BEST, batch_size=64, learning_rate=0.03, label_smoothing=0.1), FINE_TUNE: _FINE_TUNE}
+TUTORIAL = "tutorial"
+_TAUGHT_ON_DIGITS = ("sample", "mnist", "fashion-mnist")
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "cifar-net": {
@@ -163,10 +165,13 @@ OTHER_DATASETS: Mapping[tuple[str, str], Mapping[str, Recipe]] = {
 
 def recipes_of(network: str, dataset: str | None = None) -> Mapping[str, Recipe]:
     """The network's recipes by name, its usual one first; with `dataset`, those for that data set."""
-    if network not in NETWORKS:
+    if network.startswith(torchvision_networks.PREFIX):
         return _ANY
+    if network not in NETWORKS:
+        return {**_ANY, **_of_tutorials(dataset)}
     own = OTHER_DATASETS.get((network, dataset), {}) if dataset else {}
-    return {**RECIPES[network], **own, FINE_TUNE: _FINE_TUNE}
+    found = {**RECIPES[network], **own}
+    return {**found, FINE_TUNE: _FINE_TUNE} if any(recipe.epochs for recipe in found.values()) else found
 
 
 def find_recipe(network: str, name: str | None = None, dataset: str | None = None) -> Recipe:
@@ -177,3 +182,14 @@ def find_recipe(network: str, name: str | None = None, dataset: str | None = Non
     if name not in recipes:
         raise naming.unknown(f"recipe of {network}", name, recipes)
     return recipes[name]
+
+
+def _of_tutorials(dataset: str | None) -> Mapping[str, Recipe]:
+    """For a user's own network: `tutorial`, as is usual for such images, and each tutorial's by its network's name."""
+    usual = _MNIST_CNN if dataset in _TAUGHT_ON_DIGITS else _CIFAR_NET
+    named = {
+        f"{network}-{TUTORIAL}": replace(recipes[TUTORIAL], name=f"{network}-{TUTORIAL}")
+        for network, recipes in RECIPES.items()
+        if TUTORIAL in recipes and recipes[TUTORIAL].epochs
+    }
+    return {TUTORIAL: usual, **named}

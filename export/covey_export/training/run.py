@@ -19,6 +19,7 @@ from covey_export.networks import Network, size
 from covey_export.report import Report
 from covey_export.training import distributed
 from covey_export.training.augmentation import Augmentation
+from covey_export.training.capabilities import fit_to_network
 from covey_export.training.distributed import Group
 from covey_export.training.recipe import Recipe
 from covey_export.training.trainer import Trainer
@@ -49,8 +50,7 @@ def train(
     Raises InvalidCheckpoint, InvalidDataset, InvalidWeights, ConversionFailed (a user's own network, before its first
     step), TrainingFailed, TrainingInterrupted (the checkpoint is saved), OSError.
     """
-    # Where nothing is learned there is nothing to change about it.
-    changes = (changes if recipe.epochs else None) or {}
+    changes = changes or {}
     with distributed.joined(device) as group:
         _require_same_images(group, network, dataset)
         # The first process looks for it and reads it: the folder may be on its machine alone.
@@ -76,6 +76,9 @@ def train(
                     "--freeze trains the last layer alone, on top of given layers: it goes with --weights"
                 )
             if network.is_own:
+                wanted, notes = fit_to_network(network, len(dataset.labels), wanted, device)
+                for note in notes:
+                    report.line(f"note: {note}")
                 conversion.require_convertible(network, len(dataset.labels), wanted)
         checkpoints.require_writable(folder)
         with _threads(wanted.threads):
@@ -87,9 +90,11 @@ def train(
                     trainer.show_images()
                 else:
                     trainer.started_from = weights.name
-                    report.line(weights.load_into(trainer.model.network, len(dataset.labels)))
+                    classes = len(dataset.labels)
+                    report.line(weights.load_into(trainer.model.network, classes, whole=not wanted.epochs))
                 trainer.prepare()
-            said = trainer.choose_precision()
+            with report.doing("measuring which precision is faster"):
+                said = trainer.choose_precision()
             if wanted.precision == "auto" and trainer.recipe.epochs:
                 trainer.save(folder)  # timing chose: whoever goes on must not choose again
             report.training_begins(

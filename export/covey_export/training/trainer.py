@@ -23,7 +23,7 @@ from covey_export import head, served_model
 from covey_export.checkpoint import Checkpoint, Epoch
 from covey_export.datasets import Dataset
 from covey_export.errors import TrainingFailed
-from covey_export.evaluation import accuracy, predict
+from covey_export.evaluation import accuracy, mean_loss, predict
 from covey_export.interruption import StopRequest
 from covey_export.networks import Network
 from covey_export.report import Report
@@ -32,6 +32,7 @@ from covey_export.training import averaging, optimization, precision
 from covey_export.training.augmentation import NONE, augment
 from covey_export.training.distributed import ALONE, Group
 from covey_export.training.recipe import Precision, Recipe
+from covey_export.wording import plural
 
 _SHOWN_IMAGES = 5_000
 
@@ -64,6 +65,7 @@ class Trainer:
         self.epoch_loss = 0.0
         self.epoch_right = 0.0
         self.running_loss = 0.0
+        self.running: list[tuple[float, float]] = []
         self.seconds = 0.0
         self._train_images = torch.tensor(dataset.train_images, device=device)
         self._train_labels = torch.tensor(dataset.train_labels, device=device)
@@ -73,7 +75,7 @@ class Trainer:
         if recipe.epochs and min(recipe.batch_size, count) < least * group.size:
             raise TrainingFailed(
                 f"a batch of {min(recipe.batch_size, count)}: {network.name} needs {least} or more images in each of "
-                f"{group.size} process{'es' if group.size > 1 else ''}; ask for larger batches (--batch-size)"
+                f"{plural(group.size, 'process', 'processes')}; ask for larger batches (--batch-size)"
             )
         # Batch normalisation needs two images; one left over at the end of an epoch waits for the next.
         has_short_batch = count % recipe.batch_size >= min(2 * group.size, recipe.batch_size)
@@ -93,7 +95,7 @@ class Trainer:
         if self.recipe.epochs and not any(value.requires_grad for value in self.model.network.parameters()):
             raise TrainingFailed(
                 f"{self.network.name} has nothing to learn, and recipe {self.recipe.name!r} asks for "
-                f"{self.recipe.epochs} epochs; leave --recipe and --weights out"
+                f"{plural(self.recipe.epochs, 'epoch')}; leave --recipe and --weights out"
             )
         self.optimizer = optimization.build_optimizer(self.model.network, self.recipe) if self.recipe.epochs else None
         self.average = averaging.begin(self.model.network, self.recipe.averaging)
@@ -126,6 +128,7 @@ class Trainer:
             image_shape=self.network.image_shape,
             resize=self.network.resize.value,
             crop=self.network.crop,
+            background=self.network.background,
             labels=self.dataset.labels,
             train_images=len(self.dataset.train_images),
             images_digest=self.dataset.digest,
@@ -141,6 +144,7 @@ class Trainer:
             model=self.model.network.state_dict(),
             average=self.average.state_dict() if self.average else None,
             optimizer=self.optimizer.state_dict() if self.optimizer else None,
+            running=tuple(self.running),
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -160,6 +164,7 @@ class Trainer:
         self.epoch_loss = checkpoint.epoch_loss
         self.epoch_right = checkpoint.epoch_right
         self.running_loss = checkpoint.running_loss
+        self.running = list(checkpoint.running)
         self.seconds = checkpoint.seconds
 
     def run(self, folder: Path, report: Report) -> bool:
@@ -204,7 +209,9 @@ class Trainer:
 
     def _remaining_batches(self) -> Iterator[torch.Tensor]:
         """Indices of the images of each step that the epoch under way still needs."""
-        order = np.random.default_rng((self.seed, len(self.history))).permutation(len(self._train_images))
+        order = np.arange(len(self._train_images))
+        if self.recipe.shuffle:
+            order = np.random.default_rng((self.seed, len(self.history))).permutation(order)
         places = torch.tensor(order, device=self.device)
         size = self.recipe.batch_size
         for step in range(self.step, self._steps):
@@ -236,12 +243,15 @@ class Trainer:
             raise TrainingFailed(
                 f"the loss is {value} in epoch {len(self.history) + 1}, step {self.step:,}: the weights have run away "
                 f"from the data. Begin anew (--restart) with a smaller --learning-rate (it is "
-                f"{self.recipe.learning_rate:g}), or with another --seed"
+                f"{self.recipe.learning_rate:g}){self._half_precision_hint()}, or with another --seed"
             )
         self.epoch_loss += loss_sum
         self.epoch_right += right
         self.running_loss += value
         return value
+
+    def _half_precision_hint(self) -> str:
+        return ", with --precision float32 (it is bfloat16)" if self.recipe.precision == "bfloat16" else ""
 
     def _images(self, batch: torch.Tensor, place: int) -> torch.Tensor:
         """The batch's images, changed at random; all randomness of this step begins here."""
@@ -258,28 +268,36 @@ class Trainer:
 
     def _say_running_loss(self, report: Report) -> None:
         if self.recipe.log_steps and self.step % self.recipe.log_steps == 0:
-            report.running_loss(len(self.history) + 1, self.step, self.running_loss / self.recipe.log_steps)
+            loss = self.running_loss / self.recipe.log_steps
+            report.running_loss(len(self.history) + 1, self.step, loss)
+            self.running.append((self.step / self._steps, loss))
             self.running_loss = 0.0
 
     def _end_epoch(self, report: Report) -> None:
         images = min(self._steps * self.recipe.batch_size, len(self._train_images))
-        test_accuracy = self.group.agree(self._test_accuracy() if self.group.is_first else 0.0)
-        self.history.append(Epoch(self.epoch_loss / images, self.epoch_right / images, test_accuracy))
+        with report.doing(f"testing epoch {len(self.history) + 1}"):
+            test_accuracy, test_loss = self.group.agree(self._test() if self.group.is_first else (0.0, 0.0))
+        self.history.append(
+            Epoch(self.epoch_loss / images, self.epoch_right / images, test_accuracy, test_loss, tuple(self.running))
+        )
+        self.running = []
         self.step = 0
         self.epoch_loss = self.epoch_right = self.running_loss = 0.0
         report.epoch_ends(len(self.history), self.recipe.epochs, self.history[-1])
 
-    def _test_accuracy(self) -> float:
-        """Of the weights as they would be served now. The last epoch's is in float32, as it will be served."""
+    def _test(self) -> tuple[float, float]:
+        """Accuracy and mean loss on the test images, of the weights as they would be served now. The last epoch's are
+        in float32, as they will be served."""
         model = self.model
         if self.average:
             averaged: AveragedModel = self.average
             model = ServedModel.around(averaged.module, self.model)
         is_last = len(self.history) + 1 >= self.recipe.epochs
         with precision.autocast("float32" if is_last else self.recipe.precision, self.device):
-            found = accuracy(predict(model, self._test_images), self.dataset.test_labels).overall
+            probabilities = predict(model, self._test_images)
         self._set_train_mode()
-        return found
+        labels = self.dataset.test_labels
+        return accuracy(probabilities, labels).overall, mean_loss(probabilities, labels)
 
     def save(self, folder: Path) -> None:
         """Writes the checkpoint, where this is the first process. Raises OSError."""

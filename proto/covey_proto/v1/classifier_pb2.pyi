@@ -79,9 +79,11 @@ class ImageError(_message.Message):
         REASON_UNSPECIFIED: _ClassVar[ImageError.Reason]
         REASON_INVALID: _ClassVar[ImageError.Reason]
         REASON_TOO_LARGE: _ClassVar[ImageError.Reason]
+        REASON_NO_ANSWER: _ClassVar[ImageError.Reason]
     REASON_UNSPECIFIED: ImageError.Reason
     REASON_INVALID: ImageError.Reason
     REASON_TOO_LARGE: ImageError.Reason
+    REASON_NO_ANSWER: ImageError.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     reason: ImageError.Reason
@@ -237,7 +239,7 @@ class ModelInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ...) -> None: ...
 
 class ImageSpec(_message.Message):
-    __slots__ = ("height", "width", "channels", "resize", "crop")
+    __slots__ = ("height", "width", "channels", "resize", "crop", "background", "mean", "std")
     class Resize(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         RESIZE_UNSPECIFIED: _ClassVar[ImageSpec.Resize]
@@ -251,12 +253,18 @@ class ImageSpec(_message.Message):
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     RESIZE_FIELD_NUMBER: _ClassVar[int]
     CROP_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    STD_FIELD_NUMBER: _ClassVar[int]
     height: int
     width: int
     channels: int
     resize: ImageSpec.Resize
     crop: float
-    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Union[ImageSpec.Resize, str]] = ..., crop: _Optional[float] = ...) -> None: ...
+    background: str
+    mean: _containers.RepeatedScalarFieldContainer[float]
+    std: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Union[ImageSpec.Resize, str]] = ..., crop: _Optional[float] = ..., background: _Optional[str] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Training(_message.Message):
     __slots__ = ("network", "dataset", "recipe", "epochs", "seed", "test_accuracy", "test_images", "parameters", "started_from")

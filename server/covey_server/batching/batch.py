@@ -13,9 +13,9 @@ from covey_server.batching.request import Buffer, Request, Runnable
 
 # Why a batch was dispatched as it is: it was full; a thread was idle; it is what gathered while the threads were
 # busy; the thread that brought the requests ran it itself; its first request could wait no longer; it had waited
-# for company as long as it was told to.
-Reason = Literal["full", "idle", "gathered", "inline", "deadline", "delay"]
-REASONS: tuple[Reason, ...] = ("full", "idle", "gathered", "inline", "deadline", "delay")
+# for company as long as it was told to; it is part of a batch that failed and runs again.
+Reason = Literal["full", "idle", "gathered", "inline", "deadline", "delay", "rerun"]
+REASONS: tuple[Reason, ...] = ("full", "idle", "gathered", "inline", "deadline", "delay", "rerun")
 
 
 @dataclass(slots=True)
@@ -31,17 +31,53 @@ class Part:
         return self.stop - self.start == self.request.count
 
 
+class Search:
+    """The search for the requests that made a batch fail: its halves run again, and theirs, until each is alone."""
+
+    __slots__ = ("failures", "given_up", "guilty", "is_sound")
+
+    def __init__(self) -> None:
+        self.failures = 0  # runs that failed since the last one that did not
+        self.is_sound = False  # the engine ran something since the batch failed
+        self.guilty: list[str] = []  # callers of requests that failed alone before that was known
+        self.given_up = ""  # what all that is left of it is told
+
+
+class Rerun:
+    """Parts of a batch that failed, which wait to run again."""
+
+    __slots__ = ("of_one_caller", "parts", "passed", "search", "size")
+
+    def __init__(self, parts: list[Part], search: Search) -> None:
+        self.parts = parts
+        self.search = search
+        self.size = sum(part.stop - part.start for part in parts)
+        self.of_one_caller = all(part.request.caller == parts[0].request.caller for part in parts)
+        self.passed = False  # something else had its turn before it
+
+
 class Batch:
     """`size` images in parts. Its callers are answered once, by whoever claims it first."""
 
-    __slots__ = ("_unclaimed", "formed_ns", "model", "parts", "reason", "size")
+    __slots__ = ("_unclaimed", "formed_ns", "model", "not_finite", "parts", "reason", "search", "size")
 
-    def __init__(self, model: Runnable, parts: list[Part], size: int, formed_ns: int, reason: Reason) -> None:
+    def __init__(
+        self,
+        model: Runnable,
+        parts: list[Part],
+        size: int,
+        formed_ns: int,
+        reason: Reason,
+        search: Search | None = None,
+    ) -> None:
+        """`search` is there where it runs again."""
+        self.search = search
         self.model = model
         self.parts = parts
         self.size = size
         self.formed_ns = formed_ns
         self.reason = reason
+        self.not_finite = 0  # images whose probabilities are not all finite
         self._unclaimed = [True]
 
     def claim(self) -> bool:
@@ -78,6 +114,12 @@ class Batch:
                 whole.append((request, joined, first if part.whole else 0))
             first += count
         return whole
+
+    def halves(self, search: Search) -> list[Rerun]:
+        """All of it in two, to run again. Requests of one caller stay together as far as that goes."""
+        parts = sorted(self.parts, key=lambda part: part.request.caller)
+        middle = len(parts) // 2
+        return [Rerun(parts[:middle], search), Rerun(parts[middle:], search)]
 
     def fail(self) -> list[Request]:
         """The requests that have to be told of a failure; a split one only once."""

@@ -16,11 +16,12 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from covey_server.batching.batch import Batch, Reason
+from covey_server.batching.batch import Batch, Reason, Rerun
 from covey_server.batching.model_queue import ModelQueue
 from covey_server.batching.request import Request, Runnable
+from covey_server.batching.suspects import Suspects
 from covey_server.errors import DeadlineTooShort, Expired, Overloaded, RequestError, Stopping
 
 # Estimates are multiplied by a caution that is learned: a queue full of requests which will be ready in their last
@@ -47,6 +48,7 @@ class Batcher:
         self.idle_workers = 0  # that wait for a batch
         self._idle_reserves = 0
         self._running: Counter[Runnable] = Counter()  # batches that workers are at, by model
+        self._suspects = Suspects()
         self._closed = False
         self._caution = 1.25
         self.refused = 0  # requests that could not have made their deadlines
@@ -61,7 +63,7 @@ class Batcher:
             model = request.model
             queue = self._queues.get(model)
             if queue is None:
-                queue = ModelQueue(model)
+                queue = ModelQueue(model, self._suspects)
             deadline_ns, cost = request.deadline_ns, model.cost
             # Far more time than anything here can take, as most deadlines give: nothing to think about.
             if deadline_ns is None or (
@@ -118,7 +120,13 @@ class Batcher:
                     queue, cost = self._queues[model], model.cost
                     run_ns = cost.predict(min(queue.images, cost.best_batch_size))
                     # While a worker is at the model its requests gather: one by one they would cost more.
-                    if run_ns <= time_ns and self._is_due(queue) and not self._running.get(model):
+                    if (
+                        run_ns <= time_ns
+                        and self._is_due(queue)
+                        and not self._running.get(model)
+                        and not queue.reruns
+                        and not (cost.workers_until_ns and cost.workers_until_ns > time.monotonic_ns())
+                    ):
                         batch = self._form(model, "inline", dropped)
                         time_ns -= run_ns
                         break
@@ -128,12 +136,42 @@ class Batcher:
             if batch is None or batch.size:
                 return batch
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def run_again(self, model: Runnable, reruns: list[Rerun]) -> None:
+        """Queues parts of a batch that failed, for workers alone."""
+        with self._lock:
+            queue = self._queues.get(model)
+            if queue is None:
+                queue = self._queues[model] = ModelQueue(model, self._suspects)
+            queue.run_again(reruns, time.monotonic_ns())
+            self._wake()
+
+    def suspect(self, callers: Iterable[str], *, known: bool = False) -> None:
+        """Lets the requests of these callers run in batches of their own for a while; with `known` only of those whose
+        requests do so already."""
+        with self._lock:
+            for caller in callers:
+                if not known or caller in self._suspects:
+                    self._suspects.add(caller)
+
+    def wake(self) -> None:
+        """Wakes a worker, where one is idle, for what waits."""
+        with self._lock:
+            self._wake()
+
     def is_worth_a_reserve(self) -> bool:
         """Whether something waits that a reserve would take."""
         return self._next(reserve=True) is not None
 
     def learn(self, batch: Batch, answered_ns: int) -> None:
-        """Learns from a batch that is answered: whether its first request, which had the least time, was in time."""
+        """Learns from a batch that is answered: whether its first request, which had the least time, was in time. One
+        that ran again is late for another reason."""
+        if batch.search is not None:
+            return
         first = batch.parts[0].request
         if first.deadline_ns is not None:
             late = answered_ns > first.deadline_ns - (first.deadline_ns - first.arrived_ns) * _WIRE_SHARE
@@ -160,7 +198,7 @@ class Batcher:
         return sum(queue.images * model.cost.image_ns for model, queue in self._queues.items())
 
     def _place(self, request: Request, queue: ModelQueue, left_ns: int, now_ns: int) -> None:
-        """Puts a request where it makes its deadline: at the end, or before those that have more time.
+        """Puts a request where it makes its deadline: in its turn, or before those that have more time.
 
         Raises Expired where the deadline has passed, DeadlineTooShort where even an idle server could not meet it,
         Overloaded where too much waits for that.
@@ -180,17 +218,21 @@ class Batcher:
         if not self._queues and self.idle_workers:  # whatever is predicted: without runs nothing is learned
             queue.append(request)
             return
-        needed_ns = self._needed_ns(request, queue.images)
+        if self._needed_ns(request, queue.images) <= left_ns:
+            queue.append(request)
+            return
+        before = queue.images_before(request)
+        needed_ns = self._needed_ns(request, before)
         if needed_ns <= left_ns:
             queue.append(request)
             return
-        place, ahead = queue.place_by_deadline(now_ns + left_ns, now_ns)
+        place, ahead = queue.place_by_deadline(request, now_ns + left_ns, now_ns)
         if place < len(queue.requests) and self._needed_ns(request, ahead) <= left_ns:
             queue.insert(place, request)
             return
         self.refused += not request.waits_for_room
         raise Overloaded(
-            f"the answer would take about {needed_ns / 1e6:.1f} ms ({queue.images:,} images wait before it), and the "
+            f"the answer would take about {needed_ns / 1e6:.1f} ms ({before:,} images wait before it), and the "
             f"deadline is {left_ns / 1e6:.1f} ms away; try again later, or allow more time",
             retry_after_ms=math.ceil(max(1.0, (needed_ns - left_ns) / 1e6)),
         )
@@ -288,7 +330,7 @@ class Batcher:
     def _form(self, model: Runnable, reason: Reason, dropped: Dropped) -> Batch:
         queue = self._queues[model]
         batch = queue.form(time.monotonic_ns(), reason, dropped)
-        if not queue.requests:
+        if queue.empty:
             del self._queues[model]
         return batch
 

@@ -23,7 +23,16 @@ _NO_GAIN = 0.98  # twice the images must cost less than this per image, or large
 class CostModel:
     """Predicts how long a batch will take. Fed by any thread: a lost update among many does no harm."""
 
-    __slots__ = ("_run_ns", "_sizes", "batch_ns", "best_batch_size", "error", "image_ns", "measured")
+    __slots__ = (
+        "_run_ns",
+        "_sizes",
+        "batch_ns",
+        "best_batch_size",
+        "error",
+        "image_ns",
+        "measured",
+        "workers_until_ns",
+    )
 
     def __init__(self, measured: Mapping[int, float]) -> None:
         """`measured` is the run time in ns by batch size, at least for size 1."""
@@ -31,6 +40,7 @@ class CostModel:
         self._sizes = list(self.measured)
         self._run_ns = list(self.measured.values())
         self.best_batch_size = best_batch_size(self.measured)
+        self.workers_until_ns = 0  # until then its batches are for workers alone: one took far longer than predicted
         self.error = 0.0  # moving average of |real / predicted - 1|
         self.batch_ns = self.predict(self.best_batch_size)
         self.image_ns = self.batch_ns / self.best_batch_size

@@ -1,57 +1,129 @@
 """What waits for one model, in which order, and how its next batch is cut.
 
-Order is that of arrival. A request that would miss its deadline at the end of the queue goes before those that
-have more time than it, and only then.
+Callers take turns, by images (start-time fair queueing: Goyal, Vin, Cheng 1996). A turn is a number of images: that of
+a caller's next request lies behind the one before it by the images of that one. The lowest turn is next, and who had
+nothing waiting begins just before the turn that runs now: a caller with much waiting comes later and later, one with
+little is next. A request of more images than a batch holds gets a new turn with each batch.
+
+Of one caller's requests the order is that of arrival. A request that would miss its deadline in its turn goes before
+those that have more time than it, and only then.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
+from operator import attrgetter
 
-from covey_server.batching.batch import Batch, Part, Reason
+from covey_server.batching.batch import Batch, Part, Reason, Rerun
 from covey_server.batching.request import Request, Runnable, refuse_obsolete
-from covey_server.errors import Cancelled, Expired, RequestError
+from covey_server.batching.suspects import Suspects
+from covey_server.errors import Cancelled, EngineFailed, Expired, RequestError
 
 _OVERTAKEN_NS = 500_000_000  # nobody who has waited for so long is overtaken: no deadline is far enough to starve
 _INEFFICIENT = 1.5  # more per image than this, against the best batch, is too much for one deadline while many wait
+_MIN_REMEMBERED = 64  # callers; fewer are not worth looking through
+
+_turn = attrgetter("turn")
 
 
 class ModelQueue:
     """The requests of one model. Locked by its owner, the batcher."""
 
-    __slots__ = ("images", "model", "requests", "waiting_since_ns")
+    __slots__ = (
+        "_alone",
+        "_clock",
+        "_max_turns",
+        "_mixed",
+        "_next_turns",
+        "_suspects",
+        "images",
+        "model",
+        "requests",
+        "waiting_since_ns",
+    )
 
-    def __init__(self, model: Runnable) -> None:
+    def __init__(self, model: Runnable, suspects: Suspects) -> None:
         self.model = model
-        self.requests: deque[Request] = deque()
+        self.requests: list[Request] = []  # by turn
         self.images = 0  # that have not left yet, those of callers who went away included
         self.waiting_since_ns = 0  # since when the model has waited for a batch
+        self._suspects = suspects
+        self._clock = 1  # the latest turn that has begun
+        self._next_turns: dict[str, int] = {}  # by caller, of those whose turn has not come
+        self._max_turns = _MIN_REMEMBERED  # that are kept before those whose turn has come are dropped
+        self._mixed: deque[Rerun] = deque()  # of several callers
+        self._alone: deque[Rerun] = deque()  # of one caller each
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not (self.requests or self._mixed or self._alone)
+
+    @property
+    def reruns(self) -> int:
+        """How many parts of batches that failed wait to run again."""
+        return len(self._mixed) + len(self._alone)
 
     def append(self, request: Request) -> None:
-        """Adds a request at the end."""
-        if not self.requests:
+        """Adds a request in its caller's turn."""
+        requests = self.requests
+        if not requests:
             self.waiting_since_ns = request.queued_ns
-        self.requests.append(request)
         self.images += request.count
+        # What leaves with the next batch needs no order.
+        if self.images <= self.model.cost.best_batch_size and (not requests or requests[-1].turn < self._clock):
+            request.turn = self._clock - 1
+            requests.append(request)
+            return
+        turn = request.turn = self._take_turn(request)
+        if not requests or requests[-1].turn <= turn:
+            requests.append(request)
+        else:
+            requests.insert(bisect_right(requests, turn, key=_turn), request)
 
-    def place_by_deadline(self, deadline_ns: int, now_ns: int) -> tuple[int, int]:
-        """Where a request with that deadline may go at the earliest, and how many images wait before that place."""
+    def images_before(self, request: Request) -> int:
+        """How many images would leave before the last one of this request, were it appended now."""
+        best = self.model.cost.best_batch_size
+        last_turn = self._next_turn(request.caller) + (request.count - 1) // best * best
+        ahead = sum(rerun.size for waiting in (self._mixed, self._alone) for rerun in waiting)
+        for other in self.requests:
+            if other.turn > last_turn:
+                break
+            ahead += min(other.count - other.taken, ((last_turn - other.turn) // best + 1) * best)
+        return ahead
+
+    def place_by_deadline(self, request: Request, deadline_ns: int, now_ns: int) -> tuple[int, int]:
+        """Where a request with that deadline may go at the earliest, and how many images wait before that place. It
+        passes other callers' requests only while its own turn is not more than a batch away."""
         place, ahead = len(self.requests), self.images
+        best = self.model.cost.best_batch_size
+        may_pass = request.count <= best and self._next_turn(request.caller) <= self._clock + best
         for other in reversed(self.requests):
             if (
                 (other.deadline_ns is not None and other.deadline_ns <= deadline_ns)
-                or other.taken
                 or now_ns - other.queued_ns > _OVERTAKEN_NS
+                or (other.taken if other.caller == request.caller else not may_pass)
             ):
                 break
             place -= 1
-            ahead -= other.count
+            ahead -= other.count - other.taken
         return place, ahead
 
     def insert(self, place: int, request: Request) -> None:
         """Adds a request before others."""
+        self._take_turn(request)
+        request.turn = self.requests[place].turn
         self.requests.insert(place, request)
         self.images += request.count
+
+    def run_again(self, reruns: list[Rerun], now_ns: int) -> None:
+        """Adds parts of a batch that failed."""
+        if self.empty:
+            self.waiting_since_ns = now_ns
+        for rerun in reruns:
+            (self._alone if rerun.of_one_caller else self._mixed).append(rerun)
+            self.images += rerun.size
 
     def form(self, now_ns: int, reason: Reason, dropped: list[tuple[Request, RequestError]]) -> Batch:
         """Takes the next batch off the queue: as many images as wait, at most the model's best batch size, and
@@ -59,12 +131,30 @@ class ModelQueue:
 
         Requests whose caller went away, whose deadline passed, or that cannot be computed in time any more go to
         `dropped` and cost no place. The batch is empty where nothing else waited.
+
+        What runs again goes first where innocent callers wait for it; that of one caller takes turns with all else.
         """
-        queue, best = self.requests, self.model.cost.best_batch_size
-        room = 0
+        batch = self._form_again(now_ns, dropped) if self.reruns else None
+        if batch is None:
+            batch = self._form(now_ns, reason, dropped)
+        if self.reruns:
+            self.waiting_since_ns = now_ns
+        elif self.requests:
+            self.waiting_since_ns = max(now_ns, self.requests[0].queued_ns)
+        return batch
+
+    def _form(self, now_ns: int, reason: Reason, dropped: list[tuple[Request, RequestError]]) -> Batch:
+        requests, suspects, best = self.requests, self._suspects, self.model.cost.best_batch_size
+        if suspects:
+            suspects.forget()
+        room = place = 0
         parts: list[Part] = []
-        while queue:
-            request = queue[0]
+        passed: list[Request] = []
+        useless: list[Request] = []
+        for place, request in enumerate(requests, 1):  # noqa: B007 - used behind the loop
+            if suspects and parts and not self._may_share(request, parts[0].request):
+                passed.append(request)
+                continue
             try:
                 refuse_obsolete(request.cancelled, request.arrived_ns, request.deadline_ns, now_ns)
                 if not parts:
@@ -72,7 +162,7 @@ class ModelQueue:
                     if room < min(best, self.images):
                         reason = "deadline"
             except (Cancelled, Expired) as error:
-                self._leave(request)
+                useless.append(request)
                 if request.taken == 0 or request.abandon():
                     dropped.append((request, error))
                 continue
@@ -81,25 +171,89 @@ class ModelQueue:
                 if request.count > room:
                     request.split()
             elif request.abandoned:  # an earlier part failed: the rest is of no use
-                self._leave(request)
+                useless.append(request)
                 continue
             count = min(room, request.count - request.taken)
             parts.append(Part(request, request.taken, request.taken + count))
             request.taken += count
             self.images -= count
             room -= count
-            if request.taken == request.count:
-                queue.popleft()
+            if request.turn > self._clock:
+                self._clock = request.turn
             if not room:
                 break
-        size = sum(part.stop - part.start for part in parts)
-        if queue:
-            self.waiting_since_ns = max(now_ns, queue[0].queued_ns)
+        requests[:place] = passed
+        size = 0
+        for part in parts:
+            size += part.stop - part.start
+        if parts and (last := parts[-1].request).taken < last.count:
+            last.turn += parts[-1].stop - parts[-1].start
+            requests.insert(bisect_right(requests, last.turn, key=_turn), last)
+        for request in useless:
+            self._drop(request)
         return Batch(self.model, parts, size, now_ns, "full" if size == best else reason)
 
-    def _leave(self, request: Request) -> None:
-        self.requests.popleft()
-        self.images -= request.count - request.taken
+    def _form_again(self, now_ns: int, dropped: list[tuple[Request, RequestError]]) -> Batch | None:
+        """None where it is the turn of what has not failed."""
+        if self._mixed:
+            rerun = self._mixed.popleft()
+        elif self.requests and not self._alone[0].passed:
+            self._alone[0].passed = True
+            return None
+        else:
+            rerun = self._alone.popleft()
+        self.images -= rerun.size
+        parts: list[Part] = []
+        for part in rerun.parts:
+            request = part.request
+            if not part.whole and request.abandoned:
+                continue
+            try:
+                refuse_obsolete(request.cancelled, request.arrived_ns, request.deadline_ns, now_ns)
+                if rerun.search.given_up:
+                    raise EngineFailed(rerun.search.given_up)
+            except (Cancelled, Expired, EngineFailed) as error:
+                if part.whole or request.abandon():
+                    dropped.append((request, error))
+                continue
+            parts.append(part)
+        return Batch(self.model, parts, sum(part.stop - part.start for part in parts), now_ns, "rerun", rerun.search)
+
+    def _take_turn(self, request: Request) -> int:
+        """The turn of a caller's next request, which moves that of the one behind it away."""
+        caller, count, turns = request.caller, request.count, self._next_turns
+        turn, earliest = turns.get(caller, 0), self._clock - 1
+        if turn < earliest:
+            turn = earliest
+        if self._suspects and caller in self._suspects:
+            count = max(count, self.model.cost.best_batch_size)  # it runs apart: that costs others a batch
+        if len(turns) >= self._max_turns:
+            for other in [other for other, next_turn in turns.items() if next_turn < self._clock]:
+                del turns[other]
+            self._max_turns = max(_MIN_REMEMBERED, 2 * len(turns))
+        turns[caller] = turn + count
+        return turn
+
+    def _next_turn(self, caller: str) -> int:
+        return max(self._clock - 1, self._next_turns.get(caller, 0))
+
+    def _drop(self, request: Request) -> None:
+        """Takes what will not run out of the count. Of a large request, its caller's others get their turns so much
+        earlier."""
+        caller, left = request.caller, request.count - request.taken
+        self.images -= left
+        if left <= self.model.cost.best_batch_size or caller not in self._next_turns:
+            return
+        self._next_turns[caller] -= left
+        for other in self.requests:
+            if other.caller == caller and other.turn > request.turn:
+                other.turn = max(request.turn, other.turn - left)
+        self.requests.sort(key=_turn)
+
+    def _may_share(self, request: Request, first: Request) -> bool:
+        """Whether a request may run with another one: not where one of their callers is a suspect."""
+        suspects = self._suspects
+        return request.caller == first.caller or not (request.caller in suspects or first.caller in suspects)
 
     def _size(self, first: Request, now_ns: int) -> int:
         """How many images the next batch takes. Raises Expired where the first request cannot be helped."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+NOT_FINITE = (
+    "the model's answer for this image is not finite (NaN or infinity), expected probabilities; tell whoever made the "
+    "model which image it was"
+)
 _FEW = 64  # classes
 # In all rows of a batch: more are ranked and written for each request alone, some rows at a time. In Python a ranked
 # class takes about 100 bytes: 64 rows of 100,000 would be 640 MB at once.
@@ -21,15 +26,27 @@ class Output:
     of a batch ask alike; another k for the rows of its own request alone, or callers could make each other's work.
 
     `written` is room for what a service makes of a ranking of all rows, by k; by 0 of all probabilities.
+    `finite` says of each row whether it holds numbers alone, `[N] bool`; None, as nearly always: all do. A row with NaN
+    or infinity is no answer.
     """
 
-    __slots__ = ("_ranking", "_shared_k", "probabilities", "written")
+    __slots__ = ("_ranking", "_shared_k", "finite", "probabilities", "written")
 
     def __init__(self, probabilities: NDArray[np.float32]) -> None:
         self.probabilities = probabilities
+        self.finite: NDArray[np.bool_] | None = None
+        # The sum of squares is finite unless a number is not (or exceeds 1e19); 0.6 us for 32 rows of 10, half of what
+        # np.isfinite(...).all() takes.
+        if not math.isfinite(np.vdot(probabilities, probabilities)):
+            finite = np.asarray(np.isfinite(probabilities).all(axis=1))
+            self.finite = None if bool(finite.all()) else finite
         self._shared_k = 0
         self._ranking: Ranking | None = None
         self.written: dict[int, list[bytes]] = {}
+
+    def are_finite(self, first: int, count: int) -> bool:
+        """Whether `count` rows from `first` on hold numbers alone."""
+        return self.finite is None or bool(self.finite[first : first + count].all())
 
     def shares(self, k: int) -> bool:
         """Whether this k is ranked for all rows at once."""

@@ -39,6 +39,7 @@ class Request(ABC):
         "_pending",
         "arrived_ns",
         "batch_size",
+        "caller",
         "computed_ns",
         "count",
         "deadline_ns",
@@ -47,10 +48,21 @@ class Request(ABC):
         "rows",
         "started_ns",
         "taken",
+        "turn",
     )
 
-    def __init__(self, model: Runnable, rows: Buffer, count: int, arrived_ns: int, deadline_ns: int | None) -> None:
+    def __init__(
+        self,
+        model: Runnable,
+        rows: Buffer,
+        count: int,
+        arrived_ns: int,
+        deadline_ns: int | None,
+        caller: str = "",
+    ) -> None:
+        """`caller` is whose turn it takes: one connection."""
         self.model = model
+        self.caller = caller
         self.rows = rows  # count x H x W x C bytes
         self.count = count
         self.deadline_ns = deadline_ns
@@ -61,6 +73,7 @@ class Request(ABC):
         self.batch_size = 0
         self._parts: dict[int, NDArray[np.float32]] | None = None
         self.taken = 0  # images that left the queue; only the batcher counts here
+        self.turn = 0  # of the next image; only the batcher gives turns
 
     @property
     @abstractmethod
@@ -71,6 +84,11 @@ class Request(ABC):
     def waits_for_room(self) -> bool:
         """Whether it is put again where it is refused as Overloaded: then it is not counted as refused."""
         return False
+
+    def can_answer(self, output: Output, first: int) -> bool:
+        """Whether `succeed` will give an answer of these rows. Else it fails: not every protocol can say of a single
+        image that its probabilities are not finite."""
+        return True
 
     @abstractmethod
     def succeed(self, output: Output, first: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 LIVE = "live"  # the name under which grpc.health.v1 tells whether the process should be left running
+MAX_METADATA_BYTES = 64 << 10  # of one call, 32 for each header included: a token with many groups has 20 KB
 
 
 class Front(Protocol):
@@ -42,6 +43,13 @@ class Front(Protocol):
     def stream_bytes(self) -> int:
         """What they hold: requests that were read, and answers that were not yet taken."""
 
+    @property
+    def refused_tokens(self) -> int:
+        """Calls without a valid token that were refused before the tokens were asked."""
+
+    def renew(self) -> None:
+        """Follows tokens that changed. Called again and again, by one thread."""
+
     def start(self) -> None:
         """Begins to take calls."""
 
@@ -50,6 +58,9 @@ class Front(Protocol):
 
     def set_live(self, live: bool) -> None:
         """What it answers for the service "live": whether the process works, ready or not."""
+
+    def take_over(self, thread: int) -> None:
+        """Lets another thread take calls where this one (threading.get_ident), held up by a batch, does so now."""
 
     def stop(self, flush_s: float) -> None:
         """Closes all connections, once every answer given is on the wire or `flush_s` has passed."""

@@ -21,6 +21,7 @@ from covey_server.call import Call, Handler, Service, handle
 from covey_server.errors import PortUnavailable
 from covey_server.fronts import LIVE
 from covey_server.fronts.connections import CALL_BYTES
+from covey_server.fronts.grpcio_options import server_options
 from covey_server.fronts.grpcio_security import TokenCheck, server_credentials
 from covey_server.fronts.streams import CODES, UNIX, Streams
 from covey_server.security import Security
@@ -199,6 +200,14 @@ class GrpcioFront:
         return self._streams.held.bytes
 
     @property
+    def refused_tokens(self) -> int:
+        """Calls without a valid token that were refused before the tokens were asked."""
+        return 0
+
+    def renew(self) -> None:
+        """Follows tokens that changed: here each call asks for them."""
+
+    @property
     def streamed_bytes(self) -> int:
         """Of the calls that came by a Unix socket: whose they are is not known."""
         return self.handed.get(UNIX, 0)
@@ -226,6 +235,9 @@ class GrpcioFront:
             if not self._ended:  # else nobody asks any more
                 self._run(self._health.set(name, serving))
 
+    def take_over(self, thread: int) -> None:
+        """Nothing to do: the thread that takes calls here runs no batches."""
+
     def stop(self, flush_s: float) -> None:
         """Refuses new calls, waits at most `flush_s` for those that are open, and ends streams and health watches.
 
@@ -250,14 +262,8 @@ class GrpcioFront:
     async def _build(
         self, address: str, services: Sequence[Service], max_message_bytes: int, security: Security
     ) -> None:
-        options = [
-            ("grpc.so_reuseport", 0),  # on by default: a second server on the port would share it silently
-            # A little more than is let in, so that admission refuses in its own words and counts it.
-            ("grpc.max_receive_message_length", max_message_bytes + 2**20),
-            ("grpc.max_send_message_length", -1),
-        ]
         checks = [TokenCheck(security.tokens)] if security.tokens is not None else []
-        self._server = grpc.aio.server(options=options, interceptors=checks)
+        self._server = grpc.aio.server(options=server_options(max_message_bytes), interceptors=checks)
         self._server.add_generic_rpc_handlers((_Handlers(services, self._streams, self.handed),))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

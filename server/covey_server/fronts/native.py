@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
-import tempfile
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
@@ -24,8 +20,9 @@ from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import sockets
 from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.grpcio import GrpcioFront
+from covey_server.fronts.native_servers import NativeServers
+from covey_server.fronts.private_socket import PrivateSocket, sweep
 from covey_server.security import Security
-from covey_server.security.tokens import HEADER
 from covey_server.status import Status
 
 if TYPE_CHECKING:
@@ -35,7 +32,6 @@ log = logging.getLogger(__name__)
 
 _BURST = 128  # calls handed over at once
 _PASS_ON_S = 0.25  # for streams' last answers to get from the front behind to the wire: nothing tells when
-_IO_THREADS = 1  # of the Rust runtime; more only wins with more cores than the models use
 
 
 class NativeCall(Call):
@@ -95,26 +91,24 @@ class NativeFront:
         methods = [(path, False) for path in paths]
         self._handlers = list(paths.values())
         self._dispatches = list(dict.fromkeys(service.dispatch for service in services))  # shared by services: once
+        sweep()
+        self._tokens = security.tokens
+        self._refused_here = 0  # by a token that was taken back after its server was built
         try:
-            # metrics: the only way to know, when stopping, that every answer is on the wire
-            # client_key_metadata: the header that each call is handed over with; without it comes the peer, as a str
-            self._front = NativeGrpcFront(
-                address, methods, io_threads=_IO_THREADS, call_details=True, metrics=True, client_key_metadata=HEADER
-            )
+            self._servers = NativeServers(address, methods, security.tokens)
         except OSError as error:
             raise PortUnavailable(
                 f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"
             ) from error
-        self.port = self._front.bound_port
+        self.port = self._servers.port
         streams = [replace(service, handlers={}) for service in services]
         with contextlib.ExitStack() as undo:
-            undo.callback(self._front.close)
+            undo.callback(self._servers.close)
             try:
-                self._folder = Path(tempfile.mkdtemp(prefix="covey-"))
-                undo.callback(self.remove_files)
-                socket = f"{self._folder}/grpcio.sock"
+                self._socket = PrivateSocket()
+                undo.callback(self._socket.remove)
                 self._behind = GrpcioFront(
-                    f"unix:{socket}", streams, shown, max_message_bytes, max_stream_bytes, security
+                    self._socket.address, streams, shown, max_message_bytes, max_stream_bytes, security
                 )
             except (OSError, PortUnavailable) as error:
                 raise InvalidConfiguration(
@@ -122,10 +116,8 @@ class NativeFront:
                     f"to a folder that can be written, with a path of at most 80 characters, or use --front grpcio"
                 ) from error
             undo.pop_all()
-        self._front.set_fallback(socket)
-        self._tokens = security.tokens
+        self._servers.set_fallback(self._socket.path)
         self.handed: dict[str, int] = {}
-        self._intake = threading.Thread(target=self._take, name="native-front", daemon=True)
 
     @property
     def open_streams(self) -> int:
@@ -136,6 +128,15 @@ class NativeFront:
     def stream_bytes(self) -> int:
         """As GrpcioFront."""
         return self._behind.stream_bytes
+
+    @property
+    def refused_tokens(self) -> int:
+        """As GrpcioFront."""
+        return self._servers.refused - self._refused_here
+
+    def renew(self) -> None:
+        """As GrpcioFront."""
+        self._servers.renew(self._behind.open_streams)
 
     @property
     def streamed_bytes(self) -> int:
@@ -149,8 +150,7 @@ class NativeFront:
     def start(self) -> None:
         """Begins to take calls."""
         self._behind.start()
-        self._front.start()
-        self._intake.start()
+        self._servers.start(self._taker)
 
     def set_ready(self, ready: bool) -> None:
         """As GrpcioFront."""
@@ -160,6 +160,10 @@ class NativeFront:
         """As GrpcioFront."""
         self._behind.set_live(live)
 
+    def take_over(self, thread: int) -> None:
+        """As GrpcioFront: another thread takes calls while this one, which did, runs a batch that takes long."""
+        self._servers.take_over(thread)
+
     def stop(self, flush_s: float) -> None:
         """Waits at most `flush_s` until every answer given is on the wire, then closes all connections."""
         streams = self._behind.open_streams
@@ -168,34 +172,33 @@ class NativeFront:
             time.sleep(_PASS_ON_S)
         give_up = time.monotonic() + flush_s
         # close() drops what is not yet written, and nothing tells when it is: ask, a few times, while stopping.
-        while self._unfinished() and time.monotonic() < give_up:
+        while self._servers.unfinished and time.monotonic() < give_up:
             time.sleep(0.002)
-        self._front.close()
-        if self._intake.is_alive():
-            self._intake.join(flush_s)  # longer only where a batch hangs that it runs itself
+        self._servers.close(flush_s)
         self.remove_files()
 
     def remove_files(self) -> None:
-        """As GrpcioFront: the socket's folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """As GrpcioFront: the socket's, where it has any."""
+        self._socket.remove()
 
-    def _unfinished(self) -> int:
-        metrics = self._front.metrics() or {"methods": {}}
-        return sum(
-            method["started"] - sum(status["count"] for status in method["status"].values())
-            for method in metrics["methods"].values()
-        )
-
-    def _take(self) -> None:
-        """The intake thread: takes calls in bursts and hands each to its handler."""
+    def _taker(self, front: NativeGrpcFront) -> Callable[[], bool]:
+        """What an intake thread of that server does: takes a burst of calls and hands each to its handler."""
         # Only for cancellations, which name a call by its id; answers go by the call itself.
         open_calls: dict[int, NativeCall] = {}
-        while (events := self._front.recv_batch_details(_BURST)) is not None:
-            self._hand_over(events, open_calls)
-            del events  # its payloads must not live on until the next burst comes
 
-    def _hand_over(self, events: list[DetailedEvent], open_calls: dict[int, NativeCall]) -> None:
-        front, handlers, tokens, handed = self._front, self._handlers, self._tokens, self.handed
+        def take() -> bool:
+            events = front.recv_batch_details(_BURST)
+            if events is None:
+                return False
+            self._hand_over(front, events, open_calls)
+            return True
+
+        return take
+
+    def _hand_over(
+        self, front: NativeGrpcFront, events: list[DetailedEvent], open_calls: dict[int, NativeCall]
+    ) -> None:
+        handlers, tokens, handed = self._handlers, self._tokens, self.handed
         arrived_ns = time.monotonic_ns()
         for kind, call_id, method, payload, token_header, details in events:
             if kind != EVENT_CALL:
@@ -212,6 +215,7 @@ class NativeFront:
             deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
             call = open_calls[call_id] = NativeCall(payload, peer, arrived_ns, deadline_ns, front, call_id, open_calls)
             if tokens is not None and (refusal := tokens.refusal(token_header)) is not None:
+                self._refused_here += 1
                 call.fail(refusal)
                 continue
             handle(handlers[method], call)

@@ -9,10 +9,10 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_server.batching.output import Output
+from covey_server.batching.output import NOT_FINITE, Output
 from covey_server.batching.request import Buffer
 from covey_server.call import Call, Handler, Service, StreamMethod
-from covey_server.errors import ManagementOff, RequestError, Unsupported
+from covey_server.errors import EngineFailed, ManagementOff, RequestError, Unsupported
 from covey_server.management import Management
 from covey_server.open_inference import descriptions, inputs, management_requests, outputs
 from covey_server.open_inference.management_requests import ManagementRequest
@@ -209,7 +209,13 @@ class Inference(PipelineRequest):
         PipelineRequest.__init__(self, pipeline, call, model, k, rows, count)
         self._id = request_id
 
+    def can_answer(self, output: Output, first: int) -> bool:
+        return output.are_finite(first, self.count)
+
     def write(self, output: Output, first: int) -> bytes:
+        """Raises EngineFailed where a row is not finite: this protocol has no errors of single images."""
+        if not self.can_answer(output, first):
+            raise EngineFailed(NOT_FINITE)
         if self._top_k:
             return outputs.write_classification(self._served, self._top_k, self._id, output, first, self.count)
         return outputs.write_probabilities(self._served, self._id, output, first, self.count)

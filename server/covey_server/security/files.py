@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from covey_server.errors import InvalidConfiguration
+from covey_server.regular_files import read_regular
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+MAX_FILE_BYTES = 4 * 2**20  # of tokens or certificates
 
 State: TypeAlias = tuple[int, int, int, int]
 """Of a file: when its content and when anything of it was changed last (a permission, say), its size and its inode."""
@@ -54,7 +57,7 @@ class FollowedFiles:
 def read(setting: str, path: Path) -> bytes:
     """The content of the file that a setting names. Raises InvalidConfiguration where it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_FILE_BYTES)
     except OSError as error:
         raise InvalidConfiguration(f"{setting} {path}: it cannot be read: {error.strerror or error}") from error
 

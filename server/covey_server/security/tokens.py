@@ -24,6 +24,7 @@ _SETTING = "--auth-token-file"
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # what RFC 6750 lets a bearer token be
 _BEARER = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 _EXPECTED = "expected the metadata `authorization: Bearer TOKEN`"
+NOT_VALID = f"this server wants a token and the call brought none that is valid; {_EXPECTED}"
 _MISSING = status.of(Unauthenticated(f"this server wants a token and the call brought none; {_EXPECTED}"))
 _WRONG = status.of(Unauthenticated(f"what the call brought is no token of this server; {_EXPECTED}, one that is valid"))
 _MOST_REMEMBERED = 256
@@ -49,6 +50,11 @@ class Tokens:
         self.refused = 0
         warn_if_open_to_all(_SETTING, path)
         log.info("callers must bring a token, one of the %d in %s", len(self._known.digests), path)
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """The SHA-256 of each token that is valid now."""
+        return self._known.digests
 
     def refusal(self, header: object) -> status.Status | None:
         """Why a call with this `authorization` header may not go on; None: it may. What is not bytes is no header.

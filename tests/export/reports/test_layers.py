@@ -7,7 +7,7 @@ import torch
 from tests.export.reports.cases import small_network
 from torch import nn
 
-from covey_export.networks import Output
+from covey_export.networks import NETWORKS, Output, Task
 from covey_export.reports import layers
 from covey_export.reports.layers import Recording
 from covey_export.served_model import ServedModel
@@ -104,6 +104,15 @@ def test_many_layers_and_maps_are_bounded() -> None:
     assert found.layers_in_all == 42
     assert found.layers[-1].kind == "Linear"
     assert {layer.maps.shape for layer in found.layers[:-1]} == {(layers.MOST_MAPS, 8, 8)}
+
+
+def test_no_pooling_of_a_deep_network_is_left_out() -> None:
+    network = NETWORKS["vgg"].build(Task((28, 28, 1), 10))
+    model = ServedModel(network, Output.LOGITS, torch.tensor(1 / 255), torch.tensor(0.0))
+    recording = layers.record(model, np.zeros((28, 28, 1), np.uint8))
+    sizes = [layer.size for layer in recording.layers if layer.kind == "MaxPool2d"]
+    assert sizes == [(14, 14), (7, 7), (3, 3)]
+    assert len(recording.layers) == layers.MOST_LAYERS
 
 
 def test_large_maps_are_averaged_down() -> None:

@@ -5,21 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from covey_export.checkpoint import Epoch
 from covey_export.reports.drawing import canvas
 from covey_export.reports.drawing.canvas import BLUE, VERMILLION, Picture
+from covey_export.wording import plural
 
 _MOST_MARKED = 30  # epochs up to which each one has its marker
 _LOGARITHMIC = 30.0  # largest to smallest loss from which the axis is logarithmic
 
 
 def draw_curves(history: Sequence[Epoch]) -> Picture:
-    """Loss on the left, accuracies on the right. `history` has one epoch or more."""
+    """Losses on the left, accuracies on the right. `history` has one epoch or more. Where running losses were printed
+    they are drawn in place of the epochs' means."""
     made = canvas.figure(3.2)
     left, right = made.subplots(1, 2)
-    _line(left, [epoch.loss for epoch in history], BLUE, "training loss")
+    running = [(place + share, loss) for place, epoch in enumerate(history) for share, loss in epoch.running]
+    if running:
+        left.plot(*zip(*running, strict=True), color=VERMILLION, linestyle="--", label="training images")
+    else:
+        _line(left, [epoch.loss for epoch in history], VERMILLION, "training images", dashes="--", marker="s")
+    test_losses = [epoch.test_loss for epoch in history if epoch.test_loss is not None]
+    if len(test_losses) == len(history):  # else the training began before they were measured
+        _line(left, test_losses, BLUE, "test images")
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     _line(right, [epoch.train_accuracy for epoch in history], VERMILLION, "training images", dashes="--", marker="s")
     _line(right, [epoch.test_accuracy for epoch in history], BLUE, "test images")
     _name_axes(left, right, history)
@@ -29,7 +39,8 @@ def draw_curves(history: Sequence[Epoch]) -> Picture:
     return canvas.render(
         made,
         "curves",
-        f"Two line charts over {len(history)} epochs. The loss went from {history[0].loss:.3f} to {last.loss:.3f}; "
+        f"Two line charts over {plural(len(history), 'epoch')}. The loss went from {history[0].loss:.3f} to "
+        f"{last.loss:.3f}; "
         f"the accuracy on the test images from {history[0].test_accuracy:.2%} to {last.test_accuracy:.2%}, "
         f"at its highest in epoch {best + 1} with {history[best].test_accuracy:.2%}; on the training images it ended "
         f"at {last.train_accuracy:.2%}.",
@@ -51,7 +62,7 @@ def draw_two_curves(names: tuple[str, str], histories: tuple[Sequence[Epoch], Se
     right.set_ylabel("accuracy on the test images")
     made.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     said = "; ".join(
-        f"{name}: {len(history)} epochs, loss {history[-1].loss:.3f} and test accuracy "
+        f"{name}: {plural(len(history), 'epoch')}, loss {history[-1].loss:.3f} and test accuracy "
         f"{history[-1].test_accuracy:.2%} at the end"
         if history
         else f"{name}: no epochs"
@@ -73,10 +84,19 @@ def _line(axes: Axes, values: list[float], colour: str, name: str, dashes: str =
     )
 
 
+def _plain_number(value: float, _: object) -> str:
+    return f"{value:g}"
+
+
 def _name_axes(left: Axes, right: Axes, epochs: Sequence[Epoch]) -> None:
     losses = [epoch.loss for epoch in epochs]
+    losses += [loss for epoch in epochs for _, loss in epoch.running]
+    losses += [epoch.test_loss for epoch in epochs if epoch.test_loss is not None]
     if min(losses) > 0 and max(losses) / min(losses) > _LOGARITHMIC:
         left.set_yscale("log")
+        # Matplotlib's own labels are formulas, which are drawn as they are written where text.parse_math is off.
+        left.yaxis.set_major_formatter(FuncFormatter(_plain_number))
+        left.yaxis.set_minor_formatter(NullFormatter())
     elif min(losses) >= 0:
         left.set_ylim(0, max(losses) * 1.08 or 1)
     left.set_ylabel("loss")

@@ -1,0 +1,1 @@
+"""Attacks on a running server of this machine, and what they cost it and its other callers."""

@@ -1,0 +1,162 @@
+"""`python -m bench.attacks`: attacks a server in a memory cgroup, and prints what that cost it and its other callers.
+
+Every server is one that this command started on this machine; each attack is bounded in count and time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import trustme
+
+from bench.attacks import victims
+from bench.attacks.attackers import ATTACKS, Attack, Target
+from bench.attacks.innocents import innocents
+from bench.attacks.limited_server import limited_server
+from bench.attacks.raw_http2 import Place
+from bench.edges import Edge, edge_before
+from bench.processes import ROOT, BenchError
+
+TOKEN = "a-token-of-the-innocent"
+_COLUMNS = "attack|front|server|RSS before, MB|peak, MB|after, MB|innocent p50, ms|p99, ms|max, ms|failed|attacker gets"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attack on one front. Memory in MB, times in ms."""
+
+    attack: str
+    front: str
+    server: str
+    before_mb: int
+    peak_mb: int
+    after_mb: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    failed: str
+    got: str
+
+    def cells(self) -> list[str]:
+        """As they stand in the table."""
+        times = [f"{each:,.1f}" if math.isfinite(each) else "none" for each in (self.p50_ms, self.p99_ms, self.max_ms)]
+        sizes = [f"{each:,}" for each in (self.before_mb, self.peak_mb, self.after_mb)]
+        return [self.attack, self.front, self.server, *sizes, *times, self.failed, self.got]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 where every server lived through its attack."""
+    options = _parse(arguments)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="covey-attacks-") as scratch:
+        for front in options.fronts.split(","):
+            for name in options.only.split(";") if options.only else ATTACKS:
+                row = _attack(name, ATTACKS[name], front, Path(scratch), options)
+                print(" | ".join(row.cells()), flush=True)
+                rows.append(row)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    print("\n| " + _COLUMNS.replace("|", " | ") + " |\n|" + " --- |" * (_COLUMNS.count("|") + 1))
+    for row in rows:
+        print("| " + " | ".join(row.cells()) + " |")
+    return 0 if all(row.server == "alive" for row in rows) else 1
+
+
+def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argparse.Namespace) -> Row:
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    flags = ["--front", front, "--default-model", attack.model, *options.flags.split()]
+    models = victims.write(folder / "models", (attack.model, *attack.others))
+    load_options: list[str] = []
+    if attack.tokens:
+        token = folder / "token"
+        token.write_text(TOKEN + "\n")
+        token.chmod(0o600)
+        flags += ["--auth-token-file", str(token)]
+        load_options = ["--token-file", str(token)]
+    limit_bytes = options.limit_mb * 2**20
+    with (
+        limited_server(options.checkout, models, folder, limit_bytes, flags, attack.soft_files) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        grpc, address = Place("127.0.0.1", server.grpc_port), f"127.0.0.1:{server.grpc_port}"
+        metrics = Place("127.0.0.1", server.metrics_port)
+        edge: Edge | None = None
+        if options.edge:
+            edge, address, authority = _edge(stack, address, metrics.port, folder, with_tokens=attack.tokens)
+            load_options += ["--ca-certificate", str(authority)]
+            context = ssl.create_default_context(cafile=str(authority))
+            context.set_alpn_protocols(["h2"])
+            grpc = Place("127.0.0.1", int(address.rpartition(":")[2]), context)
+        target = Target(grpc, metrics, options.seconds)
+        before_mb = server.resident_mb()
+        with innocents(address, attack.model, options.seconds + 4, folder / "load.json", load_options) as found:
+            time.sleep(2.0)  # the load has to have begun, and says nothing before its end
+            try:
+                got = attack.run(target)
+            except OSError as error:
+                got = f"{error.__class__.__name__}: {error}"
+            peak_mb = server.peak_mb()
+        peak_mb = max(peak_mb, server.peak_mb())
+        verdict, after_mb = server.verdict(), server.resident_mb()
+        if edge is not None:
+            got += f"; edge {edge.peak_bytes() // 2**20} MB"
+    failed = f"{found.failed} of {found.calls}" if found.calls else found.said.strip().splitlines()[-1][:80]
+    return Row(
+        name,
+        f"{front}, edge" * bool(options.edge) or front,
+        verdict,
+        before_mb,
+        peak_mb,
+        after_mb,
+        found.p50_ms,
+        found.p99_ms,
+        found.max_ms,
+        failed,
+        got,
+    )
+
+
+def _edge(
+    stack: contextlib.ExitStack, address: str, metrics_port: int, folder: Path, *, with_tokens: bool
+) -> tuple[Edge, str, Path]:
+    """An edge before the server until the stack is closed, its address, and who signed its certificate."""
+    made = trustme.CA()
+    authority, pair = folder / "authority.pem", folder / "edge.pem"
+    authority.write_bytes(made.cert_pem.bytes())
+    pair.touch(mode=0o600)
+    pair.write_bytes(made.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.bytes())
+    settings = {"COVEY_EDGE_TOKEN_FILE": str(folder / "token")} if with_tokens else {}
+    url = f"http://127.0.0.1:{metrics_port}/metrics"
+    edge = stack.enter_context(edge_before(address, url, pair, pair, folder, settings))
+    return edge, edge.target, authority
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.attacks", description=__doc__)
+    parser.add_argument("--fronts", default="native,grpcio", help="of native, grpcio (default: both)")
+    parser.add_argument("--only", default="", metavar="NAME;...", help=f"of {', '.join(ATTACKS)}".replace("%", "%%"))
+    parser.add_argument("--edge", action="store_true", help="with nginx before the server; both are measured")
+    parser.add_argument("--seconds", type=float, default=8.0, help="bound of each attack (default: 8)")
+    parser.add_argument("--limit-mb", type=int, default=512, help="memory of the server; 0: no limit (default: 512)")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="whose server is attacked (default: this one)")
+    parser.add_argument("--flags", default="", help="more flags for the server, in one string")
+    parser.add_argument("--json", type=Path, help="writes the rows to a file, too")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (BenchError, subprocess.SubprocessError) as error:
+        sys.exit(f"bench.attacks: {error}")

@@ -1,0 +1,67 @@
+"""Which of a recipe's ways to save time a user's own network can be trained with: found by a training step of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from covey_export import served_model
+from covey_export.errors import InvalidNetwork
+from covey_export.networks import Network
+from covey_export.networks.trial import first_line
+from covey_export.training import optimization, precision
+from covey_export.training.recipe import Precision, Recipe
+
+_BATCH = 4
+
+
+def fit_to_network(network: Network, classes: int, recipe: Recipe, device: torch.device) -> tuple[Recipe, list[str]]:
+    """The recipe without what the network cannot run with, and a note for people on each thing that was left out.
+
+    Channels-last tensors cannot be flattened by view(), and not every operation exists in bfloat16. Draws from torch's
+    global generator.
+
+    Raises InvalidNetwork where plain PyTorch cannot train it either (float32, contiguous), or where the recipe asks for
+    bfloat16 itself and the network has no such operation.
+    """
+    notes = []
+    if recipe.channels_last:
+        error = _try_step(network, classes, recipe, device, "float32")
+        if error is not None:
+            recipe = replace(recipe, channels_last=False)
+            notes.append(f"trained with contiguous tensors: with channels-last ones it raised {first_line(error)}")
+    error = _try_step(network, classes, recipe, device, "float32") if not recipe.channels_last else None
+    if error is not None:
+        raise InvalidNetwork(
+            f"{network.name} cannot be trained: forward and backward of {_BATCH} images raised {first_line(error)}"
+        ) from error
+    if recipe.precision != "float32":
+        error = _try_step(network, classes, recipe, device, "bfloat16")
+        if error is not None and recipe.precision == "bfloat16":
+            raise InvalidNetwork(
+                f"{network.name} cannot be trained in bfloat16: it raised {first_line(error)}; use --precision float32"
+            ) from error
+        if error is not None:
+            recipe = replace(recipe, precision="float32")
+            notes.append(f"trained in float32: in bfloat16 it raised {first_line(error)}")
+    return recipe, notes
+
+
+def _try_step(
+    network: Network, classes: int, recipe: Recipe, device: torch.device, tried: Precision
+) -> Exception | None:
+    """What a training step of a new module raises; None: nothing."""
+    model = served_model.build(network, classes, recipe).to(device)
+    if recipe.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    images = torch.randint(0, 256, (_BATCH, *network.image_shape), dtype=torch.uint8, device=device)
+    labels = torch.arange(_BATCH, device=device) % classes
+    model.train()
+    try:
+        with precision.autocast(tried, device):
+            outputs = model.network(model.normalise(images))
+        torch.autograd.backward(optimization.loss(outputs, labels, network.output, 0.0))
+    except Exception as error:  # noqa: BLE001 - of the user's code or of torch, whatever it is
+        return error
+    return None

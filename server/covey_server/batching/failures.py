@@ -1,0 +1,121 @@
+"""What becomes of a batch whose run failed: exactly the requests that caused it fail.
+
+A batch of several requests runs again in two halves, and a half that fails in two quarters, on workers, until each
+request that fails does so alone: of 64 requests with one that is guilty that is twelve more runs, of 126 images. The
+callers of the guilty run in batches of their own for a while, so that they cost others this once.
+
+Where the engine fails whatever it is given, nothing runs again: that is told by an image that it could compute at load.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from weakref import WeakSet
+
+import numpy as np
+
+from covey_server.batching.batch import Batch, Search
+from covey_server.batching.batcher import Batcher
+from covey_server.batching.request import Request, Runnable
+from covey_server.errors import EngineFailed
+
+log = logging.getLogger(__name__)
+
+_TRIED_EVERY = 4  # failed runs of a search: then the engine is tried
+_HIDDEN = "the server failed on this batch; its log says why"
+_QUIET_S = 10.0  # between two lines of the log; what fails meanwhile is counted
+
+
+class Failures:
+    """Decides for the workers. Safe from any thread."""
+
+    def __init__(self, batcher: Batcher, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self.any_broken = False
+        self._broken: WeakSet[Runnable] = WeakSet()  # models whose engine failed on what it could compute at load
+        self._batcher = batcher
+        self._clock_s = clock_s
+        self._next_line_s = 0.0
+        self._unsaid = 0  # failed runs since the last line
+
+    def failed(self, batch: Batch, error: Exception, *, on_worker: bool) -> tuple[list[Request], EngineFailed]:
+        """The requests of a batch which have to be told of its failure, and what; the others run again."""
+        self._say(batch, error)
+        shown = error if isinstance(error, EngineFailed) else EngineFailed(_HIDDEN)
+        search = batch.search or Search()
+        search.failures += 1
+        if self.any_broken and batch.model in self._broken:
+            search.given_up = str(shown)
+        elif on_worker and search.failures % _TRIED_EVERY == 0:
+            self._try(batch.model, search, str(shown))
+        if len(batch.parts) == 1 and not search.given_up:
+            self._find_guilty(batch, search)
+        # A thread that is no worker may be the last one there is, once the batcher is closed.
+        if len(batch.parts) == 1 or search.given_up or (self._batcher.closed and not on_worker):
+            return batch.fail(), shown
+        self._batcher.run_again(batch.model, batch.halves(search))
+        return [], shown
+
+    def succeeded(self, batch: Batch) -> None:
+        """Has to be told of each batch that ran again, and while `any_broken` of all."""
+        if self.any_broken:
+            self._broken.discard(batch.model)
+            self.any_broken = bool(self._broken)
+        if batch.search is not None:
+            self._prove(batch.search)
+
+    def say_not_finite(self, batch: Batch) -> None:
+        """Logs that a model gave no finite probabilities for some images, which is no failure of the run."""
+        if (more := self._line()) is not None:
+            log.error(
+                "the model's answers for %d of %d images are not finite (NaN or infinity)%s; check the model",
+                batch.not_finite, batch.size, more,
+            )  # fmt: skip
+
+    def _find_guilty(self, batch: Batch, search: Search) -> None:
+        caller = batch.parts[0].request.caller
+        if search.is_sound:
+            self._batcher.suspect([caller])
+        elif batch.search is not None:
+            search.guilty.append(caller)
+        else:  # alone from the start: nobody else was harmed
+            self._batcher.suspect([caller], known=True)
+
+    def _prove(self, search: Search) -> None:
+        """The engine works: what failed alone was to blame."""
+        search.is_sound = True
+        search.failures = 0
+        if search.guilty:
+            self._batcher.suspect(search.guilty)
+            search.guilty = []
+
+    def _try(self, model: Runnable, search: Search, shown: str) -> None:
+        try:
+            model.run(np.zeros((1, *model.input_shape), np.uint8))
+        except Exception:  # noqa: BLE001 - whatever it is, the engine is not sound
+            self._broken.add(model)
+            self.any_broken = True
+            search.given_up = shown
+            log.error("the engine fails even on an empty image: batches that fail do not run again until one succeeds")
+        else:
+            self._prove(search)
+
+    def _say(self, batch: Batch, error: Exception) -> None:
+        if (more := self._line()) is None:
+            return
+        if isinstance(error, EngineFailed):
+            log.error("%s%s", error, more)
+        else:
+            log.error("a batch of %d images failed%s; this is a bug", batch.size, more, exc_info=error)
+
+    def _line(self) -> str | None:
+        """What is to be added to a line of the log; None where it is too early for one."""
+        self._unsaid += 1
+        now_s = self._clock_s()
+        if now_s < self._next_line_s:
+            return None
+        self._next_line_s = now_s + _QUIET_S
+        more = f" ({self._unsaid:,} runs failed since the last such line)" if self._unsaid > 1 else ""
+        self._unsaid = 0
+        return more

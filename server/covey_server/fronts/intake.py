@@ -1,0 +1,52 @@
+"""The thread that takes calls, and the one that takes over from it while it is held up.
+
+A thread that is held up knows nothing of that: once it is through, it finds that another one takes calls, and ends.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Intake:
+    """One thread at a time. Safe from any thread."""
+
+    def __init__(self, name: str, take: Callable[[], bool]) -> None:
+        """`take` waits for calls and hands them over; False once none can come any more."""
+        self._name = name
+        self._take = take
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []  # that have not ended; the last one takes calls
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begins to take calls."""
+        with self._lock:
+            self._begin()
+
+    def take_over(self, thread: int) -> None:
+        """The thread of this ident (threading.get_ident) is held up: where it takes calls, another does from now on."""
+        with self._lock:
+            if self._threads and self._threads[-1].ident == thread and not self._stopped:
+                self._begin()
+
+    def join(self, timeout_s: float) -> None:
+        """Waits for the threads to end, once no more calls can come."""
+        give_up = time.monotonic() + timeout_s
+        with self._lock:
+            self._stopped = True
+        for thread in self._threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
+
+    def _begin(self) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        while self._threads[-1] is me and self._take():
+            pass

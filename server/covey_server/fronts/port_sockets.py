@@ -1,0 +1,67 @@
+"""A port's sockets in this process, whoever has opened them: so that a server can be closed between calls. Linux only;
+elsewhere nothing is found."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_FAR = 2**31 - 1
+_FILES = "/proc/self/fd"
+
+
+@contextlib.contextmanager
+def reading_stopped(port: int) -> Iterator[None]:
+    """While it lasts no reader of a connection to the local `port` is told that something has come."""
+    connections = list(_sockets(port, listening=False))
+    try:
+        for each in connections:
+            _set_threshold(each, _FAR)
+        yield
+    finally:
+        for each in connections:
+            _set_threshold(each, 1)  # tells at once what has come meanwhile
+            each.close()
+
+
+def listeners(port: int) -> list[socket.socket]:
+    """Handles on the sockets that take connections to `port` now, to be closed by the caller."""
+    return list(_sockets(port, listening=True))
+
+
+def stop_listening(found: Iterable[socket.socket]) -> None:
+    """Lets sockets take no more connections, and closes the handles."""
+    for each in found:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RD)
+        each.close()
+
+
+def _sockets(port: int, *, listening: bool) -> Iterator[socket.socket]:
+    """A second handle on each."""
+    with contextlib.suppress(FileNotFoundError):
+        for file in Path(_FILES).iterdir():
+            with contextlib.suppress(OSError):
+                handle = os.dup(int(file.name))
+                try:
+                    found = socket.socket(fileno=handle)
+                except OSError:  # no socket
+                    os.close(handle)
+                    continue
+                if _is_at(found, port) and listening == found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    yield found
+                else:
+                    found.close()
+
+
+def _is_at(found: socket.socket, port: int) -> bool:
+    is_tcp = found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM
+    return is_tcp and bool(found.getsockname()[1] == port)
+
+
+def _set_threshold(connection: socket.socket, count: int) -> None:
+    with contextlib.suppress(OSError):  # closed meanwhile
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)

@@ -1,0 +1,53 @@
+"""What the walk through any format's file gives, and the errors it raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from covey_server.errors import InvalidImage
+
+# Of one file. Each takes about half a microsecond with the GIL held. A large photograph has dozens, a PNG of 64 MB in
+# pieces of 8 KB about 8,000.
+MAX_SEGMENTS = 25_000
+
+
+@dataclass(slots=True)
+class Header:
+    """An image file before its pixels are decoded.
+
+    `data` is what the decoder is given. `pixel_bytes` is what a decoded pixel takes in Pillow's memory,
+    `decoder_bytes` what the decoder needs beside it per pixel of the full size (docs/decoding.md has the
+    measurements).
+    """
+
+    format: str
+    width: int
+    height: int
+    data: bytes
+    pixel_bytes: int
+    decoder_bytes: float = 0.0
+    orientation: int | None = 1  # by EXIF: 1 is upright, 2 to 8 have to be turned; None: Pillow's parser knows
+    can_shrink: bool = False  # whether it can be decoded at 1/2, 1/4 or 1/8 of its size
+    file_bytes: int = 0
+    scan_end: int | None = None  # of a JPEG of several scans: where the data of the last one end
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+
+def damaged(kind: str, size_bytes: int, what: str) -> InvalidImage:
+    """For a file that is not as it was written."""
+    return InvalidImage(f"the {kind} image of {size_bytes:,} bytes is damaged or cut off ({what}); send the whole file")
+
+
+def unsupported(data: bytes, what: str, advice: str) -> InvalidImage:
+    """For a file that is whole and of a kind that is not decoded."""
+    return InvalidImage(f"the {len(data):,} bytes are {what}, which is not decoded here; {advice}")
+
+
+def too_many_segments(kind: str, data: bytes) -> InvalidImage:
+    """For a file that would keep a thread busy with its headers alone."""
+    return InvalidImage(
+        f"the {kind} image of {len(data):,} bytes is made of more than {MAX_SEGMENTS:,} pieces; save it again"
+    )

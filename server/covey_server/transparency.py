@@ -1,0 +1,128 @@
+"""Transparent images over a model's background colour, as a browser shows them over a page.
+
+Done at the image's full size, before anything is averaged: the colour that lies hidden under transparent pixels never
+reaches their neighbours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageChops
+from PIL.ImageFile import ImageFile
+
+from covey_proto.colours import Colour
+
+Key = int | tuple[int, int, int] | bytes  # Pillow's: a grey level, a colour or a palette's place; or a palette's alphas
+
+_OPAQUE = 255
+_INVERTED = [_OPAQUE - level for level in range(256)]
+_FACTORS = {"1": 255, "L;2": 85, "L;4": 17}  # from the levels that a PNG's file counts in to those of its pixels
+
+
+def key(image: ImageFile) -> Key | None:
+    """What is transparent in an image without an alpha channel, in the values its pixels will have; None: nothing.
+
+    To be asked before the image is loaded: a PNG's file says it in its own bits, and after the pixels it may not.
+    """
+    found: Key | None = image.info.get("transparency")
+    if found is None or image.format != "PNG":
+        return found
+    raw = image.tile[0].args if image.tile else ""
+    if isinstance(found, tuple) and raw == "RGB;16B":  # of whose values Pillow keeps the upper 8 bits
+        return (found[0] >> 8, found[1] >> 8, found[2] >> 8)
+    if isinstance(found, int) and raw in _FACTORS:
+        factor = _FACTORS[raw]
+        return found % (255 // factor + 1) * factor
+    return found
+
+
+def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, grey: bool) -> Image.Image:
+    """The loaded `image` over the background: in a mode without alpha, or with one that means nothing any more.
+
+    With no background, its transparency is dropped.
+
+    `grey`: the model takes one channel, so the background's luminance is enough. The image may be changed in place.
+    """
+    image.info.pop("transparency", None)  # or Pillow's conversions would look at it again
+    if background is None:
+        return image
+    if grey:
+        background = (_luminance(background),) * 3
+    if image.mode == "P":
+        return _flat_palette(image, key, background)
+    if image.mode in ("LA", "RGBA"):
+        pass
+    elif image.mode in ("La", "PA", "RGBa"):
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    elif key is None:
+        return image
+    elif image.mode.startswith("I;16"):
+        return _flat_16_bit(image, key, background)
+    elif image.mode == "1":
+        image = image.convert("L")
+    if image.mode in ("L", "LA") and len(set(background)) > 1:
+        image = image.convert("RGB" if image.mode == "L" else "RGBA")
+    _fill(image, key, background)
+    return image
+
+
+def _fill(image: Image.Image, key: Key | None, background: Colour) -> None:
+    """Pastes the background into an L, RGB (by `key`), LA or RGBA image (by alpha), as far as it shows through."""
+    ink = background if image.mode.startswith("RGB") else background[:1]
+    if image.mode.endswith("A"):
+        ink = (*ink, _OPAQUE)
+        mask = image.getchannel("A").point(_INVERTED)
+    else:
+        mask = _equal(image, key)
+    image.paste(ink if len(ink) > 1 else ink[0], (0, 0, *image.size), mask)
+
+
+def _equal(image: Image.Image, key: Key | None) -> Image.Image:
+    """255 where an L or RGB image has the colour `key`, 0 elsewhere: mode L."""
+    wanted = key if isinstance(key, tuple) else (key,) * len(image.getbands())
+    mask: Image.Image | None = None
+    for band, level in zip(image.split(), wanted, strict=True):
+        found = band.point([_OPAQUE * (each == level) for each in range(256)])
+        mask = found if mask is None else ImageChops.darker(mask, found)
+    assert mask is not None  # an image has a band
+    return mask
+
+
+def _flat_palette(image: Image.Image, key: Key | None, background: Colour) -> Image.Image:
+    """The palette is blended, not the pixels."""
+    if image.palette is not None and image.palette.mode.endswith("A"):
+        image = image.convert("RGBA")
+        _fill(image, None, background)
+        return image
+    if key is None:
+        return image
+    colours = np.zeros((256, 3), np.uint16)
+    palette = np.array(image.getpalette("RGB") or (), np.uint16).reshape(-1, 3)
+    colours[: len(palette)] = palette
+    alphas = np.full((256, 1), _OPAQUE, np.uint16)
+    if isinstance(key, bytes):
+        said = np.frombuffer(key[:256], np.uint8)
+        alphas[: len(said), 0] = said
+    elif isinstance(key, int) and key < 256:
+        alphas[key] = 0
+    blended = (colours * alphas + np.array(background, np.uint16) * (_OPAQUE - alphas) + _OPAQUE // 2) // _OPAQUE
+    image.putpalette(blended.astype(np.uint8).tobytes())
+    return image
+
+
+def _flat_16_bit(image: Image.Image, key: Key, background: Colour) -> Image.Image:
+    """Compared in all bits, of which the upper 8 are kept."""
+    levels = np.asarray(image)
+    shown = (levels >> 8).astype(np.uint8)
+    if len(set(background)) == 1:
+        shown[levels == key] = background[0]
+        return Image.fromarray(shown)
+    flat = Image.fromarray(shown).convert("RGB")
+    flat.paste(background, (0, 0, *flat.size), Image.fromarray((levels == key).astype(np.uint8) * _OPAQUE))
+    return flat
+
+
+def _luminance(colour: Colour) -> int:
+    """As Pillow converts RGB to grey."""
+    red, green, blue = colour
+    return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16

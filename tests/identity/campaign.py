@@ -1,0 +1,52 @@
+"""A server under mixed calls, streams, cancellations and reloads, with a model that fails for some inputs."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench.processes import covey_server
+from bench.publishing import publish, wait_until_served
+from tests.conftest import echo_model
+from tests.identity.callers import BROKEN, CLASSES, Caller, Score
+
+_KINDS = ("single", "single", "many", "hurried", "leaving", "broken", "broken", "stream", "stream")
+_RELOAD_EVERY_S = 0.5
+_FLAGS = ("--reload-interval-s", "0.05")
+
+
+def write_model(path: Path) -> Path:
+    """The model that answers with its pixels and fails for some; answers the path."""
+    path.parent.mkdir(parents=True)
+    labels = [f"class {index}" for index in range(CLASSES)]
+    path.write_bytes(echo_model((4, 4, 1), labels, fails_at=BROKEN).SerializeToString())
+    return path
+
+
+def campaign(folder: Path, front: str, seconds: float, seed: int) -> tuple[Score, int]:
+    """Runs one; what became of all requests, and how many versions were published meanwhile. The server's log is
+    `folder`/log."""
+    score, ended = Score(), threading.Event()
+    file = write_model(folder / "models/echo/1/model.onnx")
+    with covey_server(folder / "models", front, folder / "log", _FLAGS) as server:
+        callers = [Caller(server.target, kind, seed + place, score, ended) for place, kind in enumerate(_KINDS)]
+        with ThreadPoolExecutor(len(callers)) as pool:
+            running = [pool.submit(caller.run) for caller in callers]
+            try:
+                version, give_up = 1, time.monotonic() + seconds
+                while (left_s := give_up - time.monotonic()) > 0:
+                    time.sleep(min(_RELOAD_EVERY_S, left_s))
+                    old = file.parent
+                    publish(file, old.parent, version + 1)
+                    wait_until_served(server, "echo", version + 1)
+                    version += 1
+                    file = old.parent / str(version) / "model.onnx"
+                    shutil.rmtree(old)
+            finally:
+                ended.set()
+            for each in running:
+                each.result()
+    return score, version - 1

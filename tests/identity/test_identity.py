@@ -1,0 +1,31 @@
+"""The short campaign: two seconds on each front. `python -m tests.identity` is the long one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.identity.callers import is_right
+from tests.identity.campaign import campaign
+
+from covey_proto.v1 import classifier_pb2 as pb
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("front", ["native", "grpcio"])
+def test_everybody_gets_his_own_and_only_the_guilty_fail(front: str, tmp_path: Path) -> None:
+    score, reloads = campaign(tmp_path, front, 2.0, seed=3)
+    assert (score.wrong, score.lost, dict(score.innocent)) == (0, 0, {})
+    assert score.outcomes["OK"] > 100
+    assert score.outcomes["guilty: INTERNAL"] > 5
+    assert reloads >= 1
+
+
+def test_an_answer_of_another_image_is_found() -> None:
+    pixels = np.arange(16, dtype=np.uint8).reshape(1, 16)
+    classes = [pb.Class(index=index, probability=pixels[0, index] / 255) for index in range(10)]
+    right = pb.ClassifyResponse(results=[pb.Result(classes=classes)])
+    assert is_right(right, pixels)
+    assert not is_right(right, pixels[:, ::-1])
+    assert not is_right(pb.ClassifyResponse(), pixels)
