@@ -270,8 +270,8 @@ def _guard_connections(config: Config, front: Front, admission: Admission) -> Co
         log.warning("connections are not watched here, only on Linux: keep those out who would open many")
         return None
     limits = Limits(
-        # At least the largest message, which is half-sent for a while too.
-        max_unfinished_bytes=max(config.max_bytes // 2, config.max_message_bytes + _UNFINISHED_REST_BYTES),
+        max_bytes=config.max_bytes * 3 // 2,
+        min_unfinished_bytes=config.max_message_bytes + _UNFINISHED_REST_BYTES,
         look_bytes=min(1 << 20, config.max_bytes // 16),
         max_connections=config.max_connections or max(_MIN_CONNECTIONS, config.max_bytes // _CONNECTION_BYTES),
         idle_s=config.idle_timeout_s,

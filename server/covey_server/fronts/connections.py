@@ -85,10 +85,12 @@ class Received(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """`idle_s` 0: for ever."""
+    """`max_bytes`: of calls, answers and half-sent messages together; `min_unfinished_bytes` of the last are let be
+    whatever else there is, so that the largest message fits. `idle_s` 0: for ever."""
 
     max_connections: int
-    max_unfinished_bytes: int
+    max_bytes: int
+    min_unfinished_bytes: int
     look_bytes: int  # of answers that are not known to be written: time for a look
     idle_s: float = 0.0
 
@@ -327,8 +329,9 @@ class ConnectionGuard:
         too_many = max(len(self._open) - self._limits.max_connections, KEPT_FILES if is_short else 0)
         if too_many > 0:
             self._make_places(now_s, too_many)
-        if self.unfinished_bytes > self._limits.max_unfinished_bytes:
-            self._close_unfinished(now_s)
+        allowed = max(self._limits.min_unfinished_bytes, self._limits.max_bytes - self._answers.bytes)
+        if self.unfinished_bytes > allowed:
+            self._close_unfinished(now_s, allowed)
 
     def _make_places(self, now_s: float, count: int) -> None:
         """Closes those that never asked for anything first, then those that are silent for longest."""
@@ -341,7 +344,7 @@ class ConnectionGuard:
         for connection in silent[:count]:
             self._close(connection, "places")
 
-    def _close_unfinished(self, now_s: float) -> None:
+    def _close_unfinished(self, now_s: float, allowed: int) -> None:
         held = self.unfinished_bytes
         grown = max(0, self._seen_bytes - self._base_bytes - self._answers.bytes)
         if 2 * grown < held:  # it is not in memory: uploads that were given up, and their bytes with them
@@ -355,7 +358,7 @@ class ConnectionGuard:
             reverse=True,
         )
         for connection in by_size:
-            if held <= self._limits.max_unfinished_bytes * 3 // 4 or connection.unfinished < _MIN_UNFINISHED_BYTES:
+            if held <= allowed * 3 // 4 or connection.unfinished < _MIN_UNFINISHED_BYTES:
                 return
             held -= connection.unfinished
             self._close(connection, "unfinished")

@@ -53,21 +53,17 @@ class Sockets:
     def look(self) -> tuple[dict[int, Address], set[int]]:
         """The connections that are new since the last look, as the callers' addresses by file number; and the numbers
         that are closed or used for something else since."""
-        found: dict[int, int] = {}
+        found = {number: inode for number in _open_files() if (inode := _socket_inode(number))}
+        gone = {number for number, inode in self._inodes.items() if found.get(number) != inode}
+        known = {inode for number, inode in self._inodes.items() if number not in gone}
         new: dict[int, Address] = {}
-        for number in _open_files():
-            try:
-                status = os.fstat(number)
-            except OSError:
-                continue  # closed meanwhile
-            if not stat.S_ISSOCK(status.st_mode):
-                continue
-            found[number] = status.st_ino
-            if self._inodes.get(number) != status.st_ino:
+        for number, inode in found.items():
+            # A second number of the same socket is a copy that somebody keeps for a moment.
+            if self._inodes.get(number) != inode and inode not in known:
+                known.add(inode)
                 address = self._caller(number)
                 if address is not None:
                     new[number] = address
-        gone = {number for number, inode in self._inodes.items() if found.get(number) != inode}
         self._inodes = found
         return new, gone
 
@@ -126,6 +122,15 @@ def has_files_left(count: int) -> bool:
         return error.errno != errno.EMFILE
     os.close(number)
     return number + count < file_limit()
+
+
+def _socket_inode(number: int) -> int:
+    """0 for what is no socket, or is closed meanwhile."""
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return 0
+    return status.st_ino if stat.S_ISSOCK(status.st_mode) else 0
 
 
 def _open_files() -> Iterable[int]:
