@@ -143,15 +143,19 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "JPEG": lambda: encode(grey_noise(3000).convert("RGB"), "JPEG"),
     "JPEG, progressive": lambda: encode(grey_noise(3000).convert("RGB"), "JPEG", progressive=True, subsampling=0),
     "JPEG, CMYK": lambda: encode(grey_noise(3000).convert("CMYK"), "JPEG"),
+    "AVIF": lambda: encode(grey_noise(3000).convert("RGBA"), "AVIF", speed=10),
+    "BMP": lambda: encode(grey_noise(3000).convert("RGB"), "BMP"),
+    "TIFF": lambda: encode(grey_noise(3000).convert("RGB"), "TIFF", compression="tiff_lzw", tiffinfo={278: 3000}),
     "PNG, one column": lambda: encode(Image.new("L", (1, 9_000_000)), "PNG"),
 }
 MEASURE = """
 import sys
 from covey_server import memory
 memory.bound_freed_memory()
+from covey_server.image_formats import available
 from covey_server.images import InputSpec, _pixels, needed_bytes, read_header
-spec = InputSpec(int(sys.argv[1]), int(sys.argv[1]), 3)
-header = read_header(sys.stdin.buffer.read())
+spec = InputSpec(int(sys.argv[1]), int(sys.argv[1]), 3, background=(255, 128, 0))
+header = read_header(sys.stdin.buffer.read(), formats=available())
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
 open("/proc/self/clear_refs", "w").write("5")
