@@ -28,7 +28,7 @@ _REFUSALS = (
     ("message_size", 3, "message_size", "a request has at most %{limit} bytes; send fewer images per call", False),
     ("compression", 12, "compression", "compressed messages are not taken; send them uncompressed", False),
     ("busy", 8, "address", "this address has too many calls; try again", True),
-    ("metadata", 8, "metadata", "metadata larger than the 16 KB that the server takes; send a shorter token",
+    ("metadata", 8, "metadata", "metadata larger than the 64 KB that the server takes; send a shorter token",
      False),
     ("certificate", 16, "certificate", "callers need a certificate that this server's authority has signed", False),
     ("full", 8, "full", "the edge has no room for another large message; try again", True),

@@ -76,10 +76,10 @@ def test_compressed_messages_are_refused_unread(guarded: Guarded) -> None:
 
 
 def test_metadata_beyond_what_the_server_takes_is_named(guarded: Guarded) -> None:
-    for size in (20_000, 60_000):
+    for size in (70_000, 100_000):
         code, words, _ = error(guarded, ONE, metadata=[("large", "x" * size)])
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "larger than the 16 KB that the server takes" in words
+        assert "larger than the 64 KB that the server takes" in words
 
 
 def test_half_sent_messages_stay_at_the_edge(guarded: Guarded) -> None:

@@ -51,18 +51,18 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:
     """All networks there are, trained for one epoch, converted and verified by the command line."""
     folder = tmp_path_factory.mktemp("export")
-    options = ["--epochs", "1", "--no-report", "--precision", "float32"]
-    options += ["--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints")]
+    options = ["--no-report", "--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints")]
+    once = ["--epochs", "1", "--precision", "float32"]
 
     def export(arguments: list[str]) -> None:
         command = [sys.executable, "-m", "covey_export", "all", *arguments, *options]
         subprocess.run(command, check=True, capture_output=True, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
     runs = (
-        [*DIGIT_NETWORKS, "--dataset", "sample"],
-        [*GREY_NETWORKS, "--dataset", f"folder:{colours}", "--grey"],
-        [*RGB_NETWORKS, "--dataset", f"folder:{colours}"],
-        ["conv-demo"],
+        [*DIGIT_NETWORKS, "--dataset", "sample", *once],
+        [*GREY_NETWORKS, "--dataset", f"folder:{colours}", "--grey", *once],
+        [*RGB_NETWORKS, "--dataset", f"folder:{colours}", *once],
+        ["conv-demo"],  # it learns nothing
     )
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(export, runs))

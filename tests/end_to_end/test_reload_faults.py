@@ -12,12 +12,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
+import numpy as np
+import onnx
 import pytest
 from bench.processes import covey_server
 from PIL import Image
 from tests.conftest import WriteModel
 from tests.end_to_end.serving import Serving, under_load
 
+from covey_proto import metadata
 from covey_proto.v1 import classifier_pb2 as pb
 
 pytestmark = pytest.mark.slow
@@ -45,6 +48,11 @@ def models(tmp_path: Path, write_echo_model: WriteModel) -> Path:
 @pytest.fixture
 def serving(stack: ExitStack, models: Path, tmp_path: Path) -> Serving:
     return serve(stack, models, tmp_path / "log")
+
+
+def _golden_pixels(path: Path) -> bytes:
+    (entry,) = onnx.load(path).metadata_props
+    return metadata.from_json(entry.value).golden_set.pixels
 
 
 def mount(folder: Path, size: str = "4m") -> None:
@@ -133,21 +141,22 @@ def test_versions_that_are_removed(serving: Serving, models: Path, write_echo_mo
     serving.wait_for_answers(version=99)
 
 
-def test_a_version_that_is_removed_while_it_is_loaded(serving: Serving, models: Path) -> None:
-    whole = (models / "echo" / "1" / "model.onnx").read_bytes()
-    pipe = models / "echo" / "2" / "model.onnx"
-    pipe.parent.mkdir()
-    os.mkfifo(pipe)
-    with pipe.open("wb") as file:  # opens once the server reads it: loading has begun
-        serving.wait_for_answers(version=1)
-        assert serving.models() == ["echo/1"]
-        shutil.rmtree(pipe.parent)
-        file.write(whole)
+def test_a_version_that_is_removed_while_it_is_loaded(
+    stack: ExitStack, models: Path, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    serving = serve(stack, models, tmp_path / "log", "--log-level", "debug")
+    path = models / "echo" / "2" / "model.onnx"
+    # Its golden check meets its largest pixel and takes seconds: so long it is being loaded.
+    largest = int(np.frombuffer(_golden_pixels(models / "echo" / "1" / "model.onnx"), np.uint8).max())
+    write_echo_model(models, version=2, hangs_at=largest, hang_turns=2_000_000)
+    serving.wait_for_log("model echo version 2: loading")
+    serving.wait_for_answers(version=1)
+    assert serving.models() == ["echo/1"]
+    shutil.rmtree(path.parent)
     serving.wait_for_log("model echo version 2 was removed while it was loaded; it is not served")
     serving.wait_for_answers(version=1)
     assert serving.models() == ["echo/1"]
-    pipe.parent.mkdir()
-    pipe.write_bytes(whole)
+    write_echo_model(models, version=2)
     serving.wait_for("echo/2")
     serving.wait_for_answers(version=2)
 
