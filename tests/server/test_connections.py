@@ -286,6 +286,22 @@ def test_messages_that_announce_gigabytes_do_not_use_up_the_address_space(starte
     assert answers(started)
 
 
+def test_where_a_call_could_end_the_process_the_log_says_so(
+    front: str, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    limited = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)); "
+        "runpy.run_module('covey_server', run_name='__main__')"
+    )
+    process = Process("--front", front, "--models", str(tmp_path), command=("-c", limited))
+    process.target()
+    process.popen.terminate()
+    code, log = process.end()
+    assert code == 0
+    assert ("4 GB of address space cannot be reserved here" in log) == (front == "native")
+
+
 def test_slow_but_honest_uploads_are_left_alone(started: Server, callers: ExitStack) -> None:
     message = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 200_000)), top_k=1).SerializeToString()
     body = frames.length_prefixed(message)
