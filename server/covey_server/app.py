@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from covey_server import decode_budget, devices, engine, image_formats
+from covey_server import decode_budget, devices, engine, image_formats, memory
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Runnable
@@ -38,6 +38,7 @@ from covey_server.worker import Workers
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 5.0  # for answers that were given to get onto the wire, and for models that are being loaded
+_MAX_ANNOUNCED_BYTES = 1 << 32  # by a message's first five bytes; pygrpc-native reserves that at once
 _UNFINISHED_REST_BYTES = 8 << 20
 _CONNECTION_BYTES, _MIN_CONNECTIONS = 32_768, 64  # an idle one of the native front takes 18 KB
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
@@ -293,6 +294,12 @@ def _open_front(config: Config, services: Sequence[Service], security: Security)
             from covey_server.fronts.native import NativeFront
 
             kind = NativeFront
+            if not memory.can_reserve(_MAX_ANNOUNCED_BYTES):
+                log.warning(
+                    "4 GB of address space cannot be reserved here (by ulimit -v, or the memory that the machine has): "
+                    "a call that announces as much ends a server of the native front. Where callers are not trusted, "
+                    "use --front grpcio, or set vm.overcommit_memory=1"
+                )
         except ImportError as error:
             if config.front == "native":
                 raise InvalidConfiguration(

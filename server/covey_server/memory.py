@@ -9,6 +9,7 @@ costs about two microseconds, an image of 640 x 480 has 300. Figures: docs/decod
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 
 LARGEST_KEPT_BLOCK_BYTES = 4 * 2**20  # one RGB image of a megapixel; larger ones come from the system and go back there
@@ -16,6 +17,7 @@ MOST_KEPT_BYTES = 8 * 2**20  # at the end of each heap
 
 _M_TRIM_THRESHOLD = -1  # of malloc.h
 _M_MMAP_THRESHOLD = -3
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _OF_THE_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 
 
@@ -29,3 +31,12 @@ def bound_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK_BYTES) and mallopt(_M_TRIM_THRESHOLD, MOST_KEPT_BYTES))
+
+
+def can_reserve(count: int) -> bool:
+    """Whether so many bytes of address space can be had in one piece, without using them."""
+    try:
+        mmap.mmap(-1, count, **_PRIVATE).close()
+    except (OSError, OverflowError, ValueError):
+        return False
+    return True

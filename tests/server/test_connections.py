@@ -18,7 +18,7 @@ from bench.processes import fetch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import WriteModel, echo_model
 from tests.server.conftest import Server, StartServer
-from tests.server.stream_calls import element, metric, responses, stream
+from tests.server.stream_calls import metric, responses, stream
 from tests.server.test_process import Process
 
 from covey.load.wire import frames
@@ -245,7 +245,8 @@ def send_halves(server: Server, callers: ExitStack, count: int, size: int, path:
 def test_half_sent_messages_take_no_more_memory_than_they_may(
     front: str, tmp_path: Path, write_echo_model: WriteModel, callers: ExitStack, path: str, length: int
 ) -> None:
-    """40 of 7.5 MB each would take 300 MB; 48 MB are allowed, half as much again as --max-bytes."""
+    """80 of 7.5 MB each would take 600 MB; 48 MB are allowed, half as much again as --max-bytes. grpcio keeps what it
+    holds in small pieces, and gives little of that back."""
     write_echo_model(tmp_path)
     process = Process(
         "--front", front, "--models", str(tmp_path), "--max-bytes", str(32 << 20), "--max-message-bytes", str(8 << 20)
@@ -255,8 +256,8 @@ def test_half_sent_messages_take_no_more_memory_than_they_may(
     target = process.target()
     server = Remote(target, process.metrics_url)
     before = metric(server, "process_resident_memory_bytes")
-    send_halves(server, callers, 40, 7_500_000, path, length)
-    assert metric(server, "process_resident_memory_bytes") < before + (112 << 20)
+    send_halves(server, callers, 80, 7_500_000, path, length)
+    assert metric(server, "process_resident_memory_bytes") < before + (112 if front == "native" else 256) * 2**20
     wait_until(lambda: metric(server, "covey_unfinished_bytes") <= 48 << 20)
     if front == "native" or length == 8_000_000:  # grpcio refuses a message by its announced length
         assert metric(server, 'covey_connections_closed_total{reason="unfinished"}') >= 30
@@ -285,6 +286,22 @@ def test_messages_that_announce_gigabytes_do_not_use_up_the_address_space(starte
     assert answers(started)
 
 
+def test_where_a_call_could_end_the_process_the_log_says_so(
+    front: str, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    limited = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)); "
+        "runpy.run_module('covey_server', run_name='__main__')"
+    )
+    process = Process("--front", front, "--models", str(tmp_path), command=("-c", limited))
+    process.target()
+    process.popen.terminate()
+    code, log = process.end()
+    assert code == 0
+    assert ("4 GB of address space cannot be reserved here" in log) == (front == "native")
+
+
 def test_slow_but_honest_uploads_are_left_alone(started: Server, callers: ExitStack) -> None:
     message = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 200_000)), top_k=1).SerializeToString()
     body = frames.length_prefixed(message)
@@ -311,12 +328,17 @@ def wide(tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
     return start_server(tmp_path, max_bytes=4 << 20)
 
 
-def test_a_stream_of_more_than_may_be_half_sent_is_left_alone(started: Server) -> None:
+def test_a_stream_of_more_than_may_be_half_sent_is_left_alone(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
     """Behind the native front nothing tells by which connection a stream came."""
-    elements = (element(str(number), 100_000, number) for number in range(60))  # 96 MB
-    assert sum(1 for _ in responses(stream(started, elements))) == 60
-    assert metric(started, "covey_unfinished_bytes") < 2 << 20
-    assert metric(started, 'covey_connections_closed_total{reason="unfinished"}') == 0
+    write_echo_model(tmp_path, shape=(100, 100, 1))
+    server = start_server(tmp_path, max_bytes=32 << 20, max_message_bytes=8 << 20)
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(200 * 10_000)), top_k=1)
+    message = pb.ClassifyStreamRequest(request=request).SerializeToString()
+    assert sum(1 for _ in responses(stream(server, iter([message] * 60)))) == 60  # 120 MB
+    assert metric(server, "covey_unfinished_bytes") < 4 << 20
+    assert metric(server, 'covey_connections_closed_total{reason="unfinished"}') == 0
 
 
 CLASSES = 400
