@@ -120,8 +120,8 @@ def _read_files(path: Path) -> tuple[dict[str, bytes], Counter[str]]:
     if path.is_dir():
         found = image_folders.find(path)
         if not found.files:
-            left_out = f"; it holds {image_folders.counted(found.left_out)}" if found.left_out else ""
-            raise InvalidInput(f"{path}: holds no image file ({image_formats.suffixes()}){left_out}")
+            others = f"; it holds {image_folders.counted(found.left_out)}" if found.left_out else ""
+            raise InvalidInput(f"{path}: holds no image file ({image_formats.suffixes()}){others}")
         paths, left_out = found.files[:MOST_IMAGES], found.left_out
     else:
         paths = [path]
