@@ -126,8 +126,8 @@ def _list_classes(folder: Path) -> _Files:
         )
     empty = [name for name, files in classes.items() if not files]
     if empty:
-        others = (child for name in empty for place in folders[name] for child in place.iterdir())
-        left_out = Counter(image_folders.kind(child.name) for child in others if _is_left_out(child))
+        children = (child for name in empty for place in folders[name] for child in place.iterdir())
+        left_out = Counter(image_folders.kind(child.name) for child in children if _is_left_out(child))
         holds = f"; left out {image_folders.counted(left_out)}{_heic_hint(left_out)}" if left_out else ""
         raise InvalidDataset(
             f"{folder}: no images ({image_formats.suffixes(_readable())}) in {', '.join(empty)}{holds}"
