@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
-from covey_server import decode_budget, devices, engine, image_formats, memory
+from covey_server import decode_budget, devices, engine, image_formats, memory, memory_limit
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Runnable
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 _FLUSH_S = 5.0  # for answers that were given to get onto the wire, and for models that are being loaded
 _MAX_ANNOUNCED_BYTES = 1 << 32  # by a message's first five bytes; pygrpc-native reserves that at once
 _UNFINISHED_REST_BYTES = 8 << 20
+_MIN_CALL_BYTES = 16 << 20  # let in however little memory there is
 _CONNECTION_BYTES, _MIN_CONNECTIONS = 32_768, 64  # an idle one of the native front takes 18 KB
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
@@ -59,6 +61,7 @@ class App:
         self._security = Security.of(config)  # first: a wrong file is told before models are loaded
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = open_repository(config, self._metrics)
+        config = self.config = _within_memory(config)  # once models are loaded: what is left is for calls
         cores = devices.usable_cores()
         workers, reserves = devices.share_cores(cores, config.workers)
         log.info("%d cores, %d workers and %d in reserve, %d threads each", cores, workers, reserves, config.threads)
@@ -264,6 +267,19 @@ def open_repository(
     repository = Repository(config.models, load_model, policy, observer)
     repository.load(config.default_model)
     return device, repository
+
+
+def _within_memory(config: Config) -> Config:
+    """The configuration with no more bytes for calls than a quarter of the memory that is left: a container's limit ends
+    the process where it is passed, before the server's own is reached."""
+    room = memory_limit.room()
+    if room is None or config.max_bytes <= (limit := max(_MIN_CALL_BYTES, room.free_bytes // 4)):
+        return config
+    log.warning(
+        "--max-bytes is %.0f MiB, not %.0f: a quarter of what %s leaves; give the server more memory, or a lower limit",
+        limit / 2**20, config.max_bytes / 2**20, room.source,
+    )  # fmt: skip
+    return replace(config, max_bytes=limit)
 
 
 def _guard_connections(config: Config, front: Front, admission: Admission) -> ConnectionGuard | None:

@@ -49,7 +49,10 @@ class Config:
     version_policy: str = _setting("latest:1", "versions of a model that are served: latest:N or all")
     reload_interval_s: float = _setting(1.0, "time between two looks for changes in the models folder; 0: never")
     max_calls: int = _setting(4096, "calls inside the server at once; a connection may hold as many as are left free")
-    max_bytes: int = _setting(512 * 1024**2, "bytes of the calls inside the server at once, shared in the same way")
+    max_bytes: int = _setting(
+        512 * 1024**2,
+        "bytes of the calls inside the server at once, shared in the same way; at most a quarter of what memory is left",
+    )
     max_decodes: int = _setting(1024, "encoded images inside the server at once; more are refused")
     max_message_bytes: int = _setting(64 * 1024**2, "bytes of one request at the most")
     max_answer_bytes: int = _setting(64 * 1024**2, "bytes of one answer at the most: images times classes asked for")

@@ -37,5 +37,5 @@ def test_so_it_is_in_what_a_server_tells_of_a_model() -> None:
     size = InputSize(4, 4, 1, Resize.STRETCH, crop=math.nan)
     model = Model("m", 1, ModelState.READY, "", True, ("a", "b"), size, None, None)
     found = _strictly(json_lines.line(model))
-    assert (found["input"]["height"], found["input"]["crop"]) == (4, None)
+    assert (found["input"]["height"], found["input"]["resize"], found["input"]["crop"]) == (4, "stretch", None)
     assert (found["state"], found["is_default"], found["training"]) == ("ready", True, None)
