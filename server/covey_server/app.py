@@ -270,8 +270,8 @@ def open_repository(
 
 
 def _within_memory(config: Config) -> Config:
-    """The configuration with no more bytes for calls than a quarter of the memory that is left: a container's limit ends
-    the process where it is passed, before the server's own is reached."""
+    """The configuration with no more bytes for calls than a quarter of the memory that is left: a container's limit
+    would end the process before the server's own is reached."""
     room = memory_limit.room()
     if room is None or config.max_bytes <= (limit := max(_MIN_CALL_BYTES, room.free_bytes // 4)):
         return config

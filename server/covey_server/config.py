@@ -51,7 +51,7 @@ class Config:
     max_calls: int = _setting(4096, "calls inside the server at once; a connection may hold as many as are left free")
     max_bytes: int = _setting(
         512 * 1024**2,
-        "bytes of the calls inside the server at once, shared in the same way; at most a quarter of what memory is left",
+        "bytes of the calls inside the server at once, shared in the same way; at most a quarter of the memory left",
     )
     max_decodes: int = _setting(1024, "encoded images inside the server at once; more are refused")
     max_message_bytes: int = _setting(64 * 1024**2, "bytes of one request at the most")
