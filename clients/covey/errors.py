@@ -36,6 +36,8 @@ import grpc
 from covey import handshakes
 from covey.handshakes import ClientTLS
 
+MAX_METADATA_BYTES = 64 << 10  # that a Covey server takes with one call
+
 
 class CoveyError(Exception):
     """The root: whatever the SDK raises on purpose is one of these."""
@@ -181,6 +183,13 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
 _ANY_OTHER = (ServerError, "the server at {target} failed with {status}: {details}; its log says more")
 
 
+# Of gRPC's libraries and of HTTP: refused before the server has seen the call, however often it is sent.
+_METADATA_TOO_LARGE = ("status: 431", "received metadata size exceeds", "header_list_way_too_large")
+_TOO_MUCH_METADATA = (
+    "the server at {target}, or a proxy before it, refuses the call's metadata as too large, its token above all; "
+    "a Covey server takes {limit:,} bytes ({details})"
+)
+
 RETRY_AFTER = "retry-after-ms"  # the server's hint, in the trailing metadata
 
 
@@ -193,12 +202,16 @@ def from_rpc_error(
     """
     code, details = error.code(), error.details() or "no details given"
     kind, sentence = _BY_STATUS.get(code, _ANY_OTHER)
+    if any(sign in details for sign in _METADATA_TOO_LARGE):
+        kind, sentence = InvalidRequest, _TOO_MUCH_METADATA
     if kind is Unavailable:
         if (reason := handshakes.failure(details)) is not None:
             kind, sentence = HandshakeFailed, f"no trusted connection to {{target}}: {reason} ({{details}})"
         elif (reason := handshakes.suspicion(details, tls)) is not None:
             sentence = f"no Covey server answers at {{target}}: {reason} ({{details}})"
-    message = sentence.format(target=target, status=code.name, details=details, deadline_ms=deadline_ms)
+    message = sentence.format(
+        target=target, status=code.name, details=details, deadline_ms=deadline_ms, limit=MAX_METADATA_BYTES
+    )
     retry_after_ms = _retry_after_ms(error) if kind is Overloaded else None
     if retry_after_ms is not None:
         message = f"{message}; it expects room in {retry_after_ms} ms"

@@ -12,13 +12,14 @@ from typing import TypeAlias
 import grpc
 
 from covey.connection import CHANNEL_OPTIONS, is_local
-from covey.errors import InvalidInput, MissingFile, UnreadableFile
+from covey.errors import MAX_METADATA_BYTES, InvalidInput, MissingFile, UnreadableFile
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 Token: TypeAlias = "str | Callable[[], str]"
 Metadata: TypeAlias = "tuple[tuple[str, str], ...]"
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what RFC 6750 lets a bearer token be
+_MAX_TOKEN_BYTES = MAX_METADATA_BYTES - 4_096  # the rest is for what gRPC and tracing add
 _TOKEN_LETTERS = "A-Z a-z 0-9 . _ ~ + / - and = at its end"
 
 
@@ -128,6 +129,11 @@ def _metadata(token: object) -> Metadata:
         raise InvalidInput(f"the token must be a str, or a function that gives one, not a {type(token).__name__}")
     if not _TOKEN.fullmatch(token):
         raise InvalidInput(f"the token is none: expected {_TOKEN_LETTERS}, without blanks or line ends")
+    if len(token) > _MAX_TOKEN_BYTES:
+        raise InvalidInput(
+            f"the token has {len(token):,} bytes; expected at most {_MAX_TOKEN_BYTES:,}, since a server takes "
+            f"{MAX_METADATA_BYTES:,} bytes of metadata with one call: ask for one with fewer claims"
+        )
     return (("authorization", f"Bearer {token}"),)
 
 

@@ -32,13 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names and labels may have letters that it has not
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()  # here, where it can still be said that it cannot be written
+        return code
     except CoveyError as error:
         print(f"covey: {table.printable(str(error))}", file=sys.stderr)
         wrong_usage = isinstance(error, InvalidInput | InvalidRequest | UnknownModel)
         return Exit.USAGE if wrong_usage else Exit.SERVER
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        print("covey: this process may start no more threads; raise the limit (ulimit -u)", file=sys.stderr)
+        return Exit.USAGE
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush complains
         return Exit.OK
