@@ -9,10 +9,10 @@ MODELS ?= models
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 SERVERS ?= 1
 
-.PHONY: help setup demo serve test test-docker fuzz check format proto bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-recipes fuzz check format proto bench soak image up down clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## make .venv and install Covey with all it needs
 
@@ -35,6 +35,10 @@ test: setup ## run all tests
 
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy
+
+# One after another: each training uses both cores.
+test-recipes: setup ## train each network on each data set in both precisions: about 40 minutes on two cores
+	$(BIN)/python -m pytest -m recipes tests/export
 
 fuzz: setup ## send 200,000 mutated requests to a running server, on each front, in a few minutes
 	$(BIN)/python -m tests.fuzz

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.raw_onnxruntime import BATCH_SIZES, RawOnnxruntime
 from bench.rows import Row, make_row
-from covey_proto import metadata
+from covey_proto import colours, metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec
 from covey_server.images import InputSpec, Resize, decode
 
@@ -57,7 +57,8 @@ class DecodeFloor:
         said = metadata.from_json(model.metadata[metadata.KEY]).input
         resize = Resize.CENTER_CROP if said.resize == ImageSpec.RESIZE_CENTER_CROP else Resize.STRETCH
         self._files = files
-        self._spec = InputSpec(said.height, said.width, said.channels, resize, said.crop or 1.0)
+        background = colours.parse(said.background) if said.background else None
+        self._spec = InputSpec(said.height, said.width, said.channels, resize, said.crop or 1.0, background)
         self.values: list[float] = []  # microseconds per image, by round
         decode(files[0], self._spec)
 

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="covey-attacks-") as scratch:
         for front in options.fronts.split(","):
-            for name in options.only.split(",") if options.only else ATTACKS:
+            for name in options.only.split(";") if options.only else ATTACKS:
                 row = _attack(name, ATTACKS[name], front, Path(scratch), options)
                 print(" | ".join(row.cells()), flush=True)
                 rows.append(row)
@@ -145,7 +145,7 @@ def _edge(
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.attacks", description=__doc__)
     parser.add_argument("--fronts", default="native,grpcio", help="of native, grpcio (default: both)")
-    parser.add_argument("--only", default="", metavar="NAME,...", help=f"of {', '.join(ATTACKS)}".replace("%", "%%"))
+    parser.add_argument("--only", default="", metavar="NAME;...", help=f"of {', '.join(ATTACKS)}".replace("%", "%%"))
     parser.add_argument("--edge", action="store_true", help="with nginx before the server; both are measured")
     parser.add_argument("--seconds", type=float, default=8.0, help="bound of each attack (default: 8)")
     parser.add_argument("--limit-mb", type=int, default=512, help="memory of the server; 0: no limit (default: 512)")

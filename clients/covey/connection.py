@@ -28,7 +28,8 @@ CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # A peer that vanished without a word is found: by a ping while a call is under way that nobody answers, and by
-    # bytes that stay unacknowledged, each for 5 s. (More pings than one a minute would make a grpcio server hang up.)
+    # bytes that stay unacknowledged, each for 5 s. (Covey's servers allow a ping every
+    # 10 s; others' may hang up on more than one every 5 minutes without data.)
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),

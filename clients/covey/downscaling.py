@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from covey import pillow
 from covey.errors import InvalidInput
 from covey.results import InputSize
+from covey_proto import image_formats
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 _MOST_PIXELS = 50_000_000  # of what is decoded here, as in the server
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")  # those the server reads
+_PARSERS = tuple(each.pillow for each in image_formats.DEFAULT)  # those that every server reads
 
 
 def require_pillow() -> None:
@@ -43,7 +44,7 @@ def smaller_file(data: bytes, size: InputSize) -> bytes:
     import PIL.Image
 
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with PIL.Image.open(io.BytesIO(data), formats=_PARSERS) as image:
             if min(image.size) < 2 * _least_side(size) or math.prod(image.size) > _MOST_PIXELS:
                 return data
             if image.mode in ("1", "L", "RGB") and "transparency" in image.info:

@@ -29,14 +29,12 @@ caused by another one keeps it as `__cause__`. Owns no calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import grpc
 
 from covey import handshakes
 from covey.handshakes import ClientTLS
-
-MAX_METADATA_BYTES = 64 << 10  # that a Covey server takes with one call
 
 
 class CoveyError(Exception):
@@ -183,35 +181,39 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
 _ANY_OTHER = (ServerError, "the server at {target} failed with {status}: {details}; its log says more")
 
 
-# Of gRPC's libraries and of HTTP: refused before the server has seen the call, however often it is sent.
-_METADATA_TOO_LARGE = ("status: 431", "received metadata size exceeds", "header_list_way_too_large")
-_TOO_MUCH_METADATA = (
-    "the server at {target}, or a proxy before it, refuses the call's metadata as too large, its token above all; "
-    "a Covey server takes {limit:,} bytes ({details})"
-)
-
+# grpcio's words, tonic's or a proxy's, and tonic's where it is more than four times too long.
+_METADATA_TOO_LONG = ("received metadata size exceeds", "http2 header with status: 431", "header_list_way_too_large")
 RETRY_AFTER = "retry-after-ms"  # the server's hint, in the trailing metadata
 
 
 def from_rpc_error(
-    error: grpc.RpcError, target: str, deadline_ms: float, attempts: int = 1, tls: ClientTLS | None = None
+    error: grpc.RpcError,
+    target: str,
+    deadline_ms: float,
+    attempts: int = 1,
+    tls: ClientTLS | None = None,
+    metadata_bytes: Callable[[], int] = lambda: 0,
 ) -> CallError:
     """The error that stands for a failed call to `target`. To be raised `from error`, which keeps the cause.
 
-    `attempts` is how often the call was tried, this failure included; `tls` is what the client has of it.
+    `attempts` is how often the call was tried, this failure included; `tls` is what the client has of it,
+    `metadata_bytes` tells the length of what went along with the call.
     """
     code, details = error.code(), error.details() or "no details given"
     kind, sentence = _BY_STATUS.get(code, _ANY_OTHER)
-    if any(sign in details for sign in _METADATA_TOO_LARGE):
-        kind, sentence = InvalidRequest, _TOO_MUCH_METADATA
     if kind is Unavailable:
         if (reason := handshakes.failure(details)) is not None:
             kind, sentence = HandshakeFailed, f"no trusted connection to {{target}}: {reason} ({{details}})"
         elif (reason := handshakes.suspicion(details, tls)) is not None:
             sentence = f"no Covey server answers at {{target}}: {reason} ({{details}})"
-    message = sentence.format(
-        target=target, status=code.name, details=details, deadline_ms=deadline_ms, limit=MAX_METADATA_BYTES
-    )
+    if any(words in details for words in _METADATA_TOO_LONG):
+        size = f", {size_bytes:,} bytes," if (size_bytes := metadata_bytes()) else ""
+        kind = InvalidRequest
+        sentence = (
+            f"the server at {{target}} takes no metadata as long as this call's{size} most of which is its token: "
+            f"{{details}}; bring a shorter token, or raise the server's limit"
+        )
+    message = sentence.format(target=target, status=code.name, details=details, deadline_ms=deadline_ms)
     retry_after_ms = _retry_after_ms(error) if kind is Overloaded else None
     if retry_after_ms is not None:
         message = f"{message}; it expects room in {retry_after_ms} ms"

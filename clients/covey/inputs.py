@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from covey import arrays, downscaling, pillow
 from covey.errors import InvalidInput, MissingFile, UnreadableFile, UnsupportedInput
 from covey.results import InputSize
+from covey_proto import image_formats
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -225,5 +226,5 @@ def _read_file(path: str) -> _File:
 
 def _not_empty(name: str, data: bytes) -> bytes:
     if not data:
-        raise InvalidInput(f"{name}: is empty (0 bytes); give a whole JPEG, PNG, WebP or GIF file")
+        raise InvalidInput(f"{name}: is empty (0 bytes); give a whole {image_formats.listed()} file")
     return data

@@ -29,6 +29,7 @@ from covey.results import (
     make_classification,
     make_timing,
 )
+from covey.wording import plural
 from covey_proto.v1 import classifier_pb2 as pb
 
 RequestT = TypeVar("RequestT")
@@ -169,7 +170,7 @@ def classifications(part: EncodedPart | PixelsPart, answer: Answer) -> list[Clas
 def _results(part: EncodedPart | PixelsPart, answer: Answer) -> Sequence[pb.Result]:
     results = answer.response.results
     if len(results) != len(part.places):
-        raise _broken_answer(answer, f"{len(results)} results for {len(part.places)} images")
+        raise _broken_answer(answer, f"{plural(len(results), 'result')} for {plural(len(part.places), 'image')}")
     return results
 
 

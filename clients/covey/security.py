@@ -12,14 +12,15 @@ from typing import TypeAlias
 import grpc
 
 from covey.connection import CHANNEL_OPTIONS, is_local
-from covey.errors import MAX_METADATA_BYTES, InvalidInput, MissingFile, UnreadableFile
+from covey.errors import InvalidInput, MissingFile, UnreadableFile
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 Token: TypeAlias = "str | Callable[[], str]"
 Metadata: TypeAlias = "tuple[tuple[str, str], ...]"
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what RFC 6750 lets a bearer token be
-_MAX_TOKEN_BYTES = MAX_METADATA_BYTES - 4_096  # the rest is for what gRPC and tracing add
+_MAX_METADATA_BYTES = 64 << 10  # that a server takes with one call
+_MAX_TOKEN_BYTES = _MAX_METADATA_BYTES - 4_096  # the rest is for what gRPC and tracing add
 _TOKEN_LETTERS = "A-Z a-z 0-9 . _ ~ + / - and = at its end"
 
 
@@ -103,6 +104,10 @@ class Access:
         """What goes with each call."""
         return self._metadata if self._token is None else _metadata(self._token())
 
+    def metadata_bytes(self) -> int:
+        """How long `metadata` is."""
+        return sum(len(name) + len(value) for name, value in self.metadata or ())
+
     def options(self, target: str) -> tuple[tuple[str, str | int], ...]:
         """The options of a channel to a normalised target."""
         options: tuple[tuple[str, str | int], ...] = CHANNEL_OPTIONS
@@ -132,7 +137,7 @@ def _metadata(token: object) -> Metadata:
     if len(token) > _MAX_TOKEN_BYTES:
         raise InvalidInput(
             f"the token has {len(token):,} bytes; expected at most {_MAX_TOKEN_BYTES:,}, since a server takes "
-            f"{MAX_METADATA_BYTES:,} bytes of metadata with one call: ask for one with fewer claims"
+            f"{_MAX_METADATA_BYTES:,} bytes of metadata with one call: ask for one with fewer claims"
         )
     return (("authorization", f"Bearer {token}"),)
 

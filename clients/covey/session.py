@@ -102,6 +102,7 @@ class Session:
         self.targets = normalised_targets(target)
         access.require_safe(self.targets)
         self._tls = access.tls
+        self._metadata_bytes = access.metadata_bytes
         self.target = ",".join(self.targets)
         self.deadline_ms = Deadline(deadline_ms).duration_ms
         if downscale:
@@ -286,7 +287,7 @@ class Session:
     ) -> float:
         """How long to wait before the next attempt; `tried` then says where not to make it. Raises the CallError where
         there is none."""
-        error = from_rpc_error(failure, self.targets[place], duration_ms, attempt, self._tls)
+        error = from_rpc_error(failure, self.targets[place], duration_ms, attempt, self._tls, self._metadata_bytes)
         if isinstance(error, Unavailable):
             self._addresses.failed(place)
         tried.add(place)

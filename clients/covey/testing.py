@@ -17,6 +17,12 @@ from covey import health
 from covey_proto.v1 import classifier_pb2 as pb
 
 _SERVICE: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    # As Covey's server: a client that pings a silent stream each minute, as the SDK does, or more often keeps it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
 
 
 class _Failure(Exception):
@@ -65,7 +71,7 @@ class FakeServer:
         checks: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Check": grpc.unary_unary_rpc_method_handler(lambda request, context: bytes((8, health.Health.SERVING)))
         }
-        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
+        self._server = grpc.server(ThreadPoolExecutor(8), options=_OPTIONS)
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(_SERVICE, methods),

@@ -8,7 +8,7 @@ import covey
 
 
 def main(folder: str, target: str = "localhost:8001") -> None:
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix in (".jpg", ".png"))
+    paths = sorted(path for path in Path(folder).rglob("[!.]*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     with covey.Client(target) as client:
         for path, answer in zip(paths, client.classify_many(paths), strict=True):

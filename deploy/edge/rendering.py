@@ -12,7 +12,13 @@ from deploy.edge.settings import InvalidSetting, Settings
 _TEMPLATE = Path(__file__).with_name("nginx.conf.template")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4000}=*")
 _FLAG_AND_LENGTH_BYTES = 5  # before a gRPC message
-_ROOMS = {"small": 10**5, "medium": 10**6, "large": 10**7, "huge": 10**8}  # messages of fewer bytes than that
+_ROOMS = {
+    "small": 10**5,
+    "medium": 10**6,
+    "large": 10**7,
+    "larger": 2 * 10**7,
+    "huge": 10**8,
+}  # messages of fewer bytes than that
 _TRY_AGAIN_MS = 100
 
 # What callers are told by the edge itself: a gRPC status, a reason for the metrics, words, and whether to try again.
@@ -22,7 +28,7 @@ _REFUSALS = (
     ("message_size", 3, "message_size", "a request has at most %{limit} bytes; send fewer images per call", False),
     ("compression", 12, "compression", "compressed messages are not taken; send them uncompressed", False),
     ("busy", 8, "address", "this address has too many calls; try again", True),
-    ("metadata", 8, "metadata", "the metadata of a call is larger than the server takes; send less, or a shorter token",
+    ("metadata", 8, "metadata", "metadata larger than the 16 KB that the server takes; send a shorter token",
      False),
     ("certificate", 16, "certificate", "callers need a certificate that this server's authority has signed", False),
     ("full", 8, "full", "the edge has no room for another large message; try again", True),

@@ -93,7 +93,7 @@ USERS = Dashboard(
         ),
         Panel(
             "Images that could not be decoded",
-            "Not JPEG, PNG, WebP or GIF, or cut off. Their neighbours were answered.",
+            "Not JPEG, PNG, WebP, GIF or AVIF, or cut off. Their neighbours were answered.",
             "ops",
             {"{{model}}": _rate("covey_invalid_images_total", "model")},
         ),

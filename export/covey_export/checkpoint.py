@@ -21,6 +21,7 @@ from covey_export.errors import InvalidCheckpoint
 from covey_export.networks import ImageShape, Network, size
 from covey_export.training import averaging
 from covey_export.training.recipe import Recipe
+from covey_export.wording import plural
 from covey_proto.colours import WHITE
 from covey_server.images import Resize
 
@@ -110,7 +111,7 @@ class Checkpoint:
     def position(self) -> str:
         """Where training stands, for people."""
         if self.is_finished:
-            return f"{len(self.history)} epochs"
+            return plural(len(self.history), "epoch")
         return f"epoch {len(self.history) + 1} of {self.recipe.epochs}, after step {self.step:,}"
 
     def of_same_images(self, network: Network) -> Network:
@@ -147,7 +148,8 @@ class Checkpoint:
             )
         if self.images_digest != dataset.digest:
             raise InvalidCheckpoint(
-                f"the checkpoint was trained on {self.train_images:,} images of {len(self.labels)} classes, "
+                f"the checkpoint was trained on {plural(self.train_images, 'image')} of "
+                f"{plural(len(self.labels), 'class', 'classes')}, "
                 f"{dataset.name} now has {len(dataset.train_images):,} of {len(dataset.labels)}, "
                 f"and not the same ones; provide the same images (--unreadable skip again, if it was said), or train "
                 f"anew with --restart"

@@ -6,6 +6,7 @@ import torch
 
 from covey_export.errors import DeviceUnavailable
 from covey_export.training import distributed
+from covey_export.wording import plural
 
 CHOICES = ("auto", "cuda", "mps", "cpu")
 
@@ -29,7 +30,7 @@ def choose(wanted: str) -> torch.device:
 def describe(device: torch.device, processes: int = 1) -> str:
     """The device for people, and how many processes share the work."""
     if processes > 1:
-        return f"{describe(device)}, {processes} processes"
+        return f"{describe(device)}, {plural(processes, 'process', 'processes')}"
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":

@@ -49,7 +49,8 @@ class Pipeline:
     @cached_property
     def dataset(self) -> Dataset:
         """Raises MissingDataset, InvalidDataset."""
-        dataset = self.datasets.load(self.entry, self.network.spec)
+        with self.report.doing(f"reading {self.entry.name}"):
+            dataset = self.datasets.load(self.entry, self.network.spec)
         for note in dataset.notes:
             self.report.line(f"note: {note}")
         return self._in_order(dataset)
@@ -91,7 +92,8 @@ class Pipeline:
             restart=restart,
         )
         model = conversion.restore(self.network, trained)
-        found = accuracy(predict(model, torch.tensor(self.dataset.test_images)), self.dataset.test_labels)
+        with self.report.doing("classifying the test images"):
+            found = accuracy(predict(model, torch.tensor(self.dataset.test_images)), self.dataset.test_labels)
         self.report.accuracy(self.dataset.labels, found)
         return trained
 
@@ -118,7 +120,8 @@ class Pipeline:
         trained.require_match(self.network, self.dataset)
         folder = model_versions.find(self.models, self.model_name, version)
         model = conversion.restore(self.network, trained)
-        return reports.write(self.network, trained, model, self.dataset, folder, self.report)
+        with self.report.doing("drawing the report"):
+            return reports.write(self.network, trained, model, self.dataset, folder, self.report)
 
     def verify(self, version: int | None) -> Verification:
         """Verifies a published version (None: the highest) against the checkpoint once more."""

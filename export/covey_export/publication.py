@@ -55,10 +55,12 @@ def publish(
         report.line(f"converting {network.name}, trained on {dataset.name}, to {name} version {new.version}")
         report.line(f"input   {describe_input(network, checkpoint.recipe)}")
         report.line(f"labels  {describe_labels(checkpoint.labels)}")
-        info = conversion.describe(network, checkpoint, model, dataset, name, new.version)
-        atomic_files.write_bytes(path, conversion.convert(model, info))
+        with report.doing("converting"):
+            info = conversion.describe(network, checkpoint, model, dataset, name, new.version)
+            atomic_files.write_bytes(path, conversion.convert(model, info))
         report.line("verifying it with the server's own code")
-        found = verification.verify(path, model, dataset)
+        with report.doing("verifying"):
+            found = verification.verify(path, model, dataset)
         return _publish(new, checkpoint, info, found, dataset, report, min_accuracy)
 
 
@@ -84,17 +86,19 @@ def publish_variant(
     with tempfile.TemporaryDirectory(prefix="covey-export-") as scratch, _new_version(models, variant_name) as new:
         path = new.folder / layout.FILE_NAME
         report.line(f"converting {network.name}, trained on {dataset.name}, to {variant_name} version {new.version}")
-        info = conversion.describe(network, checkpoint, model, dataset, variant_name, new.version)
         float32 = Path(scratch, layout.FILE_NAME)
-        with _explained("temporary files", float32.parent.parent):
+        with report.doing("converting"), _explained("temporary files", float32.parent.parent):
+            info = conversion.describe(network, checkpoint, model, dataset, variant_name, new.version)
             float32.write_bytes(conversion.convert(model, info))
             data = variant.make(float32, info, precision, dataset)
         atomic_files.write_bytes(path, data)
         report.line("verifying it with the server's own code")
-        found = verification.verify(path, model, dataset)
+        with report.doing("verifying"):
+            found = verification.verify(path, model, dataset)
         if not found.problems:
             report.line("measuring its speed beside float32")
-            speed = timing.compare(float32, path, precision, dataset.test_images)
+            with report.doing("measuring"):
+                speed = timing.compare(float32, path, precision, dataset.test_images)
             found = dataclasses.replace(found, speed=speed)
         return _publish(new, checkpoint, info, found, dataset, report, min_accuracy)
 
@@ -116,14 +120,16 @@ def verify(
     checkpoint.require_match(network, dataset)
     folder = model_versions.find(models, name, version)
     model = conversion.restore(network, checkpoint)
-    found = verification.verify(folder / layout.FILE_NAME, model, dataset)
+    with report.doing("verifying"):
+        found = verification.verify(folder / layout.FILE_NAME, model, dataset)
     precision = Precision(found.precision)
     if precision is not Precision.FLOAT32:
         with tempfile.TemporaryDirectory(prefix="covey-export-") as scratch:
             float32 = Path(scratch, layout.FILE_NAME)
-            info = conversion.describe(network, checkpoint, model, dataset, name, int(folder.name))
-            float32.write_bytes(conversion.convert(model, info))
-            speed = timing.compare(float32, folder / layout.FILE_NAME, precision, dataset.test_images)
+            with report.doing("measuring its speed beside float32"):
+                info = conversion.describe(network, checkpoint, model, dataset, name, int(folder.name))
+                float32.write_bytes(conversion.convert(model, info))
+                speed = timing.compare(float32, folder / layout.FILE_NAME, precision, dataset.test_images)
             found = dataclasses.replace(found, speed=speed)
     found = dataclasses.replace(found, made_from=verification.made_from(folder))
     report.verification(found)

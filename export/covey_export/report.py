@@ -4,8 +4,9 @@ bar, a file or pipe plain lines. Decides nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Protocol
 
@@ -17,13 +18,15 @@ from torch import nn
 from covey_export.checkpoint import Epoch
 from covey_export.datasets import Dataset
 from covey_export.evaluation import Accuracy
+from covey_export.heartbeat import EVERY_S, Heartbeat
 from covey_export.networks import Network
 from covey_export.training.augmentation import NONE
 from covey_export.training.recipe import Recipe
 from covey_export.verification import Verification
+from covey_export.wording import plural
 
 _MAX_LABELS_SHOWN = 12
-_PLAIN_WIDTH = 160  # characters; rich would fold tables at 80 where there is no terminal
+_PLAIN_WIDTH = 10_000  # characters: where there is no terminal no cell of a table is folded
 
 
 class Advance(Protocol):
@@ -35,11 +38,12 @@ class Advance(Protocol):
 class Report:
     """Where the words go."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, every_s: float = EVERY_S) -> None:
         console = console or Console(highlight=False)
         if not console.is_terminal:
             console.width = _PLAIN_WIDTH
         self._console = console
+        self._heartbeat = Heartbeat(self.line, every_s)
 
     @classmethod
     def silent(cls) -> Report:
@@ -48,17 +52,27 @@ class Report:
 
     def line(self, text: str = "") -> None:
         """One line as it is, never folded."""
+        self._heartbeat.said()
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def alive(self) -> AbstractContextManager[None]:
+        """While entered, a line is written every ten seconds where there is no terminal."""
+        return nullcontext() if self._console.is_terminal else self._heartbeat.beating()
+
+    def doing(self, what: str) -> AbstractContextManager[None]:
+        """What is done while entered and may take long, such as "reading mnist"."""
+        return self._heartbeat.doing(what)
 
     def training_begins(
         self, network: Network, dataset: Dataset, recipe: Recipe, module: nn.Module, device: str, precision: str
     ) -> None:
         parameters = sum(parameter.numel() for parameter in module.parameters())
-        self.line(f"{network.name}: {parameters:,} parameters ({network.source})")
+        self.line(f"{network.name}: {plural(parameters, 'parameter')} ({network.source})")
         self.line(str(module))
         self.line(
-            f"data    {dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test "
-            f"images, {len(dataset.labels)} classes (licence: {dataset.licence})"
+            f"data    {dataset.name}: {len(dataset.train_images):,} training and "
+            f"{plural(len(dataset.test_images), 'test image')}, {plural(len(dataset.labels), 'class', 'classes')} "
+            f"(licence: {dataset.licence})"
         )
         self.line(f"input   {describe_input(network, recipe)}")
         self.line(f"labels  {describe_labels(dataset.labels)}")
@@ -69,7 +83,7 @@ class Report:
 
     @contextmanager
     def progress(self, total: int, done: int) -> Iterator[Advance]:
-        """A bar of `total` steps, `done` of them behind us; nothing where there is no terminal."""
+        """A bar of `total` steps, `done` of them behind us; elsewhere than on a terminal a line now and then."""
         columns = (
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -80,7 +94,9 @@ class Report:
         with Progress(
             *columns, console=self._console, transient=True, disable=not self._console.is_terminal
         ) as progress:
-            yield _Bar(progress, progress.add_task("", total=total, completed=done, loss=float("nan")))
+            bar = _Bar(progress, progress.add_task("", total=total, completed=done, loss=float("nan")), total, done)
+            with self._heartbeat.doing(bar.line):
+                yield bar
 
     def running_loss(self, epoch: int, step: int, loss: float) -> None:
         self.line(f"[{epoch}, {step:5d}] loss: {loss:.3f}")
@@ -99,7 +115,7 @@ class Report:
 
     def accuracy(self, labels: Sequence[str], found: Accuracy) -> None:
         """Overall and per class."""
-        self.line(f"accuracy on the {found.images:,} test images: {found.overall:.2%}")
+        self.line(f"accuracy on the {plural(found.images, 'test image')}: {found.overall:.2%}")
         for label, share in zip(labels, found.per_class, strict=True):
             self.line(f"  {label:<12} {'no test images' if share is None else f'{share:7.2%}'}")
 
@@ -137,11 +153,23 @@ def describe_labels(labels: Sequence[str]) -> str:
 
 
 class _Bar:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
+    def __init__(self, progress: Progress, task: TaskID, total: int, done: int) -> None:
         self._progress = progress
         self._task = task
+        self._total = total
+        self._done_before = self._done = done
+        self._loss = float("nan")
+        self._began_s = time.monotonic()
+
+    def line(self) -> str:
+        """How far it is."""
+        per_second = (self._done - self._done_before) / (time.monotonic() - self._began_s)
+        left = f", about {(self._total - self._done) / per_second:,.0f} s left" if per_second else ""
+        return f"step {self._done:,} of {self._total:,}, loss {self._loss:.3f}, {per_second:.3g} steps/s{left}"
 
     def advance(self, loss: float) -> None:
+        self._done += 1
+        self._loss = loss
         self._progress.update(self._task, advance=1, loss=loss)
 
 

@@ -14,6 +14,7 @@ from covey_export.checkpoint import Checkpoint
 from covey_export.publication import Published
 from covey_export.quantization.precision import Precision
 from covey_export.verification import versions
+from covey_export.wording import plural
 
 HEADER = (
     "network",
@@ -77,7 +78,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 def machine() -> str:
     """The processor and how many of its cores this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores of {_cpu_model()}, {platform.system()}"
+    return f"{plural(cores or 1, 'core')} of {_cpu_model()}, {platform.system()}"
 
 
 def _cpu_model() -> str:

@@ -32,6 +32,7 @@ from covey_export.evaluation import Accuracy, accuracy, predict
 from covey_export.quantization.precision import Precision
 from covey_export.quantization.timing import Speed
 from covey_export.served_model import ServedModel
+from covey_export.wording import listed, plural
 from covey_server import golden, images, model_file
 from covey_server.devices import choose
 from covey_server.engine import Engine
@@ -100,15 +101,15 @@ class Verification:
         """What to tell people."""
         if self.precision == Precision.FLOAT32.value:
             first = (
-                f"verified on {self.images:,} test images: accuracy {self.onnxruntime_accuracy:.2%} "
+                f"verified on {plural(self.images, 'test image')}: accuracy {self.onnxruntime_accuracy:.2%} "
                 f"(PyTorch {self.torch_accuracy:.2%}), largest difference {self.largest_difference:.1e} "
                 f"(allowed {self.tolerance:.0e}), top-1 disagreements {self.disagreements}"
             )
             return [first, *self._disagreement_lines()]
         first = (
-            f"verified on {self.images:,} test images in {self.precision}: accuracy {self.onnxruntime_accuracy:.2%} "
-            f"(PyTorch {self.torch_accuracy:.2%}, {_points(self.accuracy_lost)}, allowed "
-            f"{LARGEST_ACCURACY_LOSS * 100:.2f}), largest difference {self.largest_difference:.1e}, "
+            f"verified on {plural(self.images, 'test image')} in {self.precision}: accuracy "
+            f"{self.onnxruntime_accuracy:.2%} (PyTorch {self.torch_accuracy:.2%}, {_points(self.accuracy_lost)}, "
+            f"allowed {LARGEST_ACCURACY_LOSS * 100:.2f}), largest difference {self.largest_difference:.1e}, "
             f"top-1 disagreements {self.disagreements}"
         )
         return [first, *([self.speed.sentence] if self.speed else [])]
@@ -139,7 +140,9 @@ def verify(path: Path, model: ServedModel, dataset: Dataset) -> Verification:
 
 def write(verification: Verification, folder: Path) -> None:
     """Writes the folder's verification.json in one step. Raises OSError."""
-    atomic_files.write_text(folder / FILE, json.dumps(dataclasses.asdict(verification), indent=2) + "\n")
+    atomic_files.write_text(
+        folder / FILE, json.dumps(dataclasses.asdict(verification), indent=2, allow_nan=False) + "\n"
+    )
 
 
 def labels_of_latest(parent: Path) -> tuple[str, ...] | None:
@@ -181,8 +184,8 @@ def _compare(
 ) -> Verification:
     if (engine.input_shape, description.labels) != (dataset.image_shape, dataset.labels):
         raise VerificationFailed(
-            f"the model takes {engine.input_shape} and knows {', '.join(description.labels)}; "
-            f"{dataset.name} has {dataset.image_shape} and {', '.join(dataset.labels)}"
+            f"the model takes {engine.input_shape} and knows {listed(description.labels)}; "
+            f"{dataset.name} has {dataset.image_shape} and {listed(dataset.labels)}"
         )
     precision = Precision.of_file(description.info.build.precision)
     tolerance = description.golden.tolerance
@@ -243,7 +246,9 @@ def _float32_problems(largest_difference: float, disagreements: list[Disagreemen
     # Where PyTorch itself sees a tie, either answer is right.
     wrong = sum(each.margin > tolerance for each in disagreements)
     if wrong:
-        problems.append(f"{wrong} test images get another class without being a tie")
+        problems.append(
+            f"{plural(wrong, 'test image')} {'gets' if wrong == 1 else 'get'} another class without being a tie"
+        )
     return problems
 
 
@@ -252,7 +257,8 @@ def _variant_problems(found: Accuracy, expected: Accuracy, between_sizes: float,
     lost = round((expected.overall - found.overall) * found.images)  # images
     if lost > max(1, int(LARGEST_ACCURACY_LOSS * found.images)):
         problems.append(
-            f"accuracy {found.overall:.2%}, in PyTorch {expected.overall:.2%}, on {found.images:,} test images: "
+            f"accuracy {found.overall:.2%}, in PyTorch {expected.overall:.2%}, on "
+            f"{plural(found.images, 'test image')}: "
             f"{_points(expected.overall - found.overall)}, allowed are {LARGEST_ACCURACY_LOSS * 100:.2f}"
         )
     if not between_sizes <= tolerance:

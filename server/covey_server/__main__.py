@@ -9,7 +9,7 @@ import signal
 import sys
 
 from covey_server import config as configuration
-from covey_server import memory, output, threads
+from covey_server import memory, open_files, output, threads
 from covey_server.errors import InvalidConfiguration, StartupError
 from covey_server.security import logs
 from covey_server.signals import INTERRUPTED, StopSignals
@@ -21,6 +21,9 @@ def main() -> int:
     """Serves until SIGTERM or SIGINT; a second one ends the process at once. Answers the exit code."""
     try:
         return _serve()
+    except SystemExit as ended:  # of --help, --version and wrong flags
+        code = ended.code if isinstance(ended.code, int) else 0
+        return output.write(lambda: code)
     except RuntimeError as error:
         if not threads.is_none_left(error):
             raise
@@ -42,6 +45,7 @@ def _serve() -> int:
             return probe(config)
         logs.leave_out_headers()
         memory.bound_freed_memory()
+        open_files.raise_limit()
         # Here, so that --help and a wrong flag do not wait for onnxruntime.
         from covey_server.app import App
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
-from covey_server import decode_budget, devices, engine
+from covey_server import decode_budget, devices, engine, image_formats
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Runnable
@@ -20,10 +18,12 @@ from covey_server.config import Config
 from covey_server.decoding import DecodePool
 from covey_server.devices import Device
 from covey_server.errors import InvalidConfiguration, PortUnavailable
-from covey_server.fronts import Front
+from covey_server.fronts import Front, sockets
+from covey_server.fronts.connections import REASONS, ConnectionGuard, Limits
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.management import Management
 from covey_server.metrics import Metrics
+from covey_server.metrics_server import MetricsServer
 from covey_server.models.loading import RepositoryObserver
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
@@ -38,6 +38,8 @@ from covey_server.worker import Workers
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 5.0  # for answers that were given to get onto the wire, and for models that are being loaded
+_UNFINISHED_REST_BYTES = 8 << 20
+_CONNECTION_BYTES, _MIN_CONNECTIONS = 32_768, 64  # an idle one of the native front takes 18 KB
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
 
@@ -54,13 +56,16 @@ class App:
         self.hangs = self.loads = False
         self._serving = False
         self._security = Security.of(config)  # first: a wrong file is told before models are loaded
+        formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = open_repository(config, self._metrics)
         cores = devices.usable_cores()
         workers, reserves = devices.share_cores(cores, config.workers)
         log.info("%d cores, %d workers and %d in reserve, %d threads each", cores, workers, reserves, config.threads)
 
         self._batcher = Batcher(workers, reserves, config.max_delay_us * 1000)
-        self._admission = Admission(config.max_calls, config.max_bytes, config.max_message_bytes, config.max_decodes)
+        self._admission = Admission(
+            config.max_calls, config.max_bytes, config.max_message_bytes, config.max_decodes, config.max_answer_bytes
+        )
         self._workers = Workers(
             self._batcher,
             workers,
@@ -73,7 +78,7 @@ class App:
         )
         decode_room = decode_budget.limit(config.max_decode_bytes)
         log.info("images are decoded with at most %.0f MiB: %s", decode_room.free_bytes / 2**20, decode_room.source)
-        self._decoders = DecodePool(cores, config.max_image_pixels, decode_room.free_bytes)
+        self._decoders = DecodePool(cores, config.max_image_pixels, decode_room.free_bytes, formats)
         self._metrics.show(self)
         pipeline = Pipeline(
             self.repository,
@@ -90,12 +95,13 @@ class App:
             OpenInference(pipeline, self, self._management, workers=workers + reserves).service,
         )
         self.front = _open_front(config, services, self._security)
+        self._guard = _guard_connections(config, self.front, self._admission)
         try:
-            self._metrics_server, self._metrics_thread = self._open_metrics()
+            self._metrics_server = self._open_metrics()
         except BaseException:
             self.front.stop(flush_s=0)
             raise
-        self.metrics_port: int = self._metrics_server.server_port
+        self.metrics_port = self._metrics_server.port
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
         # A thread of its own: a token that was taken back must not stay valid for as long as a model takes to load.
         interval_s = _SECURITY_INTERVAL_S if self._security.followed else 0
@@ -107,6 +113,8 @@ class App:
         if self._management is not None:
             self._management.start()
         self.front.start()
+        if self._guard is not None:
+            self._guard.start()
         self.front.set_live(True)
         self.front.set_ready(True)
         self._serving = True
@@ -137,9 +145,9 @@ class App:
         self._decoders.close()
         self.front.stop(_FLUSH_S if drained and not self._workers.stuck else 0)
         self.hangs = not self._workers.join(_FLUSH_S if drained and not self._workers.stuck else 0)
-        self._metrics_server.shutdown()
-        self._metrics_server.server_close()
-        self._metrics_thread.join()
+        self._metrics_server.stop()
+        if self._guard is not None:
+            self._guard.stop()
         watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
         managed = self._management is None or self._management.join(max(0.0, give_up - time.monotonic()))
         self.loads = not (watched and managed)
@@ -153,12 +161,12 @@ class App:
 
     @property
     def live(self) -> bool:
-        """For the Open Inference Protocol: whether the process works."""
+        """For the Open Inference Protocol and /healthz: whether the process works."""
         return self._live
 
     @property
     def ready(self) -> bool:
-        """For the same: whether the server takes requests."""
+        """For the same and /readyz: whether the server takes requests."""
         return self._serving and self._live
 
     def tally(self, model: ServedModel) -> ModelTally:
@@ -177,8 +185,18 @@ class App:
             "token": tokens.refused + self.front.refused_tokens if tokens is not None else 0,
         }
 
+    def closed_connections(self) -> Mapping[str, int]:
+        """For the metrics."""
+        closed = self._guard.closed if self._guard is not None else dict.fromkeys(REASONS, 0)
+        return {str(reason): count for reason, count in closed.items()}
+
     def gauges(self) -> Iterable[tuple[str, str, float]]:
         """For the metrics."""
+        guard = self._guard
+        unfinished = 0
+        if guard is not None:
+            guard.look()  # so that answers which are written are not shown any more
+            unfinished = guard.unfinished_bytes
         admission, fallback = self._admission, bool(self.device.fallback)
         certificates = self._security.certificates
         if certificates is not None:
@@ -186,7 +204,10 @@ class App:
             yield "covey_certificate_expiry_timestamp_seconds", "When the served certificate expires.", expires_s
         yield from (
             ("covey_calls_in_flight", "Calls inside the server.", admission.calls),
-            ("covey_bytes_in_flight", "Bytes of those calls, decoded images included.", admission.bytes),
+            ("covey_bytes_in_flight", "Bytes of those calls, decoded images and unread answers too.", admission.bytes),
+            ("covey_answer_bytes", "Bytes of answers that are not yet written to the network.", admission.answer_bytes),
+            ("covey_connections_open", "Connections to the gRPC port.", guard.open if guard is not None else 0),
+            ("covey_unfinished_bytes", "Bytes that came and belong to no call yet.", unfinished),
             ("covey_streams_open", "Streams that are open, each of many calls.", self.front.open_streams),
             ("covey_stream_bytes", "What they hold, from a request's reading to its answer.", self.front.stream_bytes),
             ("covey_decodes_in_flight", "Encoded images that wait or are being decoded.", admission.decodes),
@@ -215,15 +236,17 @@ class App:
         if not stuck:
             self.front.set_ready(self._serving)
 
-    def _open_metrics(self) -> tuple[WSGIServer, threading.Thread]:
+    def _open_metrics(self) -> MetricsServer:
         host, port = self.config.metrics_host or self.config.host, self.config.metrics_port
         try:
-            return start_http_server(port, host, self.registry)
+            server = MetricsServer(host, port, self.registry, self)
         except OSError as error:
             raise PortUnavailable(
                 f"metrics cannot listen on {host}:{port}: {error.strerror}; choose others with "
                 f"{'--metrics-host' if self.config.metrics_host else '--host'} and --metrics-port"
             ) from error
+        server.start()
+        return server
 
 
 def open_repository(
@@ -240,6 +263,22 @@ def open_repository(
     repository = Repository(config.models, load_model, policy, observer)
     repository.load(config.default_model)
     return device, repository
+
+
+def _guard_connections(config: Config, front: Front, admission: Admission) -> ConnectionGuard | None:
+    if not sockets.IS_AVAILABLE:
+        log.warning("connections are not watched here, only on Linux: keep those out who would open many")
+        return None
+    limits = Limits(
+        max_bytes=config.max_bytes * 3 // 2,
+        min_unfinished_bytes=config.max_message_bytes + _UNFINISHED_REST_BYTES,
+        look_bytes=min(1 << 20, config.max_bytes // 16),
+        max_connections=config.max_connections or max(_MIN_CONNECTIONS, config.max_bytes // _CONNECTION_BYTES),
+        idle_s=config.idle_timeout_s,
+    )
+    guard = ConnectionGuard(front.port, front, admission, limits)
+    admission.settle = guard.settle
+    return guard
 
 
 def _open_front(config: Config, services: Sequence[Service], security: Security) -> Front:

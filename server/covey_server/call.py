@@ -22,6 +22,8 @@ class Call(ABC):
     """Answered exactly once, by `reply` or by `fail`, from any thread. Times are of time.monotonic_ns."""
 
     __slots__ = ("arrived_ns", "cancelled", "deadline_ns", "payload", "peer", "size_bytes")
+    # Whether admission counts the answer until it is written: where the front tells it when.
+    holds_answer = False
 
     def __init__(self, payload: bytes, peer: str, arrived_ns: int, deadline_ns: int | None) -> None:
         self.payload = payload
@@ -80,12 +82,13 @@ class Service:
     """A gRPC service: its full name, its unary methods and its streams.
 
     `dispatch` has to be called after one or many handlers: then what they queued begins. True lets it run on the
-    calling thread what is quickly done.
+    calling thread what is quickly done. `written` is told when an answer that is held has gone, where the front knows.
     """
 
     name: str
     handlers: Mapping[str, Handler]
     dispatch: Callable[[bool], None]
+    written: Callable[[int, str], None] = lambda answer_bytes, caller: None
     streams: Mapping[str, StreamMethod] = field(default_factory=dict)
 
     @property

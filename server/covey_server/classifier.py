@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+from covey_proto import image_formats
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server import messages
 from covey_server.batching.output import Output
@@ -14,7 +15,7 @@ from covey_server.call import Call, Service, StreamMethod
 from covey_server.errors import InvalidRequest
 from covey_server.messages import ImageFailure
 from covey_server.models.catalog import Catalog
-from covey_server.pipeline import Pipeline, PipelineRequest, parse
+from covey_server.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse
 from covey_server.served_model import ServedModel
 from covey_server.stream_messages import ClassifyElement
 
@@ -32,7 +33,7 @@ class Classifier:
     def service(self) -> Service:
         handlers = {"Classify": self.classify, "ListModels": self.list_models, "GetModel": self.get_model}
         streams = {"ClassifyStream": StreamMethod(self.classify, ClassifyElement)}
-        return Service(NAME, handlers, self._pipeline.dispatch, streams)
+        return Service(NAME, handlers, self._pipeline.dispatch, self._pipeline.admission.written, streams)
 
     def classify(self, call: Call) -> None:
         """Classify, and each request of ClassifyStream."""
@@ -47,13 +48,17 @@ class Classifier:
             match message.WhichOneof("images"):
                 case "pixels":
                     rows, count = messages.pixel_rows(message.pixels, model)
+                    if (answer_bytes := count * model.responses.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
+                        pipeline.reserve_answer(call, answer_bytes)
                     pipeline.put(Classification(pipeline, call, model, top_k, rows, count))
                 case "encoded" if message.encoded.images:
                     images = message.encoded.images  # each is copied out as it is decoded
-                    pipeline.prepare(call, model, len(images), partial(self._decode, call, model, top_k, images))
+                    answer_bytes = len(images) * model.responses.row_bytes[top_k]
+                    make = partial(self._decode, call, model, top_k, images)
+                    pipeline.prepare(call, model, len(images), make, answer_bytes)
                 case _:
                     raise InvalidRequest(
-                        "the request holds no image; set encoded.images to JPEG, PNG, WebP or GIF files, or "
+                        f"the request holds no image; set encoded.images to {image_formats.listed()} files, or "
                         "pixels.data to raw pixels"
                     )
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
@@ -61,16 +66,16 @@ class Classifier:
 
     def list_models(self, call: Call) -> None:
         """ListModels."""
-        self._pipeline.admission.require_size(call.size_bytes)
+        self._pipeline.admission.require_room(call.size_bytes, call.peer)
         catalog = self._pipeline.repository.catalog
         models = [self._describe(catalog, model) for model in catalog.served]
         models += [messages.refused_model(refusal) for refusal in catalog.refusals]
         models.sort(key=lambda model: (model.name, model.version))
-        call.reply(pb.ListModelsResponse(models=models).SerializeToString())
+        self._pipeline.reply(call, pb.ListModelsResponse(models=models).SerializeToString())
 
     def get_model(self, call: Call) -> None:
         """GetModel."""
-        self._pipeline.admission.require_size(call.size_bytes)
+        self._pipeline.admission.require_room(call.size_bytes, call.peer)
         message = parse(pb.GetModelRequest, call.payload)
         catalog = self._pipeline.repository.catalog
         refusal = catalog.find_refusal(message.name, message.version)
@@ -79,7 +84,7 @@ class Classifier:
             if refusal is not None
             else self._describe(catalog, catalog.find(message.name, message.version))
         )
-        call.reply(pb.GetModelResponse(model=model).SerializeToString())
+        self._pipeline.reply(call, pb.GetModelResponse(model=model).SerializeToString())
 
     def _decode(self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]) -> Classification | None:
         """The images of one request that are good; where none is, the call is answered at once."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from covey_proto import __version__
+from covey_proto import __version__, image_formats
 from covey_server.errors import InvalidConfiguration
 
 EXIT_CODES = """\
@@ -52,9 +52,15 @@ class Config:
     max_bytes: int = _setting(512 * 1024**2, "bytes of the calls inside the server at once, shared in the same way")
     max_decodes: int = _setting(1024, "encoded images inside the server at once; more are refused")
     max_message_bytes: int = _setting(64 * 1024**2, "bytes of one request at the most")
+    max_answer_bytes: int = _setting(64 * 1024**2, "bytes of one answer at the most: images times classes asked for")
     max_image_pixels: int = _setting(50_000_000, "pixels of an encoded image at the most")
     max_decode_bytes: int = _setting(
         0, "bytes that decoding images may take, all of them together; 0: half of what is free once models are loaded"
+    )
+    max_connections: int = _setting(0, "connections at once; beyond, silent ones are closed; 0: max-bytes / 32 KB")
+    idle_timeout_s: float = _setting(0.0, "time a silent connection is kept; 0: until its place is needed")
+    image_formats: str = _setting(
+        image_formats.written(image_formats.DEFAULT), "formats of encoded images that are decoded; bmp, tiff, heic too"
     )
     default_deadline_ms: int = _setting(0, "deadline of calls that bring none; 0: they wait as long as it takes")
     drain_timeout_s: float = _setting(20.0, "time that accepted calls have to finish after SIGTERM")
@@ -86,14 +92,21 @@ class Config:
             "max_calls": (1, 10**9),
             "max_bytes": (1, 2**63),
             "max_message_bytes": (1, 2**31 - 1),
+            "max_answer_bytes": (1, 2**31 - 1),
             "max_image_pixels": (1, 2**40),
             "max_decode_bytes": (0, 2**63),
+            "max_connections": (0, 10**6),
+            "idle_timeout_s": (0, 10**7),
             "default_deadline_ms": (0, 10**9),
             "drain_timeout_s": (0, 86400),
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise InvalidConfiguration(f"{_flag(name)} {getattr(self, name)}: expected {low} to {high}")
+        try:
+            image_formats.parse(self.image_formats)
+        except ValueError as error:
+            raise InvalidConfiguration(f"{_flag('image_formats')} {self.image_formats!r}: {error}") from None
         self._require_whole_tls()
 
     def address(self, port: int) -> str:

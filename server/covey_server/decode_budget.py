@@ -45,8 +45,9 @@ class DecodeBudget:
         if needed_bytes > self._shared_bytes and needed_bytes > self.small_bytes:
             raise ImageTooLarge(
                 f"{what} takes about {needed_bytes / 2**20:,.0f} MiB of memory to decode, "
-                f"{self._shared_bytes / 2**20:,.0f} MiB are there for it (of --max-decode-bytes); scale it down "
-                f"before sending, or send it as a baseline JPEG, which takes least"
+                f"{self._shared_bytes / 2**20:,.0f} MiB are there for large images (--max-decode-bytes is "
+                f"{self.limit_bytes / 2**20:,.0f} MiB); scale it down before sending, or send it as a baseline JPEG, "
+                f"which takes least"
             )
 
     @contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from covey_proto import image_formats
+from covey_proto.image_formats import Format
 from covey_server.decode_budget import DecodeBudget
 from covey_server.errors import ImageTooLarge, InvalidImage, Stopping
 from covey_server.images import InputSpec, decode_into, needed_bytes, read_header
@@ -41,11 +43,14 @@ class DecodePool:
     behind one that waits for memory.
     """
 
-    def __init__(self, threads: int, max_pixels: int, max_bytes: int) -> None:
+    def __init__(
+        self, threads: int, max_pixels: int, max_bytes: int, formats: Collection[Format] = image_formats.DEFAULT
+    ) -> None:
         """`threads` of each half; `max_bytes`: what all of them may take together. Raises RuntimeError where no thread
         can be had."""
         self.budget = DecodeBudget(max_bytes, 2 * threads)
         self._max_pixels = max_pixels
+        self._formats = formats
         self._of_thread = threading.local()
         self._short = ThreadPoolExecutor(threads, "decode", partial(setattr, self._of_thread, "is_for_short", True))
         self._long = ThreadPoolExecutor(threads, "decode-long")
@@ -83,7 +88,7 @@ class DecodePool:
         return Decoded(rows[: good * spec.nbytes], failures)
 
     def _decode(self, place: memoryview, image: bytes, spec: InputSpec, check: Callable[[], None]) -> None:
-        header = read_header(image, self._max_pixels)
+        header = read_header(image, self._max_pixels, self._formats)
         needed = needed_bytes(header, spec)
         is_small = needed <= self.budget.small_bytes
         if is_small and header.pixels <= _SHORT_PIXELS:

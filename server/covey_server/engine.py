@@ -6,6 +6,7 @@ The only file of the server that imports onnxruntime. Knows nothing of requests,
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from covey_server.devices import CPU, Device
 from covey_server.errors import DeviceUnavailable, EngineFailed, RefusedModel
+from covey_server.memory_limit import Room, room
 from covey_server.regular_files import open_regular
 
 # Since 1.29 onnxruntime's wheels send telemetry unless this is set before they are imported.
@@ -25,6 +27,12 @@ import onnxruntime
 INPUT = "images"
 OUTPUT = "probabilities"
 MAX_FILE_BYTES = 2**31 - 1
+
+# What loading takes at its peak, of a file's size: its content as onnxruntime reads it, and the session's own copy. It
+# was 2.07 (files of 128 MB to 1 GB, float32). Files below this size are loaded without asking.
+_PEAK_FACTOR = 2.1
+_SMALL_BYTES = 64 * 2**20
+_STEP_BYTES = 256 * 2**20
 
 _LOG_ERRORS_ONLY = 3
 # The smallest model there is: y = Identity(x), float32 [1]. Made with onnx.helper, opset 18.
@@ -43,11 +51,7 @@ class Engine:
         self.threads = threads
         try:
             with open_regular(path) as (descriptor, size_bytes):
-                if size_bytes > MAX_FILE_BYTES:
-                    raise RefusedModel(
-                        f"{path}: has {size_bytes:,} bytes; an ONNX file, which is one protobuf message, has at most "
-                        f"{MAX_FILE_BYTES:,}. Convert a smaller network"
-                    )
+                require_loadable(path, size_bytes, room() if size_bytes > _SMALL_BYTES else None)
                 self._session = _load(path, descriptor, device, threads)
         except OSError as error:
             raise RefusedModel(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -63,6 +67,25 @@ class Engine:
         if probabilities.shape != (len(images), self.classes):
             raise EngineFailed(f"the model answered {probabilities.shape} for a batch of {len(images)}")
         return probabilities
+
+
+def require_loadable(path: Path, size_bytes: int, left: Room | None) -> None:
+    """Raises RefusedModel for a file that is too large for its format, or for the memory that is `left` (None: whatever
+    there is). The second is caused by an OSError: it may pass."""
+    if size_bytes > MAX_FILE_BYTES:
+        raise RefusedModel(
+            f"{path}: has {size_bytes:,} bytes; an ONNX file, which is one protobuf message, has at most "
+            f"{MAX_FILE_BYTES:,}. Convert a smaller network"
+        )
+    needed = int(size_bytes * _PEAK_FACTOR)
+    if left is not None and needed > left.free_bytes + left.cached_bytes:
+        # In coarse steps, so that a refusal that is tried again and again is told once.
+        steps = (left.free_bytes + left.cached_bytes) // _STEP_BYTES + 1
+        raise RefusedModel(
+            f"{path}: loading its {size_bytes:,} bytes takes about {needed / 2**20:,.0f} MiB of memory, and less than "
+            f"{steps * _STEP_BYTES // 2**20:,} MiB are free here; give the server more, or serve fewer models. It is "
+            f"tried again as soon as there is room"
+        ) from OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
 def available_providers() -> list[str]:
@@ -86,15 +109,21 @@ def _load(path: Path, descriptor: int, device: Device, threads: int) -> onnxrunt
     model stopped all Python threads for 429 ms as bytes and for 38 ms so, with a peak of 1,851 and 1,251 MB (2 shared
     Xeon cores, 2026-11-29).
 
-    The path is that of the open file: what was looked at is what is loaded. Nothing lies beside it, so that external
-    data is refused."""
+    The path is that of the open file: what was looked at is what is loaded. Nothing lies beside it, and onnxruntime
+    follows no external data out of that folder (tried with 1.24 and 1.31), so that it is refused."""
     name = f"/proc/self/fd/{descriptor}" if sys.platform == "linux" else str(path)
     try:
         return _start_session(name, device, threads)
     except DeviceUnavailable:
         raise
     except Exception as error:
-        raise RefusedModel(f"{path}: onnxruntime cannot load it: {_first_line(error)}") from error
+        reason = _first_line(error)
+        if "xternal data" in reason or "filesystem error" in reason:
+            reason += (
+                ". Its weights may lie in another file: expected one file that holds them all; save it again without "
+                "external data"
+            )
+        raise RefusedModel(f"{path}: onnxruntime cannot load it: {reason}") from error
 
 
 def _start_session(model: bytes | str, device: Device, threads: int) -> onnxruntime.InferenceSession:

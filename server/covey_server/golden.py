@@ -36,8 +36,8 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
     if not 0 < golden.tolerance <= np.float32(LARGEST_TOLERANCE):  # the file holds a float32
         raise RefusedModel(f"golden set: a tolerance of {golden.tolerance:g}; expected above 0, to {LARGEST_TOLERANCE}")
     found = engine.run(golden.pixels)
-    if found.shape != golden.probabilities.shape or not np.isfinite(found).all():
-        raise RefusedModel(f"golden set: expected {golden.probabilities.shape} finite probabilities, got {found.shape}")
+    if found.shape != golden.probabilities.shape:
+        raise RefusedModel(f"golden set: expected {golden.probabilities.shape} probabilities, got {found.shape}")
     _require_probabilities(found)
     difference = float(np.abs(found - golden.probabilities).max(initial=0.0))
     if not difference <= golden.tolerance:  # so written, a difference that is no number is refused too
@@ -59,13 +59,26 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
 
 
 def _require_probabilities(found: NDArray[np.float32]) -> None:
-    """Raises RefusedModel for rows that are none: logits, or the probabilities of independent labels."""
-    low, high = float(found.min(initial=0.0)), float(found.max(initial=0.0))
-    sums = found.sum(axis=1, dtype=np.float64)
-    worst = float(sums[np.abs(sums - 1).argmax()])
-    if low < -_MAX_SUM_ERROR or high > 1 + _MAX_SUM_ERROR or abs(worst - 1) > _MAX_SUM_ERROR:
+    """Raises RefusedModel for rows that are none: NaN, logits, or the probabilities of independent labels."""
+    finite = np.isfinite(found).all(axis=1)
+    if not finite.all():
         raise RefusedModel(
-            f"golden set: expected probabilities from 0 to 1 that add up to 1 in each row, got numbers from "
-            f"{low:.3g} to {high:.3g} and a row that adds up to {worst:.3g}; these may be logits or "
-            f"independent labels. Convert the network with covey-export, which puts a softmax behind logits"
+            f"golden set: the model gives NaN or infinity for {int((~finite).sum())} of {len(found)} images; expected "
+            f"probabilities. Train or convert it again"
+        )
+    sums = found.sum(axis=1, dtype=np.float64)
+    wrong = np.abs(sums - 1) > _MAX_SUM_ERROR
+    low, high = float(found.min()), float(found.max())
+    if low < -_MAX_SUM_ERROR or high > 1 + _MAX_SUM_ERROR:
+        raise RefusedModel(
+            f"golden set: expected probabilities from 0 to 1 that add up to 1, got numbers from {low:.3g} to "
+            f"{high:.3g}: these are logits, or scores. Put a softmax behind them, as covey-export does"
+        )
+    if wrong.any():
+        worst = float(sums[np.abs(sums - 1).argmax()])
+        raise RefusedModel(
+            f"golden set: expected probabilities that add up to 1, within {_MAX_SUM_ERROR}, got {worst:.3g} "
+            f"({int(wrong.sum())} of {len(found)} images are wrong). Labels that do not exclude each other (a sigmoid "
+            f"for each) are not supported yet; for classes that do, put a softmax behind the network, as covey-export "
+            f"does"
         )

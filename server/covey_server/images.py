@@ -9,34 +9,24 @@ docs/decoding.md says what was measured and why each step stands where it does.
 from __future__ import annotations
 
 import enum
-import io
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
-from PIL.GifImagePlugin import GifImageFile
+from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
+from covey_proto import image_formats as table
 from covey_proto.colours import Colour
-from covey_server import file_kinds, headers, jpeg_decoder, png_decoder, transparency
+from covey_proto.image_formats import Format
+from covey_server import file_kinds, headers, image_formats, jpeg_decoder, png_decoder, transparency
 from covey_server.errors import ImageTooLarge, InvalidImage
 from covey_server.headers.header import Header, damaged
 
-# No other parser of Pillow's can be reached by a caller. (Image.open would find the same ones, in 8 us.)
-_OPEN: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
-    "WebP": WebPImageFile,
-    "GIF": GifImageFile,
-}
-FORMATS = tuple(str(kind.format) for kind in (JpegImageFile, PngImageFile, WebPImageFile, GifImageFile))
-_LISTED = "JPEG, PNG, WebP or GIF"
 DEFAULT_MAX_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would speak first, without the numbers; decode() has its own
 # One file can make Pillow warn thousands of times, each time with another text: the log and the list of warnings
@@ -91,16 +81,18 @@ class InputSpec:
         return self.height * self.width * self.channels
 
 
-def decode(data: bytes, spec: InputSpec, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
+def decode(
+    data: bytes, spec: InputSpec, max_pixels: int = DEFAULT_MAX_PIXELS, formats: Collection[Format] = table.DEFAULT
+) -> NDArray[np.uint8]:
     """The image in `data`, upright, in the channels and size of `spec`: `[H, W, C] uint8`.
 
     Transparent pixels show the background of `spec`, 16-bit grey keeps its upper 8 bits, an animation gives its first
     frame.
 
-    Raises InvalidImage for bytes that are not a whole JPEG, PNG, WebP or GIF image, ImageTooLarge for more
-    than `max_pixels` pixels.
+    Raises InvalidImage for bytes that are not a whole image of one of the `formats`, ImageTooLarge for more than
+    `max_pixels` pixels.
     """
-    return np.frombuffer(_pixels(read_header(data, max_pixels), spec), np.uint8).reshape(spec.shape)
+    return np.frombuffer(_pixels(read_header(data, max_pixels, formats), spec), np.uint8).reshape(spec.shape)
 
 
 def decode_into(place: memoryview, header: Header, spec: InputSpec) -> None:
@@ -108,13 +100,17 @@ def decode_into(place: memoryview, header: Header, spec: InputSpec) -> None:
     place[:] = _pixels(header, spec)
 
 
-def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
+def read_header(
+    data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS, formats: Collection[Format] = table.DEFAULT
+) -> Header:
     """What the file says before a pixel is decoded. Raises InvalidImage and ImageTooLarge."""
     if not data:
-        raise InvalidImage(f"the image is empty (0 bytes); send a {_LISTED} file")
-    header = headers.read(data)
-    if header is None:
-        raise InvalidImage(f"not a {_LISTED} image: the {len(data):,} bytes are {file_kinds.describe(data)}")
+        raise InvalidImage(f"the image is empty (0 bytes); send a {table.listed(formats)} file")
+    found = table.identify(data)
+    if found is None or found not in formats:
+        what = image_formats.not_decoded(found, formats) if found else file_kinds.describe(data)
+        raise InvalidImage(f"not a {table.listed(formats)} image: the {len(data):,} bytes are {what}")
+    header = headers.read(data, found)
     if header.pixels > max_pixels:
         raise ImageTooLarge(
             f"the image is {header.width} x {header.height} = {header.pixels:,} pixels, at most {max_pixels:,} are "
@@ -145,9 +141,9 @@ def needed_bytes(header: Header, spec: InputSpec) -> int:
 
 def _pixels(header: Header, spec: InputSpec) -> bytes:
     try:
-        image = _OPEN[header.format](io.BytesIO(header.data))
+        image = image_formats.opened(header)
         # Again, as what the header's reader and Pillow do not agree on must not be allocated.
-        if image.size != (header.width, header.height):
+        if not _is_as_large(image, header):
             raise OSError(f"its size is {header.width} x {header.height} or {image.width} x {image.height}")
         image.decodermaxblock = len(header.data)  # in one go: it is in memory already
         key = transparency.key(image)
@@ -159,7 +155,7 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
             png_decoder.load(image, header.data)
         else:
             image.load()
-        orientation = header.orientation
+        orientation = header.orientation or image.getexif().get(ExifTags.Base.Orientation, 1)
         small = _resize(_reduce(image, spec, key), spec, on_its_side=orientation in _ON_ITS_SIDE)
         # Turned last, as it copies; grey has waited until now, as resizing one channel gives the same pixels as
         # resizing three equal ones.
@@ -169,6 +165,13 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
         raise  # the server's trouble, not the image's
     except Exception as error:
         raise damaged(header.format, header.file_bytes, str(error)) from error
+
+
+def _is_as_large(image: Image.Image, header: Header) -> bool:
+    """As the header says. HEIC's parser has cut the image out and turned it already."""
+    if header.orientation is None:
+        return image.width * image.height <= header.pixels
+    return image.size == (header.width, header.height)
 
 
 def _draft(header: Header, spec: InputSpec) -> int:

@@ -16,10 +16,12 @@ _UNLIMITED_BYTES = 1 << 60  # version 1 writes a number near 2**63 where there i
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """`free_bytes` can be had without swapping or being killed; `source` says what sets that limit."""
+    """`free_bytes` can be had without swapping or being killed; `source` says what sets that limit. `cached_bytes` more
+    are files that were read and are in use, programs among them: the system gives them up last, at a price."""
 
     free_bytes: int
     source: str
+    cached_bytes: int = 0
 
 
 def room(root: Path = _ROOT, self_file: Path = _SELF, memory_info: Path = _MEMORY_INFO) -> Room | None:
@@ -52,19 +54,19 @@ def _of_cgroups(root: Path, self_file: Path) -> Iterator[Room]:
             _, controllers, path = line.split(":", 2)
             paths.update(dict.fromkeys(controllers.split(","), path))
     kinds = (
-        (root, paths[""], ("memory.max", "memory.high"), "memory.current", "inactive_file"),
-        (root / "memory", paths.get("memory", "/"), ("memory.limit_in_bytes",), "memory.usage_in_bytes",
-         "total_inactive_file"),
-    )  # fmt: skip
-    for base, path, limits, usage, reclaimable in kinds:
+        (root, paths[""], ("memory.max", "memory.high"), "memory.current", ""),
+        (root / "memory", paths.get("memory", "/"), ("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_"),
+    )
+    for base, path, limits, usage, prefix in kinds:
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for depth in range(len(parts), -1, -1):
             folder = base.joinpath(*parts[:depth])
             for limit in limits:
                 found = _limit(folder / limit)
                 if found is not None:
-                    used = _number(folder / usage) - _statistic(folder / "memory.stat", reclaimable)
-                    yield Room(max(0, found - max(0, used)), f"the cgroup's limit of {_mib(found)}")
+                    used = _number(folder / usage) - _statistic(folder / "memory.stat", f"{prefix}inactive_file")
+                    cached = _statistic(folder / "memory.stat", f"{prefix}active_file")
+                    yield Room(max(0, found - max(0, used)), f"the cgroup's limit of {_mib(found)}", cached)
 
 
 def _limit(file: Path) -> int | None:

@@ -32,6 +32,9 @@ class ServerState(Protocol):
     def refused(self) -> Mapping[str, int]:
         """Calls refused so far, by reason."""
 
+    def closed_connections(self) -> Mapping[str, int]:
+        """Connections that the server closed so far, by reason."""
+
     def gauges(self) -> Iterable[tuple[str, str, float]]:
         """Name, help and value of each figure that is not one model's."""
 
@@ -135,6 +138,12 @@ class Metrics(Collector):
         for reason, count in self._state.refused().items():
             refused.add_metric((reason,), count)
         yield refused
+        closed = CounterMetricFamily(
+            "covey_connections_closed", "Connections that the server closed, by reason.", labels=["reason"]
+        )
+        for reason, count in self._state.closed_connections().items():
+            closed.add_metric((reason,), count)
+        yield closed
         for name, text, value in self._state.gauges():
             yield GaugeMetricFamily(name, text, value=value)
 

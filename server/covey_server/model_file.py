@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,20 +81,37 @@ def describe(engine: Described) -> Description:
     return Description(tuple(info.labels), spec, golden, info)
 
 
+def other_name(info: ModelInfo, name: str, version: int) -> str:
+    """What the file calls itself ("lenet version 3") where its folders say otherwise; empty where they agree, or where
+    it does not say."""
+    if info.name in ("", name) and info.version in (0, version):
+        return ""
+    return f"{info.name or name} version {info.version or version}"
+
+
 def _require_labels(labels: Sequence[str]) -> None:
-    """Raises RefusedModel for labels that would leave it open which class an answer means."""
-    empty = [index for index, label in enumerate(labels) if not label.strip()]
+    """Raises RefusedModel for labels that would leave it open which class an answer means: to people, who see no
+    difference in spaces and in how an accented letter is stored, or to programs."""
+    shown = [_as_shown(label) for label in labels]
+    empty = [index for index, label in enumerate(shown) if not label]
     if empty:
         raise RefusedModel(
             f"the label of class {empty[0]} is empty, and of {len(empty):,} in all; expected a name for each class. "
             f"Convert the model again"
         )
-    if len(set(labels)) < len(labels):
-        label, count = Counter(labels).most_common(1)[0]
+    if len(set(shown)) < len(shown):
+        label, count = Counter(shown).most_common(1)[0]
+        places = [index for index, each in enumerate(shown) if each == label]
         raise RefusedModel(
-            f"{count} classes have the label {label!r}; expected a name of its own for each class. Convert the model "
-            f"again"
+            f"{count} classes have the label {label!r} (class {places[0]} and class {places[1]} first); expected a "
+            f"name of its own for each class. Convert the model again"
         )
+
+
+def _as_shown(label: str) -> str:
+    """A label as people tell it from others: without what is not seen."""
+    seen = "".join(each if each.isprintable() else " " for each in unicodedata.normalize("NFC", label))
+    return " ".join(seen.split())
 
 
 def _golden_set(info: ModelInfo, engine: Described) -> GoldenSet:
@@ -105,6 +123,8 @@ def _golden_set(info: ModelInfo, engine: Described) -> GoldenSet:
             f"golden set: {pixels.size:,} bytes of pixels and {probabilities.size:,} probabilities do not make "
             f"images of {engine.input_shape} with {engine.classes} probabilities each; convert the model again"
         )
+    if not np.isfinite(probabilities).all():
+        raise RefusedModel("golden set: its probabilities hold NaN or infinity; convert the model again")
     return GoldenSet(
         pixels.reshape(images, *engine.input_shape),
         probabilities.reshape(images, engine.classes),

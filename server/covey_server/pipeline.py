@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
+SMALL_ANSWER_BYTES = 65_536  # up to these an answer is counted once it is there
+
 _OVERLOADED = status.CODES[Overloaded]
 
 
@@ -86,14 +88,28 @@ class Pipeline:
             self._count_failure(call, None, status.of(error))
             raise
 
-    def prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None]) -> None:
+    def reserve_answer(self, call: Call, answer_bytes: int) -> None:
+        """Counts an answer that will be large before the call waits. Raises RequestTooLarge or Overloaded."""
+        self.admission.enter_answer(answer_bytes, call.peer, call.waits_for_room)
+        call.size_bytes += answer_bytes
+
+    def prepare(
+        self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None], answer_bytes: int = 0
+    ) -> None:
         """Queues the request that `make` returns, on a thread of the decode pool; None: it has answered the call.
+        `answer_bytes`: how large the answer can be.
 
         Raises RequestTooLarge or Overloaded for more images than may be there.
         """
         decoded_bytes = images * model.image_bytes
         self.admission.enter_decoding(images, decoded_bytes, call.peer, call.waits_for_room)
         call.size_bytes += decoded_bytes
+        if answer_bytes > SMALL_ANSWER_BYTES:
+            try:
+                self.reserve_answer(call, answer_bytes)
+            except RequestError:
+                self.admission.leave_decoding(images)
+                raise
         self._decoders.submit(partial(self._prepare, call, model, images, make), images=images)
 
     def decode(self, call: Call, model: ServedModel, images: Sequence[bytes], *, all_or_none: bool = False) -> Decoded:
@@ -115,7 +131,14 @@ class Pipeline:
 
     def succeed(self, call: Call, payload: bytes) -> None:
         """Answers a call whose batch was counted."""
-        self.admission.leave(call.size_bytes, call.peer)  # first, so that no caller is ahead of the gauges
+        # First, so that no caller is ahead of the gauges.
+        self.admission.leave(call.size_bytes, call.peer, len(payload) if call.holds_answer else 0)
+        call.reply(payload)
+
+    def reply(self, call: Call, payload: bytes) -> None:
+        """Answers a call that was never let in: one that needs no model run."""
+        if call.holds_answer:
+            self.admission.hold(len(payload), call.peer)
         call.reply(payload)
 
     def fail(self, call: Call, model: ServedModel | None, error: Exception) -> None:

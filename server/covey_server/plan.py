@@ -11,6 +11,7 @@ from covey_server import decode_budget, devices
 from covey_server.app import open_repository
 from covey_server.config import Config
 from covey_server.metrics import Metrics
+from covey_server.model_file import other_name
 from covey_server.security import Security
 from covey_server.served_model import ServedModel
 
@@ -43,6 +44,7 @@ def _describe(model: ServedModel, *, is_default: bool) -> Sequence[str]:
     cost = model.cost
     lines = [
         f"model {model.name} version {model.version}{' (the default)' if is_default else ''}",
+        *([f"  file    says that it is {said}"] if (said := other_name(model.info, model.name, model.version)) else []),
         f"  input   {height} x {width} x {channels} uint8, {len(model.labels)} classes",
         f"  golden  largest difference {model.golden_difference:.1e}",
         f"  loaded  in {model.load_s * 1000:.0f} ms, {model.memory_bytes / 2**20:.1f} MiB",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ _TIMING = bytes((pb.ClassifyResponse.TIMING_FIELD_NUMBER << 3 | _LENGTH_DELIMITE
 _CLASSES = bytes((pb.Result.CLASSES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
 _PROBABILITY = bytes((pb.Class.PROBABILITY_FIELD_NUMBER << 3 | _FIXED_32,))
 _FLOAT_BYTES = 4
+_MAX_ROW_BYTES = 6  # before a row's classes: its field and their length
 _TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
     bytes((number << 3,))  # wire type 0: a varint follows
     for number in (
@@ -38,13 +40,17 @@ _TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
 class ResponseWriter:
     """Writes the answers of one model version. Safe from any thread."""
 
-    __slots__ = ("_classes", "_device", "_tail")
+    __slots__ = ("_classes", "_device", "_tail", "row_bytes")
 
     def __init__(self, model: str, version: int, device: str, labels: Sequence[str]) -> None:
         self._device = pb.Timing(device=device).SerializeToString()
         self._tail = pb.ClassifyResponse(model=model, version=version).SerializeToString()
         # Each class up to its probability, which is the last of its fields.
-        self._classes = np.array([_begin_class(label, index) for index, label in enumerate(labels)], object)
+        begins = [_begin_class(label, index) for index, label in enumerate(labels)]
+        self._classes = np.array(begins, object)
+        # By k: how many bytes one image's result can have, that of the k classes with the longest labels.
+        sizes = sorted((len(begin) + _FLOAT_BYTES for begin in begins), reverse=True)
+        self.row_bytes: list[int] = list(accumulate(sizes, initial=_MAX_ROW_BYTES))
 
     def results(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
         """One `results` field for each of `count` rows from `first` on, of its k most probable classes. Requests that
@@ -52,7 +58,8 @@ class ResponseWriter:
         known = output.written.get(k)
         if known is None:
             if not output.shares(k):
-                return _only_finite(output, first, self._write_rows(*output.top(k, first, count)))
+                written = [row for piece in output.pieces(k, first, count) for row in self._write_rows(*piece)]
+                return _only_finite(output, first, written)
             rows = self._write_rows(*output.top(k, 0, len(output.probabilities)))
             known = output.written[k] = _only_finite(output, 0, rows)
         return known[first : first + count]

@@ -16,7 +16,7 @@ from covey_server.batching.cost import CostModel
 from covey_server.devices import Device, resident_bytes
 from covey_server.engine import Engine
 from covey_server.images import InputSpec
-from covey_server.model_file import describe
+from covey_server.model_file import describe, other_name
 from covey_server.responses import ResponseWriter
 
 log = logging.getLogger(__name__)
@@ -75,11 +75,10 @@ class ModelLoader:
         """Raises RefusedModel where the file cannot be served or must not be, EngineFailed, DeviceUnavailable."""
         began, before_bytes = time.monotonic(), resident_bytes()
         model = ServedModel(name, version, Engine(path, self._device, self._threads), self._max_batch_size)
-        said = model.info
-        if (said.name and said.name != name) or (said.version and said.version != version):
+        if said := other_name(model.info, name, version):
             log.warning(
-                "model %s version %d: its file says that it is %s version %d; it is served by the names of its folders",
-                name, version, said.name, said.version,
+                "model %s version %d: its file says that it is %s; it is served by the names of its folders",
+                name, version, said,
             )  # fmt: skip
         model.load_s = time.monotonic() - began
         model.memory_bytes = max(0, resident_bytes() - before_bytes)

@@ -15,7 +15,6 @@ from covey_proto.colours import Colour
 Key = int | tuple[int, int, int] | bytes  # Pillow's: a grey level, a colour or a palette's place; or a palette's alphas
 
 _OPAQUE = 255
-_INVERTED = [_OPAQUE - level for level in range(256)]
 _FACTORS = {"1": 255, "L;2": 85, "L;4": 17}  # from the levels that a PNG's file counts in to those of its pixels
 
 
@@ -37,7 +36,7 @@ def key(image: ImageFile) -> Key | None:
 
 
 def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, grey: bool) -> Image.Image:
-    """The loaded `image` over the background: in a mode without alpha, or with one that means nothing any more.
+    """The loaded `image` over the background, in a mode without alpha.
 
     With no background, its transparency is dropped.
 
@@ -50,31 +49,36 @@ def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, g
         background = (_luminance(background),) * 3
     if image.mode == "P":
         return _flat_palette(image, key, background)
-    if image.mode in ("LA", "RGBA"):
-        pass
-    elif image.mode in ("La", "PA", "RGBa"):
+    if image.mode in ("La", "PA", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
-    elif key is None:
+    if image.mode in ("LA", "RGBA"):
+        return _over(image, background)
+    if key is None:
         return image
-    elif image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16"):
         return _flat_16_bit(image, key, background)
-    elif image.mode == "1":
+    if image.mode == "1":
         image = image.convert("L")
-    if image.mode in ("L", "LA") and len(set(background)) > 1:
-        image = image.convert("RGB" if image.mode == "L" else "RGBA")
-    _fill(image, key, background)
+    mask = _equal(image, key)
+    if image.mode == "L" and len(set(background)) > 1:
+        image = image.convert("RGB")
+    image.paste(_plain(image, background), (0, 0), mask)
     return image
 
 
-def _fill(image: Image.Image, key: Key | None, background: Colour) -> None:
-    """Pastes the background into an L, RGB (by `key`), LA or RGBA image (by alpha), as far as it shows through."""
-    ink = background if image.mode.startswith("RGB") else background[:1]
-    if image.mode.endswith("A"):
-        ink = (*ink, _OPAQUE)
-        mask = image.getchannel("A").point(_INVERTED)
-    else:
-        mask = _equal(image, key)
-    image.paste(ink if len(ink) > 1 else ink[0], (0, 0, *image.size), mask)
+def _over(image: Image.Image, background: Colour) -> Image.Image:
+    """An LA or RGBA image, blended with a picture of one colour: pasting the colour would take five times as long."""
+    if image.mode == "LA" and len(set(background)) > 1:
+        image = image.convert("RGBA")
+    colours = image.convert(image.mode.removesuffix("A"))
+    under = _plain(colours, background)
+    under.paste(colours, (0, 0), image.getchannel("A"))
+    return under
+
+
+def _plain(image: Image.Image, colour: Colour) -> Image.Image:
+    """One colour, in the size and mode, L or RGB, of the image."""
+    return Image.new(image.mode, image.size, colour[0] if image.mode == "L" else colour)
 
 
 def _equal(image: Image.Image, key: Key | None) -> Image.Image:
@@ -91,9 +95,7 @@ def _equal(image: Image.Image, key: Key | None) -> Image.Image:
 def _flat_palette(image: Image.Image, key: Key | None, background: Colour) -> Image.Image:
     """The palette is blended, not the pixels."""
     if image.palette is not None and image.palette.mode.endswith("A"):
-        image = image.convert("RGBA")
-        _fill(image, None, background)
-        return image
+        return _over(image.convert("RGBA"), background)
     if key is None:
         return image
     colours = np.zeros((256, 3), np.uint16)

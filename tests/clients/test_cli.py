@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,10 @@ import grpc
 import pytest
 
 import covey
-from covey.cli import main, table
+from covey.cli import json_lines, main, table
 from covey.cli.exits import Exit
+from covey.cli.progress import Progress
+from covey.results import Class, Resize
 
 if TYPE_CHECKING:
     from .conftest import ScriptedServer
@@ -56,7 +60,7 @@ def test_what_fails_a_file_stands_on_its_line_and_the_others_are_classified(
         ["bad.png", "-", "-", "error:", "not", "an", "image"],
         ["cat.jpg", "cat", "75.00%", "not", "cat", "25.00%"],
     ]
-    assert lines[2].endswith("error: is empty (0 bytes); give a whole JPEG, PNG, WebP or GIF file")
+    assert lines[2].endswith("error: is empty (0 bytes); give a whole JPEG, PNG, WebP, GIF or AVIF file")
     assert lines[3].endswith("error: there is no such file")
     assert lines[4].endswith("error: is a folder; give its files")
     assert "\n1 of 5 files classified in " in out
@@ -185,7 +189,7 @@ def test_models_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert (broken["state"], broken["reason"], broken["input"]) == ("refused", "model.onnx is no ONNX file", None)
     assert (digits["state"], digits["is_default"], digits["labels"][9]) == ("ready", True, "9")
     size = {"height": 28, "width": 28, "channels": 1, "resize": "stretch", "crop": 1.0, "background": ""}
-    assert digits["input"] == size
+    assert digits["input"] == {**size, "mean": [], "std": []}
     assert digits["training"]["created"] == "2026-11-21T12:00:00+00:00"
     assert digits["serving"]["provider"] == "CPUExecutionProvider"
 
@@ -283,6 +287,26 @@ def test_folders_patterns_and_stdin_are_classified(
     ]
 
 
+def test_a_folder_says_what_it_leaves_out_and_passes_over_what_is_hidden(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    for name in ("in/cat.JPG", "in/1.heic", "in/2.HEIC", "in/b/3.heic", "in/notes.txt", "in/read.txt", "in/README"):
+        (files / name).parent.mkdir(exist_ok=True, parents=True)
+        (files / name).write_text("cat")
+    for name in ("._cat.jpg", ".DS_Store", "Thumbs.db", "__MACOSX/cat.jpg", "@eaDir/cat.jpg", ".thumbs/a.png"):
+        (files / "in" / name).parent.mkdir(exist_ok=True)
+        (files / "in" / name).write_text("hidden")
+    assert main(["classify", "--json", "in"]) == 0
+    printed = capsys.readouterr()
+    assert [json.loads(line)["file"] for line in printed.out.splitlines()] == ["in/cat.JPG"]
+    assert printed.err.startswith("left out 3 .heic, 2 .txt, 1 without a suffix; ")
+    assert main(["classify", "--json", "in/**/*.jpg", "in/**/*.heic", "in/._cat.jpg", "in/@eaDir/*"]) == 1
+    printed = capsys.readouterr()
+    sent = [json.loads(line)["file"] for line in printed.out.splitlines()]
+    assert sent == ["in/**/*.jpg", "in/1.heic", "in/b/3.heic", "in/._cat.jpg", "in/@eaDir/cat.jpg"]
+
+
 @pytest.mark.usefixtures("files")
 def test_a_pattern_that_matches_nothing_is_an_error_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["classify", "*.tiff", "cat.jpg"]) == 1
@@ -312,10 +336,11 @@ def test_info_tells_all_of_a_model(server: ScriptedServer, capsys: pytest.Captur
         "state        ready",
         "input        28 x 28 x 1, stretch",
         "background   none: transparency is dropped",
+        "pixels       grey",
         "labels       10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
         "network      lenet, 44,426 parameters, float32, made 2026-11-21 12:00 UTC",
         "accuracy     98.77% of 10,000 test images of mnist",
-        "device       cpu (CPUExecutionProvider), 2 workers of 1 threads",
+        "device       cpu (CPUExecutionProvider), 2 workers of 1 thread",
         "fallback     no CUDA",
         "batches      of at most 64 images",
         "batch curve  us by batch size: 1: 43, 32: 1,480",
@@ -330,6 +355,56 @@ def test_info_tells_all_of_a_model(server: ScriptedServer, capsys: pytest.Captur
     assert capsys.readouterr().out.splitlines()[1] == "state  refused: model.onnx is no ONNX file"
     assert main(["info", "unknown"]) == 2
     assert "does not know the model" in capsys.readouterr().err
+
+
+def test_info_lists_ten_of_many_labels(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    model = server.models[1]
+    del model.info.labels[:]
+    model.info.labels.extend(str(number) for number in range(1_000))
+    model.info.training.test_images = 1
+    assert main(["info"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["labels"] == "1,000: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... and 990 more; --json lists all"
+    assert lines["accuracy"] == "98.77% of 1 test image of mnist"
+    assert main(["info", "--json"]) == 0
+    (told,) = _json_lines(capsys)
+    assert len(told["labels"]) == 1_000
+
+
+@pytest.mark.usefixtures("files")
+def test_one_file_is_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "cat.jpg"]) == 0
+    assert "\n1 of 1 file classified in " in capsys.readouterr().out
+
+
+def test_a_number_that_json_has_not_is_null_and_all_is_ascii() -> None:
+    surrogate = os.fsdecode(b"caf\xe9.jpg")
+    record = {
+        "file": surrogate,
+        "probability": math.nan,
+        "classes": (Class("é", 1, math.inf),),
+        "state": Resize.STRETCH,
+    }
+    text = json_lines.line(record)
+    assert text.isascii()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "file": surrogate,
+        "probability": None,
+        "classes": [{"label": "é", "index": 1, "probability": None}],
+        "state": "stretch",
+    }
+
+
+def test_a_long_run_says_now_and_then_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(1_200, line_every_s=0.0)
+    progress.step()
+    progress.step()
+    progress.close()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("1 of 1,200 files, ")
+    assert second.startswith("2 of 1,200 files, ")
+    Progress(1_200).step()
+    assert capsys.readouterr().err == ""
 
 
 def test_wait_returns_once_the_server_is_ready(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:

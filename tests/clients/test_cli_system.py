@@ -44,7 +44,10 @@ def test_a_reader_that_has_seen_enough_is_no_error(files: Path) -> None:
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("arguments", [["models", "--json"], ["models"], ["classify", "cat.jpg"], ["info"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["models", "--json"], ["classify", "cat.jpg"], ["info"], ["--help"], ["load", "--help"], ["--version"]],
+)
 @pytest.mark.usefixtures("files")
 def test_an_output_that_cannot_be_written_is_told(arguments: list[str], unbuffered: str) -> None:
     with Path("/dev/full").open("wb") as full:
@@ -53,6 +56,18 @@ def test_an_output_that_cannot_be_written_is_told(arguments: list[str], unbuffer
             env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, stdout=full, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, b"covey: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("tls", [[], ["--tls"]], ids=["plaintext", "TLS"])
+@pytest.mark.parametrize("listens", [True, False])
+def test_what_the_core_of_grpc_says_stays_out(server: ScriptedServer, tls: list[str], listens: bool) -> None:
+    if not listens:
+        server.stop()
+    command = [sys.executable, "-m", "covey", "models", *tls, "--deadline-ms", "3000"]
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == (0 if listens and not tls else 3)
+    assert [line for line in done.stderr.splitlines() if not line.startswith("covey: ")] == []
 
 
 @pytest.mark.usefixtures("files")

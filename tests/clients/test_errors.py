@@ -45,25 +45,6 @@ def test_every_status_is_one_error_that_tells_the_server_and_its_words(
         assert isinstance(error.__cause__, grpc.RpcError)
 
 
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (grpc.StatusCode.UNKNOWN, "Received http2 header with status: 431"),
-        (
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            "received metadata size exceeds hard limit (70000 vs. 65536)",
-        ),
-        (grpc.StatusCode.UNAVAILABLE, "Stream removed (GOAWAY received; Debug Text: header_list_way_too_large)"),
-    ],
-)
-def test_metadata_that_are_too_large_are_told_with_the_limit_and_not_sent_again(
-    server: ScriptedServer, client: covey.Client, code: grpc.StatusCode, words: str
-) -> None:
-    server.fail(code, words)
-    with pytest.raises(covey.InvalidRequest, match=r"refuses the call's metadata as too large.*takes 65,536 bytes \("):
-        client.classify(b"cat")
-
-
 def test_a_status_without_words_is_still_a_sentence(server: ScriptedServer, client: covey.Client) -> None:
     server.fail(grpc.StatusCode.INTERNAL, "")
     with pytest.raises(covey.ServerError, match="failed with INTERNAL: no details given; its log says more"):

@@ -19,11 +19,13 @@ from tests.certificates import EXPIRED, Authority
 from tests.conftest import WriteModel
 
 import covey
-from covey import cli, messages
+from covey import cli, errors, messages
 from covey.connection import is_local
 from covey.load.remote import Remote
 from covey.security import Access
+from covey.streaming import Refused
 from covey.testing import FakeServer
+from covey_proto.v1 import classifier_pb2 as pb
 
 TOKEN, WRONG = "token-of-these-tests", "token-of-somebody-else"
 IMAGE = bytes.fromhex("89504e470d0a1a0a")  # no whole image: what matters here is that the server reads it
@@ -292,6 +294,28 @@ def test_a_token_file_of_anything_else_is_named_and_not_repeated(tmp_path: Path,
     assert "token-" not in str(caught.value)
     with covey.Client(token=covey.TokenFile(path)) as client, pytest.raises(covey.InvalidInput, match=expected):
         client.models()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_token_that_is_too_long_for_the_server_is_told_with_its_length(asynchronous: bool) -> None:
+    async def ask(target: str) -> None:
+        async with covey.AsyncClient(target, token="a" * 40_000) as client:
+            await client.models()
+
+    message = r"takes no metadata as long as this call's, 40,020 bytes, .*hard limit.* 16384.*; bring a shorter token"
+    with (
+        FakeServer() as server,
+        covey.Client(server.target, token="a" * 40_000) as client,
+        pytest.raises(covey.InvalidRequest, match=message),
+    ):
+        asyncio.run(ask(server.target)) if asynchronous else client.models()
+
+
+def test_what_other_servers_say_of_long_metadata_is_understood() -> None:
+    refused = Refused(pb.StreamError(code="UNKNOWN", message="Received http2 header with status: 431"))
+    error = errors.from_rpc_error(refused, "here:1", 10, metadata_bytes=lambda: 17_020)
+    assert type(error) is covey.InvalidRequest
+    assert "as long as this call's, 17,020 bytes," in str(error)
 
 
 def test_no_representation_shows_a_token(tmp_path: Path) -> None:

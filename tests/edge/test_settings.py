@@ -45,11 +45,11 @@ def test_an_unknown_server_is_named(tmp_path: Path, capfd: pytest.CaptureFixture
     assert "COVEY_EDGE_SERVER=nobody.invalid:8001: the name is not known" in capfd.readouterr().err
 
 
-def test_each_server_gets_a_quarter_of_the_room_for_each_size() -> None:
+def test_each_server_gets_a_fifth_of_the_room_for_each_size() -> None:
     text = render(Settings(room_bytes=256 * 10**6, max_message_bytes=64 * 10**6), ["10.0.0.1", "10.0.0.2"], None)
     most = dict(re.findall(r"upstream (\w+) .*?server 10\.0\.0\.1:8001 max_conns=(\d+);", text))
-    assert most == {"small": "640", "medium": "64", "large": "6", "huge": "1"}
-    assert text.count("server 10.0.0.2:8001") == 5
+    assert most == {"small": "512", "medium": "51", "large": "5", "larger": "2", "huge": "1"}
+    assert text.count("server 10.0.0.2:8001") == 6
     assert "client_max_body_size 64000005;" in text
 
 

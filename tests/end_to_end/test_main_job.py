@@ -148,7 +148,7 @@ def test_the_command_line_classifies_files_and_names_the_broken_one(
     assert str(good) in finished.stdout
     expected = engine(models, "lenet").run(digits.test_images[:1])[0]
     assert digits.labels[int(expected.argmax())] in finished.stdout
-    assert "not a JPEG, PNG, WebP or GIF image" in finished.stdout + finished.stderr
+    assert "not a JPEG, PNG, WebP, GIF or AVIF image" in finished.stdout + finished.stderr
 
 
 def test_the_counters_equal_what_was_sent(models: Path, digits: Dataset, tmp_path: Path) -> None:

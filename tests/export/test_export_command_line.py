@@ -81,6 +81,7 @@ def test_all_ends_with_a_summary_and_does_nothing_twice(
     said = capsys.readouterr().out
     assert "Summary" in said
     assert "not stated" in said
+    assert said.splitlines()[-2:] == ["models/mlp/1/model.onnx", "models/lenet/1/model.onnx"]
     table = (tmp_path / "docs" / "table.md").read_text()
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["mlp", "lenet"]
     assert "seed 0" in table
@@ -121,7 +122,7 @@ def test_what_is_asked_for_is_in_the_recipe_and_stays(capsys: pytest.CaptureFixt
         assert main([*command, wrong]) == 2
         assert message in capsys.readouterr().err
     assert main(["train", "mlp", "--dataset", "sample", "--recipe", "best"]) == 0
-    assert "already trained (1 epochs" in capsys.readouterr().out
+    assert "already trained (1 epoch" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

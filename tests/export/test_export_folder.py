@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 import weakref
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_all_unreadable_files_of_both_parts_are_listed_and_counted(tmp_path: Pat
         "test/a/01.png",
         "test/b/link.png",
     ]
-    assert "not a JPEG, PNG, WebP or GIF image: the 54 bytes are an HTML page" in listed[0]
+    assert " image: the 54 bytes are an HTML page" in listed[0]
     assert "the image is empty (0 bytes)" in listed[1]
     assert "damaged or cut off" in listed[2]
     assert "No such file or directory" in listed[3]
@@ -199,12 +200,13 @@ def test_what_lies_among_the_images_and_is_none_is_told(tmp_path: Path) -> None:
     _write_two_classes(tmp_path)
     _write_images(tmp_path / "a" / "more", 3, 0)
     (tmp_path / "a" / "notes.txt").write_text("sharp ones only")
-    (tmp_path / "b" / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "a" / "first.RAW").write_bytes(b"x")
+    (tmp_path / "b" / "notes.TXT").write_bytes(b"x")
     dataset = _load(tmp_path)
     assert len(dataset.train_images) + len(dataset.test_images) == 10
     assert dataset.notes == (
         "1 folder inside a class's folder left out: a/more",
-        "2 files left out, not named like an image: a/notes.txt, b/Thumbs.db",
+        "left out 2 .txt, 1 .raw: a/first.RAW, a/notes.txt, b/notes.TXT",
     )
 
 
@@ -212,7 +214,7 @@ def test_names_that_are_no_text_are_refused_where_they_would_be_labels(tmp_path:
     """And are told as escapes elsewhere."""
     _write_two_classes(tmp_path)
     (tmp_path / "a" / os.fsdecode(b"caf\xe9.txt")).write_text("x")
-    assert _load(tmp_path).notes == ("1 file left out, not named like an image: a/caf\\udce9.txt",)
+    assert _load(tmp_path).notes == ("left out 1 .txt: a/caf\\udce9.txt",)
     _write_images(tmp_path / os.fsdecode(b"caf\xe9"), 2, 0)
     with pytest.raises(InvalidDataset, match=r"caf\\udce9: the name of this folder is not UTF-8, .* rename it") as said:
         _load(tmp_path)
@@ -226,8 +228,55 @@ def test_names_that_are_no_text_are_refused_where_they_would_be_labels(tmp_path:
 def test_an_empty_class_is_named(tmp_path: Path) -> None:
     _write_two_classes(tmp_path)
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(InvalidDataset, match=r"no images \(.gif, .jpeg, .jpg, .png, .webp\) in nothing$"):
+    with pytest.raises(InvalidDataset, match=r"no images \(.jpg, .png, .webp, .gif, .*\) in nothing$"):
         _load(tmp_path)
+    (tmp_path / "nothing" / "notes.txt").write_text("x")
+    with pytest.raises(InvalidDataset, match=r"in nothing; left out 1 .txt$"):
+        _load(tmp_path)
+
+
+@pytest.mark.parametrize("parts", [("", ""), ("train", "test")])
+def test_class_folders_in_two_forms_of_unicode_are_one_class(tmp_path: Path, parts: tuple[str, str]) -> None:
+    """A disk that was filled from a Mac and from elsewhere."""
+    composed, decomposed = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
+    for part, form in zip(parts, (composed, decomposed), strict=True):
+        _write_images(tmp_path / part / form, 5, 0)
+        if not (tmp_path / part / "a").exists():
+            _write_images(tmp_path / part / "a", 5, 200)
+    dataset = _load(tmp_path)
+    assert dataset.labels == ("a", composed)
+    assert np.bincount([*dataset.train_labels, *dataset.test_labels]).tolist() == [10 if parts[0] else 5, 10]
+    assert (dataset.train_images[dataset.train_labels == 1][..., 0] == 0).all()
+
+
+def test_classes_that_only_capitals_set_apart_are_told(tmp_path: Path) -> None:
+    for name in ("Cat", "cat", "dog"):
+        _write_images(tmp_path / name, 5, 0)
+    dataset = _load(tmp_path)
+    assert dataset.labels == ("Cat", "cat", "dog")
+    assert dataset.notes == ("Cat and cat are classes of their own, though only capital letters set them apart",)
+
+
+def test_what_systems_leave_behind_is_no_class_and_no_image(tmp_path: Path) -> None:
+    _write_two_classes(tmp_path)
+    before = _load(tmp_path)
+    for folder in ("__MACOSX", "@eaDir", ".thumbnails", "a/@eaDir", "a/__MACOSX"):
+        _write_images(tmp_path / folder, 1, 0)
+    for name in ("Thumbs.db", "desktop.ini", "._00.png", ".DS_Store"):
+        (tmp_path / "a" / name).write_bytes(b"x")
+    found = _load(tmp_path)
+    assert (found.labels, found.digest, found.notes) == (before.labels, before.digest, before.notes)
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("AVIF", ".avif"), ("BMP", ".BMP"), ("TIFF", ".tiff")])
+def test_data_sets_hold_all_formats_that_can_be_decoded_here(tmp_path: Path, kind: str, suffix: str) -> None:
+    _write_two_classes(tmp_path)
+    before = len(_load(tmp_path).train_images)
+    for number in range(5):
+        Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "a" / f"more{number}{suffix}", kind)
+    dataset = _load(tmp_path)
+    assert len(dataset.train_images) == before + 4
+    assert dataset.notes == ()
 
 
 def test_images_are_read_by_the_spec_as_the_server_reads_them(tmp_path: Path) -> None:
@@ -281,3 +330,15 @@ def test_images_that_cannot_fit_into_memory_are_refused_before_one_is_read(tmp_p
         InvalidDataset, match=rf"10 images of {side}x{side}x3 take [\d,.]+ GB of memory, [\d,.]+ GB are"
     ):
         _load(tmp_path, InputSpec(side, side, 3))
+
+
+def test_a_file_with_damage_beside_its_pixels_is_read_as_the_server_reads_it(tmp_path: Path) -> None:
+    """Pillow opens no PNG with a wrong checksum, wherever it stands."""
+    _write_two_classes(tmp_path)
+    expected = _load(tmp_path)
+    for file in tmp_path.rglob("*.png"):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:33] + b"\x00\x00\x00\x04gAMA\x00\x00\xb1\x8fnone" + whole[33:])
+    found = _load(tmp_path)
+    assert np.array_equal(found.train_images, expected.train_images)
+    assert found.notes == expected.notes

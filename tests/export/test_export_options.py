@@ -56,6 +56,16 @@ class TestImagesOfFolders:
         assert (spec.shape, spec.resize) == ((16, 16, 3), Resize.CENTER_CROP)
         assert spec.crop == pytest.approx(0.9)
 
+    def test_the_background_is_recorded_and_need_not_be_said_again(
+        self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        options = ["--image-size", "16", "--epochs", "1", "--recipe", "fine-tune", "--precision", "float32"]
+        assert self.run("train", "nin", "--background", "Black", *options, photos=photos) == 0
+        assert self.run("convert", "nin", photos=photos) == 0
+        assert self.model(tmp_path / "models", "nin").info.input.background == "#000000"
+        assert self.run("train", "nin", "--recipe", "fine-tune", "--background", "white", photos=photos) == 2
+        assert "(crop 1, on #000000), not 16x16 RGB by stretch (crop 1)" in capsys.readouterr().err
+
     def test_grey_is_said(self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert self.run("train", "cifar-net", "--grey", photos=photos) == 2
         assert "cifar-net takes images of 32x32 RGB, --grey has 32x32 grey" in capsys.readouterr().err
@@ -105,6 +115,7 @@ def test_options_that_do_not_go_together(
         ("--augment", "flop", "Did you mean flip"),
         ("--augment", "shift=7", "shift: expected a number from 0 to 0.5, got '7'"),
         ("--crop", "1e-50", "expected a number from 0.01 to 1"),
+        ("--background", "blue", "expected a colour such as #ffffff, got 'blue', white or black"),
         ("--seed", "9" * 26, "which is too large"),
         ("--learning-rate", "nan", "expected a number above 0"),
         ("--dropout", "1", "expected a number from 0 to below 1"),

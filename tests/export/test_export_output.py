@@ -17,5 +17,5 @@ def test_an_output_that_cannot_be_written_is_told(unbuffered: str) -> None:
             [sys.executable, "-m", "covey_export", "list"],
             env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, stdout=full, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
-    expected = (2, b"covey-export: the output cannot be written: No space left on device\n")
+    expected = (2, b"covey-export: the output, or a file, cannot be written: No space left on device\n")
     assert (done.returncode, done.stderr) == expected

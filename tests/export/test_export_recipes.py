@@ -92,6 +92,26 @@ def test_a_small_set_gets_as_many_steps_or_the_most_epochs(name: str, recipe_nam
     assert adapted.batch_size >= min(16, recipe.batch_size)
 
 
+@pytest.mark.parametrize("name", ["alexnet", "vgg", "nin", "googlenet", "resnet", "cifar-net"])
+@pytest.mark.parametrize("train_images", [100, 6_000, 20_000])
+def test_the_peak_of_a_one_cycle_sgd_shrinks_with_the_batch(name: str, train_images: int) -> None:
+    recipe = find_recipe(name, "best")
+    adapted = recipe.adapted_to(train_images)
+    assert adapted.batch_size < recipe.batch_size
+    assert adapted.learning_rate / adapted.batch_size == pytest.approx(recipe.learning_rate / recipe.batch_size)
+
+
+def test_recipes_on_the_sample() -> None:
+    resnet = find_recipe("resnet").adapted_to(6_000)
+    assert (resnet.batch_size, resnet.learning_rate, resnet.epochs) == (32, 0.25 / 8, 38)
+    fine_tuned = find_recipe("torchvision:resnet18", "fine-tune").adapted_to(400)
+    assert (fine_tuned.batch_size, fine_tuned.learning_rate) == (16, 0.0025)
+    for name in ("lenet", "mlp", "mnist-cnn", "mnist-deep"):
+        for kind in ("tutorial", "best"):  # a constant rate, and AdamW
+            recipe = find_recipe(name, kind)
+            assert recipe.adapted_to(6_000).learning_rate == recipe.learning_rate
+
+
 @pytest.mark.parametrize(("name", "train_images"), [("lenet", 60_000), ("lenet", 40_000), ("conv-demo", 10)])
 def test_a_full_set_keeps_the_recipe_and_nothing_to_learn_stays_so(name: str, train_images: int) -> None:
     recipe = find_recipe(name)

@@ -102,7 +102,7 @@ def test_ctrl_c_while_the_last_epoch_is_tested_is_not_forgotten(
     with pytest.raises(TrainingInterrupted, match="stopped at the end of training; the same command goes on from"):
         train_mlp(small, tmp_path, InterruptingAtTheEnd(0), epochs=1)
     train_mlp(small, tmp_path, report, epochs=1)
-    assert "already trained (1 epochs" in report.text
+    assert "already trained (1 epoch" in report.text
 
 
 def test_batch_normalisation_and_channels_last_go_on_too(

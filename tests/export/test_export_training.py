@@ -50,7 +50,7 @@ def test_a_finished_training_is_left_alone_unless_restarted(
     first = train_mlp(small, tmp_path, report, epochs=1)
     written = (tmp_path / checkpoints.FILE).stat().st_mtime_ns
     assert_same(train_mlp(small, tmp_path, report, epochs=1), first)
-    assert "already trained (1 epochs" in report.text
+    assert "already trained (1 epoch" in report.text
     assert (tmp_path / checkpoints.FILE).stat().st_mtime_ns == written
     other = train_mlp(small, tmp_path, report, epochs=1, seed=1, restart=True)
     assert not torch.equal(other.model["classifier.1.weight"], first.model["classifier.1.weight"])

@@ -48,6 +48,25 @@ def test_disagreements_of_a_float32_model_are_listed_with_their_margin(published
     assert len(published.verification.lines()) == 1
 
 
+@pytest.mark.parametrize(("dataset", "background"), [("folder:photos", ""), ("mnist", "#ffffff")])
+def test_a_checkpoint_from_before_backgrounds_goes_on_with_what_its_images_were(
+    trained: Checkpoint, small: Dataset, dataset: str, background: str
+) -> None:
+    """Alpha was dropped then; published data sets have none."""
+    fields = {field.name: getattr(trained, field.name) for field in dataclasses.fields(trained)}
+    fields |= {
+        "dataset": dataset,
+        "recipe": dataclasses.asdict(trained.recipe),
+        "history": [dataclasses.asdict(epoch) for epoch in trained.history],
+    }
+    del fields["background"]
+    earlier = Checkpoint.from_fields(fields)
+    network = earlier.of_same_images(MLP)
+    assert network.spec.background == ((255, 255, 255) if background else None)
+    info = conversion.describe(network, earlier, conversion.restore(MLP, trained), small, "mlp", 1)
+    assert info.input.background == background
+
+
 def test_the_file_says_how_images_are_brought_to_it_and_where_its_weights_began(
     trained: Checkpoint, small: Dataset
 ) -> None:
@@ -56,5 +75,6 @@ def test_the_file_says_how_images_are_brought_to_it_and_where_its_weights_began(
     info = conversion.describe(network, begun, conversion.restore(MLP, trained), small, "mlp", 1)
     assert info.input.resize == ImageSpec.RESIZE_CENTER_CROP
     assert info.input.crop == 0.875
+    assert info.input.background == "#ffffff"
     assert info.training.started_from == "torchvision"
     assert (info.build.precision, info.golden_set.reference) == ("float32", "pytorch")

@@ -144,7 +144,9 @@ def _absurd_size(chance: random.Random, file: bytes) -> bytes:
     if start is None:
         start = 24  # of the canvas of WebP
     size = struct.pack(">HH", *chance.choices((0, 1, 100, 900, 4000, 32767, 65535), k=2))
-    if file[:2] == b"\x89P":
+    if file[4:8] == b"ftyp":
+        start = file.find(b"ispe") + 8
+    if file[:2] == b"\x89P" or file[4:8] == b"ftyp":
         size = struct.pack(">II", *chance.choices((0, 1, 900, 4000, 2**31 - 1, 2**32 - 1), k=2))
     return file[:start] + size + file[start + len(size) :]
 

@@ -28,7 +28,8 @@ def write_models(folder: Path) -> None:
 
 @cache
 def image_files() -> tuple[bytes, ...]:
-    """JPEG (baseline, progressive, with restart markers, CMYK, turned), PNG of every mode, WebP, GIF, animations."""
+    """JPEG (baseline, progressive, with restart markers, CMYK, turned), PNG of every mode, WebP, GIF, AVIF,
+    animations."""
     files: list[bytes] = []
     for width, height in ((16, 16), (45, 33), (120, 90)):
         across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
@@ -43,7 +44,10 @@ def image_files() -> tuple[bytes, ...]:
         files.append(_encoded(colour.convert("RGBA"), "WEBP", exif=_turned(8)))
         files.append(_encoded(colour.convert("P"), "GIF"))
         frames = [colour.rotate(90)]
-        files += [_encoded(colour, kind, save_all=True, append_images=frames) for kind in ("GIF", "WEBP", "PNG")]
+        files += [
+            _encoded(colour, kind, save_all=True, append_images=frames) for kind in ("GIF", "WEBP", "PNG", "AVIF")
+        ]
+        files.append(_encoded(colour.convert("RGBA"), "AVIF", speed=10, exif=_turned(6)))
     return tuple(files)
 
 

@@ -56,7 +56,9 @@ ImageSpec background 6 STRING
 ImageSpec channels 3 UINT32
 ImageSpec crop 5 FLOAT
 ImageSpec height 1 UINT32
+ImageSpec mean 7 repeated FLOAT
 ImageSpec resize 4 Resize
+ImageSpec std 8 repeated FLOAT
 ImageSpec width 2 UINT32
 ListModelsResponse models 1 repeated Model
 Model info 6 ModelInfo

@@ -107,7 +107,7 @@ def test_what_can_never_fit_is_refused_with_the_numbers() -> None:
     assert isinstance(decoded.failures[0], ImageTooLarge)
     text = str(decoded.failures[0])
     assert "the WebP image of 7070 x 7070 pixels takes about 7" in text
-    assert " MiB are there for it (of --max-decode-bytes); scale it down" in text
+    assert "184 MiB are there for large images (--max-decode-bytes is 200 MiB); scale it down" in text
 
 
 def test_a_refused_image_costs_no_memory() -> None:
@@ -143,15 +143,19 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "JPEG": lambda: encode(grey_noise(3000).convert("RGB"), "JPEG"),
     "JPEG, progressive": lambda: encode(grey_noise(3000).convert("RGB"), "JPEG", progressive=True, subsampling=0),
     "JPEG, CMYK": lambda: encode(grey_noise(3000).convert("CMYK"), "JPEG"),
+    "AVIF": lambda: encode(grey_noise(3000).convert("RGBA"), "AVIF", speed=10),
+    "BMP": lambda: encode(grey_noise(3000).convert("RGB"), "BMP"),
+    "TIFF": lambda: encode(grey_noise(3000).convert("RGB"), "TIFF", compression="tiff_lzw", tiffinfo={278: 3000}),
     "PNG, one column": lambda: encode(Image.new("L", (1, 9_000_000)), "PNG"),
 }
 MEASURE = """
 import sys
 from covey_server import memory
 memory.bound_freed_memory()
+from covey_server.image_formats import available
 from covey_server.images import InputSpec, _pixels, needed_bytes, read_header
-spec = InputSpec(int(sys.argv[1]), int(sys.argv[1]), 3)
-header = read_header(sys.stdin.buffer.read())
+spec = InputSpec(int(sys.argv[1]), int(sys.argv[1]), 3, background=(255, 128, 0))
+header = read_header(sys.stdin.buffer.read(), formats=available())
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
 open("/proc/self/clear_refs", "w").write("5")
@@ -245,6 +249,8 @@ def test_the_limit_is_the_smallest_of_all_around(tmp_path: Path) -> None:
     (inner.parent / "memory.current").write_text(f"{300 * MIB}\n")
     (inner.parent / "memory.stat").write_text(f"anon 1\ninactive_file {100 * MIB}\n")  # gives way to what is needed
     assert found() == Room(824 * MIB, "the cgroup's limit of 1,024 MiB")
+    (inner.parent / "memory.stat").write_text(f"inactive_file {100 * MIB}\nactive_file {60 * MIB}\n")  # the second last
+    assert found() == Room(824 * MIB, "the cgroup's limit of 1,024 MiB", 60 * MIB)
     (inner / "memory.high").write_text(f"{512 * MIB}\n")
     assert found() == Room(512 * MIB, "the cgroup's limit of 512 MiB")
 

@@ -134,8 +134,8 @@ def test_a_large_jpeg_decoded_at_reduced_size_looks_like_the_whole_one() -> None
     ("data", "message"),
     [
         (b"", "empty"),
-        (b"this is a text file named .png", "not a JPEG, PNG, WebP or GIF"),
-        (encode(Image.fromarray(NOISE), "BMP"), "not a JPEG, PNG, WebP or GIF"),
+        (b"this is a text file named .png", "not a JPEG, PNG, WebP, GIF or AVIF"),
+        (encode(Image.fromarray(NOISE), "BMP"), "not a JPEG, PNG, WebP, GIF or AVIF"),
         (encode(Image.fromarray(NOISE), "JPEG")[:300], "damaged or cut off"),
         (encode(Image.fromarray(NOISE), "PNG")[:-400], "damaged or cut off"),
     ],

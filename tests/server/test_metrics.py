@@ -35,6 +35,9 @@ class State:
     def refused(self) -> Mapping[str, int]:
         return {"calls": 3}
 
+    def closed_connections(self) -> Mapping[str, int]:
+        return {"places": 2}
+
     def gauges(self) -> Iterable[tuple[str, str, float]]:
         return [("covey_ready", "text", 1.0)]
 

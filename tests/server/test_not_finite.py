@@ -6,11 +6,13 @@ import logging
 import urllib.request
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
 from tests.server.open_inference_calls import error, infer, raw
+from tests.server.stream_calls import ask_all
 
 from covey_proto.inference import open_inference_pb2 as pb2
 from covey_proto.v1 import classifier_pb2 as pb
@@ -77,3 +79,34 @@ def test_which_rows_are_finite(wrong: float) -> None:
 
 def test_a_sum_that_overflows_is_no_row_that_is_not_finite() -> None:
     assert Output(np.full((2, 3), 3e38, np.float32)).finite is None
+
+
+def test_so_it_is_in_streams(start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path, nan_at=77)
+    server = start_server(tmp_path)
+    requests = {"good": GOOD, "bad": BAD, "both": GOOD + BAD}
+    found = ask_all(
+        server,
+        [
+            pb.ClassifyStreamRequest(
+                id=name, request=pb.ClassifyRequest(pixels=pb.Pixels(data=pixels))
+            ).SerializeToString()
+            for name, pixels in requests.items()
+        ],
+    )
+    reasons = {name: [result.error.reason for result in answer.response.results] for name, answer in found.items()}
+    none, no_answer = pb.ImageError.REASON_UNSPECIFIED, pb.ImageError.REASON_NO_ANSWER
+    assert reasons == {"good": [none], "bad": [no_answer], "both": [none, no_answer]}
+
+    images = {name: np.frombuffer(pixels, np.uint8).reshape(-1, 4, 4, 1) for name, pixels in requests.items()}
+    call: grpc.StreamStreamMultiCallable[bytes, bytes] = server.channel.stream_stream(
+        "/inference.GRPCInferenceService/ModelStreamInfer"
+    )
+    messages = [raw(pixels, model_name="echo", id=name).SerializeToString() for name, pixels in images.items()]
+    answers = [pb2.ModelStreamInferResponse.FromString(each) for each in call(iter(messages), timeout=20)]
+    errors = {answer.infer_response.id: answer.error_message for answer in answers}
+    assert errors.keys() == requests.keys()
+    assert not errors["good"]
+    assert NOT_FINITE in errors["bad"]
+    assert NOT_FINITE in errors["both"]
+    assert 'covey_invalid_outputs_total{model="echo",version="1"} 4.0' in _metrics(server)

@@ -150,7 +150,7 @@ WRONG = {
     "a file that is no image": (
         encoded([png(np.zeros((4, 4, 1), np.uint8)), b"text"]),
         "INVALID_ARGUMENT",
-        "element 1 of input 'encoded': not a JPEG, PNG, WebP or GIF image: the 4 bytes are text",
+        "element 1 of input 'encoded': not a JPEG, PNG, WebP, GIF or AVIF image: the 4 bytes are text",
     ),
     "files that decode to too much": (
         Infer(inputs=[tensor("encoded", "BYTES", [2**60])], raw_input_contents=[b""]),

@@ -141,7 +141,7 @@ def test_a_second_signal_ends_it_at_once_and_leaves_no_file(
 
 
 def _stop_twice_while_it_computes(server: Process) -> None:
-    endless = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 1_000_000)), top_k=10).SerializeToString()
+    endless = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 250_000)), top_k=10).SerializeToString()
     with grpc.insecure_channel(server.target()) as channel:
         classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
         call = classify.future(endless)
@@ -205,12 +205,14 @@ def test_it_stops_in_good_order_while_a_model_is_loaded(
 def test_check_prints_the_plan_and_the_curves(
     start: type[Process], tmp_path: Path, write_echo_model: WriteModel
 ) -> None:
-    write_echo_model(tmp_path)
+    write_echo_model(tmp_path, version=3)
     process = start("--models", str(tmp_path), "--check")
     output, log = process.popen.communicate(timeout=60)
     assert process.popen.returncode == 0, log
+    assert "  file    says that it is echo version 1\n" in output
     assert "device    cpu (CPUExecutionProvider)" in output
-    assert "model echo version 1 (the default)" in output
+    assert "decoding  with at most " in output
+    assert "model echo version 3 (the default)" in output
     assert "4 x 4 x 1 uint8, 10 classes" in output
     assert output.count("<- up to here images gather") == 1
 

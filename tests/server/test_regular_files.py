@@ -8,12 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from tests.conftest import WriteModel
 
-from covey_server.engine import Engine
+from covey_server.devices import CPU
+from covey_server.engine import Engine, require_loadable
 from covey_server.errors import InvalidConfiguration, RefusedModel
+from covey_server.memory_limit import Room
+from covey_server.metrics import Metrics
+from covey_server.models.repository import Repository
+from covey_server.models.version_policy import VersionPolicy
 from covey_server.regular_files import read_regular
 from covey_server.security.tokens import Tokens
+from covey_server.served_model import ModelLoader
 
 
 def _make_socket(path: Path) -> None:
@@ -55,7 +62,83 @@ def test_a_file_larger_than_a_message_can_be_is_refused_by_its_size(tmp_path: Pa
         Engine(path)
 
 
+def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path, mib = tmp_path / "model.onnx", 2**20
+    left = Room(500 * mib, "the cgroup's limit of 1,024 MiB", 300 * mib)
+    require_loadable(path, 380 * mib, left)
+    require_loadable(path, 2000 * mib, None)
+    with pytest.raises(
+        RefusedModel,
+        match=r"loading its 419,430,400 bytes takes about 840 MiB of memory, and less than 1,024 MiB are free here",
+    ) as caught:
+        require_loadable(path, 400 * mib, left)
+    assert isinstance(caught.value.__cause__, OSError), "tried again, though the file does not change"
+
+
+def test_a_large_file_of_nothing_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with path.open("wb") as file:
+        file.truncate(2**31 - 1)
+    with pytest.raises(RefusedModel, match=r"onnxruntime cannot load it|less than .* MiB are free here"):
+        Engine(path)
+
+
 def test_a_link_to_a_model_is_followed(tmp_path: Path, write_echo_model: WriteModel) -> None:
     link = tmp_path / "link.onnx"
     link.symlink_to(write_echo_model(tmp_path))
     assert Engine(link).classes == 10
+
+
+def test_what_is_no_file_is_refused_once_and_the_others_go_on_reloading(
+    tmp_path: Path, write_echo_model: WriteModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = tmp_path / "models"
+    write_echo_model(models, "served")
+    repository = Repository(
+        models, ModelLoader(CPU, 1, 4), VersionPolicy.parse("latest:1"), Metrics(CollectorRegistry())
+    )
+    repository.load()
+    for place, (kind, make) in enumerate(KINDS.items()):
+        path = models / f"kind-{place}" / "1" / "model.onnx"
+        path.parent.mkdir(parents=True)
+        make(path)
+        assert repository.refusals == (), kind
+    write_echo_model(models, "served", 2)
+    for _ in range(4):
+        repository.refresh()
+    assert [(model.name, model.version) for model in repository.served] == [("served", 2)]
+    assert [refusal.name for refusal in repository.refusals] == [f"kind-{place}" for place in range(len(KINDS))]
+    for kind, refusal in zip(KINDS, repository.refusals, strict=True):
+        assert f"it is {kind}, expected a regular file" in refusal.reason
+    refused = [record.getMessage() for record in caplog.records if "is refused" in record.getMessage()]
+    assert len(refused) == len(KINDS)
+
+
+def test_a_model_whose_file_becomes_a_fifo_stays_served(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    path = write_echo_model(tmp_path)
+    repository = Repository(
+        tmp_path, ModelLoader(CPU, 1, 4), VersionPolicy.parse("latest:1"), Metrics(CollectorRegistry())
+    )
+    repository.load()
+    path.unlink()
+    os.mkfifo(path)
+    for _ in range(3):
+        repository.refresh()
+    assert repository.find("echo", 1).version == 1
+    assert "a FIFO" in repository.refusals[0].reason
+
+
+def test_many_things_that_are_no_models_are_told_in_few_lines(
+    tmp_path: Path, write_echo_model: WriteModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_echo_model(tmp_path)
+    for number in range(1000):
+        (tmp_path / "echo" / f"note {number}.txt").touch()
+    repository = Repository(
+        tmp_path, ModelLoader(CPU, 1, 4), VersionPolicy.parse("latest:1"), Metrics(CollectorRegistry())
+    )
+    repository.load()
+    repository.refresh()
+    told = [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
+    assert len(told) == 21
+    assert told[-1] == f"980 more are passed over in {tmp_path}"

@@ -66,7 +66,7 @@ def test_one_bad_image_fails_itself_alone(server: Server) -> None:
     request.encoded.images.extend([b"text.png", png(good[0]), png(good[0])[:-30], png(good[1]), bomb.getvalue()])
     results = server.classify(request).results
     assert [result.error.reason for result in results] == [1, 0, 1, 0, 2]
-    assert "not a JPEG, PNG, WebP or GIF image" in results[0].error.message
+    assert "not a JPEG, PNG, WebP, GIF or AVIF image" in results[0].error.message
     assert "damaged or cut off" in results[2].error.message
     assert "20000 x 20000 = 400,000,000 pixels" in results[4].error.message
     assert probabilities(results[1], 10) == pytest.approx(good[0].ravel()[:10] / 255)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -98,6 +100,23 @@ def test_the_standard_health_client_sees_serving(server: Server) -> None:
     server.app.front.set_ready(True)
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
     watch.cancel()
+
+
+def test_probes_by_http_are_told_what_is_so_and_a_mistyped_path_is_told_too(server: Server) -> None:
+    def status_of(path: str) -> int:
+        request = urllib.request.Request(server.metrics_url.replace("/metrics", path))
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    assert [status_of(path) for path in ("/metrics", "/healthz", "/readyz", "/health")] == [200, 200, 200, 404]
+    server.app._on_stuck(True)
+    assert [status_of(path) for path in ("/metrics", "/healthz", "/readyz")] == [200, 503, 503]
+    server.app._on_stuck(False)
+    assert [status_of(path) for path in ("/healthz", "/readyz")] == [200, 200]
 
 
 def test_alive_is_not_the_same_as_ready(server: Server) -> None:

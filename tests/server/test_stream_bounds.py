@@ -34,7 +34,7 @@ def busy(tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
 
 
 def occupy(server: Server) -> Any:  # noqa: ANN401 - the stubs do not name it
-    pixels = pb.Pixels(data=bytes(16_000_000))
+    pixels = pb.Pixels(data=bytes(4_000_000))
     classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary("/covey.v1.Classifier/Classify")
     call = classify.future(pb.ClassifyRequest(model="echo", pixels=pixels).SerializeToString(), timeout=60)
     while not metric(server, "covey_calls_in_flight"):

@@ -169,7 +169,7 @@ def test_a_request_that_may_not_wait_for_room_is_told(
     write_echo_model(tmp_path)
     server = start_server(tmp_path, max_calls=1, max_batch_size=1)
     held, other = Held(), Held()
-    held.send(element("long", 1_000_000))
+    held.send(element("long", 250_000))
     other.send(element("short", deadline_us=20_000))
     first = stream(server, iter(held))
     while not metric(server, "covey_calls_in_flight"):
@@ -219,7 +219,7 @@ class Opening:
 
 def test_streams_that_are_being_opened_are_ended_too() -> None:
     async def end() -> None:
-        several = streams.Streams(2**20)
+        several = streams.Streams(2**20, {})
         serve: Any = several.handler(StreamMethod(lambda call: None, ClassifyElement), lambda inline: None)
         contexts = [Opening(told) for told in (True, False, True)]
         serving = [asyncio.create_task(serve(None, context)) for context in contexts]

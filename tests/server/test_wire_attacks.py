@@ -112,7 +112,7 @@ def test_calls_that_are_reset_at_once_leave_nothing(process: Process, with_messa
         list(until_pong(connection, 1))
     with grpc.insecure_channel(process.target) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
-        assert call(REQUEST, metadata=metadata, timeout=20)
+        assert call(REQUEST, metadata=tuple(metadata), timeout=20)
     assert peak_bytes(process._process.pid) - before < 50 << 20  # without a bound on calls at once: 200 MB
 
 

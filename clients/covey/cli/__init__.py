@@ -7,11 +7,15 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from covey import __version__
 from covey.cli import classify, connection, doctor, info, load, models, table, wait
 from covey.cli.exits import Exit
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _EPILOG = f"""\
 {connection.ENVIRONMENT}
@@ -28,12 +32,12 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command, of the command line unless `arguments` are given, and returns its exit code."""
-    options = _parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names and labels may have letters that it has not
     try:
+        options = _parse(arguments)
         code = int(options.run(options))
-        sys.stdout.flush()  # here, where it can still be said that it cannot be written
+        _flush()
         return code
     except CoveyError as error:
         print(f"covey: {table.printable(str(error))}", file=sys.stderr)
@@ -57,6 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.USAGE
 
 
+def _flush() -> None:
+    """Here, where an error can be told: Python's own flush at the end comes too late for that."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+class _Parser(argparse.ArgumentParser):
+    """As its base, which passes over errors of the output."""
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        if message and (file or sys.stderr) is not None:
+            (file or sys.stderr).write(message)
+            _flush()
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """argparse takes words on one side of an option only; those of `covey load` may stand on both."""
     parser = _parser()
@@ -69,7 +88,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="covey",
         description="Classify images on a Covey server.",
         epilog=_EPILOG,

@@ -6,6 +6,7 @@ import argparse
 import csv
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,10 +31,12 @@ from covey.errors import (
 )
 from covey.messages import Asked
 from covey.results import Classification
+from covey.wording import plural
+from covey_proto import image_folders, image_formats
 
 NAME = "classify"
 SUMMARY = "classify image files"
-DESCRIPTION = "Classify image files: JPEG, PNG, WebP or GIF, of any size."
+DESCRIPTION = f"Classify image files: {image_formats.listed()}, of any size."
 _FILE_HELP = "an image file, a folder (its images, at any depth), a pattern such as '*.jpg', or - for an image on stdin"
 
 _IN_FLIGHT = 16  # requests under way at once, of one file each; the server makes batches of them
@@ -80,7 +83,11 @@ def run(options: argparse.Namespace) -> Exit:
 
 
 def _classify_each(client: Client, options: argparse.Namespace) -> Generator[_Outcome, None, None]:
-    names = list(files.expand(options.files))
+    left_out: Counter[str] = Counter()
+    names = list(files.expand(options.files, left_out))
+    if left_out:
+        kinds = image_folders.counted(left_out)
+        print(f"left out {kinds}; to send them all the same, name them, as in 'DIR/*.tiff'", file=sys.stderr)
     stdin = files.read_stdin() if files.STDIN in names else b""  # not on a thread, which Ctrl-C does not reach
 
     def classify(file: str) -> _Outcome:
@@ -151,7 +158,7 @@ def _write_table(outcomes: Iterable[_Outcome]) -> Exit:
             print(table.render(_HEADER, [_row(outcome) for outcome in seen], right=("PROBABILITY",)))
     elapsed_s = time.perf_counter() - started_s
     answers = [outcome.answer for outcome in seen if isinstance(outcome.answer, Classification)]
-    print(f"\n{len(answers)} of {len(seen)} files classified in {elapsed_s:.3f} s")
+    print(f"\n{len(answers):,} of {plural(len(seen), 'file')} classified in {elapsed_s:.3f} s")
     if answers:
         print(_timing_summary(answers))
     return max(outcome.exit for outcome in seen)

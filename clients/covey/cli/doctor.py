@@ -19,7 +19,8 @@ NAME = "doctor"
 SUMMARY = "say what limits a server"
 DESCRIPTION = """\
 Measure a server for a few seconds, with one call in flight and then with many, and say in plain words what limits it:
-the client, the network, the queue, decoding or computing. Exits with 3 where a run was not answered or not ended.
+the client, the server's front, the network, the queue, decoding or computing.
+Exits with 3 where a run was not answered or not ended.
 """
 DEFAULT_IN_FLIGHT = 64
 _SECONDS = 3.0
@@ -57,9 +58,11 @@ def run(options: argparse.Namespace) -> Exit:
 def _examine(options: argparse.Namespace) -> Exit:
     from covey.load import runner
     from covey.load.doctor import Runs
+    from covey.load.front import Front, find_front
     from covey.load.live import Live
     from covey.load.measurement import BY_CTRL_C
     from covey.load.plan import Plan, ProtocolName
+    from covey.load.remote import Remote
     from covey.load.reports.diagnosis import write_diagnosis
 
     if options.in_flight < 2:
@@ -87,7 +90,11 @@ def _examine(options: argparse.Namespace) -> Exit:
         print(f"covey: nothing can be said: {_unanswered(report)}", file=sys.stderr)
         return Exit.SERVER
     alone, loaded = answered
-    print(write_diagnosis(report, Runs(alone, loaded, int(report.machine["cores"]))))
+    endpoint = Remote(plan.target, plan.deadline_ms, plan.tls, plan.token).endpoint
+    front = find_front(endpoint) if plan.protocol is not ProtocolName.OIP_HTTP else Front.UNKNOWN
+    print(
+        write_diagnosis(report, Runs(alone, loaded, int(report.machine["cores"]), front, tls=endpoint.tls is not None))
+    )
     return Exit.OK
 
 

@@ -1,21 +1,26 @@
-"""Which files the arguments of `covey classify` mean: files, folders, patterns, and - for the standard input."""
+"""Which files the arguments of `covey classify` mean: files, folders, patterns, and - for the standard input.
+
+What is named is sent, whatever it is; of folders the images that every server decodes, by suffix.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from covey.errors import UnreadableFile
+from covey_proto import image_folders
 
 STDIN = "-"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 
 
-def expand(arguments: Sequence[str]) -> Iterator[str]:
-    """The files in the order of the arguments, those of a folder or pattern by name.
+def expand(arguments: Sequence[str], left_out: Counter[str]) -> Iterator[str]:
+    """The files in the order of the arguments, those of a folder or pattern by name. Hidden ones (`._x.png`,
+    `__MACOSX`) count only where they are named. `left_out` gets the other files of folders, by kind.
 
     What is no folder and matches nothing stays as it is, for the error that reading it gives.
     """
@@ -24,12 +29,24 @@ def expand(arguments: Sequence[str]) -> Iterator[str]:
         if argument == STDIN:
             yield STDIN
         elif os.path.isdir(argument):  # noqa: PTH112
-            found = [str(file) for file in sorted(Path(argument).rglob("*")) if file.suffix.lower() in SUFFIXES]
-            yield from (found or [argument])
+            found = image_folders.find(Path(argument))
+            left_out.update(found.left_out)
+            yield from (map(str, found.files) if found.files else [argument])
         elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110
-            yield from (sorted(glob.glob(argument, recursive=True)) or [argument])  # noqa: PTH207 - absolute ones too
+            yield from (_matches(argument) or [argument])
         else:
             yield argument
+
+
+def _matches(pattern: str) -> list[str]:
+    """By name, without what file managers leave behind. (What begins with a dot glob finds only where that is said.)"""
+    said = Path(pattern).parts
+
+    def is_meant(part: str) -> bool:
+        return part in said or part.startswith(".") or not image_folders.is_hidden(part)
+
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
+    return [path for path in found if all(map(is_meant, Path(path).parts))]
 
 
 def read_stdin() -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from covey.cli import json_lines, table
 from covey.cli.connection import connect
 from covey.cli.exits import Exit
 from covey.results import InputSize, Model, Serving, Training
+from covey.wording import listed, plural
 
 NAME = "info"
 SUMMARY = "tell all about one model"
@@ -42,7 +44,7 @@ def _rows(model: Model) -> list[tuple[str, str]]:
         ("input", f"{size.height} x {size.width} x {size.channels}, {size.resize.value}" if size else ""),
         ("background", _background(size) if size else ""),
         ("pixels", _pixels(size) if size else ""),
-        ("labels", f"{len(model.labels)}: {', '.join(model.labels)}" if model.labels else ""),
+        ("labels", _labels(model.labels) if model.labels else ""),
         *(_training_rows(model.training) if model.training else ()),
         *(_serving_rows(model.serving) if model.serving else ()),
     ]
@@ -60,21 +62,28 @@ def _background(size: InputSize) -> str:
     return f"{size.background} under transparent pixels" if size.background else "none: transparency is dropped"
 
 
+def _labels(labels: Sequence[str]) -> str:
+    return f"{len(labels):,}: {listed(labels, '; --json lists all')}"
+
+
 def _training_rows(training: Training) -> list[tuple[str, str]]:
     made = f", made {training.created:%Y-%m-%d %H:%M} UTC" if training.created else ""
     return [
-        ("network", f"{training.network}, {training.parameters:,} parameters, {training.precision}{made}"),
-        ("accuracy", f"{training.test_accuracy:.2%} of {training.test_images:,} test images of {training.dataset}"),
+        ("network", f"{training.network}, {plural(training.parameters, 'parameter')}, {training.precision}{made}"),
+        (
+            "accuracy",
+            f"{training.test_accuracy:.2%} of {plural(training.test_images, 'test image')} of {training.dataset}",
+        ),
     ]
 
 
 def _serving_rows(serving: Serving) -> list[tuple[str, str]]:
     curve = ", ".join(f"{cost.batch_size}: {cost.run_us:,.0f}" for cost in serving.batch_curve)
-    device = f"{serving.device} ({serving.provider}), {serving.workers} workers of {serving.threads} threads"
+    workers = f"{plural(serving.workers, 'worker')} of {plural(serving.threads, 'thread')}"
     return [
-        ("device", device),
+        ("device", f"{serving.device} ({serving.provider}), {workers}"),
         ("fallback", serving.device_fallback),
-        ("batches", f"of at most {serving.max_batch_size} images"),
+        ("batches", f"of at most {plural(serving.max_batch_size, 'image')}"),
         ("batch curve", f"us by batch size: {curve}" if curve else ""),
         ("requests", f"of at most {serving.max_message_bytes:,} bytes"),
         ("load", f"{serving.load_ms:,} ms, {serving.memory_bytes / 2**20:.1f} MiB"),

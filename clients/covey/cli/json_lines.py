@@ -6,13 +6,29 @@ import dataclasses
 import datetime
 import enum
 import json
+import math
 
 from covey.errors import CoveyError
 
 
 def line(record: object) -> str:
-    """`record`, a dict or dataclass of the SDK's results, as one line. Errors become their type and message."""
-    return json.dumps(record, default=_plain)
+    """`record`, a dict or dataclass of the SDK's results, as one line, in ASCII. Errors become their type and message,
+    numbers that are not finite, which JSON has not, null."""
+    try:
+        return json.dumps(record, default=_plain, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(record), allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    """`value` with None for each number that is not finite."""
+    if isinstance(value, enum.Enum) or not isinstance(value, float | str | int | dict | list | tuple | None):
+        value = _plain(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(value: object) -> object:

@@ -91,6 +91,8 @@ def _measure(options: argparse.Namespace) -> Exit:
         _write(report, options)  # before the summary, which may find nobody who reads it
     finally:
         print(summary.write_summary(report))
+    if held := assertions.held(demands, report):
+        print("\n" + "\n".join(summary.wrap(f"- {sentence}", indent="  ") for sentence in held))
     failures = assertions.failures(demands, report)
     for failure in failures:
         print(f"covey: {failure}", file=sys.stderr)

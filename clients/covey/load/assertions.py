@@ -34,6 +34,14 @@ _EXPECTED = "expected FIGURE<NUMBER, with one of < <= > >= ==, separated by comm
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """Whether one run keeps to one demand, and the sentence that says so, with its figure."""
+
+    holds: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assertion:
     """One demand on one figure."""
 
@@ -44,26 +52,23 @@ class Assertion:
     def __str__(self) -> str:
         return f"{self.figure} {self.operator} {self.bound:g}"
 
-    def failures(self, report: Report) -> list[str]:
-        """A sentence for each run that does not keep to it. A figure that was not measured fails, with the reason."""
+    def judged(self, report: Report) -> list[Judged]:
+        """How each run keeps to it. A figure that was not measured fails, with the reason."""
         if self.figure == CAPACITY:
             capacity = report.capacity
-            return self._sentences("", capacity.rate_per_s if capacity else None, _NO_CAPACITY)
+            return [self._judged("", capacity.rate_per_s if capacity else None, _NO_CAPACITY)]
         if not report.runs:
-            return self._sentences("", None, "nothing was measured")
+            return [self._judged("", None, "nothing was measured")]
         figure = FIGURES[self.figure]
         return [
-            sentence
-            for run in report.runs
-            for sentence in self._sentences(f"{words.load_name(run.load)}: ", figure.value(run), figure.reason(run))
+            self._judged(f"{words.load_name(run.load)}: ", figure.value(run), figure.reason(run)) for run in report.runs
         ]
 
-    def _sentences(self, where: str, value: float | None, absent: str) -> list[str]:
-        """One, or none where the demand is met."""
+    def _judged(self, where: str, value: float | None, absent: str) -> Judged:
         if value is None:
-            return [f"{where}{self} cannot be judged: {absent}"]
+            return Judged(False, f"{where}{self} cannot be judged: {absent}")
         holds = _OPERATORS[self.operator](value, self.bound)
-        return [] if holds else [f"{where}{self} does not hold: it is {value:,.10g}"]
+        return Judged(holds, f"{where}{self} {'holds' if holds else 'does not hold'}: it is {value:,.10g}")
 
 
 def parse(text: str) -> list[Assertion]:
@@ -83,7 +88,12 @@ def require_judgeable(assertions: Sequence[Assertion], plan: Plan) -> None:
 
 def failures(assertions: Sequence[Assertion], report: Report) -> list[str]:
     """A sentence for each demand that is not met; empty where all are."""
-    return [sentence for assertion in assertions for sentence in assertion.failures(report)]
+    return [one.sentence for assertion in assertions for one in assertion.judged(report) if not one.holds]
+
+
+def held(assertions: Sequence[Assertion], report: Report) -> list[str]:
+    """A sentence for each demand that is met, with the figure."""
+    return [one.sentence for assertion in assertions for one in assertion.judged(report) if one.holds]
 
 
 def _parse_one(part: str) -> Assertion:

@@ -137,7 +137,9 @@ def _other_circumstances(first: Report, second: Report) -> list[str]:
     """What may differ, and be the reason for it all."""
     left_out = [sum(bool(run.invalid) for run in report.runs) for report in (first, second)]
     found = (
-        [f"left out as invalid: {left_out[0]} runs of the first, {left_out[1]} of the second"] if any(left_out) else []
+        [f"left out as invalid: {words.plural(left_out[0], 'run')} of the first, {left_out[1]} of the second"]
+        if any(left_out)
+        else []
     )
     if first.machine != second.machine:
         found.append("the load came from different machines or Pythons")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from covey.load.front import Front
 from covey.load.measurement import Run
 from covey.load.reports import words
 from covey.load.reports.facts import STAGES
@@ -28,6 +29,8 @@ class Runs:
     alone: Run
     loaded: Run
     cores: int
+    front: Front = Front.UNKNOWN
+    tls: bool = False
 
     @property
     def in_flight(self) -> int:
@@ -38,7 +41,7 @@ class Runs:
 class Finding:
     """A sentence with its figures.
 
-    `part` is one of the five that can limit ("client", "network", "decode", "queue", "compute"), UNKNOWN, or
+    `part` is one of the six that can limit ("client", "front", "network", "decode", "queue", "compute"), UNKNOWN, or
     something else that is worth knowing.
     """
 
@@ -94,10 +97,42 @@ def longest_stage(runs: Runs) -> Finding | None:
         return None
     stage = max(STAGES, key=lambda name: timing.mean_ms.get(name, 0.0))
     part, meaning = _STAGES[stage]
+    if stage == "outside" and (costly := _costly_front(runs)) is not None:
+        part, meaning = costly
     length_ms, all_ms = timing.mean_ms.get(stage, 0.0), _service_ms(timing.mean_ms)
     return Finding(
         part,
         f"with {runs.in_flight} in flight, {number(length_ms)} of a call's {number(all_ms)} ms are {meaning}",
+    )
+
+
+def _costly_front(runs: Runs) -> tuple[str, str] | None:
+    """What limits, and in what words, where the way to the server is the longest part of a call and costs more than it
+    need; None where it does not."""
+    if runs.front is Front.GRPCIO:
+        front = "grpcio front, TLS included," if runs.tls else "grpcio front"
+        instead = "--front native, and a proxy before it that ends TLS" if runs.tls else "--front native"
+        return "front", (
+            f"outside of decoding, queue and computing: the server's {front} needs several times the processor time a "
+            f"call that the native one does. Use {instead} (docs/security.md)"
+        )
+    if runs.tls:
+        return "front", (
+            "outside of decoding, queue and computing, where TLS is encrypted and decrypted at both ends, by a proxy "
+            "or the server. Put more images into a call, or give the end of TLS more cores"
+        )
+    return None
+
+
+def front(runs: Runs) -> Finding | None:
+    """A front that costs more than it need, where it is not what limits."""
+    longest = longest_stage(runs)
+    if runs.front is not Front.GRPCIO or (longest is not None and longest.part == "front"):
+        return None
+    return Finding(
+        "front",
+        f"the server answers by gRPC's C core, as Covey's grpcio front does{' with TLS' if runs.tls else ''}: it needs "
+        f"several times the processor time a call that --front native does",
     )
 
 
@@ -159,7 +194,7 @@ def processor(runs: Runs) -> Finding | None:
     longest = longest_stage(runs)
     if share < IDLE_SERVER and longest and longest.part == "queue":
         return Finding("processor", f"{used} while calls waited: more workers (--workers) may use the others")
-    if share < IDLE_SERVER and longest and longest.part == "network":
+    if share < IDLE_SERVER and longest and longest.part in ("network", "front"):
         return Finding("processor", f"{used}: if the others were not idle, calls waited for what else runs there")
     return Finding("processor", used)
 
@@ -181,12 +216,12 @@ def counts(runs: Runs) -> Finding | None:
         return None
     return Finding(
         "counts",
-        f"the server counted {metrics.requests:,} requests, the client {metrics.client_calls:,}: others use it too, or "
-        f"several servers share the load",
+        f"the server counted {words.plural(metrics.requests, 'request')}, the client {metrics.client_calls:,}: others "
+        f"use it too, or several servers share the load",
     )
 
 
-_OTHERS: tuple[Rule, ...] = (lone_call, lone_batches, batches, gain, processor, failures, counts)
+_OTHERS: tuple[Rule, ...] = (lone_call, lone_batches, batches, gain, processor, front, failures, counts)
 
 
 def _service_ms(mean_ms: dict[str, float]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey.errors import InvalidInput, MissingFile, UnreadableFile
+from covey.wording import plural
+from covey_proto import image_folders, image_formats
 
 MOST_IMAGES = 1_024  # different ones; more would measure the client's memory
 _MOST_BATCHES = 256
 _RANDOM_IMAGES = 64
 _MOST_SIDE = 8_192  # pixels
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 _JPEG = re.compile(r"jpeg:(\d+)x(\d+)")
 
 
@@ -69,8 +71,9 @@ def make(source: str, images: int, shape: Sequence[int], datatype: str, seed: in
     path = Path(source)
     if path.suffix == ".npy":
         return _of_pixels(_read_array(path, shape, datatype), images, path.name)
-    files = _read_files(path)
-    return _of_files(files, images, f"{len(files)} image files of {path.name}")
+    files, left_out = _read_files(path)
+    without = f" (left out {image_folders.counted(left_out)})" if left_out else ""
+    return _of_files(files, images, f"{len(files)} image files of {path.name}{without}")
 
 
 def _random(shape: Sequence[int], datatype: str, count: int, seed: int) -> NDArray[np.generic]:
@@ -112,15 +115,19 @@ def _read_array(path: Path, shape: Sequence[int], datatype: str) -> NDArray[np.g
     return np.ascontiguousarray(array)
 
 
-def _read_files(path: Path) -> dict[str, bytes]:
+def _read_files(path: Path) -> tuple[dict[str, bytes], Counter[str]]:
+    """The files by path, and the kinds of what lies beside them."""
+    left_out: Counter[str] = Counter()
     if path.is_dir():
-        paths = sorted(each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES)[:MOST_IMAGES]
-        if not paths:
-            raise InvalidInput(f"{path}: holds no image file ({', '.join(sorted(_SUFFIXES))})")
+        found = image_folders.find(path)
+        if not found.files:
+            others = f"; it holds {image_folders.counted(found.left_out)}" if found.left_out else ""
+            raise InvalidInput(f"{path}: holds no image file ({image_formats.suffixes()}){others}")
+        paths, left_out = found.files[:MOST_IMAGES], found.left_out
     else:
         paths = [path]
     try:
-        return {str(each): each.read_bytes() for each in paths}
+        return {str(each): each.read_bytes() for each in paths}, left_out
     except FileNotFoundError as error:
         raise MissingFile(f"{path}: not found; --payload takes random, jpeg:WxH, an .npy file or a folder") from error
     except OSError as error:
@@ -129,7 +136,7 @@ def _read_files(path: Path) -> dict[str, bytes]:
 
 def _of_pixels(array: NDArray[np.generic], images: int, origin: str) -> Payload:
     size = " x ".join(map(str, array.shape[1:]))
-    words = f"{size} {array.dtype}, {origin}; {array[0].nbytes:,} bytes an image"
+    words = f"{size} {array.dtype}, {origin}; {plural(array[0].nbytes, 'byte')} an image"
     return Payload([Pixels(array[places]) for places in _places(len(array), images)], words)
 
 

@@ -49,4 +49,6 @@ class Remote:
             try:
                 return send(request, timeout=self.deadline_ms / 1_000, metadata=self.metadata)
             except grpc.RpcError as error:
-                raise from_rpc_error(error, self.target, self.deadline_ms) from error
+                raise from_rpc_error(
+                    error, self.target, self.deadline_ms, metadata_bytes=self._access.metadata_bytes
+                ) from error

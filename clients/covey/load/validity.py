@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from covey.load.channel import Ended
 from covey.load.measurement import Generator, Interval, Latency, Load, ServerMetrics
+from covey.wording import plural
 
 MOST_CORE_SHARE = 0.9  # of a generator process, above which it may have been what was measured
 MOST_LAG_SHARE = 0.1  # of the response time, at the 99th percentile ...
@@ -55,8 +56,8 @@ def find_invalid(
     due = sent + sum(end.unsent for end in ends)
     if due - sent > MOST_UNSENT_SHARE * due:
         reasons.append(
-            f"only {sent:,} of the {due:,} calls that were due were sent: the others are in no figure, and would have "
-            f"been the slowest"
+            f"only {sent:,} of the {plural(due, 'call')} that were due were sent: the others are in no figure, and "
+            f"would have been the slowest"
         )
     return reasons
 
@@ -87,12 +88,12 @@ def find_warnings(
     if calls == errors:
         warnings.append("no call succeeded: there are no latencies")
     elif errors:
-        warnings.append(f"{errors:,} of {calls:,} calls failed; latencies are of those that succeeded")
+        warnings.append(f"{errors:,} of {plural(calls, 'call')} failed; latencies are of those that succeeded")
     warnings += _drift(load, [each for each in intervals if each.start_s + 1 <= sending_s])  # the whole seconds
     if metrics is not None and metrics.requests != metrics.client_calls:
         warnings.append(
-            f"the server counted {metrics.requests:,} requests, the client {metrics.client_calls:,}: others use the "
-            f"server too, or calls were lost on the way"
+            f"the server counted {plural(metrics.requests, 'request')}, the client {metrics.client_calls:,}: others "
+            f"use the server too, or calls were lost on the way"
         )
     return warnings
 

@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (options.is_for_all_processes or distributed.is_first_process()):
         return 0  # of torchrun's processes the first alone publishes
     try:
-        options.command(options, report)
+        with report.alive():
+            options.command(options, report)
         sys.stdout.flush()  # here, where it can still be said that it cannot be written
     except ExportError as error:
         return _fail(str(error), error.exit_code)
@@ -34,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is not None:
             return _fail(str(error), ExportError.exit_code)
-        _forget_output()
-        return _fail(f"the output cannot be written: {error.strerror or error}", ExportError.exit_code)
+        _forget_output()  # a file's, once it is open, looks the same
+        return _fail(f"the output, or a file, cannot be written: {error.strerror or error}", ExportError.exit_code)
     except RuntimeError as error:
         if "can't start new thread" not in str(error):
             raise
@@ -46,8 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _forget_output() -> None:
-    """What is still to be written goes nowhere: else Python's last flush would complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """What cannot be written goes nowhere: else Python's last flush would complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, exit_code: int) -> int:

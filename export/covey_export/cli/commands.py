@@ -84,7 +84,9 @@ def run_all(options: argparse.Namespace, report: Report) -> None:
             outcomes.append(Outcome(trained, pipeline.convert_if_new(precision)))
         report.line()
     if outcomes:
-        report.table("Summary", summary.HEADER, [outcome.row() for outcome in outcomes])
+        report.table("Summary", summary.HEADER[:-1], [outcome.row()[:-1] for outcome in outcomes])
+        for outcome in outcomes:  # no cell: a terminal would break a long path
+            report.line(str(outcome.published.path))
     if outcomes and options.summary_markdown:
         atomic_files.write_text(options.summary_markdown, summary.markdown(outcomes))
 

@@ -113,14 +113,19 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training", "what is not said here is the recipe's or the checkpoint's")
-    group.add_argument("--epochs", type=_natural, metavar="N", help="0, with --weights: none, as they are given")
+    group.add_argument(
+        "--epochs",
+        type=_natural,
+        metavar="N",
+        help="passes over the training images; 0 with --weights: publish them untrained",
+    )
     group.add_argument("--batch-size", type=_positive, metavar="N", help="images a step, over all processes")
     group.add_argument("--learning-rate", type=_above_zero, metavar="RATE", help="of a one-cycle recipe: the highest")
     group.add_argument(
         "--dropout", type=_share, metavar="P", help="share of values that the network's dropout layers drop"
     )
-    group.add_argument("--weight-decay", type=_from_zero, metavar="X")
-    group.add_argument("--label-smoothing", type=_share, metavar="P")
+    group.add_argument("--weight-decay", type=_from_zero, metavar="X", help="of kernels and matrices, not of biases")
+    group.add_argument("--label-smoothing", type=_share, metavar="P", help="share of each label given to all classes")
     group.add_argument(
         "--augment",
         dest="augmentation",
@@ -135,20 +140,23 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--weights",
         metavar="FILE",
-        help="begin with these (a state dict or a checkpoint.pt; torchvision: its own); the recipe is then fine-tune",
+        help="start from these: a state dict, a checkpoint.pt of Covey, or 'torchvision' for its own (default recipe: "
+        "fine-tune)",
     )
-    group.add_argument("--freeze", action="store_true", help="only the last layer learns")
+    group.add_argument("--freeze", action="store_true", help="with --weights: train only the last layer")
     group.add_argument(
-        "--mean", type=_numbers, metavar="LIST", help="that is taken from pixels of 0..1: one number, or one a channel"
+        "--mean", type=_numbers, metavar="LIST", help="subtracted from pixels of 0..1: one number, or R,G,B"
     )
-    group.add_argument("--std", type=_numbers, metavar="LIST", help="by which they are divided then")
+    group.add_argument("--std", type=_numbers, metavar="LIST", help="then divided by: one number, or R,G,B")
     group.add_argument(
-        "--pixels", choices=list(given_weights.RANGES), help="in place of --mean and --std: the range that they come to"
+        "--pixels",
+        choices=list(given_weights.RANGES),
+        help="the range the network expects, in place of --mean and --std",
     )
     group.add_argument(
         "--labels",
-        metavar="FILE",
-        help="the classes in the order of the outputs of --weights: one a line, JSON, or a list with commas",
+        metavar="FILE|LIST",
+        help="classes in the order of the outputs of --weights: a file (one a line, or JSON), or a list with commas",
     )
 
 
@@ -170,17 +178,17 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
     )
     parser.add_argument("--name", metavar="NAME", help="of the model (default: the network's)")
+
+
+def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
+    parser.set_defaults(variants=[])
     parser.add_argument(
         "--min-accuracy",
         type=_share_of_all,
         default=0.0,
         metavar="SHARE",
-        help="publish only with at least this accuracy on the test images, 0 to 1",
+        help="publish only if the accuracy on the test images is at least this, 0 to 1 (default: 0)",
     )
-
-
-def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
-    parser.set_defaults(variants=[])
     for flag, precision, text in (
         ("--int8", Precision.INT8, "calibrated on training images"),
         ("--fp16", Precision.FLOAT16, "half the size"),

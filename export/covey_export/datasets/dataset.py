@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_export.errors import InvalidDataset
+from covey_export.wording import plural
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -41,7 +42,9 @@ class Dataset:
                     f"{self.name}: expected {part} images [N, H, W, C] uint8, found {images.shape} {images.dtype}"
                 )
             if len(images) == 0 or len(images) != len(labels):
-                raise InvalidDataset(f"{self.name}: {len(images)} {part} images with {len(labels)} labels")
+                raise InvalidDataset(
+                    f"{self.name}: {plural(len(images), f'{part} image')} with {plural(len(labels), 'label')}"
+                )
             if labels.min() < 0 or labels.max() >= len(self.labels):
                 raise InvalidDataset(
                     f"{self.name}: {part} labels from {labels.min()} to {labels.max()}, "

@@ -3,13 +3,17 @@
     PATH/train/cat/1.jpg ...  and  PATH/test/cat/7.jpg ...      the split is given
     PATH/cat/1.jpg ...                                          a seeded 80/20 split of each class
 
-Owns what lies where and what of it counts; image_files.py reads the images, by the server's own code, so that a
-model meets in production what it met in training.
+A class is named as its folder, in Unicode's composed form (NFC): macOS writes "é" as two characters, others as one,
+and both are one class. Owns what lies where and what of it counts; image_files.py reads the images, by the server's own
+code, so that a model meets in production what it met in training.
 """
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,13 +24,15 @@ from covey_export.datasets.dataset import Dataset, Labels
 from covey_export.datasets.entry import Entry
 from covey_export.datasets.image_files import ImageFiles
 from covey_export.errors import InvalidDataset, MissingDataset
+from covey_proto import image_folders, image_formats
+from covey_proto.image_formats import Format
+from covey_server import image_formats as image_formats_here
 from covey_server.images import InputSpec
 
 Unreadable = Literal["refuse", "skip"]
 UNREADABLE: tuple[Unreadable, ...] = get_args(Unreadable)
 
 PREFIX = "folder:"
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
 _SPLIT_SEED = 0  # not the training's seed: the test set must be the same for every training
 _TEST_SHARE = 0.2
 _SHOWN = 10
@@ -78,7 +84,7 @@ class Folder(Entry):
             images[test],
             labels[test],
             licence="not known to Covey",
-            notes=(*_left_out(files), *_converted(found, spec), *_skipped(problems)),
+            notes=(*_left_out(files), *_alike(names), *_converted(found, spec), *_skipped(problems)),
         )
 
     def availability(self, data_dir: Path | None) -> str:
@@ -102,13 +108,15 @@ class Folder(Entry):
 
 
 def _list_classes(folder: Path) -> _Files:
+    folders: dict[str, list[Path]] = {}
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not image_folders.is_hidden(child.name):
+            _require_text(child)
+            folders.setdefault(unicodedata.normalize("NFC", child.name), []).append(child)
     classes = {
-        child.name: sorted(file for file in child.iterdir() if _is_image(file))
-        for child in sorted(folder.iterdir())
-        if child.is_dir() and not child.name.startswith(".")
+        name: [file for place in folders[name] for file in sorted(place.iterdir()) if _is_image(file)]
+        for name in sorted(folders)
     }
-    for name in classes:
-        _require_text(folder / name)
     if len(classes) < 2:
         beside = sum(_is_image(file) for file in folder.iterdir())
         raise InvalidDataset(
@@ -118,7 +126,12 @@ def _list_classes(folder: Path) -> _Files:
         )
     empty = [name for name, files in classes.items() if not files]
     if empty:
-        raise InvalidDataset(f"{folder}: no images ({', '.join(sorted(_SUFFIXES))}) in {', '.join(empty)}")
+        others = (child for name in empty for place in folders[name] for child in place.iterdir())
+        left_out = Counter(image_folders.kind(child.name) for child in others if _is_left_out(child))
+        holds = f"; left out {image_folders.counted(left_out)}{_heic_hint(left_out)}" if left_out else ""
+        raise InvalidDataset(
+            f"{folder}: no images ({image_formats.suffixes(_readable())}) in {', '.join(empty)}{holds}"
+        )
     return classes
 
 
@@ -154,7 +167,23 @@ def _require_all_classes(labels: Labels, names: tuple[str, ...], where: str, pro
 def _is_image(file: Path) -> bool:
     """By its name; a link that leads nowhere counts, so that it is named among what cannot be read."""
     is_file = file.is_file() or not file.exists()
-    return is_file and file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+    return is_file and image_formats.of_name(file.name) in _readable() and not image_folders.is_hidden(file.name)
+
+
+@cache
+def _readable() -> tuple[Format, ...]:
+    return image_formats_here.available()
+
+
+def _is_left_out(child: Path) -> bool:
+    """Whether it lies among the images and is none; hidden files are nobody's concern."""
+    return not (_is_image(child) or image_folders.is_hidden(child.name))
+
+
+def _heic_hint(left_out: Counter[str]) -> str:
+    if image_formats.HEIC in _readable() or not left_out.keys() & set(image_formats.HEIC.suffixes):
+        return ""
+    return "; HEIC is read after pip install 'covey-serve[heic]'"
 
 
 def _split(labels: Labels, names: tuple[str, ...]) -> tuple[Labels, Labels]:
@@ -175,19 +204,27 @@ def _split(labels: Labels, names: tuple[str, ...]) -> tuple[Labels, Labels]:
 
 
 def _left_out(files: list[Path]) -> Iterator[str]:
-    """What lies among the files and is no image by its name; hidden files are nobody's concern."""
+    """What lies among the files and is no image by its name."""
     beside = sorted(
-        child
-        for folder in {file.parent for file in files}
-        for child in folder.iterdir()
-        if not (_is_image(child) or child.name.startswith("."))
+        child for folder in {file.parent for file in files} for child in folder.iterdir() if _is_left_out(child)
     )
     nested = [f"{child.parent.name}/{child.name}" for child in beside if child.is_dir()]
     others = [f"{child.parent.name}/{child.name}" for child in beside if not child.is_dir()]
     if nested:
         yield f"{_count(len(nested), 'folder')} inside a class's folder left out: {_listed(nested)}"
     if others:
-        yield f"{_count(len(others), 'file')} left out, not named like an image: {_listed(others)}"
+        kinds = Counter(image_folders.kind(name) for name in others)
+        yield f"left out {image_folders.counted(kinds)}: {_listed(others)}{_heic_hint(kinds)}"
+
+
+def _alike(names: tuple[str, ...]) -> Iterator[str]:
+    """Classes that many file systems take for one: letters can be meant to differ so, names hardly ever."""
+    forms: dict[str, list[str]] = {}
+    for name in names:
+        forms.setdefault(name.casefold(), []).append(name)
+    for same in forms.values():
+        if len(same) > 1:
+            yield f"{' and '.join(same)} are classes of their own, though only capital letters set them apart"
 
 
 def _converted(found: ImageFiles, spec: InputSpec) -> Iterator[str]:

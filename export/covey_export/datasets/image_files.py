@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from covey_export.datasets.dataset import Images
 from covey_export.errors import InvalidDataset
+from covey_server import image_formats
 from covey_server.devices import resident_bytes
 from covey_server.errors import CoveyServerError
-from covey_server.images import FORMATS, InputSpec, decode
+from covey_server.images import DEFAULT_MAX_PIXELS, InputSpec, decode, read_header
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # and I;16 with its byte orders
 _MEMORY_INFO = Path("/proc/meminfo")
@@ -44,19 +43,21 @@ class _Seen:
 def read(files: Sequence[Path], spec: InputSpec) -> ImageFiles:
     """Reads all files, whatever they hold. Raises InvalidDataset where the images do not fit into memory."""
     _require_memory(len(files), spec)
+    formats = image_formats.available()
     images = np.zeros((len(files), *spec.shape), np.uint8)
 
     def read_one(place: int) -> _Seen:
         try:
             data = files[place].read_bytes()
-            images[place] = decode(data, spec)
+            images[place] = decode(data, spec, DEFAULT_MAX_PIXELS, formats)
         except (CoveyServerError, OSError) as error:
             return _Seen(problem=(error.strerror if isinstance(error, OSError) else None) or str(error))
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # its header alone
-            return _Seen(
-                is_grey=image.mode in _GREY_MODES or image.mode.startswith("I;"),
-                is_transparent="A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info,
-            )
+        # Of what the decoder was given: Pillow does not open every file that can be decoded. No pixel is.
+        image = image_formats.opened(read_header(data, DEFAULT_MAX_PIXELS, formats))
+        return _Seen(
+            is_grey=image.mode in _GREY_MODES or image.mode.startswith("I;"),
+            is_transparent=image.has_transparency_data,
+        )
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = list(pool.map(read_one, range(len(files))))

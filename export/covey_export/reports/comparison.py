@@ -11,6 +11,7 @@ from covey_export.reports.drawing import canvas, classes, confusion, curves, rel
 from covey_export.reports.elements import Html, details, element, escape, table
 from covey_export.reports.findings import Findings
 from covey_export.reports.page import Section, lead, note, page, paragraph, show
+from covey_export.wording import plural
 
 _CERTAIN = 0.05  # below, a difference is more than chance
 _MOST_BESIDE = 12  # classes up to which two matrices have room side by side
@@ -110,7 +111,8 @@ def _warnings(one: Findings, two: Findings, names: tuple[str, str]) -> list[str]
         return [text]
     if one.images_digest != two.images_digest:
         text = (
-            f"The two were tested on different images ({one.dataset}, {one.test_images:,} test images; {two.dataset}, "
+            f"The two were tested on different images ({one.dataset}, {plural(one.test_images, 'test image')}; "
+            f"{two.dataset}, "
             f"{two.test_images:,}): a difference of their accuracies may come from these."
         )
         return [text]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from covey_export.reports import figures
 from covey_export.reports.findings import Findings
+from covey_export.wording import plural
 
 FILE = "MODEL_CARD.md"
 _MOST_CLASSES = 30  # rows of a table; of more classes the weakest
@@ -15,7 +16,8 @@ _MOST_CLASSES = 30  # rows of a table; of more classes the weakest
 
 def write_card(findings: Findings) -> str:
     """The whole file, as Markdown."""
-    data, licence, classes = _text(findings.dataset), _text(findings.licence), f"{len(findings.labels):,} classes"
+    data, licence = _text(findings.dataset), _text(findings.licence)
+    classes = plural(len(findings.labels), "class", "classes")
     parts = [
         _section(
             f"# {_text(findings.title)}",
@@ -44,13 +46,15 @@ def write_card(findings: Findings) -> str:
         ),
         _section(
             "## Evaluation data",
-            f"{findings.test_images:,} test images of {data}; licence: {licence}. They were not trained on, but the "
+            f"{plural(findings.test_images, 'test image')} of {data}; licence: {licence}. They were not trained on, "
+            f"but the "
             f"accuracy on them was shown after each epoch.",
         ),
         _section("## Training data", _training_data(findings, data, licence)),
         _section(
             "## Quantitative analyses",
-            f"Accuracy {findings.verification.onnxruntime_accuracy:.2%} on {findings.test_images:,} test images; "
+            f"Accuracy {findings.verification.onnxruntime_accuracy:.2%} on "
+            f"{plural(findings.test_images, 'test image')}; "
             f"expected calibration error {findings.calibration.error:.2%} at a mean confidence of "
             f"{findings.calibration.mean_confidence:.2%}.",
             *_class_table(findings),
@@ -78,7 +82,8 @@ def _limits(findings: Findings) -> list[str]:
     more = f" and {len(labels) - _MOST_CLASSES:,} more" if len(labels) > _MOST_CLASSES else ""
     weakest = ", ".join(f"{_text(labels[place])} ({share:.1%})" for share, place in _weakest_first(findings)[:3])
     every = (
-        f"It knows {len(labels):,} classes ({named}{more}) and gives every image one of these, whatever it shows: "
+        f"It knows {plural(len(labels), 'class', 'classes')} ({named}{more}) and gives every image one of these, "
+        f"whatever it shows: "
         f'nothing in it says "none of them".'
     )
     elsewhere = (

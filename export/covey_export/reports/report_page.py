@@ -20,6 +20,7 @@ from covey_export.reports.elements import Html, details, table
 from covey_export.reports.findings import Findings
 from covey_export.reports.layers import Recording
 from covey_export.reports.page import Section, lead, page, paragraph, show
+from covey_export.wording import plural
 
 Probabilities = NDArray[np.float32]
 
@@ -134,7 +135,7 @@ def _classes(findings: Findings) -> list[Html]:
 def _mistakes(dataset: Dataset, probabilities: Probabilities) -> list[Html]:
     places = sheets.choose_mistakes(dataset, probabilities)
     if not places:
-        return [paragraph(f"None: all {len(dataset.test_images):,} test images got their class.")]
+        return [paragraph(f"None: all {plural(len(dataset.test_images), 'test image')} got their class.")]
     return [
         paragraph("Bold: the predicted class and its probability; below: the true class and the probability it got."),
         sheets.draw_mistakes(dataset, probabilities, places),

@@ -20,6 +20,7 @@ from covey_export.report import Report
 from covey_export.reports import findings, layers, model_card, report_page
 from covey_export.reports.drawing import canvas
 from covey_export.served_model import ServedModel
+from covey_export.wording import plural
 from covey_proto import layout
 from covey_server import golden, model_file
 from covey_server.devices import choose
@@ -51,7 +52,7 @@ def write(
     checkpoint.require_match(network, dataset)
     if not (folder / layout.FILE_NAME).is_file():
         raise ReportFailed(f"{folder} holds no {layout.FILE_NAME}; publish the model first (covey-export convert)")
-    report.line(f"report  {len(dataset.test_images):,} test images, then the pictures")
+    report.line(f"report  {plural(len(dataset.test_images), 'test image')}, then the pictures")
     probabilities = _answer(model, dataset, folder)
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     found = findings.find(network, checkpoint, dataset, folder, probabilities, parameters)

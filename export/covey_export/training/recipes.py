@@ -118,6 +118,19 @@ _ANY = {"best": replace(_BEST, batch_size=64, learning_rate=0.03, label_smoothin
 TUTORIAL = "tutorial"
 _TAUGHT_ON_DIGITS = ("sample", "mnist", "fashion-mnist")
 
+_RESNET = replace(
+    _BEST,
+    epochs=18,
+    learning_rate=0.25,
+    weight_decay=1e-3,
+    bias_rate=64.0,
+    label_smoothing=0.2,
+    averaging=0.995,
+    augmentation=Augmentation(flip=True, shift=0.0625, cutout=0.25),
+    train_images=50_000,
+)
+_RESNET_ON_DIGITS = replace(_RESNET, augmentation=Augmentation(shift=0.0625, cutout=0.25))
+
 RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "cifar-net": {
         "tutorial": _CIFAR_NET,
@@ -140,19 +153,7 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "vgg": {"best": replace(_BEST, epochs=15)},
     "nin": {"best": replace(_BEST, epochs=16, dropout=0.1)},
     "googlenet": {"best": replace(_BEST, epochs=16)},
-    "resnet": {
-        "best": replace(
-            _BEST,
-            epochs=18,
-            learning_rate=0.25,
-            weight_decay=1e-3,
-            bias_rate=64.0,
-            label_smoothing=0.2,
-            averaging=0.995,
-            augmentation=Augmentation(flip=True, shift=0.0625, cutout=0.25),
-            train_images=50_000,
-        )
-    },
+    "resnet": {"best": _RESNET},
     "conv-demo": {"tutorial": replace(_MLP, epochs=0, mean=(0.0,), std=(1 / 255,), train_images=100)},
 }
 
@@ -160,6 +161,9 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
 OTHER_DATASETS: Mapping[tuple[str, str], Mapping[str, Recipe]] = {
     # Clothes take so small a network longer than digits, and mirroring them is more than it can learn besides.
     ("lenet", "fashion-mnist"): {"best": replace(_LENET_BEST, epochs=70, augmentation=Augmentation(shift=0.04))},
+    # A mirrored digit is another sign, or none.
+    ("resnet", "sample"): {"best": _RESNET_ON_DIGITS},
+    ("resnet", "mnist"): {"best": _RESNET_ON_DIGITS},
 }
 
 

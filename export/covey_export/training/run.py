@@ -93,7 +93,8 @@ def train(
                     classes = len(dataset.labels)
                     report.line(weights.load_into(trainer.model.network, classes, whole=not wanted.epochs))
                 trainer.prepare()
-            said = trainer.choose_precision()
+            with report.doing("measuring which precision is faster"):
+                said = trainer.choose_precision()
             if wanted.precision == "auto" and trainer.recipe.epochs:
                 trainer.save(folder)  # timing chose: whoever goes on must not choose again
             report.training_begins(

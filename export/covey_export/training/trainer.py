@@ -32,6 +32,7 @@ from covey_export.training import averaging, optimization, precision
 from covey_export.training.augmentation import NONE, augment
 from covey_export.training.distributed import ALONE, Group
 from covey_export.training.recipe import Precision, Recipe
+from covey_export.wording import plural
 
 _SHOWN_IMAGES = 5_000
 
@@ -74,7 +75,7 @@ class Trainer:
         if recipe.epochs and min(recipe.batch_size, count) < least * group.size:
             raise TrainingFailed(
                 f"a batch of {min(recipe.batch_size, count)}: {network.name} needs {least} or more images in each of "
-                f"{group.size} process{'es' if group.size > 1 else ''}; ask for larger batches (--batch-size)"
+                f"{plural(group.size, 'process', 'processes')}; ask for larger batches (--batch-size)"
             )
         # Batch normalisation needs two images; one left over at the end of an epoch waits for the next.
         has_short_batch = count % recipe.batch_size >= min(2 * group.size, recipe.batch_size)
@@ -94,7 +95,7 @@ class Trainer:
         if self.recipe.epochs and not any(value.requires_grad for value in self.model.network.parameters()):
             raise TrainingFailed(
                 f"{self.network.name} has nothing to learn, and recipe {self.recipe.name!r} asks for "
-                f"{self.recipe.epochs} epochs; leave --recipe and --weights out"
+                f"{plural(self.recipe.epochs, 'epoch')}; leave --recipe and --weights out"
             )
         self.optimizer = optimization.build_optimizer(self.model.network, self.recipe) if self.recipe.epochs else None
         self.average = averaging.begin(self.model.network, self.recipe.averaging)
@@ -274,7 +275,8 @@ class Trainer:
 
     def _end_epoch(self, report: Report) -> None:
         images = min(self._steps * self.recipe.batch_size, len(self._train_images))
-        test_accuracy, test_loss = self.group.agree(self._test() if self.group.is_first else (0.0, 0.0))
+        with report.doing(f"testing epoch {len(self.history) + 1}"):
+            test_accuracy, test_loss = self.group.agree(self._test() if self.group.is_first else (0.0, 0.0))
         self.history.append(
             Epoch(self.epoch_loss / images, self.epoch_right / images, test_accuracy, test_loss, tuple(self.running))
         )

@@ -134,7 +134,7 @@ class GRPCInferenceServiceServicer:
 
     def ModelInfer(self, request, context):
         """One input: `images`, UINT8 [N, height, width, channels] at the model's size, or `encoded`, BYTES [N], each a JPEG,
-        PNG, WebP or GIF file. One output: `probabilities`, FP32 [N, classes], always in raw_output_contents.
+        PNG, WebP, GIF or AVIF file. One output: `probabilities`, FP32 [N, classes], always in raw_output_contents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

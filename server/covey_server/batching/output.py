@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ NOT_FINITE = (
     "model which image it was"
 )
 _FEW = 64  # classes
+# In all rows of a batch: more are ranked and written for each request alone, some rows at a time. In Python a ranked
+# class takes about 100 bytes: 64 rows of 100,000 would be 640 MB at once.
+MAX_SHARED_CLASSES = 65_536
 _LOW_32 = np.int64(0xFFFF_FFFF)
 
 Ranking = tuple[list[list[int]], NDArray[np.float32]]
@@ -46,9 +50,15 @@ class Output:
 
     def shares(self, k: int) -> bool:
         """Whether this k is ranked for all rows at once."""
-        if not self._shared_k:
+        if not self._shared_k and k * len(self.probabilities) <= MAX_SHARED_CLASSES:
             self._shared_k = k
         return self._shared_k == k
+
+    def pieces(self, k: int, first: int, count: int) -> Iterator[Ranking]:
+        """`top` of some of the rows after the other, each of a size that takes little memory."""
+        rows = max(1, MAX_SHARED_CLASSES // k)
+        for start in range(first, first + count, rows):
+            yield self.top(k, start, min(rows, first + count - start))
 
     def top(self, k: int, first: int, count: int) -> Ranking:
         """For each of `count` rows from `first` on the indices and the probabilities `[count, k]` of its k most

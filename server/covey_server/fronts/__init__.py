@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 LIVE = "live"  # the name under which grpc.health.v1 tells whether the process should be left running
@@ -18,6 +19,21 @@ class Front(Protocol):
     @property
     def port(self) -> int:
         """The port that was bound."""
+
+    @property
+    def handed(self) -> Mapping[str, int]:
+        """Bytes of the calls that were handed over, by connection."""
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Those of calls whose connection is not known."""
+
+    @property
+    def tells_written(self) -> bool:
+        """Whether `Service.written` is told when an answer is written."""
+
+    def forget(self, peer: str) -> None:
+        """Drops what was counted for a connection that is closed."""
 
     @property
     def open_streams(self) -> int:

@@ -21,9 +21,10 @@ from covey_server import threads
 from covey_server.call import Call, Handler, Service, handle
 from covey_server.errors import PortUnavailable
 from covey_server.fronts import LIVE
+from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.grpcio_options import server_options
 from covey_server.fronts.grpcio_security import TokenCheck, server_credentials
-from covey_server.fronts.streams import CODES, Streams
+from covey_server.fronts.streams import CODES, UNIX, Streams
 from covey_server.security import Security
 from covey_server.status import Status
 
@@ -35,7 +36,8 @@ _THREADS = 12  # of grpcio and the loop; grpcio crashes where it gets none
 class GrpcioCall(Call):
     """A call whose handler waits on the event loop for the answer."""
 
-    __slots__ = ("_answer", "_loop")
+    __slots__ = ("_answer", "_loop", "_written", "answer_bytes")
+    holds_answer = True
 
     def __init__(
         self,
@@ -45,8 +47,11 @@ class GrpcioCall(Call):
         deadline_ns: int | None,
         loop: asyncio.AbstractEventLoop,
         answer: asyncio.Future[bytes | Status],
+        written: Callable[[int, str], None],
     ) -> None:
         super().__init__(payload, peer, arrived_ns, deadline_ns)
+        self._written = written
+        self.answer_bytes = 0  # on their way
         self._loop = loop
         self._answer = answer
 
@@ -61,8 +66,18 @@ class GrpcioCall(Call):
             self._loop.call_soon_threadsafe(self._settle, answer)
 
     def _settle(self, answer: bytes | Status) -> None:
-        if not self._answer.done():  # done: the caller went away
+        if isinstance(answer, bytes):
+            self.answer_bytes = len(answer)
+        if not self._answer.done():
             self._answer.set_result(answer)
+        else:  # the caller went away
+            self.end()
+
+    def end(self) -> None:
+        """The answer is written, or nobody is there to take it."""
+        if self.answer_bytes:
+            self._written(self.answer_bytes, self.peer)
+            self.answer_bytes = 0
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -72,11 +87,12 @@ class _Handlers(grpc.GenericRpcHandler):
     1.84 and newer waits on one future per method at every call; grpc/grpc#43461.)
     """
 
-    def __init__(self, services: Sequence[Service], streams: Streams) -> None:
+    def __init__(self, services: Sequence[Service], streams: Streams, handed: dict[str, int]) -> None:
         self._methods: dict[str, Any] = {}
         for service in services:
             for path, handler in service.paths.items():
-                self._methods[path] = grpc.unary_unary_rpc_method_handler(_asynchronous(handler, service.dispatch))
+                serve_unary = _asynchronous(handler, service, handed)
+                self._methods[path] = grpc.unary_unary_rpc_method_handler(serve_unary)
             for path, stream in service.stream_paths.items():
                 serve: Any = streams.handler(stream, service.dispatch)
                 self._methods[path] = grpc.stream_stream_rpc_method_handler(serve)
@@ -85,17 +101,22 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._methods.get(details.method)
 
 
-def _asynchronous(handler: Handler, dispatch: Callable[[bool], None]) -> Any:  # noqa: ANN401 - as above
+def _asynchronous(handler: Handler, service: Service, handed: dict[str, int]) -> Any:  # noqa: ANN401 - as above
     async def serve(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         loop = asyncio.get_running_loop()
         arrived_ns = time.monotonic_ns()
         remaining_s = context.time_remaining()
         deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
         answer: asyncio.Future[bytes | Status] = loop.create_future()
-        call = GrpcioCall(payload, context.peer(), arrived_ns, deadline_ns, loop, answer)
+        peer = context.peer()
+        handed[peer] = handed.get(peer, 0) + len(payload) + CALL_BYTES
+        call = GrpcioCall(payload, peer, arrived_ns, deadline_ns, loop, answer, service.written)
+        task = asyncio.current_task()
+        assert task is not None, "grpcio runs each call in a task; this is a bug"
+        task.add_done_callback(lambda _: call.end())  # then the answer is written: grpcio waits for flow control
         del payload  # the call drops it as soon as it is parsed; this frame lives on until the answer
         handle(handler, call)
-        dispatch(False)  # calls come one by one here: run at once, each would be a batch of its own
+        service.dispatch(False)  # calls come one by one here: run at once, each would be a batch of its own
         try:
             found = await answer
         except asyncio.CancelledError:
@@ -140,6 +161,7 @@ class GrpcioFront:
     """A grpcio server at an address: "host:port" or "unix:PATH"."""
 
     name = "grpcio"
+    tells_written = True
 
     def __init__(
         self,
@@ -162,7 +184,8 @@ class GrpcioFront:
         self._ending = threading.Lock()  # what waits for the loop while it ends would wait for ever
         self._ended = False
         self._shown = tuple(shown)
-        self._streams = Streams(max_stream_bytes)
+        self.handed: dict[str, int] = {}
+        self._streams = Streams(max_stream_bytes, self.handed)
         try:
             self._run(self._build(address, services, max_message_bytes, security))
         except BaseException:
@@ -186,6 +209,15 @@ class GrpcioFront:
 
     def renew(self) -> None:
         """Follows tokens that changed: here each call asks for them."""
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Of the calls that came by a Unix socket: whose they are is not known."""
+        return self.handed.get(UNIX, 0)
+
+    def forget(self, peer: str) -> None:
+        """Drops what was counted for a connection that is closed."""
+        self.handed.pop(peer, None)
 
     def start(self) -> None:
         """Begins to take calls."""
@@ -235,7 +267,7 @@ class GrpcioFront:
     ) -> None:
         checks = [TokenCheck(security.tokens)] if security.tokens is not None else []
         self._server = grpc.aio.server(options=server_options(max_message_bytes), interceptors=checks)
-        self._server.add_generic_rpc_handlers((_Handlers(services, self._streams),))
+        self._server.add_generic_rpc_handlers((_Handlers(services, self._streams, self.handed),))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if security.reflection:

@@ -17,6 +17,8 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from covey_server.call import Call, Service, handle
 from covey_server.errors import InvalidConfiguration, PortUnavailable
+from covey_server.fronts import sockets
+from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.native_servers import NativeServers
 from covey_server.fronts.private_socket import PrivateSocket, sweep
@@ -36,6 +38,7 @@ class NativeCall(Call):
     """A call that is answered by its id."""
 
     __slots__ = ("_front", "_id", "_open")
+    holds_answer = sockets.IS_AVAILABLE  # the connections' guard sees there what is written
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class NativeFront:
     """The native server at "host:port", and the grpcio front behind it."""
 
     name = "native"
+    tells_written = False
 
     def __init__(
         self,
@@ -113,6 +117,7 @@ class NativeFront:
                 ) from error
             undo.pop_all()
         self._servers.set_fallback(self._socket.path)
+        self.handed: dict[str, int] = {}
 
     @property
     def open_streams(self) -> int:
@@ -132,6 +137,15 @@ class NativeFront:
     def renew(self) -> None:
         """As GrpcioFront."""
         self._servers.renew(self._behind.open_streams)
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Of the streams' calls: by which connection they came is not known."""
+        return self._behind.streamed_bytes
+
+    def forget(self, peer: str) -> None:
+        """As GrpcioFront."""
+        self.handed.pop(peer, None)
 
     def start(self) -> None:
         """Begins to take calls."""
@@ -184,7 +198,7 @@ class NativeFront:
     def _hand_over(
         self, front: NativeGrpcFront, events: list[DetailedEvent], open_calls: dict[int, NativeCall]
     ) -> None:
-        handlers, tokens = self._handlers, self._tokens
+        handlers, tokens, handed = self._handlers, self._tokens, self.handed
         arrived_ns = time.monotonic_ns()
         for kind, call_id, method, payload, token_header, details in events:
             if kind != EVENT_CALL:
@@ -196,6 +210,8 @@ class NativeFront:
                 log.error("a call came without payload or details; this is a bug of the native front")
                 continue
             _, peer, remaining_s = details
+            # A token is the one header that is long in every call.
+            handed[peer] = handed.get(peer, 0) + len(payload) + len(token_header or "") + CALL_BYTES
             deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
             call = open_calls[call_id] = NativeCall(payload, peer, arrived_ns, deadline_ns, front, call_id, open_calls)
             if tokens is not None and (refusal := tokens.refusal(token_header)) is not None:

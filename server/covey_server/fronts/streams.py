@@ -24,6 +24,7 @@ import grpc
 from covey_server import status
 from covey_server.call import Call, Element, StreamMethod, handle
 from covey_server.errors import Overloaded, Stopping
+from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.holdings import Holdings
 from covey_server.status import Status
 
@@ -40,6 +41,7 @@ _GOODBYE = Status(
 )
 _STALLED = Status(10, "no answer was taken for too long: the stream has ended")  # ABORTED
 
+UNIX = "unix:"  # how the names of callers begin that come by a Unix socket
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -88,13 +90,16 @@ class Stream:
     """One open stream. All but `answer`, `end_soon` and `is_handing_over` is for its event loop alone."""
 
     def __init__(
-        self, method: StreamMethod, dispatch: Callable[[bool], None], context: Context, peer: str, held: Holdings
-    ) -> None:
+        self, method: StreamMethod, dispatch: Callable[[bool], None], context: Context, peer: str, held: Holdings,
+        handed: dict[str, int],
+    ) -> None:  # fmt: skip
         self._method = method
         self._dispatch = dispatch
         self._context = context
         self._peer = peer
         self._all_held = held
+        self._handed = handed
+        self._connection = UNIX if peer.startswith(UNIX) else peer
         remaining_s = context.time_remaining()
         self._deadline_ns = None if remaining_s is None else time.monotonic_ns() + int(remaining_s * 1e9)
         self._loop = asyncio.get_running_loop()
@@ -188,6 +193,7 @@ class Stream:
         call.may_wait = self._all_held.may_wait
         self._calls.add(call)
         self._hold(call.held_bytes)
+        self._handed[self._connection] = self._handed.get(self._connection, 0) + len(message) + CALL_BYTES
         return call
 
     async def _hand_over(self, call: StreamedCall) -> None:
@@ -246,8 +252,10 @@ class Stream:
 class Streams:
     """The open streams of a front. While they hold `max_bytes` together, none is read."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, handed: dict[str, int]) -> None:
+        """`handed`: where the bytes of what is read are counted, by connection."""
         self.held = Holdings(max_bytes)
+        self._handed = handed
         self.count = 0  # of those that are open; one whose last status nobody takes is, until its caller goes
         self._open: set[Stream] = set()
         self._numbers = itertools.count()
@@ -262,7 +270,9 @@ class Streams:
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _too_many())
             self.count += 1
             try:
-                ending = await self._serve(Stream(method, dispatch, context, self._caller(context), self.held))
+                ending = await self._serve(
+                    Stream(method, dispatch, context, self._caller(context), self.held, self._handed)
+                )
                 if ending is not None:
                     await context.abort(CODES[ending.code], ending.message)
             finally:
@@ -286,7 +296,7 @@ class Streams:
         """Whom admission counts a stream for: its connection. Behind the native front all come by one socket, without
         a word of whose they are: there each counts for itself."""
         peer = context.peer()
-        return f"{peer}{next(self._numbers)}" if peer.startswith("unix:") else peer
+        return f"{peer}{next(self._numbers)}" if peer.startswith(UNIX) else peer
 
 
 def _too_many() -> str:

@@ -9,23 +9,29 @@ is left out, and what they need has to be whole.
 
 from __future__ import annotations
 
-from covey_server.headers import gif, jpeg, png, webp
+from collections.abc import Callable
+
+from covey_proto import image_formats as table
+from covey_proto.image_formats import Format
+from covey_server.headers import avif, bmp, gif, heic, jpeg, png, tiff, webp
 from covey_server.headers.header import Header
 
 __all__ = ["Header", "read"]
 
+_READERS: dict[Format, Callable[[bytes], Header]] = {
+    table.JPEG: jpeg.read,
+    table.PNG: png.read,
+    table.WEBP: webp.read,
+    table.GIF: gif.read,
+    table.AVIF: avif.read,
+    table.BMP: bmp.read,
+    table.TIFF: tiff.read,
+    table.HEIC: heic.read,
+}
 
-def read(data: bytes) -> Header | None:
-    """The header of a JPEG, PNG, WebP or GIF file; None for any other. Raises InvalidImage."""
-    if data.startswith(jpeg.MAGIC):
-        header = jpeg.read(data)
-    elif data.startswith(png.MAGIC):
-        header = png.read(data)
-    elif data.startswith(webp.MAGIC) and data[8:12] == webp.KIND:
-        header = webp.read(data)
-    elif data.startswith(gif.MAGICS):
-        header = gif.read(data)
-    else:
-        return None
+
+def read(data: bytes, found: Format) -> Header:
+    """The header of a file that begins like one of format `found`. Raises InvalidImage."""
+    header = _READERS[found](data)
     header.file_bytes = len(data)
     return header

@@ -26,7 +26,7 @@ class Header:
     data: bytes
     pixel_bytes: int
     decoder_bytes: float = 0.0
-    orientation: int = 1  # by EXIF: 1 is upright, 2 to 8 have to be turned
+    orientation: int | None = 1  # by EXIF: 1 is upright, 2 to 8 have to be turned; None: Pillow's parser knows
     can_shrink: bool = False  # whether it can be decoded at 1/2, 1/4 or 1/8 of its size
     file_bytes: int = 0
     scan_end: int | None = None  # of a JPEG of several scans: where the data of the last one end

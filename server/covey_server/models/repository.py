@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_MAX_TOLD = 20  # of what lies in the folder and is no model, at one look: the log is for people
 _UNLOADED = "unloaded by a call; it stays out until a call loads it, or the server is started anew"
 
 
@@ -184,8 +185,11 @@ class Repository(Generic[M]):
     def _follow(self, listing: Listing) -> None:
         """Brings the catalog to what the listing shows."""
         before, self._listing = self._listing, listing
-        for sentence in sorted(listing.passed_over - before.passed_over):
+        passed_over = sorted(listing.passed_over - before.passed_over)
+        for sentence in passed_over[:_MAX_TOLD]:
             log.warning("%s", sentence)
+        if len(passed_over) > _MAX_TOLD:
+            log.warning("%d more are passed over in %s", len(passed_over) - _MAX_TOLD, self.folder)
         if not listing.is_bare:  # of a model whose folder is gone nothing has to stay out
             self._unloaded &= listing.names | before.names
         names = {*listing.names, *self._held, *self._refused} - self._unloaded

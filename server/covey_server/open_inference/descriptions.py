@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from covey_proto import __version__, layout
+from covey_proto import __version__, image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.models.catalog import Catalog
 from covey_server.open_inference.inputs import ENCODED, IMAGES, PROBABILITIES
@@ -13,7 +13,7 @@ from covey_server.tally import ModelTally, Tally
 
 PLATFORM = "onnxruntime_onnx"  # Triton's name for it
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
-_ENCODED_TEXT = f"{ENCODED}: in place of {IMAGES}, BYTES [N], JPEG, PNG, WebP or GIF files of any size"
+_ENCODED_TEXT = f"{ENCODED}: in place of {IMAGES}, BYTES [N], {image_formats.listed()} files of any size"
 _HEAD_BYTES = 4096  # of a message, for all that is not pixels
 _MOST_INT32 = 2**31 - 1
 _READY, _UNAVAILABLE = "READY", "UNAVAILABLE"

@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Sequence
 
-from covey_proto import layout
+from covey_proto import image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.call import Call
 from covey_server.errors import InvalidRequest, Unsupported
@@ -21,7 +21,7 @@ ENCODED = "encoded"  # BYTES [N]
 PROBABILITIES = "probabilities"  # FP32 [N, K]
 InputTensor = pb.ModelInferRequest.InferInputTensor
 
-_EXPECTED = f"send one input: {IMAGES!r} (UINT8 pixels) or {ENCODED!r} (BYTES: JPEG, PNG, WebP or GIF files)"
+_EXPECTED = f"send one input: {IMAGES!r} (UINT8 pixels) or {ENCODED!r} (BYTES: {image_formats.listed()} files)"
 _LENGTH = struct.Struct("<I")  # before each element of a raw BYTES tensor
 _MOST_BYTE = 255
 _PIECE = 65_536  # numbers read in one go

@@ -9,6 +9,7 @@ import struct
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.batching.output import Output
@@ -21,6 +22,8 @@ _ID, _RAW = (
     for number in (pb.ModelInferResponse.ID_FIELD_NUMBER, pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER)
 )
 _FLOAT_BYTES = 4
+# Of a class, beside its label: at most 8 + 1 + 10 + 1 characters, and a length before them.
+_MAX_TEXT_BYTES = 24
 _WHOLE = 0  # the place of all probabilities in `Output.written`: no ranking has 0 classes
 
 
@@ -37,12 +40,22 @@ def write_probabilities(model: ServedModel, request_id: str, output: Output, fir
 
 def write_classification(model: ServedModel, k: int, request_id: str, output: Output, first: int, count: int) -> bytes:
     """The answer whose output is BYTES `[count, k]`, each element "probability:index:label", best first."""
+    raw = b"".join(_write_rows(model, *piece) for piece in output.pieces(k, first, count))
+    return _write(_head(model.name, model.version, "BYTES", count, k), request_id, raw)
+
+
+def row_bytes(model: ServedModel, k: int) -> int:
+    """How many bytes an image takes in an answer, with k classes or, where k is 0, all probabilities."""
+    return model.responses.row_bytes[k] + k * _MAX_TEXT_BYTES if k else len(model.labels) * _FLOAT_BYTES
+
+
+def _write_rows(model: ServedModel, rows: list[list[int]], probabilities: NDArray[np.float32]) -> bytes:
     elements = []
-    for indices, probabilities in zip(*output.top(k, first, count), strict=True):
-        for index, probability in zip(indices, np.asarray(probabilities).tolist(), strict=True):
+    for indices, row in zip(rows, probabilities.tolist(), strict=True):
+        for index, probability in zip(indices, row, strict=True):
             text = f"{probability:f}:{index}:{model.labels[index]}".encode()
             elements += [struct.pack("<I", len(text)), text]
-    return _write(_head(model.name, model.version, "BYTES", count, k), request_id, b"".join(elements))
+    return b"".join(elements)
 
 
 def _write(head: bytes, request_id: str, raw: bytes) -> bytes:

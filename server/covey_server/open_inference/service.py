@@ -17,7 +17,7 @@ from covey_server.management import Management
 from covey_server.open_inference import descriptions, inputs, management_requests, outputs
 from covey_server.open_inference.management_requests import ManagementRequest
 from covey_server.open_inference.streaming import InferElement
-from covey_server.pipeline import Pipeline, PipelineRequest, parse
+from covey_server.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse
 from covey_server.served_model import ServedModel
 from covey_server.tally import ModelTally
 
@@ -67,7 +67,7 @@ class OpenInference:
         handlers["RepositoryModelLoad"] = self._manager(pb.RepositoryModelLoadRequest, repository.load_model)
         handlers["RepositoryModelUnload"] = self._manager(pb.RepositoryModelUnloadRequest, repository.unload_model)
         streams = {"ModelStreamInfer": StreamMethod(self.infer, InferElement)}
-        return Service(NAME, handlers, self._pipeline.dispatch, streams)
+        return Service(NAME, handlers, self._pipeline.dispatch, self._pipeline.admission.written, streams)
 
     def infer(self, call: Call) -> None:
         """ModelInfer, and each request of ModelStreamInfer."""
@@ -83,12 +83,16 @@ class OpenInference:
             k = inputs.classes_asked(request, model)
             tensor = inputs.only_input(request)
             count = inputs.count_images(tensor, model)
+            answer_bytes = count * outputs.row_bytes(model, k)
             if tensor.name == inputs.IMAGES and request.raw_input_contents:
                 rows = inputs.raw_pixels(request, count, model)
+                if answer_bytes > SMALL_ANSWER_BYTES:
+                    pipeline.reserve_answer(call, answer_bytes)
                 pipeline.put(Inference(pipeline, call, model, k, rows, count, request.id))
             else:
                 prepare = self._decode if tensor.name == inputs.ENCODED else self._convert
-                pipeline.prepare(call, model, count, partial(prepare, call, model, k, request, tensor, count))
+                make = partial(prepare, call, model, k, request, tensor, count)
+                pipeline.prepare(call, model, count, make, answer_bytes)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             pipeline.fail(call, model, error)
 
@@ -116,8 +120,8 @@ class OpenInference:
         """Of a method that needs no model run."""
 
         def handle(call: Call) -> None:
-            self._pipeline.admission.require_size(call.size_bytes)
-            call.reply(answer(call.payload).SerializeToString())
+            self._pipeline.admission.require_room(call.size_bytes, call.peer)
+            self._pipeline.reply(call, answer(call.payload).SerializeToString())
 
         return handle
 

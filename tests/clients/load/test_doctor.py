@@ -8,6 +8,7 @@ import pytest
 
 from covey.load import doctor
 from covey.load.doctor import Finding, Runs
+from covey.load.front import Front
 from covey.load.measurement import Generator, Run, ServerMetrics, ServerProcess, ServerTiming
 from covey.load.reports import facts
 from covey.load.reports.diagnosis import write_diagnosis
@@ -149,3 +150,33 @@ def test_others_are_what_has_something_to_say() -> None:
         "throughput",
         "processor",
     ]
+
+
+OUTSIDE = made.timing(outside=7.0, decode=0.1, queue=0.1, compute=0.1)
+
+
+@pytest.mark.parametrize(
+    ("front", "tls", "part", "words"),
+    [
+        (Front.GRPCIO, False, "front", "the server's grpcio front needs several times the processor time a call"),
+        (Front.GRPCIO, True, "front", "the server's grpcio front, TLS included, needs several times"),
+        (Front.OTHER, True, "front", "TLS is encrypted and decrypted at both ends"),
+        (Front.OTHER, False, "network", "network, kernel and gRPC on both ends"),
+        (Front.UNKNOWN, False, "network", "network, kernel and gRPC on both ends"),
+    ],
+)
+def test_a_costly_front_is_named_where_the_way_to_the_server_limits(
+    front: Front, tls: bool, part: str, words: str
+) -> None:
+    found = doctor.limit(replace(loaded(timing=OUTSIDE), front=front, tls=tls))
+    assert found.part == part
+    assert words in found.sentence
+    named = [other.part for other in doctor.others(replace(loaded(timing=OUTSIDE), front=front, tls=tls))]
+    assert "front" not in named
+
+
+def test_a_costly_front_that_does_not_limit_is_told_too() -> None:
+    computing = replace(runs(), front=Front.GRPCIO)
+    assert doctor.limit(computing).part == "compute"
+    assert "several times the processor time a call that --front native does" in sentence(doctor.front(computing))
+    assert doctor.front(runs()) is None

@@ -49,6 +49,9 @@ def test_summary_files_and_assertions_that_hold(
     assert run.metrics is not None
     assert run.metrics.requests == run.metrics.client_calls
     assert page.read_text().count("<figure>") == 4
+    assert out.endswith(
+        f"\n\n- concurrency 2: errors == 0 holds: it is 0\n- concurrency 2: calls > 0 holds: it is {run.calls:,}\n"
+    )
 
 
 def test_assertion_that_does_not_hold_has_its_own_exit_code(target: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,9 +56,21 @@ def test_files_are_sent_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_bytes(b"no image")
     payload = make(tmp_path)
     assert [batch.contents for batch in payload.batches if isinstance(batch, Files)] == [[b"first"], [b"second"]]
-    assert payload.words == f"2 image files of {tmp_path.name}; 6 bytes on average"
+    assert payload.words == f"2 image files of {tmp_path.name} (left out 1 .txt); 6 bytes on average"
     (alone,) = make(tmp_path / "a.jpg", images=2).batches
     assert alone == Files([b"first", b"first"], [str(tmp_path / "a.jpg")] * 2)
+
+
+def test_a_folder_says_what_it_leaves_out_and_passes_over_what_is_hidden(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.avif", "c.heic", "d.txt", "._a.png", "__MACOSX/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"image")
+    payload = make(tmp_path)
+    assert [name for batch in payload.batches if isinstance(batch, Files) for name in batch.names] == [
+        str(tmp_path / "a.avif"),
+        str(tmp_path / "b.PNG"),
+    ]
+    assert payload.words.startswith(f"2 image files of {tmp_path.name} (left out 1 .heic, 1 .txt); ")
 
 
 def test_jpegs_are_made_up_at_any_size() -> None:
@@ -74,7 +86,8 @@ def test_jpegs_are_made_up_at_any_size() -> None:
 def test_what_cannot_be_sent_is_said(tmp_path: Path) -> None:
     with pytest.raises(MissingFile, match=r"not found; --payload takes random, jpeg:WxH, an \.npy file or a folder"):
         make(tmp_path / "nowhere")
-    with pytest.raises(InvalidInput, match=r"holds no image file \(\.gif"):
+    (tmp_path / "a.heic").write_bytes(b"first")
+    with pytest.raises(InvalidInput, match=r"holds no image file \(\.jpg, .*; it holds 1 \.heic$"):
         make(tmp_path)
     with pytest.raises(MissingFile, match=r"images\.npy: not found"):
         make(tmp_path / "images.npy")

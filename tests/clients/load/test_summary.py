@@ -197,3 +197,29 @@ def test_sizes(count: int, text: str) -> None:
 def test_mix_of_models() -> None:
     assert words.models(made.report(models={"lenet": 3.0, "vgg": 1.0})) == "lenet 75.00%, vgg 25.00%"
     assert words.models(made.report(server={})) == "the default model"
+
+
+def test_tries_beyond_the_capacity_are_overload_and_not_invalid() -> None:
+    tries = [
+        made.run(load=made.load(16, name="concurrency 16, to begin with"), invalid=["it stood still"]),
+        made.run(load=made.open_load(5_200), invalid=["it stood still"]),
+        made.run(load=made.open_load(5_200)),
+        made.run(load=made.open_load(8_000), invalid=["calls were sent late"]),
+    ]
+    capacity = Capacity(5_200.0, 20.0, 0.99, [(5_200.0, 0.0), (5_200.0, 1.0), (8_000.0, 0.31)])
+    text = write_summary(made.report(*tries, capacity=capacity))
+    assert "INVALID" not in text
+    assert " NO\n" not in text
+    assert "Overload, 8,000/s poisson: calls were sent late" in text
+    assert "Set aside, 5,200/s poisson: it stood still" in text
+    assert "overload is expected" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("4: 8,000/s poisson") and "overload" in line]
+    assert row.endswith("overload")
+    none = write_summary(made.report(*tries, capacity=replace(capacity, rate_per_s=None)))
+    assert none.startswith("INVALID because 3 of 4 runs must not be believed")
+
+
+def test_a_path_is_never_broken() -> None:
+    path = "/" + "/".join(["a-long-name"] * 20) + "/photos"
+    text = write_summary(made.report(made.run(), payload=f"2 images of {path}", target=path))
+    assert text.count(path) == 2

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from covey.load.measurement import Capacity, Report, Run, ServerMetrics, ServerProcess, ServerTiming
-from covey.load.reports import words
+from covey.load.reports import verdict, words
 from covey.load.reports.figures import batch_size, error_share
+from covey.load.reports.verdict import Standing
 from covey.load.reports.words import number
 
 STAGES = ("outside", "decode", "queue", "compute")
 
 _MOST_BATCH_SIZES = 6
 _UNKNOWN = "the server's answers do not say"
+
+_INVALID = {  # how a line on a run begins that is marked invalid
+    Standing.VALID: "INVALID",
+    Standing.INVALID: "INVALID",
+    Standing.OVERLOAD: "Overload",
+    Standing.SET_ASIDE: "Set aside",
+}
 
 Row = tuple[str, str]
 
@@ -62,9 +70,12 @@ def remarks(report: Report) -> list[str]:
         return lines + [f"Note: {warning}" for warning in report.runs[0].warnings]
     for run in report.runs:
         name = words.load_name(run.load)
-        lines += [f"INVALID, {name}: {reason}" for reason in run.invalid]
+        begins = _INVALID[verdict.standing(run, report.capacity)]
+        lines += [f"{begins}, {name}: {reason}" for reason in run.invalid]
         lines += [f"Note, {name}: {warning}" for warning in run.warnings]
         lines += [f"Errors, {name}: {words.counts(run.errors)}"] if run.errors else []
+    if any(verdict.standing(run, report.capacity) is Standing.OVERLOAD for run in report.runs):
+        lines.append("Note: a search for the capacity goes on until rates fail; overload is expected, and in no answer")
     return lines
 
 
@@ -136,5 +147,5 @@ def _process(process: ServerProcess) -> str:
 def _metrics(metrics: ServerMetrics) -> str:
     agreement = "the same" if metrics.requests == metrics.client_calls else "NOT the same"
     refused = f"; refused: {words.counts(metrics.refused)}" if any(metrics.refused.values()) else ""
-    counted = f"{metrics.requests:,} requests, the client {metrics.client_calls:,}, warm-up included"
+    counted = f"{words.plural(metrics.requests, 'request')}, the client {metrics.client_calls:,}, warm-up included"
     return f"{counted}: {agreement}{refused}"

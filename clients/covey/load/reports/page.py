@@ -52,11 +52,18 @@ def write_page(report: Report) -> str:
         lead=_lead(report),
         remarks=facts.remarks(report),
         facts=[facts.throughput(one), facts.inside(one)] if one else [],
-        tables=[tables.latency(one)] if one else [tables.steps(runs), tables.insides(runs)] if runs else [],
-        invalid=[] if one else [place for place, run in enumerate(runs) if run.invalid],
+        tables=_tables(report),
+        invalid=[] if one else [place for place, run in enumerate(runs) if run in verdict.unbelievable(report)],
         charts=charts,
         surroundings=[*facts.about(report), *facts.surroundings(report)],
     )
+
+
+def _tables(report: Report) -> list[tables.Table]:
+    runs = report.runs
+    if len(runs) == 1:
+        return [tables.latency(runs[0])]
+    return [tables.steps(runs, report.capacity), tables.insides(runs)] if runs else []
 
 
 def _lead(report: Report) -> list[tuple[str, str]]:

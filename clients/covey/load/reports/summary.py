@@ -19,7 +19,7 @@ def write_summary(report: Report) -> str:
     if len(runs) == 1:
         parts += [_named(facts.throughput(runs[0])), aligned(tables.latency(runs[0])), _named(facts.inside(runs[0]))]
     elif runs:
-        parts += [aligned(tables.steps(runs)), aligned(tables.insides(runs))]
+        parts += [aligned(tables.steps(runs, report.capacity)), aligned(tables.insides(runs))]
     parts.append("\n".join(wrap(line, indent="  ") for line in facts.remarks(report)))
     if report.capacity:
         parts.append(wrap(facts.capacity(report.capacity)))
@@ -27,8 +27,10 @@ def write_summary(report: Report) -> str:
 
 
 def wrap(text: str, indent: str = "") -> str:
-    """`text` over as many lines as it needs, all but the first indented."""
-    return textwrap.fill(table.printable(text), COLUMNS, subsequent_indent=indent, break_on_hyphens=False)
+    """`text` over as many lines as it needs, all but the first indented. Words stay whole: a path is to be copied."""
+    return textwrap.fill(
+        table.printable(text), COLUMNS, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
 
 
 def aligned(shown: tables.Table) -> str:

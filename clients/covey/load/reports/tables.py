@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from covey.load.measurement import Latency, Run
-from covey.load.reports import words
+from covey.load.measurement import Capacity, Latency, Run
+from covey.load.reports import verdict, words
 from covey.load.reports.facts import STAGES
 from covey.load.reports.figures import FIGURES, PERCENTILES, error_count
 from covey.load.reports.words import number
@@ -27,7 +27,7 @@ def latency(run: Run) -> Table:
     return Table(header, [_latency_row(name, of) for name, of in named.items()])
 
 
-def steps(runs: Sequence[Run]) -> Table:
+def steps(runs: Sequence[Run], capacity: Capacity | None = None) -> Table:
     """What callers saw, a row for each run."""
     goodput = [("goodput/s", "goodput_per_s")] if any(run.goodput_per_s is not None for run in runs) else []
     columns = [
@@ -41,7 +41,7 @@ def steps(runs: Sequence[Run]) -> Table:
             run_name,
             *(number(FIGURES[name].value(run)) for _, name in columns),
             f"{error_count(run):,}",
-            "NO" if run.invalid else "yes",
+            str(verdict.standing(run, capacity)),
         ]
         for run_name, run in zip(words.numbered_names(runs), runs, strict=True)
     ]

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
-from covey.load.measurement import Report, Run
+import enum
+
+from covey.load.measurement import Capacity, Report, Run
 from covey.load.reports import words
+
+
+class Standing(enum.StrEnum):
+    """Whether a run's figures may be believed, as the tables say it."""
+
+    VALID = "yes"
+    INVALID = "NO"
+    OVERLOAD = "overload"  # a try beyond the capacity that was found
+    SET_ASIDE = "set aside"  # any other run that such a search could do without
+
+
+def standing(run: Run, capacity: Capacity | None) -> Standing:
+    """Of one run of a report, which may have searched for the `capacity`."""
+    if not run.invalid:
+        return Standing.VALID
+    if capacity is None or capacity.rate_per_s is None:
+        return Standing.INVALID
+    return Standing.OVERLOAD if (run.load.rate_per_s or 0.0) > capacity.rate_per_s else Standing.SET_ASIDE
 
 
 def is_valid(report: Report) -> bool:
@@ -13,9 +33,7 @@ def is_valid(report: Report) -> bool:
 
 def unbelievable(report: Report) -> list[Run]:
     """The runs marked invalid; none of a search for the capacity that found one, as its answer rests on the others."""
-    if report.capacity is not None and report.capacity.rate_per_s is not None:
-        return []
-    return [run for run in report.runs if run.invalid]
+    return [run for run in report.runs if standing(run, report.capacity) is Standing.INVALID]
 
 
 def sentence(report: Report) -> str:

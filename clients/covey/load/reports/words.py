@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from covey.load.measurement import Load, Report, Run
+from covey.wording import plural as plural
 
 NOTHING = "-"
 
@@ -37,7 +38,7 @@ def share(part: float) -> str:
 def size(count: int) -> str:
     """Bytes in thousands: 812 bytes, 1.3 kB, 98.1 MB."""
     if count < 1_000:
-        return f"{count} bytes"
+        return plural(count, "byte")
     power = min(int(math.log10(count)) // 3, 3)
     return f"{count / 1_000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"
 
@@ -46,11 +47,6 @@ def counts(by_name: dict[str, int]) -> str:
     """`12 DEADLINE_EXCEEDED, 3 UNAVAILABLE`, the most frequent first."""
     ordered = sorted(by_name.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {name}" for name, count in ordered)
-
-
-def plural(count: int, one: str, several: str = "") -> str:
-    """`1 process`, `2 processes`; `several` where an s does not do."""
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def load_name(load: Load) -> str:

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from covey_export.reports.drawing import canvas
 from covey_export.reports.drawing.canvas import BLUE, INK, Picture
 from covey_export.reports.findings import Findings
+from covey_export.wording import plural
 
 MOST_CLASSES = 200  # beyond, a cell of the matrix is less than three pixels
 PAIRS = 20
@@ -88,13 +89,11 @@ def draw_confused_pairs(findings: Findings) -> Picture:
 def _describe(findings: Findings, what: str) -> str:
     pairs = findings.confused_pairs()[:3]
     wrong = len(findings.mistakes)
+    classes, tested = plural(len(findings.labels), "class", "classes"), plural(findings.test_images, "test image")
     if not pairs:
-        return f"{what} of {len(findings.labels)} classes: no mistakes on {findings.test_images:,} test images."
+        return f"{what} of {classes}: no mistakes on {tested}."
     said = ", ".join(
         f"{findings.labels[true]} taken for {findings.labels[predicted]} ({images})"
         for true, predicted, images in pairs
     )
-    return (
-        f"{what} of {len(findings.labels)} classes: {wrong:,} mistakes on {findings.test_images:,} test images. "
-        f"Most frequent: {said}."
-    )
+    return f"{what} of {classes}: {plural(wrong, 'mistake')} on {tested}. Most frequent: {said}."

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from covey_export.checkpoint import Epoch
 from covey_export.reports.drawing import canvas
 from covey_export.reports.drawing.canvas import BLUE, VERMILLION, Picture
+from covey_export.wording import plural
 
 _MOST_MARKED = 30  # epochs up to which each one has its marker
 _LOGARITHMIC = 30.0  # largest to smallest loss from which the axis is logarithmic
@@ -38,7 +39,8 @@ def draw_curves(history: Sequence[Epoch]) -> Picture:
     return canvas.render(
         made,
         "curves",
-        f"Two line charts over {len(history)} epochs. The loss went from {history[0].loss:.3f} to {last.loss:.3f}; "
+        f"Two line charts over {plural(len(history), 'epoch')}. The loss went from {history[0].loss:.3f} to "
+        f"{last.loss:.3f}; "
         f"the accuracy on the test images from {history[0].test_accuracy:.2%} to {last.test_accuracy:.2%}, "
         f"at its highest in epoch {best + 1} with {history[best].test_accuracy:.2%}; on the training images it ended "
         f"at {last.train_accuracy:.2%}.",
@@ -60,7 +62,7 @@ def draw_two_curves(names: tuple[str, str], histories: tuple[Sequence[Epoch], Se
     right.set_ylabel("accuracy on the test images")
     made.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     said = "; ".join(
-        f"{name}: {len(history)} epochs, loss {history[-1].loss:.3f} and test accuracy "
+        f"{name}: {plural(len(history), 'epoch')}, loss {history[-1].loss:.3f} and test accuracy "
         f"{history[-1].test_accuracy:.2%} at the end"
         if history
         else f"{name}: no epochs"

@@ -1,0 +1,381 @@
+"""Bounds what connections can take that no call accounts for: places, half-sent messages, answers that nobody reads.
+
+The fronts' libraries have no limits of this kind. So a thread looks at the process's own sockets: what came by each of
+them and was not handed over as a call, what was answered and is not written, and since when it is silent. The worst
+offenders are closed. Linux only.
+
+A look costs about 7 us per connection. One comes every second, and at once where memory grows, answers pile up or
+places run out, which is asked 20 times a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from covey_server.fronts.sockets import Address, Sockets, address_of, has_files_left
+
+log = logging.getLogger(__name__)
+
+Reason = Literal["preface", "idle", "places", "unfinished", "unread"]
+REASONS: tuple[Reason, ...] = ("preface", "idle", "places", "unfinished", "unread")
+PREFACE_S = 10.0  # for a connection to say that it is HTTP/2
+UNUSED_S = 300.0  # without a call
+UNREAD_S = 60.0  # in which a caller took nothing of the answers that wait for it
+KEPT_FILES = 64  # for probes, models, the metrics port
+CALL_BYTES = 256  # taken off for each call's headers and frames: more than they have, as HPACK names the usual ones
+_TICK_S, _QUIET_TICK_S, _LOOK_S, _SETTLE_S = 0.05, 0.1, 1.0, 0.005
+_LOOK_PER_CONNECTION_S = 0.002
+_GROWING_TICK_S = 0.01  # while memory grows: a gigabyte comes in a second
+_PREFACE_BYTES = 33  # and an empty SETTINGS frame
+# What grpc-core, tonic and nginx exchange before the first call is less (91 and 55 bytes), with one it is more.
+_USED_BYTES, _USED_WRITTEN_BYTES = 160, 100
+_PING_BYTES = 64  # that come between two looks are pings: no sign that a connection is used
+_MIN_UNFINISHED_BYTES = 1 << 20  # of one connection; less is not worth closing it
+# Of address space: pygrpc-native reserves what a message's first five bytes announce, up to 4 GB for each call, and
+# ends the process where there is no more (at 128 TB).
+_MAX_RESERVED_BYTES = 1 << 40
+_GROWTH_BYTES = 8 << 20  # of memory since the last look: time for another
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_LOG_S = 10.0  # between two lines of one kind
+
+_TEXTS: dict[Reason, str] = {
+    "preface": "that did not begin to speak HTTP/2 within 10 s",
+    "idle": "that were silent for too long",
+    "places": "that had been silent for longest, since no places were left",
+    "unfinished": "that held the most bytes of half-sent messages",
+    "unread": "whose callers took nothing of their answers for 60 s",
+}
+
+
+class Answers(Protocol):
+    """Who counts what is inside, and answers until they are written: admission."""
+
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def answer_bytes(self) -> int: ...
+    def unwritten(self) -> dict[str, int]: ...
+    def written(self, answer_bytes: int, caller: str) -> None: ...
+
+
+class Received(Protocol):
+    """What a front has handed over."""
+
+    @property
+    def handed(self) -> Mapping[str, int]:
+        """Bytes of the calls that came by each connection, by its name."""
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Of calls whose connection is not known."""
+
+    @property
+    def tells_written(self) -> bool:
+        """Whether it says itself when an answer is written."""
+
+    def forget(self, peer: str) -> None:
+        """Drops what it counted for a connection that is closed."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`max_bytes`: of calls, answers and half-sent messages together; `min_unfinished_bytes` of the last are let be
+    whatever else there is, so that the largest message fits. `idle_s` 0: for ever."""
+
+    max_connections: int
+    max_bytes: int
+    min_unfinished_bytes: int
+    look_bytes: int  # of answers that are not known to be written: time for a look
+    idle_s: float = 0.0
+
+
+class _Connection:
+    """What is known of one."""
+
+    __slots__ = (
+        "active_s",
+        "handed",
+        "is_closing",
+        "is_used",
+        "number",
+        "opened_s",
+        "peer",
+        "progress_s",
+        "received",
+        "recent",
+        "unfinished",
+        "unread",
+        "written",
+    )
+
+    def __init__(self, number: int, now_s: float) -> None:
+        self.number = number
+        self.opened_s = self.active_s = self.progress_s = now_s
+        self.peer = ""  # what the front calls it, once that is known
+        self.is_used = self.is_closing = False
+        self.received = self.written = self.handed = 0
+        self.unfinished = 0  # bytes that came and belong to no call that was handed over
+        self.recent = 0.0  # those of the last looks
+        self.unread = 0  # bytes of answers that are not written
+
+
+class ConnectionGuard:
+    """Watches the connections of one front, from `start` to `stop`."""
+
+    def __init__(self, port: int, front: Received, answers: Answers, limits: Limits) -> None:
+        self.closed: dict[Reason, int] = dict.fromkeys(REASONS, 0)
+        self._front = front
+        self._answers = answers
+        self._limits = limits
+        self._sockets = Sockets(port)
+        self._open: dict[Address, _Connection] = {}
+        self._by_peer: dict[str, _Connection] = {}
+        self._strays: set[str] = set()
+        self._streamed = 0
+        self._lock = threading.Lock()  # of all that, since scrapes look too
+        self._memory_file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._base_bytes = self._seen_bytes = self._memory_bytes()
+        self._base_reserved_bytes = self._reserved_bytes
+        self._looked_s = self._settled_s = 0.0
+        self._logged_s: dict[Reason, float] = {}
+        self._unlogged: dict[Reason, int] = {}
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._open)
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """What came by all of them and belongs to no call that was handed over."""
+        return sum(max(0, each.unfinished) for each in list(self._open.values()) if not each.is_closing)
+
+    def start(self) -> None:
+        """Watches from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._lock:
+            os.close(self._memory_file)
+            self._memory_file = -1
+
+    def look(self) -> None:
+        """Looks at all connections now, from any thread; after `stop` no more."""
+        with self._lock:
+            if self._memory_file >= 0:
+                self._look_and_close(time.monotonic(), is_short=False)
+
+    def settle(self) -> None:
+        """Looks what callers have taken of their answers, from any thread; a few milliseconds after the last time it
+        does nothing."""
+        now_s = time.monotonic()
+        if now_s < self._settled_s + _SETTLE_S or self._front.tells_written:
+            return
+        with self._lock:
+            self._settled_s = now_s
+            for peer in self._answers.unwritten():
+                connection = self._by_peer.get(peer)
+                if connection is None:  # new, or gone
+                    if self._memory_file >= 0:
+                        self._look(now_s)
+                    return
+                figures = self._sockets.figures(connection.number)
+                if figures is not None:
+                    self._note_written(connection, figures.written_bytes, now_s)
+
+    def _note_written(self, connection: _Connection, written_bytes: int, now_s: float) -> None:
+        written = written_bytes - connection.written
+        connection.written = written_bytes
+        if written:
+            connection.progress_s = now_s
+            if connection.peer and not self._front.tells_written:
+                self._answers.written(written, connection.peer)
+
+    def _run(self) -> None:
+        wait_s = _QUIET_TICK_S
+        while not self._ending.wait(wait_s):
+            try:
+                has_grown = self._tick(time.monotonic())
+                wait_s = _GROWING_TICK_S if has_grown else _TICK_S if self._open else _QUIET_TICK_S
+            except Exception:
+                log.exception("connections were not looked at; this is a bug")
+
+    def _tick(self, now_s: float) -> bool:
+        """Whether memory grows."""
+        is_short = not has_files_left(KEPT_FILES)
+        has_grown = self._memory_bytes() > self._seen_bytes + _GROWTH_BYTES
+        is_reserved = self._reserved_bytes > self._base_reserved_bytes + _MAX_RESERVED_BYTES
+        has_answers = self._answers.answer_bytes > self._limits.look_bytes
+        if is_short or has_grown or is_reserved or has_answers or now_s - self._looked_s >= self._interval_s():
+            with self._lock:
+                self._look_and_close(now_s, is_short)
+                if is_reserved:
+                    for connection in [each for each in self._open.values() if each.unfinished > 0]:
+                        self._close(connection, "unfinished")
+        return has_grown or is_reserved
+
+    def _interval_s(self) -> float:
+        """Between two looks where nothing asks for one: longer with many connections, so that they cost little."""
+        return max(_LOOK_S, len(self._open) * _LOOK_PER_CONNECTION_S)
+
+    def _look_and_close(self, now_s: float, is_short: bool) -> None:
+        self._look(now_s)
+        self._close_some(now_s, is_short)
+
+    def _look(self, now_s: float) -> None:
+        new, gone = self._sockets.look()
+        self._follow(new, gone, now_s)
+        unwritten = self._answers.unwritten()  # before the sockets are asked: what is given meanwhile counts next time
+        came = 0.0
+        for connection in list(self._open.values()):
+            figures = self._sockets.figures(connection.number)
+            if figures is None:
+                continue
+            handed = self._front.handed.get(connection.peer, 0) if connection.peer else 0
+            received = figures.received_bytes - connection.received
+            # Negative only so far as a call that is handed over at this very moment makes it.
+            rest = received - (handed - connection.handed)
+            connection.unfinished = max(-_MIN_UNFINISHED_BYTES, connection.unfinished + rest)
+            connection.recent = connection.recent / 2 + max(0, rest)
+            came += connection.recent
+            if received > _PING_BYTES:
+                connection.active_s = now_s
+            connection.is_used = (
+                connection.is_used
+                or bool(handed)
+                or (figures.received_bytes >= _USED_BYTES and figures.written_bytes >= _USED_WRITTEN_BYTES)
+            )
+            connection.unread = unwritten.pop(connection.peer, 0) if connection.peer else 0
+            if not connection.unread:
+                connection.progress_s = now_s
+            self._note_written(connection, figures.written_bytes, now_s)
+            connection.received, connection.handed = figures.received_bytes, handed
+        for peer, count in unwritten.items():  # of callers who are gone
+            if not self._front.tells_written and address_of(peer) not in self._open:
+                self._answers.written(count, peer)
+        self._credit_streams(came)
+        self._note_memory()
+        self._looked_s = now_s
+
+    def _follow(self, new: Mapping[int, Address], gone: Iterable[int], now_s: float) -> None:
+        for address, connection in list(self._open.items()):
+            if connection.number in gone:
+                del self._open[address]
+                if connection.peer:
+                    self._by_peer.pop(connection.peer, None)
+                    self._front.forget(connection.peer)
+        for number, address in new.items():
+            self._open[address] = _Connection(number, now_s)
+        strays = set()
+        for peer in self._front.handed.keys() - self._by_peer.keys():
+            found = self._open.get(address_of(peer) or ("", 0))
+            if found is not None:
+                found.peer = peer
+                self._by_peer[peer] = found
+            elif peer in self._strays:
+                self._front.forget(peer)
+            else:  # so new that it is not found yet, or gone
+                strays.add(peer)
+        self._strays = strays
+
+    def _credit_streams(self, came: float) -> None:
+        """Takes what streams were handed, by connections that are not known, off those by which something came."""
+        streamed = self._front.streamed_bytes - self._streamed
+        if not streamed or not came:
+            return
+        taken = 0
+        for connection in self._open.values():
+            share = min(max(0, connection.unfinished), round(streamed * connection.recent / came))
+            connection.unfinished -= share
+            taken += share
+        self._streamed += taken  # the rest came by others, or is about to be seen
+
+    def _note_memory(self) -> None:
+        """What the process takes by itself: as much as when nothing is inside."""
+        self._seen_bytes = self._memory_bytes()
+        is_quiet = not self._answers.bytes and self.unfinished_bytes < _MIN_UNFINISHED_BYTES
+        if is_quiet or self._seen_bytes < self._base_bytes:
+            self._base_bytes = self._seen_bytes
+        if is_quiet and self._reserved_bytes < self._base_reserved_bytes + _MAX_RESERVED_BYTES:
+            self._base_reserved_bytes = self._reserved_bytes
+
+    def _memory_bytes(self) -> int:
+        """Memory of this process that is no file's; notes what is reserved."""
+        size, resident, shared, *_ = os.pread(self._memory_file, 128, 0).split()
+        self._reserved_bytes = int(size) * _PAGE_BYTES
+        return (int(resident) - int(shared)) * _PAGE_BYTES
+
+    def _close_some(self, now_s: float, is_short: bool) -> None:
+        for connection in list(self._open.values()):
+            if not connection.is_used and connection.received < _PREFACE_BYTES:
+                if now_s - connection.opened_s > PREFACE_S:
+                    self._close(connection, "preface")
+            elif now_s - connection.active_s > (self._limits.idle_s if connection.is_used else UNUSED_S) > 0:
+                self._close(connection, "idle")
+            elif connection.unread and now_s - connection.progress_s > UNREAD_S:
+                self._close(connection, "unread")
+        too_many = max(len(self._open) - self._limits.max_connections, KEPT_FILES if is_short else 0)
+        if too_many > 0:
+            self._make_places(now_s, too_many)
+        allowed = max(self._limits.min_unfinished_bytes, self._limits.max_bytes - self._answers.bytes)
+        if self.unfinished_bytes > allowed:
+            self._close_unfinished(now_s, allowed)
+
+    def _make_places(self, now_s: float, count: int) -> None:
+        """Closes those that never asked for anything first, then those that are silent for longest."""
+        silent = [
+            each
+            for each in self._open.values()
+            if not each.is_closing and now_s - each.active_s > (1.0 if each.is_used else 0.25)
+        ]
+        silent.sort(key=lambda each: (each.is_used, each.active_s))
+        for connection in silent[:count]:
+            self._close(connection, "places")
+
+    def _close_unfinished(self, now_s: float, allowed: int) -> None:
+        held = self.unfinished_bytes
+        grown = max(0, self._seen_bytes - self._base_bytes - self._answers.bytes)
+        if 2 * grown < held:  # it is not in memory: uploads that were given up, and their bytes with them
+            for connection in self._open.values():
+                connection.unfinished = connection.unfinished * grown // held
+            return
+        # Who sends no more is suspected before who does.
+        by_size = sorted(
+            self._open.values(),
+            key=lambda each: each.unfinished * (4 if now_s - each.active_s > 2 else 1),
+            reverse=True,
+        )
+        for connection in by_size:
+            if held <= allowed * 3 // 4 or connection.unfinished < _MIN_UNFINISHED_BYTES:
+                return
+            held -= connection.unfinished
+            self._close(connection, "unfinished")
+
+    def _close(self, connection: _Connection, reason: Reason) -> None:
+        if connection.is_closing:
+            return
+        connection.is_closing = True  # the look that finds it gone comes later
+        self.closed[reason] += 1  # first, so that no caller is ahead of the metrics
+        if self._sockets.end(connection.number):
+            self._log(reason)
+        else:  # it was gone already
+            self.closed[reason] -= 1
+
+    def _log(self, reason: Reason) -> None:
+        now_s = time.monotonic()
+        self._unlogged[reason] = self._unlogged.get(reason, 0) + 1
+        if now_s - self._logged_s.get(reason, -_LOG_S) >= _LOG_S:
+            log.warning("closed %d connection(s) %s", self._unlogged.pop(reason), _TEXTS[reason])
+            self._logged_s[reason] = now_s

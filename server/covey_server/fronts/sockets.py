@@ -1,0 +1,171 @@
+"""This process's own TCP connections as the kernel knows them (Linux): found in /proc/self/fd, measured by TCP_INFO,
+ended by shutdown.
+
+The fronts' libraries own the sockets and close them when they like, so a file number is only used while its inode is
+the same, and what ends a connection goes by a copy that was looked at again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import ipaddress
+import os
+import resource
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+IS_AVAILABLE = sys.platform == "linux"
+_FOLDER = "/proc/self/fd"
+_TCP_INFO = 11
+# struct tcp_info of linux/tcp.h: tcpi_last_data_recv; tcpi_bytes_received; tcpi_notsent_bytes; tcpi_bytes_sent and
+# tcpi_bytes_retrans, which came with Linux 4.19.
+_READ = struct.Struct("=52xI72xQ8xI52xQQ")
+
+Address = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Figures:
+    """One connection's counts since it was made."""
+
+    silent_ms: int  # since data came
+    received_bytes: int
+    written_bytes: int  # by the process, whether they are sent or not
+
+
+class Sockets:
+    """The connections of one listening port. For one thread."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._inodes: dict[int, int] = {}  # of all open sockets, by file number
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._buffer = ctypes.create_string_buffer(_READ.size)
+        self._length = ctypes.c_uint32()
+
+    def look(self) -> tuple[dict[int, Address], set[int]]:
+        """The connections that are new since the last look, as the callers' addresses by file number; and the numbers
+        that are closed or used for something else since."""
+        found = {number: inode for number in _open_files() if (inode := _socket_inode(number))}
+        gone = {number for number, inode in self._inodes.items() if found.get(number) != inode}
+        known = {inode for number, inode in self._inodes.items() if number not in gone}
+        new: dict[int, Address] = {}
+        for number, inode in found.items():
+            # A second number of the same socket is a copy that somebody keeps for a moment.
+            if self._inodes.get(number) != inode and inode not in known:
+                known.add(inode)
+                address = self._caller(number)
+                if address is not None:
+                    new[number] = address
+        self._inodes = found
+        return new, gone
+
+    def figures(self, number: int) -> Figures | None:
+        """None where it is no TCP connection any more."""
+        self._length.value = _READ.size
+        done = self._libc.getsockopt(number, socket.IPPROTO_TCP, _TCP_INFO, self._buffer, ctypes.byref(self._length))
+        if done or self._length.value < _READ.size:
+            return None
+        silent_ms, received, unsent, sent, again = _READ.unpack(self._buffer)
+        return Figures(silent_ms, received, sent - again + unsent)
+
+    def end(self, number: int) -> bool:
+        """Ends a connection, as if the network had: its library then closes it. False where it is gone already."""
+        try:
+            connection = socket.socket(fileno=os.dup(number))
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                return False
+            with _borrowed(number) as connection:
+                return self._shut(number, connection)
+        with connection:
+            return self._shut(number, connection)
+
+    def _shut(self, number: int, connection: socket.socket) -> bool:
+        if os.fstat(connection.fileno()).st_ino != self._inodes.get(number):
+            return False
+        with contextlib.suppress(OSError):  # the other side was faster
+            connection.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def _caller(self, number: int) -> Address | None:
+        """None for sockets that are no connection of this port."""
+        try:
+            with _borrowed(number) as connection:
+                if connection.family not in (socket.AF_INET, socket.AF_INET6):
+                    return None
+                if connection.getsockname()[1] != self._port:
+                    return None
+                host, port = connection.getpeername()[:2]
+        except OSError:
+            return None  # it listens, or is closed meanwhile
+        return _plain(host), port
+
+
+def file_limit() -> int:
+    """How many files the process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def has_files_left(count: int) -> bool:
+    """Whether about so many more files can be opened. New files have the lowest free numbers."""
+    try:
+        number = os.dup(0)
+    except OSError as error:
+        return error.errno != errno.EMFILE
+    os.close(number)
+    return number + count < file_limit()
+
+
+def _socket_inode(number: int) -> int:
+    """0 for what is no socket, or is closed meanwhile."""
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return 0
+    return status.st_ino if stat.S_ISSOCK(status.st_mode) else 0
+
+
+def _open_files() -> Iterable[int]:
+    try:
+        return [int(name) for name in os.listdir(_FOLDER)]  # noqa: PTH208 - paths of 1,000 files would cost 3 ms
+    except OSError:  # not one more can be opened: then they all are
+        return range(file_limit())
+
+
+@contextlib.contextmanager
+def _borrowed(number: int) -> Iterator[socket.socket]:
+    """A socket by its number, which stays open behind it."""
+    connection = socket.socket(fileno=number)
+    try:
+        yield connection
+    finally:
+        connection.detach()
+
+
+@lru_cache(4096)
+def address_of(peer: str) -> Address | None:
+    """The address in a front's name for a caller: "ipv4:127.0.0.1:1234", "ipv6:[::1]:1234", "ipv6:%5B::1%5D:1234"; None
+    for others."""
+    kind, _, rest = peer.partition(":")
+    host, _, port = rest.rpartition(":")
+    if kind not in ("ipv4", "ipv6") or not port.isdigit():
+        return None
+    return _plain(host.replace("%5B", "").replace("%5D", "").strip("[]")), int(port)
+
+
+@lru_cache(4096)
+def _plain(host: str) -> str:
+    """One text for each address: an IPv4 address stays one behind a socket of IPv6."""
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return str(mapped or address)
+    return host
