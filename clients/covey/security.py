@@ -19,6 +19,8 @@ Token: TypeAlias = "str | Callable[[], str]"
 Metadata: TypeAlias = "tuple[tuple[str, str], ...]"
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what RFC 6750 lets a bearer token be
+_MAX_METADATA_BYTES = 64 << 10  # that a server takes with one call
+_MAX_TOKEN_BYTES = _MAX_METADATA_BYTES - 4_096  # the rest is for what gRPC and tracing add
 _TOKEN_LETTERS = "A-Z a-z 0-9 . _ ~ + / - and = at its end"
 
 
@@ -132,6 +134,11 @@ def _metadata(token: object) -> Metadata:
         raise InvalidInput(f"the token must be a str, or a function that gives one, not a {type(token).__name__}")
     if not _TOKEN.fullmatch(token):
         raise InvalidInput(f"the token is none: expected {_TOKEN_LETTERS}, without blanks or line ends")
+    if len(token) > _MAX_TOKEN_BYTES:
+        raise InvalidInput(
+            f"the token has {len(token):,} bytes; expected at most {_MAX_TOKEN_BYTES:,}, since a server takes "
+            f"{_MAX_METADATA_BYTES:,} bytes of metadata with one call: ask for one with fewer claims"
+        )
     return (("authorization", f"Bearer {token}"),)
 
 

@@ -9,7 +9,7 @@ import signal
 import sys
 
 from covey_server import config as configuration
-from covey_server import memory, open_files
+from covey_server import memory, open_files, output, threads
 from covey_server.errors import InvalidConfiguration, StartupError
 from covey_server.security import logs
 from covey_server.signals import INTERRUPTED, StopSignals
@@ -19,6 +19,19 @@ log = logging.getLogger(__name__)
 
 def main() -> int:
     """Serves until SIGTERM or SIGINT; a second one ends the process at once. Answers the exit code."""
+    try:
+        return _serve()
+    except SystemExit as ended:  # of --help, --version and wrong flags
+        code = ended.code if isinstance(ended.code, int) else 0
+        return output.write(lambda: code)
+    except RuntimeError as error:
+        if not threads.is_none_left(error):
+            raise
+        print(f"covey-server: {error}: {threads.ADVICE}", file=sys.stderr, flush=True)
+        os._exit(StartupError.exit_code)  # what was begun cannot end in good order
+
+
+def _serve() -> int:
     try:
         if os.getpid() == 1:  # in a container the kernel drops SIGTERM for who has no handler, as while models load
             signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -39,7 +52,7 @@ def main() -> int:
         if config.check:
             from covey_server import plan
 
-            return plan.check(config, sys.stdout)
+            return output.write(lambda: plan.check(config, sys.stdout))
         app = App(config)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("covey"):
@@ -63,9 +76,10 @@ def main() -> int:
     app.start()
     # For programs that start a server, with port 0 above all; the log is for people.
     grpc_address, metrics_address = config.address(app.front.port), config.metrics_address(app.metrics_port)
-    print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}", flush=True)
-    signals.wait()
-    exit_code = 0 if app.stop() and not app.hangs else 1
+    unwritten = output.write(lambda: print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}"))
+    if not unwritten:
+        signals.wait()
+    exit_code = unwritten if app.stop() and not app.hangs else 1
     if app.hangs or app.loads:  # the interpreter cannot end beneath a thread that is inside onnxruntime
         if app.hangs:
             log.error("a batch still runs and would keep this process; it is left behind")

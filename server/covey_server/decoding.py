@@ -13,6 +13,7 @@ from covey_proto.image_formats import Format
 from covey_server.decode_budget import DecodeBudget
 from covey_server.errors import ImageTooLarge, InvalidImage, Stopping
 from covey_server.images import InputSpec, decode_into, needed_bytes, read_header
+from covey_server.threads import start_all
 
 _SHORT_IMAGES = 16  # of a request, at up to a few milliseconds each
 _SHORT_PIXELS = 2_000_000  # of an image: a JPEG of these takes about 5 ms
@@ -45,13 +46,16 @@ class DecodePool:
     def __init__(
         self, threads: int, max_pixels: int, max_bytes: int, formats: Collection[Format] = image_formats.DEFAULT
     ) -> None:
-        """`threads` of each half; `max_bytes`: what all of them may take together."""
+        """`threads` of each half; `max_bytes`: what all of them may take together. Raises RuntimeError where no thread
+        can be had."""
         self.budget = DecodeBudget(max_bytes, 2 * threads)
         self._max_pixels = max_pixels
         self._formats = formats
         self._of_thread = threading.local()
         self._short = ThreadPoolExecutor(threads, "decode", partial(setattr, self._of_thread, "is_for_short", True))
         self._long = ThreadPoolExecutor(threads, "decode-long")
+        for pool in (self._short, self._long):
+            start_all(pool, threads)
         self._closed = False
 
     def submit(self, job: Callable[[], None], *, images: int, long: bool = False) -> None:

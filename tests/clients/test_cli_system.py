@@ -43,12 +43,18 @@ def test_a_reader_that_has_seen_enough_is_no_error(files: Path) -> None:
     assert process.wait(timeout=30) == 0
 
 
-@pytest.mark.parametrize("arguments", [["models", "--json"], ["info"], ["--help"], ["load", "--help"], ["--version"]])
-def test_an_output_that_cannot_be_written_is_told(arguments: list[str]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["models", "--json"], ["classify", "cat.jpg"], ["info"], ["--help"], ["load", "--help"], ["--version"]],
+)
+@pytest.mark.usefixtures("files")
+def test_an_output_that_cannot_be_written_is_told(arguments: list[str], unbuffered: str) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "covey", *arguments], stdout=full, stderr=subprocess.PIPE, check=False
-        )
+            [sys.executable, "-m", "covey", *arguments],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, b"covey: the output cannot be written: No space left on device\n")
 
 

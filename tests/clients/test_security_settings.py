@@ -57,3 +57,9 @@ def test_the_longest_deadline_is_one_that_all_can_wait_for(coalesce: bool) -> No
                 assert [answer.label async for _, answer in client.classify_stream([(1, b"x")])] == ["cat"]
 
         asyncio.run(ask())
+
+
+def test_a_token_that_no_server_would_take_is_told_before_it_is_sent() -> None:
+    covey.Client("localhost", token="x" * 61_000).close()
+    with pytest.raises(covey.InvalidInput, match="the token has 70,000 bytes; expected at most 61,440"):
+        covey.Client("localhost", token="x" * 70_000)

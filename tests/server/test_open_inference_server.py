@@ -34,6 +34,8 @@ def test_a_timeout_is_a_deadline(server: Server) -> None:
     request = raw(images(1))
     request.parameters["timeout"].uint64_param = 20_000_000
     assert len(probabilities(infer(server, request))) == 1
+    request.parameters["timeout"].int64_param = 0  # none, as Triton has it
+    assert len(probabilities(infer(server, request))) == 1
 
 
 def test_requests_of_both_protocols_share_a_batch(

@@ -187,7 +187,7 @@ WRONG = {
             ]
         ),
         "INVALID_ARGUMENT",
-        "output parameter 'classification' (number of classes): expected int64_param from 1 up, got int64_param",
+        "output parameter 'classification' (number of classes): expected int64_param from 1 up, got int64_param 0",
     ),
     "classes in words": (
         Infer(
@@ -201,7 +201,7 @@ WRONG = {
     "a timeout in the past": (
         Infer(parameters={"timeout": typed(int64_param=-5)}),
         "INVALID_ARGUMENT",
-        "parameter 'timeout' (microseconds): expected int64_param from 1 up, got int64_param -5",
+        "parameter 'timeout' (microseconds): expected int64_param from 0 up, got int64_param -5",
     ),
     "another model": (
         Infer(model_name="ehco"),

@@ -45,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.USAGE if wrong_usage else Exit.SERVER
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        print("covey: this process may start no more threads; raise the limit (ulimit -u)", file=sys.stderr)
+        return Exit.USAGE
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush complains
         return Exit.OK

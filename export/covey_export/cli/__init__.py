@@ -5,6 +5,7 @@ parser.py knows the options, commands.py what each sub-command does with them; t
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,13 +26,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with report.alive():
             options.command(options, report)
+        sys.stdout.flush()  # here, where it can still be said that it cannot be written
     except ExportError as error:
         return _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        _forget_output()
+        return 0
     except OSError as error:
-        return _fail(str(error), ExportError.exit_code)
+        if error.filename is not None:
+            return _fail(str(error), ExportError.exit_code)
+        _forget_output()  # a file's, once it is open, looks the same
+        return _fail(f"the output, or a file, cannot be written: {error.strerror or error}", ExportError.exit_code)
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        return _fail("this process may start no more threads; raise the limit (ulimit -u)", ExportError.exit_code)
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; nothing half-made was left behind", _INTERRUPTED)
     return 0
+
+
+def _forget_output() -> None:
+    """What cannot be written goes nowhere: else Python's last flush would complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, exit_code: int) -> int:

@@ -17,6 +17,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from covey_server import threads
 from covey_server.call import Call, Handler, Service, handle
 from covey_server.errors import PortUnavailable
 from covey_server.fronts import LIVE
@@ -29,6 +30,7 @@ from covey_server.status import Status
 
 Result = TypeVar("Result")
 _LAST_STEP_S = 0.5
+_THREADS = 12  # of grpcio and the loop; grpcio crashes where it gets none
 
 
 class GrpcioCall(Call):
@@ -175,6 +177,7 @@ class GrpcioFront:
 
         Raises PortUnavailable where the address cannot be bound.
         """
+        threads.require(_THREADS)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpcio-front", daemon=True)
         self._thread.start()

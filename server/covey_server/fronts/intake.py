@@ -5,9 +5,14 @@ A thread that is held up knows nothing of that: once it is through, it finds tha
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
+
+from covey_server.threads import ADVICE
+
+log = logging.getLogger(__name__)
 
 
 class Intake:
@@ -30,7 +35,10 @@ class Intake:
         """The thread of this ident (threading.get_ident) is held up: where it takes calls, another does from now on."""
         with self._lock:
             if self._threads and self._threads[-1].ident == thread and not self._stopped:
-                self._begin()
+                try:
+                    self._begin()
+                except RuntimeError as error:  # that thread goes on taking calls, once it is through
+                    log.error("calls wait for the thread that takes them: %s; %s", error, ADVICE)
 
     def join(self, timeout_s: float) -> None:
         """Waits for the threads to end, once no more calls can come."""
@@ -44,7 +52,11 @@ class Intake:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.remove(thread)
+            raise
 
     def _run(self) -> None:
         me = threading.current_thread()

@@ -147,17 +147,20 @@ class NativeServers:
 
     def _replace(self) -> None:
         found = listeners(self.port)
+        successor = None
         try:
             successor = self._open(self._address)
-        except OSError as error:
+            if self._fallback:
+                successor.front.set_fallback(self._fallback)
+            if self._taker is not None:
+                self._start(successor)
+        except (OSError, RuntimeError) as error:  # no more files, no more threads
             for each in found:
                 each.close()
+            if successor is not None:
+                successor.front.close()
             log.error("new tokens are not taken up yet: no second server on %s: %s", self._address, error)
             return
-        if self._fallback:
-            successor.front.set_fallback(self._fallback)
-        if self._taker is not None:
-            self._start(successor)
         stop_listening(found)  # else connections would still come to either
         self._current.retired_at_s = time.monotonic()
         self._retired.append(self._current)

@@ -37,11 +37,14 @@ def version_number(text: str) -> int:
 
 
 def shorten_deadline(call: Call, request: pb.ModelInferRequest) -> None:
-    """Follows the parameter `timeout`: microseconds from the arrival on. Raises InvalidRequest for anything else in it.
+    """Follows the parameter `timeout`: microseconds from the arrival on; 0, as Triton has it, is none. Raises
+    InvalidRequest for anything else in it.
     Parameters that are not known are passed over, as the protocol wants it."""
     if "timeout" not in request.parameters:
         return
-    timeout_us = _whole_number(request.parameters["timeout"], "parameter 'timeout' (microseconds)")
+    timeout_us = _whole_number(request.parameters["timeout"], "parameter 'timeout' (microseconds)", least=0)
+    if not timeout_us:
+        return
     deadline_ns = call.arrived_ns + timeout_us * 1000
     call.deadline_ns = deadline_ns if call.deadline_ns is None else min(call.deadline_ns, deadline_ns)
 
@@ -161,11 +164,12 @@ def _split(raw: bytes, count: int) -> list[bytes]:
     return files
 
 
-def _whole_number(parameter: pb.InferParameter, name: str) -> int:
+def _whole_number(parameter: pb.InferParameter, name: str, least: int = 1) -> int:
     kind = parameter.WhichOneof("parameter_choice")
     value = getattr(parameter, kind) if kind in ("int64_param", "uint64_param") else None
-    if value is None or value < 1:
-        raise InvalidRequest(f"{name}: expected int64_param from 1 up, got {kind or 'nothing'} {value or ''}".rstrip())
+    if value is None or value < least:
+        got = f"{kind or 'nothing'}{'' if value is None else f' {value}'}"
+        raise InvalidRequest(f"{name}: expected int64_param from {least} up, got {got}")
     return int(value)
 
 

@@ -1,0 +1,28 @@
+"""What is printed on standard output, and a full disk or a closed pipe behind it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+_EXIT_CODE = 2
+
+
+def write(work: Callable[[], int | None]) -> int:
+    """Runs `work`, which prints. Answers its exit code; 0 where the reader has gone, as `head` does; 2, and says so,
+    where the output cannot be written."""
+    try:
+        code = work() or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = 0
+    except OSError as error:
+        if error.filename is not None:  # of a file, not of the standard output: this is a bug
+            raise
+        print(f"covey-server: the output cannot be written: {error.strerror}", file=sys.stderr)
+        code = _EXIT_CODE
+    else:
+        return code
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush complains
+    return code

@@ -1,0 +1,21 @@
+"""A standard output that cannot be written: an exit code and a sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_cannot_be_written_is_told(unbuffered: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "covey_export", "list"],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    expected = (2, b"covey-export: the output, or a file, cannot be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == expected
