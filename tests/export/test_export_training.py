@@ -81,7 +81,7 @@ class TestChanges:
     def test_are_done_and_recorded(self, small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
         trained = train_mlp(small, tmp_path, report, epochs=1, batch_size=100, weight_decay=0.5, label_smoothing=0.25)
         assert (trained.recipe.batch_size, trained.recipe.weight_decay) == (100, 0.5)
-        assert "batch 100, sgd lr 0.05 momentum 0.9, weight decay 0.5, label smoothing 0.25, 1 epochs" in report.text
+        assert "batch 100, sgd lr 0.05 momentum 0.9, weight decay 0.5, label smoothing 0.25, 1 epoch\n" in report.text
 
     @pytest.mark.parametrize(
         ("field", "value", "message"),
