@@ -246,7 +246,7 @@ def test_half_sent_messages_take_no_more_memory_than_they_may(
     front: str, tmp_path: Path, write_echo_model: WriteModel, callers: ExitStack, path: str, length: int
 ) -> None:
     """80 of 7.5 MB each would take 600 MB; 48 MB are allowed, half as much again as --max-bytes. What comes between
-    two looks of the guard, on a busy machine, is more; and grpcio gives little back of what it holds in small pieces."""
+    two looks, on a busy machine, is more; and grpcio gives little back of what it holds in small pieces."""
     write_echo_model(tmp_path)
     process = Process(
         "--front", front, "--models", str(tmp_path), "--max-bytes", str(32 << 20), "--max-message-bytes", str(8 << 20)
