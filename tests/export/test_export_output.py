@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_an_output_that_cannot_be_written_is_told(unbuffered: str) -> None:
+@pytest.mark.parametrize(("unbuffered", "argument"), [("", "list"), ("1", "list"), ("", "--help")])
+def test_an_output_that_cannot_be_written_is_told(unbuffered: str, argument: str) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "covey_export", "list"],
+            [sys.executable, "-m", "covey_export", argument],
             env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, stdout=full, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
     expected = (2, b"covey-export: the output, or a file, cannot be written: No space left on device\n")

@@ -54,8 +54,9 @@ def test_a_server_that_gets_no_thread_says_so(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("flags", [["--check"], []])
+@pytest.mark.parametrize(
+    ("flags", "unbuffered"), [(["--check"], ""), (["--check"], "1"), ([], ""), ([], "1"), (["--help"], "")]
+)
 def test_an_output_that_cannot_be_written(
     tmp_path: Path, write_echo_model: WriteModel, flags: list[str], unbuffered: str
 ) -> None:

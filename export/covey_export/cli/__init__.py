@@ -19,7 +19,14 @@ _INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one sub-command. 0: done, 2: an error that was explained, 130: stopped by Ctrl-C."""
-    options = build().parse_args(arguments)
+    try:
+        options = build().parse_args(arguments)
+    except SystemExit as ended:  # of --help, --version and wrong usage
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            return _output_lost(error)
+        raise ended from None
     report = Report() if distributed.is_first_process() else Report.silent()
     if not (options.is_for_all_processes or distributed.is_first_process()):
         return 0  # of torchrun's processes the first alone publishes
@@ -35,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is not None:
             return _fail(str(error), ExportError.exit_code)
-        _forget_output()  # a file's, once it is open, looks the same
-        return _fail(f"the output, or a file, cannot be written: {error.strerror or error}", ExportError.exit_code)
+        return _output_lost(error)
     except RuntimeError as error:
         if "can't start new thread" not in str(error):
             raise
@@ -44,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; nothing half-made was left behind", _INTERRUPTED)
     return 0
+
+
+def _output_lost(error: OSError) -> int:
+    """Also of a file that was open already: its errors look the same."""
+    _forget_output()
+    return _fail(f"the output, or a file, cannot be written: {error.strerror or error}", ExportError.exit_code)
 
 
 def _forget_output() -> None:

@@ -19,7 +19,7 @@ from pygrpc_native import NativeGrpcFront
 
 from covey_server.fronts import MAX_METADATA_BYTES
 from covey_server.fronts.intake import Intake
-from covey_server.fronts.port_sockets import listeners, reading_stopped, stop_listening
+from covey_server.fronts.port_sockets import listeners, peers, reading_stopped, stop_listening
 from covey_server.security.tokens import HEADER, NOT_VALID, Tokens
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 IO_THREADS = 1  # of the Rust runtime; more only wins with more cores than the models use
 _UNAUTHENTICATED = 16
 RETIRED_S = 30.0  # for a server that was replaced to answer its calls and to end its streams
+_SETTLED_S = 0.03
 _DRAIN_S = 1.0  # for the calls of a server that is to be closed, while nothing more is read from its connections
 
 # What it says 20 times a second of a listener that was stopped, until it is closed.
@@ -39,6 +40,7 @@ class _Server:
     digests: tuple[bytes, ...] | None
     intake: Intake | None = None
     retired_at_s: float = 0.0
+    peers: frozenset[object] = frozenset()  # once it is retired
 
 
 class NativeServers:
@@ -92,7 +94,7 @@ class NativeServers:
                 overdue = time.monotonic() > server.retired_at_s + RETIRED_S
                 if not overdue and open_streams:
                     continue
-                with reading_stopped(self.port):
+                with reading_stopped(self.port, server.peers):
                     if _becomes_idle(server.front) or overdue:
                         self._refused_before += _refused(server.front)
                         server.front.close()
@@ -162,18 +164,25 @@ class NativeServers:
             log.error("new tokens are not taken up yet: no second server on %s: %s", self._address, error)
             return
         stop_listening(found)  # else connections would still come to either
+        self._current.peers = peers(self.port)
         self._current.retired_at_s = time.monotonic()
         self._retired.append(self._current)
         self._current = successor
 
 
 def _becomes_idle(front: NativeGrpcFront) -> bool:
+    """Whether all calls are answered, and stay so for a moment: what was read before reading stopped may yet begin."""
     give_up = time.monotonic() + _DRAIN_S
-    while _unfinished(front):
-        if time.monotonic() > give_up:
-            return False
+    idle_since = None
+    while (now := time.monotonic()) < give_up:
+        if _unfinished(front):
+            idle_since = None
+        elif idle_since is None:
+            idle_since = now
+        elif now > idle_since + _SETTLED_S:
+            return True
         time.sleep(0.001)
-    return True
+    return False
 
 
 def _unfinished(front: NativeGrpcFront) -> int:

@@ -13,17 +13,29 @@ _FAR = 2**31 - 1
 _FILES = "/proc/self/fd"
 
 
+def peers(port: int) -> frozenset[object]:
+    """The other ends of the connections to the local `port`."""
+    found = set()
+    for each in _sockets(port, listening=False):
+        with each, contextlib.suppress(OSError):
+            found.add(each.getpeername())
+    return frozenset(found)
+
+
 @contextlib.contextmanager
-def reading_stopped(port: int) -> Iterator[None]:
-    """While it lasts no reader of a connection to the local `port` is told that something has come."""
+def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[None]:
+    """While it lasts no reader of these connections to the local `port` is told that something has come."""
     connections = list(_sockets(port, listening=False))
     try:
         for each in connections:
-            _set_threshold(each, _FAR)
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if each.getpeername() in peers:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _FAR)
         yield
     finally:
         for each in connections:
-            _set_threshold(each, 1)  # tells at once what has come meanwhile
+            with contextlib.suppress(OSError):  # 1, as it was: tells at once what has come meanwhile
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             each.close()
 
 
@@ -60,8 +72,3 @@ def _sockets(port: int, *, listening: bool) -> Iterator[socket.socket]:
 def _is_at(found: socket.socket, port: int) -> bool:
     is_tcp = found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM
     return is_tcp and bool(found.getsockname()[1] == port)
-
-
-def _set_threshold(connection: socket.socket, count: int) -> None:
-    with contextlib.suppress(OSError):  # closed meanwhile
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
