@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _FLUSH_S = 5.0  # for answers that were given to get onto the wire, and for models that are being loaded
 _MAX_ANNOUNCED_BYTES = 1 << 32  # by a message's first five bytes; pygrpc-native reserves that at once
+_GRPCIO_FACTOR = 2  # what comes takes twice its bytes there: pieces, then one copy
 _UNFINISHED_REST_BYTES = 8 << 20
 _MIN_CALL_BYTES = 16 << 20  # let in however little memory there is
 _CONNECTION_BYTES, _MIN_CONNECTIONS = 32_768, 64  # an idle one of the native front takes 18 KB
@@ -287,7 +288,7 @@ def _guard_connections(config: Config, front: Front, admission: Admission) -> Co
         log.warning("connections are not watched here, only on Linux: keep those out who would open many")
         return None
     limits = Limits(
-        max_bytes=config.max_bytes * 3 // 2,
+        max_bytes=config.max_bytes // (1 if front.name == "native" else _GRPCIO_FACTOR),
         min_unfinished_bytes=config.max_message_bytes + _UNFINISHED_REST_BYTES,
         look_bytes=min(1 << 20, config.max_bytes // 16),
         max_connections=config.max_connections or max(_MIN_CONNECTIONS, config.max_bytes // _CONNECTION_BYTES),
