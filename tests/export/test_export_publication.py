@@ -56,14 +56,15 @@ class TestModelFile:
         assert model.opset_import[0].version == conversion.OPSET
         assert all(not tensor.external_data for tensor in model.graph.initializer)
 
-    def test_normalisation_is_one_multiply_and_one_add_and_there_is_one_softmax(self) -> None:
-        network = NETWORKS["mnist-deep"]
+    @pytest.mark.parametrize(("name", "adds"), [("mnist-cnn", 1), ("mnist-deep", 0)])
+    def test_normalisation_is_one_multiply_and_one_add_and_there_is_one_softmax(self, name: str, adds: int) -> None:
+        """No add where the recipe takes no mean from the pixels: it would add 0."""
         torch.manual_seed(0)
-        model = served_model.build(network, 10, find_recipe("mnist-deep", "tutorial")).eval()
+        model = served_model.build(NETWORKS[name], 10, find_recipe(name, "tutorial")).eval()
         info = ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
         kinds = [node.op_type for node in onnx.load_from_string(conversion.convert(model, info)).graph.node]
-        assert kinds[:4] == ["Transpose", "Cast", "Mul", "Add"]
-        assert [kinds.count(kind) for kind in ("Mul", "Add", "Sub", "Div", "Softmax")] == [1, 1, 0, 0, 1]
+        assert kinds[: 3 + adds] == ["Transpose", "Cast", "Mul", "Add"][: 3 + adds]
+        assert [kinds.count(kind) for kind in ("Mul", "Add", "Sub", "Div", "Softmax")] == [1, adds, 0, 0, 1]
 
     def test_a_softmax_of_the_networks_own_is_not_doubled(self, published: Published) -> None:
         kinds = [node.op_type for node in onnx.load(published.path).graph.node]
