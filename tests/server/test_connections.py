@@ -245,8 +245,8 @@ def send_halves(server: Server, callers: ExitStack, count: int, size: int, path:
 def test_half_sent_messages_take_no_more_memory_than_they_may(
     front: str, tmp_path: Path, write_echo_model: WriteModel, callers: ExitStack, path: str, length: int
 ) -> None:
-    """80 of 7.5 MB each would take 600 MB; 32 MB are allowed, as --max-bytes says. What comes between
-    two looks, on a busy machine, is more; and grpcio gives little back of what it holds in small pieces."""
+    """80 of 7.5 MB each would take 600 MB; 32 MB are allowed, as --max-bytes says, and what comes between
+    two looks. grpcio gives little back of what it holds in small pieces."""
     write_echo_model(tmp_path)
     process = Process(
         "--front", front, "--models", str(tmp_path), "--max-bytes", str(32 << 20), "--max-message-bytes", str(8 << 20)
@@ -257,7 +257,7 @@ def test_half_sent_messages_take_no_more_memory_than_they_may(
     server = Remote(target, process.metrics_url)
     before = metric(server, "process_resident_memory_bytes")
     send_halves(server, callers, 80, 7_500_000, path, length)
-    assert metric(server, "process_resident_memory_bytes") < before + 256 * 2**20
+    assert metric(server, "process_resident_memory_bytes") < before + (112 if front == "native" else 256) * 2**20
     wait_until(lambda: metric(server, "covey_unfinished_bytes") <= 32 << 20)
     if front == "native" or length == 8_000_000:  # grpcio refuses a message by its announced length
         assert metric(server, 'covey_connections_closed_total{reason="unfinished"}') >= 30

@@ -215,7 +215,10 @@ class ConnectionGuard:
     def _tick(self, now_s: float) -> bool:
         """Whether memory grows."""
         is_short = not has_files_left(KEPT_FILES)
-        has_grown = self._memory_bytes() > self._seen_bytes + _GROWTH_BYTES
+        memory_bytes = self._memory_bytes()
+        # Downwards too: measured from the last peak, each round of an attack could go beyond the one before.
+        self._seen_bytes = min(self._seen_bytes, memory_bytes)
+        has_grown = memory_bytes > self._seen_bytes + _GROWTH_BYTES
         is_reserved = self._reserved_bytes > self._base_reserved_bytes + _MAX_RESERVED_BYTES
         has_answers = self._answers.answer_bytes > self._limits.look_bytes
         if is_short or has_grown or is_reserved or has_answers or now_s - self._looked_s >= self._interval_s():
@@ -353,7 +356,7 @@ class ConnectionGuard:
             return
         # Who sends no more is suspected before who does.
         by_size = sorted(
-            self._open.values(),
+            (each for each in self._open.values() if not each.is_closing),  # those count no longer in `held` either
             key=lambda each: each.unfinished * (4 if now_s - each.active_s > 2 else 1),
             reverse=True,
         )
