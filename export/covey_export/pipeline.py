@@ -57,7 +57,7 @@ class Pipeline:
 
     def _in_order(self, dataset: Dataset) -> Dataset:
         """The data set with the classes in the order of the weights, or of the checkpoint that goes on."""
-        if self.weights is not None and self.weights.tensors:
+        if self.weights is not None:
             here = dataset.labels
             return dataset.in_order(self.weights.order_of(here, named=self.labels_named, whole=self.keeps_head))
         if self.checkpoint_labels is not None and set(dataset.labels) <= set(self.checkpoint_labels):

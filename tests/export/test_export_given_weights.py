@@ -276,3 +276,26 @@ def test_a_data_set_that_was_not_named_is_named_where_it_is_missing(
     assert (
         "no --dataset was given, so that mnist was taken, the usual one of lenet; name yours" in capsys.readouterr().err
     )
+
+
+def test_a_training_that_goes_on_does_not_pass_over_another_normalisation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin = ["train", "mlp", "--dataset", "sample", "--epochs", "1"]
+    assert main([*begin, "--pixels", "[0,1]"]) == 0
+    assert main([*begin, "--pixels", "[0,1]"]) == 0
+    assert "already trained" in capsys.readouterr().out
+    for options in (["--pixels", "[-1,1]"], ["--mean", "0.5", "--std", "1"]):
+        assert main([*begin, *options]) == 2
+        assert "was begun with mean (0.0,), not (0.5,); name that one to go on" in capsys.readouterr().err
+
+
+def test_fresh_weights_may_have_another_normalisation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "mlp", "--dataset", "sample", "--epochs", "1", "--mean", "0.25", "--std", "0.5"]) == 0
+    assert "grey, scaled to 0..1, mean 0.25, deviation 0.5" in capsys.readouterr().out
+    assert main(["train", "mlp", "--dataset", "sample", "--mean", "1,2,3", "--std", "1,1,1", "--restart"]) == 2
+    assert "have 3 numbers; expected 1 or 1" in capsys.readouterr().err

@@ -13,7 +13,6 @@ from covey_export import atomic_files, devices, listing, naming, reports, summar
 from covey_export import checkpoint as checkpoints
 from covey_export.checkpoint import Checkpoint
 from covey_export.cli import given_weights
-from covey_export.cli.given_weights import require_channels
 from covey_export.datasets import Entry, find_entry
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, MissingDataset
@@ -110,14 +109,18 @@ def _run_training(pipeline: Pipeline, options: argparse.Namespace, *, is_one_of_
     weights = pipeline.weights
     if weights is not None and weights.mean is not None:
         # Weights that saw pixels normalised in one way go on seeing them so.
-        require_channels(weights.mean, network.image_shape[2])
+        given_weights.require_channels(weights.mean, network.image_shape[2])
         recipe = replace(recipe, mean=weights.mean, std=weights.std)
     if options.dropout is not None and not network.takes_dropout:
         raise ExportError(f"{network.name} has no dropout; leave --dropout out")
     fields = ("epochs", "batch_size", "learning_rate", "dropout", "weight_decay", "label_smoothing", "augmentation")
+    said = given_weights.normalisation(options)
     changes: dict[str, Any] = {
         field: value for field in (*fields, "precision") if (value := getattr(options, field)) is not None
     }
+    if said is not None:
+        given_weights.require_channels(said[0], network.image_shape[2])
+        changes["mean"], changes["std"] = said  # a checkpoint that goes on has to agree
     if options.epochs == 0 and options.weights is None:
         raise ExportError("--epochs 0 publishes given weights as they are: it goes with --weights")
     if options.freeze:
@@ -133,7 +136,7 @@ def _run_training(pipeline: Pipeline, options: argparse.Namespace, *, is_one_of_
         devices.choose(options.device),
         seed=options.seed,
         changes=changes,
-        weights=weights if weights is not None and weights.tensors else None,
+        weights=weights,
         restart=options.restart,
     )
 

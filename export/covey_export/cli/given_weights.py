@@ -25,19 +25,19 @@ def find(options: argparse.Namespace, network: Network, report: Report) -> Weigh
 
     Raises InvalidWeights, and ExportError for options that do not go together.
     """
-    mean, std = _normalisation(options)
     if options.weights is None:
         if options.labels is not None:
             raise ExportError("--labels is the order of the outputs of given weights: it goes with --weights")
-        return Weights("", {}, mean, std) if mean is not None else None
+        return None
+    said = normalisation(options)
     if options.weights == weights_files.TORCHVISION:
         found = weights_files.download(network.name)
         for note in torchvision_networks.default_weights(network.name).notes:
             report.line(f"note: {note}")
     else:
         found = weights_files.load(Path(options.weights))
-    if mean is not None:
-        found = replace(found, mean=mean, std=std)
+    if said is not None:
+        found = replace(found, mean=said[0], std=said[1])
     elif found.mean is None:
         found = _assume_normalisation(found, network, report)
     if options.labels is not None:
@@ -96,7 +96,8 @@ def _of_json(text: str, content: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _normalisation(options: argparse.Namespace) -> tuple[Numbers | None, Numbers | None]:
+def normalisation(options: argparse.Namespace) -> tuple[Numbers, Numbers] | None:
+    """Mean and deviation by --pixels, or by --mean and --std; None: not given. Raises ExportError."""
     if options.pixels is not None:
         if options.mean is not None or options.std is not None:
             raise ExportError("--pixels names a mean and deviation: give it, or --mean and --std, not both")
@@ -105,7 +106,7 @@ def _normalisation(options: argparse.Namespace) -> tuple[Numbers | None, Numbers
         raise ExportError("--mean and --std go together: give both, or none")
     if options.mean is not None and len(options.mean) != len(options.std):
         raise ExportError(f"--mean has {len(options.mean)} numbers, --std {len(options.std)}; expected as many")
-    return options.mean, options.std
+    return None if options.mean is None else (options.mean, options.std)
 
 
 def _assume_normalisation(weights: Weights, network: Network, report: Report) -> Weights:
