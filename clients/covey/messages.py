@@ -29,8 +29,8 @@ from covey.results import (
     make_classification,
     make_timing,
 )
-from covey.wording import plural
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_proto.wording import plural
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")

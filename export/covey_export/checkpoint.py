@@ -21,8 +21,8 @@ from covey_export.errors import InvalidCheckpoint
 from covey_export.networks import ImageShape, Network, size
 from covey_export.training import averaging
 from covey_export.training.recipe import Recipe
-from covey_export.wording import plural
 from covey_proto.colours import WHITE
+from covey_proto.wording import plural
 from covey_server.images import Resize
 
 FILE = "checkpoint.pt"

@@ -6,7 +6,7 @@ import torch
 
 from covey_export.errors import DeviceUnavailable
 from covey_export.training import distributed
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 CHOICES = ("auto", "cuda", "mps", "cpu")
 

@@ -23,7 +23,7 @@ from covey_export.networks import Network
 from covey_export.training.augmentation import NONE
 from covey_export.training.recipe import Recipe
 from covey_export.verification import Verification
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 _MAX_LABELS_SHOWN = 12
 _PLAIN_WIDTH = 10_000  # characters: where there is no terminal no cell of a table is folded

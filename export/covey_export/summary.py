@@ -14,7 +14,7 @@ from covey_export.checkpoint import Checkpoint
 from covey_export.publication import Published
 from covey_export.quantization.precision import Precision
 from covey_export.verification import versions
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 HEADER = (
     "network",

@@ -32,7 +32,7 @@ from covey_export.evaluation import Accuracy, accuracy, predict
 from covey_export.quantization.precision import Precision
 from covey_export.quantization.timing import Speed
 from covey_export.served_model import ServedModel
-from covey_export.wording import listed, plural
+from covey_proto.wording import listed, plural
 from covey_server import golden, images, model_file
 from covey_server.devices import choose
 from covey_server.engine import Engine

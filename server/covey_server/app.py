@@ -20,7 +20,8 @@ from covey_server.decoding import DecodePool
 from covey_server.devices import Device
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import Front, sockets
-from covey_server.fronts.connections import REASONS, ConnectionGuard, Limits
+from covey_server.fronts.connection import Limits
+from covey_server.fronts.connections import REASONS, ConnectionGuard
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.management import Management
 from covey_server.metrics import Metrics

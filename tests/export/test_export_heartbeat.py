@@ -9,7 +9,7 @@ from rich.console import Console
 
 from covey_export.heartbeat import Heartbeat
 from covey_export.report import Report
-from covey_export.wording import listed, plural
+from covey_proto.wording import listed, plural
 
 
 class _Lines:

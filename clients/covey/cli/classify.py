@@ -31,8 +31,8 @@ from covey.errors import (
 )
 from covey.messages import Asked
 from covey.results import Classification
-from covey.wording import plural
 from covey_proto import image_folders, image_formats
+from covey_proto.wording import plural
 
 NAME = "classify"
 SUMMARY = "classify image files"

@@ -9,7 +9,7 @@ from covey.cli import json_lines, table
 from covey.cli.connection import connect
 from covey.cli.exits import Exit
 from covey.results import InputSize, Model, Serving, Training
-from covey.wording import listed, plural
+from covey_proto.wording import listed, plural
 
 NAME = "info"
 SUMMARY = "tell all about one model"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from covey.wording import plural
+from covey_proto.wording import plural
 
 _EVERY_S = 0.2
 LINE_EVERY_S = 10.0  # where nobody looks: in a log, in CI

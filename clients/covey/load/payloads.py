@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey.errors import InvalidInput, MissingFile, UnreadableFile
-from covey.wording import plural
 from covey_proto import image_folders, image_formats
+from covey_proto.wording import plural
 
 MOST_IMAGES = 1_024  # different ones; more would measure the client's memory
 _MOST_BATCHES = 256

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from covey.load.channel import Ended
 from covey.load.measurement import Generator, Interval, Latency, Load, ServerMetrics
-from covey.wording import plural
+from covey_proto.wording import plural
 
 MOST_CORE_SHARE = 0.9  # of a generator process, above which it may have been what was measured
 MOST_LAG_SHARE = 0.1  # of the response time, at the 99th percentile ...

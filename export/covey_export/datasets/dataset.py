@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_export.errors import InvalidDataset
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]

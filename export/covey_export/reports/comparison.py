@@ -11,7 +11,7 @@ from covey_export.reports.drawing import canvas, classes, confusion, curves, rel
 from covey_export.reports.elements import Html, details, element, escape, table
 from covey_export.reports.findings import Findings
 from covey_export.reports.page import Section, lead, note, page, paragraph, show
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 _CERTAIN = 0.05  # below, a difference is more than chance
 _MOST_BESIDE = 12  # classes up to which two matrices have room side by side

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from covey_export.reports import figures
 from covey_export.reports.findings import Findings
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 FILE = "MODEL_CARD.md"
 _MOST_CLASSES = 30  # rows of a table; of more classes the weakest

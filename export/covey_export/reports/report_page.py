@@ -20,7 +20,7 @@ from covey_export.reports.elements import Html, details, table
 from covey_export.reports.findings import Findings
 from covey_export.reports.layers import Recording
 from covey_export.reports.page import Section, lead, page, paragraph, show
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 Probabilities = NDArray[np.float32]
 

@@ -20,8 +20,8 @@ from covey_export.report import Report
 from covey_export.reports import findings, layers, model_card, report_page
 from covey_export.reports.drawing import canvas
 from covey_export.served_model import ServedModel
-from covey_export.wording import plural
 from covey_proto import layout
+from covey_proto.wording import plural
 from covey_server import golden, model_file
 from covey_server.devices import choose
 from covey_server.engine import Engine

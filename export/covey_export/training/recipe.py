@@ -11,7 +11,7 @@ import numpy as np
 
 from covey_export.datasets import Dataset
 from covey_export.training.augmentation import NONE, Augmentation, of_dataset
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "one-cycle"]

@@ -32,7 +32,7 @@ from covey_export.training import averaging, optimization, precision
 from covey_export.training.augmentation import NONE, augment
 from covey_export.training.distributed import ALONE, Group
 from covey_export.training.recipe import Precision, Recipe
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 _SHOWN_IMAGES = 5_000
 

@@ -3,7 +3,7 @@ server at once, and what one caller may hold of them.
 
 A call is inside from before its first byte is decoded until its answer is given. That makes this also the
 place that knows when a server has drained. Its answer counts, as bytes of the caller, until the front says that it is
-written: who does not read his answers is soon refused, not held for.
+written: a caller that does not read its answers is refused soon.
 
 One caller may hold no more than what is left free: alone it gets half of a limit, two that flood get a third
 each, and there is always room for one more (dynamic thresholds: Choudhury, Hahne 1998).
@@ -188,7 +188,7 @@ class Admission:
             self.answer_bytes += answer_bytes
 
     def written(self, answer_bytes: int, caller: str) -> None:
-        """Says that so many bytes of a caller's answers are written; more than he has count as all of them."""
+        """Counts out bytes of a caller's answers that are written, at most all that are held for it."""
         with self._lock:
             held = self._held.get(caller)
             if held is None:

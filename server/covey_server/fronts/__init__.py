@@ -9,16 +9,8 @@ LIVE = "live"  # the name under which grpc.health.v1 tells whether the process s
 MAX_METADATA_BYTES = 64 << 10  # of one call, 32 for each header included: a token with many groups has 20 KB
 
 
-class Front(Protocol):
-    """Takes calls and hands each to its service's handler."""
-
-    @property
-    def name(self) -> str:
-        """As `--front` calls it."""
-
-    @property
-    def port(self) -> int:
-        """The port that was bound."""
+class Received(Protocol):
+    """What a front has handed over, as the guard of its connections needs it."""
 
     @property
     def handed(self) -> Mapping[str, int]:
@@ -34,6 +26,18 @@ class Front(Protocol):
 
     def forget(self, peer: str) -> None:
         """Drops what was counted for a connection that is closed."""
+
+
+class Front(Received, Protocol):
+    """Takes calls and hands each to its service's handler."""
+
+    @property
+    def name(self) -> str:
+        """As `--front` calls it."""
+
+    @property
+    def port(self) -> int:
+        """The port that was bound."""
 
     @property
     def open_streams(self) -> int:

@@ -15,9 +15,10 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from covey_server.fronts import Received
+from covey_server.fronts.connection import Connection, Limits
 from covey_server.fronts.sockets import Address, Sockets, address_of, has_files_left
 
 log = logging.getLogger(__name__)
@@ -64,67 +65,6 @@ class Answers(Protocol):
     def written(self, answer_bytes: int, caller: str) -> None: ...
 
 
-class Received(Protocol):
-    """What a front has handed over."""
-
-    @property
-    def handed(self) -> Mapping[str, int]:
-        """Bytes of the calls that came by each connection, by its name."""
-
-    @property
-    def streamed_bytes(self) -> int:
-        """Of calls whose connection is not known."""
-
-    @property
-    def tells_written(self) -> bool:
-        """Whether it says itself when an answer is written."""
-
-    def forget(self, peer: str) -> None:
-        """Drops what it counted for a connection that is closed."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """`max_bytes`: of calls, answers and half-sent messages together; `min_unfinished_bytes` of the last are let be
-    whatever else there is, so that the largest message fits. `idle_s` 0: for ever."""
-
-    max_connections: int
-    max_bytes: int
-    min_unfinished_bytes: int
-    look_bytes: int  # of answers that are not known to be written: time for a look
-    idle_s: float = 0.0
-
-
-class _Connection:
-    """What is known of one."""
-
-    __slots__ = (
-        "active_s",
-        "handed",
-        "is_closing",
-        "is_used",
-        "number",
-        "opened_s",
-        "peer",
-        "progress_s",
-        "received",
-        "recent",
-        "unfinished",
-        "unread",
-        "written",
-    )
-
-    def __init__(self, number: int, now_s: float) -> None:
-        self.number = number
-        self.opened_s = self.active_s = self.progress_s = now_s
-        self.peer = ""  # what the front calls it, once that is known
-        self.is_used = self.is_closing = False
-        self.received = self.written = self.handed = 0
-        self.unfinished = 0  # bytes that came and belong to no call that was handed over
-        self.recent = 0.0  # those of the last looks
-        self.unread = 0  # bytes of answers that are not written
-
-
 class ConnectionGuard:
     """Watches the connections of one front, from `start` to `stop`."""
 
@@ -134,8 +74,8 @@ class ConnectionGuard:
         self._answers = answers
         self._limits = limits
         self._sockets = Sockets(port)
-        self._open: dict[Address, _Connection] = {}
-        self._by_peer: dict[str, _Connection] = {}
+        self._open: dict[Address, Connection] = {}
+        self._by_peer: dict[str, Connection] = {}
         self._strays: set[str] = set()
         self._streamed = 0
         self._lock = threading.Lock()  # of all that, since scrapes look too
@@ -195,7 +135,7 @@ class ConnectionGuard:
                 if figures is not None:
                     self._note_written(connection, figures.written_bytes, now_s)
 
-    def _note_written(self, connection: _Connection, written_bytes: int, now_s: float) -> None:
+    def _note_written(self, connection: Connection, written_bytes: int, now_s: float) -> None:
         written = written_bytes - connection.written
         connection.written = written_bytes
         if written:
@@ -280,7 +220,7 @@ class ConnectionGuard:
                     self._by_peer.pop(connection.peer, None)
                     self._front.forget(connection.peer)
         for number, address in new.items():
-            self._open[address] = _Connection(number, now_s)
+            self._open[address] = Connection(number, now_s)
         strays = set()
         for peer in self._front.handed.keys() - self._by_peer.keys():
             found = self._open.get(address_of(peer) or ("", 0))
@@ -354,9 +294,9 @@ class ConnectionGuard:
             for connection in self._open.values():
                 connection.unfinished = connection.unfinished * grown // held
             return
-        # Who sends no more is suspected before who does.
+        # Connections that have stopped sending go first.
         by_size = sorted(
-            (each for each in self._open.values() if not each.is_closing),  # those count no longer in `held` either
+            (each for each in self._open.values() if not each.is_closing),  # closing ones are not in `held`
             key=lambda each: each.unfinished * (4 if now_s - each.active_s > 2 else 1),
             reverse=True,
         )
@@ -366,7 +306,7 @@ class ConnectionGuard:
             held -= connection.unfinished
             self._close(connection, "unfinished")
 
-    def _close(self, connection: _Connection, reason: Reason) -> None:
+    def _close(self, connection: Connection, reason: Reason) -> None:
         if connection.is_closing:
             return
         connection.is_closing = True  # the look that finds it gone comes later

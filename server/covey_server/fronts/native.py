@@ -93,7 +93,7 @@ class NativeFront:
         self._dispatches = list(dict.fromkeys(service.dispatch for service in services))  # shared by services: once
         sweep()
         self._tokens = security.tokens
-        self._refused_here = 0  # by a token that was taken back after its server was built
+        self._refused_here = 0  # with a token that was revoked after its server was built
         try:
             self._servers = NativeServers(address, methods, security.tokens)
         except OSError as error:

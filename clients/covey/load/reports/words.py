@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from covey.load.measurement import Load, Report, Run
-from covey.wording import plural as plural
+from covey_proto.wording import plural as plural
 
 NOTHING = "-"
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from covey_export.reports.drawing import canvas
 from covey_export.reports.drawing.canvas import BLUE, INK, Picture
 from covey_export.reports.findings import Findings
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 MOST_CLASSES = 200  # beyond, a cell of the matrix is less than three pixels
 PAIRS = 20

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from covey_export.checkpoint import Epoch
 from covey_export.reports.drawing import canvas
 from covey_export.reports.drawing.canvas import BLUE, VERMILLION, Picture
-from covey_export.wording import plural
+from covey_proto.wording import plural
 
 _MOST_MARKED = 30  # epochs up to which each one has its marker
 _LOGARITHMIC = 30.0  # largest to smallest loss from which the axis is logarithmic
