@@ -105,9 +105,10 @@ def probe(device: Device) -> None:
 
 
 def _load(path: Path, descriptor: int, device: Device, threads: int) -> onnxruntime.InferenceSession:
-    """By path, for which onnxruntime neither holds the interpreter's lock nor needs the file in memory twice: 600 MB of
-    model stopped all Python threads for 429 ms as bytes and for 38 ms so, with a peak of 1,851 and 1,251 MB (2 shared AMD
-    EPYC cores, 2026-11-29).
+    """By path: onnxruntime then neither holds the interpreter's lock nor keeps the file in memory twice.
+
+    A model of 600 MB stopped all Python threads for 429 ms as bytes and for 38 ms by path, with a peak of 1,851 and
+    1,251 MB (2 shared AMD EPYC cores, 2026-11-29).
 
     The path is that of the open file: what was looked at is what is loaded. Nothing lies beside it, and onnxruntime
     follows no external data out of that folder (tried with 1.24 and 1.31), so that it is refused."""
