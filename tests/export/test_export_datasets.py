@@ -8,6 +8,7 @@ import lzma
 import os
 import pickle
 import struct
+import urllib.request
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -34,6 +35,7 @@ def _no_other_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # urlopen remembers the proxies of its first call
 
 
 def _idx(array: NDArray[np.uint8]) -> bytes:

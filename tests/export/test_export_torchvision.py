@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +146,7 @@ def test_a_size_that_torchvision_refuses_is_explained() -> None:
 def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a closed port
+    monkeypatch.setattr(urllib.request, "_opener", None)  # urlopen remembers the proxies of its first call
     monkeypatch.delenv("no_proxy", raising=False)
     expected = r"resnet18 could not be downloaded \(.*\); fetch https://.*resnet18.*\.pth on a machine with internet"
     with pytest.raises(InvalidWeights, match=expected):

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import logging
-import urllib.request
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from bench.processes import fetch
 from tests.conftest import WriteModel
-from tests.server.conftest import Server, StartServer
+from tests.server.conftest import StartServer
 from tests.server.open_inference_calls import error, infer, raw
 from tests.server.stream_calls import ask_all
 
 from covey_proto.inference import open_inference_pb2 as pb2
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.output import NOT_FINITE, Output
-
-
-def _metrics(server: Server) -> str:
-    with urllib.request.urlopen(server.metrics_url) as page:
-        text: str = page.read().decode()
-    return text
-
 
 GOOD, BAD = bytes(range(16)), bytes([*range(15), 77])
 
@@ -45,7 +38,7 @@ def test_only_the_image_whose_row_is_not_finite_gets_an_error(
     assert [record.message for record in caplog.records] == [
         "the model's answers for 1 of 3 images are not finite (NaN or infinity); check the model"
     ], "once in ten seconds"
-    assert 'covey_invalid_outputs_total{model="echo",version="1"} 2.0' in _metrics(server)
+    assert 'covey_invalid_outputs_total{model="echo",version="1"} 2.0' in fetch(server.metrics_url)
 
 
 @pytest.mark.parametrize("top_k", [0, 3])
@@ -60,7 +53,7 @@ def test_the_open_inference_protocol_which_has_no_errors_of_images_fails_that_ca
     images = np.frombuffer(GOOD + BAD, np.uint8).reshape(2, 4, 4, 1)
     assert error(server, raw(images, model_name="echo", outputs=[output])) == ("INTERNAL", NOT_FINITE)
     infer(server, raw(images[:1], model_name="echo", outputs=[output]))
-    metrics = _metrics(server)
+    metrics = fetch(server.metrics_url)
     assert 'covey_requests_total{code="OK",model="echo",version="1"} 1.0' in metrics
     assert 'covey_requests_total{code="INTERNAL",model="echo",version="1"} 1.0' in metrics
 
@@ -109,4 +102,4 @@ def test_so_it_is_in_streams(start_server: StartServer, tmp_path: Path, write_ec
     assert not errors["good"]
     assert NOT_FINITE in errors["bad"]
     assert NOT_FINITE in errors["both"]
-    assert 'covey_invalid_outputs_total{model="echo",version="1"} 4.0' in _metrics(server)
+    assert 'covey_invalid_outputs_total{model="echo",version="1"} 4.0' in fetch(server.metrics_url)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
+import contextlib
+import http.client
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,13 +104,10 @@ def test_the_standard_health_client_sees_serving(server: Server) -> None:
 
 def test_probes_by_http_are_told_what_is_so_and_a_mistyped_path_is_told_too(server: Server) -> None:
     def status_of(path: str) -> int:
-        request = urllib.request.Request(server.metrics_url.replace("/metrics", path))
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+        connection = http.client.HTTPConnection("127.0.0.1", server.app.metrics_port, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            return connection.getresponse().status
 
     assert [status_of(path) for path in ("/metrics", "/healthz", "/readyz", "/health")] == [200, 200, 200, 404]
     server.app._on_stuck(True)
