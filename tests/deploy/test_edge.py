@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.certificates import Authority, Pair
-from tests.deploy.compose import Project, docker, inspect, logs, wait_until
+from tests.deploy.compose import ROOT, Project, docker, inspect, logs, wait_until
 from tests.edge.raw import raw_connection
 
 import covey
@@ -91,10 +93,20 @@ def test_the_sdk_with_certificate_and_token_classifies_and_streams(guarded: Guar
 def test_health_is_told_and_watched(guarded: Guarded) -> None:
     with guarded.channel() as channel:
         stub, request = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckRequest()
-        assert stub.Check(request, timeout=20).status == health_pb2.HealthCheckResponse.SERVING
-        watch = stub.Watch(request, timeout=20)
+        token = (("authorization", f"Bearer {TOKEN}"),)
+        assert stub.Check(request, timeout=20, metadata=token).status == health_pb2.HealthCheckResponse.SERVING
+        watch = stub.Watch(request, timeout=20, metadata=token)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         watch.cancel()
+
+
+def test_tritonclient_calls_and_streams_with_certificate_and_token(guarded: Guarded) -> None:
+    with guarded.client() as client:
+        expected = client.classify(np.full((28, 28, 1), 128, np.uint8)).label
+    command = [sys.executable, "-m", "tests.deploy.triton_through_edge", guarded.target]
+    command += [str(guarded.authority.certificate), str(guarded.caller.key), str(guarded.caller.certificate), TOKEN]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, [expected] * 4), done.stderr
 
 
 def test_it_runs_as_a_user_of_its_own_who_can_change_nothing(guarded: Guarded) -> None:
