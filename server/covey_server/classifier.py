@@ -15,10 +15,11 @@ from covey_server.call import Call, Service, StreamMethod
 from covey_server.errors import InvalidRequest
 from covey_server.messages import ImageFailure
 from covey_server.models.catalog import Catalog
-from covey_server.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse
+from covey_server.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
 from covey_server.served_model import ServedModel
 from covey_server.stream_messages import ClassifyElement
 
+_PIXELS_DATA = (pb.ClassifyRequest.PIXELS_FIELD_NUMBER, pb.Pixels.DATA_FIELD_NUMBER)
 NAME: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 
 
@@ -41,13 +42,13 @@ class Classifier:
         pipeline.admit(call)
         model = None
         try:
-            message = parse(pb.ClassifyRequest, call.payload)
-            call.payload = b""  # the message holds a copy; the bytes need not wait with it
+            message, data = parse_around(pb.ClassifyRequest, call.payload, _PIXELS_DATA)
+            call.payload = b""  # what is needed of it is held by the message and `data`
             model = pipeline.find(message.model, message.version)
             top_k = messages.top_k_of(message, model)
             match message.WhichOneof("images"):
                 case "pixels":
-                    rows, count = messages.pixel_rows(message.pixels, model)
+                    rows, count = messages.pixel_rows(message.pixels, data, model)
                     if (answer_bytes := count * model.responses.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
                         pipeline.reserve_answer(call, answer_bytes)
                     pipeline.put(Classification(pipeline, call, model, top_k, rows, count))
@@ -113,12 +114,16 @@ class Classification(PipelineRequest):
 
     __slots__ = ()
 
-    def write(self, output: Output, first: int) -> bytes:
-        responses, arrived_ns = self._served.responses, self.arrived_ns
+    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+        """One for each row."""
+        return self._served.responses.results(output, self._top_k, first, count)
+
+    def write(self, rows: list[bytes]) -> bytes:
+        arrived_ns = self.arrived_ns
         # Differences of whole microseconds since arrival, so that the parts add up to the total exactly.
         decode_us = (self.queued_ns - arrived_ns) // 1000
-        return responses.write(
-            self._write_results(responses.results(output, self._top_k, first, self.count)),
+        return self._served.responses.write(
+            self._write_results(rows),
             (self.computed_ns - arrived_ns) // 1000,
             decode_us,
             (self.started_ns - arrived_ns) // 1000 - decode_us,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.request import Buffer
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from covey_server.models.catalog import Refusal
 from covey_server.responses import write_result
@@ -28,14 +29,14 @@ def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:
     return message.top_k
 
 
-def pixel_rows(pixels: pb.Pixels, model: ServedModel) -> tuple[bytes, int]:
-    """The bytes of the pixels and how many images they hold.
+def pixel_rows(pixels: pb.Pixels, data: Buffer | None, model: ServedModel) -> tuple[Buffer, int]:
+    """The bytes of the pixels and how many images they hold. `data`: the pixels' own, where they are not in `pixels`.
 
     Raises InvalidRequest where they are not whole images of the model's size.
     """
     if pixels.height or pixels.width or pixels.channels:
         _require_shape(pixels, model)
-    rows = pixels.data
+    rows = pixels.data if data is None else data
     count, rest = divmod(len(rows), model.image_bytes)
     if rest or not count:
         height, width, channels = model.input_shape

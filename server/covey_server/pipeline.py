@@ -18,7 +18,6 @@ from google.protobuf.message import DecodeError, Message
 from covey_server import status
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
-from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer, Request, refuse_obsolete
 from covey_server.bounds import SMALL_BYTES, require_few_parts
 from covey_server.call import Call
@@ -28,6 +27,7 @@ from covey_server.metrics import Metrics
 from covey_server.models.repository import Repository
 from covey_server.served_model import ServedModel
 from covey_server.status import Status
+from covey_server.wire_format import cut_out
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,32 @@ def parse(kind: type[M], payload: bytes) -> M:
             require_few_parts(payload, kind)
         return kind.FromString(payload)
     except (DecodeError, ValueError) as error:
-        name = kind.DESCRIPTOR.full_name
-        raise InvalidRequest(f"the {len(payload):,} bytes are not a {name}: {error}") from error
+        raise _not_a(kind, payload, error) from error
+
+
+def parse_around(kind: type[M], payload: bytes, path: Sequence[int]) -> tuple[M, memoryview | None]:
+    """As `parse`; of a large message the bytes at `path` (field numbers, the last one's of a bytes field) are not
+    copied, but given apart, and the message has none in their place.
+
+    The second is None where the message is small, or the field is not there exactly once. A copy of 16 MB holds up all
+    threads for 13 ms (2 shared AMD EPYC cores, 2026-11-29); a parsed message and its field are one each.
+    """
+    if len(payload) <= SMALL_BYTES:
+        return parse(kind, payload), None
+    try:
+        require_few_parts(payload, kind)
+        cut = cut_out(payload, path)
+        if cut is None:
+            return kind.FromString(payload), None
+        rest, start, stop = cut
+        return kind.FromString(rest), memoryview(payload)[start:stop]
+    except (DecodeError, ValueError) as error:
+        raise _not_a(kind, payload, error) from error
+
+
+def _not_a(kind: type[Message], payload: bytes, error: Exception) -> InvalidRequest:
+    name = kind.DESCRIPTOR.full_name
+    return InvalidRequest(f"the {len(payload):,} bytes are not a {name}: {error}")
 
 
 class Pipeline:
@@ -217,12 +241,12 @@ class PipelineRequest(Request):
         return self._call.waits_for_room
 
     @abstractmethod
-    def write(self, output: Output, first: int) -> bytes:
-        """The answer's message, of the rows `first` to `first + count` of the output."""
+    def write(self, rows: list[bytes]) -> bytes:
+        """The answer's message, with what was written of its rows."""
 
-    def succeed(self, output: Output, first: int) -> None:
+    def succeed(self, rows: list[bytes]) -> None:
         try:
-            payload = self.write(output, first)
+            payload = self.write(rows)
         except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is
             self.fail(error)
         else:

@@ -8,14 +8,14 @@ Wire format: https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covey_proto.v1 import classifier_pb2 as pb
-from covey_server.batching.output import NOT_FINITE, Output
+from covey_server.batching.output import NOT_FINITE, PIECE_CLASSES, Output
+from covey_server.wire_format import write_varint
 
 _LENGTH_DELIMITED = 2
 _FIXED_32 = 5
@@ -68,18 +68,34 @@ class ResponseWriter:
         """The whole ClassifyResponse. What is neither decoding nor waiting is computing."""
         timing = b"".join(
             (
-                _TOTAL, varint(total_us), _DECODE, varint(decode_us), _QUEUE, varint(queue_us),
-                _COMPUTE, varint(total_us - decode_us - queue_us), _BATCH_SIZE, varint(batch_size), self._device,
+                _TOTAL, write_varint(total_us), _DECODE, write_varint(decode_us), _QUEUE, write_varint(queue_us),
+                _COMPUTE, write_varint(total_us - decode_us - queue_us), _BATCH_SIZE, write_varint(batch_size),
+                self._device,
             )
         )  # fmt: skip
-        return b"".join((results, self._tail, _TIMING, varint(len(timing)), timing))
+        return b"".join((results, self._tail, _TIMING, write_varint(len(timing)), timing))
 
     def _write_rows(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
+        k = probabilities.shape[1]
+        if k <= PIECE_CLASSES:
+            bodies = self._write_classes(indices, probabilities)
+        else:
+            pieces = [
+                self._write_classes(
+                    [row[start : start + PIECE_CLASSES] for row in indices],
+                    probabilities[:, start : start + PIECE_CLASSES],
+                )
+                for start in range(0, k, PIECE_CLASSES)
+            ]
+            bodies = [b"".join(row) for row in zip(*pieces, strict=True)]
+        return [_RESULTS + write_varint(len(body)) + body for body in bodies]
+
+    def _write_classes(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
         rows, k = probabilities.shape
         parts = np.empty((rows, 2 * k), object)  # by turns the beginning of a class and its probability's four bytes
         parts[:, ::2] = self._classes[indices]
         parts[:, 1::2] = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").astype(object)
-        return [_RESULTS + varint(len(body)) + body for body in map(b"".join, parts.tolist())]
+        return list(map(b"".join, parts.tolist()))
 
 
 def _only_finite(output: Output, first: int, rows: list[bytes]) -> list[bytes]:
@@ -92,23 +108,12 @@ def _only_finite(output: Output, first: int, rows: list[bytes]) -> list[bytes]:
 def write_result(result: pb.Result) -> bytes:
     """Any other Result as a `results` field."""
     body = result.SerializeToString()
-    return _RESULTS + varint(len(body)) + body
+    return _RESULTS + write_varint(len(body)) + body
 
 
 def _begin_class(label: str, index: int) -> bytes:
     begin = pb.Class(label=label, index=index).SerializeToString() + _PROBABILITY
-    return _CLASSES + varint(len(begin) + _FLOAT_BYTES) + begin
-
-
-@lru_cache(1 << 14)
-def varint(number: int) -> bytes:
-    """A whole number from 0 up, as protobuf writes it."""
-    octets = bytearray()
-    while number > 0x7F:
-        octets.append(number & 0x7F | 0x80)
-        number >>= 7
-    octets.append(number)
-    return bytes(octets)
+    return _CLASSES + write_varint(len(begin) + _FLOAT_BYTES) + begin
 
 
 _NOT_FINITE = write_result(pb.Result(error=pb.ImageError(reason=pb.ImageError.REASON_NO_ANSWER, message=NOT_FINITE)))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.call import Element
 from covey_server.errors import InvalidRequest
-from covey_server.responses import varint
 from covey_server.status import Status
-from covey_server.wire_format import fields
-from covey_server.wire_format import varint as read_varint
+from covey_server.wire_format import fields, read_varint, write_varint
 
 _REQUEST, _RESPONSE = pb.ClassifyStreamRequest, pb.ClassifyStreamResponse
 _MOST_FIELDS = 16  # of the three there are; more are read by nobody, and would take time
@@ -45,7 +43,7 @@ class ClassifyElement(Element):
         return request
 
     def reply(self, payload: bytes) -> bytes:
-        return b"".join((_ID, varint(len(self._id)), self._id, _ANSWER, varint(len(payload)), payload))
+        return b"".join((_ID, write_varint(len(self._id)), self._id, _ANSWER, write_varint(len(payload)), payload))
 
     def fail(self, status: Status) -> bytes:
         error = pb.StreamError(code=status.name, message=status.message, retry_after_ms=status.retry_after_ms or 0)

@@ -1,11 +1,12 @@
-"""Reads protobuf's wire format field by field: what is looked at before, or in place of, the parsing of a message.
+"""Protobuf's wire format, field by field: what is looked at before, or in place of, the parsing of a message.
 
 Wire format: https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 _MOST_BITS = 63
 _VARINT, _FIXED_64, DELIMITED, _FIXED_32 = 0, 1, 2, 5
@@ -16,18 +17,18 @@ def fields(payload: bytes, start: int, stop: int) -> Iterator[tuple[int, int, in
     field that ends too early is given out before."""
     place = start
     while place < stop:
-        key, place = varint(payload, place)
+        key, place = read_varint(payload, place)
         number, wire_type = key >> 3, key & 7
         value = place
         if wire_type == DELIMITED:
-            length, value = varint(payload, place)
+            length, value = read_varint(payload, place)
             place = value + length
         elif wire_type == _FIXED_64:
             place += 8
         elif wire_type == _FIXED_32:
             place += 4
         elif wire_type == _VARINT:
-            _, place = varint(payload, place)
+            _, place = read_varint(payload, place)
         else:
             raise ValueError(f"a field of wire type {wire_type}")
         yield number, value, min(place, stop)
@@ -35,7 +36,37 @@ def fields(payload: bytes, start: int, stop: int) -> Iterator[tuple[int, int, in
         raise ValueError(f"the bytes end {place - stop} before the last field does")
 
 
-def varint(payload: bytes, place: int) -> tuple[int, int]:
+def cut_out(
+    payload: bytes, path: Sequence[int], start: int = 0, stop: int | None = None
+) -> tuple[bytes, int, int] | None:
+    """The message between `start` and `stop` with nothing in the bytes field at `path` (the numbers of messages within
+    each other, then the field's), and where these bytes begin and end in `payload`. None unless there is exactly one
+    such field. Raises ValueError where the bytes are no message."""
+    stop = len(payload) if stop is None else stop
+    found: tuple[int, int, int] | None = None  # where the field, its value, and what comes behind it begin
+    place = start
+    for number, first, end in fields(payload, start, stop):
+        if number == path[0]:
+            if found is not None:
+                return None
+            found = place, first, end
+        place = end
+    if found is None:
+        return None
+    begin, first, end = found
+    key, behind_key = read_varint(payload, begin)
+    if key & 7 != DELIMITED:
+        return None
+    inner: tuple[bytes, int, int] | None = (b"", first, end)
+    if len(path) > 1:
+        inner = cut_out(payload, path[1:], first, end)
+    if inner is None:
+        return None
+    rest = b"".join((payload[start:behind_key], write_varint(len(inner[0])), inner[0], payload[end:stop]))
+    return rest, *inner[1:]
+
+
+def read_varint(payload: bytes, place: int) -> tuple[int, int]:
     """The number at `place`, and where it ends. Raises ValueError where the bytes end first, or where it is longer than
     a number can be."""
     number = shift = 0
@@ -49,3 +80,14 @@ def varint(payload: bytes, place: int) -> tuple[int, int]:
     except IndexError:
         raise ValueError("the bytes end within a number") from None
     return number | octet << shift, place + 1
+
+
+@lru_cache(1 << 14)
+def write_varint(number: int) -> bytes:
+    """A whole number from 0 up."""
+    octets = bytearray()
+    while number > 0x7F:
+        octets.append(number & 0x7F | 0x80)
+        number >>= 7
+    octets.append(number)
+    return bytes(octets)

@@ -115,11 +115,18 @@ class Workers:
         return True
 
     def _run(self, batch: Batch, running: dict[int, Batch]) -> None:
-        thread, began_ns, claimed = threading.get_ident(), time.monotonic_ns(), False
+        """It stands in `running` until all is answered: writing large answers takes long, too."""
+        thread = threading.get_ident()
         running[thread] = batch
-        on_worker = running is self._running
-        if not on_worker and self._inline_watch.asleep:
+        if running is self._inline and self._inline_watch.asleep:
             self._inline_watch.wake()
+        try:
+            self._compute_and_answer(batch, on_worker=running is self._running)
+        finally:
+            del running[thread]
+
+    def _compute_and_answer(self, batch: Batch, *, on_worker: bool) -> None:
+        began_ns, claimed = time.monotonic_ns(), False
         try:
             output = Output(batch.model.run(batch.images()))
             computed_ns = time.monotonic_ns()
@@ -130,19 +137,15 @@ class Workers:
             if output.finite is not None:
                 batch.not_finite = int((~output.finite).sum())
                 self._failures.say_not_finite(batch)
-            self._observer.note_batch(
-                batch,
-                [request for request, rows, first in answers if rows.finite is None or request.can_answer(rows, first)],
-            )
+            answered = [each for each, first in answers if output.finite is None or each.can_answer(output, first)]
+            self._observer.note_batch(batch, answered)
         except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else
             if claimed or batch.claim():
                 self._fail(batch, error, on_worker)
             return
-        finally:
-            del running[thread]
-        for request, rows, first in answers:
+        for request, first in answers:
             try:
-                request.succeed(rows, first)
+                request.answer(output, first)
             except Exception:
                 log.exception("an answer was not given; this is a bug")
         self._observer.count_noted()

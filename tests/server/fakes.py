@@ -68,8 +68,12 @@ class FakeRequest(Request):
     def cancelled(self) -> bool:
         return self._cancelled
 
-    def succeed(self, output: Output, first: int) -> None:
-        self.answers.append(output.probabilities[first : first + self.count])
+    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+        return [row.tobytes() for row in output.probabilities[first : first + count]]
+
+    def succeed(self, rows: list[bytes]) -> None:
+        assert len(rows) == self.count
+        self.answers.append(np.frombuffer(b"".join(rows), np.float32).reshape(self.count, -1))
         self.answered.set()
 
     def fail(self, error: Exception) -> None:

@@ -18,7 +18,7 @@ from covey_proto.v1 import classifier_pb2
 from covey_server.bounds import MOST_FIELDS, MOST_NUMBER_BYTES
 from covey_server.errors import InvalidRequest
 from covey_server.pipeline import parse
-from covey_server.responses import varint
+from covey_server.wire_format import write_varint
 
 CLASSIFY, INFER, INPUT = classifier_pb2.ClassifyRequest, pb.ModelInferRequest, pb.ModelInferRequest.InferInputTensor
 PADDING = INFER(raw_input_contents=[bytes(100_000)]).SerializeToString()
@@ -37,7 +37,7 @@ def one_input(**fields: object) -> bytes:
 
 def within(number: int, content: bytes) -> bytes:
     """A field that holds other fields, or bytes."""
-    return bytes((number << 3 | 2,)) + varint(len(content)) + content
+    return bytes((number << 3 | 2,)) + write_varint(len(content)) + content
 
 
 EMPTY_IMAGES = within(4, within(1, b"") * MANY)

@@ -6,10 +6,12 @@ import queue
 import threading
 import time
 
-from tests.server.fakes import FakeModel, make_request, put
+import numpy as np
+from tests.server.fakes import FakeModel, FakeRequest, make_request, put
 from tests.server.test_worker import Tally
 
 from covey_server.batching.batcher import Batcher
+from covey_server.batching.output import Output
 from covey_server.fronts.intake import Intake
 from covey_server.worker import Workers
 
@@ -37,6 +39,33 @@ def test_a_run_that_takes_longer_than_predicted_is_told_and_workers_get_the_rest
     assert later.answered.wait(10)
     assert all(request.got_its_own() for request in (stuck, other, later))
     assert slow.cost.workers_until_ns > time.monotonic_ns()
+    batcher.close()
+    assert workers.join(10)
+
+
+def test_answers_that_take_longer_than_predicted_are_told_too() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    class Large(FakeRequest):
+        def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+            begun.set()
+            assert gate.wait(10)
+            return super().write_rows(output, first, count)
+
+    batcher, model = Batcher(), FakeModel(run_ms=0.1)
+    held_up: queue.SimpleQueue[int] = queue.SimpleQueue()
+    workers = Workers(batcher, 1, Tally(), inline_us=1000, on_held_up=held_up.put)
+    workers.start()
+    request = Large(model, np.zeros((1, *model.input_shape), np.uint8))
+    put(batcher, request)
+    intake = threading.Thread(target=workers.dispatch)
+    intake.start()
+    assert begun.wait(10)
+    assert held_up.get(timeout=10) == intake.ident
+    gate.set()
+    intake.join(10)
+    assert request.got_its_own()
+    assert model.cost.workers_until_ns > time.monotonic_ns()
     batcher.close()
     assert workers.join(10)
 

@@ -89,6 +89,40 @@ def test_a_split_request_of_which_one_part_fails_is_answered_once() -> None:
     assert other.got_its_own()
 
 
+def test_the_rows_of_a_split_request_are_written_batch_by_batch() -> None:
+    written: list[int] = []
+
+    class Caller(FakeRequest):
+        def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+            written.append(count)
+            return super().write_rows(output, first, count)
+
+    batcher, model = Batcher(), FakeModel(best_batch_size=8)
+    images = np.random.default_rng(2).integers(0, 256, (20, *model.input_shape), dtype=np.uint8)
+    request = Caller(model, images)
+    batcher.put(request)
+    batcher.close()
+    assert start(batcher).join(10)
+    assert request.got_its_own()
+    assert written == [8, 8, 4]
+
+
+def test_a_part_of_which_nothing_can_be_said_fails_its_request_and_no_other() -> None:
+    class Caller(FakeRequest):
+        def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+            raise EngineFailed(f"not finite: {count}")
+
+    batcher, model = Batcher(), FakeModel(best_batch_size=8)
+    request, other = Caller(model, np.zeros((20, *model.input_shape), np.uint8)), make_request(model, 5)
+    batcher.put(request)
+    batcher.put(other)
+    batcher.close()
+    assert start(batcher).join(10)
+    assert other.got_its_own()
+    assert str(request.error).startswith("not finite: ")
+    assert not request.answers
+
+
 def test_an_unknown_exception_is_hidden_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     batcher, model = Batcher(), FakeModel()
     model.failures = [RuntimeError("secret path")]
@@ -108,9 +142,9 @@ def test_metrics_are_counted_before_the_answer_leaves() -> None:
     counted_at_answer: list[int] = []
 
     class Caller(FakeRequest):
-        def succeed(self, output: Output, first: int) -> None:
+        def succeed(self, rows: list[bytes]) -> None:
             counted_at_answer.append(tally.answered)
-            super().succeed(output, first)
+            super().succeed(rows)
 
     batcher, model = Batcher(), FakeModel()
     request = Caller(model, np.zeros((1, *model.input_shape), np.uint8))

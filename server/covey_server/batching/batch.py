@@ -99,19 +99,17 @@ class Batch:
         joined = rows[0] if len(rows) == 1 else b"".join(rows)
         return np.frombuffer(joined, np.uint8).reshape(self.size, *self.model.input_shape)
 
-    def complete(self, output: Output, computed_ns: int) -> list[tuple[Request, Output, int]]:
-        """Gives each part its rows. Returns the requests that are whole now: (request, output, first row)."""
-        whole: list[tuple[Request, Output, int]] = []
+    def complete(self, output: Output, computed_ns: int) -> list[tuple[Request, int]]:
+        """Gives each part its rows. Returns the requests that can be answered now, each with its first row, where
+        it is not joined of parts."""
+        whole: list[tuple[Request, int]] = []
         first = 0
         for part in self.parts:
             request, count = part.request, part.stop - part.start
-            joined: Output | None = output
-            if not part.whole:
-                joined = request.join(part.start, output.probabilities[first : first + count])
-            if joined is not None:
+            if part.whole or request.join(part.start, output, first, count):
                 request.computed_ns = computed_ns
                 request.batch_size = self.size
-                whole.append((request, joined, first if part.whole else 0))
+                whole.append((request, first))
             first += count
         return whole
 

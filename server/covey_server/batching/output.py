@@ -16,6 +16,7 @@ _FEW = 64  # classes
 # In all rows of a batch: more are ranked and written for each request alone, some rows at a time. In Python a ranked
 # class takes about 100 bytes: 64 rows of 100,000 would be 640 MB at once.
 MAX_SHARED_CLASSES = 65_536
+PIECE_CLASSES = 4_096  # ranked and written at a time for a request alone: a millisecond in which no other thread runs
 _LOW_32 = np.int64(0xFFFF_FFFF)
 
 Ranking = tuple[list[list[int]], NDArray[np.float32]]
@@ -55,8 +56,8 @@ class Output:
         return self._shared_k == k
 
     def pieces(self, k: int, first: int, count: int) -> Iterator[Ranking]:
-        """`top` of some of the rows after the other, each of a size that takes little memory."""
-        rows = max(1, MAX_SHARED_CLASSES // k)
+        """`top` of some of the rows after the other, each of a size that takes little memory and time."""
+        rows = max(1, PIECE_CLASSES // k)
         for start in range(first, first + count, rows):
             yield self.top(k, start, min(rows, first + count - start))
 

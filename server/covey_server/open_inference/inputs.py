@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from covey_proto import image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_server.batching.request import Buffer
 from covey_server.call import Call
 from covey_server.errors import InvalidRequest, Unsupported
 from covey_server.served_model import ServedModel
@@ -19,6 +20,7 @@ from covey_server.served_model import ServedModel
 IMAGES = "images"  # UINT8 [N, H, W, C]
 ENCODED = "encoded"  # BYTES [N]
 PROBABILITIES = "probabilities"  # FP32 [N, K]
+RAW = (pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER,)
 InputTensor = pb.ModelInferRequest.InferInputTensor
 
 _EXPECTED = f"send one input: {IMAGES!r} (UINT8 pixels) or {ENCODED!r} (BYTES: {image_formats.listed()} files)"
@@ -109,12 +111,10 @@ def count_images(tensor: InputTensor, model: ServedModel) -> int:
     return shape[0]
 
 
-def raw_pixels(request: pb.ModelInferRequest, count: int, model: ServedModel) -> bytes:
-    """The pixels of `count` images. Raises InvalidRequest where there are more or fewer."""
-    rows = request.raw_input_contents[0]
-    if len(rows) != count * model.image_bytes:
-        raise _wrong_size(f"{len(rows):,} bytes of raw_input_contents", count, model)
-    return rows
+def require_pixels(raw: Buffer, count: int, model: ServedModel) -> None:
+    """Raises InvalidRequest unless these are the pixels of `count` images."""
+    if len(raw) != count * model.image_bytes:
+        raise _wrong_size(f"{len(raw):,} bytes of raw_input_contents", count, model)
 
 
 def typed_pixels(tensor: InputTensor, count: int, model: ServedModel) -> bytes:
@@ -131,10 +131,11 @@ def typed_pixels(tensor: InputTensor, count: int, model: ServedModel) -> bytes:
         ) from None
 
 
-def encoded_images(request: pb.ModelInferRequest, tensor: InputTensor, count: int) -> list[bytes]:
-    """The `count` files of a BYTES tensor. Raises InvalidRequest where there are more or fewer."""
-    if request.raw_input_contents:
-        return _split(request.raw_input_contents[0], count)
+def encoded_images(raw: Buffer | None, tensor: InputTensor, count: int) -> list[bytes]:
+    """The `count` files of a BYTES tensor, from raw_input_contents or typed. Raises InvalidRequest where there are more
+    or fewer."""
+    if raw is not None:
+        return _split(raw, count)
     files = list(tensor.contents.bytes_contents)
     if len(files) != count:
         raise InvalidRequest(
@@ -143,7 +144,7 @@ def encoded_images(request: pb.ModelInferRequest, tensor: InputTensor, count: in
     return files
 
 
-def _split(raw: bytes, count: int) -> list[bytes]:
+def _split(raw: Buffer, count: int) -> list[bytes]:
     """The elements of a raw BYTES tensor: four bytes of length, little-endian, then the bytes."""
     files: list[bytes] = []
     place = 0
@@ -155,7 +156,7 @@ def _split(raw: bytes, count: int) -> list[bytes]:
                 f"raw_input_contents of input {ENCODED!r} ends within element {len(files)} of {count}; expected four "
                 f"bytes of length (little-endian) before each file"
             )
-        files.append(raw[start : int(stop)])
+        files.append(bytes(raw[start : int(stop)]))
         place = int(stop)
     if place != len(raw):
         raise InvalidRequest(

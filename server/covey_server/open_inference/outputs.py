@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.batching.output import Output
 from covey_server.open_inference.inputs import PROBABILITIES
-from covey_server.responses import varint
 from covey_server.served_model import ServedModel
+from covey_server.wire_format import write_varint
 
 _ID, _RAW = (
     bytes((number << 3 | 2,))  # wire type 2: a length follows
@@ -27,21 +27,25 @@ _MAX_TEXT_BYTES = 24
 _WHOLE = 0  # the place of all probabilities in `Output.written`: no ranking has 0 classes
 
 
-def write_probabilities(model: ServedModel, request_id: str, output: Output, first: int, count: int) -> bytes:
-    """The answer whose output is FP32 `[count, K]`: the rows `first` to `first + count`."""
+def probability_rows(output: Output, first: int, count: int) -> list[bytes]:
+    """Rows of an output as FP32 `[count, K]`."""
     written = output.written.get(_WHOLE)
     if written is None:
         written = output.written[_WHOLE] = [output.probabilities.astype("<f4", copy=False).tobytes()]
-    classes = len(model.labels)
-    row_bytes = classes * _FLOAT_BYTES
-    rows = written[0][first * row_bytes : (first + count) * row_bytes]
-    return _write(_head(model.name, model.version, "FP32", count, classes), request_id, rows)
+    row_bytes = output.probabilities.shape[1] * _FLOAT_BYTES
+    return [written[0][first * row_bytes : (first + count) * row_bytes]]
 
 
-def write_classification(model: ServedModel, k: int, request_id: str, output: Output, first: int, count: int) -> bytes:
-    """The answer whose output is BYTES `[count, k]`, each element "probability:index:label", best first."""
-    raw = b"".join(_write_rows(model, *piece) for piece in output.pieces(k, first, count))
-    return _write(_head(model.name, model.version, "BYTES", count, k), request_id, raw)
+def classification_rows(model: ServedModel, k: int, output: Output, first: int, count: int) -> list[bytes]:
+    """Rows of an output as BYTES `[count, k]`, each element "probability:index:label", best first."""
+    return [_write_rows(model, *piece) for piece in output.pieces(k, first, count)]
+
+
+def write(model: ServedModel, k: int, request_id: str, count: int, rows: list[bytes]) -> bytes:
+    """The answer for `count` images, with what was written of their rows: k classes each or, where k is 0, all
+    probabilities."""
+    datatype, width = ("BYTES", k) if k else ("FP32", len(model.labels))
+    return _write(_head(model.name, model.version, datatype, count, width), request_id, b"".join(rows))
 
 
 def row_bytes(model: ServedModel, k: int) -> int:
@@ -61,8 +65,8 @@ def _write_rows(model: ServedModel, rows: list[list[int]], probabilities: NDArra
 def _write(head: bytes, request_id: str, raw: bytes) -> bytes:
     if request_id:
         octets = request_id.encode()
-        return b"".join((head, _ID, varint(len(octets)), octets, _RAW, varint(len(raw)), raw))
-    return b"".join((head, _RAW, varint(len(raw)), raw))
+        return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, write_varint(len(raw)), raw))
+    return b"".join((head, _RAW, write_varint(len(raw)), raw))
 
 
 @lru_cache(1024)

@@ -17,7 +17,7 @@ from covey_server.management import Management
 from covey_server.open_inference import descriptions, inputs, management_requests, outputs
 from covey_server.open_inference.management_requests import ManagementRequest
 from covey_server.open_inference.streaming import InferElement
-from covey_server.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse
+from covey_server.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
 from covey_server.served_model import ServedModel
 from covey_server.tally import ModelTally
 
@@ -75,46 +75,51 @@ class OpenInference:
         pipeline.admit(call)
         model = None
         try:
-            request = parse(pb.ModelInferRequest, call.payload)
-            call.payload = b""  # the message holds a copy; the bytes need not wait with it
+            request, raw = parse_around(pb.ModelInferRequest, call.payload, inputs.RAW)
+            call.payload = b""  # what is needed of it is held by the message and `raw`
             model = pipeline.find(request.model_name, inputs.version_number(request.model_version))
             if request.parameters:
                 inputs.shorten_deadline(call, request)
             k = inputs.classes_asked(request, model)
             tensor = inputs.only_input(request)
+            contents: Buffer | None = raw
+            if raw is None and request.raw_input_contents:
+                contents = request.raw_input_contents[0]
             count = inputs.count_images(tensor, model)
             answer_bytes = count * outputs.row_bytes(model, k)
-            if tensor.name == inputs.IMAGES and request.raw_input_contents:
-                rows = inputs.raw_pixels(request, count, model)
+            if tensor.name == inputs.IMAGES and contents is not None:
+                inputs.require_pixels(contents, count, model)
                 if answer_bytes > SMALL_ANSWER_BYTES:
                     pipeline.reserve_answer(call, answer_bytes)
-                pipeline.put(Inference(pipeline, call, model, k, rows, count, request.id))
+                pipeline.put(Inference(pipeline, call, model, k, contents, count, request.id))
             else:
-                prepare = self._decode if tensor.name == inputs.ENCODED else self._convert
-                make = partial(prepare, call, model, k, request, tensor, count)
+                make = (
+                    partial(self._decode, call, model, k, request.id, contents, tensor, count)
+                    if tensor.name == inputs.ENCODED
+                    else partial(self._convert, call, model, k, request.id, tensor, count)
+                )
                 pipeline.prepare(call, model, count, make, answer_bytes)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             pipeline.fail(call, model, error)
 
     def _decode(
-        self, call: Call, model: ServedModel, k: int, request: pb.ModelInferRequest, tensor: inputs.InputTensor,
+        self, call: Call, model: ServedModel, k: int, request_id: str, raw: Buffer | None, tensor: inputs.InputTensor,
         count: int,
     ) -> Inference:  # fmt: skip
         """Of encoded images. The protocol has no place for the error of one: it fails the request."""
-        files = inputs.encoded_images(request, tensor, count)
+        files = inputs.encoded_images(raw, tensor, count)
         decoded = self._pipeline.decode(call, model, files, all_or_none=True)
         *good, failure = decoded.failures
         if failure is not None:
             raise type(failure)(f"element {len(good)} of input {inputs.ENCODED!r}: {failure}")
-        return Inference(self._pipeline, call, model, k, decoded.rows, count, request.id)
+        return Inference(self._pipeline, call, model, k, decoded.rows, count, request_id)
 
     def _convert(
-        self, call: Call, model: ServedModel, k: int, request: pb.ModelInferRequest, tensor: inputs.InputTensor,
-        count: int,
-    ) -> Inference:  # fmt: skip
+        self, call: Call, model: ServedModel, k: int, request_id: str, tensor: inputs.InputTensor, count: int
+    ) -> Inference:
         """Of typed contents, which take long to read: a number of up to two bytes per pixel."""
         rows = inputs.typed_pixels(tensor, count, model)
-        return Inference(self._pipeline, call, model, k, rows, count, request.id)
+        return Inference(self._pipeline, call, model, k, rows, count, request_id)
 
     def _handler(self, answer: Callable[[bytes], Message]) -> Handler:
         """Of a method that needs no model run."""
@@ -210,12 +215,15 @@ class Inference(PipelineRequest):
         self._id = request_id
 
     def can_answer(self, output: Output, first: int) -> bool:
-        return output.are_finite(first, self.count)
+        return self.joined is not None or output.are_finite(first, self.count)
 
-    def write(self, output: Output, first: int) -> bytes:
+    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
         """Raises EngineFailed where a row is not finite: this protocol has no errors of single images."""
-        if not self.can_answer(output, first):
+        if not output.are_finite(first, count):
             raise EngineFailed(NOT_FINITE)
         if self._top_k:
-            return outputs.write_classification(self._served, self._top_k, self._id, output, first, self.count)
-        return outputs.write_probabilities(self._served, self._id, output, first, self.count)
+            return outputs.classification_rows(self._served, self._top_k, output, first, count)
+        return outputs.probability_rows(output, first, count)
+
+    def write(self, rows: list[bytes]) -> bytes:
+        return outputs.write(self._served, self._top_k, self._id, self.count, rows)

@@ -6,9 +6,8 @@ from itertools import islice
 
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.call import Element
-from covey_server.responses import varint
 from covey_server.status import Status
-from covey_server.wire_format import fields
+from covey_server.wire_format import fields, write_varint
 
 _REQUEST = pb.ModelInferRequest
 _INFER = bytes((pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER << 3 | 2,))
@@ -38,7 +37,7 @@ class InferElement(Element):
 
     def reply(self, payload: bytes) -> bytes:
         # What is written behind a message's end belongs to it: so merges protobuf.
-        return b"".join((_INFER, varint(len(payload) + len(_FINAL_FIELD)), payload, _FINAL_FIELD))
+        return b"".join((_INFER, write_varint(len(payload) + len(_FINAL_FIELD)), payload, _FINAL_FIELD))
 
     def fail(self, status: Status) -> bytes:
         named = pb.ModelInferResponse(
