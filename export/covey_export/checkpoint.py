@@ -22,7 +22,7 @@ from covey_export.networks import ImageShape, Network, size
 from covey_export.training import averaging
 from covey_export.training.recipe import Recipe
 from covey_proto.colours import WHITE
-from covey_proto.wording import plural
+from covey_proto.wording import listed, plural
 from covey_server.images import Resize
 
 FILE = "checkpoint.pt"
@@ -145,6 +145,12 @@ class Checkpoint:
             raise InvalidCheckpoint(
                 f"the checkpoint is of {network.name} for images of {_policy(self.of_same_images(network))}, "
                 f"not {_policy(network)}; name another folder with --checkpoint, or train anew with --restart"
+            )
+        if self.labels != dataset.labels and set(self.labels) == set(dataset.labels):
+            raise InvalidCheckpoint(
+                f"the outputs of the checkpoint's network are {listed(self.labels)}, in this order; asked for is the "
+                f"order {listed(dataset.labels)}; give the --labels of the first time, name another folder with "
+                f"--checkpoint, or train anew with --restart"
             )
         if self.images_digest != dataset.digest:
             raise InvalidCheckpoint(

@@ -114,6 +114,24 @@ def test_without_the_options_the_command_says_what_it_assumes(
     assert "warning: the version of lenet before has 9" in capsys.readouterr().out
 
 
+def test_a_checkpoint_with_another_order_of_classes_is_named(
+    outside: tuple[Path, Path, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _publish(outside, "--pixels", "[0,1]", "--labels", ",".join(ORDER))
+    file, data, _ = outside
+    again = ["train", "lenet", "--dataset", f"folder:{data}", "--weights", str(file), "--epochs", "0"]
+    assert main([*again, "--pixels", "[0,1]"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"the outputs of the checkpoint's network are {', '.join(ORDER)}, in this order; asked for is the order" in said
+    )
+    assert "give the --labels of the first time" in said
+
+
 def test_a_model_below_the_accuracy_that_is_asked_for_is_not_published(
     outside: tuple[Path, Path, float],
     tmp_path: Path,
