@@ -20,7 +20,7 @@ from bench.processes import ROOT, START_TIMEOUT_S, BenchError, Server, own_proce
 
 VERSION = "0.9.*"
 _INSTALL_TIMEOUT_S = 300
-MOST_FAILURES = 0.01  # of its calls; some time out (408) where the machine is very busy
+MAX_FAILURE_SHARE = 0.01  # of its calls; some time out (408) where the machine is very busy
 
 
 class NotInstalled(BenchError):
@@ -103,6 +103,6 @@ def _put_load(server: Server, bodies: Path, in_flight: int, flags: Sequence[str]
     if finished.returncode:
         raise BenchError(f"load on mosec: {finished.stderr.strip()}")
     result = LoadResult(**json.loads(finished.stdout))
-    if result.failures > MOST_FAILURES * result.calls:
+    if result.failures > MAX_FAILURE_SHARE * result.calls:
         raise BenchError(f"mosec failed {result.failures} of {result.calls} calls: {result.failures_by_status}")
     return result

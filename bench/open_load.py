@@ -21,7 +21,7 @@ from bench.processes import CLASSIFY, ROOT, BenchError, Server
 from covey.load.wire.grpc_status import NAMES, OK
 
 # Above this the generator was not the caller it should have been: its calls came late and in heaps.
-LARGEST_LAG_MS = 5.0
+MAX_LAG_MS = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class OpenLoad:
     def flaw(self) -> str:
         """Why the load is no measurement; empty where it is one."""
         lag_ms = self.summary.lag_p99_us / 1000
-        return f"invalid: calls were sent up to {lag_ms:.1f} ms late (p99)" if lag_ms > LARGEST_LAG_MS else ""
+        return f"invalid: calls were sent up to {lag_ms:.1f} ms late (p99)" if lag_ms > MAX_LAG_MS else ""
 
 
 class RunningLoad:

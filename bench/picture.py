@@ -12,7 +12,7 @@ from bench.table import number
 
 # Okabe and Ito's: told apart by colour-blind eyes too.
 _MET, _STRETCH, _MISSED, _INVALID, _MARK = "#56B4E9", "#009E73", "#D55E00", "#BBBBBB", "#000000"
-_LONGEST = 2.2  # bars are cut off there; what they say stands to the right of all
+_MAX_BAR = 2.2  # bars are cut off there; what they say stands to the right of all
 
 
 def draw_goals(rows: Sequence[Row], caption: str, path: Path) -> None:
@@ -24,14 +24,14 @@ def draw_goals(rows: Sequence[Row], caption: str, path: Path) -> None:
     for place, row in enumerate(shown):
         assert row.judged is not None
         share = _share(row, row.judged)
-        axes.barh(place, min(share, _LONGEST), color=_colour(row), height=0.55)
+        axes.barh(place, min(share, _MAX_BAR), color=_colour(row), height=0.55)
         if row.stretch is not None and row.target:
             axes.plot([_share(row, row.stretch)] * 2, [place - 0.4, place + 0.4], color=_MARK, linewidth=1.5, ls=":")
-        axes.text(_LONGEST + 0.05, place, _label(row), va="center", fontsize=9)
+        axes.text(_MAX_BAR + 0.05, place, _label(row), va="center", fontsize=9)
     axes.axvline(1.0, color=_MARK, linewidth=1.5)
     axes.set_yticks(range(len(shown)), [f"{row.scenario}\n{row.figure}" for row in shown], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, _LONGEST + 1.3)
+    axes.set_xlim(0, _MAX_BAR + 1.3)
     axes.set_xticks([0, 0.5, 1, 1.5, 2], ["0", "0.5", "target", "1.5 x", "2 x"])
     figure.supxlabel(
         "share of what the target allows: shorter is better; dotted: stretch\n"
@@ -53,9 +53,9 @@ def _colour(row: Row) -> str:
 def _share(row: Row, value: float) -> float:
     """1 where `value` is just the target; below where it is better."""
     if not row.target:  # the target is none at all: any is too many
-        return 0.0 if value <= 0 else _LONGEST
+        return 0.0 if value <= 0 else _MAX_BAR
     if row.at_least:
-        return row.target / value if value else _LONGEST
+        return row.target / value if value else _MAX_BAR
     return value / row.target
 
 

@@ -16,7 +16,7 @@ import onnxruntime
 BATCH_SIZES = (1, 8, 32, 64)
 INPUT, OUTPUT = "images", "probabilities"
 _SECONDS = 0.1  # of CPU time per measurement
-_LEAST_RUNS = 2
+_MIN_RUNS = 2
 
 
 class RawOnnxruntime:
@@ -36,7 +36,7 @@ class RawOnnxruntime:
         self._session.run([OUTPUT], {INPUT: images})  # this size's first run plans its memory
         start = time.thread_time_ns()
         self._session.run([OUTPUT], {INPUT: images})
-        runs = max(int(seconds * 1e9 / (time.thread_time_ns() - start)), _LEAST_RUNS)
+        runs = max(int(seconds * 1e9 / (time.thread_time_ns() - start)), _MIN_RUNS)
         start = time.thread_time_ns()
         for _ in range(runs):
             self._session.run([OUTPUT], {INPUT: images})

@@ -17,7 +17,7 @@ from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ClassifyRequest, ClassifyResponse, EncodedImages, Pixels
 
 # Two classes nearer to each other than this may change places with the size of the batch they are computed in.
-_LEAST_MARGIN = 0.01
+_MIN_MARGIN = 0.01
 _MIXTURE, _PHOTOGRAPHS = 100, 4
 
 
@@ -45,7 +45,7 @@ def golden(raw: RawOnnxruntime) -> Golden:
     pixels = np.frombuffer(info.golden_set.pixels, np.uint8).reshape(-1, *raw.image_shape)
     probabilities = np.array(info.golden_set.probabilities).reshape(len(pixels), -1)
     best = np.sort(probabilities, axis=1)
-    clear = np.flatnonzero(best[:, -1] - best[:, -2] > _LEAST_MARGIN)
+    clear = np.flatnonzero(best[:, -1] - best[:, -2] > _MIN_MARGIN)
     chosen = clear if clear.size else np.arange(len(pixels))
     return Golden(pixels[chosen], tuple(int(index) for index in probabilities[chosen].argmax(axis=1)))
 
@@ -78,9 +78,7 @@ def mixture(server: Server, model: str, images: Golden) -> list[Sample]:
     photos = [
         Sample(each.request, tuple(result.classes[0].index for result in answer.results))
         for each, answer in zip(encoded(model, files), answers, strict=True)
-        if all(
-            result.classes[0].probability - result.classes[1].probability > _LEAST_MARGIN for result in answer.results
-        )
+        if all(result.classes[0].probability - result.classes[1].probability > _MIN_MARGIN for result in answer.results)
     ]
     wrong = [
         Sample(ClassifyRequest(model=model, pixels=Pixels(data=b"too short")), is_wrong=True),

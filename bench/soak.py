@@ -35,7 +35,7 @@ CHUNK = 10_000  # requests between two looks at the memory
 SETTLED = 0.1  # growth counts from this share of the run on
 RELOAD_RATE = 100.0  # requests/s beside the reloads
 RELOAD_FLAGS = ("--reload-interval-s", "0.1")
-_LONGEST_S = 86_400.0
+_MAX_DURATION_S = 86_400.0
 
 
 @dataclass
@@ -119,7 +119,7 @@ def soak_reloads(run: Run, curve: Curve, progress: Progress) -> None:
             server,
             messages,
             rate=RELOAD_RATE,
-            seconds=_LONGEST_S,
+            seconds=_MAX_DURATION_S,
             timeout_s=10.0,
             folder=work,
             answers=answers,

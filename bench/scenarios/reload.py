@@ -17,7 +17,7 @@ RELOADS = 20
 LOAD = 0.5  # of capacity
 TIMEOUT_S = 10.0
 ROUND_US = 200  # the generator's, which is part of every latency
-_LONGEST_S = 600.0
+_MAX_DURATION_S = 600.0
 
 
 def reload(run: Run, model: str, failures_goal: Goal, latency_goal: Goal) -> list[Row]:
@@ -37,7 +37,7 @@ def reload(run: Run, model: str, failures_goal: Goal, latency_goal: Goal) -> lis
             server,
             messages,
             rate=LOAD * capacity,
-            seconds=_LONGEST_S,
+            seconds=_MAX_DURATION_S,
             timeout_s=TIMEOUT_S,
             folder=work,
             round_us=ROUND_US,

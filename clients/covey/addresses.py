@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 
 _FIRST_REST_S = 0.1
-_LONGEST_REST_S = 2.0
+_MAX_REST_S = 2.0
 
 
 class Addresses:
@@ -34,7 +34,7 @@ class Addresses:
             place = min(turns, key=lambda one: (one in tried, self._back_s[one] > now_s))  # of equals the first
             self._turn = (place + 1) % count
             if self._rests_s[place]:  # one call finds out whether it is back, the others leave it out for longer
-                self._rests_s[place] = min(_LONGEST_REST_S, self._rests_s[place] * 2)
+                self._rests_s[place] = min(_MAX_REST_S, self._rests_s[place] * 2)
                 self._back_s[place] = now_s + self._rests_s[place]
             return place
 

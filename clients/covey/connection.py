@@ -13,7 +13,7 @@ from covey.errors import InvalidInput
 
 DEFAULT_TARGET = "localhost:8001"
 DEFAULT_DEADLINE_MS = 10_000.0
-_LONGEST_DEADLINE_MS = 1_000_000_000  # more than that, timers of some systems cannot count
+_MAX_DEADLINE_MS = 1_000_000_000  # more than that, timers of some systems cannot count
 _NUMBERS: Any = (float, int, Real)  # Real alone is all of them, found more slowly
 _DEFAULT_PORT = 8001
 _LOCAL = re.compile(r"((dns|ipv4|ipv6):/{0,3})?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
@@ -106,6 +106,6 @@ class Deadline:
 def _milliseconds(given: Any) -> float:  # noqa: ANN401 - whatever a caller gives
     if not isinstance(given, _NUMBERS) or not 0 < given < math.inf:
         raise InvalidInput(f"deadline_ms must be a number of milliseconds above 0, not {given!r}")
-    if given > _LONGEST_DEADLINE_MS:
-        raise InvalidInput(f"deadline_ms is at most {_LONGEST_DEADLINE_MS:,} (11 days), not {given!r}")
+    if given > _MAX_DEADLINE_MS:
+        raise InvalidInput(f"deadline_ms is at most {_MAX_DEADLINE_MS:,} (11 days), not {given!r}")
     return float(given)

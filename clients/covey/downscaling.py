@@ -19,7 +19,7 @@ from covey_proto import image_formats
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-_MOST_PIXELS = 50_000_000  # of what is decoded here, as in the server
+_MAX_PIXELS = 50_000_000  # of what is decoded here, as in the server
 _PARSERS = tuple(each.pillow for each in image_formats.DEFAULT)  # those that every server reads
 
 
@@ -45,7 +45,7 @@ def smaller_file(data: bytes, size: InputSize) -> bytes:
 
     try:
         with PIL.Image.open(io.BytesIO(data), formats=_PARSERS) as image:
-            if min(image.size) < 2 * _least_side(size) or math.prod(image.size) > _MOST_PIXELS:
+            if min(image.size) < 2 * _least_side(size) or math.prod(image.size) > _MAX_PIXELS:
                 return data
             if image.mode in ("1", "L", "RGB") and "transparency" in image.info:
                 return data  # one transparent level or colour, counted in the file's own bits: the server knows them

@@ -56,7 +56,7 @@ class PixelsPart:
         return len(self.data)
 
 
-_MOST_FILES = 65_000  # in one request: servers take 65,536 fields
+_MAX_FILES = 65_000  # in one request: servers take 65,536 fields
 
 
 class _File(NamedTuple):
@@ -119,7 +119,7 @@ def split(part: EncodedPart | PixelsPart, most_bytes: int, image_bytes: int) -> 
     parts: list[EncodedPart | PixelsPart] = []
     start = sent = 0
     framed = 8  # bytes around each file in a request, at the most
-    most_images = max(1, min(_MOST_FILES, most_bytes // max(1, image_bytes)))
+    most_images = max(1, min(_MAX_FILES, most_bytes // max(1, image_bytes)))
     for place, file in enumerate(part.files):
         if len(file) > most_bytes:
             raise _too_large(f"images[{part.places[place]}]", len(file), most_bytes)

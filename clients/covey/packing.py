@@ -16,11 +16,11 @@ from covey.errors import CoveyError, InvalidInput, InvalidRequest
 from covey.inputs import EncodedPart, PixelsPart
 from covey.messages import Asked
 from covey.results import Classification
-from covey.session import LEAST_LIMIT_BYTES, Session, Steps
+from covey.session import MIN_LIMIT_BYTES, Session, Steps
 
-MOST_IMAGES = 128  # of one request
-MOST_BYTES = 1 << 20  # of one request of more than one image: well below what servers take
-MOST_WAITING_BYTES = 64 << 20  # of images that were taken in and are not answered yet
+MAX_IMAGES = 128  # of one request
+MAX_BYTES = 1 << 20  # of one request of more than one image: well below what servers take
+MAX_WAITING_BYTES = 64 << 20  # of images that were taken in and are not answered yet
 REQUESTS_IN_FLIGHT = 4  # enough to keep the workers of a few servers busy; the more, the smaller each is
 
 
@@ -41,7 +41,7 @@ class Item:
 
     @property
     def is_large(self) -> bool:
-        return self.nbytes > LEAST_LIMIT_BYTES
+        return self.nbytes > MIN_LIMIT_BYTES
 
     def settle(self, outcome: Classification | CoveyError) -> None:
         self.outcome = outcome
@@ -86,10 +86,10 @@ class Waiting(Generic[ItemT]):
             return []
         first = self._items.popleft()
         taken, size = [first], first.nbytes
-        while self._items and len(taken) < MOST_IMAGES:
+        while self._items and len(taken) < MAX_IMAGES:
             item = self._items[0]
             size += item.nbytes
-            if size > MOST_BYTES or item.kind != first.kind:
+            if size > MAX_BYTES or item.kind != first.kind:
                 break
             taken.append(self._items.popleft())
         return taken
@@ -111,8 +111,7 @@ class Room:
     @property
     def full(self) -> bool:
         return (
-            self._entered - self._left >= self._in_flight
-            or self._entered_bytes - self._left_bytes >= MOST_WAITING_BYTES
+            self._entered - self._left >= self._in_flight or self._entered_bytes - self._left_bytes >= MAX_WAITING_BYTES
         )
 
     def enter(self, item: Item) -> None:

@@ -17,7 +17,7 @@ DEFAULT_RETRIES = 4  # of one call: a second or so until a server that is not th
 _BUDGET = 500.0  # retries that may be saved up: all that is in flight when a server goes away, once
 _EARNED = 0.2  # by each call that was answered
 _FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 2.0
+_MAX_PAUSE_S = 2.0
 
 
 class Retries:
@@ -64,5 +64,5 @@ class Retries:
         """Callers that failed together must not come back together: half as much again by chance, at the most."""
         if hint_ms is not None:
             return hint_ms / 1_000 * (1 + self._chance() / 2)
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (attempt - 1))
+        pause_s = min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (attempt - 1))
         return pause_s * (1 + self._chance() / 2)

@@ -84,10 +84,10 @@ class Converse:
 
 Steps: TypeAlias = Generator[Send | Pause | Work | Converse, Any, T]
 
-LEAST_LIMIT_BYTES = 1 << 16  # an image of no more is not taken for too large, whatever refuses it
+MIN_LIMIT_BYTES = 1 << 16  # an image of no more is not taken for too large, whatever refuses it
 _LEARN_ABOVE_BYTES = 1 << 20  # a request smaller than that is sent without knowing the server's limit
 _LEARNT_FOR_S = 60.0  # the server may be started anew, with other limits and other models
-_MOST_LEARNT = 256  # models
+_MAX_LEARNT = 256  # models
 _OVERHEAD_BYTES = 1_024  # of a request: all but its images
 _READY_PAUSE_S = 0.1
 _READY_CHECK_S = 2.0  # for one answer on health
@@ -134,7 +134,7 @@ class Session:
                     inputs.require_fits(part, (yield from self.most_bytes(asked, deadline)))
                 answer = yield from self.send(messages.request(part, asked), deadline)
             except InvalidRequest:  # of a server with a lower limit?
-                if part.nbytes > LEAST_LIMIT_BYTES:
+                if part.nbytes > MIN_LIMIT_BYTES:
                     inputs.require_fits(part, (yield from self.most_bytes(asked, deadline)))
                 raise
             return messages.classification(part, answer)
@@ -249,7 +249,7 @@ class Session:
         model, until_s = self._learnt.get(key, (None, 0.0))
         if model is None or until_s < time.monotonic():
             model = yield from self.model(asked.model, asked.version, deadline)
-            if len(self._learnt) >= _MOST_LEARNT:
+            if len(self._learnt) >= _MAX_LEARNT:
                 self._learnt.clear()
             self._learnt[key] = (model, time.monotonic() + _LEARNT_FOR_S)
         return model

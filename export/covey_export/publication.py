@@ -78,7 +78,7 @@ def publish_variant(
     """As `publish`, of the model in another precision, which gets a name of its own: `NAME-int8`, `NAME-float16`.
     Says what it costs in accuracy and gains in speed.
 
-    Raises also VerificationFailed where it costs more than verification.LARGEST_ACCURACY_LOSS.
+    Raises also VerificationFailed where it costs more than verification.MAX_ACCURACY_LOSS.
     """
     checkpoint.require_match(network, dataset)
     variant_name = precision.model_name(name)

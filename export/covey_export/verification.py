@@ -40,7 +40,7 @@ from covey_server.errors import CoveyServerError
 
 FILE = "verification.json"
 BATCH_SIZES = (1, 2, 3, 7, 64)
-LARGEST_ACCURACY_LOSS = 0.005  # of a variant, as a share of the test set; of few images, one may always be lost
+MAX_ACCURACY_LOSS = 0.005  # of a variant, as a share of the test set; of few images, one may always be lost
 LISTED_DISAGREEMENTS = 20
 _IMAGES_PER_BATCH_SIZE = 128
 _WHOLE_SET_BATCH = 64
@@ -109,7 +109,7 @@ class Verification:
         first = (
             f"verified on {plural(self.images, 'test image')} in {self.precision}: accuracy "
             f"{self.onnxruntime_accuracy:.2%} (PyTorch {self.torch_accuracy:.2%}, {_points(self.accuracy_lost)}, "
-            f"allowed {LARGEST_ACCURACY_LOSS * 100:.2f}), largest difference {self.largest_difference:.1e}, "
+            f"allowed {MAX_ACCURACY_LOSS * 100:.2f}), largest difference {self.largest_difference:.1e}, "
             f"top-1 disagreements {self.disagreements}"
         )
         return [first, *([self.speed.sentence] if self.speed else [])]
@@ -255,11 +255,11 @@ def _float32_problems(largest_difference: float, disagreements: list[Disagreemen
 def _variant_problems(found: Accuracy, expected: Accuracy, between_sizes: float, tolerance: float) -> list[str]:
     problems = []
     lost = round((expected.overall - found.overall) * found.images)  # images
-    if lost > max(1, int(LARGEST_ACCURACY_LOSS * found.images)):
+    if lost > max(1, int(MAX_ACCURACY_LOSS * found.images)):
         problems.append(
             f"accuracy {found.overall:.2%}, in PyTorch {expected.overall:.2%}, on "
             f"{plural(found.images, 'test image')}: "
-            f"{_points(expected.overall - found.overall)}, allowed are {LARGEST_ACCURACY_LOSS * 100:.2f}"
+            f"{_points(expected.overall - found.overall)}, allowed are {MAX_ACCURACY_LOSS * 100:.2f}"
         )
     if not between_sizes <= tolerance:
         problems.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 FILE_NAME = "model.onnx"
-HIGHEST_VERSION = 2**63 - 1  # of an int64, as the contract has it
+MAX_VERSION = 2**63 - 1  # of an int64, as the contract has it
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
 
@@ -16,6 +16,6 @@ def is_model_name(name: str) -> bool:
 
 def is_version(name: str) -> bool:
     """A whole number from 1 up, spelled as numbers are: "1", not "01"."""
-    if not (name.isascii() and name.isdecimal() and len(name) <= len(str(HIGHEST_VERSION))):
+    if not (name.isascii() and name.isdecimal() and len(name) <= len(str(MAX_VERSION))):
         return False
-    return name == str(int(name)) and 1 <= int(name) <= HIGHEST_VERSION
+    return name == str(int(name)) and 1 <= int(name) <= MAX_VERSION

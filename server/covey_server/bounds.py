@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from covey_server.errors import InvalidRequest
 from covey_server.wire_format import fields
 
-MOST_FIELDS = 65_536  # of a message and those in it; each encoded image is one
-MOST_NUMBER_BYTES = 4 << 20  # of repeated numbers; pixels may come so, a byte or two each
+MAX_FIELDS = 65_536  # of a message and those in it; each encoded image is one
+MAX_NUMBER_BYTES = 4 << 20  # of repeated numbers; pixels may come so, a byte or two each
 SMALL_BYTES = 65_536  # what cannot take more than a few megabytes need not be looked at
 
 
@@ -40,18 +40,18 @@ class _Walk:
         messages, numbers = _parts(kind)
         for number, first, end in fields(self._payload, start, stop):
             self._fields += 1
-            if self._fields > MOST_FIELDS:
+            if self._fields > MAX_FIELDS:
                 raise InvalidRequest(
-                    f"the request of {len(self._payload):,} bytes is made of more than {MOST_FIELDS:,} fields; send "
+                    f"the request of {len(self._payload):,} bytes is made of more than {MAX_FIELDS:,} fields; send "
                     f"fewer images per call"
                 )
             if number in messages:
                 self.through(first, end, messages[number])
             elif number in numbers:
                 self._number_bytes += end - first
-                if self._number_bytes > MOST_NUMBER_BYTES:
+                if self._number_bytes > MAX_NUMBER_BYTES:
                     raise InvalidRequest(
-                        f"the request has more than {MOST_NUMBER_BYTES:,} bytes of numbers; send pixels as bytes, in "
+                        f"the request has more than {MAX_NUMBER_BYTES:,} bytes of numbers; send pixels as bytes, in "
                         f"raw_input_contents, or fewer images per call"
                     )
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from covey_server.errors import RefusedModel
 
-LARGEST_TOLERANCE = 0.1  # beyond it a check says nothing
+MAX_TOLERANCE = 0.1  # beyond it a check says nothing
 _MAX_SUM_ERROR = 0.02  # of a row's probabilities: a softmax in float16 or int8 adds up to 1 only nearly
 
 
@@ -33,8 +33,8 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
     """The largest absolute difference of a probability. Raises RefusedModel where it is above the tolerance, or
     where another class is the most probable one by more than a tie (two probabilities closer than the tolerance).
     """
-    if not 0 < golden.tolerance <= np.float32(LARGEST_TOLERANCE):  # the file holds a float32
-        raise RefusedModel(f"golden set: a tolerance of {golden.tolerance:g}; expected above 0, to {LARGEST_TOLERANCE}")
+    if not 0 < golden.tolerance <= np.float32(MAX_TOLERANCE):  # the file holds a float32
+        raise RefusedModel(f"golden set: a tolerance of {golden.tolerance:g}; expected above 0, to {MAX_TOLERANCE}")
     found = engine.run(golden.pixels)
     if found.shape != golden.probabilities.shape:
         raise RefusedModel(f"golden set: expected {golden.probabilities.shape} probabilities, got {found.shape}")

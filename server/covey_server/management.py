@@ -12,7 +12,7 @@ from covey_server.call import Call, Handler, handle
 from covey_server.errors import Overloaded, Stopping
 from covey_server.models.watch import lower_priority
 
-_MOST_WAITING = 64
+_MAX_WAITING = 64
 
 
 class Management:
@@ -33,8 +33,8 @@ class Management:
         with self._lock:
             if self._closed:
                 raise Stopping("the server is stopping; it loads and unloads no models any more")
-            if self._waiting.qsize() >= _MOST_WAITING:
-                raise Overloaded(f"{_MOST_WAITING} calls wait to load or unload models already; try again later")
+            if self._waiting.qsize() >= _MAX_WAITING:
+                raise Overloaded(f"{_MAX_WAITING} calls wait to load or unload models already; try again later")
             self._waiting.put((handler, call))
 
     def close(self) -> None:

@@ -12,8 +12,8 @@ import ctypes
 import mmap
 import os
 
-LARGEST_KEPT_BLOCK_BYTES = 4 * 2**20  # one RGB image of a megapixel; larger ones come from the system and go back there
-MOST_KEPT_BYTES = 8 * 2**20  # at the end of each heap
+MAX_KEPT_BLOCK_BYTES = 4 * 2**20  # one RGB image of a megapixel; larger ones come from the system and go back there
+MAX_KEPT_BYTES = 8 * 2**20  # at the end of each heap
 
 _M_TRIM_THRESHOLD = -1  # of malloc.h
 _M_MMAP_THRESHOLD = -3
@@ -30,7 +30,7 @@ def bound_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK_BYTES) and mallopt(_M_TRIM_THRESHOLD, MOST_KEPT_BYTES))
+    return bool(mallopt(_M_MMAP_THRESHOLD, MAX_KEPT_BLOCK_BYTES) and mallopt(_M_TRIM_THRESHOLD, MAX_KEPT_BYTES))
 
 
 def can_reserve(count: int) -> bool:

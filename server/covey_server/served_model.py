@@ -22,8 +22,8 @@ from covey_server.responses import ResponseWriter
 log = logging.getLogger(__name__)
 
 # Larger batches gain nothing for the networks that were measured, and make everybody in them wait.
-LARGEST_BATCH_ON_CPU = 64
-LARGEST_BATCH_ON_CUDA = 256
+MAX_BATCH_ON_CPU = 64
+MAX_BATCH_ON_CUDA = 256
 _MEASURING_S = 0.25
 
 
@@ -86,6 +86,6 @@ class ModelLoader:
 
 
 def _measure(engine: Engine, max_batch_size: int) -> dict[int, float]:
-    largest = max_batch_size or (LARGEST_BATCH_ON_CUDA if engine.device.is_cuda else LARGEST_BATCH_ON_CPU)
+    largest = max_batch_size or (MAX_BATCH_ON_CUDA if engine.device.is_cuda else MAX_BATCH_ON_CPU)
     images = np.zeros((largest, *engine.input_shape), np.uint8)
     return cost.measure(lambda size: engine.run(images[:size]), largest, _MEASURING_S)

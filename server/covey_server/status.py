@@ -59,7 +59,7 @@ CODES: dict[type[errors.RequestError], int] = {
 }
 
 # It travels in a header, in which some bytes take three, and clients refuse long ones with an error of their own.
-LONGEST_MESSAGE_BYTES = 2000
+MAX_MESSAGE_BYTES = 2000
 INTERNAL = Status(13, "the server failed on this request; its log says why")
 
 
@@ -74,5 +74,5 @@ def of(error: BaseException) -> Status:
 
 def _shortened(text: str) -> str:
     whole = text.encode(errors="replace")
-    shown = whole[:LONGEST_MESSAGE_BYTES].decode(errors="ignore")  # of a character that is cut through nothing is left
-    return shown if len(whole) <= LONGEST_MESSAGE_BYTES else f"{shown} ... (cut)"
+    shown = whole[:MAX_MESSAGE_BYTES].decode(errors="ignore")  # of a character that is cut through nothing is left
+    return shown if len(whole) <= MAX_MESSAGE_BYTES else f"{shown} ... (cut)"

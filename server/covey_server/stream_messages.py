@@ -9,8 +9,8 @@ from covey_server.status import Status
 from covey_server.wire_format import fields, read_varint, write_varint
 
 _REQUEST, _RESPONSE = pb.ClassifyStreamRequest, pb.ClassifyStreamResponse
-_MOST_FIELDS = 16  # of the three there are; more are read by nobody, and would take time
-_MOST_US = 2**53  # 285 years
+_MAX_FIELDS = 16  # of the three there are; more are read by nobody, and would take time
+_MAX_US = 2**53  # 285 years
 _ID, _ANSWER = (bytes((number << 3 | 2,)) for number in (_RESPONSE.ID_FIELD_NUMBER, _RESPONSE.RESPONSE_FIELD_NUMBER))
 
 
@@ -27,15 +27,15 @@ class ClassifyElement(Element):
         request = b""
         try:
             for count, (number, start, stop) in enumerate(fields(message, 0, len(message))):
-                if count == _MOST_FIELDS:
-                    raise ValueError(f"it has more than {_MOST_FIELDS} fields")
+                if count == _MAX_FIELDS:
+                    raise ValueError(f"it has more than {_MAX_FIELDS} fields")
                 if number == _REQUEST.ID_FIELD_NUMBER:
                     self._id = message[start:stop]
                     self._id.decode()
                 elif number == _REQUEST.REQUEST_FIELD_NUMBER:
                     request += message[start:stop]  # of two the later goes on where the former ends: so merges protobuf
                 elif number == _REQUEST.DEADLINE_US_FIELD_NUMBER:
-                    self.deadline_us = min(read_varint(message, start)[0], _MOST_US)
+                    self.deadline_us = min(read_varint(message, start)[0], _MAX_US)
         except ValueError as error:
             self._id = b""
             name = _REQUEST.DESCRIPTOR.full_name

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-_MOST_BITS = 63
+_MAX_BITS = 63
 _VARINT, _FIXED_64, DELIMITED, _FIXED_32 = 0, 1, 2, 5
 
 
@@ -75,7 +75,7 @@ def read_varint(payload: bytes, place: int) -> tuple[int, int]:
             number |= (octet & 0x7F) << shift
             shift += 7
             place += 1
-            if shift > _MOST_BITS:
+            if shift > _MAX_BITS:
                 raise ValueError("a number of more than 64 bits")
     except IndexError:
         raise ValueError("the bytes end within a number") from None

@@ -121,7 +121,7 @@ def test_a_token_that_cannot_be_had_is_the_error_of_the_calls_it_was_for(
             alone = asyncio.create_task(client.classify(b"alone"))
             await asyncio.to_thread(server.wait_until_held)
             known = False
-            images = [b"cat"] * (2 * packing.MOST_IMAGES)  # of two requests
+            images = [b"cat"] * (2 * packing.MAX_IMAGES)  # of two requests
             found = await asyncio.gather(*[client.classify(image) for image in images], return_exceptions=True)
             assert {(type(one), str(one)) for one in found} == {(type(failure), "no token")}
             known = True

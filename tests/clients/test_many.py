@@ -51,7 +51,7 @@ def test_answers_come_in_order_in_far_fewer_requests(many: Many, server: Scripte
     names = [str(number) for number in range(3_000)]
     assert [answer.label for answer in many(name.encode() for name in names)] == names
     assert len(server.requests) < 1_000
-    assert max(len(request.encoded.images) for request in server.requests) <= packing.MOST_IMAGES
+    assert max(len(request.encoded.images) for request in server.requests) <= packing.MAX_IMAGES
 
 
 def test_files_arrays_and_what_fails_alone_keep_their_places(many: Many, tmp_path: Path) -> None:
@@ -246,13 +246,13 @@ def _item(nbytes: int, side: int = 1) -> Item:
 
 def test_what_waits_goes_together_by_kind_number_and_bytes() -> None:
     waiting: Waiting[Item] = Waiting()
-    for item in [_item(1, 1)] * 200 + [_item(4, 2)] * 2 + [_item(packing.MOST_BYTES, 3), _item(9, 3)]:
+    for item in [_item(1, 1)] * 200 + [_item(4, 2)] * 2 + [_item(packing.MAX_BYTES, 3), _item(9, 3)]:
         waiting.put(item)
     taken = [len(waiting.take()) for _ in range(6)]
-    assert taken == [packing.MOST_IMAGES, 200 - packing.MOST_IMAGES, 2, 1, 1, 0]
+    assert taken == [packing.MAX_IMAGES, 200 - packing.MAX_IMAGES, 2, 1, 1, 0]
 
 
-@pytest.mark.parametrize(("in_flight", "sizes"), [(2, (1, 1)), (100, (1, packing.MOST_WAITING_BYTES))])
+@pytest.mark.parametrize(("in_flight", "sizes"), [(2, (1, 1)), (100, (1, packing.MAX_WAITING_BYTES))])
 def test_a_window_is_full_by_number_or_by_bytes(in_flight: int, sizes: tuple[int, int]) -> None:
     window: Window[Item] = Window(in_flight)
     states = [window.full]

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.fuzz.campaign import Finding
 from tests.fuzz.case import Case
 
-MOST_SUSPECTS = 20  # kept of one finding: a lost connection has as many as it had calls
+MAX_SUSPECTS = 20  # kept of one finding: a lost connection has as many as it had calls
 
 
 def write_findings(folder: Path, front: str, seed: int, findings: list[Finding]) -> list[Path]:
@@ -16,7 +16,7 @@ def write_findings(folder: Path, front: str, seed: int, findings: list[Finding])
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for finding in findings:
-        for case in finding.suspects[:MOST_SUSPECTS]:
+        for case in finding.suspects[:MAX_SUSPECTS]:
             path = folder / f"{front}-{seed}-{case.number}.json"
             path.write_text(json.dumps(_described(front, seed, finding.what, case), indent=1) + "\n")
             written.append(path)

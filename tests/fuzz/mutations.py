@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 # Where parsers go wrong: ends of ranges, signs, lengths that overflow once something is added.
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 2**31 - 1, 2**31, 2**32 - 1)
-LONGEST_BYTES = 40_000  # of what comes out, so that a run spends its time on many cases and not on long ones
+MAX_BYTES = 40_000  # of what comes out, so that a run spends its time on many cases and not on long ones
 
 Mutation = Callable[[random.Random, bytearray], None]
 
@@ -81,4 +81,4 @@ def mutate(chance: random.Random, data: bytes, others: Sequence[bytes]) -> bytes
             splice(chance, mutated, chance.choice(others))
         else:
             chance.choice(MUTATIONS)(chance, mutated)
-    return bytes(mutated[:LONGEST_BYTES])
+    return bytes(mutated[:MAX_BYTES])

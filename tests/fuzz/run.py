@@ -16,10 +16,10 @@ from tests.fuzz.cases import right_case
 from tests.fuzz.infer_cases import right_infer_case
 from tests.fuzz.server import MemoryCurve, alarms, fuzzed_server, internal_errors
 
-FEWEST_FOR_MEMORY = 50_000  # cases; shorter runs are still filling caches and pools
-MOST_GROWTH = 0.05
+MIN_FOR_MEMORY = 50_000  # cases; shorter runs are still filling caches and pools
+MAX_GROWTH = 0.05
 MEMORY_SAMPLES = 400
-MOST_ALARMS = 5  # shown
+MAX_ALARMS = 5  # shown
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ def fuzz(
             findings.append(Finding(f"the server is gone: {error}", ()))
         if internal:
             findings.append(Finding(f"its metrics count {internal} answers with INTERNAL", ()))
-        if count >= FEWEST_FOR_MEMORY:
+        if count >= MIN_FOR_MEMORY:
             growth = memory.growth
-            if growth > MOST_GROWTH:
+            if growth > MAX_GROWTH:
                 findings.append(Finding(f"resident memory grew by {growth:.1%} after the first quarter", ()))
     log = folder / "server.log"
-    findings += [Finding(f"in its log: {line}", ()) for line in alarms(log)[:MOST_ALARMS]]
+    findings += [Finding(f"in its log: {line}", ()) for line in alarms(log)[:MAX_ALARMS]]
     return Verdict(tally, findings, seconds, growth, resident_bytes, internal)
 
 

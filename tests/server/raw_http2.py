@@ -13,7 +13,7 @@ from covey.load.wire.frames import (
     FRAME_HEADER_BYTES,
     HEADER_TABLE_SIZE,
     HEADERS,
-    LARGEST_WINDOW_BYTES,
+    MAX_WINDOW_BYTES,
     PREFACE,
     SETTINGS,
     WINDOW_UPDATE,
@@ -34,7 +34,7 @@ class RawConnection:
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), 20)
-        widening = frame(WINDOW_UPDATE, 0, 0, word.pack(LARGEST_WINDOW_BYTES - 65_535))
+        widening = frame(WINDOW_UPDATE, 0, 0, word.pack(MAX_WINDOW_BYTES - 65_535))
         self.send(PREFACE, frame(SETTINGS, 0, 0, setting.pack(HEADER_TABLE_SIZE, 0)), widening)
         self._unread = b""
 

@@ -15,15 +15,15 @@ from tests.server.test_service import images
 
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_proto.v1 import classifier_pb2
-from covey_server.bounds import MOST_FIELDS, MOST_NUMBER_BYTES
+from covey_server.bounds import MAX_FIELDS, MAX_NUMBER_BYTES
 from covey_server.errors import InvalidRequest
 from covey_server.pipeline import parse
 from covey_server.wire_format import write_varint
 
 CLASSIFY, INFER, INPUT = classifier_pb2.ClassifyRequest, pb.ModelInferRequest, pb.ModelInferRequest.InferInputTensor
 PADDING = INFER(raw_input_contents=[bytes(100_000)]).SerializeToString()
-MANY = MOST_FIELDS + 1
-NUMBERS = b"\x01" * (MOST_NUMBER_BYTES + 1)
+MANY = MAX_FIELDS + 1
+NUMBERS = b"\x01" * (MAX_NUMBER_BYTES + 1)
 FIELDS, BYTES = (
     r"bytes is made of more than 65,536 fields; send fewer",
     r"more than 4,194,304 bytes of numbers; send pixels",
@@ -47,7 +47,7 @@ EMPTY_IMAGES = within(4, within(1, b"") * MANY)
     ("kind", "payload", "text"),
     [
         (CLASSIFY, EMPTY_IMAGES, FIELDS),
-        (CLASSIFY, within(4, b"\x0a\x00") * (MOST_FIELDS // 2 + 1), FIELDS),
+        (CLASSIFY, within(4, b"\x0a\x00") * (MAX_FIELDS // 2 + 1), FIELDS),
         (CLASSIFY, within(5, b"\x10\x01" * MANY), FIELDS),  # the height of pixels
         (classifier_pb2.GetModelRequest, b"\x10\x01" * MANY, FIELDS),  # versions
         (pb.RepositoryModelLoadRequest, within(3, b"") * MANY, FIELDS),  # parameters
@@ -73,8 +73,8 @@ def test_a_message_of_many_parts_is_refused(kind: type[Message], payload: bytes,
     [
         (CLASSIFY, CLASSIFY(pixels=classifier_pb2.Pixels(data=bytes(100_000))).SerializeToString()),
         (CLASSIFY, within(4, within(1, bytes(50)) * 10_000)),
-        (INFER, PADDING + b"\x2a\x00" * (MOST_FIELDS - 1)),
-        (INFER, one_input(contents=pb.InferTensorContents(uint_contents=[200] * (MOST_NUMBER_BYTES // 2)))),
+        (INFER, PADDING + b"\x2a\x00" * (MAX_FIELDS - 1)),
+        (INFER, one_input(contents=pb.InferTensorContents(uint_contents=[200] * (MAX_NUMBER_BYTES // 2)))),
         (INFER, one_input(contents=pb.InferTensorContents(bytes_contents=[b"x" * 50] * 5000))),
     ],
 )

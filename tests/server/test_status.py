@@ -33,7 +33,7 @@ def test_any_other_exception_is_internal_and_says_nothing_of_itself() -> None:
 @pytest.mark.parametrize("character", ["x", "\u00fc", "\u6f22", "\U0001f600"])
 def test_a_long_message_is_cut_by_what_it_takes_on_the_wire(character: str) -> None:
     bytes_each = len(character.encode())
-    longest = character * (status.LONGEST_MESSAGE_BYTES // bytes_each)
+    longest = character * (status.MAX_MESSAGE_BYTES // bytes_each)
     assert status.of(errors.InvalidRequest(longest)).message == longest
     for more in range(1, 4):
         assert status.of(errors.InvalidRequest(longest + more * character)).message == f"{longest} ... (cut)"

@@ -94,7 +94,7 @@ def test_what_comes_beyond_all_that_may_wait_is_refused(busy: Server) -> None:
 def test_only_so_many_streams_are_opened(
     tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "MOST_STREAMS", 2)
+    monkeypatch.setattr(streams, "MAX_STREAMS", 2)
     write_echo_model(tmp_path)
     server = start_server(tmp_path)
     held = [Held() for _ in range(2)]
@@ -116,7 +116,7 @@ def test_only_so_many_streams_are_opened(
 def test_a_stream_whose_first_answer_is_not_taken_is_ended(
     tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "LONGEST_STALL_S", 1.0)
+    monkeypatch.setattr(streams, "MAX_STALL_S", 1.0)
     write_echo_model(tmp_path)
     server = start_server(tmp_path)
     options = [("grpc.http2.bdp_probe", 0), ("grpc.max_receive_message_length", -1)]  # else it takes megabytes unread

@@ -146,8 +146,8 @@ def test_who_does_not_read_his_answers_is_soon_not_read_either(
     seen: list[tuple[int, float]] = [(0, 0.0)]
     while len(seen) < 20 or seen[-1] != seen[-20]:  # as long as anything moves
         seen.append((taken, computed()))
-    assert streams.MOST_ELEMENTS < computed() <= taken < offered / 2
-    monkeypatch.setattr(streams, "LONGEST_STALL_S", 1.0)  # of writes from here on
+    assert streams.MAX_ELEMENTS < computed() <= taken < offered / 2
+    monkeypatch.setattr(streams, "MAX_STALL_S", 1.0)  # of writes from here on
     for _ in range(int(computed())):  # it goes on as answers are read
         next(call)
     assert computed() > seen[-1][1]

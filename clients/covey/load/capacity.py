@@ -15,10 +15,10 @@ from covey.load.distribution import supports
 from covey.load.measurement import Capacity, Run
 
 SHARE_WITHIN = 0.99
-LONGEST_TRY_S = 100.0  # but where longer ones were asked for
+MAX_TRY_S = 100.0  # but where longer ones were asked for
 _PLANNED_CALLS = 1_100  # Poisson arrivals leave 1,000 of them in 999 of 1,000 tries
 _CLOSE_ENOUGH = 1.05
-_MOST_TRIES = 30
+_MAX_TRIES = 30
 
 TryRate = Callable[
     [float, float], Run | None
@@ -32,10 +32,10 @@ def search(try_rate: TryRate, first_per_s: float, slo_ms: float, try_s: float) -
     held: float | None = None
     failed = math.inf
     limits: list[str] = []
-    longest_s = max(try_s, LONGEST_TRY_S)
+    longest_s = max(try_s, MAX_TRY_S)
     lowest = _PLANNED_CALLS / longest_s
     rate, again = max(first_per_s, lowest), False  # again: it is the second time for this rate
-    while len(tried) < _MOST_TRIES and failed > max(lowest, _CLOSE_ENOUGH * (held or 0.0)):
+    while len(tried) < _MAX_TRIES and failed > max(lowest, _CLOSE_ENOUGH * (held or 0.0)):
         run = try_rate(rate, max(try_s, _PLANNED_CALLS / rate))
         if run is None:
             limits = ["the search ended early"]

@@ -22,15 +22,15 @@ from covey.load.measurement import Latency
 
 PERCENTILES = ("50", "90", "95", "99", "99.9")
 SAMPLES_BEYOND = 10
-_LONGEST_US = 3_600_000_000
+_MAX_US = 3_600_000_000
 _DIGITS = 3
 _EXACT_BITS = 11  # a histogram of 3 digits tells numbers of so many bits apart
 _CURVE_POINTS_PER_DECADE = 10
-_LEAST_BLOCKS, _MOST_BLOCKS = 5, 20
+_MIN_BLOCKS, _MAX_BLOCKS = 5, 20
 # The value that 2.5 % of Student's distribution lie above, for one degree of freedom less than blocks.
 _STUDENT = dict(
     zip(
-        range(_LEAST_BLOCKS, _MOST_BLOCKS + 1),
+        range(_MIN_BLOCKS, _MAX_BLOCKS + 1),
         (
             2.776,
             2.571,
@@ -63,7 +63,7 @@ class Distribution:
     """Times in nanoseconds, kept as microseconds to three digits; count, mean and extremes exactly."""
 
     def __init__(self) -> None:
-        self._histogram = HdrHistogram(1, _LONGEST_US, _DIGITS)
+        self._histogram = HdrHistogram(1, _MAX_US, _DIGITS)
         self._sum_ns = 0.0
         self._min_ns = math.inf
         self._max_ns = 0.0
@@ -76,7 +76,7 @@ class Distribution:
         self._sum_ns += float(times_ns.sum())
         self._min_ns = min(self._min_ns, float(times_ns.min()))
         self._max_ns = max(self._max_ns, float(times_ns.max()))
-        times_us = np.clip(times_ns // 1_000, 1, _LONGEST_US)
+        times_us = np.clip(times_ns // 1_000, 1, _MAX_US)
         coarse = np.maximum(np.frexp(times_us.astype(np.float64))[1] - _EXACT_BITS, 0)
         values, counts = np.unique(times_us >> coarse << coarse, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
@@ -111,8 +111,8 @@ class Distribution:
         than five seconds, where fewer than half of the blocks have a time above it (so few tell no scatter), or where
         the share is so uncertain that the largest time may lie below the true percentile.
         """
-        blocks = min(len(seconds_ms), _MOST_BLOCKS)
-        if blocks < _LEAST_BLOCKS:
+        blocks = min(len(seconds_ms), _MAX_BLOCKS)
+        if blocks < _MIN_BLOCKS:
             return None
         above_ms, share = self._at_ms(percentile), 1 - percentile / 100
         slow = _sum_blocks([int(np.count_nonzero(times_ms > above_ms)) for times_ms in seconds_ms], blocks)

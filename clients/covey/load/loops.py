@@ -19,9 +19,9 @@ from covey.load.wire.outcome import Outcome
 
 NEVER_NS = 1 << 62
 _CHECKS_PER_DEADLINE = 20
-_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.001, 0.1
-_MOST_AT_ONCE = 256  # calls opened before answers are read again
-_MOST_COUNTED = 1_000_000  # calls that were due and not opened: more say no more, and counting takes time
+_MIN_WAIT_S, _MAX_WAIT_S = 0.001, 0.1
+_MAX_AT_ONCE = 256  # calls opened before answers are read again
+_MAX_COUNTED = 1_000_000  # calls that were due and not opened: more say no more, and counting takes time
 
 
 class Sink(Protocol):
@@ -42,7 +42,7 @@ class _Loop(Generic[RequestT]):
         self._pool = pool
         self._sink = sink
         self._timeout_ns = int(timeout_s * 1e9)
-        self._longest_wait_s = min(max(timeout_s / _CHECKS_PER_DEADLINE, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
+        self._longest_wait_s = min(max(timeout_s / _CHECKS_PER_DEADLINE, _MIN_WAIT_S), _MAX_WAIT_S)
         self._check_ns = 0
         self._checked_ns = NEVER_NS
         self.standstill_ns = 0  # the longest time in which the loop did not get to run, connecting anew left out
@@ -180,7 +180,7 @@ class OpenLoop(_Loop[RequestT]):
                 self._pool.flush(place)
             in_flight = any(connection.in_flight for connection in self._pool.connections)
             if self._due_ns == NEVER_NS and not in_flight:
-                self.unsent = sum(1 for _ in itertools.islice(unsent, _MOST_COUNTED))  # now that no answer waits
+                self.unsent = sum(1 for _ in itertools.islice(unsent, _MAX_COUNTED))  # now that no answer waits
                 return
             ready = self._wait(is_full=is_full, in_flight=in_flight)
 
@@ -197,7 +197,7 @@ class OpenLoop(_Loop[RequestT]):
 
     def _open_due(self, now_ns: int, used: set[int]) -> bool:
         """Opens the calls that are due, adding the places to `used`; false where no connection could take one."""
-        for _ in range(_MOST_AT_ONCE):
+        for _ in range(_MAX_AT_ONCE):
             if self._due_ns > now_ns:
                 break
             place = self._next_place()

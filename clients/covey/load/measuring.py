@@ -23,7 +23,7 @@ from covey.load.wire.sockets import Endpoint
 _SNAPSHOT_EVERY_S = 0.5
 _OPEN_CONNECTIONS = 4  # of gRPC: each may have about a thousand calls open
 _OPEN_HTTP_CONNECTIONS = 128  # of one call each
-_MOST_CLOSED_CONNECTIONS = 4
+_MAX_CLOSED_CONNECTIONS = 4
 
 OnProgress = Callable[[Snapshot], object]
 
@@ -170,7 +170,7 @@ class Measuring:
         in_flight = _share(load.concurrency, part, count)
         if per_connection is not None:
             return math.ceil(in_flight / per_connection)
-        return min(in_flight, max(_MOST_CLOSED_CONNECTIONS // count, 1))
+        return min(in_flight, max(_MAX_CLOSED_CONNECTIONS // count, 1))
 
 
 class _Ticker:

@@ -19,7 +19,7 @@ from covey.load.measurement import ServerMetrics, ServerProcess
 from covey.load.wire.sockets import Endpoint
 
 _SCRAPE_TIMEOUT_S = 2.0
-_LEAST_CPU_S = 0.1  # of the server's: its clocks go in steps of 0.01 s
+_MIN_CPU_S = 0.1  # of the server's: its clocks go in steps of 0.01 s
 _FORWARDERS = frozenset(
     [
         *("docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "gvproxy"),  # of containers
@@ -123,7 +123,7 @@ class ProcessWatch:
         if self._begin is None or self._end is None or not calls:
             return None
         wall_s, cpu_s = (end - begin for begin, end in zip(self._begin, self._end, strict=True))
-        is_enough = cpu_s >= _LEAST_CPU_S
+        is_enough = cpu_s >= _MIN_CPU_S
         return ServerProcess(
             pid=self._pid,
             cpu_us_per_call=cpu_s * 1e6 / calls if is_enough else None,

@@ -20,10 +20,10 @@ from covey.errors import InvalidInput, MissingFile, UnreadableFile
 from covey_proto import image_folders, image_formats
 from covey_proto.wording import plural
 
-MOST_IMAGES = 1_024  # different ones; more would measure the client's memory
-_MOST_BATCHES = 256
+MAX_IMAGES = 1_024  # different ones; more would measure the client's memory
+_MAX_BATCHES = 256
 _RANDOM_IMAGES = 64
-_MOST_SIDE = 8_192  # pixels
+_MAX_SIDE = 8_192  # pixels
 _JPEG = re.compile(r"jpeg:(\d+)x(\d+)")
 
 
@@ -65,8 +65,8 @@ def make(source: str, images: int, shape: Sequence[int], datatype: str, seed: in
         return _of_pixels(_random(shape, datatype, max(images, _RANDOM_IMAGES), seed), images, "random")
     if match := _JPEG.fullmatch(source):
         width, height = int(match[1]), int(match[2])
-        if not 1 <= min(width, height) <= max(width, height) <= _MOST_SIDE:
-            raise InvalidInput(f"--payload {source}: expected a width and a height from 1 to {_MOST_SIDE}")
+        if not 1 <= min(width, height) <= max(width, height) <= _MAX_SIDE:
+            raise InvalidInput(f"--payload {source}: expected a width and a height from 1 to {_MAX_SIDE}")
         return _of_files(_random_jpegs(width, height, seed), images, f"JPEG files of {width} x {height}, made up")
     path = Path(source)
     if path.suffix == ".npy":
@@ -102,7 +102,7 @@ def _random_jpegs(width: int, height: int, seed: int) -> dict[str, bytes]:
 
 def _read_array(path: Path, shape: Sequence[int], datatype: str) -> NDArray[np.generic]:
     try:
-        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)[:MOST_IMAGES]
+        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)[:MAX_IMAGES]
     except FileNotFoundError as error:
         raise MissingFile(f"{path}: not found") from error
     except (OSError, ValueError) as error:
@@ -123,7 +123,7 @@ def _read_files(path: Path) -> tuple[dict[str, bytes], Counter[str]]:
         if not found.files:
             others = f"; it holds {image_folders.counted(found.left_out)}" if found.left_out else ""
             raise InvalidInput(f"{path}: holds no image file ({image_formats.suffixes()}){others}")
-        paths, left_out = found.files[:MOST_IMAGES], found.left_out
+        paths, left_out = found.files[:MAX_IMAGES], found.left_out
     else:
         paths = [path]
     try:
@@ -153,7 +153,7 @@ def _of_files(files: dict[str, bytes], images: int, origin: str) -> Payload:
 def _places(available: int, images: int) -> Iterator[list[int]]:
     """Places of each batch: all images once, in turn, then from the first one on again."""
     turn = itertools.cycle(range(available))
-    for _ in range(min(max(available // images, 1), _MOST_BATCHES)):
+    for _ in range(min(max(available // images, 1), _MAX_BATCHES)):
         yield list(itertools.islice(turn, images))
 
 

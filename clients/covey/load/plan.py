@@ -11,11 +11,11 @@ from covey.errors import InvalidInput
 from covey.load.measurement import Load
 from covey.security import TLS, Token
 
-MOST_PROCESSES = 64
-MOST_CONNECTIONS = 10_000
+MAX_PROCESSES = 64
+MAX_CONNECTIONS = 10_000
 DEFAULT_WARM_UP_S = 2.0
 DEFAULT_SECONDS = 10.0
-LONGEST_S = 86_400.0  # each call's time is kept, 4 bytes: at 5,000 calls/s a day is 1.7 GB
+MAX_DURATION_S = 86_400.0  # each call's time is kept, 4 bytes: at 5,000 calls/s a day is 1.7 GB
 
 
 class ProtocolName(StrEnum):
@@ -151,18 +151,20 @@ class Plan:
         _require(all(each >= 1 for each in self.concurrencies), "--concurrency", "of at least 1", self.concurrencies)
         _require(all(0 < each < math.inf for each in self.rates), "--rate", "above 0", self.rates)
         _require(self.ramp is None or all(0 < each < math.inf for each in self.ramp), "--ramp", "above 0", self.ramp)
-        day = f"to {LONGEST_S:g}, a day"
-        _require(self.seconds is None or 0 < self.seconds <= LONGEST_S, "--seconds", f"above 0 {day}", self.seconds)
+        day = f"to {MAX_DURATION_S:g}, a day"
+        _require(
+            self.seconds is None or 0 < self.seconds <= MAX_DURATION_S, "--seconds", f"above 0 {day}", self.seconds
+        )
         _require(self.calls is None or self.calls >= 1, "--calls", "of at least 1", self.calls)
-        _require(0 <= self.warm_up_s <= LONGEST_S, "--warm-up", f"of seconds, 0 {day}", self.warm_up_s)
+        _require(0 <= self.warm_up_s <= MAX_DURATION_S, "--warm-up", f"of seconds, 0 {day}", self.warm_up_s)
         _require(self.seed >= 0, "--seed", "of 0 or more", self.seed)
         _require(self.server_pid is None or self.server_pid >= 1, "--server-pid", "above 0", self.server_pid)
         _require(self.repeat >= 1, "--repeat", "of at least 1", self.repeat)
         _require(self.images >= 1, "--images", "of at least 1", self.images)
         connections = self.connections
-        most = MOST_CONNECTIONS
+        most = MAX_CONNECTIONS
         _require(connections is None or 1 <= connections <= most, "--connections", f"from 1 to {most}", connections)
-        _require(1 <= self.processes <= MOST_PROCESSES, "--processes", f"from 1 to {MOST_PROCESSES}", self.processes)
+        _require(1 <= self.processes <= MAX_PROCESSES, "--processes", f"from 1 to {MAX_PROCESSES}", self.processes)
         _require(0 < self.deadline_ms < math.inf, "--deadline-ms", "above 0", self.deadline_ms)
         _require(self.slo_ms is None or 0 < self.slo_ms < math.inf, "--slo-ms", "above 0", self.slo_ms)
         weights = list(self.models.values())
@@ -193,7 +195,7 @@ class Plan:
             raise InvalidInput("--find-capacity tries rates for --seconds each: leave --calls out")
         if self.ramp is not None and self.duration_s == math.inf:
             raise InvalidInput("--ramp needs a duration: give --seconds instead of --calls")
-        if min((*self._concurrencies(), MOST_CONNECTIONS)) < self.processes:
+        if min((*self._concurrencies(), MAX_CONNECTIONS)) < self.processes:
             raise InvalidInput(f"{self.processes} processes need at least as many calls in flight: lower --processes")
         if self.slo_ms is not None and self.slo_ms > self.deadline_ms:
             raise InvalidInput(

@@ -27,7 +27,7 @@ from covey.load.protocols.base import Protocol
 from covey.load.remote import Remote
 from covey.load.wire.sockets import Endpoint
 
-_MOST_CHECKED = 64  # different requests that are tried before the load
+_MAX_CHECKED = 64  # different requests that are tried before the load
 _SEQUENCE = 4_096  # of models by their weights, before it begins anew
 _PROBE_SECONDS = 2.0
 _PROBE_IN_FLIGHT = 16
@@ -99,7 +99,7 @@ def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, 
         taken = protocol.describe(model)
         payload = payloads.make(plan.payload, plan.images, taken.shape, taken.datatype, plan.seed)
         made = [(model, protocol.body(model, taken, batch)) for batch in payload.batches]
-        most = _MOST_CHECKED if isinstance(payload.batches[0], Files) else 1  # all pixels are alike
+        most = _MAX_CHECKED if isinstance(payload.batches[0], Files) else 1  # all pixels are alike
         for _, body in made[:most]:
             protocol.check(model, body)
         by_model[model] = list(range(len(bodies), len(bodies) + len(made)))

@@ -13,13 +13,13 @@ from covey.load.channel import Ended
 from covey.load.measurement import Generator, Interval, Latency, Load, ServerMetrics
 from covey_proto.wording import plural
 
-MOST_CORE_SHARE = 0.9  # of a generator process, above which it may have been what was measured
-MOST_LAG_SHARE = 0.1  # of the response time, at the 99th percentile ...
-LEAST_LAG_MS = 1.0  # ... where lag is more than this, which any scheduler may add
+MAX_CORE_SHARE = 0.9  # of a generator process, above which it may have been what was measured
+MAX_LAG_SHARE = 0.1  # of the response time, at the 99th percentile ...
+MIN_LAG_MS = 1.0  # ... where lag is more than this, which any scheduler may add
 KEPT_UP_SHARE = 0.5  # of a core: a generator process below it had the time to send all
-MOST_UNSENT_SHARE = 0.01  # of the calls that were due
-LONGEST_STANDSTILL_S = 0.5
-_MOST_DRIFT = 0.2
+MAX_UNSENT_SHARE = 0.01  # of the calls that were due
+MAX_STANDSTILL_S = 0.5
+_MAX_DRIFT = 0.2
 _THIRDS = 3
 
 
@@ -36,13 +36,13 @@ def find_invalid(
     """
     reasons = []
     standstill_s = max((end.standstill_s for end in ends), default=0.0)
-    if standstill_s > LONGEST_STANDSTILL_S:
+    if standstill_s > MAX_STANDSTILL_S:
         reasons.append(
             f"the load generator itself did not get to run for {standstill_s:.2g} s: the machine stood still, or "
             f"others took all of its processors"
         )
     share = generator.busiest_core_share
-    if share > MOST_CORE_SHARE:
+    if share > MAX_CORE_SHARE:
         reasons.append(
             f"the load generator was CPU-bound ({share:.0%} of a core in its busiest process), so the figures are its "
             f"own, not the server's; give it more processes (--processes) or ask for less"
@@ -50,11 +50,11 @@ def find_invalid(
     if load.loop == "closed":
         return reasons
     name, lag_ms, response_ms = _tails_ms(lag, response)
-    if lag_ms > max(LEAST_LAG_MS, MOST_LAG_SHARE * response_ms):
+    if lag_ms > max(MIN_LAG_MS, MAX_LAG_SHARE * response_ms):
         late = f"calls were sent {lag_ms:.3g} ms late ({name}), the response time is {response_ms:.3g} ms ({name})"
         reasons.append(f"{late}; {_cause_of_lag(share, ends)}")
     due = sent + sum(end.unsent for end in ends)
-    if due - sent > MOST_UNSENT_SHARE * due:
+    if due - sent > MAX_UNSENT_SHARE * due:
         reasons.append(
             f"only {sent:,} of the {plural(due, 'call')} that were due were sent: the others are in no figure, and "
             f"would have been the slowest"
@@ -114,7 +114,7 @@ def _drift(load: Load, intervals: Sequence[Interval]) -> list[str]:
 
 
 def _spread(what: str, values: Sequence[float], unit: str) -> list[str]:
-    if max(values) <= (1 + _MOST_DRIFT) * min(values):
+    if max(values) <= (1 + _MAX_DRIFT) * min(values):
         return []
     thirds = " / ".join(f"{value:,.4g}" for value in values)
     return [f"{what} drifted: {thirds}{unit} in the thirds of the run; measure longer, or with more --warm-up"]

@@ -20,7 +20,7 @@ EXAMPLE = ((3, 3, 2, 1, 0), (2, 3, 2, 1, 0), (3, 3, 2, 1, 0), (4, 3, 2, 1, 0), (
 
 _KERNEL = np.array([[0, 1, 2], [2, 2, 0], [0, 1, 2]])
 _TRAIN, _TEST = 100, 400
-_LARGEST_NUMBER = 4
+_MAX_NUMBER = 4
 
 
 class Demo(Entry):
@@ -32,7 +32,7 @@ class Demo(Entry):
 
     def load(self, spec: InputSpec, data_dir: Path | None) -> Dataset:
         del spec, data_dir
-        drawn = np.random.default_rng(0).integers(0, _LARGEST_NUMBER + 1, (_TRAIN + _TEST, 5, 5, 1), dtype=np.uint8)
+        drawn = np.random.default_rng(0).integers(0, _MAX_NUMBER + 1, (_TRAIN + _TEST, 5, 5, 1), dtype=np.uint8)
         drawn[_TRAIN] = np.array(EXAMPLE, np.uint8)[..., None]
         labels = _strongest_corner(drawn)
         return Dataset(

@@ -19,7 +19,7 @@ from torch import nn
 
 WIDTHS = (64, 192, 256)
 _PATCH = 2  # pixels, the side of what the stem sees
-_LEAST_VARIANCE = 5e-4  # what hardly varies is not magnified without end
+_MIN_VARIANCE = 5e-4  # what hardly varies is not magnified without end
 _LOGIT_SCALE = 1 / 8
 
 
@@ -40,7 +40,7 @@ class WhiteningStem(nn.Conv2d):
         patches = nn.functional.unfold(images.cpu(), _PATCH).transpose(1, 2)
         patches = patches.reshape(-1, self.weight[0].numel()).double()
         variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
-        kernels = (components / (variances + _LEAST_VARIANCE).sqrt()).T.flip(0).reshape(-1, *self.weight.shape[1:])
+        kernels = (components / (variances + _MIN_VARIANCE).sqrt()).T.flip(0).reshape(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([kernels, -kernels]))
 
 

@@ -26,8 +26,8 @@ PREFIX = "torchvision:"
 
 Value = TypeVar("Value")
 
-_SMALLEST_SIDE = 32  # where a network could take less, what is left of the image is a single pixel
-_SMALLEST_SIDES = {"swin": 32, "vit": 32}  # torchvision states the size of the weights
+_MIN_SIDE = 32  # where a network could take less, what is left of the image is a single pixel
+_MIN_SIDES = {"swin": 32, "vit": 32}  # torchvision states the size of the weights
 _DROPOUT = {  # the argument of each family that has one
     "alexnet": "dropout",
     "densenet": "drop_rate",
@@ -51,14 +51,14 @@ def find_torchvision_network(name: str) -> Network:
         raise naming.unknown("torchvision network", name, names)
     weights = models.get_model_weights(name).DEFAULT
     usual = weights.transforms()
-    side, smallest = usual.crop_size[0], max(_SMALLEST_SIDE, *weights.meta["min_size"])
+    side, smallest = usual.crop_size[0], max(_MIN_SIDE, *weights.meta["min_size"])
     return Network(
         PREFIX + name,
         functools.partial(_build, name),
         (side, side, 3),
         default_dataset="cifar10",
         source=f"torchvision, {name}",
-        smallest_side=_of_family(_SMALLEST_SIDES, name) or smallest,
+        smallest_side=_of_family(_MIN_SIDES, name) or smallest,
         only_rgb=True,
         resize=Resize.CENTER_CROP,
         crop=float(np.float32(side / usual.resize_size[0])),  # what a model's file holds is float32

@@ -13,7 +13,7 @@ from torch import nn
 from covey_export.errors import InvalidNetwork
 from covey_export.networks.network import Task, size
 
-_MOST_BYTES = 2**31  # of an ONNX file, which is one protobuf message
+_MAX_BYTES = 2**31  # of an ONNX file, which is one protobuf message
 _BATCH = 3
 _NOISE = 0.02  # for weights that begin at zero, which would hide what stands before them
 _TOLERANCE = 1e-3  # of the largest logit: float32 rounds differently in batches of different sizes
@@ -112,10 +112,10 @@ def _neighbours(module: nn.Module) -> str:
 
 def _require_size(module: nn.Module, name: str) -> None:
     values = sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers()))
-    if 4 * values >= _MOST_BYTES:
+    if 4 * values >= _MAX_BYTES:
         raise InvalidNetwork(
             f"{name} has {values:,} parameters, {4 * values / 1e9:.1f} GB; a model is one ONNX file, which holds "
-            f"at most {_MOST_BYTES / 1e9:.1f} GB. Choose a smaller network"
+            f"at most {_MAX_BYTES / 1e9:.1f} GB. Choose a smaller network"
         )
 
 

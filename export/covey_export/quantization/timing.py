@@ -19,10 +19,10 @@ PAYS_FROM = 1.1  # times the speed of float32; less is within what a busy machin
 
 _TURN_S = 0.01  # small networks run many times in one turn
 _TURNS = 15
-_LONGEST_S = 6.0  # of the comparison at one batch size; a slow network gets fewer turns
-_FEWEST_TURNS = 3
+_MAX_DURATION_S = 6.0  # of the comparison at one batch size; a slow network gets fewer turns
+_MIN_TURNS = 3
 _SEARCH_TURNS = 5
-_LONGEST_BATCH_S = 1.0  # where one batch takes longer, larger ones are not tried
+_MAX_BATCH_S = 1.0  # where one batch takes longer, larger ones are not tried
 _BETTER = 0.97  # a larger batch is better only if it takes less than this share of the time per image
 
 
@@ -84,7 +84,7 @@ def _best_batch_size(engine: Engine, images: Images) -> int:
         taken = min(*_turns([engine], _batch(images, size), _SEARCH_TURNS)[0])
         if taken / size < _BETTER * least:
             best, least = size, taken / size
-        if taken > _LONGEST_BATCH_S:
+        if taken > _MAX_BATCH_S:
             break
     return best
 
@@ -100,7 +100,7 @@ def _turns(engines: list[Engine], batch: Images, turns: int) -> list[list[float]
     for turn in range(turns):
         for place, engine in enumerate(engines):
             found[place].append(_turn(engine, batch, runs[place]))
-        if turn + 1 >= _FEWEST_TURNS and time.perf_counter() - began > _LONGEST_S:
+        if turn + 1 >= _MIN_TURNS and time.perf_counter() - began > _MAX_DURATION_S:
             break
     return found
 

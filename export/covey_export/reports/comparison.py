@@ -14,7 +14,7 @@ from covey_export.reports.page import Section, lead, note, page, paragraph, show
 from covey_proto.wording import plural
 
 _CERTAIN = 0.05  # below, a difference is more than chance
-_MOST_BESIDE = 12  # classes up to which two matrices have room side by side
+_MAX_SIDE_BY_SIDE = 12  # classes up to which two matrices have room side by side
 _HALF_INCHES = 5.0  # of such a matrix
 
 
@@ -187,8 +187,8 @@ def _classes(one: Findings, two: Findings, names: tuple[str, str]) -> list[Html]
     gained = [row for row in by_change if row[2] > row[1]]
     lost = [row for row in reversed(by_change) if row[2] < row[1]]
     shown, which = rows, "Every class that both know."
-    if len(rows) > classes.MOST_ROWS:
-        half = classes.MOST_ROWS // 2
+    if len(rows) > classes.MAX_ROWS:
+        half = classes.MAX_ROWS // 2
         shown = [*by_change[:half], *by_change[-half:]]
         which = f"The {half} classes that gained most and the {half} that lost most, of {len(rows):,}."
     header = ("class", *names, "difference in points")
@@ -215,9 +215,9 @@ def _changes(rows: list[tuple[str, float, float]]) -> Html:
 
 
 def _confusion(one: Findings, two: Findings, names: tuple[str, str]) -> list[Html]:
-    if max(len(one.labels), len(two.labels)) > confusion.MOST_CLASSES:
+    if max(len(one.labels), len(two.labels)) > confusion.MAX_CLASSES:
         return [paragraph("Left out: a matrix of so many classes could not be read. The reports list confused pairs.")]
-    are_few = max(len(one.labels), len(two.labels)) <= _MOST_BESIDE
+    are_few = max(len(one.labels), len(two.labels)) <= _MAX_SIDE_BY_SIDE
     width_inches = _HALF_INCHES if are_few else canvas.WIDTH_INCHES
     shown = [
         show(

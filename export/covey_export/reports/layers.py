@@ -17,10 +17,10 @@ from torch.nn import functional
 from covey_export.datasets.dataset import Images
 from covey_export.served_model import ServedModel
 
-MOST_LAYERS = 12
-MOST_MAPS = 12  # of a layer that are kept
-MOST_KERNELS = 64
-LARGEST_SIDE = 64  # pixels of a kept map; larger ones are averaged down
+MAX_LAYERS = 12
+MAX_MAPS = 12  # of a layer that are kept
+MAX_KERNELS = 64
+MAX_SIDE = 64  # pixels of a kept map; larger ones are averaged down
 
 _ACTIVATIONS, _POOLING = "torch.nn.modules.activation", "torch.nn.modules.pooling"
 _NOT_LAYERS = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.MultiheadAttention)
@@ -55,7 +55,7 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Recording:
-    """All that was seen of one image: at most MOST_LAYERS layers, and the kernels (None: nothing that fits)."""
+    """All that was seen of one image: at most MAX_LAYERS layers, and the kernels (None: nothing that fits)."""
 
     layers: tuple[Layer, ...]
     layers_in_all: int
@@ -121,9 +121,9 @@ def _layer(name: str, module: nn.Module, output: torch.Tensor) -> Layer:
         numbers = output.flatten().cpu().numpy()
         return Layer(name, kind, _rows(numbers)[None], len(numbers), (1, 1), is_vector=True)
     total, height, width = output.shape
-    kept = output[:MOST_MAPS]
-    if max(height, width) > LARGEST_SIDE:
-        shrunk = (min(height, LARGEST_SIDE), min(width, LARGEST_SIDE))
+    kept = output[:MAX_MAPS]
+    if max(height, width) > MAX_SIDE:
+        shrunk = (min(height, MAX_SIDE), min(width, MAX_SIDE))
         kept = functional.adaptive_avg_pool2d(kept[None], shrunk)[0]
     return Layer(name, kind, kept.cpu().numpy().copy(), total, (height, width), is_vector=False)
 
@@ -138,9 +138,9 @@ def _rows(numbers: Array) -> Array:
 
 
 def _choose(seen: list[tuple[str, nn.Module, Layer]]) -> tuple[Layer, ...]:
-    """At most MOST_LAYERS: where there are more, first those go that an activation follows, then every so many.
+    """At most MAX_LAYERS: where there are more, first those go that an activation follows, then every so many.
     Poolings, where the maps become smaller, stay as long as they leave room for others."""
-    if len(seen) > MOST_LAYERS:
+    if len(seen) > MAX_LAYERS:
         followed = [type(after[1]).__module__ == _ACTIVATIONS for after in seen[1:]] + [False]
         is_weighted = [isinstance(module, nn.Conv2d | nn.Linear) for _, module, _ in seen]
         kept = [
@@ -148,11 +148,11 @@ def _choose(seen: list[tuple[str, nn.Module, Layer]]) -> tuple[Layer, ...]:
             for entry, is_dull in zip(seen, (a and b for a, b in zip(followed, is_weighted, strict=True)), strict=True)
             if not is_dull
         ]
-        seen = kept if len(kept) >= MOST_LAYERS else seen
+        seen = kept if len(kept) >= MAX_LAYERS else seen
     pooled = [place for place, (_, module, _) in enumerate(seen) if type(module).__module__ == _POOLING]
-    fixed = pooled if len(pooled) <= MOST_LAYERS // 2 else []
+    fixed = pooled if len(pooled) <= MAX_LAYERS // 2 else []
     others = [place for place in range(len(seen)) if place not in fixed]
-    chosen = np.unique(np.linspace(0, len(others) - 1, min(len(others), MOST_LAYERS - len(fixed))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(others) - 1, min(len(others), MAX_LAYERS - len(fixed))).round().astype(int))
     return tuple(seen[place][2] for place in sorted([*fixed, *(others[place] for place in chosen)]))
 
 
@@ -168,6 +168,6 @@ def _kernels(weighted: list[tuple[str, nn.Module]], image_shape: tuple[int, ...]
             weights = weights.reshape(-1, channels, height, width)
         if weights.shape[1] not in (1, 3):
             return None
-        values = weights[:MOST_KERNELS].permute(0, 2, 3, 1).numpy().copy()
+        values = weights[:MAX_KERNELS].permute(0, 2, 3, 1).numpy().copy()
         return Kernels(name, type(module).__name__, values, len(weights))
     return None

@@ -11,7 +11,7 @@ from covey_export.reports.findings import Findings
 from covey_proto.wording import plural
 
 FILE = "MODEL_CARD.md"
-_MOST_CLASSES = 30  # rows of a table; of more classes the weakest
+_MAX_CLASSES = 30  # rows of a table; of more classes the weakest
 
 
 def write_card(findings: Findings) -> str:
@@ -78,8 +78,8 @@ def _training_data(findings: Findings, data: str, licence: str) -> str:
 
 def _limits(findings: Findings) -> list[str]:
     labels = findings.labels
-    named = ", ".join(_text(label) for label in labels[:_MOST_CLASSES])
-    more = f" and {len(labels) - _MOST_CLASSES:,} more" if len(labels) > _MOST_CLASSES else ""
+    named = ", ".join(_text(label) for label in labels[:_MAX_CLASSES])
+    more = f" and {len(labels) - _MAX_CLASSES:,} more" if len(labels) > _MAX_CLASSES else ""
     weakest = ", ".join(f"{_text(labels[place])} ({share:.1%})" for share, place in _weakest_first(findings)[:3])
     every = (
         f"It knows {plural(len(labels), 'class', 'classes')} ({named}{more}) and gives every image one of these, "
@@ -99,8 +99,8 @@ def _weakest_first(findings: Findings) -> list[tuple[float, int]]:
 
 
 def _class_table(findings: Findings) -> list[str]:
-    are_all = len(findings.labels) <= _MOST_CLASSES
-    weakest = [place for _, place in _weakest_first(findings)[:_MOST_CLASSES]]
+    are_all = len(findings.labels) <= _MAX_CLASSES
+    weakest = [place for _, place in _weakest_first(findings)[:_MAX_CLASSES]]
     rows = [
         (findings.labels[place], figures.share(findings.class_accuracy[place]), f"{findings.class_images[place]:,}")
         for place in (range(len(findings.labels)) if are_all else weakest)

@@ -90,7 +90,7 @@ def _training(findings: Findings) -> list[Html]:
 def _confusion(findings: Findings) -> list[Html]:
     labels, pairs = findings.labels, findings.confused_pairs()
     parts: list[Html] = []
-    if len(labels) <= confusion.MOST_CLASSES:
+    if len(labels) <= confusion.MAX_CLASSES:
         parts.append(
             show(
                 confusion.draw_confusion(findings),
@@ -99,7 +99,7 @@ def _confusion(findings: Findings) -> list[Html]:
         )
     if not pairs:
         return [*parts, paragraph("No test image got a wrong class.")]
-    if len(labels) > confusion.MOST_CLASSES:
+    if len(labels) > confusion.MAX_CLASSES:
         parts.append(
             paragraph(f"A matrix of {len(labels):,} classes could not be read; these are the most confused pairs.")
         )
@@ -188,7 +188,7 @@ def _space(dataset: Dataset, recording: Recording, probabilities: Probabilities,
     picture = activation_space.draw_activation_space(
         dataset.test_images[shown], recording, probabilities[shown], dataset.labels
     )
-    few = min(len(dataset.labels), activation_space.MOST_BARS)
+    few = min(len(dataset.labels), activation_space.MAX_BARS)
     bars = "the class probabilities" if few == len(dataset.labels) else f"the {few} largest probabilities"
     return [
         show(

@@ -19,7 +19,7 @@ from covey_export.reports.elements import Html, element
 
 SAMPLES, MISTAKES = 40, 40
 
-_LARGEST_SIDE = 112  # pixels; larger images are made smaller
+_MAX_SIDE = 112  # pixels; larger images are made smaller
 _FINE_FROM = 64  # pixels from which a browser may smooth
 _DARK = 64  # an image without anything brighter is stretched, else it would be black (the demo's numbers 0 to 4)
 
@@ -75,7 +75,7 @@ def data_uri(image: Images) -> str:
     if image.max() < _DARK:
         image = (image * (255 // max(int(image.max()), 1))).astype(np.uint8)
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -46,7 +46,7 @@ class Augmentation:
                 values[name] = float(number) if equals else _USUAL[name]
             except ValueError:
                 values[name] = math.nan
-            most = _MOST[name]
+            most = _MAX_STRENGTH[name]
             if not 0 <= values[name] <= most:
                 raise ExportError(f"augmentation {name}: expected a number from 0 to {most:g}, got {number!r}")
         return cls(**{**values, "flip": bool(values.get("flip"))})  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ class Augmentation:
 
 NONE = Augmentation()
 _USUAL: Mapping[str, float] = {"flip": 1, "shift": 0.125, "cutout": 0.25, "rotation": 10, "zoom": 0.1}
-_MOST: Mapping[str, float] = {"flip": 1, "shift": 0.5, "cutout": 1, "rotation": 180, "zoom": 0.9}
+_MAX_STRENGTH: Mapping[str, float] = {"flip": 1, "shift": 0.5, "cutout": 1, "rotation": 180, "zoom": 0.9}
 _DIGITS = Augmentation(shift=0.08, rotation=10, zoom=0.1)
 _PHOTOGRAPHS = Augmentation(flip=True, shift=0.125)
 

@@ -10,7 +10,7 @@ from torch import nn
 from covey_export.networks import Output
 from covey_export.training.recipe import Recipe
 
-_SMALLEST_PROBABILITY = 1e-12  # a softmax can give 0, whose logarithm would end the training
+_MIN_PROBABILITY = 1e-12  # a softmax can give 0, whose logarithm would end the training
 _FIRST_SHARE = 1 / 20  # of the highest learning rate, at a one-cycle training's first step
 _LAST_SHARE = 1 / 1000  # and at its last
 
@@ -61,5 +61,5 @@ def loss(outputs: torch.Tensor, labels: torch.Tensor, output: Output, label_smoo
     outputs = outputs.float()
     if output is Output.PROBABILITIES:
         # Logarithms of probabilities are logits whose softmax is the probabilities again.
-        outputs = outputs.clamp_min(_SMALLEST_PROBABILITY).log()
+        outputs = outputs.clamp_min(_MIN_PROBABILITY).log()
     return nn.functional.cross_entropy(outputs, labels, label_smoothing=label_smoothing)

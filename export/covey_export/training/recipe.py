@@ -18,8 +18,8 @@ Schedule = Literal["constant", "one-cycle"]
 Precision = Literal["float32", "bfloat16", "auto"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-_SMALLEST_BATCH = 16  # a batch is never made smaller than this for want of data
-_MOST_EPOCHS = 200
+_MIN_BATCH = 16  # a batch is never made smaller than this for want of data
+_MAX_EPOCHS = 200
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ class Recipe:
         shortage = self.train_images / train_images
         if shortage < 2 or not self.epochs:
             return self
-        divisor = max(1, min(8, int(shortage), self.batch_size // _SMALLEST_BATCH))
+        divisor = max(1, min(8, int(shortage), self.batch_size // _MIN_BATCH))
         epochs = round(self.epochs * shortage / min(4, divisor))
         batch_size = self.batch_size // divisor
         scales = self.optimizer == "sgd" and self.schedule == "one-cycle"
         return dataclasses.replace(
             self,
             batch_size=batch_size,
-            epochs=max(self.epochs, min(_MOST_EPOCHS, epochs)),
+            epochs=max(self.epochs, min(_MAX_EPOCHS, epochs)),
             learning_rate=self.learning_rate * (batch_size / self.batch_size if scales else 1),
         )
 

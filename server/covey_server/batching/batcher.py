@@ -26,8 +26,8 @@ from covey_server.errors import DeadlineTooShort, Expired, Overloaded, RequestEr
 
 # Estimates are multiplied by a caution that is learned: a queue full of requests which will be ready in their last
 # millisecond is a queue of late answers. It grows with each batch that was late, and falls slowly while none is.
-_LEAST_CAUTION, _MOST_CAUTION = 1.1, 3.0
-_MORE, _LESS = 1.05, 0.9995
+_MIN_CAUTION, _MAX_CAUTION = 1.1, 3.0
+_CAUTION_UP, _CAUTION_DOWN = 1.05, 0.9995
 _WIRE_SHARE = 1 / 32  # of the time a caller allows, for the way back
 
 Dropped = list[tuple[Request, RequestError]]
@@ -175,7 +175,9 @@ class Batcher:
         first = batch.parts[0].request
         if first.deadline_ns is not None:
             late = answered_ns > first.deadline_ns - (first.deadline_ns - first.arrived_ns) * _WIRE_SHARE
-            self._caution = min(max(self._caution * (_MORE if late else _LESS), _LEAST_CAUTION), _MOST_CAUTION)
+            self._caution = min(
+                max(self._caution * (_CAUTION_UP if late else _CAUTION_DOWN), _MIN_CAUTION), _MAX_CAUTION
+            )
 
     def close(self) -> None:
         """Takes nothing more; workers get what waits, then None."""

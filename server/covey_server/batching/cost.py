@@ -15,7 +15,7 @@ _OVERHEAD_NS = 500_000
 _NEAR_BEST = 1.02  # a smaller batch is as good as the best one up to here: it makes nobody wait
 _FRESHNESS = 0.05  # weight of one real run against those before it
 _FORGETTING = 0.01  # sizes that do not run go back to what was measured, so that no bad moment is remembered for ever
-_LARGEST_STEP = 2.0  # a run that was held up by something else says little about the next one
+_MAX_STEP = 2.0  # a run that was held up by something else says little about the next one
 _REPEATS = 7
 _NO_GAIN = 0.98  # twice the images must cost less than this per image, or larger batches are not tried
 
@@ -64,8 +64,8 @@ class CostModel:
         """Learns from a real run: the measured sizes next to `size` move a little towards it, the others back to what
         was measured at load."""
         ratio = run_ns / self.predict(size)
-        self.error += _FRESHNESS * (min(abs(ratio - 1), _LARGEST_STEP) - self.error)
-        step = 1 + _FRESHNESS * (min(max(ratio, 1 / _LARGEST_STEP), _LARGEST_STEP) - 1)
+        self.error += _FRESHNESS * (min(abs(ratio - 1), _MAX_STEP) - self.error)
+        step = 1 + _FRESHNESS * (min(max(ratio, 1 / _MAX_STEP), _MAX_STEP) - 1)
         above = min(bisect_left(self._sizes, size), len(self._sizes) - 1)
         below = above if above == 0 or self._sizes[above] == size else above - 1
         for place, (now, at_load) in enumerate(zip(self._run_ns, self.measured.values(), strict=True)):

@@ -28,14 +28,14 @@ from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.holdings import Holdings
 from covey_server.status import Status
 
-MOST_ELEMENTS = 128  # that one stream holds: enough for a full batch to run and another to gather
-MOST_BYTES = 16 << 20
-MOST_STREAMS = 1_000  # open at once
+MAX_ELEMENTS = 128  # that one stream holds: enough for a full batch to run and another to gather
+MAX_BYTES = 16 << 20
+MAX_STREAMS = 1_000  # open at once
 # Time for an answer to be taken. Callers who are gone are known at once, except behind the native front where both
 # directions were full: there pygrpc-native 0.5 does not pass the news on.
-LONGEST_STALL_S = 300.0
+MAX_STALL_S = 300.0
 _OVERLOADED, _STOPPING = status.CODES[Overloaded], status.CODES[Stopping]
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.25  # between two attempts to find room; each is twice the last
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.005, 0.25  # between two attempts to find room; each is twice the last
 _GOODBYE = Status(
     _STOPPING, "the server is shutting down; send what is not answered to another one, or here once it is back"
 )
@@ -178,7 +178,7 @@ class Stream:
             del call  # it must not live on until the next one comes
 
     async def _wait_until_it_may_read(self) -> None:
-        while len(self._calls) >= MOST_ELEMENTS or self._bytes >= min(MOST_BYTES, self._all_held.free_bytes):
+        while len(self._calls) >= MAX_ELEMENTS or self._bytes >= min(MAX_BYTES, self._all_held.free_bytes):
             self._room.clear()
             if not self._calls:  # others hold everything; where it holds something itself, it need not hear of them
                 self._all_held.wake_when_free(self._room)
@@ -215,7 +215,7 @@ class Stream:
             except asyncio.CancelledError:  # the stream ends before there was room: this one is not answered
                 self._leave(call)
                 raise
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
             if call.deadline_ns is not None and time.monotonic_ns() >= call.deadline_ns:
                 call.may_wait = False  # then this attempt is the last, and counts
 
@@ -233,7 +233,7 @@ class Stream:
     async def _send(self, message: bytes) -> None:
         """Raises TimeoutError where the caller takes no answers, CancelledError where he is gone."""
         try:
-            async with asyncio.timeout(LONGEST_STALL_S):
+            async with asyncio.timeout(MAX_STALL_S):
                 await self._context.write(message)
         except grpc.aio.InternalError:  # how grpcio says so in the midst of a write
             raise asyncio.CancelledError from None
@@ -266,7 +266,7 @@ class Streams:
         """What grpcio calls for each new stream."""
 
         async def serve(messages: object, context: Context) -> None:
-            if self.count >= MOST_STREAMS:
+            if self.count >= MAX_STREAMS:
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _too_many())
             self.count += 1
             try:
@@ -301,6 +301,6 @@ class Streams:
 
 def _too_many() -> str:
     return (
-        f"{MOST_STREAMS:,} streams are open already, as many as are let in; try again later, or send more requests by "
+        f"{MAX_STREAMS:,} streams are open already, as many as are let in; try again later, or send more requests by "
         f"each stream"
     )

@@ -15,7 +15,7 @@ PLATFORM = "onnxruntime_onnx"  # Triton's name for it
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
 _ENCODED_TEXT = f"{ENCODED}: in place of {IMAGES}, BYTES [N], {image_formats.listed()} files of any size"
 _HEAD_BYTES = 4096  # of a message, for all that is not pixels
-_MOST_INT32 = 2**31 - 1
+_MAX_INT32 = 2**31 - 1
 _READY, _UNAVAILABLE = "READY", "UNAVAILABLE"
 
 
@@ -41,7 +41,7 @@ def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.Mo
         name=model.name,
         platform=PLATFORM,
         backend="onnxruntime",
-        max_batch_size=min(most, _MOST_INT32),
+        max_batch_size=min(most, _MAX_INT32),
         default_model_filename=layout.FILE_NAME,
     )
     result.input.add(name=IMAGES, data_type=pb.TYPE_UINT8, format=pb.ModelInput.FORMAT_NHWC, dims=model.input_shape)

@@ -25,7 +25,7 @@ InputTensor = pb.ModelInferRequest.InferInputTensor
 
 _EXPECTED = f"send one input: {IMAGES!r} (UINT8 pixels) or {ENCODED!r} (BYTES: {image_formats.listed()} files)"
 _LENGTH = struct.Struct("<I")  # before each element of a raw BYTES tensor
-_MOST_BYTE = 255
+_MAX_BYTE = 255
 _PIECE = 65_536  # numbers read in one go
 
 
@@ -127,7 +127,7 @@ def typed_pixels(tensor: InputTensor, count: int, model: ServedModel) -> bytes:
         return b"".join(bytes(values[start : start + _PIECE]) for start in range(0, len(values), _PIECE))
     except ValueError:
         raise InvalidRequest(
-            f"contents.uint_contents of input {IMAGES!r} holds {max(values)}; UINT8 ends at {_MOST_BYTE}"
+            f"contents.uint_contents of input {IMAGES!r} holds {max(values)}; UINT8 ends at {_MAX_BYTE}"
         ) from None
 
 

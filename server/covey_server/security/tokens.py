@@ -27,7 +27,7 @@ _EXPECTED = "expected the metadata `authorization: Bearer TOKEN`"
 NOT_VALID = f"this server wants a token and the call brought none that is valid; {_EXPECTED}"
 _MISSING = status.of(Unauthenticated(f"this server wants a token and the call brought none; {_EXPECTED}"))
 _WRONG = status.of(Unauthenticated(f"what the call brought is no token of this server; {_EXPECTED}, one that is valid"))
-_MOST_REMEMBERED = 256
+_MAX_REMEMBERED = 256
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Tokens:
             return None
         token = _BEARER.fullmatch(header) if isinstance(header, bytes) else None
         if token is not None and _holds(known.digests, token[1]):
-            if len(known.accepted) < _MOST_REMEMBERED:
+            if len(known.accepted) < _MAX_REMEMBERED:
                 known.accepted.add(token[0])
             return None
         with self._refusing:

@@ -100,10 +100,10 @@ def test_many_layers_and_maps_are_bounded() -> None:
     parts = [part for _ in range(20) for part in (nn.Conv2d(40, 40, 1), nn.ReLU())]
     found = record(nn.Sequential(nn.Conv2d(3, 40, 1), *parts, nn.Flatten(), nn.Linear(40 * 8 * 8, 2)), (8, 8, 3))
 
-    assert len(found.layers) == layers.MOST_LAYERS
+    assert len(found.layers) == layers.MAX_LAYERS
     assert found.layers_in_all == 42
     assert found.layers[-1].kind == "Linear"
-    assert {layer.maps.shape for layer in found.layers[:-1]} == {(layers.MOST_MAPS, 8, 8)}
+    assert {layer.maps.shape for layer in found.layers[:-1]} == {(layers.MAX_MAPS, 8, 8)}
 
 
 def test_no_pooling_of_a_deep_network_is_left_out() -> None:
@@ -112,7 +112,7 @@ def test_no_pooling_of_a_deep_network_is_left_out() -> None:
     recording = layers.record(model, np.zeros((28, 28, 1), np.uint8))
     sizes = [layer.size for layer in recording.layers if layer.kind == "MaxPool2d"]
     assert sizes == [(14, 14), (7, 7), (3, 3)]
-    assert len(recording.layers) == layers.MOST_LAYERS
+    assert len(recording.layers) == layers.MAX_LAYERS
 
 
 def test_large_maps_are_averaged_down() -> None:
@@ -135,7 +135,7 @@ def test_kernels_of_a_convolution_of_colours() -> None:
     found = record(nn.Sequential(nn.Conv2d(3, 100, 5), nn.Flatten()), (8, 8, 3)).kernels
 
     assert found is not None
-    assert (found.values.shape, found.total) == ((layers.MOST_KERNELS, 5, 5, 3), 100)
+    assert (found.values.shape, found.total) == ((layers.MAX_KERNELS, 5, 5, 3), 100)
 
 
 def test_kernels_of_a_network_without_a_convolution() -> None:

@@ -10,7 +10,7 @@ from covey.load.reports.words import number
 
 STAGES = ("outside", "decode", "queue", "compute")
 
-_MOST_BATCH_SIZES = 6
+_MAX_BATCH_SIZES = 6
 _UNKNOWN = "the server's answers do not say"
 
 _INVALID = {  # how a line on a run begins that is marked invalid
@@ -119,7 +119,7 @@ def _batches(timing: ServerTiming) -> str:
     sizes = timing.batch_sizes
     if not any(sizes.values()):
         return _UNKNOWN
-    frequent = sorted(sizes, key=lambda size: (-sizes[size], size))[:_MOST_BATCH_SIZES]
+    frequent = sorted(sizes, key=lambda size: (-sizes[size], size))[:_MAX_BATCH_SIZES]
     calls = sum(sizes.values())
     shares = ", ".join(f"{size}: {words.share(sizes[size] / calls)}" for size in sorted(frequent))
     chosen = "the most frequent sizes" if len(frequent) < len(sizes) else "sizes"

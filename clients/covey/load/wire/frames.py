@@ -35,9 +35,9 @@ DEFAULT_MAX_FRAME_BYTES = 16_384
 CANCEL = 0x8  # error code, RFC 9113 section 7
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEADER_BYTES = 9
-LARGEST_FRAME_BYTES = 2**24 - 1
-LARGEST_WINDOW_BYTES = 2**31 - 1
-LARGEST_STREAM_ID = 2**31 - 1
+MAX_FRAME_BYTES = 2**24 - 1
+MAX_WINDOW_BYTES = 2**31 - 1
+MAX_STREAM_ID = 2**31 - 1
 
 frame_header = struct.Struct(">IBI")  # length and type in one word, flags, stream id
 word = struct.Struct(">I")
@@ -114,5 +114,5 @@ class Request:
         self.headers_start = frame(HEADERS, END_HEADERS, 0, block)[:5]
         self.headers_end = block
         # What stands before the body where all of it fits in one DATA frame; such a frame has a length of 24 bits.
-        size = min(len(self.body), LARGEST_FRAME_BYTES)
+        size = min(len(self.body), MAX_FRAME_BYTES)
         self.body_start = block + frame_header.pack(size << 8 | DATA, END_STREAM, 0)[:5]

@@ -25,10 +25,10 @@ from covey.load.wire.frames import (
     HEADER_TABLE_SIZE,
     HEADERS,
     INITIAL_WINDOW_SIZE,
-    LARGEST_STREAM_ID,
-    LARGEST_WINDOW_BYTES,
     MAX_CONCURRENT_STREAMS,
     MAX_FRAME_SIZE,
+    MAX_STREAM_ID,
+    MAX_WINDOW_BYTES,
     PING,
     PREFACE,
     RST_STREAM,
@@ -64,7 +64,7 @@ class GrpcConnection:
             OSError: nobody listens, or no settings within ten seconds.
             ProtocolError: the server closed the connection instead.
         """
-        self.max_concurrent_calls = LARGEST_STREAM_ID
+        self.max_concurrent_calls = MAX_STREAM_ID
         self.retiring = False  # opens no more calls: the server is going away, or stream ids ran out
         self._statuses = statuses
         self._keep_answers = answers
@@ -107,7 +107,7 @@ class GrpcConnection:
         `can_open`."""
         stream_id = self._next_stream_id
         self._next_stream_id += 2
-        if self._next_stream_id > LARGEST_STREAM_ID:
+        if self._next_stream_id > MAX_STREAM_ID:
             self.retiring = True
         now_ns = time.perf_counter_ns()
         self._started[stream_id] = (now_ns if due_ns is None else due_ns, now_ns, request.number)
@@ -172,10 +172,10 @@ class GrpcConnection:
 
     def _shake_hands(self) -> None:
         """section 3.4. Also opens the way back as wide as it goes, so answers never wait for us."""
-        settings = setting.pack(ENABLE_PUSH, 0) + setting.pack(INITIAL_WINDOW_SIZE, LARGEST_WINDOW_BYTES)
+        settings = setting.pack(ENABLE_PUSH, 0) + setting.pack(INITIAL_WINDOW_SIZE, MAX_WINDOW_BYTES)
         if self._statuses:
             settings += setting.pack(HEADER_TABLE_SIZE, 0)
-        widening = LARGEST_WINDOW_BYTES - DEFAULT_WINDOW_BYTES
+        widening = MAX_WINDOW_BYTES - DEFAULT_WINDOW_BYTES
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings) + frame(WINDOW_UPDATE, 0, 0, word.pack(widening)))
         while not self._settings_came:
             data = self.socket.recv(RECEIVE_BYTES)
@@ -216,7 +216,7 @@ class GrpcConnection:
             else:
                 self._control(kind, flags, stream_id, data[start:end], now_ns)
         self._incoming = data[position:]
-        if self._consumed_bytes > LARGEST_WINDOW_BYTES // 2:
+        if self._consumed_bytes > MAX_WINDOW_BYTES // 2:
             self._outgoing.append(frame(WINDOW_UPDATE, 0, 0, word.pack(self._consumed_bytes)))
             self._consumed_bytes = 0
 

@@ -22,14 +22,14 @@ from covey_export.reports.drawing import canvas
 from covey_export.reports.drawing.canvas import BLUE, INK, VERMILLION, Picture
 from covey_export.reports.layers import Layer, Recording
 
-MOST_LAYERS = 7
-MOST_BARS = 10
+MAX_LAYERS = 7
+MAX_BARS = 10
 
-_MOST_PLANES = 4  # of a layer
-_MOST_CELLS = 28  # of a plane's side; each is a polygon
+_MAX_PLANES = 4  # of a layer
+_MAX_CELLS = 28  # of a plane's side; each is a polygon
 _IMAGE_CELLS = 56
 _PLANE_STEP, _LAYER_GAP = 0.3, 0.85  # in sides of the largest plane
-_SMALLEST_PLANE = 0.45
+_MIN_PLANE = 0.45
 _ELEVATION, _AZIMUTH = 13, -50  # degrees
 _SIDE_INCHES = canvas.WIDTH_INCHES  # of the square figure that the picture is cut from
 _MARGIN_INCHES = 0.08
@@ -79,7 +79,7 @@ def draw_activation_space(
         place += _LAYER_GAP
         names.append(_name(layer))
         firsts.append(len(scene.points))
-        side = _SMALLEST_PLANE if layer.is_vector else max(_SMALLEST_PLANE, (layer.size[0] / tallest) ** 0.5)
+        side = _MIN_PLANE if layer.is_vector else max(_MIN_PLANE, (layer.size[0] / tallest) ** 0.5)
         for number, colours in enumerate(_colours(layer)):
             place += _PLANE_STEP if number else 0
             scene.stand(*_plane(colours, side, place), is_fine=True)
@@ -109,7 +109,7 @@ def draw_activation_space(
 
 
 def _choose(layers: Sequence[Layer]) -> list[Layer]:
-    places = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), MOST_LAYERS)).round().astype(int))
+    places = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), MAX_LAYERS)).round().astype(int))
     return [layers[place] for place in places]
 
 
@@ -130,7 +130,7 @@ def _plane(colours: Array, side: float, at: float) -> tuple[Array, Array]:
 
 def _stand_bars(scene: _Scene, at: float, probabilities: Array) -> dict[int, Array]:
     """The most probable classes as bars across the axis, in the order of the classes; where each one's top is."""
-    shown = np.sort(np.argsort(-probabilities, kind="stable")[:MOST_BARS]).tolist()
+    shown = np.sort(np.argsort(-probabilities, kind="stable")[:MAX_BARS]).tolist()
     best = int(np.argmax(probabilities))
     step = 1 / max(len(shown), 4)
     tops = {}
@@ -213,7 +213,7 @@ def _image_colours(image: Images) -> Array:
 
 def _colours(layer: Layer) -> list[Array]:
     """`[h, w, 4]` for each plane, from the layer's smallest number to its largest."""
-    planes = layer.maps[:_MOST_PLANES]
+    planes = layer.maps[:_MAX_PLANES]
     low, high = float(np.nanmin(planes)), float(np.nanmax(planes))
     found = []
     for values in planes:
@@ -236,7 +236,7 @@ def _square(values: Array) -> Array:
 
 def _shrink(values: Array) -> Array:
     """A large map with its cells averaged."""
-    step = -(-max(values.shape) // _MOST_CELLS)
+    step = -(-max(values.shape) // _MAX_CELLS)
     rows, columns = (max(1, size // step) for size in values.shape)
     high, wide = min(step, values.shape[0]), min(step, values.shape[1])
     blocks = values[: rows * high, : columns * wide].reshape(rows, high, columns, wide)

@@ -13,7 +13,7 @@ from covey_export.reports.drawing import canvas
 from covey_export.reports.drawing.canvas import BLUE, INK, VERMILLION, Picture
 from covey_export.reports.findings import Findings
 
-MOST_ROWS = 40
+MAX_ROWS = 40
 _FEW_ROWS = 20  # of the weakest classes, where not all have a row
 
 
@@ -24,7 +24,7 @@ def draw_class_accuracy(findings: Findings) -> Picture:
         for place, share in enumerate(findings.class_accuracy)
         if share is not None
     ]
-    are_all = len(findings.labels) <= MOST_ROWS
+    are_all = len(findings.labels) <= MAX_ROWS
     weakest = sorted(known, key=lambda entry: (entry[1], entry[0]))
     rows = range(len(findings.labels)) if are_all else [place for place, _, _ in weakest[:_FEW_ROWS]]
     names = canvas.drawable(findings.labels, 26)
@@ -66,7 +66,7 @@ def draw_class_accuracy(findings: Findings) -> Picture:
 
 
 def draw_two_class_accuracies(names: tuple[str, str], rows: Sequence[tuple[str, float, float]]) -> Picture:
-    """A row for each (label, first's accuracy, second's), in the order given; at least one, at most MOST_ROWS."""
+    """A row for each (label, first's accuracy, second's), in the order given; at least one, at most MAX_ROWS."""
     made = canvas.figure(1.0 + 0.27 * len(rows))
     axes = made.subplots()
     places = np.arange(len(rows))[::-1]

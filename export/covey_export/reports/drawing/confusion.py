@@ -11,21 +11,21 @@ from covey_export.reports.drawing.canvas import BLUE, INK, Picture
 from covey_export.reports.findings import Findings
 from covey_proto.wording import plural
 
-MOST_CLASSES = 200  # beyond, a cell of the matrix is less than three pixels
+MAX_CLASSES = 200  # beyond, a cell of the matrix is less than three pixels
 PAIRS = 20
 
 _TICKS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
-_MOST_COUNTED = 20  # classes up to which each cell holds its number
-_MOST_NAMED = 40  # classes up to which each row holds its name
+_MAX_COUNTED = 20  # classes up to which each cell holds its number
+_MAX_NAMED = 40  # classes up to which each row holds its name
 
 
 def draw_confusion(findings: Findings, name: str = "confusion", width_inches: float = canvas.WIDTH_INCHES) -> Picture:
-    """The matrix, each row as shares of its class. For at most MOST_CLASSES classes."""
+    """The matrix, each row as shares of its class. For at most MAX_CLASSES classes."""
     counts = findings.confusion_matrix()
     classes = len(counts)
     sums = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, sums, out=np.full(counts.shape, np.nan), where=sums > 0)
-    is_named = classes <= _MOST_NAMED
+    is_named = classes <= _MAX_NAMED
     room = min(width_inches - 1.6, 6.4)
     cell_inches = min(0.52, room / classes)
     side = max(cell_inches * classes, 2.8)
@@ -53,7 +53,7 @@ def draw_confusion(findings: Findings, name: str = "confusion", width_inches: fl
             axis.set_major_locator(MaxNLocator(10, integer=True))
     axes.set_xlabel("predicted class" if is_named else "predicted class, by number")
     axes.set_ylabel("true class" if is_named else "true class, by number")
-    if classes <= _MOST_COUNTED:
+    if classes <= _MAX_COUNTED:
         size = 8.0 if counts.max() < 10_000 else 6.5
         for row, column in np.argwhere(counts > 0).tolist():
             colour = "black" if shares[row, column] > 0.36 else "white"

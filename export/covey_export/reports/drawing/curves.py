@@ -12,7 +12,7 @@ from covey_export.reports.drawing import canvas
 from covey_export.reports.drawing.canvas import BLUE, VERMILLION, Picture
 from covey_proto.wording import plural
 
-_MOST_MARKED = 30  # epochs up to which each one has its marker
+_MAX_MARKED = 30  # epochs up to which each one has its marker
 _LOGARITHMIC = 30.0  # largest to smallest loss from which the axis is logarithmic
 
 
@@ -72,7 +72,7 @@ def draw_two_curves(names: tuple[str, str], histories: tuple[Sequence[Epoch], Se
 
 
 def _line(axes: Axes, values: list[float], colour: str, name: str, dashes: str = "-", marker: str = "o") -> None:
-    is_marked = len(values) <= _MOST_MARKED
+    is_marked = len(values) <= _MAX_MARKED
     axes.plot(
         range(1, len(values) + 1),
         values,

@@ -10,14 +10,14 @@ from covey_export.datasets.dataset import Images
 from covey_export.reports.drawing import canvas
 from covey_export.reports.drawing.canvas import Picture
 from covey_export.reports.drawing.tiles import lay_out
-from covey_export.reports.layers import MOST_MAPS, Layer, Recording
+from covey_export.reports.layers import MAX_MAPS, Layer, Recording
 
 Array = NDArray[np.float32]
 
 _TITLE_INCHES = 0.30
 _SPACE_INCHES = 0.12
-_LARGEST_TILE_INCHES = 1.1
-_LARGEST_CELL_INCHES = 0.17  # of a vector's numbers
+_MAX_TILE_INCHES = 1.1
+_MAX_CELL_INCHES = 0.17  # of a vector's numbers
 
 
 def draw_feature_maps(image: Images, recording: Recording) -> Picture:
@@ -64,7 +64,7 @@ def _brightest(image: Images) -> float:
 
 def _image_size(image: Images) -> tuple[float, float]:
     height, width, _ = image.shape
-    return _LARGEST_TILE_INCHES * width / height, _LARGEST_TILE_INCHES
+    return _MAX_TILE_INCHES * width / height, _MAX_TILE_INCHES
 
 
 def _sheet(layer: Layer) -> tuple[Array, float, float]:
@@ -72,12 +72,12 @@ def _sheet(layer: Layer) -> tuple[Array, float, float]:
     maps = layer.maps
     _, height, width = maps.shape
     if layer.is_vector:
-        cell = min(_LARGEST_CELL_INCHES, canvas.WIDTH_INCHES / width, 1.6 / height)
+        cell = min(_MAX_CELL_INCHES, canvas.WIDTH_INCHES / width, 1.6 / height)
         return maps[0], cell * width, cell * height
-    sheet = lay_out(maps, MOST_MAPS, max(1, width // 12))
-    tile = min(_LARGEST_TILE_INCHES, canvas.WIDTH_INCHES * width / sheet.shape[1])
-    if len(maps) < MOST_MAPS:
-        tile = min(tile, max(0.75, canvas.WIDTH_INCHES / MOST_MAPS))
+    sheet = lay_out(maps, MAX_MAPS, max(1, width // 12))
+    tile = min(_MAX_TILE_INCHES, canvas.WIDTH_INCHES * width / sheet.shape[1])
+    if len(maps) < MAX_MAPS:
+        tile = min(tile, max(0.75, canvas.WIDTH_INCHES / MAX_MAPS))
     return sheet, tile * sheet.shape[1] / width, tile * height / width
 
 

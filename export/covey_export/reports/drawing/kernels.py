@@ -10,15 +10,15 @@ from covey_export.reports.drawing.canvas import Picture
 from covey_export.reports.drawing.tiles import lay_out
 from covey_export.reports.layers import Kernels
 
-_MOST_COLUMNS = 16
-_LARGEST_TILE_INCHES, _SMALLEST_TILE_INCHES = 0.9, 0.42
+_MAX_COLUMNS = 16
+_MAX_TILE_INCHES, _MIN_TILE_INCHES = 0.9, 0.42
 
 
 def draw_kernels(kernels: Kernels) -> Picture:
     """One tile for each kernel. Of one channel: orange below zero, purple above; of three: as colours, grey is 0."""
     values = kernels.values
     count, height, width, channels = values.shape
-    tile = min(_LARGEST_TILE_INCHES, max(_SMALLEST_TILE_INCHES, 6.6 / min(count, _MOST_COLUMNS)))
+    tile = min(_MAX_TILE_INCHES, max(_MIN_TILE_INCHES, 6.6 / min(count, _MAX_COLUMNS)))
     columns = min(count, int(6.8 / tile))
     rows = -(-count // columns)
     largest = float(np.abs(values).max()) or 1.0

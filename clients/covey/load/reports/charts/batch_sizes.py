@@ -11,7 +11,7 @@ from covey.load.reports import words
 from covey.load.reports.charts import canvas, selection
 from covey.load.reports.charts.canvas import BLUE, Chart
 
-_MOST_ROWS = 8
+_MAX_ROWS = 8
 _ROW_INCHES = 0.75
 _CAPTION = (
     "What share of the calls was served in batches of each size. All at 1 means that calls came one at a time, or that "
@@ -22,7 +22,7 @@ _CAPTION = (
 def draw_batch_sizes(runs: Sequence[Run]) -> Chart:
     """A row for each run; of `runs` whose answers tell the size of their batch."""
     named = [(name, run.timing) for name, run in zip(words.numbered_names(runs), runs, strict=True) if run.timing]
-    shown = selection.choose(named, _MOST_ROWS)
+    shown = selection.choose(named, _MAX_ROWS)
     made = canvas.figure(0.9 + _ROW_INCHES * max(len(shown), 2))
     grid = made.subplots(len(shown), 1, sharex=True, squeeze=False)
     for (name, timing), axes in zip(shown, grid[:, 0], strict=True):

@@ -28,7 +28,7 @@ INK = "#0a0b0c"  # stands for the page's own text colour, which differs between 
 
 _WIDTH_INCHES = 8.0
 _PIXELS_PER_POINT = 96 / 72
-_LEAST_SPAN = 5.0  # largest to smallest value of a logarithmic axis
+_MIN_SPAN = 5.0  # largest to smallest value of a logarithmic axis
 _WIDE_SPAN = 2_000.0  # from which it bears powers of ten alone
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _STYLE: dict[Any, Any] = {
@@ -107,9 +107,9 @@ def logarithmic_times(axes: Axes, label: str) -> None:
     axes.set_yscale("log")
     axes.set_ylabel(label)
     low, high = axes.get_ylim()
-    if high < low * _LEAST_SPAN:
+    if high < low * _MIN_SPAN:
         middle = math.sqrt(low * high)
-        axes.set_ylim(middle / math.sqrt(_LEAST_SPAN), middle * math.sqrt(_LEAST_SPAN))
+        axes.set_ylim(middle / math.sqrt(_MIN_SPAN), middle * math.sqrt(_MIN_SPAN))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < low * _WIDE_SPAN else (1,), numticks=12))
     axes.yaxis.set_minor_formatter(NullFormatter())
     plain_numbers(axes.yaxis)

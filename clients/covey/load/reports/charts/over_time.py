@@ -13,7 +13,7 @@ from covey.load.reports.charts.canvas import BLUE, GREEN, INK, VERMILLION, Chart
 
 _LINES = (("max_ms", "largest", VERMILLION), ("p99_ms", "p99", GREEN), ("p50_ms", "p50", BLUE))
 _GAP_S = 0.5  # between two runs
-_MOST_MARKED = 120  # seconds up to which each has its marker
+_MAX_MARKED = 120  # seconds up to which each has its marker
 _CAPTION = (
     "Response times of each second, counted from the moment its calls were meant to be sent. Level lines are a steady "
     "server. A hill in all three is a pause that every call felt; one of the largest alone met few calls. Lines that "
@@ -46,7 +46,7 @@ def _draw_run(axes: Axes, intervals: Sequence[Interval], begin_s: float) -> None
     def middle_s(interval: Interval) -> float:
         return begin_s + interval.start_s + 0.5
 
-    marker = "." if len(intervals) <= _MOST_MARKED else ""
+    marker = "." if len(intervals) <= _MAX_MARKED else ""
     times = [middle_s(interval) for interval in intervals]
     for field, title, colour in _LINES:
         values = [getattr(interval, field) for interval in intervals]

@@ -14,7 +14,7 @@ from covey.load.reports import words
 from covey.load.reports.charts import canvas, selection
 from covey.load.reports.charts.canvas import BLUE, VERMILLION, Chart
 
-_MOST_LINES = 10
+_MAX_LINES = 10
 _TICKS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
 _CAPTION = (
     "How long the slowest calls took: at 99, one call in a hundred took longer than the line says; each step to the "
@@ -36,7 +36,7 @@ def draw_percentile_curve(runs: Sequence[Run]) -> Chart:
         _line(axes, runs[0].service, VERMILLION, "service time", dashes="--")
         note = _BOTH
     else:
-        shown = selection.choose([*zip(words.numbered_names(runs), runs, strict=True)], _MOST_LINES)
+        shown = selection.choose([*zip(words.numbered_names(runs), runs, strict=True)], _MAX_LINES)
         for (name, run), colour in zip(shown, canvas.colours(len(shown)), strict=True):
             _line(axes, run.response, colour, name)
         note = selection.left_out(runs, shown)

@@ -26,13 +26,13 @@ _CAPTION = (
     "computes as much as it can."
 )
 _ROW_INCHES = 0.32
-_MOST_BARS = 24
+_MAX_BARS = 24
 
 
 def draw_time_goes(runs: Sequence[Run]) -> Chart:
     """A bar for each run whose answers tell the server's part."""
     named = [(name, run) for name, run in zip(words.numbered_names(runs), runs, strict=True) if run.timing]
-    shown = selection.choose(named, _MOST_BARS)
+    shown = selection.choose(named, _MAX_BARS)
     made = canvas.figure(1.1 + _ROW_INCHES * len(shown))
     axes = made.subplots()
     rows = range(len(shown))
