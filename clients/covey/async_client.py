@@ -16,7 +16,7 @@ from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import TaskCoalescer, TaskItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
 from covey.errors import ClientClosed, CoveyError, WrongEventLoop
-from covey.messages import Asked
+from covey.messages import ClassifyOptions
 from covey.packing import Item, Window
 from covey.results import Classification, Model
 from covey.retries import DEFAULT_RETRIES
@@ -121,15 +121,15 @@ class AsyncClient(BaseClient):
         top_k: int | None = None,
         deadline_ms: float | None = None,
     ) -> Classification | list[Classification]:
-        asked = Asked(model, version, top_k)
+        options = ClassifyOptions(model, version, top_k)
         if self._coalescer is not None and not inputs.is_many(images):
             if inputs.may_wait(images):
-                item = await asyncio.to_thread(self._shared, TaskItem, images, asked, deadline_ms)
+                item = await asyncio.to_thread(self._shared, TaskItem, images, options, deadline_ms)
             else:
-                item = self._shared(TaskItem, images, asked, deadline_ms)
+                item = self._shared(TaskItem, images, options, deadline_ms)
             await self._coalescer.settle(item)
             return item.classification(self.target)
-        return await self._run(self._session.classify(images, asked, deadline_ms))
+        return await self._run(self._session.classify(images, options, deadline_ms))
 
     def classify_many(
         self,
@@ -144,19 +144,19 @@ class AsyncClient(BaseClient):
         packing.require_iterable(images)
         window: Window[Item] = Window(in_flight)
         self._deadline(deadline_ms)
-        return self._stream(images, Asked(model, version, top_k), deadline_ms, window)
+        return self._stream(images, ClassifyOptions(model, version, top_k), deadline_ms, window)
 
     async def _stream(
         self,
         images: Iterable[Image] | AsyncIterable[Image],
-        asked: Asked,
+        options: ClassifyOptions,
         deadline_ms: float | None,
         window: Window[Item],
     ) -> AsyncIterator[Classification]:
-        size = await self._run(self._session.input_size(asked, self._deadline(deadline_ms)))
+        size = await self._run(self._session.input_size(options, self._deadline(deadline_ms)))
         source = Source(
             images,
-            lambda image: self._item(image, asked, size, Item),
+            lambda image: self._item(image, options, size, Item),
             lambda image: size is not None or inputs.may_wait(image),
             lambda item: self._judge(item, deadline_ms),
         )
@@ -176,20 +176,20 @@ class AsyncClient(BaseClient):
         deadline_ms: float | None = None,
         in_flight: int = DEFAULT_STREAMED,
     ) -> AsyncIterator[tuple[KeyT, Classification]]:
-        asked = Asked(model, version, top_k)
-        return self._converse(items, asked, deadline_ms, self._exchange(items, asked, deadline_ms, in_flight))
+        options = ClassifyOptions(model, version, top_k)
+        return self._converse(items, options, deadline_ms, self._exchange(items, options, deadline_ms, in_flight))
 
     async def _converse(
         self,
         items: Iterable[object] | AsyncIterable[object],
-        asked: Asked,
+        options: ClassifyOptions,
         deadline_ms: float | None,
         exchange: Exchange,
     ) -> AsyncIterator[tuple[Any, Classification]]:
-        size = await self._run(self._session.input_size(asked, self._deadline(deadline_ms)))
+        size = await self._run(self._session.input_size(options, self._deadline(deadline_ms)))
         source = Source(
             items,
-            lambda pair: self._pair(pair, asked, size),
+            lambda pair: self._pair(pair, options, size),
             lambda pair: size is not None or inputs.may_wait(streaming.key_and_image(pair)[1]),
             lambda item: self._judge(item, deadline_ms),
         )

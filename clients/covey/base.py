@@ -11,7 +11,7 @@ from covey.coalescing import SharedItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
 from covey.errors import InvalidInput
 from covey.inputs import EncodedPart, PixelsPart
-from covey.messages import Asked
+from covey.messages import ClassifyOptions
 from covey.packing import Item, ItemT, Room
 from covey.results import InputSize
 from covey.retries import DEFAULT_RETRIES
@@ -171,39 +171,41 @@ class BaseClient:
         """
         raise NotImplementedError
 
-    def _items(self, images: Iterable[object], asked: Asked, size: InputSize | None) -> Iterator[Item]:
+    def _items(self, images: Iterable[object], options: ClassifyOptions, size: InputSize | None) -> Iterator[Item]:
         """The images of `classify_many`, each read as it is asked for."""
-        return (self._item(image, asked, size, Item) for image in images)
+        return (self._item(image, options, size, Item) for image in images)
 
-    def _pairs(self, items: Iterable[object], asked: Asked, size: InputSize | None) -> Iterator[StreamItem]:
+    def _pairs(self, items: Iterable[object], options: ClassifyOptions, size: InputSize | None) -> Iterator[StreamItem]:
         """Those of `classify_stream`, in the same way."""
-        return (self._pair(pair, asked, size) for pair in items)
+        return (self._pair(pair, options, size) for pair in items)
 
-    def _pair(self, pair: object, asked: Asked, size: InputSize | None) -> StreamItem:
+    def _pair(self, pair: object, options: ClassifyOptions, size: InputSize | None) -> StreamItem:
         key, image = streaming.key_and_image(pair)
-        return self._item(image, asked, size, partial(StreamItem, key))
+        return self._item(image, options, size, partial(StreamItem, key))
 
     @staticmethod
     def _item(
         image: object,
-        asked: Asked,
+        options: ClassifyOptions,
         size: InputSize | None,
-        made: Callable[[EncodedPart | PixelsPart, Asked], ItemT],
+        made: Callable[[EncodedPart | PixelsPart, ClassifyOptions], ItemT],
     ) -> ItemT:
         try:
-            return made(inputs.read_one(image, size), asked)
+            return made(inputs.read_one(image, size), options)
         except InvalidInput as error:
-            return packing.unsent(error, asked, made)
+            return packing.unsent(error, options, made)
 
-    def _exchange(self, items: object, asked: Asked, deadline_ms: float | None, in_flight: int) -> Exchange:
+    def _exchange(self, items: object, options: ClassifyOptions, deadline_ms: float | None, in_flight: int) -> Exchange:
         """The state of one `classify_stream`. Raises InvalidInput for arguments that cannot be."""
         streaming.require_iterable(items)
-        messages.require_sendable(asked)
+        messages.require_sendable(options)
         return Exchange(Room(in_flight), lambda: self._deadline(deadline_ms), self._session.element_answered)
 
-    def _shared(self, kind: type[SharedItemT], images: object, asked: Asked, deadline_ms: float | None) -> SharedItemT:
+    def _shared(
+        self, kind: type[SharedItemT], images: object, options: ClassifyOptions, deadline_ms: float | None
+    ) -> SharedItemT:
         """The image of a call that may travel with others. Raises InvalidInput."""
-        return kind(inputs.read_one(images), asked, self._deadline(deadline_ms))
+        return kind(inputs.read_one(images), options, self._deadline(deadline_ms))
 
     def _deadline(self, deadline_ms: float | None) -> Deadline:
         return self._session.deadline(deadline_ms)

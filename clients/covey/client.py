@@ -15,7 +15,7 @@ from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import ThreadCoalescer, ThreadItem
 from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
 from covey.errors import ClientClosed, CoveyError
-from covey.messages import Asked
+from covey.messages import ClassifyOptions
 from covey.packing import Item, ItemT, Window
 from covey.results import Classification, Model
 from covey.retries import DEFAULT_RETRIES
@@ -132,12 +132,12 @@ class Client(BaseClient):
         top_k: int | None = None,
         deadline_ms: float | None = None,
     ) -> Classification | list[Classification]:
-        asked = Asked(model, version, top_k)
+        options = ClassifyOptions(model, version, top_k)
         if self._coalescer is not None and not inputs.is_many(images):
-            item = self._shared(ThreadItem, images, asked, deadline_ms)
+            item = self._shared(ThreadItem, images, options, deadline_ms)
             self._coalescer.settle(item)
             return item.classification(self.target)
-        return self._run(self._session.classify(images, asked, deadline_ms))
+        return self._run(self._session.classify(images, options, deadline_ms))
 
     def classify_many(
         self,
@@ -152,17 +152,17 @@ class Client(BaseClient):
         packing.require_iterable(images)
         window: Window[Item] = Window(in_flight)
         self._deadline(deadline_ms)
-        return self._stream(images, Asked(model, version, top_k), deadline_ms, window)
+        return self._stream(images, ClassifyOptions(model, version, top_k), deadline_ms, window)
 
     def _stream(
-        self, images: Iterable[Image], asked: Asked, deadline_ms: float | None, window: Window[Item]
+        self, images: Iterable[Image], options: ClassifyOptions, deadline_ms: float | None, window: Window[Item]
     ) -> Iterator[Classification]:
-        size = self._run(self._session.input_size(asked, self._deadline(deadline_ms)))
+        size = self._run(self._session.input_size(options, self._deadline(deadline_ms)))
         stream = ThreadStream(
             lambda items, deadline: self._run(packing.send(self._session, items, deadline)),
             lambda: self._deadline(deadline_ms),
         )
-        yield from stream.results(self._judged(self._items(images, asked, size), deadline_ms), window)
+        yield from stream.results(self._judged(self._items(images, options, size), deadline_ms), window)
 
     def classify_stream(
         self,
@@ -174,17 +174,17 @@ class Client(BaseClient):
         deadline_ms: float | None = None,
         in_flight: int = DEFAULT_STREAMED,
     ) -> Iterator[tuple[KeyT, Classification]]:
-        asked = Asked(model, version, top_k)
-        return self._converse(items, asked, deadline_ms, self._exchange(items, asked, deadline_ms, in_flight))
+        options = ClassifyOptions(model, version, top_k)
+        return self._converse(items, options, deadline_ms, self._exchange(items, options, deadline_ms, in_flight))
 
     def _converse(
-        self, items: Iterable[object], asked: Asked, deadline_ms: float | None, exchange: Exchange
+        self, items: Iterable[object], options: ClassifyOptions, deadline_ms: float | None, exchange: Exchange
     ) -> Iterator[tuple[Any, Classification]]:
-        size = self._run(self._session.input_size(asked, self._deadline(deadline_ms)))
+        size = self._run(self._session.input_size(options, self._deadline(deadline_ms)))
         conversation = ThreadConversation(
             exchange, lambda conversation: self._run(self._session.converse(conversation)), self.target
         )
-        yield from conversation.results(self._judged(self._pairs(items, asked, size), deadline_ms))
+        yield from conversation.results(self._judged(self._pairs(items, options, size), deadline_ms))
 
     def _judged(self, items: Iterable[ItemT], deadline_ms: float | None) -> Iterator[ItemT]:
         """`items`, each as it is asked for; those that the server does not take are settled."""

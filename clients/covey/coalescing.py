@@ -17,7 +17,7 @@ from covey import packing
 from covey.connection import Deadline
 from covey.errors import DeadlineExceeded, ImageError, InvalidInput
 from covey.inputs import EncodedPart, PixelsPart
-from covey.messages import Asked
+from covey.messages import ClassifyOptions
 from covey.packing import Item, Waiting
 from covey.results import Classification
 
@@ -27,8 +27,8 @@ class SharedItem(Item):
 
     __slots__ = ("deadline",)
 
-    def __init__(self, part: EncodedPart | PixelsPart, asked: Asked, deadline: Deadline) -> None:
-        super().__init__(part, asked)
+    def __init__(self, part: EncodedPart | PixelsPart, options: ClassifyOptions, deadline: Deadline) -> None:
+        super().__init__(part, options)
         self.deadline = deadline
 
     def classification(self, target: str) -> Classification:

@@ -35,7 +35,7 @@ _FAILED = (
         "the certificates or the key given here cannot be used; do they belong together?",
     ),
     ("Expected SETTINGS frame as the first frame", "what listens there does not speak gRPC; is it another port?"),
-    ("WRONG_VERSION_NUMBER", "what listens there does not speak TLS; leave tls (--tls) away, or is it another port?"),
+    ("WRONG_VERSION_NUMBER", "what listens there does not speak TLS; omit tls (--tls), or is it another port?"),
 )
 _HUNG_UP = ("Socket closed", "Connection reset by peer")
 

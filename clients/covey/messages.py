@@ -71,7 +71,7 @@ class Answer(NamedTuple):
     round_trip_us: int
 
 
-class Asked(NamedTuple):
+class ClassifyOptions(NamedTuple):
     """What is asked for about each image: all of a request but its images."""
 
     model: str = ""
@@ -84,13 +84,13 @@ class Classify:
 
     `size` is the model's input size where images are to be made smaller before sending.
 
-    Raises InvalidInput where the images, or what is asked, cannot be put into a request.
+    Raises InvalidInput where the images, or what is options, cannot be put into a request.
     """
 
-    def __init__(self, images: object, asked: Asked, size: InputSize | None = None) -> None:
-        self._asked = asked
+    def __init__(self, images: object, options: ClassifyOptions, size: InputSize | None = None) -> None:
+        self._options = options
         self._parts = inputs.read(images, size)
-        self.requests = [request(part, asked) for part in self._parts]
+        self.requests = [request(part, options) for part in self._parts]
 
     @property
     def nbytes(self) -> int:
@@ -103,7 +103,7 @@ class Classify:
         Raises InvalidInput where one image alone has more.
         """
         self._parts = [piece for part in self._parts for piece in inputs.split(part, most_bytes, image_bytes)]
-        self.requests = [request(part, self._asked) for part in self._parts]
+        self.requests = [request(part, self._options) for part in self._parts]
 
     def results(self, answers: Sequence[Answer]) -> list[Classification]:
         """One Classification per image, in the caller's order."""
@@ -116,13 +116,13 @@ class Classify:
         return [found[position] for position in sorted(range(len(found)), key=places.__getitem__)]
 
 
-def request(part: EncodedPart | PixelsPart, asked: Asked) -> pb.ClassifyRequest:
+def request(part: EncodedPart | PixelsPart, options: ClassifyOptions) -> pb.ClassifyRequest:
     """Raises InvalidInput where what is asked cannot be put into a request."""
     try:
-        message = pb.ClassifyRequest(model=asked.model, version=asked.version, top_k=asked.top_k)
+        message = pb.ClassifyRequest(model=options.model, version=options.version, top_k=options.top_k)
     except (TypeError, ValueError) as error:
         raise InvalidInput(
-            f"model {asked.model!r}, version {asked.version!r}, top_k {asked.top_k!r} cannot be sent ({error})"
+            f"model {options.model!r}, version {options.version!r}, top_k {options.top_k!r} cannot be sent ({error})"
         ) from error
     # Filled in place: a message given to the constructor would be copied, and its images with it.
     if isinstance(part, EncodedPart):
@@ -136,17 +136,17 @@ def request(part: EncodedPart | PixelsPart, asked: Asked) -> pb.ClassifyRequest:
     return message
 
 
-def require_sendable(asked: Asked) -> None:
+def require_sendable(options: ClassifyOptions) -> None:
     """Raises InvalidInput where what is asked cannot be put into a request."""
-    request(EncodedPart((), (), ()), asked)
+    request(EncodedPart((), (), ()), options)
 
 
 def stream_request(
-    name: str, part: EncodedPart | PixelsPart, asked: Asked, deadline_us: int
+    name: str, part: EncodedPart | PixelsPart, options: ClassifyOptions, deadline_us: int
 ) -> pb.ClassifyStreamRequest:
     """A request as an element of a stream. Raises as `request`."""
     message = pb.ClassifyStreamRequest(id=name, deadline_us=deadline_us)
-    message.request.CopyFrom(request(part, asked))
+    message.request.CopyFrom(request(part, options))
     return message
 
 

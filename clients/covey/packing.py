@@ -14,7 +14,7 @@ from covey import inputs, messages
 from covey.connection import Deadline
 from covey.errors import CoveyError, InvalidInput, InvalidRequest
 from covey.inputs import EncodedPart, PixelsPart
-from covey.messages import Asked
+from covey.messages import ClassifyOptions
 from covey.results import Classification
 from covey.session import MIN_LIMIT_BYTES, Session, Steps
 
@@ -28,14 +28,14 @@ class Item:
     """One image on its way. `outcome` is None until it is answered. Of one that `is_large` it is not sure that the
     server takes it."""
 
-    __slots__ = ("asked", "kind", "nbytes", "outcome", "part")
+    __slots__ = ("kind", "nbytes", "options", "outcome", "part")
 
-    def __init__(self, part: EncodedPart | PixelsPart, asked: Asked) -> None:
+    def __init__(self, part: EncodedPart | PixelsPart, options: ClassifyOptions) -> None:
         self.part: EncodedPart | PixelsPart | None = part
-        self.asked = asked
-        self.kind: tuple[object, ...] = (asked,)  # images of one kind fit one request
+        self.options = options
+        self.kind: tuple[object, ...] = (options,)  # images of one kind fit one request
         if isinstance(part, PixelsPart):
-            self.kind = (asked, part.height, part.width, part.channels)
+            self.kind = (options, part.height, part.width, part.channels)
         self.nbytes = part.nbytes
         self.outcome: Classification | CoveyError | None = None
 
@@ -152,9 +152,11 @@ class Window(Room, Generic[ItemT]):
         return item
 
 
-def unsent(error: InvalidInput, asked: Asked, made: Callable[[EncodedPart, Asked], ItemT]) -> ItemT:
+def unsent(
+    error: InvalidInput, options: ClassifyOptions, made: Callable[[EncodedPart, ClassifyOptions], ItemT]
+) -> ItemT:
     """What stands for an image that cannot be sent: answered already."""
-    item = made(EncodedPart((0,), ("",), ()), asked)
+    item = made(EncodedPart((0,), ("",), ()), options)
     item.settle(messages.not_sent(error))
     return item
 
@@ -171,7 +173,7 @@ def judge(session: Session, item: Item, deadline: Deadline) -> Steps[None]:
     if item.part is None:
         return
     try:
-        most_bytes = yield from session.most_bytes(item.asked, deadline)
+        most_bytes = yield from session.most_bytes(item.options, deadline)
     except CoveyError as error:
         item.settle(error)
         return
@@ -185,7 +187,7 @@ def send(session: Session, items: Sequence[Item], deadline: Deadline) -> Steps[N
     """Sends `items`, all of one kind, as one request, and settles each of them. Raises nothing of the SDK's."""
     try:
         part = merged(items)
-        answer = yield from session.send(messages.request(part, items[0].asked), deadline)
+        answer = yield from session.send(messages.request(part, items[0].options), deadline)
         found = messages.classifications(part, answer)
     except InvalidRequest as error:
         if len(items) == 1:

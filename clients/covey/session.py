@@ -26,7 +26,7 @@ from covey.errors import (
     UnknownModel,
     from_rpc_error,
 )
-from covey.messages import Answer, Asked, Classify, Method, RequestT, ResponseT
+from covey.messages import Answer, Classify, ClassifyOptions, Method, RequestT, ResponseT
 from covey.results import Classification, InputSize, Model
 from covey.retries import Retries
 from covey.security import Access
@@ -121,29 +121,31 @@ class Session:
         return Deadline(self.deadline_ms if deadline_ms is None else deadline_ms)
 
     def classify(
-        self, images: object, asked: Asked, deadline_ms: float | None
+        self, images: object, options: ClassifyOptions, deadline_ms: float | None
     ) -> Steps[Classification | list[Classification]]:
         """As the clients' `classify`."""
         deadline = self.deadline(deadline_ms)
-        size = (yield from self.input_size(asked, deadline)) if self._downscale else None
+        size = (yield from self.input_size(options, deadline)) if self._downscale else None
         waits = size is not None or inputs.may_wait(images)
         if not inputs.is_many(images):
             part = (yield Work(lambda: inputs.read_one(images, size))) if waits else inputs.read_one(images)
             try:
                 if part.nbytes > _LEARN_ABOVE_BYTES:
-                    inputs.require_fits(part, (yield from self.most_bytes(asked, deadline)))
-                answer = yield from self.send(messages.request(part, asked), deadline)
+                    inputs.require_fits(part, (yield from self.most_bytes(options, deadline)))
+                answer = yield from self.send(messages.request(part, options), deadline)
             except InvalidRequest:  # of a server with a lower limit?
                 if part.nbytes > MIN_LIMIT_BYTES:
-                    inputs.require_fits(part, (yield from self.most_bytes(asked, deadline)))
+                    inputs.require_fits(part, (yield from self.most_bytes(options, deadline)))
                 raise
             return messages.classification(part, answer)
-        call = (yield Work(lambda: Classify(images, asked, size))) if waits else Classify(images, asked)
-        return (yield from self._classify_list(call, asked, deadline))
+        call = (yield Work(lambda: Classify(images, options, size))) if waits else Classify(images, options)
+        return (yield from self._classify_list(call, options, deadline))
 
-    def _classify_list(self, call: Classify, asked: Asked, deadline: Deadline) -> Steps[list[Classification]]:
+    def _classify_list(
+        self, call: Classify, options: ClassifyOptions, deadline: Deadline
+    ) -> Steps[list[Classification]]:
         if call.nbytes > _LEARN_ABOVE_BYTES:
-            model = yield from self._learn(asked, deadline)
+            model = yield from self._learn(options, deadline)
             if model.serving is not None and model.serving.max_message_bytes and model.input is not None:
                 one = model.input.height * model.input.width * model.input.channels
                 call.split(model.serving.max_message_bytes - _OVERHEAD_BYTES, one)
@@ -229,26 +231,26 @@ class Session:
             last.details if last else said,
         ) from last
 
-    def input_size(self, asked: Asked, deadline: Deadline) -> Steps[InputSize | None]:
+    def input_size(self, options: ClassifyOptions, deadline: Deadline) -> Steps[InputSize | None]:
         """What images are made smaller for before they are sent; None where that was not wished for."""
         if not self._downscale:
             return None
-        return (yield from self._learn(asked, deadline)).input
+        return (yield from self._learn(options, deadline)).input
 
-    def most_bytes(self, asked: Asked, deadline: Deadline) -> Steps[float]:
+    def most_bytes(self, options: ClassifyOptions, deadline: Deadline) -> Steps[float]:
         """How many bytes of images the server takes in one request, as far as it can be known."""
         try:
-            serving = (yield from self._learn(asked, deadline)).serving
+            serving = (yield from self._learn(options, deadline)).serving
         except UnknownModel:
             return math.inf  # the request itself will be told so
         return serving.max_message_bytes - _OVERHEAD_BYTES if serving and serving.max_message_bytes else math.inf
 
-    def _learn(self, asked: Asked, deadline: Deadline) -> Steps[Model]:
+    def _learn(self, options: ClassifyOptions, deadline: Deadline) -> Steps[Model]:
         """The model that will answer, as the server described it a short time ago."""
-        key = (asked.model, asked.version)
+        key = (options.model, options.version)
         model, until_s = self._learnt.get(key, (None, 0.0))
         if model is None or until_s < time.monotonic():
-            model = yield from self.model(asked.model, asked.version, deadline)
+            model = yield from self.model(options.model, options.version, deadline)
             if len(self._learnt) >= _MAX_LEARNT:
                 self._learnt.clear()
             self._learnt[key] = (model, time.monotonic() + _LEARNT_FOR_S)

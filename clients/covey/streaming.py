@@ -17,7 +17,7 @@ from covey import messages, packing
 from covey.connection import Deadline
 from covey.errors import RETRY_AFTER, DeadlineExceeded, InvalidInput, ServerError
 from covey.inputs import EncodedPart, PixelsPart
-from covey.messages import Answer, Asked
+from covey.messages import Answer, ClassifyOptions
 from covey.packing import Item, Room, Waiting
 from covey.results import Classification
 from covey_proto.v1 import classifier_pb2 as pb
@@ -30,8 +30,8 @@ class StreamItem(Item):
 
     __slots__ = ("key",)
 
-    def __init__(self, key: object, part: EncodedPart | PixelsPart, asked: Asked) -> None:
-        super().__init__(part, asked)
+    def __init__(self, key: object, part: EncodedPart | PixelsPart, options: ClassifyOptions) -> None:
+        super().__init__(part, options)
         self.key = key
 
 
@@ -51,7 +51,7 @@ class Element:
         """To be sent now; its deadline goes on when it is sent again."""
         self.sent_ns = time.perf_counter_ns()
         deadline_us = max(1, int(self.deadline.remaining_s() * 1e6))
-        return messages.stream_request(self.name, self.part, self.items[0].asked, deadline_us)
+        return messages.stream_request(self.name, self.part, self.items[0].options, deadline_us)
 
 
 class Refused(grpc.RpcError):

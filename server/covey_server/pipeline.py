@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from covey_server import status
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
-from covey_server.batching.request import Buffer, Request, refuse_obsolete
+from covey_server.batching.request import Buffer, Request, raise_if_expired_or_cancelled
 from covey_server.bounds import SMALL_BYTES, require_few_parts
 from covey_server.call import Call
 from covey_server.decoding import Decoded, DecodePool, TooLong
@@ -142,7 +142,9 @@ class Pipeline:
 
         Raises Cancelled or Expired where nobody waits for the answer any more.
         """
-        decoded = self._decoders.decode(images, model.input, partial(self._refuse_obsolete, call), all_or_none)
+        decoded = self._decoders.decode(
+            images, model.input, partial(self._raise_if_expired_or_cancelled, call), all_or_none
+        )
         failures = len(decoded.failures) - decoded.count
         if failures:
             self._metrics.count_invalid_images(model, failures)
@@ -209,8 +211,8 @@ class Pipeline:
         if isinstance(error, Overloaded) and error.retry_after_ms is None:
             error.retry_after_ms = max(1, math.ceil(self._batcher.backlog_ms()))
 
-    def _refuse_obsolete(self, call: Call) -> None:
-        refuse_obsolete(call.cancelled, call.arrived_ns, self.deadline_of(call), time.monotonic_ns())
+    def _raise_if_expired_or_cancelled(self, call: Call) -> None:
+        raise_if_expired_or_cancelled(call.cancelled, call.arrived_ns, self.deadline_of(call), time.monotonic_ns())
 
 
 class PipelineRequest(Request):

@@ -16,7 +16,7 @@ from covey import packing
 from covey.coalescing import ThreadCoalescer, ThreadItem
 from covey.connection import Deadline
 from covey.inputs import EncodedPart
-from covey.messages import Asked, not_sent
+from covey.messages import ClassifyOptions, not_sent
 
 if TYPE_CHECKING:
     from .conftest import ScriptedServer
@@ -57,7 +57,7 @@ class InterruptedItem(ThreadItem):
 
 
 def _item(name: str, kind: type[KindT], deadline_ms: float = 60_000, model: str = "") -> KindT:
-    return kind(EncodedPart((0,), (name,), (b"x",)), Asked(model), Deadline(deadline_ms))
+    return kind(EncodedPart((0,), (name,), (b"x",)), ClassifyOptions(model), Deadline(deadline_ms))
 
 
 def _leader() -> ThreadItem:

@@ -13,7 +13,7 @@ import covey
 from covey import messages
 from covey.connection import Deadline
 from covey.inputs import EncodedPart
-from covey.messages import Asked
+from covey.messages import ClassifyOptions
 from covey.packing import Item, Window
 from covey.testing import FakeServer
 from covey.threads import ThreadStream
@@ -115,7 +115,7 @@ def test_an_interrupt_waits_for_nothing(kind: str) -> None:
 
 
 def test_an_interrupt_comes_after_what_is_ready() -> None:
-    items = [Item(EncodedPart((0,), ("",), (b"cat",)), Asked()) for _ in range(COUNT)]
+    items = [Item(EncodedPart((0,), ("",), (b"cat",)), ClassifyOptions()) for _ in range(COUNT)]
     all_settled = threading.Event()
 
     def send(sent: list[Item], deadline: Deadline) -> None:

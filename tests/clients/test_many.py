@@ -17,7 +17,7 @@ import pytest
 import covey
 from covey import packing
 from covey.inputs import PixelsPart
-from covey.messages import Asked
+from covey.messages import ClassifyOptions
 from covey.packing import Item, Waiting, Window
 from covey.testing import FakeServer
 
@@ -241,7 +241,7 @@ def test_leaving_early_ends_the_tasks(server: ScriptedServer) -> None:
 
 
 def _item(nbytes: int, side: int = 1) -> Item:
-    return Item(PixelsPart((0,), bytes(nbytes), side, side, 1), Asked())
+    return Item(PixelsPart((0,), bytes(nbytes), side, side, 1), ClassifyOptions())
 
 
 def test_what_waits_goes_together_by_kind_number_and_bytes() -> None:

@@ -187,7 +187,7 @@ def test_a_port_of_http(servers: Servers) -> None:
 def test_tls_to_a_plaintext_port(servers: Servers) -> None:
     error = failure(servers.plaintext, tls=servers.tls)
     assert type(error) is covey.HandshakeFailed
-    assert "what listens there does not speak TLS; leave tls (--tls) away" in str(error)
+    assert "what listens there does not speak TLS; omit tls (--tls)" in str(error)
 
 
 def test_plaintext_to_a_tls_port_is_told_as_far_as_it_can_be(servers: Servers) -> None:

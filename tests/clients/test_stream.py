@@ -18,7 +18,7 @@ import covey
 from covey import streaming
 from covey.connection import Deadline
 from covey.inputs import EncodedPart
-from covey.messages import Asked
+from covey.messages import ClassifyOptions
 from covey.packing import Room
 from covey.streaming import StreamItem
 from covey.testing import FakeServer
@@ -312,7 +312,7 @@ def test_what_is_sent_again_image_by_image_has_its_whole_deadline() -> None:
 
     exchange = streaming.Exchange(Room(10), begin, lambda: None)
     for key in range(3):
-        exchange.put(StreamItem(key, EncodedPart((0,), ("",), (b"x",)), Asked()))
+        exchange.put(StreamItem(key, EncodedPart((0,), ("",), (b"x",)), ClassifyOptions()))
     refused = pb.StreamError(code="INVALID_ARGUMENT", message="one of them")
     exchange.answer(pb.ClassifyStreamResponse(id=exchange.take_element().name, error=refused), "here")
     before = len(begun)

@@ -29,7 +29,7 @@ from covey.errors import (
     Unavailable,
     UnknownModel,
 )
-from covey.messages import Asked
+from covey.messages import ClassifyOptions
 from covey.results import Classification
 from covey_proto import image_folders, image_formats
 from covey_proto.wording import plural
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> Exit:
     """Classifies `options.files`. Raises CoveyError for what would fail every file, after the lines there are."""
     if options.top_k is not None and options.top_k < 1:
         raise InvalidInput(f"--top-k takes a number of classes from 1 on, not {options.top_k}")
-    messages.require_sendable(Asked(options.model, options.version, options.top_k))
+    messages.require_sendable(ClassifyOptions(options.model, options.version, options.top_k))
     write = _write_json if options.json else _write_csv if options.csv else _write_table
     with (
         connect(options, downscale=options.downscale) as client,

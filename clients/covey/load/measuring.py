@@ -29,7 +29,7 @@ OnProgress = Callable[[Snapshot], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Ammunition:
+class PreparedRequests:
     """What all loads of a plan send, and to whom. `sequence` are places in `requests`, by the models' weights."""
 
     endpoint: Endpoint
@@ -42,11 +42,11 @@ class Ammunition:
 class Measuring:
     """One load after the other, on the same generator processes. `stop` ends the one that is on, and all later ones."""
 
-    def __init__(self, plan: Plan, ammunition: Ammunition, generators: Generators, on_progress: OnProgress) -> None:
+    def __init__(self, plan: Plan, prepared: PreparedRequests, generators: Generators, on_progress: OnProgress) -> None:
         self.stopped = False
         self.failure = ""  # why a load could not be carried to its end
         self._plan = plan
-        self._ammunition = ammunition
+        self._prepared = prepared
         self._generators = generators
         self._on_progress = on_progress
         self._tally: Tally | None = None
@@ -72,9 +72,9 @@ class Measuring:
     def _carry_out(
         self, load: Load, seconds: float, calls: int | None, watch: ProcessWatch | None, before: MetricsWatch | None
     ) -> Run:
-        ammunition = self._ammunition
+        prepared = self._prepared
         orders = self._orders(load, seconds, calls)
-        tally = Tally(load, seconds, len(orders), self._plan.slo_ms, ammunition.read_timing)
+        tally = Tally(load, seconds, len(orders), self._plan.slo_ms, prepared.read_timing)
         self._tally = tally
         ticker = _Ticker(tally, watch, self._on_progress, warms_up=load.warm_up_s > 0)
         cpu_s = time.process_time()
@@ -134,17 +134,17 @@ class Measuring:
 
     def _orders(self, load: Load, seconds: float, calls: int | None) -> list[Order]:
         count = self._plan.processes
-        ammunition = self._ammunition
+        prepared = self._prepared
         return [
             Order(
-                endpoint=ammunition.endpoint,
-                requests=ammunition.requests,
-                sequence=_from(ammunition.sequence, len(ammunition.sequence) * part // count),
+                endpoint=prepared.endpoint,
+                requests=prepared.requests,
+                sequence=_from(prepared.sequence, len(prepared.sequence) * part // count),
                 connections=self._connections(load, part),
                 timeout_s=self._plan.deadline_ms / 1_000,
                 seconds=load.warm_up_s + seconds,
                 calls=_share(calls, part, count) if calls is not None else None,
-                keep_answers=ammunition.read_timing is not None,
+                keep_answers=prepared.read_timing is not None,
                 in_flight=_share(load.concurrency or 0, part, count),
                 schedule=self._schedule(load, seconds, part) if load.loop == "open" else None,
             )
@@ -162,7 +162,7 @@ class Measuring:
 
     def _connections(self, load: Load, part: int) -> int:
         """Of one process."""
-        count, per_connection = self._plan.processes, self._ammunition.calls_per_connection
+        count, per_connection = self._plan.processes, self._prepared.calls_per_connection
         if self._plan.connections is not None:
             return max(_share(self._plan.connections, part, count), 1)
         if load.concurrency is None:

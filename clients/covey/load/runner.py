@@ -17,12 +17,12 @@ from types import FrameType
 from covey import __version__
 from covey.load import capacity, payloads
 from covey.load.measurement import BY_CTRL_C, SCHEMA, Capacity, Load, Report, Run
-from covey.load.measuring import Ammunition, Measuring, OnProgress
+from covey.load.measuring import Measuring, OnProgress, PreparedRequests
 from covey.load.observation import find_listener, find_metrics, require_metrics
 from covey.load.payloads import Files
 from covey.load.plan import Plan
 from covey.load.processes import Generators
-from covey.load.protocols import speak
+from covey.load.protocols import create_protocol
 from covey.load.protocols.base import Protocol
 from covey.load.remote import Remote
 from covey.load.wire.sockets import Endpoint
@@ -43,8 +43,8 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
     does not fit the model.
     """
     remote = Remote(plan.target, plan.deadline_ms, plan.tls, plan.token)
-    protocol = speak(plan.protocol, remote)
-    facts, sent, ammunition = _prepare(plan, protocol, remote)
+    protocol = create_protocol(plan.protocol, remote)
+    facts, sent, prepared = _prepare(plan, protocol, remote)
     if plan.metrics_url is not None:
         require_metrics(plan.metrics_url)
     pid, remarks = _find_server(plan, remote.endpoint)
@@ -53,7 +53,7 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
     found: Capacity | None = None
     runs: list[Run] = []
     with Generators(plan.processes) as generators:
-        measuring = Measuring(plan, ammunition, generators, on_progress)
+        measuring = Measuring(plan, prepared, generators, on_progress)
 
         def measure(load: Load, seconds: float) -> Run | None:
             """None where there is nothing to measure any more."""
@@ -89,7 +89,7 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
     )
 
 
-def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, str], str, Ammunition]:
+def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, str], str, PreparedRequests]:
     """Learns the models, makes all requests, and tries them. Facts of the server, what is sent in words, and itself."""
     bodies: list[tuple[str, bytes]] = []
     by_model: dict[str, list[int]] = {}
@@ -106,14 +106,14 @@ def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, 
         bodies += made
         facts = facts or taken.facts
         words.append(payload.words)
-    ammunition = Ammunition(
+    prepared = PreparedRequests(
         endpoint=remote.endpoint,
         requests=protocol.requests(bodies),
         sequence=_sequence(plan, by_model),
         calls_per_connection=protocol.calls_per_connection,
         read_timing=protocol.read_timing,
     )
-    return facts, "; ".join(dict.fromkeys(words)), ammunition
+    return facts, "; ".join(dict.fromkeys(words)), prepared
 
 
 def _sequence(plan: Plan, by_model: dict[str, list[int]]) -> list[int]:

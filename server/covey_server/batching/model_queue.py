@@ -16,7 +16,7 @@ from collections import deque
 from operator import attrgetter
 
 from covey_server.batching.batch import Batch, Part, Reason, Rerun
-from covey_server.batching.request import Request, Runnable, refuse_obsolete
+from covey_server.batching.request import Request, Runnable, raise_if_expired_or_cancelled
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import Cancelled, EngineFailed, Expired, RequestError
 
@@ -156,7 +156,7 @@ class ModelQueue:
                 passed.append(request)
                 continue
             try:
-                refuse_obsolete(request.cancelled, request.arrived_ns, request.deadline_ns, now_ns)
+                raise_if_expired_or_cancelled(request.cancelled, request.arrived_ns, request.deadline_ns, now_ns)
                 if not parts:
                     room = self._size(request, now_ns)
                     if room < min(best, self.images):
@@ -209,7 +209,7 @@ class ModelQueue:
             if not part.whole and request.abandoned:
                 continue
             try:
-                refuse_obsolete(request.cancelled, request.arrived_ns, request.deadline_ns, now_ns)
+                raise_if_expired_or_cancelled(request.cancelled, request.arrived_ns, request.deadline_ns, now_ns)
                 if rerun.search.given_up:
                     raise EngineFailed(rerun.search.given_up)
             except (Cancelled, Expired, EngineFailed) as error:

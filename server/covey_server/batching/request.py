@@ -153,7 +153,7 @@ class Request(ABC):
             return first
 
 
-def refuse_obsolete(cancelled: bool, arrived_ns: int, deadline_ns: int | None, now_ns: int) -> None:
+def raise_if_expired_or_cancelled(cancelled: bool, arrived_ns: int, deadline_ns: int | None, now_ns: int) -> None:
     """Raises Cancelled or Expired for a request that nobody waits for any more."""
     if cancelled:
         raise Cancelled("the caller went away while the request waited")

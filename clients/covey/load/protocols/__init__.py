@@ -16,6 +16,6 @@ _PROTOCOLS: dict[ProtocolName, type[Protocol]] = {
 }
 
 
-def speak(name: ProtocolName, remote: Remote) -> Protocol:
+def create_protocol(name: ProtocolName, remote: Remote) -> Protocol:
     """The protocol of that name, to that server."""
     return _PROTOCOLS[name](remote)
