@@ -210,7 +210,7 @@ class Serving:
     load_ms: int = 0
     memory_bytes: int = 0  # what the server's process grew by when it loaded the model
     golden_difference: float = 0.0  # largest difference of a probability of the golden set, on this device
-    device_fallback: str = ""  # why it does not run on CUDA, where that was hoped for
+    device_fallback: str = ""  # why it does not run on CUDA, where that was wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ OPERATORS = Dashboard(
         ),
         Panel(
             "Servers that fell back to the CPU",
-            "CUDA was hoped for and not found.",
+            "CUDA was wanted and not found.",
             "short",
             {"fallen back": "sum(covey_device_fallback)"},
             kind="stat",

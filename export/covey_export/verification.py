@@ -241,7 +241,7 @@ def _disagreements(found: Probabilities, expected: Probabilities, labels: tuple[
 
 def _float32_problems(largest_difference: float, disagreements: list[Disagreement], tolerance: float) -> list[str]:
     problems = []
-    if not largest_difference <= tolerance:  # so written, a difference that is no number is a problem too
+    if not largest_difference <= tolerance:  # `not <=`: NaN is a problem too
         problems.append(f"probabilities differ by up to {largest_difference:.2g}, allowed are {tolerance:.2g}")
     # Where PyTorch itself sees a tie, either answer is right.
     wrong = sum(each.margin > tolerance for each in disagreements)

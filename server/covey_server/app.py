@@ -220,7 +220,7 @@ class App:
             ("covey_decode_bytes", "Memory set aside for large images.", self._decoders.budget.reserved_bytes),
             ("covey_decodes_waiting", "Large images that wait for memory.", self._decoders.budget.waiting),
             ("covey_models_refused", "Versions that were found and are not served.", len(self.repository.refusals)),
-            ("covey_device_fallback", "1 where CUDA was hoped for and the CPU is used.", fallback),
+            ("covey_device_fallback", "1 if CUDA was wanted and the CPU is used.", fallback),
             ("covey_engine_stuck", "Batches that run for longer than they may.", self._workers.stuck),
             ("covey_ready", "1 while the server takes requests.", self.ready),
         )

@@ -25,7 +25,7 @@ _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy":
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where sessions run: `name` is "cpu" or "cuda:0"; `fallback` says why it is not what was hoped for."""
+    """Where sessions run: `name` is "cpu" or "cuda:0"; `fallback` says why it is not what was wanted."""
 
     name: str
     provider: str
@@ -60,7 +60,7 @@ def choose(
     cuda = Device(f"cuda:{index}", CUDA_PROVIDER, {"device_id": index, **_CUDA_OPTIONS})
     if CUDA_PROVIDER not in providers:
         if match[1] == "auto":
-            return CPU  # the CPU build of onnxruntime: nothing was hoped for
+            return CPU  # the CPU build of onnxruntime: CUDA was not wanted
         raise DeviceUnavailable(
             f"device {wanted!r}: this onnxruntime has no CUDA provider (it has {', '.join(providers)}); "
             f"install covey-serve[gpu] in place of covey-serve[cpu], or use --device cpu"

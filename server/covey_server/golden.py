@@ -40,7 +40,7 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
         raise RefusedModel(f"golden set: expected {golden.probabilities.shape} probabilities, got {found.shape}")
     _require_probabilities(found)
     difference = float(np.abs(found - golden.probabilities).max(initial=0.0))
-    if not difference <= golden.tolerance:  # so written, a difference that is no number is refused too
+    if not difference <= golden.tolerance:  # `not <=`: NaN is refused too
         raise RefusedModel(
             f"golden set: probabilities differ from those of {golden.reference} at export by up to {difference:.2g}, "
             f"allowed are {golden.tolerance:.2g}; this device does not compute the model that was exported. "

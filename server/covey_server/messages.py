@@ -24,7 +24,7 @@ def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:
     if not 1 <= message.top_k <= classes:
         raise InvalidRequest(
             f"top_k is {message.top_k}; expected 1 to {classes}, the number of classes of model {model.name!r} "
-            f"(leave it out for the best {min(DEFAULT_TOP_K, classes)})"
+            f"(omit it for the best {min(DEFAULT_TOP_K, classes)})"
         )
     return message.top_k
 

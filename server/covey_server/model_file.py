@@ -67,7 +67,7 @@ def describe(engine: Described) -> Description:
             f"the model needs a newer server, or was not made by covey-export"
         )
     crop = info.input.crop or 1.0  # 0: not said
-    if not 0 < crop <= 1:  # so written, a crop that is no number is refused too
+    if not 0 < crop <= 1:  # NaN is refused too
         raise RefusedModel(
             f"a crop of {crop:g} in metadata {metadata.KEY}; expected a share above 0, to 1. Convert the model again"
         )

@@ -138,7 +138,7 @@ def test_what_is_asked_for_is_in_the_recipe_and_stays(capsys: pytest.CaptureFixt
         (["convert", "lenet", "--dataset", "sample", "--name", "a/b"], "'a/b' cannot be a model's name"),
         (["verify", "lenet", "--dataset", "sample"], "does not exist; train the network first"),
         (["all", "lenet", "mlp", "--name", "both"], "--name, --checkpoint and --weights are for one network"),
-        (["train", "lenet", "--dataset", "sample", "--dropout", "0.1"], "lenet has no dropout; leave --dropout out"),
+        (["train", "lenet", "--dataset", "sample", "--dropout", "0.1"], "lenet has no dropout; omit --dropout"),
         (["train", "vgg", "--dataset", "demo"], "vgg takes images from 8x8 up, demo has 5x5 grey"),
         (["train", "conv-demo", "--dataset", "sample"], "conv-demo takes images of 5x5 grey, sample has 28x28 grey"),
     ],

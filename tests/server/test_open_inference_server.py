@@ -190,7 +190,7 @@ def test_the_index_shows_refused_models_with_the_reason(server: Server) -> None:
     shown = call(server, "RepositoryIndex", request, pb.RepositoryIndexResponse).models
     assert [each.name for each in shown] == ["colour", "echo"]
     code, text = error(server, pb.RepositoryIndexRequest(repository_name="other"), "RepositoryIndex")
-    assert (code, "leave repository_name out" in text) == ("UNIMPLEMENTED", True)
+    assert (code, "omit repository_name" in text) == ("UNIMPLEMENTED", True)
 
 
 def test_models_cannot_be_loaded_or_unloaded_by_calls(server: Server) -> None:

@@ -86,7 +86,7 @@ def tls(options: argparse.Namespace) -> TLS | bool | None:
     if named == TLS():
         return wanted
     if wanted is False:
-        raise InvalidInput("--no-tls goes with no certificate, key or --server-name; leave one of them away")
+        raise InvalidInput("--no-tls goes with no certificate, key or --server-name; omit one of them")
     return named
 
 

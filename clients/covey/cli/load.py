@@ -77,7 +77,7 @@ def _measure(options: argparse.Namespace) -> Exit:
     if len(options.words) > 1:
         raise InvalidInput(f"one target at a time, not {', '.join(options.words)}; or: compare A.json B.json")
     if options.anyway:
-        raise InvalidInput("--anyway goes with compare only: leave it out")
+        raise InvalidInput("--anyway goes with compare only: omit it")
     plan = load_options.plan(options, connection.target(options, *options.words))
     demands = assertions.parse(options.assertions) if options.assertions is not None else []
     assertions.require_judgeable(demands, plan)

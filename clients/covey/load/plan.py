@@ -192,7 +192,7 @@ class Plan:
         if self.find_capacity and self.slo_ms is None:
             raise InvalidInput("--find-capacity needs the bound that calls must keep: --slo-ms MS")
         if self.find_capacity and self.calls is not None:
-            raise InvalidInput("--find-capacity tries rates for --seconds each: leave --calls out")
+            raise InvalidInput("--find-capacity tries rates for --seconds each: omit --calls")
         if self.ramp is not None and self.duration_s == math.inf:
             raise InvalidInput("--ramp needs a duration: give --seconds instead of --calls")
         if min((*self._concurrencies(), MAX_CONNECTIONS)) < self.processes:

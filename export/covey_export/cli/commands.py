@@ -112,7 +112,7 @@ def _run_training(pipeline: Pipeline, options: argparse.Namespace, *, is_one_of_
         given_weights.require_channels(weights.mean, network.image_shape[2])
         recipe = replace(recipe, mean=weights.mean, std=weights.std)
     if options.dropout is not None and not network.takes_dropout:
-        raise ExportError(f"{network.name} has no dropout; leave --dropout out")
+        raise ExportError(f"{network.name} has no dropout; omit --dropout")
     fields = ("epochs", "batch_size", "learning_rate", "dropout", "weight_decay", "label_smoothing", "augmentation")
     said = given_weights.normalisation(options)
     changes: dict[str, Any] = {

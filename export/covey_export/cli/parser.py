@@ -80,7 +80,7 @@ def build() -> argparse.ArgumentParser:
     _add_images(together)
     _add_models(together)
     _add_variants(together, "beside the float32 model")
-    together.add_argument("--no-report", dest="report", action="store_false", help="leave report.html out")
+    together.add_argument("--no-report", dest="report", action="store_false", help="do not write report.html")
     together.add_argument("--summary-markdown", type=Path, metavar="FILE", help="write the summary table there too")
     return parser
 

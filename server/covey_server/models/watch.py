@@ -56,7 +56,7 @@ class Watch:
                 self._refresh()
             except Exception as error:
                 if type(error) not in self._told:
-                    log.error("looking for %s failed; this is a bug. It is tried on", self._subject, exc_info=error)
+                    log.error("looking for %s failed; this is a bug. Retrying", self._subject, exc_info=error)
                 self._told.add(type(error))
             else:
                 self._told.clear()

@@ -66,7 +66,7 @@ def classes_asked(request: pb.ModelInferRequest, model: ServedModel) -> int:
         )
     parameters = outputs[0].parameters
     if "shared_memory_region" in parameters:
-        raise Unsupported("answers in shared memory are not given here; leave shared_memory_region out")
+        raise Unsupported("answers in shared memory are not supported; omit shared_memory_region")
     if "classification" not in parameters:
         return 0
     asked = _whole_number(parameters["classification"], "output parameter 'classification' (number of classes)")

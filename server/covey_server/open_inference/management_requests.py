@@ -16,7 +16,7 @@ def model_name(request: ManagementRequest) -> str:
     """The model that is meant. Raises InvalidRequest where none is named, Unsupported for a repository's name and for
     parameters, such as a configuration or files to load instead of those in the models folder."""
     if request.repository_name:
-        raise Unsupported("this server has one models folder, which has no name; leave repository_name out")
+        raise Unsupported("this server has one models folder, which has no name; omit repository_name")
     unknown = sorted(set(request.parameters) - _WITHOUT_EFFECT)
     if unknown:
         names = ", ".join(repr(name) for name in unknown[:5])

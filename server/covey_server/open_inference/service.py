@@ -196,7 +196,7 @@ class OpenInference:
     def _repository_index(self, payload: bytes) -> pb.RepositoryIndexResponse:
         request = parse(pb.RepositoryIndexRequest, payload)
         if request.repository_name:
-            raise Unsupported("this server has one models folder, which has no name; leave repository_name out")
+            raise Unsupported("this server has one models folder, which has no name; omit repository_name")
         return descriptions.index(self._pipeline.repository.catalog, only_ready=request.ready)
 
     def _find(self, name: str, version: str) -> ServedModel:

@@ -202,7 +202,7 @@ def test_nobody_there_and_a_file_that_cannot_be_written(capsys: pytest.CaptureFi
         (["--scenario", "server", "--ramp", "1..2"], "--scenario server is an open loop"),
         (["--scenario", "offline", "--rate", "5"], "--rate and --scenario offline cannot go together"),
         (["--find-capacity"], "--find-capacity needs the bound that calls must keep: --slo-ms MS"),
-        (["--find-capacity", "--slo-ms", "5", "--calls", "3"], "leave --calls out"),
+        (["--find-capacity", "--slo-ms", "5", "--calls", "3"], "omit --calls"),
         (["--rate", "5", "--slo-ms", "90", "--deadline-ms", "80"], "--slo-ms 90 is above --deadline-ms 80"),
         (["--rate", "5", "--seconds", "0"], "--seconds takes a number above 0 to 86400, a day, not 0"),
         (["--rate", "5", "--seconds", "1e300"], "--seconds takes a number above 0 to 86400, a day, not 1e+300"),
