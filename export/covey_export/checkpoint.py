@@ -75,6 +75,7 @@ class Checkpoint:
     average: dict[str, torch.Tensor] | None  # the state of their moving average, where the recipe has one
     optimizer: dict[str, Any] | None  # None where nothing is learned
     running: tuple[tuple[float, float], ...] = ()  # of the epoch that is under way, see Epoch
+    weights_digest: str = ""  # of the first weights, where they were given; earlier versions did not keep it
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Checkpoint:

@@ -111,7 +111,8 @@ class Pipeline:
         for another one like it would only make servers load it."""
         trained = checkpoints.load_finished(self.checkpoint_folder)
         name = precision.model_name(self.model_name)
-        there = publication.verify_made_from(self.network, trained, self.dataset, self.models, name, self.report)
+        places = (self.network, trained, self.dataset, self.models, name)
+        there = publication.verify_made_from(*places, self.report, min_accuracy=self.min_accuracy)
         return there or self.convert(precision)
 
     def draw_report(self, version: int | None) -> Path:

@@ -39,6 +39,9 @@ class Published:
     verification: Verification
 
 
+_NO_BETTER_THAN_CHANCE = 1.1  # times the share that guessing gets
+
+
 def publish(
     network: Network, checkpoint: Checkpoint, dataset: Dataset, models: Path, name: str, report: Report,
     *, min_accuracy: float = 0.0,
@@ -131,7 +134,7 @@ def verify(
                 float32.write_bytes(conversion.convert(model, info))
                 speed = timing.compare(float32, folder / layout.FILE_NAME, precision, dataset.test_images)
             found = dataclasses.replace(found, speed=speed)
-    found = dataclasses.replace(found, made_from=verification.made_from(folder))
+    found = dataclasses.replace(found, made_from=verification.made_from(folder), test_set=dataset.test_digest)
     report.verification(found)
     if found.problems:
         report.line("the checkpoint may have been trained anew since; convert publishes it as a version of its own")
@@ -141,11 +144,12 @@ def verify(
 
 
 def verify_made_from(
-    network: Network, checkpoint: Checkpoint, dataset: Dataset, models: Path, name: str, report: Report
-) -> Published | None:
+    network: Network, checkpoint: Checkpoint, dataset: Dataset, models: Path, name: str, report: Report,
+    *, min_accuracy: float = 0.0,
+) -> Published | None:  # fmt: skip
     """The highest version of `name`, verified once more, where it was made from this very checkpoint; else None.
 
-    Raises as `verify` does.
+    Raises as `verify` does, and VerificationFailed where its accuracy is below `min_accuracy`.
     """
     published = model_versions.versions(models / name)
     if not published or verification.made_from(models / name / str(published[-1])) != checkpoint.digest:
@@ -155,6 +159,10 @@ def verify_made_from(
         f"`covey-export convert` would publish it again, --restart with another --seed trains another one"
     )
     found = verify(network, checkpoint, dataset, models, name, published[-1], report)
+    if found.onnxruntime_accuracy < min_accuracy:
+        raise VerificationFailed(
+            f"{_too_inaccurate(name, found, min_accuracy)}; it was published before, as version {published[-1]}"
+        )
     path = models / name / str(published[-1]) / layout.FILE_NAME
     return Published(path, model_file.describe(Engine(path, choose("cpu"), threads=1)).info, found)
 
@@ -177,6 +185,13 @@ def _explained(what: str, folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _too_inaccurate(name: str, found: Verification, min_accuracy: float) -> str:
+    return (
+        f"{name} has an accuracy of {found.onnxruntime_accuracy:.2%} on the {found.images:,} test images, "
+        f"--min-accuracy asks for {min_accuracy:.2%}"
+    )
+
+
 def _publish(
     new: NewVersion,
     checkpoint: Checkpoint,
@@ -189,9 +204,11 @@ def _publish(
     """The version with its verification, visible to servers. Raises VerificationFailed where it did not pass."""
     found.require_passed(new.folder / layout.FILE_NAME)
     if found.onnxruntime_accuracy < min_accuracy:
-        raise VerificationFailed(
-            f"{info.name} has an accuracy of {found.onnxruntime_accuracy:.2%} on the {found.images:,} test images, "
-            f"--min-accuracy asks for {min_accuracy:.2%}; it is not published"
+        raise VerificationFailed(f"{_too_inaccurate(info.name, found, min_accuracy)}; it is not published")
+    if found.onnxruntime_accuracy < _NO_BETTER_THAN_CHANCE / len(info.labels):
+        report.line(
+            f"warning: {found.onnxruntime_accuracy:.2%} is no better than guessing among {len(info.labels):,} classes. "
+            f"For given weights, --mean and --std (of pixels of 0..1), --pixels or the order of --labels may be wrong"
         )
     found = dataclasses.replace(found, made_from=checkpoint.digest, test_set=dataset.test_digest)
     served = verification.accuracy_of_latest(new.parent, found.test_set)

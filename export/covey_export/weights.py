@@ -4,6 +4,7 @@ torchvision's own. What is read is tensors and plain values only (`weights_only`
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import re
 from collections.abc import Mapping
@@ -45,6 +46,17 @@ class Weights:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] | None = None  # in the order of the last layer's outputs, where that is known
+    part: str = ""  # which of several state dicts of the file they are
+    wrappers: tuple[str, ...] = ()  # that stood before each name, outermost first
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all tensors."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
 
     def order_of(self, classes: tuple[str, ...], *, named: bool, whole: bool) -> tuple[str, ...]:
         """The labels by which a network with these weights has to be trained on a data set of these classes.
@@ -67,7 +79,7 @@ class Weights:
         wanted = network.state_dict()
         given = {
             name: tensor
-            for name, tensor in self.tensors.items()
+            for name, tensor in self._named_as(wanted).items()
             if name in wanted or not name.startswith(_TRAINING_ONLY)
         }
         replaced = [
@@ -94,8 +106,15 @@ class Weights:
             )
         wanted.update({name: tensor for name, tensor in given.items() if name not in replaced})
         network.load_state_dict(wanted)  # not a dict of our own: it holds the versions of the modules too
-        said = f"begins from {self.name}"
+        said = f"begins from {self.name}{self.part}"
         return f"{said}; its last layer is for other classes and starts anew" if replaced else said
+
+    def _named_as(self, wanted: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The tensors by the names of this network, which may be within modules that are called as wrappers are."""
+        prefixes = ["", *("".join(self.wrappers[start:]) for start in range(len(self.wrappers)))]
+        prefixes.append("".join(_wrappers_of(wanted)))
+        best = max(prefixes, key=lambda prefix: sum(prefix + name in wanted for name in self.tensors))
+        return {best + name: tensor for name, tensor in self.tensors.items()}
 
 
 def load(path: Path) -> Weights:
@@ -111,7 +130,8 @@ def load(path: Path) -> Weights:
     content = weights_files.read(file)
     if isinstance(content, dict) and content.keys() >= {"recipe", "history", "model"}:
         return _of_checkpoint(content, file)
-    return Weights(file.name, _named(_tensors(content, file)))
+    tensors, part = _tensors(content, file)
+    return Weights(file.name, _named(tensors), part=part, wrappers=_wrappers_of(tensors))
 
 
 def download(network_name: str) -> Weights:
@@ -153,10 +173,15 @@ def _of_checkpoint(fields: dict[str, Any], file: Path) -> Weights:
     )
 
 
-def _tensors(content: object, file: Path) -> dict[str, torch.Tensor]:
+def _tensors(content: object, file: Path) -> tuple[dict[str, torch.Tensor], str]:
+    """The tensors, and which of several state dicts they are."""
+    part = ""
     if isinstance(content, dict):
-        keys = (*_AVERAGE_KEYS, *_STATE_DICT_KEYS)
-        content = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
+        found = [key for key in (*_AVERAGE_KEYS, *_STATE_DICT_KEYS) if _holds_tensors(content.get(key))]
+        found = found or [key for key in _STATE_DICT_KEYS if isinstance(content.get(key), dict)]
+        if len(found) > 1:
+            part = f": its {found[0]}, not its {' or '.join(found[1:])}"
+        content = content[found[0]] if found else content
     if not isinstance(content, dict) or not content:
         raise InvalidWeights(f"{file} holds a {type(content).__name__}; expected tensors by their names (a state dict)")
     content = {name: value for name, value in content.items() if name not in _COUNTERS}
@@ -170,15 +195,27 @@ def _tensors(content: object, file: Path) -> dict[str, torch.Tensor]:
             f"{file} is no state dict: {', '.join(strange[:_SHOWN])}; expected tensors by their names, alone or below "
             f"one of {', '.join(_STATE_DICT_KEYS)}"
         )
-    return dict(content)
+    return dict(content), part
+
+
+def _holds_tensors(value: object) -> bool:
+    """Beside the settings of an average (its decay and the like) some file formats keep no tensors."""
+    return isinstance(value, dict) and any(isinstance(each, torch.Tensor) for each in value.values())
 
 
 def _named(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors by the names that the bare network has."""
-    named = dict(tensors)
-    while wrapper := next((found for found in _WRAPPERS if all(name.startswith(found) for name in named)), None):
-        named = {name.removeprefix(wrapper): tensor for name, tensor in named.items()}
-    return {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in named.items()}
+    prefix = "".join(_wrappers_of(tensors))
+    return {_OLD_DENSENET.sub(r"\1\2", name.removeprefix(prefix)): tensor for name, tensor in tensors.items()}
+
+
+def _wrappers_of(tensors: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """The wrappers that stand before each name, outermost first."""
+    names, found = list(tensors), []
+    while names and (wrapper := next((one for one in _WRAPPERS if all(name.startswith(one) for name in names)), None)):
+        names = [name.removeprefix(wrapper) for name in names]
+        found.append(wrapper)
+    return tuple(found)
 
 
 def _differ_in_classes_alone(given: torch.Tensor, wanted: torch.Tensor) -> bool:

@@ -249,6 +249,13 @@ def test_class_folders_in_two_forms_of_unicode_are_one_class(tmp_path: Path, par
     assert (dataset.train_images[dataset.train_labels == 1][..., 0] == 0).all()
 
 
+def test_classes_that_only_spaces_set_apart_are_refused_before_the_training(tmp_path: Path) -> None:
+    for name in ("cat", "cat ", "dog"):
+        _write_images(tmp_path / name, 5, 0)
+    with pytest.raises(InvalidDataset, match="the classes 'cat' and 'cat ' differ in spaces alone; rename one"):
+        _load(tmp_path)
+
+
 def test_classes_that_only_capitals_set_apart_are_told(tmp_path: Path) -> None:
     for name in ("Cat", "cat", "dog"):
         _write_images(tmp_path / name, 5, 0)

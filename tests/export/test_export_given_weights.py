@@ -132,6 +132,46 @@ def test_a_checkpoint_with_another_order_of_classes_is_named(
     assert "give the --labels of the first time" in said
 
 
+def test_another_file_of_the_same_name_is_not_taken_for_the_first(
+    outside: tuple[Path, Path, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, data, _ = outside
+    mine = tmp_path / "mine.pth"
+    mine.write_bytes(file.read_bytes())
+    arguments = ["all", "lenet", "--dataset", f"folder:{data}", "--weights", str(mine), "--epochs", "0", "--no-report"]
+    arguments += ["--pixels", "[0,1]", "--labels", ",".join(ORDER)]
+    assert main(arguments) == 0
+    assert main(arguments) == 0, "the same file is"
+    torch.manual_seed(5)
+    torch.save(LENET.build(Task(LENET.image_shape, 10)).state_dict(), mine)
+    assert main(arguments) == 2
+    assert "began from other weights than those that mine.pth has now; give the same file" in capsys.readouterr().err
+    assert main([*arguments, "--restart"]) == 0
+    said = capsys.readouterr().out
+    assert "is no better than guessing among 10 classes" in said
+    assert "warning: the version of lenet before has 9" in said, "though that one was verified twice"
+
+
+def test_the_accuracy_that_is_asked_for_is_that_of_what_is_published_already_too(
+    outside: tuple[Path, Path, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _publish(outside, "--pixels", "[0,1]", "--labels", ",".join(ORDER)) > 0.9
+    file, data, _ = outside
+    again = ["all", "lenet", "--dataset", f"folder:{data}", "--weights", str(file), "--epochs", "0", "--no-report"]
+    again += ["--pixels", "[0,1]", "--labels", ",".join(ORDER), "--min-accuracy"]
+    assert main([*again, "0.9"]) == 0
+    assert main([*again, "0.999"]) == 2
+    assert "--min-accuracy asks for 99.90%; it was published before, as version 1" in capsys.readouterr().err
+
+
 def test_a_model_below_the_accuracy_that_is_asked_for_is_not_published(
     outside: tuple[Path, Path, float],
     tmp_path: Path,
@@ -151,7 +191,8 @@ def test_a_model_below_the_accuracy_that_is_asked_for_is_not_published(
     [
         (["--mean", "0.5"], "--mean and --std go together"),
         (["--mean", "0.5", "--std", "0.5", "--pixels", "[0,1]"], "give it, or --mean and --std, not both"),
-        (["--mean", "1,2,3", "--std", "1,1,1"], "have 3 numbers; expected 1 or 1, one for each channel"),
+        (["--mean", "0.1,0.2,0.3", "--std", "1,1,1"], "have 3 numbers; expected 1 or 1, one for each channel"),
+        (["--mean", "127.5", "--std", "127.5"], "--mean 127.5: expected numbers from 0 to 1, as pixels are scaled"),
         (["--labels", "one,two"], "has classes that are not among the 2 labels given: eight, five, four, nine"),
         (["--labels", "only"], "expected a file of labels, or two or more with commas"),
         (["--labels", ",".join([*ORDER, "ten"])], "the last layer in lenet.pth gives 10 classes, there are 11 here"),
@@ -315,5 +356,5 @@ def test_fresh_weights_may_have_another_normalisation(
     monkeypatch.chdir(tmp_path)
     assert main(["train", "mlp", "--dataset", "sample", "--epochs", "1", "--mean", "0.25", "--std", "0.5"]) == 0
     assert "grey, scaled to 0..1, mean 0.25, deviation 0.5" in capsys.readouterr().out
-    assert main(["train", "mlp", "--dataset", "sample", "--mean", "1,2,3", "--std", "1,1,1", "--restart"]) == 2
+    assert main(["train", "mlp", "--dataset", "sample", "--mean", "0.1,0.2,0.3", "--std", "1,1,1", "--restart"]) == 2
     assert "have 3 numbers; expected 1 or 1" in capsys.readouterr().err

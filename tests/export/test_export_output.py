@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize(("unbuffered", "argument"), [("", "list"), ("1", "list"), ("", "--help")])
+@pytest.mark.parametrize(
+    ("unbuffered", "argument"), [("", "list"), ("1", "list"), ("", "--help"), ("1", "--help"), ("1", "--version")]
+)
 def test_an_output_that_cannot_be_written_is_told(unbuffered: str, argument: str) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "covey_export", argument],
             env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, stdout=full, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
-    expected = (2, b"covey-export: the output, or a file, cannot be written: No space left on device\n")
+    what = b"the output" if argument.startswith("--") else b"the output, or a file,"
+    expected = (2, b"covey-export: " + what + b" cannot be written: No space left on device\n")
     assert (done.returncode, done.stderr) == expected

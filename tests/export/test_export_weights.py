@@ -289,3 +289,42 @@ def test_a_forged_file_is_refused_without_being_run(tmp_path: Path) -> None:
         with pytest.raises(InvalidWeights, match="holds more than tensors and plain values"):
             weights.load(tmp_path / name)
     assert not (tmp_path / "was-run").exists()
+
+
+class Within(nn.Module):
+    """Its modules are called as wrappers are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.net(images)
+        return found
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.model.", "model.net."])
+@pytest.mark.parametrize("inner", [False, True])
+def test_modules_that_are_called_as_wrappers_are(tmp_path: Path, prefix: str, inner: bool) -> None:
+    trained, fresh = Within(), Within()
+    tensors = (trained.net if inner else trained).state_dict()
+    torch.save({prefix + name: tensor for name, tensor in tensors.items()}, tmp_path / "w.pth")
+    weights.load(tmp_path / "w.pth").load_into(fresh, 10)
+    assert torch.equal(fresh.get_parameter("net.1.weight"), trained.get_parameter("net.1.weight"))
+
+
+def test_of_several_state_dicts_the_one_that_is_taken_is_named(tmp_path: Path) -> None:
+    plain, average = nn.Linear(4, 3), nn.Linear(4, 3)
+    torch.save({"model": plain.state_dict(), "model_ema": average.state_dict(), "epoch": 3}, tmp_path / "w.pth")
+    found = weights.load(tmp_path / "w.pth")
+    assert found.part == ": its model_ema, not its model"
+    assert torch.equal(found.tensors["weight"], average.weight)
+
+
+@pytest.mark.parametrize("ema", [{}, {"decay": 0.99, "updates": 3}])
+def test_an_average_without_tensors_is_passed_over(tmp_path: Path, ema: dict[str, float]) -> None:
+    plain = nn.Linear(4, 3)
+    torch.save({"model": plain.state_dict(), "ema": ema}, tmp_path / "w.pth")
+    found = weights.load(tmp_path / "w.pth")
+    assert found.part == ""
+    assert torch.equal(found.tensors["weight"], plain.weight)

@@ -106,6 +106,11 @@ def normalisation(options: argparse.Namespace) -> tuple[Numbers, Numbers] | None
         raise ExportError("--mean and --std go together: give both, or none")
     if options.mean is not None and len(options.mean) != len(options.std):
         raise ExportError(f"--mean has {len(options.mean)} numbers, --std {len(options.std)}; expected as many")
+    if options.mean is not None and max(map(abs, options.mean)) > 1:
+        raise ExportError(
+            f"--mean {_say(options.mean)}: expected numbers from 0 to 1, as pixels are scaled to 0..1 first; divide "
+            f"numbers for pixels of 0..255 by 255, --std too"
+        )
     return None if options.mean is None else (options.mean, options.std)
 
 

@@ -17,6 +17,7 @@ from covey_export.report import Report
 from covey_export.training.augmentation import Augmentation
 from covey_export.training.recipe import PRECISIONS
 from covey_proto import colours
+from covey_proto.command_line import Parser
 from covey_server.images import Resize
 
 _NETWORK = "a name of `covey-export list`, torchvision:NAME, or your own MODULE:FUNCTION"
@@ -24,7 +25,7 @@ _NETWORK = "a name of `covey-export list`, torchvision:NAME, or your own MODULE:
 
 def build() -> argparse.ArgumentParser:
     """The parser; what it gives has the sub-command as `command(options, report)`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="covey-export",
         description="Trains image classification networks, converts each to one ONNX file and verifies it.",
         allow_abbrev=False,

@@ -113,6 +113,11 @@ def _list_classes(folder: Path) -> _Files:
         if child.is_dir() and not image_folders.is_hidden(child.name):
             _require_text(child)
             folders.setdefault(unicodedata.normalize("NFC", child.name), []).append(child)
+    alike: dict[str, str] = {}
+    for name in folders:
+        other = alike.setdefault(" ".join(name.split()), name)
+        if other != name:
+            raise InvalidDataset(f"{folder}: the classes {other!r} and {name!r} differ in spaces alone; rename one")
     classes = {
         name: [file for place in folders[name] for file in sorted(place.iterdir()) if _is_image(file)]
         for name in sorted(folders)

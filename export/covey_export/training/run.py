@@ -63,6 +63,11 @@ def train(
                 f"the checkpoint in {folder} began from {found.started_from or 'fresh weights'}, not from "
                 f"{weights.name}; name those to go on with it, or begin anew with --restart"
             )
+        if found is not None and weights is not None and found.weights_digest not in ("", weights.digest):
+            raise InvalidCheckpoint(
+                f"the checkpoint in {folder} began from other weights than those that {weights.name} has now; give the "
+                f"same file to go on, or begin anew with --restart"
+            )
         if found is not None and found.is_finished:
             report.line(f"already trained ({found.position}, checkpoint in {folder}); --restart trains anew")
             return found
@@ -89,7 +94,7 @@ def train(
                 if weights is None:
                     trainer.show_images()
                 else:
-                    trainer.started_from = weights.name
+                    trainer.started_from, trainer.weights_digest = weights.name, weights.digest
                     classes = len(dataset.labels)
                     report.line(weights.load_into(trainer.model.network, classes, whole=not wanted.epochs))
                 trainer.prepare()

@@ -59,7 +59,7 @@ class Trainer:
         self.model = served_model.build(network, len(dataset.labels), recipe).to(device)
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
-        self.started_from = ""
+        self.started_from = self.weights_digest = ""
         self.history: list[Epoch] = []
         self.step = 0
         self.epoch_loss = 0.0
@@ -135,6 +135,7 @@ class Trainer:
             recipe=self.recipe,
             seed=self.seed,
             started_from=self.started_from,
+            weights_digest=self.weights_digest,
             history=tuple(self.history),
             step=self.step,
             epoch_loss=self.epoch_loss,
@@ -158,7 +159,7 @@ class Trainer:
             self.average.load_state_dict(checkpoint.average)
         if self.optimizer and checkpoint.optimizer:
             self.optimizer.load_state_dict(checkpoint.optimizer)
-        self.started_from = checkpoint.started_from
+        self.started_from, self.weights_digest = checkpoint.started_from, checkpoint.weights_digest
         self.history = list(checkpoint.history)
         self.step = checkpoint.step
         self.epoch_loss = checkpoint.epoch_loss
