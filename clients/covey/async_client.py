@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from covey.inputs import EncodedImage, Image
 
     ImageT = TypeVar("ImageT", bound=Image)
+
+# In flight; more wait here. Servers on gRPC's own library reset some calls of a connection with about a thousand.
+_MAX_CALLS_PER_CONNECTION = 512
 
 T = TypeVar("T")
 KeyT = TypeVar("KeyT")
@@ -74,6 +78,7 @@ class AsyncClient(BaseClient):
         self._coalescer = TaskCoalescer(self._send_shared) if self._settings()["coalesce"] else None
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call, to which gRPC binds a channel
         self._channels: list[grpc.aio.Channel] = []
+        self._rooms = [asyncio.Semaphore(_MAX_CALLS_PER_CONNECTION) for _ in self._session.targets]
         self._callables: dict[tuple[int, str], grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
 
     def start_afresh(self) -> None:
@@ -270,15 +275,27 @@ class AsyncClient(BaseClient):
         await self._run(packing.send(self._session, items, deadline))
 
     async def _send(self, step: Send) -> Any:  # noqa: ANN401
-        call = self._callables.get((step.place, step.method.path))
-        if call is None or self._closed or asyncio.get_running_loop() is not self._loop:
-            call = self._connected(step)
+        room, timeout_s = self._rooms[step.place], step.timeout_s
+        has_room = not room.locked()
+        if has_room:
+            await room.acquire()
+        else:
+            began_s = time.monotonic()
+            with contextlib.suppress(TimeoutError):  # then the call below ends at once, as one without time
+                has_room = await asyncio.wait_for(room.acquire(), timeout_s)
+            timeout_s = max(0.0, timeout_s - (time.monotonic() - began_s))
         try:
+            call = self._callables.get((step.place, step.method.path))
+            if call is None or self._closed or asyncio.get_running_loop() is not self._loop:
+                call = self._connected(step)
             with forking.LONG_CALL:
-                return await call(step.request, timeout=step.timeout_s, metadata=self._access.metadata)
+                return await call(step.request, timeout=timeout_s, metadata=self._access.metadata)
         except asyncio.CancelledError as error:
             self._raise_if_closed(error)
             raise
+        finally:
+            if has_room:
+                room.release()
 
     def _raise_if_closed(self, error: asyncio.CancelledError) -> None:
         task = asyncio.current_task()

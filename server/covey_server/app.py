@@ -101,7 +101,9 @@ class App:
             OpenInference(pipeline, self, self._management, workers=workers + reserves).service,
         )
         self.front = _open_front(config, services, self._security)
-        self._guard = _guard_connections(config, self.front, self._admission)
+        self._guard = _guard_connections(
+            config, self.front, self._admission, lambda: self._decoders.budget.reserved_bytes
+        )
         try:
             self._metrics_server = self._open_metrics()
         except BaseException:
@@ -284,7 +286,9 @@ def _within_memory(config: Config) -> Config:
     return replace(config, max_bytes=limit)
 
 
-def _guard_connections(config: Config, front: Front, admission: Admission) -> ConnectionGuard | None:
+def _guard_connections(
+    config: Config, front: Front, admission: Admission, decoding_bytes: Callable[[], int]
+) -> ConnectionGuard | None:
     if not sockets.IS_AVAILABLE:
         log.warning("connections are not watched here, only on Linux: keep those out who would open many")
         return None
@@ -295,7 +299,7 @@ def _guard_connections(config: Config, front: Front, admission: Admission) -> Co
         max_connections=config.max_connections or max(_MIN_CONNECTIONS, config.max_bytes // _CONNECTION_BYTES),
         idle_s=config.idle_timeout_s,
     )
-    guard = ConnectionGuard(front.port, front, admission, limits)
+    guard = ConnectionGuard(front.port, front, admission, limits, decoding_bytes)
     admission.settle = guard.settle
     return guard
 

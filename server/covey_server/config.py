@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from covey_proto import __version__, image_formats
+from covey_proto.command_line import Parser
 from covey_server.errors import InvalidConfiguration
 
 EXIT_CODES = """\
@@ -134,7 +135,7 @@ class Config:
 def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Config:
     """The settings that flags and environment give. Ends the process on wrong flags (argparse, exit code 2);
     raises InvalidConfiguration for a wrong environment variable or value."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="covey-server",
         description="Serves ONNX image classifiers over gRPC in batches.",
         epilog=EXIT_CODES,

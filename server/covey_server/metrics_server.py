@@ -88,7 +88,10 @@ class _Handler(BaseHTTPRequestHandler):
         return bytes(head)
 
     def _answer_request(self) -> None:
-        path = urlsplit(self.path).path
+        try:
+            path = urlsplit(self.path).path
+        except ValueError:  # no URL
+            path = self.path
         state = self.server.state
         if path not in ("/metrics", "/healthz", "/readyz"):
             self._answer(HTTPStatus.NOT_FOUND, f"there is nothing at {path[:200]!r}; this port has {_PATHS}\n")

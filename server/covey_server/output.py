@@ -14,7 +14,8 @@ def write(work: Callable[[], int | None]) -> int:
     where the output cannot be written."""
     try:
         code = work() or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as where it is closed: >&-
+            sys.stdout.flush()
     except BrokenPipeError:
         code = 0
     except OSError as error:

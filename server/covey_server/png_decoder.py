@@ -16,6 +16,7 @@ _UNTOUCHED = 0x5A
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _PIECE_BYTES = 1 << 20
+_INPUT_BYTES = 1 << 16
 
 
 def load(image: PngImageFile, data: bytes) -> None:
@@ -50,11 +51,14 @@ def _ends_early(data: bytes, is_interlaced: bool) -> bool:
         position += 12 + int.from_bytes(data[position : position + 4], "big")
     end = position + 8 + int.from_bytes(data[position : position + 4], "big")
     unfolding = zlib.decompressobj()
-    rest: bytes | memoryview = memoryview(data)[position + 8 : end]
-    while missing > 0:
-        piece = unfolding.decompress(rest, _PIECE_BYTES)
-        if not piece:
-            return True
+    # By pieces of the file, too: what is left of its input, zlib copies with each piece of the output.
+    for start in range(position + 8, end, _INPUT_BYTES):
+        rest: bytes | memoryview = memoryview(data)[start : min(start + _INPUT_BYTES, end)]
+        while rest and missing > 0 and not unfolding.eof:
+            missing -= len(unfolding.decompress(rest, _PIECE_BYTES))
+            rest = unfolding.unconsumed_tail
+        if missing <= 0 or unfolding.eof:
+            break
+    while missing > 0 and (piece := unfolding.decompress(b"", _PIECE_BYTES)):
         missing -= len(piece)
-        rest = unfolding.unconsumed_tail
-    return False
+    return missing > 0

@@ -25,6 +25,7 @@ from covey.load.wire import frames
 from covey_proto.inference import open_inference_pb2 as oi
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.fronts import connections
+from covey_server.fronts.connection import Connection, Limits
 
 SETTINGS = frames.frame(frames.SETTINGS, 0, 0)
 CLASSIFY, INFER = "/covey.v1.Classifier/Classify", "/inference.GRPCInferenceService/ModelInfer"
@@ -419,3 +420,26 @@ def classification(k: int) -> oi.ModelInferRequest.InferRequestedOutputTensor:
     output = oi.ModelInferRequest.InferRequestedOutputTensor(name="probabilities")
     output.parameters["classification"].int64_param = k
     return output
+
+
+def test_memory_that_decoders_may_hold_is_not_taken_for_half_sent_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding = 50 << 20
+
+    class Nothing:
+        bytes = answer_bytes = 0
+
+    limits = Limits(max_bytes=10 << 20, min_unfinished_bytes=1 << 20, look_bytes=1 << 20, max_connections=10, idle_s=0)
+    guard = connections.ConnectionGuard(1, Nothing(), Nothing(), limits, lambda: decoding)  # type: ignore[arg-type]
+    closed: list[object] = []
+    monkeypatch.setattr(guard, "_close", lambda connection, reason: closed.append(connection))
+    one = Connection(1, 0.0)
+    one.unfinished = 60 << 20
+    guard._open["127.0.0.1", 5] = one
+    guard._seen_bytes = guard._base_bytes + (60 << 20)
+    guard._close_unfinished(0.0, 5 << 20)
+    assert not closed
+    assert one.unfinished == 60 << 20, "nor forgiven"
+    decoding = 0
+    guard._close_unfinished(0.0, 5 << 20)
+    assert closed == [one]
+    guard.stop()

@@ -42,6 +42,41 @@ def test_mutated_files_decode_or_are_refused(kind: str) -> None:
             assert decode(bytes(data), RGB, max_pixels=1_000_000).shape == RGB.shape
 
 
+def test_junk_behind_the_pixels_of_a_png_is_not_copied_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last pixel is as the decoder finds it, all is unfolded once more to count the rows: in pieces of 1 MB,
+    with each of which zlib copies what is left of its input."""
+    pixels = np.full((2000, 2000, 3), 0x5A, np.uint8)
+    whole = encode(Image.fromarray(pixels), "PNG", compress_level=0)
+    place = whole.index(b"IDAT") - 4
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels)) + bytes(8 << 20)
+    chunk = b"IDAT" + rows
+    junk = whole[:place] + struct.pack(">I", len(rows)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    junk += whole[whole.index(b"IEND") - 4 :]
+    fed: list[int] = []
+
+    class Counting:
+        def __init__(self) -> None:
+            self._real = decompressobj()
+
+        def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
+            fed.append(len(data))
+            return self._real.decompress(data, max_length)
+
+        @property
+        def unconsumed_tail(self) -> bytes:
+            return self._real.unconsumed_tail
+
+        @property
+        def eof(self) -> bool:
+            return self._real.eof
+
+    decompressobj = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", Counting)
+    assert (decode(junk, RGB) == 0x5A).all()
+    assert fed
+    assert sum(fed) < 2 * len(junk)
+
+
 @pytest.mark.parametrize("progressive", [True, False])
 def test_refuses_a_jpeg_of_endless_scans(progressive: bool) -> None:
     """Each scan is a pass over all pixels and takes ten bytes of the file: 64 MB would be hours."""

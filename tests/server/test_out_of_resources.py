@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import WriteModel
 
-from covey_server import threads
+from covey_server import output, threads
 from covey_server.fronts.intake import Intake
 
 # A limit for a user does not hold for root: the system's answer is put in the place of a thread too many.
@@ -55,7 +55,16 @@ def test_a_server_that_gets_no_thread_says_so(
 
 
 @pytest.mark.parametrize(
-    ("flags", "unbuffered"), [(["--check"], ""), (["--check"], "1"), ([], ""), ([], "1"), (["--help"], "")]
+    ("flags", "unbuffered"),
+    [
+        (["--check"], ""),
+        (["--check"], "1"),
+        ([], ""),
+        ([], "1"),
+        (["--help"], ""),
+        (["--help"], "1"),
+        (["--version"], "1"),
+    ],
 )
 def test_an_output_that_cannot_be_written(
     tmp_path: Path, write_echo_model: WriteModel, flags: list[str], unbuffered: str
@@ -68,6 +77,30 @@ def test_an_output_that_cannot_be_written(
     assert "covey-server: the output cannot be written: No space left on device\n" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--check", "--help", "--version"])
+def test_a_standard_output_that_is_closed_is_no_error(tmp_path: Path, write_echo_model: WriteModel, flag: str) -> None:
+    write_echo_model(tmp_path)
+    command = [
+        "bash",
+        "-c",
+        'exec "$@" >&-',
+        "bash",
+        sys.executable,
+        "-m",
+        "covey_server",
+        "--models",
+        str(tmp_path),
+        flag,
+    ]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_what_says_ready_needs_no_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert output.write(lambda: print("ready")) == 0
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, write_echo_model: WriteModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 import zlib
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import grpc.aio
+import numpy as np
 import pytest
 from bench.processes import Server as Process
 from bench.processes import covey_server
@@ -16,6 +19,7 @@ from tests.conftest import WriteModel
 from tests.server.conftest import Server
 from tests.server.raw_http2 import RawConnection, call_headers, compressed
 
+import covey
 from covey.load.wire.frames import (
     ACK,
     CANCEL,
@@ -114,6 +118,26 @@ def test_calls_that_are_reset_at_once_leave_nothing(process: Process, with_messa
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
         assert call(REQUEST, metadata=tuple(metadata), timeout=20)
     assert peak_bytes(process._process.pid) - before < 50 << 20  # without a bound on calls at once: 200 MB
+
+
+def test_all_of_many_calls_at_once_are_answered(server: Server) -> None:
+    """gRPC's own server resets some where a connection has as many open as it may have."""
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+
+    async def ask() -> set[str]:
+        async with covey.AsyncClient(server.target, retries=0) as client:
+            answers = await asyncio.gather(*(client.classify(pixels) for _ in range(2_000)))
+        return {answer.label for answer in answers}
+
+    assert asyncio.run(ask()) == {"class 9"}
+
+    async def ask_by_grpc() -> int:
+        async with grpc.aio.insecure_channel(server.target) as channel:
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
+            answers = await asyncio.gather(*(call(REQUEST, timeout=30) for _ in range(600)))
+        return len(answers)
+
+    assert asyncio.run(ask_by_grpc()) == 600
 
 
 def until_pong(connection: RawConnection, count: int) -> Iterator[int]:

@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol
 
 from covey_server.fronts import Received
@@ -68,11 +68,20 @@ class Answers(Protocol):
 class ConnectionGuard:
     """Watches the connections of one front, from `start` to `stop`."""
 
-    def __init__(self, port: int, front: Received, answers: Answers, limits: Limits) -> None:
+    def __init__(
+        self,
+        port: int,
+        front: Received,
+        answers: Answers,
+        limits: Limits,
+        decoding_bytes: Callable[[], int],
+    ) -> None:
+        """`decoding_bytes`: what decoders may hold at this moment."""
         self.closed: dict[Reason, int] = dict.fromkeys(REASONS, 0)
         self._front = front
         self._answers = answers
         self._limits = limits
+        self._decoding_bytes = decoding_bytes
         self._sockets = Sockets(port)
         self._open: dict[Address, Connection] = {}
         self._by_peer: dict[str, Connection] = {}
@@ -294,6 +303,8 @@ class ConnectionGuard:
             for connection in self._open.values():
                 connection.unfinished = connection.unfinished * grown // held
             return
+        if 2 * (grown - self._decoding_bytes()) < held:
+            return  # decoders may have taken it: the next look tells
         # Connections that have stopped sending go first.
         by_size = sorted(
             (each for each in self._open.values() if not each.is_closing),  # closing ones are not in `held`
