@@ -71,7 +71,8 @@ def _training(findings: Findings) -> list[Html]:
         return [paragraph("Nothing was trained: the history has 0 epochs.")]
     caption = (
         "Loss and accuracy on the training images are measured while the weights change, with dropout where the "
-        "network has it, and on augmented images where the recipe augments: they may be worse than on the test images."
+        "network has it, and on augmented images where the recipe augments: they may be worse than on the test images. "
+        "Label smoothing makes the training loss larger, too."
     )
     rows = [
         (
