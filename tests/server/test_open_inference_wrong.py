@@ -176,7 +176,7 @@ WRONG = {
             ]
         ),
         "UNIMPLEMENTED",
-        "answers in shared memory are not given here",
+        "answers in shared memory are not supported; omit shared_memory_region",
     ),
     "no class": (
         Infer(
