@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from tests.server.fakes import FakeModel, FakeRequest, in_ms, make_request, mark
 from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.model_queue import ModelQueue
+from covey_server.batching.request import Request
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import Overloaded
 
@@ -174,3 +176,24 @@ def test_nobody_with_something_waiting_falls_behind_anybody_else(
                 if name in got:
                     got[name] += images
             assert abs(got["x"] - got["y"]) <= 2 * best
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=40), st.sampled_from("abcd"))
+def test_single_images_that_leave_before_a_request_are_counted_without_a_look_at_each(
+    callers: list[str], caller: str
+) -> None:
+    class NotWalked(list[Request]):
+        def __iter__(self) -> Iterator[Request]:
+            raise AssertionError("each refused request would take as long as the queue is")
+
+    model = FakeModel(best_batch_size=4)
+    queue = ModelQueue(model, Suspects())
+    for other in callers:
+        queue.append(make_request(model, caller=other))
+    request = make_request(model, caller=caller)
+    queue.requests = NotWalked(queue.requests)
+    before = queue.images_before(request)
+    queue.requests = list(queue.requests[:])
+    queue.append(request)
+    # What leaves with the very next batch has no order.
+    assert before == queue.requests.index(request) or queue.images <= model.cost.best_batch_size
