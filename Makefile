@@ -37,7 +37,7 @@ test-docker: setup ## build the images and run them, with Docker: ten minutes, 1
 	$(BIN)/python -m pytest -m docker tests/deploy
 
 # One after another: each training uses both cores.
-test-recipes: setup ## train each network on each data set in both precisions: an estimated 40 minutes on two cores
+test-recipes: setup ## train each network on each data set in both precisions: 10 to 15 minutes on two cores
 	$(BIN)/python -m pytest -m recipes tests/export
 
 fuzz: setup ## send 200,000 mutated requests to a running server, on each front, in a few minutes

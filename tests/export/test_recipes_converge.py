@@ -27,6 +27,8 @@ from covey_export.training.run import train
 
 DATASETS = ("sample", "fashion-mnist", "cifar10")
 MAX_IMAGES = 12_800  # of networks that need more than a few milliseconds a step: 50 batches of 256
+# LeNet's sigmoids stay at chance for the first 190 steps, whatever the format; then the loss falls from 2.31 to 1.
+EPOCHS = {("lenet", "sample"): 2}
 MIN_GAIN = 0.02  # of the loss, from the first steps to the last
 
 
@@ -102,7 +104,8 @@ def test_one_epoch_converges(name: str, dataset_name: str, precision: Precision,
     recipe = find_recipe(name, None, dataset_name).fitted_to(dataset)
     images = len(dataset.train_images) if recipe.threads == 1 else MAX_IMAGES
     seen = _part(dataset, images)
-    recipe = replace(recipe, epochs=1, precision=precision, train_images=len(seen.train_images))
+    epochs = EPOCHS.get((name, dataset_name), 1)
+    recipe = replace(recipe, epochs=epochs, precision=precision, train_images=len(seen.train_images))
     report = LossReport()
     train(network, seen, recipe, tmp_path, CPU, report, seed=0)
     losses = np.array(report.losses)
