@@ -5,7 +5,7 @@ from __future__ import annotations
 from covey_server.fronts import MAX_METADATA_BYTES
 
 # Open at once on one connection. It bounds what resets leave behind: with 20,000 calls that are reset at once others
-# wait for 0.2 s and 25 MB stay (without it 4 s and 230 MB). With fewer they wait less, but gRPC refuses calls of honest
+# wait for 0.1 s and 25 MB stay (without it 4 s and 230 MB). With fewer they wait less, but gRPC refuses calls of honest
 # callers, too: those that were just answered count, so that from about four fifths of the limit on some are reset (with
 # 256, 3 % at 250 in flight, a fourth and more at 2,000).
 MAX_CALLS_PER_CONNECTION = 1_024
