@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     ImageT = TypeVar("ImageT", bound=Image)
 
-# In flight; more wait here. Servers on gRPC's own library reset some calls of a connection with about a thousand.
+# In flight; more calls wait in the client. Servers on gRPC's own library reset calls of a connection that has many.
 _MAX_CALLS_PER_CONNECTION = 512
 
 T = TypeVar("T")
@@ -276,14 +276,11 @@ class AsyncClient(BaseClient):
 
     async def _send(self, step: Send) -> Any:  # noqa: ANN401
         room, timeout_s = self._rooms[step.place], step.timeout_s
-        has_room = not room.locked()
-        if has_room:
-            await room.acquire()
+        has_room = True
+        if room.locked():
+            has_room, timeout_s = await _wait_for_room(room, timeout_s)
         else:
-            began_s = time.monotonic()
-            with contextlib.suppress(TimeoutError):  # then the call below ends at once, as one without time
-                has_room = await asyncio.wait_for(room.acquire(), timeout_s)
-            timeout_s = max(0.0, timeout_s - (time.monotonic() - began_s))
+            await room.acquire()
         try:
             call = self._callables.get((step.place, step.method.path))
             if call is None or self._closed or asyncio.get_running_loop() is not self._loop:
@@ -327,3 +324,14 @@ class AsyncClient(BaseClient):
             self._channels = [self._open(one) for one in self._session.targets]
         if loop is not self._loop:
             raise WrongEventLoop(f"{self!r} belongs to the event loop of its first call; make one for each loop")
+
+
+async def _wait_for_room(room: asyncio.Semaphore, timeout_s: float) -> tuple[bool, float]:
+    """Whether it was entered in time, and how much time is left. Without any, gRPC ends the call as it does others."""
+    began_s = time.monotonic()
+    try:
+        async with asyncio.timeout(timeout_s):
+            await room.acquire()
+    except TimeoutError:
+        return False, 0.0
+    return True, max(0.0, timeout_s - (time.monotonic() - began_s))

@@ -99,9 +99,7 @@ class Checkpoint:
             *(self.recipe, self.seed, self.started_from, self.history, *filter(None, (self.background,))),
         )
         found = hashlib.sha256(repr(facts).encode())
-        for name, tensor in self.trained_weights.items():
-            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        add_tensors(found, self.trained_weights)
         return found.hexdigest()
 
     @property
@@ -161,6 +159,13 @@ class Checkpoint:
                 f"and not the same ones; provide the same images (--unreadable skip again, if it was said), or train "
                 f"anew with --restart"
             )
+
+
+def add_tensors(digest: hashlib._Hash, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Adds tensors to a digest: their names, types, shapes and bytes, in their order."""
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
 
 
 def default_folder(network: str, dataset: str, recipe: str, parent: Path = Path("checkpoints")) -> Path:

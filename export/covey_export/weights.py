@@ -53,9 +53,7 @@ class Weights:
     def digest(self) -> str:
         """The SHA-256 of all tensors."""
         found = hashlib.sha256()
-        for name, tensor in sorted(self.tensors.items()):
-            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        checkpoints.add_tensors(found, self.tensors)
         return found.hexdigest()
 
     def order_of(self, classes: tuple[str, ...], *, named: bool, whole: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The parser of the commands' options: argparse's, but that errors of the output are not passed over."""
+"""What all commands share: a parser of options, and what to do where standard output cannot be written."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-_UNWRITTEN = 2  # exit code
+OUTPUT_LOST = 2  # exit code
 
 
 class Parser(argparse.ArgumentParser):
-    """Says where help cannot be written (a full disk), with exit code 2; a reader that has gone is no error."""
+    """argparse's, which ignores a full disk behind --help. This one says so and exits with OUTPUT_LOST; a reader that
+    has closed its pipe is no error."""
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         target = file or sys.stderr
@@ -22,13 +23,18 @@ class Parser(argparse.ArgumentParser):
             return
         try:
             target.write(message)
-            if target is sys.stdout:
-                target.flush()
-            return
+            if file is not sys.stderr and sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError:
-            code = 0
+            discard_output()
+            raise SystemExit(0) from None
         except OSError as error:
-            print(f"{self.prog}: the output cannot be written: {error.strerror}", file=sys.stderr)
-            code = _UNWRITTEN
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush complains
-        raise SystemExit(code)
+            discard_output()
+            command = self.prog.partition(" ")[0]
+            print(f"{command}: the output cannot be written: {error.strerror}", file=sys.stderr)
+            raise SystemExit(OUTPUT_LOST) from None
+
+
+def discard_output() -> None:
+    """Sends what is left of standard output nowhere: else Python's last flush would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

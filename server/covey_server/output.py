@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 
-_EXIT_CODE = 2
+from covey_proto.command_line import OUTPUT_LOST, discard_output
 
 
 def write(work: Callable[[], int | None]) -> int:
@@ -22,8 +21,8 @@ def write(work: Callable[[], int | None]) -> int:
         if error.filename is not None:  # of a file, not of the standard output: this is a bug
             raise
         print(f"covey-server: the output cannot be written: {error.strerror}", file=sys.stderr)
-        code = _EXIT_CODE
+        code = OUTPUT_LOST
     else:
         return code
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush complains
+    discard_output()
     return code

@@ -51,7 +51,7 @@ def _ends_early(data: bytes, is_interlaced: bool) -> bool:
         position += 12 + int.from_bytes(data[position : position + 4], "big")
     end = position + 8 + int.from_bytes(data[position : position + 4], "big")
     unfolding = zlib.decompressobj()
-    # By pieces of the file, too: what is left of its input, zlib copies with each piece of the output.
+    # The input in pieces, too: with each piece of output, zlib copies the rest of the input that it was given.
     for start in range(position + 8, end, _INPUT_BYTES):
         rest: bytes | memoryview = memoryview(data)[start : min(start + _INPUT_BYTES, end)]
         while rest and missing > 0 and not unfolding.eof:

@@ -39,9 +39,9 @@ def fields(payload: bytes, start: int, stop: int) -> Iterator[tuple[int, int, in
 def cut_out(
     payload: bytes, path: Sequence[int], start: int = 0, stop: int | None = None
 ) -> tuple[bytes, int, int] | None:
-    """The message between `start` and `stop` with nothing in the bytes field at `path` (the numbers of messages within
-    each other, then the field's), and where these bytes begin and end in `payload`. None unless there is exactly one
-    such field. Raises ValueError where the bytes are no message."""
+    """The message between `start` and `stop` with the bytes field at `path` (its field number after those of the
+    messages around it) emptied, and where the field's bytes begin and end in `payload`. None unless there is exactly
+    one such field. Raises ValueError where the bytes are no message."""
     stop = len(payload) if stop is None else stop
     found: tuple[int, int, int] | None = None  # where the field, its value, and what comes behind it begin
     place = start

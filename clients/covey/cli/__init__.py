@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from covey import __version__
 from covey.cli import classify, connection, doctor, info, load, models, table, wait
 from covey.cli.exits import Exit
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
+from covey_proto.command_line import Parser, discard_output
 
 _EPILOG = f"""\
 {connection.ENVIRONMENT}
@@ -51,13 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("covey: this process may start no more threads; raise the limit (ulimit -u)", file=sys.stderr)
         return Exit.USAGE
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush complains
+        discard_output()
         return Exit.OK
     except OSError as error:
         if error.filename is not None:  # of a file, not of the standard output: this is a bug
             raise
         print(f"covey: the output cannot be written: {error.strerror}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return Exit.USAGE
 
 
@@ -65,15 +61,6 @@ def _flush() -> None:
     """Here, where an error can be told: Python's own flush at the end comes too late for that."""
     if sys.stdout is not None:
         sys.stdout.flush()
-
-
-class _Parser(argparse.ArgumentParser):
-    """As its base, which passes over errors of the output."""
-
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        if message and (file or sys.stderr) is not None:
-            (file or sys.stderr).write(message)
-            _flush()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -88,7 +75,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="covey",
         description="Classify images on a Covey server.",
         epilog=_EPILOG,

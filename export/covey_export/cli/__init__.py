@@ -5,7 +5,6 @@ parser.py knows the options, commands.py what each sub-command does with them; t
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ from covey_export.cli.parser import build
 from covey_export.errors import ExportError
 from covey_export.report import Report
 from covey_export.training import distributed
+from covey_proto.command_line import discard_output
 
 _INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
 
@@ -63,7 +63,7 @@ def _forget_output() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
 
 
 def _fail(message: str, exit_code: int) -> int:

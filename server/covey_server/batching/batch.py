@@ -100,8 +100,8 @@ class Batch:
         return np.frombuffer(joined, np.uint8).reshape(self.size, *self.model.input_shape)
 
     def complete(self, output: Output, computed_ns: int) -> list[tuple[Request, int]]:
-        """Gives each part its rows. Returns the requests that can be answered now, each with its first row, where
-        it is not joined of parts."""
+        """Gives each part its rows. Returns the requests that can be answered now and, for those that are not joined
+        from parts, their first row in the output."""
         whole: list[tuple[Request, int]] = []
         first = 0
         for part in self.parts:

@@ -95,12 +95,12 @@ class Request(ABC):
 
     @abstractmethod
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
-        """What the answer says of `count` rows of an output from `first` on, in pieces. Raises RequestError where it
-        cannot say it."""
+        """The answer's bytes for `count` rows of an output from `first` on, in pieces. Raises RequestError where these
+        rows cannot be answered."""
 
     @abstractmethod
     def succeed(self, rows: list[bytes]) -> None:
-        """Answers with what was written of all rows, in order."""
+        """Answers with the written rows of all images, in order."""
 
     @abstractmethod
     def fail(self, error: Exception) -> None:
@@ -122,8 +122,8 @@ class Request(ABC):
         self._pending = self.count
 
     def join(self, start: int, output: Output, first: int, count: int) -> bool:
-        """Adds `count` rows of an output from `first` on: those of the part that begins at image `start`. Whether it
-        was the last one. A part of which nothing can be said fails the request."""
+        """Adds the part that begins at image `start`: `count` rows of an output from `first` on. Returns whether it was
+        the last one. A part that cannot be written fails the request."""
         try:
             rows = self.write_rows(output, first, count)
         except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is

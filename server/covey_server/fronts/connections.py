@@ -304,7 +304,7 @@ class ConnectionGuard:
                 connection.unfinished = connection.unfinished * grown // held
             return
         if 2 * (grown - self._decoding_bytes()) < held:
-            return  # decoders may have taken it: the next look tells
+            return  # decoders may have taken it; decided at a later look
         # Connections that have stopped sending go first.
         by_size = sorted(
             (each for each in self._open.values() if not each.is_closing),  # closing ones are not in `held`

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from covey_server.fronts import MAX_METADATA_BYTES
 
-# Open at once on one connection. It bounds what resets leave behind: with 20,000 calls that are reset at once others
-# wait for 0.1 s and 25 MB stay (without it 4 s and 230 MB). With fewer they wait less, but gRPC refuses calls of honest
-# callers, too: those that were just answered count, so that from about four fifths of the limit on some are reset (with
-# 256, 3 % at 250 in flight, a fourth and more at 2,000).
+# Open at once on one connection. The limit bounds the damage of resets: 20,000 calls that are reset at once delay
+# others by 0.1 s and leave 25 MB (without a limit 4 s and 230 MB). A lower one resets honest calls, since gRPC counts
+# calls that were just answered too: 256 reset 3 % of the calls of a client with 250 in flight, and a fourth or more of
+# those of a client with 2,000 (2 shared AMD EPYC cores, 2026-11-29).
 MAX_CALLS_PER_CONNECTION = 1_024
 
 
