@@ -27,6 +27,12 @@ ORDER = ("seven", "zero", "three", "one", "nine", "two", "four", "eight", "six",
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where models and checkpoints go."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def outside(sample: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, float]:
     """A LeNet trained by a plain loop on x / 255, its classes in another order: the file of its weights, a folder of
@@ -60,11 +66,19 @@ def outside(sample: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return folder / "lenet.pth", data, float(right.float().mean())
 
 
+AS_TRAINED = ("--pixels", "[0,1]", "--labels", ",".join(ORDER))
+
+
+def _arguments(command: str, outside: tuple[Path, Path, float]) -> list[str]:
+    """A command for the weights as they are."""
+    file, data, _ = outside
+    report = ["--no-report"] if command == "all" else []
+    return [command, "lenet", "--dataset", f"folder:{data}", "--weights", str(file), "--epochs", "0", *report]
+
+
 def _publish(outside: tuple[Path, Path, float], *options: str) -> float:
     """The accuracy that is published."""
-    file, data, _ = outside
-    arguments = ["all", "lenet", "--dataset", f"folder:{data}", "--weights", str(file), "--epochs", "0", "--no-report"]
-    assert main([*arguments, "--restart", *options]) == 0
+    assert main([*_arguments("all", outside), "--restart", *options]) == 0
     found: float = json.loads((_newest() / "verification.json").read_text())["onnxruntime_accuracy"]
     return found
 
@@ -77,13 +91,11 @@ def _newest() -> Path:
 def test_they_keep_their_accuracy_with_what_belongs_to_them(
     outside: tuple[Path, Path, float],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     expected = outside[2]
     assert expected > 0.9
-    assert _publish(outside, "--pixels", "[0,1]", "--labels", ",".join(ORDER)) == pytest.approx(expected, abs=1e-6)
+    assert _publish(outside, *AS_TRAINED) == pytest.approx(expected, abs=1e-6)
     said = capsys.readouterr().out
     assert "input   28x28, resized by stretch; grey, scaled to 0..1, mean 0, deviation 1" in said
     assert "labels  0 seven, 1 zero, 2 three" in said
@@ -98,17 +110,14 @@ def test_they_keep_their_accuracy_with_what_belongs_to_them(
 
 def test_without_the_options_the_command_says_what_it_assumes(
     outside: tuple[Path, Path, float],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     assert _publish(outside) < 0.5
     said = capsys.readouterr().out
     assert "note: lenet.pth does not say how its pixels were normalised; assumed is" in said
     assert "say --mean and --std, or --pixels" in said
     assert "note: lenet.pth does not say which class each output stands for; assumed is the order of the data" in said
-    assert _publish(outside, "--pixels", "[0,1]", "--labels", ",".join(ORDER)) > 0.9
+    assert _publish(outside, *AS_TRAINED) > 0.9
     assert "warning: " not in capsys.readouterr().out
     assert _publish(outside) < 0.5
     assert "warning: the version of lenet before has 9" in capsys.readouterr().out
@@ -116,15 +125,10 @@ def test_without_the_options_the_command_says_what_it_assumes(
 
 def test_a_checkpoint_with_another_order_of_classes_is_named(
     outside: tuple[Path, Path, float],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    _publish(outside, "--pixels", "[0,1]", "--labels", ",".join(ORDER))
-    file, data, _ = outside
-    again = ["train", "lenet", "--dataset", f"folder:{data}", "--weights", str(file), "--epochs", "0"]
-    assert main([*again, "--pixels", "[0,1]"]) == 2
+    _publish(outside, *AS_TRAINED)
+    assert main([*_arguments("train", outside), "--pixels", "[0,1]"]) == 2
     said = capsys.readouterr().err
     assert (
         f"the outputs of the checkpoint's network are {', '.join(ORDER)}, in this order; asked for is the order" in said
@@ -135,15 +139,12 @@ def test_a_checkpoint_with_another_order_of_classes_is_named(
 def test_another_file_of_the_same_name_is_not_taken_for_the_first(
     outside: tuple[Path, Path, float],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    file, data, _ = outside
+    file, data, accuracy = outside
     mine = tmp_path / "mine.pth"
     mine.write_bytes(file.read_bytes())
-    arguments = ["all", "lenet", "--dataset", f"folder:{data}", "--weights", str(mine), "--epochs", "0", "--no-report"]
-    arguments += ["--pixels", "[0,1]", "--labels", ",".join(ORDER)]
+    arguments = [*_arguments("all", (mine, data, accuracy)), *AS_TRAINED]
     assert main(arguments) == 0
     assert main(arguments) == 0, "the same file is"
     torch.manual_seed(5)
@@ -158,15 +159,10 @@ def test_another_file_of_the_same_name_is_not_taken_for_the_first(
 
 def test_the_accuracy_that_is_asked_for_is_that_of_what_is_published_already_too(
     outside: tuple[Path, Path, float],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert _publish(outside, "--pixels", "[0,1]", "--labels", ",".join(ORDER)) > 0.9
-    file, data, _ = outside
-    again = ["all", "lenet", "--dataset", f"folder:{data}", "--weights", str(file), "--epochs", "0", "--no-report"]
-    again += ["--pixels", "[0,1]", "--labels", ",".join(ORDER), "--min-accuracy"]
+    assert _publish(outside, *AS_TRAINED) > 0.9
+    again = [*_arguments("all", outside), *AS_TRAINED, "--min-accuracy"]
     assert main([*again, "0.9"]) == 0
     assert main([*again, "0.999"]) == 2
     assert "--min-accuracy asks for 99.90%; it was published before, as version 1" in capsys.readouterr().err
@@ -175,13 +171,9 @@ def test_the_accuracy_that_is_asked_for_is_that_of_what_is_published_already_too
 def test_a_model_below_the_accuracy_that_is_asked_for_is_not_published(
     outside: tuple[Path, Path, float],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    file, data, _ = outside
-    arguments = ["all", "lenet", "--dataset", f"folder:{data}", "--weights", str(file), "--epochs", "0"]
-    assert main([*arguments, "--min-accuracy", "0.9"]) == 2
+    assert main([*_arguments("all", outside), "--min-accuracy", "0.9"]) == 2
     assert "--min-accuracy asks for 90.00%; it is not published" in capsys.readouterr().err
     assert not list(tmp_path.glob("models/lenet/[0-9]*"))
 
@@ -200,16 +192,11 @@ def test_a_model_below_the_accuracy_that_is_asked_for_is_not_published(
 )
 def test_options_that_do_not_fit_are_refused(
     outside: tuple[Path, Path, float],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     options: list[str],
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    file, data, _ = outside
-    arguments = ["train", "lenet", "--dataset", f"folder:{data}", "--weights", str(file), "--epochs", "0"]
-    assert main([*arguments, *options]) == 2
+    assert main([*_arguments("train", outside), *options]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -327,9 +314,8 @@ def test_a_file_in_place_of_a_network_gets_the_spelling_that_works(
 
 
 def test_a_data_set_that_was_not_named_is_named_where_it_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     assert main(["train", "lenet", "--data-dir", str(tmp_path / "none")]) == 2
     assert (
@@ -337,10 +323,7 @@ def test_a_data_set_that_was_not_named_is_named_where_it_is_missing(
     )
 
 
-def test_a_training_that_goes_on_does_not_pass_over_another_normalisation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_training_that_goes_on_does_not_pass_over_another_normalisation(capsys: pytest.CaptureFixture[str]) -> None:
     begin = ["train", "mlp", "--dataset", "sample", "--epochs", "1"]
     assert main([*begin, "--pixels", "[0,1]"]) == 0
     assert main([*begin, "--pixels", "[0,1]"]) == 0
@@ -350,10 +333,7 @@ def test_a_training_that_goes_on_does_not_pass_over_another_normalisation(
         assert "was begun with mean (0.0,), not (0.5,); name that one to go on" in capsys.readouterr().err
 
 
-def test_fresh_weights_may_have_another_normalisation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_fresh_weights_may_have_another_normalisation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "mlp", "--dataset", "sample", "--epochs", "1", "--mean", "0.25", "--std", "0.5"]) == 0
     assert "grey, scaled to 0..1, mean 0.25, deviation 0.5" in capsys.readouterr().out
     assert main(["train", "mlp", "--dataset", "sample", "--mean", "0.1,0.2,0.3", "--std", "1,1,1", "--restart"]) == 2
