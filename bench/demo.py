@@ -16,7 +16,7 @@ from bench import callers, sheet
 from bench.processes import BenchError, covey_server
 from covey_export.datasets import Dataset, find_entry
 from covey_export.errors import ExportError, MissingDataset
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 NETWORK = "lenet"
 CALLERS = 64

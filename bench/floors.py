@@ -11,7 +11,7 @@ from bench.raw_onnxruntime import BATCH_SIZES, RawOnnxruntime
 from bench.rows import Row, make_row
 from covey_proto import colours, metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec
-from covey_server.images import InputSpec, Resize, decode
+from covey_server.images.pixels import InputSpec, Resize, decode
 
 
 class OnnxruntimeCurve:

@@ -23,7 +23,7 @@ from covey_export.training import averaging
 from covey_export.training.recipe import Recipe
 from covey_proto.colours import WHITE
 from covey_proto.wording import listed, plural
-from covey_server.images import Resize
+from covey_server.images.pixels import Resize
 
 FILE = "checkpoint.pt"
 
@@ -56,7 +56,7 @@ class Checkpoint:
     network: str
     dataset: str
     image_shape: ImageShape
-    resize: str  # how encoded images come to that shape: a value of covey_server.images.Resize
+    resize: str  # how encoded images come to that shape: a value of covey_server.images.pixels.Resize
     crop: float
     background: str  # under transparent pixels, "#rrggbb"; empty: alpha was dropped
     labels: tuple[str, ...]

@@ -31,9 +31,9 @@ from covey_export.served_model import ServedModel
 from covey_export.training.recipe import Recipe
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import Build, GoldenSet, ImageSpec, ModelInfo, Training
-from covey_server.engine import Engine
 from covey_server.errors import EngineFailed, RefusedModel
-from covey_server.images import Resize
+from covey_server.images.pixels import Resize
+from covey_server.inference.engine import Engine
 
 INPUT = "images"
 OUTPUT = "probabilities"

@@ -25,9 +25,9 @@ from covey_export.report import Report, describe_input, describe_labels
 from covey_export.verification import Verification
 from covey_proto import layout
 from covey_proto.v1.classifier_pb2 import ModelInfo
-from covey_server import model_file
-from covey_server.devices import choose
-from covey_server.engine import Engine
+from covey_server.inference import model_file
+from covey_server.inference.devices import choose
+from covey_server.inference.engine import Engine
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 A float32 file must give PyTorch's probabilities. A variant in another precision may not lose more than a little of
 PyTorch's accuracy, and must give the same answers whatever the batch.
 
-`covey_server.engine` runs the file, `covey_server.images` reads encoded images, `covey_server.model_file` and
-`covey_server.golden` do what the server does at every load.
+The file is run by the server's own `engine`, encoded images are read by its `pixels`, and `model_file` and `golden`
+do what the server does at every load.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from covey_export.quantization.precision import Precision
 from covey_export.quantization.timing import Speed
 from covey_export.served_model import ServedModel
 from covey_proto.wording import listed, plural
-from covey_server import golden, images, model_file
-from covey_server.devices import choose
-from covey_server.engine import Engine
 from covey_server.errors import CoveyServerError
+from covey_server.images import pixels
+from covey_server.inference import golden, model_file
+from covey_server.inference.devices import choose
+from covey_server.inference.engine import Engine
 
 FILE = "verification.json"
 BATCH_SIZES = (1, 2, 3, 7, 64)
@@ -294,12 +295,12 @@ def _largest_difference(found: Probabilities, expected: Probabilities) -> float:
     return float(np.abs(found - expected).max())
 
 
-def _png_problems(engine: Engine, spec: images.InputSpec, pixels: Images) -> list[str]:
+def _png_problems(engine: Engine, spec: pixels.InputSpec, images: Images) -> list[str]:
     """What is wrong when images come as PNG files instead of pixels: nothing may be."""
-    decoded = np.stack([images.decode(_png(image), spec) for image in pixels])
-    if not np.array_equal(decoded, pixels):
+    decoded = np.stack([pixels.decode(_png(image), spec) for image in images])
+    if not np.array_equal(decoded, images):
         return ["PNG files of test images do not decode to the same pixels"]
-    if not np.array_equal(engine.run(decoded), engine.run(pixels)):
+    if not np.array_equal(engine.run(decoded), engine.run(images)):
         return ["PNG files of test images get other answers than their pixels"]
     return []
 

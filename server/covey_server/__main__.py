@@ -9,10 +9,10 @@ import signal
 import sys
 
 from covey_server import config as configuration
-from covey_server import memory, open_files, output, threads
 from covey_server.errors import InvalidConfiguration, StartupError
-from covey_server.security import logs
-from covey_server.signals import INTERRUPTED, StopSignals
+from covey_server.fronts.security import logs
+from covey_server.system import memory, open_files, standard_output, threads
+from covey_server.system.signals import INTERRUPTED, StopSignals
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def main() -> int:
         return _serve()
     except SystemExit as ended:  # of --help, --version and wrong flags
         code = ended.code if isinstance(ended.code, int) else 0
-        return output.write(lambda: code)
+        return standard_output.write(lambda: code)
     except RuntimeError as error:
         if not threads.is_none_left(error):
             raise
@@ -50,9 +50,9 @@ def _serve() -> int:
         from covey_server.app import App
 
         if config.check:
-            from covey_server import plan
+            from covey_server import check
 
-            return output.write(lambda: plan.check(config, sys.stdout))
+            return standard_output.write(lambda: check.check(config, sys.stdout))
         app = App(config)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("covey"):
@@ -76,7 +76,9 @@ def _serve() -> int:
     app.start()
     # For programs that start a server, with port 0 above all; the log is for people.
     grpc_address, metrics_address = config.address(app.front.port), config.metrics_address(app.metrics_port)
-    unwritten = output.write(lambda: print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}"))
+    unwritten = standard_output.write(
+        lambda: print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}")
+    )
     if not unwritten:
         signals.wait()
     exit_code = unwritten if app.stop() and not app.hangs else 1

@@ -9,33 +9,35 @@ from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
-from covey_server import decode_budget, devices, engine, image_formats, memory, memory_limit
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Runnable
-from covey_server.call import Service
-from covey_server.classifier import Classifier
+from covey_server.batching.worker import Workers
+from covey_server.calls.call import Service
 from covey_server.config import Config
-from covey_server.decoding import DecodePool
-from covey_server.devices import Device
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import Front, sockets
 from covey_server.fronts.connection import Limits
 from covey_server.fronts.connections import REASONS, ConnectionGuard
 from covey_server.fronts.grpcio import GrpcioFront
-from covey_server.management import Management
-from covey_server.metrics import Metrics
-from covey_server.metrics_server import MetricsServer
+from covey_server.fronts.security import Security
+from covey_server.images import decode_budget, image_formats
+from covey_server.images.decode_pool import DecodePool
+from covey_server.inference import devices, engine
+from covey_server.inference.devices import Device
+from covey_server.inference.served_model import ModelLoader, ServedModel
 from covey_server.models.loading import RepositoryObserver
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
 from covey_server.models.watch import Watch
-from covey_server.open_inference.service import OpenInference
-from covey_server.pipeline import Pipeline
-from covey_server.security import Security
-from covey_server.served_model import ModelLoader, ServedModel
-from covey_server.tally import ModelTally
-from covey_server.worker import Workers
+from covey_server.observability.metrics import Metrics
+from covey_server.observability.metrics_server import MetricsServer
+from covey_server.observability.tally import ModelTally
+from covey_server.protocols.classifier.service import Classifier
+from covey_server.protocols.management import Management
+from covey_server.protocols.open_inference.service import OpenInference
+from covey_server.protocols.pipeline import Pipeline
+from covey_server.system import memory, memory_limit
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from tests.clients import docs_runner
 from tests.conftest import echo_model
 
 import covey
-from covey_server import status
+from covey_server.calls import status
 
 LABELS = ("cat", "dog", "fox", "owl", "bat", "elk", "hen", "ant", "bee", "cod")
 CLIENTS = ROOT / "docs" / "clients.md"

@@ -28,7 +28,9 @@ PIXELS = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
 ONE = pb.ClassifyRequest(pixels=pb.Pixels(data=PIXELS.tobytes())).SerializeToString()
 LATER = datetime(2120, 1, 1, tzinfo=UTC)
 # Compressed messages are refused: test_attacks.
-CHECKS = set(re.findall(r"^def check_(\w+)\(", (ROOT / "tests/server/triton_calls.py").read_text(), re.MULTILINE))
+CHECKS = set(
+    re.findall(r"^def check_(\w+)\(", (ROOT / "tests/server/protocols/triton_calls.py").read_text(), re.MULTILINE)
+)
 CHECKS -= {"compression_and_timeouts"}
 TOKEN, NEXT_TOKEN = "first-token-0123456789abcdef", "second.Token~0123456789abcdef=="
 

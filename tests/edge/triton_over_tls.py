@@ -1,4 +1,5 @@
-"""The checks of tests/server/triton_calls.py over TLS: `python -m tests.edge.triton_over_tls NAME ADDRESS AUTHORITY`.
+"""The checks of tests/server/protocols/triton_calls.py over TLS:
+`python -m tests.edge.triton_over_tls NAME ADDRESS AUTHORITY`.
 
 In a process of its own, as those are.
 """
@@ -10,7 +11,7 @@ from functools import partial
 
 import tritonclient.grpc
 import tritonclient.grpc.aio
-from tests.server import triton_calls
+from tests.server.protocols import triton_calls
 
 if __name__ == "__main__":
     secure = {"ssl": True, "root_certificates": sys.argv[3]}

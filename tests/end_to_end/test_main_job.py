@@ -23,8 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import covey
 from covey_export.datasets import Dataset, find_entry
 from covey_export.networks import NETWORKS
-from covey_server.engine import Engine
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
+from covey_server.inference.engine import Engine
 
 pytestmark = pytest.mark.slow
 DIGIT_NETWORKS = ("lenet", "mlp", "mnist-cnn", "mnist-deep")  # trained on the sample

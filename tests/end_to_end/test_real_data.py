@@ -10,7 +10,7 @@ import pytest
 
 from covey_export.datasets import find_entry
 from covey_export.errors import MissingDataset
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 FOLDER = os.environ.get("COVEY_DATA", "")
 # Images of each class, by the publications of the data sets.

@@ -13,7 +13,7 @@ from covey import downscaling
 from covey.results import InputSize, Resize
 from covey_export.datasets import find_entry
 from covey_proto import colours
-from covey_server.images import InputSpec, decode
+from covey_server.images.pixels import InputSpec, decode
 
 SIDE = 640
 

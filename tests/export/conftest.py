@@ -16,7 +16,7 @@ from covey_export.networks import NETWORKS
 from covey_export.publication import Published
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,7 +16,7 @@ from covey_export.datasets import Dataset
 from covey_export.datasets.sample import Sample
 from covey_export.networks import NETWORKS
 from covey_export.training.augmentation import Augmentation
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from covey_export.errors import InvalidDataset
 from covey_export.networks import NETWORKS, Task
 from covey_export.networks.conv_demo import ConvDemo
 from covey_export.training.recipes import find_recipe
-from covey_server.engine import Engine
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
+from covey_server.inference.engine import Engine
 
 # The image, and the kernel that is laid upon it (as it is, not turned around):
 #

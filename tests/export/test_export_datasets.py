@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from covey_export.datasets import Dataset, find_entry, idx, published
 from covey_export.errors import InvalidDataset, MissingDataset, UnknownName
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 GREY_28 = InputSpec(28, 28, 1)
 RGB_32 = InputSpec(32, 32, 3)

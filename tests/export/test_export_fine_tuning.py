@@ -23,7 +23,7 @@ from covey_export.networks import find_network
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 from covey_proto.v1.classifier_pb2 import ImageSpec
-from covey_server.images import InputSpec, Resize, decode
+from covey_server.images.pixels import InputSpec, Resize, decode
 
 FOLDER = os.environ.get("COVEY_DATA", "")
 NETWORK = "torchvision:shufflenet_v2_x0_5"

@@ -19,7 +19,7 @@ from covey_export.datasets import Dataset
 from covey_export.errors import ExportError, InvalidDataset, InvalidWeights
 from covey_export.networks import NETWORKS, Task
 from covey_proto import metadata
-from covey_server.engine import Engine
+from covey_server.inference.engine import Engine
 
 LENET = NETWORKS["lenet"]
 # The order in which the network outside knew the digits.

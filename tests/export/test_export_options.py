@@ -10,10 +10,10 @@ from PIL import Image
 
 from covey_export import checkpoint as checkpoints
 from covey_export.__main__ import main
-from covey_server import model_file
-from covey_server.engine import Engine
-from covey_server.images import Resize
-from covey_server.model_file import Description
+from covey_server.images.pixels import Resize
+from covey_server.inference import model_file
+from covey_server.inference.engine import Engine
+from covey_server.inference.model_file import Description
 
 
 @pytest.fixture(autouse=True)

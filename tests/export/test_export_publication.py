@@ -32,7 +32,7 @@ from covey_export.served_model import ServedModel
 from covey_export.training.recipes import find_recipe
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
-from covey_server.engine import Engine
+from covey_server.inference.engine import Engine
 
 MLP = NETWORKS["mlp"]
 

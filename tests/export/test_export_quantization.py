@@ -29,9 +29,9 @@ from covey_export.quantization.precision import Precision
 from covey_export.training.recipes import find_recipe
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
-from covey_server.devices import CPU
-from covey_server.engine import Engine
-from covey_server.served_model import ModelLoader
+from covey_server.inference.devices import CPU
+from covey_server.inference.engine import Engine
+from covey_server.inference.served_model import ModelLoader
 
 MLP = NETWORKS["mlp"]
 VARIANTS = (Precision.INT8, Precision.FLOAT16)

@@ -44,7 +44,7 @@ from pathlib import Path
 from tests.export.test_export_resuming import LONGER, train_mlp
 from covey_export.datasets import find_entry
 from covey_export.report import Report
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 train_mlp(find_entry("sample").load(InputSpec(28, 28, 1), None), Path(sys.argv[1]), Report(), LONGER)
 """
 PROJECT = Path(__file__).parents[2]

@@ -26,8 +26,8 @@ from covey_export.evaluation import predict
 from covey_export.networks import Network, Task, find_network
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
-from covey_server.engine import Engine
-from covey_server.images import Resize, decode
+from covey_server.images.pixels import Resize, decode
+from covey_server.inference.engine import Engine
 
 FAMILIES = {
     "resnet18": 64,

@@ -14,7 +14,7 @@ from covey_export.networks import NETWORKS
 from covey_export.publication import Published
 from covey_export.verification import Disagreement
 from covey_proto.v1.classifier_pb2 import ImageSpec
-from covey_server.images import Resize
+from covey_server.images.pixels import Resize
 
 MLP = NETWORKS["mlp"]
 

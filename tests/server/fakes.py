@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
-from covey_server.batching.cost import CostModel
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.errors import EngineFailed
+from covey_server.inference.cost import CostModel
 
 MS = 1_000_000  # nanoseconds
 

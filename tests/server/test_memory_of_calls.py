@@ -6,9 +6,10 @@ import logging
 
 import pytest
 
-from covey_server import app, memory_limit
+from covey_server import app
 from covey_server.config import Config
-from covey_server.memory_limit import Room
+from covey_server.system import memory_limit
+from covey_server.system.memory_limit import Room
 
 
 @pytest.mark.parametrize(

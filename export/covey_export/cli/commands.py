@@ -23,7 +23,7 @@ from covey_export.report import Report
 from covey_export.summary import Outcome
 from covey_export.training import distributed
 from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
-from covey_server.images import Resize
+from covey_server.images.pixels import Resize
 
 
 def list_all(options: argparse.Namespace, report: Report) -> None:

@@ -18,7 +18,7 @@ from covey_export.training.augmentation import Augmentation
 from covey_export.training.recipe import PRECISIONS
 from covey_proto import colours
 from covey_proto.command_line import Parser
-from covey_server.images import Resize
+from covey_server.images.pixels import Resize
 
 _NETWORK = "a name of `covey-export list`, torchvision:NAME, or your own MODULE:FUNCTION"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from covey_export.datasets.dataset import Dataset, Images, Labels
 from covey_export.datasets.entry import Entry
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 LABELS = ("top left", "top right", "bottom left", "bottom right")
 # The example that the network's test computes by hand.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from covey_export.datasets.dataset import Dataset
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 
 class Entry(ABC):

@@ -26,8 +26,8 @@ from covey_export.datasets.image_files import ImageFiles
 from covey_export.errors import InvalidDataset, MissingDataset
 from covey_proto import image_folders, image_formats
 from covey_proto.image_formats import Format
-from covey_server import image_formats as image_formats_here
-from covey_server.images import InputSpec
+from covey_server.images import image_formats as image_formats_here
+from covey_server.images.pixels import InputSpec
 
 Unreadable = Literal["refuse", "skip"]
 UNREADABLE: tuple[Unreadable, ...] = get_args(Unreadable)

@@ -13,10 +13,10 @@ import numpy as np
 
 from covey_export.datasets.dataset import Images
 from covey_export.errors import InvalidDataset
-from covey_server import image_formats
-from covey_server.devices import resident_bytes
 from covey_server.errors import CoveyServerError
-from covey_server.images import DEFAULT_MAX_PIXELS, InputSpec, decode, read_header
+from covey_server.images import image_formats
+from covey_server.images.pixels import DEFAULT_MAX_PIXELS, InputSpec, decode, read_header
+from covey_server.inference.devices import resident_bytes
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # and I;16 with its byte orders
 _MEMORY_INFO = Path("/proc/meminfo")

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from covey_export.datasets.dataset import Dataset
 from covey_export.datasets.entry import Entry
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 
 class LoadedDatasets:

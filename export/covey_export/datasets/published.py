@@ -12,7 +12,7 @@ from covey_export.datasets import download
 from covey_export.datasets.dataset import Dataset
 from covey_export.datasets.entry import Entry
 from covey_export.errors import ExportError, MissingDataset
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 DATA_VARIABLE = "COVEY_DATA"
 _DISTRIBUTION = Path("/usr/share/datasets")  # where Debian's dataset-* packages install

@@ -13,7 +13,7 @@ import numpy as np
 
 from covey_export.datasets.dataset import Dataset
 from covey_export.datasets.entry import Entry
-from covey_server.images import InputSpec
+from covey_server.images.pixels import InputSpec
 
 FILE = "sample.npz"
 LABELS = tuple("0123456789")

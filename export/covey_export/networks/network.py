@@ -12,7 +12,7 @@ from torch import nn
 from covey_export.errors import InvalidDataset
 from covey_proto import colours
 from covey_proto.colours import WHITE
-from covey_server.images import InputSpec, Resize
+from covey_server.images.pixels import InputSpec, Resize
 
 ImageShape = tuple[int, int, int]  # height, width, channels
 
@@ -50,7 +50,7 @@ class Network:
     smallest_side: int | None = None
     only_rgb: bool = False
     resize: Resize = Resize.STRETCH
-    crop: float = 1.0  # see covey_server.images.InputSpec
+    crop: float = 1.0  # see covey_server.images.pixels.InputSpec
     background: str = (
         WHITE  # under transparent pixels; empty: alpha is dropped, as in trainings from before there was one
     )

@@ -13,7 +13,7 @@ import onnx
 
 from covey_export.quantization import normalisation
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as covey_server.engine does, before onnxruntime is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, as in the server
 
 
 def convert(model: onnx.ModelProto) -> onnx.ModelProto:

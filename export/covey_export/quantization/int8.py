@@ -24,7 +24,7 @@ from covey_export.datasets.dataset import Images
 from covey_export.errors import ConversionFailed
 from covey_export.quantization import normalisation
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as covey_server.engine does, before onnxruntime is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, as in the server
 
 CALIBRATION_IMAGES = 512
 _BATCH_SIZE = 16

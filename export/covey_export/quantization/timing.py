@@ -11,8 +11,8 @@ import numpy as np
 
 from covey_export.datasets.dataset import Images
 from covey_export.quantization.precision import Precision
-from covey_server.devices import choose
-from covey_server.engine import Engine
+from covey_server.inference.devices import choose
+from covey_server.inference.engine import Engine
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 PAYS_FROM = 1.1  # times the speed of float32; less is within what a busy machine changes from run to run

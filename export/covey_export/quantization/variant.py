@@ -14,9 +14,9 @@ from covey_export.errors import ConversionFailed
 from covey_export.quantization import float16, int8
 from covey_export.quantization.precision import Precision
 from covey_proto.v1.classifier_pb2 import GoldenSet, ModelInfo
-from covey_server.devices import choose
-from covey_server.engine import Engine
 from covey_server.errors import CoveyServerError
+from covey_server.inference.devices import choose
+from covey_server.inference.engine import Engine
 
 
 def make(float32: Path, info: ModelInfo, precision: Precision, dataset: Dataset) -> bytes:

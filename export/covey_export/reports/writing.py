@@ -22,10 +22,10 @@ from covey_export.reports.drawing import canvas
 from covey_export.served_model import ServedModel
 from covey_proto import layout
 from covey_proto.wording import plural
-from covey_server import golden, model_file
-from covey_server.devices import choose
-from covey_server.engine import Engine
 from covey_server.errors import CoveyServerError
+from covey_server.inference import golden, model_file
+from covey_server.inference.devices import choose
+from covey_server.inference.engine import Engine
 
 FILE = "report.html"
 _BATCH = 64

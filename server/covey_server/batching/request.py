@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_server.batching.cost import CostModel
 from covey_server.batching.output import Output
 from covey_server.errors import Cancelled, Expired
+from covey_server.inference.cost import CostModel
 
 Buffer = bytes | memoryview
 

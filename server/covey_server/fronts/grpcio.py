@@ -17,16 +17,16 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from covey_server import threads
-from covey_server.call import Call, Handler, Service, handle
+from covey_server.calls.call import Call, Handler, Service, handle
+from covey_server.calls.status import Status
 from covey_server.errors import PortUnavailable
 from covey_server.fronts import LIVE
 from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.grpcio_options import server_options
 from covey_server.fronts.grpcio_security import TokenCheck, server_credentials
+from covey_server.fronts.security import Security
 from covey_server.fronts.streams import CODES, UNIX, Streams
-from covey_server.security import Security
-from covey_server.status import Status
+from covey_server.system import threads
 
 Result = TypeVar("Result")
 _LAST_STEP_S = 0.5

@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health
 
-from covey_server.security.certificates import Certificates, Identity
-from covey_server.security.tokens import HEADER, Tokens
-from covey_server.status import Status
+from covey_server.calls.status import Status
+from covey_server.fronts.security.certificates import Certificates, Identity
+from covey_server.fronts.security.tokens import HEADER, Tokens
 
 _OPEN = f"/{health.SERVICE_NAME}/"
 

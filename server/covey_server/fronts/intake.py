@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from covey_server.threads import ADVICE
+from covey_server.system.threads import ADVICE
 
 log = logging.getLogger(__name__)
 

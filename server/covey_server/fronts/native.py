@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from covey_server.call import Call, Service, handle
+from covey_server.calls.call import Call, Service, handle
+from covey_server.calls.status import Status
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import sockets
 from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.native_servers import NativeServers
 from covey_server.fronts.private_socket import PrivateSocket, sweep
-from covey_server.security import Security
-from covey_server.status import Status
+from covey_server.fronts.security import Security
 
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent

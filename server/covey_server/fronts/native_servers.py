@@ -20,7 +20,7 @@ from pygrpc_native import NativeGrpcFront
 from covey_server.fronts import MAX_METADATA_BYTES
 from covey_server.fronts.intake import Intake
 from covey_server.fronts.port_sockets import listeners, peers, reading_stopped, stop_listening
-from covey_server.security.tokens import HEADER, NOT_VALID, Tokens
+from covey_server.fronts.security.tokens import HEADER, NOT_VALID, Tokens
 
 log = logging.getLogger(__name__)
 

@@ -21,12 +21,12 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 
-from covey_server import status
-from covey_server.call import Call, Element, StreamMethod, handle
+from covey_server.calls import status
+from covey_server.calls.call import Call, Element, StreamMethod, handle
+from covey_server.calls.status import Status
 from covey_server.errors import Overloaded, Stopping
 from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.holdings import Holdings
-from covey_server.status import Status
 
 MAX_ELEMENTS = 128  # that one stream holds: enough for a full batch to run and another to gather
 MAX_BYTES = 16 << 20

@@ -1,0 +1,1 @@
+"""What fronts and protocols share: a call, and the table of statuses."""

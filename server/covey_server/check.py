@@ -1,0 +1,58 @@
+"""`covey-server --check`: loads, checks and measures the models as a server would, and prints what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from prometheus_client import CollectorRegistry
+
+from covey_server.app import open_repository
+from covey_server.config import Config
+from covey_server.fronts.security import Security
+from covey_server.images import decode_budget
+from covey_server.inference import devices
+from covey_server.inference.model_file import other_name
+from covey_server.inference.served_model import ServedModel
+from covey_server.observability.metrics import Metrics
+
+_REFUSED = 3
+
+
+def check(config: Config, output: TextIO) -> int:
+    """Exit code 0 where every version found can be served; 3 where one is refused. Raises StartupError."""
+    Security.of(config)  # whether the files can be used; its log tells what they hold
+    device, repository = open_repository(config, Metrics(CollectorRegistry()))
+    cores = devices.usable_cores()
+    print(f"device    {device.name} ({device.provider})", file=output)
+    if device.fallback:
+        print(f"          in place of CUDA: {device.fallback}", file=output)
+    print(f"cores     {cores} usable", file=output)
+    workers, reserves = devices.share_cores(cores, config.workers)
+    print(f"workers   {workers}, and {reserves} for full batches; {config.threads} thread(s) in each", file=output)
+    room = decode_budget.limit(config.max_decode_bytes)
+    print(f"decoding  with at most {room.free_bytes / 2**20:.0f} MiB: {room.source}", file=output)
+    for model in repository.served:
+        print(file=output)
+        print("\n".join(_describe(model, is_default=repository.is_default(model))), file=output)
+    for refusal in repository.refusals:
+        print(f"\nmodel {refusal.name} version {refusal.version} is REFUSED: {refusal.reason}", file=output)
+    return _REFUSED if repository.refusals else 0
+
+
+def _describe(model: ServedModel, *, is_default: bool) -> Sequence[str]:
+    height, width, channels = model.input_shape
+    cost = model.cost
+    lines = [
+        f"model {model.name} version {model.version}{' (the default)' if is_default else ''}",
+        *([f"  file    says that it is {said}"] if (said := other_name(model.info, model.name, model.version)) else []),
+        f"  input   {height} x {width} x {channels} uint8, {len(model.labels)} classes",
+        f"  golden  largest difference {model.golden_difference:.1e}",
+        f"  loaded  in {model.load_s * 1000:.0f} ms, {model.memory_bytes / 2**20:.1f} MiB",
+        "  batch   run time   per image   images/s of one worker",
+    ]
+    for size, run_ns in cost.measured.items():
+        image_us = run_ns / size / 1e3
+        mark = "  <- up to here images gather" if size == cost.best_batch_size else ""
+        lines.append(f"  {size:>5}   {run_ns / 1e6:>5.2f} ms   {image_us:>6.1f} us   {1e6 / image_us:>12,.0f}{mark}")
+    return lines

@@ -1,0 +1,64 @@
+"""Who may call, over which connections, and what is shown: made of the settings, followed while files change."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from covey_server.config import Config
+from covey_server.fronts.security.certificates import Certificates
+from covey_server.fronts.security.tokens import Tokens
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Security:
+    """What a front asks for. `tokens` None: everybody may call; `certificates` None: connections are plaintext."""
+
+    tokens: Tokens | None = None
+    certificates: Certificates | None = None
+    reflection: bool = True
+
+    @classmethod
+    def of(cls, config: Config) -> Security:
+        """As the settings say. Raises InvalidConfiguration where a file they name cannot be used."""
+        tokens = Tokens(Path(config.auth_token_file)) if config.auth_token_file else None
+        certificates = None
+        if config.tls_certificate:
+            client_ca = Path(config.tls_client_ca) if config.tls_client_ca else None
+            certificates = Certificates(Path(config.tls_certificate), Path(config.tls_key), client_ca)
+        is_open = not is_loopback(config.host)
+        if is_open and config.allow_management and tokens is None and not config.tls_client_ca:
+            log.warning(
+                "everybody who reaches %s may load and unload models; give --auth-token-file or --tls-client-ca",
+                config.host,
+            )
+        if is_open and tokens is not None and certificates is None:
+            log.warning(
+                "tokens travel in the clear to %s: whoever can read the network can read them. Give --tls-certificate "
+                "and --tls-key, or see to it that a proxy or mesh encrypts",
+                config.host,
+            )
+        return cls(tokens, certificates, config.reflection)
+
+    @property
+    def followed(self) -> bool:
+        """Whether there are files that may change."""
+        return self.tokens is not None or self.certificates is not None
+
+    def refresh(self) -> None:
+        """Takes up what changed in the files."""
+        for each in (self.tokens, self.certificates):
+            if each is not None:
+                each.refresh()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address to listen on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

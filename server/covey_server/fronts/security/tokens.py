@@ -1,0 +1,107 @@
+"""The bearer tokens of which callers must bring one: read from a file, followed as it changes.
+
+No token is logged, shown, or part of an error. Knows neither gRPC nor the fronts: it is given a header's value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from covey_server.calls import status
+from covey_server.errors import InvalidConfiguration, Unauthenticated
+from covey_server.fronts.security.files import FollowedFiles, read, warn_if_open_to_all
+
+log = logging.getLogger(__name__)
+
+HEADER = "authorization"
+_SETTING = "--auth-token-file"
+_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # what RFC 6750 lets a bearer token be
+_BEARER = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
+_EXPECTED = "expected the metadata `authorization: Bearer TOKEN`"
+NOT_VALID = f"this server wants a token and the call brought none that is valid; {_EXPECTED}"
+_MISSING = status.of(Unauthenticated(f"this server wants a token and the call brought none; {_EXPECTED}"))
+_WRONG = status.of(Unauthenticated(f"what the call brought is no token of this server; {_EXPECTED}, one that is valid"))
+_MAX_REMEMBERED = 256
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The tokens of one reading of the file, by their SHA-256, and headers that brought one of them."""
+
+    digests: tuple[bytes, ...]
+    accepted: set[bytes] = field(default_factory=set, repr=False)
+
+
+class Tokens:
+    """The tokens of a file: one a line, blank lines and those that begin with # left out. Safe from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InvalidConfiguration where the file cannot be read, holds no token or something that is none."""
+        self._path = path
+        self._files = FollowedFiles(path)
+        self._known = _Known(_read(path))
+        self._refusing = threading.Lock()
+        self.refused = 0
+        warn_if_open_to_all(_SETTING, path)
+        log.info("callers must bring a token, one of the %d in %s", len(self._known.digests), path)
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """The SHA-256 of each token that is valid now."""
+        return self._known.digests
+
+    def refusal(self, header: object) -> status.Status | None:
+        """Why a call with this `authorization` header may not go on; None: it may. What is not bytes is no header.
+
+        A header that was accepted is remembered: hashing and comparing takes 1 to 2 us, more than a small model's
+        request may cost. Finding it again tells a caller no more than the answer does: a set compares by a keyed hash
+        of the whole value, and only those who have a token can make it remember anything.
+        """
+        known = self._known
+        if header in known.accepted:
+            return None
+        token = _BEARER.fullmatch(header) if isinstance(header, bytes) else None
+        if token is not None and _holds(known.digests, token[1]):
+            if len(known.accepted) < _MAX_REMEMBERED:
+                known.accepted.add(token[0])
+            return None
+        with self._refusing:
+            self.refused += 1
+        return _WRONG if isinstance(header, bytes) else _MISSING
+
+    def refresh(self) -> None:
+        """Takes up what the file holds now, if it changed; keeps the tokens there were where it holds none."""
+        digests = self._files.read_new(lambda: _read(self._path), "the tokens read before stay valid")
+        if digests is not None:
+            self._known = _Known(digests)
+            log.info("the tokens in %s have changed: %d are valid now", self._path, len(self._known.digests))
+
+
+def _read(path: Path) -> tuple[bytes, ...]:
+    """The digests of a file's tokens. An error names a line by its number: its text may be a mistyped token."""
+    digests: dict[bytes, None] = {}
+    for number, line in enumerate(read(_SETTING, path).splitlines(), 1):
+        token = line.strip()
+        if not token or token.startswith(b"#"):
+            continue
+        if not _TOKEN.fullmatch(token):
+            raise InvalidConfiguration(
+                f"{_SETTING} {path}: line {number} is no token: expected one a line, of A-Z a-z 0-9 . _ ~ + / - and = "
+                f"at its end"
+            )
+        digests[hashlib.sha256(token).digest()] = None
+    if not digests:
+        raise InvalidConfiguration(f"{_SETTING} {path}: it holds no token; expected one a line")
+    return tuple(digests)
+
+
+def _holds(digests: tuple[bytes, ...], token: bytes) -> bool:
+    """Compares with every one, whichever it is, in a time that does not depend on the token."""
+    given = hashlib.sha256(token).digest()
+    return sum(hmac.compare_digest(given, digest) for digest in digests) > 0

@@ -1,0 +1,83 @@
+"""How many bytes all decoders of a server may take together, and who waits for them.
+
+Admission bounds how many images are inside; this bounds what they unfold to: 38 bytes can become 750 MB.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from covey_server.errors import ImageTooLarge
+from covey_server.system.memory_limit import Room, room
+
+MIN_BYTES = 16 * 2**20  # a budget below this decodes hardly anything
+_SMALL_BYTES = 8 * 2**20  # any 1,000 x 1,000 but WebP, and baseline JPEGs of any size into small models
+_SHARE = 0.5  # of the memory that is free once the models are loaded: calls, batches and later models need the rest
+_POLL_S = 0.05  # cancelled calls are marked, and nobody is woken for it
+
+
+class DecodeBudget:
+    """Of `limit_bytes`. Small images, of up to `small_bytes`, need not ask: room for one on each thread is put aside.
+    Safe from any thread."""
+
+    def __init__(self, limit_bytes: int, threads: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.small_bytes = min(_SMALL_BYTES, limit_bytes // (4 * threads))
+        self._free_bytes = self._shared_bytes = limit_bytes - threads * self.small_bytes
+        self._waiting: deque[object] = deque()  # in order of arrival, so that a large image's turn comes
+        self._changed = threading.Condition()
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What is being decoded takes, small images not counted."""
+        return self._shared_bytes - self._free_bytes
+
+    @property
+    def waiting(self) -> int:
+        """Images that wait for memory."""
+        return len(self._waiting)
+
+    def require_fits(self, needed_bytes: int, what: str) -> None:
+        """Raises ImageTooLarge for an image that could not be decoded however long it waited."""
+        if needed_bytes > self._shared_bytes and needed_bytes > self.small_bytes:
+            raise ImageTooLarge(
+                f"{what} takes about {needed_bytes / 2**20:,.0f} MiB of memory to decode, "
+                f"{self._shared_bytes / 2**20:,.0f} MiB are there for large images (--max-decode-bytes is "
+                f"{self.limit_bytes / 2**20:,.0f} MiB); scale it down before sending, or send it as a baseline JPEG, "
+                f"which takes least"
+            )
+
+    @contextmanager
+    def reserve(self, needed_bytes: int, check: Callable[[], None]) -> Iterator[None]:
+        """Holds so many bytes, which `require_fits` has let pass; waits until they are there. `check` is called while
+        it waits and may raise, which ends that."""
+        ticket = object()
+        with self._changed:
+            self._waiting.append(ticket)
+            try:
+                while self._waiting[0] is not ticket or needed_bytes > self._free_bytes:
+                    self._changed.wait(_POLL_S)
+                    check()
+                self._free_bytes -= needed_bytes
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free_bytes += needed_bytes
+                self._changed.notify_all()
+
+
+def limit(asked_bytes: int) -> Room:
+    """The bytes for decoding, and where they come from: `asked_bytes`, or, for 0, a share of what is free now."""
+    if asked_bytes:
+        return Room(asked_bytes, "--max-decode-bytes")
+    found = room()
+    if found is None:
+        return Room(1 << 30, "a guess: this system does not say how much memory is free")
+    return Room(max(MIN_BYTES, int(found.free_bytes * _SHARE)), f"half of what {found.source} leaves")

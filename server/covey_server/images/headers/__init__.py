@@ -1,0 +1,37 @@
+"""What an image file says before a pixel is decoded: its format, its size, how it is turned, and which of its bytes a
+decoder needs.
+
+Pillow allocates as soon as it opens some files (WebP's canvas, what lies under a GIF's frame) and reads everything
+that stands beside the pixels: text, profiles, previews. One wrong byte there and it gives the image up, where libpng,
+libjpeg and browsers show it. So each format's file is walked here once, by its segments; what the pixels do not need
+is left out, and what they need has to be whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from covey_proto import image_formats as table
+from covey_proto.image_formats import Format
+from covey_server.images.headers import avif, bmp, gif, heic, jpeg, png, tiff, webp
+from covey_server.images.headers.header import Header
+
+__all__ = ["Header", "read"]
+
+_READERS: dict[Format, Callable[[bytes], Header]] = {
+    table.JPEG: jpeg.read,
+    table.PNG: png.read,
+    table.WEBP: webp.read,
+    table.GIF: gif.read,
+    table.AVIF: avif.read,
+    table.BMP: bmp.read,
+    table.TIFF: tiff.read,
+    table.HEIC: heic.read,
+}
+
+
+def read(data: bytes, found: Format) -> Header:
+    """The header of a file that begins like one of format `found`. Raises InvalidImage."""
+    header = _READERS[found](data)
+    header.file_bytes = len(data)
+    return header

@@ -1,0 +1,111 @@
+"""The scans of a JPEG: how many there are, where the last one's data end, and whether anything is missing.
+
+libjpeg fills what is missing before an end marker with grey, and nobody hears of it. So the decoder is not shown that
+marker before it has all pixels: see PADDING.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from covey_server.errors import InvalidImage
+from covey_server.images.headers.header import MAX_SEGMENTS, damaged, too_many_segments
+
+# Of one image. Real ones have about ten; each costs a pass over all pixels and can be ten bytes long, so that a file
+# of 64 MB could ask for hours. 64 over 50 million pixels take two seconds.
+MAX_SCANS = 64
+# Set bits, as data: as many as the decoder reads ahead, and no code is made of set bits alone. Behind data that are
+# complete they change nothing; behind others the decoder runs out of them, and asks for more.
+PADDING = b"\xff\x00" * 8
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what ends a scan's data
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_SCAN, _END, _RESTART_INTERVAL = 0xDA, 0xD9, 0xDD
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the segment SOF says."""
+
+    kind: int
+    width: int
+    height: int
+    names: bytes  # a byte for each component
+    factors: list[tuple[int, int]]  # of each: how many samples across and down, in one unit of all
+
+    @property
+    def samples_per_pixel(self) -> float:
+        """3 for 4:4:4, 1.5 for 4:2:0."""
+        return sum(h * v for h, v in self.factors) / (self._widest * self._highest)
+
+    @property
+    def _widest(self) -> int:
+        return max(h for h, _ in self.factors)
+
+    @property
+    def _highest(self) -> int:
+        return max(v for _, v in self.factors)
+
+    def units(self, names: bytes) -> int:
+        """Of what restarts are counted in, in a scan of these components."""
+        across, down = 8 * self._widest, 8 * self._highest
+        if len(names) != 1:
+            return math.ceil(self.width / across) * math.ceil(self.height / down)
+        h, v = self.factors[self.names.index(names)]
+        return math.ceil(self.width * h / across) * math.ceil(self.height * v / down)
+
+
+def length(data: bytes, position: int) -> int:
+    """Of the segment whose marker stands at `position`, without the marker."""
+    return max(2, data[position + 2] << 8 | data[position + 3])
+
+
+def end_of_data(data: bytes, start: int) -> int:
+    """Where the data of a scan end that begin at `start`."""
+    # Nearly always at the file's own end, and reading all of it to make sure costs 0.5 us per KB. Where several images
+    # stand in one file, the last bytes are another one's end.
+    if data.endswith(b"\xff\xd9") and b"MPF\0" not in data[:start]:
+        return len(data) - 2
+    found = MARKER.search(data, start)
+    return found.start() if found else len(data)
+
+
+def walk(data: bytes, position: int, frame: Frame, restart_interval: int, *, check_restarts: bool) -> tuple[int, int]:
+    """From the first scan, at `position`, to the image's end marker: where the data of the last scan end, and where
+    that marker stands. Raises InvalidImage."""
+    scans, last_end = 0, 0
+    names = seen = b""
+    start = 0
+    for _ in range(MAX_SEGMENTS):
+        marker = data[position + 1]
+        if marker == _END:
+            break
+        end = position + 2 + length(data, position)
+        if marker == _SCAN:
+            scans += 1
+            names = data[position + 5 : position + 5 + 2 * data[position + 4] : 2]
+            seen += names
+        elif marker == _RESTART_INTERVAL:
+            restart_interval = data[position + 4] << 8 | data[position + 5]
+        found = MARKER.search(data, end)
+        if found is None:
+            raise damaged("JPEG", len(data), "it ends before its last scan does")
+        if marker == _SCAN:
+            start, last_end = end, found.start()
+        position = found.end() - 2
+    else:
+        raise too_many_segments("JPEG", data)
+    if scans > MAX_SCANS:
+        raise InvalidImage(
+            f"the JPEG image of {len(data):,} bytes has {scans:,} scans, at most {MAX_SCANS} are decoded here "
+            f"(progressive images have about ten); save it again as a baseline JPEG"
+        )
+    missing = set(frame.names) - set(seen)
+    if missing:
+        raise damaged("JPEG", len(data), f"{len(missing)} of its {len(frame.names)} colour components are not in it")
+    if check_restarts and restart_interval and set(names) <= set(frame.names):
+        expected = math.ceil(frame.units(names) / restart_interval) - 1
+        if len(_RESTART.findall(data, start, last_end)) < expected:
+            raise damaged("JPEG", len(data), "its last scan ends early")
+    return last_end, position

@@ -1,0 +1,89 @@
+"""Which formats can be decoded here, and by which of Pillow's parsers: no other can be reached by a caller."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Callable, Collection
+from typing import Any
+
+from PIL import AvifImagePlugin, BmpImagePlugin, TiffImagePlugin
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from covey_proto import image_formats as table
+from covey_proto.image_formats import Format
+from covey_server.errors import InvalidConfiguration
+from covey_server.images.headers.header import Header
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the decode pool has a thread for each core already
+
+# By title. (Image.open would find the same ones, in 8 us.)
+OPEN: dict[str, Callable[[io.BytesIO], ImageFile]] = {
+    table.JPEG.title: JpegImageFile,
+    table.PNG.title: PngImageFile,
+    table.WEBP.title: WebPImageFile,
+    table.GIF.title: GifImageFile,
+    table.BMP.title: BmpImagePlugin.BmpImageFile,
+    table.TIFF.title: TiffImagePlugin.TiffImageFile,
+}
+if AvifImagePlugin.SUPPORTED:
+    OPEN[table.AVIF.title] = AvifImagePlugin.AvifImageFile
+
+
+def opened(header: Header) -> ImageFile:
+    """The image whose file's header was read, before its pixels are. Raises what its parser does."""
+    if header.format == table.HEIC.title and not is_available(table.HEIC):
+        raise OSError(_remedy(table.HEIC))
+    return OPEN[header.format](io.BytesIO(header.data))
+
+
+def chosen(text: str) -> tuple[Format, ...]:
+    """The formats that a setting names; of the default ones those that Pillow can decode here.
+
+    Raises InvalidConfiguration for names that are none, and formats that cannot be decoded here.
+    """
+    try:
+        formats = table.parse(text)
+    except ValueError as error:
+        raise InvalidConfiguration(f"--image-formats {text!r}: {error}") from None
+    missing = [each for each in formats if not is_available(each)]
+    if missing and formats != table.DEFAULT:
+        raise InvalidConfiguration(f"--image-formats {text!r}: {'; '.join(map(_remedy, missing))}")
+    return tuple(each for each in formats if each not in missing)
+
+
+def available() -> tuple[Format, ...]:
+    """All that can be decoded here: what data sets for training may hold."""
+    return tuple(filter(is_available, table.FORMATS))
+
+
+def is_available(wanted: Format) -> bool:
+    """Whether it can be decoded here. HEIC's decoder is imported by the first question."""
+    if wanted is table.HEIC and wanted.title not in OPEN:
+        try:
+            plugin = importlib.import_module("pillow_heif.as_plugin")
+            options: Any = importlib.import_module("pillow_heif.options")
+        except ImportError:
+            return False
+        options.DECODE_THREADS = 1
+        options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+        OPEN[wanted.title] = plugin.HeifImageFile
+    return wanted.title in OPEN
+
+
+def not_decoded(found: Format, formats: Collection[Format]) -> str:
+    """For the sender of a file whose format is known, and not among `formats`."""
+    if not is_available(found):
+        return f"{found.described} image, which cannot be decoded here: {_remedy(found)}"
+    setting = table.written({*formats, found})
+    return f"{found.described} image, which this server decodes if it is started with --image-formats {setting}"
+
+
+def _remedy(missing: Format) -> str:
+    if missing.extra:
+        return f"{missing.title} needs another package: pip install 'covey-serve[{missing.extra}]'"
+    return f"Pillow is built without {missing.title} here: pip install --force-reinstall pillow"

@@ -1,0 +1,48 @@
+"""Decodes a JPEG of several scans, and notices where the last one is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from covey_server.images.headers.jpeg_scans import PADDING
+
+# Two bytes of padding at a time. The decoder takes each at once where it waits for a marker; within a scan it needs
+# 17 of these bits for one code, and so leaves some of the first dozen lying.
+_PIECES = 12
+
+
+def load(image: JpegImageFile, data: bytes, scan_end: int) -> None:
+    """Loads the pixels of an image that was opened from `data` and not loaded yet.
+
+    In such a file the end marker is needed before there is a pixel, so the decoder is first given the data up to
+    there, and padding: it takes that for what stands between scans, or for data that it misses. How much it takes
+    tells which.
+
+    Raises OSError where the data are damaged or end early.
+    """
+    _, extents, _, arguments = image.tile[0]
+    image.load_prepare()
+    decoder = Image._getdecoder(image.mode, "jpeg", arguments, image.decoderconfig)
+    try:
+        decoder.setimage(image.im, extents)
+        _feed(decoder.decode, data[:scan_end] + PADDING)
+        for _ in range(_PIECES):
+            _feed(decoder.decode, PADDING[:2])
+        taken, error = decoder.decode(data[scan_end:])
+    finally:
+        decoder.cleanup()
+    if taken >= 0 or error:
+        raise OSError("broken data stream")
+    image.tile = []
+
+
+def _feed(decode: Callable[[bytes], tuple[int, int]], data: bytes) -> None:
+    """Gives the decoder data of which it has to take all."""
+    taken, _ = decode(data)
+    if taken < 0:
+        raise OSError("broken data stream")
+    if taken != len(data):
+        raise OSError("its last scan ends early")

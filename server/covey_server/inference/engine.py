@@ -1,0 +1,181 @@
+"""Owns the onnxruntime session of one model: providers, threads, warm-up and the run itself.
+
+The only file of the server that imports onnxruntime. Knows nothing of requests, batches' makers or versions.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_server.errors import DeviceUnavailable, EngineFailed, RefusedModel
+from covey_server.inference.devices import CPU, Device
+from covey_server.system.memory_limit import Room, room
+from covey_server.system.regular_files import open_regular
+
+# Since 1.29 onnxruntime's wheels send telemetry unless this is set before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
+
+INPUT = "images"
+OUTPUT = "probabilities"
+MAX_FILE_BYTES = 2**31 - 1
+
+# What loading takes at its peak, of a file's size: its content as onnxruntime reads it, and the session's own copy. It
+# was 2.07 (files of 128 MB to 1 GB, float32). Files below this size are loaded without asking.
+_PEAK_FACTOR = 2.1
+_SMALL_BYTES = 64 * 2**20
+_STEP_BYTES = 256 * 2**20
+
+_LOG_ERRORS_ONLY = 3
+# The smallest model there is: y = Identity(x), float32 [1]. Made with onnx.helper, opset 18.
+_IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBI=")
+
+
+class Engine:
+    """One model, ready to run on one device from any number of threads at once."""
+
+    def __init__(self, path: Path, device: Device = CPU, threads: int = 1) -> None:
+        """Loads the model. Raises RefusedModel where the file is no model of the contract
+        (`images: uint8 [N, H, W, C]` -> `probabilities: float32 [N, K]`), DeviceUnavailable where the
+        device cannot run it.
+        """
+        self.device = device
+        self.threads = threads
+        try:
+            with open_regular(path) as (descriptor, size_bytes):
+                require_loadable(path, size_bytes, room() if size_bytes > _SMALL_BYTES else None)
+                self._session = _load(path, descriptor, device, threads)
+        except OSError as error:
+            raise RefusedModel(f"{path}: cannot be read: {error.strerror or error}") from error
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.input_shape, self.classes = _check_contract(self._session, path)
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities `[N, K] float32` of images `[N, H, W, C] uint8`. Raises EngineFailed."""
+        try:
+            probabilities: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+        except Exception as error:
+            raise EngineFailed(f"onnxruntime failed on a batch of {len(images)}: {_first_line(error)}") from error
+        if probabilities.shape != (len(images), self.classes):
+            raise EngineFailed(f"the model answered {probabilities.shape} for a batch of {len(images)}")
+        return probabilities
+
+
+def require_loadable(path: Path, size_bytes: int, left: Room | None) -> None:
+    """Raises RefusedModel for a file that is too large for its format, or for the memory that is `left` (None: whatever
+    there is). The second is caused by an OSError: it may pass."""
+    if size_bytes > MAX_FILE_BYTES:
+        raise RefusedModel(
+            f"{path}: has {size_bytes:,} bytes; an ONNX file, which is one protobuf message, has at most "
+            f"{MAX_FILE_BYTES:,}. Convert a smaller network"
+        )
+    needed = int(size_bytes * _PEAK_FACTOR)
+    if left is not None and needed > left.free_bytes + left.cached_bytes:
+        # In coarse steps, so that a refusal that is tried again and again is told once.
+        steps = (left.free_bytes + left.cached_bytes) // _STEP_BYTES + 1
+        raise RefusedModel(
+            f"{path}: loading its {size_bytes:,} bytes takes about {needed / 2**20:,.0f} MiB of memory, and less than "
+            f"{steps * _STEP_BYTES // 2**20:,} MiB are free here; give the server more, or serve fewer models. It is "
+            f"tried again as soon as there is room"
+        ) from OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
+def available_providers() -> list[str]:
+    """The execution providers that this build of onnxruntime has; they need not work."""
+    return list(onnxruntime.get_available_providers())
+
+
+def probe(device: Device) -> None:
+    """Raises DeviceUnavailable where no session runs on the device."""
+    try:
+        session = _start_session(_IDENTITY, device, threads=1)
+        session.run(None, {"x": np.zeros(1, np.float32)})
+    except DeviceUnavailable:
+        raise
+    except Exception as error:
+        raise DeviceUnavailable(f"device {device.name}: {_first_line(error)}") from error
+
+
+def _load(path: Path, descriptor: int, device: Device, threads: int) -> onnxruntime.InferenceSession:
+    """By path: onnxruntime then neither holds the interpreter's lock nor keeps the file in memory twice.
+
+    A model of 600 MB stopped all Python threads for 429 ms as bytes and for 38 ms by path, with a peak of 1,851 and
+    1,251 MB (2 shared AMD EPYC cores, 2026-11-29).
+
+    The path is that of the open file: what was looked at is what is loaded. Nothing lies beside it, and onnxruntime
+    follows no external data out of that folder (tried with 1.24 and 1.31), so that it is refused."""
+    name = f"/proc/self/fd/{descriptor}" if sys.platform == "linux" else str(path)
+    try:
+        return _start_session(name, device, threads)
+    except DeviceUnavailable:
+        raise
+    except Exception as error:
+        reason = _first_line(error)
+        if "xternal data" in reason or "filesystem error" in reason:
+            reason += (
+                ". Its weights may lie in another file: expected one file that holds them all; save it again without "
+                "external data"
+            )
+        raise RefusedModel(f"{path}: onnxruntime cannot load it: {reason}") from error
+
+
+def _start_session(model: bytes | str, device: Device, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    # Threads that spin between runs take the cores from whoever serves the requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if device.is_cuda and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    session = onnxruntime.InferenceSession(
+        model, options, providers=[(device.provider, device.options)], enable_fallback=0
+    )
+    session.disable_fallback()
+    if session.get_providers()[0] != device.provider:
+        raise DeviceUnavailable(
+            f"device {device.name}: onnxruntime gave {session.get_providers()[0]} in place of {device.provider}; "
+            f"check the driver and the CUDA and cuDNN libraries, or use --device cpu"
+        )
+    return session
+
+
+def _check_contract(session: onnxruntime.InferenceSession, path: Path) -> tuple[tuple[int, int, int], int]:
+    """The input's (H, W, C) and the number of classes. Raises RefusedModel for any other kind of model."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    found = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in [*inputs, *outputs])
+    match inputs, outputs:
+        case [images], [probabilities]:
+            match (
+                images.name,
+                images.type,
+                images.shape,
+                probabilities.name,
+                probabilities.type,
+                probabilities.shape,
+            ):
+                case (
+                    "images",
+                    "tensor(uint8)",
+                    [str() | None, int(height), int(width), 1 | 3 as channels],
+                    "probabilities",
+                    "tensor(float)",
+                    [str() | None, int(classes)],
+                ):
+                    return (height, width, channels), classes
+    raise RefusedModel(
+        f"{path}: expected images: tensor(uint8) [N, H, W, 1 or 3] -> probabilities: tensor(float) [N, K] with N "
+        f"dynamic, found {found}; convert the network with covey-export"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,90 @@
+"""One version of a model as it is served: described by its file, golden-checked, measured and warm."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_proto.v1.classifier_pb2 import ModelInfo
+from covey_server.images.pixels import InputSpec
+from covey_server.inference import cost, golden
+from covey_server.inference.cost import CostModel
+from covey_server.inference.devices import Device, resident_bytes
+from covey_server.inference.engine import Engine
+from covey_server.inference.model_file import describe, other_name
+from covey_server.protocols.classifier.responses import ResponseWriter
+
+log = logging.getLogger(__name__)
+
+# Larger batches gain nothing for the networks that were measured, and make everybody in them wait.
+MAX_BATCH_ON_CPU = 64
+MAX_BATCH_ON_CUDA = 256
+_MEASURING_S = 0.25
+
+
+class ServedModel:
+    """One version of a model, ready to run."""
+
+    def __init__(self, name: str, version: int, engine: Engine, max_batch_size: int = 0) -> None:
+        """Describes, checks, measures and so warms the engine's model. `max_batch_size` 0: as many images as pay.
+
+        Raises RefusedModel, EngineFailed.
+        """
+        description = describe(engine)
+        self.golden_difference = golden.check(engine, description.golden)
+        self.name = name
+        self.version = version
+        self.engine = engine
+        self.labels: tuple[str, ...] = description.labels
+        self.input: InputSpec = description.input
+        self.input_shape: tuple[int, int, int] = self.input.shape
+        self.image_bytes = self.input.nbytes
+        self.info: ModelInfo = description.info
+        self.cost = CostModel(_measure(engine, max_batch_size))
+        self.responses = ResponseWriter(name, version, engine.device.name, self.labels)
+        self.load_s = 0.0  # from the file to here, and
+        self.memory_bytes = 0  # what the process grew by meanwhile; told by `load`
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities `[N, K] float32` of `[N, H, W, C] uint8`. Raises EngineFailed.
+
+        On CUDA every new batch size is planned anew by cuDNN: there a batch is filled up to a size that is warm.
+        """
+        if not self.engine.device.is_cuda:
+            return self.engine.run(images)
+        warm = next((size for size in self.cost.measured if size >= len(images)), len(images))
+        padded = np.zeros((warm, *images.shape[1:]), np.uint8)
+        padded[: len(images)] = images
+        return self.engine.run(padded)[: len(images)]
+
+
+class ModelLoader:
+    """Makes a ServedModel of a file."""
+
+    def __init__(self, device: Device, threads: int, max_batch_size: int) -> None:
+        self._device = device
+        self._threads = threads
+        self._max_batch_size = max_batch_size
+
+    def __call__(self, name: str, version: int, path: Path) -> ServedModel:
+        """Raises RefusedModel where the file cannot be served or must not be, EngineFailed, DeviceUnavailable."""
+        began, before_bytes = time.monotonic(), resident_bytes()
+        model = ServedModel(name, version, Engine(path, self._device, self._threads), self._max_batch_size)
+        if said := other_name(model.info, name, version):
+            log.warning(
+                "model %s version %d: its file says that it is %s; it is served by the names of its folders",
+                name, version, said,
+            )  # fmt: skip
+        model.load_s = time.monotonic() - began
+        model.memory_bytes = max(0, resident_bytes() - before_bytes)
+        return model
+
+
+def _measure(engine: Engine, max_batch_size: int) -> dict[int, float]:
+    largest = max_batch_size or (MAX_BATCH_ON_CUDA if engine.device.is_cuda else MAX_BATCH_ON_CPU)
+    images = np.zeros((largest, *engine.input_shape), np.uint8)
+    return cost.measure(lambda size: engine.run(images[:size]), largest, _MEASURING_S)

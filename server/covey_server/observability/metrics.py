@@ -1,0 +1,222 @@
+"""Every metric: its name, help, labels and buckets, as one class that takes a registry. docs/metrics.md lists them.
+
+Label values come from closed sets (models in the folder, status codes, reasons), never from a caller's text.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from covey_server.batching.batch import Batch
+from covey_server.batching.request import Request, Runnable
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import Refusal
+from covey_server.observability.tally import ModelTally
+
+_RETIRED_SHOWN = 2  # versions of each model whose last counts are still shown; more would pile up over reloads
+
+
+class ServerState(Protocol):
+    """What the metrics ask the server at each scrape."""
+
+    def waiting_images(self) -> Mapping[Runnable, int]: ...
+    def refused(self) -> Mapping[str, int]:
+        """Calls refused so far, by reason."""
+
+    def closed_connections(self) -> Mapping[str, int]:
+        """Connections that the server closed so far, by reason."""
+
+    def gauges(self) -> Iterable[tuple[str, str, float]]:
+        """Name, help and value of each figure that is not one model's."""
+
+
+class Metrics(Collector):
+    """Counts what the server does and answers scrapes. Safe from any thread. Keeps no model alive."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lock = threading.Lock()
+        self._by_model: WeakKeyDictionary[Runnable, ModelTally] = WeakKeyDictionary()
+        self._tallies: dict[tuple[str, str], ModelTally] = {}
+        self._no_model = ModelTally("", "")  # for calls that failed before a model was found
+        self._loads: dict[tuple[str, str], int] = {}  # by model and result
+        self._noted: deque[tuple[Batch, Sequence[Request]]] = deque()
+        self._state: ServerState | None = None
+        registry.register(self)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def show(self, state: ServerState) -> None:
+        """Shows the state of the whole server from now on."""
+        self._state = state
+
+    def model_loaded(self, model: ServedModel, load_s: float) -> None:
+        """Shows a model version from now on; one that was there before goes on counting."""
+        labels = (model.name, str(model.version))
+        with self._lock:
+            tally = self._tallies.setdefault(labels, ModelTally(*labels))
+            tally.device = model.engine.device.name
+            tally.load_s = load_s
+            tally.golden_difference = model.golden_difference
+            tally.served = True
+            self._by_model[model] = tally
+        self._count_load(model.name, "loaded")
+
+    def model_refused(self, refusal: Refusal) -> None:
+        """Counts a version that was found and is not served."""
+        self._count_load(refusal.name, "refused")
+
+    def model_unloaded(self, name: str, version: int) -> None:
+        """Shows a version as not served any more; requests that it has are still counted."""
+        with self._lock:
+            labels = (name, str(version))
+            tally = self._tallies[labels] = self._tallies.pop(labels)  # behind those that were unloaded before
+            tally.served = False
+        self._count_load(name, "unloaded")
+
+    def model_retired(self, name: str, version: int) -> None:
+        """Forgets the versions that were unloaded before the last few."""
+        with self._lock:
+            gone = [labels for labels, tally in self._tallies.items() if labels[0] == name and not tally.served]
+            for labels in gone[:-_RETIRED_SHOWN]:
+                del self._tallies[labels]
+
+    def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None:
+        """Notes a batch that ran, before the requests that it answers hear of it: no caller is ahead of a scrape."""
+        self._noted.append((batch, answered))
+
+    def count_noted(self) -> None:
+        """Counts what was noted; the answers need not wait for that."""
+        with self._lock:
+            while self._noted:
+                batch, answered = self._noted.popleft()
+                tally = self._by_model[batch.model]
+                tally.batch_size.add(batch.size)
+                tally.reasons[batch.reason] += 1
+                tally.images += batch.size
+                tally.invalid_outputs += batch.not_finite
+                tally.cost_error = batch.model.cost.error
+                tally.codes["OK"] = tally.codes.get("OK", 0) + len(answered)
+                tally.add_requests(answered)
+
+    def count_answer(self, model: Runnable | None, code: str) -> None:
+        """Counts a call that was answered without a batch: an error, or nothing but images that cannot be read.
+        `model` is None where the call failed before one was found."""
+        with self._lock:
+            codes = (self._by_model[model] if model is not None else self._no_model).codes
+            codes[code] = codes.get(code, 0) + 1
+
+    def count_invalid_images(self, model: Runnable, count: int) -> None:
+        """Counts encoded images that could not be decoded."""
+        with self._lock:
+            self._by_model[model].invalid_images += count
+
+    def tally(self, model: Runnable) -> ModelTally:
+        """A copy of a model's counts of this moment."""
+        self.count_noted()
+        with self._lock:
+            return copy.deepcopy(self._by_model[model])
+
+    def collect(self) -> Iterable[Metric]:
+        """For Prometheus."""
+        self.count_noted()
+        yield from self._collect_models()
+        if self._state is None:
+            return
+        refused = CounterMetricFamily(
+            "covey_refused", "Calls refused before they waited, by reason.", labels=["reason"]
+        )
+        for reason, count in self._state.refused().items():
+            refused.add_metric((reason,), count)
+        yield refused
+        closed = CounterMetricFamily(
+            "covey_connections_closed", "Connections that the server closed, by reason.", labels=["reason"]
+        )
+        for reason, count in self._state.closed_connections().items():
+            closed.add_metric((reason,), count)
+        yield closed
+        for name, text, value in self._state.gauges():
+            yield GaugeMetricFamily(name, text, value=value)
+
+    def _count_load(self, name: str, result: str) -> None:
+        with self._lock:
+            self._loads[name, result] = self._loads.get((name, result), 0) + 1
+
+    def _collect_models(self) -> Iterable[Metric]:
+        model = ("model", "version")
+        requests = CounterMetricFamily("covey_requests", "Calls answered, by status code.", labels=(*model, "code"))
+        images = CounterMetricFamily("covey_images", "Images computed.", labels=model)
+        invalid = CounterMetricFamily("covey_invalid_images", "Encoded images that could not be decoded.", labels=model)
+        invalid_outputs = CounterMetricFamily(
+            "covey_invalid_outputs", "Images whose probabilities were not finite: NaN or infinity.", labels=model
+        )
+        batches = CounterMetricFamily("covey_batches", "Batches, by why they left.", labels=(*model, "reason"))
+        loads = CounterMetricFamily(
+            "covey_model_loads", "Versions loaded, refused, unloaded.", labels=("model", "result")
+        )
+        served = GaugeMetricFamily("covey_model_served", "1 for each model that is served.", labels=(*model, "device"))
+        load_s = GaugeMetricFamily("covey_model_load_seconds", "From the file to being ready.", labels=model)
+        golden = GaugeMetricFamily(
+            "covey_golden_check_difference", "Largest difference of a golden probability on this device.", labels=model
+        )
+        cost_error = GaugeMetricFamily(
+            "covey_cost_model_error", "Moving average of |real / predicted run time - 1|.", labels=model
+        )
+        waiting = GaugeMetricFamily("covey_waiting_images", "Images that wait for a thread.", labels=model)
+        histograms = {
+            "request": _histogram("covey_request_seconds", "From a request's arrival to its probabilities."),
+            "decode": _histogram("covey_decode_seconds", "From a request's arrival until its images are queued."),
+            "queue": _histogram("covey_queue_seconds", "Waiting for a thread."),
+            "compute": _histogram("covey_compute_seconds", "From leaving the queue to the probabilities."),
+            "batch_size": _histogram("covey_batch_size", "Images in a batch."),
+        }
+        waits = self._state.waiting_images() if self._state else {}
+        with self._lock:
+            waiting_by_tally = {id(self._by_model[key]): count for key, count in waits.items()}
+            for tally in (self._no_model, *self._tallies.values()):
+                for code, count in tally.codes.items():
+                    requests.add_metric((*tally.labels, code), count)
+            for (name, result), count in self._loads.items():
+                loads.add_metric((name, result), count)
+            for tally in self._tallies.values():
+                images.add_metric(tally.labels, tally.images)
+                invalid.add_metric(tally.labels, tally.invalid_images)
+                invalid_outputs.add_metric(tally.labels, tally.invalid_outputs)
+                waiting.add_metric(tally.labels, waiting_by_tally.get(id(tally), 0))
+                cost_error.add_metric(tally.labels, tally.cost_error)
+                if tally.served:
+                    served.add_metric((*tally.labels, tally.device), 1)
+                    load_s.add_metric(tally.labels, tally.load_s)
+                    golden.add_metric(tally.labels, tally.golden_difference)
+                for reason, count in tally.reasons.items():
+                    batches.add_metric((*tally.labels, reason), count)
+                for part, family in histograms.items():
+                    histogram = getattr(tally, part)
+                    family.add_metric(tally.labels, histogram.buckets(), histogram.total)
+        yield from (
+            requests,
+            images,
+            invalid,
+            invalid_outputs,
+            batches,
+            loads,
+            served,
+            load_s,
+            golden,
+            cost_error,
+            waiting,
+        )
+        yield from histograms.values()
+
+
+def _histogram(name: str, text: str) -> HistogramMetricFamily:
+    return HistogramMetricFamily(name, text, labels=("model", "version"))

@@ -1,0 +1,1 @@
+"""covey.v1.Classifier. Its protobuf messages stop here."""

@@ -1,0 +1,103 @@
+"""The messages of covey.v1.Classifier to and from the server's own types. Pure functions; what is wrong in a
+request is found here, before anything waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.request import Buffer
+from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import Refusal
+from covey_server.protocols.classifier.responses import write_result
+
+DEFAULT_TOP_K = 5
+ImageFailure = InvalidImage | ImageTooLarge
+
+
+def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:
+    """How many classes the caller wants. Raises InvalidRequest outside 1 to the model's number of classes."""
+    classes = len(model.labels)
+    if not message.HasField("top_k"):
+        return min(DEFAULT_TOP_K, classes)
+    if not 1 <= message.top_k <= classes:
+        raise InvalidRequest(
+            f"top_k is {message.top_k}; expected 1 to {classes}, the number of classes of model {model.name!r} "
+            f"(omit it for the best {min(DEFAULT_TOP_K, classes)})"
+        )
+    return message.top_k
+
+
+def pixel_rows(pixels: pb.Pixels, data: Buffer | None, model: ServedModel) -> tuple[Buffer, int]:
+    """The bytes of the pixels and how many images they hold. `data`: the pixels' own, where they are not in `pixels`.
+
+    Raises InvalidRequest where they are not whole images of the model's size.
+    """
+    if pixels.height or pixels.width or pixels.channels:
+        _require_shape(pixels, model)
+    rows = pixels.data if data is None else data
+    count, rest = divmod(len(rows), model.image_bytes)
+    if rest or not count:
+        height, width, channels = model.input_shape
+        raise InvalidRequest(
+            f"pixels.data has {len(rows):,} bytes; model {model.name!r} expects n x {height} x {width} x {channels} "
+            f"(height x width x channels), a multiple of {model.image_bytes:,} bytes and at least one image"
+        )
+    return rows, count
+
+
+def _require_shape(pixels: pb.Pixels, model: ServedModel) -> None:
+    height, width, channels = model.input_shape
+    said = (pixels.height or height, pixels.width or width, pixels.channels or channels)
+    if said != model.input_shape:
+        raise InvalidRequest(
+            f"pixels of height {said[0]}, width {said[1]}, {said[2]} channel(s) were sent; model {model.name!r} takes "
+            f"height {height}, width {width}, {channels} channel(s). Resize them, or send encoded images, which the "
+            f"server resizes"
+        )
+
+
+def write_results(results: Iterable[bytes], failures: Iterable[ImageFailure | None]) -> bytes:
+    """The written results with the failed images in their places. `failures` has an entry per image, None where it
+    could be read."""
+    good = iter(results)
+    return b"".join(next(good) if failure is None else write_result(failed_image(failure)) for failure in failures)
+
+
+def failed_image(failure: ImageFailure) -> pb.Result:
+    """The result of an image that could not be read."""
+    too_large = isinstance(failure, ImageTooLarge)
+    reason = pb.ImageError.REASON_TOO_LARGE if too_large else pb.ImageError.REASON_INVALID
+    return pb.Result(error=pb.ImageError(reason=reason, message=str(failure)))
+
+
+def served_model(model: ServedModel, *, is_default: bool, workers: int, max_message_bytes: int) -> pb.Model:
+    """A model as ListModels and GetModel show it."""
+    engine, cost = model.engine, model.cost
+    serving = pb.Serving(
+        device=engine.device.name,
+        provider=engine.device.provider,
+        device_fallback=engine.device.fallback,
+        workers=workers,
+        threads=engine.threads,
+        max_batch_size=cost.best_batch_size,
+        max_message_bytes=max_message_bytes,
+        batch_curve=[pb.BatchCost(batch_size=size, run_us=ns / 1000) for size, ns in cost.measured.items()],
+        load_ms=round(model.load_s * 1000),
+        memory_bytes=model.memory_bytes,
+        golden_difference=model.golden_difference,
+    )
+    return pb.Model(
+        name=model.name,
+        version=model.version,
+        state=pb.Model.STATE_READY,
+        is_default=is_default,
+        info=model.info,
+        serving=serving,
+    )
+
+
+def refused_model(refusal: Refusal) -> pb.Model:
+    """A version that is not served, with the reason."""
+    return pb.Model(name=refusal.name, version=refusal.version, state=pb.Model.STATE_REFUSED, reason=refusal.reason)

@@ -1,0 +1,119 @@
+"""Writes ClassifyResponse messages in protobuf's wire format, from parts that are prepared once per model.
+
+Building them of message objects costs 4 us an image, a third of what a small network takes to compute it; this
+costs 0.7. A test reads every kind of answer back with the generated classes.
+Wire format: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.output import NOT_FINITE, PIECE_CLASSES, Output
+from covey_server.protocols.wire_format import write_varint
+
+_LENGTH_DELIMITED = 2
+_FIXED_32 = 5
+_RESULTS = bytes((pb.ClassifyResponse.RESULTS_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
+_TIMING = bytes((pb.ClassifyResponse.TIMING_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
+_CLASSES = bytes((pb.Result.CLASSES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
+_PROBABILITY = bytes((pb.Class.PROBABILITY_FIELD_NUMBER << 3 | _FIXED_32,))
+_FLOAT_BYTES = 4
+_MAX_ROW_BYTES = 6  # before a row's classes: its field and their length
+_TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
+    bytes((number << 3,))  # wire type 0: a varint follows
+    for number in (
+        pb.Timing.TOTAL_US_FIELD_NUMBER,
+        pb.Timing.DECODE_US_FIELD_NUMBER,
+        pb.Timing.QUEUE_US_FIELD_NUMBER,
+        pb.Timing.COMPUTE_US_FIELD_NUMBER,
+        pb.Timing.BATCH_SIZE_FIELD_NUMBER,
+    )
+)
+
+
+class ResponseWriter:
+    """Writes the answers of one model version. Safe from any thread."""
+
+    __slots__ = ("_classes", "_device", "_tail", "row_bytes")
+
+    def __init__(self, model: str, version: int, device: str, labels: Sequence[str]) -> None:
+        self._device = pb.Timing(device=device).SerializeToString()
+        self._tail = pb.ClassifyResponse(model=model, version=version).SerializeToString()
+        # Each class up to its probability, which is the last of its fields.
+        begins = [_begin_class(label, index) for index, label in enumerate(labels)]
+        self._classes = np.array(begins, object)
+        # By k: how many bytes one image's result can have, that of the k classes with the longest labels.
+        sizes = sorted((len(begin) + _FLOAT_BYTES for begin in begins), reverse=True)
+        self.row_bytes: list[int] = list(accumulate(sizes, initial=_MAX_ROW_BYTES))
+
+    def results(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
+        """One `results` field for each of `count` rows from `first` on, of its k most probable classes. Requests that
+        ask alike share what is written."""
+        known = output.written.get(k)
+        if known is None:
+            if not output.shares(k):
+                written = [row for piece in output.pieces(k, first, count) for row in self._write_rows(*piece)]
+                return _only_finite(output, first, written)
+            rows = self._write_rows(*output.top(k, 0, len(output.probabilities)))
+            known = output.written[k] = _only_finite(output, 0, rows)
+        return known[first : first + count]
+
+    def write(self, results: bytes, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
+        """The whole ClassifyResponse. What is neither decoding nor waiting is computing."""
+        timing = b"".join(
+            (
+                _TOTAL, write_varint(total_us), _DECODE, write_varint(decode_us), _QUEUE, write_varint(queue_us),
+                _COMPUTE, write_varint(total_us - decode_us - queue_us), _BATCH_SIZE, write_varint(batch_size),
+                self._device,
+            )
+        )  # fmt: skip
+        return b"".join((results, self._tail, _TIMING, write_varint(len(timing)), timing))
+
+    def _write_rows(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
+        k = probabilities.shape[1]
+        if k <= PIECE_CLASSES:
+            bodies = self._write_classes(indices, probabilities)
+        else:
+            pieces = [
+                self._write_classes(
+                    [row[start : start + PIECE_CLASSES] for row in indices],
+                    probabilities[:, start : start + PIECE_CLASSES],
+                )
+                for start in range(0, k, PIECE_CLASSES)
+            ]
+            bodies = [b"".join(row) for row in zip(*pieces, strict=True)]
+        return [_RESULTS + write_varint(len(body)) + body for body in bodies]
+
+    def _write_classes(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
+        rows, k = probabilities.shape
+        parts = np.empty((rows, 2 * k), object)  # by turns the beginning of a class and its probability's four bytes
+        parts[:, ::2] = self._classes[indices]
+        parts[:, 1::2] = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").astype(object)
+        return list(map(b"".join, parts.tolist()))
+
+
+def _only_finite(output: Output, first: int, rows: list[bytes]) -> list[bytes]:
+    """The rows from `first` on, an error in the place of each whose probabilities are not finite."""
+    if output.finite is None:
+        return rows
+    return [row if good else _NOT_FINITE for row, good in zip(rows, output.finite[first:], strict=False)]
+
+
+def write_result(result: pb.Result) -> bytes:
+    """Any other Result as a `results` field."""
+    body = result.SerializeToString()
+    return _RESULTS + write_varint(len(body)) + body
+
+
+def _begin_class(label: str, index: int) -> bytes:
+    begin = pb.Class(label=label, index=index).SerializeToString() + _PROBABILITY
+    return _CLASSES + write_varint(len(begin) + _FLOAT_BYTES) + begin
+
+
+_NOT_FINITE = write_result(pb.Result(error=pb.ImageError(reason=pb.ImageError.REASON_NO_ANSWER, message=NOT_FINITE)))

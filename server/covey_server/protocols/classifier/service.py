@@ -1,0 +1,150 @@
+"""The service covey.v1.Classifier: messages in, messages out; the way between them is the pipeline's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from covey_proto import image_formats
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.output import Output
+from covey_server.batching.request import Buffer
+from covey_server.calls.call import Call, Service, StreamMethod
+from covey_server.errors import InvalidRequest
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import Catalog
+from covey_server.protocols.classifier import messages
+from covey_server.protocols.classifier.messages import ImageFailure
+from covey_server.protocols.classifier.stream_messages import ClassifyElement
+from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
+
+_PIXELS_DATA = (pb.ClassifyRequest.PIXELS_FIELD_NUMBER, pb.Pixels.DATA_FIELD_NUMBER)
+NAME: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
+
+
+class Classifier:
+    """The service. Its methods return at once; answers come from the workers' threads."""
+
+    def __init__(self, pipeline: Pipeline, *, workers: int) -> None:
+        self._pipeline = pipeline
+        self._workers = workers
+
+    @property
+    def service(self) -> Service:
+        handlers = {"Classify": self.classify, "ListModels": self.list_models, "GetModel": self.get_model}
+        streams = {"ClassifyStream": StreamMethod(self.classify, ClassifyElement)}
+        return Service(NAME, handlers, self._pipeline.dispatch, self._pipeline.admission.written, streams)
+
+    def classify(self, call: Call) -> None:
+        """Classify, and each request of ClassifyStream."""
+        pipeline = self._pipeline
+        pipeline.admit(call)
+        model = None
+        try:
+            message, data = parse_around(pb.ClassifyRequest, call.payload, _PIXELS_DATA)
+            call.payload = b""  # what is needed of it is held by the message and `data`
+            model = pipeline.find(message.model, message.version)
+            top_k = messages.top_k_of(message, model)
+            match message.WhichOneof("images"):
+                case "pixels":
+                    rows, count = messages.pixel_rows(message.pixels, data, model)
+                    if (answer_bytes := count * model.responses.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
+                        pipeline.reserve_answer(call, answer_bytes)
+                    pipeline.put(Classification(pipeline, call, model, top_k, rows, count))
+                case "encoded" if message.encoded.images:
+                    images = message.encoded.images  # each is copied out as it is decoded
+                    answer_bytes = len(images) * model.responses.row_bytes[top_k]
+                    make = partial(self._decode, call, model, top_k, images)
+                    pipeline.prepare(call, model, len(images), make, answer_bytes)
+                case _:
+                    raise InvalidRequest(
+                        f"the request holds no image; set encoded.images to {image_formats.listed()} files, or "
+                        "pixels.data to raw pixels"
+                    )
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
+            pipeline.fail(call, model, error)
+
+    def list_models(self, call: Call) -> None:
+        """ListModels."""
+        self._pipeline.admission.require_room(call.size_bytes, call.peer)
+        catalog = self._pipeline.repository.catalog
+        models = [self._describe(catalog, model) for model in catalog.served]
+        models += [messages.refused_model(refusal) for refusal in catalog.refusals]
+        models.sort(key=lambda model: (model.name, model.version))
+        self._pipeline.reply(call, pb.ListModelsResponse(models=models).SerializeToString())
+
+    def get_model(self, call: Call) -> None:
+        """GetModel."""
+        self._pipeline.admission.require_room(call.size_bytes, call.peer)
+        message = parse(pb.GetModelRequest, call.payload)
+        catalog = self._pipeline.repository.catalog
+        refusal = catalog.find_refusal(message.name, message.version)
+        model = (
+            messages.refused_model(refusal)
+            if refusal is not None
+            else self._describe(catalog, catalog.find(message.name, message.version))
+        )
+        self._pipeline.reply(call, pb.GetModelResponse(model=model).SerializeToString())
+
+    def _decode(self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]) -> Classification | None:
+        """The images of one request that are good; where none is, the call is answered at once."""
+        decoded = self._pipeline.decode(call, model, images)
+        rows, count, failures = decoded.rows, decoded.count, decoded.failures
+        if count == len(images):
+            return Classification(self._pipeline, call, model, top_k, rows, count)
+        if count:
+            return PartialClassification(self._pipeline, call, model, top_k, rows, count, failures)
+        decode_us = (time.monotonic_ns() - call.arrived_ns) // 1000
+        results = messages.write_results((), failures)
+        self._pipeline.answer(call, model, model.responses.write(results, decode_us, decode_us, 0, 0))
+        return None
+
+    def _describe(self, catalog: Catalog[ServedModel], model: ServedModel) -> pb.Model:
+        return messages.served_model(
+            model,
+            is_default=catalog.is_default(model),
+            workers=self._workers,
+            max_message_bytes=self._pipeline.admission.max_message_bytes,
+        )
+
+
+class Classification(PipelineRequest):
+    """A Classify request in the queue."""
+
+    __slots__ = ()
+
+    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+        """One for each row."""
+        return self._served.responses.results(output, self._top_k, first, count)
+
+    def write(self, rows: list[bytes]) -> bytes:
+        arrived_ns = self.arrived_ns
+        # Differences of whole microseconds since arrival, so that the parts add up to the total exactly.
+        decode_us = (self.queued_ns - arrived_ns) // 1000
+        return self._served.responses.write(
+            self._write_results(rows),
+            (self.computed_ns - arrived_ns) // 1000,
+            decode_us,
+            (self.started_ns - arrived_ns) // 1000 - decode_us,
+            self.batch_size,
+        )
+
+    def _write_results(self, results: Sequence[bytes]) -> bytes:
+        return b"".join(results)
+
+
+class PartialClassification(Classification):
+    """A Classify request of whose images some could not be read; each of these has its error in its place."""
+
+    __slots__ = ("_failures",)
+
+    def __init__(
+        self, pipeline: Pipeline, call: Call, model: ServedModel, top_k: int, rows: Buffer,
+        count: int, failures: Sequence[ImageFailure | None],
+    ) -> None:  # fmt: skip
+        super().__init__(pipeline, call, model, top_k, rows, count)
+        self._failures = failures
+
+    def _write_results(self, results: Sequence[bytes]) -> bytes:
+        return messages.write_results(results, self._failures)

@@ -1,0 +1,93 @@
+"""Models as the Open Inference Protocol and Triton's extensions describe them. Pure functions."""
+
+from __future__ import annotations
+
+import time
+
+from covey_proto import __version__, image_formats, layout
+from covey_proto.inference import open_inference_pb2 as pb
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import Catalog
+from covey_server.observability.tally import ModelTally, Tally
+from covey_server.protocols.open_inference.inputs import ENCODED, IMAGES, PROBABILITIES
+
+PLATFORM = "onnxruntime_onnx"  # Triton's name for it
+EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
+_ENCODED_TEXT = f"{ENCODED}: in place of {IMAGES}, BYTES [N], {image_formats.listed()} files of any size"
+_HEAD_BYTES = 4096  # of a message, for all that is not pixels
+_MAX_INT32 = 2**31 - 1
+_READY, _UNAVAILABLE = "READY", "UNAVAILABLE"
+
+
+def server() -> pb.ServerMetadataResponse:
+    """What this server is."""
+    return pb.ServerMetadataResponse(name="covey", version=__version__, extensions=EXTENSIONS)
+
+
+def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataResponse:
+    """A model's tensors. Inputs are those that a request has to bring; the other way in is a property, since clients
+    send all inputs that they are told of."""
+    response = pb.ModelMetadataResponse(name=model.name, versions=map(str, versions), platform=PLATFORM)
+    response.inputs.add(name=IMAGES, datatype="UINT8", shape=(-1, *model.input_shape))
+    response.outputs.add(name=PROBABILITIES, datatype="FP32", shape=(-1, len(model.labels)))
+    response.properties["other_input"] = _ENCODED_TEXT
+    return response
+
+
+def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.ModelConfig:
+    """A model as Triton's configuration; `max_batch_size` is what fits into one message."""
+    most = max(1, (max_message_bytes - _HEAD_BYTES) // model.image_bytes)
+    result = pb.ModelConfig(
+        name=model.name,
+        platform=PLATFORM,
+        backend="onnxruntime",
+        max_batch_size=min(most, _MAX_INT32),
+        default_model_filename=layout.FILE_NAME,
+    )
+    result.input.add(name=IMAGES, data_type=pb.TYPE_UINT8, format=pb.ModelInput.FORMAT_NHWC, dims=model.input_shape)
+    result.output.add(name=PROBABILITIES, data_type=pb.TYPE_FP32, dims=(len(model.labels),))
+    kind = pb.ModelInstanceGroup.KIND_GPU if model.engine.device.is_cuda else pb.ModelInstanceGroup.KIND_CPU
+    result.instance_group.add(name=model.name, count=workers, kind=kind)
+    result.dynamic_batching.preferred_batch_size.append(model.cost.best_batch_size)
+    result.parameters["other_input"].string_value = _ENCODED_TEXT
+    return result
+
+
+def statistics(model: ServedModel, tally: ModelTally) -> pb.ModelStatistics:
+    """What a model has done since it was loaded. Of failed calls only the number is known, not their time."""
+    failed = sum(count for code, count in tally.codes.items() if code != "OK")
+    last_ms = 0
+    if tally.last_computed_ns:
+        last_ms = int(time.time() * 1e3) - (time.monotonic_ns() - tally.last_computed_ns) // 1_000_000
+    return pb.ModelStatistics(
+        name=model.name,
+        version=str(model.version),
+        last_inference=last_ms,
+        inference_count=tally.images,
+        execution_count=sum(tally.reasons.values()),
+        inference_stats=pb.InferStatistics(
+            success=_duration(tally.request),
+            fail=pb.StatisticDuration(count=failed),
+            queue=_duration(tally.queue),
+            compute_input=_duration(tally.decode),
+            compute_infer=_duration(tally.compute),
+            compute_output=pb.StatisticDuration(count=sum(tally.request.counts)),
+        ),
+    )
+
+
+def index(catalog: Catalog[ServedModel], *, only_ready: bool) -> pb.RepositoryIndexResponse:
+    """All versions that are served, and those that were refused, with the reason."""
+    response = pb.RepositoryIndexResponse()
+    for model in catalog.served:
+        response.models.add(name=model.name, version=str(model.version), state=_READY)
+    for refusal in () if only_ready else catalog.refusals:
+        version = str(refusal.version) if refusal.version else ""
+        response.models.add(name=refusal.name, version=version, state=_UNAVAILABLE, reason=refusal.reason)
+    response.models.sort(key=lambda each: (each.name, int(each.version or 0)))
+    return response
+
+
+def _duration(tally: Tally) -> pb.StatisticDuration:
+    """Of a histogram of seconds."""
+    return pb.StatisticDuration(count=sum(tally.counts), ns=round(tally.total * 1e9))

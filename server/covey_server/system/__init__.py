@@ -1,0 +1,1 @@
+"""What the operating system gives this process: memory, files, threads, signals, standard output."""

@@ -1,0 +1,51 @@
+"""The table from errors to status codes is total."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from covey_server import errors
+from covey_server.calls import status
+
+
+def subclasses(kind: type[errors.RequestError]) -> set[type[errors.RequestError]]:
+    found = set(kind.__subclasses__())
+    for each in kind.__subclasses__():
+        found |= subclasses(each)
+    return found
+
+
+def test_every_request_error_has_a_code_that_grpc_knows_by_the_same_name() -> None:
+    kinds = subclasses(errors.RequestError)
+    assert set(status.CODES) == kinds
+    names = {code.value[0]: code.name for code in grpc.StatusCode}
+    for kind in kinds:
+        found = status.of(kind("what happened"))
+        assert found.message == "what happened"
+        assert names[found.code] == found.name
+
+
+def test_any_other_exception_is_internal_and_says_nothing_of_itself() -> None:
+    assert status.of(KeyError("secret")) == status.INTERNAL
+    assert status.of(errors.NoModels("secret")) == status.INTERNAL
+
+
+@pytest.mark.parametrize("character", ["x", "\u00fc", "\u6f22", "\U0001f600"])
+def test_a_long_message_is_cut_by_what_it_takes_on_the_wire(character: str) -> None:
+    bytes_each = len(character.encode())
+    longest = character * (status.MAX_MESSAGE_BYTES // bytes_each)
+    assert status.of(errors.InvalidRequest(longest)).message == longest
+    for more in range(1, 4):
+        assert status.of(errors.InvalidRequest(longest + more * character)).message == f"{longest} ... (cut)"
+
+
+def test_a_message_that_cannot_be_sent_as_it_is_can_be_sent() -> None:
+    name_on_disk = b"mod\xe8le".decode(errors="surrogateescape")
+    assert status.of(errors.UnknownModel(name_on_disk)).message == "mod?le"
+
+
+def test_only_an_overloaded_server_says_when_to_try_again() -> None:
+    assert status.of(errors.Overloaded("full", retry_after_ms=12)).trailing_metadata == (("retry-after-ms", "12"),)
+    assert status.of(errors.Overloaded("full")).trailing_metadata is None
+    assert status.of(errors.Stopping("bye")).trailing_metadata is None

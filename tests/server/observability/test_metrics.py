@@ -1,0 +1,147 @@
+"""What is shown, that docs/metrics.md lists all of it, and that versions come and go without piling up."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.certificates import Authority
+from tests.conftest import WriteModel
+from tests.server.fakes import FakeModel, make_request
+
+from covey_server.app import App
+from covey_server.batching.batch import Batch, Part
+from covey_server.batching.request import Runnable
+from covey_server.config import Config
+from covey_server.inference.devices import CPU
+from covey_server.inference.served_model import ModelLoader
+from covey_server.models.catalog import Refusal
+from covey_server.observability.metrics import Metrics
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
+
+
+class State:
+    """A server's state as the metrics ask for it."""
+
+    def waiting_images(self) -> Mapping[Runnable, int]:
+        return {}
+
+    def refused(self) -> Mapping[str, int]:
+        return {"calls": 3}
+
+    def closed_connections(self) -> Mapping[str, int]:
+        return {"places": 2}
+
+    def gauges(self) -> Iterable[tuple[str, str, float]]:
+        return [("covey_ready", "text", 1.0)]
+
+
+def shown(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
+    """Values by name and label values, these in the order of the labels' names."""
+    return {
+        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(generate_latest(registry).decode())
+        for sample in family.samples
+        if sample.name.startswith("covey_")
+    }
+
+
+def test_every_metric_of_a_server_is_documented_and_the_other_way_round(
+    tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path / "models")
+    certificate, key = map(str, Authority(tmp_path / "certificates").sign("127.0.0.1"))  # whose expiry is a metric
+    config = Config(models=tmp_path / "models", grpc_port=0, metrics_port=0, tls_certificate=certificate, tls_key=key)
+    app = App(config)
+    app.start()
+    families = {family.name: family for family in app.registry.collect() if family.name.startswith("covey_")}
+    app.stop()
+    names = {f"{name}_total" if family.type == "counter" else name for name, family in families.items()}
+    rows = dict(re.findall(r"^\| `(covey_\w+)` \| (\w+) \|", DOCUMENT.read_text(), flags=re.MULTILINE))
+    assert set(rows) == names
+    for name, kind in rows.items():
+        assert families[name.removesuffix("_total")].type == kind
+
+
+def test_versions_come_and_go(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.show(State())
+    load = ModelLoader(CPU, threads=1, max_batch_size=1)
+    path = write_echo_model(tmp_path)
+    for version in range(1, 11):
+        metrics.model_loaded(load("echo", version, path), 0.5)
+        if version > 1:
+            metrics.model_unloaded("echo", version - 1)
+            metrics.model_retired("echo", version - 1)
+    metrics.model_refused(Refusal("echo", 11, "bad"))
+    found = shown(registry)
+    assert {key[2] for key in found if key[0] == "covey_images_total"} == {"8", "9", "10"}
+    assert {key for key in found if key[0] == "covey_model_served"} == {("covey_model_served", "cpu", "echo", "10")}
+    assert found["covey_model_loads_total", "echo", "loaded"] == 10
+    assert found["covey_model_loads_total", "echo", "unloaded"] == 9
+    assert found["covey_model_loads_total", "echo", "refused"] == 1
+    assert found["covey_model_load_seconds", "echo", "10"] == 0.5
+    assert found["covey_refused_total", "calls"] == 3
+    assert found["covey_ready",] == 1
+
+
+def test_the_last_that_were_unloaded_are_still_shown_in_whatever_order_they_were_loaded(
+    tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    load, path = ModelLoader(CPU, threads=1, max_batch_size=1), write_echo_model(tmp_path)
+    for version in (4, 3, 2, 1):  # as at a start
+        metrics.model_loaded(load("echo", version, path), 0.1)
+    for version in (2, 3, 4):
+        metrics.model_unloaded("echo", version)
+        metrics.model_retired("echo", version)
+    assert {key[2] for key in shown(registry) if key[0] == "covey_images_total"} == {"1", "3", "4"}
+
+
+def test_the_same_version_with_other_content_goes_on_counting(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    load, path = ModelLoader(CPU, threads=1, max_batch_size=1), write_echo_model(tmp_path)
+    for _ in range(2):
+        model = load("echo", 1, path)
+        metrics.model_loaded(model, 0.1)
+        metrics.count_answer(model, "OK")
+    assert shown(registry)["covey_requests_total", "OK", "echo", "1"] == 2
+
+
+def test_what_is_noted_is_in_the_next_scrape_whoever_counts_it(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    model = ModelLoader(CPU, threads=1, max_batch_size=1)("echo", 1, write_echo_model(tmp_path))
+    metrics.model_loaded(model, 0.1)
+    request = make_request(FakeModel(), count=3)
+    request.queued_ns, request.started_ns, request.computed_ns = 150_000, 1_150_000, 4_150_000
+    metrics.note_batch(Batch(model, [Part(request, 0, 3)], 3, 1_150_000, "full"), [request])
+    found = shown(registry)
+    assert found["covey_requests_total", "OK", "echo", "1"] == 1
+    assert found["covey_images_total", "echo", "1"] == 3
+    assert found["covey_batches_total", "echo", "full", "1"] == 1
+    parts = {
+        part: found[f"covey_{part}_seconds_sum", "echo", "1"] for part in ("decode", "queue", "compute", "request")
+    }
+    assert parts == pytest.approx({"decode": 0.00015, "queue": 0.001, "compute": 0.003, "request": 0.00415})
+    assert found["covey_queue_seconds_bucket", "0.001", "echo", "1"] == 1
+    assert found["covey_queue_seconds_bucket", "0.0005", "echo", "1"] == 0
+
+
+def test_keeps_no_model_alive(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    metrics = Metrics(CollectorRegistry())
+    model = ModelLoader(CPU, threads=1, max_batch_size=1)("echo", 1, write_echo_model(tmp_path))
+    metrics.model_loaded(model, 0.1)
+    metrics.count_answer(model, "OK")
+    gone = weakref.ref(model)
+    del model
+    assert gone() is None
