@@ -20,10 +20,10 @@ from pathlib import Path
 
 from bench import message_file
 from bench.load_generator import SILENCE_LIMIT_S, Account, LoadResult
-from covey.load.loops import ClosedLoop
-from covey.load.pool import LoadError, Pool
-from covey.load.wire.http1 import HttpConnection, HttpRequest
-from covey.load.wire.sockets import Endpoint
+from covey_load.loops import ClosedLoop
+from covey_load.pool import LoadError, Pool
+from covey_load.wire.http1 import HttpConnection, HttpRequest
+from covey_load.wire.sockets import Endpoint
 
 
 class HttpLoop:

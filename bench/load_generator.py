@@ -6,7 +6,7 @@ It prints one JSON object, a LoadResult. FILE holds one or more gRPC messages as
 behind its flag and length; they are sent in turn. A closed loop starts a call when one ends, so it finds
 what a server can do, and its latencies are those of N patient callers; overload is `open_loop`'s. It knows no
 protobuf: it shares the machine with the server, so what it costs itself is in the result. The loop and the wire are
-covey.load's.
+covey_load's.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import Self
 
 from bench import message_file
-from covey.load.loops import NEVER_NS, ClosedLoop
-from covey.load.pool import LoadError, Pool
-from covey.load.wire.frames import Request
-from covey.load.wire.grpc_status import NAMES, OK
-from covey.load.wire.http2 import GrpcConnection
-from covey.load.wire.outcome import Outcome
-from covey.load.wire.sockets import Endpoint
 from covey.security import TLS, Access, TokenFile
+from covey_load.loops import NEVER_NS, ClosedLoop
+from covey_load.pool import LoadError, Pool
+from covey_load.wire.frames import Request
+from covey_load.wire.grpc_status import NAMES, OK
+from covey_load.wire.http2 import GrpcConnection
+from covey_load.wire.outcome import Outcome
+from covey_load.wire.sockets import Endpoint
 
 # A call without an answer for so long has failed, where no shorter deadline is given.
 SILENCE_LIMIT_S = 30.0
@@ -116,7 +116,7 @@ class Account:
 
 
 class LoadGenerator:
-    """Keeps `in_flight` calls open over `connections` connections: covey.load's closed loop, and its accounts."""
+    """Keeps `in_flight` calls open over `connections` connections: covey_load's closed loop, and its accounts."""
 
     def __init__(
         self,

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from covey.load.wire.frames import Request, length_prefixed
 from covey.security import Metadata
+from covey_load.wire.frames import Request, length_prefixed
 
 _PREFIX_BYTES = 5
 _number = struct.Struct(">I")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bench.open_loop import RECORD_FIELDS, ROUND_US, Summary
 from bench.processes import CLASSIFY, ROOT, BenchError, Server
-from covey.load.wire.grpc_status import NAMES, OK
+from covey_load.wire.grpc_status import NAMES, OK
 
 # Above this the generator was not the caller it should have been: its calls came late and in heaps.
 MAX_LAG_MS = 5.0

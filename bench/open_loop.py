@@ -5,7 +5,7 @@
 Latency counts from the moment a call was meant to be sent, so a generator that falls behind does not flatter the
 server; how far it fell behind is in the result. At its deadline a call is cancelled, as gRPC's clients do. It writes
 one record per call to a file and prints one JSON object, a Summary. SIGTERM ends the load early; the calls in flight
-are still waited for. The loop and the wire are covey.load's.
+are still waited for. The loop and the wire are covey_load's.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench import message_file
-from covey.load import schedule
-from covey.load.loops import OpenLoop
-from covey.load.pool import LoadError, Pool
-from covey.load.wire.frames import Request
-from covey.load.wire.http2 import GrpcConnection
-from covey.load.wire.outcome import Outcome
-from covey.load.wire.sockets import Endpoint
+from covey_load import schedule
+from covey_load.loops import OpenLoop
+from covey_load.pool import LoadError, Pool
+from covey_load.wire.frames import Request
+from covey_load.wire.http2 import GrpcConnection
+from covey_load.wire.outcome import Outcome
+from covey_load.wire.sockets import Endpoint
 
 # Calls are sent and answers read in rounds of at least this length: what each would cost alone, the server would lack.
 ROUND_US = 500
@@ -72,7 +72,7 @@ class Records:
 
 
 class OpenLoadGenerator:
-    """Sends requests, in turn, at given moments: covey.load's open loop, and its accounts."""
+    """Sends requests, in turn, at given moments: covey_load's open loop, and its accounts."""
 
     def __init__(
         self,

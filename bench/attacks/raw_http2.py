@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from covey.load.wire.frames import (
+from covey_load.wire.frames import (
     ACK,
     DATA,
     DEFAULT_MAX_FRAME_BYTES,
@@ -31,7 +31,7 @@ from covey.load.wire.frames import (
     setting,
     word,
 )
-from covey.load.wire.grpc_status import NAMES, status_in
+from covey_load.wire.grpc_status import NAMES, status_in
 
 CONNECT_TIMEOUT_S = 5.0
 _BURST_BYTES = 1 << 20  # sent before the next look at what came back

@@ -18,8 +18,8 @@ from bench import message_file
 from bench.http1_generator import HttpLoop
 from bench.load_generator import LoadResult
 
-from covey.load.pool import LoadError
-from covey.load.wire.sockets import Endpoint
+from covey_load.pool import LoadError
+from covey_load.wire.sockets import Endpoint
 
 
 @contextmanager

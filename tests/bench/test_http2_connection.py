@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 import pytest
 from bench.load_generator import LoadGenerator, LoadResult
 
-from covey.load.pool import LoadError
-from covey.load.wire.frames import (
+from covey_load.pool import LoadError
+from covey_load.wire.frames import (
     ACK,
     DATA,
     END_HEADERS,
@@ -29,9 +29,9 @@ from covey.load.wire.frames import (
     frame,
     length_prefixed,
 )
-from covey.load.wire.http2 import GrpcConnection
-from covey.load.wire.outcome import ProtocolError
-from covey.load.wire.sockets import Endpoint
+from covey_load.wire.http2 import GrpcConnection
+from covey_load.wire.outcome import ProtocolError
+from covey_load.wire.sockets import Endpoint
 
 REQUEST = Request("test", "/bench.Echo/Echo", b"message")
 CONTINUATION = 0x9

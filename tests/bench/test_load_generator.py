@@ -16,10 +16,10 @@ from bench.load_generator import LoadGenerator, LoadResult
 from bench.processes import ROOT
 from tests.bench.serving import METHOD, RESOURCE_EXHAUSTED, Serve, serve_natively, serve_with_grpcio
 
-from covey.load.pool import LoadError
-from covey.load.wire.frames import Request, length_prefixed
-from covey.load.wire.grpc_status import NAMES
-from covey.load.wire.sockets import Endpoint
+from covey_load.pool import LoadError
+from covey_load.wire.frames import Request, length_prefixed
+from covey_load.wire.grpc_status import NAMES
+from covey_load.wire.sockets import Endpoint
 
 
 @pytest.fixture(params=[serve_natively, serve_with_grpcio], ids=["native", "grpcio"])

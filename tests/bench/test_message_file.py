@@ -8,7 +8,7 @@ import pytest
 from bench import message_file, samples
 from bench.samples import Sample
 
-from covey.load.wire.frames import length_prefixed
+from covey_load.wire.frames import length_prefixed
 from covey_proto.v1.classifier_pb2 import Class, ClassifyRequest, ClassifyResponse, ImageError, Result
 
 

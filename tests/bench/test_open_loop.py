@@ -18,11 +18,11 @@ from bench.open_loop import RECORD_FIELDS, OpenLoadGenerator, Summary
 from bench.processes import CLASSIFY, BenchError, Server, echo_server
 from tests.bench.serving import METHOD, RESOURCE_EXHAUSTED, serve_natively
 
-from covey.load.pool import LoadError
-from covey.load.schedule import poisson
-from covey.load.wire.frames import Request
-from covey.load.wire.grpc_status import DEADLINE_EXCEEDED, NO_STATUS, OK
-from covey.load.wire.sockets import Endpoint
+from covey_load.pool import LoadError
+from covey_load.schedule import poisson
+from covey_load.wire.frames import Request
+from covey_load.wire.grpc_status import DEADLINE_EXCEEDED, NO_STATUS, OK
+from covey_load.wire.sockets import Endpoint
 
 MS = 1_000_000
 REQUEST = Request("test", METHOD, b"m")

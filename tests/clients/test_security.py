@@ -21,10 +21,10 @@ from tests.conftest import WriteModel
 import covey
 from covey import cli, errors, messages
 from covey.connection import is_local
-from covey.load.remote import Remote
 from covey.security import Access
 from covey.streaming import Refused
 from covey.testing import FakeServer
+from covey_load.remote import Remote
 from covey_proto.v1 import classifier_pb2 as pb
 
 TOKEN, WRONG = "token-of-these-tests", "token-of-somebody-else"

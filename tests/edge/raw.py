@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from tests.certificates import Pair
 
-from covey.load.wire import frames
+from covey_load.wire import frames
 
 CLASSIFY = "/covey.v1.Classifier/Classify"
 _PIECE_BYTES = 16_000

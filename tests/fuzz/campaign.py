@@ -15,11 +15,11 @@ from google.protobuf.message import DecodeError
 from tests.fuzz import headers, infer_cases
 from tests.fuzz.case import Case
 
-from covey.load.wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Request, frame, frame_header
-from covey.load.wire.grpc_status import NAMES, NO_STATUS, OK
-from covey.load.wire.http2 import GrpcConnection
-from covey.load.wire.outcome import Outcome, ProtocolError
-from covey.load.wire.sockets import Endpoint
+from covey_load.wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Request, frame, frame_header
+from covey_load.wire.grpc_status import NAMES, NO_STATUS, OK
+from covey_load.wire.http2 import GrpcConnection
+from covey_load.wire.outcome import Outcome, ProtocolError
+from covey_load.wire.sockets import Endpoint
 from covey_proto.v1 import classifier_pb2 as pb
 
 SILENCE_LIMIT_S = 30.0

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from covey import __version__
-from covey.cli import classify, connection, doctor, info, load, models, table, wait
+from covey.cli import classify, connection, info, models, table, wait
 from covey.cli.exits import Exit
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
+from covey_load.cli import doctor, load
 from covey_proto.command_line import Parser, discard_output
 
 _EPILOG = f"""\

@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-from covey.load.wire.frames import (
+from covey_load.wire.frames import (
     ACK,
     END_HEADERS,
     FRAME_HEADER_BYTES,

@@ -21,7 +21,7 @@ from tests.server.conftest import Server, StartServer
 from tests.server.fronts.stream_calls import metric, responses, stream
 from tests.server.test_process import Process
 
-from covey.load.wire import frames
+from covey_load.wire import frames
 from covey_proto.inference import open_inference_pb2 as oi
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.fronts import connections

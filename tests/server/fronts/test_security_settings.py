@@ -22,7 +22,7 @@ from tests.fuzz.headers import replaced
 from tests.fuzz.headers import usual as usual_headers
 from tests.server.conftest import StartServer
 
-from covey.load.wire.frames import END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame
+from covey_load.wire.frames import END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame
 from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration
 from covey_server.fronts.security import Security, is_loopback

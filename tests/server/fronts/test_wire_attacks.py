@@ -20,7 +20,7 @@ from tests.server.conftest import Server
 from tests.server.fronts.raw_http2 import RawConnection, call_headers, compressed
 
 import covey
-from covey.load.wire.frames import (
+from covey_load.wire.frames import (
     ACK,
     CANCEL,
     DATA,

@@ -1,0 +1,106 @@
+"""What `--assert` demands: its grammar, and whether a report keeps to it.
+
+    ASSERTIONS  = ASSERTION {"," ASSERTION}
+    ASSERTION   = FIGURE ("<" | "<=" | ">" | ">=" | "==") NUMBER
+
+FIGURE is a name of covey_load.reports.figures, which must hold for each run of the report; or capacity_per_s.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from covey.errors import InvalidInput
+from covey_load.measurement import Report
+from covey_load.plan import Plan
+from covey_load.reports import words
+from covey_load.reports.figures import FIGURES
+
+CAPACITY = "capacity_per_s"
+
+_NO_CAPACITY = "no rate held, or none was searched for (--find-capacity)"
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_FORM = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(<=|>=|==|<|>)\s*(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*")
+_EXPECTED = "expected FIGURE<NUMBER, with one of < <= > >= ==, separated by commas, such as p99_ms<20,errors==0"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Whether one run keeps to one demand, and the sentence that says so, with its figure."""
+
+    holds: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """One demand on one figure."""
+
+    figure: str
+    operator: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.figure} {self.operator} {self.bound:g}"
+
+    def judged(self, report: Report) -> list[Judged]:
+        """How each run keeps to it. A figure that was not measured fails, with the reason."""
+        if self.figure == CAPACITY:
+            capacity = report.capacity
+            return [self._judged("", capacity.rate_per_s if capacity else None, _NO_CAPACITY)]
+        if not report.runs:
+            return [self._judged("", None, "nothing was measured")]
+        figure = FIGURES[self.figure]
+        return [
+            self._judged(f"{words.load_name(run.load)}: ", figure.value(run), figure.reason(run)) for run in report.runs
+        ]
+
+    def _judged(self, where: str, value: float | None, absent: str) -> Judged:
+        if value is None:
+            return Judged(False, f"{where}{self} cannot be judged: {absent}")
+        holds = _OPERATORS[self.operator](value, self.bound)
+        return Judged(holds, f"{where}{self} {'holds' if holds else 'does not hold'}: it is {value:,.10g}")
+
+
+def parse(text: str) -> list[Assertion]:
+    """The assertions in `text`. Raises InvalidInput for what is none, with the figures there are for an unknown one."""
+    return [_parse_one(part) for part in text.split(",")]
+
+
+def require_judgeable(assertions: Sequence[Assertion], plan: Plan) -> None:
+    """Raises InvalidInput where a search for the capacity is to be judged by its tries: some are there to fail."""
+    others = [each.figure for each in assertions if each.figure != CAPACITY]
+    if plan.find_capacity and others:
+        raise InvalidInput(
+            f"--assert: with --find-capacity only {CAPACITY} can be judged, not {', '.join(others)}: the search goes "
+            f"on until a rate fails. Measure the others with --rate"
+        )
+
+
+def failures(assertions: Sequence[Assertion], report: Report) -> list[str]:
+    """A sentence for each demand that is not met; empty where all are."""
+    return [one.sentence for assertion in assertions for one in assertion.judged(report) if not one.holds]
+
+
+def held(assertions: Sequence[Assertion], report: Report) -> list[str]:
+    """A sentence for each demand that is met, with the figure."""
+    return [one.sentence for assertion in assertions for one in assertion.judged(report) if one.holds]
+
+
+def _parse_one(part: str) -> Assertion:
+    match = _FORM.fullmatch(part)
+    if match is None:
+        raise InvalidInput(f"--assert: {part.strip()!r} is no assertion; {_EXPECTED}")
+    name, comparison, bound = match.groups()
+    if name not in FIGURES and name != CAPACITY:
+        raise InvalidInput(f"--assert: there is no figure {name!r}; there are {', '.join((*FIGURES, CAPACITY))}")
+    return Assertion(name, comparison, float(bound))

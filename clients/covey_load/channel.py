@@ -1,0 +1,124 @@
+"""Owns what a generator process and its starter say to each other over pipes: orders down, chunks of results up.
+
+A chunk is pickled, behind its length. The generator never waits for its reader: what the pipe does not take it keeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from covey_load.schedule import Schedule
+from covey_load.wire.frames import Request
+from covey_load.wire.http1 import HttpRequest
+from covey_load.wire.sockets import Endpoint
+
+FIELDS = 6  # of a record, 64 bits each: due, sent, ended (ns), status, number of the request, bytes of the answer
+_PIPE_BYTES = 1 << 20
+_length = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One load for one generator process. Sends `requests` in the order of `sequence`, over and over.
+
+    A closed loop of `in_flight` calls, or an open one where there is a `schedule`.
+    """
+
+    endpoint: Endpoint
+    requests: list[Request] | list[HttpRequest]
+    sequence: list[int]
+    connections: int
+    timeout_s: float
+    seconds: float  # warm-up included; may be infinite where `calls` is given
+    calls: int | None
+    keep_answers: bool
+    in_flight: int = 0
+    schedule: Schedule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """All connections stand; the process waits for the moment to begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Calls that ended since the last chunk, and the process's CPU time so far, at `at_ns`."""
+
+    records: bytes
+    answers: bytes  # of the records, one after the other
+    cpu_ns: int
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The order is done. `failure` says why it ended early; `was_full`: a call had to wait since no connection could
+    take it; `unsent` calls were due and not sent when the load ended; `standstill_s` is the longest time in which the
+    process did not get to run, `waited_s` all the time in which it could have run and others had the processors (0
+    where the kernel does not tell); `real_time`: it had real-time priority."""
+
+    failure: str = ""
+    was_full: bool = False
+    unsent: int = 0
+    standstill_s: float = 0.0
+    waited_s: float = 0.0
+    real_time: bool = False
+
+
+Message = Connected | Chunk | Ended
+
+
+class Writer:
+    """The generator's end."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waiting = bytearray()
+        os.set_blocking(descriptor, False)
+        with contextlib.suppress(AttributeError, OSError):  # Linux only, and limited for users
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def write(self, message: Message) -> None:
+        """Sends as much as the pipe takes now."""
+        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        self._waiting += _length.pack(len(data)) + data
+        with contextlib.suppress(BlockingIOError):
+            while self._waiting:
+                del self._waiting[: os.write(self._descriptor, self._waiting)]
+
+    def drain(self) -> None:
+        """Waits until all is sent."""
+        os.set_blocking(self._descriptor, True)
+        while self._waiting:
+            del self._waiting[: os.write(self._descriptor, self._waiting)]
+        os.set_blocking(self._descriptor, False)
+
+
+class Reader:
+    """The starter's end: messages out of bytes as they come."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self.descriptor = pipe.fileno()
+        self._incoming = bytearray()
+
+    def read(self) -> Iterator[Message]:
+        """What one read of the pipe completes. Raises EOFError where the process is gone."""
+        data = os.read(self.descriptor, _PIPE_BYTES)
+        if not data:
+            raise EOFError
+        self._incoming += data
+        while len(self._incoming) >= _length.size:
+            end = _length.size + _length.unpack_from(self._incoming)[0]
+            if len(self._incoming) < end:
+                return
+            message: Message = pickle.loads(bytes(self._incoming[_length.size : end]))
+            del self._incoming[:end]
+            yield message

@@ -1,0 +1,1 @@
+"""The commands `covey load` and `covey doctor`."""

@@ -1,0 +1,157 @@
+"""The options that say what load to put on: the same for every command that measures. They become a Plan."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import shlex
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from covey.cli import connection
+from covey.errors import InvalidInput
+from covey_load.plan import DEFAULT_SECONDS, DEFAULT_WARM_UP_S, Arrival, Plan, ProtocolName, Scenario
+
+T = TypeVar("T", int, float)
+
+_RANGE = ".."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_loads(parser.add_argument_group("the load, one of"))
+    _add_amount(parser.add_argument_group("how much"))
+    _add_requests(parser.add_argument_group("what is sent"))
+    _add_measurement(parser.add_argument_group("what is looked at"))
+
+
+def plan(options: argparse.Namespace, target: str) -> Plan:
+    """What the options ask for. Raises InvalidInput for what cannot be."""
+    return Plan(
+        target=target,
+        protocol=options.protocol,
+        models=_models(options.model),
+        concurrencies=_numbers(options.concurrency, int, "--concurrency", "1,8,64"),
+        rates=_numbers(options.rate, float, "--rate", "100,200,400"),
+        ramp=_ramp(options.ramp),
+        arrival=options.arrival,
+        scenario=options.scenario,
+        find_capacity=options.find_capacity,
+        seconds=options.seconds,
+        calls=options.calls,
+        warm_up_s=options.warm_up,
+        repeat=options.repeat,
+        images_per_call=options.images,
+        payload=options.payload,
+        connections=options.connections,
+        processes=options.processes,
+        deadline_ms=options.deadline_ms,
+        slo_ms=options.slo_ms,
+        seed=options.seed,
+        tls=connection.tls(options),
+        token=connection.token(options),
+        server_pid=options.server_pid,
+        metrics_url=options.metrics_url,
+        command=shlex.join(["covey", *sys.argv[1:]]),
+    )
+
+
+def _add_loads(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--concurrency", metavar="N[,N...]", help="closed loop: N calls in flight; several for a sweep")
+    group.add_argument("--rate", metavar="R[,R...]", help="open loop: R calls a second, whatever the server does")
+    group.add_argument("--ramp", metavar="R..R", help="open loop whose rate goes from the first to the second")
+    group.add_argument("--scenario", type=Scenario, choices=list(Scenario), help="MLPerf's, by its definitions")
+    group.add_argument(
+        "--find-capacity",
+        action="store_true",
+        help="search for the highest Poisson rate at which 99%% of the calls are answered within --slo-ms",
+    )
+
+
+def _add_amount(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--seconds", type=float, metavar="S", help=f"of each load, after the warm-up (default: {DEFAULT_SECONDS:g})"
+    )
+    group.add_argument("--calls", type=int, metavar="N", help="so many calls instead; with --seconds, at most so long")
+    group.add_argument(
+        "--warm-up",
+        type=float,
+        default=DEFAULT_WARM_UP_S,
+        metavar="S",
+        help="seconds of the same load before, that do not count (default: %(default)g)",
+    )
+    group.add_argument("--repeat", type=int, default=1, metavar="N", help="measure all loads so often, for compare")
+    group.add_argument(
+        "--arrival",
+        type=Arrival,
+        choices=[Arrival.POISSON, Arrival.CONSTANT],
+        default=Arrival.POISSON,
+        help="how the calls of --rate are spread (default: %(default)s)",
+    )
+    group.add_argument("--connections", type=int, metavar="N", help="in all (default: as many as the load needs)")
+    group.add_argument("--processes", type=int, default=1, metavar="N", help="load generators (default: %(default)s)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of arrivals and made-up images")
+
+
+def _add_requests(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--protocol",
+        type=ProtocolName,
+        choices=list(ProtocolName),
+        default=ProtocolName.COVEY,
+        help="Covey's own, or the Open Inference Protocol over gRPC or HTTP/1.1 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME[=WEIGHT]",
+        help="the model, or several, each with its share of the calls (default: the server's default model)",
+    )
+    group.add_argument(
+        "--payload",
+        default="random",
+        metavar="WHAT",
+        help="random pixels, jpeg:WxH made up, an .npy file of images, an image file, or a folder of them "
+        "(default: %(default)s)",
+    )
+    group.add_argument("--images", type=int, metavar="N", help="images in each call (default: 1)")
+
+
+def _add_measurement(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--slo-ms", type=float, metavar="MS", help="the bound that answers should keep: tells goodput")
+    group.add_argument(
+        "--server-pid", type=int, metavar="PID", help="the server's process (default: who listens, if it is local)"
+    )
+    group.add_argument(
+        "--metrics-url", metavar="URL", help="the server's metrics (default: /metrics one port above the target's)"
+    )
+
+
+def _models(given: list[str] | None) -> dict[str, float]:
+    models: dict[str, float] = {}
+    for text in given or [""]:
+        name, separator, weight = text.partition("=")
+        models[name] = _number(weight, float, "--model", "lenet=3") if separator else 1.0
+    return models
+
+
+def _ramp(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    first, separator, last = text.partition(_RANGE)
+    if not separator or last.startswith("."):  # of 50...100 nobody knows whether 100 or 0.100 is meant
+        raise InvalidInput(f"--ramp takes two rates, as in 100{_RANGE}1000, not {text!r}")
+    return _number(first, float, "--ramp", "100..1000"), _number(last, float, "--ramp", "100..1000")
+
+
+def _numbers(text: str | None, kind: Callable[[str], T], option: str, example: str) -> tuple[T, ...]:
+    return tuple(_number(part, kind, option, example) for part in text.split(",")) if text is not None else ()
+
+
+def _number(text: str, kind: Callable[[str], T], option: str, example: str) -> T:
+    with contextlib.suppress(ValueError):
+        number = kind(text)
+        if math.isfinite(number):
+            return number
+    raise InvalidInput(f"{option} takes numbers, as in {example}, not {text!r}")

@@ -1,0 +1,241 @@
+"""Carries out one load: orders for the generator processes, accounts of what comes back, a look at the server."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from covey_load import validity
+from covey_load.channel import Ended, Order
+from covey_load.measurement import Load, Run, ServerMetrics, ServerProcess, Snapshot
+from covey_load.observation import MetricsWatch, ProcessWatch
+from covey_load.plan import Arrival, Plan
+from covey_load.processes import Generators
+from covey_load.schedule import Schedule
+from covey_load.tally import Tally
+from covey_load.timings import ReadTiming
+from covey_load.wire.frames import Request
+from covey_load.wire.http1 import HttpRequest
+from covey_load.wire.sockets import Endpoint
+
+_SNAPSHOT_EVERY_S = 0.5
+_OPEN_CONNECTIONS = 4  # of gRPC: each may have about a thousand calls open
+_OPEN_HTTP_CONNECTIONS = 128  # of one call each
+_MAX_CLOSED_CONNECTIONS = 4
+
+OnProgress = Callable[[Snapshot], object]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRequests:
+    """What all loads of a plan send, and to whom. `sequence` are places in `requests`, by the models' weights."""
+
+    endpoint: Endpoint
+    requests: list[Request] | list[HttpRequest]
+    sequence: list[int]
+    calls_per_connection: int | None
+    read_timing: ReadTiming | None
+
+
+class Measuring:
+    """One load after the other, on the same generator processes. `stop` ends the one that is on, and all later ones."""
+
+    def __init__(self, plan: Plan, prepared: PreparedRequests, generators: Generators, on_progress: OnProgress) -> None:
+        self.stopped = False
+        self.failure = ""  # why a load could not be carried to its end
+        self._plan = plan
+        self._prepared = prepared
+        self._generators = generators
+        self._on_progress = on_progress
+        self._tally: Tally | None = None
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self._tally is not None:
+            self._tally.stop()
+        self._generators.stop()
+
+    def measure(self, load: Load, seconds: float, pid: int | None, metrics_url: str | None) -> Run:
+        """`seconds` at the most, after the load's warm-up. What was measured until a `failure` or `stop` counts."""
+        calls = self._plan.calls
+        if calls is not None and load.warm_up_s:
+            # Calls are counted from the first one of an order: the warm-up has one of its own.
+            warm_up = replace(load, name=f"{load.name}, to warm up", warm_up_s=0.0)
+            self._carry_out(warm_up, load.warm_up_s, None, None, None)
+        before = _scrape(metrics_url)
+        watch = ProcessWatch(pid) if pid is not None else None
+        measured = load if calls is None else replace(load, warm_up_s=0.0)
+        return replace(self._carry_out(measured, seconds, calls, watch, before), load=load)
+
+    def _carry_out(
+        self, load: Load, seconds: float, calls: int | None, watch: ProcessWatch | None, before: MetricsWatch | None
+    ) -> Run:
+        prepared = self._prepared
+        orders = self._orders(load, seconds, calls)
+        tally = Tally(load, seconds, len(orders), self._plan.slo_ms, prepared.read_timing)
+        self._tally = tally
+        ticker = _Ticker(tally, watch, self._on_progress, warms_up=load.warm_up_s > 0)
+        cpu_s = time.process_time()
+        ends: list[Ended] = []
+        if not self.stopped:
+            ends = self._generators.run(orders, ticker.begin, tally.take, ticker.tick)
+        ticker.end()
+        cpu_s = time.process_time() - cpu_s
+        failure = next((end.failure for end in ends if end.failure), "")
+        if load.loop == "open" and calls is None and not failure and not self.stopped:
+            tally.complete()
+        self.failure = self.failure or failure
+        self._tally = None
+        connections = sum(order.connections for order in orders)
+        return self._run(load, tally, ticker, ends, connections, cpu_s, _scraped(before, tally.all_calls))
+
+    def _run(
+        self,
+        load: Load,
+        tally: Tally,
+        ticker: _Ticker,
+        ends: list[Ended],
+        connections: int,
+        cpu_s: float,
+        metrics: ServerMetrics | None,
+    ) -> Run:
+        seconds = tally.seconds
+        succeeded = tally.response.count
+        response, lag = tally.response_latency(), tally.lag.latency()
+        real_time = bool(ends) and all(end.real_time for end in ends)
+        generator = tally.generator(connections, cpu_s, real_time=real_time)
+        intervals = tally.intervals()
+        has_slo = self._plan.slo_ms is not None
+        return Run(
+            load=load,
+            seconds=seconds,
+            calls=tally.calls,
+            images=succeeded * load.images_per_call,
+            errors=dict(tally.errors),
+            calls_per_s=tally.answered / seconds if seconds else 0.0,
+            images_per_s=tally.answered * load.images_per_call / seconds if seconds else 0.0,
+            goodput_per_s=tally.answered_within_slo / seconds if has_slo and seconds else None,
+            response=response,
+            service=tally.service.latency(),
+            lag=lag,
+            intervals=intervals,
+            timing=tally.timing(),
+            generator=generator,
+            server_process=ticker.server(),
+            metrics=metrics,
+            invalid=validity.find_invalid(load, tally.calls, response, lag, generator, ends),
+            warnings=validity.find_warnings(
+                load, tally.calls, tally.errors.total(), intervals, tally.sending_s, metrics
+            ),
+            calls_within_slo=tally.within_slo if has_slo else None,
+        )
+
+    def _orders(self, load: Load, seconds: float, calls: int | None) -> list[Order]:
+        count = self._plan.processes
+        prepared = self._prepared
+        return [
+            Order(
+                endpoint=prepared.endpoint,
+                requests=prepared.requests,
+                sequence=_from(prepared.sequence, len(prepared.sequence) * part // count),
+                connections=self._connections(load, part),
+                timeout_s=self._plan.deadline_ms / 1_000,
+                seconds=load.warm_up_s + seconds,
+                calls=_share(calls, part, count) if calls is not None else None,
+                keep_answers=prepared.read_timing is not None,
+                in_flight=_share(load.concurrency or 0, part, count),
+                schedule=self._schedule(load, seconds, part) if load.loop == "open" else None,
+            )
+            for part in range(count)
+        ]
+
+    def _schedule(self, load: Load, seconds: float, part: int) -> Schedule:
+        assert load.rate_per_s is not None
+        assert load.arrival is not None
+        first, last = self._plan.ramp or (load.rate_per_s, load.rate_per_s)
+        if load.arrival != Arrival.RAMP:
+            first = last = load.rate_per_s
+        seed = self._plan.seed + load.repetition
+        return Schedule(Arrival(load.arrival), first, last, load.warm_up_s, seconds, seed, part, self._plan.processes)
+
+    def _connections(self, load: Load, part: int) -> int:
+        """Of one process."""
+        count, per_connection = self._plan.processes, self._prepared.calls_per_connection
+        if self._plan.connections is not None:
+            return max(_share(self._plan.connections, part, count), 1)
+        if load.concurrency is None:
+            return max((_OPEN_CONNECTIONS if per_connection is None else _OPEN_HTTP_CONNECTIONS) // count, 1)
+        in_flight = _share(load.concurrency, part, count)
+        if per_connection is not None:
+            return math.ceil(in_flight / per_connection)
+        return min(in_flight, max(_MAX_CLOSED_CONNECTIONS // count, 1))
+
+
+class _Ticker:
+    """What happens while a load is on: the server is looked at, and progress told."""
+
+    def __init__(self, tally: Tally, watch: ProcessWatch | None, on_progress: OnProgress, *, warms_up: bool) -> None:
+        self._tally = tally
+        self._warms_up = warms_up
+        self._watch = watch
+        self._on_progress = on_progress
+        self._began = False
+        self._calls_before = 0
+        self._next_s = 0.0
+
+    def begin(self, started_ns: int) -> None:
+        """The first calls are about to be sent."""
+        self._tally.begin(started_ns)
+        if not self._warms_up:
+            self._begin_measured()
+
+    def tick(self) -> None:
+        now_s = time.perf_counter()
+        if not self._began and self._tally.has_begun:
+            self._begin_measured()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + _SNAPSHOT_EVERY_S
+        if self._watch is not None:
+            self._watch.look()
+        if self._tally.is_on:
+            self._on_progress(self._tally.snapshot())
+
+    def _begin_measured(self) -> None:
+        self._began = True
+        self._calls_before = self._tally.all_calls
+        if self._watch is not None:
+            self._watch.begin()
+
+    def end(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
+
+    def server(self) -> ServerProcess | None:
+        if self._watch is None:
+            return None
+        return self._watch.figures(self._tally.all_calls - self._calls_before)
+
+
+def _share(whole: int, part: int, parts: int) -> int:
+    return whole // parts + (part < whole % parts)
+
+
+def _from(sequence: Sequence[int], place: int) -> list[int]:
+    return [*sequence[place:], *sequence[:place]]
+
+
+def _scrape(url: str | None) -> MetricsWatch | None:
+    try:
+        return MetricsWatch(url) if url is not None else None
+    except (OSError, ValueError):
+        return None
+
+
+def _scraped(before: MetricsWatch | None, calls: int) -> ServerMetrics | None:
+    try:
+        return before.figures(calls) if before is not None else None
+    except (OSError, ValueError):  # the server is gone
+        return None

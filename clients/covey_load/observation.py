@@ -1,0 +1,194 @@
+"""Looks at the server from outside: its process, where it runs on this machine, and its metrics page."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from covey.errors import InvalidInput
+from covey_load.measurement import ServerMetrics, ServerProcess
+from covey_load.wire.sockets import Endpoint
+
+_SCRAPE_TIMEOUT_S = 2.0
+_MIN_CPU_S = 0.1  # of the server's: its clocks go in steps of 0.01 s
+_FORWARDERS = frozenset(
+    [
+        *("docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "gvproxy"),  # of containers
+        *("kubectl", "ssh", "sshd", "socat"),  # kubectl port-forward, ssh -L and -R
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """The process that listens at a port of this machine, by the name of its program."""
+
+    pid: int
+    name: str
+
+    @property
+    def is_forwarder(self) -> bool:
+        """It is no server: it passes on what comes, to a container or another machine."""
+        return self.name in _FORWARDERS
+
+
+def find_listener(endpoint: Endpoint) -> Listener | None:
+    """Who listens at `endpoint`; None where it is another machine's process, or another user's."""
+    if not _is_here(endpoint.host):
+        return None
+    try:
+        listening = {
+            each.pid
+            for each in psutil.net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == endpoint.port and each.pid
+        }
+        if not listening:
+            return None
+        pid = min(listening)  # of several workers, started one after the other, the first: their parent
+        return Listener(pid, psutil.Process(pid).name())
+    except psutil.Error:
+        return None
+
+
+def find_metrics(endpoint: Endpoint) -> str | None:
+    """The metrics page of a Covey server: by default one port above."""
+    url = f"http://{Endpoint(endpoint.host, endpoint.port + 1).authority}/metrics"
+    try:
+        return url if _is_coveys(_fetch(url)) else None
+    except (OSError, ValueError):
+        return None
+
+
+def require_metrics(url: str) -> None:
+    """Raises InvalidInput where a Covey server's metrics page is not there."""
+    expected = "expected the page of a Covey server, such as http://localhost:8002/metrics"
+    try:
+        page = _fetch(url)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"--metrics-url {url}: cannot be read ({error}); {expected}") from error
+    if not _is_coveys(page):
+        raise InvalidInput(f"--metrics-url {url}: has no covey_requests_total; {expected}")
+
+
+def _is_coveys(page: str) -> bool:
+    return "covey_requests_total" in page
+
+
+def _is_here(host: str) -> bool:
+    try:
+        addresses = {each[4][0] for each in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    own = {address.address for interface in psutil.net_if_addrs().values() for address in interface}
+    return any(
+        address in own or ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses
+    )
+
+
+class ProcessWatch:
+    """The server's process and its children, between two moments. A process that ends just yields no figures."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._name = ""
+        self._begin: tuple[float, float] | None = None  # moment, CPU seconds
+        self._end: tuple[float, float] | None = None
+        self._peak_bytes = 0
+
+    def look(self) -> None:
+        """Now and then: memory is only known where somebody looks."""
+        try:
+            self._peak_bytes = max(self._peak_bytes, sum(each.memory_info().rss for each in self._all()))
+        except psutil.Error:
+            return
+
+    def begin(self) -> None:
+        self._begin = self._now()
+
+    def end(self) -> None:
+        self.look()
+        self._end = self._now()
+
+    def figures(self, calls: int) -> ServerProcess | None:
+        """Per call of those that ended between `begin` and `end`; None where the process was not there for both."""
+        if self._begin is None or self._end is None or not calls:
+            return None
+        wall_s, cpu_s = (end - begin for begin, end in zip(self._begin, self._end, strict=True))
+        is_enough = cpu_s >= _MIN_CPU_S
+        return ServerProcess(
+            pid=self._pid,
+            cpu_us_per_call=cpu_s * 1e6 / calls if is_enough else None,
+            cores_used=cpu_s / wall_s if is_enough else None,
+            peak_memory_bytes=self._peak_bytes,
+            name=self._name,
+        )
+
+    def _now(self) -> tuple[float, float] | None:
+        try:
+            self._name = psutil.Process(self._pid).name()
+            times = [each.cpu_times() for each in self._all()]
+        except psutil.Error:
+            return None
+        return time.perf_counter(), sum(each.user + each.system for each in times)
+
+    def _all(self) -> list[psutil.Process]:
+        process = psutil.Process(self._pid)
+        return [process, *process.children(recursive=True)]
+
+
+class MetricsWatch:
+    """Covey's own counters before and after a load. Raises OSError, ValueError where the page cannot be had."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._before = self._counters()
+
+    def figures(self, client_calls: int) -> ServerMetrics:
+        """What has been counted since."""
+        grown = {name: value - self._before.get(name, 0.0) for name, value in self._counters().items()}
+        batches = grown.get("covey_batch_size_count", 0.0)
+        return ServerMetrics(
+            requests=round(grown.get("covey_requests_total", 0.0)),
+            client_calls=client_calls,
+            mean_batch_size=grown["covey_batch_size_sum"] / batches if batches else None,
+            refused={
+                name.partition("/")[2]: round(value)
+                for name, value in sorted(grown.items())
+                if name.startswith("covey_refused_total/") and value
+            },
+        )
+
+    def _counters(self) -> dict[str, float]:
+        totals: dict[str, float] = {}
+        for sample in _samples(_fetch(self._url)):
+            name = sample.name
+            if name == "covey_refused_total":
+                name += "/" + sample.labels.get("reason", "")
+            totals[name] = totals.get(name, 0.0) + sample.value
+        return totals
+
+
+def _samples(page: str) -> Iterator[Sample]:
+    for family in text_string_to_metric_families(page):
+        if family.name.startswith(("covey_requests", "covey_refused", "covey_batch_size")):
+            yield from family.samples
+
+
+def _fetch(url: str) -> str:
+    """A page that no proxy of the user's stands before. Raises OSError, ValueError."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=_SCRAPE_TIMEOUT_S) as answer:
+            text: str = answer.read().decode()
+    except http.client.HTTPException as error:
+        raise OSError(f"{url} does not speak HTTP") from error
+    return text

@@ -1,0 +1,60 @@
+"""Covey's own protocol, covey.v1.Classifier. Its answers say where their time went."""
+
+from __future__ import annotations
+
+from google.protobuf.message import DecodeError
+
+from covey import messages
+from covey.errors import InvalidInput, ServerError
+from covey.messages import Method
+from covey_load.payloads import Batch, Files
+from covey_load.protocols.base import ModelInput, Protocol
+from covey_load.timings import Timing
+from covey_load.wire.frames import Request
+from covey_proto.v1 import classifier_pb2 as pb
+
+_PREFIX_BYTES = 5
+_CLASSIFY: Method[bytes, pb.ClassifyResponse] = Method(
+    messages.CLASSIFY.path, lambda body: body, pb.ClassifyResponse.FromString
+)
+
+
+def read_timing(answer: bytes) -> Timing | None:
+    """Of an answer with its gRPC prefix."""
+    try:
+        timing = pb.ClassifyResponse.FromString(answer[_PREFIX_BYTES:]).timing
+    except DecodeError:
+        return None
+    return Timing(timing.decode_us, timing.queue_us, timing.compute_us, timing.total_us, timing.batch_size)
+
+
+class CoveyProtocol(Protocol):
+    read_timing = staticmethod(read_timing)
+
+    def describe(self, model: str) -> ModelInput:
+        response = self._remote.call(messages.GET_MODEL, messages.get_model_request(model, 0))
+        found = messages.model(response.model)
+        if found.input is None or found.serving is None:
+            raise ServerError(f"the server at {self._remote.target} does not serve {found.name!r}: {found.reason}")
+        facts = {
+            "model": f"{found.name} version {found.version}",
+            "device": f"{found.serving.device} ({found.serving.provider})",
+            "workers": str(found.serving.workers),
+            "largest batch": str(found.serving.max_batch_size),
+        }
+        return ModelInput("", (found.input.height, found.input.width, found.input.channels), "UINT8", facts)
+
+    def body(self, model: str, taken: ModelInput, batch: Batch) -> bytes:
+        if isinstance(batch, Files):
+            return pb.ClassifyRequest(model=model, encoded=pb.EncodedImages(images=batch.contents)).SerializeToString()
+        height, width, channels = taken.shape
+        pixels = pb.Pixels(data=batch.array.tobytes(), height=height, width=width, channels=channels)
+        return pb.ClassifyRequest(model=model, pixels=pixels).SerializeToString()
+
+    def requests(self, bodies: list[tuple[str, bytes]]) -> list[Request]:
+        return self._grpc_requests(messages.CLASSIFY.path, bodies)
+
+    def check(self, model: str, body: bytes) -> None:
+        for result in self._remote.call(_CLASSIFY, body).results:
+            if result.HasField("error"):
+                raise InvalidInput(f"the server cannot read an image of the payload: {result.error.message}")

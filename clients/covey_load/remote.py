@@ -1,0 +1,54 @@
+"""Owns how one server is reached: its address as both worlds need it, gRPC's own for the calls around a load, and the
+wire's for the load itself."""
+
+from __future__ import annotations
+
+import grpc
+
+from covey.connection import normalised_targets
+from covey.errors import InvalidInput, from_rpc_error
+from covey.messages import Method, RequestT, ResponseT
+from covey.security import TLS, Access, Token
+from covey_load.wire.sockets import Endpoint
+
+
+class Remote:
+    """One server. Raises InvalidInput for an address that is none, or several, and for a token or certificate that
+    cannot be used."""
+
+    def __init__(self, target: str, deadline_ms: float, tls: TLS | bool | None = None, token: Token = "") -> None:
+        targets = normalised_targets(target)
+        if len(targets) > 1 or "/" in targets[0] or targets[0].startswith(("unix:", "dns:", "ipv4:", "ipv6:")):
+            raise InvalidInput(f"the target {target!r}: a load test takes one server, as HOST:PORT")
+        self.target = targets[0]
+        self.deadline_ms = deadline_ms
+        self._access = Access(tls, token)
+        self._access.require_safe(targets)
+        host, _, port = self.target.rpartition(":")
+        self.endpoint = Endpoint(host.strip("[]"), int(port), self._access.tls)
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.endpoint.tls else "http"
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each call, as it is now."""
+        return self._access.metadata or ()
+
+    def call(self, method: Method[RequestT, ResponseT], request: RequestT) -> ResponseT:
+        """One call by gRPC's own client. Raises CallError."""
+        options, credentials = self._access.options(self.target), self._access.credentials
+        channel = (
+            grpc.insecure_channel(self.target, options)
+            if credentials is None
+            else grpc.secure_channel(self.target, credentials, options)
+        )
+        with channel:
+            send = channel.unary_unary(method.path, method.serialize, method.parse)
+            try:
+                return send(request, timeout=self.deadline_ms / 1_000, metadata=self.metadata)
+            except grpc.RpcError as error:
+                raise from_rpc_error(
+                    error, self.target, self.deadline_ms, metadata_bytes=self._access.metadata_bytes
+                ) from error

@@ -1,0 +1,59 @@
+"""Latency over time: percentiles of each second, the runs one after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from covey_load.measurement import Interval, Run
+from covey_load.reports.charts import canvas
+from covey_load.reports.charts.canvas import BLUE, GREEN, INK, VERMILLION, Chart
+
+_LINES = (("max_ms", "largest", VERMILLION), ("p99_ms", "p99", GREEN), ("p50_ms", "p50", BLUE))
+_GAP_S = 0.5  # between two runs
+_MAX_MARKED = 120  # seconds up to which each has its marker
+_CAPTION = (
+    "Response times of each second, counted from the moment its calls were meant to be sent. Level lines are a steady "
+    "server. A hill in all three is a pause that every call felt; one of the largest alone met few calls. Lines that "
+    "rise to the end of a run mean that work piles up: the server gets more than it can do. A cross at the bottom "
+    "marks a second in which calls failed."
+)
+_NUMBERS = " The numbers at the top are those of the runs in the table."
+
+
+def draw_over_time(runs: Sequence[Run]) -> Chart:
+    """A line breaks where no call of a second was answered."""
+    made = canvas.figure(3.0)
+    axes = made.subplots()
+    begin_s = 0.0
+    for place, run in enumerate(runs):
+        _draw_run(axes, run.intervals, begin_s)
+        if len(runs) > 1:
+            axes.axvline(begin_s, color=INK, linewidth=0.8, alpha=0.4)
+            axes.annotate(f" {place + 1}", (begin_s, 1), xycoords=("data", "axes fraction"), va="top")
+        begin_s += max((interval.start_s + 1 for interval in run.intervals), default=1) + _GAP_S
+    canvas.logarithmic_times(axes, "response time, ms")
+    axes.set_xlim(0, begin_s - _GAP_S)
+    axes.set_xlabel("time, s (warm-ups left out)")
+    axes.grid(axis="y")
+    made.legend(*canvas.legend_entries(axes), loc="outside upper center", ncols=4)
+    return canvas.render(made, "over-time", _CAPTION + (_NUMBERS if len(runs) > 1 else ""))
+
+
+def _draw_run(axes: Axes, intervals: Sequence[Interval], begin_s: float) -> None:
+    def middle_s(interval: Interval) -> float:
+        return begin_s + interval.start_s + 0.5
+
+    marker = "." if len(intervals) <= _MAX_MARKED else ""
+    times = [middle_s(interval) for interval in intervals]
+    for field, title, colour in _LINES:
+        values = [getattr(interval, field) for interval in intervals]
+        with_gaps = [math.nan if value is None else value for value in values]
+        axes.plot(times, with_gaps, color=colour, marker=marker, label=title)
+    failed = [middle_s(interval) for interval in intervals if interval.errors]
+    if failed:
+        at_bottom = axes.get_xaxis_transform()
+        heights = [0.02] * len(failed)
+        axes.plot(failed, heights, "x", color=VERMILLION, transform=at_bottom, label="calls failed")

@@ -1,0 +1,71 @@
+"""Owns the moments at which an open loop sends, in nanoseconds from the start, in order. The same seed gives the same;
+`seconds` may be infinite."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from covey_load.plan import Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The moments of one generator process out of `parts` that share the rate. A ramp warms up at its first rate."""
+
+    arrival: Arrival
+    first_per_s: float
+    last_per_s: float
+    warm_up_s: float
+    seconds: float  # after the warm-up
+    seed: int
+    part: int = 0
+    parts: int = 1
+
+    def moments(self) -> Iterator[int]:
+        """Of the warm-up and of the measured time after it."""
+        first, last = self.first_per_s / self.parts, self.last_per_s / self.parts
+        if self.arrival is Arrival.CONSTANT:
+            return constant(first, self.warm_up_s + self.seconds, self.part, self.parts)
+        seed = self.seed * 1_000 + self.part * 2
+        warm_up_ns = int(self.warm_up_s * 1e9)
+        measured = ramp(first, last, self.seconds, seed + 1)
+        return itertools.chain(poisson(first, self.warm_up_s, seed), (warm_up_ns + moment for moment in measured))
+
+
+def poisson(rate_per_s: float, seconds: float, seed: int) -> Iterator[int]:
+    """The gaps between arrivals are independent and exponentially distributed, so arrivals come in bursts as those of
+    callers do who do not know of each other, and no answer of the server's delays the next one."""
+    return ramp(rate_per_s, rate_per_s, seconds, seed)
+
+
+def ramp(first_per_s: float, last_per_s: float, seconds: float, seed: int) -> Iterator[int]:
+    """A Poisson process whose rate goes straight from `first_per_s` to `last_per_s`."""
+    gap = random.Random(seed).expovariate
+    growth = (last_per_s - first_per_s) / seconds if first_per_s != last_per_s else 0.0
+    expected = gap(1.0)  # calls to be expected up to the next moment; with these, gaps have a mean of 1
+    while (moment_s := _moment(expected, first_per_s, growth)) < seconds:
+        yield int(moment_s * 1e9)
+        expected += gap(1.0)
+
+
+def constant(rate_per_s: float, seconds: float, part: int = 0, parts: int = 1) -> Iterator[int]:
+    """Every 1 / `rate_per_s`. With `parts`, as many generators of that rate together send evenly; this one's share."""
+    gap_ns = 1e9 / rate_per_s
+    offset_ns = gap_ns * part / parts
+    for number in itertools.count():
+        moment_ns = offset_ns + number * gap_ns
+        if moment_ns >= seconds * 1e9:
+            return
+        yield int(moment_ns)
+
+
+def _moment(expected: float, first_per_s: float, growth_per_s: float) -> float:
+    """When `first * t + growth * t² / 2` calls are to be expected; infinite where that is never."""
+    if growth_per_s == 0:
+        return expected / first_per_s
+    under_root = first_per_s * first_per_s + 2 * growth_per_s * expected
+    return (math.sqrt(under_root) - first_per_s) / growth_per_s if under_root >= 0 else math.inf

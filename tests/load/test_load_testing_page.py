@@ -1,0 +1,50 @@
+"""docs/load-testing.md names what there is: options, figures, exit codes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from covey.cli import main
+from covey.cli.exits import Exit
+from covey_load.distribution import supports
+from covey_load.reports.figures import FIGURES
+
+TEXT = (Path(__file__).parents[2] / "docs/load-testing.md").read_text(encoding="utf-8")
+
+
+def test_options_are_those_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("load", "doctor"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+    there = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    of_the_server = {"--front"}
+
+    named = set(re.findall(r"--[a-z][a-z-]+", TEXT))
+
+    assert named - there == of_the_server & named
+    assert {"--concurrency", "--rate", "--find-capacity", "--assert", "--html"} <= named
+
+
+def test_figures_are_all_listed() -> None:
+    section = TEXT.partition("## In CI")[2].partition("\n## ")[0]
+
+    assert set(FIGURES) - set(re.findall(r"`([a-z0-9_.]+)`", section)) == set()
+
+
+def test_exit_codes_are_all_listed() -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, flags=re.MULTILINE)}
+
+    assert listed == set(Exit) - {Exit.FILES_FAILED}
+
+
+def test_sample_counts_are_those_of_the_engine() -> None:
+    rows = re.findall(r"^\| p([\d.]+) \| ([\d,]+)", TEXT, flags=re.MULTILINE)
+
+    assert len(rows) == 4
+    for percentile, count in rows:
+        least = int(count.replace(",", ""))
+        assert supports(least, float(percentile))
+        assert not supports(least - 1, float(percentile))

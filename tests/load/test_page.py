@@ -1,0 +1,195 @@
+"""The page: what it holds for each kind of report, that it loads nothing, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from covey.errors import InvalidInput
+from covey_load.measurement import Capacity, Interval, Report
+from covey_load.reports import page
+from covey_load.reports.charts import selection
+
+from . import made
+
+STRANGE = '<script>alert("1")</script>&amp;'
+CAPACITY = Capacity(5_200.0, 20.0, 0.99, [(2_000.0, 1.0), (8_000.0, 0.31), (5_200.0, 0.992)])
+GAPS = [
+    Interval(0.0, 10, 0, 1.0, 2.0, 3.0),
+    Interval(1.0, 10, 10, None, None, None),
+    Interval(3.0, 1, 0, 1.0, None, 1.0),
+]
+BARE = made.run(timing=None, server_process=None, metrics=None)
+SILENT = made.run(
+    calls_per_s=0.0, response=made.NOTHING, service=made.NOTHING, lag=made.NOTHING, intervals=GAPS[1:2], timing=None
+)
+ONE = ["over-time", "percentiles", "time-goes", "batch-sizes"]
+
+REPORTS: dict[str, tuple[Report, list[str]]] = {
+    "one run": (made.report(made.run()), ONE),
+    "a sweep": (made.report(*made.sweep()), ["throughput", *ONE]),
+    "more runs than a chart has room for": (made.report(*made.sweep(tuple(range(1, 13)))), ["throughput", *ONE]),
+    "a capacity": (
+        made.report(made.run(), made.run(load=made.open_load(5_200)), capacity=CAPACITY),
+        ["capacity", "throughput", *ONE],
+    ),
+    "a server that tells nothing": (made.report(BARE, BARE), ["throughput", "over-time", "percentiles"]),
+    "seconds without an answer": (made.report(replace(BARE, intervals=GAPS)), ["over-time", "percentiles"]),
+    "few samples": (made.report(replace(BARE, response=made.latency(1.0, 30, 50))), ["over-time", "percentiles"]),
+    "no answer at all": (made.report(SILENT), []),
+    "one that answers and one that does not": (
+        made.report(BARE, SILENT),
+        ["over-time", "percentiles"],
+    ),
+    "nothing": (made.report(interrupted="by Ctrl-C", capacity=replace(CAPACITY, rate_per_s=None, tried=[])), []),
+}
+
+
+class Document(HTMLParser):
+    """Every tag with its attributes, and the texts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        if text := data.strip():
+            self.texts.append(text)
+
+
+def charts(text: str) -> list[str]:
+    """Their names in order; each is well-formed."""
+    found = []
+    for svg in re.findall(r"<svg .*?</svg>", text, flags=re.DOTALL):
+        first = next(element.attrib["id"] for element in ElementTree.fromstring(svg).iter() if "id" in element.attrib)
+        found.append(first.removesuffix("-figure_1"))
+    return found
+
+
+def assert_self_contained(text: str) -> None:
+    document = Document(text)
+    ids = [attributes["id"] for _, attributes in document.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in document.tags:
+        assert tag not in ("script", "img", "iframe", "object")
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        for name in ("src", "href", "xlink:href"):
+            target = attributes.get(name, "data:")
+            assert target.startswith("data:") or target[1:] in ids, (tag, target)
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_kind_of_report(name: str) -> None:
+    """Warnings of matplotlib are errors here."""
+    report, wanted = REPORTS[name]
+
+    text = page.write_page(report)
+
+    assert charts(text) == wanted
+    assert text.count("<figcaption>") == len(wanted)
+    assert_self_contained(text)
+    assert len(text) < 3_000_000
+
+
+def test_figures_and_how_they_were_measured() -> None:
+    steps = made.sweep()
+    steps[2] = replace(steps[2], invalid=["the generator was CPU-bound"])
+
+    texts = Document(page.write_page(made.report(*steps))).texts
+
+    assert "INVALID because 1 of 3 runs must not be believed: concurrency 64" in texts
+    assert "INVALID, concurrency 64: the generator was CPU-bound" in texts
+    for text in ("3: concurrency 64", "21,053", "3.50", "covey load localhost:8001", "calls/s at concurrency 8"):
+        assert text in texts
+    assert texts.count("NO") == 1
+
+
+def test_runs_that_a_chart_has_no_room_for() -> None:
+    """At even distances, the first and the last among them; and it is said."""
+    runs = list(range(1, 41))
+
+    assert selection.choose(runs, 5) == [1, 11, 21, 30, 40]
+    assert selection.choose(runs[:5], 5) == runs[:5]
+    assert selection.left_out(runs, runs[:5]) == " Shown are 5 of the 40 runs."
+    assert selection.left_out(runs, runs) == ""
+
+
+def test_foremost_figures_are_those_at_the_capacity() -> None:
+    report, _ = REPORTS["a capacity"]
+
+    texts = Document(page.write_page(report)).texts
+
+    assert texts[texts.index("capacity, calls/s") + 1] == "5,200"
+    assert "calls/s at 5,200/s poisson" in texts
+
+
+def test_nothing_in_a_report_becomes_part_of_the_page() -> None:
+    hostile = made.run(load=made.load(name=STRANGE), errors={STRANGE: 1}, invalid=[STRANGE], warnings=[STRANGE])
+    report = made.report(
+        hostile, hostile, target=STRANGE, payload=STRANGE, server={"model": STRANGE}, interrupted=STRANGE
+    )
+
+    document = Document(page.write_page(report))
+
+    assert "script" not in {tag for tag, _ in document.tags}
+    assert f"INVALID, {STRANGE}: {STRANGE}" in document.texts
+
+
+def test_same_report_same_page_for_light_and_dark(tmp_path: Path) -> None:
+    """Ink takes the page's colour; no chart brings a background of its own."""
+    report = made.report(made.run())
+
+    page.write(tmp_path / "a.html", report)
+    text = (tmp_path / "a.html").read_text()
+
+    assert text == page.write_page(report)
+    assert "prefers-color-scheme: dark" in text
+    assert "currentColor" in text
+    assert "#0a0b0c" not in text
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        page.write(tmp_path / "missing" / "a.html", made.report())
+
+
+def _chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+@pytest.mark.skipif(_chromium() is None, reason="no Chromium on this machine")
+def test_browser_shows_the_page_without_a_complaint(tmp_path: Path) -> None:
+    """Nothing on the console, the whole page in the document. As a counter-check, a page that complains is heard."""
+    report, wanted = REPORTS["a capacity"]
+    page.write(tmp_path / "a.html", report)
+    complaining = tmp_path / "complaining.html"
+    complaining.write_text('<!DOCTYPE html><title>x</title><script>console.error("no")</script>')
+
+    document, console = _open(tmp_path / "a.html", tmp_path)
+    _, heard = _open(complaining, tmp_path)
+
+    assert console == []
+    assert document.count('<svg role="img"') == len(wanted)
+    assert "</main>" in document
+    assert heard
+
+
+def _open(path: Path, scratch: Path) -> tuple[str, list[str]]:
+    """The document that headless Chromium made of the page, and the lines of its console."""
+    chromium = _chromium()
+    assert chromium is not None
+    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    command += [f"--user-data-dir={scratch / 'browser'}", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

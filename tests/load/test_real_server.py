@@ -1,0 +1,155 @@
+"""Load on Covey's own server: both of its protocols, what it tells of itself, and the way with TLS and a token."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+import pytest
+from bench.processes import READY, fetch, own_process
+from prometheus_client.parser import text_string_to_metric_families
+from tests.certificates import Authority
+from tests.conftest import WriteModel
+
+from covey import TLS
+from covey.errors import InvalidInput, UnknownModel
+from covey_load.plan import Plan, ProtocolName
+from covey_load.runner import run
+
+TOKEN = "token-of-these-tests"
+
+
+class Server(NamedTuple):
+    target: str
+    metrics_url: str
+    pid: int
+
+
+def started(folder: Path, models: Path, *flags: str) -> Iterator[Server]:
+    command = [sys.executable, "-m", "covey_server", "--models", str(models), *flags]
+    with own_process([*command, "--grpc-port", "0", "--metrics-port", "0"], folder / "log") as process:
+        assert process.stdout is not None
+        ready = READY.match(process.stdout.readline())
+        assert ready is not None, (folder / "log").read_text()
+        yield Server(ready["grpc"], f"http://{ready['metrics']}/metrics", process.pid)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, write_echo_model: WriteModel) -> Path:
+    folder = tmp_path_factory.mktemp("load")
+    for name in ("one", "two"):
+        write_echo_model(folder / "models", name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    yield from started(folder, folder / "models", "--default-model", "one")
+
+
+def test_its_own_protocol_tells_where_the_time_went(server: Server) -> None:
+    plan = Plan(
+        server.target, concurrencies=(16,), seconds=1, warm_up_s=0.3, metrics_url=server.metrics_url, slo_ms=5_000
+    )
+    report = run(plan)
+    (measured,) = report.runs
+    assert (measured.errors, report.protocol, report.server["model"]) == ({}, "covey", "one version 1")
+    assert measured.calls == measured.response.count == measured.images > 100
+    assert measured.timing is not None
+    assert set(measured.timing.mean_ms) == {"decode", "queue", "compute", "total", "outside"}
+    assert sum(measured.timing.batch_sizes.values()) == measured.calls
+    inside = sum(measured.timing.mean_ms[part] for part in ("decode", "queue", "compute"))
+    assert inside == pytest.approx(measured.timing.mean_ms["total"], rel=0.05)
+    assert measured.metrics is not None
+    assert measured.metrics.requests == measured.metrics.client_calls > measured.calls  # the warm-up too
+    assert measured.server_process is not None
+    assert measured.server_process.pid == server.pid
+    assert measured.server_process.peak_memory_bytes > 20e6
+    assert measured.server_process.cores_used is not None
+    assert 0 < measured.server_process.cores_used < 64
+    assert 0 < measured.generator.cpu_us_per_call < 5_000
+    assert measured.goodput_per_s == pytest.approx(measured.calls_per_s)
+
+
+def test_the_open_inference_protocol_reaches_the_same_models(server: Server) -> None:
+    plan = Plan(server.target, protocol=ProtocolName.OIP, models={"two": 1.0}, rates=(200,), seconds=0.5, warm_up_s=0)
+    report = run(plan)
+    (measured,) = report.runs
+    assert (measured.errors, measured.timing) == ({}, None)
+    assert measured.calls == measured.response.count > 50
+    assert report.server["server"].startswith("covey ")
+    with pytest.raises(UnknownModel, match="three"):
+        run(Plan(server.target, protocol=ProtocolName.OIP, models={"three": 1.0}, rates=(1,)))
+
+
+def test_a_mix_of_models_is_sent_by_its_weights(server: Server) -> None:
+    plan = Plan(
+        server.target,
+        models={"one": 3.0, "two": 1.0},
+        concurrencies=(4,),
+        calls=2_000,
+        warm_up_s=0,
+        metrics_url=server.metrics_url,
+    )
+    before = calls_by_model(server)
+    (measured,) = run(plan).runs
+    grown = {name: count - before.get(name, 0) for name, count in calls_by_model(server).items()}
+    assert measured.errors == {}
+    assert grown["one"] + grown["two"] == 2_002  # one of each was tried before
+    assert grown["one"] / 2_002 == pytest.approx(0.75, abs=0.05)
+
+
+def calls_by_model(server: Server) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for family in text_string_to_metric_families(fetch(server.metrics_url)):
+        for sample in family.samples:
+            if sample.name == "covey_requests_total" and sample.labels["model"]:
+                name = sample.labels["model"]
+                found[name] = found.get(name, 0) + int(sample.value)
+    return found
+
+
+@pytest.mark.parametrize("protocol", [ProtocolName.COVEY, ProtocolName.OIP])
+def test_image_files_are_sent_as_they_are(server: Server, tmp_path: Path, protocol: ProtocolName) -> None:
+    for number in range(3):
+        PIL.Image.fromarray(np.full((30, 20), number, np.uint8)).save(tmp_path / f"{number}.png")
+    wanted = Plan(server.target, protocol=protocol, payload=str(tmp_path), concurrencies=(2,), calls=50, warm_up_s=0)
+    (measured,) = run(wanted).runs
+    assert (measured.response.count, measured.errors) == (50, {})
+
+
+def test_a_file_that_is_no_image_is_found_before_the_load(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image at all")
+    with pytest.raises(InvalidInput, match="the server cannot read an image of the payload"):
+        run(Plan(server.target, payload=str(tmp_path), concurrencies=(2,)))
+
+
+def test_tls_and_a_token_go_with_every_call(folder: Path) -> None:
+    authority = Authority(folder / "authority")
+    pair = authority.sign("localhost")
+    token_file = folder / "token"
+    token_file.touch(mode=0o600)
+    token_file.write_text(f"{TOKEN}\n")
+    flags = ["--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key)]
+    flags += ["--auth-token-file", str(token_file), "--default-model", "one"]
+    tls = TLS(authority.certificate, server_name="localhost")
+    for server in started(folder, folder / "models", *flags):
+        for protocol in (ProtocolName.COVEY, ProtocolName.OIP):
+            plan = Plan(
+                server.target,
+                protocol=protocol,
+                models={"one": 1.0},
+                concurrencies=(8,),
+                calls=400,
+                warm_up_s=0,
+                images_per_call=200,  # answers of several TLS records
+                tls=tls,
+                token=TOKEN,
+            )
+            (measured,) = run(plan).runs
+            assert (measured.calls, measured.response.count, measured.errors) == (400, 400, {})
+            assert TOKEN not in repr(plan)
