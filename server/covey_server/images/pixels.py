@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -147,6 +148,7 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
             raise OSError(f"its size is {header.width} x {header.height} or {image.width} x {image.height}")
         image.decodermaxblock = len(header.data)  # in one go: it is in memory already
         key = transparency.key(image)
+        frame = image.dispose_extent if isinstance(image, GifImageFile) and key is None else None
         if header.can_shrink and isinstance(image, JpegImageFile):
             image.draft(None, _draft_size(image.size, spec))
         if header.scan_end is not None and isinstance(image, JpegImageFile):
@@ -155,6 +157,8 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
             png_decoder.load(image, header.data)
         else:
             image.load()
+        if frame is not None and spec.background is not None:
+            transparency.clear_outside(image, frame, spec.background)
         orientation = header.orientation or image.getexif().get(ExifTags.Base.Orientation, 1)
         small = _resize(_reduce(image, spec, key), spec, on_its_side=orientation in _ON_ITS_SIDE)
         # Turned last, as it copies; grey has waited until now, as resizing one channel gives the same pixels as

@@ -15,6 +15,7 @@ from covey_proto.colours import Colour
 Key = int | tuple[int, int, int] | bytes  # Pillow's: a grey level, a colour or a palette's place; or a palette's alphas
 
 _OPAQUE = 255
+_HISTOGRAM_ROWS = 64
 _FACTORS = {"1": 255, "L;2": 85, "L;4": 17}  # from the levels that a PNG's file counts in to those of its pixels
 
 
@@ -64,6 +65,35 @@ def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, g
         image = image.convert("RGB")
     image.paste(_plain(image, background), (0, 0), mask)
     return image
+
+
+def clear_outside(image: Image.Image, frame: tuple[int, int, int, int], background: Colour) -> None:
+    """Shows the background around the `frame` (left, top, right, bottom) of a loaded GIF without transparency, in
+    place. Pillow fills what is outside with one of the file's colours; browsers leave it transparent.
+
+    A file that uses all 256 colours within its frame gets the one nearest to the background.
+    """
+    left, top, right, bottom = frame
+    if frame == (0, 0, *image.size):
+        return
+    if image.mode == "L":
+        image.putpalette(bytes(level for level in range(256) for _ in range(3)))  # makes it mode P, pixels unchanged
+    colours = np.zeros((256, 3), np.int32)
+    palette = np.array(image.getpalette("RGB"), np.int32).reshape(-1, 3)
+    colours[: len(palette)] = palette
+    used = np.zeros(256, np.int64)
+    for start in range(top, bottom, _HISTOGRAM_ROWS):  # by strips: a copy of the frame would double the memory
+        used += image.crop((left, start, right, min(start + _HISTOGRAM_ROWS, bottom))).histogram()
+    place = int(used.argmin())
+    if used[place]:
+        place = int(np.square(colours - background).sum(axis=1).argmin())
+    else:
+        colours[place] = background
+        image.putpalette(colours.astype(np.uint8).tobytes())
+    width, height = image.size
+    for box in ((0, 0, width, top), (0, bottom, width, height), (0, top, left, bottom), (right, top, width, bottom)):
+        if box[0] < box[2] and box[1] < box[3]:
+            image.paste(place, box)
 
 
 def _over(image: Image.Image, background: Colour) -> Image.Image:

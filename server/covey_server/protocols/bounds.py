@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from covey_server.errors import InvalidRequest
-from covey_server.protocols.wire_format import fields
+from covey_server.protocols.wire_format import DELIMITED, fields
 
 MAX_FIELDS = 65_536  # of a message and those in it; each encoded image is one
 MAX_NUMBER_BYTES = 4 << 20  # of repeated numbers; pixels may come so, a byte or two each
@@ -38,14 +38,14 @@ class _Walk:
 
     def through(self, start: int, stop: int, kind: Descriptor) -> None:
         messages, numbers = _parts(kind)
-        for number, first, end in fields(self._payload, start, stop):
+        for number, wire_type, first, end in fields(self._payload, start, stop):
             self._fields += 1
             if self._fields > MAX_FIELDS:
                 raise InvalidRequest(
                     f"the request of {len(self._payload):,} bytes is made of more than {MAX_FIELDS:,} fields; send "
                     f"fewer images per call"
                 )
-            if number in messages:
+            if number in messages and wire_type == DELIMITED:
                 self.through(first, end, messages[number])
             elif number in numbers:
                 self._number_bytes += end - first

@@ -219,8 +219,10 @@ class Inference(PipelineRequest):
 
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
         """Raises EngineFailed where a row is not finite: this protocol has no errors of single images."""
-        if not output.are_finite(first, count):
-            raise EngineFailed(NOT_FINITE)
+        if output.finite is not None and not output.are_finite(first, count):
+            place = int(output.finite[first : first + count].argmin())
+            which = f"image {place + 1} of {count}: " if count == self.count > 1 else ""  # else it is a part of them
+            raise EngineFailed(which + NOT_FINITE)
         if self._top_k:
             return outputs.classification_rows(self._served, self._top_k, output, first, count)
         return outputs.probability_rows(output, first, count)

@@ -7,7 +7,7 @@ from itertools import islice
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.calls.call import Element
 from covey_server.calls.status import Status
-from covey_server.protocols.wire_format import fields, write_varint
+from covey_server.protocols.wire_format import DELIMITED, fields, write_varint
 
 _REQUEST = pb.ModelInferRequest
 _INFER = bytes((pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER << 3 | 2,))
@@ -28,8 +28,8 @@ class InferElement(Element):
     def open(self, message: bytes) -> bytes:
         wanted = (_REQUEST.MODEL_NAME_FIELD_NUMBER, _REQUEST.MODEL_VERSION_FIELD_NUMBER, _REQUEST.ID_FIELD_NUMBER)
         try:
-            for number, start, stop in islice(fields(message, 0, len(message)), _FIRST_FIELDS):
-                if number in wanted:
+            for number, wire_type, start, stop in islice(fields(message, 0, len(message)), _FIRST_FIELDS):
+                if number in wanted and wire_type == DELIMITED:
                     self._names[number] = message[start:stop]
         except ValueError:
             self._names.clear()  # no message: the parser says so
