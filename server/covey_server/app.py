@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
-from covey_server.batching.request import Runnable
 from covey_server.batching.worker import Workers
 from covey_server.calls.call import Service
 from covey_server.config import Config
@@ -33,8 +32,10 @@ from covey_server.models.watch import Watch
 from covey_server.observability.metrics import Metrics
 from covey_server.observability.metrics_server import MetricsServer
 from covey_server.observability.tally import ModelTally
+from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.classifier.service import Classifier
 from covey_server.protocols.management import Management
+from covey_server.protocols.open_inference.outputs import OutputWriter
 from covey_server.protocols.open_inference.service import OpenInference
 from covey_server.protocols.pipeline import Pipeline
 from covey_server.system import memory, memory_limit
@@ -183,7 +184,7 @@ class App:
         """For the same: what a model has done."""
         return self._metrics.tally(model)
 
-    def waiting_images(self) -> Mapping[Runnable, int]:
+    def waiting_images(self) -> Mapping[ServedModel, int]:
         """For the metrics."""
         return self._batcher.waiting_images()
 
@@ -259,9 +260,7 @@ class App:
         return server
 
 
-def open_repository(
-    config: Config, observer: RepositoryObserver[ServedModel]
-) -> tuple[Device, Repository[ServedModel]]:
+def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Device, Repository]:
     """The device the settings ask for, and the models loaded on it. Raises StartupError."""
     policy = VersionPolicy.parse(config.version_policy)
     devices.refuse_mixed_installation()
@@ -269,7 +268,7 @@ def open_repository(
     log.info("device %s", device.name)
     if device.fallback:
         log.warning("running on %s in place of CUDA: %s", device.name, device.fallback)
-    load_model = ModelLoader(device, config.threads, config.max_batch_size)
+    load_model = ModelLoader(device, config.threads, config.max_batch_size, (ResponseWriter.of, OutputWriter.of))
     repository = Repository(config.models, load_model, policy, observer)
     repository.load(config.default_model)
     return device, repository

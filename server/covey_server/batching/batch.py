@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covey_server.batching.output import Output
-from covey_server.batching.request import Buffer, Request, Runnable
+from covey_server.batching.request import Buffer, Request
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 # Why a batch was dispatched as it is: it was full; a thread was idle; it is what gathered while the threads were
 # busy; the thread that brought the requests ran it itself; its first request could wait no longer; it had waited
@@ -63,7 +66,7 @@ class Batch:
 
     def __init__(
         self,
-        model: Runnable,
+        model: ServedModel,
         parts: list[Part],
         size: int,
         formed_ns: int,

@@ -14,11 +14,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from covey_server.batching.batch import Batch, Part, Reason, Rerun
-from covey_server.batching.request import Request, Runnable, raise_if_expired_or_cancelled
+from covey_server.batching.request import Request, raise_if_expired_or_cancelled
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import Cancelled, EngineFailed, Expired, RequestError
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 _OVERTAKEN_NS = 500_000_000  # nobody who has waited for so long is overtaken: no deadline is far enough to starve
 _INEFFICIENT = 1.5  # more per image than this, against the best batch, is too much for one deadline while many wait
@@ -43,7 +47,7 @@ class ModelQueue:
         "waiting_since_ns",
     )
 
-    def __init__(self, model: Runnable, suspects: Suspects) -> None:
+    def __init__(self, model: ServedModel, suspects: Suspects) -> None:
         self.model = model
         self.requests: list[Request] = []  # by turn
         self.images = 0  # that have not left yet, those of callers who went away included

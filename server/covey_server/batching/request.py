@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from covey_server.batching.output import Output
 from covey_server.errors import Cancelled, Expired
-from covey_server.inference.cost import CostModel
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 Buffer = bytes | memoryview
-
-
-class Runnable(Protocol):
-    """A model as the queue sees it. Its identity names its queue."""
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...
-    @property
-    def cost(self) -> CostModel: ...
-    def run(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]: ...
 
 
 class Request(ABC):
@@ -55,7 +44,7 @@ class Request(ABC):
 
     def __init__(
         self,
-        model: Runnable,
+        model: ServedModel,
         rows: Buffer,
         count: int,
         arrived_ns: int,

@@ -17,9 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from covey_server.batching.batch import Batch
-from covey_server.batching.request import Request, Runnable
+from covey_server.batching.request import Request
 from covey_server.inference.served_model import ServedModel
-from covey_server.models.catalog import Refusal
+from covey_server.models.catalog import RefusedVersion
 from covey_server.observability.tally import ModelTally
 
 _RETIRED_SHOWN = 2  # versions of each model whose last counts are still shown; more would pile up over reloads
@@ -28,7 +28,7 @@ _RETIRED_SHOWN = 2  # versions of each model whose last counts are still shown; 
 class ServerState(Protocol):
     """What the metrics ask the server at each scrape."""
 
-    def waiting_images(self) -> Mapping[Runnable, int]: ...
+    def waiting_images(self) -> Mapping[ServedModel, int]: ...
     def refused(self) -> Mapping[str, int]:
         """Calls refused so far, by reason."""
 
@@ -44,7 +44,7 @@ class Metrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = threading.Lock()
-        self._by_model: WeakKeyDictionary[Runnable, ModelTally] = WeakKeyDictionary()
+        self._by_model: WeakKeyDictionary[ServedModel, ModelTally] = WeakKeyDictionary()
         self._tallies: dict[tuple[str, str], ModelTally] = {}
         self._no_model = ModelTally("", "")  # for calls that failed before a model was found
         self._loads: dict[tuple[str, str], int] = {}  # by model and result
@@ -71,7 +71,7 @@ class Metrics(Collector):
             self._by_model[model] = tally
         self._count_load(model.name, "loaded")
 
-    def model_refused(self, refusal: Refusal) -> None:
+    def model_refused(self, refusal: RefusedVersion) -> None:
         """Counts a version that was found and is not served."""
         self._count_load(refusal.name, "refused")
 
@@ -108,19 +108,19 @@ class Metrics(Collector):
                 tally.codes["OK"] = tally.codes.get("OK", 0) + len(answered)
                 tally.add_requests(answered)
 
-    def count_answer(self, model: Runnable | None, code: str) -> None:
+    def count_answer(self, model: ServedModel | None, code: str) -> None:
         """Counts a call that was answered without a batch: an error, or nothing but images that cannot be read.
         `model` is None where the call failed before one was found."""
         with self._lock:
             codes = (self._by_model[model] if model is not None else self._no_model).codes
             codes[code] = codes.get(code, 0) + 1
 
-    def count_invalid_images(self, model: Runnable, count: int) -> None:
+    def count_invalid_images(self, model: ServedModel, count: int) -> None:
         """Counts encoded images that could not be decoded."""
         with self._lock:
             self._by_model[model].invalid_images += count
 
-    def tally(self, model: Runnable) -> ModelTally:
+    def tally(self, model: ServedModel) -> ModelTally:
         """A copy of a model's counts of this moment."""
         self.count_noted()
         with self._lock:

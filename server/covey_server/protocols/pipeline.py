@@ -11,7 +11,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -84,7 +84,7 @@ class Pipeline:
 
     def __init__(
         self,
-        repository: Repository[ServedModel],
+        repository: Repository,
         admission: Admission,
         batcher: Batcher,
         decoders: DecodePool,
@@ -96,10 +96,8 @@ class Pipeline:
         """`dispatch` begins what was queued; it is called once after each burst of calls."""
         self.repository = repository
         self.admission = admission
-        self.find = repository.find
-        self.put: Callable[[Request], None] = batcher.put  # `dispatch` has to follow
+        self.batcher = batcher
         self.dispatch = dispatch
-        self._batcher = batcher
         self._decoders = decoders
         self._metrics = metrics
         self._default_deadline_ns = default_deadline_ms * 1_000_000
@@ -198,7 +196,7 @@ class Pipeline:
                 if not waits:
                     self.admission.leave_decoding(images)
             if request is not None:
-                self.put(request)
+                self.batcher.put(request)
                 self.dispatch(True)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             self.fail(call, model, error)
@@ -210,7 +208,7 @@ class Pipeline:
     def _with_hint(self, error: Exception) -> None:
         """Tells callers of an overloaded server when to try again: once what waits now should be done."""
         if isinstance(error, Overloaded) and error.retry_after_ms is None:
-            error.retry_after_ms = max(1, math.ceil(self._batcher.backlog_ms()))
+            error.retry_after_ms = max(1, math.ceil(self.batcher.backlog_ms()))
 
     def _raise_if_expired_or_cancelled(self, call: Call) -> None:
         raise_if_expired_or_cancelled(call.cancelled, call.arrived_ns, self.deadline_of(call), time.monotonic_ns())
@@ -219,12 +217,14 @@ class Pipeline:
 class PipelineRequest(Request):
     """A call's images in the queue, with the way back to its caller. A service subclasses it to write the answer."""
 
-    __slots__ = ("_call", "_pipeline", "_served", "_top_k")
+    __slots__ = ("_call", "_pipeline", "_top_k", "_writer")
+    _writer: Any  # of the protocol's own type
 
     def __init__(
-        self, pipeline: Pipeline, call: Call, model: ServedModel, top_k: int, rows: Buffer, count: int
+        self, pipeline: Pipeline, call: Call, model: ServedModel, writer: object, top_k: int, rows: Buffer, count: int
     ) -> None:
-        """`top_k`: how many classes per image the caller wants, as the service understands it."""
+        """`writer` is what the protocol has prepared for the model's answers; `top_k` how many classes per image the
+        caller wants, as the protocol counts them."""
         deadline_ns = call.deadline_ns
         if deadline_ns is None:
             deadline_ns = pipeline.deadline_of(call)
@@ -232,7 +232,7 @@ class PipelineRequest(Request):
         Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns, call.peer)
         self._pipeline = pipeline
         self._call = call
-        self._served = model
+        self._writer = writer
         self._top_k = top_k
 
     @property
@@ -256,4 +256,4 @@ class PipelineRequest(Request):
             self._pipeline.succeed(self._call, payload)
 
     def fail(self, error: Exception) -> None:
-        self._pipeline.fail(self._call, self._served, error)
+        self._pipeline.fail(self._call, self.model, error)

@@ -16,11 +16,10 @@ from tests.server.fakes import FakeModel, make_request
 
 from covey_server.app import App
 from covey_server.batching.batch import Batch, Part
-from covey_server.batching.request import Runnable
 from covey_server.config import Config
 from covey_server.inference.devices import CPU
-from covey_server.inference.served_model import ModelLoader
-from covey_server.models.catalog import Refusal
+from covey_server.inference.served_model import ModelLoader, ServedModel
+from covey_server.models.catalog import RefusedVersion
 from covey_server.observability.metrics import Metrics
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -29,7 +28,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 class State:
     """A server's state as the metrics ask for it."""
 
-    def waiting_images(self) -> Mapping[Runnable, int]:
+    def waiting_images(self) -> Mapping[ServedModel, int]:
         return {}
 
     def refused(self) -> Mapping[str, int]:
@@ -80,7 +79,7 @@ def test_versions_come_and_go(tmp_path: Path, write_echo_model: WriteModel) -> N
         if version > 1:
             metrics.model_unloaded("echo", version - 1)
             metrics.model_retired("echo", version - 1)
-    metrics.model_refused(Refusal("echo", 11, "bad"))
+    metrics.model_refused(RefusedVersion("echo", 11, "bad"))
     found = shown(registry)
     assert {key[2] for key in found if key[0] == "covey_images_total"} == {"8", "9", "10"}
     assert {key for key in found if key[0] == "covey_model_served"} == {("covey_model_served", "cpu", "echo", "10")}

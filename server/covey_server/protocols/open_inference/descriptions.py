@@ -76,7 +76,7 @@ def statistics(model: ServedModel, tally: ModelTally) -> pb.ModelStatistics:
     )
 
 
-def index(catalog: Catalog[ServedModel], *, only_ready: bool) -> pb.RepositoryIndexResponse:
+def index(catalog: Catalog, *, only_ready: bool) -> pb.RepositoryIndexResponse:
     """All versions that are served, and those that were refused, with the reason."""
     response = pb.RepositoryIndexResponse()
     for model in catalog.served:

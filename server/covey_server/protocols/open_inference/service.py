@@ -16,8 +16,9 @@ from covey_server.errors import EngineFailed, ManagementOff, RequestError, Unsup
 from covey_server.inference.served_model import ServedModel
 from covey_server.observability.tally import ModelTally
 from covey_server.protocols.management import Management
-from covey_server.protocols.open_inference import descriptions, inputs, management_requests, outputs
+from covey_server.protocols.open_inference import descriptions, inputs, management_requests
 from covey_server.protocols.open_inference.management_requests import ManagementRequest
+from covey_server.protocols.open_inference.outputs import OutputWriter
 from covey_server.protocols.open_inference.streaming import InferElement
 from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
 
@@ -77,7 +78,8 @@ class OpenInference:
         try:
             request, raw = parse_around(pb.ModelInferRequest, call.payload, inputs.RAW)
             call.payload = b""  # what is needed of it is held by the message and `raw`
-            model = pipeline.find(request.model_name, inputs.version_number(request.model_version))
+            model = pipeline.repository.find(request.model_name, inputs.version_number(request.model_version))
+            writer: OutputWriter = model.prepared[OutputWriter]
             if request.parameters:
                 inputs.shorten_deadline(call, request)
             k = inputs.classes_asked(request, model)
@@ -86,25 +88,25 @@ class OpenInference:
             if raw is None and request.raw_input_contents:
                 contents = request.raw_input_contents[0]
             count = inputs.count_images(tensor, model)
-            answer_bytes = count * outputs.row_bytes(model, k)
+            answer_bytes = count * writer.row_bytes[k]
             if tensor.name == inputs.IMAGES and contents is not None:
                 inputs.require_pixels(contents, count, model)
                 if answer_bytes > SMALL_ANSWER_BYTES:
                     pipeline.reserve_answer(call, answer_bytes)
-                pipeline.put(Inference(pipeline, call, model, k, contents, count, request.id))
+                pipeline.batcher.put(Inference(pipeline, call, model, writer, k, contents, count, request.id))
             else:
                 make = (
-                    partial(self._decode, call, model, k, request.id, contents, tensor, count)
+                    partial(self._decode, call, model, writer, k, request.id, contents, tensor, count)
                     if tensor.name == inputs.ENCODED
-                    else partial(self._convert, call, model, k, request.id, tensor, count)
+                    else partial(self._convert, call, model, writer, k, request.id, tensor, count)
                 )
                 pipeline.prepare(call, model, count, make, answer_bytes)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             pipeline.fail(call, model, error)
 
     def _decode(
-        self, call: Call, model: ServedModel, k: int, request_id: str, raw: Buffer | None, tensor: inputs.InputTensor,
-        count: int,
+        self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str, raw: Buffer | None,
+        tensor: inputs.InputTensor, count: int,
     ) -> Inference:  # fmt: skip
         """Of encoded images. The protocol has no place for the error of one: it fails the request."""
         files = inputs.encoded_images(raw, tensor, count)
@@ -112,14 +114,15 @@ class OpenInference:
         *good, failure = decoded.failures
         if failure is not None:
             raise type(failure)(f"element {len(good)} of input {inputs.ENCODED!r}: {failure}")
-        return Inference(self._pipeline, call, model, k, decoded.rows, count, request_id)
+        return Inference(self._pipeline, call, model, writer, k, decoded.rows, count, request_id)
 
     def _convert(
-        self, call: Call, model: ServedModel, k: int, request_id: str, tensor: inputs.InputTensor, count: int
-    ) -> Inference:
+        self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
+        tensor: inputs.InputTensor, count: int,
+    ) -> Inference:  # fmt: skip
         """Of typed contents, which take long to read: a number of up to two bytes per pixel."""
         rows = inputs.typed_pixels(tensor, count, model)
-        return Inference(self._pipeline, call, model, k, rows, count, request_id)
+        return Inference(self._pipeline, call, model, writer, k, rows, count, request_id)
 
     def _handler(self, answer: Callable[[bytes], Message]) -> Handler:
         """Of a method that needs no model run."""
@@ -200,18 +203,20 @@ class OpenInference:
         return descriptions.index(self._pipeline.repository.catalog, only_ready=request.ready)
 
     def _find(self, name: str, version: str) -> ServedModel:
-        return self._pipeline.find(name, inputs.version_number(version))
+        return self._pipeline.repository.find(name, inputs.version_number(version))
 
 
 class Inference(PipelineRequest):
     """A ModelInfer request in the queue. `k` 0: the answer is all probabilities."""
 
     __slots__ = ("_id",)
+    _writer: OutputWriter
 
     def __init__(
-        self, pipeline: Pipeline, call: Call, model: ServedModel, k: int, rows: Buffer, count: int, request_id: str
-    ) -> None:
-        PipelineRequest.__init__(self, pipeline, call, model, k, rows, count)
+        self, pipeline: Pipeline, call: Call, model: ServedModel, writer: OutputWriter, k: int, rows: Buffer,
+        count: int, request_id: str,
+    ) -> None:  # fmt: skip
+        PipelineRequest.__init__(self, pipeline, call, model, writer, k, rows, count)
         self._id = request_id
 
     def can_answer(self, output: Output, first: int) -> bool:
@@ -221,9 +226,7 @@ class Inference(PipelineRequest):
         """Raises EngineFailed where a row is not finite: this protocol has no errors of single images."""
         if not output.are_finite(first, count):
             raise EngineFailed(NOT_FINITE)
-        if self._top_k:
-            return outputs.classification_rows(self._served, self._top_k, output, first, count)
-        return outputs.probability_rows(output, first, count)
+        return self._writer.rows(output, self._top_k, first, count)
 
     def write(self, rows: list[bytes]) -> bytes:
-        return outputs.write(self._served, self._top_k, self._id, self.count, rows)
+        return self._writer.write(self._top_k, self._id, self.count, rows)
