@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
 # Why a batch was dispatched as it is: it was full; a thread was idle; it is what gathered while the threads were
 # busy; the thread that brought the requests ran it itself; its first request could wait no longer; it had waited
 # for company as long as it was told to; it is part of a batch that failed and runs again.
-Reason = Literal["full", "idle", "gathered", "inline", "deadline", "delay", "rerun"]
-REASONS: tuple[Reason, ...] = ("full", "idle", "gathered", "inline", "deadline", "delay", "rerun")
+DispatchReason = Literal["full", "idle", "gathered", "inline", "deadline", "delay", "rerun"]
+DISPATCH_REASONS: tuple[DispatchReason, ...] = ("full", "idle", "gathered", "inline", "deadline", "delay", "rerun")
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Batch:
         parts: list[Part],
         size: int,
         formed_ns: int,
-        reason: Reason,
+        reason: DispatchReason,
         search: Search | None = None,
     ) -> None:
         """`search` is there where it runs again."""

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, Reason, Rerun
+from covey_server.batching.batch import Batch, DispatchReason, Rerun
 from covey_server.batching.model_queue import ModelQueue
 from covey_server.batching.request import Request
 from covey_server.batching.suspects import Suspects
@@ -55,11 +55,10 @@ class Batcher:
         self._suspects = Suspects()
         self._closed = False
         self._caution = 1.25
-        self.refused = 0  # requests that could not have made their deadlines
 
     def put(self, request: Request) -> None:
-        """Queues a request; `take_short` has to follow, once for one or many. Raises Stopping after `close`, and as
-        `_place` for a deadline that cannot be met."""
+        """Queues a request; whoever handles calls begins it with all that came together. Raises Stopping after `close`,
+        and as `_place` for a deadline that cannot be met."""
         now = request.queued_ns = time.monotonic_ns()
         with self._lock:
             if self._closed:
@@ -85,7 +84,7 @@ class Batcher:
         Of several models the one that waited longest for a batch is next, so that a busy model cannot starve a
         quiet one, however much of it waits. Requests that nobody can be helped with any more are told so.
         """
-        reason: Reason = "gathered"
+        reason: DispatchReason = "gathered"
         while True:
             dropped: Dropped = []
             with self._lock:
@@ -210,16 +209,18 @@ class Batcher:
         Overloaded where too much waits for that.
         """
         if left_ns <= 0:
-            self.refused += 1
-            raise Expired(f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time")
+            raise Expired(
+                f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time",
+                refused_for="deadline",
+            )
         least_ns = request.model.cost.measured_ns(request.count) / min(
             self._workers, math.ceil(request.count / request.model.cost.best_batch_size)
         )
         if least_ns > left_ns:
-            self.refused += 1
             raise DeadlineTooShort(
                 f"computing {request.count:,} image(s) takes about {least_ns / 1e6:.1f} ms here, and the deadline is "
-                f"{left_ns / 1e6:.1f} ms away; allow more time, or send fewer images per call"
+                f"{left_ns / 1e6:.1f} ms away; allow more time, or send fewer images per call",
+                refused_for="deadline",
             )
         if not self._queues and self.idle_workers:  # whatever is predicted: without runs nothing is learned
             queue.append(request)
@@ -236,11 +237,11 @@ class Batcher:
         if place < len(queue.requests) and self._needed_ns(request, ahead) <= left_ns:
             queue.insert(place, request)
             return
-        self.refused += not request.waits_for_room
         raise Overloaded(
             f"the answer would take about {needed_ns / 1e6:.1f} ms ({before:,} images wait before it), and the "
             f"deadline is {left_ns / 1e6:.1f} ms away; try again later, or allow more time",
             retry_after_ms=math.ceil(max(1.0, (needed_ns - left_ns) / 1e6)),
+            refused_for="deadline",
         )
 
     def _needed_ns(self, request: Request, ahead: int) -> float:
@@ -333,7 +334,7 @@ class Batcher:
         first_ns = min(queue.waiting_since_ns for queue in self._queues.values())
         return max(0.0, (first_ns + self._max_delay_ns - time.monotonic_ns()) / 1e9)
 
-    def _form(self, model: ServedModel, reason: Reason, dropped: Dropped) -> Batch:
+    def _form(self, model: ServedModel, reason: DispatchReason, dropped: Dropped) -> Batch:
         queue = self._queues[model]
         batch = queue.form(time.monotonic_ns(), reason, dropped)
         if queue.empty:

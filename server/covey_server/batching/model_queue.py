@@ -16,7 +16,7 @@ from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, Part, Reason, Rerun
+from covey_server.batching.batch import Batch, DispatchReason, Part, Rerun
 from covey_server.batching.request import Request, raise_if_expired_or_cancelled
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import Cancelled, EngineFailed, Expired, RequestError
@@ -133,7 +133,7 @@ class ModelQueue:
             (self._alone if rerun.of_one_caller else self._mixed).append(rerun)
             self.images += rerun.size
 
-    def form(self, now_ns: int, reason: Reason, dropped: list[tuple[Request, RequestError]]) -> Batch:
+    def form(self, now_ns: int, reason: DispatchReason, dropped: list[tuple[Request, RequestError]]) -> Batch:
         """Takes the next batch off the queue: as many images as wait, at most the model's best batch size, and
         fewer where the first request would miss its deadline otherwise.
 
@@ -151,7 +151,7 @@ class ModelQueue:
             self.waiting_since_ns = max(now_ns, self.requests[0].queued_ns)
         return batch
 
-    def _form(self, now_ns: int, reason: Reason, dropped: list[tuple[Request, RequestError]]) -> Batch:
+    def _form(self, now_ns: int, reason: DispatchReason, dropped: list[tuple[Request, RequestError]]) -> Batch:
         requests, suspects, best = self.requests, self._suspects, self.model.cost.best_batch_size
         if suspects:
             suspects.forget()

@@ -72,11 +72,6 @@ class Request(ABC):
     def cancelled(self) -> bool:
         """Whether nobody waits for the answer any more."""
 
-    @property
-    def waits_for_room(self) -> bool:
-        """Whether it is put again where it is refused as Overloaded: then it is not counted as refused."""
-        return False
-
     def can_answer(self, output: Output, first: int) -> bool:
         """Whether `answer` will give one. Else it fails: not every protocol can say of a single image that its
         probabilities are not finite."""

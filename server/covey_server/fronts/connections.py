@@ -23,8 +23,8 @@ from covey_server.fronts.sockets import Address, Sockets, address_of, has_files_
 
 log = logging.getLogger(__name__)
 
-Reason = Literal["preface", "idle", "places", "unfinished", "unread"]
-REASONS: tuple[Reason, ...] = ("preface", "idle", "places", "unfinished", "unread")
+CloseReason = Literal["preface", "idle", "places", "unfinished", "unread"]
+CLOSE_REASONS: tuple[CloseReason, ...] = ("preface", "idle", "places", "unfinished", "unread")
 PREFACE_S = 10.0  # for a connection to say that it is HTTP/2
 UNUSED_S = 300.0  # without a call
 UNREAD_S = 60.0  # in which a caller took nothing of the answers that wait for it
@@ -45,7 +45,7 @@ _GROWTH_BYTES = 8 << 20  # of memory since the last look: time for another
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LOG_S = 10.0  # between two lines of one kind
 
-_TEXTS: dict[Reason, str] = {
+_TEXTS: dict[CloseReason, str] = {
     "preface": "that did not begin to speak HTTP/2 within 10 s",
     "idle": "that were silent for too long",
     "places": "that had been silent for longest, since no places were left",
@@ -77,7 +77,7 @@ class ConnectionGuard:
         decoding_bytes: Callable[[], int],
     ) -> None:
         """`decoding_bytes`: what decoders may hold at this moment."""
-        self.closed: dict[Reason, int] = dict.fromkeys(REASONS, 0)
+        self.closed: dict[CloseReason, int] = dict.fromkeys(CLOSE_REASONS, 0)
         self._front = front
         self._answers = answers
         self._limits = limits
@@ -92,8 +92,8 @@ class ConnectionGuard:
         self._base_bytes = self._seen_bytes = self._memory_bytes()
         self._base_reserved_bytes = self._reserved_bytes
         self._looked_s = self._settled_s = 0.0
-        self._logged_s: dict[Reason, float] = {}
-        self._unlogged: dict[Reason, int] = {}
+        self._logged_s: dict[CloseReason, float] = {}
+        self._unlogged: dict[CloseReason, int] = {}
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
 
@@ -317,7 +317,7 @@ class ConnectionGuard:
             held -= connection.unfinished
             self._close(connection, "unfinished")
 
-    def _close(self, connection: Connection, reason: Reason) -> None:
+    def _close(self, connection: Connection, reason: CloseReason) -> None:
         if connection.is_closing:
             return
         connection.is_closing = True  # the look that finds it gone comes later
@@ -327,7 +327,7 @@ class ConnectionGuard:
         else:  # it was gone already
             self.closed[reason] -= 1
 
-    def _log(self, reason: Reason) -> None:
+    def _log(self, reason: CloseReason) -> None:
         now_s = time.monotonic()
         self._unlogged[reason] = self._unlogged.get(reason, 0) + 1
         if now_s - self._logged_s.get(reason, -_LOG_S) >= _LOG_S:

@@ -10,7 +10,8 @@ from covey_proto import image_formats
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer
-from covey_server.calls.call import Call, Service, StreamMethod
+from covey_server.calls.call import Call
+from covey_server.calls.service import Service, StreamMethod
 from covey_server.errors import InvalidRequest
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
@@ -35,7 +36,7 @@ class Classifier:
     def service(self) -> Service:
         handlers = {"Classify": self.classify, "ListModels": self.list_models, "GetModel": self.get_model}
         streams = {"ClassifyStream": StreamMethod(self.classify, ClassifyElement)}
-        return Service(NAME, handlers, self._pipeline.dispatch, self._pipeline.admission.written, streams)
+        return Service(NAME, handlers, streams)
 
     def classify(self, call: Call) -> None:
         """Classify, and each request of ClassifyStream."""
@@ -69,7 +70,7 @@ class Classifier:
 
     def list_models(self, call: Call) -> None:
         """ListModels."""
-        self._pipeline.admission.require_room(call.size_bytes, call.peer)
+        self._pipeline.require_room(call)
         catalog = self._pipeline.repository.catalog
         models = [self._describe(catalog, model) for model in catalog.served]
         models += [messages.refused_model(refusal) for refusal in catalog.refusals]
@@ -78,7 +79,7 @@ class Classifier:
 
     def get_model(self, call: Call) -> None:
         """GetModel."""
-        self._pipeline.admission.require_room(call.size_bytes, call.peer)
+        self._pipeline.require_room(call)
         message = parse(pb.GetModelRequest, call.payload)
         catalog = self._pipeline.repository.catalog
         refusal = catalog.find_refusal(message.name, message.version)

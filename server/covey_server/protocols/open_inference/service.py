@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from google.protobuf.message import Message
 
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.batching.output import NOT_FINITE, Output
 from covey_server.batching.request import Buffer
-from covey_server.calls.call import Call, Handler, Service, StreamMethod
+from covey_server.calls.call import Call
+from covey_server.calls.service import Handler, Service, StreamMethod
 from covey_server.errors import EngineFailed, ManagementOff, RequestError, Unsupported
 from covey_server.inference.served_model import ServedModel
-from covey_server.observability.tally import ModelTally
+from covey_server.observability.health import Health
+from covey_server.observability.metrics import Metrics
 from covey_server.protocols.management import Management
 from covey_server.protocols.open_inference import descriptions, inputs, management_requests
 from covey_server.protocols.open_inference.management_requests import ManagementRequest
@@ -25,28 +26,16 @@ from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, Pipeli
 NAME: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 
-class ServerState(Protocol):
-    """What the service asks the server."""
-
-    @property
-    def live(self) -> bool:
-        """Whether the process works."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether requests are taken."""
-
-    def tally(self, model: ServedModel) -> ModelTally:
-        """A model's counts of this moment."""
-
-
 class OpenInference:
     """The service. Its methods return at once; answers of ModelInfer come from the workers' threads."""
 
-    def __init__(self, pipeline: Pipeline, state: ServerState, management: Management | None, *, workers: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, health: Health, metrics: Metrics, management: Management | None, *, workers: int
+    ) -> None:
         """`management` None: calls load and unload nothing."""
         self._pipeline = pipeline
-        self._state = state
+        self._health = health
+        self._metrics = metrics
         self._management = management
         self._workers = workers
 
@@ -68,7 +57,7 @@ class OpenInference:
         handlers["RepositoryModelLoad"] = self._manager(pb.RepositoryModelLoadRequest, repository.load_model)
         handlers["RepositoryModelUnload"] = self._manager(pb.RepositoryModelUnloadRequest, repository.unload_model)
         streams = {"ModelStreamInfer": StreamMethod(self.infer, InferElement)}
-        return Service(NAME, handlers, self._pipeline.dispatch, self._pipeline.admission.written, streams)
+        return Service(NAME, handlers, streams)
 
     def infer(self, call: Call) -> None:
         """ModelInfer, and each request of ModelStreamInfer."""
@@ -128,7 +117,7 @@ class OpenInference:
         """Of a method that needs no model run."""
 
         def handle(call: Call) -> None:
-            self._pipeline.admission.require_room(call.size_bytes, call.peer)
+            self._pipeline.require_room(call)
             self._pipeline.reply(call, answer(call.payload).SerializeToString())
 
         return handle
@@ -142,7 +131,7 @@ class OpenInference:
                     "explicit model load / unload is not allowed: this server was started without --allow-management. "
                     "Put NAME/VERSION/model.onnx into the models folder, or take it away; the server follows"
                 )
-            self._pipeline.admission.require_size(call.size_bytes)
+            self._pipeline.require_room(call, whatever_is_held=True)
             name = management_requests.model_name(parse(kind, call.payload))
             call.payload = b""
 
@@ -155,10 +144,10 @@ class OpenInference:
         return handle
 
     def _server_live(self, payload: bytes) -> pb.ServerLiveResponse:
-        return pb.ServerLiveResponse(live=self._state.live)
+        return pb.ServerLiveResponse(live=self._health.live)
 
     def _server_ready(self, payload: bytes) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._state.ready)
+        return pb.ServerReadyResponse(ready=self._health.ready)
 
     def _model_ready(self, payload: bytes) -> pb.ModelReadyResponse:
         request = parse(pb.ModelReadyRequest, payload)
@@ -166,7 +155,7 @@ class OpenInference:
             self._find(request.name, request.version)
         except RequestError:
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=self._state.ready)
+        return pb.ModelReadyResponse(ready=self._health.ready)
 
     def _server_metadata(self, payload: bytes) -> pb.ServerMetadataResponse:
         return descriptions.server()
@@ -193,7 +182,7 @@ class OpenInference:
             if request.version:
                 models = (meant,)
         return pb.ModelStatisticsResponse(
-            model_stats=[descriptions.statistics(model, self._state.tally(model)) for model in models]
+            model_stats=[descriptions.statistics(model, self._metrics.tally(model)) for model in models]
         )
 
     def _repository_index(self, payload: bytes) -> pb.RepositoryIndexResponse:
