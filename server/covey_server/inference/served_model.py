@@ -15,9 +15,10 @@ from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.images.pixels import InputSpec
 from covey_server.inference import cost, golden
 from covey_server.inference.cost import CostModel
-from covey_server.inference.devices import Device, resident_bytes
+from covey_server.inference.devices import Device
 from covey_server.inference.engine import Engine
 from covey_server.inference.model_file import describe, other_name
+from covey_server.system.process_memory import resident_bytes
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from covey_proto import __version__, image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
-from covey_server.observability.tally import ModelTally, Tally
+from covey_server.observability.tally import Histogram, ModelTally
 from covey_server.protocols.open_inference.inputs import ENCODED, IMAGES, PROBABILITIES
 
 PLATFORM = "onnxruntime_onnx"  # Triton's name for it
@@ -88,6 +88,5 @@ def index(catalog: Catalog, *, only_ready: bool) -> pb.RepositoryIndexResponse:
     return response
 
 
-def _duration(tally: Tally) -> pb.StatisticDuration:
-    """Of a histogram of seconds."""
-    return pb.StatisticDuration(count=sum(tally.counts), ns=round(tally.total * 1e9))
+def _duration(seconds: Histogram) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=sum(seconds.counts), ns=round(seconds.total * 1e9))
