@@ -50,9 +50,9 @@ def _serve() -> int:
         from covey_server.app import App
 
         if config.check:
-            from covey_server import check
+            from covey_server.check import print_findings
 
-            return standard_output.write(lambda: check.check(config, sys.stdout))
+            return standard_output.write(lambda: print_findings(config, sys.stdout))
         app = App(config)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("covey"):

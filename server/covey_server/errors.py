@@ -5,6 +5,13 @@ A message says what was expected, what came, and what to do.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
+RefusalReason = Literal[
+    "calls", "bytes", "decode", "share", "message_size", "answer_size", "stopping", "deadline", "token"
+]
+REFUSAL_REASONS: tuple[RefusalReason, ...] = get_args(RefusalReason)
+
 
 class CoveyServerError(Exception):
     """The root of all errors of the server's own."""
@@ -12,6 +19,11 @@ class CoveyServerError(Exception):
 
 class RequestError(CoveyServerError):
     """One request cannot be answered; the server itself is well."""
+
+    def __init__(self, message: str = "", *, refused_for: RefusalReason | None = None) -> None:
+        """`refused_for`: why the request was refused before it waited, for the metrics; None: it was not."""
+        super().__init__(message)
+        self.refused_for = refused_for
 
 
 class InvalidRequest(RequestError):
@@ -53,8 +65,10 @@ class RequestTooLarge(RequestError):
 class Overloaded(RequestError):
     """More is waiting already than the server is allowed to hold, or than the request's deadline allows for."""
 
-    def __init__(self, message: str, retry_after_ms: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, retry_after_ms: int | None = None, *, refused_for: RefusalReason | None = None
+    ) -> None:
+        super().__init__(message, refused_for=refused_for)
         self.retry_after_ms = retry_after_ms  # when there should be room again; None: not known yet
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covey_server.batching.output import Output
-from covey_server.batching.request import Buffer, Request, Runnable
+from covey_server.batching.request import Buffer, Request
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 # Why a batch was dispatched as it is: it was full; a thread was idle; it is what gathered while the threads were
 # busy; the thread that brought the requests ran it itself; its first request could wait no longer; it had waited
 # for company as long as it was told to; it is part of a batch that failed and runs again.
-Reason = Literal["full", "idle", "gathered", "inline", "deadline", "delay", "rerun"]
-REASONS: tuple[Reason, ...] = ("full", "idle", "gathered", "inline", "deadline", "delay", "rerun")
+DispatchReason = Literal["full", "idle", "gathered", "inline", "deadline", "delay", "rerun"]
+DISPATCH_REASONS: tuple[DispatchReason, ...] = ("full", "idle", "gathered", "inline", "deadline", "delay", "rerun")
 
 
 @dataclass(slots=True)
@@ -63,11 +66,11 @@ class Batch:
 
     def __init__(
         self,
-        model: Runnable,
+        model: ServedModel,
         parts: list[Part],
         size: int,
         formed_ns: int,
-        reason: Reason,
+        reason: DispatchReason,
         search: Search | None = None,
     ) -> None:
         """`search` is there where it runs again."""

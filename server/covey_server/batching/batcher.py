@@ -17,12 +17,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, Reason, Rerun
+from covey_server.batching.batch import Batch, DispatchReason, Rerun
 from covey_server.batching.model_queue import ModelQueue
-from covey_server.batching.request import Request, Runnable
+from covey_server.batching.request import Request
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import DeadlineTooShort, Expired, Overloaded, RequestError, Stopping
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 # Estimates are multiplied by a caution that is learned: a queue full of requests which will be ready in their last
 # millisecond is a queue of late answers. It grows with each batch that was late, and falls slowly while none is.
@@ -41,21 +45,20 @@ class Batcher:
         self._ordinary_workers = workers
         self._workers = workers + reserves
         self._max_delay_ns = max_delay_ns
-        self._queues: dict[Runnable, ModelQueue] = {}  # of the models that have something waiting
+        self._queues: dict[ServedModel, ModelQueue] = {}  # of the models that have something waiting
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._spare_work = threading.Condition(self._lock)
         self.idle_workers = 0  # that wait for a batch
         self._idle_reserves = 0
-        self._running: Counter[Runnable] = Counter()  # batches that workers are at, by model
+        self._running: Counter[ServedModel] = Counter()  # batches that workers are at, by model
         self._suspects = Suspects()
         self._closed = False
         self._caution = 1.25
-        self.refused = 0  # requests that could not have made their deadlines
 
     def put(self, request: Request) -> None:
-        """Queues a request; `take_short` has to follow, once for one or many. Raises Stopping after `close`, and as
-        `_place` for a deadline that cannot be met."""
+        """Queues a request; whoever handles calls begins it with all that came together. Raises Stopping after `close`,
+        and as `_place` for a deadline that cannot be met."""
         now = request.queued_ns = time.monotonic_ns()
         with self._lock:
             if self._closed:
@@ -81,7 +84,7 @@ class Batcher:
         Of several models the one that waited longest for a batch is next, so that a busy model cannot starve a
         quiet one, however much of it waits. Requests that nobody can be helped with any more are told so.
         """
-        reason: Reason = "gathered"
+        reason: DispatchReason = "gathered"
         while True:
             dropped: Dropped = []
             with self._lock:
@@ -141,7 +144,7 @@ class Batcher:
         """Whether `close` was called."""
         return self._closed
 
-    def run_again(self, model: Runnable, reruns: list[Rerun]) -> None:
+    def run_again(self, model: ServedModel, reruns: list[Rerun]) -> None:
         """Queues parts of a batch that failed, for workers alone."""
         with self._lock:
             queue = self._queues.get(model)
@@ -186,7 +189,7 @@ class Batcher:
             self._work.notify_all()
             self._spare_work.notify_all()
 
-    def waiting_images(self) -> dict[Runnable, int]:
+    def waiting_images(self) -> dict[ServedModel, int]:
         """How many images wait, by model."""
         with self._lock:
             return {model: queue.images for model, queue in self._queues.items()}
@@ -206,16 +209,18 @@ class Batcher:
         Overloaded where too much waits for that.
         """
         if left_ns <= 0:
-            self.refused += 1
-            raise Expired(f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time")
+            raise Expired(
+                f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time",
+                refused_for="deadline",
+            )
         least_ns = request.model.cost.measured_ns(request.count) / min(
             self._workers, math.ceil(request.count / request.model.cost.best_batch_size)
         )
         if least_ns > left_ns:
-            self.refused += 1
             raise DeadlineTooShort(
                 f"computing {request.count:,} image(s) takes about {least_ns / 1e6:.1f} ms here, and the deadline is "
-                f"{left_ns / 1e6:.1f} ms away; allow more time, or send fewer images per call"
+                f"{left_ns / 1e6:.1f} ms away; allow more time, or send fewer images per call",
+                refused_for="deadline",
             )
         if not self._queues and self.idle_workers:  # whatever is predicted: without runs nothing is learned
             queue.append(request)
@@ -232,11 +237,11 @@ class Batcher:
         if place < len(queue.requests) and self._needed_ns(request, ahead) <= left_ns:
             queue.insert(place, request)
             return
-        self.refused += not request.waits_for_room
         raise Overloaded(
             f"the answer would take about {needed_ns / 1e6:.1f} ms ({before:,} images wait before it), and the "
             f"deadline is {left_ns / 1e6:.1f} ms away; try again later, or allow more time",
             retry_after_ms=math.ceil(max(1.0, (needed_ns - left_ns) / 1e6)),
+            refused_for="deadline",
         )
 
     def _needed_ns(self, request: Request, ahead: int) -> float:
@@ -252,7 +257,7 @@ class Batcher:
             return cost.predict(min(ahead + request.count, cost.best_batch_size))
         return cost.batch_ns * max(1.0, batches / self._workers)
 
-    def _waiting_ns(self, model: Runnable, images: int) -> float:
+    def _waiting_ns(self, model: ServedModel, images: int) -> float:
         """How long that many images of the model take to leave, other models having their turns in between."""
         if not images and self.idle_workers:
             return 0.0
@@ -266,11 +271,11 @@ class Batcher:
         rest_ns = 0.0 if self.idle_workers else model.cost.batch_ns / 2
         return (rest_ns + turns * model.cost.batch_ns + (turns + 1) * others_ns) / self._workers
 
-    def _by_waiting(self) -> Sequence[Runnable]:
+    def _by_waiting(self) -> Sequence[ServedModel]:
         """The models that have something waiting, the longest first."""
         return list(self._queues) if len(self._queues) == 1 else sorted(self._queues, key=self._waiting_since)
 
-    def _waiting_since(self, model: Runnable) -> int:
+    def _waiting_since(self, model: ServedModel) -> int:
         return self._queues[model].waiting_since_ns
 
     def _is_due(self, queue: ModelQueue) -> bool:
@@ -282,7 +287,7 @@ class Batcher:
             or time.monotonic_ns() - queue.waiting_since_ns >= self._max_delay_ns
         )
 
-    def _next(self, reserve: bool = False) -> Runnable | None:
+    def _next(self, reserve: bool = False) -> ServedModel | None:
         """The model whose batch is due and that waited longest for it."""
         if not self._queues:
             return None
@@ -329,7 +334,7 @@ class Batcher:
         first_ns = min(queue.waiting_since_ns for queue in self._queues.values())
         return max(0.0, (first_ns + self._max_delay_ns - time.monotonic_ns()) / 1e9)
 
-    def _form(self, model: Runnable, reason: Reason, dropped: Dropped) -> Batch:
+    def _form(self, model: ServedModel, reason: DispatchReason, dropped: Dropped) -> Batch:
         queue = self._queues[model]
         batch = queue.form(time.monotonic_ns(), reason, dropped)
         if queue.empty:

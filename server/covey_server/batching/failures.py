@@ -12,14 +12,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import numpy as np
 
 from covey_server.batching.batch import Batch, Search
 from covey_server.batching.batcher import Batcher
-from covey_server.batching.request import Request, Runnable
+from covey_server.batching.request import Request
 from covey_server.errors import EngineFailed
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +37,7 @@ class Failures:
 
     def __init__(self, batcher: Batcher, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.any_broken = False
-        self._broken: WeakSet[Runnable] = WeakSet()  # models whose engine failed on what it could compute at load
+        self._broken: WeakSet[ServedModel] = WeakSet()  # models whose engine failed on what it could compute at load
         self._batcher = batcher
         self._clock_s = clock_s
         self._next_line_s = 0.0
@@ -90,7 +94,7 @@ class Failures:
             self._batcher.suspect(search.guilty)
             search.guilty = []
 
-    def _try(self, model: Runnable, search: Search, shown: str) -> None:
+    def _try(self, model: ServedModel, search: Search, shown: str) -> None:
         try:
             model.run(np.zeros((1, *model.input_shape), np.uint8))
         except Exception:  # noqa: BLE001 - whatever it is, the engine is not sound

@@ -14,11 +14,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, Part, Reason, Rerun
-from covey_server.batching.request import Request, Runnable, raise_if_expired_or_cancelled
+from covey_server.batching.batch import Batch, DispatchReason, Part, Rerun
+from covey_server.batching.request import Request, raise_if_expired_or_cancelled
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import Cancelled, EngineFailed, Expired, RequestError
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 _OVERTAKEN_NS = 500_000_000  # nobody who has waited for so long is overtaken: no deadline is far enough to starve
 _INEFFICIENT = 1.5  # more per image than this, against the best batch, is too much for one deadline while many wait
@@ -43,7 +47,7 @@ class ModelQueue:
         "waiting_since_ns",
     )
 
-    def __init__(self, model: Runnable, suspects: Suspects) -> None:
+    def __init__(self, model: ServedModel, suspects: Suspects) -> None:
         self.model = model
         self.requests: list[Request] = []  # by turn
         self.images = 0  # that have not left yet, those of callers who went away included
@@ -129,7 +133,7 @@ class ModelQueue:
             (self._alone if rerun.of_one_caller else self._mixed).append(rerun)
             self.images += rerun.size
 
-    def form(self, now_ns: int, reason: Reason, dropped: list[tuple[Request, RequestError]]) -> Batch:
+    def form(self, now_ns: int, reason: DispatchReason, dropped: list[tuple[Request, RequestError]]) -> Batch:
         """Takes the next batch off the queue: as many images as wait, at most the model's best batch size, and
         fewer where the first request would miss its deadline otherwise.
 
@@ -147,7 +151,7 @@ class ModelQueue:
             self.waiting_since_ns = max(now_ns, self.requests[0].queued_ns)
         return batch
 
-    def _form(self, now_ns: int, reason: Reason, dropped: list[tuple[Request, RequestError]]) -> Batch:
+    def _form(self, now_ns: int, reason: DispatchReason, dropped: list[tuple[Request, RequestError]]) -> Batch:
         requests, suspects, best = self.requests, self._suspects, self.model.cost.best_batch_size
         if suspects:
             suspects.forget()

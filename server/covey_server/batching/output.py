@@ -26,7 +26,8 @@ class Output:
     """Probabilities `[N, K] float32`. The first k that is asked for is ranked for all rows at once, since most requests
     of a batch ask alike; another k for the rows of its own request alone, or callers could make each other's work.
 
-    `written` is room for what a service makes of a ranking of all rows, by k; by 0 of all probabilities.
+    `written` keeps what protocols have written of all rows, so that requests which ask alike share it. A protocol's key
+    begins with its own writer: no protocol can read another's bytes.
     `finite` says of each row whether it holds numbers alone, `[N] bool`; None, as nearly always: all do. A row with NaN
     or infinity is no answer.
     """
@@ -43,7 +44,7 @@ class Output:
             self.finite = None if bool(finite.all()) else finite
         self._shared_k = 0
         self._ranking: Ranking | None = None
-        self.written: dict[int, list[bytes]] = {}
+        self.written: dict[tuple[object, int], list[bytes]] = {}
 
     def are_finite(self, first: int, count: int) -> bool:
         """Whether `count` rows from `first` on hold numbers alone."""

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from covey_server.batching.output import Output
 from covey_server.errors import Cancelled, Expired
-from covey_server.inference.cost import CostModel
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 Buffer = bytes | memoryview
-
-
-class Runnable(Protocol):
-    """A model as the queue sees it. Its identity names its queue."""
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...
-    @property
-    def cost(self) -> CostModel: ...
-    def run(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]: ...
 
 
 class Request(ABC):
@@ -55,7 +44,7 @@ class Request(ABC):
 
     def __init__(
         self,
-        model: Runnable,
+        model: ServedModel,
         rows: Buffer,
         count: int,
         arrived_ns: int,
@@ -82,11 +71,6 @@ class Request(ABC):
     @abstractmethod
     def cancelled(self) -> bool:
         """Whether nobody waits for the answer any more."""
-
-    @property
-    def waits_for_room(self) -> bool:
-        """Whether it is put again where it is refused as Overloaded: then it is not counted as refused."""
-        return False
 
     def can_answer(self, output: Output, first: int) -> bool:
         """Whether `answer` will give one. Else it fails: not every protocol can say of a single image that its

@@ -86,8 +86,13 @@ class Workers:
         self._inline_watch.stop()
         return not any(thread.is_alive() for thread in self._threads) and not self._running and not self._inline
 
+    def submit(self, request: Request) -> None:
+        """Queues a request that came alone and begins it. Raises as `Batcher.put`."""
+        self._batcher.put(request)
+        self.dispatch()
+
     def dispatch(self, inline: bool = True) -> None:
-        """Has to follow the queueing of one or many requests; `inline` lets the calling thread run the short ones."""
+        """Begins what was queued; `inline` lets the calling thread run the short ones."""
         watch = self._inline_watch
         left_ns: float = self._inline_ns if inline and not watch.is_full else 0
         try:

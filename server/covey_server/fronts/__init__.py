@@ -9,27 +9,8 @@ LIVE = "live"  # the name under which grpc.health.v1 tells whether the process s
 MAX_METADATA_BYTES = 64 << 10  # of one call, 32 for each header included: a token with many groups has 20 KB
 
 
-class Received(Protocol):
-    """What a front has handed over, as the guard of its connections needs it."""
-
-    @property
-    def handed(self) -> Mapping[str, int]:
-        """Bytes of the calls that were handed over, by connection."""
-
-    @property
-    def streamed_bytes(self) -> int:
-        """Those of calls whose connection is not known."""
-
-    @property
-    def tells_written(self) -> bool:
-        """Whether `Service.written` is told when an answer is written."""
-
-    def forget(self, peer: str) -> None:
-        """Drops what was counted for a connection that is closed."""
-
-
-class Front(Received, Protocol):
-    """Takes calls and hands each to its service's handler."""
+class Front(Protocol):
+    """Takes calls and hands them to their services."""
 
     @property
     def name(self) -> str:
@@ -71,3 +52,18 @@ class Front(Received, Protocol):
 
     def remove_files(self) -> None:
         """Removes what the front keeps on disk: for a process that ends without `stop`."""
+
+    @property
+    def handed(self) -> Mapping[str, int]:
+        """Bytes of the calls that were handed over, by connection."""
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Those of calls whose connection is not known."""
+
+    @property
+    def tells_written(self) -> bool:
+        """Whether `Service.written` is told when an answer is written."""
+
+    def forget(self, peer: str) -> None:
+        """Drops what was counted for a connection that is closed."""

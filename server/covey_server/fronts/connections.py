@@ -11,20 +11,21 @@ places run out, which is asked 20 times a second.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, Protocol
+from typing import Literal
 
-from covey_server.fronts import Received
+from covey_server.batching.admission import Admission
+from covey_server.fronts import Front
 from covey_server.fronts.connection import Connection, Limits
 from covey_server.fronts.sockets import Address, Sockets, address_of, has_files_left
+from covey_server.system.process_memory import ProcessMemory
 
 log = logging.getLogger(__name__)
 
-Reason = Literal["preface", "idle", "places", "unfinished", "unread"]
-REASONS: tuple[Reason, ...] = ("preface", "idle", "places", "unfinished", "unread")
+CloseReason = Literal["preface", "idle", "places", "unfinished", "unread"]
+CLOSE_REASONS: tuple[CloseReason, ...] = ("preface", "idle", "places", "unfinished", "unread")
 PREFACE_S = 10.0  # for a connection to say that it is HTTP/2
 UNUSED_S = 300.0  # without a call
 UNREAD_S = 60.0  # in which a caller took nothing of the answers that wait for it
@@ -42,10 +43,9 @@ _MIN_UNFINISHED_BYTES = 1 << 20  # of one connection; less is not worth closing 
 # ends the process where there is no more (at 128 TB).
 _MAX_RESERVED_BYTES = 1 << 40
 _GROWTH_BYTES = 8 << 20  # of memory since the last look: time for another
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LOG_S = 10.0  # between two lines of one kind
 
-_TEXTS: dict[Reason, str] = {
+_TEXTS: dict[CloseReason, str] = {
     "preface": "that did not begin to speak HTTP/2 within 10 s",
     "idle": "that were silent for too long",
     "places": "that had been silent for longest, since no places were left",
@@ -54,32 +54,21 @@ _TEXTS: dict[Reason, str] = {
 }
 
 
-class Answers(Protocol):
-    """Who counts what is inside, and answers until they are written: admission."""
-
-    @property
-    def bytes(self) -> int: ...
-    @property
-    def answer_bytes(self) -> int: ...
-    def unwritten(self) -> dict[str, int]: ...
-    def written(self, answer_bytes: int, caller: str) -> None: ...
-
-
 class ConnectionGuard:
     """Watches the connections of one front, from `start` to `stop`."""
 
     def __init__(
         self,
         port: int,
-        front: Received,
-        answers: Answers,
+        front: Front,
+        admission: Admission,
         limits: Limits,
         decoding_bytes: Callable[[], int],
     ) -> None:
         """`decoding_bytes`: what decoders may hold at this moment."""
-        self.closed: dict[Reason, int] = dict.fromkeys(REASONS, 0)
+        self.closed: dict[CloseReason, int] = dict.fromkeys(CLOSE_REASONS, 0)
         self._front = front
-        self._answers = answers
+        self._admission = admission
         self._limits = limits
         self._decoding_bytes = decoding_bytes
         self._sockets = Sockets(port)
@@ -88,12 +77,14 @@ class ConnectionGuard:
         self._strays: set[str] = set()
         self._streamed = 0
         self._lock = threading.Lock()  # of all that, since scrapes look too
-        self._memory_file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._base_bytes = self._seen_bytes = self._memory_bytes()
-        self._base_reserved_bytes = self._reserved_bytes
+        self._memory = ProcessMemory()
+        memory_bytes, reserved_bytes = self._memory.look()
+        self._base_bytes = self._seen_bytes = memory_bytes
+        self._base_reserved_bytes = reserved_bytes
+        self._stopped = False
         self._looked_s = self._settled_s = 0.0
-        self._logged_s: dict[Reason, float] = {}
-        self._unlogged: dict[Reason, int] = {}
+        self._logged_s: dict[CloseReason, float] = {}
+        self._unlogged: dict[CloseReason, int] = {}
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
 
@@ -117,13 +108,13 @@ class ConnectionGuard:
         if self._thread.is_alive():
             self._thread.join()
         with self._lock:
-            os.close(self._memory_file)
-            self._memory_file = -1
+            self._stopped = True
+            self._memory.close()
 
     def look(self) -> None:
         """Looks at all connections now, from any thread; after `stop` no more."""
         with self._lock:
-            if self._memory_file >= 0:
+            if not self._stopped:
                 self._look_and_close(time.monotonic(), is_short=False)
 
     def settle(self) -> None:
@@ -134,10 +125,10 @@ class ConnectionGuard:
             return
         with self._lock:
             self._settled_s = now_s
-            for peer in self._answers.unwritten():
+            for peer in self._admission.unwritten():
                 connection = self._by_peer.get(peer)
                 if connection is None:  # new, or gone
-                    if self._memory_file >= 0:
+                    if not self._stopped:
                         self._look(now_s)
                     return
                 figures = self._sockets.figures(connection.number)
@@ -150,7 +141,7 @@ class ConnectionGuard:
         if written:
             connection.progress_s = now_s
             if connection.peer and not self._front.tells_written:
-                self._answers.written(written, connection.peer)
+                self._admission.written(written, connection.peer)
 
     def _run(self) -> None:
         wait_s = _QUIET_TICK_S
@@ -164,12 +155,12 @@ class ConnectionGuard:
     def _tick(self, now_s: float) -> bool:
         """Whether memory grows."""
         is_short = not has_files_left(KEPT_FILES)
-        memory_bytes = self._memory_bytes()
+        memory_bytes, reserved_bytes = self._memory.look()
         # Downwards too: measured from the last peak, each round of an attack could go beyond the one before.
         self._seen_bytes = min(self._seen_bytes, memory_bytes)
         has_grown = memory_bytes > self._seen_bytes + _GROWTH_BYTES
-        is_reserved = self._reserved_bytes > self._base_reserved_bytes + _MAX_RESERVED_BYTES
-        has_answers = self._answers.answer_bytes > self._limits.look_bytes
+        is_reserved = reserved_bytes > self._base_reserved_bytes + _MAX_RESERVED_BYTES
+        has_answers = self._admission.answer_bytes > self._limits.look_bytes
         if is_short or has_grown or is_reserved or has_answers or now_s - self._looked_s >= self._interval_s():
             with self._lock:
                 self._look_and_close(now_s, is_short)
@@ -189,7 +180,7 @@ class ConnectionGuard:
     def _look(self, now_s: float) -> None:
         new, gone = self._sockets.look()
         self._follow(new, gone, now_s)
-        unwritten = self._answers.unwritten()  # before the sockets are asked: what is given meanwhile counts next time
+        unwritten = self._admission.unwritten()  # first: what is given meanwhile counts next time
         came = 0.0
         for connection in list(self._open.values()):
             figures = self._sockets.figures(connection.number)
@@ -216,7 +207,7 @@ class ConnectionGuard:
             connection.received, connection.handed = figures.received_bytes, handed
         for peer, count in unwritten.items():  # of callers who are gone
             if not self._front.tells_written and address_of(peer) not in self._open:
-                self._answers.written(count, peer)
+                self._admission.written(count, peer)
         self._credit_streams(came)
         self._note_memory()
         self._looked_s = now_s
@@ -256,18 +247,12 @@ class ConnectionGuard:
 
     def _note_memory(self) -> None:
         """What the process takes by itself: as much as when nothing is inside."""
-        self._seen_bytes = self._memory_bytes()
-        is_quiet = not self._answers.bytes and self.unfinished_bytes < _MIN_UNFINISHED_BYTES
+        self._seen_bytes, reserved_bytes = self._memory.look()
+        is_quiet = not self._admission.bytes and self.unfinished_bytes < _MIN_UNFINISHED_BYTES
         if is_quiet or self._seen_bytes < self._base_bytes:
             self._base_bytes = self._seen_bytes
-        if is_quiet and self._reserved_bytes < self._base_reserved_bytes + _MAX_RESERVED_BYTES:
-            self._base_reserved_bytes = self._reserved_bytes
-
-    def _memory_bytes(self) -> int:
-        """Memory of this process that is no file's; notes what is reserved."""
-        size, resident, shared, *_ = os.pread(self._memory_file, 128, 0).split()
-        self._reserved_bytes = int(size) * _PAGE_BYTES
-        return (int(resident) - int(shared)) * _PAGE_BYTES
+        if is_quiet and reserved_bytes < self._base_reserved_bytes + _MAX_RESERVED_BYTES:
+            self._base_reserved_bytes = reserved_bytes
 
     def _close_some(self, now_s: float, is_short: bool) -> None:
         for connection in list(self._open.values()):
@@ -281,7 +266,7 @@ class ConnectionGuard:
         too_many = max(len(self._open) - self._limits.max_connections, KEPT_FILES if is_short else 0)
         if too_many > 0:
             self._make_places(now_s, too_many)
-        allowed = max(self._limits.min_unfinished_bytes, self._limits.max_bytes - self._answers.bytes)
+        allowed = max(self._limits.min_unfinished_bytes, self._limits.max_bytes - self._admission.bytes)
         if self.unfinished_bytes > allowed:
             self._close_unfinished(now_s, allowed)
 
@@ -298,7 +283,7 @@ class ConnectionGuard:
 
     def _close_unfinished(self, now_s: float, allowed: int) -> None:
         held = self.unfinished_bytes
-        grown = max(0, self._seen_bytes - self._base_bytes - self._answers.bytes)
+        grown = max(0, self._seen_bytes - self._base_bytes - self._admission.bytes)
         if 2 * grown < held:  # it is not in memory: uploads that were given up, and their bytes with them
             for connection in self._open.values():
                 connection.unfinished = connection.unfinished * grown // held
@@ -317,7 +302,7 @@ class ConnectionGuard:
             held -= connection.unfinished
             self._close(connection, "unfinished")
 
-    def _close(self, connection: Connection, reason: Reason) -> None:
+    def _close(self, connection: Connection, reason: CloseReason) -> None:
         if connection.is_closing:
             return
         connection.is_closing = True  # the look that finds it gone comes later
@@ -327,7 +312,7 @@ class ConnectionGuard:
         else:  # it was gone already
             self.closed[reason] -= 1
 
-    def _log(self, reason: Reason) -> None:
+    def _log(self, reason: CloseReason) -> None:
         now_s = time.monotonic()
         self._unlogged[reason] = self._unlogged.get(reason, 0) + 1
         if now_s - self._logged_s.get(reason, -_LOG_S) >= _LOG_S:

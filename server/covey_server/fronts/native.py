@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from covey_server.calls.call import Call, Service, handle
+from covey_server.calls.call import Call, Metadata
+from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import sockets
@@ -37,7 +38,7 @@ _PASS_ON_S = 0.25  # for streams' last answers to get from the front behind to t
 class NativeCall(Call):
     """A call that is answered by its id."""
 
-    __slots__ = ("_front", "_id", "_open")
+    __slots__ = ("_front", "_id", "_metadata", "_open", "_principal")
     holds_answer = sockets.IS_AVAILABLE  # the connections' guard sees there what is written
 
     def __init__(
@@ -46,6 +47,8 @@ class NativeCall(Call):
         peer: str,
         arrived_ns: int,
         deadline_ns: int | None,
+        metadata: Metadata,
+        principal: str,
         front: NativeGrpcFront,
         call_id: int,
         open_calls: dict[int, NativeCall],
@@ -57,9 +60,19 @@ class NativeCall(Call):
         self.arrived_ns = arrived_ns
         self.deadline_ns = deadline_ns
         self.cancelled = False
+        self._metadata = metadata
+        self._principal = principal
         self._front = front
         self._id = call_id
         self._open = open_calls
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._metadata
+
+    @property
+    def principal(self) -> str:
+        return self._principal
 
     def reply(self, payload: bytes) -> None:
         self._open.pop(self._id, None)
@@ -79,18 +92,17 @@ class NativeFront:
     def __init__(
         self,
         address: str,
-        services: Sequence[Service],
-        shown: Sequence[str],
+        services: Services,
         max_message_bytes: int,
         max_stream_bytes: int,
         security: Security,
     ) -> None:
         """As GrpcioFront, without TLS. Raises PortUnavailable where the address cannot be bound, InvalidConfiguration
         where there is no place for a socket."""
-        paths = {path: handler for service in services for path, handler in service.paths.items()}
+        paths = {path: handler for service in services.all for path, handler in service.paths.items()}
         methods = [(path, False) for path in paths]
         self._handlers = list(paths.values())
-        self._dispatches = list(dict.fromkeys(service.dispatch for service in services))  # shared by services: once
+        self._services = services
         sweep()
         self._tokens = security.tokens
         self._refused_here = 0  # with a token that was revoked after its server was built
@@ -101,15 +113,13 @@ class NativeFront:
                 f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"
             ) from error
         self.port = self._servers.port
-        streams = [replace(service, handlers={}) for service in services]
+        streams = replace(services, all=[replace(service, handlers={}) for service in services.all])
         with contextlib.ExitStack() as undo:
             undo.callback(self._servers.close)
             try:
                 self._socket = PrivateSocket()
                 undo.callback(self._socket.remove)
-                self._behind = GrpcioFront(
-                    self._socket.address, streams, shown, max_message_bytes, max_stream_bytes, security
-                )
+                self._behind = GrpcioFront(self._socket.address, streams, max_message_bytes, max_stream_bytes, security)
             except (OSError, PortUnavailable) as error:
                 raise InvalidConfiguration(
                     f"the native front needs a socket in the temporary folder: {error.__cause__ or error}; set TMPDIR "
@@ -199,6 +209,8 @@ class NativeFront:
         self, front: NativeGrpcFront, events: list[DetailedEvent], open_calls: dict[int, NativeCall]
     ) -> None:
         handlers, tokens, handed = self._handlers, self._tokens, self.handed
+        principal = ""
+        calls: list[tuple[Handler, Call]] = []
         arrived_ns = time.monotonic_ns()
         for kind, call_id, method, payload, token_header, details in events:
             if kind != EVENT_CALL:
@@ -209,15 +221,19 @@ class NativeFront:
             if payload is None or details is None:
                 log.error("a call came without payload or details; this is a bug of the native front")
                 continue
-            _, peer, remaining_s = details
+            metadata, peer, remaining_s = details
             # A token is the one header that is long in every call.
             handed[peer] = handed.get(peer, 0) + len(payload) + len(token_header or "") + CALL_BYTES
             deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
-            call = open_calls[call_id] = NativeCall(payload, peer, arrived_ns, deadline_ns, front, call_id, open_calls)
-            if tokens is not None and (refusal := tokens.refusal(token_header)) is not None:
-                self._refused_here += 1
-                call.fail(refusal)
-                continue
-            handle(handlers[method], call)
-        for dispatch in self._dispatches:
-            dispatch(True)
+            if tokens is not None:
+                found = tokens.identify(token_header)
+                if isinstance(found, Status):
+                    self._refused_here += 1
+                    front.fail(call_id, found.code, found.message)
+                    continue
+                principal = found
+            call = open_calls[call_id] = NativeCall(
+                payload, peer, arrived_ns, deadline_ns, metadata, principal, front, call_id, open_calls
+            )
+            calls.append((handlers[method], call))
+        self._services.serve(calls, inline=True)

@@ -4,19 +4,18 @@ elsewhere nothing is found."""
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+
+from covey_server.fronts.sockets import handles
 
 _FAR = 2**31 - 1
-_FILES = "/proc/self/fd"
 
 
 def peers(port: int) -> frozenset[object]:
     """The other ends of the connections to the local `port`."""
     found = set()
-    for each in _sockets(port, listening=False):
+    for each in handles(port, listening=False):
         with each, contextlib.suppress(OSError):
             found.add(each.getpeername())
     return frozenset(found)
@@ -25,7 +24,7 @@ def peers(port: int) -> frozenset[object]:
 @contextlib.contextmanager
 def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[None]:
     """While it lasts no reader of these connections to the local `port` is told that something has come."""
-    connections = list(_sockets(port, listening=False))
+    connections = list(handles(port, listening=False))
     try:
         for each in connections:
             with contextlib.suppress(OSError):  # closed meanwhile
@@ -41,7 +40,7 @@ def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[None]:
 
 def listeners(port: int) -> list[socket.socket]:
     """Handles on the sockets that take connections to `port` now, to be closed by the caller."""
-    return list(_sockets(port, listening=True))
+    return list(handles(port, listening=True))
 
 
 def stop_listening(found: Iterable[socket.socket]) -> None:
@@ -50,25 +49,3 @@ def stop_listening(found: Iterable[socket.socket]) -> None:
         with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RD)
         each.close()
-
-
-def _sockets(port: int, *, listening: bool) -> Iterator[socket.socket]:
-    """A second handle on each."""
-    with contextlib.suppress(FileNotFoundError):
-        for file in Path(_FILES).iterdir():
-            with contextlib.suppress(OSError):
-                handle = os.dup(int(file.name))
-                try:
-                    found = socket.socket(fileno=handle)
-                except OSError:  # no socket
-                    os.close(handle)
-                    continue
-                if _is_at(found, port) and listening == found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    yield found
-                else:
-                    found.close()
-
-
-def _is_at(found: socket.socket, port: int) -> bool:
-    is_tcp = found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM
-    return is_tcp and bool(found.getsockname()[1] == port)

@@ -115,12 +115,3 @@ def _cgroup_quota(cgroup: Path) -> float | None:
     if quota in ("max", "-1"):
         return None
     return int(quota) / int(period)
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is really in use (Linux; 0 elsewhere)."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +15,10 @@ from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.images.pixels import InputSpec
 from covey_server.inference import cost, golden
 from covey_server.inference.cost import CostModel
-from covey_server.inference.devices import Device, resident_bytes
+from covey_server.inference.devices import Device
 from covey_server.inference.engine import Engine
 from covey_server.inference.model_file import describe, other_name
-from covey_server.protocols.classifier.responses import ResponseWriter
+from covey_server.system.process_memory import resident_bytes
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ class ServedModel:
         self.image_bytes = self.input.nbytes
         self.info: ModelInfo = description.info
         self.cost = CostModel(_measure(engine, max_batch_size))
-        self.responses = ResponseWriter(name, version, engine.device.name, self.labels)
+        # What each protocol has prepared to write answers with, by its type; filled by `ModelLoader`.
+        self.prepared: dict[type, Any] = {}
         self.load_s = 0.0  # from the file to here, and
         self.memory_bytes = 0  # what the process grew by meanwhile; told by `load`
 
@@ -65,10 +68,19 @@ class ServedModel:
 class ModelLoader:
     """Makes a ServedModel of a file."""
 
-    def __init__(self, device: Device, threads: int, max_batch_size: int) -> None:
+    def __init__(
+        self,
+        device: Device,
+        threads: int,
+        max_batch_size: int,
+        prepare: Sequence[Callable[[ServedModel], object]] = (),
+    ) -> None:
+        """`prepare`: one function of each protocol. Its result is kept in the model's `prepared`, under its type; it
+        must not refer to the model, which could then not be freed at once."""
         self._device = device
         self._threads = threads
         self._max_batch_size = max_batch_size
+        self._prepare = prepare
 
     def __call__(self, name: str, version: int, path: Path) -> ServedModel:
         """Raises RefusedModel where the file cannot be served or must not be, EngineFailed, DeviceUnavailable."""
@@ -79,6 +91,9 @@ class ModelLoader:
                 "model %s version %d: its file says that it is %s; it is served by the names of its folders",
                 name, version, said,
             )  # fmt: skip
+        for prepare in self._prepare:
+            made = prepare(model)
+            model.prepared[type(made)] = made
         model.load_s = time.monotonic() - began
         model.memory_bytes = max(0, resident_bytes() - before_bytes)
         return model

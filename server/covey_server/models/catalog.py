@@ -7,32 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
 
 from covey_server.errors import UnknownModel
+from covey_server.inference.served_model import ServedModel
 
 _SHOWN = 100  # characters of a name that is not there; those of models have at most 64
 
 
-class Servable(Protocol):
-    """What is asked of a model here. It must allow weak references, and be part of no reference cycle: the last
-    request that holds it frees it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def labels(self) -> Sequence[str]: ...
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...
-
-
-M = TypeVar("M", bound=Servable)
-
-
 @dataclass(frozen=True)
-class Refusal:
+class RefusedVersion:
     """A version that was found and is not served. Version 0: the model's whole folder."""
 
     name: str
@@ -40,11 +23,14 @@ class Refusal:
     reason: str
 
 
-class Catalog(Generic[M]):
+class Catalog:
     """The models served, by name and version, and the versions refused."""
 
     def __init__(
-        self, models: Mapping[str, Mapping[int, M]], default: str = "", refusals: Sequence[Refusal] = ()
+        self,
+        models: Mapping[str, Mapping[int, ServedModel]],
+        default: str = "",
+        refusals: Sequence[RefusedVersion] = (),
     ) -> None:
         """`default` is the name that requests get which name none; "" or a name that is not served: they fail."""
         self._models = {name: dict(models[name]) for name in sorted(models) if models[name]}
@@ -59,25 +45,25 @@ class Catalog(Generic[M]):
         if default in self._asked:
             self._asked[""] = self._asked[default]
 
-    def find(self, name: str, version: int) -> M:
+    def find(self, name: str, version: int) -> ServedModel:
         """The model a request means: "" the default one, version 0 the highest served. Raises UnknownModel."""
         try:
             return self._asked[name][version]
         except KeyError:
             raise UnknownModel(self._explain(name[:_SHOWN], version)) from None
 
-    def find_refusal(self, name: str, version: int) -> Refusal | None:
+    def find_refusal(self, name: str, version: int) -> RefusedVersion | None:
         """The refusal of this very version, for version 0 of the highest; None where one that is meant is served."""
         if version in self._asked.get(name, ()):
             return None
         refused = (each for each in self.refusals if each.name == (name or self.default))
         return next((each for each in refused if version in (0, each.version)), None)
 
-    def highest(self, name: str) -> M | None:
+    def highest(self, name: str) -> ServedModel | None:
         """What callers get who name this model and no version; None where it is not served."""
         return self._asked.get(name, {}).get(0)
 
-    def is_default(self, model: M) -> bool:
+    def is_default(self, model: ServedModel) -> bool:
         """Whether requests that name no model get this one."""
         return self._asked.get("", {}).get(0) is model
 

@@ -11,24 +11,23 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from covey_server.errors import CoveyServerError, StartupError
-from covey_server.models.catalog import M, Refusal, Servable
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import RefusedVersion
 from covey_server.models.folder import Fingerprint, Look, Problem, look_at, path_of
 
 log = logging.getLogger(__name__)
 
-M_contra = TypeVar("M_contra", bound=Servable, contravariant=True)
 
-
-class RepositoryObserver(Protocol[M_contra]):
+class RepositoryObserver(Protocol):
     """Who is told what happens. All calls come from the thread that loads or refreshes, one at a time."""
 
-    def model_loaded(self, model: M_contra, load_s: float) -> None:
+    def model_loaded(self, model: ServedModel, load_s: float) -> None:
         """Before the first request can get it. The same number may come again, with other content."""
 
-    def model_refused(self, refusal: Refusal) -> None:
+    def model_refused(self, refusal: RefusedVersion) -> None:
         """Once for each reason."""
 
     def model_unloaded(self, name: str, version: int) -> None:
@@ -39,10 +38,10 @@ class RepositoryObserver(Protocol[M_contra]):
 
 
 @dataclass(frozen=True)
-class Held(Generic[M]):
+class Held:
     """A model that is served, and what the file looked like that it was loaded from."""
 
-    model: M
+    model: ServedModel
     look: Fingerprint
 
 
@@ -50,16 +49,16 @@ class Held(Generic[M]):
 class Refused:
     """Why a version is refused, and what its file looked like. `lasting`: the same file need not be tried again."""
 
-    refusal: Refusal
+    refusal: RefusedVersion
     look: Look
     lasting: bool = True
 
 
-class Loader(Generic[M]):
+class Loader:
     """Loads, refuses and tells."""
 
     def __init__(
-        self, folder: Path, load_model: Callable[[str, int, Path], M], observer: RepositoryObserver[M]
+        self, folder: Path, load_model: Callable[[str, int, Path], ServedModel], observer: RepositoryObserver
     ) -> None:
         self._folder = folder
         self._load_model = load_model
@@ -72,11 +71,11 @@ class Loader(Generic[M]):
         name: str,
         version: int,
         look: Look,
-        held: Held[M] | None,
+        held: Held | None,
         refused: Refused | None,
-        current: M | None,
+        current: ServedModel | None,
         starting: bool,
-    ) -> tuple[Held[M] | None, Refused | None]:
+    ) -> tuple[Held | None, Refused | None]:
         """What to hold and what to refuse of a version whose file rests as it looks. `held` and `refused` are what
         was so far, `current` is what callers get who name no version. Raises a StartupError only when `starting`."""
         if look is None:
@@ -108,7 +107,7 @@ class Loader(Generic[M]):
         self, name: str, version: int, reason: str, look: Look, known: Refused | None, lasting: bool = True
     ) -> Refused:
         """A refusal, told unless it is the one that is `known` already."""
-        refusal = Refusal(name, version, reason)
+        refusal = RefusedVersion(name, version, reason)
         if known is None or known.refusal != refusal:
             log.error("model %s version %d is refused: %s", name, version, reason)
             self._observer.model_refused(refusal)
@@ -121,7 +120,7 @@ class Loader(Generic[M]):
             log.info("model %s version %d is freed: its last request is answered", name, version)
             self._observer.model_retired(name, version)
 
-    def _try(self, name: str, version: int, starting: bool) -> tuple[M | None, str, bool]:
+    def _try(self, name: str, version: int, starting: bool) -> tuple[ServedModel | None, str, bool]:
         """The model, or the reason why there is none, and whether that lasts until the file changes."""
         log.debug("model %s version %d: loading", name, version)
         try:
@@ -134,7 +133,7 @@ class Loader(Generic[M]):
             log.exception("loading model %s version %d failed; this is a bug", name, version)
             return None, f"loading it failed with {type(error).__name__}; the server's log says why", True
 
-    def _welcome(self, model: M, load_s: float, replaces: bool, current: M | None) -> None:
+    def _welcome(self, model: ServedModel, load_s: float, replaces: bool, current: ServedModel | None) -> None:
         """Tells of a model that is about to be served."""
         weakref.finalize(model, self._freed.put, (model.name, model.version)).atexit = False
         log.info("model %s version %d: %s; ready after %.0f ms", model.name, model.version, _face(model), load_s * 1e3)
@@ -153,6 +152,6 @@ class Loader(Generic[M]):
         self._observer.model_loaded(model, load_s)
 
 
-def _face(model: Servable) -> str:
+def _face(model: ServedModel) -> str:
     """What callers see of a model."""
     return f"{'x'.join(map(str, model.input_shape))} -> {len(model.labels)} classes"

@@ -19,11 +19,12 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from covey_proto import layout
 from covey_server.errors import LoadFailed, NoModels, UnknownModel
-from covey_server.models.catalog import Catalog, M, Refusal
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import Catalog, RefusedVersion
 from covey_server.models.folder import EMPTY, Listing, scan
 from covey_server.models.loading import Held, Loader, Refused, RepositoryObserver
 from covey_server.models.version_policy import VersionPolicy
@@ -36,15 +37,15 @@ _MAX_TOLD = 20  # of what lies in the folder and is no model, at one look: the l
 _UNLOADED = "unloaded by a call; it stays out until a call loads it, or the server is started anew"
 
 
-class Repository(Generic[M]):
+class Repository:
     """The models of one folder. `load` once, then `refresh` as often as one likes; `find` at any time."""
 
     def __init__(
         self,
         folder: Path,
-        load_model: Callable[[str, int, Path], M],
+        load_model: Callable[[str, int, Path], ServedModel],
         policy: VersionPolicy,
-        observer: RepositoryObserver[M],
+        observer: RepositoryObserver,
     ) -> None:
         """`load_model(name, version, path)` builds, checks and warms a model. It raises RefusedModel or EngineFailed,
         caused by an OSError where the file could not be read. Nobody else may keep the model when requests are done.
@@ -53,8 +54,8 @@ class Repository(Generic[M]):
         self._policy = policy
         self._observer = observer
         self._loader = Loader(folder, load_model, observer)
-        self._catalog: Catalog[M] = Catalog({})
-        self._held: dict[str, dict[int, Held[M]]] = {}
+        self._catalog: Catalog = Catalog({})
+        self._held: dict[str, dict[int, Held]] = {}
         self._refused: dict[str, dict[int, Refused]] = {}
         self._unloaded: set[str] = set()  # by name, to stay out
         self._asked_default = ""
@@ -143,34 +144,34 @@ class Repository(Generic[M]):
             if not versions:
                 raise UnknownModel(f"failed to unload {name!r}: there is no model of this name")
             self._unloaded.add(name)
-            out = {version: Refused(Refusal(name, version, _UNLOADED), None) for version in versions}
+            out = {version: Refused(RefusedVersion(name, version, _UNLOADED), None) for version in versions}
             self._replace(name, {}, out)
             self._loader.report_freed()
 
-    def find(self, name: str, version: int) -> M:
+    def find(self, name: str, version: int) -> ServedModel:
         """The model a request means: "" the default one, version 0 the highest served. Raises UnknownModel."""
         return self._catalog.find(name, version)
 
-    def find_refusal(self, name: str, version: int) -> Refusal | None:
+    def find_refusal(self, name: str, version: int) -> RefusedVersion | None:
         """The refusal of this very version, for version 0 of the highest; None where one that is meant is served."""
         return self._catalog.find_refusal(name, version)
 
     @property
-    def catalog(self) -> Catalog[M]:
+    def catalog(self) -> Catalog:
         """What is served now. Not to be kept: it holds its models."""
         return self._catalog
 
     @property
-    def served(self) -> tuple[M, ...]:
+    def served(self) -> tuple[ServedModel, ...]:
         """All models served, by name, then the highest version first."""
         return self._catalog.served
 
     @property
-    def refusals(self) -> tuple[Refusal, ...]:
+    def refusals(self) -> tuple[RefusedVersion, ...]:
         """All versions that were tried and are not served as they lie there."""
         return self._catalog.refusals
 
-    def is_default(self, model: M) -> bool:
+    def is_default(self, model: ServedModel) -> bool:
         """Whether requests that name no model get this one."""
         return self._catalog.is_default(model)
 
@@ -202,7 +203,7 @@ class Repository(Generic[M]):
         if self._starting:
             self._publish()
 
-    def _replace(self, name: str, held: dict[int, Held[M]], refused: dict[int, Refused]) -> None:
+    def _replace(self, name: str, held: dict[int, Held], refused: dict[int, Refused]) -> None:
         """What is held and refused of one model from now on."""
         _put(self._held, name, held)
         _put(self._refused, name, refused)
@@ -214,14 +215,14 @@ class Repository(Generic[M]):
         name: str,
         listing: Listing,
         before: Listing,
-        held_before: dict[int, Held[M]],
+        held_before: dict[int, Held],
         refused_before: dict[int, Refused],
-    ) -> tuple[dict[int, Held[M]], dict[int, Refused]]:
+    ) -> tuple[dict[int, Held], dict[int, Refused]]:
         """Which versions of one model to hold, and which to refuse."""
         if reason := listing.unreadable.get(name):
             whole = self._loader.refuse(name, 0, reason, None, refused_before.get(0))
             return held_before, {**refused_before, 0: whole}
-        held: dict[int, Held[M]] = {}
+        held: dict[int, Held] = {}
         refused: dict[int, Refused] = {}
         for version in sorted({*listing.versions.get(name, ()), *held_before}, reverse=True):
             if self._policy.is_met(len(held)):
@@ -248,7 +249,7 @@ class Repository(Generic[M]):
             log.info("model %s version %d is unloaded; requests that hold it are answered", name, version)
             self._observer.model_unloaded(name, version)
 
-    def _choose_default(self, before: Catalog[M]) -> str:
+    def _choose_default(self, before: Catalog) -> str:
         """The name that requests get which name none: as asked for, or the only one, or the one that was it before."""
         names = self._held.keys()
         if self._asked_default:

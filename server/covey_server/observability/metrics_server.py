@@ -16,10 +16,12 @@ import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from covey_server.observability.health import Health
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +31,6 @@ _REQUEST_S = 5.0  # for a request to be complete, then for its answer to be take
 _FULL_PAUSE_S = 0.05  # where no file is left for a connection: without it the loop would spin
 _PATHS = "/metrics, /healthz and /readyz"
 _TEXT = "text/plain; charset=utf-8"
-
-
-class ServerState(Protocol):
-    """What the probes ask the server."""
-
-    @property
-    def live(self) -> bool:
-        """Whether the process works."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether requests are taken."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -92,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             path = urlsplit(self.path).path
         except ValueError:  # no URL
             path = self.path
-        state = self.server.state
+        health = self.server.health
         if path not in ("/metrics", "/healthz", "/readyz"):
             self._answer(HTTPStatus.NOT_FOUND, f"there is nothing at {path[:200]!r}; this port has {_PATHS}\n")
         elif self.command not in ("GET", "HEAD"):
@@ -101,9 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/metrics":
             self._answer_metrics()
         elif path == "/healthz":
-            self._tell(state.live, "live", "not live: a batch does not end, restarting the server helps")
+            self._tell(health.live, "live", "not live: a batch does not end, restarting the server helps")
         else:
-            self._tell(state.ready, "ready", "not ready: the server starts, drains, or does not work")
+            self._tell(health.ready, "ready", "not ready: the server starts, drains, or does not work")
 
     def _tell(self, good: bool, yes: str, no: str) -> None:
         status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
@@ -147,12 +137,12 @@ class MetricsServer(TCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, state: ServerState) -> None:
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
         """Raises OSError where the address cannot be bound."""
         self.address_family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        self.state = state
+        self.health = health
         self.application: Any = make_wsgi_app(registry)
         self.rendering = threading.Lock()
         self._open: dict[socket.socket, bool] = {}  # whether the request is complete; the oldest first

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
-from covey_server.batching.batch import REASONS, Reason
+from covey_server.batching.batch import DISPATCH_REASONS, DispatchReason
 from covey_server.batching.request import Request
 
 SECONDS = (
@@ -19,7 +19,7 @@ _NANOSECONDS = tuple(round(bound * 1e9) for bound in SECONDS)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-class Tally:
+class Histogram:
     """A histogram: how many values fell up to each bound, and their sum."""
 
     __slots__ = ("bounds", "counts", "total")
@@ -60,9 +60,9 @@ class ModelTally:
         self.load_s = 0.0
         self.golden_difference = 0.0
         self.cost_error = 0.0  # moving average of |real / predicted run time - 1|
-        self.request, self.decode, self.queue, self.compute = (Tally(SECONDS) for _ in range(4))
-        self.batch_size = Tally(BATCH_SIZES)
-        self.reasons: dict[Reason, int] = dict.fromkeys(REASONS, 0)
+        self.request, self.decode, self.queue, self.compute = (Histogram(SECONDS) for _ in range(4))
+        self.batch_size = Histogram(BATCH_SIZES)
+        self.reasons: dict[DispatchReason, int] = dict.fromkeys(DISPATCH_REASONS, 0)
         # From 0 on: the rate of a counter that begins with the first failure leaves that one out.
         self.codes: dict[str, int] = {"OK": 0, "INTERNAL": 0} if name else {}
         self.images = 0

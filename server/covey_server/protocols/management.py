@@ -8,7 +8,8 @@ import queue
 import threading
 
 from covey_server.calls import status
-from covey_server.calls.call import Call, Handler, handle
+from covey_server.calls.call import Call
+from covey_server.calls.service import Handler, handle
 from covey_server.errors import Overloaded, Stopping
 from covey_server.models.watch import lower_priority
 

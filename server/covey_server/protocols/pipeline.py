@@ -11,13 +11,14 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Buffer, Request, raise_if_expired_or_cancelled
+from covey_server.batching.worker import Workers
 from covey_server.calls import status
 from covey_server.calls.call import Call
 from covey_server.calls.status import Status
@@ -34,8 +35,6 @@ log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Message)
 
 SMALL_ANSWER_BYTES = 65_536  # up to these an answer is counted once it is there
-
-_OVERLOADED = status.CODES[Overloaded]
 
 
 def parse(kind: type[M], payload: bytes) -> M:
@@ -84,22 +83,18 @@ class Pipeline:
 
     def __init__(
         self,
-        repository: Repository[ServedModel],
+        repository: Repository,
         admission: Admission,
         batcher: Batcher,
+        workers: Workers,
         decoders: DecodePool,
         metrics: Metrics,
-        *,
-        dispatch: Callable[[bool], None],
         default_deadline_ms: int = 0,
     ) -> None:
-        """`dispatch` begins what was queued; it is called once after each burst of calls."""
         self.repository = repository
         self.admission = admission
-        self.find = repository.find
-        self.put: Callable[[Request], None] = batcher.put  # `dispatch` has to follow
-        self.dispatch = dispatch
-        self._batcher = batcher
+        self.batcher = batcher
+        self._workers = workers
         self._decoders = decoders
         self._metrics = metrics
         self._default_deadline_ns = default_deadline_ms * 1_000_000
@@ -107,15 +102,27 @@ class Pipeline:
     def admit(self, call: Call) -> None:
         """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is not in, and all is counted."""
         try:
-            self.admission.enter(call.size_bytes, call.peer, call.waits_for_room)
+            self.admission.enter(call.size_bytes, call.peer)
         except RequestError as error:
             self._with_hint(error)
-            self._count_failure(call, None, status.of(error))
+            self._count_failure(call, None, error, status.of(error))
+            raise
+
+    def require_room(self, call: Call, *, whatever_is_held: bool = False) -> None:
+        """For calls that need no model run, and so are never let in. Raises RequestTooLarge or, unless
+        `whatever_is_held`, Overloaded where the caller's unread answers leave no room."""
+        try:
+            if whatever_is_held:
+                self.admission.require_size(call.size_bytes)
+            else:
+                self.admission.require_room(call.size_bytes, call.peer)
+        except RequestError as error:
+            self._metrics.count_refusal(error)
             raise
 
     def reserve_answer(self, call: Call, answer_bytes: int) -> None:
         """Counts an answer that will be large before the call waits. Raises RequestTooLarge or Overloaded."""
-        self.admission.enter_answer(answer_bytes, call.peer, call.waits_for_room)
+        self.admission.enter_answer(answer_bytes, call.peer)
         call.size_bytes += answer_bytes
 
     def prepare(
@@ -127,7 +134,7 @@ class Pipeline:
         Raises RequestTooLarge or Overloaded for more images than may be there.
         """
         decoded_bytes = images * model.image_bytes
-        self.admission.enter_decoding(images, decoded_bytes, call.peer, call.waits_for_room)
+        self.admission.enter_decoding(images, decoded_bytes, call.peer)
         call.size_bytes += decoded_bytes
         if answer_bytes > SMALL_ANSWER_BYTES:
             try:
@@ -174,7 +181,7 @@ class Pipeline:
         answer = status.of(error)
         if answer is status.INTERNAL:
             log.error("a request failed; this is a bug", exc_info=error)
-        self._count_failure(call, model, answer)
+        self._count_failure(call, model, error, answer)
         self.admission.leave(call.size_bytes, call.peer)
         call.fail(answer)
 
@@ -198,19 +205,20 @@ class Pipeline:
                 if not waits:
                     self.admission.leave_decoding(images)
             if request is not None:
-                self.put(request)
-                self.dispatch(True)
+                self._workers.submit(request)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             self.fail(call, model, error)
 
-    def _count_failure(self, call: Call, model: ServedModel | None, answer: Status) -> None:
-        if answer.code != _OVERLOADED or not call.waits_for_room:
-            self._metrics.count_answer(model, answer.name)
+    def _count_failure(self, call: Call, model: ServedModel | None, error: Exception, answer: Status) -> None:
+        if isinstance(error, Overloaded) and call.waits_for_room:
+            return  # it is tried again
+        self._metrics.count_refusal(error)
+        self._metrics.count_answer(model, answer.name)
 
     def _with_hint(self, error: Exception) -> None:
         """Tells callers of an overloaded server when to try again: once what waits now should be done."""
         if isinstance(error, Overloaded) and error.retry_after_ms is None:
-            error.retry_after_ms = max(1, math.ceil(self._batcher.backlog_ms()))
+            error.retry_after_ms = max(1, math.ceil(self.batcher.backlog_ms()))
 
     def _raise_if_expired_or_cancelled(self, call: Call) -> None:
         raise_if_expired_or_cancelled(call.cancelled, call.arrived_ns, self.deadline_of(call), time.monotonic_ns())
@@ -219,12 +227,14 @@ class Pipeline:
 class PipelineRequest(Request):
     """A call's images in the queue, with the way back to its caller. A service subclasses it to write the answer."""
 
-    __slots__ = ("_call", "_pipeline", "_served", "_top_k")
+    __slots__ = ("_call", "_pipeline", "_top_k", "_writer")
+    _writer: Any  # of the protocol's own type
 
     def __init__(
-        self, pipeline: Pipeline, call: Call, model: ServedModel, top_k: int, rows: Buffer, count: int
+        self, pipeline: Pipeline, call: Call, model: ServedModel, writer: object, top_k: int, rows: Buffer, count: int
     ) -> None:
-        """`top_k`: how many classes per image the caller wants, as the service understands it."""
+        """`writer` is what the protocol has prepared for the model's answers; `top_k` how many classes per image the
+        caller wants, as the protocol counts them."""
         deadline_ns = call.deadline_ns
         if deadline_ns is None:
             deadline_ns = pipeline.deadline_of(call)
@@ -232,16 +242,12 @@ class PipelineRequest(Request):
         Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns, call.peer)
         self._pipeline = pipeline
         self._call = call
-        self._served = model
+        self._writer = writer
         self._top_k = top_k
 
     @property
     def cancelled(self) -> bool:
         return self._call.cancelled
-
-    @property
-    def waits_for_room(self) -> bool:
-        return self._call.waits_for_room
 
     @abstractmethod
     def write(self, rows: list[bytes]) -> bytes:
@@ -256,4 +262,4 @@ class PipelineRequest(Request):
             self._pipeline.succeed(self._call, payload)
 
     def fail(self, error: Exception) -> None:
-        self._pipeline.fail(self._call, self._served, error)
+        self._pipeline.fail(self._call, self.model, error)

@@ -13,35 +13,22 @@ from covey_server.errors import Overloaded, RequestTooLarge, Stopping
 def test_bounds_calls_and_bytes() -> None:
     admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80)
     admission.enter(60, "a")
-    with pytest.raises(Overloaded, match="60 bytes are waiting already and 41 more"):
+    with pytest.raises(Overloaded, match="60 bytes are waiting already and 41 more") as of_bytes:
         admission.enter(41, "b")
     admission.enter(40, "b")
-    with pytest.raises(Overloaded, match="2 calls are waiting already"):
+    with pytest.raises(Overloaded, match="2 calls are waiting already") as of_calls:
         admission.enter(0, "c")
     admission.leave(60, "a")
     admission.enter(60, "a")
     assert (admission.calls, admission.bytes) == (2, 100)
-    assert admission.refused["bytes"] == admission.refused["calls"] == 1
-
-
-def test_who_waits_for_room_is_not_counted_as_refused() -> None:
-    admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80, max_decodes=1)
-    admission.enter(60, "a")
-    admission.enter_decoding(1, 0, "a")
-    with pytest.raises(Overloaded, match="60 bytes are waiting already and 41 more"):
-        admission.enter(41, "b", waits=True)
-    with pytest.raises(Overloaded, match="1 images wait to be decoded already"):
-        admission.enter_decoding(1, 0, "a", waits=True)
-    with pytest.raises(RequestTooLarge, match="81 bytes, at most 80"):
-        admission.enter(81, "b", waits=True)
-    assert {reason: count for reason, count in admission.refused.items() if count} == {"message_size": 1}
+    assert (of_bytes.value.refused_for, of_calls.value.refused_for) == ("bytes", "calls")
 
 
 def test_refuses_a_large_message_whatever_the_load() -> None:
     admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80)
-    with pytest.raises(RequestTooLarge, match="81 bytes, at most 80"):
+    with pytest.raises(RequestTooLarge, match="81 bytes, at most 80") as caught:
         admission.enter(81, "a")
-    assert admission.refused["message_size"] == 1
+    assert caught.value.refused_for == "message_size"
 
 
 def test_lets_a_lone_message_in_that_is_larger_than_all_bytes() -> None:
@@ -78,22 +65,26 @@ def test_bounds_images_to_decode_but_lets_one_large_call_in() -> None:
     for _ in range(2):
         admission.enter(1, "a")
     admission.enter_decoding(6, 1, "a")
-    with pytest.raises(Overloaded, match="6 images wait to be decoded already and 1 more would pass the limit of 4"):
+    with pytest.raises(
+        Overloaded, match="6 images wait to be decoded already and 1 more would pass the limit of 4"
+    ) as caught:
         admission.enter_decoding(1, 1, "a")
     admission.leave_decoding(6)
     admission.enter_decoding(1, 1, "a")
-    assert (admission.decodes, admission.refused["decode"]) == (1, 1)
+    assert (admission.decodes, caught.value.refused_for) == (1, "decode")
 
 
 def test_a_caller_who_floods_leaves_room_for_others() -> None:
     admission = Admission(max_calls=100, max_bytes=10**6, max_message_bytes=80)
     for _ in range(51):
         admission.enter(1, "flood")
-    with pytest.raises(Overloaded, match="51 calls of this connection are waiting already; the 49 places that are"):
+    with pytest.raises(
+        Overloaded, match="51 calls of this connection are waiting already; the 49 places that are"
+    ) as caught:
         admission.enter(1, "flood")
     for caller in ("quiet", "another", "third"):
         admission.enter(1, caller)
-    assert admission.refused["share"] == 1
+    assert caught.value.refused_for == "share"
 
 
 def test_a_caller_who_floods_with_bytes_leaves_room_for_others() -> None:

@@ -16,16 +16,20 @@ from covey_server.inference.cost import CostModel
 
 def test_what_cannot_be_computed_in_time_even_by_an_idle_server_is_refused_at_once() -> None:
     batcher, model = Batcher(), FakeModel(run_ms=50)
-    with pytest.raises(DeadlineTooShort, match=r"computing 1 image\(s\) takes about 50.0 ms here, and the deadline is"):
+    with pytest.raises(
+        DeadlineTooShort, match=r"computing 1 image\(s\) takes about 50.0 ms here, and the deadline is"
+    ) as caught:
         batcher.put(make_request(model, deadline_ns=in_ms(20)))
-    assert (batcher.waiting_images(), batcher.refused) == ({}, 1)
+    assert (batcher.waiting_images(), caught.value.refused_for) == ({}, "deadline")
 
 
 def test_what_comes_after_its_deadline_is_told_so() -> None:
     batcher, model = Batcher(), FakeModel()
-    with pytest.raises(Expired, match=r"the deadline passed \d+\.\d ms before the images were queued; allow more time"):
+    with pytest.raises(
+        Expired, match=r"the deadline passed \d+\.\d ms before the images were queued; allow more time"
+    ) as caught:
         batcher.put(make_request(model, deadline_ns=in_ms(-5)))
-    assert (batcher.waiting_images(), batcher.refused) == ({}, 1)
+    assert (batcher.waiting_images(), caught.value.refused_for) == ({}, "deadline")
 
 
 def test_what_waits_too_long_behind_others_is_refused_at_once_with_a_hint() -> None:

@@ -24,8 +24,12 @@ from tests.server.test_process import Process
 from covey_load.wire import frames
 from covey_proto.inference import open_inference_pb2 as oi
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.admission import Admission
+from covey_server.calls.service import Services
 from covey_server.fronts import connections
 from covey_server.fronts.connection import Connection, Limits
+from covey_server.fronts.grpcio import GrpcioFront
+from covey_server.fronts.security import Security
 
 SETTINGS = frames.frame(frames.SETTINGS, 0, 0)
 CLASSIFY, INFER = "/covey.v1.Classifier/Classify", "/inference.GRPCInferenceService/ModelInfer"
@@ -424,12 +428,10 @@ def classification(k: int) -> oi.ModelInferRequest.InferRequestedOutputTensor:
 
 def test_memory_that_decoders_may_hold_is_not_taken_for_half_sent_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     decoding = 50 << 20
-
-    class Nothing:
-        bytes = answer_bytes = 0
-
+    services = Services((), begin=lambda inline: None, written=lambda count, caller: None)
+    front = GrpcioFront("127.0.0.1:0", services, 1 << 20, 1 << 20, Security())
     limits = Limits(max_bytes=10 << 20, min_unfinished_bytes=1 << 20, look_bytes=1 << 20, max_connections=10, idle_s=0)
-    guard = connections.ConnectionGuard(1, Nothing(), Nothing(), limits, lambda: decoding)  # type: ignore[arg-type]
+    guard = connections.ConnectionGuard(front.port, front, Admission(10, 1 << 20, 1 << 20), limits, lambda: decoding)
     closed: list[object] = []
     monkeypatch.setattr(guard, "_close", lambda connection, reason: closed.append(connection))
     one = Connection(1, 0.0)
@@ -443,3 +445,4 @@ def test_memory_that_decoders_may_hold_is_not_taken_for_half_sent_messages(monke
     guard._close_unfinished(0.0, 5 << 20)
     assert closed == [one]
     guard.stop()
+    front.stop(0)

@@ -9,7 +9,7 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.request import Buffer
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from covey_server.inference.served_model import ServedModel
-from covey_server.models.catalog import Refusal
+from covey_server.models.catalog import RefusedVersion
 from covey_server.protocols.classifier.responses import write_result
 
 DEFAULT_TOP_K = 5
@@ -98,6 +98,6 @@ def served_model(model: ServedModel, *, is_default: bool, workers: int, max_mess
     )
 
 
-def refused_model(refusal: Refusal) -> pb.Model:
+def refused_model(refusal: RefusedVersion) -> pb.Model:
     """A version that is not served, with the reason."""
     return pb.Model(name=refusal.name, version=refusal.version, state=pb.Model.STATE_REFUSED, reason=refusal.reason)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.output import NOT_FINITE, PIECE_CLASSES, Output
+from covey_server.inference.served_model import ServedModel
 from covey_server.protocols.wire_format import write_varint
 
 _LENGTH_DELIMITED = 2
@@ -52,16 +53,22 @@ class ResponseWriter:
         sizes = sorted((len(begin) + _FLOAT_BYTES for begin in begins), reverse=True)
         self.row_bytes: list[int] = list(accumulate(sizes, initial=_MAX_ROW_BYTES))
 
+    @classmethod
+    def of(cls, model: ServedModel) -> ResponseWriter:
+        """The writer for a model."""
+        return cls(model.name, model.version, model.engine.device.name, model.labels)
+
     def results(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
         """One `results` field for each of `count` rows from `first` on, of its k most probable classes. Requests that
         ask alike share what is written."""
-        known = output.written.get(k)
+        key = (self, k)
+        known = output.written.get(key)
         if known is None:
             if not output.shares(k):
                 written = [row for piece in output.pieces(k, first, count) for row in self._write_rows(*piece)]
                 return _only_finite(output, first, written)
             rows = self._write_rows(*output.top(k, 0, len(output.probabilities)))
-            known = output.written[k] = _only_finite(output, 0, rows)
+            known = output.written[key] = _only_finite(output, 0, rows)
         return known[first : first + count]
 
     def write(self, results: bytes, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:

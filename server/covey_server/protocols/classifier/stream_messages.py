@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from covey_proto.v1 import classifier_pb2 as pb
-from covey_server.calls.call import Element
+from covey_server.calls.service import Element
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidRequest
 from covey_server.protocols.wire_format import DELIMITED, VARINT, fields, read_varint, write_varint

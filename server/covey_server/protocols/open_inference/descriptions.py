@@ -8,7 +8,7 @@ from covey_proto import __version__, image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
-from covey_server.observability.tally import ModelTally, Tally
+from covey_server.observability.tally import Histogram, ModelTally
 from covey_server.protocols.open_inference.inputs import ENCODED, IMAGES, PROBABILITIES
 
 PLATFORM = "onnxruntime_onnx"  # Triton's name for it
@@ -76,7 +76,7 @@ def statistics(model: ServedModel, tally: ModelTally) -> pb.ModelStatistics:
     )
 
 
-def index(catalog: Catalog[ServedModel], *, only_ready: bool) -> pb.RepositoryIndexResponse:
+def index(catalog: Catalog, *, only_ready: bool) -> pb.RepositoryIndexResponse:
     """All versions that are served, and those that were refused, with the reason."""
     response = pb.RepositoryIndexResponse()
     for model in catalog.served:
@@ -88,6 +88,5 @@ def index(catalog: Catalog[ServedModel], *, only_ready: bool) -> pb.RepositoryIn
     return response
 
 
-def _duration(tally: Tally) -> pb.StatisticDuration:
-    """Of a histogram of seconds."""
-    return pb.StatisticDuration(count=sum(tally.counts), ns=round(tally.total * 1e9))
+def _duration(seconds: Histogram) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=sum(seconds.counts), ns=round(seconds.total * 1e9))

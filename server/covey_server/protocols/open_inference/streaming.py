@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_server.calls.call import Element
+from covey_server.calls.service import Element
 from covey_server.calls.status import Status
 from covey_server.protocols.wire_format import DELIMITED, fields, write_varint
 
