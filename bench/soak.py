@@ -18,9 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench import samples
 from bench.__main__ import RESULTS
-from bench.closed_load import run_generator
+from bench.load import Caller, closed_loop, open_load
 from bench.models import Models
-from bench.open_load import open_load
 from bench.processes import BenchError
 from bench.publishing import publish, wait_until_served
 from bench.raw_onnxruntime import RawOnnxruntime
@@ -87,17 +86,16 @@ def soak_requests(run: Run, curve: Curve, progress: Progress) -> None:
     with run.server([MODEL]) as server:
         sent = samples.mixture(server, MODEL, images)
         refused = sum(sample.is_wrong for sample in sent)
-        messages, answers = samples.write(sent, run.folder() / "messages"), run.folder() / "answers"
+        messages = samples.messages(sent)
         chunk = CHUNK // len(sent) * len(sent)  # whole turns through the mixture
         task = progress.add_task(curve.name, total=curve.planned)
         done = wrong = 0
         curve.add(0, server.resident_bytes())
         while done < curve.planned:
-            flags = ["--calls", str(chunk), "--statuses", "--answers", str(answers)]
-            result = run_generator(server, messages, MANY, flags)
-            verdict = samples.judge(sent, answers)
+            calls = closed_loop(server, messages, MANY, calls=chunk, caller=Caller(keep_answers=True))
+            verdict = samples.judge(sent, calls.answers)
             expected = chunk * refused // len(sent)
-            wrong += verdict.wrong + abs(result.failures_by_status.get("INVALID_ARGUMENT", 0) - expected)
+            wrong += verdict.wrong + abs(calls.by_status()["INVALID_ARGUMENT"] - expected)
             wrong += abs(chunk - expected - verdict.answers)
             curve.wrong = wrong
             done += chunk
@@ -109,8 +107,7 @@ def soak_reloads(run: Run, curve: Curve, progress: Progress) -> None:
     """Publishes the planned number of versions one after the other beside a light load."""
     file = run.models.file(MODEL)
     sent = samples.single_images(MODEL, samples.golden(RawOnnxruntime(file)))
-    work, answers = run.folder(), run.folder() / "answers"
-    messages = samples.write(sent, work / "messages")
+    messages = samples.messages(sent)
     models = run.models.copy([MODEL], run.folder())
     task = progress.add_task(curve.name, total=curve.planned)
     with (
@@ -121,8 +118,7 @@ def soak_reloads(run: Run, curve: Curve, progress: Progress) -> None:
             rate=RELOAD_RATE,
             seconds=_MAX_DURATION_S,
             timeout_s=10.0,
-            folder=work,
-            answers=answers,
+            keep_answers=True,
         ) as running,
     ):
         curve.add(0, server.resident_bytes())
@@ -134,8 +130,8 @@ def soak_reloads(run: Run, curve: Curve, progress: Progress) -> None:
             progress.update(task, completed=done)
         running.stop()
         load = running.finish()
-        verdict = samples.judge(sent, answers)
-        curve.wrong = load.summary.calls - verdict.answers + verdict.wrong
+        verdict = samples.judge(sent, load.calls.answers)
+        curve.wrong = load.calls.calls - verdict.answers + verdict.wrong
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench import message_file, mosec_peer, samples
-from bench.closed_load import measure_load, put_load
+from bench import mosec_peer, samples
+from bench.load import measure_load, put_load
 from bench.mosec_peer import Setting
 from bench.raw_onnxruntime import RawOnnxruntime
 from bench.rows import Goal, Row, make_row, missing_row
@@ -20,10 +20,8 @@ def against_mosec(run: Run, model: str, goal: Goal) -> list[Row]:
         return [missing_row(scenario, "server CPU", "us/request", goal, str(error))]
     file = run.models.file(model)
     images = samples.golden(RawOnnxruntime(file))
-    folder = run.folder()
-    messages = samples.write(samples.single_images(model, images), folder / "messages")
-    bodies = folder / "bodies"
-    message_file.write(bodies, (image.tobytes() for image in images.pixels))
+    messages = samples.messages(samples.single_images(model, images))
+    bodies = [image.tobytes() for image in images.pixels]
     log = run.results / "logs" / "mosec.log"
     costs: dict[Setting, float] = {}
     for setting in mosec_peer.SETTINGS:
@@ -44,9 +42,9 @@ def against_mosec(run: Run, model: str, goal: Goal) -> list[Row]:
     return [
         make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against=against),
         make_row("mosec", "CPU of all its processes", "us/request", floors),
-        make_row("mosec", "failed calls", "", [float(load.result.failures) for load in theirs]),
-        make_row("mosec", "throughput", "requests/s", [load.result.calls_per_second for load in theirs]),
-        make_row("mosec", "latency p50", "us", [load.result.latency_p50_us for load in theirs]),
-        make_row("mosec", "latency p99", "us", [load.result.latency_p99_us for load in theirs]),
+        make_row("mosec", "failed calls", "", [float(load.calls.failures) for load in theirs]),
+        make_row("mosec", "throughput", "requests/s", [load.calls.calls_per_s for load in theirs]),
+        make_row("mosec", "latency p50", "us", [load.service_us(50) for load in theirs]),
+        make_row("mosec", "latency p99", "us", [load.service_us(99) for load in theirs]),
         *(make_row("mosec", f"CPU while choosing: {setting}", "us/request", [cost]) for setting, cost in costs.items()),
     ]

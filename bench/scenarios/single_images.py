@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench import samples
-from bench.closed_load import measure_load, put_load
 from bench.floors import OnnxruntimeCurve, added
+from bench.load import measure_load, put_load
 from bench.processes import classify, echo_server
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
@@ -17,7 +17,7 @@ def many_in_flight(run: Run, model: str, goal: Goal) -> list[Row]:
     scenario = f"{model}, {MANY} in flight"
     curve = OnnxruntimeCurve(run.models.file(model))
     sent = samples.single_images(model, samples.golden(curve.raw))
-    messages = samples.write(sent, run.folder() / "messages")
+    messages = samples.messages(sent)
     echoes, loads = [], []
     with run.server([model]) as server, echo_server(len(classify(server, sent[0].request))) as echo:
         for each in (echo, server):
@@ -31,11 +31,11 @@ def many_in_flight(run: Run, model: str, goal: Goal) -> list[Row]:
     cpu = [load.cpu_us for load in loads]
     return [
         make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against=against),
-        make_row(scenario, "throughput", "requests/s", [load.result.calls_per_second for load in loads]),
-        make_row(scenario, "latency p50", "us", [load.result.latency_p50_us for load in loads]),
-        make_row(scenario, "latency p99", "us", [load.result.latency_p99_us for load in loads]),
+        make_row(scenario, "throughput", "requests/s", [load.calls.calls_per_s for load in loads]),
+        make_row(scenario, "latency p50", "us", [load.service_us(50) for load in loads]),
+        make_row(scenario, "latency p99", "us", [load.service_us(99) for load in loads]),
         make_row(scenario, "mean batch", "images", [load.mean_batch for load in loads]),
-        make_row(scenario, "generator CPU", "us/request", [load.result.generator_cpu_us_per_call for load in loads]),
+        make_row(scenario, "generator CPU", "us/request", [load.calls.cpu_us_per_call for load in loads]),
         *curve.rows(model),
         make_row(f"floor: echo, {MANY} in flight, as {model}", "server CPU", "us/request", [e.cpu_us for e in echoes]),
     ]
@@ -46,7 +46,7 @@ def one_in_flight(run: Run, model: str, goal: Goal) -> list[Row]:
     scenario = f"{model}, 1 in flight"
     curve = OnnxruntimeCurve(run.models.file(model), (1,))
     sent = samples.single_images(model, samples.golden(curve.raw))
-    messages = samples.write(sent, run.folder() / "messages")
+    messages = samples.messages(sent)
     echoes, loads = [], []
     with run.server([model]) as server, echo_server(len(classify(server, sent[0].request))) as echo:
         for each in (echo, server):
@@ -55,12 +55,12 @@ def one_in_flight(run: Run, model: str, goal: Goal) -> list[Row]:
             curve.measure()
             echoes.append(measure_load(echo, messages, 1, run.seconds / 2))
             loads.append(measure_load(server, messages, 1, run.seconds / 2))
-    echo_p50 = [echo.result.latency_p50_us for echo in echoes]
-    p50 = [load.result.latency_p50_us for load in loads]
+    echo_p50 = [echo.service_us(50) for echo in echoes]
+    p50 = [load.service_us(50) for load in loads]
     against = "p50 of the echo + onnxruntime alone at batch 1"
     return [
         make_row(scenario, "latency p50", "us", p50, added(echo_p50, curve.single), goal, against=against),
-        make_row(scenario, "latency p99", "us", [load.result.latency_p99_us for load in loads]),
+        make_row(scenario, "latency p99", "us", [load.service_us(99) for load in loads]),
         make_row(scenario, "server CPU", "us/request", [load.cpu_us for load in loads]),
         make_row("floor: echo, 1 in flight", "latency p50", "us", echo_p50),
         make_row("floor: echo, 1 in flight", "server CPU", "us/request", [echo.cpu_us for echo in echoes]),
@@ -70,8 +70,7 @@ def one_in_flight(run: Run, model: str, goal: Goal) -> list[Row]:
 def fronts(run: Run, model: str, goal: Goal) -> list[Row]:
     """Server CPU per request on the grpcio front, against the native one."""
     scenario = f"{model}, {MANY} in flight, grpcio front"
-    sent = samples.single_images(model, samples.golden(OnnxruntimeCurve(run.models.file(model)).raw))
-    messages = samples.write(sent, run.folder() / "messages")
+    messages = samples.golden_messages(model, run.models.file(model))
     natives, grpcios = [], []
     with run.server([model]) as native, run.server([model], "grpcio") as grpcio:
         for each in (native, grpcio):
@@ -82,6 +81,6 @@ def fronts(run: Run, model: str, goal: Goal) -> list[Row]:
     cpu, floors = [load.cpu_us for load in grpcios], [load.cpu_us for load in natives]
     return [
         make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against="the native front"),
-        make_row(scenario, "throughput", "requests/s", [load.result.calls_per_second for load in grpcios]),
-        make_row(scenario, "latency p99", "us", [load.result.latency_p99_us for load in grpcios]),
+        make_row(scenario, "throughput", "requests/s", [load.calls.calls_per_s for load in grpcios]),
+        make_row(scenario, "latency p99", "us", [load.service_us(99) for load in grpcios]),
     ]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from covey_load.front import Front
 from covey_load.measurement import Run
+from covey_load.observation import Front
 from covey_load.reports import words
 from covey_load.reports.facts import STAGES
 from covey_load.reports.figures import batch_size, error_share

@@ -13,7 +13,6 @@ from covey_load.measurement import Load, Run, ServerMetrics, ServerProcess, Snap
 from covey_load.observation import MetricsWatch, ProcessWatch
 from covey_load.plan import Arrival, Plan
 from covey_load.processes import Generators
-from covey_load.schedule import Schedule
 from covey_load.tally import Tally
 from covey_load.timings import ReadTiming
 from covey_load.wire.frames import Request
@@ -133,32 +132,28 @@ class Measuring:
         )
 
     def _orders(self, load: Load, seconds: float, calls: int | None) -> list[Order]:
-        count = self._plan.processes
-        prepared = self._prepared
+        plan, prepared, count = self._plan, self._prepared, self._plan.processes
+        rates = (load.rate_per_s, load.rate_per_s) if load.rate_per_s is not None else None
         return [
             Order(
                 endpoint=prepared.endpoint,
                 requests=prepared.requests,
                 sequence=_from(prepared.sequence, len(prepared.sequence) * part // count),
                 connections=self._connections(load, part),
-                timeout_s=self._plan.deadline_ms / 1_000,
-                seconds=load.warm_up_s + seconds,
+                timeout_s=plan.deadline_ms / 1_000,
+                warm_up_s=load.warm_up_s,
+                seconds=seconds,
                 calls=_share(calls, part, count) if calls is not None else None,
                 keep_answers=prepared.read_timing is not None,
                 in_flight=_share(load.concurrency or 0, part, count),
-                schedule=self._schedule(load, seconds, part) if load.loop == "open" else None,
+                rates_per_s=plan.ramp if load.arrival == Arrival.RAMP else rates,
+                arrival=Arrival(load.arrival or Arrival.POISSON),
+                seed=plan.seed + load.repetition,
+                part=part,
+                parts=count,
             )
             for part in range(count)
         ]
-
-    def _schedule(self, load: Load, seconds: float, part: int) -> Schedule:
-        assert load.rate_per_s is not None
-        assert load.arrival is not None
-        first, last = self._plan.ramp or (load.rate_per_s, load.rate_per_s)
-        if load.arrival != Arrival.RAMP:
-            first = last = load.rate_per_s
-        seed = self._plan.seed + load.repetition
-        return Schedule(Arrival(load.arrival), first, last, load.warm_up_s, seconds, seed, part, self._plan.processes)
 
     def _connections(self, load: Load, part: int) -> int:
         """Of one process."""

@@ -1,10 +1,14 @@
-"""Looks at the server from outside: its process, where it runs on this machine, and its metrics page."""
+"""Looks at the server from outside: its process, where it runs on this machine, its metrics page, and what speaks
+HTTP/2 for it."""
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import http.client
 import ipaddress
 import socket
+import struct
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,10 +20,13 @@ from prometheus_client.samples import Sample
 
 from covey.errors import InvalidInput
 from covey_load.measurement import ServerMetrics, ServerProcess
+from covey_load.wire.connection import ProtocolError
+from covey_load.wire.http2 import GrpcConnection
 from covey_load.wire.sockets import Endpoint
 
 _SCRAPE_TIMEOUT_S = 2.0
 _MIN_CPU_S = 0.1  # of the server's: its clocks go in steps of 0.01 s
+_TRUE_BINARY_METADATA = 0xFE03  # a setting of HTTP/2 that gRPC's C core sends, and nobody else
 _FORWARDERS = frozenset(
     [
         *("docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "gvproxy"),  # of containers
@@ -92,6 +99,23 @@ def _is_here(host: str) -> bool:
     return any(
         address in own or ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses
     )
+
+
+class Front(enum.Enum):
+    """What speaks HTTP/2 for a server."""
+
+    GRPCIO = "grpcio"  # gRPC's C core, as Covey's grpcio front
+    OTHER = "other"  # Covey's native one, a proxy, another language's gRPC
+    UNKNOWN = "unknown"
+
+
+def find_front(endpoint: Endpoint) -> Front:
+    """By the settings that the server sends first. Never raises; it opens one connection and closes it."""
+    try:
+        with contextlib.closing(GrpcConnection(endpoint)) as connection:
+            return Front.GRPCIO if _TRUE_BINARY_METADATA in connection.settings else Front.OTHER
+    except (OSError, ProtocolError, struct.error):
+        return Front.UNKNOWN
 
 
 class ProcessWatch:

@@ -3,12 +3,15 @@ wire's for the load itself."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import grpc
 
 from covey.connection import normalised_targets
 from covey.errors import InvalidInput, from_rpc_error
 from covey.messages import Method, RequestT, ResponseT
 from covey.security import TLS, Access, Token
+from covey_load.wire.frames import Request
 from covey_load.wire.sockets import Endpoint
 
 
@@ -35,6 +38,15 @@ class Remote:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call, as it is now."""
         return self._access.metadata or ()
+
+    def requests(self, path: str, messages: Iterable[bytes]) -> list[Request]:
+        """Serialised messages for one gRPC method (`/package.Service/Method`), numbered from 0, each with the deadline
+        and what the server wants to be told of the caller."""
+        deadline_s, metadata = self.deadline_ms / 1_000, self.metadata
+        return [
+            Request(self.endpoint.authority, path, message, deadline_s, number, scheme=self.scheme, metadata=metadata)
+            for number, message in enumerate(messages)
+        ]
 
     def call(self, method: Method[RequestT, ResponseT], request: RequestT) -> ResponseT:
         """One call by gRPC's own client. Raises CallError."""

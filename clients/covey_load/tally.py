@@ -19,16 +19,9 @@ from covey_load.distribution import Distribution
 from covey_load.loops import NEVER_NS
 from covey_load.measurement import Generator, Interval, Latency, Load, ServerTiming, Snapshot
 from covey_load.timings import ReadTiming, Timings
-from covey_load.wire.grpc_status import NAMES, NO_STATUS, OK
+from covey_load.wire.grpc_status import OK, status_name
 
 _RECENT_NS = 1_000_000_000
-
-
-def status_name(status: int) -> str:
-    """gRPC's name of a code; a call lost with its connection is UNAVAILABLE, as in gRPC's clients."""
-    if status == NO_STATUS:
-        return "UNAVAILABLE"
-    return NAMES.get(status, f"HTTP {status}")
 
 
 class _Mark(NamedTuple):

@@ -8,8 +8,8 @@ import pytest
 
 from covey_load import doctor
 from covey_load.doctor import Finding, Runs
-from covey_load.front import Front
 from covey_load.measurement import Generator, Run, ServerMetrics, ServerProcess, ServerTiming
+from covey_load.observation import Front
 from covey_load.reports import facts
 from covey_load.reports.diagnosis import write_diagnosis
 

@@ -58,9 +58,9 @@ def run(options: argparse.Namespace) -> Exit:
 def _examine(options: argparse.Namespace) -> Exit:
     from covey_load import runner
     from covey_load.doctor import Runs
-    from covey_load.front import Front, find_front
     from covey_load.live import Live
     from covey_load.measurement import BY_CTRL_C
+    from covey_load.observation import Front, find_front
     from covey_load.plan import Plan, ProtocolName
     from covey_load.remote import Remote
     from covey_load.reports.diagnosis import write_diagnosis

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from bench import message_file
-from bench.http1_generator import HttpLoop
-from bench.load_generator import LoadResult
 
+from covey_load.channel import Order
 from covey_load.pool import LoadError
+from covey_load.processes import Generators
+from covey_load.recording import Recording, record
+from covey_load.wire.http1 import HttpRequest
 from covey_load.wire.sockets import Endpoint
+
+
+def post(port: int, bodies: list[bytes], in_flight: int = 1, seconds: float = 0.3) -> Recording:
+    endpoint = Endpoint("127.0.0.1", port)
+    requests = [HttpRequest(endpoint.authority, "/inference", body, number) for number, body in enumerate(bodies)]
+    with Generators(1) as generators:
+        order = Order(
+            endpoint, requests, connections=in_flight, in_flight=in_flight, seconds=seconds, keep_answers=True
+        )
+        return record(generators, [order])
 
 
 @contextmanager
@@ -53,28 +60,20 @@ def serve(answer: Callable[[bytes], tuple[int, bytes]]) -> Iterator[tuple[int, l
             thread.join()
 
 
-def test_every_body_is_sent_in_turn_and_every_answer_counted() -> None:
-    with serve(lambda body: (503, b"") if body == b"bad" else (200, bytes(100_000))) as (port, bodies):
-        bodies_sent = [b"one", bytes(5000), b"bad"]
-        with closing(HttpLoop(Endpoint("127.0.0.1", port), "/inference", bodies_sent, in_flight=4)) as loop:
-            result = loop.run(seconds=0.3)
+def test_every_body_is_sent_in_turn_and_every_answer_kept() -> None:
+    with serve(lambda body: (503, b"") if body == b"bad" else (200, body * 20)) as (port, bodies):
+        result = post(port, [b"one", bytes(5000), b"bad"], in_flight=4)
     assert result.calls == len(bodies) > 0
     counts = Counter(bodies)
-    assert result.failures_by_status == ({"503": counts[b"bad"]} if counts[b"bad"] else {})
+    assert result.by_status()["HTTP 503"] == counts[b"bad"]
     assert max(counts.values()) - min(counts.values()) <= 1
-    assert 0 < result.latency_p50_us <= result.latency_p99_us <= result.seconds * 1e6
+    assert Counter(result.answers) == {(0, b"one" * 20): counts[b"one"], (1, bytes(100_000)): counts[bytes(5000)]}
+    assert 0 < result.service_ms.min() <= result.service_ms.max() <= result.seconds * 1e3
 
 
-def test_the_command_prints_one_json_object(tmp_path: Path) -> None:
-    message_file.write(tmp_path / "bodies", [b"one"])
-    command = [sys.executable, "-m", "bench.http1_generator", "--path", "/inference", "--seconds", "0.1"]
-    command += ["--messages", str(tmp_path / "bodies"), "--in-flight", "2"]
-    with serve(lambda body: (200, b"answer")) as (port, bodies):
-        finished = subprocess.run([*command, "--target", f"127.0.0.1:{port}"], capture_output=True, check=True)
-    assert LoadResult(**json.loads(finished.stdout)).calls == len(bodies)
-    nobody = subprocess.run([*command, "--target", "127.0.0.1:1"], capture_output=True, text=True, check=False)
-    assert nobody.returncode == 1
-    assert nobody.stderr.startswith("http1_generator: no HTTP connection to 127.0.0.1:1: ")
+def test_nobody_there_is_an_error() -> None:
+    with pytest.raises(LoadError, match=r"no HTTP connection to 127.0.0.1:1: "):
+        post(1, [b"one"])
 
 
 def test_a_server_that_is_gone_ends_the_load() -> None:
@@ -88,10 +87,6 @@ def test_a_server_that_is_gone_ends_the_load() -> None:
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        port = listener.getsockname()[1]
-        with (
-            closing(HttpLoop(Endpoint("127.0.0.1", port), "/", [b"one"], in_flight=1)) as loop,
-            pytest.raises(LoadError, match="no HTTP connection"),
-        ):
-            loop.run(seconds=1)
+        with pytest.raises(LoadError, match="no HTTP connection"):
+            post(listener.getsockname()[1], [b"one"], seconds=1)
         thread.join()

@@ -6,12 +6,15 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import pytest
-from bench.load_generator import LoadGenerator, LoadResult
 
+from covey_load.channel import Order
 from covey_load.pool import LoadError
+from covey_load.processes import Generators
+from covey_load.recording import Recording, record
+from covey_load.wire.connection import ProtocolError
 from covey_load.wire.frames import (
     ACK,
     DATA,
@@ -30,7 +33,6 @@ from covey_load.wire.frames import (
     length_prefixed,
 )
 from covey_load.wire.http2 import GrpcConnection
-from covey_load.wire.outcome import ProtocolError
 from covey_load.wire.sockets import Endpoint
 
 REQUEST = Request("test", "/bench.Echo/Echo", b"message")
@@ -122,9 +124,11 @@ def scripted(*scripts: Callable[[Peer], None], settings: bytes = b"") -> Iterato
         raise error
 
 
-def run(port: int, calls: int, request: Request = REQUEST, in_flight: int = 1) -> LoadResult:
-    with closing(LoadGenerator(Endpoint("127.0.0.1", port), [request], in_flight)) as generator:
-        return generator.run(calls=calls)
+def run(port: int, calls: int, request: Request = REQUEST, in_flight: int = 1) -> Recording:
+    with Generators(1) as generators:
+        return record(
+            generators, [Order(Endpoint("127.0.0.1", port), [request], calls=calls, in_flight=in_flight, timeout_s=30)]
+        )
 
 
 def test_answers_in_pieces_are_put_together() -> None:
