@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from covey_export import served_model
+from covey_export import image_classifier
 from covey_export.datasets import CATALOGUE, Dataset
 from covey_export.errors import UnknownName
 from covey_export.networks import NETWORKS
@@ -134,7 +134,7 @@ def test_each_channel_has_its_own_mean_and_one_colour_is_no_division_by_zero(sma
     assert fitted.mean == (0.5, 0.2, 0.0)
     assert fitted.std == (0.5, 1e-4, 1e-4)
     network = NETWORKS["nin"].fitted_to("mine", (28, 28, 3))
-    model = served_model.build(network, 2, fitted)
+    model = image_classifier.build(network, 2, fitted)
     pixels = model.normalise(torch.tensor(dataset.train_images))
     assert pixels[:, 0].mean().item() == pytest.approx(0, abs=1e-6)
     assert pixels[:, 0].std(correction=0).item() == pytest.approx(1)

@@ -15,8 +15,8 @@ from covey_proto.wording import plural
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "one-cycle"]
-Precision = Literal["float32", "bfloat16", "auto"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+TrainingPrecision = Literal["float32", "bfloat16", "auto"]
+TRAINING_PRECISIONS: tuple[TrainingPrecision, ...] = get_args(TrainingPrecision)
 
 _MIN_BATCH = 16  # a batch is never made smaller than this for want of data
 _MAX_EPOCHS = 200
@@ -47,7 +47,7 @@ class Recipe:
     augmentation: Augmentation | None = NONE
     mean: tuple[float, ...] | None = (0.0,)  # of pixels scaled to 0..1: one for all channels, or one for each
     std: tuple[float, ...] | None = (1.0,)
-    precision: Precision = "float32"
+    precision: TrainingPrecision = "float32"
     channels_last: bool = False
     freeze: bool = False  # only the last layer learns
     log_steps: int | None = None  # the running loss is said every so many steps; None: once an epoch

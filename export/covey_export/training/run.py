@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from covey_export import checkpoint as checkpoints
-from covey_export import conversion, devices
+from covey_export import devices, onnx_graph
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, TrainingInterrupted
@@ -84,7 +84,7 @@ def train(
                 wanted, notes = fit_to_network(network, len(dataset.labels), wanted, device)
                 for note in notes:
                     report.line(f"note: {note}")
-                conversion.require_convertible(network, len(dataset.labels), wanted)
+                onnx_graph.require_convertible(network, len(dataset.labels), wanted)
         checkpoints.require_writable(folder)
         with _threads(wanted.threads):
             trainer = Trainer(network, dataset, wanted, seed, device, group)
