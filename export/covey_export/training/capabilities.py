@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import torch
 
-from covey_export import served_model
+from covey_export import image_classifier
 from covey_export.errors import InvalidNetwork
 from covey_export.networks import Network
 from covey_export.networks.trial import first_line
-from covey_export.training import optimization, precision
-from covey_export.training.recipe import Precision, Recipe
+from covey_export.training import mixed_precision, optimization
+from covey_export.training.recipe import Recipe, TrainingPrecision
 
 _BATCH = 4
 
@@ -49,17 +49,17 @@ def fit_to_network(network: Network, classes: int, recipe: Recipe, device: torch
 
 
 def _try_step(
-    network: Network, classes: int, recipe: Recipe, device: torch.device, tried: Precision
+    network: Network, classes: int, recipe: Recipe, device: torch.device, tried: TrainingPrecision
 ) -> Exception | None:
     """What a training step of a new module raises; None: nothing."""
-    model = served_model.build(network, classes, recipe).to(device)
+    model = image_classifier.build(network, classes, recipe).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
     images = torch.randint(0, 256, (_BATCH, *network.image_shape), dtype=torch.uint8, device=device)
     labels = torch.arange(_BATCH, device=device) % classes
     model.train()
     try:
-        with precision.autocast(tried, device):
+        with mixed_precision.autocast(tried, device):
             outputs = model.network(model.normalise(images))
         torch.autograd.backward(optimization.loss(outputs, labels, network.output, 0.0))
     except Exception as error:  # noqa: BLE001 - of the user's code or of torch, whatever it is
