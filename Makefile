@@ -8,8 +8,10 @@ MODELS ?= models
 .DEFAULT_GOAL := help
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 SERVERS ?= 1
+COUNT ?= 100
+SEED ?= 1
 
-.PHONY: help setup demo serve test test-docker test-recipes fuzz check format proto bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-recipes fuzz mutate check format proto bench soak image up down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +44,9 @@ test-recipes: setup ## train each network on each data set in both precisions: 1
 
 fuzz: setup ## send 200,000 mutated requests to a running server, on each front, in a few minutes
 	$(BIN)/python -m tests.fuzz
+
+mutate: setup ## put 100 small faults into the code, one at a time, and see whether tests notice: hours; COUNT=20, SEED=2
+	$(BIN)/python -m tests.mutation --count $(COUNT) --seed $(SEED)
 
 check: setup ## lint, formatting, types, generated code
 	$(BIN)/ruff check

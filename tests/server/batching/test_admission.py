@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,7 @@ def test_drains() -> None:
     admission.close()
     with pytest.raises(Stopping):
         admission.enter(1, "a")
+    assert admission.refused["stopping"] == 1
     assert not admission.wait_until_empty(0)
     admission.leave(1, "a")
     assert admission.wait_until_empty(0)
@@ -58,6 +61,61 @@ def test_counts_what_decoding_will_add() -> None:
         admission.enter_decoding(1, 81, "a")
     with pytest.raises(Overloaded, match="95 bytes are waiting already and 6 more"):
         admission.enter_decoding(1, 6, "b")
+    assert {reason: count for reason, count in admission.refused.items() if count} == {"message_size": 1, "bytes": 1}
+
+
+def test_what_a_caller_has_decoded_counts_for_its_share() -> None:
+    admission = Admission(max_calls=100, max_bytes=150, max_message_bytes=80)
+    admission.enter(5, "quiet")
+    admission.enter(10, "flood")
+    admission.enter_decoding(1, 60, "flood")
+    admission.enter(10, "flood")
+    with pytest.raises(Overloaded, match="80 bytes of this connection are waiting already; the 65 bytes that are"):
+        admission.enter(1, "flood")
+    admission.enter(1, "quiet")
+
+
+def test_what_a_caller_has_got_answered_does_not_count_for_its_share() -> None:
+    admission = Admission(max_calls=100, max_bytes=150, max_message_bytes=80)
+    admission.enter(1, "a")
+    for _ in range(10):
+        admission.enter(70, "a")
+        admission.leave(70, "a")
+    for _ in range(10):
+        admission.enter(60, "a")
+        admission.enter_decoding(1, 10, "a")
+        admission.leave_decoding(1)
+        admission.leave(70, "a")
+    assert (admission.calls, admission.bytes, admission.decodes) == (1, 1, 0)
+
+
+def test_a_large_answer_counts_for_its_callers_share_and_one_above_the_limit_is_refused() -> None:
+    admission = Admission(max_calls=100, max_bytes=150, max_message_bytes=80, max_answer_bytes=70)
+    admission.enter(5, "quiet")
+    admission.enter(10, "a")
+    with pytest.raises(RequestTooLarge, match="the answer would have up to 71 bytes, at most 70 are given here"):
+        admission.enter_answer(71, "a")
+    admission.enter_answer(70, "a")
+    with pytest.raises(Overloaded, match="80 bytes of this connection are waiting already; the 65 bytes that are"):
+        admission.enter(1, "a")
+    admission.leave(80, "a")
+    assert {reason: count for reason, count in admission.refused.items() if count} == {"answer_size": 1, "share": 1}
+    assert (admission.calls, admission.bytes) == (1, 5)
+
+
+def test_nothing_is_kept_of_callers_who_are_gone() -> None:
+    admission = Admission(max_calls=100, max_bytes=150, max_message_bytes=80)
+    admission.enter(1, "stays")
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            admission.enter(1, f"caller {number}")
+            admission.leave(1, f"caller {number}", answer_bytes=number % 2)
+            admission.written(number % 2, f"caller {number}")
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 2_000 * 20
 
 
 def test_bounds_images_to_decode_but_lets_one_large_call_in() -> None:
@@ -94,6 +152,7 @@ def test_a_caller_who_floods_with_bytes_leaves_room_for_others() -> None:
     with pytest.raises(Overloaded, match="540 bytes of this connection are waiting already; the 460 bytes that are"):
         admission.enter(90, "flood")
     admission.enter(100, "quiet")
+    assert {reason: count for reason, count in admission.refused.items() if count} == {"share": 1}
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 50), st.booleans()), max_size=200))

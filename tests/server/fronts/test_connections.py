@@ -33,6 +33,7 @@ from covey_server.fronts.security import Security
 
 SETTINGS = frames.frame(frames.SETTINGS, 0, 0)
 CLASSIFY, INFER = "/covey.v1.Classifier/Classify", "/inference.GRPCInferenceService/ModelInfer"
+STREAM = "/covey.v1.Classifier/ClassifyStream"
 
 
 @pytest.fixture
@@ -196,6 +197,7 @@ class Upload:
         self._windows = {0: frames.DEFAULT_WINDOW_BYTES, 1: frames.DEFAULT_WINDOW_BYTES}
         self._initial = frames.DEFAULT_WINDOW_BYTES
         self._received = b""
+        self.max_window_bytes = 0  # the most that the server has let the call send at once
 
     def send(self, body: bytes, *, end: bool = False) -> None:
         """Raises OSError where the server hangs up, TimeoutError where it takes no more."""
@@ -225,12 +227,15 @@ class Upload:
             payload, self._received = self._received[frames.FRAME_HEADER_BYTES : end], self._received[end:]
             if word & 0xFF == frames.WINDOW_UPDATE:
                 self._windows[stream] += frames.word.unpack(payload)[0]
+                self.max_window_bytes = max(self.max_window_bytes, self._windows[1])
             elif word & 0xFF == frames.SETTINGS and not flags & frames.ACK:
                 for name, value in frames.setting.iter_unpack(payload):
                     if name == frames.INITIAL_WINDOW_SIZE:
                         self._windows[1] += value - self._initial
                         self._initial = value
                 self.connection.sendall(frames.frame(frames.SETTINGS, frames.ACK, 0))
+            elif word & 0xFF == frames.PING and not flags & frames.ACK:  # grpcio measures by them what it may ask for
+                self.connection.sendall(frames.frame(frames.PING, frames.ACK, 0, payload))
 
 
 def send_halves(server: Server, callers: ExitStack, count: int, size: int, path: str, length: int) -> None:
@@ -344,6 +349,21 @@ def test_a_stream_of_more_than_may_be_half_sent_is_left_alone(
     assert sum(1 for _ in responses(stream(server, iter([message] * 60)))) == 60  # 120 MB
     assert metric(server, "covey_unfinished_bytes") < 4 << 20
     assert metric(server, 'covey_connections_closed_total{reason="unfinished"}') == 0
+
+
+def test_a_stream_is_not_asked_for_more_than_a_server_may_hold_of_it(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel, callers: ExitStack
+) -> None:
+    """What a front lets a caller send before it is read is held, and could be taken for a half-sent message."""
+    write_echo_model(tmp_path, shape=(1000, 1000, 1))
+    server = start_server(tmp_path, max_bytes=32 << 20, max_message_bytes=8 << 20)
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(2 * 1_000_000)), top_k=1)
+    body = frames.length_prefixed(pb.ClassifyStreamRequest(request=request).SerializeToString())
+    upload = Upload(server, STREAM)
+    callers.enter_context(upload.connection)
+    for _ in range(60):
+        upload.send(body)
+    assert upload.max_window_bytes <= 6 << 20
 
 
 CLASSES = 400
