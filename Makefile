@@ -10,8 +10,10 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 SERVERS ?= 1
 COUNT ?= 100
 SEED ?= 1
+# Not --quiet: it hides warnings, and --strict then no longer sees them. The variable silences a notice of the theme.
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-.PHONY: help setup demo serve test test-docker test-recipes fuzz mutate check format proto bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-recipes fuzz mutate check format docs proto bench soak image up down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +23,7 @@ setup: $(INSTALLED) ## make .venv and install Covey with all it needs
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Covey needs Python 3.11 or newer, this is %d.%d; run: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[cpu,export,load,dev]'
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[cpu,export,load,dev,docs]'
 	@touch $@
 
 demo: setup ## train, convert, verify, serve and classify, end to end, in a few minutes
@@ -48,15 +50,20 @@ fuzz: setup ## send 200,000 mutated requests to a running server, on each front,
 mutate: setup ## put 100 small faults into the code, one at a time, and see whether tests notice: hours; COUNT=20, SEED=2
 	$(BIN)/python -m tests.mutation --count $(COUNT) --seed $(SEED)
 
-check: setup ## lint, formatting, types, generated code
+check: setup ## lint, formatting, types, generated code, documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python proto/generate.py --check
+	$(DOCS)
 
 format: setup ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: setup ## build the documentation site into build/site, strictly: a broken link fails
+	$(DOCS)
+	@echo 'Built build/site. To read it: $(BIN)/python -m http.server --directory build/site 8080'
 
 proto: setup ## generate the Python code of the .proto files
 	$(BIN)/python proto/generate.py
@@ -77,4 +84,4 @@ down: ## stop the containers; the models stay in their volume
 	$(COMPOSE) --profile monitoring --profile load --profile edge down
 
 clean: ## remove what the targets made, models and checkpoints excepted
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/results
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/results build
