@@ -1,4 +1,4 @@
-"""The golden check: a model must give here, on this device, the probabilities that were computed at export."""
+"""The golden check: on this device, a model must give the probabilities that were computed at export."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from covey_server.errors import RefusedModel
 
-MAX_TOLERANCE = 0.1  # beyond it a check says nothing
+MAX_TOLERANCE = 0.1  # a check with a larger one would prove nothing
 _MAX_SUM_ERROR = 0.02  # of a row's probabilities: a softmax in float16 or int8 adds up to 1 only nearly
 
 
 class Runnable(Protocol):
+    """An engine, or in covey_export the PyTorch network."""
+
     def run(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]: ...
 
 
@@ -30,8 +32,8 @@ class GoldenSet:
 
 
 def check(engine: Runnable, golden: GoldenSet) -> float:
-    """The largest absolute difference of a probability. Raises RefusedModel where it is above the tolerance, or
-    where another class is the most probable one by more than a tie (two probabilities closer than the tolerance).
+    """Returns the largest absolute difference of a probability. Raises RefusedModel if it is above the tolerance, or if
+    another class is the most probable one and that is no tie (the two probabilities are within the tolerance).
     """
     if not 0 < golden.tolerance <= np.float32(MAX_TOLERANCE):  # the file holds a float32
         raise RefusedModel(f"golden set: a tolerance of {golden.tolerance:g}; expected above 0, to {MAX_TOLERANCE}")
@@ -59,7 +61,7 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
 
 
 def _require_probabilities(found: NDArray[np.float32]) -> None:
-    """Raises RefusedModel for rows that are none: NaN, logits, or the probabilities of independent labels."""
+    """Raises RefusedModel for rows that are no probabilities of classes: NaN, logits, or independent labels."""
     finite = np.isfinite(found).all(axis=1)
     if not finite.all():
         raise RefusedModel(
