@@ -1,4 +1,4 @@
-"""Builds every object of a server in order, and takes them down again. The only file that knows them all."""
+"""Builds all objects of a server, starts them and stops them. The only module that knows them all."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from covey_server.system import memory, memory_limit
 
 log = logging.getLogger(__name__)
 
-_FLUSH_S = 5.0  # for answers that were given to get onto the wire, and for models that are being loaded
-_MAX_ANNOUNCED_BYTES = 1 << 32  # by a message's first five bytes; pygrpc-native reserves that at once
-_GRPCIO_FACTOR = 2  # what comes takes twice its bytes there: pieces, then one copy
+_FLUSH_S = 5.0  # at the end: for answers to reach the network, and for models that are being loaded
+_MAX_ANNOUNCED_BYTES = 1 << 32  # that a message's header can announce; pygrpc-native reserves them at once
+_GRPCIO_FACTOR = 2  # grpcio takes twice a message's bytes: for the pieces, then for one copy
 _UNFINISHED_REST_BYTES = 8 << 20
-_MIN_CALL_BYTES = 16 << 20  # let in however little memory there is
+_MIN_CALL_BYTES = 16 << 20  # for calls, however little memory there is
 _CONNECTION_BYTES, _MIN_CONNECTIONS = 32_768, 64  # an idle one of the native front takes 18 KB
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
@@ -60,12 +60,12 @@ class App:
         self.registry = CollectorRegistry()
         self._metrics = Metrics(self.registry)
         self._health = Health()
-        # After `stop`: a batch, or the load of a model, still runs, and the process cannot end in good order.
+        # After `stop`: whether a batch, or the loading of a model, still runs: then the process cannot end normally.
         self.hangs = self.loads = False
-        self._security = Security.of(config)  # first: a wrong file is told before models are loaded
+        self._security = Security.of(config)  # first: wrong files are reported before models are loaded
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = open_repository(config, self._metrics)
-        config = self.config = _within_memory(config)  # once models are loaded: what is left is for calls
+        config = self.config = _within_memory(config)  # after the models are loaded: calls get what is left
         cores = devices.usable_cores()
         workers, reserves = devices.share_cores(cores, config.workers)
         log.info("%d cores, %d workers and %d in reserve, %d threads each", cores, workers, reserves, config.threads)
@@ -118,7 +118,7 @@ class App:
             raise
         self.metrics_port = self._metrics_server.port
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
-        # A thread of its own: a token that was taken back must not stay valid for as long as a model takes to load.
+        # A thread of its own: a revoked token must not stay valid for as long as a model takes to load.
         interval_s = _SECURITY_INTERVAL_S if self._security.followed else 0
         self._security_watch = Watch(self._refresh_security, interval_s, "security")
 
@@ -143,19 +143,20 @@ class App:
         )  # fmt: skip
 
     def stop(self) -> bool:
-        """Not ready, refuse what is new, answer what was accepted, close. False where time ran out before that."""
+        """Becomes not ready, refuses new calls, answers those that were accepted, and closes. Returns False if time ran
+        out before all were answered."""
         began = time.monotonic()
         log.info("stopping: %d calls to answer first", self._admission.calls)
         self._health.serving = False
         self.front.set_ready(False)
-        self._watch.stop(0)  # a model that is being loaded now need not hold up the answers
+        self._watch.stop(0)  # does not wait for a model that is being loaded
         if self._management is not None:
             self._management.close()
         self._admission.close()
         drained = self._admission.wait_until_empty(self.config.drain_timeout_s)
         if not drained:
             log.error("%d calls are unanswered after %g s", self._admission.calls, self.config.drain_timeout_s)
-        give_up = time.monotonic() + _FLUSH_S  # on loads
+        give_up = time.monotonic() + _FLUSH_S  # waiting for models that are being loaded
         self._batcher.close()
         self._decoders.close()
         self.front.stop(_FLUSH_S if drained and not self._workers.stuck else 0)
@@ -171,7 +172,7 @@ class App:
         return drained
 
     def abandon(self) -> None:
-        """Before the process is ended without `stop`, or within it: leaves no files behind."""
+        """Removes the files of a server whose process ends without `stop`, or during it."""
         self.front.remove_files()
 
     def _figures(self) -> ServerFigures:
@@ -210,7 +211,7 @@ class App:
             log.error("a batch does not end; not ready and not alive until it does: restarting the server helps")
         else:
             log.warning("the batch that did not end has ended")
-        # Whoever is told that the process does not work must not find it ready, nor ready before it works again.
+        # In this order, so that nobody ever sees a process that is ready and not live.
         if stuck:
             self.front.set_ready(False)
         self.front.set_live(not stuck)
@@ -245,8 +246,8 @@ def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Devic
 
 
 def _within_memory(config: Config) -> Config:
-    """The configuration with no more bytes for calls than a quarter of the memory that is left: a container's limit
-    would end the process before the server's own is reached."""
+    """The configuration with `max_bytes` cut to a quarter of the memory that is left: beyond that a container's limit
+    could end the process before the server's own limit is reached."""
     room = memory_limit.room()
     if room is None or config.max_bytes <= (limit := max(_MIN_CALL_BYTES, room.free_bytes // 4)):
         return config

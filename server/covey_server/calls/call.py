@@ -18,16 +18,16 @@ class Call(ABC):
     """Answered exactly once, by `reply` or by `fail`, from any thread. Times are of time.monotonic_ns."""
 
     __slots__ = ("arrived_ns", "cancelled", "deadline_ns", "payload", "peer", "size_bytes")
-    # Whether admission counts the answer until it is written: where the front tells it when.
+    # Whether admission counts the answer until it is written, which needs a front that tells when.
     holds_answer = False
 
     def __init__(self, payload: bytes, peer: str, arrived_ns: int, deadline_ns: int | None) -> None:
         self.payload = payload
         self.peer = peer  # the connection it came by
-        self.size_bytes = len(payload)  # what admission has counted for it; decoding adds to it
+        self.size_bytes = len(payload)  # counted by admission for it; grows by decoded images and large answers
         self.arrived_ns = arrived_ns
         self.deadline_ns = deadline_ns
-        self.cancelled = False  # set by the front when the caller goes away
+        self.cancelled = False  # set by the front when the caller has gone
 
     @property
     def metadata(self) -> Metadata:

@@ -1,11 +1,12 @@
-"""Bounds what connections can take that no call accounts for: places, half-sent messages, answers that nobody reads.
+"""The connection guard: limits what connections take that no call accounts for, which is open connections, half-sent
+messages and unread answers.
 
-The fronts' libraries have no limits of this kind. So a thread looks at the process's own sockets: what came by each of
-them and was not handed over as a call, what was answered and is not written, and since when it is silent. The worst
-offenders are closed. Linux only.
+The fronts' libraries have no such limits. So a thread looks at the process's own sockets: which bytes were received and
+not handed over as a call, which answers are not written, and since when a connection is silent. It closes the worst.
+Linux only.
 
-A look costs about 7 us per connection. One comes every second, and at once where memory grows, answers pile up or
-places run out, which is asked 20 times a second.
+A look costs about 7 us per connection. There is one every second, and at once when memory grows, answers pile up or
+files run out, which is checked 20 times a second.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ log = logging.getLogger(__name__)
 
 CloseReason = Literal["preface", "idle", "places", "unfinished", "unread"]
 CLOSE_REASONS: tuple[CloseReason, ...] = ("preface", "idle", "places", "unfinished", "unread")
-PREFACE_S = 10.0  # for a connection to say that it is HTTP/2
-UNUSED_S = 300.0  # without a call
-UNREAD_S = 60.0  # in which a caller took nothing of the answers that wait for it
-KEPT_FILES = 64  # for probes, models, the metrics port
-CALL_BYTES = 256  # taken off for each call's headers and frames: more than they have, as HPACK names the usual ones
+PREFACE_S = 10.0  # for a new connection to begin HTTP/2
+UNUSED_S = 300.0  # for a connection that never made a call
+UNREAD_S = 60.0  # in which a caller read nothing of its answers
+KEPT_FILES = 64  # kept free for probes, models and the metrics port
+CALL_BYTES = 256  # assumed for each call's headers and frames; they have less, since HPACK shortens the usual ones
 _TICK_S, _QUIET_TICK_S, _LOOK_S, _SETTLE_S = 0.05, 0.1, 1.0, 0.005
 _LOOK_PER_CONNECTION_S = 0.002
-_GROWING_TICK_S = 0.01  # while memory grows: a gigabyte comes in a second
-_PREFACE_BYTES = 33  # and an empty SETTINGS frame
-# What grpc-core, tonic and nginx exchange before the first call is less (91 and 55 bytes), with one it is more.
+_GROWING_TICK_S = 0.01  # while memory grows: a gigabyte can come in a second
+_PREFACE_BYTES = 33  # of HTTP/2: the preface and an empty SETTINGS frame
+# grpc-core, tonic and nginx exchange less before the first call (91 and 55 bytes), and more with one.
 _USED_BYTES, _USED_WRITTEN_BYTES = 160, 100
-_PING_BYTES = 64  # that come between two looks are pings: no sign that a connection is used
-_MIN_UNFINISHED_BYTES = 1 << 20  # of one connection; less is not worth closing it
-# Of address space: pygrpc-native reserves what a message's first five bytes announce, up to 4 GB for each call, and
-# ends the process where there is no more (at 128 TB).
+_PING_BYTES = 64  # received between two looks; up to these they are pings, and the connection counts as silent
+_MIN_UNFINISHED_BYTES = 1 << 20  # of one connection; with less it is not worth closing
+# Of address space: pygrpc-native reserves what a message's header announces, up to 4 GB for each call, and ends the
+# process if it cannot (at 128 TB).
 _MAX_RESERVED_BYTES = 1 << 40
-_GROWTH_BYTES = 8 << 20  # of memory since the last look: time for another
-_LOG_S = 10.0  # between two lines of one kind
+_GROWTH_BYTES = 8 << 20  # of memory since the last look; with more, the guard looks at once
+_LOG_S = 10.0  # between two log lines for one reason
 
 _TEXTS: dict[CloseReason, str] = {
     "preface": "that did not begin to speak HTTP/2 within 10 s",
@@ -65,7 +66,7 @@ class ConnectionGuard:
         limits: Limits,
         decoding_bytes: Callable[[], int],
     ) -> None:
-        """`decoding_bytes`: what decoders may hold at this moment."""
+        """`decoding_bytes` tells how much decoders may hold at the moment."""
         self.closed: dict[CloseReason, int] = dict.fromkeys(CLOSE_REASONS, 0)
         self._front = front
         self._admission = admission
@@ -95,7 +96,7 @@ class ConnectionGuard:
 
     @property
     def unfinished_bytes(self) -> int:
-        """What came by all of them and belongs to no call that was handed over."""
+        """Bytes received on all connections that belong to no call yet."""
         return sum(max(0, each.unfinished) for each in list(self._open.values()) if not each.is_closing)
 
     def start(self) -> None:
@@ -118,8 +119,8 @@ class ConnectionGuard:
                 self._look_and_close(time.monotonic(), is_short=False)
 
     def settle(self) -> None:
-        """Looks what callers have taken of their answers, from any thread; a few milliseconds after the last time it
-        does nothing."""
+        """Finds out which answers are written meanwhile, from any thread. Does nothing within a few milliseconds of the
+        last time."""
         now_s = time.monotonic()
         if now_s < self._settled_s + _SETTLE_S or self._front.tells_written:
             return
@@ -153,10 +154,10 @@ class ConnectionGuard:
                 log.exception("connections were not looked at; this is a bug")
 
     def _tick(self, now_s: float) -> bool:
-        """Whether memory grows."""
+        """Looks and closes if it is time for that. Returns whether memory grows."""
         is_short = not has_files_left(KEPT_FILES)
         memory_bytes, reserved_bytes = self._memory.look()
-        # Downwards too: measured from the last peak, each round of an attack could go beyond the one before.
+        # It follows memory down too: measured from a peak, each round of an attack could go beyond the one before.
         self._seen_bytes = min(self._seen_bytes, memory_bytes)
         has_grown = memory_bytes > self._seen_bytes + _GROWTH_BYTES
         is_reserved = reserved_bytes > self._base_reserved_bytes + _MAX_RESERVED_BYTES
@@ -170,7 +171,7 @@ class ConnectionGuard:
         return has_grown or is_reserved
 
     def _interval_s(self) -> float:
-        """Between two looks where nothing asks for one: longer with many connections, so that they cost little."""
+        """Between two regular looks: longer with many connections, so that they cost little."""
         return max(_LOOK_S, len(self._open) * _LOOK_PER_CONNECTION_S)
 
     def _look_and_close(self, now_s: float, is_short: bool) -> None:
@@ -188,7 +189,7 @@ class ConnectionGuard:
                 continue
             handed = self._front.handed.get(connection.peer, 0) if connection.peer else 0
             received = figures.received_bytes - connection.received
-            # Negative only so far as a call that is handed over at this very moment makes it.
+            # Slightly negative if a call is handed over at this very moment.
             rest = received - (handed - connection.handed)
             connection.unfinished = max(-_MIN_UNFINISHED_BYTES, connection.unfinished + rest)
             connection.recent = connection.recent / 2 + max(0, rest)
@@ -205,7 +206,7 @@ class ConnectionGuard:
                 connection.progress_s = now_s
             self._note_written(connection, figures.written_bytes, now_s)
             connection.received, connection.handed = figures.received_bytes, handed
-        for peer, count in unwritten.items():  # of callers who are gone
+        for peer, count in unwritten.items():  # callers whose connection is gone
             if not self._front.tells_written and address_of(peer) not in self._open:
                 self._admission.written(count, peer)
         self._credit_streams(came)
@@ -229,12 +230,13 @@ class ConnectionGuard:
                 self._by_peer[peer] = found
             elif peer in self._strays:
                 self._front.forget(peer)
-            else:  # so new that it is not found yet, or gone
+            else:  # it is too new to be found, or gone: the next look decides
                 strays.add(peer)
         self._strays = strays
 
     def _credit_streams(self, came: float) -> None:
-        """Takes what streams were handed, by connections that are not known, off those by which something came."""
+        """Subtracts what streams have handed over. Their connections are not known, so those on which bytes came share
+        it."""
         streamed = self._front.streamed_bytes - self._streamed
         if not streamed or not came:
             return
@@ -243,10 +245,10 @@ class ConnectionGuard:
             share = min(max(0, connection.unfinished), round(streamed * connection.recent / came))
             connection.unfinished -= share
             taken += share
-        self._streamed += taken  # the rest came by others, or is about to be seen
+        self._streamed += taken  # the rest is seen at a later look
 
     def _note_memory(self) -> None:
-        """What the process takes by itself: as much as when nothing is inside."""
+        """Notes how much memory the process takes by itself, when nothing is inside."""
         self._seen_bytes, reserved_bytes = self._memory.look()
         is_quiet = not self._admission.bytes and self.unfinished_bytes < _MIN_UNFINISHED_BYTES
         if is_quiet or self._seen_bytes < self._base_bytes:
@@ -271,7 +273,7 @@ class ConnectionGuard:
             self._close_unfinished(now_s, allowed)
 
     def _make_places(self, now_s: float, count: int) -> None:
-        """Closes those that never asked for anything first, then those that are silent for longest."""
+        """Closes connections that never made a call first, then those that have been silent for longest."""
         silent = [
             each
             for each in self._open.values()
@@ -284,15 +286,15 @@ class ConnectionGuard:
     def _close_unfinished(self, now_s: float, allowed: int) -> None:
         held = self.unfinished_bytes
         grown = max(0, self._seen_bytes - self._base_bytes - self._admission.bytes)
-        if 2 * grown < held:  # it is not in memory: uploads that were given up, and their bytes with them
+        if 2 * grown < held:  # most of it is not in memory: its uploads were given up, and freed
             for connection in self._open.values():
                 connection.unfinished = connection.unfinished * grown // held
             return
         if 2 * (grown - self._decoding_bytes()) < held:
-            return  # decoders may have taken it; decided at a later look
+            return  # decoders may have taken that memory; decided at a later look
         # Connections that have stopped sending go first.
         by_size = sorted(
-            (each for each in self._open.values() if not each.is_closing),  # closing ones are not in `held`
+            (each for each in self._open.values() if not each.is_closing),  # `held` does not count the closing ones
             key=lambda each: each.unfinished * (4 if now_s - each.active_s > 2 else 1),
             reverse=True,
         )
@@ -305,8 +307,8 @@ class ConnectionGuard:
     def _close(self, connection: Connection, reason: CloseReason) -> None:
         if connection.is_closing:
             return
-        connection.is_closing = True  # the look that finds it gone comes later
-        self.closed[reason] += 1  # first, so that no caller is ahead of the metrics
+        connection.is_closing = True  # until a later look finds it gone
+        self.closed[reason] += 1  # before it is closed, so that its caller never sees older metrics
         if self._sockets.end(connection.number):
             self._log(reason)
         else:  # it was gone already

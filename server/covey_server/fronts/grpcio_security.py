@@ -1,5 +1,5 @@
-"""Security on grpcio's side: tokens are asked for before any handler is found, and connections made with certificates
-that may be renewed."""
+"""Security of the grpcio front: the check of tokens before any handler runs, certificates that may be renewed, and who
+a caller is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPEN = f"/{health.SERVICE_NAME}/"
 
 
 class Caller:
-    """Who calls, and what he sent as metadata. Computed when asked, while the call is open."""
+    """Who calls, and the metadata of the call. Computed only when asked, while the call is open."""
 
     __slots__ = ("_context", "_tokens")
 
@@ -42,7 +42,7 @@ class Caller:
 
 
 class TokenCheck(grpc.aio.ServerInterceptor):
-    """Lets calls through that bring a token; and those for health, for which probes have none to bring."""
+    """Lets calls with a valid token pass, and all calls for health, since probes have no token."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -60,7 +60,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):
 
 
 def server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
-    """Asks at every new connection whether the certificate was renewed."""
+    """TLS with the current certificate: every new connection gets the latest."""
 
     def configuration(identity: Identity) -> grpc.ServerCertificateConfiguration:
         pair = (identity.key, identity.certificate)
@@ -77,7 +77,7 @@ def server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
 
     return grpc.dynamic_ssl_server_credentials(
         configuration(used),
-        renewed,  # type: ignore[arg-type]  # the stubs forget None: as before
+        renewed,  # type: ignore[arg-type]  # the stubs lack None, which means unchanged
         require_client_authentication=used.client_ca is not None,
     )
 
@@ -88,7 +88,7 @@ def _token_header(metadata: Iterable[tuple[str, str | bytes]]) -> bytes | None:
 
 
 def _refusing(refusal: Status) -> Any:  # noqa: ANN401 - as above
-    """Answers a call of any kind before its first message is read."""
+    """A handler that refuses a call of any kind before its first message is read."""
 
     async def refuse(messages: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, refusal.message)

@@ -1,5 +1,5 @@
-"""A port's sockets in this process, whoever has opened them: so that a server can be closed between calls. Linux only;
-elsewhere nothing is found."""
+"""Pauses and ends what a server of this process does on its port, so that it can be closed between two calls. Works on
+the sockets from outside, since the server's library offers nothing for that. Linux only; elsewhere it does nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FAR = 2**31 - 1
 
 
 def peers(port: int) -> frozenset[object]:
-    """The other ends of the connections to the local `port`."""
+    """The remote addresses of the connections to the local `port`."""
     found = set()
     for each in handles(port, listening=False):
         with each, contextlib.suppress(OSError):
@@ -23,7 +23,7 @@ def peers(port: int) -> frozenset[object]:
 
 @contextlib.contextmanager
 def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[None]:
-    """While it lasts no reader of these connections to the local `port` is told that something has come."""
+    """Meanwhile nobody who reads these connections to the local `port` is told that data has come."""
     connections = list(handles(port, listening=False))
     try:
         for each in connections:
@@ -33,18 +33,18 @@ def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[None]:
         yield
     finally:
         for each in connections:
-            with contextlib.suppress(OSError):  # 1, as it was: tells at once what has come meanwhile
+            with contextlib.suppress(OSError):  # 1, as before: what has come meanwhile is told at once
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             each.close()
 
 
 def listeners(port: int) -> list[socket.socket]:
-    """Handles on the sockets that take connections to `port` now, to be closed by the caller."""
+    """Handles on the sockets that listen on `port` now. The caller has to close them."""
     return list(handles(port, listening=True))
 
 
 def stop_listening(found: Iterable[socket.socket]) -> None:
-    """Lets sockets take no more connections, and closes the handles."""
+    """Stops sockets from taking connections, and closes the handles."""
     for each in found:
         with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RD)

@@ -1,13 +1,13 @@
 """One stream on the grpcio front: each message is a call of its own, handled as any other; this owns what is around
 them.
 
-Back-pressure goes both ways. What one stream holds, from reading a message until its answer is written, is bounded in
-number and in bytes: beyond that nothing more is read, so a caller who does not read his answers is soon not read
-either. A request that is refused for want of room is not answered so: the stream reads no further and tries it again.
+Back-pressure works in both directions. What a stream holds, from reading a message until its answer is written, is
+limited in number and in bytes. At the limit nothing more is read: a caller who does not read answers is soon not read
+either. A request for which admission has no room is not refused: the stream stops reading and tries it again.
 
-What all streams hold together is bounded as admission bounds callers: one may hold no more than is left free. A read
-cannot be taken back, so what comes by those begun before can pass the bound: at most by as much again, and what comes
-then does not wait for room but is answered as a call of its own would be.
+All streams together have a limit too: one may hold no more than is left free. Reads that have begun cannot be taken
+back, so the limit can be passed, at most by as much again. What comes then does not wait for room; it is refused, as a
+call of its own would be.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.grpcio_security import Caller
 from covey_server.fronts.holdings import Holdings
 
-MAX_ELEMENTS = 128  # that one stream holds: enough for a full batch to run and another to gather
+MAX_ELEMENTS = 128  # held by one stream: enough for a full batch to run while another gathers
 MAX_BYTES = 16 << 20
-# Time for an answer to be taken. Callers who are gone are known at once, except behind the native front where both
-# directions were full: there pygrpc-native 0.5 does not pass the news on.
+# For an answer to be taken. If a caller has gone, that is known at once, except behind the native front when both
+# directions are full: pygrpc-native 0.5 does not pass it on then.
 MAX_STALL_S = 300.0
 _OVERLOADED, _STOPPING = status.CODES[Overloaded], status.CODES[Stopping]
-_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.005, 0.25  # between two attempts to find room; each is twice the last
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.005, 0.25  # between two attempts to find room; each pause is twice the last
 _GOODBYE = Status(
     _STOPPING, "the server is shutting down; send what is not answered to another one, or here once it is back"
 )
 _STALLED = Status(10, "no answer was taken for too long: the stream has ended")  # ABORTED
 
-UNIX = "unix:"  # how the names of callers begin that come by a Unix socket
+UNIX = "unix:"  # how names of peers on a Unix socket begin
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
@@ -55,10 +55,10 @@ class StreamedCall(Call):
         self, message: bytes, peer: str, arrived_ns: int, deadline_ns: int | None, stream: Stream, element: Element
     ) -> None:
         super().__init__(message, peer, arrived_ns, deadline_ns)
-        self.held_bytes = len(message)  # by the stream: the message's, then those of its answer
+        self.held_bytes = len(message)  # counted for the stream: the message's, later its answer's
         self.is_open = False
         self.may_wait = True
-        self.refused = False  # for want of room, while it was handed over
+        self.refused = False  # as Overloaded, at the last attempt
         self._stream = stream
         self._element = element
 
@@ -95,7 +95,7 @@ class StreamedCall(Call):
 
 
 class Stream:
-    """One open stream. All but `answer`, `end_soon` and `is_handing_over` is for its event loop alone."""
+    """One open stream. Only `answer`, `end_soon` and `is_handing_over` may be used outside its event loop."""
 
     def __init__(
         self, method: StreamMethod, services: Services, context: Context, peer: str, caller: Caller, held: Holdings,
@@ -114,23 +114,23 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._calls: set[StreamedCall] = set()  # read and not yet answered on the wire
-        self._bytes = 0  # that they hold
-        self._given: deque[tuple[StreamedCall, bytes]] = deque()  # answers, by whatever thread
+        self._bytes = 0  # held by these
+        self._given: deque[tuple[StreamedCall, bytes]] = deque()  # answers, from any thread
         self._collecting = False
-        self._outbox: deque[tuple[StreamedCall, bytes]] = deque()  # the same, counted
+        self._outbox: deque[tuple[StreamedCall, bytes]] = deque()  # the same, once they are counted
         self._to_write = asyncio.Event()
         self._room = asyncio.Event()
 
     async def serve(self) -> Status | None:
-        """Reads until the caller has sent all, or the stream is to end; returns when all that was read is answered.
-        What the stream then ends with; None: in good order."""
+        """Reads until the caller has sent all, or the stream is to end, and answers all that was read. Returns the
+        status that the stream then ends with; None for OK."""
         self._reading = asyncio.ensure_future(self._read())
         self._reading.add_done_callback(lambda reading: self._to_write.set())
         try:
             await self._write()
         except TimeoutError:
             return _STALLED
-        finally:  # the caller went away, or nothing is open any more
+        finally:  # the caller has gone, or nothing is open any more
             self._reading.cancel()
             for call in tuple(self._calls):
                 call.cancelled = True
@@ -138,11 +138,11 @@ class Stream:
             self._outbox.clear()
         if self._reading.cancelled():
             return _GOODBYE
-        self._reading.result()  # raises what went wrong in it
+        self._reading.result()  # raises its error, if it had one
         return None
 
     def end(self) -> None:
-        """Reads no more; once all that was read is answered, the stream ends with UNAVAILABLE."""
+        """Stops reading; once all that was read is answered, the stream ends with UNAVAILABLE."""
         self._reading.cancel()
 
     def end_soon(self) -> None:
@@ -151,19 +151,19 @@ class Stream:
 
     @property
     def is_handing_over(self) -> bool:
-        """Whether the calling thread is the one that reads the stream: then what it is told is of the call at hand."""
+        """Whether the calling thread is the one that hands calls over: then it is told of the call at hand."""
         return threading.get_ident() == self._thread
 
     def answer(self, call: StreamedCall, message: bytes) -> None:
         """Answers a call of the stream, from any thread."""
-        call.payload = b""  # of one that was not even parsed: it need not wait with the answer
+        call.payload = b""  # if it was never parsed: it must not stay until the answer is written
         self._given.append((call, message))
-        if not self._collecting:  # one waking for all that are answered together
+        if not self._collecting:  # one wake-up for all that are answered together
             self._collecting = True
             self._call_soon(self._collect)
 
     def _collect(self) -> None:
-        self._collecting = False  # first: what is given from here on wakes again
+        self._collecting = False  # first: answers given from now on wake the loop again
         while self._given:
             call, message = self._given.popleft()
             if call in self._calls:  # else the stream has ended without it
@@ -177,24 +177,26 @@ class Stream:
             self._loop.call_soon_threadsafe(do)
 
     async def _read(self) -> None:
-        await self._context.send_initial_metadata(())  # first: behind an answer that nobody takes, no status could go
+        await self._context.send_initial_metadata(
+            ()
+        )  # first: behind an answer that nobody reads, a status could not be sent
         while True:
             await self._wait_until_it_may_read()
             call = self._take(await self._context.read())
             if call is None:
                 return
             await self._hand_over(call)
-            del call  # it must not live on until the next one comes
+            del call  # else it would live until the next one comes
 
     async def _wait_until_it_may_read(self) -> None:
         while len(self._calls) >= MAX_ELEMENTS or self._bytes >= min(MAX_BYTES, self._all_held.free_bytes):
             self._room.clear()
-            if not self._calls:  # others hold everything; where it holds something itself, it need not hear of them
+            if not self._calls:  # others hold everything; else its own answers wake it
                 self._all_held.wake_when_free(self._room)
             await self._room.wait()
 
     def _take(self, message: object) -> StreamedCall | None:
-        """The call of a message that was read. None for EOF: the caller has sent all, or is gone."""
+        """The call in a message that was read. None for EOF: the caller has sent all, or has gone."""
         if not isinstance(message, bytes):
             return None
         arrived_ns = time.monotonic_ns()
@@ -206,11 +208,11 @@ class Stream:
         return call
 
     async def _hand_over(self, call: StreamedCall) -> None:
-        """Gives a call to its handler, and again as long as there is no room for it."""
+        """Gives a call to its handler, again and again while there is no room for it."""
         handle(lambda _: call.open(), call)
         if not call.is_open:
             return
-        request = call.payload  # handlers take it out of the call
+        request = call.payload  # handlers remove it from the call
         pause_s = _FIRST_PAUSE_S
         while True:
             call.payload, call.size_bytes = request, len(request)
@@ -221,12 +223,12 @@ class Stream:
                 return
             try:
                 await asyncio.sleep(pause_s)
-            except asyncio.CancelledError:  # the stream ends before there was room: this one is not answered
+            except asyncio.CancelledError:  # the stream ends before there was room: the call is not answered
                 self._leave(call)
                 raise
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
             if call.deadline_ns is not None and time.monotonic_ns() >= call.deadline_ns:
-                call.may_wait = False  # then this attempt is the last, and counts
+                call.may_wait = False  # the next attempt is the last one, and counts
 
     async def _write(self) -> None:
         while True:
@@ -240,11 +242,11 @@ class Stream:
             self._to_write.clear()
 
     async def _send(self, message: bytes) -> None:
-        """Raises TimeoutError where the caller takes no answers, CancelledError where he is gone."""
+        """Raises TimeoutError if the caller reads no answers, CancelledError if it has gone."""
         try:
             async with asyncio.timeout(MAX_STALL_S):
                 await self._context.write(message)
-        except grpc.aio.InternalError:  # how grpcio says so in the midst of a write
+        except grpc.aio.InternalError:  # how grpcio tells that during a write
             raise asyncio.CancelledError from None
 
     def _leave(self, call: StreamedCall) -> None:

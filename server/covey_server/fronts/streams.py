@@ -22,11 +22,11 @@ class Streams:
     """The open streams of a front. While they hold `max_bytes` together, none is read."""
 
     def __init__(self, max_bytes: int, tokens: Tokens | None, handed: dict[str, int]) -> None:
-        """`handed`: where the bytes of what is read are counted, by connection."""
+        """`handed` counts the bytes that are read, by connection."""
         self.held = Holdings(max_bytes)
         self._tokens = tokens
         self._handed = handed
-        self.count = 0  # of those that are open; one whose last status nobody takes is, until its caller goes
+        self.count = 0  # open ones; one whose last status nobody reads stays open until its caller goes
         self._open: set[Stream] = set()
         self._numbers = itertools.count()
 
@@ -57,13 +57,13 @@ class Streams:
             self._open.discard(stream)
 
     def end(self) -> None:
-        """Ends all streams; each first answers what it has read. For the event loop's thread."""
+        """Ends all streams; each first answers what it has read. Only on the event loop's thread."""
         for stream in self._open:
             stream.end()
 
     def _peer(self, context: Context) -> str:
-        """Whom admission counts a stream for: its connection. Behind the native front all come by one socket, without
-        a word of whose they are: there each counts for itself."""
+        """The caller that admission counts a stream for: its connection. Behind the native front all streams come by
+        one socket and their connections are not known, so each counts as a caller of its own."""
         peer = context.peer()
         return f"{peer}{next(self._numbers)}" if peer.startswith(UNIX) else peer
 

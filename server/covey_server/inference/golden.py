@@ -1,4 +1,4 @@
-"""The golden check: a model must give here, on this device, the probabilities that were computed at export."""
+"""The golden check: on this device, a model must give the probabilities that were computed at export."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _MAX_SUM_ERROR = 0.02  # of a row's probabilities: a softmax in float16 or int8 
 
 
 class Runnable(Protocol):
+    """An engine, or in covey_export the PyTorch network."""
+
     def run(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]: ...
 
 
@@ -66,7 +68,7 @@ def margins(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArra
 
 
 def _require_probabilities(found: NDArray[np.float32]) -> None:
-    """Raises RefusedModel for rows that are none: NaN, logits, or the probabilities of independent labels."""
+    """Raises RefusedModel for rows that are no probabilities of classes: NaN, logits, or independent labels."""
     finite = np.isfinite(found).all(axis=1)
     if not finite.all():
         raise RefusedModel(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Health:
-    """Of one server. It begins live, and not ready."""
+    """The state of one server. It begins live and not ready."""
 
     def __init__(self) -> None:
         self.live = True  # the process works: no batch hangs

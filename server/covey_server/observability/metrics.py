@@ -1,4 +1,4 @@
-"""Every metric: its name, help, labels and buckets, as one class that takes a registry. docs/metrics.md lists them.
+"""All metrics: their names, help texts, labels and buckets. docs/metrics.md lists them.
 
 Label values come from closed sets (models in the folder, status codes, reasons), never from a caller's text.
 """
@@ -24,7 +24,7 @@ from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
 from covey_server.observability.tally import ModelTally
 
-_RETIRED_SHOWN = 2  # versions of each model whose last counts are still shown; more would pile up over reloads
+_RETIRED_SHOWN = 2  # unloaded versions of each model that are still shown; more would pile up over reloads
 
 
 def _gauge(text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
@@ -33,7 +33,7 @@ def _gauge(text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFigures:
-    """What is asked of the whole server at each scrape. Each number of it is the gauge "covey_" and its name."""
+    """The figures of the whole server at one scrape. Each field with a text is shown as the gauge covey_NAME."""
 
     waiting_images: Mapping[ServedModel, int]
     refused_tokens: int
@@ -62,7 +62,7 @@ class Metrics(Collector):
         self._lock = threading.Lock()
         self._by_model: WeakKeyDictionary[ServedModel, ModelTally] = WeakKeyDictionary()
         self._tallies: dict[tuple[str, str], ModelTally] = {}
-        self._no_model = ModelTally("", "")  # for calls that failed before a model was found
+        self._no_model = ModelTally("", "")  # of calls that failed before a model was found
         self._loads: dict[tuple[str, str], int] = {}  # by model and result
         self._noted: deque[tuple[Batch, Sequence[Request]]] = deque()
         self._refused = dict.fromkeys(REFUSAL_REASONS, 0)
@@ -77,7 +77,7 @@ class Metrics(Collector):
         self._figures = figures
 
     def model_loaded(self, model: ServedModel, load_s: float) -> None:
-        """Shows a model version from now on; one that was there before goes on counting."""
+        """Shows a version from now on. If it was there before, its counts go on."""
         labels = (model.name, str(model.version))
         with self._lock:
             tally = self._tallies.setdefault(labels, ModelTally(*labels))
@@ -89,11 +89,11 @@ class Metrics(Collector):
         self._count_load(model.name, "loaded")
 
     def model_refused(self, refusal: RefusedVersion) -> None:
-        """Counts a version that was found and is not served."""
+        """Counts a refused version."""
         self._count_load(refusal.name, "refused")
 
     def model_unloaded(self, name: str, version: int) -> None:
-        """Shows a version as not served any more; requests that it has are still counted."""
+        """Shows a version as no longer served; its remaining requests are still counted."""
         with self._lock:
             labels = (name, str(version))
             tally = self._tallies[labels] = self._tallies.pop(labels)  # behind those that were unloaded before
@@ -101,18 +101,18 @@ class Metrics(Collector):
         self._count_load(name, "unloaded")
 
     def model_retired(self, name: str, version: int) -> None:
-        """Forgets the versions that were unloaded before the last few."""
+        """Forgets all unloaded versions of a model but the last few."""
         with self._lock:
             gone = [labels for labels, tally in self._tallies.items() if labels[0] == name and not tally.served]
             for labels in gone[:-_RETIRED_SHOWN]:
                 del self._tallies[labels]
 
     def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None:
-        """Notes a batch that ran, before the requests that it answers hear of it: no caller is ahead of a scrape."""
+        """Notes a batch before its answers leave, so that no caller sees metrics without its call."""
         self._noted.append((batch, answered))
 
     def count_noted(self) -> None:
-        """Counts what was noted; the answers need not wait for that."""
+        """Counts the noted batches, after their answers have left."""
         with self._lock:
             while self._noted:
                 batch, answered = self._noted.popleft()
@@ -126,14 +126,14 @@ class Metrics(Collector):
                 tally.add_requests(answered)
 
     def count_answer(self, model: ServedModel | None, code: str) -> None:
-        """Counts a call that was answered without a batch: an error, or nothing but images that cannot be read.
-        `model` is None where the call failed before one was found."""
+        """Counts a call that was answered without a batch: with an error, or since none of its images can be read.
+        `model` is None if the call failed before one was found."""
         with self._lock:
             codes = (self._by_model[model] if model is not None else self._no_model).codes
             codes[code] = codes.get(code, 0) + 1
 
     def count_refusal(self, error: Exception) -> None:
-        """Counts a call that was refused before it waited; other errors are not counted here."""
+        """Counts a call that was refused before it waited; ignores other errors."""
         if isinstance(error, RequestError) and error.refused_for is not None:
             with self._lock:
                 self._refused[error.refused_for] += 1
@@ -150,7 +150,7 @@ class Metrics(Collector):
             return copy.deepcopy(self._by_model[model])
 
     def collect(self) -> Iterable[Metric]:
-        """For Prometheus."""
+        """Called by prometheus_client at each scrape."""
         self.count_noted()
         figures = self._figures() if self._figures is not None else None
         yield from self._collect_models(figures.waiting_images if figures is not None else {})

@@ -1,7 +1,7 @@
-"""Counts in plain numbers: what every request touches, handed to Prometheus only at a scrape.
+"""Counts in plain numbers, which are given to Prometheus only at a scrape.
 
-Four library histograms per request would cost a tenth of a small network's whole budget (0.75 us against 0.1 us
-an observation).
+Four of prometheus_client's histograms per request would take a tenth of a small network's time (0.75 us an observation,
+0.1 us here).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Histogram:
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative, as Prometheus wants them."""
+        """The cumulative counts by upper bound, as Prometheus wants them."""
         names = [*(f"{float(bound)!r}" for bound in self.bounds), "+Inf"]
         passed, cumulative = 0, []
         for name, count in zip(names, self.counts, strict=True):
@@ -45,7 +45,7 @@ class Histogram:
 
 
 class ModelTally:
-    """The counts of one model version, and the labels they are shown with."""
+    """The counts of one model version, and their labels."""
 
     __slots__ = (
         "batch_size", "codes", "compute", "cost_error", "decode", "device", "golden_difference", "images",
@@ -63,7 +63,7 @@ class ModelTally:
         self.request, self.decode, self.queue, self.compute = (Histogram(SECONDS) for _ in range(4))
         self.batch_size = Histogram(BATCH_SIZES)
         self.reasons: dict[DispatchReason, int] = dict.fromkeys(DISPATCH_REASONS, 0)
-        # From 0 on: the rate of a counter that begins with the first failure leaves that one out.
+        # They begin at 0: the rate of a counter that begins with the first failure would leave that out.
         self.codes: dict[str, int] = {"OK": 0, "INTERNAL": 0} if name else {}
         self.images = 0
         self.last_computed_ns = 0  # by time.monotonic_ns; 0: never
@@ -71,7 +71,7 @@ class ModelTally:
         self.invalid_outputs = 0  # images whose probabilities were not finite
 
     def add_requests(self, requests: Iterable[Request]) -> None:
-        """Counts requests that are answered, by their stamps."""
+        """Counts answered requests, by their time stamps."""
         totals, decodes, queues, computes = (
             part.counts for part in (self.request, self.decode, self.queue, self.compute)
         )  # fmt: skip

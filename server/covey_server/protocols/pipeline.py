@@ -1,6 +1,6 @@
-"""The way of a request that is the same for every protocol: let in, find the model, decode, queue, answer.
+"""The steps that every protocol's requests share: admission, finding the model, decoding, queueing, answering.
 
-Owns no thread and no queue, and knows no message: a service parses, and writes the answer.
+Owns no thread and no queue, and knows no messages: a service parses the request and writes the answer.
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
-SMALL_ANSWER_BYTES = 65_536  # up to these an answer is counted once it is there
+SMALL_ANSWER_BYTES = 65_536  # larger answers are counted before they are made
 
 
 def parse(kind: type[M], payload: bytes) -> M:
-    """The message in `payload`. Raises InvalidRequest for bytes that are none of this kind, or of too many
-    parts."""
+    """Parses a message. Raises InvalidRequest if the bytes are no such message, or one of too many parts."""
     try:
         if len(payload) > SMALL_BYTES:
             require_few_parts(payload, kind)
@@ -53,8 +52,8 @@ def parse_around(kind: type[M], payload: bytes, path: Sequence[int]) -> tuple[M,
     it): returns the message with that field empty, and a view of its bytes.
 
     The view is None, and the message complete, if the message is small or does not hold the field exactly once. Parsing
-    copies the field once and reading it once more; each copy of 16 MB stops all threads for 13 ms (2 shared AMD EPYC
-    cores, 2026-11-29).
+    would copy the field once and reading it once more; each copy of 16 MB stops all threads for 13 ms (2 shared AMD
+    EPYC cores, 2026-11-29).
     """
     if len(payload) <= SMALL_BYTES:
         return parse(kind, payload), None
@@ -77,8 +76,8 @@ def _not_a(kind: type[Message], payload: bytes, error: Exception) -> InvalidRequ
 class Pipeline:
     """Shared by the services. Its methods return at once; answers come from the workers' threads.
 
-    A service calls `admit` first. From then on the call has to be answered here, once: by a request that was `put`
-    in the queue, by `answer`, or by `fail`.
+    A service calls `admit` first. From then on the call is answered here, exactly once: by a request that the service
+    puts into the batcher, by `answer`, or by `fail`.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Pipeline:
         self._default_deadline_ns = default_deadline_ms * 1_000_000
 
     def admit(self, call: Call) -> None:
-        """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is not in, and all is counted."""
+        """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is not in, and already counted."""
         try:
             self.admission.enter(call.size_bytes, call.peer)
         except RequestError as error:
@@ -128,10 +127,10 @@ class Pipeline:
     def prepare(
         self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None], answer_bytes: int = 0
     ) -> None:
-        """Queues the request that `make` returns, on a thread of the decode pool; None: it has answered the call.
-        `answer_bytes`: how large the answer can be.
+        """Runs `make` on a thread of the decode pool and queues the request that it returns; it returns None if it has
+        answered the call itself. `answer_bytes` is how large the answer can be.
 
-        Raises RequestTooLarge or Overloaded for more images than may be there.
+        Raises RequestTooLarge or Overloaded.
         """
         decoded_bytes = images * model.image_bytes
         self.admission.enter_decoding(images, decoded_bytes, call.peer)
@@ -145,10 +144,10 @@ class Pipeline:
         self._decoders.submit(partial(self._prepare, call, model, images, make), images=images)
 
     def decode(self, call: Call, model: ServedModel, images: Sequence[bytes], *, all_or_none: bool = False) -> Decoded:
-        """Decodes on the calling thread, one of the pool's; images that cannot be read are counted. With `all_or_none`
-        the first of them is the last that is tried.
+        """Decodes images on the calling thread, which is one of the pool's, and counts those that cannot be read. With
+        `all_or_none` it stops at the first of them.
 
-        Raises Cancelled or Expired where nobody waits for the answer any more.
+        Raises Cancelled or Expired if nobody waits for the answer any more.
         """
         decoded = self._decoders.decode(
             images, model.input, partial(self._raise_if_expired_or_cancelled, call), all_or_none
@@ -159,18 +158,18 @@ class Pipeline:
         return decoded
 
     def answer(self, call: Call, model: ServedModel, payload: bytes) -> None:
-        """Answers a call that needs no batch."""
+        """Answers a call that was let in and needed no batch."""
         self._metrics.count_answer(model, "OK")
         self.succeed(call, payload)
 
     def succeed(self, call: Call, payload: bytes) -> None:
-        """Answers a call whose batch was counted."""
-        # First, so that no caller is ahead of the gauges.
+        """Answers a call whose batch the metrics have counted."""
+        # Before the reply, so that no caller sees gauges that still count its call.
         self.admission.leave(call.size_bytes, call.peer, len(payload) if call.holds_answer else 0)
         call.reply(payload)
 
     def reply(self, call: Call, payload: bytes) -> None:
-        """Answers a call that was never let in: one that needs no model run."""
+        """Answers a call that was never let in, since it needs no model run."""
         if call.holds_answer:
             self.admission.hold(len(payload), call.peer)
         call.reply(payload)
@@ -216,7 +215,7 @@ class Pipeline:
         self._metrics.count_answer(model, answer.name)
 
     def _with_hint(self, error: Exception) -> None:
-        """Tells callers of an overloaded server when to try again: once what waits now should be done."""
+        """Tells callers of an overloaded server when to try again: when all that waits now should be done."""
         if isinstance(error, Overloaded) and error.retry_after_ms is None:
             error.retry_after_ms = max(1, math.ceil(self.batcher.backlog_ms()))
 
@@ -225,7 +224,7 @@ class Pipeline:
 
 
 class PipelineRequest(Request):
-    """A call's images in the queue, with the way back to its caller. A service subclasses it to write the answer."""
+    """A call's images in the queue. A service subclasses it to write the answer."""
 
     __slots__ = ("_call", "_pipeline", "_top_k", "_writer")
     _writer: Any  # of the protocol's own type
@@ -238,7 +237,7 @@ class PipelineRequest(Request):
         deadline_ns = call.deadline_ns
         if deadline_ns is None:
             deadline_ns = pipeline.deadline_of(call)
-        # super() would double its cost
+        # super() would double the cost of this call
         Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns, call.peer)
         self._pipeline = pipeline
         self._call = call
@@ -251,7 +250,7 @@ class PipelineRequest(Request):
 
     @abstractmethod
     def write(self, rows: list[bytes]) -> bytes:
-        """The answer's message, with what was written of its rows."""
+        """The answer's message, from what `write_rows` gave for all images."""
 
     def succeed(self, rows: list[bytes]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Protobuf's wire format, field by field: what is looked at before, or in place of, the parsing of a message.
+"""Protobuf's wire format, field by field, for what is done before or instead of parsing a message.
 
 Wire format: https://protobuf.dev/programming-guides/encoding/
 """
@@ -54,11 +54,13 @@ def fields(payload: bytes, start: int, stop: int) -> Iterator[tuple[int, int, in
 def cut_out(
     payload: bytes, path: Sequence[int], start: int = 0, stop: int | None = None
 ) -> tuple[bytes, int, int] | None:
-    """The message between `start` and `stop` with the bytes field at `path` (its field number after those of the
-    messages around it) emptied, and where the field's bytes begin and end in `payload`. None unless there is exactly
-    one such field. Raises ValueError where the bytes are no message."""
+    """Takes a bytes field out of the message between `start` and `stop`. `path` is its field number, after those of the
+    messages around it.
+
+    Returns the message with the field empty, and where the field's bytes begin and end in `payload`; None unless the
+    field is there exactly once. Raises ValueError if the bytes are no message."""
     stop = len(payload) if stop is None else stop
-    found: tuple[int, int, int] | None = None  # where the field, its value, and what comes behind it begin
+    found: tuple[int, int, int] | None = None  # where the field begins, and where its value begins and ends
     place = start
     for number, wire_type, first, end in fields(payload, start, stop):
         if number == path[0] and wire_type == DELIMITED:  # of another type it is a field that nobody knows
@@ -80,8 +82,7 @@ def cut_out(
 
 
 def read_varint(payload: bytes, place: int) -> tuple[int, int]:
-    """The number at `place`, and where it ends. Raises ValueError where the bytes end first, or where it is longer than
-    a number can be."""
+    """The number at `place`, and where it ends. Raises ValueError if the bytes end before it, or if it is too long."""
     number = shift = 0
     try:
         while (octet := payload[place]) > 0x7F:
@@ -97,7 +98,7 @@ def read_varint(payload: bytes, place: int) -> tuple[int, int]:
 
 @lru_cache(1 << 14)
 def write_varint(number: int) -> bytes:
-    """A whole number from 0 up."""
+    """Encodes a whole number, which is not negative."""
     octets = bytearray()
     while number > 0x7F:
         octets.append(number & 0x7F | 0x80)

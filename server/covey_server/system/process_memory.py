@@ -10,14 +10,14 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessMemory:
-    """Figures of this moment, as often as one likes: the file stays open, and is read even where no other file can be
-    opened any more. Raises OSError where there is none."""
+    """Tells the current figures. Its file stays open, so that it works even when no more files can be opened. Raises
+    OSError if the system has no such file."""
 
     def __init__(self) -> None:
         self._descriptor = os.open(_FILE, os.O_RDONLY | os.O_CLOEXEC)
 
     def look(self) -> tuple[int, int]:
-        """Bytes of memory in use that are no file's, and bytes of address space that are reserved."""
+        """The bytes of memory in use that belong to no file, and the bytes of address space that are reserved."""
         size, resident, shared, *_ = os.pread(self._descriptor, 128, 0).split()
         return (int(resident) - int(shared)) * _PAGE_BYTES, int(size) * _PAGE_BYTES
 
@@ -26,7 +26,7 @@ class ProcessMemory:
 
 
 def resident_bytes() -> int:
-    """Bytes of memory in use, those of files included; 0 where the system does not say."""
+    """The bytes of memory in use, files included; 0 if the system does not tell."""
     try:
         pages = int(Path(_FILE).read_text().split()[1])
     except (OSError, ValueError, IndexError):

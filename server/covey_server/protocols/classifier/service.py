@@ -1,4 +1,4 @@
-"""The service covey.v1.Classifier: messages in, messages out; the way between them is the pipeline's."""
+"""The service covey.v1.Classifier: reads its requests and writes its answers; the steps between are the pipeline's."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Classifier:
         model = None
         try:
             message, data = parse_around(pb.ClassifyRequest, call.payload, _PIXELS_DATA)
-            call.payload = b""  # what is needed of it is held by the message and `data`
+            call.payload = b""  # the message and `data` hold what is needed of it
             model = pipeline.repository.find(message.model, message.version)
             writer: ResponseWriter = model.prepared[ResponseWriter]
             top_k = messages.top_k_of(message, model)
@@ -56,7 +56,7 @@ class Classifier:
                         pipeline.reserve_answer(call, answer_bytes)
                     pipeline.batcher.put(Classification(pipeline, call, model, writer, top_k, rows, count))
                 case "encoded" if message.encoded.images:
-                    images = message.encoded.images  # each is copied out as it is decoded
+                    images = message.encoded.images  # each is copied when it is decoded
                     answer_bytes = len(images) * writer.row_bytes[top_k]
                     make = partial(self._decode, call, model, top_k, images)
                     pipeline.prepare(call, model, len(images), make, answer_bytes)
@@ -91,7 +91,7 @@ class Classifier:
         self._pipeline.reply(call, pb.GetModelResponse(model=model).SerializeToString())
 
     def _decode(self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]) -> Classification | None:
-        """The images of one request that are good; where none is, the call is answered at once."""
+        """Decodes the images of a request. If none can be read, answers the call at once."""
         writer: ResponseWriter = model.prepared[ResponseWriter]
         decoded = self._pipeline.decode(call, model, images)
         rows, count, failures = decoded.rows, decoded.count, decoded.failures
@@ -140,7 +140,7 @@ class Classification(PipelineRequest):
 
 
 class PartialClassification(Classification):
-    """A Classify request of whose images some could not be read; each of these has its error in its place."""
+    """A Classify request with images that could not be read: its answer has errors in their places."""
 
     __slots__ = ("_failures",)
 

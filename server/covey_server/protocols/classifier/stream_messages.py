@@ -1,4 +1,4 @@
-"""The messages of ClassifyStream around those of Classify: which are cut out and put in as bytes, not parsed twice."""
+"""The messages of ClassifyStream. The Classify messages in them are cut out and put in as bytes, not parsed twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from covey_server.errors import InvalidRequest
 from covey_server.protocols.wire_format import DELIMITED, VARINT, fields, read_varint, write_varint
 
 _REQUEST, _RESPONSE = pb.ClassifyStreamRequest, pb.ClassifyStreamResponse
-_MAX_FIELDS = 16  # of the three there are; more are read by nobody, and would take time
+_MAX_FIELDS = 16  # three are known; a message of many more would only take time
 _MAX_US = 2**53  # 285 years
 _ID, _ANSWER = (bytes((number << 3 | 2,)) for number in (_RESPONSE.ID_FIELD_NUMBER, _RESPONSE.RESPONSE_FIELD_NUMBER))
 
@@ -34,7 +34,7 @@ class ClassifyElement(Element):
                     self._id = message[start:stop]
                     self._id.decode()
                 elif field == (_REQUEST.REQUEST_FIELD_NUMBER, DELIMITED):
-                    request += message[start:stop]  # of two the later goes on where the former ends: so merges protobuf
+                    request += message[start:stop]  # protobuf merges a field that comes twice
                 elif field == (_REQUEST.DEADLINE_US_FIELD_NUMBER, VARINT):
                     self.deadline_us = min(read_varint(message, start)[0], _MAX_US)
         except ValueError as error:

@@ -1,4 +1,5 @@
-"""The service inference.GRPCInferenceService: messages in, messages out; the way between them is the pipeline's."""
+"""The service inference.GRPCInferenceService: reads its requests and writes its answers; the steps between are the
+pipeline's."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class OpenInference:
     def __init__(
         self, pipeline: Pipeline, health: Health, metrics: Metrics, management: Management | None, *, workers: int
     ) -> None:
-        """`management` None: calls load and unload nothing."""
+        """`management` None: calls may not load or unload models."""
         self._pipeline = pipeline
         self._health = health
         self._metrics = metrics
@@ -67,7 +68,7 @@ class OpenInference:
         model = None
         try:
             request, raw = parse_around(pb.ModelInferRequest, call.payload, inputs.RAW)
-            call.payload = b""  # what is needed of it is held by the message and `raw`
+            call.payload = b""  # the message and `raw` hold what is needed of it
             model = pipeline.repository.find(request.model_name, inputs.version_number(request.model_version))
             writer: OutputWriter = model.prepared[OutputWriter]
             if request.parameters:
@@ -98,7 +99,7 @@ class OpenInference:
         self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str, raw: Buffer | None,
         tensor: inputs.InputTensor, count: int,
     ) -> Inference:  # fmt: skip
-        """Of encoded images. The protocol has no place for the error of one: it fails the request."""
+        """Decodes encoded images. The protocol has no errors of single images: one that cannot be read fails all."""
         files = inputs.encoded_images(raw, tensor, count)
         decoded = self._pipeline.decode(call, model, files, all_or_none=True)
         *good, failure = decoded.failures
@@ -110,12 +111,12 @@ class OpenInference:
         self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
         tensor: inputs.InputTensor, count: int,
     ) -> Inference:  # fmt: skip
-        """Of typed contents, which take long to read: a number of up to two bytes per pixel."""
+        """Reads typed contents: one number of up to two bytes per pixel, which takes long."""
         rows = inputs.typed_pixels(tensor, count, model)
         return Inference(self._pipeline, call, model, writer, k, rows, count, request_id)
 
     def _handler(self, answer: Callable[[bytes], Message]) -> Handler:
-        """Of a method that needs no model run."""
+        """The handler of a method that needs no model run."""
 
         def handle(call: Call) -> None:
             self._pipeline.require_room(call)
@@ -124,7 +125,7 @@ class OpenInference:
         return handle
 
     def _manager(self, kind: type[ManagementRequest], change: Callable[[str], None]) -> Handler:
-        """Of a method that loads or unloads a model, which `change` does."""
+        """The handler of a method that loads or unloads a model by `change`."""
 
         def handle(call: Call) -> None:
             if self._management is None:
