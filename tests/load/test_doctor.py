@@ -11,7 +11,7 @@ from covey_load.doctor import Finding, Runs
 from covey_load.measurement import Generator, Run, ServerMetrics, ServerProcess, ServerTiming
 from covey_load.observation import Front
 from covey_load.reports import facts
-from covey_load.reports.diagnosis import write_diagnosis
+from covey_load.reports.text import write_diagnosis
 
 from . import made
 
