@@ -37,7 +37,7 @@ _COLUMNS = "attack|front|server|RSS before, MB|peak, MB|after, MB|innocent p50, 
 
 
 @dataclass(frozen=True)
-class Row:
+class Result:
     """One attack on one front. Memory in MB, times in ms."""
 
     attack: str
@@ -62,7 +62,7 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 where every server lived through its attack."""
     options = _parse(arguments)
-    rows: list[Row] = []
+    rows: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="covey-attacks-") as scratch:
         for front in options.fronts.split(","):
             for name in options.only.split(";") if options.only else ATTACKS:
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(row.server == "alive" for row in rows) else 1
 
 
-def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argparse.Namespace) -> Row:
+def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argparse.Namespace) -> Result:
     folder = Path(tempfile.mkdtemp(dir=scratch))
     flags = ["--front", front, "--default-model", attack.model, *options.flags.split()]
     models = victims.write(folder / "models", (attack.model, *attack.others))
@@ -132,7 +132,7 @@ def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argpa
             got += f"; edge {edge.peak_bytes() // 2**20} MB"
     p50_ms, p99_ms, max_ms = (found.percentile_ms(percent) if found else math.inf for percent in (50, 99, 100))
     where = f"{front}, edge" if options.edge else front
-    return Row(name, where, verdict, before_mb, peak_mb, after_mb, p50_ms, p99_ms, max_ms, failed, got)
+    return Result(name, where, verdict, before_mb, peak_mb, after_mb, p50_ms, p99_ms, max_ms, failed, got)
 
 
 def _edge(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import struct
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from PIL import Image
+
 from bench.attacks import victims
-from bench.attacks.messages import gzip_bomb, image_bomb, message
 from bench.processes import CLASSIFY
 from bench.raw_http2 import Place, RawConnection
+from covey_load.wire.frames import length_prefixed
 from covey_proto.v1.classifier_pb2 import ClassifyRequest, EncodedImages, Pixels
 
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -47,19 +51,19 @@ class Attack:
 
 def image_bombs(target: Target) -> str:
     """Four lossless WebPs of a few bytes and four RGBA PNGs, 50 million pixels each, at once."""
-    files = [image_bomb("WEBP", lossless=True), image_bomb("PNG")]
-    calls = [message(ClassifyRequest(encoded=EncodedImages(images=[file]))) for file in files * 4]
+    files = [_image_bomb("WEBP", lossless=True), _image_bomb("PNG")]
+    calls = [_message(ClassifyRequest(encoded=EncodedImages(images=[file]))) for file in files * 4]
     return _together([partial(_one_body, target, CLASSIFY, call) for call in calls])
 
 
 def gzip_classify(target: Target) -> str:
     """One message of 1 MB that unfolds to 1 GB."""
-    return _one_body(target, CLASSIFY, gzip_bomb(), encoding="gzip")
+    return _one_body(target, CLASSIFY, _gzip_bomb(), encoding="gzip")
 
 
 def gzip_health(target: Target) -> str:
     """The same to grpc.health.v1, which asks for no token."""
-    return _one_body(target, HEALTH, gzip_bomb(), encoding="gzip")
+    return _one_body(target, HEALTH, _gzip_bomb(), encoding="gzip")
 
 
 def long_prefix(target: Target) -> str:
@@ -98,7 +102,7 @@ def half_sent(target: Target) -> str:
 
 def unread_answers(target: Target) -> str:
     """400 requests with 100,000 classes each, whose answers are never read."""
-    body = message(ClassifyRequest(model="wide", top_k=victims.WIDE_CLASSES, pixels=Pixels(data=victims.image(2))))
+    body = _message(ClassifyRequest(model="wide", top_k=victims.WIDE_CLASSES, pixels=Pixels(data=victims.image(2))))
     with RawConnection(target.grpc, window_bytes=0) as connection:
         for _ in range(400):
             connection.body(connection.call(CLASSIFY, target.headers), body)
@@ -118,7 +122,7 @@ def half_scrapes(target: Target) -> str:
 
 def resets(target: Target) -> str:
     """20,000 calls that are reset at once, on as many connections as it takes."""
-    body = message(ClassifyRequest(pixels=Pixels(data=victims.image(3))))
+    body = _message(ClassifyRequest(pixels=Pixels(data=victims.image(3))))
     sent = connections = 0
     endings: Counter[str] = Counter()
     give_up = time.monotonic() + target.seconds
@@ -141,8 +145,8 @@ def failing_model(target: Target) -> str:
 
 def slow_run(target: Target) -> str:
     """A caller whose image takes seconds on a model that is usually quick; the innocent call another model."""
-    quick = message(ClassifyRequest(model="slow", pixels=Pixels(data=victims.image(5))))
-    slow = message(ClassifyRequest(model="slow", pixels=Pixels(data=victims.image(5, guilty=True))))
+    quick = _message(ClassifyRequest(model="slow", pixels=Pixels(data=victims.image(5))))
+    slow = _message(ClassifyRequest(model="slow", pixels=Pixels(data=victims.image(5, guilty=True))))
     give_up = time.monotonic() + target.seconds
     count = 0
     with RawConnection(target.grpc) as connection:
@@ -200,7 +204,7 @@ def _idle(target: Target, place: Place, count: int, first: bytes, and_then: Call
 
 def _newcomer(target: Target) -> str:
     """What a call on a new connection gets, within two seconds."""
-    body = message(ClassifyRequest(pixels=Pixels(data=victims.image(8))))
+    body = _message(ClassifyRequest(pixels=Pixels(data=victims.image(8))))
     began = time.monotonic()
     with RawConnection(target.grpc) as connection:
         connection.body(connection.call(CLASSIFY, target.headers), body, give_up_s=2.0)
@@ -226,7 +230,7 @@ def _together(calls: Iterable[Callable[[], str]]) -> str:
 
 def _repeated(target: Target, model: str, image: bytes, in_flight: int, callers: int = 1) -> str:
     """Closed loops until the time is over, a connection each."""
-    body = message(ClassifyRequest(model=model, pixels=Pixels(data=image)))
+    body = _message(ClassifyRequest(model=model, pixels=Pixels(data=image)))
     got: Counter[str] = Counter()
 
     def call(_: int) -> None:
@@ -271,3 +275,23 @@ def _is_closed(connected: socket.socket) -> bool:
     except OSError:
         return True
     return True
+
+
+def _message(request: ClassifyRequest) -> bytes:
+    """A request as it stands in DATA frames."""
+    return length_prefixed(request.SerializeToString())
+
+
+def _image_bomb(kind: str, *, lossless: bool = False) -> bytes:
+    """A file of 7,070 x 7,070 pixels of one colour."""
+    file = io.BytesIO()
+    options = {"lossless": True} if lossless else {}
+    Image.new("RGBA", (7070, 7070), (10, 20, 30, 255)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def _gzip_bomb() -> bytes:
+    """1 MB of gzip that unfolds to 1 GB."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    zeros = bytes(16 * _MIB)
+    return b"".join([*(packer.compress(zeros) for _ in range(64)), packer.flush()])

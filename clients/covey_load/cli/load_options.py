@@ -17,6 +17,10 @@ from covey_load.plan import DEFAULT_SECONDS, DEFAULT_WARM_UP_S, Arrival, Plan, P
 T = TypeVar("T", int, float)
 
 _RANGE = ".."
+_AS_THEY_ARE = (  # options that are Plan's fields
+    *("protocol", "arrival", "scenario", "find_capacity", "seconds", "calls", "warm_up_s", "repeat", "images_per_call"),
+    *("payload", "connections", "processes", "deadline_ms", "slo_ms", "seed", "server_pid", "metrics_url"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,30 +34,14 @@ def plan(options: argparse.Namespace, target: str) -> Plan:
     """What the options ask for. Raises InvalidInput as Plan does."""
     return Plan(
         target=target,
-        protocol=options.protocol,
         models=_models(options.model),
         concurrencies=_numbers(options.concurrency, int, "--concurrency", "1,8,64"),
         rates=_numbers(options.rate, float, "--rate", "100,200,400"),
         ramp=_ramp(options.ramp),
-        arrival=options.arrival,
-        scenario=options.scenario,
-        find_capacity=options.find_capacity,
-        seconds=options.seconds,
-        calls=options.calls,
-        warm_up_s=options.warm_up,
-        repeat=options.repeat,
-        images_per_call=options.images,
-        payload=options.payload,
-        connections=options.connections,
-        processes=options.processes,
-        deadline_ms=options.deadline_ms,
-        slo_ms=options.slo_ms,
-        seed=options.seed,
         tls=connection.tls(options),
         token=connection.token(options),
-        server_pid=options.server_pid,
-        metrics_url=options.metrics_url,
         command=shlex.join(["covey", *sys.argv[1:]]),
+        **{name: getattr(options, name) for name in _AS_THEY_ARE},
     )
 
 
@@ -78,6 +66,7 @@ def _add_amount(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--warm-up",
+        dest="warm_up_s",
         type=float,
         default=DEFAULT_WARM_UP_S,
         metavar="S",
@@ -119,7 +108,9 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
         help="random pixels, generated files (jpeg:WxH), an .npy file of images, an image file, or a folder of them "
         "(default: %(default)s)",
     )
-    group.add_argument("--images", type=int, metavar="N", help="images in each call (default: 1)")
+    group.add_argument(
+        "--images", dest="images_per_call", type=int, metavar="N", help="images in each call (default: 1)"
+    )
 
 
 def _add_measurement(group: argparse._ArgumentGroup) -> None:
