@@ -61,7 +61,7 @@ def write_diagnosis(report: Report, runs: Runs) -> str:
     """The whole text, without a last line break. `runs` are those of `report`."""
     limit = doctor.limit(runs)
     article = "" if limit.part == doctor.UNKNOWN else "the "
-    others = "\n".join(wrap(f"- {finding.sentence}", indent="  ") for finding in doctor.others(runs))
+    others = "\n".join(wrap(f"- {sentence}", indent="  ") for sentence in doctor.others(runs))
     remarks = "\n".join(wrap(line, indent="  ") for line in facts.remarks(report))
     parts = [
         wrap(words.subject(report)),
