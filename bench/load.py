@@ -190,9 +190,10 @@ def open_load(
     seed: int = 0,
     round_us: int = ROUND_US,
     keep_answers: bool = False,
+    caller: Caller = PLAIN,
 ) -> Iterator[RunningLoad]:
     """A load of `rate` calls per second, Poisson arrivals, from now on, for `seconds` at the most."""
-    remote, requests = _prepare(server, messages, PLAIN, timeout_s)
+    remote, requests = _prepare(server, messages, caller, timeout_s)
     order = Order(
         remote.endpoint,
         requests,

@@ -6,19 +6,19 @@ import socket
 import subprocess
 import time
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.load import Caller, Cost, measure_load
+from bench.load import Caller
 from bench.processes import START_TIMEOUT_S, BenchError, Server, own_process, tail
 
 VERSION = "0.9.*"
 _INSTALL_TIMEOUT_S = 300
 # Some of its calls time out (408) where the machine is very busy.
-_CALLER = Caller("/inference", http=True, max_failure_share=0.01)
+CALLER = Caller("/inference", http=True, max_failure_share=0.01)
 
 
 class NotInstalled(BenchError):
@@ -85,8 +85,3 @@ def mosec_server(python: Path, model: Path, setting: Setting, log: Path) -> Iter
                     raise BenchError(f"mosec did not start:\n{tail(log)}") from None
                 time.sleep(0.05)
         yield Server("mosec", process, f"127.0.0.1:{port}", None)
-
-
-def measure(server: Server, bodies: Sequence[bytes], in_flight: int, seconds: float) -> Cost:
-    """Puts load on mosec and reads what it cost all its processes. Raises BenchError where too many calls failed."""
-    return measure_load(server, bodies, in_flight, seconds, _CALLER)

@@ -9,75 +9,26 @@ import argparse
 import contextlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench import samples
-from bench.__main__ import RESULTS
 from bench.load import Caller, closed_loop, open_load
-from bench.models import Models
+from bench.memory_curve import Curve, draw_curves
 from bench.processes import BenchError
 from bench.publishing import publish, wait_until_served
 from bench.raw_onnxruntime import RawOnnxruntime
-from bench.rows import Goal, Row, describe_machine, make_row, missing_row, write_json
-from bench.run import Run
-from bench.scenarios.single_images import MANY
-from bench.soak_picture import draw_curves
+from bench.rows import Goal, describe_machine, write_json
+from bench.run import Run, add_arguments, started
+from bench.scenarios.rounds import MANY
 from bench.table import render_table
 
 MODEL = "lenet"
 CHUNK = 10_000  # requests between two looks at the memory
-SETTLED = 0.1  # growth counts from this share of the run on
 RELOAD_RATE = 100.0  # requests/s beside the reloads
 RELOAD_FLAGS = ("--reload-interval-s", "0.1")
 _MAX_DURATION_S = 86_400.0
-
-
-@dataclass
-class Curve:
-    """Memory over the units of a run, and how many answers were wrong; None: they were not looked at."""
-
-    name: str
-    planned: int
-    units: list[int] = field(default_factory=list)
-    resident_mb: list[float] = field(default_factory=list)
-    wrong: int | None = None
-
-    def add(self, unit: int, resident_bytes: int) -> None:
-        """What the server holds after `unit` of the run."""
-        self.units.append(unit)
-        self.resident_mb.append(resident_bytes / 1e6)
-
-    @property
-    def settled_mb(self) -> float:
-        """Memory once a tenth of what ran had run."""
-        return next(
-            mb for unit, mb in zip(self.units, self.resident_mb, strict=True) if unit >= SETTLED * self.units[-1]
-        )
-
-    @property
-    def growth_percent(self) -> float:
-        """Growth from there to the end."""
-        return 100 * (self.resident_mb[-1] / self.settled_mb - 1)
-
-    def rows(self, growth: Goal) -> list[Row]:
-        """The summary of what ran."""
-        scenario = f"{self.units[-1]:,} {self.name}"
-        note = "" if self.units[-1] >= self.planned else f"ended early, {self.planned:,} were planned"
-        figure, none = "failed or wrong answers", Goal(0, 0)
-        return [
-            make_row(scenario, "memory growth", "%", [self.growth_percent], goal=growth, note=note),
-            missing_row(scenario, figure, "answers", none, "not looked at: ended early")
-            if self.wrong is None
-            else make_row(scenario, figure, "answers", [float(self.wrong)], goal=none),
-            make_row(scenario, "resident memory after a tenth", "MB", [self.settled_mb]),
-            make_row(scenario, "resident memory at the end", "MB", [self.resident_mb[-1]]),
-            make_row(scenario, "largest resident memory seen", "MB", [max(self.resident_mb)]),
-        ]
 
 
 def soak_requests(run: Run, curve: Curve, progress: Progress) -> None:
@@ -139,20 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000, help="0: none")
     parser.add_argument("--reloads", type=int, default=1_000, help="0: none")
-    parser.add_argument("--models", type=Path, help=f"folder with {MODEL}/1/model.onnx; default: exports one")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to; default: bench/results")
+    add_arguments(parser, MODEL, "one")
     options = parser.parse_args(arguments)
-    results: Path = options.results.resolve()
-    results.mkdir(parents=True, exist_ok=True)
-    models = Models(
-        options.models.resolve() if options.models else results / "models", None if options.models else results, print
-    )
     requests = Curve("requests", options.requests)
     reloads = Curve("reloads", options.reloads)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     failure = ""
-    with tempfile.TemporaryDirectory(prefix="covey-soak-") as scratch, contextlib.suppress(KeyboardInterrupt):
-        run = Run(models, results, Path(scratch), 1, 0.0, print)
+    with started(options, 1, 0.0, print) as run, contextlib.suppress(KeyboardInterrupt):
+        results = run.results
         try:
             with Progress(*columns) as progress:
                 for curve, soak in ((requests, soak_requests), (reloads, soak_reloads)):

@@ -7,7 +7,7 @@ from bench.load import put_load
 from bench.models import FIVE
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY
 
 
 def memory(run: Run, model: str, goal: Goal) -> list[Row]:

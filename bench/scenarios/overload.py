@@ -9,7 +9,7 @@ from bench import samples
 from bench.load import OpenLoad, open_load, put_load
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY
 
 DEADLINE_MS = 50
 OVERLOADS = (1.5, 3.0)  # arrivals / capacity

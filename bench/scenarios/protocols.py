@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import samples
-from bench.load import Caller, measure_load, put_load
+from bench.load import Caller
 from bench.raw_onnxruntime import RawOnnxruntime
-from bench.rows import Goal, Row, make_row
+from bench.rows import Goal, Row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY, Side, cpu_row, rows, take_turns
 from covey_proto.inference.open_inference_pb2 import ModelInferRequest
 
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -22,19 +22,13 @@ def open_inference(run: Run, model: str, goal: Goal) -> list[Row]:
     golden = samples.golden(RawOnnxruntime(run.models.file(model)))
     own = samples.messages(samples.single_images(model, golden))
     standard = [_infer(model, image) for image in golden.pixels]
-    caller = Caller(MODEL_INFER)
-    owns, standards = [], []
     with run.server([model]) as server:
-        put_load(server, own, MANY, run.seconds / 2)
-        put_load(server, standard, MANY, run.seconds / 2, caller)
-        for _ in run.each_round(scenario):
-            owns.append(measure_load(server, own, MANY, run.seconds))
-            standards.append(measure_load(server, standard, MANY, run.seconds, caller))
-    cpu, floors = [load.cpu_us for load in standards], [load.cpu_us for load in owns]
+        sides = Side(server, own), Side(server, standard, caller=Caller(MODEL_INFER))
+        owns, standards = take_turns(run, scenario, *sides)
+    floors = [load.cpu_us for load in owns]
     return [
-        make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against="Classify"),
-        make_row(scenario, "throughput", "requests/s", [load.calls.calls_per_s for load in standards]),
-        make_row(scenario, "latency p99", "us", [load.service_us(99) for load in standards]),
+        cpu_row(scenario, standards, floors, goal, "Classify"),
+        *rows(scenario, standards, "throughput", "latency p99"),
     ]
 
 

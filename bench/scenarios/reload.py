@@ -10,7 +10,7 @@ from bench.publishing import publish, wait_until_served
 from bench.raw_onnxruntime import RawOnnxruntime
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY
 
 RELOADS = 20
 LOAD = 0.5  # of capacity

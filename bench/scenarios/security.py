@@ -9,11 +9,11 @@ import trustme
 
 from bench import samples
 from bench.edges import edge_before, nginx_is_there
-from bench.load import Caller, Cost, measure_load, put_load
+from bench.load import Caller, Cost, measure_load
 from bench.processes import Server
 from bench.rows import Goal, Row, make_row, missing_row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY, Side, cpu_row, rows, take_turns
 from covey.security import TLS, TokenFile
 
 _TOKEN = "a-token-as-long-as-those-that-generators-make-0123456789abcdef"
@@ -25,21 +25,20 @@ def tokens(run: Run, model: str, goal: Goal) -> list[Row]:
     file = run.folder() / "tokens"
     file.touch(mode=0o600)
     file.write_text(_TOKEN)
-    messages = samples.golden_messages(model, run.models.file(model))
     with run.server([model]) as plain, run.server([model], flags=["--auth-token-file", str(file)]) as guarded:
-        without, with_tokens = _compare(run, scenario, messages, plain, guarded, Caller(token=TokenFile(file)))
-    return _rows(scenario, without, with_tokens, goal, against="the same without tokens")
+        caller = Caller(token=TokenFile(file))
+        return _compare(run, scenario, model, plain, guarded, caller, goal, "the same without tokens")
 
 
 def tls(run: Run, model: str) -> list[Row]:
     """Server CPU per request over TLS, against plaintext; on the grpcio front."""
     scenario = f"{model}, {MANY} in flight, grpcio front, TLS"
     authority, pair = _write_certificates(run.folder())
-    messages = samples.golden_messages(model, run.models.file(model))
     secure = ["--tls-certificate", str(pair), "--tls-key", str(pair)]
     with run.server([model], "grpcio") as plain, run.server([model], "grpcio", secure) as encrypted:
-        without, with_tls = _compare(run, scenario, messages, plain, encrypted, Caller(tls=TLS(authority)))
-    return _rows(scenario, without, with_tls, None, against="the same in plaintext")
+        return _compare(
+            run, scenario, model, plain, encrypted, Caller(tls=TLS(authority)), None, "the same in plaintext"
+        )
 
 
 def edge(run: Run, model: str, goal: Goal) -> list[Row]:
@@ -73,8 +72,7 @@ def edge(run: Run, model: str, goal: Goal) -> list[Row]:
         make_row(scenario, "server and edge CPU", "us/request", both, floors, goal, against=against),
         make_row(scenario, "server and edge CPU", "us/request", both, native_floors, against="native in plaintext"),
         make_row(scenario, "edge CPU", "us/request", [front.cpu_us for front, _ in edged]),
-        make_row(scenario, "throughput", "requests/s", [front.calls.calls_per_s for front, _ in edged]),
-        make_row(scenario, "latency p99", "us", [front.service_us(99) for front, _ in edged]),
+        *rows(scenario, [front for front, _ in edged], "throughput", "latency p99"),
     ]
 
 
@@ -89,22 +87,19 @@ def _write_certificates(folder: Path) -> tuple[Path, Path]:
 
 
 def _compare(
-    run: Run, scenario: str, messages: list[bytes], plain: Server, secured: Server, caller: Caller
-) -> tuple[list[Cost], list[Cost]]:
+    run: Run,
+    scenario: str,
+    model: str,
+    plain: Server,
+    secured: Server,
+    caller: Caller,
+    goal: Goal | None,
+    against: str,
+) -> list[Row]:
     """Loads on both in turn; `caller` is that of the secured one."""
-    without, secure = [], []
-    put_load(plain, messages, MANY, run.seconds / 2)
-    put_load(secured, messages, MANY, run.seconds / 2, caller)
-    for _ in run.each_round(scenario):
-        without.append(measure_load(plain, messages, MANY, run.seconds))
-        secure.append(measure_load(secured, messages, MANY, run.seconds, caller))
-    return without, secure
-
-
-def _rows(scenario: str, without: list[Cost], secured: list[Cost], goal: Goal | None, against: str) -> list[Row]:
-    cpu, floors = ([load.cpu_us for load in loads] for loads in (secured, without))
+    messages = samples.golden_messages(model, run.models.file(model))
+    without, loads = take_turns(run, scenario, Side(plain, messages), Side(secured, messages, caller=caller))
     return [
-        make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against=against),
-        make_row(scenario, "throughput", "requests/s", [load.calls.calls_per_s for load in secured]),
-        make_row(scenario, "latency p99", "us", [load.service_us(99) for load in secured]),
+        cpu_row(scenario, loads, [load.cpu_us for load in without], goal, against),
+        *rows(scenario, loads, "throughput", "latency p99"),
     ]

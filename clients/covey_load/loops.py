@@ -1,7 +1,7 @@
 """Owns when calls are sent: the closed loop, which opens a call when one ends, and the open loop, which opens them at
 moments fixed beforehand. What comes of them goes to a sink.
 
-Nothing here knows a protocol. At its deadline, counted from when it was meant to be sent, a call is given up.
+Loops know no protocol. A call is given up at its deadline, which counts from the moment it was meant to be sent.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class OpenLoop(Loop[RequestT]):
             if self._due_ns != NEVER_NS and (self.stopping or now_ns >= end_ns):
                 unsent = _before(min(now_ns, end_ns), itertools.chain([self._due_ns], moments))
                 self._due_ns = NEVER_NS
-            used = self._hear(ready, now_ns)
+            used = self._receive(ready, now_ns)
             is_full = not self._open_due(now_ns, used)
             for place in used:
                 self._pool.flush(place)
@@ -198,7 +198,7 @@ class OpenLoop(Loop[RequestT]):
                 return
             ready = self._wait(is_full=is_full, in_flight=in_flight)
 
-    def _hear(self, ready: list[int], now_ns: int) -> set[int]:
+    def _receive(self, ready: list[int], now_ns: int) -> set[int]:
         """Reads what has come, and puts new connections in place of those that retired. Answers the places of both."""
         for place in ready:
             self._read(place)

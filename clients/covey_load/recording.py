@@ -1,6 +1,7 @@
-"""Every call of a load, one by one, for programs that ask more of it than a report tells.
+"""Every call of a load, one by one: for programs that send messages of their own, or ask more than a report tells.
 
-A Recording costs the generator what a load test costs it; nothing is counted or parsed before the load has ended.
+What they need is imported from here (docs/load-testing.md). Nothing is counted or parsed before the load has ended, so
+a recording costs the generator less than a report does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from numpy.typing import NDArray
 from covey_load.channel import FIELDS, Chunk, Ended, Order
 from covey_load.pool import LoadError
 from covey_load.processes import Generators
+from covey_load.remote import Remote
 from covey_load.wire.grpc_status import OK, status_name
+
+__all__ = ["Generators", "LoadError", "Order", "Recording", "Remote", "record"]
 
 Integers = NDArray[np.int64]
 
@@ -28,7 +32,8 @@ class Recording:
     A call was due, sent and ended at moments of time.perf_counter_ns. `statuses` are gRPC codes, 0 where it was
     answered, or HTTP ones; `numbers` are those of the requests. `answers` holds (number, answer) of the answered calls
     where answers are kept: the gRPC message behind its prefix of five bytes, or the HTTP body. `cpu_s` is what the
-    generator processes used in the `seconds` from `begin_ns` to the last answer; `ends` is what they say of themselves.
+    generator processes used in the `seconds` from their begin to the last answer, `begin_ns` when they were to begin,
+    `ends` what they say of themselves.
     """
 
     begin_ns: int
@@ -103,7 +108,7 @@ def record(
     due_ns, sent_ns, ended_ns, statuses, numbers, answer_bytes = rows.T
     return Recording(
         begin_ns=begun_ns,
-        seconds=(max(part[-1].at_ns for part in chunks) - begun_ns) / 1e9,
+        seconds=(max(part[-1].at_ns for part in chunks) - min(part[0].at_ns for part in chunks)) / 1e9,
         cpu_s=sum(part[-1].cpu_ns - part[0].cpu_ns for part in chunks) / 1e9,
         due_ns=due_ns,
         sent_ns=sent_ns,

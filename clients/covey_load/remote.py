@@ -1,5 +1,5 @@
-"""Owns how one server is reached: its address as both worlds need it, gRPC's own for the calls around a load, and the
-wire's for the load itself."""
+"""Owns how one server is reached: by gRPC's own client for the few calls around a load, and by the endpoint that the
+load itself connects to."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from covey_load.wire.sockets import Endpoint
 
 
 class Remote:
-    """One server. Raises InvalidInput for an address that is none, or several, and for a token or certificate that
-    cannot be used."""
+    """One server. Raises InvalidInput for anything but one HOST:PORT, and for a token or certificate that cannot be
+    used."""
 
     def __init__(self, target: str, deadline_ms: float, tls: TLS | bool | None = None, token: Token = "") -> None:
         targets = normalised_targets(target)
@@ -41,7 +41,7 @@ class Remote:
 
     def requests(self, path: str, messages: Iterable[bytes]) -> list[Request]:
         """Serialised messages for one gRPC method (`/package.Service/Method`), numbered from 0, each with the deadline
-        and what the server wants to be told of the caller."""
+        and the token."""
         deadline_s, metadata = self.deadline_ms / 1_000, self.metadata
         return [
             Request(self.endpoint.authority, path, message, deadline_s, number, scheme=self.scheme, metadata=metadata)

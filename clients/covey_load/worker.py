@@ -105,8 +105,11 @@ class Worker:
             real_time = order.rates_per_s is not None and _raise_priority()
             records.flush()
             waited_ns = _waited_ns()
+            end_ns = begin_ns + int(lasts_s * 1e9) if math.isfinite(lasts_s) else NEVER_NS
+            if order.rates_per_s is None:  # no schedule to keep to: where others had the processors, it begins later
+                end_ns += max(time.perf_counter_ns() - begin_ns, 0)
             try:
-                loop.run(begin_ns, begin_ns + int(lasts_s * 1e9) if math.isfinite(lasts_s) else NEVER_NS)
+                loop.run(begin_ns, end_ns)
             finally:
                 self._loop = None
                 records.flush()

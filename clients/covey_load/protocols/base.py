@@ -1,4 +1,4 @@
-"""What a load needs of a protocol."""
+"""What a load test needs of a protocol."""
 
 from __future__ import annotations
 

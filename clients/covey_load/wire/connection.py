@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from abc import ABC, abstractmethod
 from typing import Generic, NamedTuple, TypeVar
 
-from covey_load.wire.sockets import Transport
-
 RECEIVE_BYTES = 1 << 16  # below what malloc would map and unmap at every call
 
 RequestT = TypeVar("RequestT")
+
+_NOT_READY = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_LOST = (ConnectionError, ssl.SSLError)
 
 
 class ProtocolError(Exception):
@@ -37,9 +40,10 @@ class Connection(ABC, Generic[RequestT]):
 
     max_concurrent_calls: int  # how many the protocol or the server allows at once
 
-    def __init__(self, socket: Transport, *, answers: bool) -> None:
+    def __init__(self, connected: socket.socket, *, answers: bool) -> None:
         """`answers` keeps what successful calls are answered with."""
-        self.socket = socket
+        self.socket = connected
+        self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
         self.retiring = False  # opens no more calls, for ever
         self._keep_answers = answers
         self._incoming = b""
@@ -75,9 +79,9 @@ class Connection(ABC, Generic[RequestT]):
             self._outgoing.clear()
         try:
             self._unsent = self._unsent[self.socket.send(self._unsent) :]
-        except BlockingIOError:
+        except _NOT_READY:
             pass
-        except ConnectionError:  # the next read says so too, and ends the calls
+        except _LOST:  # the next read says so too, and ends the calls
             self._drop_outgoing()
 
     def receive(self) -> list[Outcome]:
@@ -86,9 +90,11 @@ class Connection(ABC, Generic[RequestT]):
         self._outcomes = []
         try:
             data = self.socket.recv(RECEIVE_BYTES)
-        except BlockingIOError:
+            while self._tls is not None and (pending := self._tls.pending()):
+                data += self._tls.recv(pending)  # decrypted, so that readiness of the socket does not tell of it
+        except _NOT_READY:
             return self._outcomes
-        except ConnectionError:
+        except _LOST:
             data = b""
         if data:
             self._read(data, time.perf_counter_ns())

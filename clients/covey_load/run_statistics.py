@@ -1,4 +1,4 @@
-"""Owns the accounts of one run: generator processes' chunks in, figures out.
+"""Owns the statistics of one run: generator processes' chunks in, figures out.
 
 A call belongs to the run where it was meant to be sent after the warm-up. Errors have no latency: they are counted.
 """
@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_load.channel import FIELDS, Chunk
+from covey_load import validity
+from covey_load.channel import FIELDS, Chunk, Ended
 from covey_load.distribution import Distribution
 from covey_load.loops import NEVER_NS
-from covey_load.measurement import Generator, Interval, Latency, Load, ServerTiming, Snapshot
+from covey_load.measurement import Generator, Interval, Load, Run, ServerMetrics, ServerProcess, Snapshot
 from covey_load.timings import ReadTiming, Timings
 from covey_load.wire.grpc_status import OK, status_name
 
@@ -64,7 +66,7 @@ class _Process:
         return (self._later[0].cpu_ns - self._first.cpu_ns) / (self._later[0].at_ns - self._first.at_ns)
 
 
-class Tally:
+class RunStatistics:
     """Counts from `begin` on; until then everything is zero."""
 
     def __init__(
@@ -105,8 +107,8 @@ class Tally:
         self._stopped_ns = min(self._stopped_ns, time.perf_counter_ns())
 
     def complete(self) -> None:
-        """All calls of the planned time were sent. In an open loop nothing is due between the last of them and its end,
-        which is so waited for by nobody."""
+        """All calls of the planned time were sent. An open loop is done with its last call, before its planned end: the
+        run still counts as whole."""
         self._is_complete = True
 
     @property
@@ -197,13 +199,40 @@ class Tally:
         """How long calls were sent after the warm-up."""
         return self._seconds if self.is_whole else (self._last_due_ns - self._begin_ns) / 1e9
 
-    def response_latency(self) -> Latency:
-        """Of the calls that belong to the run and succeeded."""
-        return self.response.latency([self._times_ms(second) for second in self._each_second()])
-
-    def intervals(self) -> list[Interval]:
-        """One for each second, those without calls included."""
-        return [self._interval(second) for second in self._each_second()]
+    def run(
+        self,
+        generator: Generator,
+        ends: Sequence[Ended],
+        server_process: ServerProcess | None,
+        metrics: ServerMetrics | None,
+    ) -> Run:
+        """All of it, judged."""
+        load, seconds, has_slo = self._load, self.seconds, self._slo_ns is not None
+        calls_per_s = self.answered / seconds if seconds else 0.0
+        response = self.response.latency([self._times_ms(second) for second in self._each_second()])
+        lag = self.lag.latency()
+        intervals = [self._interval(second) for second in self._each_second()]
+        return Run(
+            load=load,
+            seconds=seconds,
+            calls=self.calls,
+            images=self.response.count * load.images_per_call,
+            errors=dict(self.errors),
+            calls_per_s=calls_per_s,
+            images_per_s=calls_per_s * load.images_per_call,
+            goodput_per_s=self.answered_within_slo / seconds if has_slo and seconds else None,
+            response=response,
+            service=self.service.latency(),
+            lag=lag,
+            intervals=intervals,
+            timing=self._timings.summary() if self._timings is not None else None,
+            generator=generator,
+            server_process=server_process,
+            metrics=metrics,
+            invalid=validity.find_invalid(load, self.calls, response, lag, generator, ends),
+            warnings=validity.find_warnings(load, self.calls, self.errors.total(), intervals, self.sending_s, metrics),
+            calls_within_slo=self.within_slo if has_slo else None,
+        )
 
     def _each_second(self) -> range:
         return range(max(self._calls_by_second, default=-1) + 1)
@@ -222,9 +251,6 @@ class Tally:
             p99_ms=p99,
             max_ms=longest,
         )
-
-    def timing(self) -> ServerTiming | None:
-        return self._timings.summary() if self._timings is not None else None
 
     def generator(self, connections: int, own_cpu_s: float, *, real_time: bool) -> Generator:
         """`own_cpu_s` is what this process itself needed meanwhile, which takes the chunks. `real_time` is theirs."""
