@@ -17,10 +17,10 @@ import onnx
 import torch
 
 from covey_export import image_classifier
-from covey_export.errors import ConversionFailed
+from covey_export.errors import ConversionFailed, InvalidNetwork
 from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
-from covey_export.networks import ImageShape, Network
+from covey_export.networks import ImageShape, Network, Output
 from covey_export.networks.trial import first_line
 from covey_export.training.recipe import Recipe
 from covey_proto import metadata, tensors
@@ -30,6 +30,8 @@ from covey_server.inference.engine import Engine
 
 OPSET = 20
 
+_PROBABILITIES = ("Sigmoid", "HardSigmoid", "Softmax")
+_MOVES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity")  # the values stay
 _EXAMPLE_BATCH = 2  # an example of one image would fix the batch axis at 1
 _TRIED_BATCHES = (1, 2, 3)
 _MAX_DIFFERENCE = 1e-3  # of probabilities of fresh weights; verification is stricter with trained ones
@@ -44,6 +46,7 @@ def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
     model = image_classifier.build(network, classes, recipe).eval()
     proto = export(model, network.image_shape)
     _require_valid(proto)
+    _require_logits(proto, network)
     with tempfile.TemporaryDirectory(prefix="covey-export-") as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(proto, path)
@@ -61,6 +64,23 @@ def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
                     )
         except (RefusedModel, EngineFailed) as error:
             raise ConversionFailed(f"{network.name} was exported, but onnxruntime cannot run it: {error}") from error
+
+
+def _require_logits(proto: onnx.ModelProto, network: Network) -> None:
+    """Raises InvalidNetwork where the network ends in probabilities of its own, and another softmax would follow."""
+    if network.output is Output.PROBABILITIES:
+        return
+    makers = {output: node for node in proto.graph.node for output in node.output}
+    softmax = makers[proto.graph.output[0].name]  # the one behind the network
+    node = makers.get(softmax.input[0])
+    while node is not None and node.op_type in _MOVES:
+        node = makers.get(node.input[0])
+    if node is not None and node.op_type in _PROBABILITIES:
+        raise InvalidNetwork(
+            f"{network.name} ends in {node.op_type}; expected logits, since Covey's loss and its models put a softmax "
+            f"behind them: leave it out, and load the same weights. Labels that do not exclude each other, which need "
+            f"a sigmoid each, are not supported yet"
+        )
 
 
 def export(model: ImageClassifier, image_shape: ImageShape) -> onnx.ModelProto:

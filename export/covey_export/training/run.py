@@ -85,7 +85,7 @@ def train(
                 raise ExportError(
                     "--freeze trains the last layer alone, on top of given layers: it goes with --weights"
                 )
-            if network.is_own:
+            if network.is_own:  # nobody knows yet what it can do
                 wanted, notes = fit_to_network(network, len(dataset.labels), wanted, device)
                 for note in notes:
                     report.line(f"note: {note}")
