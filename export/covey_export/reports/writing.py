@@ -18,7 +18,6 @@ from covey_export.evaluation import accuracy, predict
 from covey_export.networks import Network
 from covey_export.report import Report
 from covey_export.reports import findings, layers, model_card, report_page
-from covey_export.reports.drawing import canvas
 from covey_export.served_model import ServedModel
 from covey_proto import layout
 from covey_proto.wording import plural
@@ -58,8 +57,7 @@ def write(
     found = findings.find(network, checkpoint, dataset, folder, probabilities, parameters)
     shown = _choose_image(probabilities, dataset)
     recording = layers.record(model, dataset.test_images[shown])
-    with canvas.style():
-        page = report_page.write_page(found, dataset, probabilities, recording, shown)
+    page = report_page.write_page(found, dataset, probabilities, recording, shown)
     atomic_files.write_text(folder / findings.FILE, found.to_json())
     atomic_files.write_text(folder / model_card.FILE, model_card.write_card(found))
     atomic_files.write_text(folder / FILE, page)
