@@ -100,11 +100,10 @@ def figure(height_inches: float, width_inches: float = WIDTH_INCHES, *, fitted: 
     return made
 
 
-def render(made: Figure, name: str, description: str, caption: str, part: Bbox | None = None) -> Picture:
+def render(made: Figure, name: str, description: str, caption: str) -> Picture:
     """The figure as an SVG element whose ids begin with `name`, which no other picture of the page has.
 
-    `description` is read out where the picture cannot be seen. `part`, in inches, is what to show of the figure; by
-    default all that is drawn.
+    `description` is read out where the picture cannot be seen.
     """
     buffer = io.StringIO()
     made.savefig(
@@ -112,7 +111,7 @@ def render(made: Figure, name: str, description: str, caption: str, part: Bbox |
         format="svg",
         dpi=_RASTER_DPI,
         transparent=True,
-        bbox_inches="tight" if part is None else part,
+        bbox_inches="tight",
         pad_inches=0.05,
         metadata=_NO_METADATA,
     )
@@ -196,6 +195,7 @@ def _embed(svg: str, name: str, description: str) -> Markup:
     """Matplotlib's SVG file as an element of a page."""
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="image[0-9a-f]+"', "", svg)  # of pixels: the same for the same pixels, and nothing refers to it
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     opening = svg[: svg.index(">") + 1]
     width_points = re.search(r'width="([\d.]+)pt"', opening)
