@@ -17,7 +17,6 @@ from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
 from covey_export.report import Report
 from covey_export.reports import findings, layers, model_card, report_page
-from covey_export.reports.drawing import canvas
 from covey_export.trained_model import TrainedModel
 from covey_proto import layout
 from covey_proto.wording import plural
@@ -54,8 +53,7 @@ def write(trained: TrainedModel, folder: Path, report: Report) -> Path:
     found = findings.find(trained.network, trained.checkpoint, dataset, folder, probabilities, trained.parameters)
     shown = _choose_image(probabilities, dataset)
     recording = layers.record(trained.classifier, dataset.test_images[shown])
-    with canvas.style():
-        page = report_page.write_page(found, dataset, probabilities, recording, shown)
+    page = report_page.write_page(found, dataset, probabilities, recording, shown)
     atomic_files.write_text(folder / findings.FILE, found.to_json())
     atomic_files.write_text(folder / model_card.FILE, model_card.write_card(found))
     atomic_files.write_text(folder / FILE, page)
