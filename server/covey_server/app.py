@@ -41,6 +41,7 @@ from covey_server.system import memory, memory_limit
 
 log = logging.getLogger(__name__)
 
+_TAKEN_S = 0.005  # between two looks at what callers have taken, while stopping
 _FLUSH_S = 5.0  # for answers that were given to get onto the wire, and for models that are being loaded
 _MAX_ANNOUNCED_BYTES = 1 << 32  # by a message's first five bytes; pygrpc-native reserves that at once
 _GRPCIO_FACTOR = 2  # what comes takes twice its bytes there: pieces, then one copy
@@ -153,8 +154,10 @@ class App:
         give_up = time.monotonic() + _FLUSH_S  # on loads
         self._batcher.close()
         self._decoders.close()
-        self.front.stop(_FLUSH_S if drained and not self._workers.stuck else 0)
-        self.hangs = not self._workers.join(_FLUSH_S if drained and not self._workers.stuck else 0)
+        flush_s = _FLUSH_S if drained and not self._workers.stuck else 0
+        self._wait_until_answers_are_taken(flush_s)
+        self.front.stop(flush_s)
+        self.hangs = not self._workers.join(flush_s)
         self._metrics_server.stop()
         if self._guard is not None:
             self._guard.stop()
@@ -164,6 +167,13 @@ class App:
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
+
+    def _wait_until_answers_are_taken(self, timeout_s: float) -> None:
+        """So that slow callers, too, get what they were answered."""
+        give_up = time.monotonic() + timeout_s
+        while self._admission.answer_bytes and time.monotonic() < give_up:
+            self._admission.settle()
+            time.sleep(_TAKEN_S)
 
     def abandon(self) -> None:
         """Before the process is ended without `stop`, or within it: leaves no files behind."""
