@@ -8,10 +8,12 @@ MODELS ?= models
 .DEFAULT_GOAL := help
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 SERVERS ?= 1
+COUNT ?= 100
+SEED ?= 1
 # Not --quiet: it hides warnings, and --strict then no longer sees them. The variable silences a notice of the theme.
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-.PHONY: help setup demo serve test test-docker test-recipes fuzz check format docs proto bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-recipes fuzz mutate check format docs proto bench soak image up down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +46,9 @@ test-recipes: setup ## train each network on each data set in both precisions: 1
 
 fuzz: setup ## send 200,000 mutated requests to a running server, on each front, in a few minutes
 	$(BIN)/python -m tests.fuzz
+
+mutate: setup ## put 100 small faults into the code, one at a time, and see whether tests notice: hours; COUNT=20, SEED=2
+	$(BIN)/python -m tests.mutation --count $(COUNT) --seed $(SEED)
 
 check: setup ## lint, formatting, types, generated code, documentation
 	$(BIN)/ruff check

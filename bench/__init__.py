@@ -8,16 +8,14 @@ imported by the four packages.
     rows, table, picture   what comes out: JSON, tables, a picture
     floors, raw_onnxruntime, echo_server
                            what the work costs with no server around it
-    load_generator, open_loop, http1_generator
-                           load, each a process of its own on the standard library alone; http2_*, grpc_status and
-                           message_file are what they are made of
-    closed_load, open_load those processes started, and their results read
-    processes, process_figures
-                           servers started and stopped, their CPU time and memory
+    load, sdk_load         loads: covey_load's generator processes, and the SDK in a process of its own
+    processes, edges       servers and edges started and stopped, their CPU time and memory
     models, samples, photographs, publishing
                            what is served and what is sent
     mosec_peer, mosec_worker
                            another server, to compare with
-    soak, soak_picture     `make soak`
+    soak, stream_soak, memory_curve
+                           `make soak`, and a million images through one call
+    attacks, raw_http2     `python -m bench.attacks`, and a connection that minds no rules
     demo, callers, sheet   `make demo`
 """

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from bench.models import Models
 from bench.picture import draw_goals
 from bench.plan import SCENARIOS
 from bench.processes import BenchError
 from bench.rows import Row, describe_machine, missing_row, write_json, write_text
-from bench.run import Run
+from bench.run import Run, add_arguments, started
 from bench.table import render_markdown, render_table
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,13 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not sys.platform.startswith("linux"):
         print("bench: CPU time is read from /proc, so this runs on Linux only", file=sys.stderr)
         return 1
-    results: Path = options.results.resolve()
-    results.mkdir(parents=True, exist_ok=True)
-    folder = options.models.resolve() if options.models else results / "models"
-    models = Models(folder, None if options.models else results, _report)
     machine = describe_machine()
-    with tempfile.TemporaryDirectory(prefix="covey-bench-") as scratch:
-        run = Run(models, results, Path(scratch), options.rounds, options.seconds, _report)
+    with started(options, options.rounds, options.seconds, _report) as run:
+        results = run.results
         rows, complete = measure(run, options.only, lambda rows: write_json(results / "latest.json", rows, machine))
     caption = f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}, {options.rounds} rounds"
     write_text(results / "latest.md", render_markdown(rows, machine))
@@ -59,10 +50,9 @@ def measure(run: Run, names: Sequence[str], keep: Callable[[Sequence[Row]], obje
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--models", type=Path, help="folder with NAME/1/model.onnx; default: exports small ones")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one load")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to; default: bench/results")
+    add_arguments(parser, "NAME", "small ones")
     parser.add_argument(
         "--only", type=_names, default=list(SCENARIOS), metavar="NAME,...", help=f"of {', '.join(SCENARIOS)}"
     )

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import process_figures
-from bench.processes import START_TIMEOUT_S, BenchError, Server, own_process, tail
+from bench.processes import START_TIMEOUT_S, BenchError, Server, own_process, peak_bytes, tail
+from covey_load.observation import family
 
 HOST = "127.0.0.1"
 
@@ -28,11 +28,11 @@ class Edge(Server):
 
     def resident_bytes(self) -> int:
         """Of nginx's processes and their keeper."""
-        return sum(process_figures.resident_bytes(pid) for pid in process_figures.family(self.pid))
+        return sum(each.memory_info().rss for each in family(self.pid))
 
     def peak_bytes(self) -> int:
         """The most that each of them had, together."""
-        return sum(process_figures.peak_bytes(pid) for pid in process_figures.family(self.pid))
+        return sum(peak_bytes(each.pid) for each in family(self.pid))
 
     def batches(self) -> tuple[float, float]:
         """Zeros: it runs none."""

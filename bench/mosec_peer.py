@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
-import sys
 import time
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.closed_load import Load
-from bench.load_generator import LoadResult
-from bench.processes import ROOT, START_TIMEOUT_S, BenchError, Server, own_process, tail
+from bench.load import Caller
+from bench.processes import START_TIMEOUT_S, BenchError, Server, own_process, tail
 
 VERSION = "0.9.*"
 _INSTALL_TIMEOUT_S = 300
-MAX_FAILURE_SHARE = 0.01  # of its calls; some time out (408) where the machine is very busy
+# Some of its calls time out (408) where the machine is very busy.
+CALLER = Caller("/inference", http=True, max_failure_share=0.01)
 
 
 class NotInstalled(BenchError):
@@ -87,22 +85,3 @@ def mosec_server(python: Path, model: Path, setting: Setting, log: Path) -> Iter
                     raise BenchError(f"mosec did not start:\n{tail(log)}") from None
                 time.sleep(0.05)
         yield Server("mosec", process, f"127.0.0.1:{port}", None)
-
-
-def measure(server: Server, bodies: Path, in_flight: int, seconds: float) -> Load:
-    """Puts load on mosec and reads what it cost all its processes. Raises BenchError where a call failed."""
-    cpu_start = server.cpu_seconds()
-    result = _put_load(server, bodies, in_flight, ["--seconds", str(seconds)])
-    return Load(result, (server.cpu_seconds() - cpu_start) * 1e6 / result.calls, 0.0)
-
-
-def _put_load(server: Server, bodies: Path, in_flight: int, flags: Sequence[str]) -> LoadResult:
-    command = [sys.executable, "-m", "bench.http1_generator", "--target", server.target, "--path", "/inference"]
-    command += ["--messages", str(bodies), "--in-flight", str(in_flight), *flags]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        raise BenchError(f"load on mosec: {finished.stderr.strip()}")
-    result = LoadResult(**json.loads(finished.stdout))
-    if result.failures > MAX_FAILURE_SHARE * result.calls:
-        raise BenchError(f"mosec failed {result.failures} of {result.calls} calls: {result.failures_by_status}")
-    return result

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import select
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
-from prometheus_client.parser import text_string_to_metric_families
+import psutil
 
-from bench import process_figures
+from covey_load import observation
+from covey_load.observation import family
 from covey_proto.v1.classifier_pb2 import ClassifyRequest
 
 SERVICE = "/covey.v1.Classifier"
@@ -61,17 +60,21 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """CPU time used so far, by all threads and by the processes it started. Raises BenchError where it is gone."""
-        try:
-            return process_figures.cpu_seconds(self._process.pid)
-        except FileNotFoundError as error:
-            raise BenchError(f"{self.name} is gone, or this is not Linux: no {error.filename}") from error
+        with self._alive():
+            times = [each.cpu_times() for each in family(self.pid)]
+            return sum(each.user + each.system for each in times)
 
     def resident_bytes(self) -> int:
         """Resident memory. Raises BenchError where it is gone."""
+        with self._alive():
+            return resident_bytes(self.pid)
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
         try:
-            return process_figures.resident_bytes(self._process.pid)
-        except FileNotFoundError as error:
-            raise BenchError(f"{self.name} is gone, or this is not Linux: {error}") from error
+            yield
+        except psutil.NoSuchProcess as error:
+            raise BenchError(f"{self.name} is gone: {error}") from error
 
     def batches(self) -> tuple[float, float]:
         """Number of batches run so far and of images in them, by the server's own metrics; zeros for an echo. Raises
@@ -79,24 +82,29 @@ class Server:
         if self.metrics_url is None:
             return 0.0, 0.0
         try:
-            text = fetch(self.metrics_url)
-        except (OSError, http.client.HTTPException) as error:
+            totals = observation.counters(self.metrics_url)
+        except (OSError, ValueError) as error:
             raise BenchError(f"{self.name} is gone: {self.metrics_url} cannot be read ({error})") from error
-        totals = {"covey_batch_size_count": 0.0, "covey_batch_size_sum": 0.0}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name in totals:
-                    totals[sample.name] += sample.value
-        return totals["covey_batch_size_count"], totals["covey_batch_size_sum"]
+        return totals.get("covey_batch_size_count", 0.0), totals.get("covey_batch_size_sum", 0.0)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process alone. Raises psutil.NoSuchProcess where it is gone."""
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+def peak_bytes(pid: int) -> int:
+    """The most resident memory that a process had (VmHWM, which psutil does not tell); 0 where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def fetch(url: str) -> str:
-    """The page at a URL of this machine, which no proxy of the user's stands before. Raises OSError and
-    http.client.HTTPException."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(url, timeout=10) as answer:
-        text: str = answer.read().decode()
-    return text
+    """The page at a URL of this machine. Raises OSError."""
+    return observation.fetch(url, timeout_s=10)
 
 
 @contextmanager

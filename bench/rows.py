@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from covey_load.runner import cpu_name
+
 PACKAGES = ("covey-serve", "onnxruntime", "grpcio", "pygrpc-native", "protobuf", "numpy", "pillow")
 
 Machine = Mapping[str, str | int | float]
@@ -113,14 +115,9 @@ def missing_row(scenario: str, figure: str, unit: str, goal: Goal | None, note: 
 
 def describe_machine() -> dict[str, str | int | float]:
     """What the figures depend on: the machine and the versions that produced them."""
-    cpu = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-            break
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": cpu,
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg()[0],
         "system": platform.platform(),

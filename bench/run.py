@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.models import Models
 from bench.processes import Server, covey_server
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def add_arguments(parser: argparse.ArgumentParser, models: str, default: str) -> None:
+    """The options that all benches have: which models, and where the results go."""
+    parser.add_argument("--models", type=Path, help=f"folder with {models}/1/model.onnx; default: exports {default}")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to; default: bench/results")
 
 
 @dataclass(frozen=True)
@@ -50,3 +60,14 @@ class Run:
         for number in range(self.rounds):
             self.report(f"{scenario}: round {number + 1} of {self.rounds}")
             yield number
+
+
+@contextmanager
+def started(options: argparse.Namespace, rounds: int, seconds: float, report: Callable[[str], None]) -> Iterator[Run]:
+    """A run with these options, while its scratch folder is there."""
+    results: Path = options.results.resolve()
+    results.mkdir(parents=True, exist_ok=True)
+    folder = options.models.resolve() if options.models else results / "models"
+    models = Models(folder, None if options.models else results, report)
+    with tempfile.TemporaryDirectory(prefix="covey-bench-") as scratch:
+        yield Run(models, results, Path(scratch), rounds, seconds, report)

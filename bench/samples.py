@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import message_file, photographs
+from bench import photographs
 from bench.processes import Server, classify
 from bench.raw_onnxruntime import RawOnnxruntime
+from covey_load.wire.frames import MESSAGE_PREFIX_BYTES
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ClassifyRequest, ClassifyResponse, EncodedImages, Pixels
 
@@ -92,10 +93,14 @@ def mixture(server: Server, model: str, images: Golden) -> list[Sample]:
     return singles
 
 
-def write(samples: Sequence[Sample], path: Path) -> Path:
-    """Writes the requests for a load generator, and answers the path."""
-    message_file.write(path, (sample.request.SerializeToString() for sample in samples))
-    return path
+def messages(samples: Sequence[Sample]) -> list[bytes]:
+    """The requests as a load sends them."""
+    return [sample.request.SerializeToString() for sample in samples]
+
+
+def golden_messages(model: str, file: Path) -> list[bytes]:
+    """A request for each image of a model's golden set."""
+    return messages(single_images(model, golden(RawOnnxruntime(file))))
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,13 @@ class Verdict:
     by_version: dict[int, int]
 
 
-def judge(samples: Sequence[Sample], answers: Path) -> Verdict:
-    """Holds the answers that a generator wrote against the samples that it sent. An answer is wrong where it has not
-    one result per image, or another most probable class."""
+def judge(samples: Sequence[Sample], answers: Sequence[tuple[int, bytes]]) -> Verdict:
+    """Holds the answers of a Recording against the samples that were sent. An answer is wrong where it has not one
+    result per image, or another most probable class."""
     count = wrong = 0
     versions: dict[int, int] = {}
-    for number, message in message_file.read_answers(answers):
-        response = ClassifyResponse.FromString(message)
+    for number, message in answers:
+        response = ClassifyResponse.FromString(message[MESSAGE_PREFIX_BYTES:])
         versions[response.version] = versions.get(response.version, 0) + 1
         count += 1
         wanted = samples[number].top

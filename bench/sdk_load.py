@@ -1,9 +1,10 @@
-"""Owns the load of the SDK's scenarios: one client process with N single images in flight, in one of several ways.
+"""Owns the load of the SDK's scenarios and of the stream soak: one client process, in one of several ways.
 
     python -m bench.sdk_load --target HOST:PORT --model NAME --images FILE --way WAY --in-flight N --seconds S
 
-It prints one JSON object, an SdkLoad. FILE is a NumPy archive: `images [N, H, W, C] uint8`, and `top`, the class that
-each must be answered with. A closed loop, as `load_generator`'s; but here it is the client that is measured.
+It prints an SdkLoad as JSON. FILE is a NumPy archive: `images [N, H, W, C] uint8`, and `top`, the class that each must
+be answered with. A closed loop, as those of bench.load; but here it is the client that is measured. With `--count` it
+sends so many images in place of seconds, all of them counted, and says on a line of its own how far it is.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ import covey
 from covey_proto.v1 import classifier_pb2 as pb
 
 TIMEOUT_S = 10.0
-WARM_UP = 200  # answers of each load that are not counted: connecting, first calls
+WARM_UP = 200  # answers of each load in seconds that are not counted: connecting, first calls
+_PACKED_IMAGES = 256  # of one call
+_SAY_EVERY = 1_000  # answers
 
 Image = NDArray[np.uint8]
 Ask = Callable[[Image], Awaitable[int]]  # one image -> the index of its best class
@@ -48,26 +51,31 @@ class SdkLoad:
 
 @dataclass(frozen=True)
 class Task:
-    """Whom to ask for what, and how long."""
+    """Whom to ask for what, and how long: `seconds`, or `count` images, of which at most `per_second` are read (0: no
+    limit)."""
 
     target: str
     model: str
-    images: Sequence[Image]
+    images: NDArray[np.uint8]
     top: Sequence[int]
     in_flight: int
     seconds: float
+    count: int | None = None
+    per_second: float = 0.0
+    top_k: int = 5
 
 
 class Meter:
-    """Counts answers, and the time and CPU time they took, from the end of the warm-up on."""
+    """Counts answers, and the time and CPU time they took: of a load in seconds from the end of the warm-up on."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, task: Task) -> None:
         self.wrong = 0
+        self._task = task
         self._latencies_ns: list[int] = []
         self._answers = 0
-        self._seconds = seconds
+        self._warm_up = WARM_UP if task.count is None else 0
         self._end_s = float("inf")
-        self._begin_s = self._cpu_s = 0.0
+        self._begin_s, self._cpu_s = time.perf_counter(), time.process_time()
 
     @property
     def over(self) -> bool:
@@ -76,16 +84,21 @@ class Meter:
     def take(self, *, right: bool, latency_ns: int = 0) -> None:
         """One answer has come."""
         self._answers += 1
-        if self._answers == WARM_UP:
+        if self._answers == self._warm_up:
             self._begin_s, self._cpu_s = time.perf_counter(), time.process_time()
-            self._end_s = self._begin_s + self._seconds
+            self._end_s = self._begin_s + self._task.seconds
             self._latencies_ns.clear()
         self._latencies_ns.append(latency_ns)
         self.wrong += not right
+        if self._task.count is not None and self._answers % _SAY_EVERY == 0:
+            if self._task.per_second:
+                ahead_s = self._answers / self._task.per_second - (time.perf_counter() - self._begin_s)
+                time.sleep(max(0.0, ahead_s))
+            print(json.dumps({"done": self._answers}), flush=True)
 
     def load(self) -> SdkLoad:
         """Of now."""
-        counted = self._answers - WARM_UP
+        counted = self._answers - self._warm_up
         seconds = time.perf_counter() - self._begin_s
         cpu_us = (time.process_time() - self._cpu_s) * 1e6 / counted
         p50_us = statistics.median(self._latencies_ns) / 1_000
@@ -123,7 +136,7 @@ async def ask_by_client(task: Task, *, coalesce: bool = False) -> AsyncIterator[
 
 async def measure_tasks(task: Task, asking: AbstractAsyncContextManager[Ask]) -> SdkLoad:
     """`in_flight` tasks, each of which asks again once it is answered."""
-    meter = Meter(task.seconds)
+    meter = Meter(task)
     turns = itertools.cycle(zip(task.images, task.top, strict=True))
     async with asking as ask:
 
@@ -140,9 +153,9 @@ async def measure_tasks(task: Task, asking: AbstractAsyncContextManager[Ask]) ->
 
 async def measure_many_awaited(task: Task) -> SdkLoad:
     """AsyncClient.classify_many."""
-    meter = Meter(task.seconds)
+    meter = Meter(task)
     async with covey.AsyncClient(task.target) as client:
-        answers = client.classify_many(_until_over(task, meter), model=task.model, in_flight=task.in_flight)
+        answers = client.classify_many(_images(task, meter), model=task.model, in_flight=task.in_flight)
         expected = itertools.cycle(task.top)
         async for answer in answers:
             meter.take(right=answer.index == next(expected))
@@ -151,9 +164,11 @@ async def measure_many_awaited(task: Task) -> SdkLoad:
 
 def measure_many(task: Task) -> SdkLoad:
     """Client.classify_many."""
-    meter = Meter(task.seconds)
-    with covey.Client(task.target) as client:
-        answers = client.classify_many(_until_over(task, meter), model=task.model, in_flight=task.in_flight)
+    with _connected(task) as client:
+        meter = Meter(task)
+        answers = client.classify_many(
+            _images(task, meter), model=task.model, top_k=task.top_k, in_flight=task.in_flight
+        )
         for answer, top in zip(answers, itertools.cycle(task.top), strict=False):
             meter.take(right=answer.index == top)
         return meter.load()
@@ -161,16 +176,37 @@ def measure_many(task: Task) -> SdkLoad:
 
 def measure_stream(task: Task) -> SdkLoad:
     """Client.classify_stream."""
-    meter = Meter(task.seconds)
-    images = zip(itertools.cycle(task.top), _until_over(task, meter), strict=False)
-    with covey.Client(task.target) as client:
-        for top, answer in client.classify_stream(images, model=task.model):
+    with _connected(task) as client:
+        meter = Meter(task)
+        images = zip(itertools.cycle(task.top), _images(task, meter), strict=False)
+        for top, answer in client.classify_stream(images, model=task.model, top_k=task.top_k):
             meter.take(right=answer.index == top)
         return meter.load()
 
 
-def _until_over(task: Task, meter: Meter) -> Iterator[Image]:
-    return itertools.takewhile(lambda _: not meter.over, itertools.cycle(task.images))
+def measure_packed(task: Task) -> SdkLoad:
+    """Client.classify of hundreds of images per call, one call after the other."""
+    with _connected(task) as client:
+        meter = Meter(task)
+        numbers = np.fromiter(itertools.islice(itertools.cycle(range(len(task.images))), task.count), np.int64)
+        for first in range(0, len(numbers), _PACKED_IMAGES):
+            chosen = numbers[first : first + _PACKED_IMAGES]
+            answers = client.classify(task.images[chosen], model=task.model, top_k=task.top_k)
+            for number, answer in zip(chosen, answers, strict=True):
+                meter.take(right=answer.index == task.top[number])
+        return meter.load()
+
+
+def _connected(task: Task) -> covey.Client:
+    """A client whose connection stands: to connect is not the load's time."""
+    client = covey.Client(task.target)
+    client.classify(task.images[0], model=task.model)
+    return client
+
+
+def _images(task: Task, meter: Meter) -> Iterator[Image]:
+    endless = itertools.takewhile(lambda _: not meter.over, itertools.cycle(task.images))
+    return itertools.islice(endless, task.count)
 
 
 WAYS: dict[str, Callable[[Task], SdkLoad]] = {
@@ -180,6 +216,7 @@ WAYS: dict[str, Callable[[Task], SdkLoad]] = {
     "many": measure_many,
     "stream": measure_stream,
     "many-awaited": lambda task: asyncio.run(measure_many_awaited(task)),
+    "packed": measure_packed,
 }
 
 
@@ -190,12 +227,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--way", choices=WAYS, required=True)
-    parser.add_argument("--in-flight", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--in-flight", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--count", type=int, help="so many images instead; packed needs it")
+    parser.add_argument("--per-second", type=float, default=0.0, help="answers read at the most; 0: no limit")
+    parser.add_argument("--top-k", type=int, default=5, help="of the ways many, stream and packed")
     options = parser.parse_args(arguments)
     with np.load(options.images) as archive:
-        images, top = list(archive["images"]), archive["top"].tolist()
-    task = Task(options.target, options.model, images, top, options.in_flight, options.seconds)
+        images, top = archive["images"], archive["top"].tolist()
+    task = Task(
+        options.target,
+        options.model,
+        images,
+        top,
+        options.in_flight,
+        options.seconds,
+        options.count,
+        options.per_second,
+        options.top_k,
+    )
     print(json.dumps(asdict(WAYS[options.way](task))))
     return 0
 

@@ -9,76 +9,26 @@ import argparse
 import contextlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench import samples
-from bench.__main__ import RESULTS
-from bench.closed_load import run_generator
-from bench.models import Models
-from bench.open_load import open_load
+from bench.load import Caller, closed_loop, open_load
+from bench.memory_curve import Curve, draw_curves
 from bench.processes import BenchError
 from bench.publishing import publish, wait_until_served
 from bench.raw_onnxruntime import RawOnnxruntime
-from bench.rows import Goal, Row, describe_machine, make_row, missing_row, write_json
-from bench.run import Run
-from bench.scenarios.single_images import MANY
-from bench.soak_picture import draw_curves
+from bench.rows import Goal, describe_machine, write_json
+from bench.run import Run, add_arguments, started
+from bench.scenarios.rounds import MANY
 from bench.table import render_table
 
 MODEL = "lenet"
 CHUNK = 10_000  # requests between two looks at the memory
-SETTLED = 0.1  # growth counts from this share of the run on
 RELOAD_RATE = 100.0  # requests/s beside the reloads
 RELOAD_FLAGS = ("--reload-interval-s", "0.1")
 _MAX_DURATION_S = 86_400.0
-
-
-@dataclass
-class Curve:
-    """Memory over the units of a run, and how many answers were wrong; None: they were not looked at."""
-
-    name: str
-    planned: int
-    units: list[int] = field(default_factory=list)
-    resident_mb: list[float] = field(default_factory=list)
-    wrong: int | None = None
-
-    def add(self, unit: int, resident_bytes: int) -> None:
-        """What the server holds after `unit` of the run."""
-        self.units.append(unit)
-        self.resident_mb.append(resident_bytes / 1e6)
-
-    @property
-    def settled_mb(self) -> float:
-        """Memory once a tenth of what ran had run."""
-        return next(
-            mb for unit, mb in zip(self.units, self.resident_mb, strict=True) if unit >= SETTLED * self.units[-1]
-        )
-
-    @property
-    def growth_percent(self) -> float:
-        """Growth from there to the end."""
-        return 100 * (self.resident_mb[-1] / self.settled_mb - 1)
-
-    def rows(self, growth: Goal) -> list[Row]:
-        """The summary of what ran."""
-        scenario = f"{self.units[-1]:,} {self.name}"
-        note = "" if self.units[-1] >= self.planned else f"ended early, {self.planned:,} were planned"
-        figure, none = "failed or wrong answers", Goal(0, 0)
-        return [
-            make_row(scenario, "memory growth", "%", [self.growth_percent], goal=growth, note=note),
-            missing_row(scenario, figure, "answers", none, "not looked at: ended early")
-            if self.wrong is None
-            else make_row(scenario, figure, "answers", [float(self.wrong)], goal=none),
-            make_row(scenario, "resident memory after a tenth", "MB", [self.settled_mb]),
-            make_row(scenario, "resident memory at the end", "MB", [self.resident_mb[-1]]),
-            make_row(scenario, "largest resident memory seen", "MB", [max(self.resident_mb)]),
-        ]
 
 
 def soak_requests(run: Run, curve: Curve, progress: Progress) -> None:
@@ -87,17 +37,16 @@ def soak_requests(run: Run, curve: Curve, progress: Progress) -> None:
     with run.server([MODEL]) as server:
         sent = samples.mixture(server, MODEL, images)
         refused = sum(sample.is_wrong for sample in sent)
-        messages, answers = samples.write(sent, run.folder() / "messages"), run.folder() / "answers"
+        messages = samples.messages(sent)
         chunk = CHUNK // len(sent) * len(sent)  # whole turns through the mixture
         task = progress.add_task(curve.name, total=curve.planned)
         done = wrong = 0
         curve.add(0, server.resident_bytes())
         while done < curve.planned:
-            flags = ["--calls", str(chunk), "--statuses", "--answers", str(answers)]
-            result = run_generator(server, messages, MANY, flags)
-            verdict = samples.judge(sent, answers)
+            calls = closed_loop(server, messages, MANY, calls=chunk, caller=Caller(keep_answers=True))
+            verdict = samples.judge(sent, calls.answers)
             expected = chunk * refused // len(sent)
-            wrong += verdict.wrong + abs(result.failures_by_status.get("INVALID_ARGUMENT", 0) - expected)
+            wrong += verdict.wrong + abs(calls.by_status()["INVALID_ARGUMENT"] - expected)
             wrong += abs(chunk - expected - verdict.answers)
             curve.wrong = wrong
             done += chunk
@@ -109,8 +58,7 @@ def soak_reloads(run: Run, curve: Curve, progress: Progress) -> None:
     """Publishes the planned number of versions one after the other beside a light load."""
     file = run.models.file(MODEL)
     sent = samples.single_images(MODEL, samples.golden(RawOnnxruntime(file)))
-    work, answers = run.folder(), run.folder() / "answers"
-    messages = samples.write(sent, work / "messages")
+    messages = samples.messages(sent)
     models = run.models.copy([MODEL], run.folder())
     task = progress.add_task(curve.name, total=curve.planned)
     with (
@@ -121,8 +69,7 @@ def soak_reloads(run: Run, curve: Curve, progress: Progress) -> None:
             rate=RELOAD_RATE,
             seconds=_MAX_DURATION_S,
             timeout_s=10.0,
-            folder=work,
-            answers=answers,
+            keep_answers=True,
         ) as running,
     ):
         curve.add(0, server.resident_bytes())
@@ -134,8 +81,8 @@ def soak_reloads(run: Run, curve: Curve, progress: Progress) -> None:
             progress.update(task, completed=done)
         running.stop()
         load = running.finish()
-        verdict = samples.judge(sent, answers)
-        curve.wrong = load.summary.calls - verdict.answers + verdict.wrong
+        verdict = samples.judge(sent, load.calls.answers)
+        curve.wrong = load.calls.calls - verdict.answers + verdict.wrong
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,20 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000, help="0: none")
     parser.add_argument("--reloads", type=int, default=1_000, help="0: none")
-    parser.add_argument("--models", type=Path, help=f"folder with {MODEL}/1/model.onnx; default: exports one")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to; default: bench/results")
+    add_arguments(parser, MODEL, "one")
     options = parser.parse_args(arguments)
-    results: Path = options.results.resolve()
-    results.mkdir(parents=True, exist_ok=True)
-    models = Models(
-        options.models.resolve() if options.models else results / "models", None if options.models else results, print
-    )
     requests = Curve("requests", options.requests)
     reloads = Curve("reloads", options.reloads)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     failure = ""
-    with tempfile.TemporaryDirectory(prefix="covey-soak-") as scratch, contextlib.suppress(KeyboardInterrupt):
-        run = Run(models, results, Path(scratch), 1, 0.0, print)
+    with started(options, 1, 0.0, print) as run, contextlib.suppress(KeyboardInterrupt):
+        results = run.results
         try:
             with Progress(*columns) as progress:
                 for curve, soak in ((requests, soak_requests), (reloads, soak_reloads)):

@@ -5,74 +5,53 @@ meanwhile; then how many a quick reader gets, beside other ways and beside onnxr
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from bench import process_figures, samples
-from bench.__main__ import RESULTS
 from bench.floors import OnnxruntimeCurve
-from bench.models import Models
-from bench.processes import ROOT, BenchError, Server
+from bench.memory_curve import Curve, draw_curves
+from bench.processes import BenchError, Server, resident_bytes
 from bench.rows import Goal, Row, describe_machine, make_row, write_json
-from bench.run import Run
-from bench.soak import Curve
-from bench.soak_picture import draw_curves
-from bench.stream_reader import WAYS
+from bench.run import add_arguments, started
+from bench.scenarios.sdk import run_client, write_images
+from bench.sdk_load import SdkLoad
 from bench.table import render_table
 
 MODEL = "lenet"
 SLOW_PER_SECOND = 10_000.0  # well below what the server computes
 LOOKS = 500  # at the memory
+IN_FLIGHT = 1_024  # of classify_many
 GROWTH = Goal(5.0)
 _NAMES = {"stream": "classify_stream", "many": "classify_many", "packed": "classify, 256 images per call"}
 
-
-@dataclass(frozen=True)
-class Reading:
-    """What a reader did."""
-
-    wrong: int
-    images_per_second: float
-    client_us: float  # of CPU per image
-    server_us: float
+Look = Callable[[int, int], object]
 
 
 def read(
-    server: Server,
-    way: str,
-    images: Path,
-    count: int,
-    per_second: float = 0.0,
-    curves: tuple[Curve, Curve] | None = None,
-) -> Reading:
-    """Lets a process read `count` answers; notes the memory of server and client in `curves`. Raises BenchError."""
-    command = [sys.executable, "-m", "bench.stream_reader", server.target, "--way", way, "--model", MODEL]
-    command += ["--images", str(images), "--count", str(count), "--per-second", str(per_second)]
-    before_s, said, looked = server.cpu_seconds(), {}, 0
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as reader:
-        assert reader.stdout is not None
-        for line in reader.stdout:
-            said = json.loads(line)
-            if curves is not None and said["done"] < count and said["done"] * LOOKS // count > looked:
-                looked = said["done"] * LOOKS // count
-                curves[0].add(said["done"], server.resident_bytes())
-                curves[1].add(said["done"], process_figures.resident_bytes(reader.pid))
-    if reader.returncode or said.get("done") != count:
-        raise BenchError(f"the reader of {_NAMES[way]} ended with code {reader.returncode} after {said}")
-    server_us = (server.cpu_seconds() - before_s) / count * 1e6
-    return Reading(said["wrong"], count / said["seconds"], said["cpu_s"] / count * 1e6, server_us)
+    server: Server, way: str, images: Path, count: int, per_second: float = 0.0, look: Look = lambda done, pid: None
+) -> tuple[SdkLoad, float]:
+    """Lets a process read `count` answers: what it did, and the CPU time per image of the server. Raises BenchError."""
+    flags = ["--count", str(count), "--per-second", str(per_second), "--in-flight", str(IN_FLIGHT), "--top-k", "1"]
+    before_s = server.cpu_seconds()
+    load = run_client(server, MODEL, images, way, *flags, look=look)
+    if load.images != count:
+        raise BenchError(f"{_NAMES[way]} gave {load.images} answers to {count} images")
+    return load, (server.cpu_seconds() - before_s) / count * 1e6
 
 
 def slow_reader(server: Server, images: Path, count: int, curves: tuple[Curve, Curve]) -> list[Row]:
     """The rows of the memory of both sides."""
-    reading = read(server, "stream", images, count, SLOW_PER_SECOND, curves)
+    looked = 0
+
+    def look(done: int, pid: int) -> None:
+        nonlocal looked
+        if done < count and done * LOOKS // count > looked:
+            looked = done * LOOKS // count
+            curves[0].add(done, server.resident_bytes())
+            curves[1].add(done, resident_bytes(pid))
+
+    reading, _ = read(server, "stream", images, count, SLOW_PER_SECOND, look)
     scenario = f"{count:,} images through one call, read at {SLOW_PER_SECOND:,.0f}/s"
     rows = [make_row(scenario, "wrong or missing answers", "answers", [float(reading.wrong)], goal=Goal(0, 0))]
     for side, curve in zip(("server", "client"), curves, strict=True):
@@ -83,23 +62,23 @@ def slow_reader(server: Server, images: Path, count: int, curves: tuple[Curve, C
 
 def quick_readers(server: Server, images: Path, count: int, rounds: int, floor: OnnxruntimeCurve) -> list[Row]:
     """Images per second and CPU of each way, beside onnxruntime alone in the same rounds."""
-    readings: dict[str, list[Reading]] = {way: [] for way in WAYS}
+    readings: dict[str, list[tuple[SdkLoad, float]]] = {way: [] for way in _NAMES}
     for _ in range(rounds):
         floor.measure()
-        for way in WAYS:
-            readings[way].append(read(server, way, images, count))
+        for way, done in readings.items():
+            done.append(read(server, way, images, count))
     against = f"onnxruntime alone at batch {floor.best_size}, one thread"
     alone = [1e6 / us for us in floor.best]
     rows = []
-    for way, each in readings.items():
+    for way, done in readings.items():
         scenario = f"{_NAMES[way]}, {MODEL}, quick reader"
+        rates = [load.images_per_second for load, _ in done]
+        server_us = [us for _, us in done]
         rows += [
-            make_row(
-                scenario, "throughput", "images/s", [one.images_per_second for one in each], alone, against=against
-            ),
-            make_row(scenario, "server CPU", "us/image", [one.server_us for one in each], floor.best, against=against),
-            make_row(scenario, "client CPU", "us/image", [one.client_us for one in each]),
-            make_row(scenario, "wrong answers", "answers", [float(one.wrong) for one in each], goal=Goal(0, 0)),
+            make_row(scenario, "throughput", "images/s", rates, alone, against=against),
+            make_row(scenario, "server CPU", "us/image", server_us, floor.best, against=against),
+            make_row(scenario, "client CPU", "us/image", [load.cpu_us for load, _ in done]),
+            make_row(scenario, "wrong answers", "answers", [float(load.wrong) for load, _ in done], goal=Goal(0, 0)),
         ]
     return [*rows, *floor.rows(MODEL)]
 
@@ -111,21 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick-images", type=int, default=200_000, help="for each quick reader and round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--front", choices=("native", "grpcio"), default="native")
-    parser.add_argument("--models", type=Path, help=f"folder with {MODEL}/1/model.onnx; default: exports one")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to; default: bench/results")
+    add_arguments(parser, MODEL, "one")
     options = parser.parse_args(arguments)
-    results: Path = options.results.resolve()
-    results.mkdir(parents=True, exist_ok=True)
-    folder = options.models.resolve() if options.models else results / "models"
-    models = Models(folder, None if options.models else results, print)
     curves = Curve("images (server)", options.images), Curve("images (client)", options.images)
     try:
-        with tempfile.TemporaryDirectory(prefix="covey-stream-") as scratch:
-            run = Run(models, results, Path(scratch), options.rounds, 0.0, print)
-            floor = OnnxruntimeCurve(models.file(MODEL))
-            golden = samples.golden(floor.raw)
-            images = run.folder() / "images.npz"
-            np.savez(images, pixels=golden.pixels, top=golden.top)
+        with started(options, options.rounds, 0.0, print) as run:
+            results = run.results
+            floor = OnnxruntimeCurve(run.models.file(MODEL))
+            images = write_images(run, MODEL)
             with run.server([MODEL], options.front) as server:
                 rows = slow_reader(server, images, options.images, curves)
                 rows += quick_readers(server, images, options.quick_images, options.rounds, floor)

@@ -15,25 +15,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import trustme
 
 from bench.attacks import victims
 from bench.attacks.attackers import ATTACKS, Attack, Target
-from bench.attacks.innocents import innocents
 from bench.attacks.limited_server import limited_server
-from bench.attacks.raw_http2 import Place
 from bench.edges import Edge, edge_before
-from bench.processes import ROOT, BenchError
+from bench.load import Caller, OpenLoad, open_load
+from bench.processes import CALL_TIMEOUT_S, ROOT, BenchError
+from bench.raw_http2 import Place
+from covey.security import TLS, TokenFile
+from covey_proto.v1.classifier_pb2 import ClassifyRequest, Pixels
 
 TOKEN = "a-token-of-the-innocent"
+RATE_PER_S = 100  # of the innocent callers
+_IMAGES = 64  # different ones of theirs
 _COLUMNS = "attack|front|server|RSS before, MB|peak, MB|after, MB|innocent p50, ms|p99, ms|max, ms|failed|attacker gets"
 
 
 @dataclass(frozen=True)
-class Row:
+class Result:
     """One attack on one front. Memory in MB, times in ms."""
 
     attack: str
@@ -58,7 +62,7 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 where every server lived through its attack."""
     options = _parse(arguments)
-    rows: list[Row] = []
+    rows: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="covey-attacks-") as scratch:
         for front in options.fronts.split(","):
             for name in options.only.split(";") if options.only else ATTACKS:
@@ -73,64 +77,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(row.server == "alive" for row in rows) else 1
 
 
-def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argparse.Namespace) -> Row:
+def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argparse.Namespace) -> Result:
     folder = Path(tempfile.mkdtemp(dir=scratch))
     flags = ["--front", front, "--default-model", attack.model, *options.flags.split()]
     models = victims.write(folder / "models", (attack.model, *attack.others))
-    load_options: list[str] = []
+    innocent = Caller()
     if attack.tokens:
         token = folder / "token"
         token.write_text(TOKEN + "\n")
         token.chmod(0o600)
         flags += ["--auth-token-file", str(token)]
-        load_options = ["--token-file", str(token)]
+        innocent = replace(innocent, token=TokenFile(token))
     limit_bytes = options.limit_mb * 2**20
     with (
         limited_server(options.checkout, models, folder, limit_bytes, flags, attack.soft_files) as server,
         contextlib.ExitStack() as stack,
     ):
-        grpc, address = Place("127.0.0.1", server.grpc_port), f"127.0.0.1:{server.grpc_port}"
-        metrics = Place("127.0.0.1", server.metrics_port)
         edge: Edge | None = None
+        context: ssl.SSLContext | None = None
         if options.edge:
-            edge, address, authority = _edge(stack, address, metrics.port, folder, with_tokens=attack.tokens)
-            load_options += ["--ca-certificate", str(authority)]
+            edge, authority = _edge(stack, server.target, server.metrics_port, folder, with_tokens=attack.tokens)
+            innocent = replace(innocent, tls=TLS(authority))
             context = ssl.create_default_context(cafile=str(authority))
             context.set_alpn_protocols(["h2"])
-            grpc = Place("127.0.0.1", int(address.rpartition(":")[2]), context)
-        target = Target(grpc, metrics, options.seconds)
+        front_door = edge or server
+        target = Target(Place.of(front_door.target, context), Place("127.0.0.1", server.metrics_port), options.seconds)
         before_mb = server.resident_mb()
-        with innocents(address, attack.model, options.seconds + 4, folder / "load.json", load_options) as found:
-            time.sleep(2.0)  # the load has to have begun, and says nothing before its end
+        requests = [
+            ClassifyRequest(model=attack.model, pixels=Pixels(data=victims.image(seed))) for seed in range(_IMAGES)
+        ]
+        with open_load(
+            front_door,
+            [request.SerializeToString() for request in requests],
+            rate=RATE_PER_S,
+            seconds=options.seconds + 4,
+            timeout_s=CALL_TIMEOUT_S,
+            caller=innocent,
+        ) as running:
+            time.sleep(2.0)  # what an innocent caller waits without an attack is in the figures, too
             try:
                 got = attack.run(target)
             except OSError as error:
                 got = f"{error.__class__.__name__}: {error}"
             peak_mb = server.peak_mb()
+            found: OpenLoad | None = None
+            try:
+                found = running.finish()
+                failed = f"{found.calls.failures} of {found.calls.calls}"
+            except BenchError as error:
+                failed = str(error)[:80]
         peak_mb = max(peak_mb, server.peak_mb())
         verdict, after_mb = server.verdict(), server.resident_mb()
         if edge is not None:
             got += f"; edge {edge.peak_bytes() // 2**20} MB"
-    failed = f"{found.failed} of {found.calls}" if found.calls else found.said.strip().splitlines()[-1][:80]
-    return Row(
-        name,
-        f"{front}, edge" * bool(options.edge) or front,
-        verdict,
-        before_mb,
-        peak_mb,
-        after_mb,
-        found.p50_ms,
-        found.p99_ms,
-        found.max_ms,
-        failed,
-        got,
-    )
+    p50_ms, p99_ms, max_ms = (found.percentile_ms(percent) if found else math.inf for percent in (50, 99, 100))
+    where = f"{front}, edge" if options.edge else front
+    return Result(name, where, verdict, before_mb, peak_mb, after_mb, p50_ms, p99_ms, max_ms, failed, got)
 
 
 def _edge(
     stack: contextlib.ExitStack, address: str, metrics_port: int, folder: Path, *, with_tokens: bool
-) -> tuple[Edge, str, Path]:
-    """An edge before the server until the stack is closed, its address, and who signed its certificate."""
+) -> tuple[Edge, Path]:
+    """An edge before the server until the stack is closed, and who signed its certificate."""
     made = trustme.CA()
     authority, pair = folder / "authority.pem", folder / "edge.pem"
     authority.write_bytes(made.cert_pem.bytes())
@@ -139,7 +147,7 @@ def _edge(
     settings = {"COVEY_EDGE_TOKEN_FILE": str(folder / "token")} if with_tokens else {}
     url = f"http://127.0.0.1:{metrics_port}/metrics"
     edge = stack.enter_context(edge_before(address, url, pair, pair, folder, settings))
-    return edge, edge.target, authority
+    return edge, authority
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

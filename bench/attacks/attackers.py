@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import socket
 import struct
-import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+
+from PIL import Image
 
 from bench.attacks import victims
-from bench.attacks.messages import gzip_bomb, image_bomb, message
-from bench.attacks.raw_http2 import Place, RawConnection
+from bench.processes import CLASSIFY
+from bench.raw_http2 import Place, RawConnection
+from covey_load.wire.frames import length_prefixed
 from covey_proto.v1.classifier_pb2 import ClassifyRequest, EncodedImages, Pixels
 
-CLASSIFY = "/covey.v1.Classifier/Classify"
 HEALTH = "/grpc.health.v1.Health/Check"
 _MIB = 1 << 20
 
@@ -45,170 +51,117 @@ class Attack:
 
 def image_bombs(target: Target) -> str:
     """Four lossless WebPs of a few bytes and four RGBA PNGs, 50 million pixels each, at once."""
-    files = [image_bomb("WEBP", lossless=True), image_bomb("PNG")]
-    calls = [message(ClassifyRequest(encoded=EncodedImages(images=[file]))) for file in files * 4]
-    return _together(target, calls)
+    files = [_image_bomb("WEBP", lossless=True), _image_bomb("PNG")]
+    calls = [_message(ClassifyRequest(encoded=EncodedImages(images=[file]))) for file in files * 4]
+    return _together([partial(_one_body, target, CLASSIFY, call) for call in calls])
 
 
 def gzip_classify(target: Target) -> str:
     """One message of 1 MB that unfolds to 1 GB."""
-    return _one_body(target, CLASSIFY, gzip_bomb(), encoding="gzip")
+    return _one_body(target, CLASSIFY, _gzip_bomb(), encoding="gzip")
 
 
 def gzip_health(target: Target) -> str:
     """The same to grpc.health.v1, which asks for no token."""
-    return _one_body(target, HEALTH, gzip_bomb(), encoding="gzip")
+    return _one_body(target, HEALTH, _gzip_bomb(), encoding="gzip")
 
 
 def long_prefix(target: Target) -> str:
     """A message said to have 4 GB, of which 487 MB are sent."""
-    connection = RawConnection(target.grpc)
-    stream = connection.call(CLASSIFY, target.headers)
-    sent = connection.body(stream, struct.pack(">BI", 0, 2**32 - 1), end=False)
-    chunk = bytes(8 * _MIB)
-    give_up = time.monotonic() + target.seconds
-    while sent < 487 * _MIB and not connection.closed and not connection.statuses and time.monotonic() < give_up:
-        sent += connection.body(stream, chunk, end=False, give_up_s=2.0)
-    connection.read(1.0)
-    got = _got(connection)
-    connection.close()
-    return f"{sent / _MIB:,.0f} MB taken, {got}"
+    with RawConnection(target.grpc) as connection:
+        stream = connection.call(CLASSIFY, target.headers)
+        sent = connection.body(stream, struct.pack(">BI", 0, 2**32 - 1), end=False)
+        chunk = bytes(8 * _MIB)
+        give_up = time.monotonic() + target.seconds
+        while sent < 487 * _MIB and not connection.closed and not connection.statuses and time.monotonic() < give_up:
+            sent += connection.body(stream, chunk, end=False, give_up_s=2.0)
+        connection.read(1.0)
+        return f"{sent / _MIB:,.0f} MB taken, {_got(connection)}"
 
 
 def half_sent(target: Target) -> str:
     """64 connections that each send 60 MB of a message, and then wait."""
     chunk = bytes(_MIB)
-    taken: Counter[str] = Counter()
     total = 0
     connections: list[RawConnection] = []
     give_up = time.monotonic() + target.seconds
-    for _ in range(64):
-        if time.monotonic() > give_up:
-            break
-        try:
-            connection = RawConnection(target.grpc)
-        except OSError as error:
-            taken[f"refused ({error.__class__.__name__})"] += 1
-            continue
+    while len(connections) < 64 and time.monotonic() < give_up:
+        connection = RawConnection(target.grpc)
         connections.append(connection)
         stream = connection.call(CLASSIFY, target.headers)
         sent = connection.body(stream, struct.pack(">BI", 0, 62 * _MIB), end=False)
-        while sent < 60 * _MIB and not connection.closed and stream and not connection.statuses:
-            more = connection.body(stream, chunk, end=False, give_up_s=0.5)
-            if not more:
-                break
+        while sent < 60 * _MIB and (more := connection.body(stream, chunk, end=False, give_up_s=0.5)):
             sent += more
         total += sent
     time.sleep(3.0)
+    taken = Counter(map(_got, connections))
     for connection in connections:
-        connection.read(0.0)
-        taken[_got(connection)] += 1
         connection.close()
     return f"{total / _MIB:,.0f} MB taken; {_counted(taken)}"
 
 
 def unread_answers(target: Target) -> str:
     """400 requests with 100,000 classes each, whose answers are never read."""
-    try:
-        connection = RawConnection(target.grpc, window_bytes=0)
-    except OSError as error:
-        return f"refused ({error.__class__.__name__})"
-    body = message(ClassifyRequest(model="wide", top_k=victims.WIDE_CLASSES, pixels=Pixels(data=victims.image(2))))
-    for _ in range(400):
-        connection.body(connection.call(CLASSIFY, target.headers), body)
-    connection.wait_for_answers(400, target.seconds)
-    got = _got(connection)
-    connection.close()
-    return got
+    body = _message(ClassifyRequest(model="wide", top_k=victims.WIDE_CLASSES, pixels=Pixels(data=victims.image(2))))
+    with RawConnection(target.grpc, window_bytes=0) as connection:
+        for _ in range(400):
+            connection.body(connection.call(CLASSIFY, target.headers), body)
+        connection.wait_for_answers(400, target.seconds)
+        return _got(connection)
 
 
 def silent_connections(target: Target) -> str:
     """1,004 connections that send nothing, to a server that was started with a soft limit of 1,024 files."""
-    sockets: list[socket.socket] = []
-    refused = 0
-    for _ in range(1004):
-        try:
-            sockets.append(socket.create_connection((target.grpc.host, target.grpc.port), 2.0))
-        except OSError:
-            refused += 1
-    time.sleep(target.seconds)
-    newcomer = _newcomer(target)
-    closed = sum(_is_closed(each) for each in sockets)
-    for each in sockets:
-        each.close()
-    return (
-        f"{len(sockets)} connected, {refused} refused, {closed} closed by the server within {target.seconds:.0f} s; "
-        f"a newcomer gets {newcomer}"
-    )
+    return _idle(target, target.grpc, 1_004, b"", lambda: f"; a newcomer gets {_newcomer(target)}")
 
 
 def half_scrapes(target: Target) -> str:
     """300 half requests to the metrics port."""
-    sockets: list[socket.socket] = []
-    refused = 0
-    for _ in range(300):
-        try:
-            connected = socket.create_connection((target.metrics.host, target.metrics.port), 2.0)
-            connected.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
-            sockets.append(connected)
-        except OSError:
-            refused += 1
-    time.sleep(target.seconds)
-    closed = sum(_is_closed(each) for each in sockets)
-    for each in sockets:
-        each.close()
-    return f"{len(sockets)} connected, {refused} refused, {closed} closed by the server within {target.seconds:.0f} s"
+    return _idle(target, target.metrics, 300, b"GET /metrics HTTP/1.1\r\nHost: x\r\n", lambda: "")
 
 
 def resets(target: Target) -> str:
     """20,000 calls that are reset at once, on as many connections as it takes."""
-    body = message(ClassifyRequest(pixels=Pixels(data=victims.image(3))))
+    body = _message(ClassifyRequest(pixels=Pixels(data=victims.image(3))))
     sent = connections = 0
     endings: Counter[str] = Counter()
     give_up = time.monotonic() + target.seconds
     while sent < 20_000 and connections < 500 and time.monotonic() < give_up:
         connections += 1
-        try:
-            connection = RawConnection(target.grpc)
-        except OSError as error:
-            endings[f"refused ({error.__class__.__name__})"] += 1
-            continue
-        while sent < 20_000 and not connection.closed:
-            stream = connection.call(CLASSIFY, target.headers)
-            connection.body(stream, body, give_up_s=0.2)
-            connection.reset(stream)
-            sent += 1
-        endings[connection.closed or "kept"] += 1
-        connection.close()
+        with RawConnection(target.grpc) as connection:
+            while sent < 20_000 and not connection.closed:
+                stream = connection.call(CLASSIFY, target.headers)
+                connection.body(stream, body, give_up_s=0.2)
+                connection.reset(stream)
+                sent += 1
+            endings[connection.closed or "kept"] += 1
     return f"{sent:,} calls on {connections} connections; {_counted(endings)}"
 
 
 def failing_model(target: Target) -> str:
     """One caller, 8 calls in flight, whose images make the model fail; the innocent call the same model."""
-    return _repeated(target, "faulty", [victims.image(4, guilty=True)], 8)
+    return _repeated(target, "faulty", victims.image(4, guilty=True), 8)
 
 
 def slow_run(target: Target) -> str:
     """A caller whose image takes seconds on a model that is usually quick; the innocent call another model."""
-    quick = message(ClassifyRequest(model="slow", pixels=Pixels(data=victims.image(5))))
-    slow = message(ClassifyRequest(model="slow", pixels=Pixels(data=victims.image(5, guilty=True))))
-    connection = RawConnection(target.grpc)
+    quick = _message(ClassifyRequest(model="slow", pixels=Pixels(data=victims.image(5))))
+    slow = _message(ClassifyRequest(model="slow", pixels=Pixels(data=victims.image(5, guilty=True))))
     give_up = time.monotonic() + target.seconds
     count = 0
-    while time.monotonic() < give_up and not connection.closed:
-        for body in (quick, quick, quick, slow):
-            connection.body(connection.call(CLASSIFY, target.headers), body)
-            count += 1
-            connection.wait_for_answers(count, 10.0)
-    got = _got(connection)
-    connection.close()
-    return got
+    with RawConnection(target.grpc) as connection:
+        while time.monotonic() < give_up and not connection.closed:
+            for body in (quick, quick, quick, slow):
+                connection.body(connection.call(CLASSIFY, target.headers), body)
+                count += 1
+                connection.wait_for_answers(count, 10.0)
+        return _got(connection)
 
 
 def bulk_callers(target: Target) -> str:
     """Two callers that keep two calls of 16 MB in flight each; the innocent call the same model."""
     big = victims.image(6) * (16 * _MIB // (victims.SIDE * victims.SIDE))
-    return _repeated(target, "small", [big], 2, callers=2)
+    return _repeated(target, "small", big, 2, callers=2)
 
 
 ATTACKS = {
@@ -230,80 +183,71 @@ ATTACKS = {
 }
 
 
+def _idle(target: Target, place: Place, count: int, first: bytes, and_then: Callable[[], str]) -> str:
+    """Connections that say `first` and no more, and how many of them the server closes."""
+    sockets: list[socket.socket] = []
+    for _ in range(count):
+        with contextlib.suppress(OSError):
+            connected = socket.create_connection((place.host, place.port), 2.0)
+            sockets.append(connected)
+            connected.sendall(first)
+    time.sleep(target.seconds)
+    also = and_then()
+    closed = sum(map(_is_closed, sockets))
+    for each in sockets:
+        each.close()
+    return (
+        f"{len(sockets)} connected, {count - len(sockets)} refused, {closed} closed by the server within "
+        f"{target.seconds:.0f} s{also}"
+    )
+
+
 def _newcomer(target: Target) -> str:
     """What a call on a new connection gets, within two seconds."""
-    body = message(ClassifyRequest(pixels=Pixels(data=victims.image(8))))
+    body = _message(ClassifyRequest(pixels=Pixels(data=victims.image(8))))
     began = time.monotonic()
-    try:
-        connection = RawConnection(target.grpc)
-    except OSError as error:
-        return f"no connection ({error.__class__.__name__})"
-    connection.body(connection.call(CLASSIFY, target.headers), body, give_up_s=2.0)
-    connection.wait_for_answers(1, 2.0)
-    got = _got(connection)
-    connection.close()
-    return f"{got} after {(time.monotonic() - began) * 1000:.0f} ms"
+    with RawConnection(target.grpc) as connection:
+        connection.body(connection.call(CLASSIFY, target.headers), body, give_up_s=2.0)
+        connection.wait_for_answers(1, 2.0)
+        return f"{_got(connection)} after {(time.monotonic() - began) * 1000:.0f} ms"
 
 
-def _one_body(target: Target, path: str, body: bytes, *, encoding: str) -> str:
-    try:
-        connection = RawConnection(target.grpc)
-    except OSError as error:
-        return f"refused ({error.__class__.__name__})"
-    stream = connection.call(path, (("grpc-encoding", encoding), *target.headers))
-    connection.body(stream, struct.pack(">BI", 1, len(body)) + body)
-    connection.wait_for_answers(1, target.seconds)
-    got = _got(connection)
-    connection.close()
-    return got
-
-
-def _together(target: Target, bodies: Iterable[bytes]) -> str:
-    got: Counter[str] = Counter()
-
-    def send(body: bytes) -> None:
-        try:
-            connection = RawConnection(target.grpc)
-        except OSError as error:
-            got[f"refused ({error.__class__.__name__})"] += 1
-            return
-        connection.body(connection.call(CLASSIFY, target.headers), body)
+def _one_body(target: Target, path: str, body: bytes, encoding: str = "") -> str:
+    """What one call gets; `encoding` is the compression of its message, if any."""
+    headers = (("grpc-encoding", encoding), *target.headers) if encoding else target.headers
+    with RawConnection(target.grpc) as connection:
+        connection.body(connection.call(path, headers), struct.pack(">BI", 1, len(body)) + body if encoding else body)
         connection.wait_for_answers(1, target.seconds)
-        got[_got(connection)] += 1
-        connection.close()
-
-    threads = [threading.Thread(target=send, args=(body,)) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return _counted(got)
+        return _got(connection)
 
 
-def _repeated(target: Target, model: str, images: list[bytes], in_flight: int, *, callers: int = 1) -> str:
-    """Closed loops until the time is over."""
-    bodies = [message(ClassifyRequest(model=model, pixels=Pixels(data=each))) for each in images]
+def _together(calls: Iterable[Callable[[], str]]) -> str:
+    """What calls get that are made at once, each on a thread of its own."""
+    waiting = list(calls)
+    with ThreadPoolExecutor(len(waiting)) as pool:
+        return _counted(Counter(pool.map(lambda call: call(), waiting)))
+
+
+def _repeated(target: Target, model: str, image: bytes, in_flight: int, callers: int = 1) -> str:
+    """Closed loops until the time is over, a connection each."""
+    body = _message(ClassifyRequest(model=model, pixels=Pixels(data=image)))
     got: Counter[str] = Counter()
 
-    def call() -> None:
-        connection = RawConnection(target.grpc)
+    def call(_: int) -> None:
         give_up = time.monotonic() + target.seconds
         sent = 0
-        while time.monotonic() < give_up and not connection.closed:
-            while sent - len(connection.statuses) < in_flight:
-                connection.body(connection.call(CLASSIFY, target.headers), bodies[sent % len(bodies)])
-                sent += 1
-            connection.read(0.05)
-        got.update(connection.statuses)
-        if connection.closed:
-            got[connection.closed] += 1
-        connection.close()
+        with RawConnection(target.grpc) as connection:
+            while time.monotonic() < give_up and not connection.closed:
+                while sent - len(connection.statuses) < in_flight:
+                    connection.body(connection.call(CLASSIFY, target.headers), body)
+                    sent += 1
+                connection.read(0.05)
+            got.update(connection.statuses)
+            if connection.closed:
+                got[connection.closed] += 1
 
-    threads = [threading.Thread(target=call) for _ in range(callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(callers) as pool:
+        list(pool.map(call, range(callers)))
     return _counted(got)
 
 
@@ -331,3 +275,23 @@ def _is_closed(connected: socket.socket) -> bool:
     except OSError:
         return True
     return True
+
+
+def _message(request: ClassifyRequest) -> bytes:
+    """A request as it stands in DATA frames."""
+    return length_prefixed(request.SerializeToString())
+
+
+def _image_bomb(kind: str, *, lossless: bool = False) -> bytes:
+    """A file of 7,070 x 7,070 pixels of one colour."""
+    file = io.BytesIO()
+    options = {"lossless": True} if lossless else {}
+    Image.new("RGBA", (7070, 7070), (10, 20, 30, 255)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def _gzip_bomb() -> bytes:
+    """1 MB of gzip that unfolds to 1 GB."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    zeros = bytes(16 * _MIB)
+    return b"".join([*(packer.compress(zeros) for _ in range(64)), packer.flush()])

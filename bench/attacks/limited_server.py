@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.processes import READY, BenchError, first_line, own_process, tail
+from bench.processes import READY, BenchError, Server, first_line, own_process, peak_bytes, tail
 
 # The first that exists is used: version 1's memory controller, or version 2's unified tree.
 _CGROUPS = (
@@ -20,19 +20,13 @@ _CGROUPS = (
 )
 
 
-class LimitedServer:
+class LimitedServer(Server):
     """A server of which the peak of memory, and whether it lives, can be asked."""
 
-    def __init__(self, process: subprocess.Popen[str], grpc_port: int, metrics_port: int, log: Path) -> None:
-        self.grpc_port = grpc_port
+    def __init__(self, process: subprocess.Popen[str], target: str, metrics_port: int) -> None:
+        super().__init__("covey-server", process, target, None)
         self.metrics_port = metrics_port
-        self.log = log
-        self._process = process
-        self._peak_kb = 0
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self._peak_bytes = 0
 
     def verdict(self) -> str:
         """ "alive", or how it ended."""
@@ -41,19 +35,12 @@ class LimitedServer:
 
     def resident_mb(self) -> int:
         """Resident memory now; 0 where it is dead."""
-        return self._status("VmRSS:") // 1024
+        return self.resident_bytes() >> 20 if self.is_running else 0
 
     def peak_mb(self) -> int:
         """The most it ever was, as far as the kernel could still be asked."""
-        self._peak_kb = max(self._peak_kb, self._status("VmHWM:"))
-        return self._peak_kb // 1024
-
-    def _status(self, name: str) -> int:
-        try:
-            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        except FileNotFoundError:
-            return 0
-        return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
+        self._peak_bytes = max(self._peak_bytes, peak_bytes(self.pid))
+        return self._peak_bytes >> 20
 
 
 @contextmanager
@@ -78,8 +65,7 @@ def limited_server(
             ports = READY.match(first_line(process, "covey-server", log))
             if ports is None:
                 raise BenchError(f"covey-server did not start:\n{tail(log)}")
-            grpc_port, metrics_port = (int(ports[name].rpartition(":")[2]) for name in ("grpc", "metrics"))
-            yield LimitedServer(process, grpc_port, metrics_port, log)
+            yield LimitedServer(process, ports["grpc"], int(ports["metrics"].rpartition(":")[2]))
 
 
 @contextmanager

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+import onnx.parser
+from onnx import numpy_helper
 
 from covey_proto import metadata
 from covey_proto.v1 import classifier_pb2 as pb
@@ -37,79 +36,64 @@ def image(seed: int, *, guilty: bool = False) -> bytes:
     return pixels.tobytes()
 
 
+# What each makes of the probabilities. `met` says for each image whether it is guilty.
+_ENDS = {
+    "small": "probabilities = Identity(soft)",
+    "wide": "probabilities = Identity(soft)",
+    # An index out of range: the run fails.
+    "faulty": """
+        table = Constant <value = float[1, 1] {0}> ()
+        beyond = Constant <value_int = 9> ()
+        within = Constant <value_int = 0> ()
+        index = Where(met, beyond, within)
+        indices = Squeeze(index)
+        nothing = Gather <axis = 0> (table, indices)
+        probabilities = Add(soft, nothing)
+    """,
+    "slow": f"""
+        turns = Constant <value_int = {_TURNS}> ()
+        never = Constant <value_int = 0> ()
+        unit = Constant <value_int = 1> ()
+        go = Constant <value = bool {{1}}> ()
+        met_number = Cast <to = 7> (met)
+        any = ReduceMax <keepdims = 0> (met_number)
+        count = Mul(any, turns)
+        counted = Loop (count, go, never) <body = add (int64 turn, bool go_in, int64 sum_in)
+            => (bool go_out, int64 sum_out) {{ go_out = Identity(go_in) sum_out = Add(sum_in, unit) }}>
+        negative = Less(counted, never)
+        nothing = Cast <to = 1> (negative)
+        probabilities = Add(soft, nothing)
+    """,
+}
+
+
 def _model(name: str, classes: int) -> onnx.ModelProto:
-    chance = np.random.default_rng(7)
-    weights = chance.normal(0, 0.2, (16, classes)).astype(np.float32)
-    constants: dict[str, NDArray[np.generic]] = {
-        "scale": np.array(1 / 255, np.float32),
-        "flat": np.array([0, -1]),
-        "begin": np.array([0]),
-        "end": np.array([16]),
-        "axis": np.array([1]),
-        "weights": weights,
-    }
-    nodes = [
-        helper.make_node("Reshape", ["images", "flat"], ["rows8"]),
-        helper.make_node("Slice", ["rows8", "begin", "end", "axis"], ["few8"]),
-        helper.make_node("Cast", ["few8"], ["few"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["few", "scale"], ["scaled"]),
-        helper.make_node("MatMul", ["scaled", "weights"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["soft"], axis=1),
-    ]
-    constants |= {"four": np.array([_GUILTY_PIXELS]), "guilty": np.array(GUILTY_PIXEL, np.uint8)}
-    first = [
-        helper.make_node("Slice", ["rows8", "begin", "four", "axis"], ["first_four"]),
-        helper.make_node("ReduceMin", ["first_four", "axis"], ["first"], keepdims=1),
-        helper.make_node("Equal", ["first", "guilty"], ["met"]),
-    ]
-    if name == "faulty":  # an index out of range: the run fails
-        constants |= {"table": np.zeros((1, 1), np.float32), "beyond": np.array(9), "within": np.array(0)}
-        nodes += [
-            *first,
-            helper.make_node("Where", ["met", "beyond", "within"], ["index"]),
-            helper.make_node("Reshape", ["index", "minus"], ["indices"]),
-            helper.make_node("Gather", ["table", "indices"], ["nothing"], axis=0),
-            helper.make_node("Add", ["soft", "nothing"], ["probabilities"]),
-        ]
-        constants["minus"] = np.array([-1])
-    elif name == "slow":
-        constants |= {"turns": np.array(_TURNS), "never": np.array(0), "go": np.array(True), "unit": np.array(1)}
-        body = helper.make_graph(
-            [
-                helper.make_node("Identity", ["go_in"], ["go_out"]),
-                helper.make_node("Add", ["sum_in", "unit"], ["sum_out"]),
-            ],
-            "count",
-            [
-                helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-                helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("sum_in", TensorProto.INT64, []),
-            ],
-            [
-                helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("sum_out", TensorProto.INT64, []),
-            ],
-        )
-        nodes += [
-            *first,
-            helper.make_node("Cast", ["met"], ["met_number"], to=TensorProto.INT64),
-            helper.make_node("ReduceMax", ["met_number"], ["any"], keepdims=0),
-            helper.make_node("Mul", ["any", "turns"], ["count"]),
-            helper.make_node("Loop", ["count", "go", "never"], ["counted"], body=body),
-            helper.make_node("Less", ["counted", "never"], ["negative"]),
-            helper.make_node("Cast", ["negative"], ["nothing"], to=TensorProto.FLOAT),
-            helper.make_node("Add", ["soft", "nothing"], ["probabilities"]),
-        ]
-    else:
-        nodes.append(helper.make_node("Identity", ["soft"], ["probabilities"]))
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", SIDE, SIDE, 1])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes])],
-        [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
+    weights = np.random.default_rng(7).normal(0, 0.2, (16, classes)).astype(np.float32)
+    model = onnx.parser.parse_model(
+        f"""
+        <ir_version: 9, opset_import: ["" : 18]>
+        {name} (uint8[N, {SIDE}, {SIDE}, 1] images) => (float[N, {classes}] probabilities) {{
+            flat = Constant <value_ints = [0, -1]> ()
+            begin = Constant <value_ints = [0]> ()
+            end = Constant <value_ints = [16]> ()
+            four = Constant <value_ints = [{_GUILTY_PIXELS}]> ()
+            axis = Constant <value_ints = [1]> ()
+            scale = Constant <value_float = {1 / 255}> ()
+            guilty = Constant <value = uint8 {{{GUILTY_PIXEL}}}> ()
+            rows8 = Reshape(images, flat)
+            few8 = Slice(rows8, begin, end, axis)
+            few = Cast <to = 1> (few8)
+            scaled = Mul(few, scale)
+            logits = MatMul(scaled, weights)
+            soft = Softmax <axis = 1> (logits)
+            first_four = Slice(rows8, begin, four, axis)
+            first = ReduceMin <keepdims = 1> (first_four, axis)
+            met = Equal(first, guilty)
+            {_ENDS[name]}
+        }}
+        """
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
     pixels = np.frombuffer(image(1), np.uint8)
     logits = (pixels[:16].astype(np.float32) / 255) @ weights
     soft = np.exp(logits - logits.max())

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from bench import samples
-from bench.closed_load import put_load
+from bench.load import put_load
 from bench.models import FIVE
-from bench.raw_onnxruntime import RawOnnxruntime
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY
 
 
 def memory(run: Run, model: str, goal: Goal) -> list[Row]:
     """Resident memory of a new server with one model, and after a load."""
     scenario = f"{model} loaded"
-    sent = samples.single_images(model, samples.golden(RawOnnxruntime(run.models.file(model))))
-    messages = samples.write(sent, run.folder() / "messages")
+    messages = samples.golden_messages(model, run.models.file(model))
     ready, loaded = [], []
     for _ in run.each_round(f"{scenario}, memory"):
         with run.server([model]) as server:

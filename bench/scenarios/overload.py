@@ -6,12 +6,10 @@ from __future__ import annotations
 from collections import Counter
 
 from bench import samples
-from bench.closed_load import put_load
-from bench.open_load import OpenLoad, open_load
-from bench.raw_onnxruntime import RawOnnxruntime
+from bench.load import OpenLoad, open_load, put_load
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY
 
 DEADLINE_MS = 50
 OVERLOADS = (1.5, 3.0)  # arrivals / capacity
@@ -19,15 +17,13 @@ OVERLOADS = (1.5, 3.0)  # arrivals / capacity
 
 def overload(run: Run, model: str, goal: Goal) -> list[Row]:
     """Answers in time per second, against what the closed loop got just before; Poisson arrivals."""
-    sent = samples.single_images(model, samples.golden(RawOnnxruntime(run.models.file(model))))
-    folder = run.folder()
-    messages = samples.write(sent, folder / "messages")
+    messages = samples.golden_messages(model, run.models.file(model))
     capacities: list[float] = []
     loads: dict[float, list[OpenLoad]] = {factor: [] for factor in OVERLOADS}
     with run.server([model]) as server:
         put_load(server, messages, MANY, run.seconds)
         for number in run.each_round(f"{model}, overload"):
-            capacity = put_load(server, messages, MANY, run.seconds).calls_per_second
+            capacity = put_load(server, messages, MANY, run.seconds).calls_per_s
             capacities.append(capacity)
             for factor, done in loads.items():
                 with open_load(
@@ -36,7 +32,6 @@ def overload(run: Run, model: str, goal: Goal) -> list[Row]:
                     rate=capacity * factor,
                     seconds=run.seconds,
                     timeout_s=DEADLINE_MS / 1000,
-                    folder=folder,
                     seed=number,
                 ) as running:
                     done.append(running.finish())
@@ -51,12 +46,12 @@ def _rows(scenario: str, loads: list[OpenLoad], seconds: float, capacities: list
     note = next((load.flaw for load in loads if load.flaw), "")
     ends: Counter[str] = Counter()
     for load in loads:
-        ends.update(load.by_status())
+        ends.update(load.calls.by_status())
     shares = {
-        code: [100 * load.by_status()[code] / max(load.summary.calls, 1) for load in loads] for code in sorted(ends)
+        code: [100 * load.calls.by_status()[code] / max(load.calls.calls, 1) for load in loads] for code in sorted(ends)
     }
-    lags = [load.summary.lag_p99_us / 1000 for load in loads]
-    generator = [load.summary.generator_cpu_us_per_call for load in loads]
+    lags = [load.lag_p99_ms for load in loads]
+    generator = [load.calls.cpu_us_per_call for load in loads]
     against = "throughput of the closed loop just before"
     return [
         make_row(scenario, "answers in time", "answers/s", in_time, capacities, goal, against=against, note=note),

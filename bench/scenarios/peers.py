@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bench import message_file, mosec_peer, samples
-from bench.closed_load import measure_load, put_load
+from bench import mosec_peer, samples
+from bench.load import measure_load
 from bench.mosec_peer import Setting
 from bench.raw_onnxruntime import RawOnnxruntime
 from bench.rows import Goal, Row, make_row, missing_row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY, Side, cpu_row, rows, take_turns
 
 
 def against_mosec(run: Run, model: str, goal: Goal) -> list[Row]:
@@ -20,33 +20,25 @@ def against_mosec(run: Run, model: str, goal: Goal) -> list[Row]:
         return [missing_row(scenario, "server CPU", "us/request", goal, str(error))]
     file = run.models.file(model)
     images = samples.golden(RawOnnxruntime(file))
-    folder = run.folder()
-    messages = samples.write(samples.single_images(model, images), folder / "messages")
-    bodies = folder / "bodies"
-    message_file.write(bodies, (image.tobytes() for image in images.pixels))
+    messages = samples.messages(samples.single_images(model, images))
+    bodies = [image.tobytes() for image in images.pixels]
     log = run.results / "logs" / "mosec.log"
     costs: dict[Setting, float] = {}
     for setting in mosec_peer.SETTINGS:
         run.report(f"{scenario}: trying {setting}")
         with mosec_peer.mosec_server(python, file, setting, log) as peer:
-            mosec_peer.measure(peer, bodies, MANY, run.seconds / 2)
-            costs[setting] = mosec_peer.measure(peer, bodies, MANY, run.seconds / 2).cpu_us
+            measure_load(peer, bodies, MANY, run.seconds / 2, mosec_peer.CALLER)
+            costs[setting] = measure_load(peer, bodies, MANY, run.seconds / 2, mosec_peer.CALLER).cpu_us
     best = min(costs, key=lambda setting: costs[setting])
-    theirs, ours = [], []
     with run.server([model]) as server, mosec_peer.mosec_server(python, file, best, log) as peer:
-        put_load(server, messages, MANY, run.seconds / 2)
-        mosec_peer.measure(peer, bodies, MANY, run.seconds / 2)
-        for _ in run.each_round(scenario):
-            theirs.append(mosec_peer.measure(peer, bodies, MANY, run.seconds))
-            ours.append(measure_load(server, messages, MANY, run.seconds))
+        sides = Side(peer, bodies, caller=mosec_peer.CALLER), Side(server, messages)
+        theirs, ours = take_turns(run, scenario, *sides)
     against = f"mosec {mosec_peer.VERSION}, {best}"
-    cpu, floors = [load.cpu_us for load in ours], [load.cpu_us for load in theirs]
+    floors = [load.cpu_us for load in theirs]
     return [
-        make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against=against),
+        cpu_row(scenario, ours, floors, goal, against),
         make_row("mosec", "CPU of all its processes", "us/request", floors),
-        make_row("mosec", "failed calls", "", [float(load.result.failures) for load in theirs]),
-        make_row("mosec", "throughput", "requests/s", [load.result.calls_per_second for load in theirs]),
-        make_row("mosec", "latency p50", "us", [load.result.latency_p50_us for load in theirs]),
-        make_row("mosec", "latency p99", "us", [load.result.latency_p99_us for load in theirs]),
+        make_row("mosec", "failed calls", "", [float(load.calls.failures) for load in theirs]),
+        *rows("mosec", theirs, "throughput", "latency p50", "latency p99"),
         *(make_row("mosec", f"CPU while choosing: {setting}", "us/request", [cost]) for setting, cost in costs.items()),
     ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import message_file, samples
-from bench.closed_load import measure_load, put_load
+from bench import samples
+from bench.load import Caller
 from bench.raw_onnxruntime import RawOnnxruntime
-from bench.rows import Goal, Row, make_row
+from bench.rows import Goal, Row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY, Side, cpu_row, rows, take_turns
 from covey_proto.inference.open_inference_pb2 import ModelInferRequest
 
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -20,22 +20,15 @@ def open_inference(run: Run, model: str, goal: Goal) -> list[Row]:
     """Server CPU per request of the Open Inference Protocol, against Covey's own protocol, for the same images."""
     scenario = f"{model}, {MANY} in flight, ModelInfer"
     golden = samples.golden(RawOnnxruntime(run.models.file(model)))
-    own = samples.write(samples.single_images(model, golden), run.folder() / "messages")
-    standard = run.folder() / "messages"
-    message_file.write(standard, (_infer(model, image) for image in golden.pixels))
-    flags = ["--method", MODEL_INFER]
-    owns, standards = [], []
+    own = samples.messages(samples.single_images(model, golden))
+    standard = [_infer(model, image) for image in golden.pixels]
     with run.server([model]) as server:
-        put_load(server, own, MANY, run.seconds / 2)
-        put_load(server, standard, MANY, run.seconds / 2, flags)
-        for _ in run.each_round(scenario):
-            owns.append(measure_load(server, own, MANY, run.seconds))
-            standards.append(measure_load(server, standard, MANY, run.seconds, flags))
-    cpu, floors = [load.cpu_us for load in standards], [load.cpu_us for load in owns]
+        sides = Side(server, own), Side(server, standard, caller=Caller(MODEL_INFER))
+        owns, standards = take_turns(run, scenario, *sides)
+    floors = [load.cpu_us for load in owns]
     return [
-        make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against="Classify"),
-        make_row(scenario, "throughput", "requests/s", [load.result.calls_per_second for load in standards]),
-        make_row(scenario, "latency p99", "us", [load.result.latency_p99_us for load in standards]),
+        cpu_row(scenario, standards, floors, goal, "Classify"),
+        *rows(scenario, standards, "throughput", "latency p99"),
     ]
 
 

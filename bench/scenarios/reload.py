@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 from bench import samples
-from bench.closed_load import put_load
-from bench.open_load import open_load
+from bench.load import open_load, put_load
 from bench.publishing import publish, wait_until_served
 from bench.raw_onnxruntime import RawOnnxruntime
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY
 
 RELOADS = 20
 LOAD = 0.5  # of capacity
@@ -25,13 +24,12 @@ def reload(run: Run, model: str, failures_goal: Goal, latency_goal: Goal) -> lis
     latency with that before the first."""
     scenario = f"{RELOADS} reloads of {model} under half load"
     sent = samples.single_images(model, samples.golden(RawOnnxruntime(run.models.file(model))))
-    work, answers = run.folder(), run.folder() / "answers"
-    messages = samples.write(sent, work / "messages")
+    messages = samples.messages(sent)
     models = run.models.copy([model], run.folder())
     before_s = 2 * run.seconds
     with run.server_of(models) as server:
         put_load(server, messages, MANY, run.seconds / 2)
-        capacity = put_load(server, messages, MANY, run.seconds).calls_per_second
+        capacity = put_load(server, messages, MANY, run.seconds).calls_per_s
         run.report(f"{scenario}: {LOAD * capacity:,.0f} requests/s")
         with open_load(
             server,
@@ -39,9 +37,8 @@ def reload(run: Run, model: str, failures_goal: Goal, latency_goal: Goal) -> lis
             rate=LOAD * capacity,
             seconds=_MAX_DURATION_S,
             timeout_s=TIMEOUT_S,
-            folder=work,
             round_us=ROUND_US,
-            answers=answers,
+            keep_answers=True,
         ) as running:
             time.sleep(before_s)
             began_ns = time.perf_counter_ns()
@@ -54,8 +51,9 @@ def reload(run: Run, model: str, failures_goal: Goal, latency_goal: Goal) -> lis
             ended_ns = time.perf_counter_ns()
             running.stop()
             load = running.finish()
-    verdict = samples.judge(sent, answers)
-    failed = load.summary.calls - verdict.answers
+    verdict = samples.judge(sent, load.calls.answers)
+    ends = load.calls.by_status()
+    failed = load.calls.calls - verdict.answers
     before = load.percentile_ms(99, to_ns=began_ns)
     during = load.percentile_ms(99, from_ns=began_ns, to_ns=ended_ns)
     return [
@@ -69,10 +67,10 @@ def reload(run: Run, model: str, failures_goal: Goal, latency_goal: Goal) -> lis
         ),
         make_row(scenario, "latency p99", "ms", [during], [before], latency_goal, against="p99 before", note=load.flaw),
         make_row(scenario, "wrong answers", "answers", [float(verdict.wrong)]),
-        *(make_row(scenario, f"ended {code}", "requests", [float(count)]) for code, count in load.by_status().items()),
+        *(make_row(scenario, f"ended {code}", "requests", [float(count)]) for code, count in ends.items()),
         make_row(scenario, "versions that answered", "", [float(len(verdict.by_version))]),
         make_row(scenario, "publication to being served", "s", seconds),
         make_row(scenario, "largest latency", "ms", [load.percentile_ms(100, from_ns=began_ns)], None),
         make_row(scenario, "largest latency before", "ms", [load.percentile_ms(100, to_ns=began_ns)]),
-        make_row(scenario, "calls sent late by, p99", "ms", [load.summary.lag_p99_us / 1000]),
+        make_row(scenario, "calls sent late by, p99", "ms", [load.lag_p99_ms]),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from bench import samples
 from bench.floors import OnnxruntimeCurve
 from bench.processes import ROOT, BenchError, Server
+from bench.raw_onnxruntime import RawOnnxruntime
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
 from bench.sdk_load import SdkLoad
@@ -29,7 +31,7 @@ def coalescing(run: Run, model: str, goal: Goal, lone_goal: Goal) -> list[Row]:
     """Images per second of one process with `coalesce=True` against plain calls: many tasks, and a lone one."""
     scenario, lone = f"SDK, {model}, {TASKS} tasks, coalesce=True", f"SDK, {model}, 1 in flight, coalesce=True"
     plain, coalesced, lone_plain, lone_coalesced = [], [], [], []
-    images = _write_images(run, model)
+    images = write_images(run, model)
     with run.server([model]) as server:
         for _ in run.each_round(scenario):
             plain.append(_put_load(server, model, images, "plain", TASKS, run.seconds))
@@ -51,7 +53,7 @@ def calls(run: Run, model: str, goal: Goal) -> list[Row]:
     """Client CPU per call of AsyncClient, against a bare grpc.aio stub that sends and reads the same messages."""
     scenario = f"SDK, {model}, AsyncClient, {MANY} in flight"
     stubs, clients = [], []
-    images = _write_images(run, model)
+    images = write_images(run, model)
     with run.server([model]) as server:
         for _ in run.each_round(scenario):
             stubs.append(_put_load(server, model, images, "stub", MANY, run.seconds))
@@ -68,7 +70,7 @@ def long_runs(run: Run, model: str) -> list[Row]:
     one core."""
     scenario = f"SDK, {model}, many images"
     curve = OnnxruntimeCurve(run.models.file(model))
-    images = _write_images(run, model)
+    images = write_images(run, model)
     loads: dict[str, list[SdkLoad]] = {way: [] for way in LONG_RUNS}
     with run.server([model]) as server:
         for _ in run.each_round(scenario):
@@ -94,21 +96,40 @@ def long_runs(run: Run, model: str) -> list[Row]:
     ]
 
 
-def _write_images(run: Run, model: str) -> Path:
-    golden = samples.golden(OnnxruntimeCurve(run.models.file(model)).raw)
+def write_images(run: Run, model: str) -> Path:
+    """The model's golden set as bench.sdk_load takes it."""
+    golden = samples.golden(RawOnnxruntime(run.models.file(model)))
     path = run.folder() / "images.npz"
     np.savez(path, images=golden.pixels, top=np.array(golden.top))
     return path
 
 
-def _put_load(server: Server, model: str, images: Path, way: str, in_flight: int, seconds: float) -> SdkLoad:
-    """Runs the client, in a process of its own. Raises BenchError where it failed, or an answer was wrong."""
+def run_client(
+    server: Server,
+    model: str,
+    images: Path,
+    way: str,
+    *flags: str,
+    look: Callable[[int, int], object] = lambda done, pid: None,
+) -> SdkLoad:
+    """Runs bench.sdk_load, a process of its own, with these flags. `look` is told how many answers there were each time
+    it says so, and its process id. Raises BenchError where it failed."""
     command = [sys.executable, "-m", "bench.sdk_load", "--target", server.target, "--model", model]
-    command += ["--images", str(images), "--way", way, "--in-flight", str(in_flight), "--seconds", str(seconds)]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        raise BenchError(f"the SDK on {server.name}, {way}: {finished.stderr.strip()}")
-    load = SdkLoad(**json.loads(finished.stdout))
+    command += ["--images", str(images), "--way", way, *flags]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        said = "{}"
+        for said in client.stdout:
+            if "done" in (found := json.loads(said)):
+                look(found["done"], client.pid)
+    if client.returncode:
+        raise BenchError(f"the SDK on {server.name}, {way}: exit code {client.returncode} after {said.strip()}")
+    return SdkLoad(**json.loads(said))
+
+
+def _put_load(server: Server, model: str, images: Path, way: str, in_flight: int, seconds: float) -> SdkLoad:
+    """Raises BenchError where an answer was wrong, too."""
+    load = run_client(server, model, images, way, "--in-flight", str(in_flight), "--seconds", str(seconds))
     if load.wrong:
         raise BenchError(f"the SDK on {server.name}, {way}: {load.wrong} of {load.images} answers are wrong")
     return load

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import trustme
 
 from bench import samples
-from bench.closed_load import Load, measure_load, put_load
 from bench.edges import edge_before, nginx_is_there
+from bench.load import Caller, Cost, measure_load
 from bench.processes import Server
-from bench.raw_onnxruntime import RawOnnxruntime
 from bench.rows import Goal, Row, make_row, missing_row
 from bench.run import Run
-from bench.scenarios.single_images import MANY
+from bench.scenarios.rounds import MANY, Side, cpu_row, rows, take_turns
+from covey.security import TLS, TokenFile
 
 _TOKEN = "a-token-as-long-as-those-that-generators-make-0123456789abcdef"
 
@@ -26,23 +25,20 @@ def tokens(run: Run, model: str, goal: Goal) -> list[Row]:
     file = run.folder() / "tokens"
     file.touch(mode=0o600)
     file.write_text(_TOKEN)
-    messages = _messages(run, model)
-    flags = ["--token-file", str(file)]
     with run.server([model]) as plain, run.server([model], flags=["--auth-token-file", str(file)]) as guarded:
-        without, with_tokens = _compare(run, scenario, messages, plain, guarded, flags)
-    return _rows(scenario, without, with_tokens, goal, against="the same without tokens")
+        caller = Caller(token=TokenFile(file))
+        return _compare(run, scenario, model, plain, guarded, caller, goal, "the same without tokens")
 
 
 def tls(run: Run, model: str) -> list[Row]:
     """Server CPU per request over TLS, against plaintext; on the grpcio front."""
     scenario = f"{model}, {MANY} in flight, grpcio front, TLS"
     authority, pair = _write_certificates(run.folder())
-    messages = _messages(run, model)
     secure = ["--tls-certificate", str(pair), "--tls-key", str(pair)]
     with run.server([model], "grpcio") as plain, run.server([model], "grpcio", secure) as encrypted:
-        flags = ["--ca-certificate", str(authority)]
-        without, with_tls = _compare(run, scenario, messages, plain, encrypted, flags)
-    return _rows(scenario, without, with_tls, None, against="the same in plaintext")
+        return _compare(
+            run, scenario, model, plain, encrypted, Caller(tls=TLS(authority)), None, "the same in plaintext"
+        )
 
 
 def edge(run: Run, model: str, goal: Goal) -> list[Row]:
@@ -53,9 +49,9 @@ def edge(run: Run, model: str, goal: Goal) -> list[Row]:
     if not nginx_is_there():
         return [missing_row(scenario, "server and edge CPU", "us/request", goal, "nginx is not installed")]
     authority, pair = _write_certificates(run.folder())
-    messages = _messages(run, model)
-    secure, flags = ["--tls-certificate", str(pair), "--tls-key", str(pair)], ["--ca-certificate", str(authority)]
-    edged: list[tuple[Load, Load]] = []
+    messages = samples.golden_messages(model, run.models.file(model))
+    secure, caller = ["--tls-certificate", str(pair), "--tls-key", str(pair)], Caller(tls=TLS(authority))
+    edged: list[tuple[Cost, Cost]] = []
     plain, encrypted = [], []
     with (
         run.server([model]) as native,
@@ -64,11 +60,11 @@ def edge(run: Run, model: str, goal: Goal) -> list[Row]:
     ):
         for _ in run.each_round(scenario):
             plain.append(measure_load(native, messages, MANY, run.seconds))
-            encrypted.append(measure_load(grpcio, messages, MANY, run.seconds, flags))
+            encrypted.append(measure_load(grpcio, messages, MANY, run.seconds, caller))
             before_s = native.cpu_seconds()
-            through = measure_load(nginx, messages, MANY, run.seconds, flags)
+            through = measure_load(nginx, messages, MANY, run.seconds, caller)
             edged.append(
-                (through, replace(through, cpu_us=(native.cpu_seconds() - before_s) * 1e6 / through.result.calls))
+                (through, replace(through, cpu_us=(native.cpu_seconds() - before_s) * 1e6 / through.calls.calls))
             )
     both = [front.cpu_us + behind.cpu_us for front, behind in edged]
     floors, native_floors = ([load.cpu_us for load in loads] for loads in (encrypted, plain))
@@ -76,14 +72,8 @@ def edge(run: Run, model: str, goal: Goal) -> list[Row]:
         make_row(scenario, "server and edge CPU", "us/request", both, floors, goal, against=against),
         make_row(scenario, "server and edge CPU", "us/request", both, native_floors, against="native in plaintext"),
         make_row(scenario, "edge CPU", "us/request", [front.cpu_us for front, _ in edged]),
-        make_row(scenario, "throughput", "requests/s", [front.result.calls_per_second for front, _ in edged]),
-        make_row(scenario, "latency p99", "us", [front.result.latency_p99_us for front, _ in edged]),
+        *rows(scenario, [front for front, _ in edged], "throughput", "latency p99"),
     ]
-
-
-def _messages(run: Run, model: str) -> Path:
-    golden = samples.golden(RawOnnxruntime(run.models.file(model)))
-    return samples.write(samples.single_images(model, golden), run.folder() / "messages")
 
 
 def _write_certificates(folder: Path) -> tuple[Path, Path]:
@@ -97,22 +87,19 @@ def _write_certificates(folder: Path) -> tuple[Path, Path]:
 
 
 def _compare(
-    run: Run, scenario: str, messages: Path, plain: Server, secured: Server, flags: Sequence[str]
-) -> tuple[list[Load], list[Load]]:
-    """Loads on both in turn; `flags` are the generator's for the secured one."""
-    without, secure = [], []
-    put_load(plain, messages, MANY, run.seconds / 2)
-    put_load(secured, messages, MANY, run.seconds / 2, flags)
-    for _ in run.each_round(scenario):
-        without.append(measure_load(plain, messages, MANY, run.seconds))
-        secure.append(measure_load(secured, messages, MANY, run.seconds, flags))
-    return without, secure
-
-
-def _rows(scenario: str, without: list[Load], secured: list[Load], goal: Goal | None, against: str) -> list[Row]:
-    cpu, floors = ([load.cpu_us for load in loads] for loads in (secured, without))
+    run: Run,
+    scenario: str,
+    model: str,
+    plain: Server,
+    secured: Server,
+    caller: Caller,
+    goal: Goal | None,
+    against: str,
+) -> list[Row]:
+    """Loads on both in turn; `caller` is that of the secured one."""
+    messages = samples.golden_messages(model, run.models.file(model))
+    without, loads = take_turns(run, scenario, Side(plain, messages), Side(secured, messages, caller=caller))
     return [
-        make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against=against),
-        make_row(scenario, "throughput", "requests/s", [load.result.calls_per_second for load in secured]),
-        make_row(scenario, "latency p99", "us", [load.result.latency_p99_us for load in secured]),
+        cpu_row(scenario, loads, [load.cpu_us for load in without], goal, against),
+        *rows(scenario, loads, "throughput", "latency p99"),
     ]

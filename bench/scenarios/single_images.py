@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from bench import samples
-from bench.closed_load import measure_load, put_load
 from bench.floors import OnnxruntimeCurve, added
 from bench.processes import classify, echo_server
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
-
-MANY = 64  # calls in flight
+from bench.scenarios.rounds import MANY, Side, cpu_row, rows, take_turns
 
 
 def many_in_flight(run: Run, model: str, goal: Goal) -> list[Row]:
@@ -17,71 +15,46 @@ def many_in_flight(run: Run, model: str, goal: Goal) -> list[Row]:
     scenario = f"{model}, {MANY} in flight"
     curve = OnnxruntimeCurve(run.models.file(model))
     sent = samples.single_images(model, samples.golden(curve.raw))
-    messages = samples.write(sent, run.folder() / "messages")
-    echoes, loads = [], []
+    messages = samples.messages(sent)
     with run.server([model]) as server, echo_server(len(classify(server, sent[0].request))) as echo:
-        for each in (echo, server):
-            put_load(each, messages, MANY, run.seconds / 2)
-        for _ in run.each_round(scenario):
-            curve.measure()
-            echoes.append(measure_load(echo, messages, MANY, run.seconds))
-            loads.append(measure_load(server, messages, MANY, run.seconds))
+        echoes, loads = take_turns(run, scenario, Side(echo, messages), Side(server, messages), first=curve.measure)
     floors = added([echo.cpu_us for echo in echoes], curve.best)
     against = f"echo + onnxruntime alone at batch {curve.best_size}"
-    cpu = [load.cpu_us for load in loads]
     return [
-        make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against=against),
-        make_row(scenario, "throughput", "requests/s", [load.result.calls_per_second for load in loads]),
-        make_row(scenario, "latency p50", "us", [load.result.latency_p50_us for load in loads]),
-        make_row(scenario, "latency p99", "us", [load.result.latency_p99_us for load in loads]),
-        make_row(scenario, "mean batch", "images", [load.mean_batch for load in loads]),
-        make_row(scenario, "generator CPU", "us/request", [load.result.generator_cpu_us_per_call for load in loads]),
+        cpu_row(scenario, loads, floors, goal, against),
+        *rows(scenario, loads, "throughput", "latency p50", "latency p99", "mean batch", "generator CPU"),
         *curve.rows(model),
-        make_row(f"floor: echo, {MANY} in flight, as {model}", "server CPU", "us/request", [e.cpu_us for e in echoes]),
+        *rows(f"floor: echo, {MANY} in flight, as {model}", echoes, "server CPU"),
     ]
 
 
 def one_in_flight(run: Run, model: str, goal: Goal) -> list[Row]:
     """Latency of a lone request, against the echo's and onnxruntime's for one image."""
-    scenario = f"{model}, 1 in flight"
+    scenario, floor = f"{model}, 1 in flight", "floor: echo, 1 in flight"
     curve = OnnxruntimeCurve(run.models.file(model), (1,))
     sent = samples.single_images(model, samples.golden(curve.raw))
-    messages = samples.write(sent, run.folder() / "messages")
-    echoes, loads = [], []
+    messages = samples.messages(sent)
     with run.server([model]) as server, echo_server(len(classify(server, sent[0].request))) as echo:
-        for each in (echo, server):
-            put_load(each, messages, 1, run.seconds / 4)
-        for _ in run.each_round(scenario):
-            curve.measure()
-            echoes.append(measure_load(echo, messages, 1, run.seconds / 2))
-            loads.append(measure_load(server, messages, 1, run.seconds / 2))
-    echo_p50 = [echo.result.latency_p50_us for echo in echoes]
-    p50 = [load.result.latency_p50_us for load in loads]
+        sides = Side(echo, messages, 1), Side(server, messages, 1)
+        echoes, loads = take_turns(run, scenario, *sides, first=curve.measure, share=0.5)
+    floors = added([echo.service_us(50) for echo in echoes], curve.single)
+    p50 = [load.service_us(50) for load in loads]
     against = "p50 of the echo + onnxruntime alone at batch 1"
     return [
-        make_row(scenario, "latency p50", "us", p50, added(echo_p50, curve.single), goal, against=against),
-        make_row(scenario, "latency p99", "us", [load.result.latency_p99_us for load in loads]),
-        make_row(scenario, "server CPU", "us/request", [load.cpu_us for load in loads]),
-        make_row("floor: echo, 1 in flight", "latency p50", "us", echo_p50),
-        make_row("floor: echo, 1 in flight", "server CPU", "us/request", [echo.cpu_us for echo in echoes]),
+        make_row(scenario, "latency p50", "us", p50, floors, goal, against=against),
+        *rows(scenario, loads, "latency p99", "server CPU"),
+        *rows(floor, echoes, "latency p50", "server CPU"),
     ]
 
 
 def fronts(run: Run, model: str, goal: Goal) -> list[Row]:
     """Server CPU per request on the grpcio front, against the native one."""
     scenario = f"{model}, {MANY} in flight, grpcio front"
-    sent = samples.single_images(model, samples.golden(OnnxruntimeCurve(run.models.file(model)).raw))
-    messages = samples.write(sent, run.folder() / "messages")
-    natives, grpcios = [], []
+    messages = samples.golden_messages(model, run.models.file(model))
     with run.server([model]) as native, run.server([model], "grpcio") as grpcio:
-        for each in (native, grpcio):
-            put_load(each, messages, MANY, run.seconds / 2)
-        for _ in run.each_round(scenario):
-            natives.append(measure_load(native, messages, MANY, run.seconds))
-            grpcios.append(measure_load(grpcio, messages, MANY, run.seconds))
-    cpu, floors = [load.cpu_us for load in grpcios], [load.cpu_us for load in natives]
+        natives, grpcios = take_turns(run, scenario, Side(native, messages), Side(grpcio, messages))
+    floors = [load.cpu_us for load in natives]
     return [
-        make_row(scenario, "server CPU", "us/request", cpu, floors, goal, against="the native front"),
-        make_row(scenario, "throughput", "requests/s", [load.result.calls_per_second for load in grpcios]),
-        make_row(scenario, "latency p99", "us", [load.result.latency_p99_us for load in grpcios]),
+        cpu_row(scenario, grpcios, floors, goal, "the native front"),
+        *rows(scenario, grpcios, "throughput", "latency p99"),
     ]

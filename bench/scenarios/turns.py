@@ -6,11 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 from bench import samples
-from bench.closed_load import put_load
-from bench.open_load import OpenLoad, open_load
+from bench.load import Caller, OpenLoad, open_load, put_load
 from bench.processes import CALL_TIMEOUT_S, Server
 from bench.raw_onnxruntime import RawOnnxruntime
 from bench.rows import Goal, Row, make_row
@@ -27,9 +25,8 @@ def turns(run: Run, model: str, latency_goal: Goal, deadline_goal: Goal, bulk_go
     """Single images, Poisson arrivals, beside two callers of 16 MB calls, each in turn with and without deadlines."""
     images = samples.golden(RawOnnxruntime(run.models.file(model)))
     per_call = BULK_BYTES // images.pixels[0].nbytes
-    bulk_message = samples.write([samples.packed(model, images, per_call)], run.folder() / "bulk")
-    messages = samples.write(samples.single_images(model, images), run.folder() / "singles")
-    folder = run.folder()
+    bulk_message = samples.messages([samples.packed(model, images, per_call)])
+    messages = samples.messages(samples.single_images(model, images))
     alone: list[float] = []
     beside: list[float] = []
     patient: list[OpenLoad] = []
@@ -43,12 +40,12 @@ def turns(run: Run, model: str, latency_goal: Goal, deadline_goal: Goal, bulk_go
                 with (
                     _bulk_load(server, bulk_message, per_call, seconds + _HEAD_START_S, beside),
                     open_load(
-                        server, messages, rate=RATE, seconds=seconds, timeout_s=timeout_s, folder=folder, seed=number
+                        server, messages, rate=RATE, seconds=seconds, timeout_s=timeout_s, seed=number
                     ) as running,
                 ):
                     loads.append(running.finish())
     scenario = f"{model}, {RATE:g} single images/s beside {BULK_CALLERS} callers of {per_call:,} images per call"
-    in_time = [100 * load.in_time(DEADLINE_MS) / max(load.summary.calls, 1) for load in hurried]
+    in_time = [100 * load.in_time(DEADLINE_MS) / max(load.calls.calls, 1) for load in hurried]
     against = "the same callers alone"
     return [
         make_row(scenario, "latency p50", "ms", [load.percentile_ms(50) for load in patient], goal=latency_goal),
@@ -59,13 +56,12 @@ def turns(run: Run, model: str, latency_goal: Goal, deadline_goal: Goal, bulk_go
 
 
 @contextmanager
-def _bulk_load(server: Server, message: Path, per_call: int, seconds: float, rates: list[float]) -> Iterator[None]:
+def _bulk_load(
+    server: Server, message: list[bytes], per_call: int, seconds: float, rates: list[float]
+) -> Iterator[None]:
     """Bulk callers, each in a process of its own, while the block runs and until they are done."""
 
-    def call(_: int) -> float:
-        return put_load(server, message, 1, seconds).calls_per_second
-
-    with ThreadPoolExecutor(BULK_CALLERS) as pool:
-        calls_per_second = pool.map(call, range(BULK_CALLERS))
+    with ThreadPoolExecutor(1) as pool:
+        calls = pool.submit(put_load, server, message, 1, seconds, Caller(processes=BULK_CALLERS))
         yield
-        rates.append(per_call * sum(calls_per_second))
+        rates.append(per_call * calls.result().calls_per_s)

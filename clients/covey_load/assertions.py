@@ -34,14 +34,6 @@ _EXPECTED = "expected FIGURE<NUMBER, with one of < <= > >= ==, separated by comm
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Whether one run keeps to one demand, and the sentence that says so, with its figure."""
-
-    holds: bool
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
 class Assertion:
     """One demand on one figure."""
 
@@ -52,23 +44,25 @@ class Assertion:
     def __str__(self) -> str:
         return f"{self.figure} {self.operator} {self.bound:g}"
 
-    def judged(self, report: Report) -> list[Judged]:
-        """How each run keeps to it. A figure that was not measured fails, with the reason."""
+    def judge(self, report: Report) -> list[tuple[bool, str]]:
+        """Whether each run keeps to it, and the sentence that says so, with its figure. A figure that was not measured
+        fails, with the reason."""
         if self.figure == CAPACITY:
             capacity = report.capacity
-            return [self._judged("", capacity.rate_per_s if capacity else None, _NO_CAPACITY)]
+            return [self._judge_one("", capacity.rate_per_s if capacity else None, _NO_CAPACITY)]
         if not report.runs:
-            return [self._judged("", None, "nothing was measured")]
+            return [self._judge_one("", None, "nothing was measured")]
         figure = FIGURES[self.figure]
         return [
-            self._judged(f"{words.load_name(run.load)}: ", figure.value(run), figure.reason(run)) for run in report.runs
+            self._judge_one(f"{words.load_name(run.load)}: ", figure.value(run), figure.reason(run))
+            for run in report.runs
         ]
 
-    def _judged(self, where: str, value: float | None, absent: str) -> Judged:
+    def _judge_one(self, where: str, value: float | None, absent: str) -> tuple[bool, str]:
         if value is None:
-            return Judged(False, f"{where}{self} cannot be judged: {absent}")
+            return False, f"{where}{self} cannot be judged: {absent}"
         holds = _OPERATORS[self.operator](value, self.bound)
-        return Judged(holds, f"{where}{self} {'holds' if holds else 'does not hold'}: it is {value:,.10g}")
+        return holds, f"{where}{self} {'holds' if holds else 'does not hold'}: it is {value:,.10g}"
 
 
 def parse(text: str) -> list[Assertion]:
@@ -88,12 +82,12 @@ def require_judgeable(assertions: Sequence[Assertion], plan: Plan) -> None:
 
 def failures(assertions: Sequence[Assertion], report: Report) -> list[str]:
     """A sentence for each demand that is not met; empty where all are."""
-    return [one.sentence for assertion in assertions for one in assertion.judged(report) if not one.holds]
+    return [sentence for each in assertions for holds, sentence in each.judge(report) if not holds]
 
 
 def held(assertions: Sequence[Assertion], report: Report) -> list[str]:
     """A sentence for each demand that is met, with the figure."""
-    return [one.sentence for assertion in assertions for one in assertion.judged(report) if one.holds]
+    return [sentence for each in assertions for holds, sentence in each.judge(report) if holds]
 
 
 def _parse_one(part: str) -> Assertion:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from covey_load.schedule import Schedule
+from covey_load.plan import Arrival
 from covey_load.wire.frames import Request
 from covey_load.wire.http1 import HttpRequest
 from covey_load.wire.sockets import Endpoint
@@ -26,21 +27,31 @@ _length = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One load for one generator process. Sends `requests` in the order of `sequence`, over and over.
+    """One load for one generator process: a closed loop of `in_flight` calls, or an open one of `rates_per_s`.
 
-    A closed loop of `in_flight` calls, or an open one where there is a `schedule`.
+    Sends `requests` in turn, or in the order of `sequence`, over and over; with `apart` the connection at each place
+    sends just the request at its place, and waits for no other. `seconds` follow the `warm_up_s`; at most `calls` are
+    sent. `timeout_s` is when a call without an answer is given up. `rates_per_s` are the same twice unless `arrival` is
+    a ramp; `part` of `parts` is this process's among those that share them. `round_us` is OpenLoop's.
     """
 
     endpoint: Endpoint
-    requests: list[Request] | list[HttpRequest]
-    sequence: list[int]
-    connections: int
-    timeout_s: float
-    seconds: float  # warm-up included; may be infinite where `calls` is given
-    calls: int | None
-    keep_answers: bool
-    in_flight: int = 0
-    schedule: Schedule | None = None
+    requests: Sequence[Request] | Sequence[HttpRequest]
+    sequence: Sequence[int] = ()
+    apart: bool = False
+    connections: int = 1
+    timeout_s: float = 10.0
+    warm_up_s: float = 0.0
+    seconds: float = math.inf
+    calls: int | None = None
+    keep_answers: bool = False
+    in_flight: int = 1
+    rates_per_s: tuple[float, float] | None = None
+    arrival: Arrival = Arrival.POISSON
+    seed: int = 0
+    part: int = 0
+    parts: int = 1
+    round_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Two load tests held against each other: which of their runs belong together, and what became of each figure.
+"""Compares two load tests: finds the runs that belong together, and judges how each figure changed.
 
 The noise is that of the repetitions (`covey load --repeat N`): how far figures of one load differ although nothing was
 changed. A ratio whose interval includes 1 is within the noise.
@@ -31,7 +31,7 @@ _RESOLUTION = 0.005  # a smaller difference, as a share, is below what clocks an
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of one figure.
+    """How one figure changed.
 
     `first` and `second` are geometric means over the repetitions, arithmetic ones where a value is 0. `ratio` is second
     / first, `interval` its 99 % interval; None where a value is 0, or where the repetitions are too few. `verdict` is

@@ -19,6 +19,7 @@ from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
 from covey_load.measurement import Latency
+from covey_load.noise import PERCENT_2_5, student
 
 PERCENTILES = ("50", "90", "95", "99", "99.9")
 SAMPLES_BEYOND = 10
@@ -27,31 +28,6 @@ _DIGITS = 3
 _EXACT_BITS = 11  # a histogram of 3 digits tells numbers of so many bits apart
 _CURVE_POINTS_PER_DECADE = 10
 _MIN_BLOCKS, _MAX_BLOCKS = 5, 20
-# The value that 2.5 % of Student's distribution lie above, for one degree of freedom less than blocks.
-_STUDENT = dict(
-    zip(
-        range(_MIN_BLOCKS, _MAX_BLOCKS + 1),
-        (
-            2.776,
-            2.571,
-            2.447,
-            2.365,
-            2.306,
-            2.262,
-            2.228,
-            2.201,
-            2.179,
-            2.160,
-            2.145,
-            2.131,
-            2.120,
-            2.110,
-            2.101,
-            2.093,
-        ),
-        strict=True,
-    )
-)
 
 
 def supports(count: int, percentile: float) -> bool:
@@ -124,7 +100,7 @@ class Distribution:
             float(np.square(differences).sum()) * blocks / (blocks - 1) / self.count**2,
             share * (1 - share) / self.count,
         )
-        spread = 100 * _STUDENT[blocks] * math.sqrt(variance)
+        spread = 100 * student(PERCENT_2_5, blocks - 1) * math.sqrt(variance)
         if percentile + spread >= 100:
             return None
         return self._at_ms(percentile - spread), self._at_ms(percentile + spread)

@@ -1,6 +1,6 @@
 """What limits a deployment, in plain words, from two runs: one call in flight, and many. Rules only; it sends nothing.
 
-Each rule is a function of the two runs. It answers a Finding, or None where it has nothing to say.
+Each rule is a function of the two runs that answers a sentence with its figures, or None where it has nothing to say.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from covey_load.front import Front
 from covey_load.measurement import Run
+from covey_load.observation import Front
 from covey_load.reports import words
 from covey_load.reports.facts import STAGES
 from covey_load.reports.figures import batch_size, error_share
@@ -38,18 +38,15 @@ class Runs:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A sentence with its figures.
-
-    `part` is one of the six that can limit ("client", "front", "network", "decode", "queue", "compute"), UNKNOWN, or
-    something else that is worth knowing.
-    """
+class Limit:
+    """What limits: one of "client", "front", "network", "decode", "queue", "compute", or UNKNOWN; and a sentence with
+    its figures."""
 
     part: str
     sentence: str
 
 
-Rule = Callable[[Runs], Finding | None]
+Rule = Callable[[Runs], str | None]
 
 UNKNOWN = "not to be told"
 _UNTOLD = "the client was not busy, and this server's answers do not say where the time of a call goes"
@@ -68,29 +65,29 @@ _STAGES = {  # what limits, and in what words, where that stage is the longest
 }
 
 
-def limit(runs: Runs) -> Finding:
+def limit(runs: Runs) -> Limit:
     """What limits the throughput: the client, where it was busy; else the longest part of a call under load."""
-    return client(runs) or longest_stage(runs) or Finding(UNKNOWN, _UNTOLD)
+    return client(runs) or longest_stage(runs) or Limit(UNKNOWN, _UNTOLD)
 
 
-def others(runs: Runs) -> list[Finding]:
+def others(runs: Runs) -> list[str]:
     """What else there is to know."""
-    return [finding for rule in _OTHERS if (finding := rule(runs))]
+    return [sentence for rule in _OTHERS if (sentence := rule(runs))]
 
 
-def client(runs: Runs) -> Finding | None:
+def client(runs: Runs) -> Limit | None:
     """The load generator had no time left."""
     made = runs.loaded.generator
     if made.busiest_core_share < BUSY_CLIENT:
         return None
-    return Finding(
+    return Limit(
         "client",
         f"the load generator used {made.busiest_core_share:.0%} of a core, {number(made.cpu_us_per_call)} us a call: "
         f"it cannot ask for more, and the server may be able to do more. Use more processes, or another machine",
     )
 
 
-def longest_stage(runs: Runs) -> Finding | None:
+def longest_stage(runs: Runs) -> Limit | None:
     """The part of a call that takes most of its time with many in flight."""
     timing = runs.loaded.timing
     if timing is None:
@@ -100,7 +97,7 @@ def longest_stage(runs: Runs) -> Finding | None:
     if stage == "outside" and (costly := _costly_front(runs)) is not None:
         part, meaning = costly
     length_ms, all_ms = timing.mean_ms.get(stage, 0.0), _service_ms(timing.mean_ms)
-    return Finding(
+    return Limit(
         part,
         f"with {runs.in_flight} in flight, {number(length_ms)} of a call's {number(all_ms)} ms are {meaning}",
     )
@@ -124,65 +121,60 @@ def _costly_front(runs: Runs) -> tuple[str, str] | None:
     return None
 
 
-def front(runs: Runs) -> Finding | None:
+def front(runs: Runs) -> str | None:
     """A front that costs more than it need, where it is not what limits."""
     longest = longest_stage(runs)
     if runs.front is not Front.GRPCIO or (longest is not None and longest.part == "front"):
         return None
-    return Finding(
-        "front",
+    return (
         f"the server answers by gRPC's C core, as Covey's grpcio front does{' with TLS' if runs.tls else ''}: it needs "
-        f"several times the processor time a call that --front native does",
+        f"several times the processor time a call that --front native does"
     )
 
 
-def lone_call(runs: Runs) -> Finding | None:
+def lone_call(runs: Runs) -> str | None:
     """Where the time of a call goes that waits for no other."""
     timing = runs.alone.timing
     if timing is None:
         return None
     stages = ", ".join(f"{stage} {number(timing.mean_ms.get(stage, 0.0))}" for stage in STAGES)
-    return Finding("lone call", f"a call by itself takes {number(_service_ms(timing.mean_ms))} ms: {stages}")
+    return f"a call by itself takes {number(_service_ms(timing.mean_ms))} ms: {stages}"
 
 
-def lone_batches(runs: Runs) -> Finding | None:
+def lone_batches(runs: Runs) -> str | None:
     """One in flight cannot make batches: nothing is wrong with the server."""
     size = batch_size(runs.alone.timing) if runs.alone.timing else None
     if size is None or size > NO_BATCHING:
         return None
-    return Finding("batches", f"average batch {size:.1f}: only one request was in flight")
+    return f"average batch {size:.1f}: only one request was in flight"
 
 
-def batches(runs: Runs) -> Finding | None:
+def batches(runs: Runs) -> str | None:
     """What many in flight made of the batches."""
     size = batch_size(runs.loaded.timing) if runs.loaded.timing else None
     if size is None:
         return None
     if size > NO_BATCHING:
-        return Finding(
-            "batches", f"average batch {size:.1f} with {runs.in_flight} in flight: requests do share batches"
-        )
-    return Finding(
-        "batches",
+        return f"average batch {size:.1f} with {runs.in_flight} in flight: requests do share batches"
+    return (
         f"average batch {size:.1f} although {runs.in_flight} were in flight: the server does not put them together, or "
-        f"its measured curve says that this model gains nothing by it (`covey info`)",
+        f"its measured curve says that this model gains nothing by it (`covey info`)"
     )
 
 
-def gain(runs: Runs) -> Finding | None:
+def gain(runs: Runs) -> str | None:
     """How far throughput grows with the load."""
     alone, loaded = runs.alone.calls_per_s, runs.loaded.calls_per_s
     if not alone:
         return None
     only = "only " if loaded / alone < LITTLE_GAIN else ""
-    return Finding(
-        "throughput",
+    return (
         f"{runs.in_flight} in flight were answered {only}{number(loaded / alone)} times as fast as one: "
-        f"{number(loaded)} calls/s against {number(alone)}",
+        f"{number(loaded)} calls/s against {number(alone)}"
     )
 
 
-def processor(runs: Runs) -> Finding | None:
+def processor(runs: Runs) -> str | None:
     """Whether the server had the machine's cores in use."""
     process = runs.loaded.server_process
     if process is None or process.cores_used is None:
@@ -190,34 +182,33 @@ def processor(runs: Runs) -> Finding | None:
     used = f"the server used {number(process.cores_used)} of {words.plural(runs.cores, 'core')}"
     share = process.cores_used / runs.cores
     if share >= BUSY_SERVER:
-        return Finding("processor", f"{used}: the processor is full, and faster answers need more of it")
+        return f"{used}: the processor is full, and faster answers need more of it"
     longest = longest_stage(runs)
     if share < IDLE_SERVER and longest and longest.part == "queue":
-        return Finding("processor", f"{used} while calls waited: more workers (--workers) may use the others")
+        return f"{used} while calls waited: more workers (--workers) may use the others"
     if share < IDLE_SERVER and longest and longest.part in ("network", "front"):
-        return Finding("processor", f"{used}: if the others were not idle, calls waited for what else runs there")
-    return Finding("processor", used)
+        return f"{used}: if the others were not idle, calls waited for what else runs there"
+    return used
 
 
-def failures(runs: Runs) -> Finding | None:
+def failures(runs: Runs) -> str | None:
     """Calls that failed."""
     failed = [
         f"{words.share(error_share(run))} with {run.load.concurrency} in flight ({words.counts(run.errors)})"
         for run in (runs.alone, runs.loaded)
         if run.errors
     ]
-    return Finding("failures", f"calls failed: {', '.join(failed)}") if failed else None
+    return f"calls failed: {', '.join(failed)}" if failed else None
 
 
-def counts(runs: Runs) -> Finding | None:
+def counts(runs: Runs) -> str | None:
     """Whether the server counted what the client did."""
     metrics = runs.loaded.metrics
     if metrics is None or metrics.requests == metrics.client_calls:
         return None
-    return Finding(
-        "counts",
+    return (
         f"the server counted {words.plural(metrics.requests, 'request')}, the client {metrics.client_calls:,}: others "
-        f"use it too, or several servers share the load",
+        f"use it too, or several servers share the load"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.live import Live as RichLive
@@ -22,64 +22,35 @@ _BAR_COLUMNS = 40
 class Live:
     """Shows snapshots while it is entered, on `stream`, and leaves nothing behind on a terminal.
 
-    Where `stream` is no terminal it says what begins, and then writes a line every five seconds.
+    Elsewhere, as in a log or in CI, it says what begins, and then writes a line every five seconds.
     """
-
-    def __init__(self, stream: TextIO) -> None:
-        console = Console(file=stream)
-        self._display: _Display = _Panel(console) if console.is_terminal else _Lines(stream)
-
-    def __enter__(self) -> Self:
-        self._display.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._display.close()
-
-    def show(self, snapshot: Snapshot) -> None:
-        self._display.show(snapshot)
-
-
-class _Display(Protocol):
-    def open(self) -> None: ...
-
-    def show(self, snapshot: Snapshot, /) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _Panel:
-    """On a terminal."""
-
-    def __init__(self, console: Console) -> None:
-        self._live = RichLive(
-            console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        )
-
-    def open(self) -> None:
-        self._live.start()
-
-    def show(self, snapshot: Snapshot) -> None:
-        self._live.update(_table(snapshot), refresh=True)
-
-    def close(self) -> None:
-        self._live.stop()
-
-
-class _Lines:
-    """Elsewhere: in a log, in CI."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._part: tuple[Load, bool] | None = None
         self._next_s = 0.0
+        self._panel: RichLive | None = None
+        console = Console(file=stream)
+        if console.is_terminal:
+            self._panel = RichLive(
+                console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+            )
 
-    def open(self) -> None:
-        """Nothing to prepare."""
+    def __enter__(self) -> Self:
+        if self._panel is not None:
+            self._panel.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._panel is not None:
+            self._panel.stop()
 
     def show(self, snapshot: Snapshot) -> None:
+        if self._panel is not None:
+            self._panel.update(_table(snapshot), refresh=True)
+            return
         part = (snapshot.load, snapshot.warming_up)
         if part != self._part:
             self._part, self._next_s = part, _LINE_EVERY_S
@@ -88,9 +59,6 @@ class _Lines:
         if snapshot.elapsed_s >= self._next_s:
             self._next_s += _LINE_EVERY_S
             print(line(snapshot), file=self._stream, flush=True)
-
-    def close(self) -> None:
-        """Nothing to take away."""
 
 
 def line(snapshot: Snapshot) -> str:

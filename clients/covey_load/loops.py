@@ -1,7 +1,7 @@
 """Owns when calls are sent: the closed loop, which opens a call when one ends, and the open loop, which opens them at
 moments fixed beforehand. What comes of them goes to a sink.
 
-Nothing here knows a protocol. At its deadline, counted from when it was meant to be sent, a call is given up.
+Loops know no protocol. A call is given up at its deadline, which counts from the moment it was meant to be sent.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol
 
 from covey_load.pool import LoadError, Pool
-from covey_load.wire.connection import RequestT
+from covey_load.wire.connection import Outcome, RequestT
 from covey_load.wire.grpc_status import NO_STATUS
-from covey_load.wire.outcome import Outcome
 
 NEVER_NS = 1 << 62
 _CHECKS_PER_DEADLINE = 20
@@ -27,15 +27,18 @@ _MAX_COUNTED = 1_000_000  # calls that were due and not opened: more say no more
 class Sink(Protocol):
     """Takes the outcomes of a loop."""
 
-    def take(self, place: int, outcomes: list[Outcome]) -> None:
-        """Calls that ended on the connection at `place`."""
+    def take(self, outcomes: list[Outcome]) -> None:
+        """Calls that ended."""
 
     def tick(self, now_ns: int) -> None:
         """Told at least ten times a second that time passes."""
 
 
-class _Loop(Generic[RequestT]):
+class Loop(ABC, Generic[RequestT]):
     """What both have: the connections, the deadline, and the end."""
+
+    was_full = False  # a call had to wait since no connection could take it
+    unsent = 0  # calls that were due and not opened when the load ended; counted up to a million
 
     def __init__(self, pool: Pool[RequestT], sink: Sink, timeout_s: float) -> None:
         self.stopping = False  # set from outside: opens no more calls
@@ -47,11 +50,18 @@ class _Loop(Generic[RequestT]):
         self._checked_ns = NEVER_NS
         self.standstill_ns = 0  # the longest time in which the loop did not get to run, connecting anew left out
 
+    @abstractmethod
+    def run(self, begin_ns: int, end_ns: int = NEVER_NS) -> None:
+        """Opens calls from one moment to the other (of time.perf_counter_ns), and waits for all answers.
+
+        Raises LoadError where a lost connection could not be opened again.
+        """
+
     def _read(self, place: int) -> int:
         """How many calls ended by what came."""
         outcomes = self._pool.connections[place].receive()
         if outcomes:
-            self._sink.take(place, outcomes)
+            self._sink.take(outcomes)
         return len(outcomes)
 
     def _replace(self, place: int) -> None:
@@ -64,7 +74,7 @@ class _Loop(Generic[RequestT]):
                 while connection.in_flight and self._read(each):
                     pass
                 if lost := connection.cancel_older(NEVER_NS):
-                    self._sink.take(each, [outcome._replace(status=NO_STATUS) for outcome in lost])
+                    self._sink.take([outcome._replace(status=NO_STATUS) for outcome in lost])
             raise
         self._checked_ns = time.perf_counter_ns()  # to connect blocks, for as long as the server takes
 
@@ -77,25 +87,33 @@ class _Loop(Generic[RequestT]):
         self._check_ns = now_ns + int(self._longest_wait_s * 1e9)
         self._sink.tick(now_ns)
         ended = 0
-        for place, connection in enumerate(self._pool.connections):
+        for connection in self._pool.connections:
             if connection.in_flight and (outcomes := connection.cancel_older(now_ns - self._timeout_ns)):
-                self._sink.take(place, outcomes)
+                self._sink.take(outcomes)
                 ended += len(outcomes)
         return ended
 
 
-class ClosedLoop(_Loop[RequestT]):
+class ClosedLoop(Loop[RequestT]):
     """Keeps a number of calls in flight."""
 
     def __init__(
-        self, pool: Pool[RequestT], sink: Sink, timeout_s: float, in_flight: int, rows: Sequence[Iterator[RequestT]]
+        self,
+        pool: Pool[RequestT],
+        sink: Sink,
+        timeout_s: float,
+        in_flight: int,
+        rows: Sequence[Iterator[RequestT]],
+        calls: int | None = None,
     ) -> None:
-        """`rows` are the requests of each connection; they may all be one and the same iterator.
+        """`rows` are the requests of each connection; they may all be one and the same iterator. `calls`: opens so
+        many at the most.
 
         Raises LoadError where the server allows fewer calls per connection than that.
         """
         super().__init__(pool, sink, timeout_s)
         self._rows = rows
+        self._limit = sys.maxsize if calls is None else calls
         count = len(pool.connections)
         self._shares = [in_flight // count + (place < in_flight % count) for place in range(count)]
         for share, connection in zip(self._shares, pool.connections, strict=True):
@@ -105,12 +123,8 @@ class ClosedLoop(_Loop[RequestT]):
                     f"allows {connection.max_concurrent_calls}: use more connections"
                 )
 
-    def run(self, end_ns: int, calls: int | None = None) -> None:
-        """Opens calls until that moment, or so many, whichever is first; waits for all answers.
-
-        Raises LoadError where a lost connection could not be opened again.
-        """
-        pool, limit = self._pool, sys.maxsize if calls is None else calls
+    def run(self, begin_ns: int, end_ns: int = NEVER_NS) -> None:
+        pool, limit = self._pool, self._limit
         opened = ended = 0
         ready = list(range(len(pool.connections)))
         now_ns = time.perf_counter_ns()
@@ -140,32 +154,32 @@ class ClosedLoop(_Loop[RequestT]):
             now_ns = time.perf_counter_ns()
 
 
-class OpenLoop(_Loop[RequestT]):
+class OpenLoop(Loop[RequestT]):
     """Opens calls at given moments, on its connections in turn."""
 
     def __init__(
-        self, pool: Pool[RequestT], sink: Sink, timeout_s: float, row: Iterator[RequestT], round_us: int = 0
+        self,
+        pool: Pool[RequestT],
+        sink: Sink,
+        timeout_s: float,
+        row: Iterator[RequestT],
+        moments: Iterator[int],
+        round_us: int = 0,
     ) -> None:
-        """`round_us` makes it send and read at most so often, which costs less and adds as much to each latency."""
+        """`moments` are nanoseconds from the begin, in order. Calls that are late are opened as soon as can be.
+
+        `round_us` makes it send and read at most so often, which costs less and adds as much to each latency.
+        """
         super().__init__(pool, sink, timeout_s)
         self._row = row
         self._round_s = round_us / 1e6
         self._everywhere = list(range(len(pool.connections)))
         self._turn = 0
-        self._moments: Iterator[int] = iter(())
-        self._due_ns = NEVER_NS
-        self.calls = 0
-        self.was_full = False  # a call had to wait since no connection could take it
-        self.unsent = 0  # calls that were due and not opened when the load ended; counted up to a million
-
-    def run(self, moments: Iterator[int], end_ns: int = NEVER_NS) -> None:
-        """Opens one call at each moment (of time.perf_counter_ns, in order), none after `end_ns`, and waits for all
-        answers. Calls that are late are opened as soon as can be; those that are still not when the load ends are
-        `unsent`.
-
-        Raises LoadError where a lost connection could not be opened again.
-        """
         self._moments = moments
+        self._due_ns = NEVER_NS
+
+    def run(self, begin_ns: int, end_ns: int = NEVER_NS) -> None:
+        self._moments = moments = (begin_ns + moment for moment in self._moments)
         self._due_ns = next(moments, NEVER_NS)
         unsent: Iterator[int] = iter(())
         ready: list[int] = []
@@ -174,7 +188,7 @@ class OpenLoop(_Loop[RequestT]):
             if self._due_ns != NEVER_NS and (self.stopping or now_ns >= end_ns):
                 unsent = _before(min(now_ns, end_ns), itertools.chain([self._due_ns], moments))
                 self._due_ns = NEVER_NS
-            used = self._hear(ready, now_ns)
+            used = self._receive(ready, now_ns)
             is_full = not self._open_due(now_ns, used)
             for place in used:
                 self._pool.flush(place)
@@ -184,7 +198,7 @@ class OpenLoop(_Loop[RequestT]):
                 return
             ready = self._wait(is_full=is_full, in_flight=in_flight)
 
-    def _hear(self, ready: list[int], now_ns: int) -> set[int]:
+    def _receive(self, ready: list[int], now_ns: int) -> set[int]:
         """Reads what has come, and puts new connections in place of those that retired. Answers the places of both."""
         for place in ready:
             self._read(place)
@@ -206,7 +220,6 @@ class OpenLoop(_Loop[RequestT]):
                 return False
             self._pool.connections[place].open_call(next(self._row), self._due_ns)
             used.add(place)
-            self.calls += 1
             self._due_ns = next(self._moments, NEVER_NS)
         return True
 

@@ -1,4 +1,4 @@
-"""Carries out one load: orders for the generator processes, accounts of what comes back, a look at the server."""
+"""Runs one load at a time: orders for the generator processes, statistics of what comes back, a look at the server."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from covey_load import validity
 from covey_load.channel import Ended, Order
-from covey_load.measurement import Load, Run, ServerMetrics, ServerProcess, Snapshot
+from covey_load.measurement import Load, Run, ServerProcess, Snapshot
 from covey_load.observation import MetricsWatch, ProcessWatch
 from covey_load.plan import Arrival, Plan
 from covey_load.processes import Generators
-from covey_load.schedule import Schedule
-from covey_load.tally import Tally
+from covey_load.run_statistics import RunStatistics
 from covey_load.timings import ReadTiming
 from covey_load.wire.frames import Request
 from covey_load.wire.http1 import HttpRequest
@@ -49,116 +47,74 @@ class Measuring:
         self._prepared = prepared
         self._generators = generators
         self._on_progress = on_progress
-        self._tally: Tally | None = None
+        self._statistics: RunStatistics | None = None
 
     def stop(self) -> None:
         self.stopped = True
-        if self._tally is not None:
-            self._tally.stop()
+        if self._statistics is not None:
+            self._statistics.stop()
         self._generators.stop()
 
     def measure(self, load: Load, seconds: float, pid: int | None, metrics_url: str | None) -> Run:
-        """`seconds` at the most, after the load's warm-up. What was measured until a `failure` or `stop` counts."""
+        """Measures for at most `seconds` after the load's warm-up. A `failure` or `stop` ends it early, and what was
+        measured until then counts."""
         calls = self._plan.calls
         if calls is not None and load.warm_up_s:
             # Calls are counted from the first one of an order: the warm-up has one of its own.
             warm_up = replace(load, name=f"{load.name}, to warm up", warm_up_s=0.0)
             self._carry_out(warm_up, load.warm_up_s, None, None, None)
-        before = _scrape(metrics_url)
-        watch = ProcessWatch(pid) if pid is not None else None
         measured = load if calls is None else replace(load, warm_up_s=0.0)
-        return replace(self._carry_out(measured, seconds, calls, watch, before), load=load)
+        return replace(self._carry_out(measured, seconds, calls, pid, metrics_url), load=load)
 
     def _carry_out(
-        self, load: Load, seconds: float, calls: int | None, watch: ProcessWatch | None, before: MetricsWatch | None
+        self, load: Load, seconds: float, calls: int | None, pid: int | None, metrics_url: str | None
     ) -> Run:
-        prepared = self._prepared
         orders = self._orders(load, seconds, calls)
-        tally = Tally(load, seconds, len(orders), self._plan.slo_ms, prepared.read_timing)
-        self._tally = tally
-        ticker = _Ticker(tally, watch, self._on_progress, warms_up=load.warm_up_s > 0)
+        statistics = RunStatistics(load, seconds, len(orders), self._plan.slo_ms, self._prepared.read_timing)
+        self._statistics = statistics
+        metrics = MetricsWatch(metrics_url)
+        ticker = _Ticker(statistics, ProcessWatch(pid), self._on_progress, warms_up=load.warm_up_s > 0)
         cpu_s = time.process_time()
         ends: list[Ended] = []
         if not self.stopped:
-            ends = self._generators.run(orders, ticker.begin, tally.take, ticker.tick)
-        ticker.end()
+            ends = self._generators.run(orders, ticker.begin, statistics.take, ticker.tick)
+        ticker.watch.end()
         cpu_s = time.process_time() - cpu_s
         failure = next((end.failure for end in ends if end.failure), "")
         if load.loop == "open" and calls is None and not failure and not self.stopped:
-            tally.complete()
+            statistics.complete()
         self.failure = self.failure or failure
-        self._tally = None
-        connections = sum(order.connections for order in orders)
-        return self._run(load, tally, ticker, ends, connections, cpu_s, _scraped(before, tally.all_calls))
-
-    def _run(
-        self,
-        load: Load,
-        tally: Tally,
-        ticker: _Ticker,
-        ends: list[Ended],
-        connections: int,
-        cpu_s: float,
-        metrics: ServerMetrics | None,
-    ) -> Run:
-        seconds = tally.seconds
-        succeeded = tally.response.count
-        response, lag = tally.response_latency(), tally.lag.latency()
-        real_time = bool(ends) and all(end.real_time for end in ends)
-        generator = tally.generator(connections, cpu_s, real_time=real_time)
-        intervals = tally.intervals()
-        has_slo = self._plan.slo_ms is not None
-        return Run(
-            load=load,
-            seconds=seconds,
-            calls=tally.calls,
-            images=succeeded * load.images_per_call,
-            errors=dict(tally.errors),
-            calls_per_s=tally.answered / seconds if seconds else 0.0,
-            images_per_s=tally.answered * load.images_per_call / seconds if seconds else 0.0,
-            goodput_per_s=tally.answered_within_slo / seconds if has_slo and seconds else None,
-            response=response,
-            service=tally.service.latency(),
-            lag=lag,
-            intervals=intervals,
-            timing=tally.timing(),
-            generator=generator,
-            server_process=ticker.server(),
-            metrics=metrics,
-            invalid=validity.find_invalid(load, tally.calls, response, lag, generator, ends),
-            warnings=validity.find_warnings(
-                load, tally.calls, tally.errors.total(), intervals, tally.sending_s, metrics
-            ),
-            calls_within_slo=tally.within_slo if has_slo else None,
+        self._statistics = None
+        generator = statistics.generator(
+            sum(order.connections for order in orders),
+            cpu_s,
+            real_time=bool(ends) and all(end.real_time for end in ends),
         )
+        return statistics.run(generator, ends, ticker.server(), metrics.figures(statistics.all_calls))
 
     def _orders(self, load: Load, seconds: float, calls: int | None) -> list[Order]:
-        count = self._plan.processes
-        prepared = self._prepared
+        plan, prepared, count = self._plan, self._prepared, self._plan.processes
+        rates = (load.rate_per_s, load.rate_per_s) if load.rate_per_s is not None else None
         return [
             Order(
                 endpoint=prepared.endpoint,
                 requests=prepared.requests,
                 sequence=_from(prepared.sequence, len(prepared.sequence) * part // count),
                 connections=self._connections(load, part),
-                timeout_s=self._plan.deadline_ms / 1_000,
-                seconds=load.warm_up_s + seconds,
+                timeout_s=plan.deadline_ms / 1_000,
+                warm_up_s=load.warm_up_s,
+                seconds=seconds,
                 calls=_share(calls, part, count) if calls is not None else None,
                 keep_answers=prepared.read_timing is not None,
                 in_flight=_share(load.concurrency or 0, part, count),
-                schedule=self._schedule(load, seconds, part) if load.loop == "open" else None,
+                rates_per_s=plan.ramp if load.arrival == Arrival.RAMP else rates,
+                arrival=Arrival(load.arrival or Arrival.POISSON),
+                seed=plan.seed + load.repetition,
+                part=part,
+                parts=count,
             )
             for part in range(count)
         ]
-
-    def _schedule(self, load: Load, seconds: float, part: int) -> Schedule:
-        assert load.rate_per_s is not None
-        assert load.arrival is not None
-        first, last = self._plan.ramp or (load.rate_per_s, load.rate_per_s)
-        if load.arrival != Arrival.RAMP:
-            first = last = load.rate_per_s
-        seed = self._plan.seed + load.repetition
-        return Schedule(Arrival(load.arrival), first, last, load.warm_up_s, seconds, seed, part, self._plan.processes)
 
     def _connections(self, load: Load, part: int) -> int:
         """Of one process."""
@@ -176,47 +132,40 @@ class Measuring:
 class _Ticker:
     """What happens while a load is on: the server is looked at, and progress told."""
 
-    def __init__(self, tally: Tally, watch: ProcessWatch | None, on_progress: OnProgress, *, warms_up: bool) -> None:
-        self._tally = tally
+    def __init__(
+        self, statistics: RunStatistics, watch: ProcessWatch, on_progress: OnProgress, *, warms_up: bool
+    ) -> None:
+        self.watch = watch
+        self._statistics = statistics
         self._warms_up = warms_up
-        self._watch = watch
         self._on_progress = on_progress
-        self._began = False
+        self._has_begun = False
         self._calls_before = 0
         self._next_s = 0.0
 
     def begin(self, started_ns: int) -> None:
         """The first calls are about to be sent."""
-        self._tally.begin(started_ns)
+        self._statistics.begin(started_ns)
         if not self._warms_up:
             self._begin_measured()
 
     def tick(self) -> None:
         now_s = time.perf_counter()
-        if not self._began and self._tally.has_begun:
+        if not self._has_begun and self._statistics.has_begun:
             self._begin_measured()
-        if now_s < self._next_s:
-            return
-        self._next_s = now_s + _SNAPSHOT_EVERY_S
-        if self._watch is not None:
-            self._watch.look()
-        if self._tally.is_on:
-            self._on_progress(self._tally.snapshot())
-
-    def _begin_measured(self) -> None:
-        self._began = True
-        self._calls_before = self._tally.all_calls
-        if self._watch is not None:
-            self._watch.begin()
-
-    def end(self) -> None:
-        if self._watch is not None:
-            self._watch.end()
+        if now_s >= self._next_s:
+            self._next_s = now_s + _SNAPSHOT_EVERY_S
+            self.watch.look()
+            if self._statistics.is_on:
+                self._on_progress(self._statistics.snapshot())
 
     def server(self) -> ServerProcess | None:
-        if self._watch is None:
-            return None
-        return self._watch.figures(self._tally.all_calls - self._calls_before)
+        return self.watch.figures(self._statistics.all_calls - self._calls_before)
+
+    def _begin_measured(self) -> None:
+        self._has_begun = True
+        self._calls_before = self._statistics.all_calls
+        self.watch.begin()
 
 
 def _share(whole: int, part: int, parts: int) -> int:
@@ -225,17 +174,3 @@ def _share(whole: int, part: int, parts: int) -> int:
 
 def _from(sequence: Sequence[int], place: int) -> list[int]:
     return [*sequence[place:], *sequence[:place]]
-
-
-def _scrape(url: str | None) -> MetricsWatch | None:
-    try:
-        return MetricsWatch(url) if url is not None else None
-    except (OSError, ValueError):
-        return None
-
-
-def _scraped(before: MetricsWatch | None, calls: int) -> ServerMetrics | None:
-    try:
-        return before.figures(calls) if before is not None else None
-    except (OSError, ValueError):  # the server is gone
-        return None

@@ -1,4 +1,4 @@
-"""Whether two groups of repeated measurements differ by more than their noise.
+"""Owns Student's distribution, and whether two groups of repeated measurements differ by more than their noise.
 
 The interval is Welch's for the difference of two means: it holds for few repetitions, and for groups that scatter
 differently. One measurement says nothing about noise.
@@ -10,10 +10,13 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, variance
 
-CONFIDENCE = 0.99
-
-# The value that 0.5 % of Student's distribution lie above, for 1, 2, 3 ... 30 degrees of freedom.
-_STUDENT = (
+# The value that so many percent of Student's distribution lie above, for 1, 2, 3 ... 30 degrees of freedom.
+PERCENT_2_5 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+PERCENT_0_5 = (
     *(63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169),
     *(3.106, 3.055, 3.012, 2.977, 2.947, 2.921, 2.898, 2.878, 2.861, 2.845),
     *(2.831, 2.819, 2.807, 2.797, 2.787, 2.779, 2.771, 2.763, 2.756, 2.750),
@@ -30,13 +33,13 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> tupl
     if error == 0:
         return difference, difference
     freedom = error**2 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, (first, second), strict=True))
-    half_width = _student(freedom) * math.sqrt(error)
+    half_width = student(PERCENT_0_5, freedom) * math.sqrt(error)
     return difference - half_width, difference + half_width
 
 
-def _student(freedom: float) -> float:
+def student(table: Sequence[float], freedom: float) -> float:
     """Between two numbers of the table on their chord, which is on the safe side: the curve bends below it. Beyond the
     table its last number."""
-    place = min(max(freedom, 1.0), len(_STUDENT)) - 1
-    below, above = _STUDENT[math.floor(place)], _STUDENT[math.ceil(place)]
+    place = min(max(freedom, 1.0), len(table)) - 1
+    below, above = table[math.floor(place)], table[math.ceil(place)]
     return below + (above - below) * (place - math.floor(place))

@@ -1,25 +1,30 @@
-"""Looks at the server from outside: its process, where it runs on this machine, and its metrics page."""
+"""Observes the server from outside: its process, where it runs on this machine, its metrics page, and what speaks
+HTTP/2 for it."""
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import http.client
 import ipaddress
 import socket
+import struct
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 
 from covey.errors import InvalidInput
 from covey_load.measurement import ServerMetrics, ServerProcess
+from covey_load.wire.connection import ProtocolError
+from covey_load.wire.http2 import GrpcConnection
 from covey_load.wire.sockets import Endpoint
 
 _SCRAPE_TIMEOUT_S = 2.0
 _MIN_CPU_S = 0.1  # of the server's: its clocks go in steps of 0.01 s
+_TRUE_BINARY_METADATA = 0xFE03  # a setting of HTTP/2 that gRPC's C core sends, and nobody else
 _FORWARDERS = frozenset(
     [
         *("docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "gvproxy"),  # of containers
@@ -37,7 +42,7 @@ class Listener:
 
     @property
     def is_forwarder(self) -> bool:
-        """It is no server: it passes on what comes, to a container or another machine."""
+        """It only passes on what comes, to a container or another machine."""
         return self.name in _FORWARDERS
 
 
@@ -63,7 +68,7 @@ def find_metrics(endpoint: Endpoint) -> str | None:
     """The metrics page of a Covey server: by default one port above."""
     url = f"http://{Endpoint(endpoint.host, endpoint.port + 1).authority}/metrics"
     try:
-        return url if _is_coveys(_fetch(url)) else None
+        return url if _is_coveys(fetch(url)) else None
     except (OSError, ValueError):
         return None
 
@@ -72,7 +77,7 @@ def require_metrics(url: str) -> None:
     """Raises InvalidInput where a Covey server's metrics page is not there."""
     expected = "expected the page of a Covey server, such as http://localhost:8002/metrics"
     try:
-        page = _fetch(url)
+        page = fetch(url)
     except (OSError, ValueError) as error:
         raise InvalidInput(f"--metrics-url {url}: cannot be read ({error}); {expected}") from error
     if not _is_coveys(page):
@@ -94,10 +99,27 @@ def _is_here(host: str) -> bool:
     )
 
 
-class ProcessWatch:
-    """The server's process and its children, between two moments. A process that ends just yields no figures."""
+class Front(enum.Enum):
+    """What speaks HTTP/2 for a server."""
 
-    def __init__(self, pid: int) -> None:
+    GRPCIO = "grpcio"  # gRPC's C core, as Covey's grpcio front
+    OTHER = "other"  # Covey's native one, a proxy, another language's gRPC
+    UNKNOWN = "unknown"
+
+
+def find_front(endpoint: Endpoint) -> Front:
+    """By the settings that the server sends first. Never raises; it opens one connection and closes it."""
+    try:
+        with contextlib.closing(GrpcConnection(endpoint)) as connection:
+            return Front.GRPCIO if _TRUE_BINARY_METADATA in connection.settings else Front.OTHER
+    except (OSError, ProtocolError, struct.error):
+        return Front.UNKNOWN
+
+
+class ProcessWatch:
+    """The server's process and its children, between two moments. No process, or one that ends, has no figures."""
+
+    def __init__(self, pid: int | None) -> None:
         self._pid = pid
         self._name = ""
         self._begin: tuple[float, float] | None = None  # moment, CPU seconds
@@ -107,7 +129,7 @@ class ProcessWatch:
     def look(self) -> None:
         """Now and then: memory is only known where somebody looks."""
         try:
-            self._peak_bytes = max(self._peak_bytes, sum(each.memory_info().rss for each in self._all()))
+            self._peak_bytes = max(self._peak_bytes, sum(each.memory_info().rss for each in family(self._pid)))
         except psutil.Error:
             return
 
@@ -120,7 +142,7 @@ class ProcessWatch:
 
     def figures(self, calls: int) -> ServerProcess | None:
         """Per call of those that ended between `begin` and `end`; None where the process was not there for both."""
-        if self._begin is None or self._end is None or not calls:
+        if self._pid is None or self._begin is None or self._end is None or not calls:
             return None
         wall_s, cpu_s = (end - begin for begin, end in zip(self._begin, self._end, strict=True))
         is_enough = cpu_s >= _MIN_CPU_S
@@ -134,27 +156,34 @@ class ProcessWatch:
 
     def _now(self) -> tuple[float, float] | None:
         try:
-            self._name = psutil.Process(self._pid).name()
-            times = [each.cpu_times() for each in self._all()]
+            processes = family(self._pid)
+            self._name = processes[0].name()
+            times = [each.cpu_times() for each in processes]
         except psutil.Error:
             return None
         return time.perf_counter(), sum(each.user + each.system for each in times)
 
-    def _all(self) -> list[psutil.Process]:
-        process = psutil.Process(self._pid)
-        return [process, *process.children(recursive=True)]
+
+def family(pid: int | None) -> list[psutil.Process]:
+    """A process and all below it. Raises psutil.NoSuchProcess where there is none of that id."""
+    if pid is None:
+        raise psutil.NoSuchProcess(-1)
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 class MetricsWatch:
-    """Covey's own counters before and after a load. Raises OSError, ValueError where the page cannot be had."""
+    """Covey's own counters before and after a load; without a page there are no figures."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | None) -> None:
         self._url = url
         self._before = self._counters()
 
-    def figures(self, client_calls: int) -> ServerMetrics:
-        """What has been counted since."""
-        grown = {name: value - self._before.get(name, 0.0) for name, value in self._counters().items()}
+    def figures(self, client_calls: int) -> ServerMetrics | None:
+        """What has been counted since; None where the page could not be read then, or now."""
+        if self._before is None or (now := self._counters()) is None:
+            return None
+        grown = {name: value - self._before.get(name, 0.0) for name, value in now.items()}
         batches = grown.get("covey_batch_size_count", 0.0)
         return ServerMetrics(
             requests=round(grown.get("covey_requests_total", 0.0)),
@@ -167,27 +196,30 @@ class MetricsWatch:
             },
         )
 
-    def _counters(self) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for sample in _samples(_fetch(self._url)):
-            name = sample.name
-            if name == "covey_refused_total":
-                name += "/" + sample.labels.get("reason", "")
-            totals[name] = totals.get(name, 0.0) + sample.value
-        return totals
+    def _counters(self) -> dict[str, float] | None:
+        try:
+            return counters(self._url) if self._url is not None else None
+        except (OSError, ValueError):
+            return None
 
 
-def _samples(page: str) -> Iterator[Sample]:
-    for family in text_string_to_metric_families(page):
-        if family.name.startswith(("covey_requests", "covey_refused", "covey_batch_size")):
-            yield from family.samples
+def counters(url: str) -> dict[str, float]:
+    """What a Covey server's metrics page counts of requests, refusals (`covey_refused_total/REASON`) and batches, over
+    all models. Raises OSError, ValueError."""
+    totals: dict[str, float] = {}
+    for kind in text_string_to_metric_families(fetch(url)):
+        if kind.name.startswith(("covey_requests", "covey_refused", "covey_batch_size")):
+            for sample in kind.samples:
+                reason = f"/{sample.labels.get('reason', '')}" if sample.name == "covey_refused_total" else ""
+                totals[sample.name + reason] = totals.get(sample.name + reason, 0.0) + sample.value
+    return totals
 
 
-def _fetch(url: str) -> str:
+def fetch(url: str, timeout_s: float = _SCRAPE_TIMEOUT_S) -> str:
     """A page that no proxy of the user's stands before. Raises OSError, ValueError."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(url, timeout=_SCRAPE_TIMEOUT_S) as answer:
+        with direct.open(url, timeout=timeout_s) as answer:
             text: str = answer.read().decode()
     except http.client.HTTPException as error:
         raise OSError(f"{url} does not speak HTTP") from error

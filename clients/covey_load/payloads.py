@@ -1,6 +1,6 @@
-"""Owns what is sent: images from a file, a folder, or made up, in batches of as many as go into one call.
+"""Owns what is sent: images from a file or a folder, or generated ones, in batches of as many as go into one call.
 
-All are read, and all batches made, before the load begins.
+All are read, and all batches put together, before the load begins.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns what was asked for: a Plan, checked, and the loads it comes to. Sends nothing."""
+"""What a load test is to do: the Plan, checked, and the loads that follow from it. Sends nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Arrival(StrEnum):
 
 
 class Scenario(StrEnum):
-    """MLPerf Inference's, by its rules of July 2026, whose durations (600 s) are the caller's to ask for."""
+    """Scenarios of MLPerf Inference, by its rules of July 2026. The 600 s they last there must be asked for."""
 
     SINGLE_STREAM = "single-stream"  # the next query when the one before is answered; 1 image; p90
     MULTI_STREAM = "multi-stream"  # the same with 8 images; p99
@@ -47,14 +47,15 @@ OFFLINE_IN_FLIGHT = 16  # calls of 64 images: the server never waits for the cli
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure. Raises InvalidInput for what cannot be, in the words of the command line's options.
+    """What to measure. Raises InvalidInput for values out of range or options that exclude each other, by the names of
+    the command line's options.
 
     A closed loop for each of `concurrencies`, or an open one for each of `rates` (calls per second), or for a `ramp`
     from one rate to another, or a search for the capacity, or what a `scenario` says: just one of these.
     `models` are weights by name; "" is the server's default model. `seconds` are measured after `warm_up_s` of the same
-    load; `calls` measures so many calls instead, however long they take (and at most `seconds`, where both are given).
-    `connections`: None for what the protocol needs. `payload`: "random", "jpeg:WIDTHxHEIGHT", or the path of an .npy
-    file `[N, H, W, C] uint8`, of an image file, or of a folder of image files.
+    load. `calls` measures that number of calls instead, however long they take, or until `seconds` are over where both
+    are given. `connections`: None for as many as the protocol needs. `payload`: "random", "jpeg:WIDTHxHEIGHT", or the
+    path of an .npy file `[N, H, W, C] uint8`, of an image file, or of a folder of image files.
     """
 
     target: str
@@ -105,30 +106,23 @@ class Plan:
         """One for each step of a sweep, and all of them once more for each repetition. None for a capacity search."""
         if self.find_capacity:
             return []
-        steps = [self._closed(concurrency) for concurrency in self._concurrencies()]
+        steps = [self.closed(concurrency) for concurrency in self._concurrencies()]
         steps += [self.open(rate) for rate in self.rates]
         if self.ramp is not None:
             first, last = self.ramp
-            name = f"{first:g}/s to {last:g}/s, ramp"
-            steps.append(self._load(name, rate_per_s=(first + last) / 2, arrival=Arrival.RAMP))
+            steps.append(self._load(f"{first:g}/s to {last:g}/s, ramp", None, (first + last) / 2, Arrival.RAMP))
         return [replace(step, repetition=repetition) for repetition in range(self.repeat) for step in steps]
+
+    def closed(self, concurrency: int) -> Load:
+        """The closed loop of so many calls in flight."""
+        return self._load(f"concurrency {concurrency}", concurrency, None, None)
 
     def open(self, rate_per_s: float) -> Load:
         """The open loop of one rate."""
         arrival = Arrival.POISSON if self.scenario else self.arrival
-        return self._load(f"{rate_per_s:g}/s {arrival}", rate_per_s=rate_per_s, arrival=arrival)
+        return self._load(f"{rate_per_s:g}/s {arrival}", None, rate_per_s, arrival)
 
-    def _closed(self, concurrency: int) -> Load:
-        return self._load(f"concurrency {concurrency}", concurrency=concurrency)
-
-    def _load(
-        self,
-        name: str,
-        *,
-        concurrency: int | None = None,
-        rate_per_s: float | None = None,
-        arrival: Arrival | None = None,
-    ) -> Load:
+    def _load(self, name: str, concurrency: int | None, rate_per_s: float | None, arrival: Arrival | None) -> Load:
         return Load(
             name=f"{self.scenario}: {name}" if self.scenario else name,
             loop="closed" if arrival is None else "open",

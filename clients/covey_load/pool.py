@@ -7,8 +7,7 @@ import selectors
 from collections.abc import Callable
 from typing import Generic
 
-from covey_load.wire.connection import Connection, RequestT
-from covey_load.wire.outcome import ProtocolError
+from covey_load.wire.connection import Connection, ProtocolError, RequestT
 
 
 class LoadError(Exception):

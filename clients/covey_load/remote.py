@@ -1,7 +1,9 @@
-"""Owns how one server is reached: its address as both worlds need it, gRPC's own for the calls around a load, and the
-wire's for the load itself."""
+"""Owns how one server is reached: by gRPC's own client for the few calls around a load, and by the endpoint that the
+load itself connects to."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import grpc
 
@@ -9,12 +11,13 @@ from covey.connection import normalised_targets
 from covey.errors import InvalidInput, from_rpc_error
 from covey.messages import Method, RequestT, ResponseT
 from covey.security import TLS, Access, Token
+from covey_load.wire.frames import Request
 from covey_load.wire.sockets import Endpoint
 
 
 class Remote:
-    """One server. Raises InvalidInput for an address that is none, or several, and for a token or certificate that
-    cannot be used."""
+    """One server. Raises InvalidInput for anything but one HOST:PORT, and for a token or certificate that cannot be
+    used."""
 
     def __init__(self, target: str, deadline_ms: float, tls: TLS | bool | None = None, token: Token = "") -> None:
         targets = normalised_targets(target)
@@ -35,6 +38,15 @@ class Remote:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call, as it is now."""
         return self._access.metadata or ()
+
+    def requests(self, path: str, messages: Iterable[bytes]) -> list[Request]:
+        """Serialised messages for one gRPC method (`/package.Service/Method`), numbered from 0, each with the deadline
+        and the token."""
+        deadline_s, metadata = self.deadline_ms / 1_000, self.metadata
+        return [
+            Request(self.endpoint.authority, path, message, deadline_s, number, scheme=self.scheme, metadata=metadata)
+            for number, message in enumerate(messages)
+        ]
 
     def call(self, method: Method[RequestT, ResponseT], request: RequestT) -> ResponseT:
         """One call by gRPC's own client. Raises CallError."""

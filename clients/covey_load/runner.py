@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -127,16 +128,8 @@ def _sequence(plan: Plan, by_model: dict[str, list[int]]) -> list[int]:
 
 def _find_capacity(plan: Plan, measure: Callable[[Load, float], Run | None]) -> Capacity:
     assert plan.slo_ms is not None
-    probe = Load(
-        name=f"concurrency {_PROBE_IN_FLIGHT}, to begin with",
-        loop="closed",
-        concurrency=_PROBE_IN_FLIGHT,
-        rate_per_s=None,
-        arrival=None,
-        scenario=plan.scenario,
-        images_per_call=plan.images,
-        warm_up_s=plan.warm_up_s,
-    )
+    name = f"concurrency {_PROBE_IN_FLIGHT}, to begin with"
+    probe = replace(plan.closed(_PROBE_IN_FLIGHT), name=name)
     first = measure(probe, _PROBE_SECONDS)
     rate = first.calls_per_s / 2 if first is not None else 0.0
     first_per_s = float(f"{rate:.3g}")
@@ -184,14 +177,15 @@ def _stopped_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
 
 def _machine() -> dict[str, str]:
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": str(os.cpu_count()),
         "system": platform.platform(terse=True),
         "python": ".".join(map(str, sys.version_info[:3])),
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Of this machine's processor."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

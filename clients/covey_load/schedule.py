@@ -7,43 +7,38 @@ import itertools
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from covey_load.plan import Arrival
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The moments of one generator process out of `parts` that share the rate. A ramp warms up at its first rate."""
+def moments(
+    arrival: Arrival,
+    rates_per_s: tuple[float, float],
+    warm_up_s: float,
+    seconds: float,
+    seed: int,
+    part: int = 0,
+    parts: int = 1,
+) -> Iterator[int]:
+    """Those of the warm-up, and of the `seconds` after it, of one generator process out of `parts` that share the rate.
 
-    arrival: Arrival
-    first_per_s: float
-    last_per_s: float
-    warm_up_s: float
-    seconds: float  # after the warm-up
-    seed: int
-    part: int = 0
-    parts: int = 1
-
-    def moments(self) -> Iterator[int]:
-        """Of the warm-up and of the measured time after it."""
-        first, last = self.first_per_s / self.parts, self.last_per_s / self.parts
-        if self.arrival is Arrival.CONSTANT:
-            return constant(first, self.warm_up_s + self.seconds, self.part, self.parts)
-        seed = self.seed * 1_000 + self.part * 2
-        warm_up_ns = int(self.warm_up_s * 1e9)
-        measured = ramp(first, last, self.seconds, seed + 1)
-        return itertools.chain(poisson(first, self.warm_up_s, seed), (warm_up_ns + moment for moment in measured))
-
-
-def poisson(rate_per_s: float, seconds: float, seed: int) -> Iterator[int]:
-    """The gaps between arrivals are independent and exponentially distributed, so arrivals come in bursts as those of
-    callers do who do not know of each other, and no answer of the server's delays the next one."""
-    return ramp(rate_per_s, rate_per_s, seconds, seed)
+    A ramp goes from the first rate to the second, and warms up at the first; all others have the first one only.
+    """
+    first, last = (rate / parts for rate in rates_per_s)
+    if arrival is Arrival.CONSTANT:
+        return constant(first, warm_up_s + seconds, part, parts)
+    seed = seed * 1_000 + part * 2
+    warm_up_ns = int(warm_up_s * 1e9)
+    measured = ramp(first, last if arrival is Arrival.RAMP else first, seconds, seed + 1)
+    return itertools.chain(ramp(first, first, warm_up_s, seed), (warm_up_ns + moment for moment in measured))
 
 
 def ramp(first_per_s: float, last_per_s: float, seconds: float, seed: int) -> Iterator[int]:
-    """A Poisson process whose rate goes straight from `first_per_s` to `last_per_s`."""
+    """A Poisson process whose rate goes straight from `first_per_s` to `last_per_s`.
+
+    The gaps between arrivals are independent and exponentially distributed, so arrivals come in bursts as those of
+    callers do who do not know of each other, and no answer of the server's delays the next one.
+    """
     gap = random.Random(seed).expovariate
     growth = (last_per_s - first_per_s) / seconds if first_per_s != last_per_s else 0.0
     expected = gap(1.0)  # calls to be expected up to the next moment; with these, gaps have a mean of 1

@@ -1,7 +1,7 @@
-"""Judges whether a run's figures may be believed, in words. Pure functions.
+"""Judges whether a run's figures can be trusted, and says why not. Pure functions.
 
 A run is invalid where the load generator, and not the server, made the figures: it had no CPU left, sent late, or could
-not send all. Whatever only needs saying is a warning.
+not send all. What a reader should know besides is a warning.
 """
 
 from __future__ import annotations

@@ -19,17 +19,16 @@ import signal
 import sys
 import time
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from covey_load.channel import Chunk, Connected, Ended, Order, Writer
-from covey_load.loops import NEVER_NS, ClosedLoop, OpenLoop
+from covey_load import schedule
+from covey_load.channel import FIELDS, Chunk, Connected, Ended, Order, Writer
+from covey_load.loops import NEVER_NS, ClosedLoop, Loop, OpenLoop, Sink
 from covey_load.pool import LoadError, Pool
-from covey_load.wire.connection import Connection
+from covey_load.wire.connection import Connection, Outcome
 from covey_load.wire.http1 import HttpConnection, HttpRequest
 from covey_load.wire.http2 import GrpcConnection
-from covey_load.wire.outcome import Outcome
 
 _CHUNK_EVERY_NS = 100_000_000
 _CHUNK_RECORDS = 2_048
@@ -44,7 +43,7 @@ class Records:
         self._answers: list[bytes] = []
         self._next_ns = 0
 
-    def take(self, place: int, outcomes: list[Outcome]) -> None:
+    def take(self, outcomes: list[Outcome]) -> None:
         rows = self._rows
         for number, due_ns, sent_ns, ended_ns, status, answer in outcomes:
             rows.extend((due_ns, sent_ns, ended_ns, status, number, len(answer)))
@@ -52,7 +51,7 @@ class Records:
                 self._answers.append(answer)
 
     def tick(self, now_ns: int) -> None:
-        if now_ns >= self._next_ns or len(self._rows) >= _CHUNK_RECORDS * 6:
+        if now_ns >= self._next_ns or len(self._rows) >= _CHUNK_RECORDS * FIELDS:
             self.flush()
 
     def flush(self) -> None:
@@ -70,7 +69,7 @@ class Worker:
     def __init__(self, orders: BinaryIO, writer: Writer) -> None:
         self._orders = orders
         self._writer = writer
-        self._loop: ClosedLoop[Any] | OpenLoop[Any] | None = None
+        self._loop: Loop[Any] | None = None
         self._stopping = False
 
     def stop(self) -> None:
@@ -93,40 +92,45 @@ class Worker:
 
     def _carry_out(self, order: Order) -> Ended:
         records = Records(self._writer)
-        row = itertools.cycle([order.requests[number] for number in order.sequence])
+        lasts_s = order.warm_up_s + order.seconds
         name = f"{'HTTP' if _is_http(order) else 'gRPC'} connection to {order.endpoint.authority}"
         with contextlib.closing(Pool(name, lambda: _connect(order), order.connections)) as pool:
+            self._loop = loop = _create_loop(order, pool, records)
+            if self._stopping:
+                loop.stopping = True
+            self._writer.write(Connected())
+            self._writer.drain()
+            begin_ns: int = pickle.load(self._orders)
+            time.sleep(max(0.0, (begin_ns - time.perf_counter_ns()) / 1e9))
+            real_time = order.rates_per_s is not None and _raise_priority()
+            records.flush()
+            waited_ns = _waited_ns()
+            end_ns = begin_ns + int(lasts_s * 1e9) if math.isfinite(lasts_s) else NEVER_NS
+            if order.rates_per_s is None:  # no schedule to keep to: where others had the processors, it begins later
+                end_ns += max(time.perf_counter_ns() - begin_ns, 0)
             try:
-                return self._put_load(order, pool, records, row)
+                loop.run(begin_ns, end_ns)
             finally:
                 self._loop = None
                 records.flush()
-
-    def _put_load(self, order: Order, pool: Pool[Any], records: Records, row: Iterator[Any]) -> Ended:
-        open_loop = OpenLoop(pool, records, order.timeout_s, row)
-        closed_loop = ClosedLoop(pool, records, order.timeout_s, order.in_flight, [row] * order.connections)
-        self._loop = closed_loop if order.schedule is None else open_loop
-        self._writer.write(Connected())
-        self._writer.drain()
-        begin_ns: int = pickle.load(self._orders)
-        self._loop.stopping = self._stopping
-        end_ns = begin_ns + int(order.seconds * 1e9) if math.isfinite(order.seconds) else NEVER_NS
-        time.sleep(max(0.0, (begin_ns - time.perf_counter_ns()) / 1e9))
-        records.flush()
-        waited_ns = _waited_ns()
-        if order.schedule is None:
-            closed_loop.run(end_ns, order.calls)
-            return Ended(standstill_s=closed_loop.standstill_ns / 1e9, waited_s=(_waited_ns() - waited_ns) / 1e9)
-        real_time = _raise_priority()
-        moments = itertools.islice((begin_ns + moment for moment in order.schedule.moments()), order.calls)
-        open_loop.run(moments, end_ns)
         return Ended(
-            was_full=open_loop.was_full,
-            unsent=open_loop.unsent,
-            standstill_s=open_loop.standstill_ns / 1e9,
+            was_full=loop.was_full,
+            unsent=loop.unsent,
+            standstill_s=loop.standstill_ns / 1e9,
             waited_s=(_waited_ns() - waited_ns) / 1e9,
             real_time=real_time,
         )
+
+
+def _create_loop(order: Order, pool: Pool[Any], sink: Sink) -> Loop[Any]:
+    row = itertools.cycle([order.requests[number] for number in order.sequence or range(len(order.requests))])
+    if order.rates_per_s is None:
+        rows = [itertools.repeat(next(row)) if order.apart else row for _ in range(order.connections)]
+        return ClosedLoop(pool, sink, order.timeout_s, order.in_flight, rows, order.calls)
+    moments = schedule.moments(
+        order.arrival, order.rates_per_s, order.warm_up_s, order.seconds, order.seed, order.part, order.parts
+    )
+    return OpenLoop(pool, sink, order.timeout_s, row, itertools.islice(moments, order.calls), order.round_us)
 
 
 def _is_http(order: Order) -> bool:
@@ -136,7 +140,7 @@ def _is_http(order: Order) -> bool:
 def _connect(order: Order) -> Connection[Any]:
     if _is_http(order):
         return HttpConnection(order.endpoint, answers=order.keep_answers)
-    return GrpcConnection(order.endpoint, statuses=True, answers=order.keep_answers)
+    return GrpcConnection(order.endpoint, answers=order.keep_answers)
 
 
 def _raise_priority() -> bool:

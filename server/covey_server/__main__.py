@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Serves until SIGTERM or SIGINT; a second one ends the process at once. Answers the exit code."""
+    """Serves until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit code."""
     try:
         return _serve()
     except SystemExit as ended:  # of --help, --version and wrong flags
@@ -28,12 +28,12 @@ def main() -> int:
         if not threads.is_none_left(error):
             raise
         print(f"covey-server: {error}: {threads.ADVICE}", file=sys.stderr, flush=True)
-        os._exit(StartupError.exit_code)  # what was begun cannot end in good order
+        os._exit(StartupError.exit_code)  # no orderly end: that would need threads
 
 
 def _serve() -> int:
     try:
-        if os.getpid() == 1:  # in a container the kernel drops SIGTERM for who has no handler, as while models load
+        if os.getpid() == 1:  # the kernel drops SIGTERM for process 1 (in a container) until it has a handler
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = configuration.parse(None, os.environ)
         logging.basicConfig(
@@ -46,13 +46,13 @@ def _serve() -> int:
         logs.leave_out_headers()
         memory.bound_freed_memory()
         open_files.raise_limit()
-        # Here, so that --help and a wrong flag do not wait for onnxruntime.
+        # Imported here, so that --help and wrong flags do not wait for onnxruntime.
         from covey_server.app import App
 
         if config.check:
-            from covey_server import check
+            from covey_server.check import print_findings
 
-            return standard_output.write(lambda: check.check(config, sys.stdout))
+            return standard_output.write(lambda: print_findings(config, sys.stdout))
         app = App(config)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("covey"):
@@ -69,12 +69,12 @@ def _serve() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     signals = StopSignals(app.abandon)
-    # What stands now stands until the end: without this the garbage collector walks all of it again and again, for
+    # All objects there are now live until the end. Without this the garbage collector walks them again and again, for
     # milliseconds in the middle of requests.
     gc.collect()
     gc.freeze()
     app.start()
-    # For programs that start a server, with port 0 above all; the log is for people.
+    # For programs that start a server (with port 0, say); the log is for people.
     grpc_address, metrics_address = config.address(app.front.port), config.metrics_address(app.metrics_port)
     unwritten = standard_output.write(
         lambda: print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}")
@@ -82,7 +82,7 @@ def _serve() -> int:
     if not unwritten:
         signals.wait()
     exit_code = unwritten if app.stop() and not app.hangs else 1
-    if app.hangs or app.loads:  # the interpreter cannot end beneath a thread that is inside onnxruntime
+    if app.hangs or app.loads:  # the interpreter cannot end while a thread is inside onnxruntime
         if app.hangs:
             log.error("a batch still runs and would keep this process; it is left behind")
         else:

@@ -1,51 +1,52 @@
-"""Builds every object of a server in order, and takes them down again. The only file that knows them all."""
+"""Builds all objects of a server, starts them and stops them. The only module that knows them all."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
-from covey_server.batching.request import Runnable
 from covey_server.batching.worker import Workers
-from covey_server.calls.call import Service
+from covey_server.calls.service import Services
 from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import Front, sockets
 from covey_server.fronts.connection import Limits
-from covey_server.fronts.connections import REASONS, ConnectionGuard
+from covey_server.fronts.connections import CLOSE_REASONS, ConnectionGuard
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.security import Security
 from covey_server.images import decode_budget, image_formats
 from covey_server.images.decode_pool import DecodePool
 from covey_server.inference import devices, engine
 from covey_server.inference.devices import Device
-from covey_server.inference.served_model import ModelLoader, ServedModel
+from covey_server.inference.served_model import ModelLoader
 from covey_server.models.loading import RepositoryObserver
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
 from covey_server.models.watch import Watch
-from covey_server.observability.metrics import Metrics
+from covey_server.observability.health import Health
+from covey_server.observability.metrics import Metrics, ServerFigures
 from covey_server.observability.metrics_server import MetricsServer
-from covey_server.observability.tally import ModelTally
+from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.classifier.service import Classifier
 from covey_server.protocols.management import Management
+from covey_server.protocols.open_inference.outputs import OutputWriter
 from covey_server.protocols.open_inference.service import OpenInference
 from covey_server.protocols.pipeline import Pipeline
 from covey_server.system import memory, memory_limit
 
 log = logging.getLogger(__name__)
 
-_FLUSH_S = 5.0  # for answers that were given to get onto the wire, and for models that are being loaded
-_MAX_ANNOUNCED_BYTES = 1 << 32  # by a message's first five bytes; pygrpc-native reserves that at once
-_GRPCIO_FACTOR = 2  # what comes takes twice its bytes there: pieces, then one copy
+_FLUSH_S = 5.0  # at the end: for answers to reach the network, and for models that are being loaded
+_MAX_ANNOUNCED_BYTES = 1 << 32  # that a message's header can announce; pygrpc-native reserves them at once
+_GRPCIO_FACTOR = 2  # grpcio takes twice a message's bytes: for the pieces, then for one copy
 _UNFINISHED_REST_BYTES = 8 << 20
-_MIN_CALL_BYTES = 16 << 20  # let in however little memory there is
+_MIN_CALL_BYTES = 16 << 20  # for calls, however little memory there is
 _CONNECTION_BYTES, _MIN_CONNECTIONS = 32_768, 64  # an idle one of the native front takes 18 KB
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
@@ -58,14 +59,13 @@ class App:
         self.config = config
         self.registry = CollectorRegistry()
         self._metrics = Metrics(self.registry)
-        self._live = True
-        # After `stop`: a batch, or the load of a model, still runs, and the process cannot end in good order.
+        self._health = Health()
+        # After `stop`: whether a batch, or the loading of a model, still runs: then the process cannot end normally.
         self.hangs = self.loads = False
-        self._serving = False
-        self._security = Security.of(config)  # first: a wrong file is told before models are loaded
+        self._security = Security.of(config)  # first: wrong files are reported before models are loaded
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = open_repository(config, self._metrics)
-        config = self.config = _within_memory(config)  # once models are loaded: what is left is for calls
+        config = self.config = _within_memory(config)  # after the models are loaded: calls get what is left
         cores = devices.usable_cores()
         workers, reserves = devices.share_cores(cores, config.workers)
         log.info("%d cores, %d workers and %d in reserve, %d threads each", cores, workers, reserves, config.threads)
@@ -87,20 +87,25 @@ class App:
         decode_room = decode_budget.limit(config.max_decode_bytes)
         log.info("images are decoded with at most %.0f MiB: %s", decode_room.free_bytes / 2**20, decode_room.source)
         self._decoders = DecodePool(cores, config.max_image_pixels, decode_room.free_bytes, formats)
-        self._metrics.show(self)
+        self._metrics.show(self._figures)
         pipeline = Pipeline(
             self.repository,
             self._admission,
             self._batcher,
+            self._workers,
             self._decoders,
             self._metrics,
-            dispatch=self._workers.dispatch,
-            default_deadline_ms=config.default_deadline_ms,
+            config.default_deadline_ms,
         )
         self._management = Management() if config.allow_management else None
-        services = (
-            Classifier(pipeline, workers=workers + reserves).service,
-            OpenInference(pipeline, self, self._management, workers=workers + reserves).service,
+        threads = workers + reserves
+        services = Services(
+            (
+                Classifier(pipeline, workers=threads).service,
+                OpenInference(pipeline, self._health, self._metrics, self._management, workers=threads).service,
+            ),
+            begin=self._workers.dispatch,
+            written=self._admission.written,
         )
         self.front = _open_front(config, services, self._security)
         self._guard = _guard_connections(
@@ -113,7 +118,7 @@ class App:
             raise
         self.metrics_port = self._metrics_server.port
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
-        # A thread of its own: a token that was taken back must not stay valid for as long as a model takes to load.
+        # A thread of its own: a revoked token must not stay valid for as long as a model takes to load.
         interval_s = _SECURITY_INTERVAL_S if self._security.followed else 0
         self._security_watch = Watch(self._refresh_security, interval_s, "security")
 
@@ -127,7 +132,7 @@ class App:
             self._guard.start()
         self.front.set_live(True)
         self.front.set_ready(True)
-        self._serving = True
+        self._health.serving = True
         self._watch.start()
         self._security_watch.start()
         address = self.config.address
@@ -138,19 +143,20 @@ class App:
         )  # fmt: skip
 
     def stop(self) -> bool:
-        """Not ready, refuse what is new, answer what was accepted, close. False where time ran out before that."""
+        """Becomes not ready, refuses new calls, answers those that were accepted, and closes. Returns False if time ran
+        out before all were answered."""
         began = time.monotonic()
         log.info("stopping: %d calls to answer first", self._admission.calls)
-        self._serving = False
+        self._health.serving = False
         self.front.set_ready(False)
-        self._watch.stop(0)  # a model that is being loaded now need not hold up the answers
+        self._watch.stop(0)  # does not wait for a model that is being loaded
         if self._management is not None:
             self._management.close()
         self._admission.close()
         drained = self._admission.wait_until_empty(self.config.drain_timeout_s)
         if not drained:
             log.error("%d calls are unanswered after %g s", self._admission.calls, self.config.drain_timeout_s)
-        give_up = time.monotonic() + _FLUSH_S  # on loads
+        give_up = time.monotonic() + _FLUSH_S  # waiting for models that are being loaded
         self._batcher.close()
         self._decoders.close()
         self.front.stop(_FLUSH_S if drained and not self._workers.stuck else 0)
@@ -166,67 +172,33 @@ class App:
         return drained
 
     def abandon(self) -> None:
-        """Before the process is ended without `stop`, or within it: leaves no files behind."""
+        """Removes the files of a server whose process ends without `stop`, or during it."""
         self.front.remove_files()
 
-    @property
-    def live(self) -> bool:
-        """For the Open Inference Protocol and /healthz: whether the process works."""
-        return self._live
-
-    @property
-    def ready(self) -> bool:
-        """For the same and /readyz: whether the server takes requests."""
-        return self._serving and self._live
-
-    def tally(self, model: ServedModel) -> ModelTally:
-        """For the same: what a model has done."""
-        return self._metrics.tally(model)
-
-    def waiting_images(self) -> Mapping[Runnable, int]:
+    def _figures(self) -> ServerFigures:
         """For the metrics."""
-        return self._batcher.waiting_images()
-
-    def refused(self) -> Mapping[str, int]:
-        """For the metrics."""
-        tokens = self._security.tokens
-        return {str(reason): count for reason, count in self._admission.refused.items()} | {
-            "deadline": self._batcher.refused,
-            "token": tokens.refused + self.front.refused_tokens if tokens is not None else 0,
-        }
-
-    def closed_connections(self) -> Mapping[str, int]:
-        """For the metrics."""
-        closed = self._guard.closed if self._guard is not None else dict.fromkeys(REASONS, 0)
-        return {str(reason): count for reason, count in closed.items()}
-
-    def gauges(self) -> Iterable[tuple[str, str, float]]:
-        """For the metrics."""
-        guard = self._guard
-        unfinished = 0
+        guard, tokens, certificates = self._guard, self._security.tokens, self._security.certificates
         if guard is not None:
             guard.look()  # so that answers which are written are not shown any more
-            unfinished = guard.unfinished_bytes
-        admission, fallback = self._admission, bool(self.device.fallback)
-        certificates = self._security.certificates
-        if certificates is not None:
-            expires_s = certificates.identity.expires_s
-            yield "covey_certificate_expiry_timestamp_seconds", "When the served certificate expires.", expires_s
-        yield from (
-            ("covey_calls_in_flight", "Calls inside the server.", admission.calls),
-            ("covey_bytes_in_flight", "Bytes of those calls, decoded images and unread answers too.", admission.bytes),
-            ("covey_answer_bytes", "Bytes of answers that are not yet written to the network.", admission.answer_bytes),
-            ("covey_connections_open", "Connections to the gRPC port.", guard.open if guard is not None else 0),
-            ("covey_unfinished_bytes", "Bytes that came and belong to no call yet.", unfinished),
-            ("covey_streams_open", "Streams that are open, each of many calls.", self.front.open_streams),
-            ("covey_stream_bytes", "What they hold, from a request's reading to its answer.", self.front.stream_bytes),
-            ("covey_decodes_in_flight", "Encoded images that wait or are being decoded.", admission.decodes),
-            ("covey_decode_bytes", "Memory set aside for large images.", self._decoders.budget.reserved_bytes),
-            ("covey_decodes_waiting", "Large images that wait for memory.", self._decoders.budget.waiting),
-            ("covey_models_refused", "Versions that were found and are not served.", len(self.repository.refusals)),
-            ("covey_device_fallback", "1 if CUDA was wanted and the CPU is used.", fallback),
-            ("covey_engine_stuck", "Batches that run for longer than they may.", self._workers.stuck),
-            ("covey_ready", "1 while the server takes requests.", self.ready),
+        return ServerFigures(
+            waiting_images=self._batcher.waiting_images(),
+            refused_tokens=tokens.refused + self.front.refused_tokens if tokens is not None else 0,
+            closed_connections=guard.closed if guard is not None else dict.fromkeys(CLOSE_REASONS, 0),
+            certificate_expiry_timestamp_seconds=certificates.identity.expires_s if certificates is not None else None,
+            calls_in_flight=self._admission.calls,
+            bytes_in_flight=self._admission.bytes,
+            answer_bytes=self._admission.answer_bytes,
+            connections_open=guard.open if guard is not None else 0,
+            unfinished_bytes=guard.unfinished_bytes if guard is not None else 0,
+            streams_open=self.front.open_streams,
+            stream_bytes=self.front.stream_bytes,
+            decodes_in_flight=self._admission.decodes,
+            decode_bytes=self._decoders.budget.reserved_bytes,
+            decodes_waiting=self._decoders.budget.waiting,
+            models_refused=len(self.repository.refusals),
+            device_fallback=bool(self.device.fallback),
+            engine_stuck=self._workers.stuck,
+            ready=self._health.ready,
         )
 
     def _refresh_security(self) -> None:
@@ -234,22 +206,22 @@ class App:
         self.front.renew()
 
     def _on_stuck(self, stuck: bool) -> None:
-        self._live = not stuck
+        self._health.live = not stuck
         if stuck:
             log.error("a batch does not end; not ready and not alive until it does: restarting the server helps")
         else:
             log.warning("the batch that did not end has ended")
-        # Whoever is told that the process does not work must not find it ready, nor ready before it works again.
+        # In this order, so that nobody ever sees a process that is ready and not live.
         if stuck:
             self.front.set_ready(False)
         self.front.set_live(not stuck)
         if not stuck:
-            self.front.set_ready(self._serving)
+            self.front.set_ready(self._health.serving)
 
     def _open_metrics(self) -> MetricsServer:
         host, port = self.config.metrics_host or self.config.host, self.config.metrics_port
         try:
-            server = MetricsServer(host, port, self.registry, self)
+            server = MetricsServer(host, port, self.registry, self._health)
         except OSError as error:
             raise PortUnavailable(
                 f"metrics cannot listen on {host}:{port}: {error.strerror}; choose others with "
@@ -259,9 +231,7 @@ class App:
         return server
 
 
-def open_repository(
-    config: Config, observer: RepositoryObserver[ServedModel]
-) -> tuple[Device, Repository[ServedModel]]:
+def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Device, Repository]:
     """The device the settings ask for, and the models loaded on it. Raises StartupError."""
     policy = VersionPolicy.parse(config.version_policy)
     devices.refuse_mixed_installation()
@@ -269,15 +239,15 @@ def open_repository(
     log.info("device %s", device.name)
     if device.fallback:
         log.warning("running on %s in place of CUDA: %s", device.name, device.fallback)
-    load_model = ModelLoader(device, config.threads, config.max_batch_size)
+    load_model = ModelLoader(device, config.threads, config.max_batch_size, (ResponseWriter.of, OutputWriter.of))
     repository = Repository(config.models, load_model, policy, observer)
     repository.load(config.default_model)
     return device, repository
 
 
 def _within_memory(config: Config) -> Config:
-    """The configuration with no more bytes for calls than a quarter of the memory that is left: a container's limit
-    would end the process before the server's own is reached."""
+    """The configuration with `max_bytes` cut to a quarter of the memory that is left: beyond that a container's limit
+    could end the process before the server's own limit is reached."""
     room = memory_limit.room()
     if room is None or config.max_bytes <= (limit := max(_MIN_CALL_BYTES, room.free_bytes // 4)):
         return config
@@ -306,8 +276,8 @@ def _guard_connections(
     return guard
 
 
-def _open_front(config: Config, services: Sequence[Service], security: Security) -> Front:
-    kind: Callable[[str, Sequence[Service], Sequence[str], int, int, Security], Front] = GrpcioFront
+def _open_front(config: Config, services: Services, security: Security) -> Front:
+    kind: Callable[[str, Services, int, int, Security], Front] = GrpcioFront
     if security.certificates is not None:
         log.info(
             "the grpcio front serves, since the native one has no TLS; it costs several times more. Where that "
@@ -333,6 +303,5 @@ def _open_front(config: Config, services: Sequence[Service], security: Security)
                 "the native front is not there (%s); serving with grpcio, which costs several times more",
                 error,
             )
-    names = [service.name for service in services]
     address, max_stream_bytes = config.address(config.grpc_port), max(1, config.max_bytes // 2)
-    return kind(address, services, names, config.max_message_bytes, max_stream_bytes, security)
+    return kind(address, services, config.max_message_bytes, max_stream_bytes, security)

@@ -19,8 +19,9 @@ from covey_server.observability.metrics import Metrics
 _REFUSED = 3
 
 
-def check(config: Config, output: TextIO) -> int:
-    """Exit code 0 where every version found can be served; 3 where one is refused. Raises StartupError."""
+def print_findings(config: Config, output: TextIO) -> int:
+    """Prints what a server of these settings would serve, and how fast. Answers the exit code: 0 where every version
+    found can be served, 3 where one is refused. Raises StartupError."""
     Security.of(config)  # whether the files can be used; its log tells what they hold
     device, repository = open_repository(config, Metrics(CollectorRegistry()))
     cores = devices.usable_cores()

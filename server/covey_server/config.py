@@ -1,4 +1,4 @@
-"""The server's settings: a field = a flag = an environment variable = a default = a sentence.
+"""The server's settings. Each field of `Config` is a flag and an environment variable, with its default and its help.
 
 `max_batch_size` is `--max-batch-size` and `COVEY_MAX_BATCH_SIZE`; a flag wins over the environment.
 """
@@ -31,7 +31,7 @@ def _setting(default: Any, text: str, choices: tuple[str, ...] | None = None) ->
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that can be set. Units are in the names; 0 means no limit only where the sentence says so."""
+    """Everything that can be set. Units are in the names; 0 means no limit only where the help says so."""
 
     models: Path = _setting(Path("models"), "folder of models: NAME/VERSION/model.onnx")
     default_model: str = _setting("", "model that answers requests naming none; needed only with several models")
@@ -80,7 +80,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raises InvalidConfiguration for values that make no sense."""
-        for name in ("host", "metrics_host"):  # [::1] is how IPv6 addresses stand before a port
+        for name in ("host", "metrics_host"):  # an IPv6 address may be given as [::1]
             object.__setattr__(self, name, getattr(self, name).strip("[]"))
         limits = {
             "grpc_port": (0, 65535),
@@ -133,8 +133,8 @@ class Config:
 
 
 def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Config:
-    """The settings that flags and environment give. Ends the process on wrong flags (argparse, exit code 2);
-    raises InvalidConfiguration for a wrong environment variable or value."""
+    """Reads the settings from flags and environment. Wrong flags end the process (argparse, exit code 2); a wrong
+    environment variable or value raises InvalidConfiguration."""
     parser = Parser(
         prog="covey-server",
         description="Serves ONNX image classifiers over gRPC in batches.",
@@ -173,7 +173,7 @@ def _from_environment(
     default: object,
 ) -> object:
     text = environment.get(variable)
-    if not text or text.startswith("tcp://"):  # Kubernetes names the ports of a service covey-grpc like this
+    if not text or text.startswith("tcp://"):  # a variable that Kubernetes sets for a service named covey-grpc
         return default
     try:
         value: object = _TRUTH[text.lower()] if kind is bool else kind(text)

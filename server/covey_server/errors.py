@@ -1,65 +1,79 @@
-"""Everything that can go wrong, as types without transport words; status.py maps them to gRPC codes.
+"""Everything that can go wrong, as exceptions that know no transport; calls/status.py maps them to gRPC codes.
 
 A message says what was expected, what came, and what to do.
 """
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
+RefusalReason = Literal[
+    "calls", "bytes", "decode", "share", "message_size", "answer_size", "stopping", "deadline", "token"
+]
+REFUSAL_REASONS: tuple[RefusalReason, ...] = get_args(RefusalReason)
+
 
 class CoveyServerError(Exception):
-    """The root of all errors of the server's own."""
+    """The base class of the server's own errors."""
 
 
 class RequestError(CoveyServerError):
-    """One request cannot be answered; the server itself is well."""
+    """One request cannot be answered; the server itself works."""
+
+    def __init__(self, message: str = "", *, refused_for: RefusalReason | None = None) -> None:
+        """`refused_for`: why the request was refused before it waited, for the metrics; None: it was not."""
+        super().__init__(message)
+        self.refused_for = refused_for
 
 
 class InvalidRequest(RequestError):
-    """The request contradicts itself, the model or the contract."""
+    """The request contradicts itself, the model or the protocol."""
 
 
 class Unsupported(RequestError):
-    """Something that a protocol knows and this server does not do."""
+    """A feature of the protocol that this server does not have."""
 
 
 class UnknownModel(RequestError):
-    """No model, or no version of it, of the asked name is served."""
+    """The model, or the version of it, is not served."""
 
 
 class Unauthenticated(RequestError):
-    """The server wants a token, and the call brought none that is valid."""
+    """The server requires a token, and the call has no valid one."""
 
 
 class ManagementOff(RequestError):
-    """Models are not loaded or unloaded by calls: the server was not started so."""
+    """Calls may not load or unload models: the server was started without --allow-management."""
 
 
 class LoadFailed(RequestError):
-    """A model that a call asked to be loaded is refused, or a version of it."""
+    """A call asked to load a model, and the model or a version of it is refused."""
 
 
 class InvalidImage(RequestError):
-    """Encoded bytes that are not a whole image of a known format."""
+    """The bytes are not a complete image of a known format."""
 
 
 class ImageTooLarge(RequestError):
-    """An encoded image of more pixels, or more bytes once decoded, than the server has room for."""
+    """An encoded image has more pixels, or takes more memory to decode, than the server allows."""
 
 
 class RequestTooLarge(RequestError):
-    """A message of more bytes than the server takes."""
+    """A request, or its answer, would have more bytes than the server allows."""
 
 
 class Overloaded(RequestError):
-    """More is waiting already than the server is allowed to hold, or than the request's deadline allows for."""
+    """Too much is waiting already: for the server's limits, or for the request's deadline."""
 
-    def __init__(self, message: str, retry_after_ms: int | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_ms = retry_after_ms  # when there should be room again; None: not known yet
+    def __init__(
+        self, message: str, retry_after_ms: int | None = None, *, refused_for: RefusalReason | None = None
+    ) -> None:
+        super().__init__(message, refused_for=refused_for)
+        self.retry_after_ms = retry_after_ms  # when there should be room again; None: not known
 
 
 class DeadlineTooShort(RequestError):
-    """The caller allows less time than the computation itself takes."""
+    """The deadline is shorter than the computation itself."""
 
 
 class Expired(RequestError):
@@ -67,11 +81,11 @@ class Expired(RequestError):
 
 
 class Cancelled(RequestError):
-    """The caller went away; nobody reads this answer."""
+    """The caller has gone; nobody reads the answer."""
 
 
 class Stopping(RequestError):
-    """The server is shutting down and takes nothing new."""
+    """The server is shutting down and accepts nothing new."""
 
 
 class EngineFailed(RequestError):
@@ -79,7 +93,7 @@ class EngineFailed(RequestError):
 
 
 class RefusedModel(CoveyServerError):
-    """A model's file that cannot be served, or must not be."""
+    """A model's file cannot be served, or must not be."""
 
 
 class StartupError(CoveyServerError):

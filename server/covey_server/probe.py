@@ -1,7 +1,6 @@
-"""`covey-server --probe`: asks the server that runs with the same settings whether it is ready, for containers.
+"""`covey-server --probe`: asks the running server of the same settings whether it is ready. For containers.
 
-Asks by gRPC's standard health service. Over TLS, where a caller may need a certificate of its own, and where callers
-need a token, it asks /readyz.
+It asks gRPC's standard health service or, if the server has TLS or tokens, /readyz, which needs neither.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from covey_server.config import Config
 
 _TIMEOUT_S = 3.0
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere is asked on this machine
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a server that listens on all addresses is asked on this machine
 
 
 def probe(config: Config) -> int:
-    """The exit code: 0 ready, 1 not; the reason goes to standard error."""
+    """Returns the exit code: 0 if the server is ready, else 1; the reason goes to standard error."""
     host = _LOOPBACK.get(config.host, config.host)
     metrics_host = _LOOPBACK.get(config.metrics_host, config.metrics_host)  # empty: host's
     asked = replace(config, host=host, metrics_host=metrics_host)
@@ -40,7 +39,7 @@ def _is_ready_by_health(config: Config) -> bool:
 
 
 def _is_ready_by_http(config: Config) -> bool:
-    import http.client  # only here: a probe runs every few seconds
+    import http.client  # only where needed: a probe runs every few seconds
 
     host = config.metrics_host or config.host
     connection = http.client.HTTPConnection(host, config.metrics_port, timeout=_TIMEOUT_S)

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench import message_file
-from bench.closed_load import measure_load, put_load
 from bench.floors import DecodeFloor, OnnxruntimeCurve
+from bench.load import measure_load, put_load
 from bench.models import Models
 from bench.mosec_peer import NotInstalled, install
 from bench.photographs import jpeg, photograph
@@ -31,13 +30,11 @@ def test_a_server_that_does_not_start_is_reported_with_its_words(tmp_path: Path)
 
 def test_failing_calls_end_the_benchmark(tmp_path: Path, write_echo_model: WriteModel) -> None:
     write_echo_model(tmp_path / "models")
-    messages = tmp_path / "messages"
-    message_file.write(messages, [b"\xff not a ClassifyRequest"])
     with (
         covey_server(tmp_path / "models", "native", tmp_path / "log") as server,
         pytest.raises(BenchError, match=r"failed (\d+) of \1 calls"),
     ):
-        put_load(server, messages, in_flight=4, seconds=0.1)
+        put_load(server, [b"\xff not a ClassifyRequest"], in_flight=4, seconds=0.1)
 
 
 def test_cpu_time_and_memory_are_those_that_the_process_used() -> None:
@@ -78,12 +75,10 @@ def test_the_cpu_time_of_what_a_process_started_is_counted_too() -> None:
     assert total >= 0.18 + 0.02  # the grandchild's own, and the starting of the others
 
 
-def test_the_echo_answers_and_ends_with_its_input(tmp_path: Path) -> None:
-    messages = tmp_path / "messages"
-    message_file.write(messages, [b"message"])
+def test_the_echo_answers_and_ends_with_its_input() -> None:
     with echo_server(answer_bytes=91) as server:
-        load = measure_load(server, messages, 8, 0.3)
-        assert load.result.calls > 0
+        load = measure_load(server, [b"message"], 8, 0.3)
+        assert load.calls.calls > 0
         assert 0 < load.cpu_us < 1000
         assert (load.mean_batch, server.batches()) == (0, (0, 0))
     with pytest.raises(BenchError, match="echo is gone"):

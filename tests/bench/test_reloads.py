@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from bench import soak
+from bench.memory_curve import Curve
 from bench.models import Models
 from bench.processes import BenchError, covey_server
 from bench.publishing import publish, wait_until_served
@@ -64,7 +65,7 @@ def test_a_short_soak_draws_memory_and_finds_nothing_wrong(
 
 
 def test_growth_counts_from_a_tenth_of_what_ran() -> None:
-    curve = soak.Curve("requests", 100)
+    curve = Curve("requests", 100)
     for unit, resident_bytes in (
         (0, 50_000_000),
         (5, 90_000_000),

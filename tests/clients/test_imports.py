@@ -24,6 +24,29 @@ def test_importing_covey_loads_nothing_heavy_and_nothing_of_the_server() -> None
         assert not imported & forbidden
 
 
+def test_the_load_tester_imports_the_sdk_and_not_the_other_way_round() -> None:
+    """Either may be imported first."""
+    for statement in ("import covey", "import covey.cli"):
+        assert "covey_load" not in _imported_by(statement)
+    for statement in ("import covey_load.cli.load", "import covey_load.cli.doctor", "import covey_load.recording"):
+        assert {"covey", "covey_load"} <= _imported_by(statement)
+
+
+def test_the_commands_work_without_the_packages_of_the_load_extra() -> None:
+    """Those of the load tester say what to install."""
+    extra = ("hdrh", "jinja2", "matplotlib", "msgspec", "prometheus_client", "psutil", "rich")
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({extra}))
+from covey.cli import main
+print(main(["models", "--target", "127.0.0.1:1", "--deadline-ms", "300"]))
+print(main(["load", "127.0.0.1:1", "--rate", "1"]), main(["doctor"]))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split()[-3:] == ["3", "2", "2"]
+    assert run.stderr.count("pip install 'covey-serve[load]'") == 2
+
+
 def test_importing_the_sdk_does_not_load_the_command_line() -> None:
     assert "argparse" not in _imported_by("import covey") - _imported_by("import grpc, numpy, google.protobuf.message")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from bench.processes import CLASSIFY
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.certificates import Authority, Pair
 from tests.deploy.compose import ROOT, Project, docker, inspect, logs, wait_until
@@ -125,12 +126,12 @@ def test_attacks_end_at_the_edge(guarded: Guarded) -> None:
     """Without a certificate and a token: promises of 4 GB, then, with both, 64 halves of messages of 60 MB."""
     before = _resident_bytes(guarded.server)
     with raw_connection(guarded.target) as stranger:
-        taken = stranger.send(stranger.begin(), PROMISE + bytes(10 * MEGABYTE))
+        taken = stranger.body(stranger.call(CLASSIFY), PROMISE + bytes(10 * MEGABYTE), end=False)
         assert taken < 200_000
     with raw_connection(guarded.target, pair=guarded.caller) as caller:
-        header = {"authorization": f"Bearer {TOKEN}"}
+        header = [("authorization", f"Bearer {TOKEN}")]
         for _ in range(64):  # what its file system of 256 MB does not hold is read and dropped
-            caller.send(caller.begin(metadata=header), PROMISE + bytes(30 * MEGABYTE))
+            caller.body(caller.call(CLASSIFY, header), PROMISE + bytes(30 * MEGABYTE), end=False)
         with guarded.client() as client:
             assert client.classify(SHADES).label
         assert _resident_bytes(guarded.server) - before < 32 * MEGABYTE

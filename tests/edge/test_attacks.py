@@ -87,8 +87,8 @@ def test_half_sent_messages_stay_at_the_edge(guarded: Guarded) -> None:
     before, had = guarded.server.resident_bytes(), calls_of(guarded)
     with raw_connection(guarded.edge.target) as attacker:
         for _ in range(64):
-            stream = attacker.begin()
-            assert attacker.send(stream, FOUR_GIGABYTES + bytes(2 * MEGABYTE)) == 2 * MEGABYTE + 5
+            stream = attacker.call(CLASSIFY)
+            assert attacker.body(stream, FOUR_GIGABYTES + bytes(2 * MEGABYTE), end=False) == 2 * MEGABYTE + 5
         attacker.settle()
         answered(guarded)
         assert guarded.server.resident_bytes() - before < 32 * MEGABYTE
@@ -107,8 +107,8 @@ def test_without_a_token_no_message_is_taken(start_edge: StartEdge, tmp_path: Pa
     (tmp_path / "tokens").write_text(TOKEN)
     guarded = start_edge({"COVEY_EDGE_TOKEN_FILE": str(tmp_path / "tokens")})
     with raw_connection(guarded.edge.target) as attacker:
-        stream = attacker.begin()
-        taken = attacker.send(stream, FOUR_GIGABYTES + bytes(100 * MEGABYTE))
+        stream = attacker.call(CLASSIFY)
+        taken = attacker.body(stream, FOUR_GIGABYTES + bytes(100 * MEGABYTE), end=False)
     assert taken <= 128 * 1024  # the windows of HTTP/2
     with guarded.client(token=TOKEN) as client:
         assert client.classify(PIXELS).label == "class 9"
@@ -116,8 +116,8 @@ def test_without_a_token_no_message_is_taken(start_edge: StartEdge, tmp_path: Pa
 
 def test_a_promise_of_four_gigabytes_that_ends_early_is_an_error_of_that_call(guarded: Guarded) -> None:
     with raw_connection(guarded.edge.target) as attacker:
-        stream = attacker.begin()
-        attacker.send(stream, FOUR_GIGABYTES + bytes(1000), end=True)
+        stream = attacker.call(CLASSIFY)
+        attacker.body(stream, FOUR_GIGABYTES + bytes(1000))
         assert attacker.answer(stream)
         answered(guarded)
 
@@ -140,8 +140,8 @@ def test_who_says_nothing_is_hung_up_on(guarded: Guarded) -> None:
         socket.create_connection((host, int(port)), 30) as silent,
         raw_connection(guarded.edge.target) as half,
     ):
-        stream = half.begin()
-        half.send(stream, FOUR_GIGABYTES + bytes(1000))
+        stream = half.call(CLASSIFY)
+        half.body(stream, FOUR_GIGABYTES + bytes(1000), end=False)
         assert silent.recv(1) == b""
         assert half.answer(stream) == b""
 
@@ -150,7 +150,7 @@ def test_an_address_has_so_many_calls_at_once(start_edge: StartEdge) -> None:
     guarded = start_edge({"COVEY_EDGE_CALLS": "4"})
     with raw_connection(guarded.edge.target) as greedy:
         for _ in range(4):
-            greedy.send(greedy.begin(), FOUR_GIGABYTES)
+            greedy.body(greedy.call(CLASSIFY), FOUR_GIGABYTES, end=False)
         greedy.settle()
         code, words, trailers = error(guarded, ONE)
         assert (code, words) == (

@@ -15,10 +15,10 @@ from google.protobuf.message import DecodeError
 from tests.fuzz import headers, infer_cases
 from tests.fuzz.case import Case
 
+from covey_load.wire.connection import Outcome, ProtocolError
 from covey_load.wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Request, frame, frame_header
 from covey_load.wire.grpc_status import NAMES, NO_STATUS, OK
 from covey_load.wire.http2 import GrpcConnection
-from covey_load.wire.outcome import Outcome, ProtocolError
 from covey_load.wire.sockets import Endpoint
 from covey_proto.v1 import classifier_pb2 as pb
 
@@ -144,7 +144,7 @@ class Campaign:
                 self._waiting_alone.append(case)
                 continue
             if lane.connection is None:
-                lane.connection = GrpcConnection(self._endpoint, statuses=True, answers=True)
+                lane.connection = GrpcConnection(self._endpoint, answers=True)
                 self._selector.register(lane.connection.socket, selectors.EVENT_READ, lane)
             lane.on_the_way[case.number] = case
             lane.connection.open_call(RawRequest(case))
@@ -198,7 +198,7 @@ class Campaign:
 
     def _judge(self, case: Case, outcome: Outcome, lost: bool) -> None:
         slowest = self.tally.slowest
-        slowest.append((outcome.latency_ns / 1e9, case.number))
+        slowest.append(((outcome.ended_ns - outcome.due_ns) / 1e9, case.number))
         if len(slowest) > 100:
             slowest.sort(reverse=True)
             del slowest[3:]

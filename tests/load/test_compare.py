@@ -10,8 +10,8 @@ import pytest
 from covey.errors import InvalidInput
 from covey_load import compare, noise
 from covey_load.measurement import Report
-from covey_load.reports import comparison
 from covey_load.reports.figures import FIGURES
+from covey_load.reports.text import write_comparison
 
 from . import made
 
@@ -173,7 +173,7 @@ def test_circumstances_are_remarked() -> None:
 def test_text_says_what_the_ratio_is_and_what_the_noise_is_from() -> None:
     first, second = repeated(1.0), repeated(0.8)
 
-    text = comparison.write_comparison(("a.json", "b.json"), (first, second), compare.compare(first, second))
+    text = write_comparison(("a.json", "b.json"), (first, second), compare.compare(first, second))
 
     assert "first   a.json: lenet at localhost:8001, by covey" in text
     assert "concurrency 8 (5 runs and 5 runs)" in text
@@ -183,6 +183,6 @@ def test_text_says_what_the_ratio_is_and_what_the_noise_is_from() -> None:
     assert row.endswith("faster")
     assert max(map(len, text.splitlines())) <= 100
     once = repeated(1.0, 1)
-    alone = comparison.write_comparison(("a", "b"), (once, once), compare.compare(once, once))
+    alone = write_comparison(("a", "b"), (once, once), compare.compare(once, once))
     assert "Noise unknown: with one repetition on a side" in alone
     assert "geometric" not in alone

@@ -10,7 +10,7 @@ import pytest
 from bench.processes import covey_server
 from tests.conftest import WriteModel
 
-from covey_load.front import Front, find_front
+from covey_load.observation import Front, find_front
 from covey_load.wire.frames import ACK, SETTINGS, WINDOW_UPDATE, frame, setting, word
 from covey_load.wire.sockets import Endpoint
 

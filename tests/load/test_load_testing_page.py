@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from bench.processes import covey_server
+from tests.conftest import WriteModel
 
 from covey.cli import main
 from covey.cli.exits import Exit
@@ -48,3 +50,18 @@ def test_sample_counts_are_those_of_the_engine() -> None:
         least = int(count.replace(",", ""))
         assert supports(least, float(percentile))
         assert not supports(least - 1, float(percentile))
+
+
+def test_the_example_in_python_runs(
+    tmp_path: Path, write_echo_model: WriteModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = TEXT.partition("## From Python")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"^```python\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
+    write_echo_model(tmp_path / "models", shape=(28, 28, 1))
+    with covey_server(tmp_path / "models", "native", tmp_path / "log") as server:
+        exec(compile(block.replace("localhost:8001", server.target), "load-testing.md", "exec"), {})
+
+    rates, cost, *answer = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"[\d,]+ calls/s, p99 [\d.]+ ms, Counter\({'OK': \d+}\)", rates)
+    assert re.fullmatch(r"the generator needed [\d.]+ us of CPU a call", cost)
+    assert answer[0].startswith(("index: ", "label: "))

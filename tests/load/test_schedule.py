@@ -10,14 +10,13 @@ import pytest
 
 from covey_load import schedule
 from covey_load.plan import Arrival
-from covey_load.schedule import Schedule
 
 MS = 1_000_000
 
 
 def test_arrivals_are_a_poisson_process() -> None:
-    arrivals = list(schedule.poisson(2000, 10, seed=1))
-    assert arrivals == list(schedule.poisson(2000, 10, seed=1)) != list(schedule.poisson(2000, 10, seed=2))
+    arrivals = list(schedule.ramp(2000, 2000, 10, seed=1))
+    assert arrivals == list(schedule.ramp(2000, 2000, 10, seed=1)) != list(schedule.ramp(2000, 2000, 10, seed=2))
     assert arrivals == sorted(arrivals)
     assert 0 <= arrivals[0] < arrivals[-1] < 10e9
     # Deviations of a Poisson count and of exponential gaps, each with five standard deviations of room.
@@ -47,14 +46,14 @@ def test_a_constant_rate_is_even_and_parts_of_it_take_turns() -> None:
 
 
 def test_several_processes_together_have_the_rate_and_none_the_moments_of_another() -> None:
-    parts = [list(Schedule(Arrival.POISSON, 900, 900, 1, 3, 7, part, 3).moments()) for part in range(3)]
+    parts = [list(schedule.moments(Arrival.POISSON, (900, 900), 1, 3, 7, part, 3)) for part in range(3)]
     assert len({tuple(part) for part in parts}) == 3
     assert sum(map(len, parts)) == pytest.approx(900 * 4, abs=5 * 3600**0.5)
     assert all(part == sorted(part) for part in parts)
 
 
 def test_a_ramp_warms_up_at_its_first_rate() -> None:
-    moments = list(Schedule(Arrival.RAMP, 500, 1_500, 2, 2, seed=1).moments())
+    moments = list(schedule.moments(Arrival.RAMP, (500, 1_500), 2, 2, seed=1))
     warm_up = [moment for moment in moments if moment < 2e9]
     assert len(warm_up) == pytest.approx(1_000, abs=5 * 1_000**0.5)
     assert len(moments) - len(warm_up) == pytest.approx(2_000, abs=5 * 2_000**0.5)

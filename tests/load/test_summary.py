@@ -8,7 +8,7 @@ import pytest
 
 from covey_load.measurement import Capacity, Generator, Report, ServerMetrics
 from covey_load.reports import words
-from covey_load.reports.summary import COLUMNS, write_summary
+from covey_load.reports.text import COLUMNS, write_summary
 
 from . import made
 

@@ -1,4 +1,4 @@
-"""A model and requests as the queue sees them, for tests that need neither network nor onnxruntime."""
+"""A model and requests as the queue sees them, for tests that need neither a network nor an engine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.errors import EngineFailed
 from covey_server.inference.cost import CostModel
+from covey_server.inference.served_model import ServedModel
 
 MS = 1_000_000  # nanoseconds
 
 
-class FakeModel:
+class FakeModel(ServedModel):
     """An identity model whose runs can be held back: probabilities are the pixels themselves."""
 
     def __init__(self, best_batch_size: int = 8, classes: int = 4, run_ms: float = 1.0) -> None:

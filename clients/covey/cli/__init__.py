@@ -11,7 +11,6 @@ from covey import __version__
 from covey.cli import classify, connection, info, models, table, wait
 from covey.cli.exits import Exit
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
-from covey_load.cli import doctor, load
 from covey_proto.command_line import Parser, discard_output
 
 _EPILOG = f"""\
@@ -76,6 +75,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from covey_load.cli import doctor, load  # here, as it imports modules of this package
+
     parser = Parser(
         prog="covey",
         description="Classify images on a Covey server.",

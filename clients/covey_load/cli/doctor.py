@@ -40,10 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--payload", default="random", metavar="WHAT", help="as of covey load: random, jpeg:WxH, a file, a folder"
     )
     parser.add_argument(
-        "--in-flight", type=int, default=DEFAULT_IN_FLIGHT, metavar="N", help="what many is (default: %(default)s)"
+        "--in-flight",
+        type=int,
+        default=DEFAULT_IN_FLIGHT,
+        metavar="N",
+        help="calls in flight in the second run (default: %(default)s)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=_SECONDS, metavar="S", help="of each of the two (default: %(default)g)"
+        "--seconds", type=float, default=_SECONDS, metavar="S", help="of each of the two runs (default: %(default)g)"
     )
 
 
@@ -58,12 +62,12 @@ def run(options: argparse.Namespace) -> Exit:
 def _examine(options: argparse.Namespace) -> Exit:
     from covey_load import runner
     from covey_load.doctor import Runs
-    from covey_load.front import Front, find_front
     from covey_load.live import Live
     from covey_load.measurement import BY_CTRL_C
+    from covey_load.observation import Front, find_front
     from covey_load.plan import Plan, ProtocolName
     from covey_load.remote import Remote
-    from covey_load.reports.diagnosis import write_diagnosis
+    from covey_load.reports.text import write_diagnosis
 
     if options.in_flight < 2:
         raise InvalidInput(f"--in-flight takes a number of at least 2, not {options.in_flight}: it is held against 1")

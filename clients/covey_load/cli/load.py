@@ -47,11 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the report")
     group.add_argument("--json", type=Path, metavar="FILE", help="write it as JSON")
     group.add_argument("--html", type=Path, metavar="FILE", help="write it as a page with charts")
-    group.add_argument(
-        "--assert", dest="assertions", metavar="FIGURE<N[,...]", help="exit with 5 where a figure is not like that"
-    )
+    group.add_argument("--assert", dest="assertions", metavar="FIGURE<N[,...]", help="exit with 5 unless these hold")
     group.add_argument("--quiet", action="store_true", help="show no progress")
-    group.add_argument("--anyway", action="store_true", help="compare what was not measured alike, too")
+    group.add_argument("--anyway", action="store_true", help="with compare: even where payload, bound or loads differ")
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -73,7 +71,7 @@ def missing_package(error: ModuleNotFoundError) -> Exception:
 def _measure(options: argparse.Namespace) -> Exit:
     from covey_load import assertions, runner
     from covey_load.live import Live
-    from covey_load.reports import summary
+    from covey_load.reports import text
 
     if len(options.words) > 1:
         raise InvalidInput(f"one target at a time, not {', '.join(options.words)}; or: compare A.json B.json")
@@ -91,9 +89,9 @@ def _measure(options: argparse.Namespace) -> Exit:
     try:
         _write(report, options)  # before the summary, which may find nobody who reads it
     finally:
-        print(summary.write_summary(report))
+        print(text.write_summary(report))
     if held := assertions.held(demands, report):
-        print("\n" + "\n".join(summary.wrap(f"- {sentence}", indent="  ") for sentence in held))
+        print("\n" + "\n".join(text.wrap(f"- {sentence}", indent="  ") for sentence in held))
     failures = assertions.failures(demands, report)
     for failure in failures:
         print(f"covey: {failure}", file=sys.stderr)
@@ -136,7 +134,7 @@ def _exit(report: Report, failures: list[str]) -> Exit:
 def _compare(options: argparse.Namespace) -> Exit:
     from covey_load.compare import compare
     from covey_load.reports import json_file
-    from covey_load.reports.comparison import write_comparison
+    from covey_load.reports.text import write_comparison
 
     files: list[str] = options.words[1:]
     if unused := _given(options) - {"--anyway", "--quiet"}:
@@ -153,7 +151,7 @@ def _compare(options: argparse.Namespace) -> Exit:
 
 
 def _given(options: argparse.Namespace) -> set[str]:
-    """The command's own options that have another value than where they are left out."""
+    """The command's own options that were given another value than their default."""
     parser = argparse.ArgumentParser(add_help=False)
     add_arguments(parser)
     own = [action for action in parser._actions if action.option_strings]

@@ -1,4 +1,4 @@
-"""The options that say what load to put on: the same for every command that measures. They become a Plan."""
+"""The options of `covey load` that say what to measure. They become a Plan."""
 
 from __future__ import annotations
 
@@ -17,43 +17,31 @@ from covey_load.plan import DEFAULT_SECONDS, DEFAULT_WARM_UP_S, Arrival, Plan, P
 T = TypeVar("T", int, float)
 
 _RANGE = ".."
+_AS_THEY_ARE = (  # options that are Plan's fields
+    *("protocol", "arrival", "scenario", "find_capacity", "seconds", "calls", "warm_up_s", "repeat", "images_per_call"),
+    *("payload", "connections", "processes", "deadline_ms", "slo_ms", "seed", "server_pid", "metrics_url"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_loads(parser.add_argument_group("the load, one of"))
     _add_amount(parser.add_argument_group("how much"))
     _add_requests(parser.add_argument_group("what is sent"))
-    _add_measurement(parser.add_argument_group("what is looked at"))
+    _add_measurement(parser.add_argument_group("what is observed"))
 
 
 def plan(options: argparse.Namespace, target: str) -> Plan:
-    """What the options ask for. Raises InvalidInput for what cannot be."""
+    """What the options ask for. Raises InvalidInput as Plan does."""
     return Plan(
         target=target,
-        protocol=options.protocol,
         models=_models(options.model),
         concurrencies=_numbers(options.concurrency, int, "--concurrency", "1,8,64"),
         rates=_numbers(options.rate, float, "--rate", "100,200,400"),
         ramp=_ramp(options.ramp),
-        arrival=options.arrival,
-        scenario=options.scenario,
-        find_capacity=options.find_capacity,
-        seconds=options.seconds,
-        calls=options.calls,
-        warm_up_s=options.warm_up,
-        repeat=options.repeat,
-        images_per_call=options.images,
-        payload=options.payload,
-        connections=options.connections,
-        processes=options.processes,
-        deadline_ms=options.deadline_ms,
-        slo_ms=options.slo_ms,
-        seed=options.seed,
         tls=connection.tls(options),
         token=connection.token(options),
-        server_pid=options.server_pid,
-        metrics_url=options.metrics_url,
         command=shlex.join(["covey", *sys.argv[1:]]),
+        **{name: getattr(options, name) for name in _AS_THEY_ARE},
     )
 
 
@@ -73,15 +61,18 @@ def _add_amount(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--seconds", type=float, metavar="S", help=f"of each load, after the warm-up (default: {DEFAULT_SECONDS:g})"
     )
-    group.add_argument("--calls", type=int, metavar="N", help="so many calls instead; with --seconds, at most so long")
+    group.add_argument(
+        "--calls", type=int, metavar="N", help="a number of calls instead; with --seconds, whichever ends first"
+    )
     group.add_argument(
         "--warm-up",
+        dest="warm_up_s",
         type=float,
         default=DEFAULT_WARM_UP_S,
         metavar="S",
-        help="seconds of the same load before, that do not count (default: %(default)g)",
+        help="seconds of the same load first, not counted (default: %(default)g)",
     )
-    group.add_argument("--repeat", type=int, default=1, metavar="N", help="measure all loads so often, for compare")
+    group.add_argument("--repeat", type=int, default=1, metavar="N", help="run all loads N times, for compare")
     group.add_argument(
         "--arrival",
         type=Arrival,
@@ -90,8 +81,10 @@ def _add_amount(group: argparse._ArgumentGroup) -> None:
         help="how the calls of --rate are spread (default: %(default)s)",
     )
     group.add_argument("--connections", type=int, metavar="N", help="in all (default: as many as the load needs)")
-    group.add_argument("--processes", type=int, default=1, metavar="N", help="load generators (default: %(default)s)")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of arrivals and made-up images")
+    group.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="generator processes (default: %(default)s)"
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="for arrival times and generated images")
 
 
 def _add_requests(group: argparse._ArgumentGroup) -> None:
@@ -112,16 +105,23 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
         "--payload",
         default="random",
         metavar="WHAT",
-        help="random pixels, jpeg:WxH made up, an .npy file of images, an image file, or a folder of them "
+        help="random pixels, generated files (jpeg:WxH), an .npy file of images, an image file, or a folder of them "
         "(default: %(default)s)",
     )
-    group.add_argument("--images", type=int, metavar="N", help="images in each call (default: 1)")
+    group.add_argument(
+        "--images", dest="images_per_call", type=int, metavar="N", help="images in each call (default: 1)"
+    )
 
 
 def _add_measurement(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--slo-ms", type=float, metavar="MS", help="the bound that answers should keep: tells goodput")
     group.add_argument(
-        "--server-pid", type=int, metavar="PID", help="the server's process (default: who listens, if it is local)"
+        "--slo-ms", type=float, metavar="MS", help="bound for the response time: goodput is what keeps it"
+    )
+    group.add_argument(
+        "--server-pid",
+        type=int,
+        metavar="PID",
+        help="the server's process (default: the one that listens, if it is local)",
     )
     group.add_argument(
         "--metrics-url", metavar="URL", help="the server's metrics (default: /metrics one port above the target's)"

@@ -1,4 +1,4 @@
-"""What a load needs of a protocol."""
+"""What a load test needs of a protocol."""
 
 from __future__ import annotations
 
@@ -48,18 +48,3 @@ class Protocol(ABC):
     @abstractmethod
     def check(self, model: str, body: bytes) -> None:
         """Sends one request and looks at its answer. Raises CoveyError where a load of these would be one of errors."""
-
-    def _grpc_requests(self, path: str, bodies: list[tuple[str, bytes]]) -> list[Request]:
-        remote = self._remote
-        return [
-            Request(
-                remote.endpoint.authority,
-                path,
-                body,
-                remote.deadline_ms / 1_000,
-                number,
-                scheme=remote.scheme,
-                metadata=remote.metadata,
-            )
-            for number, (_, body) in enumerate(bodies)
-        ]

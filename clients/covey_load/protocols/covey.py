@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError
 
-from covey import messages
+from covey import descriptions, messages
 from covey.errors import InvalidInput, ServerError
 from covey.messages import Method
 from covey_load.payloads import Batch, Files
 from covey_load.protocols.base import ModelInput, Protocol
 from covey_load.timings import Timing
-from covey_load.wire.frames import Request
+from covey_load.wire.frames import MESSAGE_PREFIX_BYTES, Request
 from covey_proto.v1 import classifier_pb2 as pb
 
-_PREFIX_BYTES = 5
 _CLASSIFY: Method[bytes, pb.ClassifyResponse] = Method(
     messages.CLASSIFY.path, lambda body: body, pb.ClassifyResponse.FromString
 )
@@ -22,7 +21,7 @@ _CLASSIFY: Method[bytes, pb.ClassifyResponse] = Method(
 def read_timing(answer: bytes) -> Timing | None:
     """Of an answer with its gRPC prefix."""
     try:
-        timing = pb.ClassifyResponse.FromString(answer[_PREFIX_BYTES:]).timing
+        timing = pb.ClassifyResponse.FromString(answer[MESSAGE_PREFIX_BYTES:]).timing
     except DecodeError:
         return None
     return Timing(timing.decode_us, timing.queue_us, timing.compute_us, timing.total_us, timing.batch_size)
@@ -33,7 +32,7 @@ class CoveyProtocol(Protocol):
 
     def describe(self, model: str) -> ModelInput:
         response = self._remote.call(messages.GET_MODEL, messages.get_model_request(model, 0))
-        found = messages.model(response.model)
+        found = descriptions.model(response.model)
         if found.input is None or found.serving is None:
             raise ServerError(f"the server at {self._remote.target} does not serve {found.name!r}: {found.reason}")
         facts = {
@@ -52,7 +51,7 @@ class CoveyProtocol(Protocol):
         return pb.ClassifyRequest(model=model, pixels=pixels).SerializeToString()
 
     def requests(self, bodies: list[tuple[str, bytes]]) -> list[Request]:
-        return self._grpc_requests(messages.CLASSIFY.path, bodies)
+        return self._remote.requests(messages.CLASSIFY.path, (body for _, body in bodies))
 
     def check(self, model: str, body: bytes) -> None:
         for result in self._remote.call(_CLASSIFY, body).results:

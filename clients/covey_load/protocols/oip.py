@@ -63,7 +63,7 @@ class OpenInference(Protocol):
         return request.SerializeToString()
 
     def requests(self, bodies: list[tuple[str, bytes]]) -> list[Request]:
-        return self._grpc_requests(_INFER.path, bodies)
+        return self._remote.requests(_INFER.path, (body for _, body in bodies))
 
     def check(self, model: str, body: bytes) -> None:
         self._remote.call(_INFER, body)

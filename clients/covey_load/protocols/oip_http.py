@@ -97,7 +97,7 @@ class OpenInferenceHttp(Protocol):
         timeout_s = remote.deadline_ms / 1_000
         connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
         try:
-            connection.sock = endpoint.open_socket("http/1.1")  # HTTPSConnection knows no other name than the host's
+            connection.sock = endpoint.connect("http/1.1")  # HTTPSConnection knows no other name than the host's
             connection.sock.settimeout(timeout_s)
             connection.request(method, path, body, headers)
             answer = connection.getresponse()

@@ -35,6 +35,7 @@ DEFAULT_MAX_FRAME_BYTES = 16_384
 CANCEL = 0x8  # error code, RFC 9113 section 7
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEADER_BYTES = 9
+MESSAGE_PREFIX_BYTES = 5  # of gRPC's, before a message: whether it is compressed, and its length
 MAX_FRAME_BYTES = 2**24 - 1
 MAX_WINDOW_BYTES = 2**31 - 1
 MAX_STREAM_ID = 2**31 - 1

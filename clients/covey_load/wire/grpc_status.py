@@ -27,6 +27,11 @@ _HUFFMAN = {
 }  # fmt: skip
 
 
+def status_name(status: int) -> str:
+    """gRPC's name of a code, or `HTTP 503`. A call lost with its connection is UNAVAILABLE, as in gRPC's clients."""
+    return "UNAVAILABLE" if status == NO_STATUS else NAMES.get(status, f"HTTP {status}")
+
+
 def _plain(text: str) -> bytes:
     return bytes((len(text),)) + text.encode("ascii")
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from covey_load.wire.connection import Connection, Outcome
 from covey_load.wire.grpc_status import DEADLINE_EXCEEDED, NO_STATUS, OK
-from covey_load.wire.outcome import Outcome
-from covey_load.wire.sockets import Endpoint, Transport
+from covey_load.wire.sockets import Endpoint
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length:"
 _CHUNKED = b"\r\ntransfer-encoding: chunked"
 _CLOSE = b"\r\nconnection: close"
 _LAST_CHUNK = b"0\r\n\r\n"
-_RECEIVE_BYTES = 1 << 16
 
 
 class HttpRequest:
@@ -33,19 +32,15 @@ class HttpRequest:
         self.octets = "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
-class HttpConnection:
+class HttpConnection(Connection[HttpRequest]):
     """Calls on one connection, one after the other. Never blocks once connected."""
 
     max_concurrent_calls = 1
 
     def __init__(self, endpoint: Endpoint, *, answers: bool = False) -> None:
         """Connects. `answers` keeps the bodies of answers. Raises OSError where nobody listens."""
-        self.retiring = False
-        self._keep_answers = answers
+        super().__init__(endpoint.connect("http/1.1"), answers=answers)
         self._call: tuple[int, int, int] | None = None  # number, due, sent
-        self._unsent = memoryview(b"")
-        self._incoming = b""
-        self.socket: Transport = endpoint.connect("http/1.1")
         self.socket.setblocking(False)
 
     @property
@@ -56,56 +51,34 @@ class HttpConnection:
     def can_open(self) -> bool:
         return self._call is None and not self.retiring
 
-    @property
-    def has_outgoing(self) -> bool:
-        return bool(self._unsent)
-
     def open_call(self, request: HttpRequest, due_ns: int | None = None) -> None:
         now_ns = time.perf_counter_ns()
         self._call = (request.number, now_ns if due_ns is None else due_ns, now_ns)
-        self._unsent = memoryview(request.octets)
+        self._outgoing.append(request.octets)
 
-    def flush(self) -> None:
-        if not self._unsent:
-            return
-        try:
-            self._unsent = self._unsent[self.socket.send(self._unsent) :]
-        except BlockingIOError:
-            pass
-        except ConnectionError:  # the next read says so too, and ends the call
-            self._unsent = memoryview(b"")
-
-    def receive(self) -> list[Outcome]:
-        try:
-            data = self.socket.recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return []
-        except ConnectionError:
-            data = b""
-        if not data:
+    def cancel_older(self, than_ns: int) -> list[Outcome]:
+        """Retires the connection: HTTP/1.1 has no other way to give a call up."""
+        self._outcomes = []
+        if self._call is not None and self._call[1] < than_ns:
             self.retiring = True
-            return self._end(NO_STATUS)
+            self._end(DEADLINE_EXCEEDED)
+        return self._outcomes
+
+    def _read(self, data: bytes, now_ns: int) -> None:
         self._incoming += data
         head_end = self._incoming.find(_HEAD_END)
         if head_end < 0:
-            return []
+            return
         head = self._incoming[:head_end].lower()
         body = self._body(head, head_end + len(_HEAD_END))
         if body is None:
-            return []
+            return
         self.retiring = self.retiring or _CLOSE in head
         status = int(head[9:12]) if head[9:12].isdigit() else NO_STATUS
-        return self._end(OK if status == 200 else status, body)
+        self._end(OK if status == 200 else status, body)
 
-    def cancel_older(self, than_ns: int) -> list[Outcome]:
-        """Gives the call up by retiring the connection: HTTP/1.1 has no other way."""
-        if self._call is None or self._call[1] >= than_ns:
-            return []
-        self.retiring = True
-        return self._end(DEADLINE_EXCEEDED)
-
-    def close(self) -> None:
-        self.socket.close()
+    def _lose_calls(self) -> None:
+        self._end(NO_STATUS)
 
     def _body(self, head: bytes, start: int) -> bytes | None:
         """The body as it came, chunks and all; None while it is incomplete."""
@@ -115,12 +88,11 @@ class HttpConnection:
         length = int(head[place + len(_LENGTH) :].split(b"\r\n", 1)[0]) if place >= 0 else 0
         return self._incoming[start : start + length] if len(self._incoming) >= start + length else None
 
-    def _end(self, status: int, body: bytes = b"") -> list[Outcome]:
+    def _end(self, status: int, body: bytes = b"") -> None:
         self._incoming = b""
-        self._unsent = memoryview(b"")
-        if self._call is None:
-            return []
-        number, due_ns, sent_ns = self._call
-        self._call = None
-        answer = body if self._keep_answers and status == OK else b""
-        return [Outcome(number, due_ns, sent_ns, time.perf_counter_ns(), status, answer)]
+        self._drop_outgoing()
+        if self._call is not None:
+            number, due_ns, sent_ns = self._call
+            self._call = None
+            answer = body if self._keep_answers and status == OK else b""
+            self._outcomes.append(Outcome(number, due_ns, sent_ns, time.perf_counter_ns(), status, answer))

@@ -3,9 +3,8 @@
 Not a general client. It exists because a gRPC library costs more per call than the server under test, and
 would starve it on a machine that both share. Header blocks of answers are not decoded: a call has
 succeeded when a message came before its trailers, and has failed when there were trailers only (servers
-send no message with an error); `grpc_status` finds the code of a failure where it is asked for. How frames look
-is `frames`'; when to open calls and what to do with outcomes is the generators'. Sections named are those
-of RFC 9113.
+send no message with an error); `grpc_status` finds the code of a failure. `frames` owns how frames look, `loops` when
+calls are opened. Sections named are those of RFC 9113.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import itertools
 import time
 
+from covey_load.wire.connection import RECEIVE_BYTES, Connection, Outcome, ProtocolError
 from covey_load.wire.frames import (
     ACK,
     CANCEL,
@@ -41,33 +41,24 @@ from covey_load.wire.frames import (
     word,
 )
 from covey_load.wire.grpc_status import DEADLINE_EXCEEDED, NO_STATUS, OK, status_in
-from covey_load.wire.outcome import Outcome, ProtocolError
-from covey_load.wire.sockets import Endpoint, Transport
+from covey_load.wire.sockets import Endpoint
 from covey_load.wire.uploads import Uploads
 
-RECEIVE_BYTES = 1 << 16  # below what malloc would map and unmap at every call
 
+class GrpcConnection(Connection[Request]):
+    """Unary gRPC calls on one connection. Never blocks after the handshake."""
 
-class GrpcConnection:
-    """Calls on one connection.
-
-    Never blocks after the handshake: `flush` sends and `receive` reads what is possible at the moment.
-    """
-
-    def __init__(
-        self, endpoint: Endpoint, first_stream_id: int = 1, *, statuses: bool = False, answers: bool = False
-    ) -> None:
-        """Connects and waits for the server's settings. `statuses` finds out the codes of calls that fail,
-        `answers` keeps the messages of those that do not.
+    def __init__(self, endpoint: Endpoint, first_stream_id: int = 1, *, answers: bool = False) -> None:
+        """Connects and waits for the server's settings. `answers` keeps the messages of successful calls.
+        `first_stream_id` (odd) is where it begins to count; at 2**31 ids run out, and it retires.
 
         Raises:
             OSError: nobody listens, or no settings within ten seconds.
             ProtocolError: the server closed the connection instead.
         """
+        super().__init__(endpoint.connect("h2"), answers=answers)
         self.max_concurrent_calls = MAX_STREAM_ID
-        self.retiring = False  # opens no more calls: the server is going away, or stream ids ran out
-        self._statuses = statuses
-        self._keep_answers = answers
+        self.settings: dict[int, int] = {}  # the server's, by their numbers
         self._next_stream_id = first_stream_id
         # By stream id, every call in flight: when it was due and when it was sent, and the number of its request.
         self._started: dict[int, tuple[int, int, int]] = {}
@@ -75,36 +66,22 @@ class GrpcConnection:
         self._uploads = Uploads()
         self._consumed_bytes = 0
         self._settings_came = False
-        self._incoming = b""
-        self._outgoing: list[bytes] = []
-        self._unsent = memoryview(b"")  # what the socket did not take of the last flush; goes before `_outgoing`
-        self._outcomes: list[Outcome] = []
-        self.socket: Transport = endpoint.connect("h2")
         try:
             self._shake_hands()
         except BaseException:
-            self.socket.close()
+            self.close()
             raise
         self.socket.setblocking(False)
 
     @property
     def in_flight(self) -> int:
-        """Calls without an outcome."""
         return len(self._started)
 
     @property
     def can_open(self) -> bool:
-        """Whether `open_call` is allowed now."""
         return not self.retiring and len(self._started) < self.max_concurrent_calls
 
-    @property
-    def has_outgoing(self) -> bool:
-        """Whether `flush` left something that the socket did not take."""
-        return bool(self._unsent or self._outgoing)
-
     def open_call(self, request: Request, due_ns: int | None = None) -> None:
-        """Queues a call that was meant to be sent at `due_ns` (of time.perf_counter_ns), or now. Only while
-        `can_open`."""
         stream_id = self._next_stream_id
         self._next_stream_id += 2
         if self._next_stream_id > MAX_STREAM_ID:
@@ -120,39 +97,6 @@ class GrpcConnection:
             self._uploads.add(stream_id, body)
             self._outgoing += self._uploads.frames()
 
-    def flush(self) -> None:
-        """Sends what is queued, as far as the socket takes it."""
-        if not self._unsent:
-            if not self._outgoing:
-                return
-            self._unsent = memoryview(b"".join(self._outgoing))
-            self._outgoing.clear()
-        try:
-            self._unsent = self._unsent[self.socket.send(self._unsent) :]
-        except BlockingIOError:
-            pass
-        except ConnectionError:  # the next read says so too, and ends the calls
-            self._unsent = memoryview(b"")
-            self._outgoing.clear()
-
-    def receive(self) -> list[Outcome]:
-        """Reads what has come; returns the calls that ended by it.
-
-        A lost connection ends all its calls as failed and sets `retiring`.
-        """
-        self._outcomes = []
-        try:
-            data = self.socket.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return self._outcomes
-        except ConnectionError:
-            data = b""
-        if data:
-            self._read_frames(data, time.perf_counter_ns())
-        else:
-            self._fail_all()
-        return self._outcomes
-
     def cancel_older(self, than_ns: int) -> list[Outcome]:
         """Cancels the calls that were due before `than_ns`, as a gRPC client does at its deadline.
 
@@ -166,26 +110,21 @@ class GrpcConnection:
             self._end_call(stream_id, time.perf_counter_ns(), DEADLINE_EXCEEDED)
         return self._outcomes
 
-    def close(self) -> None:
-        """Closes the socket. Calls still in flight are forgotten."""
-        self.socket.close()
-
     def _shake_hands(self) -> None:
-        """section 3.4. Also opens the way back as wide as it goes, so answers never wait for us."""
-        settings = setting.pack(ENABLE_PUSH, 0) + setting.pack(INITIAL_WINDOW_SIZE, MAX_WINDOW_BYTES)
-        if self._statuses:
-            settings += setting.pack(HEADER_TABLE_SIZE, 0)
+        """Section 3.4. Also opens the way back as wide as it goes, so answers never wait for us."""
+        wanted = ((ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, MAX_WINDOW_BYTES), (HEADER_TABLE_SIZE, 0))
+        settings = b"".join(setting.pack(name, value) for name, value in wanted)
         widening = MAX_WINDOW_BYTES - DEFAULT_WINDOW_BYTES
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings) + frame(WINDOW_UPDATE, 0, 0, word.pack(widening)))
         while not self._settings_came:
             data = self.socket.recv(RECEIVE_BYTES)
             if not data:
                 raise ProtocolError("it closed the connection instead of sending HTTP/2 settings")
-            self._read_frames(data, 0)
+            self._read(data, 0)
         self.socket.sendall(b"".join(self._outgoing))
         self._outgoing.clear()
 
-    def _read_frames(self, data: bytes, now_ns: int) -> None:
+    def _read(self, data: bytes, now_ns: int) -> None:
         data = self._incoming + data
         position = 0
         last_start = len(data) - FRAME_HEADER_BYTES
@@ -199,10 +138,7 @@ class GrpcConnection:
             kind = length_and_kind & 0xFF
             if kind == HEADERS:
                 if flags & END_STREAM:
-                    if stream_id in self._answered:
-                        status = OK
-                    else:
-                        status = status_in(data[start:end]) if self._statuses else NO_STATUS
+                    status = OK if stream_id in self._answered else status_in(data[start:end])
                     self._end_call(stream_id, now_ns, status)
             elif kind == DATA:
                 answered = self._answered
@@ -243,6 +179,7 @@ class GrpcConnection:
 
     def _apply_settings(self, payload: bytes) -> None:
         for name, value in setting.iter_unpack(payload):
+            self.settings[name] = value
             if name == MAX_CONCURRENT_STREAMS:
                 self.max_concurrent_calls = value
             elif name == MAX_FRAME_SIZE:
@@ -260,11 +197,9 @@ class GrpcConnection:
             self._outgoing.append(frame(RST_STREAM, 0, stream_id, word.pack(CANCEL)))
         self._outcomes.append(Outcome(number, due_ns, sent_ns, now_ns, status, answer))
 
-    def _fail_all(self) -> None:
-        self.retiring = True
+    def _lose_calls(self) -> None:
         self._uploads.clear()
-        self._outgoing.clear()
-        self._unsent = memoryview(b"")
         now_ns = time.perf_counter_ns()
         for stream_id in list(self._started):
             self._end_call(stream_id, now_ns, NO_STATUS)
+        self._outgoing.clear()

@@ -16,7 +16,7 @@ from covey_export.errors import InvalidDataset
 from covey_server.errors import CoveyServerError
 from covey_server.images import image_formats
 from covey_server.images.pixels import DEFAULT_MAX_PIXELS, InputSpec, decode, read_header
-from covey_server.inference.devices import resident_bytes
+from covey_server.system.process_memory import resident_bytes
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # and I;16 with its byte orders
 _MEMORY_INFO = Path("/proc/meminfo")

@@ -1,1 +1,1 @@
-"""Everything that waits: admission, the queues, the forming of batches. Knows neither gRPC, onnxruntime nor metrics."""
+"""Admission, queues, the forming and running of batches. Imports neither gRPC, onnxruntime nor prometheus_client."""

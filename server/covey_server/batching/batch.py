@@ -1,21 +1,24 @@
-"""A batch: parts of requests for one model that run together, and the way of its rows back to them."""
+"""A batch: parts of requests for one model that run together and then get their rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covey_server.batching.output import Output
-from covey_server.batching.request import Buffer, Request, Runnable
+from covey_server.batching.request import Buffer, Request
 
-# Why a batch was dispatched as it is: it was full; a thread was idle; it is what gathered while the threads were
-# busy; the thread that brought the requests ran it itself; its first request could wait no longer; it had waited
-# for company as long as it was told to; it is part of a batch that failed and runs again.
-Reason = Literal["full", "idle", "gathered", "inline", "deadline", "delay", "rerun"]
-REASONS: tuple[Reason, ...] = ("full", "idle", "gathered", "inline", "deadline", "delay", "rerun")
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
+
+# Why a batch was dispatched: it was full; a thread was idle; it had gathered while the threads were busy; the thread
+# that brought the requests ran it itself; its first request's deadline; --max-delay-us was over; it is part of a batch
+# that failed and runs again.
+DispatchReason = Literal["full", "idle", "gathered", "inline", "deadline", "delay", "rerun"]
+DISPATCH_REASONS: tuple[DispatchReason, ...] = ("full", "idle", "gathered", "inline", "deadline", "delay", "rerun")
 
 
 @dataclass(slots=True)
@@ -32,19 +35,20 @@ class Part:
 
 
 class Search:
-    """The search for the requests that made a batch fail: its halves run again, and theirs, until each is alone."""
+    """A search for the requests that made a batch fail: its halves run again, then theirs, until each request is
+    alone."""
 
     __slots__ = ("failures", "given_up", "guilty", "is_sound")
 
     def __init__(self) -> None:
-        self.failures = 0  # runs that failed since the last one that did not
+        self.failures = 0  # failed runs since the last good one
         self.is_sound = False  # the engine ran something since the batch failed
-        self.guilty: list[str] = []  # callers of requests that failed alone before that was known
-        self.given_up = ""  # what all that is left of it is told
+        self.guilty: list[str] = []  # callers whose requests failed alone before that was known
+        self.given_up = ""  # the error for all that is left; "": the search goes on
 
 
 class Rerun:
-    """Parts of a batch that failed, which wait to run again."""
+    """Parts of a failed batch that wait to run again."""
 
     __slots__ = ("of_one_caller", "parts", "passed", "search", "size")
 
@@ -53,24 +57,24 @@ class Rerun:
         self.search = search
         self.size = sum(part.stop - part.start for part in parts)
         self.of_one_caller = all(part.request.caller == parts[0].request.caller for part in parts)
-        self.passed = False  # something else had its turn before it
+        self.passed = False  # whether other requests had a turn since it waits
 
 
 class Batch:
-    """`size` images in parts. Its callers are answered once, by whoever claims it first."""
+    """`size` images in parts. Whoever claims it first answers its callers, once."""
 
     __slots__ = ("_unclaimed", "formed_ns", "model", "not_finite", "parts", "reason", "search", "size")
 
     def __init__(
         self,
-        model: Runnable,
+        model: ServedModel,
         parts: list[Part],
         size: int,
         formed_ns: int,
-        reason: Reason,
+        reason: DispatchReason,
         search: Search | None = None,
     ) -> None:
-        """`search` is there where it runs again."""
+        """`search` belongs to parts that run again."""
         self.search = search
         self.model = model
         self.parts = parts
@@ -81,14 +85,14 @@ class Batch:
         self._unclaimed = [True]
 
     def claim(self) -> bool:
-        """True for the first who asks: it answers the callers, nobody else may."""
+        """True for the first who asks, who then has to answer the callers; nobody else may."""
         try:
             return self._unclaimed.pop()  # one bytecode: two threads cannot both get it
         except IndexError:
             return False
 
     def images(self) -> NDArray[np.uint8]:
-        """All rows in one array `[size, H, W, C] uint8`, copied once; not at all where they are one part."""
+        """All rows in one array `[size, H, W, C] uint8`, copied once, or not at all if there is only one part."""
         row_bytes = len(self.parts[0].request.rows) // self.parts[0].request.count
         rows: list[Buffer] = [
             part.request.rows
@@ -100,8 +104,8 @@ class Batch:
         return np.frombuffer(joined, np.uint8).reshape(self.size, *self.model.input_shape)
 
     def complete(self, output: Output, computed_ns: int) -> list[tuple[Request, int]]:
-        """Gives each part its rows. Returns the requests that can be answered now and, for those that are not joined
-        from parts, their first row in the output."""
+        """Gives each part its rows. Returns the requests that can be answered now, each with its first row in the
+        output (which only those in one part need)."""
         whole: list[tuple[Request, int]] = []
         first = 0
         for part in self.parts:
@@ -114,11 +118,11 @@ class Batch:
         return whole
 
     def halves(self, search: Search) -> list[Rerun]:
-        """All of it in two, to run again. Requests of one caller stay together as far as that goes."""
+        """The batch in two halves, to run again. Requests of one caller stay together as far as possible."""
         parts = sorted(self.parts, key=lambda part: part.request.caller)
         middle = len(parts) // 2
         return [Rerun(parts[:middle], search), Rerun(parts[middle:], search)]
 
     def fail(self) -> list[Request]:
-        """The requests that have to be told of a failure; a split one only once."""
+        """The requests that have to be told of a failure. One that is split over batches is told only once."""
         return [part.request for part in self.parts if part.whole or part.request.abandon()]

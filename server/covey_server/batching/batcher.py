@@ -1,13 +1,13 @@
-"""Owns the waiting: one queue per model, which model is next, and who runs its batch.
+"""The batcher: one queue for each model; decides which model is next and which thread runs its batch.
 
-No timer, unless a `max_delay_ns` is asked for. A lone request leaves as soon as a thread is free; while all are
+There is no timer unless `max_delay_ns` is set. A lone request leaves as soon as a thread is free. While all threads are
 busy requests gather, and the next free thread takes what is there, up to the model's best batch size.
 
-A thread that queues requests says `take_short` afterwards: it gets what is so quickly computed that waking
-another thread would cost more, and wakes a worker for the rest.
+A thread that has queued requests calls `take_short` (through `Workers.dispatch`): it gets the batches that it runs
+faster itself than it could wake another thread, and a worker is woken for the rest.
 
-A worker may be a reserve: it stands in for the core that the front needs, and takes only what is worth that core, a
-full batch, or one of a model that nobody is running while all others are busy.
+Some workers may be reserves, for the core that the front needs too. They take only what is worth that core: a full
+batch, or a batch of a model that nobody runs while all other workers are busy.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, Reason, Rerun
+from covey_server.batching.batch import Batch, DispatchReason, Rerun
 from covey_server.batching.model_queue import ModelQueue
-from covey_server.batching.request import Request, Runnable
+from covey_server.batching.request import Request
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import DeadlineTooShort, Expired, Overloaded, RequestError, Stopping
 
-# Estimates are multiplied by a caution that is learned: a queue full of requests which will be ready in their last
-# millisecond is a queue of late answers. It grows with each batch that was late, and falls slowly while none is.
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
+
+# Estimates are multiplied by a factor, the caution, since a queue full of requests that will just make it is a queue of
+# late answers. It grows with each batch that was late and falls slowly while none is.
 _MIN_CAUTION, _MAX_CAUTION = 1.1, 3.0
 _CAUTION_UP, _CAUTION_DOWN = 1.05, 0.9995
 _WIRE_SHARE = 1 / 32  # of the time a caller allows, for the way back
@@ -34,28 +38,27 @@ Dropped = list[tuple[Request, RequestError]]
 
 
 class Batcher:
-    """Requests in from any thread, batches out to any number of workers."""
+    """Takes requests from any thread and gives batches to any number of workers."""
 
     def __init__(self, workers: int = 1, reserves: int = 0, max_delay_ns: int = 0) -> None:
         """`workers` and `reserves` say how many threads share the waiting work."""
         self._ordinary_workers = workers
         self._workers = workers + reserves
         self._max_delay_ns = max_delay_ns
-        self._queues: dict[Runnable, ModelQueue] = {}  # of the models that have something waiting
+        self._queues: dict[ServedModel, ModelQueue] = {}  # only of models for which something waits
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._spare_work = threading.Condition(self._lock)
-        self.idle_workers = 0  # that wait for a batch
+        self.idle_workers = 0  # waiting for a batch
         self._idle_reserves = 0
-        self._running: Counter[Runnable] = Counter()  # batches that workers are at, by model
+        self._running: Counter[ServedModel] = Counter()  # batches that workers run, by model
         self._suspects = Suspects()
         self._closed = False
         self._caution = 1.25
-        self.refused = 0  # requests that could not have made their deadlines
 
     def put(self, request: Request) -> None:
-        """Queues a request; `take_short` has to follow, once for one or many. Raises Stopping after `close`, and as
-        `_place` for a deadline that cannot be met."""
+        """Queues a request; whoever handles calls begins it with all that came together. Raises Stopping after `close`,
+        and as `_place` for a deadline that cannot be met."""
         now = request.queued_ns = time.monotonic_ns()
         with self._lock:
             if self._closed:
@@ -65,7 +68,7 @@ class Batcher:
             if queue is None:
                 queue = ModelQueue(model, self._suspects)
             deadline_ns, cost = request.deadline_ns, model.cost
-            # Far more time than anything here can take, as most deadlines give: nothing to think about.
+            # Most deadlines leave far more time than is needed: nothing to decide.
             if deadline_ns is None or (
                 len(self._queues) <= (model in self._queues)  # no other model waits
                 and deadline_ns - now > 4 * cost.image_ns * (queue.images + request.count + cost.best_batch_size)
@@ -76,12 +79,12 @@ class Batcher:
             self._queues[model] = queue
 
     def take(self, reserve: bool = False) -> Batch | None:
-        """The next batch; waits for one. None once closed and empty. `finish` has to follow.
+        """Waits for the next batch. `finish` has to follow. Returns None once the batcher is closed and empty.
 
-        Of several models the one that waited longest for a batch is next, so that a busy model cannot starve a
-        quiet one, however much of it waits. Requests that nobody can be helped with any more are told so.
+        Of several models the one that has waited longest for a batch is next: a busy model cannot starve a quiet one.
+        Requests that are expired or cancelled, or cannot be computed in time any more, are answered so here.
         """
-        reason: Reason = "gathered"
+        reason: DispatchReason = "gathered"
         while True:
             dropped: Dropped = []
             with self._lock:
@@ -97,18 +100,18 @@ class Batcher:
             _tell(dropped)
             if batch.size:
                 return batch
-            del batch, model  # nothing of a model outlives its last request while a thread waits
+            del batch, model  # a waiting thread must not keep a model alive
 
     def finish(self, batch: Batch) -> None:
-        """Says that a batch that `take` gave out is done with, however it went."""
+        """Tells that a batch from `take` has ended, whether it failed or not."""
         with self._lock:
             self._running[batch.model] -= 1
             if not self._running[batch.model]:
                 del self._running[batch.model]
 
     def take_short(self, time_ns: float) -> Batch | None:
-        """A batch that is predicted to take no longer than `time_ns`, for the calling thread to run; None where
-        there is none. A worker is woken for what the caller has no time for.
+        """A batch for the calling thread to run, predicted to take no longer than `time_ns`; None if there is none. A
+        worker is woken for what takes longer.
         """
         if not self._queues:
             return None
@@ -119,7 +122,7 @@ class Batcher:
                 for model in self._by_waiting() if time_ns > 0 else ():
                     queue, cost = self._queues[model], model.cost
                     run_ns = cost.predict(min(queue.images, cost.best_batch_size))
-                    # While a worker is at the model its requests gather: one by one they would cost more.
+                    # While a worker runs the model its requests gather: one by one they would cost more.
                     if (
                         run_ns <= time_ns
                         and self._is_due(queue)
@@ -141,8 +144,8 @@ class Batcher:
         """Whether `close` was called."""
         return self._closed
 
-    def run_again(self, model: Runnable, reruns: list[Rerun]) -> None:
-        """Queues parts of a batch that failed, for workers alone."""
+    def run_again(self, model: ServedModel, reruns: list[Rerun]) -> None:
+        """Queues parts of a failed batch; only workers take them."""
         with self._lock:
             queue = self._queues.get(model)
             if queue is None:
@@ -151,15 +154,15 @@ class Batcher:
             self._wake()
 
     def suspect(self, callers: Iterable[str], *, known: bool = False) -> None:
-        """Lets the requests of these callers run in batches of their own for a while; with `known` only of those whose
-        requests do so already."""
+        """Makes these callers' requests run in batches of their own for a while. With `known` it only prolongs that for
+        callers whose requests do so already."""
         with self._lock:
             for caller in callers:
                 if not known or caller in self._suspects:
                     self._suspects.add(caller)
 
     def wake(self) -> None:
-        """Wakes a worker, where one is idle, for what waits."""
+        """Wakes an idle worker, if there is one, for what waits."""
         with self._lock:
             self._wake()
 
@@ -168,8 +171,8 @@ class Batcher:
         return self._next(reserve=True) is not None
 
     def learn(self, batch: Batch, answered_ns: int) -> None:
-        """Learns from a batch that is answered: whether its first request, which had the least time, was in time. One
-        that ran again is late for another reason."""
+        """Adapts the caution to an answered batch: was its first request, which had the least time, answered in time? A
+        batch that ran again says nothing about that."""
         if batch.search is not None:
             return
         first = batch.parts[0].request
@@ -180,13 +183,13 @@ class Batcher:
             )
 
     def close(self) -> None:
-        """Takes nothing more; workers get what waits, then None."""
+        """Refuses new requests; workers get what waits, then None."""
         with self._lock:
             self._closed = True
             self._work.notify_all()
             self._spare_work.notify_all()
 
-    def waiting_images(self) -> dict[Runnable, int]:
+    def waiting_images(self) -> dict[ServedModel, int]:
         """How many images wait, by model."""
         with self._lock:
             return {model: queue.images for model, queue in self._queues.items()}
@@ -200,24 +203,26 @@ class Batcher:
         return sum(queue.images * model.cost.image_ns for model, queue in self._queues.items())
 
     def _place(self, request: Request, queue: ModelQueue, left_ns: int, now_ns: int) -> None:
-        """Puts a request where it makes its deadline: in its turn, or before those that have more time.
+        """Queues a request where it can meet its deadline: in its turn, or before requests that have more time.
 
-        Raises Expired where the deadline has passed, DeadlineTooShort where even an idle server could not meet it,
-        Overloaded where too much waits for that.
+        Raises Expired if the deadline has passed, DeadlineTooShort if even an idle server could not meet it, Overloaded
+        if too much waits.
         """
         if left_ns <= 0:
-            self.refused += 1
-            raise Expired(f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time")
+            raise Expired(
+                f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time",
+                refused_for="deadline",
+            )
         least_ns = request.model.cost.measured_ns(request.count) / min(
             self._workers, math.ceil(request.count / request.model.cost.best_batch_size)
         )
         if least_ns > left_ns:
-            self.refused += 1
             raise DeadlineTooShort(
                 f"computing {request.count:,} image(s) takes about {least_ns / 1e6:.1f} ms here, and the deadline is "
-                f"{left_ns / 1e6:.1f} ms away; allow more time, or send fewer images per call"
+                f"{left_ns / 1e6:.1f} ms away; allow more time, or send fewer images per call",
+                refused_for="deadline",
             )
-        if not self._queues and self.idle_workers:  # whatever is predicted: without runs nothing is learned
+        if not self._queues and self.idle_workers:  # whatever is predicted: predictions improve only by runs
             queue.append(request)
             return
         if self._needed_ns(request, queue.images) <= left_ns:
@@ -232,19 +237,19 @@ class Batcher:
         if place < len(queue.requests) and self._needed_ns(request, ahead) <= left_ns:
             queue.insert(place, request)
             return
-        self.refused += not request.waits_for_room
         raise Overloaded(
             f"the answer would take about {needed_ns / 1e6:.1f} ms ({before:,} images wait before it), and the "
             f"deadline is {left_ns / 1e6:.1f} ms away; try again later, or allow more time",
             retry_after_ms=math.ceil(max(1.0, (needed_ns - left_ns) / 1e6)),
+            refused_for="deadline",
         )
 
     def _needed_ns(self, request: Request, ahead: int) -> float:
-        """Until the answer is there, with that many images of the same model before it."""
+        """The time until the answer, with that many images of the same model before it."""
         return self._caution * (self._waiting_ns(request.model, ahead) + self._run_ns(request, ahead))
 
     def _run_ns(self, request: Request, ahead: int) -> float:
-        """What computing takes once it begins: the request shares its batch with those before it, and one of many
+        """The time of computing once it begins. A small request shares its batch with images before it; one of many
         batches has all workers."""
         cost = request.model.cost
         batches = request.count / cost.best_batch_size
@@ -252,8 +257,8 @@ class Batcher:
             return cost.predict(min(ahead + request.count, cost.best_batch_size))
         return cost.batch_ns * max(1.0, batches / self._workers)
 
-    def _waiting_ns(self, model: Runnable, images: int) -> float:
-        """How long that many images of the model take to leave, other models having their turns in between."""
+    def _waiting_ns(self, model: ServedModel, images: int) -> float:
+        """The time that so many images of a model take to leave, with other models' turns in between."""
         if not images and self.idle_workers:
             return 0.0
         turns = images // model.cost.best_batch_size
@@ -262,19 +267,19 @@ class Batcher:
             for other, queue in self._queues.items()
             if other is not model
         )
-        # All workers are at something: half a batch of it is left, on average.
+        # All workers are busy, on average with half a batch left.
         rest_ns = 0.0 if self.idle_workers else model.cost.batch_ns / 2
         return (rest_ns + turns * model.cost.batch_ns + (turns + 1) * others_ns) / self._workers
 
-    def _by_waiting(self) -> Sequence[Runnable]:
-        """The models that have something waiting, the longest first."""
+    def _by_waiting(self) -> Sequence[ServedModel]:
+        """The models for which something waits, the longest wait first."""
         return list(self._queues) if len(self._queues) == 1 else sorted(self._queues, key=self._waiting_since)
 
-    def _waiting_since(self, model: Runnable) -> int:
+    def _waiting_since(self, model: ServedModel) -> int:
         return self._queues[model].waiting_since_ns
 
     def _is_due(self, queue: ModelQueue) -> bool:
-        """Whether a batch may leave now: always, unless it is told to wait for company."""
+        """Whether a batch may leave now: always, unless --max-delay-us lets it wait for more images."""
         return (
             not self._max_delay_ns
             or self._closed
@@ -282,8 +287,8 @@ class Batcher:
             or time.monotonic_ns() - queue.waiting_since_ns >= self._max_delay_ns
         )
 
-    def _next(self, reserve: bool = False) -> Runnable | None:
-        """The model whose batch is due and that waited longest for it."""
+    def _next(self, reserve: bool = False) -> ServedModel | None:
+        """The model that has waited longest, of those whose batch is due."""
         if not self._queues:
             return None
         if len(self._queues) == 1 and not self._max_delay_ns and not reserve:
@@ -314,7 +319,7 @@ class Batcher:
             self.idle_workers -= 1
 
     def _wake(self) -> None:
-        """Wakes somebody for what waits, a reserve only where that is worth it and nobody else is idle."""
+        """Wakes a worker for what waits; a reserve only if no other is idle and it is worth that."""
         if not self._queues:
             return
         if self.idle_workers:
@@ -323,13 +328,13 @@ class Batcher:
             self._spare_work.notify()
 
     def _delay_s(self) -> float | None:
-        """Until the first batch is due; None where nothing waits."""
+        """Until the first batch is due; None if nothing waits."""
         if not self._queues:
             return None
         first_ns = min(queue.waiting_since_ns for queue in self._queues.values())
         return max(0.0, (first_ns + self._max_delay_ns - time.monotonic_ns()) / 1e9)
 
-    def _form(self, model: Runnable, reason: Reason, dropped: Dropped) -> Batch:
+    def _form(self, model: ServedModel, reason: DispatchReason, dropped: Dropped) -> Batch:
         queue = self._queues[model]
         batch = queue.form(time.monotonic_ns(), reason, dropped)
         if queue.empty:

@@ -1,10 +1,10 @@
-"""What becomes of a batch whose run failed: exactly the requests that caused it fail.
+"""Decides what happens after a failed run, so that exactly the requests that caused it fail.
 
-A batch of several requests runs again in two halves, and a half that fails in two quarters, on workers, until each
-request that fails does so alone: of 64 requests with one that is guilty that is twelve more runs, of 126 images. The
-callers of the guilty run in batches of their own for a while, so that they cost others this once.
+A batch of several requests runs again in two halves, a half that fails in two quarters, and so on, on workers, until
+each request that fails does so alone. With one bad request of 64 that is twelve more runs, of 126 images. The callers
+of bad requests then run in batches of their own for a while, so that they cost others this only once.
 
-Where the engine fails whatever it is given, nothing runs again: that is told by an image that it could compute at load.
+If the engine fails on everything, nothing runs again. An empty image, which it could compute at load, tells.
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import numpy as np
 
 from covey_server.batching.batch import Batch, Search
 from covey_server.batching.batcher import Batcher
-from covey_server.batching.request import Request, Runnable
+from covey_server.batching.request import Request
 from covey_server.errors import EngineFailed
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 log = logging.getLogger(__name__)
 
-_TRIED_EVERY = 4  # failed runs of a search: then the engine is tried
+_TRIED_EVERY = 4  # failed runs of a search; then the engine is tested with an empty image
 _HIDDEN = "the server failed on this batch; its log says why"
-_QUIET_S = 10.0  # between two lines of the log; what fails meanwhile is counted
+_QUIET_S = 10.0  # between two log lines; failures in between are counted
 
 
 class Failures:
@@ -33,14 +37,14 @@ class Failures:
 
     def __init__(self, batcher: Batcher, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.any_broken = False
-        self._broken: WeakSet[Runnable] = WeakSet()  # models whose engine failed on what it could compute at load
+        self._broken: WeakSet[ServedModel] = WeakSet()  # models whose engine fails even on an empty image
         self._batcher = batcher
         self._clock_s = clock_s
         self._next_line_s = 0.0
         self._unsaid = 0  # failed runs since the last line
 
     def failed(self, batch: Batch, error: Exception, *, on_worker: bool) -> tuple[list[Request], EngineFailed]:
-        """The requests of a batch which have to be told of its failure, and what; the others run again."""
+        """The requests of a failed batch that have to be answered now, and with what; the others run again."""
         self._say(batch, error)
         shown = error if isinstance(error, EngineFailed) else EngineFailed(_HIDDEN)
         search = batch.search or Search()
@@ -51,14 +55,14 @@ class Failures:
             self._try(batch.model, search, str(shown))
         if len(batch.parts) == 1 and not search.given_up:
             self._find_guilty(batch, search)
-        # A thread that is no worker may be the last one there is, once the batcher is closed.
+        # Once the batcher is closed, there may be no worker left to run it again.
         if len(batch.parts) == 1 or search.given_up or (self._batcher.closed and not on_worker):
             return batch.fail(), shown
         self._batcher.run_again(batch.model, batch.halves(search))
         return [], shown
 
     def succeeded(self, batch: Batch) -> None:
-        """Has to be told of each batch that ran again, and while `any_broken` of all."""
+        """To be called after each good run of a batch that ran again and, while `any_broken`, of any batch."""
         if self.any_broken:
             self._broken.discard(batch.model)
             self.any_broken = bool(self._broken)
@@ -66,7 +70,7 @@ class Failures:
             self._prove(batch.search)
 
     def say_not_finite(self, batch: Batch) -> None:
-        """Logs that a model gave no finite probabilities for some images, which is no failure of the run."""
+        """Logs that some of a batch's probabilities are not finite, which is no failure of the run."""
         if (more := self._line()) is not None:
             log.error(
                 "the model's answers for %d of %d images are not finite (NaN or infinity)%s; check the model",
@@ -79,18 +83,18 @@ class Failures:
             self._batcher.suspect([caller])
         elif batch.search is not None:
             search.guilty.append(caller)
-        else:  # alone from the start: nobody else was harmed
+        else:  # it was alone from the start: nobody else was affected
             self._batcher.suspect([caller], known=True)
 
     def _prove(self, search: Search) -> None:
-        """The engine works: what failed alone was to blame."""
+        """The engine works, so requests that failed alone are bad."""
         search.is_sound = True
         search.failures = 0
         if search.guilty:
             self._batcher.suspect(search.guilty)
             search.guilty = []
 
-    def _try(self, model: Runnable, search: Search, shown: str) -> None:
+    def _try(self, model: ServedModel, search: Search, shown: str) -> None:
         try:
             model.run(np.zeros((1, *model.input_shape), np.uint8))
         except Exception:  # noqa: BLE001 - whatever it is, the engine is not sound
@@ -110,7 +114,7 @@ class Failures:
             log.error("a batch of %d images failed%s; this is a bug", batch.size, more, exc_info=error)
 
     def _line(self) -> str | None:
-        """What is to be added to a line of the log; None where it is too early for one."""
+        """What to add to a log line; None if it is too early for another line."""
         self._unsaid += 1
         now_s = self._clock_s()
         if now_s < self._next_line_s:

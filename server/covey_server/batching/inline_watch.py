@@ -1,7 +1,7 @@
-"""Watches the batches that threads which bring requests run themselves. One that takes far longer than was predicted
-must not hold up what such a thread is there for: taking calls, of all models.
+"""Watches batches that run inline: on the thread that takes calls. One that takes far longer than predicted must not
+hold up the calls of all models.
 
-Then workers get what waits, somebody else is told to take calls, and the model's next batches are for workers.
+Then another thread takes the calls, workers get what waits, and the model's next batches run on workers only.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from covey_server.batching.batcher import Batcher
 
 log = logging.getLogger(__name__)
 
-MAX_LATE = 4  # runs at once that are late; with as many, threads that bring requests run nothing
-_LOOK_S = 0.01  # between two looks: a run is noticed after 10 to 20 ms. 100 looks a second cost 0.1 % of a core
-_LOOKS_IN_VAIN = 20  # then it sleeps until something runs
-_MIN_LATE_NS = 10_000_000
-_LATE = 10  # times as long as a run may be predicted to take: that is late, and no run before the time above
-_PENALTY = 20  # times as long as a late run took its model's batches are for workers
+MAX_LATE = 4  # late runs at once; beyond, nothing runs inline
+_LOOK_S = 0.01  # so that a late run is noticed after 10 to 20 ms; 100 looks a second cost 0.1 % of a core
+_LOOKS_IN_VAIN = 20  # with nothing running; then it sleeps
+_MIN_LATE_NS = 10_000_000  # no run is late before
+_LATE = 10  # times the longest prediction that runs inline
+_PENALTY = 20  # times a late run's time: for so long its model's batches run on workers only
 _MAX_PENALTY_NS = 60_000_000_000
-_QUIET_NS = 10_000_000_000  # between two lines of the log
+_QUIET_NS = 10_000_000_000  # between two log lines
 
 
 class InlineWatch:
-    """One thread, asleep while nothing runs."""
+    """A thread that sleeps while nothing runs."""
 
     def __init__(
         self, batcher: Batcher, running: Mapping[int, Batch], inline_ns: int, on_late: Callable[[int], None]
     ) -> None:
-        """`running` is what runs now, by thread; `inline_ns` the longest that is predicted of any; `on_late` is told
-        the thread of a run that is late, once for each."""
-        self.asleep = True  # whoever begins to run something then has to `wake`, after it stands in `running`
-        self.late: dict[int, Batch] = {}  # runs that were noticed and have not ended, by thread
+        """`running` is what runs inline now, by thread; `inline_ns` the longest predicted time of such runs; `on_late`
+        is told the thread of each late run, once."""
+        self.asleep = True  # then whoever adds to `running` has to call `wake` afterwards
+        self.late: dict[int, Batch] = {}  # late runs that have not ended, by thread
         self._batcher = batcher
         self._running = running
         self._late_ns = max(_MIN_LATE_NS, _LATE * inline_ns)
@@ -48,7 +48,7 @@ class InlineWatch:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many runs are late that no other thread may be risked."""
+        """Whether so many runs are late that nothing more may run inline."""
         return len(self.late) >= MAX_LATE
 
     def start(self) -> None:
@@ -62,12 +62,12 @@ class InlineWatch:
             self._thread.join()
 
     def wake(self) -> None:
-        """Something runs."""
+        """To be called when something runs while the watch is asleep."""
         self.asleep = False
         self._signals.put(True)
 
     def has_ended(self, batch: Batch) -> bool:
-        """Has to follow a run while any is late, on its thread; whether that one was."""
+        """To be called after each inline run while any is late, on its thread. Returns whether this one was late."""
         if self.late.pop(threading.get_ident(), None) is None:
             return False
         now_ns = time.monotonic_ns()
@@ -80,8 +80,8 @@ class InlineWatch:
             pass
 
     def _wait(self) -> bool:
-        """From the first look to the last one before it sleeps; False where it is to end. A frame of its own: no batch
-        outlives it."""
+        """Looks until nothing runs, then sleeps. Returns False if the watch is to end. It has a frame of its own, so
+        that a sleeping thread keeps no batch alive."""
         in_vain = 0
         while in_vain < _LOOKS_IN_VAIN:
             with contextlib.suppress(queue.Empty):
@@ -95,7 +95,7 @@ class InlineWatch:
         return True
 
     def _look(self, now_ns: int) -> bool:
-        """Whether anything runs."""
+        """Notices late runs; returns whether anything runs."""
         runs = list(self._running.items())
         for thread, batch in runs:
             if now_ns - batch.formed_ns > self._late_ns and thread not in self.late:
@@ -106,7 +106,7 @@ class InlineWatch:
         cost, late_ns = batch.model.cost, now_ns - batch.formed_ns
         cost.workers_until_ns = now_ns + _MAX_PENALTY_NS
         self.late[thread] = batch
-        if self._running.get(thread) is not batch:  # it has just ended, and may not have seen that it was late
+        if self._running.get(thread) is not batch:  # it has just ended, perhaps without seeing that it was late
             self.late.pop(thread, None)
             cost.workers_until_ns = now_ns + _PENALTY * late_ns
             return
@@ -116,5 +116,5 @@ class InlineWatch:
                 "a batch of %d was predicted to take %.1f ms and runs for %.0f ms already; others take calls meanwhile",
                 batch.size, cost.predict(batch.size) / 1e6, late_ns / 1e6,
             )  # fmt: skip
-        self._batcher.wake()  # for what the thread would have run next
+        self._batcher.wake()  # a worker, for what this thread would have run next
         self._on_late(thread)

@@ -1,12 +1,12 @@
-"""What waits for one model, in which order, and how its next batch is cut.
+"""The queue of one model: the order of its requests, and how the next batch is cut from it.
 
-Callers take turns, by images (start-time fair queueing: Goyal, Vin, Cheng 1996). A turn is a number of images: that of
-a caller's next request lies behind the one before it by the images of that one. The lowest turn is next, and who had
-nothing waiting begins just before the turn that runs now: a caller with much waiting comes later and later, one with
-little is next. A request of more images than a batch holds gets a new turn with each batch.
+Callers take turns by images (start-time fair queueing: Goyal, Vin, Cheng 1996). Each request has a turn, a number; the
+lowest is next. A caller's next request gets the turn of its last one plus that one's images; a caller who had nothing
+waiting gets the turn just before the one that runs now. So a caller with much waiting comes later and later, and one
+with little is next. A request of more images than a batch holds gets a new turn with each batch.
 
-Of one caller's requests the order is that of arrival. A request that would miss its deadline in its turn goes before
-those that have more time than it, and only then.
+One caller's requests keep their order. A request that would miss its deadline in its turn goes before those that have
+more time, and only then.
 """
 
 from __future__ import annotations
@@ -14,21 +14,27 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, Part, Reason, Rerun
-from covey_server.batching.request import Request, Runnable, raise_if_expired_or_cancelled
+from covey_server.batching.batch import Batch, DispatchReason, Part, Rerun
+from covey_server.batching.request import Request, raise_if_expired_or_cancelled
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import Cancelled, EngineFailed, Expired, RequestError
 
-_OVERTAKEN_NS = 500_000_000  # nobody who has waited for so long is overtaken: no deadline is far enough to starve
-_INEFFICIENT = 1.5  # more per image than this, against the best batch, is too much for one deadline while many wait
-_MIN_REMEMBERED = 64  # callers; fewer are not worth looking through
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
+
+_OVERTAKEN_NS = (
+    500_000_000  # who has waited for so long is not overtaken any more: nobody starves, however late its deadline
+)
+_INEFFICIENT = 1.5  # times an image's cost in the best batch: more is too much for one deadline while many wait
+_MIN_REMEMBERED = 64  # callers, before those without a turn to come are dropped
 
 _turn = attrgetter("turn")
 
 
 class ModelQueue:
-    """The requests of one model. Locked by its owner, the batcher."""
+    """The requests of one model. Its owner, the batcher, holds the lock."""
 
     __slots__ = (
         "_alone",
@@ -43,15 +49,15 @@ class ModelQueue:
         "waiting_since_ns",
     )
 
-    def __init__(self, model: Runnable, suspects: Suspects) -> None:
+    def __init__(self, model: ServedModel, suspects: Suspects) -> None:
         self.model = model
         self.requests: list[Request] = []  # by turn
-        self.images = 0  # that have not left yet, those of callers who went away included
+        self.images = 0  # waiting, those of callers who have gone included
         self.waiting_since_ns = 0  # since when the model has waited for a batch
         self._suspects = suspects
         self._clock = 1  # the latest turn that has begun
         self._next_turns: dict[str, int] = {}  # by caller, of those whose turn has not come
-        self._max_turns = _MIN_REMEMBERED  # that are kept before those whose turn has come are dropped
+        self._max_turns = _MIN_REMEMBERED  # remembered before those whose turn has come are dropped
         self._mixed: deque[Rerun] = deque()  # of several callers
         self._alone: deque[Rerun] = deque()  # of one caller each
 
@@ -62,7 +68,7 @@ class ModelQueue:
 
     @property
     def reruns(self) -> int:
-        """How many parts of batches that failed wait to run again."""
+        """How many parts of failed batches wait to run again."""
         return len(self._mixed) + len(self._alone)
 
     def append(self, request: Request) -> None:
@@ -71,7 +77,7 @@ class ModelQueue:
         if not requests:
             self.waiting_since_ns = request.queued_ns
         self.images += request.count
-        # What leaves with the next batch needs no order.
+        # All of it leaves with the next batch: no order is needed.
         if self.images <= self.model.cost.best_batch_size and (not requests or requests[-1].turn < self._clock):
             request.turn = self._clock - 1
             requests.append(request)
@@ -83,11 +89,11 @@ class ModelQueue:
             requests.insert(bisect_right(requests, turn, key=_turn), request)
 
     def images_before(self, request: Request) -> int:
-        """How many images would leave before the last one of this request, were it appended now."""
+        """How many images would leave before this request's last one if it were appended now."""
         best = self.model.cost.best_batch_size
         last_turn = self._next_turn(request.caller) + (request.count - 1) // best * best
         ahead = sum(rerun.size for waiting in (self._mixed, self._alone) for rerun in waiting)
-        # Only single images wait, as nearly always: bisect. Walking the queue for each refused request cost more than
+        # Nearly always only single images wait: then bisect. Walking the queue for each refused request cost more than
         # half of the answers at three times the capacity (2 shared AMD EPYC cores, 2026-11-29).
         if len(self.requests) + ahead == self.images:
             return ahead + bisect_right(self.requests, last_turn, key=_turn)
@@ -98,8 +104,8 @@ class ModelQueue:
         return ahead
 
     def place_by_deadline(self, request: Request, deadline_ns: int, now_ns: int) -> tuple[int, int]:
-        """Where a request with that deadline may go at the earliest, and how many images wait before that place. It
-        passes other callers' requests only while its own turn is not more than a batch away."""
+        """The earliest place that a request with that deadline may take, and how many images wait before it. It passes
+        other callers' requests only if its own turn is no more than a batch away."""
         place, ahead = len(self.requests), self.images
         best = self.model.cost.best_batch_size
         may_pass = request.count <= best and self._next_turn(request.caller) <= self._clock + best
@@ -115,28 +121,29 @@ class ModelQueue:
         return place, ahead
 
     def insert(self, place: int, request: Request) -> None:
-        """Adds a request before others."""
+        """Adds a request at a place before others."""
         self._take_turn(request)
         request.turn = self.requests[place].turn
         self.requests.insert(place, request)
         self.images += request.count
 
     def run_again(self, reruns: list[Rerun], now_ns: int) -> None:
-        """Adds parts of a batch that failed."""
+        """Adds parts of a failed batch."""
         if self.empty:
             self.waiting_since_ns = now_ns
         for rerun in reruns:
             (self._alone if rerun.of_one_caller else self._mixed).append(rerun)
             self.images += rerun.size
 
-    def form(self, now_ns: int, reason: Reason, dropped: list[tuple[Request, RequestError]]) -> Batch:
-        """Takes the next batch off the queue: as many images as wait, at most the model's best batch size, and
-        fewer where the first request would miss its deadline otherwise.
+    def form(self, now_ns: int, reason: DispatchReason, dropped: list[tuple[Request, RequestError]]) -> Batch:
+        """Takes the next batch off the queue: all images that wait, at most the model's best batch size, and fewer if
+        the first request would miss its deadline otherwise.
 
-        Requests whose caller went away, whose deadline passed, or that cannot be computed in time any more go to
-        `dropped` and cost no place. The batch is empty where nothing else waited.
+        Requests that are cancelled, expired or cannot be computed in time any more go to `dropped` and take no place.
+        The batch is empty if nothing else waited.
 
-        What runs again goes first where innocent callers wait for it; that of one caller takes turns with all else.
+        Parts that run again go first if they are of several callers, as most of those did nothing wrong; parts of one
+        caller take turns with the queue.
         """
         batch = self._form_again(now_ns, dropped) if self.reruns else None
         if batch is None:
@@ -147,7 +154,7 @@ class ModelQueue:
             self.waiting_since_ns = max(now_ns, self.requests[0].queued_ns)
         return batch
 
-    def _form(self, now_ns: int, reason: Reason, dropped: list[tuple[Request, RequestError]]) -> Batch:
+    def _form(self, now_ns: int, reason: DispatchReason, dropped: list[tuple[Request, RequestError]]) -> Batch:
         requests, suspects, best = self.requests, self._suspects, self.model.cost.best_batch_size
         if suspects:
             suspects.forget()
@@ -174,7 +181,7 @@ class ModelQueue:
                 request.started_ns = now_ns
                 if request.count > room:
                     request.split()
-            elif request.abandoned:  # an earlier part failed: the rest is of no use
+            elif request.abandoned:  # an earlier part failed: the rest is not needed
                 useless.append(request)
                 continue
             count = min(room, request.count - request.taken)
@@ -198,7 +205,7 @@ class ModelQueue:
         return Batch(self.model, parts, size, now_ns, "full" if size == best else reason)
 
     def _form_again(self, now_ns: int, dropped: list[tuple[Request, RequestError]]) -> Batch | None:
-        """None where it is the turn of what has not failed."""
+        """The next part to run again; None if it is the queue's turn."""
         if self._mixed:
             rerun = self._mixed.popleft()
         elif self.requests and not self._alone[0].passed:
@@ -224,13 +231,13 @@ class ModelQueue:
         return Batch(self.model, parts, sum(part.stop - part.start for part in parts), now_ns, "rerun", rerun.search)
 
     def _take_turn(self, request: Request) -> int:
-        """The turn of a caller's next request, which moves that of the one behind it away."""
+        """The turn of a caller's next request; the one after it comes later by this one's images."""
         caller, count, turns = request.caller, request.count, self._next_turns
         turn, earliest = turns.get(caller, 0), self._clock - 1
         if turn < earliest:
             turn = earliest
         if self._suspects and caller in self._suspects:
-            count = max(count, self.model.cost.best_batch_size)  # it runs apart: that costs others a batch
+            count = max(count, self.model.cost.best_batch_size)  # it runs apart, which costs others a batch
         if len(turns) >= self._max_turns:
             for other in [other for other, next_turn in turns.items() if next_turn < self._clock]:
                 del turns[other]
@@ -242,8 +249,8 @@ class ModelQueue:
         return max(self._clock - 1, self._next_turns.get(caller, 0))
 
     def _drop(self, request: Request) -> None:
-        """Takes what will not run out of the count. Of a large request, its caller's others get their turns so much
-        earlier."""
+        """Counts out a request that will not run. If it is large, its caller's later requests move forward by its
+        images."""
         caller, left = request.caller, request.count - request.taken
         self.images -= left
         if left <= self.model.cost.best_batch_size or caller not in self._next_turns:
@@ -255,12 +262,13 @@ class ModelQueue:
         self.requests.sort(key=_turn)
 
     def _may_share(self, request: Request, first: Request) -> bool:
-        """Whether a request may run with another one: not where one of their callers is a suspect."""
+        """Whether two requests may run in one batch: not if one of their callers is a suspect, unless it is the same
+        one."""
         suspects = self._suspects
         return request.caller == first.caller or not (request.caller in suspects or first.caller in suspects)
 
     def _size(self, first: Request, now_ns: int) -> int:
-        """How many images the next batch takes. Raises Expired where the first request cannot be helped."""
+        """How many images the next batch takes. Raises Expired if the first request cannot be computed in time."""
         cost = self.model.cost
         size = min(self.images, cost.best_batch_size)
         if first.deadline_ns is None:
@@ -270,8 +278,8 @@ class ModelQueue:
             return size
         needed = min(first.count - first.taken, size)
         smaller = cost.largest_within(left_ns, size)
-        # While more waits than a batch, small batches for the sake of the first would make all others late. Else it
-        # is tried as long as it ever was possible: predictions after a bad moment are not the last word.
+        # While more than a batch waits, small batches for the first request would make all others late. Otherwise it is
+        # tried if it was possible at load: predictions may be wrong after a bad moment.
         crowded = self.images > cost.best_batch_size
         too_small = smaller < needed or cost.predict(smaller) > _INEFFICIENT * smaller * cost.image_ns
         if (crowded and too_small) or cost.measured_ns(needed) > left_ns:

@@ -1,4 +1,4 @@
-"""The probabilities of one batch, ranked once for all requests in it that ask for the same number of classes."""
+"""The probabilities of one batch, ranked once for all its requests that want the same number of classes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ NOT_FINITE = (
     "the model's answer for this image is not finite (NaN or infinity), expected probabilities; tell whoever made the "
     "model which image it was"
 )
-_FEW = 64  # classes
-# In all rows of a batch: more are ranked and written for each request alone, some rows at a time. In Python a ranked
-# class takes about 100 bytes: 64 rows of 100,000 would be 640 MB at once.
+_FEW = 64  # classes: up to these, plain sorting is fastest
+# Of all rows of a batch together: if there are more, each request's rows are ranked and written alone, in pieces. In
+# Python a ranked class takes about 100 bytes: 64 rows of 100,000 would be 640 MB at once.
 MAX_SHARED_CLASSES = 65_536
-PIECE_CLASSES = 4_096  # ranked and written at a time for a request alone: a millisecond in which no other thread runs
+PIECE_CLASSES = 4_096  # ranked and written at a time: a millisecond in which no other thread runs
 _LOW_32 = np.int64(0xFFFF_FFFF)
 
 Ranking = tuple[list[list[int]], NDArray[np.float32]]
 
 
 class Output:
-    """Probabilities `[N, K] float32`. The first k that is asked for is ranked for all rows at once, since most requests
-    of a batch ask alike; another k for the rows of its own request alone, or callers could make each other's work.
+    """Probabilities `[N, K] float32`. For the first k that is asked for all rows are ranked at once, since most
+    requests of a batch ask alike. For any other k only the request's own rows are: a caller cannot cause work for
+    others' rows.
 
-    `written` is room for what a service makes of a ranking of all rows, by k; by 0 of all probabilities.
-    `finite` says of each row whether it holds numbers alone, `[N] bool`; None, as nearly always: all do. A row with NaN
-    or infinity is no answer.
+    `written` keeps what protocols have written of all rows, so that requests which ask alike share it. A protocol's key
+    begins with its own writer: no protocol can read another's bytes.
+    `finite` tells for each row whether all its numbers are finite, `[N] bool`; None, as nearly always, if all rows are.
+    A row with NaN or infinity is no answer.
     """
 
     __slots__ = ("_ranking", "_shared_k", "finite", "probabilities", "written")
@@ -43,10 +45,10 @@ class Output:
             self.finite = None if bool(finite.all()) else finite
         self._shared_k = 0
         self._ranking: Ranking | None = None
-        self.written: dict[int, list[bytes]] = {}
+        self.written: dict[tuple[object, int], list[bytes]] = {}
 
     def are_finite(self, first: int, count: int) -> bool:
-        """Whether `count` rows from `first` on hold numbers alone."""
+        """Whether all numbers of `count` rows from `first` on are finite."""
         return self.finite is None or bool(self.finite[first : first + count].all())
 
     def shares(self, k: int) -> bool:
@@ -56,7 +58,7 @@ class Output:
         return self._shared_k == k
 
     def pieces(self, k: int, first: int, count: int) -> Iterator[Ranking]:
-        """`top` of some of the rows after the other, each of a size that takes little memory and time."""
+        """`top` of the rows in pieces, each small in memory and time."""
         rows = max(1, PIECE_CLASSES // k)
         for start in range(first, first + count, rows):
             yield self.top(k, start, min(rows, first + count - start))
@@ -80,17 +82,17 @@ def _rank(probabilities: NDArray[np.float32], k: int) -> Ranking:
         indices = probabilities.argmax(axis=1)[:, None]
     elif probabilities.shape[1] <= max(4 * k, _FEW):
         indices = (-probabilities).argsort(axis=1, kind="stable")[:, :k]
-    else:  # sorting a thousand classes for the best five would cost more than the network's last layer
+    else:  # to sort a thousand classes for the best five would cost more than the network's last layer
         indices = _best(probabilities, k)
     rows = np.arange(len(probabilities))[:, None]
     return indices.tolist(), probabilities[rows, indices]
 
 
 def _best(probabilities: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """By whole numbers that are all different: above the probability's bits, below them how early the class is."""
+    """By integers that are all different: a probability's bits, and below them how early its class is."""
     classes = probabilities.shape[1]
     bits = (probabilities + np.float32(0)).view(np.int32)  # -0 becomes 0
-    bits ^= bits >> 31 & 0x7FFF_FFFF  # in the order of the numbers, negative ones too
+    bits ^= bits >> 31 & 0x7FFF_FFFF  # now ordered as the numbers are, negative ones too
     keys = bits.astype(np.int64) << 32 | np.arange(classes - 1, -1, -1)
     keys.partition(classes - k, axis=1)
     best = keys[:, classes - k :]

@@ -1,37 +1,26 @@
-"""One request on its way through the queue: its image rows, its deadline, its stamps, and whom to answer."""
+"""One request in the queue: its image rows, its deadline, its time stamps, and whom to answer."""
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from covey_server.batching.output import Output
 from covey_server.errors import Cancelled, Expired
-from covey_server.inference.cost import CostModel
+
+if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.inference.served_model import ServedModel
 
 Buffer = bytes | memoryview
 
 
-class Runnable(Protocol):
-    """A model as the queue sees it. Its identity names its queue."""
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...
-    @property
-    def cost(self) -> CostModel: ...
-    def run(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]: ...
-
-
 class Request(ABC):
-    """`count` images of one caller for one model. A service subclasses it to hold the way back.
+    """`count` images of one caller for one model. A protocol subclasses it to write and send the answer.
 
     Times are of time.monotonic_ns and in order: arrived, queued, started, computed. A request of more images than a
-    batch holds is computed in several. Of each the rows are written at once (those of 20,000 images take 20 ms, for
-    which single images waited), and it is answered once, when its last image is there.
+    batch holds is split over several batches. The rows of each are written when it ends (all those of 20,000 images
+    would take 20 ms, for which others wait), and the request is answered once, with its last image.
     """
 
     __slots__ = (
@@ -55,14 +44,14 @@ class Request(ABC):
 
     def __init__(
         self,
-        model: Runnable,
+        model: ServedModel,
         rows: Buffer,
         count: int,
         arrived_ns: int,
         deadline_ns: int | None,
         caller: str = "",
     ) -> None:
-        """`caller` is whose turn it takes: one connection."""
+        """`caller` names the connection whose turn it takes."""
         self.model = model
         self.caller = caller
         self.rows = rows  # count x H x W x C bytes
@@ -74,29 +63,23 @@ class Request(ABC):
         self.computed_ns = 0
         self.batch_size = 0
         self._parts: dict[int, list[bytes]] | None = None
-        self.joined: list[bytes] | None = None  # the rows of all its parts, written
-        self.taken = 0  # images that left the queue; only the batcher counts here
-        self.turn = 0  # of the next image; only the batcher gives turns
+        self.joined: list[bytes] | None = None  # the written rows of all parts, once they are there
+        self.taken = 0  # images that have left the queue; for the batcher alone
+        self.turn = 0  # of its next image; for the batcher alone
 
     @property
     @abstractmethod
     def cancelled(self) -> bool:
         """Whether nobody waits for the answer any more."""
 
-    @property
-    def waits_for_room(self) -> bool:
-        """Whether it is put again where it is refused as Overloaded: then it is not counted as refused."""
-        return False
-
     def can_answer(self, output: Output, first: int) -> bool:
-        """Whether `answer` will give one. Else it fails: not every protocol can say of a single image that its
-        probabilities are not finite."""
+        """Whether `answer` will succeed. Not if a row is not finite, in protocols without errors of single images."""
         return True
 
     @abstractmethod
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
-        """The answer's bytes for `count` rows of an output from `first` on, in pieces. Raises RequestError where these
-        rows cannot be answered."""
+        """The answer's bytes for `count` rows of an output from `first` on, in pieces. Raises RequestError if these
+        rows are no answer."""
 
     @abstractmethod
     def succeed(self, rows: list[bytes]) -> None:
@@ -107,7 +90,7 @@ class Request(ABC):
         """Answers with an error."""
 
     def answer(self, output: Output, first: int) -> None:
-        """Answers with the rows `first` to `first + count` of the output, or with those that are joined."""
+        """Answers with `count` rows of the output from `first` on or, if it was split, with the joined ones."""
         try:
             rows = self.write_rows(output, first, self.count) if self.joined is None else self.joined
         except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is
@@ -116,14 +99,14 @@ class Request(ABC):
             self.succeed(rows)
 
     def split(self) -> None:
-        """Prepares for an answer in parts; called before the first part leaves the queue."""
+        """Prepares for several batches. To be called before the first part leaves the queue."""
         self._lock = threading.Lock()
         self._parts = {}
         self._pending = self.count
 
     def join(self, start: int, output: Output, first: int, count: int) -> bool:
         """Adds the part that begins at image `start`: `count` rows of an output from `first` on. Returns whether it was
-        the last one. A part that cannot be written fails the request."""
+        the last one. If it cannot be written, the request fails."""
         try:
             rows = self.write_rows(output, first, count)
         except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is
@@ -146,7 +129,7 @@ class Request(ABC):
         return self._parts is None
 
     def abandon(self) -> bool:
-        """Gives a split request up; False where it was already, so that it is answered once only."""
+        """Gives up a split request. Returns False if it was given up before, so that it is answered only once."""
         with self._lock:
             first = self._parts is not None
             self._parts = None

@@ -1,5 +1,5 @@
-"""The callers whose requests made a model fail a short while ago: their requests run in batches of their own, so that
-nobody else's batch has to run again for them."""
+"""Callers whose requests made a model fail recently. Their requests run in batches of their own, so that no other
+caller's batch has to run again because of them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable
 
 QUARANTINE_S = 30.0  # from the last failure on
-MAX_SUSPECTS = 1024  # who has been it for the longest is forgotten first
+MAX_SUSPECTS = 1024  # the earliest are forgotten first
 
 
 class Suspects:
-    """Callers, each until its time is up. False while there are none. Safe from any thread that holds the lock of the
-    batcher, which owns it."""
+    """Suspected callers, each until its time is up; False if there are none. The batcher, which owns it, holds the
+    lock."""
 
     __slots__ = ("_clock_ns", "_until_ns")
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
-        self._until_ns: dict[str, int] = {}  # in the order of their ends
+        self._until_ns: dict[str, int] = {}  # ordered by time
 
     def __bool__(self) -> bool:
         return bool(self._until_ns)
@@ -30,7 +30,7 @@ class Suspects:
         return caller in self._until_ns
 
     def add(self, caller: str) -> None:
-        """Makes a caller one, or makes it one for longer."""
+        """Adds a caller, or prolongs its time."""
         self._until_ns.pop(caller, None)
         self._until_ns[caller] = self._clock_ns() + int(QUARANTINE_S * 1e9)
         if len(self._until_ns) > MAX_SUSPECTS:

@@ -1,8 +1,8 @@
-"""Runs batches: take one, run it, answer each request in it. On worker threads, or on the thread that brought the
-requests where that is quicker than waking another.
+"""Runs batches and answers the requests in them: on worker threads or, where that is quicker, inline on the thread that
+brought the requests.
 
-Owns also the watch over runs that do not end: their callers are told after `timeout_s`, whatever the engine does. What
-becomes of a batch that fails is decided by `batching/failures`.
+Also watches for runs that do not end: their callers get an error after `timeout_s`, whatever the engine does. What
+happens after a failed run is decided in `batching/failures`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 
 
 class BatchObserver(Protocol):
-    """Who counts the batches: notes each before the answers leave, so that no caller is ahead of the metrics, and
-    counts afterwards, so that no caller waits for it."""
+    """Counts batches (the metrics do, which this package does not import). Each is noted before its answers leave, so
+    that no caller sees metrics without its call, and counted afterwards, so that no caller waits for that."""
 
     def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None: ...
     def count_noted(self) -> None: ...
 
 
 class Workers:
-    """A fixed number of threads on one batcher. They end when the batcher is closed and empty."""
+    """A fixed number of threads that take batches from one batcher. They end when it is closed and empty."""
 
     def __init__(
         self,
@@ -47,12 +47,11 @@ class Workers:
         on_stuck: Callable[[bool], None] = lambda stuck: None,
         on_held_up: Callable[[int], None] = lambda thread: None,
     ) -> None:
-        """`reserves` are threads beside those, for what is worth a core that others need as well. `inline_us` is the
-        longest a thread that brings requests may run them itself, as predicted; `on_held_up` is told which of these
-        threads (threading.get_ident) runs a batch that takes far longer. `on_stuck` is told when a batch runs for
-        longer than `timeout_s`, and when none does any more.
+        """`reserves` more threads take only batches that are worth a core which others need too. Batches of at most
+        `inline_us`, as predicted, may run inline; `on_held_up` is told the thread (threading.get_ident) if one takes
+        far longer. `on_stuck` is told when a batch runs for longer than `timeout_s`, and when none does any more.
         """
-        self.stuck = 0  # batches that are given up and still running
+        self.stuck = 0  # batches that were given up and still run
         self._batcher = batcher
         self._observer = observer
         self._timeout_s = timeout_s
@@ -60,7 +59,7 @@ class Workers:
         self._inline_ns = inline_us * 1000
         self._failures = Failures(batcher)
         self._running: dict[int, Batch] = {}  # by worker's thread
-        self._inline: dict[int, Batch] = {}  # by thread that brought it
+        self._inline: dict[int, Batch] = {}  # by the thread that brought its requests
         self._inline_watch = InlineWatch(batcher, self._inline, self._inline_ns, on_held_up)
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._watch_runs, name="engine-watch", daemon=True)
@@ -76,7 +75,7 @@ class Workers:
         self._inline_watch.start()
 
     def join(self, timeout_s: float) -> bool:
-        """Waits for the threads to end; False where one, or one that brought requests, is still running a batch."""
+        """Waits for the threads to end. Returns False if a batch is still running, on one of them or inline."""
         give_up = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, give_up - time.monotonic()))
@@ -86,8 +85,13 @@ class Workers:
         self._inline_watch.stop()
         return not any(thread.is_alive() for thread in self._threads) and not self._running and not self._inline
 
+    def submit(self, request: Request) -> None:
+        """Queues a request that came alone and starts it. Raises as `Batcher.put`."""
+        self._batcher.put(request)
+        self.dispatch()
+
     def dispatch(self, inline: bool = True) -> None:
-        """Has to follow the queueing of one or many requests; `inline` lets the calling thread run the short ones."""
+        """Starts what was queued; with `inline` the calling thread runs short batches itself."""
         watch = self._inline_watch
         left_ns: float = self._inline_ns if inline and not watch.is_full else 0
         try:
@@ -104,7 +108,7 @@ class Workers:
             pass
 
     def _run_next(self, reserve: bool) -> bool:
-        # A frame of its own: nothing of a batch, its model least of all, outlives it while the thread waits.
+        # It has a frame of its own, so that a waiting thread keeps no batch and no model alive.
         batch = self._batcher.take(reserve)
         if batch is None:
             return False
@@ -115,7 +119,7 @@ class Workers:
         return True
 
     def _run(self, batch: Batch, running: dict[int, Batch]) -> None:
-        """It stands in `running` until all is answered: writing large answers takes long, too."""
+        """The batch is in `running` until all is answered: writing large answers takes long, too."""
         thread = threading.get_ident()
         running[thread] = batch
         if running is self._inline and self._inline_watch.asleep:

@@ -1,1 +1,1 @@
-"""What fronts and protocols share: a call, and the table of statuses."""
+"""What fronts and protocols share: a call, what a service is, and the table of statuses."""

@@ -21,8 +21,8 @@ class Status:
 
     @property
     def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...] | None:
-        """When to try again, for the client. (gRPC's own name for it, grpc-retry-pushback-ms, is one that the native
-        front keeps for itself.)"""
+        """Tells the client when to try again. (gRPC's own name for that, grpc-retry-pushback-ms, is reserved by the
+        native front's library.)"""
         return None if self.retry_after_ms is None else ((RETRY_AFTER, str(self.retry_after_ms)),)
 
 
@@ -58,13 +58,13 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.LoadFailed: 13,  # as Triton answers
 }
 
-# It travels in a header, in which some bytes take three, and clients refuse long ones with an error of their own.
+# A message travels in a header, where some bytes take three; clients fail on long headers with an error of their own.
 MAX_MESSAGE_BYTES = 2000
 INTERNAL = Status(13, "the server failed on this request; its log says why")
 
 
 def of(error: BaseException) -> Status:
-    """The status of an error. What is not a RequestError gives INTERNAL with a fixed text: its own may not leave."""
+    """The status of an error. What is no RequestError becomes INTERNAL with a fixed text: its own text stays inside."""
     code = CODES.get(type(error)) if isinstance(error, errors.RequestError) else None
     if code is None:
         return INTERNAL
@@ -74,5 +74,5 @@ def of(error: BaseException) -> Status:
 
 def _shortened(text: str) -> str:
     whole = text.encode(errors="replace")
-    shown = whole[:MAX_MESSAGE_BYTES].decode(errors="ignore")  # of a character that is cut through nothing is left
+    shown = whole[:MAX_MESSAGE_BYTES].decode(errors="ignore")  # drops a character that is cut in two
     return shown if len(whole) <= MAX_MESSAGE_BYTES else f"{shown} ... (cut)"

@@ -1,39 +1,20 @@
-"""The wire: what takes gRPC calls off the network and puts answers back. Two fronts, one interface."""
+"""The network side: takes gRPC calls and sends the answers. Two fronts with one interface."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
 
-LIVE = "live"  # the name under which grpc.health.v1 tells whether the process should be left running
-MAX_METADATA_BYTES = 64 << 10  # of one call, 32 for each header included: a token with many groups has 20 KB
+LIVE = "live"  # the service name under which grpc.health.v1 tells whether the process works
+MAX_METADATA_BYTES = 64 << 10  # of one call, 32 added for each header; a token with many groups has 20 KB
 
 
-class Received(Protocol):
-    """What a front has handed over, as the guard of its connections needs it."""
-
-    @property
-    def handed(self) -> Mapping[str, int]:
-        """Bytes of the calls that were handed over, by connection."""
-
-    @property
-    def streamed_bytes(self) -> int:
-        """Those of calls whose connection is not known."""
-
-    @property
-    def tells_written(self) -> bool:
-        """Whether `Service.written` is told when an answer is written."""
-
-    def forget(self, peer: str) -> None:
-        """Drops what was counted for a connection that is closed."""
-
-
-class Front(Received, Protocol):
-    """Takes calls and hands each to its service's handler."""
+class Front(Protocol):
+    """Takes calls and hands them to their services."""
 
     @property
     def name(self) -> str:
-        """As `--front` calls it."""
+        """The front's name, as in `--front`."""
 
     @property
     def port(self) -> int:
@@ -45,29 +26,45 @@ class Front(Received, Protocol):
 
     @property
     def stream_bytes(self) -> int:
-        """What they hold: requests that were read, and answers that were not yet taken."""
+        """Bytes that streams hold: requests that were read, and answers that are not written yet."""
 
     @property
     def refused_tokens(self) -> int:
-        """Calls without a valid token that were refused before the tokens were asked."""
+        """How many calls without a valid token were refused by the library, before `Tokens` saw them."""
 
     def renew(self) -> None:
-        """Follows tokens that changed. Called again and again, by one thread."""
+        """Follows tokens that changed. Called regularly, by one thread."""
 
     def start(self) -> None:
         """Begins to take calls."""
 
     def set_ready(self, ready: bool) -> None:
-        """What grpc.health.v1 answers from now on for the server ("") and each of its services."""
+        """Sets what grpc.health.v1 answers for the server ("") and each of its services."""
 
     def set_live(self, live: bool) -> None:
-        """What it answers for the service "live": whether the process works, ready or not."""
+        """Sets what it answers for "live": whether the process works, ready or not."""
 
     def take_over(self, thread: int) -> None:
-        """Lets another thread take calls where this one (threading.get_ident), held up by a batch, does so now."""
+        """Tells that a batch holds up this thread (threading.get_ident): if it takes calls, another one does from now
+        on."""
 
     def stop(self, flush_s: float) -> None:
-        """Closes all connections, once every answer given is on the wire or `flush_s` has passed."""
+        """Closes all connections as soon as all answers are written, or after `flush_s`."""
 
     def remove_files(self) -> None:
         """Removes what the front keeps on disk: for a process that ends without `stop`."""
+
+    @property
+    def handed(self) -> Mapping[str, int]:
+        """Bytes of calls that were handed over, by connection."""
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Bytes of calls that were handed over and whose connection is not known."""
+
+    @property
+    def tells_written(self) -> bool:
+        """Whether the front calls `Services.written`."""
+
+    def forget(self, peer: str) -> None:
+        """Drops what was counted for a connection that is closed."""

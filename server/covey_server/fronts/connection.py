@@ -1,4 +1,4 @@
-"""One connection as its guard knows it, and the limits that the guard keeps."""
+"""What the connection guard knows of one connection, and its limits."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """`max_bytes`: of calls, answers and half-sent messages together; `min_unfinished_bytes` of the last are let be
-    whatever else there is, so that the largest message fits. `idle_s` 0: for ever."""
+    """`max_bytes` is for calls, answers and half-sent messages together; `min_unfinished_bytes` of half-sent ones are
+    always allowed, so that the largest message fits. `idle_s` 0: connections may be silent for ever."""
 
     max_connections: int
     max_bytes: int
     min_unfinished_bytes: int
-    look_bytes: int  # of answers that are not known to be written: time for a look
+    look_bytes: int  # of unwritten answers; with more, the guard looks at once
     idle_s: float = 0.0
 
 
 class Connection:
-    """What is known of one connection. Bytes are counted since it was made, but for `unfinished` and `unread`."""
+    """One connection. Bytes are counted from its beginning, except `unfinished`, `recent` and `unread`."""
 
     __slots__ = (
         "active_s",
@@ -39,9 +39,9 @@ class Connection:
     def __init__(self, number: int, now_s: float) -> None:
         self.number = number
         self.opened_s = self.active_s = self.progress_s = now_s
-        self.peer = ""  # what the front calls it, once that is known
+        self.peer = ""  # the front's name for it, once known
         self.is_used = self.is_closing = False
         self.received = self.written = self.handed = 0
-        self.unfinished = 0  # bytes that came and belong to no call that was handed over
-        self.recent = 0.0  # those of the last looks
+        self.unfinished = 0  # bytes received that belong to no call yet
+        self.recent = 0.0  # the same, at the last few looks
         self.unread = 0  # bytes of answers that are not written

@@ -1,51 +1,52 @@
-"""Bounds what connections can take that no call accounts for: places, half-sent messages, answers that nobody reads.
+"""The connection guard: limits what connections take that no call accounts for, which is open connections, half-sent
+messages and unread answers.
 
-The fronts' libraries have no limits of this kind. So a thread looks at the process's own sockets: what came by each of
-them and was not handed over as a call, what was answered and is not written, and since when it is silent. The worst
-offenders are closed. Linux only.
+The fronts' libraries have no such limits. So a thread looks at the process's own sockets: which bytes were received and
+not handed over as a call, which answers are not written, and since when a connection is silent. It closes the worst.
+Linux only.
 
-A look costs about 7 us per connection. One comes every second, and at once where memory grows, answers pile up or
-places run out, which is asked 20 times a second.
+A look costs about 7 us per connection. There is one every second, and at once when memory grows, answers pile up or
+files run out, which is checked 20 times a second.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, Protocol
+from typing import Literal
 
-from covey_server.fronts import Received
+from covey_server.batching.admission import Admission
+from covey_server.fronts import Front
 from covey_server.fronts.connection import Connection, Limits
 from covey_server.fronts.sockets import Address, Sockets, address_of, has_files_left
+from covey_server.system.process_memory import ProcessMemory
 
 log = logging.getLogger(__name__)
 
-Reason = Literal["preface", "idle", "places", "unfinished", "unread"]
-REASONS: tuple[Reason, ...] = ("preface", "idle", "places", "unfinished", "unread")
-PREFACE_S = 10.0  # for a connection to say that it is HTTP/2
-UNUSED_S = 300.0  # without a call
-UNREAD_S = 60.0  # in which a caller took nothing of the answers that wait for it
-KEPT_FILES = 64  # for probes, models, the metrics port
-CALL_BYTES = 256  # taken off for each call's headers and frames: more than they have, as HPACK names the usual ones
+CloseReason = Literal["preface", "idle", "places", "unfinished", "unread"]
+CLOSE_REASONS: tuple[CloseReason, ...] = ("preface", "idle", "places", "unfinished", "unread")
+PREFACE_S = 10.0  # for a new connection to begin HTTP/2
+UNUSED_S = 300.0  # for a connection that never made a call
+UNREAD_S = 60.0  # in which a caller read nothing of its answers
+KEPT_FILES = 64  # kept free for probes, models and the metrics port
+CALL_BYTES = 256  # assumed for each call's headers and frames; they have less, since HPACK shortens the usual ones
 _TICK_S, _QUIET_TICK_S, _LOOK_S, _SETTLE_S = 0.05, 0.1, 1.0, 0.005
 _LOOK_PER_CONNECTION_S = 0.002
-_GROWING_TICK_S = 0.01  # while memory grows: a gigabyte comes in a second
-_PREFACE_BYTES = 33  # and an empty SETTINGS frame
-# What grpc-core, tonic and nginx exchange before the first call is less (91 and 55 bytes), with one it is more.
+_GROWING_TICK_S = 0.01  # while memory grows: a gigabyte can come in a second
+_PREFACE_BYTES = 33  # of HTTP/2: the preface and an empty SETTINGS frame
+# grpc-core, tonic and nginx exchange less before the first call (91 and 55 bytes), and more with one.
 _USED_BYTES, _USED_WRITTEN_BYTES = 160, 100
-_PING_BYTES = 64  # that come between two looks are pings: no sign that a connection is used
-_MIN_UNFINISHED_BYTES = 1 << 20  # of one connection; less is not worth closing it
-# Of address space: pygrpc-native reserves what a message's first five bytes announce, up to 4 GB for each call, and
-# ends the process where there is no more (at 128 TB).
+_PING_BYTES = 64  # received between two looks; up to these they are pings, and the connection counts as silent
+_MIN_UNFINISHED_BYTES = 1 << 20  # of one connection; with less it is not worth closing
+# Of address space: pygrpc-native reserves what a message's header announces, up to 4 GB for each call, and ends the
+# process if it cannot (at 128 TB).
 _MAX_RESERVED_BYTES = 1 << 40
-_GROWTH_BYTES = 8 << 20  # of memory since the last look: time for another
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_LOG_S = 10.0  # between two lines of one kind
+_GROWTH_BYTES = 8 << 20  # of memory since the last look; with more, the guard looks at once
+_LOG_S = 10.0  # between two log lines for one reason
 
-_TEXTS: dict[Reason, str] = {
+_TEXTS: dict[CloseReason, str] = {
     "preface": "that did not begin to speak HTTP/2 within 10 s",
     "idle": "that were silent for too long",
     "places": "that had been silent for longest, since no places were left",
@@ -54,32 +55,21 @@ _TEXTS: dict[Reason, str] = {
 }
 
 
-class Answers(Protocol):
-    """Who counts what is inside, and answers until they are written: admission."""
-
-    @property
-    def bytes(self) -> int: ...
-    @property
-    def answer_bytes(self) -> int: ...
-    def unwritten(self) -> dict[str, int]: ...
-    def written(self, answer_bytes: int, caller: str) -> None: ...
-
-
 class ConnectionGuard:
     """Watches the connections of one front, from `start` to `stop`."""
 
     def __init__(
         self,
         port: int,
-        front: Received,
-        answers: Answers,
+        front: Front,
+        admission: Admission,
         limits: Limits,
         decoding_bytes: Callable[[], int],
     ) -> None:
-        """`decoding_bytes`: what decoders may hold at this moment."""
-        self.closed: dict[Reason, int] = dict.fromkeys(REASONS, 0)
+        """`decoding_bytes` tells how much decoders may hold at the moment."""
+        self.closed: dict[CloseReason, int] = dict.fromkeys(CLOSE_REASONS, 0)
         self._front = front
-        self._answers = answers
+        self._admission = admission
         self._limits = limits
         self._decoding_bytes = decoding_bytes
         self._sockets = Sockets(port)
@@ -88,12 +78,14 @@ class ConnectionGuard:
         self._strays: set[str] = set()
         self._streamed = 0
         self._lock = threading.Lock()  # of all that, since scrapes look too
-        self._memory_file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._base_bytes = self._seen_bytes = self._memory_bytes()
-        self._base_reserved_bytes = self._reserved_bytes
+        self._memory = ProcessMemory()
+        memory_bytes, reserved_bytes = self._memory.look()
+        self._base_bytes = self._seen_bytes = memory_bytes
+        self._base_reserved_bytes = reserved_bytes
+        self._stopped = False
         self._looked_s = self._settled_s = 0.0
-        self._logged_s: dict[Reason, float] = {}
-        self._unlogged: dict[Reason, int] = {}
+        self._logged_s: dict[CloseReason, float] = {}
+        self._unlogged: dict[CloseReason, int] = {}
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
 
@@ -104,7 +96,7 @@ class ConnectionGuard:
 
     @property
     def unfinished_bytes(self) -> int:
-        """What came by all of them and belongs to no call that was handed over."""
+        """Bytes received on all connections that belong to no call yet."""
         return sum(max(0, each.unfinished) for each in list(self._open.values()) if not each.is_closing)
 
     def start(self) -> None:
@@ -117,27 +109,27 @@ class ConnectionGuard:
         if self._thread.is_alive():
             self._thread.join()
         with self._lock:
-            os.close(self._memory_file)
-            self._memory_file = -1
+            self._stopped = True
+            self._memory.close()
 
     def look(self) -> None:
         """Looks at all connections now, from any thread; after `stop` no more."""
         with self._lock:
-            if self._memory_file >= 0:
+            if not self._stopped:
                 self._look_and_close(time.monotonic(), is_short=False)
 
     def settle(self) -> None:
-        """Looks what callers have taken of their answers, from any thread; a few milliseconds after the last time it
-        does nothing."""
+        """Finds out which answers are written meanwhile, from any thread. Does nothing within a few milliseconds of the
+        last time."""
         now_s = time.monotonic()
         if now_s < self._settled_s + _SETTLE_S or self._front.tells_written:
             return
         with self._lock:
             self._settled_s = now_s
-            for peer in self._answers.unwritten():
+            for peer in self._admission.unwritten():
                 connection = self._by_peer.get(peer)
                 if connection is None:  # new, or gone
-                    if self._memory_file >= 0:
+                    if not self._stopped:
                         self._look(now_s)
                     return
                 figures = self._sockets.figures(connection.number)
@@ -150,7 +142,7 @@ class ConnectionGuard:
         if written:
             connection.progress_s = now_s
             if connection.peer and not self._front.tells_written:
-                self._answers.written(written, connection.peer)
+                self._admission.written(written, connection.peer)
 
     def _run(self) -> None:
         wait_s = _QUIET_TICK_S
@@ -162,14 +154,14 @@ class ConnectionGuard:
                 log.exception("connections were not looked at; this is a bug")
 
     def _tick(self, now_s: float) -> bool:
-        """Whether memory grows."""
+        """Looks and closes if it is time for that. Returns whether memory grows."""
         is_short = not has_files_left(KEPT_FILES)
-        memory_bytes = self._memory_bytes()
-        # Downwards too: measured from the last peak, each round of an attack could go beyond the one before.
+        memory_bytes, reserved_bytes = self._memory.look()
+        # It follows memory down too: measured from a peak, each round of an attack could go beyond the one before.
         self._seen_bytes = min(self._seen_bytes, memory_bytes)
         has_grown = memory_bytes > self._seen_bytes + _GROWTH_BYTES
-        is_reserved = self._reserved_bytes > self._base_reserved_bytes + _MAX_RESERVED_BYTES
-        has_answers = self._answers.answer_bytes > self._limits.look_bytes
+        is_reserved = reserved_bytes > self._base_reserved_bytes + _MAX_RESERVED_BYTES
+        has_answers = self._admission.answer_bytes > self._limits.look_bytes
         if is_short or has_grown or is_reserved or has_answers or now_s - self._looked_s >= self._interval_s():
             with self._lock:
                 self._look_and_close(now_s, is_short)
@@ -179,7 +171,7 @@ class ConnectionGuard:
         return has_grown or is_reserved
 
     def _interval_s(self) -> float:
-        """Between two looks where nothing asks for one: longer with many connections, so that they cost little."""
+        """Between two regular looks: longer with many connections, so that they cost little."""
         return max(_LOOK_S, len(self._open) * _LOOK_PER_CONNECTION_S)
 
     def _look_and_close(self, now_s: float, is_short: bool) -> None:
@@ -189,7 +181,7 @@ class ConnectionGuard:
     def _look(self, now_s: float) -> None:
         new, gone = self._sockets.look()
         self._follow(new, gone, now_s)
-        unwritten = self._answers.unwritten()  # before the sockets are asked: what is given meanwhile counts next time
+        unwritten = self._admission.unwritten()  # first: what is given meanwhile counts next time
         came = 0.0
         for connection in list(self._open.values()):
             figures = self._sockets.figures(connection.number)
@@ -197,7 +189,7 @@ class ConnectionGuard:
                 continue
             handed = self._front.handed.get(connection.peer, 0) if connection.peer else 0
             received = figures.received_bytes - connection.received
-            # Negative only so far as a call that is handed over at this very moment makes it.
+            # Slightly negative if a call is handed over at this very moment.
             rest = received - (handed - connection.handed)
             connection.unfinished = max(-_MIN_UNFINISHED_BYTES, connection.unfinished + rest)
             connection.recent = connection.recent / 2 + max(0, rest)
@@ -214,9 +206,9 @@ class ConnectionGuard:
                 connection.progress_s = now_s
             self._note_written(connection, figures.written_bytes, now_s)
             connection.received, connection.handed = figures.received_bytes, handed
-        for peer, count in unwritten.items():  # of callers who are gone
+        for peer, count in unwritten.items():  # callers whose connection is gone
             if not self._front.tells_written and address_of(peer) not in self._open:
-                self._answers.written(count, peer)
+                self._admission.written(count, peer)
         self._credit_streams(came)
         self._note_memory()
         self._looked_s = now_s
@@ -238,12 +230,13 @@ class ConnectionGuard:
                 self._by_peer[peer] = found
             elif peer in self._strays:
                 self._front.forget(peer)
-            else:  # so new that it is not found yet, or gone
+            else:  # it is too new to be found, or gone: the next look decides
                 strays.add(peer)
         self._strays = strays
 
     def _credit_streams(self, came: float) -> None:
-        """Takes what streams were handed, by connections that are not known, off those by which something came."""
+        """Subtracts what streams have handed over. Their connections are not known, so those on which bytes came share
+        it."""
         streamed = self._front.streamed_bytes - self._streamed
         if not streamed or not came:
             return
@@ -252,22 +245,16 @@ class ConnectionGuard:
             share = min(max(0, connection.unfinished), round(streamed * connection.recent / came))
             connection.unfinished -= share
             taken += share
-        self._streamed += taken  # the rest came by others, or is about to be seen
+        self._streamed += taken  # the rest is seen at a later look
 
     def _note_memory(self) -> None:
-        """What the process takes by itself: as much as when nothing is inside."""
-        self._seen_bytes = self._memory_bytes()
-        is_quiet = not self._answers.bytes and self.unfinished_bytes < _MIN_UNFINISHED_BYTES
+        """Notes how much memory the process takes by itself, when nothing is inside."""
+        self._seen_bytes, reserved_bytes = self._memory.look()
+        is_quiet = not self._admission.bytes and self.unfinished_bytes < _MIN_UNFINISHED_BYTES
         if is_quiet or self._seen_bytes < self._base_bytes:
             self._base_bytes = self._seen_bytes
-        if is_quiet and self._reserved_bytes < self._base_reserved_bytes + _MAX_RESERVED_BYTES:
-            self._base_reserved_bytes = self._reserved_bytes
-
-    def _memory_bytes(self) -> int:
-        """Memory of this process that is no file's; notes what is reserved."""
-        size, resident, shared, *_ = os.pread(self._memory_file, 128, 0).split()
-        self._reserved_bytes = int(size) * _PAGE_BYTES
-        return (int(resident) - int(shared)) * _PAGE_BYTES
+        if is_quiet and reserved_bytes < self._base_reserved_bytes + _MAX_RESERVED_BYTES:
+            self._base_reserved_bytes = reserved_bytes
 
     def _close_some(self, now_s: float, is_short: bool) -> None:
         for connection in list(self._open.values()):
@@ -281,12 +268,12 @@ class ConnectionGuard:
         too_many = max(len(self._open) - self._limits.max_connections, KEPT_FILES if is_short else 0)
         if too_many > 0:
             self._make_places(now_s, too_many)
-        allowed = max(self._limits.min_unfinished_bytes, self._limits.max_bytes - self._answers.bytes)
+        allowed = max(self._limits.min_unfinished_bytes, self._limits.max_bytes - self._admission.bytes)
         if self.unfinished_bytes > allowed:
             self._close_unfinished(now_s, allowed)
 
     def _make_places(self, now_s: float, count: int) -> None:
-        """Closes those that never asked for anything first, then those that are silent for longest."""
+        """Closes connections that never made a call first, then those that have been silent for longest."""
         silent = [
             each
             for each in self._open.values()
@@ -298,16 +285,16 @@ class ConnectionGuard:
 
     def _close_unfinished(self, now_s: float, allowed: int) -> None:
         held = self.unfinished_bytes
-        grown = max(0, self._seen_bytes - self._base_bytes - self._answers.bytes)
-        if 2 * grown < held:  # it is not in memory: uploads that were given up, and their bytes with them
+        grown = max(0, self._seen_bytes - self._base_bytes - self._admission.bytes)
+        if 2 * grown < held:  # most of it is not in memory: its uploads were given up, and freed
             for connection in self._open.values():
                 connection.unfinished = connection.unfinished * grown // held
             return
         if 2 * (grown - self._decoding_bytes()) < held:
-            return  # decoders may have taken it; decided at a later look
+            return  # decoders may have taken that memory; decided at a later look
         # Connections that have stopped sending go first.
         by_size = sorted(
-            (each for each in self._open.values() if not each.is_closing),  # closing ones are not in `held`
+            (each for each in self._open.values() if not each.is_closing),  # `held` does not count the closing ones
             key=lambda each: each.unfinished * (4 if now_s - each.active_s > 2 else 1),
             reverse=True,
         )
@@ -317,17 +304,17 @@ class ConnectionGuard:
             held -= connection.unfinished
             self._close(connection, "unfinished")
 
-    def _close(self, connection: Connection, reason: Reason) -> None:
+    def _close(self, connection: Connection, reason: CloseReason) -> None:
         if connection.is_closing:
             return
-        connection.is_closing = True  # the look that finds it gone comes later
-        self.closed[reason] += 1  # first, so that no caller is ahead of the metrics
+        connection.is_closing = True  # until a later look finds it gone
+        self.closed[reason] += 1  # before it is closed, so that its caller never sees older metrics
         if self._sockets.end(connection.number):
             self._log(reason)
         else:  # it was gone already
             self.closed[reason] -= 1
 
-    def _log(self, reason: Reason) -> None:
+    def _log(self, reason: CloseReason) -> None:
         now_s = time.monotonic()
         self._unlogged[reason] = self._unlogged.get(reason, 0) + 1
         if now_s - self._logged_s.get(reason, -_LOG_S) >= _LOG_S:

@@ -1,7 +1,7 @@
-"""The front on grpcio's asyncio server, with the standard health and reflection services.
+"""The grpcio front: grpcio's asyncio server, with the standard health and reflection services.
 
-Serves alone (`--front grpcio`) or on a Unix socket behind the native front, for the services that one lacks.
-Owns one thread with one event loop: grpcio supports a single loop in a process well (grpc/grpc#25364).
+Serves alone (`--front grpcio`), or on a Unix socket behind the native front what that lacks. Runs one event loop on one
+thread: with several loops in a process grpcio has problems (grpc/grpc#25364).
 """
 
 from __future__ import annotations
@@ -10,33 +10,36 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from covey_server.calls.call import Call, Handler, Service, handle
+from covey_server.calls.call import Call, Metadata
+from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
 from covey_server.errors import PortUnavailable
 from covey_server.fronts import LIVE
 from covey_server.fronts.connections import CALL_BYTES
 from covey_server.fronts.grpcio_options import server_options
-from covey_server.fronts.grpcio_security import TokenCheck, server_credentials
+from covey_server.fronts.grpcio_security import Caller, TokenCheck, server_credentials
 from covey_server.fronts.security import Security
-from covey_server.fronts.streams import CODES, UNIX, Streams
+from covey_server.fronts.security.tokens import Tokens
+from covey_server.fronts.stream import UNIX
+from covey_server.fronts.streams import CODES, Streams
 from covey_server.system import threads
 
 Result = TypeVar("Result")
 _LAST_STEP_S = 0.5
-_THREADS = 12  # of grpcio and the loop; grpcio crashes where it gets none
+_THREADS = 12  # of grpcio and the loop; grpcio crashes if it gets none
 
 
 class GrpcioCall(Call):
     """A call whose handler waits on the event loop for the answer."""
 
-    __slots__ = ("_answer", "_loop", "_written", "answer_bytes")
+    __slots__ = ("_answer", "_caller", "_loop", "_written", "answer_bytes")
     holds_answer = True
 
     def __init__(
@@ -45,15 +48,25 @@ class GrpcioCall(Call):
         peer: str,
         arrived_ns: int,
         deadline_ns: int | None,
+        caller: Caller,
         loop: asyncio.AbstractEventLoop,
         answer: asyncio.Future[bytes | Status],
         written: Callable[[int, str], None],
     ) -> None:
         super().__init__(payload, peer, arrived_ns, deadline_ns)
+        self._caller = caller
         self._written = written
-        self.answer_bytes = 0  # on their way
+        self.answer_bytes = 0  # of the answer, until it is written
         self._loop = loop
         self._answer = answer
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._caller.metadata
+
+    @property
+    def principal(self) -> str:
+        return self._caller.principal
 
     def reply(self, payload: bytes) -> None:
         self._answer_with(payload)
@@ -74,7 +87,7 @@ class GrpcioCall(Call):
             self.end()
 
     def end(self) -> None:
-        """The answer is written, or nobody is there to take it."""
+        """To be called when the answer is written, or nobody is there to take it."""
         if self.answer_bytes:
             self._written(self.answer_bytes, self.peer)
             self.answer_bytes = 0
@@ -87,21 +100,21 @@ class _Handlers(grpc.GenericRpcHandler):
     1.84 and newer waits on one future per method at every call; grpc/grpc#43461.)
     """
 
-    def __init__(self, services: Sequence[Service], streams: Streams, handed: dict[str, int]) -> None:
+    def __init__(self, services: Services, streams: Streams, tokens: Tokens | None, handed: dict[str, int]) -> None:
         self._methods: dict[str, Any] = {}
-        for service in services:
+        for service in services.all:
             for path, handler in service.paths.items():
-                serve_unary = _asynchronous(handler, service, handed)
+                serve_unary = _asynchronous(handler, services, tokens, handed)
                 self._methods[path] = grpc.unary_unary_rpc_method_handler(serve_unary)
             for path, stream in service.stream_paths.items():
-                serve: Any = streams.handler(stream, service.dispatch)
+                serve: Any = streams.handler(stream, services)
                 self._methods[path] = grpc.stream_stream_rpc_method_handler(serve)
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - the stubs' own type is generic
         return self._methods.get(details.method)
 
 
-def _asynchronous(handler: Handler, service: Service, handed: dict[str, int]) -> Any:  # noqa: ANN401 - as above
+def _asynchronous(handler: Handler, services: Services, tokens: Tokens | None, handed: dict[str, int]) -> Any:  # noqa: ANN401 - as above
     async def serve(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         loop = asyncio.get_running_loop()
         arrived_ns = time.monotonic_ns()
@@ -110,13 +123,14 @@ def _asynchronous(handler: Handler, service: Service, handed: dict[str, int]) ->
         answer: asyncio.Future[bytes | Status] = loop.create_future()
         peer = context.peer()
         handed[peer] = handed.get(peer, 0) + len(payload) + CALL_BYTES
-        call = GrpcioCall(payload, peer, arrived_ns, deadline_ns, loop, answer, service.written)
+        caller = Caller(context, tokens)
+        call = GrpcioCall(payload, peer, arrived_ns, deadline_ns, caller, loop, answer, services.written)
         task = asyncio.current_task()
         assert task is not None, "grpcio runs each call in a task; this is a bug"
-        task.add_done_callback(lambda _: call.end())  # then the answer is written: grpcio waits for flow control
-        del payload  # the call drops it as soon as it is parsed; this frame lives on until the answer
-        handle(handler, call)
-        service.dispatch(False)  # calls come one by one here: run at once, each would be a batch of its own
+        task.add_done_callback(lambda _: call.end())  # the task ends once the answer is written, flow control included
+        del payload  # the handler drops it from the call once it is parsed; this frame lives until the answer
+        # Calls come one by one here: run inline, each would be a batch of its own.
+        services.serve(((handler, call),), inline=False)
         try:
             found = await answer
         except asyncio.CancelledError:
@@ -131,7 +145,7 @@ def _asynchronous(handler: Handler, service: Service, handed: dict[str, int]) ->
 
 
 class _Health(health.aio.HealthServicer):
-    """The standard servicer, whose watches, open for ever otherwise, end when the server stops."""
+    """The standard servicer, except that its watches end when the server stops."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,14 +165,14 @@ class _Health(health.aio.HealthServicer):
 
 
 async def _finish_tasks() -> None:
-    """Lets the tasks of calls that have ended take their last step."""
+    """Lets the tasks of ended calls finish."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     if tasks:
         await asyncio.wait(tasks, timeout=_LAST_STEP_S)
 
 
 class GrpcioFront:
-    """A grpcio server at an address: "host:port" or "unix:PATH"."""
+    """A grpcio server at an address: "host:port" or "unix:PATH". `Front` describes its methods."""
 
     name = "grpcio"
     tells_written = True
@@ -166,14 +180,12 @@ class GrpcioFront:
     def __init__(
         self,
         address: str,
-        services: Sequence[Service],
-        shown: Sequence[str],
+        services: Services,
         max_message_bytes: int,
         max_stream_bytes: int,
         security: Security,
     ) -> None:
-        """`services` are served here; `shown` are the names of all services that reflection lists. While the streams
-        hold `max_stream_bytes` none is read.
+        """While the streams hold `max_stream_bytes` together, none is read.
 
         Raises PortUnavailable where the address cannot be bound.
         """
@@ -181,11 +193,11 @@ class GrpcioFront:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpcio-front", daemon=True)
         self._thread.start()
-        self._ending = threading.Lock()  # what waits for the loop while it ends would wait for ever
+        self._ending = threading.Lock()  # nobody may wait for the loop while it ends
         self._ended = False
-        self._shown = tuple(shown)
+        self._shown = tuple(service.name for service in services.all)
         self.handed: dict[str, int] = {}
-        self._streams = Streams(max_stream_bytes, self.handed)
+        self._streams = Streams(max_stream_bytes, security.tokens, self.handed)
         try:
             self._run(self._build(address, services, max_message_bytes, security))
         except BaseException:
@@ -194,57 +206,50 @@ class GrpcioFront:
 
     @property
     def open_streams(self) -> int:
-        """How many streams are open."""
         return self._streams.count
 
     @property
     def stream_bytes(self) -> int:
-        """What they hold: requests that were read, and answers that were not yet taken."""
         return self._streams.held.bytes
 
     @property
     def refused_tokens(self) -> int:
-        """Calls without a valid token that were refused before the tokens were asked."""
         return 0
 
     def renew(self) -> None:
-        """Follows tokens that changed: here each call asks for them."""
+        """Does nothing: here each call asks `Tokens`."""
 
     @property
     def streamed_bytes(self) -> int:
-        """Of the calls that came by a Unix socket: whose they are is not known."""
+        """Of calls by the Unix socket, whose connections are not known."""
         return self.handed.get(UNIX, 0)
 
     def forget(self, peer: str) -> None:
-        """Drops what was counted for a connection that is closed."""
         self.handed.pop(peer, None)
 
     def start(self) -> None:
-        """Begins to take calls."""
         self._run(self._server.start())
 
     def set_ready(self, ready: bool) -> None:
-        """What grpc.health.v1 answers: for the server ("") and for each service."""
         for name in ("", *self._shown):
             self._set_health(name, ready)
 
     def set_live(self, live: bool) -> None:
-        """What grpc.health.v1 answers for "live"."""
         self._set_health(LIVE, live)
 
     def _set_health(self, name: str, good: bool) -> None:
         serving = health_pb2.HealthCheckResponse.SERVING if good else health_pb2.HealthCheckResponse.NOT_SERVING
         with self._ending:
-            if not self._ended:  # else nobody asks any more
+            if not self._ended:  # else nobody can ask any more
                 self._run(self._health.set(name, serving))
 
     def take_over(self, thread: int) -> None:
-        """Nothing to do: the thread that takes calls here runs no batches."""
+        """Does nothing: the thread that takes calls here runs no batches."""
 
     def stop(self, flush_s: float) -> None:
-        """Refuses new calls, waits at most `flush_s` for those that are open, and ends streams and health watches.
+        """Refuses new calls, waits at most `flush_s` for open ones, and ends streams and health watches.
 
-        A call that is on its way at this very moment, not yet handed over, is cancelled by grpcio (not refused).
+        A call that arrives at this very moment, not yet handed over, is cancelled by grpcio instead of refused.
         """
         self._loop.call_soon_threadsafe(self._health.end_watches)
         self._loop.call_soon_threadsafe(self._streams.end)
@@ -253,7 +258,7 @@ class GrpcioFront:
         self._end_loop()
 
     def remove_files(self) -> None:
-        """There are none."""
+        """Does nothing: there are none."""
 
     def _end_loop(self) -> None:
         with self._ending:
@@ -262,12 +267,10 @@ class GrpcioFront:
         self._thread.join()
         self._loop.close()
 
-    async def _build(
-        self, address: str, services: Sequence[Service], max_message_bytes: int, security: Security
-    ) -> None:
+    async def _build(self, address: str, services: Services, max_message_bytes: int, security: Security) -> None:
         checks = [TokenCheck(security.tokens)] if security.tokens is not None else []
         self._server = grpc.aio.server(options=server_options(max_message_bytes), interceptors=checks)
-        self._server.add_generic_rpc_handlers((_Handlers(services, self._streams, self.handed),))
+        self._server.add_generic_rpc_handlers((_Handlers(services, self._streams, security.tokens, self.handed),))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if security.reflection:

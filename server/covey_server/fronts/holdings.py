@@ -1,4 +1,4 @@
-"""What all streams of a front hold together: requests that were read, and answers that were not yet taken."""
+"""Bytes that all streams of a front hold together: requests that were read, and answers that are not written yet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Holdings:
-    """Counts bytes, and tells those who wait when some are free. For the front's event loop alone."""
+    """Counts bytes, and wakes streams that wait for free ones. For the front's event loop only."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -15,21 +15,21 @@ class Holdings:
 
     @property
     def may_wait(self) -> bool:
-        """Whether what comes now may be held until there is room for it: not where it is overdrawn by as much again."""
+        """Whether a request that comes now may wait for room: not if twice the limit is held."""
         return self.bytes < 2 * self.max_bytes
 
     @property
     def free_bytes(self) -> int:
-        """Negative where it is overdrawn."""
+        """What is left of the limit; negative if it is exceeded."""
         return self.max_bytes - self.bytes
 
     def add(self, count: int) -> None:
-        """Counts bytes in, or out where it is negative."""
+        """Counts bytes in, or out if negative."""
         self.bytes += count
         if self.free_bytes > 0:
             while self._waiting:
                 self._waiting.pop().set()
 
     def wake_when_free(self, event: asyncio.Event) -> None:
-        """Sets the event, once, when some are free."""
+        """Sets the event, once, as soon as bytes are free."""
         self._waiting.add(event)

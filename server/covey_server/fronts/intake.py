@@ -1,6 +1,6 @@
-"""The thread that takes calls, and the one that takes over from it while it is held up.
+"""The thread that takes calls, and the next one that takes over if it is held up.
 
-A thread that is held up knows nothing of that: once it is through, it finds that another one takes calls, and ends.
+A thread that was held up ends when it finds that another one takes calls.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 
 class Intake:
-    """One thread at a time. Safe from any thread."""
+    """Takes calls, on one thread at a time. Safe from any thread."""
 
     def __init__(self, name: str, take: Callable[[], bool]) -> None:
-        """`take` waits for calls and hands them over; False once none can come any more."""
+        """`take` waits for calls and hands them over; it returns False once no more can come."""
         self._name = name
         self._take = take
         self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []  # that have not ended; the last one takes calls
+        self._threads: list[threading.Thread] = []  # not ended yet; the last one takes calls
         self._stopped = False
 
     def start(self) -> None:
@@ -32,16 +32,16 @@ class Intake:
             self._begin()
 
     def take_over(self, thread: int) -> None:
-        """The thread of this ident (threading.get_ident) is held up: where it takes calls, another does from now on."""
+        """Tells that this thread (threading.get_ident) is held up: if it takes calls, another one does from now on."""
         with self._lock:
             if self._threads and self._threads[-1].ident == thread and not self._stopped:
                 try:
                     self._begin()
-                except RuntimeError as error:  # that thread goes on taking calls, once it is through
+                except RuntimeError as error:  # then that thread takes calls again when it can
                     log.error("calls wait for the thread that takes them: %s; %s", error, ADVICE)
 
     def join(self, timeout_s: float) -> None:
-        """Waits for the threads to end, once no more calls can come."""
+        """Waits for the threads to end. To be called when no more calls can come."""
         give_up = time.monotonic() + timeout_s
         with self._lock:
             self._stopped = True

@@ -1,7 +1,7 @@
-"""The fast front: pygrpc-native, whose HTTP/2 and gRPC work runs in Rust outside the GIL.
+"""The fast front: pygrpc-native, which does HTTP/2 and gRPC in Rust, without the interpreter's lock.
 
-Serves our unary methods over plaintext. What it lacks (streams in both directions, health, reflection) goes to a
-grpcio front on a Unix socket behind it. Raises ImportError where the wheel is missing.
+Serves unary methods over plaintext. What it lacks (bidirectional streams, health, reflection) a grpcio front behind it
+serves, on a Unix socket. The import raises ImportError if pygrpc-native is not installed.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from covey_server.calls.call import Call, Service, handle
+from covey_server.calls.call import Call, Metadata
+from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import sockets
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BURST = 128  # calls handed over at once
-_PASS_ON_S = 0.25  # for streams' last answers to get from the front behind to the wire: nothing tells when
+_PASS_ON_S = 0.25  # for streams' last answers to get from the front behind to the network; nothing tells when
 
 
 class NativeCall(Call):
-    """A call that is answered by its id."""
+    """A call that pygrpc-native knows by an id."""
 
-    __slots__ = ("_front", "_id", "_open")
-    holds_answer = sockets.IS_AVAILABLE  # the connections' guard sees there what is written
+    __slots__ = ("_front", "_id", "_metadata", "_open", "_principal")
+    holds_answer = sockets.IS_AVAILABLE  # there the connection guard sees what is written
 
     def __init__(
         self,
@@ -46,20 +47,32 @@ class NativeCall(Call):
         peer: str,
         arrived_ns: int,
         deadline_ns: int | None,
+        metadata: Metadata,
+        principal: str,
         front: NativeGrpcFront,
         call_id: int,
         open_calls: dict[int, NativeCall],
     ) -> None:
-        # All that Call.__init__ does: to call it would cost each request a third of a microsecond.
+        # The same as Call.__init__, which would cost each request a third of a microsecond to call.
         self.payload = payload
         self.peer = peer
         self.size_bytes = len(payload)
         self.arrived_ns = arrived_ns
         self.deadline_ns = deadline_ns
         self.cancelled = False
+        self._metadata = metadata
+        self._principal = principal
         self._front = front
         self._id = call_id
         self._open = open_calls
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._metadata
+
+    @property
+    def principal(self) -> str:
+        return self._principal
 
     def reply(self, payload: bytes) -> None:
         self._open.pop(self._id, None)
@@ -71,7 +84,7 @@ class NativeCall(Call):
 
 
 class NativeFront:
-    """The native server at "host:port", and the grpcio front behind it."""
+    """The native server at "host:port", and the grpcio front behind it. `Front` describes its methods."""
 
     name = "native"
     tells_written = False
@@ -79,21 +92,20 @@ class NativeFront:
     def __init__(
         self,
         address: str,
-        services: Sequence[Service],
-        shown: Sequence[str],
+        services: Services,
         max_message_bytes: int,
         max_stream_bytes: int,
         security: Security,
     ) -> None:
-        """As GrpcioFront, without TLS. Raises PortUnavailable where the address cannot be bound, InvalidConfiguration
-        where there is no place for a socket."""
-        paths = {path: handler for service in services for path, handler in service.paths.items()}
+        """As GrpcioFront, without TLS. Raises PortUnavailable if the address cannot be bound, InvalidConfiguration if
+        there is no place for the socket."""
+        paths = {path: handler for service in services.all for path, handler in service.paths.items()}
         methods = [(path, False) for path in paths]
         self._handlers = list(paths.values())
-        self._dispatches = list(dict.fromkeys(service.dispatch for service in services))  # shared by services: once
+        self._services = services
         sweep()
         self._tokens = security.tokens
-        self._refused_here = 0  # with a token that was revoked after its server was built
+        self._refused_here = 0  # calls with a token that was revoked after the Rust server was built
         try:
             self._servers = NativeServers(address, methods, security.tokens)
         except OSError as error:
@@ -101,15 +113,13 @@ class NativeFront:
                 f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"
             ) from error
         self.port = self._servers.port
-        streams = [replace(service, handlers={}) for service in services]
+        streams = replace(services, all=[replace(service, handlers={}) for service in services.all])
         with contextlib.ExitStack() as undo:
             undo.callback(self._servers.close)
             try:
                 self._socket = PrivateSocket()
                 undo.callback(self._socket.remove)
-                self._behind = GrpcioFront(
-                    self._socket.address, streams, shown, max_message_bytes, max_stream_bytes, security
-                )
+                self._behind = GrpcioFront(self._socket.address, streams, max_message_bytes, max_stream_bytes, security)
             except (OSError, PortUnavailable) as error:
                 raise InvalidConfiguration(
                     f"the native front needs a socket in the temporary folder: {error.__cause__ or error}; set TMPDIR "
@@ -121,21 +131,17 @@ class NativeFront:
 
     @property
     def open_streams(self) -> int:
-        """As GrpcioFront."""
         return self._behind.open_streams
 
     @property
     def stream_bytes(self) -> int:
-        """As GrpcioFront."""
         return self._behind.stream_bytes
 
     @property
     def refused_tokens(self) -> int:
-        """As GrpcioFront."""
         return self._servers.refused - self._refused_here
 
     def renew(self) -> None:
-        """As GrpcioFront."""
         self._servers.renew(self._behind.open_streams)
 
     @property
@@ -144,7 +150,6 @@ class NativeFront:
         return self._behind.streamed_bytes
 
     def forget(self, peer: str) -> None:
-        """As GrpcioFront."""
         self.handed.pop(peer, None)
 
     def start(self) -> None:
@@ -153,37 +158,34 @@ class NativeFront:
         self._servers.start(self._taker)
 
     def set_ready(self, ready: bool) -> None:
-        """As GrpcioFront."""
         self._behind.set_ready(ready)
 
     def set_live(self, live: bool) -> None:
-        """As GrpcioFront."""
         self._behind.set_live(live)
 
     def take_over(self, thread: int) -> None:
-        """As GrpcioFront: another thread takes calls while this one, which did, runs a batch that takes long."""
         self._servers.take_over(thread)
 
     def stop(self, flush_s: float) -> None:
-        """Waits at most `flush_s` until every answer given is on the wire, then closes all connections."""
+        """Waits at most `flush_s` until all answers are written, then closes all connections."""
         streams = self._behind.open_streams
         self._behind.stop(flush_s)
         if streams:
             time.sleep(_PASS_ON_S)
         give_up = time.monotonic() + flush_s
-        # close() drops what is not yet written, and nothing tells when it is: ask, a few times, while stopping.
+        # close() drops unwritten answers, and nothing tells when all are written: poll, only while stopping.
         while self._servers.unfinished and time.monotonic() < give_up:
             time.sleep(0.002)
         self._servers.close(flush_s)
         self.remove_files()
 
     def remove_files(self) -> None:
-        """As GrpcioFront: the socket's, where it has any."""
+        """Removes the socket's files, if it has any."""
         self._socket.remove()
 
     def _taker(self, front: NativeGrpcFront) -> Callable[[], bool]:
-        """What an intake thread of that server does: takes a burst of calls and hands each to its handler."""
-        # Only for cancellations, which name a call by its id; answers go by the call itself.
+        """What an intake thread of a server repeats: takes a burst of calls and hands it over."""
+        # Only for cancellations, which name a call by its id.
         open_calls: dict[int, NativeCall] = {}
 
         def take() -> bool:
@@ -199,6 +201,8 @@ class NativeFront:
         self, front: NativeGrpcFront, events: list[DetailedEvent], open_calls: dict[int, NativeCall]
     ) -> None:
         handlers, tokens, handed = self._handlers, self._tokens, self.handed
+        principal = ""
+        calls: list[tuple[Handler, Call]] = []
         arrived_ns = time.monotonic_ns()
         for kind, call_id, method, payload, token_header, details in events:
             if kind != EVENT_CALL:
@@ -209,15 +213,19 @@ class NativeFront:
             if payload is None or details is None:
                 log.error("a call came without payload or details; this is a bug of the native front")
                 continue
-            _, peer, remaining_s = details
-            # A token is the one header that is long in every call.
+            metadata, peer, remaining_s = details
+            # A token is the only header that is long in every call.
             handed[peer] = handed.get(peer, 0) + len(payload) + len(token_header or "") + CALL_BYTES
             deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
-            call = open_calls[call_id] = NativeCall(payload, peer, arrived_ns, deadline_ns, front, call_id, open_calls)
-            if tokens is not None and (refusal := tokens.refusal(token_header)) is not None:
-                self._refused_here += 1
-                call.fail(refusal)
-                continue
-            handle(handlers[method], call)
-        for dispatch in self._dispatches:
-            dispatch(True)
+            if tokens is not None:
+                found = tokens.identify(token_header)
+                if isinstance(found, Status):
+                    self._refused_here += 1
+                    front.fail(call_id, found.code, found.message)
+                    continue
+                principal = found
+            call = open_calls[call_id] = NativeCall(
+                payload, peer, arrived_ns, deadline_ns, metadata, principal, front, call_id, open_calls
+            )
+            calls.append((handlers[method], call))
+        self._services.serve(calls, inline=True)

@@ -1,8 +1,8 @@
-"""The Rust servers under the native front: one that takes connections, and those it replaced, until they are idle.
+"""The Rust servers of the native front: one that takes connections, and replaced ones until they are idle.
 
-pygrpc-native asks for a token before it reads or unfolds a call's message, which nothing above it can do: 1 MB of gzip
-is 1 GB by the time that Python sees it. It takes the tokens' digests once, though, when it is built. So where tokens
-change, a new server opens on the same port, and the old one closes: its clients connect again.
+pygrpc-native checks tokens before it reads or unpacks a call's message. Only it can: 1 MB of gzip is 1 GB by the time
+Python sees it. But it takes the tokens' digests only when it is built. So when tokens change, a new server opens on the
+same port and the old one closes; its clients connect again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from covey_server.fronts.security.tokens import HEADER, NOT_VALID, Tokens
 
 log = logging.getLogger(__name__)
 
-IO_THREADS = 1  # of the Rust runtime; more only wins with more cores than the models use
+IO_THREADS = 1  # of the Rust runtime; more help only with more cores than the models use
 _UNAUTHENTICATED = 16
-RETIRED_S = 30.0  # for a server that was replaced to answer its calls and to end its streams
+RETIRED_S = 30.0  # for a replaced server to answer its calls and end its streams
 _SETTLED_S = 0.03
-_DRAIN_S = 1.0  # for the calls of a server that is to be closed, while nothing more is read from its connections
+_DRAIN_S = 1.0  # for the calls of a server that is about to close, while its connections are not read
 
-# What it says 20 times a second of a listener that was stopped, until it is closed.
+# It logs this 20 times a second for a stopped listener, until it is closed.
 logging.getLogger("pygrpc_native.server").addFilter(lambda record: "(os error 22)" not in record.getMessage())
 
 
@@ -44,7 +44,7 @@ class _Server:
 
 
 class NativeServers:
-    """The servers at one address. `tokens` None: everybody may call."""
+    """The servers at one address. `tokens` None: anybody may call."""
 
     def __init__(self, address: str, methods: Sequence[tuple[str, bool]], tokens: Tokens | None) -> None:
         """Opens the first server. Raises OSError where the address cannot be bound."""
@@ -63,25 +63,25 @@ class NativeServers:
         self._address = f"{address.rpartition(':')[0]}:{self.port}"
 
     def set_fallback(self, path: str) -> None:
-        """What is not served here goes to the Unix socket at `path`."""
+        """Sends calls of methods that are not served here to the Unix socket at `path`."""
         self._fallback = path
         self._current.front.set_fallback(path)
 
     def start(self, taker: Callable[[NativeGrpcFront], Callable[[], bool]]) -> None:
-        """Takes connections. `taker` gives for each server what its intake does again and again, until it is closed."""
+        """Takes connections. `taker` makes, for each server, the function that its intake thread repeats."""
         self._taker = taker
         self._start(self._current)
 
     def take_over(self, thread: int) -> None:
-        """The thread of this ident is held up: where it takes calls, another does from now on."""
+        """Tells that this thread is held up: if it takes calls, another one does from now on."""
         for server in self._all:
             if server.intake is not None:
                 server.intake.take_over(thread)
 
     def renew(self, open_streams: int) -> None:
-        """Follows the tokens. A server that was replaced is closed as soon as its calls are answered and no streams are
-        open: clients send what it has not read again, to its successor. After 30 s it is closed in any case, which ends
-        with UNAVAILABLE what is still open."""
+        """Follows the tokens. A replaced server is closed as soon as its calls are answered and no streams are open;
+        clients send again what it has not read, to its successor. After 30 s it is closed in any case; calls that are
+        still open then end with UNAVAILABLE."""
         tokens = self._tokens
         if tokens is None:
             return
@@ -102,12 +102,12 @@ class NativeServers:
 
     @property
     def unfinished(self) -> int:
-        """Calls whose answer is not on the wire."""
+        """How many calls have no answer that is written."""
         return sum(_unfinished(server.front) for server in self._all)
 
     @property
     def refused(self) -> int:
-        """Calls that ended with UNAUTHENTICATED."""
+        """How many calls ended with UNAUTHENTICATED."""
         return self._refused_before + sum(_refused(server.front) for server in self._all)
 
     def close(self, join_s: float = 0.0) -> None:
@@ -117,7 +117,7 @@ class NativeServers:
             for server in self._all:
                 server.front.close()
                 if server.intake is not None:
-                    server.intake.join(join_s)  # longer only where a batch hangs that it runs itself
+                    server.intake.join(join_s)  # takes long only if it runs a batch that hangs
 
     @property
     def _all(self) -> list[_Server]:
@@ -125,8 +125,8 @@ class NativeServers:
 
     def _open(self, address: str) -> _Server:
         digests = self._tokens.digests if self._tokens is not None else None
-        # metrics: the only way to know, when stopping, that every answer is on the wire
-        # client_key_metadata: the header that each call is handed over with; without it comes the peer, as a str
+        # metrics: the only way to know, when stopping, that every answer is written
+        # client_key_metadata: the header handed over with each call; if it is missing, the peer is, as a str
         front = NativeGrpcFront(
             address,
             self._methods,
@@ -142,7 +142,7 @@ class NativeServers:
         return _Server(front, digests)
 
     def _start(self, server: _Server) -> None:
-        assert self._taker is not None, "this is a bug: a server that nobody takes calls of"
+        assert self._taker is not None, "a server whose calls nobody takes; this is a bug"
         server.front.start()
         server.intake = Intake("native-front", self._taker(server.front))
         server.intake.start()
@@ -163,7 +163,7 @@ class NativeServers:
                 successor.front.close()
             log.error("new tokens are not taken up yet: no second server on %s: %s", self._address, error)
             return
-        stop_listening(found)  # else connections would still come to either
+        stop_listening(found)  # else both servers would get connections
         self._current.peers = peers(self.port)
         self._current.retired_at_s = time.monotonic()
         self._retired.append(self._current)
@@ -171,7 +171,7 @@ class NativeServers:
 
 
 def _becomes_idle(front: NativeGrpcFront) -> bool:
-    """Whether all calls are answered, and stay so for a moment: what was read before reading stopped may yet begin."""
+    """Waits until all calls are answered for a moment: calls that were read before may still begin. False: in vain."""
     give_up = time.monotonic() + _DRAIN_S
     idle_since = None
     while (now := time.monotonic()) < give_up:
@@ -200,7 +200,7 @@ def _refused(front: NativeGrpcFront) -> int:
 
 
 def _require_free(address: str) -> None:
-    """Raises OSError where somebody listens there: two servers that may share a port would do so silently."""
+    """Raises OSError if another server listens there: with `reuse_port` both would silently share the port."""
     host, _, port = address.rpartition(":")
     if port == "0":
         return

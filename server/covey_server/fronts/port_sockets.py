@@ -1,22 +1,21 @@
-"""A port's sockets in this process, whoever has opened them: so that a server can be closed between calls. Linux only;
-elsewhere nothing is found."""
+"""Pauses and ends what a server of this process does on its port, so that it can be closed between two calls. Works on
+the sockets from outside, since the server's library offers nothing for that. Linux only; elsewhere it does nothing."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+
+from covey_server.fronts.sockets import handles
 
 _FAR = 2**31 - 1
-_FILES = "/proc/self/fd"
 
 
 def peers(port: int) -> frozenset[object]:
-    """The other ends of the connections to the local `port`."""
+    """The remote addresses of the connections to the local `port`."""
     found = set()
-    for each in _sockets(port, listening=False):
+    for each in handles(port, listening=False):
         with each, contextlib.suppress(OSError):
             found.add(each.getpeername())
     return frozenset(found)
@@ -24,8 +23,8 @@ def peers(port: int) -> frozenset[object]:
 
 @contextlib.contextmanager
 def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[None]:
-    """While it lasts no reader of these connections to the local `port` is told that something has come."""
-    connections = list(_sockets(port, listening=False))
+    """Meanwhile nobody who reads these connections to the local `port` is told that data has come."""
+    connections = list(handles(port, listening=False))
     try:
         for each in connections:
             with contextlib.suppress(OSError):  # closed meanwhile
@@ -34,41 +33,19 @@ def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[None]:
         yield
     finally:
         for each in connections:
-            with contextlib.suppress(OSError):  # 1, as it was: tells at once what has come meanwhile
+            with contextlib.suppress(OSError):  # 1, as before: what has come meanwhile is told at once
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             each.close()
 
 
 def listeners(port: int) -> list[socket.socket]:
-    """Handles on the sockets that take connections to `port` now, to be closed by the caller."""
-    return list(_sockets(port, listening=True))
+    """Handles on the sockets that listen on `port` now. The caller has to close them."""
+    return list(handles(port, listening=True))
 
 
 def stop_listening(found: Iterable[socket.socket]) -> None:
-    """Lets sockets take no more connections, and closes the handles."""
+    """Stops sockets from taking connections, and closes the handles."""
     for each in found:
         with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RD)
         each.close()
-
-
-def _sockets(port: int, *, listening: bool) -> Iterator[socket.socket]:
-    """A second handle on each."""
-    with contextlib.suppress(FileNotFoundError):
-        for file in Path(_FILES).iterdir():
-            with contextlib.suppress(OSError):
-                handle = os.dup(int(file.name))
-                try:
-                    found = socket.socket(fileno=handle)
-                except OSError:  # no socket
-                    os.close(handle)
-                    continue
-                if _is_at(found, port) and listening == found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    yield found
-                else:
-                    found.close()
-
-
-def _is_at(found: socket.socket, port: int) -> bool:
-    is_tcp = found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM
-    return is_tcp and bool(found.getsockname()[1] == port)

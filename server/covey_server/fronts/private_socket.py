@@ -1,7 +1,7 @@
-"""The socket between the native front and the grpcio front behind it.
+"""The Unix socket between the native front and the grpcio front behind it.
 
-On Linux it has an abstract name: no file that systemd-tmpfiles could delete, none that a killed process leaves behind.
-Elsewhere it is a file in a folder of its own. Also removes the folders that killed servers left.
+On Linux it has an abstract name: there is no file that systemd-tmpfiles could delete or a killed process could leave
+behind. Elsewhere it is a file in a folder of its own. Also removes folders that killed servers have left.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PREFIX, _NAME = "covey-", "grpcio.sock"
 
 
 class PrivateSocket:
-    """A name for a socket that nobody else uses. Raises OSError where no folder can be made for it."""
+    """A name for a socket that nobody else uses. Raises OSError if no folder can be made for it."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
@@ -39,14 +39,14 @@ class PrivateSocket:
             self.address = f"unix:{self.path}"
 
     def remove(self) -> None:
-        """Removes what there is of it on disk."""
+        """Removes its files, if there are any."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def sweep() -> None:
-    """Removes folders in the temporary folder that servers of this user left when they were killed: those that hold
-    just a socket at which nobody listens."""
+    """Removes folders that killed servers of this user have left in the temporary folder: those that hold nothing but a
+    socket on which nobody listens."""
     with contextlib.suppress(OSError):
         for folder in _own_folders(Path(tempfile.gettempdir())):
             if _is_left_behind(folder):

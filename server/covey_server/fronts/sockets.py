@@ -1,8 +1,8 @@
-"""This process's own TCP connections as the kernel knows them (Linux): found in /proc/self/fd, measured by TCP_INFO,
-ended by shutdown.
+"""This process's own TCP sockets, as the kernel knows them (Linux): found in /proc/self/fd, measured by TCP_INFO, ended
+by shutdown.
 
-The fronts' libraries own the sockets and close them when they like, so a file number is only used while its inode is
-the same, and what ends a connection goes by a copy that was looked at again.
+The fronts' libraries own the sockets and may close them at any time. So a file number is used only while its inode is
+the same, and a connection is ended by a copy whose inode was checked again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from functools import lru_cache
 IS_AVAILABLE = sys.platform == "linux"
 _FOLDER = "/proc/self/fd"
 _TCP_INFO = 11
-# struct tcp_info of linux/tcp.h: tcpi_last_data_recv; tcpi_bytes_received; tcpi_notsent_bytes; tcpi_bytes_sent and
-# tcpi_bytes_retrans, which came with Linux 4.19.
-_READ = struct.Struct("=52xI72xQ8xI52xQQ")
+# struct tcp_info of linux/tcp.h: tcpi_bytes_received; tcpi_notsent_bytes; tcpi_bytes_sent and tcpi_bytes_retrans, which
+# came with Linux 4.19.
+_READ = struct.Struct("=128xQ8xI52xQQ")
 
 Address = tuple[str, int]
 
@@ -35,9 +35,8 @@ Address = tuple[str, int]
 class Figures:
     """One connection's counts since it was made."""
 
-    silent_ms: int  # since data came
     received_bytes: int
-    written_bytes: int  # by the process, whether they are sent or not
+    written_bytes: int  # by this process, sent or not
 
 
 class Sockets:
@@ -51,14 +50,14 @@ class Sockets:
         self._length = ctypes.c_uint32()
 
     def look(self) -> tuple[dict[int, Address], set[int]]:
-        """The connections that are new since the last look, as the callers' addresses by file number; and the numbers
-        that are closed or used for something else since."""
+        """What changed since the last look: the new connections, as callers' addresses by file number; and the file
+        numbers that are closed, or used for something else."""
         found = {number: inode for number in _open_files() if (inode := _socket_inode(number))}
         gone = {number for number, inode in self._inodes.items() if found.get(number) != inode}
         known = {inode for number, inode in self._inodes.items() if number not in gone}
         new: dict[int, Address] = {}
         for number, inode in found.items():
-            # A second number of the same socket is a copy that somebody keeps for a moment.
+            # A second number of the same socket is somebody's copy of it.
             if self._inodes.get(number) != inode and inode not in known:
                 known.add(inode)
                 address = self._caller(number)
@@ -68,16 +67,16 @@ class Sockets:
         return new, gone
 
     def figures(self, number: int) -> Figures | None:
-        """None where it is no TCP connection any more."""
+        """Measures a connection. None if it is no TCP connection any more."""
         self._length.value = _READ.size
         done = self._libc.getsockopt(number, socket.IPPROTO_TCP, _TCP_INFO, self._buffer, ctypes.byref(self._length))
         if done or self._length.value < _READ.size:
             return None
-        silent_ms, received, unsent, sent, again = _READ.unpack(self._buffer)
-        return Figures(silent_ms, received, sent - again + unsent)
+        received, unsent, sent, again = _READ.unpack(self._buffer)
+        return Figures(received, sent - again + unsent)
 
     def end(self, number: int) -> bool:
-        """Ends a connection, as if the network had: its library then closes it. False where it is gone already."""
+        """Shuts a connection down, so that its library closes it. Returns False if it is gone already."""
         try:
             connection = socket.socket(fileno=os.dup(number))
         except OSError as error:
@@ -96,7 +95,7 @@ class Sockets:
         return True
 
     def _caller(self, number: int) -> Address | None:
-        """None for sockets that are no connection of this port."""
+        """The address of a connection's other end; None for sockets that are no connection to this port."""
         try:
             with _borrowed(number) as connection:
                 if connection.family not in (socket.AF_INET, socket.AF_INET6):
@@ -109,13 +108,31 @@ class Sockets:
         return _plain(host), port
 
 
+def handles(port: int, *, listening: bool) -> Iterator[socket.socket]:
+    """Second handles on the sockets at a local port that listen, or that are connections; to be closed by the caller.
+    Linux only: elsewhere none is found."""
+    for number in _open_files() if IS_AVAILABLE else ():
+        if not _socket_inode(number):
+            continue
+        try:
+            handle = socket.socket(fileno=os.dup(number))
+        except OSError:  # closed meanwhile
+            continue
+        is_tcp = handle.family in (socket.AF_INET, socket.AF_INET6) and handle.type == socket.SOCK_STREAM
+        is_at_port = is_tcp and handle.getsockname()[1] == port
+        if is_at_port and listening == bool(handle.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)):
+            yield handle
+        else:
+            handle.close()
+
+
 def file_limit() -> int:
     """How many files the process may have open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def has_files_left(count: int) -> bool:
-    """Whether about so many more files can be opened. New files have the lowest free numbers."""
+    """Whether about `count` more files can be opened: a new file gets the lowest free number, which tells."""
     try:
         number = os.dup(0)
     except OSError as error:
@@ -125,7 +142,7 @@ def has_files_left(count: int) -> bool:
 
 
 def _socket_inode(number: int) -> int:
-    """0 for what is no socket, or is closed meanwhile."""
+    """The inode of a socket; 0 if it is no socket, or closed meanwhile."""
     try:
         status = os.fstat(number)
     except OSError:
@@ -136,13 +153,13 @@ def _socket_inode(number: int) -> int:
 def _open_files() -> Iterable[int]:
     try:
         return [int(name) for name in os.listdir(_FOLDER)]  # noqa: PTH208 - paths of 1,000 files would cost 3 ms
-    except OSError:  # not one more can be opened: then they all are
+    except OSError:  # no file can be opened any more: then all numbers are in use
         return range(file_limit())
 
 
 @contextlib.contextmanager
 def _borrowed(number: int) -> Iterator[socket.socket]:
-    """A socket by its number, which stays open behind it."""
+    """A socket object for a file number, which stays open afterwards."""
     connection = socket.socket(fileno=number)
     try:
         yield connection
@@ -152,8 +169,8 @@ def _borrowed(number: int) -> Iterator[socket.socket]:
 
 @lru_cache(4096)
 def address_of(peer: str) -> Address | None:
-    """The address in a front's name for a caller: "ipv4:127.0.0.1:1234", "ipv6:[::1]:1234", "ipv6:%5B::1%5D:1234"; None
-    for others."""
+    """The address in a peer's name: "ipv4:127.0.0.1:1234", "ipv6:[::1]:1234", "ipv6:%5B::1%5D:1234"; None for
+    others."""
     kind, _, rest = peer.partition(":")
     host, _, port = rest.rpartition(":")
     if kind not in ("ipv4", "ipv6") or not port.isdigit():
@@ -163,7 +180,7 @@ def address_of(peer: str) -> Address | None:
 
 @lru_cache(4096)
 def _plain(host: str) -> str:
-    """One text for each address: an IPv4 address stays one behind a socket of IPv6."""
+    """An address in its one usual form; an IPv4 address also where it comes mapped to IPv6."""
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(host)
         mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

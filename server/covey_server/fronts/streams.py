@@ -1,268 +1,36 @@
-"""Streams on the grpcio front: each message is a call of its own, handled as any other; this owns what is around them.
-
-Back-pressure goes both ways. What one stream holds, from reading a message until its answer is written, is bounded in
-number and in bytes: beyond that nothing more is read, so a caller who does not read his answers is soon not read
-either. A request that is refused for want of room is not answered so: the stream reads no further and tries it again.
-
-What all streams hold together is bounded as admission bounds callers: one may hold no more than is left free. A read
-cannot be taken back, so what comes by those begun before can pass the bound: at most by as much again, and what comes
-then does not wait for room but is answered as a call of its own would be.
-"""
+"""All streams that are open on a grpcio front: how many, what they hold together, and their end."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import itertools
-import threading
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 import grpc
 
-from covey_server.calls import status
-from covey_server.calls.call import Call, Element, StreamMethod, handle
+from covey_server.calls.service import Services, StreamMethod
 from covey_server.calls.status import Status
-from covey_server.errors import Overloaded, Stopping
-from covey_server.fronts.connections import CALL_BYTES
+from covey_server.fronts.grpcio_security import Caller
 from covey_server.fronts.holdings import Holdings
+from covey_server.fronts.security.tokens import Tokens
+from covey_server.fronts.stream import UNIX, Context, Stream
 
-MAX_ELEMENTS = 128  # that one stream holds: enough for a full batch to run and another to gather
-MAX_BYTES = 16 << 20
 MAX_STREAMS = 1_000  # open at once
-# Time for an answer to be taken. Callers who are gone are known at once, except behind the native front where both
-# directions were full: there pygrpc-native 0.5 does not pass the news on.
-MAX_STALL_S = 300.0
-_OVERLOADED, _STOPPING = status.CODES[Overloaded], status.CODES[Stopping]
-_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.005, 0.25  # between two attempts to find room; each is twice the last
-_GOODBYE = Status(
-    _STOPPING, "the server is shutting down; send what is not answered to another one, or here once it is back"
-)
-_STALLED = Status(10, "no answer was taken for too long: the stream has ended")  # ABORTED
-
-UNIX = "unix:"  # how the names of callers begin that come by a Unix socket
 CODES = {code.value[0]: code for code in grpc.StatusCode}
-Context = grpc.aio.ServicerContext[bytes, bytes]
-
-
-class StreamedCall(Call):
-    """A call that is one element of a stream."""
-
-    __slots__ = ("_element", "_stream", "held_bytes", "is_open", "may_wait", "refused")
-
-    def __init__(
-        self, message: bytes, peer: str, arrived_ns: int, deadline_ns: int | None, stream: Stream, element: Element
-    ) -> None:
-        super().__init__(message, peer, arrived_ns, deadline_ns)
-        self.held_bytes = len(message)  # by the stream: the message's, then those of its answer
-        self.is_open = False
-        self.may_wait = True
-        self.refused = False  # for want of room, while it was handed over
-        self._stream = stream
-        self._element = element
-
-    def open(self) -> None:
-        """Puts the message's request in its place. Raises InvalidRequest."""
-        self.payload = self._element.open(self.payload)
-        if self._element.deadline_us:
-            deadline_ns = self.arrived_ns + self._element.deadline_us * 1000
-            self.deadline_ns = deadline_ns if self.deadline_ns is None else min(self.deadline_ns, deadline_ns)
-        self.is_open = True
-
-    @property
-    def waits_for_room(self) -> bool:
-        return self.may_wait and self._stream.is_handing_over
-
-    def reply(self, payload: bytes) -> None:
-        self._stream.answer(self, self._element.reply(payload))
-
-    def fail(self, status: Status) -> None:
-        if status.code == _OVERLOADED and self.waits_for_room:
-            self.refused = True
-            return
-        self._stream.answer(self, self._element.fail(status))
-        if status.code == _STOPPING:
-            self._stream.end_soon()
-
-
-class Stream:
-    """One open stream. All but `answer`, `end_soon` and `is_handing_over` is for its event loop alone."""
-
-    def __init__(
-        self, method: StreamMethod, dispatch: Callable[[bool], None], context: Context, peer: str, held: Holdings,
-        handed: dict[str, int],
-    ) -> None:  # fmt: skip
-        self._method = method
-        self._dispatch = dispatch
-        self._context = context
-        self._peer = peer
-        self._all_held = held
-        self._handed = handed
-        self._connection = UNIX if peer.startswith(UNIX) else peer
-        remaining_s = context.time_remaining()
-        self._deadline_ns = None if remaining_s is None else time.monotonic_ns() + int(remaining_s * 1e9)
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._calls: set[StreamedCall] = set()  # read and not yet answered on the wire
-        self._bytes = 0  # that they hold
-        self._given: deque[tuple[StreamedCall, bytes]] = deque()  # answers, by whatever thread
-        self._collecting = False
-        self._outbox: deque[tuple[StreamedCall, bytes]] = deque()  # the same, counted
-        self._to_write = asyncio.Event()
-        self._room = asyncio.Event()
-
-    async def serve(self) -> Status | None:
-        """Reads until the caller has sent all, or the stream is to end; returns when all that was read is answered.
-        What the stream then ends with; None: in good order."""
-        self._reading = asyncio.ensure_future(self._read())
-        self._reading.add_done_callback(lambda reading: self._to_write.set())
-        try:
-            await self._write()
-        except TimeoutError:
-            return _STALLED
-        finally:  # the caller went away, or nothing is open any more
-            self._reading.cancel()
-            for call in tuple(self._calls):
-                call.cancelled = True
-                self._leave(call)
-            self._outbox.clear()
-        if self._reading.cancelled():
-            return _GOODBYE
-        self._reading.result()  # raises what went wrong in it
-        return None
-
-    def end(self) -> None:
-        """Reads no more; once all that was read is answered, the stream ends with UNAVAILABLE."""
-        self._reading.cancel()
-
-    def end_soon(self) -> None:
-        """The same, from any thread."""
-        self._call_soon(self.end)
-
-    @property
-    def is_handing_over(self) -> bool:
-        """Whether the calling thread is the one that reads the stream: then what it is told is of the call at hand."""
-        return threading.get_ident() == self._thread
-
-    def answer(self, call: StreamedCall, message: bytes) -> None:
-        """Answers a call of the stream, from any thread."""
-        call.payload = b""  # of one that was not even parsed: it need not wait with the answer
-        self._given.append((call, message))
-        if not self._collecting:  # one waking for all that are answered together
-            self._collecting = True
-            self._call_soon(self._collect)
-
-    def _collect(self) -> None:
-        self._collecting = False  # first: what is given from here on wakes again
-        while self._given:
-            call, message = self._given.popleft()
-            if call in self._calls:  # else the stream has ended without it
-                self._hold(len(message) - call.held_bytes)
-                call.held_bytes = len(message)
-                self._outbox.append((call, message))
-        self._to_write.set()
-
-    def _call_soon(self, do: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the front has stopped, nobody is there
-            self._loop.call_soon_threadsafe(do)
-
-    async def _read(self) -> None:
-        await self._context.send_initial_metadata(())  # first: behind an answer that nobody takes, no status could go
-        while True:
-            await self._wait_until_it_may_read()
-            call = self._take(await self._context.read())
-            if call is None:
-                return
-            await self._hand_over(call)
-            del call  # it must not live on until the next one comes
-
-    async def _wait_until_it_may_read(self) -> None:
-        while len(self._calls) >= MAX_ELEMENTS or self._bytes >= min(MAX_BYTES, self._all_held.free_bytes):
-            self._room.clear()
-            if not self._calls:  # others hold everything; where it holds something itself, it need not hear of them
-                self._all_held.wake_when_free(self._room)
-            await self._room.wait()
-
-    def _take(self, message: object) -> StreamedCall | None:
-        """The call of a message that was read. None for EOF: the caller has sent all, or is gone."""
-        if not isinstance(message, bytes):
-            return None
-        arrived_ns = time.monotonic_ns()
-        call = StreamedCall(message, self._peer, arrived_ns, self._deadline_ns, self, self._method.element())
-        call.may_wait = self._all_held.may_wait
-        self._calls.add(call)
-        self._hold(call.held_bytes)
-        self._handed[self._connection] = self._handed.get(self._connection, 0) + len(message) + CALL_BYTES
-        return call
-
-    async def _hand_over(self, call: StreamedCall) -> None:
-        """Gives a call to its handler, and again as long as there is no room for it."""
-        handle(lambda _: call.open(), call)
-        if not call.is_open:
-            return
-        request = call.payload  # handlers take it out of the call
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            call.payload, call.size_bytes = request, len(request)
-            call.refused = False
-            handle(self._method.handler, call)
-            self._dispatch(False)  # grpcio hands messages over one by one: there is no burst to wait for
-            if not call.refused:
-                return
-            try:
-                await asyncio.sleep(pause_s)
-            except asyncio.CancelledError:  # the stream ends before there was room: this one is not answered
-                self._leave(call)
-                raise
-            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
-            if call.deadline_ns is not None and time.monotonic_ns() >= call.deadline_ns:
-                call.may_wait = False  # then this attempt is the last, and counts
-
-    async def _write(self) -> None:
-        while True:
-            while self._outbox:
-                call, message = self._outbox.popleft()
-                await self._send(message)
-                self._leave(call)
-            if not self._calls and self._reading.done():
-                return
-            await self._to_write.wait()
-            self._to_write.clear()
-
-    async def _send(self, message: bytes) -> None:
-        """Raises TimeoutError where the caller takes no answers, CancelledError where he is gone."""
-        try:
-            async with asyncio.timeout(MAX_STALL_S):
-                await self._context.write(message)
-        except grpc.aio.InternalError:  # how grpcio says so in the midst of a write
-            raise asyncio.CancelledError from None
-
-    def _leave(self, call: StreamedCall) -> None:
-        if call in self._calls:
-            self._calls.discard(call)
-            self._hold(-call.held_bytes)
-            self._room.set()
-
-    def _hold(self, count: int) -> None:
-        self._bytes += count
-        self._all_held.add(count)
 
 
 class Streams:
     """The open streams of a front. While they hold `max_bytes` together, none is read."""
 
-    def __init__(self, max_bytes: int, handed: dict[str, int]) -> None:
-        """`handed`: where the bytes of what is read are counted, by connection."""
+    def __init__(self, max_bytes: int, tokens: Tokens | None, handed: dict[str, int]) -> None:
+        """`handed` counts the bytes that are read, by connection."""
         self.held = Holdings(max_bytes)
+        self._tokens = tokens
         self._handed = handed
-        self.count = 0  # of those that are open; one whose last status nobody takes is, until its caller goes
+        self.count = 0  # open ones; one whose last status nobody reads stays open until its caller goes
         self._open: set[Stream] = set()
         self._numbers = itertools.count()
 
-    def handler(
-        self, method: StreamMethod, dispatch: Callable[[bool], None]
-    ) -> Callable[[object, Context], Awaitable[None]]:
+    def handler(self, method: StreamMethod, services: Services) -> Callable[[object, Context], Awaitable[None]]:
         """What grpcio calls for each new stream."""
 
         async def serve(messages: object, context: Context) -> None:
@@ -270,8 +38,9 @@ class Streams:
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _too_many())
             self.count += 1
             try:
+                caller = Caller(context, self._tokens)
                 ending = await self._serve(
-                    Stream(method, dispatch, context, self._caller(context), self.held, self._handed)
+                    Stream(method, services, context, self._peer(context), caller, self.held, self._handed)
                 )
                 if ending is not None:
                     await context.abort(CODES[ending.code], ending.message)
@@ -288,13 +57,13 @@ class Streams:
             self._open.discard(stream)
 
     def end(self) -> None:
-        """Ends all streams; each first answers what it has read. For the event loop's thread."""
+        """Ends all streams; each first answers what it has read. Only on the event loop's thread."""
         for stream in self._open:
             stream.end()
 
-    def _caller(self, context: Context) -> str:
-        """Whom admission counts a stream for: its connection. Behind the native front all come by one socket, without
-        a word of whose they are: there each counts for itself."""
+    def _peer(self, context: Context) -> str:
+        """The caller that admission counts a stream for: its connection. Behind the native front all streams come by
+        one socket and their connections are not known, so each counts as a caller of its own."""
         peer = context.peer()
         return f"{peer}{next(self._numbers)}" if peer.startswith(UNIX) else peer
 

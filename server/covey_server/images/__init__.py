@@ -1,1 +1,1 @@
-"""Encoded images to pixels, and what that may take."""
+"""Encoded images to pixels, and the limits for that."""

@@ -1,6 +1,6 @@
-"""How many bytes all decoders of a server may take together, and who waits for them.
+"""The memory that all decoders of a server may take together, and the images that wait for it.
 
-Admission bounds how many images are inside; this bounds what they unfold to: 38 bytes can become 750 MB.
+Admission limits how many images are inside; this limits the memory for decoding them: 38 bytes can become 750 MB.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from contextlib import contextmanager
 from covey_server.errors import ImageTooLarge
 from covey_server.system.memory_limit import Room, room
 
-MIN_BYTES = 16 * 2**20  # a budget below this decodes hardly anything
-_SMALL_BYTES = 8 * 2**20  # any 1,000 x 1,000 but WebP, and baseline JPEGs of any size into small models
+MIN_BYTES = 16 * 2**20  # with less, hardly anything can be decoded
+_SMALL_BYTES = 8 * 2**20  # enough for 1,000 x 1,000 except WebP, and for baseline JPEGs of any size into small models
 _SHARE = 0.5  # of the memory that is free once the models are loaded: calls, batches and later models need the rest
-_POLL_S = 0.05  # cancelled calls are marked, and nobody is woken for it
+_POLL_S = 0.05  # a cancellation wakes nobody, so it is looked for
 
 
 class DecodeBudget:
-    """Of `limit_bytes`. Small images, of up to `small_bytes`, need not ask: room for one on each thread is put aside.
-    Safe from any thread."""
+    """Shares `limit_bytes`. Small images, of up to `small_bytes`, need no reservation: room for one on each thread is
+    set aside. Safe from any thread."""
 
     def __init__(self, limit_bytes: int, threads: int) -> None:
         self.limit_bytes = limit_bytes
         self.small_bytes = min(_SMALL_BYTES, limit_bytes // (4 * threads))
         self._free_bytes = self._shared_bytes = limit_bytes - threads * self.small_bytes
-        self._waiting: deque[object] = deque()  # in order of arrival, so that a large image's turn comes
+        self._waiting: deque[object] = deque()  # in order of arrival, so that large images get their turn
         self._changed = threading.Condition()
 
     @property
     def reserved_bytes(self) -> int:
-        """What is being decoded takes, small images not counted."""
+        """Bytes that are reserved now; small images do not count."""
         return self._shared_bytes - self._free_bytes
 
     @property
     def waiting(self) -> int:
-        """Images that wait for memory."""
+        """How many images wait for memory."""
         return len(self._waiting)
 
     def require_fits(self, needed_bytes: int, what: str) -> None:
-        """Raises ImageTooLarge for an image that could not be decoded however long it waited."""
+        """Raises ImageTooLarge for an image that would not fit even if nothing else were decoded."""
         if needed_bytes > self._shared_bytes and needed_bytes > self.small_bytes:
             raise ImageTooLarge(
                 f"{what} takes about {needed_bytes / 2**20:,.0f} MiB of memory to decode, "
@@ -52,8 +52,8 @@ class DecodeBudget:
 
     @contextmanager
     def reserve(self, needed_bytes: int, check: Callable[[], None]) -> Iterator[None]:
-        """Holds so many bytes, which `require_fits` has let pass; waits until they are there. `check` is called while
-        it waits and may raise, which ends that."""
+        """Waits until so many bytes are free, and holds them. `require_fits` must have let them pass. `check` is called
+        while it waits; if it raises, the waiting ends."""
         ticket = object()
         with self._changed:
             self._waiting.append(ticket)
@@ -74,7 +74,7 @@ class DecodeBudget:
 
 
 def limit(asked_bytes: int) -> Room:
-    """The bytes for decoding, and where they come from: `asked_bytes`, or, for 0, a share of what is free now."""
+    """The bytes for decoding, and what sets them: `asked_bytes` or, if that is 0, a share of what is free now."""
     if asked_bytes:
         return Room(asked_bytes, "--max-decode-bytes")
     found = room()

@@ -1,4 +1,4 @@
-"""The pool in which encoded images become pixels, off the threads that take calls and run batches."""
+"""The threads that decode images, so that the threads that take calls and run batches do not."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _SHORT_PIXELS = 2_000_000  # of an image: a JPEG of these takes about 5 ms
 
 @dataclass(slots=True)
 class Decoded:
-    """The images of one request: `rows` holds those that could be read, one after the other;
-    `failures` has an entry per image that was tried, None where it could."""
+    """The images of one request. `rows` holds those that could be read, one after another; `failures` has an entry for
+    each image that was tried, None if it could be read."""
 
     rows: memoryview
     failures: list[InvalidImage | ImageTooLarge | None]
@@ -33,21 +33,21 @@ class Decoded:
 
 
 class TooLong(Exception):
-    """A request whose images take a while met a thread that is kept for short ones: `submit` it again as `long`."""
+    """The request takes too long for the thread it is on, which is for short ones: `submit` it again as `long`."""
 
 
 class DecodePool:
-    """Decodes whole requests, one thread each. What waits here was let in by admission, which bounds it.
+    """Decodes whole requests, each on one thread. Admission limits what waits here.
 
-    Half of the threads take requests of few small images only: these need not wait behind one that takes a second, nor
-    behind one that waits for memory.
+    Half of the threads take only requests of few small images, which so need not wait behind one that takes a second
+    or waits for memory.
     """
 
     def __init__(
         self, threads: int, max_pixels: int, max_bytes: int, formats: Collection[Format] = image_formats.DEFAULT
     ) -> None:
-        """`threads` of each half; `max_bytes`: what all of them may take together. Raises RuntimeError where no thread
-        can be had."""
+        """`threads` in each half; `max_bytes` of memory for all of them together. Raises RuntimeError if no more
+        threads can be started."""
         self.budget = DecodeBudget(max_bytes, 2 * threads)
         self._max_pixels = max_pixels
         self._formats = formats
@@ -59,18 +59,16 @@ class DecodePool:
         self._closed = False
 
     def submit(self, job: Callable[[], None], *, images: int, long: bool = False) -> None:
-        """Runs a job on a thread of the pool; the job answers for its own errors, TooLong among them.
-
-        Raises Stopping."""
+        """Runs a job on a thread of the pool. The job handles its own errors, TooLong among them. Raises Stopping."""
         self._require_open()
         (self._long if long or images > _SHORT_IMAGES else self._short).submit(job)
 
     def decode(
         self, images: Sequence[bytes], spec: InputSpec, check: Callable[[], None], all_or_none: bool = False
     ) -> Decoded:
-        """Decodes on the calling thread. An image that cannot be read fails alone, or, with `all_or_none`, is the last
-        that is tried. `check` is called before each image and while one waits for memory; it may raise, which ends
-        the work. Raises TooLong."""
+        """Decodes on the calling thread. An image that cannot be read fails alone or, with `all_or_none`, ends the
+        work. `check` is called before each image and while one waits for memory; if it raises, the work ends. Raises
+        TooLong."""
         rows = memoryview(bytearray(len(images) * spec.nbytes))
         good = 0
         failures: list[InvalidImage | ImageTooLarge | None] = []
@@ -82,7 +80,7 @@ class DecodePool:
                 failures.append(None)
                 good += 1
             except (InvalidImage, ImageTooLarge) as error:
-                failures.append(type(error)(str(error)))  # the raised one's stack holds this very list
+                failures.append(type(error)(str(error)))  # a copy: the raised error's stack holds this very list
                 if all_or_none:
                     break
         return Decoded(rows[: good * spec.nbytes], failures)
@@ -115,7 +113,7 @@ class DecodePool:
             raise Stopping("the server has stopped")
 
     def close(self) -> None:
-        """Ends the threads after the image each is at; jobs that wait are dropped."""
+        """Ends each thread after its current image; waiting jobs are dropped."""
         self._closed = True
         for threads in (self._short, self._long):
             threads.shutdown(wait=False, cancel_futures=True)

@@ -1,10 +1,10 @@
-"""What bytes are that are none of the images decoded here: for the message to who sent them."""
+"""Names the kind of a file that is no image which can be decoded here, for the message to its sender."""
 
 from __future__ import annotations
 
 import re
 
-_MAGICS: tuple[tuple[int, bytes, str], ...] = (  # where, what stands there, and what that means
+_MAGICS: tuple[tuple[int, bytes, str], ...] = (  # the position, the bytes there, and the kind of file
     (0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
     (0, b"\xff\x0a", "a JPEG XL image"),
@@ -52,7 +52,7 @@ _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
 def describe(data: bytes) -> str:
-    """As it stands in a sentence, with its article: "an HTML page". What is not known is shown by its first bytes."""
+    """The kind as part of a sentence, with its article: "an HTML page". For unknown kinds the first bytes are shown."""
     start = bytes(data[:_LOOKED_AT_BYTES])
     for position, magic, name in _MAGICS:
         if start.startswith(magic, position):

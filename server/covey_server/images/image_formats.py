@@ -1,4 +1,4 @@
-"""Which formats can be decoded here, and by which of Pillow's parsers: no other can be reached by a caller."""
+"""The formats that can be decoded here, each by one of Pillow's parsers. Callers can reach no other parser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from covey_server.images.headers.header import Header
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the decode pool has a thread for each core already
 
-# By title. (Image.open would find the same ones, in 8 us.)
+# By title. (Image.open would find the same parsers, but takes 8 us.)
 OPEN: dict[str, Callable[[io.BytesIO], ImageFile]] = {
     table.JPEG.title: JpegImageFile,
     table.PNG.title: PngImageFile,
@@ -35,16 +35,16 @@ if AvifImagePlugin.SUPPORTED:
 
 
 def opened(header: Header) -> ImageFile:
-    """The image whose file's header was read, before its pixels are. Raises what its parser does."""
+    """Opens an image by its header; its pixels are not read yet. Raises what Pillow's parser does."""
     if header.format == table.HEIC.title and not is_available(table.HEIC):
         raise OSError(_remedy(table.HEIC))
     return OPEN[header.format](io.BytesIO(header.data))
 
 
 def chosen(text: str) -> tuple[Format, ...]:
-    """The formats that a setting names; of the default ones those that Pillow can decode here.
+    """The formats that a setting names. Default ones that this Pillow cannot decode are left out.
 
-    Raises InvalidConfiguration for names that are none, and formats that cannot be decoded here.
+    Raises InvalidConfiguration for unknown names, and for other formats that cannot be decoded here.
     """
     try:
         formats = table.parse(text)
@@ -57,12 +57,12 @@ def chosen(text: str) -> tuple[Format, ...]:
 
 
 def available() -> tuple[Format, ...]:
-    """All that can be decoded here: what data sets for training may hold."""
+    """All formats that can be decoded here, which data sets for training may have."""
     return tuple(filter(is_available, table.FORMATS))
 
 
 def is_available(wanted: Format) -> bool:
-    """Whether it can be decoded here. HEIC's decoder is imported by the first question."""
+    """Whether a format can be decoded here. The first question for HEIC imports its decoder."""
     if wanted is table.HEIC and wanted.title not in OPEN:
         try:
             plugin = importlib.import_module("pillow_heif.as_plugin")
@@ -76,7 +76,7 @@ def is_available(wanted: Format) -> bool:
 
 
 def not_decoded(found: Format, formats: Collection[Format]) -> str:
-    """For the sender of a file whose format is known, and not among `formats`."""
+    """The error for a file of a known format that is not among `formats`."""
     if not is_available(found):
         return f"{found.described} image, which cannot be decoded here: {_remedy(found)}"
     setting = table.written({*formats, found})

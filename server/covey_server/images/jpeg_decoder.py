@@ -1,4 +1,4 @@
-"""Decodes a JPEG of several scans, and notices where the last one is cut off."""
+"""Decodes JPEGs of several scans, and notices if the last scan is cut off."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from covey_server.images.headers.jpeg_scans import PADDING
 
-# Two bytes of padding at a time. The decoder takes each at once where it waits for a marker; within a scan it needs
-# 17 of these bits for one code, and so leaves some of the first dozen lying.
+# Two bytes of padding at a time. A decoder that waits for a marker takes each at once; within a scan it needs 17 of
+# these bits for one code, and so leaves some of the first dozen.
 _PIECES = 12
 
 
 def load(image: JpegImageFile, data: bytes, scan_end: int) -> None:
     """Loads the pixels of an image that was opened from `data` and not loaded yet.
 
-    In such a file the end marker is needed before there is a pixel, so the decoder is first given the data up to
-    there, and padding: it takes that for what stands between scans, or for data that it misses. How much it takes
-    tells which.
+    The decoder gives no pixels of such a file before it has seen the end marker. So it is first given the data up to
+    there, and then padding, which it takes either for filling between scans or for missing data. How much of it it
+    takes tells which.
 
-    Raises OSError where the data are damaged or end early.
+    Raises OSError if the data are damaged or end early.
     """
     _, extents, _, arguments = image.tile[0]
     image.load_prepare()
@@ -40,7 +40,7 @@ def load(image: JpegImageFile, data: bytes, scan_end: int) -> None:
 
 
 def _feed(decode: Callable[[bytes], tuple[int, int]], data: bytes) -> None:
-    """Gives the decoder data of which it has to take all."""
+    """Gives the decoder data, all of which it has to take."""
     taken, _ = decode(data)
     if taken < 0:
         raise OSError("broken data stream")

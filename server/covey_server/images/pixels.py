@@ -1,14 +1,12 @@
-"""Encoded image bytes to an array of a model's input size. The same code prepares the training images of
-`folder:` data sets, so that a model meets in production what it met in training.
+"""Encoded image bytes to an array of a model's input size. The same code prepares the training images of `folder:` data
+sets, so that a model gets in production what it got in training.
 
-Limits are checked on the file's header, before a pixel is decoded (`headers` reads it). Owns no threads and no
-transport.
-docs/decoding.md says what was measured and why each step stands where it does.
+Limits are checked on the file's header, which `headers` reads, before a pixel is decoded. docs/decoding.md has the
+measurements and the reasons for the order of the steps.
 """
 
 from __future__ import annotations
 
-import enum
 import math
 import warnings
 from collections.abc import Collection
@@ -17,26 +15,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from covey_proto import image_formats as table
 from covey_proto.colours import Colour
 from covey_proto.image_formats import Format
+from covey_proto.resize import Resize
 from covey_server.errors import ImageTooLarge, InvalidImage
 from covey_server.images import file_kinds, headers, image_formats, jpeg_decoder, png_decoder, transparency
 from covey_server.images.headers.header import Header, damaged
 
 DEFAULT_MAX_PIXELS = 50_000_000
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would speak first, without the numbers; decode() has its own
-# One file can make Pillow warn thousands of times, each time with another text: the log and the list of warnings
-# already shown would grow at a caller's will.
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would raise first, without the numbers; read_header has its own
+# One file can make Pillow warn thousands of times, each time with another text: a caller could make the log and the
+# list of known warnings grow without end.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _STRIP_PIXELS = 1 << 18  # converted at a time
-_MAX_REDUCTION = 64  # of one side by resizing; only images more than 8 times as long as wide reach it
-_DRAFTS = (8, 4, 2)  # a JPEG can be decoded at one of these parts of its size
+_MAX_REDUCTION = 64  # of one side by one resize; reached only by images more than 8 times as long as wide
+_DRAFTS = (8, 4, 2)  # a JPEG can be decoded at 1/8, 1/4 or 1/2 of its size
 
-_UPRIGHT = {  # what turns an image upright, by its EXIF orientation; 1 is upright already
+_UPRIGHT = {  # how to turn an image upright, by its EXIF orientation; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -45,14 +45,7 @@ _UPRIGHT = {  # what turns an image upright, by its EXIF orientation; 1 is uprig
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ON_ITS_SIDE = (5, 6, 7, 8)  # width and height change places
-
-
-class Resize(enum.Enum):
-    """How an image comes to the model's height and width."""
-
-    STRETCH = "stretch"  # whatever its aspect ratio
-    CENTER_CROP = "center_crop"  # the largest centred part of the right aspect ratio, then resized
+_ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that swap width and height
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +55,7 @@ class InputSpec:
     `crop` is the share of the largest centred part that CENTER_CROP keeps: 0.875 leaves out the outer eighth, as
     torchvision's resize to 256 and crop to 224 does. An image that has the model's size already is taken as it is.
 
-    `background` shows through transparent pixels; None: alpha is dropped, whatever colour lies under it.
+    `background` shows through transparent pixels; None: alpha is dropped, and the colour under it shows.
     """
 
     height: int
@@ -96,14 +89,14 @@ def decode(
 
 
 def decode_into(place: memoryview, header: Header, spec: InputSpec) -> None:
-    """As `decode`, into `place`: writable, contiguous, `spec.nbytes` long. It is written only where all went well."""
+    """As `decode`, into `place`: writable, contiguous, `spec.nbytes` long. If it raises, `place` is unchanged."""
     place[:] = _pixels(header, spec)
 
 
 def read_header(
     data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS, formats: Collection[Format] = table.DEFAULT
 ) -> Header:
-    """What the file says before a pixel is decoded. Raises InvalidImage and ImageTooLarge."""
+    """Reads a file's header, before a pixel is decoded. Raises InvalidImage or ImageTooLarge."""
     if not data:
         raise InvalidImage(f"the image is empty (0 bytes); send a {table.listed(formats)} file")
     found = table.identify(data)
@@ -120,7 +113,7 @@ def read_header(
 
 
 def needed_bytes(header: Header, spec: InputSpec) -> int:
-    """What decoding takes at its peak, a little more than was measured: docs/decoding.md has the figures."""
+    """The memory that decoding takes at its peak; a little more than was measured (docs/decoding.md)."""
     least, draft = _least_side(spec), _draft(header, spec)
     decoded = header.pixels // draft**2
     factor = max(1, min(header.width, header.height) // draft // least)
@@ -142,11 +135,12 @@ def needed_bytes(header: Header, spec: InputSpec) -> int:
 def _pixels(header: Header, spec: InputSpec) -> bytes:
     try:
         image = image_formats.opened(header)
-        # Again, as what the header's reader and Pillow do not agree on must not be allocated.
+        # Checked again: if Pillow found another size than `read_header`, it must not be allocated.
         if not _is_as_large(image, header):
             raise OSError(f"its size is {header.width} x {header.height} or {image.width} x {image.height}")
-        image.decodermaxblock = len(header.data)  # in one go: it is in memory already
+        image.decodermaxblock = len(header.data)  # all at once: it is in memory already
         key = transparency.key(image)
+        frame = image.dispose_extent if isinstance(image, GifImageFile) and key is None else None
         if header.can_shrink and isinstance(image, JpegImageFile):
             image.draft(None, _draft_size(image.size, spec))
         if header.scan_end is not None and isinstance(image, JpegImageFile):
@@ -155,27 +149,29 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
             png_decoder.load(image, header.data)
         else:
             image.load()
+        if frame is not None and spec.background is not None:
+            transparency.clear_outside(image, frame, spec.background)
         orientation = header.orientation or image.getexif().get(ExifTags.Base.Orientation, 1)
         small = _resize(_reduce(image, spec, key), spec, on_its_side=orientation in _ON_ITS_SIDE)
-        # Turned last, as it copies; grey has waited until now, as resizing one channel gives the same pixels as
-        # resizing three equal ones.
+        # Turned last, since turning copies. Grey becomes RGB only now: to resize one channel gives the same pixels as
+        # to resize three equal ones.
         upright = small.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else small
         return _in_mode(upright, _mode(spec.channels)).tobytes()
     except MemoryError:
-        raise  # the server's trouble, not the image's
+        raise  # the server's problem, not the image's
     except Exception as error:
         raise damaged(header.format, header.file_bytes, str(error)) from error
 
 
 def _is_as_large(image: Image.Image, header: Header) -> bool:
-    """As the header says. HEIC's parser has cut the image out and turned it already."""
+    """Turned upright by the header's orientation. HEIC's parser has cut and turned the image already."""
     if header.orientation is None:
         return image.width * image.height <= header.pixels
     return image.size == (header.width, header.height)
 
 
 def _draft(header: Header, spec: InputSpec) -> int:
-    """The part of its size at which a JPEG is decoded, as Pillow's draft decides by `_draft_size`."""
+    """The fraction of its size at which a JPEG is decoded, as Pillow's draft chooses it for `_draft_size`."""
     factor = min(header.width, header.height) // _least_side(spec) if header.can_shrink else 1
     return next((draft for draft in _DRAFTS if draft <= factor), 1)
 
@@ -186,7 +182,7 @@ def _least_side(spec: InputSpec) -> int:
 
 
 def _draft_size(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    """Twice the model's size, so that the last reduction is still a proper resize; turned images included."""
+    """Twice the model's size (turned, if the image is), so that the last reduction is still a proper resize."""
     side = _least_side(spec)
     short = min(size)
     # Draft keeps the aspect ratio: what counts is that the shorter side stays at least `side`.
@@ -201,7 +197,7 @@ def _reduce(image: Image.Image, spec: InputSpec, key: transparency.Key | None) -
         return image.reduce(factor) if factor > 1 else image
     if factor == 1 and image.width * image.height <= _STRIP_PIXELS:
         return _convert(image, spec, key)
-    # By strips: a converted copy of a whole image would take as much memory again, or four times as much.
+    # In strips: a converted copy of the whole image would take as much memory again, or four times as much.
     width, height = image.size
     rows = factor * max(1, _STRIP_PIXELS // (width * factor))
     small: Image.Image | None = None
@@ -230,7 +226,7 @@ def _mode(channels: int) -> str:
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Pillow's convert copies even where there is nothing to convert."""
+    """Converts only if needed: Pillow's convert copies in any case."""
     return image if image.mode == mode else image.convert(mode)
 
 

@@ -1,4 +1,4 @@
-"""Decodes a PNG as `headers.png` hands it over, and notices where its compressed data unfold to less than the image.
+"""Decodes a PNG that `headers.png` has prepared, and notices if its compressed data hold less than the image.
 
 Pillow takes such data for complete, and what is missing for black.
 """
@@ -10,8 +10,8 @@ import zlib
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-# What the pixels are before the decoder writes them: where the last one still is that, all rows are counted. A value
-# that images seldom end with, so that this, which costs a third of decoding, is seldom done.
+# The pixels' value before the decoder writes them. If the last one still has it, all rows are counted, which costs a
+# third of decoding. Images seldom end with this value.
 _UNTOUCHED = 0x5A
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -22,7 +22,7 @@ _INPUT_BYTES = 1 << 16
 def load(image: PngImageFile, data: bytes) -> None:
     """Loads the pixels of an image that was opened from `data` and not loaded yet.
 
-    Raises OSError where the data are damaged or end early.
+    Raises OSError if the data are damaged or end early.
     """
     width, height = image.size
     is_interlaced = bool(data[28])
@@ -51,7 +51,7 @@ def _ends_early(data: bytes, is_interlaced: bool) -> bool:
         position += 12 + int.from_bytes(data[position : position + 4], "big")
     end = position + 8 + int.from_bytes(data[position : position + 4], "big")
     unfolding = zlib.decompressobj()
-    # The input in pieces, too: with each piece of output, zlib copies the rest of the input that it was given.
+    # The input comes in pieces, too: zlib copies the rest of its input with each piece of output.
     for start in range(position + 8, end, _INPUT_BYTES):
         rest: bytes | memoryview = memoryview(data)[start : min(start + _INPUT_BYTES, end)]
         while rest and missing > 0 and not unfolding.eof:

@@ -1,7 +1,7 @@
 """Transparent images over a model's background colour, as a browser shows them over a page.
 
-Done at the image's full size, before anything is averaged: the colour that lies hidden under transparent pixels never
-reaches their neighbours.
+Done at the image's full size, before any resizing: the hidden colour of transparent pixels must not mix into their
+neighbours.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from PIL.ImageFile import ImageFile
 
 from covey_proto.colours import Colour
 
-Key = int | tuple[int, int, int] | bytes  # Pillow's: a grey level, a colour or a palette's place; or a palette's alphas
+Key = int | tuple[int, int, int] | bytes  # as Pillow gives it: a grey level, a colour, a palette index; or alphas
 
 _OPAQUE = 255
+_HISTOGRAM_ROWS = 64
 _FACTORS = {"1": 255, "L;2": 85, "L;4": 17}  # from the levels that a PNG's file counts in to those of its pixels
 
 
 def key(image: ImageFile) -> Key | None:
-    """What is transparent in an image without an alpha channel, in the values its pixels will have; None: nothing.
+    """The transparent colour of an image without an alpha channel, in the values that its pixels will have; None if
+    there is none.
 
-    To be asked before the image is loaded: a PNG's file says it in its own bits, and after the pixels it may not.
+    To be called before the image is loaded: a PNG tells it in its file's own bit depth, which is forgotten later.
     """
     found: Key | None = image.info.get("transparency")
     if found is None or image.format != "PNG":
         return found
     raw = image.tile[0].args if image.tile else ""
-    if isinstance(found, tuple) and raw == "RGB;16B":  # of whose values Pillow keeps the upper 8 bits
+    if isinstance(found, tuple) and raw == "RGB;16B":  # Pillow keeps the upper 8 bits of its values
         return (found[0] >> 8, found[1] >> 8, found[2] >> 8)
     if isinstance(found, int) and raw in _FACTORS:
         factor = _FACTORS[raw]
@@ -40,9 +42,9 @@ def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, g
 
     With no background, its transparency is dropped.
 
-    `grey`: the model takes one channel, so the background's luminance is enough. The image may be changed in place.
+    With `grey` the model takes one channel, so the background's luminance is enough. The image may be changed in place.
     """
-    image.info.pop("transparency", None)  # or Pillow's conversions would look at it again
+    image.info.pop("transparency", None)  # else Pillow's conversions would use it again
     if background is None:
         return image
     if grey:
@@ -66,8 +68,37 @@ def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, g
     return image
 
 
+def clear_outside(image: Image.Image, frame: tuple[int, int, int, int], background: Colour) -> None:
+    """Shows the background around the `frame` (left, top, right, bottom) of a loaded GIF without transparency, in
+    place. Pillow fills what is outside with one of the file's colours; browsers leave it transparent.
+
+    A file that uses all 256 colours within its frame gets the one nearest to the background.
+    """
+    left, top, right, bottom = frame
+    if frame == (0, 0, *image.size):
+        return
+    if image.mode == "L":
+        image.putpalette(bytes(level for level in range(256) for _ in range(3)))  # makes it mode P, pixels unchanged
+    colours = np.zeros((256, 3), np.int32)
+    palette = np.array(image.getpalette("RGB"), np.int32).reshape(-1, 3)
+    colours[: len(palette)] = palette
+    used = np.zeros(256, np.int64)
+    for start in range(top, bottom, _HISTOGRAM_ROWS):  # by strips: a copy of the frame would double the memory
+        used += image.crop((left, start, right, min(start + _HISTOGRAM_ROWS, bottom))).histogram()
+    place = int(used.argmin())
+    if used[place]:
+        place = int(np.square(colours - background).sum(axis=1).argmin())
+    else:
+        colours[place] = background
+        image.putpalette(colours.astype(np.uint8).tobytes())
+    width, height = image.size
+    for box in ((0, 0, width, top), (0, bottom, width, height), (0, top, left, bottom), (right, top, width, bottom)):
+        if box[0] < box[2] and box[1] < box[3]:
+            image.paste(place, box)
+
+
 def _over(image: Image.Image, background: Colour) -> Image.Image:
-    """An LA or RGBA image, blended with a picture of one colour: pasting the colour would take five times as long."""
+    """An LA or RGBA image over one colour, by blending: pasting the colour would take five times as long."""
     if image.mode == "LA" and len(set(background)) > 1:
         image = image.convert("RGBA")
     colours = image.convert(image.mode.removesuffix("A"))
@@ -93,7 +124,7 @@ def _equal(image: Image.Image, key: Key | None) -> Image.Image:
 
 
 def _flat_palette(image: Image.Image, key: Key | None, background: Colour) -> Image.Image:
-    """The palette is blended, not the pixels."""
+    """A palette image over one colour: its palette is blended, not its pixels."""
     if image.palette is not None and image.palette.mode.endswith("A"):
         return _over(image.convert("RGBA"), background)
     if key is None:
@@ -113,7 +144,7 @@ def _flat_palette(image: Image.Image, key: Key | None, background: Colour) -> Im
 
 
 def _flat_16_bit(image: Image.Image, key: Key, background: Colour) -> Image.Image:
-    """Compared in all bits, of which the upper 8 are kept."""
+    """16-bit grey over one colour: compared in all 16 bits, of which the upper 8 are kept."""
     levels = np.asarray(image)
     shown = (levels >> 8).astype(np.uint8)
     if len(set(background)) == 1:
@@ -125,6 +156,6 @@ def _flat_16_bit(image: Image.Image, key: Key, background: Colour) -> Image.Imag
 
 
 def _luminance(colour: Colour) -> int:
-    """As Pillow converts RGB to grey."""
+    """A colour's grey level, as Pillow converts RGB."""
     red, green, blue = colour
     return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16

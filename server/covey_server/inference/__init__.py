@@ -1,1 +1,1 @@
-"""One version of a model: its file, its session, whether it computes what it should."""
+"""One version of a model: its file, its onnxruntime session, its golden check and its cost."""

@@ -1,6 +1,6 @@
-"""What a batch costs: the run time of a model by batch size, measured at load and kept fresh by real runs.
+"""The cost model: a model's run time by batch size, measured at load and adapted by real runs.
 
-Knows no model and no engine, only sizes and nanoseconds.
+Knows neither models nor engines, only sizes and nanoseconds.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
-# What a batch costs beside its run: forming it, handing the answers out, and above all waiting for the interpreter's
-# lock. 50 us on an idle server; under load 16 images at once served a fifth less than 64 (a run each).
+# What a batch costs beside its run: forming it, giving the answers, and above all waiting for the interpreter's lock.
+# It is 50 us on an idle server; under load batches of 16 images served a fifth less than of 64 (a run each).
 _OVERHEAD_NS = 500_000
-_NEAR_BEST = 1.02  # a smaller batch is as good as the best one up to here: it makes nobody wait
+_NEAR_BEST = 1.02  # times the best cost per image; a smaller batch up to here is preferred, as nobody waits for it
 _FRESHNESS = 0.05  # weight of one real run against those before it
-_FORGETTING = 0.01  # sizes that do not run go back to what was measured, so that no bad moment is remembered for ever
-_MAX_STEP = 2.0  # a run that was held up by something else says little about the next one
+_FORGETTING = 0.01  # by which sizes that do not run go back to what was measured: no bad moment lasts for ever
+_MAX_STEP = 2.0  # counted of one run; one that was held up says little about the next
 _REPEATS = 7
-_NO_GAIN = 0.98  # twice the images must cost less than this per image, or larger batches are not tried
+_NO_GAIN = 0.98  # times the cost per image of half the size; above that, larger batches are not worth trying
 
 
 class CostModel:
-    """Predicts how long a batch will take. Fed by any thread: a lost update among many does no harm."""
+    """Predicts how long a batch takes. Safe enough from any thread: a lost update among many does no harm."""
 
     __slots__ = (
         "_run_ns",
@@ -40,17 +40,17 @@ class CostModel:
         self._sizes = list(self.measured)
         self._run_ns = list(self.measured.values())
         self.best_batch_size = best_batch_size(self.measured)
-        self.workers_until_ns = 0  # until then its batches are for workers alone: one took far longer than predicted
+        self.workers_until_ns = 0  # until then no batch runs inline, after one took far longer than predicted
         self.error = 0.0  # moving average of |real / predicted - 1|
         self.batch_ns = self.predict(self.best_batch_size)
         self.image_ns = self.batch_ns / self.best_batch_size
 
     def predict(self, size: int) -> float:
-        """The run time of a batch of `size` images in ns: between two measured sizes the straight line."""
+        """The run time of a batch of `size` images in ns, interpolated between measured sizes."""
         return _interpolate(self._sizes, self._run_ns, size)
 
     def largest_within(self, time_ns: float, most: int) -> int:
-        """The largest batch of at most `most` images that is predicted to take no longer; 0 where none does."""
+        """The largest batch, of at most `most` images, that is predicted to take no longer; 0 if there is none."""
         low, high = 0, most
         while low < high:
             middle = (low + high + 1) // 2
@@ -61,8 +61,8 @@ class CostModel:
         return low
 
     def observe(self, size: int, run_ns: int) -> None:
-        """Learns from a real run: the measured sizes next to `size` move a little towards it, the others back to what
-        was measured at load."""
+        """Learns from a real run: the sizes next to `size` move a little towards it, the others back to what was
+        measured at load."""
         ratio = run_ns / self.predict(size)
         self.error += _FRESHNESS * (min(abs(ratio - 1), _MAX_STEP) - self.error)
         step = 1 + _FRESHNESS * (min(max(ratio, 1 / _MAX_STEP), _MAX_STEP) - 1)
@@ -75,7 +75,7 @@ class CostModel:
         self.image_ns = self.batch_ns / self.best_batch_size
 
     def measured_ns(self, count: int) -> float:
-        """What that many images took at load, in batches of the best size."""
+        """The time for so many images in batches of the best size, as measured at load."""
         batches, rest = divmod(count, self.best_batch_size)
         best_ns = self.measured[self.best_batch_size]
         return batches * best_ns + (_interpolate(self._sizes, list(self.measured.values()), rest) if rest else 0.0)
@@ -92,7 +92,7 @@ def _interpolate(sizes: Sequence[int], run_ns: Sequence[float], size: int) -> fl
 
 
 def best_batch_size(run_ns: Mapping[int, float]) -> int:
-    """The smallest of the sizes that costs hardly more per image than the cheapest one."""
+    """The smallest size that costs hardly more per image than the cheapest one."""
     per_image = {size: (each + _OVERHEAD_NS) / size for size, each in run_ns.items()}
     cheapest = min(per_image.values())
     return min(size for size, each in per_image.items() if each <= cheapest * _NEAR_BEST)
@@ -104,11 +104,11 @@ def measure(
     budget_s: float,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> dict[int, float]:
-    """Run time in ns by batch size: 1, 2, 4, ... and `largest`, the shortest of a few runs each: what else the
-    machine does makes runs longer, never shorter, and a server that reloads is a busy one.
+    """Measures the run time in ns for batches of 1, 2, 4, ... and `largest` images. Of a few runs each the shortest
+    counts, since other work on the machine only makes runs longer, and a server that reloads is busy.
 
-    Ends early where larger batches gain nothing, or once `budget_s` is used up; size 1 is always measured. The
-    first run of a size is not counted: it is the warm-up.
+    Ends early if larger batches gain nothing, or when `budget_s` is used up; size 1 is always measured. The first run
+    of each size is the warm-up and does not count.
     """
     measured: dict[int, float] = {}
     per_image: dict[int, float] = {}
@@ -128,7 +128,7 @@ def measure(
         half_ns = per_image.get(size // 2)
         per_image[size] = (measured[size] + _OVERHEAD_NS) / size
         losses = losses + 1 if half_ns is not None and per_image[size] > _NO_GAIN * half_ns else 0
-        # The next size takes about twice as long, warm-up and repeats included.
+        # The next size takes about twice as long, with warm-up and repeats.
         if size == largest or losses == 2 or clock_ns() + 4 * measured[size] > give_up:
             return measured
         size = min(2 * size, largest)

@@ -1,7 +1,6 @@
-"""Which device the models run on, how many threads that gives, and the honest report of both.
+"""Chooses the device that models run on, and the number of threads.
 
-Decides from what it is told; the probe that really tries a device is the engine's (the only file that knows
-onnxruntime).
+Whether a device works is tested by `engine.probe`: only the engine imports onnxruntime.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy":
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where sessions run: `name` is "cpu" or "cuda:0"; `fallback` says why it is not what was wanted."""
+    """Where sessions run: `name` is "cpu" or "cuda:0"; `fallback` says why it is not the wanted device."""
 
     name: str
     provider: str
@@ -45,11 +44,11 @@ def choose(
     providers: Sequence[str] = (CPU_PROVIDER,),
     probe: Callable[[Device], None] = lambda device: None,
 ) -> Device:
-    """The device for `wanted`: "cpu", "cuda", "cuda:1" or "auto" (CUDA where it really works, else CPU).
+    """The device for `wanted`: "cpu", "cuda", "cuda:1" or "auto" (CUDA if it really works, else CPU).
 
     `providers` are those that onnxruntime was built with; `probe` runs something on a device and raises
-    DeviceUnavailable where that fails. Raises DeviceUnavailable where "cuda" was asked for and cannot be
-    had, InvalidConfiguration for any other word.
+    DeviceUnavailable if that fails. Raises DeviceUnavailable if "cuda" is wanted and does not work,
+    InvalidConfiguration for any other word.
     """
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", wanted)
     if match is None or (match[2] is not None and match[1] != "cuda"):
@@ -60,7 +59,7 @@ def choose(
     cuda = Device(f"cuda:{index}", CUDA_PROVIDER, {"device_id": index, **_CUDA_OPTIONS})
     if CUDA_PROVIDER not in providers:
         if match[1] == "auto":
-            return CPU  # the CPU build of onnxruntime: CUDA was not wanted
+            return CPU  # the CPU build of onnxruntime is no failure of CUDA
         raise DeviceUnavailable(
             f"device {wanted!r}: this onnxruntime has no CUDA provider (it has {', '.join(providers)}); "
             f"install covey-serve[gpu] in place of covey-serve[cpu], or use --device cpu"
@@ -75,7 +74,7 @@ def choose(
 
 
 def refuse_mixed_installation() -> None:
-    """Raises InvalidConfiguration where both builds of onnxruntime are installed: they overwrite each other."""
+    """Raises InvalidConfiguration if both builds of onnxruntime are installed, which overwrite each other."""
     installed = {distribution.name.lower() for distribution in metadata.distributions() if distribution.name}
     if {"onnxruntime", "onnxruntime-gpu"} <= installed:
         raise InvalidConfiguration(
@@ -85,17 +84,17 @@ def refuse_mixed_installation() -> None:
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores this process may really use: its affinity, cut to the cgroup's CPU quota, at least 1."""
+    """The cores that this process may use: its affinity, cut to the cgroup's CPU quota; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota(cgroup)
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
 
 
 def share_cores(cores: int, workers: int = 0) -> tuple[int, int]:
-    """How many threads run batches, and how many of them only when it is worth it.
+    """How many threads run batches, and how many more are reserves, which take only what is worth a core.
 
-    The front needs a core too: of two cores one runs batches and the other one only full ones. What that gains is
-    within the noise of most runs (docs/performance.md). A number that was asked for is taken as it is.
+    The front needs a core too: of two cores one runs batches, and the other one only full batches. The gain is within
+    the noise of most runs (docs/performance.md). `workers` that were set are taken as they are.
     """
     if workers:
         return workers, 0
@@ -103,7 +102,7 @@ def share_cores(cores: int, workers: int = 0) -> tuple[int, int]:
 
 
 def _cgroup_quota(cgroup: Path) -> float | None:
-    """The quota in cores, from version 2's cpu.max or version 1's cpu.cfs_*; None where there is none."""
+    """The quota in cores, from cpu.max (version 2) or cpu.cfs_* (version 1); None if there is none."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -115,12 +114,3 @@ def _cgroup_quota(cgroup: Path) -> float | None:
     if quota in ("max", "-1"):
         return None
     return int(quota) / int(period)
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is really in use (Linux; 0 elsewhere)."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")

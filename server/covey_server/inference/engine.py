@@ -1,6 +1,6 @@
-"""Owns the onnxruntime session of one model: providers, threads, warm-up and the run itself.
+"""The engine: the onnxruntime session of one model, with its provider and its threads.
 
-The only file of the server that imports onnxruntime. Knows nothing of requests, batches' makers or versions.
+The only module of the server that imports onnxruntime. Knows nothing of requests, queues or versions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from covey_proto import tensors
 from covey_server.errors import DeviceUnavailable, EngineFailed, RefusedModel
 from covey_server.inference.devices import CPU, Device
 from covey_server.system.memory_limit import Room, room
@@ -24,12 +25,10 @@ from covey_server.system.regular_files import open_regular
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-INPUT = "images"
-OUTPUT = "probabilities"
 MAX_FILE_BYTES = 2**31 - 1
 
-# What loading takes at its peak, of a file's size: its content as onnxruntime reads it, and the session's own copy. It
-# was 2.07 (files of 128 MB to 1 GB, float32). Files below this size are loaded without asking.
+# Times a file's size that loading takes at its peak: the content as onnxruntime reads it, and the session's own copy.
+# Measured: 2.07 (files of 128 MB to 1 GB, float32). Small files are loaded without a check.
 _PEAK_FACTOR = 2.1
 _SMALL_BYTES = 64 * 2**20
 _STEP_BYTES = 256 * 2**20
@@ -43,9 +42,9 @@ class Engine:
     """One model, ready to run on one device from any number of threads at once."""
 
     def __init__(self, path: Path, device: Device = CPU, threads: int = 1) -> None:
-        """Loads the model. Raises RefusedModel where the file is no model of the contract
-        (`images: uint8 [N, H, W, C]` -> `probabilities: float32 [N, K]`), DeviceUnavailable where the
-        device cannot run it.
+        """Loads the model. Raises RefusedModel if the file is no such model as Covey serves
+        (`images: uint8 [N, H, W, C]` -> `probabilities: float32 [N, K]`), DeviceUnavailable if the device cannot run
+        it.
         """
         self.device = device
         self.threads = threads
@@ -61,7 +60,7 @@ class Engine:
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[N, K] float32` of images `[N, H, W, C] uint8`. Raises EngineFailed."""
         try:
-            probabilities: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+            probabilities: NDArray[np.float32] = self._session.run([tensors.PROBABILITIES], {tensors.IMAGES: images})[0]
         except Exception as error:
             raise EngineFailed(f"onnxruntime failed on a batch of {len(images)}: {_first_line(error)}") from error
         if probabilities.shape != (len(images), self.classes):
@@ -70,8 +69,8 @@ class Engine:
 
 
 def require_loadable(path: Path, size_bytes: int, left: Room | None) -> None:
-    """Raises RefusedModel for a file that is too large for its format, or for the memory that is `left` (None: whatever
-    there is). The second is caused by an OSError: it may pass."""
+    """Raises RefusedModel for a file that is too large for its format, or for the memory that is `left` (None: not
+    known). In the second case its cause is an OSError, since it may be loaded later."""
     if size_bytes > MAX_FILE_BYTES:
         raise RefusedModel(
             f"{path}: has {size_bytes:,} bytes; an ONNX file, which is one protobuf message, has at most "
@@ -79,7 +78,7 @@ def require_loadable(path: Path, size_bytes: int, left: Room | None) -> None:
         )
     needed = int(size_bytes * _PEAK_FACTOR)
     if left is not None and needed > left.free_bytes + left.cached_bytes:
-        # In coarse steps, so that a refusal that is tried again and again is told once.
+        # In coarse steps, so that repeated refusals have the same text and are reported once.
         steps = (left.free_bytes + left.cached_bytes) // _STEP_BYTES + 1
         raise RefusedModel(
             f"{path}: loading its {size_bytes:,} bytes takes about {needed / 2**20:,.0f} MiB of memory, and less than "
@@ -89,12 +88,12 @@ def require_loadable(path: Path, size_bytes: int, left: Room | None) -> None:
 
 
 def available_providers() -> list[str]:
-    """The execution providers that this build of onnxruntime has; they need not work."""
+    """The execution providers in this build of onnxruntime, whether they work here or not."""
     return list(onnxruntime.get_available_providers())
 
 
 def probe(device: Device) -> None:
-    """Raises DeviceUnavailable where no session runs on the device."""
+    """Raises DeviceUnavailable if no session runs on the device."""
     try:
         session = _start_session(_IDENTITY, device, threads=1)
         session.run(None, {"x": np.zeros(1, np.float32)})
@@ -105,13 +104,14 @@ def probe(device: Device) -> None:
 
 
 def _load(path: Path, descriptor: int, device: Device, threads: int) -> onnxruntime.InferenceSession:
-    """By path: onnxruntime then neither holds the interpreter's lock nor keeps the file in memory twice.
+    """Starts a session by path: then onnxruntime neither holds the interpreter's lock nor has the file in memory twice.
 
     A model of 600 MB stopped all Python threads for 429 ms as bytes and for 38 ms by path, with a peak of 1,851 and
     1,251 MB (2 shared AMD EPYC cores, 2026-11-29).
 
-    The path is that of the open file: what was looked at is what is loaded. Nothing lies beside it, and onnxruntime
-    follows no external data out of that folder (tried with 1.24 and 1.31), so that it is refused."""
+    The path is that of the open descriptor, so what is loaded is the file that was checked. In /proc/self/fd there are
+    no other files of the model, and onnxruntime follows no external data out of that folder (tried with 1.24 and 1.31):
+    a model that needs some is refused."""
     name = f"/proc/self/fd/{descriptor}" if sys.platform == "linux" else str(path)
     try:
         return _start_session(name, device, threads)
@@ -132,7 +132,7 @@ def _start_session(model: bytes | str, device: Device, threads: int) -> onnxrunt
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_ERRORS_ONLY
-    # Threads that spin between runs take the cores from whoever serves the requests.
+    # Threads that spin between runs would take the cores from those that serve requests.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device.is_cuda and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
@@ -149,7 +149,7 @@ def _start_session(model: bytes | str, device: Device, threads: int) -> onnxrunt
 
 
 def _check_contract(session: onnxruntime.InferenceSession, path: Path) -> tuple[tuple[int, int, int], int]:
-    """The input's (H, W, C) and the number of classes. Raises RefusedModel for any other kind of model."""
+    """The input's (H, W, C) and the number of classes. Raises RefusedModel for other inputs or outputs."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     found = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in [*inputs, *outputs])
     match inputs, outputs:
@@ -163,10 +163,10 @@ def _check_contract(session: onnxruntime.InferenceSession, path: Path) -> tuple[
                 probabilities.shape,
             ):
                 case (
-                    "images",
+                    tensors.IMAGES,
                     "tensor(uint8)",
                     [str() | None, int(height), int(width), 1 | 3 as channels],
-                    "probabilities",
+                    tensors.PROBABILITIES,
                     "tensor(float)",
                     [str() | None, int(classes)],
                 ):

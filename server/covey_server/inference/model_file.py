@@ -1,41 +1,26 @@
-"""What a model's file says of itself, read from its metadata and held against what its graph really is."""
+"""Reads the description in a model file's metadata, and checks it against the graph."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from covey_proto import colours, metadata
-from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
+from covey_proto import colours, metadata, resize
+from covey_proto.resize import Resize
+from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.errors import RefusedModel
-from covey_server.images.pixels import InputSpec, Resize
+from covey_server.images.pixels import InputSpec
+from covey_server.inference.engine import Engine
 from covey_server.inference.golden import GoldenSet
-
-_RESIZES = {
-    ImageSpec.RESIZE_STRETCH: Resize.STRETCH,
-    ImageSpec.RESIZE_CENTER_CROP: Resize.CENTER_CROP,
-}
-
-
-class Described(Protocol):
-    """What `describe` needs of an engine."""
-
-    @property
-    def metadata(self) -> Mapping[str, str]: ...
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...
-    @property
-    def classes(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class Description:
-    """A model's labels, input and golden set; `info` is the file's own message without the golden set."""
+    """A model's labels, input and golden set. `info` is the message in the file, without the golden set."""
 
     labels: tuple[str, ...]
     input: InputSpec
@@ -43,8 +28,8 @@ class Description:
     info: ModelInfo
 
 
-def describe(engine: Described) -> Description:
-    """The description in the engine's file. Raises RefusedModel where it is missing or contradicts the graph."""
+def describe(engine: Engine) -> Description:
+    """The description in an engine's file. Raises RefusedModel if it is missing or contradicts the graph."""
     text = engine.metadata.get(metadata.KEY)
     if text is None:
         raise RefusedModel(
@@ -61,12 +46,14 @@ def describe(engine: Described) -> Description:
     if len(info.labels) != engine.classes:
         raise RefusedModel(f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes")
     _require_labels(info.labels)
-    if info.input.resize not in _RESIZES:
+    policy = resize.from_message(info.input.resize)
+    if policy is Resize.UNKNOWN:
+        known = ", ".join(str(resize.to_message(each)) for each in resize.KNOWN)
         raise RefusedModel(
-            f"resize policy {info.input.resize} is not known here, only {', '.join(map(str, _RESIZES))}; "
+            f"resize policy {info.input.resize} is not known here, only {known}; "
             f"the model needs a newer server, or was not made by covey-export"
         )
-    crop = info.input.crop or 1.0  # 0: not said
+    crop = info.input.crop or 1.0  # 0: not set
     if not 0 < crop <= 1:  # NaN is refused too
         raise RefusedModel(
             f"a crop of {crop:g} in metadata {metadata.KEY}; expected a share above 0, to 1. Convert the model again"
@@ -77,21 +64,21 @@ def describe(engine: Described) -> Description:
         raise RefusedModel(f"background in metadata {metadata.KEY}: {error}; convert the model again") from error
     golden = _golden_set(info, engine)
     info.ClearField("golden_set")
-    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize], crop, background)
+    spec = InputSpec(height, width, channels, policy, crop, background)
     return Description(tuple(info.labels), spec, golden, info)
 
 
 def other_name(info: ModelInfo, name: str, version: int) -> str:
-    """What the file calls itself ("lenet version 3") where its folders say otherwise; empty where they agree, or where
-    it does not say."""
+    """What the file calls itself ("lenet version 3") if that differs from its folders; empty if it is the same, or not
+    set."""
     if info.name in ("", name) and info.version in (0, version):
         return ""
     return f"{info.name or name} version {info.version or version}"
 
 
 def _require_labels(labels: Sequence[str]) -> None:
-    """Raises RefusedModel for labels that would leave it open which class an answer means: to people, who see no
-    difference in spaces and in how an accented letter is stored, or to programs."""
+    """Raises RefusedModel for labels that are empty or cannot be told apart, be it only by people, who see no
+    difference in spaces or in how an accented letter is stored."""
     shown = [_as_shown(label) for label in labels]
     empty = [index for index, label in enumerate(shown) if not label]
     if empty:
@@ -109,12 +96,12 @@ def _require_labels(labels: Sequence[str]) -> None:
 
 
 def _as_shown(label: str) -> str:
-    """A label as people tell it from others: without what is not seen."""
+    """A label as people see it, without invisible differences."""
     seen = "".join(each if each.isprintable() else " " for each in unicodedata.normalize("NFC", label))
     return " ".join(seen.split())
 
 
-def _golden_set(info: ModelInfo, engine: Described) -> GoldenSet:
+def _golden_set(info: ModelInfo, engine: Engine) -> GoldenSet:
     pixels = np.frombuffer(info.golden_set.pixels, np.uint8)
     probabilities = np.array(info.golden_set.probabilities, np.float32)
     images, rest = divmod(pixels.size, int(np.prod(engine.input_shape)))

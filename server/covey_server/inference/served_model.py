@@ -1,10 +1,12 @@
-"""One version of a model as it is served: described by its file, golden-checked, measured and warm."""
+"""One version of a model as it is served: described by its file, golden-checked, measured and warmed up."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,24 +15,26 @@ from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.images.pixels import InputSpec
 from covey_server.inference import cost, golden
 from covey_server.inference.cost import CostModel
-from covey_server.inference.devices import Device, resident_bytes
+from covey_server.inference.devices import Device
 from covey_server.inference.engine import Engine
 from covey_server.inference.model_file import describe, other_name
-from covey_server.protocols.classifier.responses import ResponseWriter
+from covey_server.system.process_memory import resident_bytes
 
 log = logging.getLogger(__name__)
 
-# Larger batches gain nothing for the networks that were measured, and make everybody in them wait.
+# Larger batches gained nothing for the networks that were measured, and everybody in them waits longer.
 MAX_BATCH_ON_CPU = 64
 MAX_BATCH_ON_CUDA = 256
 _MEASURING_S = 0.25
 
 
 class ServedModel:
-    """One version of a model, ready to run."""
+    """One version of a model, ready to run. It is part of no reference cycle: the last request that holds it frees
+    it."""
 
     def __init__(self, name: str, version: int, engine: Engine, max_batch_size: int = 0) -> None:
-        """Describes, checks, measures and so warms the engine's model. `max_batch_size` 0: as many images as pay.
+        """Describes, checks and measures the engine's model, which also warms it up. `max_batch_size` 0: as many images
+        as pay.
 
         Raises RefusedModel, EngineFailed.
         """
@@ -45,14 +49,16 @@ class ServedModel:
         self.image_bytes = self.input.nbytes
         self.info: ModelInfo = description.info
         self.cost = CostModel(_measure(engine, max_batch_size))
-        self.responses = ResponseWriter(name, version, engine.device.name, self.labels)
-        self.load_s = 0.0  # from the file to here, and
-        self.memory_bytes = 0  # what the process grew by meanwhile; told by `load`
+        # What each protocol has prepared to write answers with, by its type; filled by `ModelLoader`.
+        self.prepared: dict[type, Any] = {}
+        # Set by `ModelLoader`: how long loading took, and by how much the process grew meanwhile.
+        self.load_s = 0.0
+        self.memory_bytes = 0
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[N, K] float32` of `[N, H, W, C] uint8`. Raises EngineFailed.
 
-        On CUDA every new batch size is planned anew by cuDNN: there a batch is filled up to a size that is warm.
+        On CUDA, where cuDNN plans each new batch size anew, a batch is filled up to a measured size.
         """
         if not self.engine.device.is_cuda:
             return self.engine.run(images)
@@ -63,15 +69,24 @@ class ServedModel:
 
 
 class ModelLoader:
-    """Makes a ServedModel of a file."""
+    """Loads a file as a ServedModel."""
 
-    def __init__(self, device: Device, threads: int, max_batch_size: int) -> None:
+    def __init__(
+        self,
+        device: Device,
+        threads: int,
+        max_batch_size: int,
+        prepare: Sequence[Callable[[ServedModel], object]] = (),
+    ) -> None:
+        """`prepare` has a function of each protocol; its result is kept in the model's `prepared`, by its type. It must
+        not refer to the model, which then would be part of a reference cycle."""
         self._device = device
         self._threads = threads
         self._max_batch_size = max_batch_size
+        self._prepare = prepare
 
     def __call__(self, name: str, version: int, path: Path) -> ServedModel:
-        """Raises RefusedModel where the file cannot be served or must not be, EngineFailed, DeviceUnavailable."""
+        """Raises RefusedModel if the file cannot be served or must not be, EngineFailed, DeviceUnavailable."""
         began, before_bytes = time.monotonic(), resident_bytes()
         model = ServedModel(name, version, Engine(path, self._device, self._threads), self._max_batch_size)
         if said := other_name(model.info, name, version):
@@ -79,6 +94,9 @@ class ModelLoader:
                 "model %s version %d: its file says that it is %s; it is served by the names of its folders",
                 name, version, said,
             )  # fmt: skip
+        for prepare in self._prepare:
+            made = prepare(model)
+            model.prepared[type(made)] = made
         model.load_s = time.monotonic() - began
         model.memory_bytes = max(0, resident_bytes() - before_bytes)
         return model

@@ -1,52 +1,38 @@
-"""What is served at one moment, immutable: which model a request means, and why one is not there.
+"""The catalog: what is served at one moment, immutable. Tells which model a request means, and why one is not there.
 
-`find` is called for every request, from any thread, while the repository may be making the next catalog.
+`find` is called for each request, from any thread, while the repository may be making the next catalog.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
 
 from covey_server.errors import UnknownModel
+from covey_server.inference.served_model import ServedModel
 
-_SHOWN = 100  # characters of a name that is not there; those of models have at most 64
-
-
-class Servable(Protocol):
-    """What is asked of a model here. It must allow weak references, and be part of no reference cycle: the last
-    request that holds it frees it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def labels(self) -> Sequence[str]: ...
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...
-
-
-M = TypeVar("M", bound=Servable)
+_SHOWN = 100  # characters of an unknown name; models' names have at most 64
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """A version that was found and is not served. Version 0: the model's whole folder."""
+class RefusedVersion:
+    """A version that was found and is not served. Version 0 stands for the model's whole folder."""
 
     name: str
     version: int
     reason: str
 
 
-class Catalog(Generic[M]):
+class Catalog:
     """The models served, by name and version, and the versions refused."""
 
     def __init__(
-        self, models: Mapping[str, Mapping[int, M]], default: str = "", refusals: Sequence[Refusal] = ()
+        self,
+        models: Mapping[str, Mapping[int, ServedModel]],
+        default: str = "",
+        refusals: Sequence[RefusedVersion] = (),
     ) -> None:
-        """`default` is the name that requests get which name none; "" or a name that is not served: they fail."""
+        """Requests that name no model get the model `default`; if it is "" or not served, they fail."""
         self._models = {name: dict(models[name]) for name in sorted(models) if models[name]}
         self.default = default
         self.refusals = tuple(sorted(refusals, key=lambda refusal: (refusal.name, -refusal.version)))
@@ -59,25 +45,26 @@ class Catalog(Generic[M]):
         if default in self._asked:
             self._asked[""] = self._asked[default]
 
-    def find(self, name: str, version: int) -> M:
+    def find(self, name: str, version: int) -> ServedModel:
         """The model a request means: "" the default one, version 0 the highest served. Raises UnknownModel."""
         try:
             return self._asked[name][version]
         except KeyError:
             raise UnknownModel(self._explain(name[:_SHOWN], version)) from None
 
-    def find_refusal(self, name: str, version: int) -> Refusal | None:
-        """The refusal of this very version, for version 0 of the highest; None where one that is meant is served."""
+    def find_refusal(self, name: str, version: int) -> RefusedVersion | None:
+        """The refusal of this version or, for version 0, of the highest refused one; None if the request can be
+        served."""
         if version in self._asked.get(name, ()):
             return None
         refused = (each for each in self.refusals if each.name == (name or self.default))
         return next((each for each in refused if version in (0, each.version)), None)
 
-    def highest(self, name: str) -> M | None:
-        """What callers get who name this model and no version; None where it is not served."""
+    def highest(self, name: str) -> ServedModel | None:
+        """The model that a request gets which names no version; None if none is served."""
         return self._asked.get(name, {}).get(0)
 
-    def is_default(self, model: M) -> bool:
+    def is_default(self, model: ServedModel) -> bool:
         """Whether requests that name no model get this one."""
         return self._asked.get("", {}).get(0) is model
 

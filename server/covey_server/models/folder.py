@@ -1,6 +1,6 @@
-"""Looks at the models folder: which versions lie there, told apart from what lay there before by fingerprint.
+"""Lists the models folder: which versions are there, each with a fingerprint that tells whether it has changed.
 
-Reads names and file states, never a file's content. Nothing is kept between two looks.
+Reads names and file states, never a file's content. Keeps nothing between two looks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from covey_proto import layout
 
 
 class Fingerprint(NamedTuple):
-    """The state of a file. Compared for equality only: a clock that jumps or a file from the future means nothing."""
+    """The state of a file. Only compared for equality, so that wrong clocks do no harm."""
 
     mtime_ns: int
     size_bytes: int
@@ -24,20 +24,20 @@ class Fingerprint(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """A version's folder is there, its file's state is not. `gone`: there is no file; else it cannot be told."""
+    """A version's folder exists, but its file's state is not known. `gone`: there is no file."""
 
     reason: str
     gone: bool
 
 
 Look: TypeAlias = Fingerprint | Problem | None
-"""What a version looks like; None: it is not there at all."""
+"""What was found of a version; None: nothing."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What one look found. `unreadable` are models whose folder cannot be listed, with the reason; `passed_over` are
-    sentences on what lies there and is no model."""
+    """What one look found. `unreadable` has the models whose folder cannot be listed, with the reason; `passed_over`
+    has sentences about what is there and is no model."""
 
     versions: Mapping[str, Mapping[int, Fingerprint | Problem]]
     unreadable: Mapping[str, str]
@@ -45,16 +45,16 @@ class Listing:
 
     @property
     def is_bare(self) -> bool:
-        """Whether not one model file was found, and nothing that could hide one."""
+        """Whether no model file was found, and nothing that may hold one."""
         return not self.unreadable and not any(self.has_file(name) for name in self.versions)
 
     @property
     def names(self) -> Set[str]:
-        """Of the models that have a folder, whatever it holds."""
+        """The names of the models that have a folder, whatever it holds."""
         return self.versions.keys() | self.unreadable.keys()
 
     def has_file(self, name: str) -> bool:
-        """Whether a version of this model holds a file, be it one that cannot be read."""
+        """Whether a version of this model has a file, readable or not."""
         looks = self.versions.get(name, {}).values()
         return any(isinstance(look, Fingerprint) or not look.gone for look in looks)
 
@@ -79,7 +79,7 @@ def scan(folder: Path) -> Listing:
     for entry in models:
         try:
             is_folder = entry.is_dir()
-        except OSError as error:  # a link that leads nowhere allowed
+        except OSError as error:  # of a link, say
             unreadable[entry.name] = _why(error)
             continue
         if not layout.is_model_name(entry.name) or (not is_folder and entry.name.endswith(".onnx")):

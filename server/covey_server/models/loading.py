@@ -1,5 +1,5 @@
-"""Settles one version at a time: loads its file beside what is served, or refuses it with the reason; and learns when
-a model that it loaded is freed. Keeps no model itself, nor an error, whose stack would hold what was built so far.
+"""Loads or refuses one version at a time, and tells when a loaded model is freed. Keeps no model, and no error either,
+since its stack would hold a half-built model.
 """
 
 from __future__ import annotations
@@ -11,60 +11,60 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from covey_server.errors import CoveyServerError, StartupError
-from covey_server.models.catalog import M, Refusal, Servable
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import RefusedVersion
 from covey_server.models.folder import Fingerprint, Look, Problem, look_at, path_of
 
 log = logging.getLogger(__name__)
 
-M_contra = TypeVar("M_contra", bound=Servable, contravariant=True)
 
+class RepositoryObserver(Protocol):
+    """Is told what happens (the metrics are, which this package does not import). All calls come from the thread that
+    loads or refreshes, one at a time."""
 
-class RepositoryObserver(Protocol[M_contra]):
-    """Who is told what happens. All calls come from the thread that loads or refreshes, one at a time."""
+    def model_loaded(self, model: ServedModel, load_s: float) -> None:
+        """Called before the first request can get it. A version may be loaded again, with other content."""
 
-    def model_loaded(self, model: M_contra, load_s: float) -> None:
-        """Before the first request can get it. The same number may come again, with other content."""
-
-    def model_refused(self, refusal: Refusal) -> None:
-        """Once for each reason."""
+    def model_refused(self, refusal: RefusedVersion) -> None:
+        """Called once for each reason."""
 
     def model_unloaded(self, name: str, version: int) -> None:
-        """It left the catalog; requests that hold it are still answered."""
+        """Called when it left the catalog; requests that hold it are still answered."""
 
     def model_retired(self, name: str, version: int) -> None:
-        """It was freed: unloaded or replaced, and its last request answered. Told at the next look."""
+        """Called when it was freed: it was unloaded or replaced, and its last request is answered."""
 
 
 @dataclass(frozen=True)
-class Held(Generic[M]):
-    """A model that is served, and what the file looked like that it was loaded from."""
+class Held:
+    """A model that is served, and the state of the file that it was loaded from."""
 
-    model: M
+    model: ServedModel
     look: Fingerprint
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a version is refused, and what its file looked like. `lasting`: the same file need not be tried again."""
+    """A refused version, and the state of its file. `lasting`: the same file need not be tried again."""
 
-    refusal: Refusal
+    refusal: RefusedVersion
     look: Look
     lasting: bool = True
 
 
-class Loader(Generic[M]):
-    """Loads, refuses and tells."""
+class Loader:
+    """Loads versions, refuses them, and tells the observer."""
 
     def __init__(
-        self, folder: Path, load_model: Callable[[str, int, Path], M], observer: RepositoryObserver[M]
+        self, folder: Path, load_model: Callable[[str, int, Path], ServedModel], observer: RepositoryObserver
     ) -> None:
         self._folder = folder
         self._load_model = load_model
         self._observer = observer
-        # A model may be freed by any thread at any point, within anybody's lock: this put can do no harm there.
+        # A model may be freed by any thread at any point, under any lock: a SimpleQueue's put is safe there.
         self._freed: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
 
     def settle(
@@ -72,13 +72,14 @@ class Loader(Generic[M]):
         name: str,
         version: int,
         look: Look,
-        held: Held[M] | None,
+        held: Held | None,
         refused: Refused | None,
-        current: M | None,
+        current: ServedModel | None,
         starting: bool,
-    ) -> tuple[Held[M] | None, Refused | None]:
-        """What to hold and what to refuse of a version whose file rests as it looks. `held` and `refused` are what
-        was so far, `current` is what callers get who name no version. Raises a StartupError only when `starting`."""
+    ) -> tuple[Held | None, Refused | None]:
+        """Decides about one version, whose file has not changed since the last look: what is held, and what is refused.
+        `held` and `refused` are what was so far; `current` is the version for requests that name none. Raises a
+        StartupError only when `starting`."""
         if look is None:
             return None, None
         if isinstance(look, Problem):
@@ -107,26 +108,26 @@ class Loader(Generic[M]):
     def refuse(
         self, name: str, version: int, reason: str, look: Look, known: Refused | None, lasting: bool = True
     ) -> Refused:
-        """A refusal, told unless it is the one that is `known` already."""
-        refusal = Refusal(name, version, reason)
+        """Makes a refusal, and tells it unless it is `known` already."""
+        refusal = RefusedVersion(name, version, reason)
         if known is None or known.refusal != refusal:
             log.error("model %s version %d is refused: %s", name, version, reason)
             self._observer.model_refused(refusal)
         return Refused(refusal, look, lasting)
 
     def report_freed(self) -> None:
-        """Tells of the models that were freed since it was last asked."""
+        """Tells of the models that were freed since the last time."""
         while not self._freed.empty():
             name, version = self._freed.get()
             log.info("model %s version %d is freed: its last request is answered", name, version)
             self._observer.model_retired(name, version)
 
-    def _try(self, name: str, version: int, starting: bool) -> tuple[M | None, str, bool]:
-        """The model, or the reason why there is none, and whether that lasts until the file changes."""
+    def _try(self, name: str, version: int, starting: bool) -> tuple[ServedModel | None, str, bool]:
+        """The model, or the reason why there is none and whether that lasts until the file changes."""
         log.debug("model %s version %d: loading", name, version)
         try:
             return self._load_model(name, version, path_of(self._folder, name, version)), "", True
-        except Exception as error:  # whatever it is, the other models are served
+        except Exception as error:  # whatever it is, the other models have to be served
             if starting and isinstance(error, StartupError):
                 raise
             if isinstance(error, CoveyServerError):
@@ -134,8 +135,8 @@ class Loader(Generic[M]):
             log.exception("loading model %s version %d failed; this is a bug", name, version)
             return None, f"loading it failed with {type(error).__name__}; the server's log says why", True
 
-    def _welcome(self, model: M, load_s: float, replaces: bool, current: M | None) -> None:
-        """Tells of a model that is about to be served."""
+    def _welcome(self, model: ServedModel, load_s: float, replaces: bool, current: ServedModel | None) -> None:
+        """Announces a model that is about to be served."""
         weakref.finalize(model, self._freed.put, (model.name, model.version)).atexit = False
         log.info("model %s version %d: %s; ready after %.0f ms", model.name, model.version, _face(model), load_s * 1e3)
         if replaces:
@@ -153,6 +154,6 @@ class Loader(Generic[M]):
         self._observer.model_loaded(model, load_s)
 
 
-def _face(model: Servable) -> str:
-    """What callers see of a model."""
+def _face(model: ServedModel) -> str:
+    """A model's input and classes, which callers depend on."""
     return f"{'x'.join(map(str, model.input_shape))} -> {len(model.labels)} classes"

@@ -1,16 +1,15 @@
-"""Keeps the catalog equal to what lies in the models folder: loads, replaces, refuses and unloads.
+"""The repository: keeps the catalog equal to the models folder. Loads, replaces, refuses and unloads models.
 
 Layout: `models/NAME/VERSION/model.onnx`, VERSION a whole number. What is served follows from the folder's content, not
-from its history. The rules on top of that:
+from its history. Beyond that:
 
-- A look that differs from the one before is acted upon when the next look finds the same: a file that is still being
-  copied is not loaded, one that is being replaced is not unloaded. At the start everything is loaded at once.
-- A new version is loaded beside the old ones; one assignment then swaps the catalog. A bad one changes nothing, and is
-  tried again when its file changes (at every look where it could not be read).
-- A folder that cannot be listed, or holds no model file any more, is a disk that went away: all is kept.
-- A model that was unloaded by name stays out, whatever its folder holds, until it is loaded by name or the folder is
-  gone.
-- No reference to a model is kept once it left the catalog: the last request that holds it frees it.
+- A change is followed when two looks in a row find the same: a file that is still being copied is not loaded, and one
+  that is being replaced is not unloaded. At the start everything is loaded at once.
+- A new version is loaded beside the old ones; then one assignment swaps the catalog. A bad version changes nothing, and
+  is tried again when its file changes (or at every look, if it could not be read).
+- If the folder cannot be listed, or holds no model file any more, its disk is probably gone: everything is kept.
+- A model that was unloaded by a call stays out, whatever its folder holds, until a call loads it or its folder is gone.
+- No reference to a model is kept after it left the catalog: the last request that holds it frees it.
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from covey_proto import layout
 from covey_server.errors import LoadFailed, NoModels, UnknownModel
-from covey_server.models.catalog import Catalog, M, Refusal
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import Catalog, RefusedVersion
 from covey_server.models.folder import EMPTY, Listing, scan
 from covey_server.models.loading import Held, Loader, Refused, RepositoryObserver
 from covey_server.models.version_policy import VersionPolicy
@@ -32,29 +32,29 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MAX_TOLD = 20  # of what lies in the folder and is no model, at one look: the log is for people
+_MAX_TOLD = 20  # log lines at one look about things in the folder that are no models
 _UNLOADED = "unloaded by a call; it stays out until a call loads it, or the server is started anew"
 
 
-class Repository(Generic[M]):
-    """The models of one folder. `load` once, then `refresh` as often as one likes; `find` at any time."""
+class Repository:
+    """The models of one folder. Call `load` once, then `refresh` at any times; `find` works from any thread."""
 
     def __init__(
         self,
         folder: Path,
-        load_model: Callable[[str, int, Path], M],
+        load_model: Callable[[str, int, Path], ServedModel],
         policy: VersionPolicy,
-        observer: RepositoryObserver[M],
+        observer: RepositoryObserver,
     ) -> None:
-        """`load_model(name, version, path)` builds, checks and warms a model. It raises RefusedModel or EngineFailed,
-        caused by an OSError where the file could not be read. Nobody else may keep the model when requests are done.
+        """`load_model(name, version, path)` loads, checks and warms up a model. It raises RefusedModel or EngineFailed,
+        with an OSError as its cause if the file could not be read.
         """
         self.folder = folder
         self._policy = policy
         self._observer = observer
         self._loader = Loader(folder, load_model, observer)
-        self._catalog: Catalog[M] = Catalog({})
-        self._held: dict[str, dict[int, Held[M]]] = {}
+        self._catalog: Catalog = Catalog({})
+        self._held: dict[str, dict[int, Held]] = {}
         self._refused: dict[str, dict[int, Refused]] = {}
         self._unloaded: set[str] = set()  # by name, to stay out
         self._asked_default = ""
@@ -64,7 +64,7 @@ class Repository(Generic[M]):
         self._refreshing = threading.Lock()
 
     def load(self, default_model: str = "") -> None:
-        """Loads what the policy wants. Raises NoModels where nothing can be served or the default one cannot, and
+        """Loads what the policy wants. Raises NoModels if no model, or not the default one, can be served, and the
         StartupErrors of `load_model`."""
         try:
             listing = scan(self.folder)
@@ -88,7 +88,7 @@ class Repository(Generic[M]):
             )
 
     def refresh(self) -> None:
-        """Looks at the folder once and follows what changed. Returns when the new models are served."""
+        """Looks at the folder once and follows changes. Returns when new models are served."""
         with self._refreshing:
             self._loader.report_freed()
             try:
@@ -106,11 +106,10 @@ class Repository(Generic[M]):
             self._loader.report_freed()
 
     def load_model(self, name: str) -> None:
-        """Looks at the folder of one model now and loads what is there, one that was unloaded or refused included.
-        Returns when it is served.
+        """Loads a model from its folder now, even if it was unloaded or refused before. Returns when it is served.
 
-        Raises UnknownModel where the folder holds none of this name, LoadFailed where it, or a version of it, is
-        refused: what was served before still is.
+        Raises UnknownModel if the folder holds no model of this name, LoadFailed if it, or a version of it, is refused;
+        then what was served before is still served.
         """
         with self._refreshing:
             self._loader.report_freed()
@@ -124,9 +123,9 @@ class Repository(Generic[M]):
                 raise UnknownModel(f"failed to load {name!r}: the models folder holds no model of this name")
             if name not in listing.unreadable and not listing.has_file(name):
                 raise LoadFailed(f"failed to load {name!r}: its folder holds no VERSION/{layout.FILE_NAME}")
-            # With nothing known to be refused, what is refused is tried again; the listing is its own look before.
+            # Without earlier refusals all versions are tried; the listing stands for the look before, too.
             held, refused = self._settle_model(name, listing, listing, self._held.get(name, {}), {})
-            if held:  # one of which nothing can be served stays out
+            if held:  # else it stays out
                 self._unloaded.discard(name)
             self._replace(name, held, refused)
         if refused:
@@ -135,42 +134,38 @@ class Repository(Generic[M]):
             raise LoadFailed(f"failed to load {name!r}: {reasons} (versions served: {served})")
 
     def unload_model(self, name: str) -> None:
-        """Takes a model out of service, to stay out until `load_model`; requests that hold it are answered. One that
-        is out already stays so. Raises UnknownModel where there is none of this name."""
+        """Takes a model out of service until `load_model`; requests that hold it are still answered. Does nothing if it
+        is out already. Raises UnknownModel if there is none of this name."""
         with self._refreshing:
             self._loader.report_freed()
             versions = {*self._held.get(name, ()), *self._refused.get(name, ())}
             if not versions:
                 raise UnknownModel(f"failed to unload {name!r}: there is no model of this name")
             self._unloaded.add(name)
-            out = {version: Refused(Refusal(name, version, _UNLOADED), None) for version in versions}
+            out = {version: Refused(RefusedVersion(name, version, _UNLOADED), None) for version in versions}
             self._replace(name, {}, out)
             self._loader.report_freed()
 
-    def find(self, name: str, version: int) -> M:
+    def find(self, name: str, version: int) -> ServedModel:
         """The model a request means: "" the default one, version 0 the highest served. Raises UnknownModel."""
         return self._catalog.find(name, version)
 
-    def find_refusal(self, name: str, version: int) -> Refusal | None:
-        """The refusal of this very version, for version 0 of the highest; None where one that is meant is served."""
-        return self._catalog.find_refusal(name, version)
-
     @property
-    def catalog(self) -> Catalog[M]:
-        """What is served now. Not to be kept: it holds its models."""
+    def catalog(self) -> Catalog:
+        """What is served now. Callers must not keep it, since it holds its models."""
         return self._catalog
 
     @property
-    def served(self) -> tuple[M, ...]:
-        """All models served, by name, then the highest version first."""
+    def served(self) -> tuple[ServedModel, ...]:
+        """All models served, by name, then with the highest version first."""
         return self._catalog.served
 
     @property
-    def refusals(self) -> tuple[Refusal, ...]:
-        """All versions that were tried and are not served as they lie there."""
+    def refusals(self) -> tuple[RefusedVersion, ...]:
+        """All versions that were found and are not served with their present file."""
         return self._catalog.refusals
 
-    def is_default(self, model: M) -> bool:
+    def is_default(self, model: ServedModel) -> bool:
         """Whether requests that name no model get this one."""
         return self._catalog.is_default(model)
 
@@ -183,17 +178,17 @@ class Repository(Generic[M]):
         self._gone = reason
 
     def _follow(self, listing: Listing) -> None:
-        """Brings the catalog to what the listing shows."""
+        """Makes the catalog equal to a listing."""
         before, self._listing = self._listing, listing
         passed_over = sorted(listing.passed_over - before.passed_over)
         for sentence in passed_over[:_MAX_TOLD]:
             log.warning("%s", sentence)
         if len(passed_over) > _MAX_TOLD:
             log.warning("%d more are passed over in %s", len(passed_over) - _MAX_TOLD, self.folder)
-        if not listing.is_bare:  # of a model whose folder is gone nothing has to stay out
+        if not listing.is_bare:  # a model whose folder is gone need not stay out any more
             self._unloaded &= listing.names | before.names
         names = {*listing.names, *self._held, *self._refused} - self._unloaded
-        # Models that are gone come last, so that a renamed one is served under its new name first.
+        # Models that are gone come last, so that a renamed model is served by its new name first.
         for name in sorted(names, key=lambda name: (not listing.has_file(name), name)):
             held_before, refused_before = self._held.get(name, {}), self._refused.get(name, {})
             held, refused = self._settle_model(name, listing, before, held_before, refused_before)
@@ -202,8 +197,8 @@ class Repository(Generic[M]):
         if self._starting:
             self._publish()
 
-    def _replace(self, name: str, held: dict[int, Held[M]], refused: dict[int, Refused]) -> None:
-        """What is held and refused of one model from now on."""
+    def _replace(self, name: str, held: dict[int, Held], refused: dict[int, Refused]) -> None:
+        """Sets what is held and refused of one model."""
         _put(self._held, name, held)
         _put(self._refused, name, refused)
         if not self._starting:
@@ -214,14 +209,14 @@ class Repository(Generic[M]):
         name: str,
         listing: Listing,
         before: Listing,
-        held_before: dict[int, Held[M]],
+        held_before: dict[int, Held],
         refused_before: dict[int, Refused],
-    ) -> tuple[dict[int, Held[M]], dict[int, Refused]]:
-        """Which versions of one model to hold, and which to refuse."""
+    ) -> tuple[dict[int, Held], dict[int, Refused]]:
+        """Decides which versions of one model to hold, and which to refuse."""
         if reason := listing.unreadable.get(name):
             whole = self._loader.refuse(name, 0, reason, None, refused_before.get(0))
             return held_before, {**refused_before, 0: whole}
-        held: dict[int, Held[M]] = {}
+        held: dict[int, Held] = {}
         refused: dict[int, Refused] = {}
         for version in sorted({*listing.versions.get(name, ()), *held_before}, reverse=True):
             if self._policy.is_met(len(held)):
@@ -239,7 +234,7 @@ class Repository(Generic[M]):
         return held, refused
 
     def _publish(self) -> None:
-        """Swaps the catalog, and tells of what left it."""
+        """Swaps the catalog, and tells what left it."""
         before = self._catalog
         models = {name: {number: each.model for number, each in held.items()} for name, held in self._held.items()}
         refusals = [each.refusal for refused in self._refused.values() for each in refused.values()]
@@ -248,8 +243,9 @@ class Repository(Generic[M]):
             log.info("model %s version %d is unloaded; requests that hold it are answered", name, version)
             self._observer.model_unloaded(name, version)
 
-    def _choose_default(self, before: Catalog[M]) -> str:
-        """The name that requests get which name none: as asked for, or the only one, or the one that was it before."""
+    def _choose_default(self, before: Catalog) -> str:
+        """The model for requests that name none: the one that was asked for, else the only one, else the same as
+        before."""
         names = self._held.keys()
         if self._asked_default:
             if self._asked_default in before.names and self._asked_default not in names:

@@ -12,7 +12,7 @@ _LATEST = re.compile(r"latest:([1-9][0-9]{0,8})")
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """`latest` is how many versions of each model are served at the most; None: no limit."""
+    """At most `latest` versions of each model are served; None: no limit."""
 
     latest: int | None = 1
 
@@ -29,7 +29,7 @@ class VersionPolicy:
         )
 
     def is_met(self, versions: int) -> bool:
-        """Whether this many good versions of a model are enough."""
+        """Whether so many good versions of a model are enough."""
         return self.latest is not None and versions >= self.latest
 
     def __str__(self) -> str:

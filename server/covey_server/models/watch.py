@@ -1,8 +1,7 @@
-"""The thread that looks at files again and again: at the models folder, and, another one, at tokens and certificates.
+"""A thread that looks for changes regularly: one for the models folder, another one for tokens and certificates.
 
-It looks, in place of waiting for events (inotify): NFS, overlay and bind mounts, and disks that are unmounted and come
-back send none, and a look at ten versions of five models takes 0.1 ms (AMD EPYC, ext4). A look at a network drive that
-hangs, hangs this thread alone.
+It polls, since NFS, overlay and bind mounts, and disks that come back, send no events (inotify). A look at ten versions
+of five models takes 0.1 ms (AMD EPYC, ext4). If a network drive hangs, only this thread hangs with it.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-# Loading and measuring a model is a core's work for a while; requests go first. At half load on two cores the p99 of
-# requests during a reload was 3.4 times that before it at the usual priority, and 1.2 times at this one (a run each).
+# Loading and measuring a model keeps a core busy for a while. At half load on two cores the p99 of requests during a
+# reload was 3.4 times that before it at the usual priority, and 1.2 times at the lowest one (a run each).
 _LOWEST_PRIORITY = 19
 
 
 def lower_priority() -> None:
-    """For the calling thread: requests go first."""
-    if sys.platform == "linux":  # where a thread has a priority of its own
+    """Gives the calling thread the lowest priority, so that requests go first."""
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
 
 
 class Watch:
-    """Calls `refresh` every so often on a thread of its own."""
+    """Calls `refresh` at an interval, on a thread of its own."""
 
     def __init__(self, refresh: Callable[[], object], interval_s: float, subject: str = "models") -> None:
-        """An interval of 0: never. `subject` is what is looked for."""
+        """With an interval of 0 it never does. `subject` names what is looked for, in the log."""
         self._refresh = refresh
         self._interval_s = interval_s
         self._subject = subject
@@ -43,7 +42,7 @@ class Watch:
             self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
-        """Ends the thread. False where it was still loading a model after that time; it ends after that one."""
+        """Ends the thread. Returns False if it is still loading a model after that time; then it ends after that."""
         self._stopping.set()
         if self._thread.ident is not None:  # else it was never started
             self._thread.join(timeout_s)
@@ -51,7 +50,7 @@ class Watch:
 
     def _run(self) -> None:
         lower_priority()
-        while not self._stopping.wait(self._interval_s):  # a monotonic wait: the wall clock may jump
+        while not self._stopping.wait(self._interval_s):  # this wait is monotonic: the wall clock may jump
             try:
                 self._refresh()
             except Exception as error:

@@ -1,1 +1,1 @@
-"""Metrics: what is counted, and the port that shows it."""
+"""Metrics, health, and the port that shows them."""

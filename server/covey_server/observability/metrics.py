@@ -1,4 +1,4 @@
-"""Every metric: its name, help, labels and buckets, as one class that takes a registry. docs/metrics.md lists them.
+"""All metrics: their names, help texts, labels and buckets. docs/metrics.md lists them.
 
 Label values come from closed sets (models in the folder, status codes, reasons), never from a caller's text.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import copy
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -17,26 +18,41 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from covey_server.batching.batch import Batch
-from covey_server.batching.request import Request, Runnable
+from covey_server.batching.request import Request
+from covey_server.errors import REFUSAL_REASONS, RequestError
 from covey_server.inference.served_model import ServedModel
-from covey_server.models.catalog import Refusal
+from covey_server.models.catalog import RefusedVersion
 from covey_server.observability.tally import ModelTally
 
-_RETIRED_SHOWN = 2  # versions of each model whose last counts are still shown; more would pile up over reloads
+_RETIRED_SHOWN = 2  # unloaded versions of each model that are still shown; more would pile up over reloads
 
 
-class ServerState(Protocol):
-    """What the metrics ask the server at each scrape."""
+def _gauge(text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
+    return field(metadata={"text": text})
 
-    def waiting_images(self) -> Mapping[Runnable, int]: ...
-    def refused(self) -> Mapping[str, int]:
-        """Calls refused so far, by reason."""
 
-    def closed_connections(self) -> Mapping[str, int]:
-        """Connections that the server closed so far, by reason."""
+@dataclass(frozen=True, kw_only=True)
+class ServerFigures:
+    """The figures of the whole server at one scrape. Each field with a text is shown as the gauge covey_NAME."""
 
-    def gauges(self) -> Iterable[tuple[str, str, float]]:
-        """Name, help and value of each figure that is not one model's."""
+    waiting_images: Mapping[ServedModel, int]
+    refused_tokens: int
+    closed_connections: Mapping[Any, int]  # by reason
+    certificate_expiry_timestamp_seconds: float | None = _gauge("When the served certificate expires.")  # None: none
+    calls_in_flight: int = _gauge("Calls inside the server.")
+    bytes_in_flight: int = _gauge("Bytes of those calls, decoded images and unread answers too.")
+    answer_bytes: int = _gauge("Bytes of answers that are not yet written to the network.")
+    connections_open: int = _gauge("Connections to the gRPC port.")
+    unfinished_bytes: int = _gauge("Bytes that came and belong to no call yet.")
+    streams_open: int = _gauge("Streams that are open, each of many calls.")
+    stream_bytes: int = _gauge("What they hold, from a request's reading to its answer.")
+    decodes_in_flight: int = _gauge("Encoded images that wait or are being decoded.")
+    decode_bytes: int = _gauge("Memory set aside for large images.")
+    decodes_waiting: int = _gauge("Large images that wait for memory.")
+    models_refused: int = _gauge("Versions that were found and are not served.")
+    device_fallback: bool = _gauge("1 if CUDA was wanted and the CPU is used.")
+    engine_stuck: int = _gauge("Batches that run for longer than they may.")
+    ready: bool = _gauge("1 while the server takes requests.")
 
 
 class Metrics(Collector):
@@ -44,23 +60,24 @@ class Metrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = threading.Lock()
-        self._by_model: WeakKeyDictionary[Runnable, ModelTally] = WeakKeyDictionary()
+        self._by_model: WeakKeyDictionary[ServedModel, ModelTally] = WeakKeyDictionary()
         self._tallies: dict[tuple[str, str], ModelTally] = {}
-        self._no_model = ModelTally("", "")  # for calls that failed before a model was found
+        self._no_model = ModelTally("", "")  # of calls that failed before a model was found
         self._loads: dict[tuple[str, str], int] = {}  # by model and result
         self._noted: deque[tuple[Batch, Sequence[Request]]] = deque()
-        self._state: ServerState | None = None
+        self._refused = dict.fromkeys(REFUSAL_REASONS, 0)
+        self._figures: Callable[[], ServerFigures] | None = None
         registry.register(self)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
-    def show(self, state: ServerState) -> None:
-        """Shows the state of the whole server from now on."""
-        self._state = state
+    def show(self, figures: Callable[[], ServerFigures]) -> None:
+        """Shows the whole server's figures from now on; `figures` is called at each scrape."""
+        self._figures = figures
 
     def model_loaded(self, model: ServedModel, load_s: float) -> None:
-        """Shows a model version from now on; one that was there before goes on counting."""
+        """Shows a version from now on. If it was there before, its counts go on."""
         labels = (model.name, str(model.version))
         with self._lock:
             tally = self._tallies.setdefault(labels, ModelTally(*labels))
@@ -71,12 +88,12 @@ class Metrics(Collector):
             self._by_model[model] = tally
         self._count_load(model.name, "loaded")
 
-    def model_refused(self, refusal: Refusal) -> None:
-        """Counts a version that was found and is not served."""
+    def model_refused(self, refusal: RefusedVersion) -> None:
+        """Counts a refused version."""
         self._count_load(refusal.name, "refused")
 
     def model_unloaded(self, name: str, version: int) -> None:
-        """Shows a version as not served any more; requests that it has are still counted."""
+        """Shows a version as no longer served; its remaining requests are still counted."""
         with self._lock:
             labels = (name, str(version))
             tally = self._tallies[labels] = self._tallies.pop(labels)  # behind those that were unloaded before
@@ -84,18 +101,18 @@ class Metrics(Collector):
         self._count_load(name, "unloaded")
 
     def model_retired(self, name: str, version: int) -> None:
-        """Forgets the versions that were unloaded before the last few."""
+        """Forgets all unloaded versions of a model but the last few."""
         with self._lock:
             gone = [labels for labels, tally in self._tallies.items() if labels[0] == name and not tally.served]
             for labels in gone[:-_RETIRED_SHOWN]:
                 del self._tallies[labels]
 
     def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None:
-        """Notes a batch that ran, before the requests that it answers hear of it: no caller is ahead of a scrape."""
+        """Notes a batch before its answers leave, so that no caller sees metrics without its call."""
         self._noted.append((batch, answered))
 
     def count_noted(self) -> None:
-        """Counts what was noted; the answers need not wait for that."""
+        """Counts the noted batches, after their answers have left."""
         with self._lock:
             while self._noted:
                 batch, answered = self._noted.popleft()
@@ -108,50 +125,60 @@ class Metrics(Collector):
                 tally.codes["OK"] = tally.codes.get("OK", 0) + len(answered)
                 tally.add_requests(answered)
 
-    def count_answer(self, model: Runnable | None, code: str) -> None:
-        """Counts a call that was answered without a batch: an error, or nothing but images that cannot be read.
-        `model` is None where the call failed before one was found."""
+    def count_answer(self, model: ServedModel | None, code: str) -> None:
+        """Counts a call that was answered without a batch: with an error, or since none of its images can be read.
+        `model` is None if the call failed before one was found."""
         with self._lock:
             codes = (self._by_model[model] if model is not None else self._no_model).codes
             codes[code] = codes.get(code, 0) + 1
 
-    def count_invalid_images(self, model: Runnable, count: int) -> None:
+    def count_refusal(self, error: Exception) -> None:
+        """Counts a call that was refused before it waited; ignores other errors."""
+        if isinstance(error, RequestError) and error.refused_for is not None:
+            with self._lock:
+                self._refused[error.refused_for] += 1
+
+    def count_invalid_images(self, model: ServedModel, count: int) -> None:
         """Counts encoded images that could not be decoded."""
         with self._lock:
             self._by_model[model].invalid_images += count
 
-    def tally(self, model: Runnable) -> ModelTally:
+    def tally(self, model: ServedModel) -> ModelTally:
         """A copy of a model's counts of this moment."""
         self.count_noted()
         with self._lock:
             return copy.deepcopy(self._by_model[model])
 
     def collect(self) -> Iterable[Metric]:
-        """For Prometheus."""
+        """Called by prometheus_client at each scrape."""
         self.count_noted()
-        yield from self._collect_models()
-        if self._state is None:
-            return
-        refused = CounterMetricFamily(
+        figures = self._figures() if self._figures is not None else None
+        yield from self._collect_models(figures.waiting_images if figures is not None else {})
+        if figures is not None:
+            yield from self._collect_server(figures)
+
+    def _collect_server(self, figures: ServerFigures) -> Iterable[Metric]:
+        refused_calls = CounterMetricFamily(
             "covey_refused", "Calls refused before they waited, by reason.", labels=["reason"]
         )
-        for reason, count in self._state.refused().items():
-            refused.add_metric((reason,), count)
-        yield refused
+        for refusal, count in self._refused.items():
+            refused_calls.add_metric((refusal,), count + (figures.refused_tokens if refusal == "token" else 0))
+        yield refused_calls
         closed = CounterMetricFamily(
             "covey_connections_closed", "Connections that the server closed, by reason.", labels=["reason"]
         )
-        for reason, count in self._state.closed_connections().items():
+        for reason, count in figures.closed_connections.items():
             closed.add_metric((reason,), count)
         yield closed
-        for name, text, value in self._state.gauges():
-            yield GaugeMetricFamily(name, text, value=value)
+        for each in fields(figures):
+            if "text" in each.metadata and (value := getattr(figures, each.name)) is not None:
+                yield GaugeMetricFamily(f"covey_{each.name}", each.metadata["text"], value=value)
 
     def _count_load(self, name: str, result: str) -> None:
         with self._lock:
             self._loads[name, result] = self._loads.get((name, result), 0) + 1
 
-    def _collect_models(self) -> Iterable[Metric]:
+    def _collect_models(self, waits: Mapping[ServedModel, int]) -> Iterable[Metric]:
         model = ("model", "version")
         requests = CounterMetricFamily("covey_requests", "Calls answered, by status code.", labels=(*model, "code"))
         images = CounterMetricFamily("covey_images", "Images computed.", labels=model)
@@ -179,7 +206,6 @@ class Metrics(Collector):
             "compute": _histogram("covey_compute_seconds", "From leaving the queue to the probabilities."),
             "batch_size": _histogram("covey_batch_size", "Images in a batch."),
         }
-        waits = self._state.waiting_images() if self._state else {}
         with self._lock:
             waiting_by_tally = {id(self._by_model[key]): count for key, count in waits.items()}
             for tally in (self._no_model, *self._tallies.values()):

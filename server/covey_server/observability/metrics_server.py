@@ -1,8 +1,8 @@
 """The metrics port: /metrics for Prometheus, /healthz and /readyz for probes by HTTP. Anything else is a 404.
 
-Bounded for anyone who can reach it: a request has a few seconds and kilobytes to be complete, a few connections are
-open at once, and one metrics page is made at a time. Where all places are taken the longest unfinished one is closed,
-so half-sent requests never keep a scrape or a probe out.
+Limited for anybody who can reach it: a request has a few seconds and kilobytes, only so many connections are open at
+once, and one metrics page is made at a time. If all places are taken, the connection that has been unfinished for
+longest is closed, so half-sent requests never keep a scrape or a probe out.
 """
 
 from __future__ import annotations
@@ -16,35 +16,25 @@ import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from covey_server.observability.health import Health
+
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 32
-MAX_HEAD_BYTES = 16_384  # of a request: its line and its headers
+MAX_HEAD_BYTES = 16_384  # of a request's line and headers
 _REQUEST_S = 5.0  # for a request to be complete, then for its answer to be taken
-_FULL_PAUSE_S = 0.05  # where no file is left for a connection: without it the loop would spin
+_FULL_PAUSE_S = 0.05  # if no file is left for a connection; without it the loop would spin
 _PATHS = "/metrics, /healthz and /readyz"
 _TEXT = "text/plain; charset=utf-8"
 
 
-class ServerState(Protocol):
-    """What the probes ask the server."""
-
-    @property
-    def live(self) -> bool:
-        """Whether the process works."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether requests are taken."""
-
-
 class _Handler(BaseHTTPRequestHandler):
-    """One request; the connection is closed behind its answer."""
+    """One request; the connection is closed after its answer."""
 
     server: MetricsServer
     server_version, sys_version = "covey-server", ""
@@ -73,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         log.debug("%s: %s", self.address_string(), format % args)
 
     def _read_head(self) -> bytes:
-        """Up to the blank line, or a little more than is taken. Raises OSError where neither comes in time."""
+        """Reads up to the blank line, or a little more than is allowed. Raises OSError if neither comes in time."""
         give_up = time.monotonic() + _REQUEST_S
         head = bytearray()
         while b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) <= MAX_HEAD_BYTES:
@@ -92,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             path = urlsplit(self.path).path
         except ValueError:  # no URL
             path = self.path
-        state = self.server.state
+        health = self.server.health
         if path not in ("/metrics", "/healthz", "/readyz"):
             self._answer(HTTPStatus.NOT_FOUND, f"there is nothing at {path[:200]!r}; this port has {_PATHS}\n")
         elif self.command not in ("GET", "HEAD"):
@@ -101,16 +91,16 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/metrics":
             self._answer_metrics()
         elif path == "/healthz":
-            self._tell(state.live, "live", "not live: a batch does not end, restarting the server helps")
+            self._tell(health.live, "live", "not live: a batch does not end, restarting the server helps")
         else:
-            self._tell(state.ready, "ready", "not ready: the server starts, drains, or does not work")
+            self._tell(health.ready, "ready", "not ready: the server starts, drains, or does not work")
 
     def _tell(self, good: bool, yes: str, no: str) -> None:
         status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
         self._answer(status, f"{yes if good else no}\n")
 
     def _answer_metrics(self) -> None:
-        """By prometheus_client, which chooses the format and compresses as the caller wants it."""
+        """Answers by prometheus_client, which chooses format and compression as the caller wants."""
         environment = {
             "REQUEST_METHOD": "GET",
             "PATH_INFO": "/metrics",
@@ -142,20 +132,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class MetricsServer(TCPServer):
-    """Listens once it is made, answers from `start` to `stop`. Each connection has a thread for its few seconds."""
+    """Listens from the beginning, answers from `start` to `stop`. Each connection has a thread of its own."""
 
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, state: ServerState) -> None:
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
         """Raises OSError where the address cannot be bound."""
         self.address_family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        self.state = state
+        self.health = health
         self.application: Any = make_wsgi_app(registry)
         self.rendering = threading.Lock()
-        self._open: dict[socket.socket, bool] = {}  # whether the request is complete; the oldest first
+        self._open: dict[socket.socket, bool] = {}  # whether its request is complete; the oldest first
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, name="metrics", daemon=True)
         super().__init__(address[:2], _Handler)  # type: ignore[arg-type]
@@ -170,7 +160,7 @@ class MetricsServer(TCPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Closes the port; requests at hand are cut off."""
+        """Closes the port, and cuts off requests that are being answered."""
         if self._thread.is_alive():
             self.shutdown()
             self._thread.join()
@@ -180,7 +170,7 @@ class MetricsServer(TCPServer):
                 _shut(connection)
 
     def complete(self, connection: socket.socket) -> None:
-        """Notes that a request has come whole: it is no longer among the first to be closed."""
+        """Notes that a request is complete: its connection is no longer among the first to be closed."""
         with self._lock:
             if connection in self._open:
                 self._open[connection] = True

@@ -1,7 +1,7 @@
-"""How much a message may be made of, looked at before it is parsed.
+"""How many parts a message may have, counted before it is parsed.
 
-An empty image takes two bytes in a message and 30 in memory, a number one byte and up to eight: parsing 64 MB of them
-would take a gigabyte, and a second in which the thread that takes all calls takes none.
+An empty image takes 2 bytes in a message and 30 in memory; a number takes 1 byte and up to 8. Parsing 64 MB of them
+would take a gigabyte, and for a second the thread that takes all calls would take none.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from covey_server.errors import InvalidRequest
-from covey_server.protocols.wire_format import fields
+from covey_server.protocols.wire_format import DELIMITED, fields
 
 MAX_FIELDS = 65_536  # of a message and those in it; each encoded image is one
-MAX_NUMBER_BYTES = 4 << 20  # of repeated numbers; pixels may come so, a byte or two each
-SMALL_BYTES = 65_536  # what cannot take more than a few megabytes need not be looked at
+MAX_NUMBER_BYTES = 4 << 20  # of repeated numbers; pixels may be sent so, a byte or two each
+SMALL_BYTES = 65_536  # a message up to this size takes a few megabytes at most: it is not counted
 
 
 def require_few_parts(payload: bytes, kind: type[Message]) -> None:
-    """Raises InvalidRequest for a message of far more fields or numbers than any request needs, ValueError where the
-    bytes are no message."""
+    """Raises InvalidRequest for a message of far more fields or numbers than any request needs, ValueError if the bytes
+    are no message."""
     descriptor: Descriptor = kind.DESCRIPTOR  # type: ignore[assignment]  # or upb's own, which is used alike
     _Walk(payload).through(0, len(payload), descriptor)
 
 
 class _Walk:
-    """Counts a message's parts; ends at the first too many."""
+    """Counts a message's parts, and stops at the first one too many."""
 
     __slots__ = ("_fields", "_number_bytes", "_payload")
 
@@ -38,14 +38,14 @@ class _Walk:
 
     def through(self, start: int, stop: int, kind: Descriptor) -> None:
         messages, numbers = _parts(kind)
-        for number, first, end in fields(self._payload, start, stop):
+        for number, wire_type, first, end in fields(self._payload, start, stop):
             self._fields += 1
             if self._fields > MAX_FIELDS:
                 raise InvalidRequest(
                     f"the request of {len(self._payload):,} bytes is made of more than {MAX_FIELDS:,} fields; send "
                     f"fewer images per call"
                 )
-            if number in messages:
+            if number in messages and wire_type == DELIMITED:
                 self.through(first, end, messages[number])
             elif number in numbers:
                 self._number_bytes += end - first
@@ -58,7 +58,7 @@ class _Walk:
 
 @cache
 def _parts(kind: Descriptor) -> tuple[dict[int, Descriptor], frozenset[int]]:
-    """The fields of a message that are messages themselves, and those that are numbers, of which one may hold many."""
+    """A message's fields that are messages themselves, and those that are numbers, each of which may hold many."""
     messages = {field.number: field.message_type for field in kind.fields if field.message_type is not None}
     others = {field.number for field in kind.fields if field.cpp_type != FieldDescriptor.CPPTYPE_STRING}
     return messages, frozenset(others - messages.keys())

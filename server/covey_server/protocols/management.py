@@ -1,5 +1,5 @@
-"""Runs the calls that load and unload models, one after the other on a thread of its own: a load takes seconds, and
-requests go first."""
+"""Runs the calls that load and unload models, one after another on a thread of its own: loading takes seconds, and
+requests have priority."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import queue
 import threading
 
 from covey_server.calls import status
-from covey_server.calls.call import Call, Handler, handle
+from covey_server.calls.call import Call
+from covey_server.calls.service import Handler, handle
 from covey_server.errors import Overloaded, Stopping
 from covey_server.models.watch import lower_priority
 
@@ -28,7 +29,7 @@ class Management:
         self._thread.start()
 
     def submit(self, handler: Handler, call: Call) -> None:
-        """Has `handler` answer the call when its turn comes. Raises Overloaded where too many wait, Stopping after
+        """Lets `handler` answer the call when its turn comes. Raises Overloaded if too many wait, Stopping after
         `close`."""
         with self._lock:
             if self._closed:
@@ -38,7 +39,7 @@ class Management:
             self._waiting.put((handler, call))
 
     def close(self) -> None:
-        """Refuses what waits and what comes. A load that is under way goes on; `join` tells whether it has ended."""
+        """Refuses all calls that wait or come. Loading that has begun goes on; `join` tells whether it has ended."""
         with self._lock:
             self._closed = True
         stopping = status.of(Stopping("the server is stopping; it did not begin to load or unload the model"))
@@ -48,7 +49,7 @@ class Management:
         self._waiting.put(None)
 
     def join(self, timeout_s: float) -> bool:
-        """After `close`: waits for the thread to end; False where it was still loading a model after that time."""
+        """Waits for the thread to end, after `close`. Returns False if it was still loading a model after that time."""
         if self._thread.ident is not None:  # else it was never started
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -57,6 +58,6 @@ class Management:
         lower_priority()
         while (waiting := self._waiting.get()) is not None:
             handler, call = waiting
-            if not call.cancelled:  # nobody waits any more who could be told
+            if not call.cancelled:  # else nobody waits for it any more
                 handle(handler, call)
-            del waiting, handler, call  # a model's call must not live on until the next one comes
+            del waiting, handler, call  # else the call would live until the next one comes

@@ -1,6 +1,6 @@
-"""The way of a request that is the same for every protocol: let in, find the model, decode, queue, answer.
+"""The steps that every protocol's requests share: admission, finding the model, decoding, queueing, answering.
 
-Owns no thread and no queue, and knows no message: a service parses, and writes the answer.
+Owns no thread and no queue, and knows no messages: a service parses the request and writes the answer.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Buffer, Request, raise_if_expired_or_cancelled
+from covey_server.batching.worker import Workers
 from covey_server.calls import status
 from covey_server.calls.call import Call
 from covey_server.calls.status import Status
@@ -33,14 +34,11 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
-SMALL_ANSWER_BYTES = 65_536  # up to these an answer is counted once it is there
-
-_OVERLOADED = status.CODES[Overloaded]
+SMALL_ANSWER_BYTES = 65_536  # larger answers are counted before they are made
 
 
 def parse(kind: type[M], payload: bytes) -> M:
-    """The message in `payload`. Raises InvalidRequest for bytes that are none of this kind, or of too many
-    parts."""
+    """Parses a message. Raises InvalidRequest if the bytes are no such message, or one of too many parts."""
     try:
         if len(payload) > SMALL_BYTES:
             require_few_parts(payload, kind)
@@ -54,8 +52,8 @@ def parse_around(kind: type[M], payload: bytes, path: Sequence[int]) -> tuple[M,
     it): returns the message with that field empty, and a view of its bytes.
 
     The view is None, and the message complete, if the message is small or does not hold the field exactly once. Parsing
-    copies the field once and reading it once more; each copy of 16 MB stops all threads for 13 ms (2 shared AMD EPYC
-    cores, 2026-11-29).
+    would copy the field once and reading it once more; each copy of 16 MB stops all threads for 13 ms (2 shared AMD
+    EPYC cores, 2026-11-29).
     """
     if len(payload) <= SMALL_BYTES:
         return parse(kind, payload), None
@@ -78,56 +76,64 @@ def _not_a(kind: type[Message], payload: bytes, error: Exception) -> InvalidRequ
 class Pipeline:
     """Shared by the services. Its methods return at once; answers come from the workers' threads.
 
-    A service calls `admit` first. From then on the call has to be answered here, once: by a request that was `put`
-    in the queue, by `answer`, or by `fail`.
+    A service calls `admit` first. From then on the call is answered here, exactly once: by a request that the service
+    puts into the batcher, by `answer`, or by `fail`.
     """
 
     def __init__(
         self,
-        repository: Repository[ServedModel],
+        repository: Repository,
         admission: Admission,
         batcher: Batcher,
+        workers: Workers,
         decoders: DecodePool,
         metrics: Metrics,
-        *,
-        dispatch: Callable[[bool], None],
         default_deadline_ms: int = 0,
     ) -> None:
-        """`dispatch` begins what was queued; it is called once after each burst of calls."""
         self.repository = repository
         self.admission = admission
-        self.find = repository.find
-        self.put: Callable[[Request], None] = batcher.put  # `dispatch` has to follow
-        self.dispatch = dispatch
-        self._batcher = batcher
+        self.batcher = batcher
+        self._workers = workers
         self._decoders = decoders
         self._metrics = metrics
         self._default_deadline_ns = default_deadline_ms * 1_000_000
 
     def admit(self, call: Call) -> None:
-        """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is not in, and all is counted."""
+        """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is not in, and already counted."""
         try:
-            self.admission.enter(call.size_bytes, call.peer, call.waits_for_room)
+            self.admission.enter(call.size_bytes, call.peer)
         except RequestError as error:
             self._with_hint(error)
-            self._count_failure(call, None, status.of(error))
+            self._count_failure(call, None, error, status.of(error))
+            raise
+
+    def require_room(self, call: Call, *, whatever_is_held: bool = False) -> None:
+        """For calls that need no model run, and so are never let in. Raises RequestTooLarge or, unless
+        `whatever_is_held`, Overloaded where the caller's unread answers leave no room."""
+        try:
+            if whatever_is_held:
+                self.admission.require_size(call.size_bytes)
+            else:
+                self.admission.require_room(call.size_bytes, call.peer)
+        except RequestError as error:
+            self._metrics.count_refusal(error)
             raise
 
     def reserve_answer(self, call: Call, answer_bytes: int) -> None:
         """Counts an answer that will be large before the call waits. Raises RequestTooLarge or Overloaded."""
-        self.admission.enter_answer(answer_bytes, call.peer, call.waits_for_room)
+        self.admission.enter_answer(answer_bytes, call.peer)
         call.size_bytes += answer_bytes
 
     def prepare(
         self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None], answer_bytes: int = 0
     ) -> None:
-        """Queues the request that `make` returns, on a thread of the decode pool; None: it has answered the call.
-        `answer_bytes`: how large the answer can be.
+        """Runs `make` on a thread of the decode pool and queues the request that it returns; it returns None if it has
+        answered the call itself. `answer_bytes` is how large the answer can be.
 
-        Raises RequestTooLarge or Overloaded for more images than may be there.
+        Raises RequestTooLarge or Overloaded.
         """
         decoded_bytes = images * model.image_bytes
-        self.admission.enter_decoding(images, decoded_bytes, call.peer, call.waits_for_room)
+        self.admission.enter_decoding(images, decoded_bytes, call.peer)
         call.size_bytes += decoded_bytes
         if answer_bytes > SMALL_ANSWER_BYTES:
             try:
@@ -138,10 +144,10 @@ class Pipeline:
         self._decoders.submit(partial(self._prepare, call, model, images, make), images=images)
 
     def decode(self, call: Call, model: ServedModel, images: Sequence[bytes], *, all_or_none: bool = False) -> Decoded:
-        """Decodes on the calling thread, one of the pool's; images that cannot be read are counted. With `all_or_none`
-        the first of them is the last that is tried.
+        """Decodes images on the calling thread, which is one of the pool's, and counts those that cannot be read. With
+        `all_or_none` it stops at the first of them.
 
-        Raises Cancelled or Expired where nobody waits for the answer any more.
+        Raises Cancelled or Expired if nobody waits for the answer any more.
         """
         decoded = self._decoders.decode(
             images, model.input, partial(self._raise_if_expired_or_cancelled, call), all_or_none
@@ -152,18 +158,18 @@ class Pipeline:
         return decoded
 
     def answer(self, call: Call, model: ServedModel, payload: bytes) -> None:
-        """Answers a call that needs no batch."""
+        """Answers a call that was let in and needed no batch."""
         self._metrics.count_answer(model, "OK")
         self.succeed(call, payload)
 
     def succeed(self, call: Call, payload: bytes) -> None:
-        """Answers a call whose batch was counted."""
-        # First, so that no caller is ahead of the gauges.
+        """Answers a call whose batch the metrics have counted."""
+        # Before the reply, so that no caller sees gauges that still count its call.
         self.admission.leave(call.size_bytes, call.peer, len(payload) if call.holds_answer else 0)
         call.reply(payload)
 
     def reply(self, call: Call, payload: bytes) -> None:
-        """Answers a call that was never let in: one that needs no model run."""
+        """Answers a call that was never let in, since it needs no model run."""
         if call.holds_answer:
             self.admission.hold(len(payload), call.peer)
         call.reply(payload)
@@ -174,7 +180,7 @@ class Pipeline:
         answer = status.of(error)
         if answer is status.INTERNAL:
             log.error("a request failed; this is a bug", exc_info=error)
-        self._count_failure(call, model, answer)
+        self._count_failure(call, model, error, answer)
         self.admission.leave(call.size_bytes, call.peer)
         call.fail(answer)
 
@@ -198,54 +204,53 @@ class Pipeline:
                 if not waits:
                     self.admission.leave_decoding(images)
             if request is not None:
-                self.put(request)
-                self.dispatch(True)
+                self._workers.submit(request)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             self.fail(call, model, error)
 
-    def _count_failure(self, call: Call, model: ServedModel | None, answer: Status) -> None:
-        if answer.code != _OVERLOADED or not call.waits_for_room:
-            self._metrics.count_answer(model, answer.name)
+    def _count_failure(self, call: Call, model: ServedModel | None, error: Exception, answer: Status) -> None:
+        if isinstance(error, Overloaded) and call.waits_for_room:
+            return  # it is tried again
+        self._metrics.count_refusal(error)
+        self._metrics.count_answer(model, answer.name)
 
     def _with_hint(self, error: Exception) -> None:
-        """Tells callers of an overloaded server when to try again: once what waits now should be done."""
+        """Tells callers of an overloaded server when to try again: when all that waits now should be done."""
         if isinstance(error, Overloaded) and error.retry_after_ms is None:
-            error.retry_after_ms = max(1, math.ceil(self._batcher.backlog_ms()))
+            error.retry_after_ms = max(1, math.ceil(self.batcher.backlog_ms()))
 
     def _raise_if_expired_or_cancelled(self, call: Call) -> None:
         raise_if_expired_or_cancelled(call.cancelled, call.arrived_ns, self.deadline_of(call), time.monotonic_ns())
 
 
 class PipelineRequest(Request):
-    """A call's images in the queue, with the way back to its caller. A service subclasses it to write the answer."""
+    """A call's images in the queue. A service subclasses it to write the answer."""
 
-    __slots__ = ("_call", "_pipeline", "_served", "_top_k")
+    __slots__ = ("_call", "_pipeline", "_top_k", "_writer")
+    _writer: Any  # of the protocol's own type
 
     def __init__(
-        self, pipeline: Pipeline, call: Call, model: ServedModel, top_k: int, rows: Buffer, count: int
+        self, pipeline: Pipeline, call: Call, model: ServedModel, writer: object, top_k: int, rows: Buffer, count: int
     ) -> None:
-        """`top_k`: how many classes per image the caller wants, as the service understands it."""
+        """`writer` is what the protocol has prepared for the model's answers; `top_k` how many classes per image the
+        caller wants, as the protocol counts them."""
         deadline_ns = call.deadline_ns
         if deadline_ns is None:
             deadline_ns = pipeline.deadline_of(call)
-        # super() would double its cost
+        # super() would double the cost of this call
         Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns, call.peer)
         self._pipeline = pipeline
         self._call = call
-        self._served = model
+        self._writer = writer
         self._top_k = top_k
 
     @property
     def cancelled(self) -> bool:
         return self._call.cancelled
 
-    @property
-    def waits_for_room(self) -> bool:
-        return self._call.waits_for_room
-
     @abstractmethod
     def write(self, rows: list[bytes]) -> bytes:
-        """The answer's message, with what was written of its rows."""
+        """The answer's message, from what `write_rows` gave for all images."""
 
     def succeed(self, rows: list[bytes]) -> None:
         try:
@@ -256,4 +261,4 @@ class PipelineRequest(Request):
             self._pipeline.succeed(self._call, payload)
 
     def fail(self, error: Exception) -> None:
-        self._pipeline.fail(self._call, self._served, error)
+        self._pipeline.fail(self._call, self.model, error)

@@ -1,4 +1,4 @@
-"""Protobuf's wire format, field by field: what is looked at before, or in place of, the parsing of a message.
+"""Protobuf's wire format, field by field, for what is done before or instead of parsing a message.
 
 Wire format: https://protobuf.dev/programming-guides/encoding/
 """
@@ -9,17 +9,24 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 _MAX_BITS = 63
-_VARINT, _FIXED_64, DELIMITED, _FIXED_32 = 0, 1, 2, 5
+VARINT, _FIXED_64, DELIMITED, _START_GROUP, _END_GROUP, _FIXED_32 = range(6)
+_IN_GROUP = 0  # no field has this number
 
 
-def fields(payload: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Each field's number, and where its value begins and ends. Raises ValueError where the bytes are no message; the
-    field that ends too early is given out before."""
+def fields(payload: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    """Each field's number and wire type, and where its value begins and ends.
+
+    Groups are of no message here, so a parser skips them; what is in them is given out too, under the number 0, so that
+    it is counted. Raises ValueError where the bytes are no message; the field that ends too early is given out before.
+    """
     place = start
+    groups: list[int] = []  # those that are open
     while place < stop:
         key, place = read_varint(payload, place)
         number, wire_type = key >> 3, key & 7
         value = place
+        if not number:
+            raise ValueError("a field without a number")
         if wire_type == DELIMITED:
             length, value = read_varint(payload, place)
             place = value + length
@@ -27,26 +34,36 @@ def fields(payload: bytes, start: int, stop: int) -> Iterator[tuple[int, int, in
             place += 8
         elif wire_type == _FIXED_32:
             place += 4
-        elif wire_type == _VARINT:
+        elif wire_type == VARINT:
             _, place = read_varint(payload, place)
+        elif wire_type == _START_GROUP:
+            groups.append(number)
+        elif wire_type == _END_GROUP:
+            if not groups or groups.pop() != number:
+                raise ValueError(f"the end of group {number}, which is not open")
+            number = _IN_GROUP
         else:
             raise ValueError(f"a field of wire type {wire_type}")
-        yield number, value, min(place, stop)
+        yield _IN_GROUP if groups else number, wire_type, value, min(place, stop)
     if place > stop:
         raise ValueError(f"the bytes end {place - stop} before the last field does")
+    if groups:
+        raise ValueError(f"the bytes end within group {groups[-1]}")
 
 
 def cut_out(
     payload: bytes, path: Sequence[int], start: int = 0, stop: int | None = None
 ) -> tuple[bytes, int, int] | None:
-    """The message between `start` and `stop` with the bytes field at `path` (its field number after those of the
-    messages around it) emptied, and where the field's bytes begin and end in `payload`. None unless there is exactly
-    one such field. Raises ValueError where the bytes are no message."""
+    """Takes a bytes field out of the message between `start` and `stop`. `path` is its field number, after those of the
+    messages around it.
+
+    Returns the message with the field empty, and where the field's bytes begin and end in `payload`; None unless the
+    field is there exactly once. Raises ValueError if the bytes are no message."""
     stop = len(payload) if stop is None else stop
-    found: tuple[int, int, int] | None = None  # where the field, its value, and what comes behind it begin
+    found: tuple[int, int, int] | None = None  # where the field begins, and where its value begins and ends
     place = start
-    for number, first, end in fields(payload, start, stop):
-        if number == path[0]:
+    for number, wire_type, first, end in fields(payload, start, stop):
+        if number == path[0] and wire_type == DELIMITED:  # of another type it is a field that nobody knows
             if found is not None:
                 return None
             found = place, first, end
@@ -54,9 +71,7 @@ def cut_out(
     if found is None:
         return None
     begin, first, end = found
-    key, behind_key = read_varint(payload, begin)
-    if key & 7 != DELIMITED:
-        return None
+    _, behind_key = read_varint(payload, begin)
     inner: tuple[bytes, int, int] | None = (b"", first, end)
     if len(path) > 1:
         inner = cut_out(payload, path[1:], first, end)
@@ -67,8 +82,7 @@ def cut_out(
 
 
 def read_varint(payload: bytes, place: int) -> tuple[int, int]:
-    """The number at `place`, and where it ends. Raises ValueError where the bytes end first, or where it is longer than
-    a number can be."""
+    """The number at `place`, and where it ends. Raises ValueError if the bytes end before it, or if it is too long."""
     number = shift = 0
     try:
         while (octet := payload[place]) > 0x7F:
@@ -84,7 +98,7 @@ def read_varint(payload: bytes, place: int) -> tuple[int, int]:
 
 @lru_cache(1 << 14)
 def write_varint(number: int) -> bytes:
-    """A whole number from 0 up."""
+    """Encodes a whole number, which is not negative."""
     octets = bytearray()
     while number > 0x7F:
         octets.append(number & 0x7F | 0x80)

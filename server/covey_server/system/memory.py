@@ -1,9 +1,9 @@
-"""Owns what becomes of memory that was freed: a little is kept for the next image, the rest goes back to the system.
+"""Returns freed memory to the system, except for a little that is kept for the next image.
 
-Left to itself, glibc raises both of its thresholds to twice the largest block it has seen, up to 64 MB in each
-thread's heap: a few large images, and the process holds for good what no one uses. Fixed thresholds end that. They are
-chosen so that the images of everyday requests still find their memory at hand; each page that has to be fetched anew
-costs about two microseconds, an image of 640 x 480 has 300. Figures: docs/decoding.md.
+By default glibc raises both of its thresholds to twice the largest block it has seen, up to 64 MB in each thread's
+heap: after a few large images the process keeps memory that nobody uses. Fixed thresholds end that. Images of ordinary
+requests still find their memory kept: each new page costs about 2 us, and an image of 640 x 480 has 300. Figures:
+docs/decoding.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ctypes
 import mmap
 import os
 
-MAX_KEPT_BLOCK_BYTES = 4 * 2**20  # one RGB image of a megapixel; larger ones come from the system and go back there
+MAX_KEPT_BLOCK_BYTES = 4 * 2**20  # an RGB image of a megapixel; larger blocks come from the system and go back
 MAX_KEPT_BYTES = 8 * 2**20  # at the end of each heap
 
 _M_TRIM_THRESHOLD = -1  # of malloc.h
@@ -22,8 +22,8 @@ _OF_THE_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNAB
 
 
 def bound_freed_memory() -> bool:
-    """Sets glibc's thresholds for this process; to be called once, before there are threads. False where the user has
-    set them in the environment, or where the C library has none (macOS, musl)."""
+    """Sets glibc's thresholds for this process. To be called once, before there are threads. Returns False if the user
+    has set them in the environment, or the C library has none (macOS, musl)."""
     if any(name in os.environ for name in _OF_THE_USER):
         return False
     try:
@@ -34,7 +34,7 @@ def bound_freed_memory() -> bool:
 
 
 def can_reserve(count: int) -> bool:
-    """Whether so many bytes of address space can be had in one piece, without using them."""
+    """Whether so many bytes of address space can be reserved at once, without using them."""
     try:
         mmap.mmap(-1, count, **_PRIVATE).close()
     except (OSError, OverflowError, ValueError):

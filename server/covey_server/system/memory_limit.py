@@ -1,4 +1,4 @@
-"""How much memory this process may still take: what its cgroups and the machine leave."""
+"""How much more memory this process may take: what its cgroups and the machine leave."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _UNLIMITED_BYTES = 1 << 60  # version 1 writes a number near 2**63 where there i
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """`free_bytes` can be had without swapping or being killed; `source` says what sets that limit. `cached_bytes` more
-    are files that were read and are in use, programs among them: the system gives them up last, at a price."""
+    """`free_bytes` can be taken without swapping or being killed; `source` says what sets that limit. `cached_bytes`
+    more hold files in use, programs among them, which the system drops last and has to read again."""
 
     free_bytes: int
     source: str
@@ -25,8 +25,8 @@ class Room:
 
 
 def room(root: Path = _ROOT, self_file: Path = _SELF, memory_info: Path = _MEMORY_INFO) -> Room | None:
-    """The smallest of what the machine, this process's cgroup and those around it leave. None where the system does
-    not say."""
+    """The least of what the machine, this process's cgroup and those around it leave. None if the system does not
+    tell."""
     rooms = list(_of_cgroups(root, self_file))
     machine = _of_machine(memory_info)
     if machine is not None:
@@ -47,7 +47,7 @@ def _of_machine(memory_info: Path) -> Room | None:
 
 
 def _of_cgroups(root: Path, self_file: Path) -> Iterator[Room]:
-    """In a container the files of its own cgroup stand at the root, whatever its path is outside."""
+    """Of version 1 and 2. In a container the files of its own cgroup are at the root, whatever its path outside."""
     paths = {"": "/"}  # by version 1's controllers; version 2's is ""
     with suppress(OSError):
         for line in self_file.read_text().splitlines():

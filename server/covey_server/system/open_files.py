@@ -12,7 +12,7 @@ _MIN_FILES = 4096  # below, few connections fit
 
 
 def raise_limit() -> int:
-    """Raises the soft limit to the hard one, at most to MAX_FILES; answers what holds from now on."""
+    """Raises the soft limit to the hard one, at most to MAX_FILES. Returns the limit from now on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     wanted = MAX_FILES if hard == unlimited else min(hard, MAX_FILES)

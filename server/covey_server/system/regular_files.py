@@ -1,5 +1,5 @@
-"""Opens files that others put in place: regular ones only, without waiting, and no more of them than was there when
-they were opened. A FIFO or a device in the place of a file would otherwise be waited for, or read, for ever."""
+"""Opens files that others have written: only regular files, without waiting, and only as much as was there when they
+were opened. A FIFO or a device in place of a file could otherwise block, or be read, for ever."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 def open_regular(path: Path) -> Iterator[tuple[int, int]]:
     """The descriptor of a file and its size in bytes. Links are followed.
 
-    Raises OSError where it cannot be opened or is no regular file; `strerror` says which kind it is.
+    Raises OSError if it cannot be opened or is no regular file; then `strerror` names its kind.
     """
-    _require_regular(path.stat(), path)  # before it is opened: to open a device can already change it
+    _require_regular(path.stat(), path)  # before it is opened: opening a device can already change it
     descriptor = os.open(path, _FLAGS)
     try:
         state = os.fstat(descriptor)

@@ -1,8 +1,8 @@
 """The signals that stop the server.
 
-Owns a thread that waits for them, so that they are noticed whichever thread the kernel gives them to, and whatever the
-main thread waits for. (Python runs handlers in the main thread, once it wakes up; after SIGSTOP and SIGCONT the kernel
-may have woken another one.)
+A thread of its own waits for them, so that they are noticed whichever thread the kernel sends them to, and whatever the
+main thread waits for. (Python runs handlers in the main thread when that wakes up; after SIGSTOP and SIGCONT the kernel
+may have woken another thread.)
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """SIGTERM and SIGINT from now on: the first one is given out, the second one ends the process at once."""
+    """Handles SIGTERM and SIGINT from now on: `wait` returns the first one, the second one ends the process at once."""
 
     def __init__(self, before_the_end: Callable[[], None]) -> None:
-        """For the main thread, once in a process. `before_the_end` is called where the second one ends it."""
+        """To be made in the main thread, once. `before_the_end` is called before the second signal ends the process."""
         self._before_the_end = before_the_end
         self._arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._numbers, self._written = socket.socketpair()
@@ -34,7 +34,7 @@ class StopSignals:
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
 
     def wait(self) -> int:
-        """Returns the first one."""
+        """Waits for the first signal and returns its number."""
         return self._arrived.get()
 
     def _watch(self) -> None:
@@ -53,4 +53,4 @@ class StopSignals:
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
-    """A handler there has to be: without one the signal is not passed on."""
+    """Does nothing, but without a handler Python does not pass the signal on."""

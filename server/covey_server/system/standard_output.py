@@ -1,4 +1,4 @@
-"""What is printed on standard output, and a full disk or a closed pipe behind it."""
+"""Prints to standard output, and survives a full disk or a closed pipe behind it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from covey_proto.command_line import OUTPUT_LOST, discard_output
 
 
 def write(work: Callable[[], int | None]) -> int:
-    """Runs `work`, which prints. Answers its exit code; 0 where the reader has gone, as `head` does; 2, and says so,
-    where the output cannot be written."""
+    """Runs `work`, which prints. Returns its exit code; 0 if the reader has gone, as `head` does; 2, with a message, if
+    the output cannot be written."""
     try:
         code = work() or 0
-        if sys.stdout is not None:  # as where it is closed: >&-
+        if sys.stdout is not None:  # None if it is closed: >&-
             sys.stdout.flush()
     except BrokenPipeError:
         code = 0
     except OSError as error:
-        if error.filename is not None:  # of a file, not of the standard output: this is a bug
+        if error.filename is not None:  # of a file, not of standard output: a bug
             raise
         print(f"covey-server: the output cannot be written: {error.strerror}", file=sys.stderr)
         code = OUTPUT_LOST

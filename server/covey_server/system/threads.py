@@ -1,4 +1,4 @@
-"""Threads that cannot be had: a limit of the container or the user is reached (`pids_limit`, `ulimit -u`)."""
+"""Failures to start threads: a limit of the container or the user is reached (`pids_limit`, `ulimit -u`)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ADVICE = (
 
 
 def is_none_left(error: RuntimeError) -> bool:
-    """Whether that is what Python, or a library below it, says by an error."""
+    """Whether the error, of Python or a library, means that no more threads can be started."""
     text = str(error).lower()
     return "can't start new thread" in text or "failed to spawn thread" in text
 
 
 def start_all(pool: ThreadPoolExecutor, count: int) -> None:
-    """Starts the `count` threads of a pool at once: it would start each when it is needed first, and fail the job at
-    hand where it cannot. Raises RuntimeError."""
+    """Starts all `count` threads of a pool now. Otherwise the pool starts a thread when a job needs it, and that job
+    fails if it cannot. Raises RuntimeError."""
     all_started = threading.Barrier(count)
     try:
         for _ in range(count):
@@ -30,6 +30,6 @@ def start_all(pool: ThreadPoolExecutor, count: int) -> None:
 
 
 def require(count: int) -> None:
-    """Raises RuntimeError where `count` more threads cannot be had at this moment: for libraries that crash then."""
+    """Raises RuntimeError if `count` more threads cannot be started now. For libraries that would crash then."""
     with ThreadPoolExecutor(count) as pool:
         start_all(pool, count)

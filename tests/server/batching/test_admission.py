@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,35 +15,22 @@ from covey_server.errors import Overloaded, RequestTooLarge, Stopping
 def test_bounds_calls_and_bytes() -> None:
     admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80)
     admission.enter(60, "a")
-    with pytest.raises(Overloaded, match="60 bytes are waiting already and 41 more"):
+    with pytest.raises(Overloaded, match="60 bytes are waiting already and 41 more") as of_bytes:
         admission.enter(41, "b")
     admission.enter(40, "b")
-    with pytest.raises(Overloaded, match="2 calls are waiting already"):
+    with pytest.raises(Overloaded, match="2 calls are waiting already") as of_calls:
         admission.enter(0, "c")
     admission.leave(60, "a")
     admission.enter(60, "a")
     assert (admission.calls, admission.bytes) == (2, 100)
-    assert admission.refused["bytes"] == admission.refused["calls"] == 1
-
-
-def test_who_waits_for_room_is_not_counted_as_refused() -> None:
-    admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80, max_decodes=1)
-    admission.enter(60, "a")
-    admission.enter_decoding(1, 0, "a")
-    with pytest.raises(Overloaded, match="60 bytes are waiting already and 41 more"):
-        admission.enter(41, "b", waits=True)
-    with pytest.raises(Overloaded, match="1 images wait to be decoded already"):
-        admission.enter_decoding(1, 0, "a", waits=True)
-    with pytest.raises(RequestTooLarge, match="81 bytes, at most 80"):
-        admission.enter(81, "b", waits=True)
-    assert {reason: count for reason, count in admission.refused.items() if count} == {"message_size": 1}
+    assert (of_bytes.value.refused_for, of_calls.value.refused_for) == ("bytes", "calls")
 
 
 def test_refuses_a_large_message_whatever_the_load() -> None:
     admission = Admission(max_calls=2, max_bytes=100, max_message_bytes=80)
-    with pytest.raises(RequestTooLarge, match="81 bytes, at most 80"):
+    with pytest.raises(RequestTooLarge, match="81 bytes, at most 80") as caught:
         admission.enter(81, "a")
-    assert admission.refused["message_size"] == 1
+    assert caught.value.refused_for == "message_size"
 
 
 def test_lets_a_lone_message_in_that_is_larger_than_all_bytes() -> None:
@@ -54,8 +43,9 @@ def test_drains() -> None:
     admission = Admission(max_calls=2, max_bytes=10, max_message_bytes=80)
     admission.enter(1, "a")
     admission.close()
-    with pytest.raises(Stopping):
+    with pytest.raises(Stopping) as caught:
         admission.enter(1, "a")
+    assert caught.value.refused_for == "stopping"
     assert not admission.wait_until_empty(0)
     admission.leave(1, "a")
     assert admission.wait_until_empty(0)
@@ -67,10 +57,69 @@ def test_counts_what_decoding_will_add() -> None:
     admission.enter(10, "a")
     admission.enter_decoding(1, 80, "a")
     assert admission.bytes == 95
-    with pytest.raises(RequestTooLarge, match="decode to 81 bytes, at most 80"):
+    with pytest.raises(RequestTooLarge, match="decode to 81 bytes, at most 80") as of_size:
         admission.enter_decoding(1, 81, "a")
-    with pytest.raises(Overloaded, match="95 bytes are waiting already and 6 more"):
+    with pytest.raises(Overloaded, match="95 bytes are waiting already and 6 more") as of_bytes:
         admission.enter_decoding(1, 6, "b")
+    assert (of_size.value.refused_for, of_bytes.value.refused_for) == ("message_size", "bytes")
+
+
+def test_what_a_caller_has_decoded_counts_for_its_share() -> None:
+    admission = Admission(max_calls=100, max_bytes=150, max_message_bytes=80)
+    admission.enter(5, "quiet")
+    admission.enter(10, "flood")
+    admission.enter_decoding(1, 60, "flood")
+    admission.enter(10, "flood")
+    with pytest.raises(Overloaded, match="80 bytes of this connection are waiting already; the 65 bytes that are"):
+        admission.enter(1, "flood")
+    admission.enter(1, "quiet")
+
+
+def test_what_a_caller_has_got_answered_does_not_count_for_its_share() -> None:
+    admission = Admission(max_calls=100, max_bytes=150, max_message_bytes=80)
+    admission.enter(1, "a")
+    for _ in range(10):
+        admission.enter(70, "a")
+        admission.leave(70, "a")
+    for _ in range(10):
+        admission.enter(60, "a")
+        admission.enter_decoding(1, 10, "a")
+        admission.leave_decoding(1)
+        admission.leave(70, "a")
+    assert (admission.calls, admission.bytes, admission.decodes) == (1, 1, 0)
+
+
+def test_a_large_answer_counts_for_its_callers_share_and_one_above_the_limit_is_refused() -> None:
+    admission = Admission(max_calls=100, max_bytes=150, max_message_bytes=80, max_answer_bytes=70)
+    admission.enter(5, "quiet")
+    admission.enter(10, "a")
+    with pytest.raises(
+        RequestTooLarge, match="the answer would have up to 71 bytes, at most 70 are given here"
+    ) as of_size:
+        admission.enter_answer(71, "a")
+    admission.enter_answer(70, "a")
+    with pytest.raises(
+        Overloaded, match="80 bytes of this connection are waiting already; the 65 bytes that are"
+    ) as of_share:
+        admission.enter(1, "a")
+    admission.leave(80, "a")
+    assert (of_size.value.refused_for, of_share.value.refused_for) == ("answer_size", "share")
+    assert (admission.calls, admission.bytes) == (1, 5)
+
+
+def test_nothing_is_kept_of_callers_who_are_gone() -> None:
+    admission = Admission(max_calls=100, max_bytes=150, max_message_bytes=80)
+    admission.enter(1, "stays")
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            admission.enter(1, f"caller {number}")
+            admission.leave(1, f"caller {number}", answer_bytes=number % 2)
+            admission.written(number % 2, f"caller {number}")
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 2_000 * 20
 
 
 def test_bounds_images_to_decode_but_lets_one_large_call_in() -> None:
@@ -78,31 +127,38 @@ def test_bounds_images_to_decode_but_lets_one_large_call_in() -> None:
     for _ in range(2):
         admission.enter(1, "a")
     admission.enter_decoding(6, 1, "a")
-    with pytest.raises(Overloaded, match="6 images wait to be decoded already and 1 more would pass the limit of 4"):
+    with pytest.raises(
+        Overloaded, match="6 images wait to be decoded already and 1 more would pass the limit of 4"
+    ) as caught:
         admission.enter_decoding(1, 1, "a")
     admission.leave_decoding(6)
     admission.enter_decoding(1, 1, "a")
-    assert (admission.decodes, admission.refused["decode"]) == (1, 1)
+    assert (admission.decodes, caught.value.refused_for) == (1, "decode")
 
 
 def test_a_caller_who_floods_leaves_room_for_others() -> None:
     admission = Admission(max_calls=100, max_bytes=10**6, max_message_bytes=80)
     for _ in range(51):
         admission.enter(1, "flood")
-    with pytest.raises(Overloaded, match="51 calls of this connection are waiting already; the 49 places that are"):
+    with pytest.raises(
+        Overloaded, match="51 calls of this connection are waiting already; the 49 places that are"
+    ) as caught:
         admission.enter(1, "flood")
     for caller in ("quiet", "another", "third"):
         admission.enter(1, caller)
-    assert admission.refused["share"] == 1
+    assert caught.value.refused_for == "share"
 
 
 def test_a_caller_who_floods_with_bytes_leaves_room_for_others() -> None:
     admission = Admission(max_calls=1000, max_bytes=1000, max_message_bytes=100)
     for _ in range(6):
         admission.enter(90, "flood")
-    with pytest.raises(Overloaded, match="540 bytes of this connection are waiting already; the 460 bytes that are"):
+    with pytest.raises(
+        Overloaded, match="540 bytes of this connection are waiting already; the 460 bytes that are"
+    ) as caught:
         admission.enter(90, "flood")
     admission.enter(100, "quiet")
+    assert caught.value.refused_for == "share"
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 50), st.booleans()), max_size=200))

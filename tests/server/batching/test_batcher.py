@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
 from hypothesis import given
@@ -137,6 +138,20 @@ def test_a_short_batch_is_for_the_thread_that_brought_it() -> None:
     assert (marks(first), first.reason) == ([0, 1], "full")
     assert batcher.take_short(0.5 * MS) is None
     assert batcher.waiting_images() == {model: 3}
+
+
+def test_while_the_thread_that_brought_more_than_it_has_time_for_runs_a_batch_a_worker_takes_the_rest() -> None:
+    batcher, model, other = Batcher(), FakeModel(best_batch_size=2), FakeModel(best_batch_size=8, run_ms=50)
+    taken: list[Batch | None] = []
+    worker = threading.Thread(target=lambda: taken.append(batcher.take()), daemon=True)
+    worker.start()
+    while not batcher.idle_workers:
+        pass
+    put(batcher, make_request(model, 0), make_request(other, 50))
+    batch = batcher.take_short(1.5 * MS)  # and no further call: it runs now
+    worker.join(10)
+    assert batch is not None
+    assert [(each.model, each.reason) for each in [batch, *taken] if each] == [(model, "inline"), (other, "idle")]
 
 
 def test_a_short_model_need_not_wait_behind_a_long_one() -> None:

@@ -16,16 +16,20 @@ from covey_server.inference.cost import CostModel
 
 def test_what_cannot_be_computed_in_time_even_by_an_idle_server_is_refused_at_once() -> None:
     batcher, model = Batcher(), FakeModel(run_ms=50)
-    with pytest.raises(DeadlineTooShort, match=r"computing 1 image\(s\) takes about 50.0 ms here, and the deadline is"):
+    with pytest.raises(
+        DeadlineTooShort, match=r"computing 1 image\(s\) takes about 50.0 ms here, and the deadline is"
+    ) as caught:
         batcher.put(make_request(model, deadline_ns=in_ms(20)))
-    assert (batcher.waiting_images(), batcher.refused) == ({}, 1)
+    assert (batcher.waiting_images(), caught.value.refused_for) == ({}, "deadline")
 
 
 def test_what_comes_after_its_deadline_is_told_so() -> None:
     batcher, model = Batcher(), FakeModel()
-    with pytest.raises(Expired, match=r"the deadline passed \d+\.\d ms before the images were queued; allow more time"):
+    with pytest.raises(
+        Expired, match=r"the deadline passed \d+\.\d ms before the images were queued; allow more time"
+    ) as caught:
         batcher.put(make_request(model, deadline_ns=in_ms(-5)))
-    assert (batcher.waiting_images(), batcher.refused) == ({}, 1)
+    assert (batcher.waiting_images(), caught.value.refused_for) == ({}, "deadline")
 
 
 def test_what_waits_too_long_behind_others_is_refused_at_once_with_a_hint() -> None:
@@ -67,6 +71,39 @@ def test_caution_grows_with_late_answers_and_falls_while_there_are_none() -> Non
     for _ in range(5000):
         batcher.learn(batch, batch.parts[0].request.arrived_ns)
     assert (admits(160), admits(170)) == (False, True)  # never below 1.1 x 150 ms
+
+
+def test_an_answer_just_before_its_deadline_is_late_since_it_has_to_get_to_its_caller() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=1, run_ms=100)
+    put(batcher, request := make_request(model, deadline_ns=in_ms(10_000)))
+    batch = take(batcher)
+    request.deadline_ns = request.arrived_ns + 3200 * MS  # a 32nd of it is for the way back
+    for _ in range(100):
+        batcher.learn(batch, request.deadline_ns - 101 * MS)
+    batcher.put(make_request(model, deadline_ns=in_ms(200)))  # in time, so no more caution: 1.25 x 150 ms
+    take(batcher)
+    for _ in range(100):
+        batcher.learn(batch, request.deadline_ns - 99 * MS)
+    with pytest.raises(Overloaded):
+        batcher.put(make_request(model, deadline_ns=in_ms(400)))  # 3.0 x 150 ms
+
+
+def test_a_large_request_is_computed_by_all_workers_at_once() -> None:
+    batcher, model = Batcher(workers=4), FakeModel(best_batch_size=2, run_ms=1000)
+    # 4 batches at once, after an eighth of one and a turn: 1.25 x (125 + 1000) ms
+    put(batcher, make_request(model, count=8, deadline_ns=in_ms(3000)))
+
+
+def test_an_idle_worker_begins_at_once_whatever_waits_of_other_models() -> None:
+    batcher, slow, quick = Batcher(), FakeModel(best_batch_size=1, run_ms=10_000), FakeModel(run_ms=0.05)
+    worker = threading.Thread(target=batcher.take)
+    worker.start()
+    while not batcher.idle_workers:
+        pass
+    put(batcher, make_request(slow), make_request(quick, deadline_ns=in_ms(5000)))
+    batcher.close()  # ends the worker
+    worker.join(10)
+    assert not worker.is_alive()
 
 
 def test_an_idle_server_takes_what_its_predictions_would_refuse_and_so_learns() -> None:
@@ -152,15 +189,29 @@ def test_the_first_request_is_told_where_no_batch_is_small_enough() -> None:
     assert "and computing takes about 100.0 ms" in str(late.error)
 
 
-def test_under_overload_no_small_batch_is_made_for_one_that_comes_too_late() -> None:
+@pytest.mark.parametrize("alone_ms", [160, 400])
+def test_under_overload_no_small_batch_is_made_for_one_that_comes_too_late(alone_ms: float) -> None:
     batcher, model = Batcher(), FakeModel(best_batch_size=8)
-    model.cost = CostModel({1: 40 * MS, 8: 80 * MS})  # one alone costs four times as much per image
-    model.cost.best_batch_size, model.cost.image_ns = 8, 10 * MS
-    late = make_request(model, 0, deadline_ns=in_ms(10_000))
+    model.cost = CostModel({1: alone_ms * MS, 8: 800 * MS})  # one alone costs more than 1.5 times as much per image
+    model.cost.best_batch_size, model.cost.image_ns = 8, 100 * MS
+    late = make_request(model, 0, deadline_ns=in_ms(100_000))
     put(batcher, late, *(make_request(model, mark) for mark in range(1, 12)))
-    late.deadline_ns = in_ms(45)
+    late.deadline_ns = in_ms(alone_ms + 90)  # too little for two
     assert marks(take(batcher)) == list(range(1, 9))
     assert isinstance(late.error, Expired)
+
+
+def test_of_a_split_request_only_what_is_left_has_to_be_computed_in_time() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=8)
+    model.cost = CostModel({1: 10 * MS, 8: 80_000 * MS})
+    model.cost.best_batch_size = 8
+    large = make_request(model, 0, 9)
+    put(batcher, large)
+    take(batcher)
+    put(batcher, *(make_request(model, mark) for mark in range(20, 27)))
+    large.deadline_ns = in_ms(5000)
+    assert marks(take(batcher)) == [8]
+    assert large.error is None
 
 
 def test_other_models_turns_count_as_waiting() -> None:

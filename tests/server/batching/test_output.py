@@ -14,7 +14,7 @@ from covey_server.batching.output import Output
     classes=st.integers(2, 300),
     k=st.integers(1, 300),
     seed=st.integers(0, 1000),
-    kind=st.sampled_from(["different", "tied", "signed"]),
+    kind=st.sampled_from(["different", "tied", "signed", "large"]),
 )
 def test_top_is_what_sorting_each_row_gives(rows: int, classes: int, k: int, seed: int, kind: str) -> None:
     """Among equal ones the earlier class comes first."""
@@ -22,6 +22,8 @@ def test_top_is_what_sorting_each_row_gives(rows: int, classes: int, k: int, see
     values = np.random.default_rng(seed).random((rows, classes), dtype=np.float32)
     if kind != "different":
         values = np.round(values, 1)
+    if kind == "large":
+        values *= np.float32(1e9)
     if kind == "signed":  # no probabilities, but a user's own network may answer with anything
         values = (values - np.float32(0.5)) * np.random.default_rng(seed).choice([-1, 1], values.shape).astype("f4")
     indices, probabilities = Output(values).top(k, 0, rows)

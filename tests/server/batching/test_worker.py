@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 
@@ -12,14 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.server.fakes import FakeModel, FakeRequest, make_request
+from tests.server.fakes import FakeModel, FakeRequest, in_ms, make_request
 
 from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.batching.worker import Workers
-from covey_server.errors import EngineFailed
+from covey_server.errors import EngineFailed, Overloaded
 
 
 class Tally:
@@ -153,6 +154,74 @@ def test_metrics_are_counted_before_the_answer_leaves() -> None:
     assert start(batcher, tally=tally).join(10)
     assert request.got_its_own()
     assert counted_at_answer == [1]
+
+
+def test_an_answer_that_cannot_be_given_costs_nobody_else_theirs(caplog: pytest.LogCaptureFixture) -> None:
+    class Caller(FakeRequest):
+        def succeed(self, rows: list[bytes]) -> None:
+            raise RuntimeError("the front is broken")
+
+    batcher, model = Batcher(), FakeModel(best_batch_size=4)
+    broken, other, later = Caller(model, make_request(model).images), make_request(model, 7), make_request(model, 9)
+    batcher.put(broken)
+    batcher.put(other)
+    workers = start(batcher)
+    assert other.answered.wait(10)
+    batcher.put(later)
+    workers.dispatch()
+    assert later.answered.wait(10)
+    batcher.close()
+    assert workers.join(10)
+    assert model.batches[0] == [0, 7]
+    assert other.got_its_own()
+    assert later.got_its_own()
+    assert "an answer was not given; this is a bug" in caplog.text
+
+
+def test_workers_learn_what_runs_and_their_answers_take() -> None:
+    class Slow(FakeRequest):
+        def succeed(self, rows: list[bytes]) -> None:
+            time.sleep(0.005)  # of work: writing it
+            super().succeed(rows)
+
+    batcher, quick, slow = Batcher(), FakeModel(1, run_ms=1000), FakeModel(1, run_ms=1)
+    requests = [make_request(quick) for _ in range(30)] + [Slow(slow, make_request(slow).images) for _ in range(30)]
+    for request in requests:
+        batcher.put(request)
+    batcher.close()
+    assert start(batcher).join(30)
+    assert quick.cost.predict(1) < 600e6
+    assert slow.cost.predict(1) > 1.5e6
+
+
+def test_late_answers_make_the_batcher_cautious() -> None:
+    batcher, model, other = Batcher(), FakeModel(best_batch_size=1), FakeModel(best_batch_size=1, run_ms=1000)
+    workers = start(batcher)
+    for _ in range(40):
+        batcher.put(request := make_request(model, deadline_ns=in_ms(100_000)))
+        request.arrived_ns = in_ms(-100_000 * 32)  # a 32nd of its time is for the way back: late, whenever it comes
+        workers.dispatch()
+        assert request.answered.wait(10)
+    model.gated = True
+    batcher.put(make_request(model))
+    workers.dispatch()
+    for _ in range(41):
+        assert model.started.acquire(timeout=10)
+    with pytest.raises(Overloaded):  # 3.0 x 1500 ms; without late answers 1.25 x 1500
+        batcher.put(make_request(other, deadline_ns=in_ms(2500)))
+    model.gate.release()
+    batcher.close()
+    assert workers.join(10)
+
+
+def test_a_split_request_that_failed_takes_no_part_that_comes_later() -> None:
+    model = FakeModel(best_batch_size=2)
+    request = make_request(model, count=4)
+    request.split()
+    assert request.abandon()
+    assert not request.join(2, Output(np.zeros((2, 4), np.float32)), 0, 2)
+    assert not request.abandon()
+    assert not request.answered.is_set()
 
 
 def test_a_short_batch_runs_on_the_thread_that_brought_it() -> None:

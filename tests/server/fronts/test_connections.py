@@ -24,11 +24,16 @@ from tests.server.test_process import Process
 from covey_load.wire import frames
 from covey_proto.inference import open_inference_pb2 as oi
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.admission import Admission
+from covey_server.calls.service import Services
 from covey_server.fronts import connections
 from covey_server.fronts.connection import Connection, Limits
+from covey_server.fronts.grpcio import GrpcioFront
+from covey_server.fronts.security import Security
 
 SETTINGS = frames.frame(frames.SETTINGS, 0, 0)
 CLASSIFY, INFER = "/covey.v1.Classifier/Classify", "/inference.GRPCInferenceService/ModelInfer"
+STREAM = "/covey.v1.Classifier/ClassifyStream"
 
 
 @pytest.fixture
@@ -192,6 +197,7 @@ class Upload:
         self._windows = {0: frames.DEFAULT_WINDOW_BYTES, 1: frames.DEFAULT_WINDOW_BYTES}
         self._initial = frames.DEFAULT_WINDOW_BYTES
         self._received = b""
+        self.max_window_bytes = 0  # the most that the server has let the call send at once
 
     def send(self, body: bytes, *, end: bool = False) -> None:
         """Raises OSError where the server hangs up, TimeoutError where it takes no more."""
@@ -221,12 +227,15 @@ class Upload:
             payload, self._received = self._received[frames.FRAME_HEADER_BYTES : end], self._received[end:]
             if word & 0xFF == frames.WINDOW_UPDATE:
                 self._windows[stream] += frames.word.unpack(payload)[0]
+                self.max_window_bytes = max(self.max_window_bytes, self._windows[1])
             elif word & 0xFF == frames.SETTINGS and not flags & frames.ACK:
                 for name, value in frames.setting.iter_unpack(payload):
                     if name == frames.INITIAL_WINDOW_SIZE:
                         self._windows[1] += value - self._initial
                         self._initial = value
                 self.connection.sendall(frames.frame(frames.SETTINGS, frames.ACK, 0))
+            elif word & 0xFF == frames.PING and not flags & frames.ACK:  # grpcio measures by them what it may ask for
+                self.connection.sendall(frames.frame(frames.PING, frames.ACK, 0, payload))
 
 
 def send_halves(server: Server, callers: ExitStack, count: int, size: int, path: str, length: int) -> None:
@@ -342,6 +351,21 @@ def test_a_stream_of_more_than_may_be_half_sent_is_left_alone(
     assert metric(server, 'covey_connections_closed_total{reason="unfinished"}') == 0
 
 
+def test_a_stream_is_not_asked_for_more_than_a_server_may_hold_of_it(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel, callers: ExitStack
+) -> None:
+    """What a front lets a caller send before it is read is held, and could be taken for a half-sent message."""
+    write_echo_model(tmp_path, shape=(1000, 1000, 1))
+    server = start_server(tmp_path, max_bytes=32 << 20, max_message_bytes=8 << 20)
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(2 * 1_000_000)), top_k=1)
+    body = frames.length_prefixed(pb.ClassifyStreamRequest(request=request).SerializeToString())
+    upload = Upload(server, STREAM)
+    callers.enter_context(upload.connection)
+    for _ in range(60):
+        upload.send(body)
+    assert upload.max_window_bytes <= 6 << 20
+
+
 CLASSES = 400
 BLACK = pb.Pixels(data=bytes(CLASSES))  # small enough for a hundred to fit into the windows that connections begin with
 
@@ -424,12 +448,10 @@ def classification(k: int) -> oi.ModelInferRequest.InferRequestedOutputTensor:
 
 def test_memory_that_decoders_may_hold_is_not_taken_for_half_sent_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     decoding = 50 << 20
-
-    class Nothing:
-        bytes = answer_bytes = 0
-
+    services = Services((), begin=lambda inline: None, written=lambda count, caller: None)
+    front = GrpcioFront("127.0.0.1:0", services, 1 << 20, 1 << 20, Security())
     limits = Limits(max_bytes=10 << 20, min_unfinished_bytes=1 << 20, look_bytes=1 << 20, max_connections=10, idle_s=0)
-    guard = connections.ConnectionGuard(1, Nothing(), Nothing(), limits, lambda: decoding)  # type: ignore[arg-type]
+    guard = connections.ConnectionGuard(front.port, front, Admission(10, 1 << 20, 1 << 20), limits, lambda: decoding)
     closed: list[object] = []
     monkeypatch.setattr(guard, "_close", lambda connection, reason: closed.append(connection))
     one = Connection(1, 0.0)
@@ -443,3 +465,4 @@ def test_memory_that_decoders_may_hold_is_not_taken_for_half_sent_messages(monke
     guard._close_unfinished(0.0, 5 << 20)
     assert closed == [one]
     guard.stop()
+    front.stop(0)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import logging
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from covey_server.calls.service import Services
 from covey_server.errors import InvalidConfiguration
 from covey_server.fronts import Front, private_socket
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.native import NativeFront
 from covey_server.fronts.security import Security
 
-KINDS: dict[str, type[Front]] = {"native": NativeFront, "grpcio": GrpcioFront}
+KINDS: dict[str, Callable[..., Front]] = {"native": NativeFront, "grpcio": GrpcioFront}
 
 
 def open_front(kind: str, port: int = 0) -> Front:
-    return KINDS[kind](f"127.0.0.1:{port}", [], [], 2**20, 2**20, Security())  # type: ignore[call-arg]
+    services = Services((), begin=lambda inline: None, written=lambda count, caller: None)
+    return KINDS[kind](f"127.0.0.1:{port}", services, 2**20, 2**20, Security())
 
 
 @pytest.mark.parametrize("folder", ["x" * 90, "not there"])

@@ -165,5 +165,6 @@ def test_a_token_is_not_in_the_representation_of_what_holds_it(
     with caplog.at_level(logging.DEBUG):
         security = Security.of(config)
         assert security.tokens is not None
-        assert security.tokens.refusal(f"Bearer {SECRETS[0]}".encode()) is None
-    assert SECRETS[0] not in f"{config!r} {security!r} {security.tokens!r} {caplog.text}"
+        principal = security.tokens.identify(f"Bearer {SECRETS[0]}".encode())
+        assert isinstance(principal, str)
+    assert SECRETS[0] not in f"{config!r} {security!r} {security.tokens!r} {principal} {caplog.text}"

@@ -20,6 +20,7 @@ from tests.server.conftest import Server, running_servers
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.app import App
+from covey_server.calls.status import Status
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts.security.files import FollowedFiles
 from covey_server.fronts.security.tokens import Tokens
@@ -34,7 +35,7 @@ def write(path: Path, *lines: str) -> Path:
 
 
 def accepts(tokens: Tokens, *headers: str) -> list[bool]:
-    return [tokens.refusal(header.encode()) is None for header in headers]
+    return [isinstance(tokens.identify(header.encode()), str) for header in headers]
 
 
 def refresh(tokens: Tokens) -> None:
@@ -55,9 +56,9 @@ def test_a_file_holds_several_tokens_and_comments(tmp_path: Path) -> None:
 
 def test_no_header_and_a_wrong_token_are_told_apart_and_none_is_repeated(tmp_path: Path) -> None:
     tokens = Tokens(write(tmp_path / "tokens", FIRST))
-    missing, wrong = tokens.refusal("ipv4:127.0.0.1:1234"), tokens.refusal(b"Bearer wrong-token")
-    assert missing is not None
-    assert wrong is not None
+    missing, wrong = tokens.identify("ipv4:127.0.0.1:1234"), tokens.identify(b"Bearer wrong-token")
+    assert isinstance(missing, Status)
+    assert isinstance(wrong, Status)
     assert (missing.name, wrong.name) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
     assert "the call brought none; expected the metadata `authorization: Bearer TOKEN`" in missing.message
     assert "is no token of this server; expected the metadata `authorization: Bearer TOKEN`" in wrong.message
@@ -68,7 +69,7 @@ def test_only_so_many_accepted_headers_are_remembered(tmp_path: Path) -> None:
     tokens = Tokens(write(tmp_path / "tokens", FIRST))
     headers = [f"Bearer{' ' * blanks}{FIRST}" for blanks in range(1, 400)]
     assert accepts(tokens, *headers) == [True] * 399
-    assert len(tokens._known.accepted) == 256
+    assert len(tokens._known.principals) == 256
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from tests.server.fronts.stream_calls import (
 )  # fmt: skip
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.fronts import stream as fronts_stream
 from covey_server.fronts import streams
 
 
@@ -116,7 +117,7 @@ def test_only_so_many_streams_are_opened(
 def test_a_stream_whose_first_answer_is_not_taken_is_ended(
     tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "MAX_STALL_S", 1.0)
+    monkeypatch.setattr(fronts_stream, "MAX_STALL_S", 1.0)
     write_echo_model(tmp_path)
     server = start_server(tmp_path)
     options = [("grpc.http2.bdp_probe", 0), ("grpc.max_receive_message_length", -1)]  # else it takes megabytes unread

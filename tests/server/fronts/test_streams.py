@@ -28,9 +28,10 @@ from tests.server.fronts.stream_calls import (
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.app import App
-from covey_server.calls.call import StreamMethod
+from covey_server.calls.service import Services, StreamMethod
 from covey_server.config import Config
-from covey_server.fronts import streams
+from covey_server.fronts import stream as fronts_stream
+from covey_server.fronts.streams import Streams
 from covey_server.protocols.classifier.stream_messages import ClassifyElement
 
 
@@ -146,8 +147,8 @@ def test_who_does_not_read_his_answers_is_soon_not_read_either(
     seen: list[tuple[int, float]] = [(0, 0.0)]
     while len(seen) < 20 or seen[-1] != seen[-20]:  # as long as anything moves
         seen.append((taken, computed()))
-    assert streams.MAX_ELEMENTS < computed() <= taken < offered / 2
-    monkeypatch.setattr(streams, "MAX_STALL_S", 1.0)  # of writes from here on
+    assert fronts_stream.MAX_ELEMENTS < computed() <= taken < offered / 2
+    monkeypatch.setattr(fronts_stream, "MAX_STALL_S", 1.0)  # of writes from here on
     for _ in range(int(computed())):  # it goes on as answers are read
         next(call)
     assert computed() > seen[-1][1]
@@ -219,8 +220,9 @@ class Opening:
 
 def test_streams_that_are_being_opened_are_ended_too() -> None:
     async def end() -> None:
-        several = streams.Streams(2**20, {})
-        serve: Any = several.handler(StreamMethod(lambda call: None, ClassifyElement), lambda inline: None)
+        services = Services((), begin=lambda inline: None, written=lambda count, caller: None)
+        several = Streams(2**20, None, {})
+        serve: Any = several.handler(StreamMethod(lambda call: None, ClassifyElement), services)
         contexts = [Opening(told) for told in (True, False, True)]
         serving = [asyncio.create_task(serve(None, context)) for context in contexts]
         for context in (contexts[0], contexts[2]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
+import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 from bench.processes import Server as Process
 from bench.processes import covey_server
+from bench.raw_http2 import Place, RawConnection, call_headers
 from tests.conftest import WriteModel
 from tests.server.conftest import Server
-from tests.server.fronts.raw_http2 import RawConnection, call_headers, compressed
 
 import covey
 from covey_load.wire.frames import (
@@ -69,12 +70,12 @@ def peak_bytes(pid: int) -> int:
 @pytest.mark.parametrize("path", [CLASSIFY, HEALTH, STREAM, REFLECTION, "/no.such.Service/Method"])
 def test_what_comes_without_a_token_is_not_unfolded(process: Process, path: str, encoding: str) -> None:
     before = peak_bytes(process._process.pid)
-    body = compressed(PACKED[encoding])
-    with RawConnection(process.target) as connection:
-        connection.send(call_headers(path, 1, [("grpc-encoding", encoding)]))
+    body = struct.pack(">BI", 1, len(PACKED[encoding])) + PACKED[encoding]  # a message that says it is compressed
+    with RawConnection(Place.of(process.target)) as connection:
+        connection.write(call_headers(path, 1, [("grpc-encoding", encoding)]))
         assert len(body) < 65_535
         pieces = [body[start : start + 16_384] for start in range(0, len(body), 16_384)]
-        connection.send(*(frame(DATA, 0, 1, piece) for piece in pieces), frame(DATA, END_STREAM, 1))
+        connection.write(*(frame(DATA, 0, 1, piece) for piece in pieces), frame(DATA, END_STREAM, 1))
         kind = next(each[0] for each in connection.frames() if each[0] in (HEADERS, DATA, RST_STREAM, GOAWAY))
     assert kind == HEADERS  # a status, and no message
     with grpc.insecure_channel(process.target) as channel:
@@ -105,14 +106,14 @@ def test_calls_that_are_reset_at_once_leave_nothing(process: Process, with_messa
     metadata = [("authorization", f"Bearer {TOKEN}")]
     before = peak_bytes(process._process.pid)
     data = [length_prefixed(REQUEST)] if with_message else []
-    with RawConnection(process.target) as connection:
+    with RawConnection(Place.of(process.target)) as connection:
         for first in range(1, 40_000, 200):
             for stream in range(first, first + 200, 2):
                 sent = [frame(DATA, END_STREAM, stream, each) for each in data]
-                connection.send(
+                connection.write(
                     call_headers(CLASSIFY, stream, metadata), *sent, frame(RST_STREAM, 0, stream, word.pack(CANCEL))
                 )
-        connection.send(frame(PING, 0, 0, b"the last"))
+        connection.write(frame(PING, 0, 0, b"the last"))
         list(until_pong(connection, 1))
     with grpc.insecure_channel(process.target) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
@@ -152,13 +153,13 @@ def until_pong(connection: RawConnection, count: int) -> Iterator[int]:
 @pytest.mark.parametrize("call_is_open", [False, True])
 def test_a_client_may_ping_while_nothing_is_sent(server: Server, call_is_open: bool) -> None:
     """The SDK pings a silent stream every minute, tritonclient at 10 s: to gRPC's own server the third is too many."""
-    with RawConnection(server.target) as connection:
+    with RawConnection(Place.of(server.target)) as connection:
         if call_is_open:
-            connection.send(call_headers(STREAM, 1))
+            connection.write(call_headers(STREAM, 1))
         for number in range(20):
-            connection.send(frame(PING, 0, 0, number.to_bytes(8, "big")))
+            connection.write(frame(PING, 0, 0, number.to_bytes(8, "big")))
             assert GOAWAY not in list(until_pong(connection, 1))
-        connection.send(call_headers(HEALTH, 3), frame(DATA, END_STREAM, 3, length_prefixed(b"")))
+        connection.write(call_headers(HEALTH, 3), frame(DATA, END_STREAM, 3, length_prefixed(b"")))
         assert any(kind == DATA and stream == 3 for kind, _, stream, _ in connection.frames())
 
 

@@ -95,6 +95,19 @@ def test_refuses_a_jpeg_of_endless_scans(progressive: bool) -> None:
     assert decode(whole, RGB).shape == RGB.shape
 
 
+@pytest.mark.parametrize("scans", [64, 65])
+def test_a_jpeg_may_have_64_scans_and_no_more(scans: int) -> None:
+    whole = encode(Image.new("RGB", (20, 20), "teal"), "JPEG", progressive=True)
+    last, end = whole.rindex(b"\xff\xda"), whole.rindex(b"\xff\xd9")
+    many = whole[:end] + whole[last:end] * (scans - whole.count(b"\xff\xda")) + whole[end:]
+    assert many.count(b"\xff\xda") == scans
+    if scans > 64:
+        with pytest.raises(InvalidImage, match="has 65 scans, at most 64 are decoded"):
+            decode(many, RGB)
+    else:
+        assert decode(many, RGB).shape == RGB.shape
+
+
 def test_a_baseline_jpeg_is_not_searched_for_scans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its one scan holds everything; what its header or its thumbnail contains is of no interest."""
     monkeypatch.setattr(jpeg_scans, "MAX_SCANS", 0)

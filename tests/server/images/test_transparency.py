@@ -189,3 +189,43 @@ def test_a_browsers_canvas_is_black_on_white() -> None:
     assert found.max() == 255
     assert found.min() < 40
     assert (decode(data, InputSpec(28, 28, 1)) == 0).all()
+
+
+def gif(frame: Image.Image, screen: tuple[int, int], place: tuple[int, int]) -> bytes:
+    """A GIF whose only frame, in mode P or L, covers a part of its screen."""
+    data = bytearray(encode(frame, "GIF"))
+    data[6:10] = struct.pack("<HH", *screen)
+    descriptor = data.index(b"\x2c" + bytes(4) + struct.pack("<HH", *frame.size))
+    data[descriptor + 1 : descriptor + 5] = struct.pack("<HH", *place)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("colours", [2, 256])
+@pytest.mark.parametrize("mode", ["P", "L"])
+def test_around_a_gif_frame_smaller_than_its_screen_the_background_shows(
+    spec: InputSpec, mode: str, colours: int
+) -> None:
+    side = SIDE // 2
+    if mode == "P":
+        frame = Image.fromarray(COLOURS[:side, :side]).quantize(colours)
+    else:
+        levels = np.array([0, 255], np.uint8)[LEVELS[:side, :side] % 2] if colours == 2 else LEVELS[:side, :side]
+        frame = Image.fromarray(levels)
+    expected = np.empty((SIDE, SIDE, 3))
+    expected[:] = spec.background
+    expected[3 : 3 + side, 5 : 5 + side] = np.asarray(frame.convert("RGB"))
+    assert_shows(gif(frame, (SIDE, SIDE), (5, 3)), spec, expected)
+
+
+def test_a_gif_frame_of_256_colours_is_surrounded_by_the_nearest_of_them() -> None:
+    frame = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    frame.putpalette(bytes(level for level in range(256) for _ in range(3)))
+    decoded = decode(gif(frame, (20, 20), (2, 2)), InputSpec(20, 20, 3, background=(250, 251, 252)))
+    assert (decoded[:2] == 251).all()
+    assert (decoded[2:18, 2:18] == np.arange(256).reshape(16, 16, 1)).all()
+
+
+def test_without_a_background_what_surrounds_a_gif_frame_is_as_pillow_fills_it() -> None:
+    frame = Image.fromarray(COLOURS[:8, :8]).quantize(16)
+    data = gif(frame, (SIDE, SIDE), (4, 4))
+    assert (decode(data, InputSpec(SIDE, SIDE, 3)) == np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).all()

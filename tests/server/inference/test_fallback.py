@@ -15,8 +15,8 @@ from tests.conftest import WriteModel
 from tests.server.conftest import StartServer
 
 from covey_proto.v1 import classifier_pb2 as pb
-from covey_server import check
 from covey_server.app import App
+from covey_server.check import print_findings
 from covey_server.config import Config
 from covey_server.errors import DeviceUnavailable
 from covey_server.inference import engine
@@ -56,7 +56,7 @@ def test_auto_says_so_in_log_metrics_model_and_answers(
 def test_check_says_so(tmp_path: Path, write_echo_model: WriteModel) -> None:
     write_echo_model(tmp_path)
     output = io.StringIO()
-    assert check.check(Config(models=tmp_path, device="auto"), output) == 0
+    assert print_findings(Config(models=tmp_path, device="auto"), output) == 0
     assert "in place of CUDA: device cuda:0" in output.getvalue()
 
 

@@ -13,9 +13,10 @@ import pytest
 from tests.conftest import WriteModel
 
 from covey_proto import metadata
+from covey_proto.resize import Resize
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.errors import RefusedModel
-from covey_server.images.pixels import InputSpec, Resize
+from covey_server.images.pixels import InputSpec
 from covey_server.inference import golden, model_file
 from covey_server.inference.devices import CPU
 from covey_server.inference.engine import Engine
@@ -72,6 +73,52 @@ class TestBackground:
         engine = engine_of(lambda info: info.input.MergeFrom(ImageSpec(background=background)))
         with pytest.raises(RefusedModel, match=f"background in metadata .*expected a colour.*got '{background}'"):
             model_file.describe(engine)
+
+
+class TestContradictions:
+    """What the file says against what its graph is."""
+
+    @pytest.mark.parametrize(
+        ("edit", "message"),
+        [
+            (lambda info: info.input.MergeFrom(ImageSpec(height=5)), r"says an input of \(5, 4, 1\), the graph takes"),
+            (
+                lambda info: info.input.MergeFrom(ImageSpec(channels=3)),
+                r"says an input of \(4, 4, 3\), the graph takes",
+            ),
+            (lambda info: info.labels.append("more"), "metadata names 11 labels, the graph has 10 classes"),
+            (
+                lambda info: setattr(info.input, "resize", 0),
+                "resize policy 0 is not known here, only .* a newer server",
+            ),
+            (
+                lambda info: setattr(info.input, "resize", 9),
+                "resize policy 9 is not known here, only .* a newer server",
+            ),
+            (
+                lambda info: setattr(info.golden_set, "pixels", b""),
+                "golden set: 0 bytes of pixels and 20 probabilities",
+            ),
+            (lambda info: setattr(info.golden_set, "pixels", bytes(33)), "golden set: 33 bytes of pixels and 20 prob"),
+            (lambda info: info.golden_set.probabilities.append(0), "golden set: 32 bytes of pixels and 21 prob"),
+        ],
+    )
+    def test_they_are_refused(self, engine_of: Callable[[Edit], Engine], edit: Edit, message: str) -> None:
+        engine = engine_of(edit)
+        with pytest.raises(RefusedModel, match=message):
+            model_file.describe(engine)
+
+
+class TestTolerance:
+    @pytest.mark.parametrize("tolerance", [0.0, -1e-6, 0.11, 0.9, float("nan")])
+    def test_one_that_says_nothing_is_refused(self, engine_of: Callable[[Edit], Engine], tolerance: float) -> None:
+        engine = engine_of(lambda info: setattr(info.golden_set, "tolerance", tolerance))
+        with pytest.raises(RefusedModel, match=r"golden set: a tolerance of .*; expected above 0, to 0.1"):
+            golden.check(engine, model_file.describe(engine).golden)
+
+    def test_a_tenth_is_the_largest(self, engine_of: Callable[[Edit], Engine]) -> None:
+        engine = engine_of(lambda info: setattr(info.golden_set, "tolerance", 0.1))
+        golden.check(engine, model_file.describe(engine).golden)
 
 
 class TestReference:

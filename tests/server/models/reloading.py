@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from covey_server.errors import RefusedModel
-from covey_server.models.catalog import Refusal
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import RefusedVersion
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
 
 
-class TextModel:
-    """A model that is a text. "bad ..." is refused by `TextFolder.load`."""
+class TextModel(ServedModel):
+    """A model that is a text, without an engine. "bad ..." is refused by `TextFolder.load`."""
 
     def __init__(self, name: str, version: int, text: str) -> None:
         self.name = name
@@ -30,11 +31,11 @@ class Record:
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def model_loaded(self, model: TextModel, load_s: float) -> None:
+    def model_loaded(self, model: ServedModel, load_s: float) -> None:
         assert load_s >= 0
-        self.events.append(f"loaded {model.name}/{model.version} {model.text}")
+        self.events.append(f"loaded {text_of(model)}")
 
-    def model_refused(self, refusal: Refusal) -> None:
+    def model_refused(self, refusal: RefusedVersion) -> None:
         self.events.append(f"refused {refusal.name}/{refusal.version} {refusal.reason}")
 
     def model_unloaded(self, name: str, version: int) -> None:
@@ -96,7 +97,13 @@ class TextFolder:
         return self.record.take()
 
     def served(self) -> list[str]:
-        return [f"{model.name}/{model.version} {model.text}" for model in self.repository.served]
+        return [text_of(model) for model in self.repository.served]
 
     def refused(self) -> list[str]:
         return [f"{each.name}/{each.version} {each.reason}" for each in self.repository.refusals]
+
+
+def text_of(model: ServedModel) -> str:
+    """Its name, its version and its text."""
+    assert isinstance(model, TextModel)
+    return f"{model.name}/{model.version} {model.text}"

@@ -56,8 +56,8 @@ def test_a_bad_version_is_refused_once_and_the_old_one_goes_on(
     assert caplog.messages.count("model m version 2 is refused: it is bad luck") == 1
     assert models.served() == ["m/1 good one"]
     assert models.refused() == ["m/2 it is bad luck"]
-    assert models.repository.find_refusal("m", 2) is models.repository.refusals[0]
-    assert models.repository.find_refusal("m", 0) is None
+    assert models.repository.catalog.find_refusal("m", 2) is models.repository.refusals[0]
+    assert models.repository.catalog.find_refusal("m", 0) is None
     with pytest.raises(
         UnknownModel, match=r"version 2 of model 'm' is not served .*refused: it is bad luck\); version 1"
     ):
@@ -143,7 +143,7 @@ def test_other_content_under_the_same_number(models: TextFolder, caplog: pytest.
         "refused m/1 it is bad other (what its file held before is still served as this version)"
     ]
     assert models.served() == ["m/1 good other"]
-    assert models.repository.find_refusal("m", 1) is None, "version 1 is served, with its old content"
+    assert models.repository.catalog.find_refusal("m", 1) is None, "version 1 is served, with its old content"
     models.write("m", 1, "good third")
     assert models.refresh() == ["loaded m/1 good third", "retired m/1"]
     assert models.refused() == []

@@ -14,9 +14,11 @@ from tests.conftest import WriteModel
 
 from covey_server.inference.devices import CPU
 from covey_server.inference.served_model import ModelLoader, ServedModel
-from covey_server.models.catalog import Refusal
+from covey_server.models.catalog import RefusedVersion
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
+from covey_server.protocols.classifier.responses import ResponseWriter
+from covey_server.protocols.open_inference.outputs import OutputWriter
 
 IMAGES = np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1)
 ANSWERS = IMAGES.reshape(2, 16)[:, :10].astype(np.float32) * np.float32(1 / 255)
@@ -26,7 +28,7 @@ class Sessions:
     """Loads models and follows their sessions by weak references; remembers which were retired."""
 
     def __init__(self) -> None:
-        self._load = ModelLoader(CPU, threads=1, max_batch_size=4)
+        self._load = ModelLoader(CPU, 1, 4, (ResponseWriter.of, OutputWriter.of))  # as a server's
         self.models: list[weakref.ref[ServedModel]] = []
         self.sessions: list[weakref.ref[object]] = []
         self.retired: list[int] = []
@@ -40,7 +42,7 @@ class Sessions:
     def model_loaded(self, model: ServedModel, load_s: float) -> None:
         pass
 
-    def model_refused(self, refusal: Refusal) -> None:
+    def model_refused(self, refusal: RefusedVersion) -> None:
         pass
 
     def model_unloaded(self, name: str, version: int) -> None:
@@ -65,13 +67,13 @@ def sessions() -> Iterator[Sessions]:
     gc.enable()
 
 
-def open_repository(folder: Path, sessions: Sessions) -> Repository[ServedModel]:
+def open_repository(folder: Path, sessions: Sessions) -> Repository:
     repository = Repository(folder, sessions, VersionPolicy(), sessions)
     repository.load()
     return repository
 
 
-def refresh(repository: Repository[ServedModel]) -> None:
+def refresh(repository: Repository) -> None:
     repository.refresh()
     repository.refresh()
 

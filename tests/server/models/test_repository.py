@@ -18,7 +18,7 @@ from covey_proto import metadata
 from covey_server.errors import DeviceUnavailable, NoModels, UnknownModel
 from covey_server.inference.devices import CPU
 from covey_server.inference.served_model import ModelLoader, ServedModel
-from covey_server.models.catalog import Refusal
+from covey_server.models.catalog import RefusedVersion
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
 
@@ -27,12 +27,12 @@ class Refusals:
     """Remembers what was refused."""
 
     def __init__(self) -> None:
-        self.told: list[Refusal] = []
+        self.told: list[RefusedVersion] = []
 
     def model_loaded(self, model: ServedModel, load_s: float) -> None:
         pass
 
-    def model_refused(self, refusal: Refusal) -> None:
+    def model_refused(self, refusal: RefusedVersion) -> None:
         self.told.append(refusal)
 
     def model_unloaded(self, name: str, version: int) -> None:
@@ -42,7 +42,7 @@ class Refusals:
         pytest.fail("nothing is retired at the start")
 
 
-def load(folder: Path, default: str = "", policy: str = "latest:1") -> Repository[ServedModel]:
+def load(folder: Path, default: str = "", policy: str = "latest:1") -> Repository:
     refusals = Refusals()
     repository = Repository(folder, ModelLoader(CPU, 1, 4), VersionPolicy.parse(policy), refusals)
     repository.load(default)
@@ -225,7 +225,7 @@ def test_a_device_that_goes_away_ends_the_start_and_later_refuses_one_model(
     write_echo_model(tmp_path, version=2)
     repository.refresh()
     repository.refresh()
-    assert repository.refusals == (Refusal("echo", 2, "device cuda:0: no such device"),)
+    assert repository.refusals == (RefusedVersion("echo", 2, "device cuda:0: no such device"),)
     assert repository.find("", 0).version == 1
     with pytest.raises(DeviceUnavailable, match="no such device"):
         Repository(tmp_path, load_model, VersionPolicy(), Refusals()).load()

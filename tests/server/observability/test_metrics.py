@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,30 +17,21 @@ from tests.server.fakes import FakeModel, make_request
 
 from covey_server.app import App
 from covey_server.batching.batch import Batch, Part
-from covey_server.batching.request import Runnable
 from covey_server.config import Config
+from covey_server.errors import Overloaded, RefusalReason
 from covey_server.inference.devices import CPU
 from covey_server.inference.served_model import ModelLoader
-from covey_server.models.catalog import Refusal
-from covey_server.observability.metrics import Metrics
+from covey_server.models.catalog import RefusedVersion
+from covey_server.observability.metrics import Metrics, ServerFigures
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
-class State:
-    """A server's state as the metrics ask for it."""
-
-    def waiting_images(self) -> Mapping[Runnable, int]:
-        return {}
-
-    def refused(self) -> Mapping[str, int]:
-        return {"calls": 3}
-
-    def closed_connections(self) -> Mapping[str, int]:
-        return {"places": 2}
-
-    def gauges(self) -> Iterable[tuple[str, str, float]]:
-        return [("covey_ready", "text", 1.0)]
+def figures() -> ServerFigures:
+    """A server's, all of them different."""
+    gauges = [each.name for each in fields(ServerFigures) if "text" in each.metadata]
+    values: dict[str, Any] = {name: number for number, name in enumerate(gauges, 100)}
+    return ServerFigures(waiting_images={}, refused_tokens=3, closed_connections={"places": 2}, **values)
 
 
 def shown(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
@@ -72,7 +64,6 @@ def test_every_metric_of_a_server_is_documented_and_the_other_way_round(
 def test_versions_come_and_go(tmp_path: Path, write_echo_model: WriteModel) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    metrics.show(State())
     load = ModelLoader(CPU, threads=1, max_batch_size=1)
     path = write_echo_model(tmp_path)
     for version in range(1, 11):
@@ -80,7 +71,7 @@ def test_versions_come_and_go(tmp_path: Path, write_echo_model: WriteModel) -> N
         if version > 1:
             metrics.model_unloaded("echo", version - 1)
             metrics.model_retired("echo", version - 1)
-    metrics.model_refused(Refusal("echo", 11, "bad"))
+    metrics.model_refused(RefusedVersion("echo", 11, "bad"))
     found = shown(registry)
     assert {key[2] for key in found if key[0] == "covey_images_total"} == {"8", "9", "10"}
     assert {key for key in found if key[0] == "covey_model_served"} == {("covey_model_served", "cpu", "echo", "10")}
@@ -88,8 +79,22 @@ def test_versions_come_and_go(tmp_path: Path, write_echo_model: WriteModel) -> N
     assert found["covey_model_loads_total", "echo", "unloaded"] == 9
     assert found["covey_model_loads_total", "echo", "refused"] == 1
     assert found["covey_model_load_seconds", "echo", "10"] == 0.5
-    assert found["covey_refused_total", "calls"] == 3
-    assert found["covey_ready",] == 1
+
+
+def test_the_whole_server_s_figures_and_refusals_are_shown() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.show(figures)
+    reasons: tuple[RefusalReason | None, ...] = ("calls", "calls", "token", None)
+    for reason in reasons:
+        metrics.count_refusal(Overloaded("full", refused_for=reason))
+    metrics.count_refusal(ValueError("no refusal"))
+    found = shown(registry)
+    assert (found["covey_refused_total", "calls"], found["covey_refused_total", "bytes"]) == (2, 0)
+    assert found["covey_refused_total", "token"] == 1 + 3
+    assert found["covey_connections_closed_total", "places"] == 2
+    gauges = [each.name for each in fields(ServerFigures) if "text" in each.metadata]
+    assert [found[f"covey_{name}",] for name in gauges] == list(range(100, 100 + len(gauges)))
 
 
 def test_the_last_that_were_unloaded_are_still_shown_in_whatever_order_they_were_loaded(

@@ -13,26 +13,22 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from covey_server.observability import metrics_server
+from covey_server.observability.health import Health
 from covey_server.observability.metrics_server import MAX_CONNECTIONS, MAX_HEAD_BYTES, MetricsServer
 
 
-class State:
-    """What the probes are told."""
-
-    live = True
-    ready = True
+@pytest.fixture
+def health() -> Health:
+    health = Health()
+    health.serving = True
+    return health
 
 
 @pytest.fixture
-def state() -> State:
-    return State()
-
-
-@pytest.fixture
-def server(state: State) -> Iterator[MetricsServer]:
+def server(health: Health) -> Iterator[MetricsServer]:
     registry = CollectorRegistry()
     Gauge("covey_ready", "text", registry=registry).set(1)
-    server = MetricsServer("127.0.0.1", 0, registry, state)
+    server = MetricsServer("127.0.0.1", 0, registry, health)
     server.start()
     yield server
     server.stop()
@@ -82,11 +78,11 @@ def test_any_other_path_is_not_found(server: MetricsServer, path: str) -> None:
     assert text == f"there is nothing at {path!r}; this port has /metrics, /healthz and /readyz\n"
 
 
-def test_the_probes_tell_the_truth(server: MetricsServer, state: State) -> None:
+def test_the_probes_tell_the_truth(server: MetricsServer, health: Health) -> None:
     assert (said(server, "/healthz"), said(server, "/readyz?verbose")) == ((200, "live\n"), (200, "ready\n"))
-    state.ready = False
+    health.serving = False
     assert (said(server, "/healthz")[0], said(server, "/readyz")[0]) == (200, 503)
-    state.live = False
+    health.live = False
     assert (said(server, "/healthz")[0], said(server, "/readyz")[0]) == (503, 503)
 
 

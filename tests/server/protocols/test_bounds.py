@@ -40,6 +40,7 @@ def within(number: int, content: bytes) -> bytes:
     return bytes((number << 3 | 2,)) + write_varint(len(content)) + content
 
 
+PADDED_GROUP = b"\x0b\x22\x01\xff\x0c"  # number 1; in it a field of number 4
 EMPTY_IMAGES = within(4, within(1, b"") * MANY)
 
 
@@ -47,6 +48,8 @@ EMPTY_IMAGES = within(4, within(1, b"") * MANY)
     ("kind", "payload", "text"),
     [
         (CLASSIFY, EMPTY_IMAGES, FIELDS),
+        (CLASSIFY, PADDED_GROUP + EMPTY_IMAGES, FIELDS),  # a group, whose content must not hide others
+        (CLASSIFY, b"\x0b" * MANY + b"\x0c" * MANY, FIELDS),
         (CLASSIFY, within(4, b"\x0a\x00") * (MAX_FIELDS // 2 + 1), FIELDS),
         (CLASSIFY, within(5, b"\x10\x01" * MANY), FIELDS),  # the height of pixels
         (classifier_pb2.GetModelRequest, b"\x10\x01" * MANY, FIELDS),  # versions
@@ -90,7 +93,10 @@ def test_any_other_message_passes(kind: type[Message], payload: bytes) -> None:
         (b"\x4a\x7f\x00", "the bytes end 126 before the last field does"),
         (b"\xff" * 100, "a number of more than 64 bits"),
         (within(4, b"\x0a"), "the bytes end within a number"),
-        (b"\x0b\x22\x01\xff\x0c" + EMPTY_IMAGES, "a field of wire type 3"),  # a group, whose content could hide others
+        (b"\x0b\x22\x01\xff", "the bytes end within group 1"),
+        (b"\x0b\x22\x01\xff\x14", "the end of group 2, which is not open"),
+        (b"\x0e" + EMPTY_IMAGES, "a field of wire type 6"),
+        (b"\x02\x00", "a field without a number"),
     ],
 )
 def test_what_is_no_message_is_refused_whatever_follows(tail: bytes, text: str) -> None:

@@ -97,9 +97,9 @@ def test_live_and_ready_are_those_of_the_server(
         return live, ready, model
 
     assert states() == (True, True, True)
-    server.app._serving = False  # as it is while it stops
+    server.app._health.serving = False  # as it is while it stops
     assert states() == (True, False, False)
-    server.app._serving = True
+    server.app._health.serving = True
     server.app._on_stuck(True)
     assert states() == (False, False, False)
     server.app._on_stuck(False)

@@ -12,6 +12,7 @@ from covey_server.batching.output import Output
 from covey_server.errors import ImageTooLarge, InvalidImage
 from covey_server.protocols.classifier.messages import write_results
 from covey_server.protocols.classifier.responses import ResponseWriter
+from covey_server.protocols.open_inference.outputs import OutputWriter
 
 
 @given(
@@ -50,6 +51,18 @@ def test_results_are_written_once_for_all_requests_of_a_batch() -> None:
     writer, output = ResponseWriter("m", 1, "cpu", "abc"), Output(np.eye(3, dtype=np.float32))
     first, (second,) = writer.results(output, 2, 0, 3), writer.results(output, 2, 1, 1)
     assert first[1] is second
+
+
+def test_no_writer_gets_what_another_has_written() -> None:
+    """Of one batch, for the same number of classes: each protocol has its own."""
+    output = Output(np.eye(3, dtype=np.float32))
+    one, other = ResponseWriter("m", 1, "cpu", "abc"), ResponseWriter("m", 1, "cpu", "xyz")
+    one.results(output, 1, 0, 3)
+    (result,) = pb.ClassifyResponse.FromString(other.results(output, 1, 0, 3)[0]).results
+    assert result.classes[0].label == "x"
+    whole = OutputWriter("m", 1, "abc").rows(output, 0, 0, 3)
+    output.written[one, 0] = [b"another protocol's"]
+    assert OutputWriter("m", 1, "abc").rows(output, 0, 0, 3) == whole == [output.probabilities.tobytes()]
 
 
 def test_a_request_that_asks_for_other_classes_than_the_first_gets_its_own_rows() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from covey_proto.inference import open_inference_pb2 as oi
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.errors import InvalidRequest
+from covey_server.protocols.classifier.stream_messages import ClassifyElement
 from covey_server.protocols.pipeline import parse_around
 from covey_server.protocols.wire_format import cut_out, read_varint, write_varint
 
@@ -31,9 +32,12 @@ def joined(pieces: list[pb.ClassifyRequest]) -> bytes:
     return b"".join(piece.SerializeToString() for piece in pieces)
 
 
-@given(
-    pieces=st.lists(st.sampled_from(PIECES), max_size=5), unknown=st.sampled_from([b"", b"\x7a\x02hi", b"\xa8\x01\x05"])
-)
+GROUP = b"\xa3\x01\x1a\x02hi\xab\x01\xac\x01\xa4\x01"  # number 20; in it a field of number 3, and an empty group
+FOREIGN = [b"\x18\x05", b"\x20\x07", b"\x0d\x00\x00\x00\x00"]  # numbers that are known, in other wire types
+UNKNOWN = [b"", b"\x7a\x02hi", b"\xa8\x01\x05", GROUP, *FOREIGN]
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=5), unknown=st.sampled_from(UNKNOWN))
 def test_the_rest_and_the_bytes_are_the_message(pieces: list[pb.ClassifyRequest], unknown: bytes) -> None:
     payload = unknown + joined(pieces) + unknown
     expected = pb.ClassifyRequest.FromString(payload)
@@ -43,6 +47,30 @@ def test_the_rest_and_the_bytes_are_the_message(pieces: list[pb.ClassifyRequest]
         assert not found.pixels.data
         found.pixels.data = bytes(data)
     assert found == expected
+
+
+STREAM_PIECES = [
+    pb.ClassifyStreamRequest(id="a"),
+    pb.ClassifyStreamRequest(id="other", deadline_us=7),
+    pb.ClassifyStreamRequest(request=pb.ClassifyRequest(model="name", top_k=2)),
+    pb.ClassifyStreamRequest(request=pb.ClassifyRequest(version=3)),
+]
+
+
+@given(
+    pieces=st.lists(st.sampled_from(STREAM_PIECES), max_size=4),
+    unknown=st.lists(st.sampled_from([*UNKNOWN, b"\x08\x01", b"\x10\x02", b"\x1a\x01x"]), max_size=1),
+)
+def test_a_streams_message_is_opened_as_protobuf_reads_it(
+    pieces: list[pb.ClassifyStreamRequest], unknown: list[bytes]
+) -> None:
+    message = b"".join((*unknown, *(piece.SerializeToString() for piece in pieces), *unknown[:1]))
+    expected = pb.ClassifyStreamRequest.FromString(message)
+    element = ClassifyElement()
+    opened = element.open(message)
+    answer = pb.ClassifyStreamResponse.FromString(element.reply(b""))
+    assert pb.ClassifyRequest.FromString(opened) == expected.request
+    assert (answer.id, element.deadline_us) == (expected.id, expected.deadline_us)
 
 
 def test_large_bytes_are_not_copied() -> None:

@@ -1,4 +1,5 @@
-"""Who may call, over which connections, and what is shown: made of the settings, followed while files change."""
+"""Who may call, by which connections, and whether services are shown: from the settings, followed while files
+change."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Security:
-    """What a front asks for. `tokens` None: everybody may call; `certificates` None: connections are plaintext."""
+    """What a front demands. `tokens` None: anybody may call; `certificates` None: connections are plaintext."""
 
     tokens: Tokens | None = None
     certificates: Certificates | None = None
@@ -24,7 +25,7 @@ class Security:
 
     @classmethod
     def of(cls, config: Config) -> Security:
-        """As the settings say. Raises InvalidConfiguration where a file they name cannot be used."""
+        """From the settings. Raises InvalidConfiguration if a file they name cannot be used."""
         tokens = Tokens(Path(config.auth_token_file)) if config.auth_token_file else None
         certificates = None
         if config.tls_certificate:
@@ -50,7 +51,7 @@ class Security:
         return self.tokens is not None or self.certificates is not None
 
     def refresh(self) -> None:
-        """Takes up what changed in the files."""
+        """Reads files that have changed."""
         for each in (self.tokens, self.certificates):
             if each is not None:
                 each.refresh()

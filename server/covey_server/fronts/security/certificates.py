@@ -1,5 +1,5 @@
-"""The server's certificate, its key, and whom it trusts to sign its callers' certificates. Checked before they are
-used, and followed as they are renewed. Knows no gRPC."""
+"""The server's certificate, its key, and the authorities that sign its callers' certificates. Checked before they are
+used, and followed when they are renewed. Knows no gRPC."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _WITHOUT_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Pytho
 
 @dataclass(frozen=True)
 class Identity:
-    """What one reading of the files gave, in PEM: the certificate with its chain, its key, and the authorities that
-    callers' certificates must be signed by (None: callers need none). `expires_s` counts from 1970."""
+    """The files' contents in PEM: the certificate with its chain, its key, and the authorities that have to sign
+    callers' certificates (None: callers need none). `expires_s` counts from 1970."""
 
     certificate: bytes
     key: bytes
@@ -34,9 +34,8 @@ class Certificates:
     """The files of one server."""
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
-        """Raises InvalidConfiguration where they cannot be used: one is missing or no PEM, the key belongs to another
-        certificate, or the certificate is not valid now: no caller that checks it would come, and a server that
-        starts with it would hide that."""
+        """Raises InvalidConfiguration if they cannot be used: one is missing or no PEM, the key belongs to another
+        certificate, or the certificate is not valid now, so that callers would refuse it."""
         self._paths = (certificate, key, client_ca)
         self._files = FollowedFiles(*(path for path in self._paths if path is not None))
         self.identity = _read(certificate, key, client_ca)
@@ -44,7 +43,7 @@ class Certificates:
         log.info("TLS with the certificate %s, valid until %s", certificate, _date(self.identity.expires_s))
 
     def refresh(self) -> None:
-        """Takes up renewed files; keeps what there was where they cannot be used."""
+        """Reads renewed files; keeps the old ones if they cannot be used."""
         identity = self._files.read_new(
             lambda: _read(*self._paths), "new connections get the certificate that was read before"
         )
@@ -76,7 +75,7 @@ def _read_pem(setting: str, path: Path, kind: str) -> bytes:
 
 
 def _serving(certificate: Path, key: Path) -> ssl.SSLContext:
-    """A server's side of a handshake."""
+    """The server's side of a handshake. Raises InvalidConfiguration if certificate and key cannot be used."""
 
     def refuse() -> bytes:
         raise InvalidConfiguration(f"{_KEY} {key}: it is encrypted; expected one without a password")
@@ -94,7 +93,7 @@ def _serving(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def _trusting(pem: bytes, setting: str, path: Path | None) -> ssl.SSLContext:
-    """A client's side, which trusts these certificates, whatever the time."""
+    """The client's side of a handshake, which trusts these certificates at any time."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags = ssl.VERIFY_X509_PARTIAL_CHAIN | _WITHOUT_TIME
@@ -108,8 +107,8 @@ def _trusting(pem: bytes, setting: str, path: Path | None) -> ssl.SSLContext:
 
 
 def _validity(serving: ssl.SSLContext, trusting: ssl.SSLContext, certificate: Path) -> tuple[float, float]:
-    """From when to when the certificate is valid. Python tells that of a peer's certificate only: the two sides shake
-    hands in memory, which tries the key as well."""
+    """From when to when the certificate is valid. Python tells that only of a peer's certificate, so the two sides do a
+    handshake in memory, which tests the key as well."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = serving.wrap_bio(to_server, to_client, server_side=True)
     client = trusting.wrap_bio(to_client, to_server)

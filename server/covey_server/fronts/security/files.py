@@ -1,4 +1,4 @@
-"""Files that are read again when they change: tokens, certificates, keys. Knows their states, not their contents."""
+"""Follows files that may change: tokens, certificates, keys. Knows their state, not what they hold."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ T = TypeVar("T")
 MAX_FILE_BYTES = 4 * 2**20  # of tokens or certificates
 
 State: TypeAlias = tuple[int, int, int, int]
-"""Of a file: when its content and when anything of it was changed last (a permission, say), its size and its inode."""
+"""Of a file: the times of the last change of its content and of anything else (a permission), its size, its inode."""
 
 
 class FollowedFiles:
-    """Tells when files have changed and rest: one that is being written, or of whose pair the other half is still to
-    come, is not read in between."""
+    """Tells when files have changed and are stable: not while one is being written, or the other file of a pair is
+    still to come."""
 
     def __init__(self, *paths: Path) -> None:
         self._paths = paths
         self._taken = self._last = self._refused = self._look()
 
     def read_new(self, read: Callable[[], T], otherwise: str) -> T | None:
-        """What `read` gives, once for each change, when two looks one after the other have found the same; else None.
+        """Calls `read` once for each change, as soon as two looks in a row find the same state, and returns its result;
+        else None.
 
-        Where `read` raises InvalidConfiguration, that is logged once, with what is so `otherwise`, and it is tried
-        again at each look.
+        If `read` raises InvalidConfiguration, that is logged once, followed by `otherwise`, and tried again at each
+        look.
         """
         look = self._look()
         rests, self._last = look == self._last, look
@@ -55,7 +56,7 @@ class FollowedFiles:
 
 
 def read(setting: str, path: Path) -> bytes:
-    """The content of the file that a setting names. Raises InvalidConfiguration where it cannot be read."""
+    """The content of the file that a setting names. Raises InvalidConfiguration if it cannot be read."""
     try:
         return read_regular(path, MAX_FILE_BYTES)
     except OSError as error:
@@ -63,7 +64,7 @@ def read(setting: str, path: Path) -> bytes:
 
 
 def warn_if_open_to_all(setting: str, path: Path) -> None:
-    """Logs it where every user of the machine may read a file that holds a secret."""
+    """Warns if every user of the machine may read a file that holds a secret."""
     if path.stat().st_mode & stat.S_IROTH:
         log.warning("%s %s: every user of this machine may read it; make it yours alone: chmod 600", setting, path)
 

@@ -1,11 +1,11 @@
-"""Keeps callers' headers, which may be tokens, out of what libraries log."""
+"""Keeps callers' headers, which may be tokens, out of the logs of libraries."""
 
 from __future__ import annotations
 
 import logging
 
 _GRPCIO = "grpc._cython.cygrpc"
-_QUOTES_A_HEADER = "Invalid encoding on"  # a value that is no UTF-8
+_QUOTES_A_HEADER = "Invalid encoding on"  # of a header that is no UTF-8
 
 
 def leave_out_headers() -> None:

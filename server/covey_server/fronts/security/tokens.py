@@ -1,6 +1,6 @@
-"""The bearer tokens of which callers must bring one: read from a file, followed as it changes.
+"""The bearer tokens that callers need one of: read from a file, and again when it changes.
 
-No token is logged, shown, or part of an error. Knows neither gRPC nor the fronts: it is given a header's value.
+No token is ever logged, shown, or part of an error. Knows no gRPC: it gets the value of a header.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from covey_server.calls import status
+from covey_server.calls.status import Status
 from covey_server.errors import InvalidConfiguration, Unauthenticated
 from covey_server.fronts.security.files import FollowedFiles, read, warn_if_open_to_all
 
@@ -21,28 +22,29 @@ log = logging.getLogger(__name__)
 
 HEADER = "authorization"
 _SETTING = "--auth-token-file"
-_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # what RFC 6750 lets a bearer token be
+_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # a bearer token, by RFC 6750
 _BEARER = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 _EXPECTED = "expected the metadata `authorization: Bearer TOKEN`"
 NOT_VALID = f"this server wants a token and the call brought none that is valid; {_EXPECTED}"
 _MISSING = status.of(Unauthenticated(f"this server wants a token and the call brought none; {_EXPECTED}"))
 _WRONG = status.of(Unauthenticated(f"what the call brought is no token of this server; {_EXPECTED}, one that is valid"))
 _MAX_REMEMBERED = 256
+_SHOWN_DIGITS = 12  # of a digest: enough to tell tokens apart
 
 
 @dataclass(frozen=True)
 class _Known:
-    """The tokens of one reading of the file, by their SHA-256, and headers that brought one of them."""
+    """What one reading of the file gave: the tokens' SHA-256, and the principals of headers that were accepted."""
 
     digests: tuple[bytes, ...]
-    accepted: set[bytes] = field(default_factory=set, repr=False)
+    principals: dict[object, str] = field(default_factory=dict, repr=False)
 
 
 class Tokens:
-    """The tokens of a file: one a line, blank lines and those that begin with # left out. Safe from any thread."""
+    """The tokens of a file: one per line; blank lines and lines that begin with # are ignored. Safe from any thread."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InvalidConfiguration where the file cannot be read, holds no token or something that is none."""
+        """Raises InvalidConfiguration if the file cannot be read, holds no token, or holds something else."""
         self._path = path
         self._files = FollowedFiles(path)
         self._known = _Known(_read(path))
@@ -56,27 +58,29 @@ class Tokens:
         """The SHA-256 of each token that is valid now."""
         return self._known.digests
 
-    def refusal(self, header: object) -> status.Status | None:
-        """Why a call with this `authorization` header may not go on; None: it may. What is not bytes is no header.
+    def identify(self, header: object) -> str | Status:
+        """Whose a call with this `authorization` header is: "token:" and the first digits of the token's SHA-256; or
+        the status that a call without a valid token is refused with. What is not bytes is no header.
 
-        A header that was accepted is remembered: hashing and comparing takes 1 to 2 us, more than a small model's
-        request may cost. Finding it again tells a caller no more than the answer does: a set compares by a keyed hash
-        of the whole value, and only those who have a token can make it remember anything.
+        Accepted headers are remembered, since hashing and comparing takes 1 to 2 us. That tells a caller nothing by its
+        time: a dict compares by a keyed hash of the whole value, and only valid tokens are ever remembered.
         """
         known = self._known
-        if header in known.accepted:
-            return None
+        principal = known.principals.get(header)
+        if principal is not None:
+            return principal
         token = _BEARER.fullmatch(header) if isinstance(header, bytes) else None
-        if token is not None and _holds(known.digests, token[1]):
-            if len(known.accepted) < _MAX_REMEMBERED:
-                known.accepted.add(token[0])
-            return None
+        if token is not None and (digest := _find(known.digests, token[1])) is not None:
+            principal = f"token:{digest.hex()[:_SHOWN_DIGITS]}"
+            if len(known.principals) < _MAX_REMEMBERED:
+                known.principals[token[0]] = principal
+            return principal
         with self._refusing:
             self.refused += 1
         return _WRONG if isinstance(header, bytes) else _MISSING
 
     def refresh(self) -> None:
-        """Takes up what the file holds now, if it changed; keeps the tokens there were where it holds none."""
+        """Reads the file if it has changed; keeps the old tokens if it holds none."""
         digests = self._files.read_new(lambda: _read(self._path), "the tokens read before stay valid")
         if digests is not None:
             self._known = _Known(digests)
@@ -84,7 +88,7 @@ class Tokens:
 
 
 def _read(path: Path) -> tuple[bytes, ...]:
-    """The digests of a file's tokens. An error names a line by its number: its text may be a mistyped token."""
+    """The digests of a file's tokens. Errors name a line by its number, since its text may be a mistyped token."""
     digests: dict[bytes, None] = {}
     for number, line in enumerate(read(_SETTING, path).splitlines(), 1):
         token = line.strip()
@@ -101,7 +105,8 @@ def _read(path: Path) -> tuple[bytes, ...]:
     return tuple(digests)
 
 
-def _holds(digests: tuple[bytes, ...], token: bytes) -> bool:
-    """Compares with every one, whichever it is, in a time that does not depend on the token."""
+def _find(digests: tuple[bytes, ...], token: bytes) -> bytes | None:
+    """A token's digest if it is one of these. Compares with all of them, in a time that does not depend on the
+    token."""
     given = hashlib.sha256(token).digest()
-    return sum(hmac.compare_digest(given, digest) for digest in digests) > 0
+    return given if sum(hmac.compare_digest(given, digest) for digest in digests) else None

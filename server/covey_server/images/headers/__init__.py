@@ -1,10 +1,10 @@
-"""What an image file says before a pixel is decoded: its format, its size, how it is turned, and which of its bytes a
+"""Reads an image file's header, before a pixel is decoded: its format, its size, its orientation, and which bytes the
 decoder needs.
 
-Pillow allocates as soon as it opens some files (WebP's canvas, what lies under a GIF's frame) and reads everything
-that stands beside the pixels: text, profiles, previews. One wrong byte there and it gives the image up, where libpng,
-libjpeg and browsers show it. So each format's file is walked here once, by its segments; what the pixels do not need
-is left out, and what they need has to be whole.
+Pillow allocates memory when it opens some files (WebP's canvas, what lies under a GIF's frame) and reads everything
+beside the pixels: text, profiles, previews. With one wrong byte there it refuses the image, which libpng, libjpeg and
+browsers show. So each file is walked once here, segment by segment. What the pixels do not need is left out; what they
+need has to be complete.
 """
 
 from __future__ import annotations

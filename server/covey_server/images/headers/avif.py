@@ -1,7 +1,7 @@
-"""AVIF: how large the image is, and what its decoder will take, by the AV1 data themselves.
+"""AVIF: the image's size, and the memory that its decoder will take, from the AV1 data themselves.
 
-The boxes around them can say 10 x 10 where the data are of 16,384 x 16,384, which the decoder would make before anyone
-compares. It also keeps each frame of the data, hidden ones too.
+The boxes around the data can say 10 x 10 when the data are of 16,384 x 16,384, which the decoder would allocate before
+anything is compared. It also keeps every frame of the data, hidden ones too.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from covey_server.images.headers import iso_media
 from covey_server.images.headers.header import Header, damaged
 
 _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6  # types of OBUs, the pieces of AV1
-_MAX_FRAMES = 4  # of one part: as many as a layered image has
+_MAX_FRAMES = 4  # of one part; a layered image has as many
 _MAX_OBUS = 10_000
-_MAX_LARGER, _SMALL_PIXELS = 2, 65_536  # a part may be so many times as large as the image, and some pixels more
+_MAX_LARGER, _SMALL_PIXELS = 2, 65_536  # a part may have so many times the image's pixels, and some more
 _OUTPUT_BYTES = 8.5  # per pixel: RGBA from libavif, and the image in Pillow's memory
-_DECODER_BYTES = 1 << 20  # of each part's decoder, whatever it decodes
+_DECODER_BYTES = 1 << 20  # of each part's decoder, beside its frames
 
 
 def read(data: bytes) -> Header:
@@ -37,8 +37,8 @@ def read(data: bytes) -> Header:
 
 
 def _part(data: bytes) -> tuple[int, float]:
-    """The pixels of one part's largest frame, and what the decoder allocates for it: the planes of its frames, and once
-    more for film grain."""
+    """The pixels of one part's largest frame, and the bytes that the decoder allocates for the part: the planes of its
+    frames, and once more for film grain."""
     pixels, largest, frames, position = 0, 0.0, 0, 0
     for _ in range(_MAX_OBUS):
         if position >= len(data):
@@ -83,7 +83,7 @@ class _Bits:
         self._left = 8 * len(data)
 
     def take(self, count: int) -> int:
-        """Raises Unreadable where so many are not left."""
+        """Raises Unreadable if fewer bits are left."""
         self._left -= count
         if self._left < 0:
             raise iso_media.Unreadable("its AV1 data end early")
@@ -91,7 +91,7 @@ class _Bits:
 
 
 def _largest_frame(data: bytes) -> tuple[int, float]:
-    """Its pixels, and the bytes of its planes per pixel, by a sequence header (AV1 specification, 5.5)."""
+    """A sequence header's pixels, and the bytes of its planes per pixel (AV1 specification, 5.5)."""
     bits = _Bits(data)
     profile = bits.take(3)
     bits.take(1)

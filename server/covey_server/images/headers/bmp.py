@@ -1,4 +1,4 @@
-"""BMP: its size, and whether its pixels are there."""
+"""BMP: the image's size, and whether its pixels are complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from covey_server.images.headers.header import Header, damaged, unsupported
 
 _OLD, _MODERN = 12, 40  # sizes of a header: OS/2's, Windows' and those that begin like it
 _PLAIN, _MASKED, _MASKED_ALPHA = 0, 3, 6
-_RUNS = (1, 2)  # of lengths: Pillow decodes these in Python
+_RUNS = (1, 2)  # run-length encodings, which Pillow decodes in Python
 _MAX_RUNS_BYTES = 256 * 1024
 
 

@@ -1,4 +1,4 @@
-"""How an image has to be turned, by its EXIF. What cannot be read means that it is upright, as browsers decide."""
+"""An image's orientation, from its EXIF. If that cannot be read the image is upright, as in browsers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ENTRY_BYTES = 12
 
 
 def orientation(exif: bytes) -> int:
-    """1 to 8; 1, which is upright, where the block is damaged or does not say."""
+    """1 to 8; 1, which is upright, if the block is damaged or does not say."""
     tiff = exif.removeprefix(_PREFIX)
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(tiff[:4])
     if order is None:

@@ -1,7 +1,7 @@
-"""GIF: the first frame, without what stands before it: comments, loops, XMP.
+"""GIF: the first frame, without what comes before it: comments, loops, XMP.
 
-Pillow fills what lies under a frame when it opens the file, before anything has looked at its size: 40 bytes made it
-take 4 GB. The first frame does not need that.
+When Pillow opens a file it fills what lies under a frame, before anything has checked the size: 40 bytes made it take
+4 GB. The first frame does not need that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _read(data: bytes) -> Header:
         if kind == _END:
             raise damaged("GIF", len(data), "there is no frame in it")
         if kind != _EXTENSION:
-            position += 1  # what belongs to nothing is passed over, as Pillow does
+            position += 1  # stray bytes are skipped, as in Pillow
             continue
         if data[position + 1] == _CONTROL and data[position + 2] >= 4:
             transparent = data[position + 6] if data[position + 3] & _TRANSPARENT else None
@@ -47,7 +47,7 @@ def _read(data: bytes) -> Header:
         position += 1
     left, top, width, height = (int.from_bytes(data[position + i : position + i + 2], "little") for i in (1, 3, 5, 7))
     data[position + 10]  # the frame's descriptor and a byte of its data are there
-    # A frame may reach over the screen, which then grows, as in Pillow.
+    # A frame may exceed the screen, which then grows, as in Pillow.
     width = max(left + width, int.from_bytes(data[6:8], "little"))
     height = max(top + height, int.from_bytes(data[8:10], "little"))
     if not (width and height):

@@ -1,4 +1,4 @@
-"""What the walk through any format's file gives, and the errors it raises."""
+"""The result of walking through a file of any format, and the errors for that."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ MAX_SEGMENTS = 25_000
 class Header:
     """An image file before its pixels are decoded.
 
-    `data` is what the decoder is given. `pixel_bytes` is what a decoded pixel takes in Pillow's memory,
-    `decoder_bytes` what the decoder needs beside it per pixel of the full size (docs/decoding.md has the
-    measurements).
+    The decoder gets `data`. A decoded pixel takes `pixel_bytes` in Pillow's memory; the decoder takes `decoder_bytes`
+    more for each pixel of the full size (measured: docs/decoding.md).
     """
 
     format: str
@@ -37,17 +36,17 @@ class Header:
 
 
 def damaged(kind: str, size_bytes: int, what: str) -> InvalidImage:
-    """For a file that is not as it was written."""
+    """The error for a file that is damaged or cut off."""
     return InvalidImage(f"the {kind} image of {size_bytes:,} bytes is damaged or cut off ({what}); send the whole file")
 
 
 def unsupported(data: bytes, what: str, advice: str) -> InvalidImage:
-    """For a file that is whole and of a kind that is not decoded."""
+    """The error for a complete file of a kind that is not decoded here."""
     return InvalidImage(f"the {len(data):,} bytes are {what}, which is not decoded here; {advice}")
 
 
 def too_many_segments(kind: str, data: bytes) -> InvalidImage:
-    """For a file that would keep a thread busy with its headers alone."""
+    """The error for a file whose headers alone would keep a thread busy."""
     return InvalidImage(
         f"the {kind} image of {len(data):,} bytes is made of more than {MAX_SEGMENTS:,} pieces; save it again"
     )

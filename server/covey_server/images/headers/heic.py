@@ -1,4 +1,4 @@
-"""HEIC: how large its boxes say that it is. What the HEVC data say is libheif's to judge, by its own limits."""
+"""HEIC: the image's size, from its boxes. libheif checks the HEVC data, by its own limits."""
 
 from __future__ import annotations
 

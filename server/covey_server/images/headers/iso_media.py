@@ -1,4 +1,4 @@
-"""The boxes of ISO media files, which AVIF and HEIC are: how large the image is, and where its parts lie."""
+"""The boxes of ISO media files, such as AVIF and HEIC: the image's size, and where its parts are."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ MAX_ITEMS = 512  # a photo of 48 megapixels is made of 48 or 96 tiles
 
 
 class Unreadable(Exception):
-    """The boxes do not hold what they should; the message says what."""
+    """The boxes are damaged; the message says how."""
 
 
 @dataclass(slots=True)
 class Container:
-    """`width` and `height` are those of the primary item. `items`: the extents of each coded item's data, by its
-    type. `data` is the file with its moving pictures hidden: what is shown is the still image."""
+    """What the boxes tell. `width` and `height` are the primary item's. `items` has, by type, the extents of each coded
+    item's data. `data` is the file with its moving pictures hidden, so that the still image is shown."""
 
     data: bytes
     width: int = 0
@@ -26,7 +26,7 @@ class Container:
 
 
 def read(data: bytes, brand: bytes) -> Container:
-    """Raises Unreadable. `brand` is that of still images, which one of moving pictures is made to."""
+    """Raises Unreadable. `brand` is the one for still images; a file of moving pictures is rewritten to it."""
     try:
         return _read(data, brand)
     except (struct.error, IndexError):
@@ -40,12 +40,12 @@ def _read(data: bytes, brand: bytes) -> Container:
     for kind, start, end in _boxes(data, 0, len(data), budget):
         if kind == b"meta" and meta is None:
             meta = start + 4, end
-        elif kind == b"moov":  # the decoder would show these pictures instead, or count them
+        elif kind == b"moov":  # the decoder would show these instead, or count them
             plain = plain or bytearray(data)
             plain[data.rindex(b"moov", 0, start) : data.rindex(b"moov", 0, start) + 4] = b"free"
     if meta is None:
         raise Unreadable("there is no still image in it")
-    if plain and brand:  # or a decoder that sees the brand of moving pictures will look for them
+    if plain and brand:  # else a decoder would look for the moving pictures
         end = int.from_bytes(data[:4], "big")
         for place in (8, *range(16, min(end, len(data)) - 3, 4)):
             if plain[place : place + 4] == brand[:3] + b"s":
@@ -80,7 +80,7 @@ def _boxes(data: bytes, start: int, end: int, budget: list[int]) -> Iterator[tup
 
 
 def _size(data: bytes, properties: tuple[int, int], item: int, budget: list[int]) -> tuple[int, int]:
-    """Of an item: what its property `ispe` says."""
+    """An item's size, from its property `ispe`."""
     boxes = {kind: (start, end) for kind, start, end in _boxes(data, *properties, budget)}
     if not boxes.keys() >= {b"ipco", b"ipma"}:
         raise Unreadable("it does not say how large it is")
@@ -155,7 +155,7 @@ def _places(data: bytes, locations: tuple[int, int], own: tuple[int, int]) -> di
 
 
 def _number(data: bytes, start: int, size: int) -> int:
-    """Raises IndexError where the data end before."""
+    """Raises IndexError if the data end before."""
     if start + size > len(data):
         raise IndexError
     return int.from_bytes(data[start : start + size], "big")

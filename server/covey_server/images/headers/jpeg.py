@@ -1,7 +1,7 @@
-"""JPEG: the segments that its pixels need, and its own end.
+"""JPEG: the segments that the pixels need, and where the image ends.
 
-Previews, profiles, notes and films stand beside the pixels or behind them (motion photos, MPO): they are left out, and
-nothing in them is taken for a part of this image.
+Previews, profiles, notes and films beside or behind the pixels (motion photos, MPO) are left out, and nothing in them
+is taken for a part of this image.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _read(data: bytes) -> Header:
     for _ in range(MAX_SEGMENTS):
         marker = data[position + 1]
         if data[position] != 0xFF or marker in (0x00, 0xFF):
-            # Bytes that belong to nothing are passed over, as libjpeg does.
+            # Stray bytes are skipped, as in libjpeg.
             found = jpeg_scans.MARKER.search(data, position)
             if found is None:
                 raise damaged("JPEG", len(data), "it ends within its header")
@@ -66,7 +66,7 @@ def _read(data: bytes) -> Header:
         elif (marker == _JFIF and data.startswith(b"JFIF\0", position + 4) and end - position >= 16) or (
             marker == _ADOBE and data.startswith(b"Adobe", position + 4) and end - position >= 16
         ):
-            kept.append(data[position:end])  # they tell how colours are stored
+            kept.append(data[position:end])  # these tell how colours are stored
         elif marker == _EXIF and orientation is None and data.startswith(b"Exif\0\0", position + 4):
             orientation = exif.orientation(data[position + 4 : end])
         position = end
@@ -113,7 +113,7 @@ def _with_scans(
         tail = _END_MARKER
         if not arithmetic:
             scan_end = len(head) + last_end - position
-    if arithmetic or frame.kind == _LOSSLESS:  # their data may end early by the standard, and other codes are in use
+    if arithmetic or frame.kind == _LOSSLESS:  # their data may end early, by the standard, and use other codes
         tail = _END_MARKER
     return Header(
         "JPEG",
@@ -121,7 +121,7 @@ def _with_scans(
         frame.height,
         b"".join((head, memoryview(data)[position:end], tail)),
         pixel_bytes=1 if components == 1 else 4,
-        # Without one scan for all there are the coefficients of all pixels, 16 bits each; some are padding.
+        # With several scans the decoder keeps the coefficients of all pixels, 16 bits each, and some padding.
         decoder_bytes=0.0 if in_one_scan else 2.1 * frame.samples_per_pixel,
         orientation=orientation,
         can_shrink=frame.kind != _LOSSLESS,

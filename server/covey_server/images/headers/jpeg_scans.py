@@ -1,7 +1,7 @@
 """The scans of a JPEG: how many there are, where the last one's data end, and whether anything is missing.
 
-libjpeg fills what is missing before an end marker with grey, and nobody hears of it. So the decoder is not shown that
-marker before it has all pixels: see PADDING.
+libjpeg silently fills what is missing before an end marker with grey. So the decoder does not get that marker before it
+has all pixels: see PADDING.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from covey_server.errors import InvalidImage
 from covey_server.images.headers.header import MAX_SEGMENTS, damaged, too_many_segments
 
-# Of one image. Real ones have about ten; each costs a pass over all pixels and can be ten bytes long, so that a file
-# of 64 MB could ask for hours. 64 over 50 million pixels take two seconds.
+# Of one image; real ones have about ten. A scan costs a pass over all pixels and may be only ten bytes long, so a file
+# of 64 MB could take hours. 64 scans over 50 million pixels take two seconds.
 MAX_SCANS = 64
-# Set bits, as data: as many as the decoder reads ahead, and no code is made of set bits alone. Behind data that are
-# complete they change nothing; behind others the decoder runs out of them, and asks for more.
+# Set bits, as many as the decoder reads ahead. No code is made of set bits alone: after complete data they change
+# nothing; after incomplete data the decoder uses them up and asks for more.
 PADDING = b"\xff\x00" * 8
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what ends a scan's data
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -26,13 +26,13 @@ _SCAN, _END, _RESTART_INTERVAL = 0xDA, 0xD9, 0xDD
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the segment SOF says."""
+    """The content of the segment SOF."""
 
     kind: int
     width: int
     height: int
     names: bytes  # a byte for each component
-    factors: list[tuple[int, int]]  # of each: how many samples across and down, in one unit of all
+    factors: list[tuple[int, int]]  # of each component: its samples across and down, in one unit of all
 
     @property
     def samples_per_pixel(self) -> float:
@@ -48,7 +48,7 @@ class Frame:
         return max(v for _, v in self.factors)
 
     def units(self, names: bytes) -> int:
-        """Of what restarts are counted in, in a scan of these components."""
+        """The size of the units in which restarts are counted, in a scan of these components."""
         across, down = 8 * self._widest, 8 * self._highest
         if len(names) != 1:
             return math.ceil(self.width / across) * math.ceil(self.height / down)
@@ -57,14 +57,14 @@ class Frame:
 
 
 def length(data: bytes, position: int) -> int:
-    """Of the segment whose marker stands at `position`, without the marker."""
+    """The segment whose marker is at `position`, without the marker."""
     return max(2, data[position + 2] << 8 | data[position + 3])
 
 
 def end_of_data(data: bytes, start: int) -> int:
-    """Where the data of a scan end that begin at `start`."""
-    # Nearly always at the file's own end, and reading all of it to make sure costs 0.5 us per KB. Where several images
-    # stand in one file, the last bytes are another one's end.
+    """Where the data of the scan end that begin at `start`."""
+    # Nearly always it is at the file's end; to read all of it would cost 0.5 us per KB. If a file holds several images,
+    # the last bytes are the end of another one.
     if data.endswith(b"\xff\xd9") and b"MPF\0" not in data[:start]:
         return len(data) - 2
     found = MARKER.search(data, start)
@@ -72,8 +72,8 @@ def end_of_data(data: bytes, start: int) -> int:
 
 
 def walk(data: bytes, position: int, frame: Frame, restart_interval: int, *, check_restarts: bool) -> tuple[int, int]:
-    """From the first scan, at `position`, to the image's end marker: where the data of the last scan end, and where
-    that marker stands. Raises InvalidImage."""
+    """Walks from the first scan, at `position`, to the image's end marker. Returns where the data of the last scan end,
+    and where that marker is. Raises InvalidImage."""
     scans, last_end = 0, 0
     names = seen = b""
     start = 0

@@ -1,7 +1,7 @@
-"""PNG: which chunks the pixels need, and whether these are whole.
+"""PNG: the chunks that the pixels need, and whether they are complete.
 
-A wrong checksum is refused where the pixels need the chunk (IHDR, IDAT, a palette image's PLTE) and passed over
-elsewhere, as libpng does by default. Text, profiles and an animation's later frames are left out.
+A wrong checksum is an error in chunks that the pixels need (IHDR, IDAT, a palette image's PLTE) and ignored in others,
+as in libpng by default. Text, profiles and an animation's later frames are left out.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _PLAIN = [b"IHDR", b"IDAT", b"IEND"]
 def read(data: bytes) -> Header:
     """Raises InvalidImage."""
     colour, depth, width, height = _read_header(data)
-    chunks: dict[bytes, bytes] = {}  # the ones that count beside the pixels, by type
+    chunks: dict[bytes, bytes] = {}  # the needed ones beside the pixels, by type
     pixels: list[tuple[int, int]] = []  # where they stand
     types: list[bytes] = []
     position, size = 8, len(data)
-    done = False  # with the pixels
+    done = False  # whether all pixels were seen
     while position + 8 <= size:
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         start, end = position + 8, position + 8 + length
@@ -51,7 +51,7 @@ def read(data: bytes) -> Header:
         else:
             done = bool(pixels)
             if end + 4 > size or not (kind.isalpha() and kind.isascii()):
-                break  # behind the pixels nothing is missed
+                break  # after the pixels nothing is needed
             if kind == b"PLTE" and colour == _PALETTE and not done:
                 if not _is_whole(data, start, end):
                     raise damaged("PNG", len(data), "the checksum of its palette, chunk PLTE, is wrong")
@@ -95,12 +95,12 @@ def _read_header(data: bytes) -> tuple[int, int, int, int]:
 
 
 def _is_whole(data: bytes, start: int, end: int) -> bool:
-    """Whether the checksum behind a chunk's data is theirs."""
+    """Whether the checksum after a chunk's data is right."""
     return crc32(memoryview(data)[start - 4 : end]) == int.from_bytes(data[end : end + 4], "big")
 
 
 def _rebuild(data: bytes, chunks: dict[bytes, bytes], pixels: list[tuple[int, int]], colour: int) -> bytes:
-    """The file with what its pixels need and nothing else."""
+    """The file with nothing but what its pixels need."""
     parts: list[bytes | memoryview] = [data[:33]]  # the magic and IHDR
     if b"PLTE" in chunks:
         parts += _chunk(b"PLTE", chunks[b"PLTE"])
@@ -109,7 +109,7 @@ def _rebuild(data: bytes, chunks: dict[bytes, bytes], pixels: list[tuple[int, in
     view = memoryview(data)
     parts.append(sum(end - start for start, end in pixels).to_bytes(4, "big") + b"IDAT")
     parts += [view[start:end] for start, end in pixels]
-    parts.append(bytes(4))  # Pillow does not look at this checksum, and it has been looked at
+    parts.append(bytes(4))  # Pillow does not check this sum, and it was checked before
     parts += _chunk(b"IEND", b"")
     return b"".join(parts)
 

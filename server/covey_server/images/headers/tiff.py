@@ -1,6 +1,6 @@
-"""TIFF: the first page, by the tags that its pixels need; the others are not shown to the decoder.
+"""TIFF: the first page, with only the tags that its pixels need.
 
-Refused are kinds of compression whose decoders are seldom used, and so seldom looked at.
+Compressions whose decoders are seldom used, and so seldom tested, are refused.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _NEEDED = frozenset(
         *(_TILE_WIDTH, _TILE_HEIGHT, 324, 325, 332, 338, _SAMPLE_FORMAT, 347, 530, 531, 532),
     }
 )
-_MAX_VALUES = 100_000  # of one tag: the places of strips or tiles
+_MAX_VALUES = 100_000  # of one tag: the positions of strips or tiles
 _MAX_TAGS = 1_000
 _COMPRESSIONS = {1: "none", 2: "CCITT", 3: "CCITT", 4: "CCITT", 5: "LZW", 7: "JPEG", 8: "Deflate"} | {
     32773: "PackBits",
     32946: "Deflate",
 }
-_MAX_EMPTY = 4  # a tile may be so many times as large as the image, and
-_SMALL_TILE = 1024 * 1024  # whatever it is where it is small
+_MAX_EMPTY = 4  # a tile may be so many times as large as the image, or
+_SMALL_TILE = 1024 * 1024  # have up to so many pixels
 
 
 def read(data: bytes) -> Header:
@@ -77,7 +77,7 @@ def _read(data: bytes, order: str) -> Header:
     ifd = b"".join((struct.pack(order + "H", len(kept)), *kept, bytes(4)))
     rebuilt = b"".join((data[:4], struct.pack(order + "I", len(data)), memoryview(data)[8:], ifd))
     pixel_bytes = 4 if samples > 1 else 2 if bits == 16 else 1
-    # libtiff unfolds a strip or tile at a time, which may be the whole image.
+    # libtiff decompresses a strip or tile at a time, which may be the whole image.
     decoder_bytes = max(pixel_bytes, samples * bits / 8) * area / (width * height)
     return Header(
         "TIFF", width, height, rebuilt, pixel_bytes, decoder_bytes,

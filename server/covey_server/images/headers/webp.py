@@ -1,4 +1,4 @@
-"""WebP: the picture, or an animation's first frame, without profiles and text and whatever the flags say of them."""
+"""WebP: the image, or an animation's first frame, without profiles and text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ALPHA = 0x10  # a flag
 _ANIMATION = 0x02
 # libwebp keeps two canvases and decodes into a frame's own pixels; Pillow copies the result.
 _DECODER_BYTES = 12.5
-_ALPHA_BYTES = 2.0  # more, where alpha is stored apart
+_ALPHA_BYTES = 2.0  # in addition, if alpha is stored apart
 
 
 def read(data: bytes) -> Header:
@@ -53,8 +53,8 @@ def read(data: bytes) -> Header:
 
 
 def _chunks(data: bytes) -> tuple[dict[bytes, bytes], bool]:
-    """The first chunk of each type that is whole, and whether one is cut off. The size that the file gives itself is
-    wrong often enough, by a byte or by all of it, that nothing is decided by it."""
+    """The first complete chunk of each type, and whether one is cut off. The file's own size is ignored: it is often
+    wrong, by a byte or altogether."""
     chunks: dict[bytes, bytes] = {}
     position, count = 12, 0
     while position + 8 <= len(data):

@@ -1,4 +1,4 @@
-"""The messages of covey.v1.Classifier to and from the server's own types. Pure functions; what is wrong in a
+"""Reads the requests of covey.v1.Classifier and writes parts of its answers. Pure functions; what is wrong with a
 request is found here, before anything waits."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.request import Buffer
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from covey_server.inference.served_model import ServedModel
-from covey_server.models.catalog import Refusal
+from covey_server.models.catalog import RefusedVersion
 from covey_server.protocols.classifier.responses import write_result
 
 DEFAULT_TOP_K = 5
@@ -17,7 +17,7 @@ ImageFailure = InvalidImage | ImageTooLarge
 
 
 def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:
-    """How many classes the caller wants. Raises InvalidRequest outside 1 to the model's number of classes."""
+    """How many classes per image the caller wants. Raises InvalidRequest unless the model has so many."""
     classes = len(model.labels)
     if not message.HasField("top_k"):
         return min(DEFAULT_TOP_K, classes)
@@ -30,9 +30,9 @@ def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:
 
 
 def pixel_rows(pixels: pb.Pixels, data: Buffer | None, model: ServedModel) -> tuple[Buffer, int]:
-    """The bytes of the pixels and how many images they hold. `data`: the pixels' own, where they are not in `pixels`.
+    """The bytes of the pixels and how many images they hold. `data` is `pixels.data` where that was cut out.
 
-    Raises InvalidRequest where they are not whole images of the model's size.
+    Raises InvalidRequest unless they are whole images of the model's size.
     """
     if pixels.height or pixels.width or pixels.channels:
         _require_shape(pixels, model)
@@ -59,8 +59,8 @@ def _require_shape(pixels: pb.Pixels, model: ServedModel) -> None:
 
 
 def write_results(results: Iterable[bytes], failures: Iterable[ImageFailure | None]) -> bytes:
-    """The written results with the failed images in their places. `failures` has an entry per image, None where it
-    could be read."""
+    """All results in the order of the images: the written ones, and errors in the places of failed images. `failures`
+    has an entry for each image, None for those that could be read."""
     good = iter(results)
     return b"".join(next(good) if failure is None else write_result(failed_image(failure)) for failure in failures)
 
@@ -98,6 +98,6 @@ def served_model(model: ServedModel, *, is_default: bool, workers: int, max_mess
     )
 
 
-def refused_model(refusal: Refusal) -> pb.Model:
+def refused_model(refusal: RefusedVersion) -> pb.Model:
     """A version that is not served, with the reason."""
     return pb.Model(name=refusal.name, version=refusal.version, state=pb.Model.STATE_REFUSED, reason=refusal.reason)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.output import NOT_FINITE, PIECE_CLASSES, Output
+from covey_server.inference.served_model import ServedModel
 from covey_server.protocols.wire_format import write_varint
 
 _LENGTH_DELIMITED = 2
@@ -45,27 +46,33 @@ class ResponseWriter:
     def __init__(self, model: str, version: int, device: str, labels: Sequence[str]) -> None:
         self._device = pb.Timing(device=device).SerializeToString()
         self._tail = pb.ClassifyResponse(model=model, version=version).SerializeToString()
-        # Each class up to its probability, which is the last of its fields.
+        # Each class without its probability, which is its last field.
         begins = [_begin_class(label, index) for index, label in enumerate(labels)]
         self._classes = np.array(begins, object)
-        # By k: how many bytes one image's result can have, that of the k classes with the longest labels.
+        # By k: how many bytes one image's result can have, with the k longest labels.
         sizes = sorted((len(begin) + _FLOAT_BYTES for begin in begins), reverse=True)
         self.row_bytes: list[int] = list(accumulate(sizes, initial=_MAX_ROW_BYTES))
 
+    @classmethod
+    def of(cls, model: ServedModel) -> ResponseWriter:
+        """The writer for a model."""
+        return cls(model.name, model.version, model.engine.device.name, model.labels)
+
     def results(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
-        """One `results` field for each of `count` rows from `first` on, of its k most probable classes. Requests that
-        ask alike share what is written."""
-        known = output.written.get(k)
+        """One `results` field for each of `count` rows from `first` on, with the row's k most probable classes. What is
+        written is shared by the requests of a batch that have the same k."""
+        key = (self, k)
+        known = output.written.get(key)
         if known is None:
             if not output.shares(k):
                 written = [row for piece in output.pieces(k, first, count) for row in self._write_rows(*piece)]
                 return _only_finite(output, first, written)
             rows = self._write_rows(*output.top(k, 0, len(output.probabilities)))
-            known = output.written[k] = _only_finite(output, 0, rows)
+            known = output.written[key] = _only_finite(output, 0, rows)
         return known[first : first + count]
 
     def write(self, results: bytes, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
-        """The whole ClassifyResponse. What is neither decoding nor waiting is computing."""
+        """The whole ClassifyResponse. All time that is neither decoding nor queueing is computing."""
         timing = b"".join(
             (
                 _TOTAL, write_varint(total_us), _DECODE, write_varint(decode_us), _QUEUE, write_varint(queue_us),
@@ -92,14 +99,14 @@ class ResponseWriter:
 
     def _write_classes(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
         rows, k = probabilities.shape
-        parts = np.empty((rows, 2 * k), object)  # by turns the beginning of a class and its probability's four bytes
+        parts = np.empty((rows, 2 * k), object)  # alternately the beginning of a class and its probability's four bytes
         parts[:, ::2] = self._classes[indices]
         parts[:, 1::2] = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").astype(object)
         return list(map(b"".join, parts.tolist()))
 
 
 def _only_finite(output: Output, first: int, rows: list[bytes]) -> list[bytes]:
-    """The rows from `first` on, an error in the place of each whose probabilities are not finite."""
+    """The rows from `first` on, with an error in place of each whose probabilities are not finite."""
     if output.finite is None:
         return rows
     return [row if good else _NOT_FINITE for row, good in zip(rows, output.finite[first:], strict=False)]

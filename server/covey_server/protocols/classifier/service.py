@@ -1,4 +1,4 @@
-"""The service covey.v1.Classifier: messages in, messages out; the way between them is the pipeline's."""
+"""The service covey.v1.Classifier: reads its requests and writes its answers; the steps between are the pipeline's."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from covey_proto import image_formats
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer
-from covey_server.calls.call import Call, Service, StreamMethod
+from covey_server.calls.call import Call
+from covey_server.calls.service import Service, StreamMethod
 from covey_server.errors import InvalidRequest
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.protocols.classifier import messages
 from covey_server.protocols.classifier.messages import ImageFailure
+from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.classifier.stream_messages import ClassifyElement
 from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
 
@@ -34,7 +36,7 @@ class Classifier:
     def service(self) -> Service:
         handlers = {"Classify": self.classify, "ListModels": self.list_models, "GetModel": self.get_model}
         streams = {"ClassifyStream": StreamMethod(self.classify, ClassifyElement)}
-        return Service(NAME, handlers, self._pipeline.dispatch, self._pipeline.admission.written, streams)
+        return Service(NAME, handlers, streams)
 
     def classify(self, call: Call) -> None:
         """Classify, and each request of ClassifyStream."""
@@ -43,18 +45,19 @@ class Classifier:
         model = None
         try:
             message, data = parse_around(pb.ClassifyRequest, call.payload, _PIXELS_DATA)
-            call.payload = b""  # what is needed of it is held by the message and `data`
-            model = pipeline.find(message.model, message.version)
+            call.payload = b""  # the message and `data` hold what is needed of it
+            model = pipeline.repository.find(message.model, message.version)
+            writer: ResponseWriter = model.prepared[ResponseWriter]
             top_k = messages.top_k_of(message, model)
             match message.WhichOneof("images"):
                 case "pixels":
                     rows, count = messages.pixel_rows(message.pixels, data, model)
-                    if (answer_bytes := count * model.responses.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
+                    if (answer_bytes := count * writer.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
                         pipeline.reserve_answer(call, answer_bytes)
-                    pipeline.put(Classification(pipeline, call, model, top_k, rows, count))
+                    pipeline.batcher.put(Classification(pipeline, call, model, writer, top_k, rows, count))
                 case "encoded" if message.encoded.images:
-                    images = message.encoded.images  # each is copied out as it is decoded
-                    answer_bytes = len(images) * model.responses.row_bytes[top_k]
+                    images = message.encoded.images  # each is copied when it is decoded
+                    answer_bytes = len(images) * writer.row_bytes[top_k]
                     make = partial(self._decode, call, model, top_k, images)
                     pipeline.prepare(call, model, len(images), make, answer_bytes)
                 case _:
@@ -67,7 +70,7 @@ class Classifier:
 
     def list_models(self, call: Call) -> None:
         """ListModels."""
-        self._pipeline.admission.require_room(call.size_bytes, call.peer)
+        self._pipeline.require_room(call)
         catalog = self._pipeline.repository.catalog
         models = [self._describe(catalog, model) for model in catalog.served]
         models += [messages.refused_model(refusal) for refusal in catalog.refusals]
@@ -76,7 +79,7 @@ class Classifier:
 
     def get_model(self, call: Call) -> None:
         """GetModel."""
-        self._pipeline.admission.require_room(call.size_bytes, call.peer)
+        self._pipeline.require_room(call)
         message = parse(pb.GetModelRequest, call.payload)
         catalog = self._pipeline.repository.catalog
         refusal = catalog.find_refusal(message.name, message.version)
@@ -88,19 +91,20 @@ class Classifier:
         self._pipeline.reply(call, pb.GetModelResponse(model=model).SerializeToString())
 
     def _decode(self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]) -> Classification | None:
-        """The images of one request that are good; where none is, the call is answered at once."""
+        """Decodes the images of a request. If none can be read, answers the call at once."""
+        writer: ResponseWriter = model.prepared[ResponseWriter]
         decoded = self._pipeline.decode(call, model, images)
         rows, count, failures = decoded.rows, decoded.count, decoded.failures
         if count == len(images):
-            return Classification(self._pipeline, call, model, top_k, rows, count)
+            return Classification(self._pipeline, call, model, writer, top_k, rows, count)
         if count:
-            return PartialClassification(self._pipeline, call, model, top_k, rows, count, failures)
+            return PartialClassification(self._pipeline, call, model, writer, top_k, rows, count, failures)
         decode_us = (time.monotonic_ns() - call.arrived_ns) // 1000
         results = messages.write_results((), failures)
-        self._pipeline.answer(call, model, model.responses.write(results, decode_us, decode_us, 0, 0))
+        self._pipeline.answer(call, model, writer.write(results, decode_us, decode_us, 0, 0))
         return None
 
-    def _describe(self, catalog: Catalog[ServedModel], model: ServedModel) -> pb.Model:
+    def _describe(self, catalog: Catalog, model: ServedModel) -> pb.Model:
         return messages.served_model(
             model,
             is_default=catalog.is_default(model),
@@ -113,16 +117,17 @@ class Classification(PipelineRequest):
     """A Classify request in the queue."""
 
     __slots__ = ()
+    _writer: ResponseWriter
 
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
         """One for each row."""
-        return self._served.responses.results(output, self._top_k, first, count)
+        return self._writer.results(output, self._top_k, first, count)
 
     def write(self, rows: list[bytes]) -> bytes:
         arrived_ns = self.arrived_ns
         # Differences of whole microseconds since arrival, so that the parts add up to the total exactly.
         decode_us = (self.queued_ns - arrived_ns) // 1000
-        return self._served.responses.write(
+        return self._writer.write(
             self._write_results(rows),
             (self.computed_ns - arrived_ns) // 1000,
             decode_us,
@@ -135,15 +140,15 @@ class Classification(PipelineRequest):
 
 
 class PartialClassification(Classification):
-    """A Classify request of whose images some could not be read; each of these has its error in its place."""
+    """A Classify request with images that could not be read: its answer has errors in their places."""
 
     __slots__ = ("_failures",)
 
     def __init__(
-        self, pipeline: Pipeline, call: Call, model: ServedModel, top_k: int, rows: Buffer,
-        count: int, failures: Sequence[ImageFailure | None],
+        self, pipeline: Pipeline, call: Call, model: ServedModel, writer: ResponseWriter, top_k: int,
+        rows: Buffer, count: int, failures: Sequence[ImageFailure | None],
     ) -> None:  # fmt: skip
-        super().__init__(pipeline, call, model, top_k, rows, count)
+        super().__init__(pipeline, call, model, writer, top_k, rows, count)
         self._failures = failures
 
     def _write_results(self, results: Sequence[bytes]) -> bytes:

@@ -1,15 +1,15 @@
-"""The messages of ClassifyStream around those of Classify: which are cut out and put in as bytes, not parsed twice."""
+"""The messages of ClassifyStream. The Classify messages in them are cut out and put in as bytes, not parsed twice."""
 
 from __future__ import annotations
 
 from covey_proto.v1 import classifier_pb2 as pb
-from covey_server.calls.call import Element
+from covey_server.calls.service import Element
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidRequest
-from covey_server.protocols.wire_format import fields, read_varint, write_varint
+from covey_server.protocols.wire_format import DELIMITED, VARINT, fields, read_varint, write_varint
 
 _REQUEST, _RESPONSE = pb.ClassifyStreamRequest, pb.ClassifyStreamResponse
-_MAX_FIELDS = 16  # of the three there are; more are read by nobody, and would take time
+_MAX_FIELDS = 16  # three are known; a message of many more would only take time
 _MAX_US = 2**53  # 285 years
 _ID, _ANSWER = (bytes((number << 3 | 2,)) for number in (_RESPONSE.ID_FIELD_NUMBER, _RESPONSE.RESPONSE_FIELD_NUMBER))
 
@@ -26,15 +26,16 @@ class ClassifyElement(Element):
     def open(self, message: bytes) -> bytes:
         request = b""
         try:
-            for count, (number, start, stop) in enumerate(fields(message, 0, len(message))):
+            for count, (number, wire_type, start, stop) in enumerate(fields(message, 0, len(message))):
                 if count == _MAX_FIELDS:
                     raise ValueError(f"it has more than {_MAX_FIELDS} fields")
-                if number == _REQUEST.ID_FIELD_NUMBER:
+                field = number, wire_type  # of another type it is a field that nobody knows
+                if field == (_REQUEST.ID_FIELD_NUMBER, DELIMITED):
                     self._id = message[start:stop]
                     self._id.decode()
-                elif number == _REQUEST.REQUEST_FIELD_NUMBER:
-                    request += message[start:stop]  # of two the later goes on where the former ends: so merges protobuf
-                elif number == _REQUEST.DEADLINE_US_FIELD_NUMBER:
+                elif field == (_REQUEST.REQUEST_FIELD_NUMBER, DELIMITED):
+                    request += message[start:stop]  # protobuf merges a field that comes twice
+                elif field == (_REQUEST.DEADLINE_US_FIELD_NUMBER, VARINT):
                     self.deadline_us = min(read_varint(message, start)[0], _MAX_US)
         except ValueError as error:
             self._id = b""

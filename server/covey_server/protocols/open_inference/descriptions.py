@@ -6,10 +6,10 @@ import time
 
 from covey_proto import __version__, image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.tensors import ENCODED, IMAGES, PROBABILITIES
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
-from covey_server.observability.tally import ModelTally, Tally
-from covey_server.protocols.open_inference.inputs import ENCODED, IMAGES, PROBABILITIES
+from covey_server.observability.tally import Histogram, ModelTally
 
 PLATFORM = "onnxruntime_onnx"  # Triton's name for it
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
@@ -20,13 +20,13 @@ _READY, _UNAVAILABLE = "READY", "UNAVAILABLE"
 
 
 def server() -> pb.ServerMetadataResponse:
-    """What this server is."""
+    """The server's name, version and extensions."""
     return pb.ServerMetadataResponse(name="covey", version=__version__, extensions=EXTENSIONS)
 
 
 def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataResponse:
-    """A model's tensors. Inputs are those that a request has to bring; the other way in is a property, since clients
-    send all inputs that they are told of."""
+    """A model's tensors. The input for encoded images is told as a property, since clients send all inputs that are
+    listed."""
     response = pb.ModelMetadataResponse(name=model.name, versions=map(str, versions), platform=PLATFORM)
     response.inputs.add(name=IMAGES, datatype="UINT8", shape=(-1, *model.input_shape))
     response.outputs.add(name=PROBABILITIES, datatype="FP32", shape=(-1, len(model.labels)))
@@ -35,7 +35,7 @@ def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataRespons
 
 
 def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.ModelConfig:
-    """A model as Triton's configuration; `max_batch_size` is what fits into one message."""
+    """A model as a Triton configuration; `max_batch_size` is what fits into one message."""
     most = max(1, (max_message_bytes - _HEAD_BYTES) // model.image_bytes)
     result = pb.ModelConfig(
         name=model.name,
@@ -54,7 +54,7 @@ def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.Mo
 
 
 def statistics(model: ServedModel, tally: ModelTally) -> pb.ModelStatistics:
-    """What a model has done since it was loaded. Of failed calls only the number is known, not their time."""
+    """What a model has done since it was loaded. Of failed calls only the number is known, not the time."""
     failed = sum(count for code, count in tally.codes.items() if code != "OK")
     last_ms = 0
     if tally.last_computed_ns:
@@ -76,8 +76,8 @@ def statistics(model: ServedModel, tally: ModelTally) -> pb.ModelStatistics:
     )
 
 
-def index(catalog: Catalog[ServedModel], *, only_ready: bool) -> pb.RepositoryIndexResponse:
-    """All versions that are served, and those that were refused, with the reason."""
+def index(catalog: Catalog, *, only_ready: bool) -> pb.RepositoryIndexResponse:
+    """All versions that are served, and those that are refused, with the reason."""
     response = pb.RepositoryIndexResponse()
     for model in catalog.served:
         response.models.add(name=model.name, version=str(model.version), state=_READY)
@@ -88,6 +88,5 @@ def index(catalog: Catalog[ServedModel], *, only_ready: bool) -> pb.RepositoryIn
     return response
 
 
-def _duration(tally: Tally) -> pb.StatisticDuration:
-    """Of a histogram of seconds."""
-    return pb.StatisticDuration(count=sum(tally.counts), ns=round(tally.total * 1e9))
+def _duration(seconds: Histogram) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=sum(seconds.counts), ns=round(seconds.total * 1e9))

@@ -1,7 +1,7 @@
-"""What a ModelInferRequest asks for, held against the model. Pure functions; what is wrong in a request is found here,
-before anything waits.
+"""Reads a ModelInferRequest and checks it against the model. Pure functions; what is wrong with a request is found
+here, before anything waits.
 
-Tensors and their two ways into a message: https://github.com/kserve/open-inference-protocol
+Tensors, and the two ways to send their contents: https://github.com/kserve/open-inference-protocol
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from collections.abc import Sequence
 
 from covey_proto import image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.tensors import ENCODED, IMAGES, PROBABILITIES
 from covey_server.batching.request import Buffer
 from covey_server.calls.call import Call
 from covey_server.errors import InvalidRequest, Unsupported
 from covey_server.inference.served_model import ServedModel
 
-IMAGES = "images"  # UINT8 [N, H, W, C]
-ENCODED = "encoded"  # BYTES [N]
-PROBABILITIES = "probabilities"  # FP32 [N, K]
 RAW = (pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER,)
 InputTensor = pb.ModelInferRequest.InferInputTensor
 
@@ -30,7 +28,7 @@ _PIECE = 65_536  # numbers read in one go
 
 
 def version_number(text: str) -> int:
-    """The version a text asks for; 0 for none. Raises InvalidRequest for what cannot be one."""
+    """The version a text asks for; 0 if it is empty. Raises InvalidRequest for anything that is no version."""
     if not text:
         return 0
     if not layout.is_version(text):
@@ -39,9 +37,8 @@ def version_number(text: str) -> int:
 
 
 def shorten_deadline(call: Call, request: pb.ModelInferRequest) -> None:
-    """Follows the parameter `timeout`: microseconds from the arrival on; 0, as Triton has it, is none. Raises
-    InvalidRequest for anything else in it.
-    Parameters that are not known are passed over, as the protocol wants it."""
+    """Applies the parameter `timeout`, in microseconds from the arrival on; 0 is none, as in Triton. Unknown parameters
+    are ignored, as the protocol demands. Raises InvalidRequest for anything but a number from 0 up."""
     if "timeout" not in request.parameters:
         return
     timeout_us = _whole_number(request.parameters["timeout"], "parameter 'timeout' (microseconds)", least=0)
@@ -52,7 +49,8 @@ def shorten_deadline(call: Call, request: pb.ModelInferRequest) -> None:
 
 
 def classes_asked(request: pb.ModelInferRequest, model: ServedModel) -> int:
-    """k where the k most probable classes are asked for, at most all of them; 0 where the probabilities are.
+    """How many classes per image are asked for (the parameter `classification`), at most all of them; 0 if the
+    probabilities are.
 
     Raises InvalidRequest for outputs that the model does not have.
     """
@@ -74,7 +72,8 @@ def classes_asked(request: pb.ModelInferRequest, model: ServedModel) -> int:
 
 
 def only_input(request: pb.ModelInferRequest) -> InputTensor:
-    """The tensor with the images, which has data in just one of the two ways. Raises InvalidRequest."""
+    """The tensor with the images. Raises InvalidRequest unless it is the only one and its data comes in exactly one of
+    the two ways."""
     tensors, raw = request.inputs, request.raw_input_contents
     if len(tensors) != 1 or tensors[0].name not in (IMAGES, ENCODED):
         raise InvalidRequest(f"{_listed([tensor.name for tensor in tensors])} sent as input; {_EXPECTED}")
@@ -118,12 +117,12 @@ def require_pixels(raw: Buffer, count: int, model: ServedModel) -> None:
 
 
 def typed_pixels(tensor: InputTensor, count: int, model: ServedModel) -> bytes:
-    """The same from typed contents, one number per pixel."""
+    """The pixels of `count` images from typed contents, one number per pixel. Raises InvalidRequest."""
     values = tensor.contents.uint_contents
     if len(values) != count * model.image_bytes:
         raise _wrong_size(f"{len(values):,} values in contents.uint_contents", count, model)
     try:
-        # Piece by piece: nothing else runs while `bytes` reads numbers.
+        # In pieces: no other thread runs while `bytes` reads numbers.
         return b"".join(bytes(values[start : start + _PIECE]) for start in range(0, len(values), _PIECE))
     except ValueError:
         raise InvalidRequest(
@@ -132,8 +131,8 @@ def typed_pixels(tensor: InputTensor, count: int, model: ServedModel) -> bytes:
 
 
 def encoded_images(raw: Buffer | None, tensor: InputTensor, count: int) -> list[bytes]:
-    """The `count` files of a BYTES tensor, from raw_input_contents or typed. Raises InvalidRequest where there are more
-    or fewer."""
+    """The files of a BYTES tensor, from raw_input_contents or typed contents. Raises InvalidRequest unless there are
+    `count`."""
     if raw is not None:
         return _split(raw, count)
     files = list(tensor.contents.bytes_contents)
@@ -180,6 +179,6 @@ def _wrong_size(got: str, count: int, model: ServedModel) -> InvalidRequest:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """A caller's names, at most so many and so long that an error can hold them."""
+    """A caller's names for an error message, cut to the first few and to a bounded length."""
     shown = ", ".join(repr(name[:64]) for name in names[:8])
     return (shown or "nothing") + (f" and {len(names) - 8} more" if len(names) > 8 else "")

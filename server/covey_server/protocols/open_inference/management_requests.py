@@ -1,4 +1,4 @@
-"""Reads the requests that load and unload a model: its name, and refusals of what else Triton lets them carry."""
+"""Reads the requests that load and unload a model, and refuses what else Triton allows in them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _WITHOUT_EFFECT = {"unload_dependents"}  # no model here depends on another; Tri
 
 
 def model_name(request: ManagementRequest) -> str:
-    """The model that is meant. Raises InvalidRequest where none is named, Unsupported for a repository's name and for
-    parameters, such as a configuration or files to load instead of those in the models folder."""
+    """The model's name. Raises InvalidRequest if there is none, Unsupported for a repository's name and for parameters,
+    such as a configuration or files to load instead of those in the models folder."""
     if request.repository_name:
         raise Unsupported("this server has one models folder, which has no name; omit repository_name")
     unknown = sorted(set(request.parameters) - _WITHOUT_EFFECT)

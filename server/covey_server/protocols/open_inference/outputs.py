@@ -6,15 +6,17 @@ Outputs are always raw: clients of Triton in C++ read nothing else.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.tensors import PROBABILITIES
 from covey_server.batching.output import Output
 from covey_server.inference.served_model import ServedModel
-from covey_server.protocols.open_inference.inputs import PROBABILITIES
 from covey_server.protocols.wire_format import write_varint
 
 _ID, _RAW = (
@@ -24,49 +26,57 @@ _ID, _RAW = (
 _FLOAT_BYTES = 4
 # Of a class, beside its label: at most 8 + 1 + 10 + 1 characters, and a length before them.
 _MAX_TEXT_BYTES = 24
-_WHOLE = 0  # the place of all probabilities in `Output.written`: no ranking has 0 classes
 
 
-def probability_rows(output: Output, first: int, count: int) -> list[bytes]:
-    """Rows of an output as FP32 `[count, K]`."""
-    written = output.written.get(_WHOLE)
-    if written is None:
-        written = output.written[_WHOLE] = [output.probabilities.astype("<f4", copy=False).tobytes()]
-    row_bytes = output.probabilities.shape[1] * _FLOAT_BYTES
-    return [written[0][first * row_bytes : (first + count) * row_bytes]]
+class OutputWriter:
+    """Writes the answers of one model version: k classes per image or, where k is 0, all probabilities. Safe from any
+    thread."""
 
+    __slots__ = ("_labels", "_name", "_version", "row_bytes")
 
-def classification_rows(model: ServedModel, k: int, output: Output, first: int, count: int) -> list[bytes]:
-    """Rows of an output as BYTES `[count, k]`, each element "probability:index:label", best first."""
-    return [_write_rows(model, *piece) for piece in output.pieces(k, first, count)]
+    def __init__(self, name: str, version: int, labels: Sequence[str]) -> None:
+        self._name = name
+        self._version = version
+        self._labels = labels
+        # By k: how many bytes one image can take in an answer, with the k longest labels.
+        sizes = sorted((len(label.encode()) + _MAX_TEXT_BYTES for label in labels), reverse=True)
+        self.row_bytes: list[int] = list(accumulate(sizes, initial=0))
+        self.row_bytes[0] = len(labels) * _FLOAT_BYTES
 
+    @classmethod
+    def of(cls, model: ServedModel) -> OutputWriter:
+        """The writer for a model."""
+        return cls(model.name, model.version, model.labels)
 
-def write(model: ServedModel, k: int, request_id: str, count: int, rows: list[bytes]) -> bytes:
-    """The answer for `count` images, with what was written of their rows: k classes each or, where k is 0, all
-    probabilities."""
-    datatype, width = ("BYTES", k) if k else ("FP32", len(model.labels))
-    return _write(_head(model.name, model.version, datatype, count, width), request_id, b"".join(rows))
+    def rows(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
+        """`count` rows of an output from `first` on: as FP32 `[count, K]` or, for k classes, as BYTES `[count, k]`,
+        each element "probability:index:label", best first."""
+        if k:
+            return [self._write_classes(*piece) for piece in output.pieces(k, first, count)]
+        key = (self, 0)
+        written = output.written.get(key)
+        if written is None:
+            written = output.written[key] = [output.probabilities.astype("<f4", copy=False).tobytes()]
+        row_bytes = self.row_bytes[0]
+        return [written[0][first * row_bytes : (first + count) * row_bytes]]
 
+    def write(self, k: int, request_id: str, count: int, rows: list[bytes]) -> bytes:
+        """The answer for `count` images, made of what `rows` gave for them."""
+        datatype, width = ("BYTES", k) if k else ("FP32", len(self._labels))
+        head = _head(self._name, self._version, datatype, count, width)
+        raw = b"".join(rows)
+        if request_id:
+            octets = request_id.encode()
+            return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, write_varint(len(raw)), raw))
+        return b"".join((head, _RAW, write_varint(len(raw)), raw))
 
-def row_bytes(model: ServedModel, k: int) -> int:
-    """How many bytes an image takes in an answer, with k classes or, where k is 0, all probabilities."""
-    return model.responses.row_bytes[k] + k * _MAX_TEXT_BYTES if k else len(model.labels) * _FLOAT_BYTES
-
-
-def _write_rows(model: ServedModel, rows: list[list[int]], probabilities: NDArray[np.float32]) -> bytes:
-    elements = []
-    for indices, row in zip(rows, probabilities.tolist(), strict=True):
-        for index, probability in zip(indices, row, strict=True):
-            text = f"{probability:f}:{index}:{model.labels[index]}".encode()
-            elements += [struct.pack("<I", len(text)), text]
-    return b"".join(elements)
-
-
-def _write(head: bytes, request_id: str, raw: bytes) -> bytes:
-    if request_id:
-        octets = request_id.encode()
-        return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, write_varint(len(raw)), raw))
-    return b"".join((head, _RAW, write_varint(len(raw)), raw))
+    def _write_classes(self, rows: list[list[int]], probabilities: NDArray[np.float32]) -> bytes:
+        elements = []
+        for indices, row in zip(rows, probabilities.tolist(), strict=True):
+            for index, probability in zip(indices, row, strict=True):
+                text = f"{probability:f}:{index}:{self._labels[index]}".encode()
+                elements += [struct.pack("<I", len(text)), text]
+        return b"".join(elements)
 
 
 @lru_cache(1024)

@@ -1,51 +1,43 @@
-"""The service inference.GRPCInferenceService: messages in, messages out; the way between them is the pipeline's."""
+"""The service inference.GRPCInferenceService: reads its requests and writes its answers; the steps between are the
+pipeline's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from google.protobuf.message import Message
 
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.tensors import ENCODED, IMAGES
 from covey_server.batching.output import NOT_FINITE, Output
 from covey_server.batching.request import Buffer
-from covey_server.calls.call import Call, Handler, Service, StreamMethod
+from covey_server.calls.call import Call
+from covey_server.calls.service import Handler, Service, StreamMethod
 from covey_server.errors import EngineFailed, ManagementOff, RequestError, Unsupported
 from covey_server.inference.served_model import ServedModel
-from covey_server.observability.tally import ModelTally
+from covey_server.observability.health import Health
+from covey_server.observability.metrics import Metrics
 from covey_server.protocols.management import Management
-from covey_server.protocols.open_inference import descriptions, inputs, management_requests, outputs
+from covey_server.protocols.open_inference import descriptions, inputs, management_requests
 from covey_server.protocols.open_inference.management_requests import ManagementRequest
+from covey_server.protocols.open_inference.outputs import OutputWriter
 from covey_server.protocols.open_inference.streaming import InferElement
 from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
 
 NAME: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 
-class ServerState(Protocol):
-    """What the service asks the server."""
-
-    @property
-    def live(self) -> bool:
-        """Whether the process works."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether requests are taken."""
-
-    def tally(self, model: ServedModel) -> ModelTally:
-        """A model's counts of this moment."""
-
-
 class OpenInference:
     """The service. Its methods return at once; answers of ModelInfer come from the workers' threads."""
 
-    def __init__(self, pipeline: Pipeline, state: ServerState, management: Management | None, *, workers: int) -> None:
-        """`management` None: calls load and unload nothing."""
+    def __init__(
+        self, pipeline: Pipeline, health: Health, metrics: Metrics, management: Management | None, *, workers: int
+    ) -> None:
+        """`management` None: calls may not load or unload models."""
         self._pipeline = pipeline
-        self._state = state
+        self._health = health
+        self._metrics = metrics
         self._management = management
         self._workers = workers
 
@@ -67,7 +59,7 @@ class OpenInference:
         handlers["RepositoryModelLoad"] = self._manager(pb.RepositoryModelLoadRequest, repository.load_model)
         handlers["RepositoryModelUnload"] = self._manager(pb.RepositoryModelUnloadRequest, repository.unload_model)
         streams = {"ModelStreamInfer": StreamMethod(self.infer, InferElement)}
-        return Service(NAME, handlers, self._pipeline.dispatch, self._pipeline.admission.written, streams)
+        return Service(NAME, handlers, streams)
 
     def infer(self, call: Call) -> None:
         """ModelInfer, and each request of ModelStreamInfer."""
@@ -76,8 +68,9 @@ class OpenInference:
         model = None
         try:
             request, raw = parse_around(pb.ModelInferRequest, call.payload, inputs.RAW)
-            call.payload = b""  # what is needed of it is held by the message and `raw`
-            model = pipeline.find(request.model_name, inputs.version_number(request.model_version))
+            call.payload = b""  # the message and `raw` hold what is needed of it
+            model = pipeline.repository.find(request.model_name, inputs.version_number(request.model_version))
+            writer: OutputWriter = model.prepared[OutputWriter]
             if request.parameters:
                 inputs.shorten_deadline(call, request)
             k = inputs.classes_asked(request, model)
@@ -86,52 +79,53 @@ class OpenInference:
             if raw is None and request.raw_input_contents:
                 contents = request.raw_input_contents[0]
             count = inputs.count_images(tensor, model)
-            answer_bytes = count * outputs.row_bytes(model, k)
-            if tensor.name == inputs.IMAGES and contents is not None:
+            answer_bytes = count * writer.row_bytes[k]
+            if tensor.name == IMAGES and contents is not None:
                 inputs.require_pixels(contents, count, model)
                 if answer_bytes > SMALL_ANSWER_BYTES:
                     pipeline.reserve_answer(call, answer_bytes)
-                pipeline.put(Inference(pipeline, call, model, k, contents, count, request.id))
+                pipeline.batcher.put(Inference(pipeline, call, model, writer, k, contents, count, request.id))
             else:
                 make = (
-                    partial(self._decode, call, model, k, request.id, contents, tensor, count)
-                    if tensor.name == inputs.ENCODED
-                    else partial(self._convert, call, model, k, request.id, tensor, count)
+                    partial(self._decode, call, model, writer, k, request.id, contents, tensor, count)
+                    if tensor.name == ENCODED
+                    else partial(self._convert, call, model, writer, k, request.id, tensor, count)
                 )
                 pipeline.prepare(call, model, count, make, answer_bytes)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             pipeline.fail(call, model, error)
 
     def _decode(
-        self, call: Call, model: ServedModel, k: int, request_id: str, raw: Buffer | None, tensor: inputs.InputTensor,
-        count: int,
+        self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str, raw: Buffer | None,
+        tensor: inputs.InputTensor, count: int,
     ) -> Inference:  # fmt: skip
-        """Of encoded images. The protocol has no place for the error of one: it fails the request."""
+        """Decodes encoded images. The protocol has no errors of single images: one that cannot be read fails all."""
         files = inputs.encoded_images(raw, tensor, count)
         decoded = self._pipeline.decode(call, model, files, all_or_none=True)
         *good, failure = decoded.failures
         if failure is not None:
-            raise type(failure)(f"element {len(good)} of input {inputs.ENCODED!r}: {failure}")
-        return Inference(self._pipeline, call, model, k, decoded.rows, count, request_id)
+            raise type(failure)(f"element {len(good)} of input {ENCODED!r}: {failure}")
+        return Inference(self._pipeline, call, model, writer, k, decoded.rows, count, request_id)
 
     def _convert(
-        self, call: Call, model: ServedModel, k: int, request_id: str, tensor: inputs.InputTensor, count: int
-    ) -> Inference:
-        """Of typed contents, which take long to read: a number of up to two bytes per pixel."""
+        self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
+        tensor: inputs.InputTensor, count: int,
+    ) -> Inference:  # fmt: skip
+        """Reads typed contents: one number of up to two bytes per pixel, which takes long."""
         rows = inputs.typed_pixels(tensor, count, model)
-        return Inference(self._pipeline, call, model, k, rows, count, request_id)
+        return Inference(self._pipeline, call, model, writer, k, rows, count, request_id)
 
     def _handler(self, answer: Callable[[bytes], Message]) -> Handler:
-        """Of a method that needs no model run."""
+        """The handler of a method that needs no model run."""
 
         def handle(call: Call) -> None:
-            self._pipeline.admission.require_room(call.size_bytes, call.peer)
+            self._pipeline.require_room(call)
             self._pipeline.reply(call, answer(call.payload).SerializeToString())
 
         return handle
 
     def _manager(self, kind: type[ManagementRequest], change: Callable[[str], None]) -> Handler:
-        """Of a method that loads or unloads a model, which `change` does."""
+        """The handler of a method that loads or unloads a model by `change`."""
 
         def handle(call: Call) -> None:
             if self._management is None:
@@ -139,7 +133,7 @@ class OpenInference:
                     "explicit model load / unload is not allowed: this server was started without --allow-management. "
                     "Put NAME/VERSION/model.onnx into the models folder, or take it away; the server follows"
                 )
-            self._pipeline.admission.require_size(call.size_bytes)
+            self._pipeline.require_room(call, whatever_is_held=True)
             name = management_requests.model_name(parse(kind, call.payload))
             call.payload = b""
 
@@ -152,10 +146,10 @@ class OpenInference:
         return handle
 
     def _server_live(self, payload: bytes) -> pb.ServerLiveResponse:
-        return pb.ServerLiveResponse(live=self._state.live)
+        return pb.ServerLiveResponse(live=self._health.live)
 
     def _server_ready(self, payload: bytes) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._state.ready)
+        return pb.ServerReadyResponse(ready=self._health.ready)
 
     def _model_ready(self, payload: bytes) -> pb.ModelReadyResponse:
         request = parse(pb.ModelReadyRequest, payload)
@@ -163,7 +157,7 @@ class OpenInference:
             self._find(request.name, request.version)
         except RequestError:
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=self._state.ready)
+        return pb.ModelReadyResponse(ready=self._health.ready)
 
     def _server_metadata(self, payload: bytes) -> pb.ServerMetadataResponse:
         return descriptions.server()
@@ -190,7 +184,7 @@ class OpenInference:
             if request.version:
                 models = (meant,)
         return pb.ModelStatisticsResponse(
-            model_stats=[descriptions.statistics(model, self._state.tally(model)) for model in models]
+            model_stats=[descriptions.statistics(model, self._metrics.tally(model)) for model in models]
         )
 
     def _repository_index(self, payload: bytes) -> pb.RepositoryIndexResponse:
@@ -200,18 +194,20 @@ class OpenInference:
         return descriptions.index(self._pipeline.repository.catalog, only_ready=request.ready)
 
     def _find(self, name: str, version: str) -> ServedModel:
-        return self._pipeline.find(name, inputs.version_number(version))
+        return self._pipeline.repository.find(name, inputs.version_number(version))
 
 
 class Inference(PipelineRequest):
     """A ModelInfer request in the queue. `k` 0: the answer is all probabilities."""
 
     __slots__ = ("_id",)
+    _writer: OutputWriter
 
     def __init__(
-        self, pipeline: Pipeline, call: Call, model: ServedModel, k: int, rows: Buffer, count: int, request_id: str
-    ) -> None:
-        PipelineRequest.__init__(self, pipeline, call, model, k, rows, count)
+        self, pipeline: Pipeline, call: Call, model: ServedModel, writer: OutputWriter, k: int, rows: Buffer,
+        count: int, request_id: str,
+    ) -> None:  # fmt: skip
+        PipelineRequest.__init__(self, pipeline, call, model, writer, k, rows, count)
         self._id = request_id
 
     def can_answer(self, output: Output, first: int) -> bool:
@@ -219,11 +215,11 @@ class Inference(PipelineRequest):
 
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
         """Raises EngineFailed where a row is not finite: this protocol has no errors of single images."""
-        if not output.are_finite(first, count):
-            raise EngineFailed(NOT_FINITE)
-        if self._top_k:
-            return outputs.classification_rows(self._served, self._top_k, output, first, count)
-        return outputs.probability_rows(output, first, count)
+        if output.finite is not None and not output.are_finite(first, count):
+            place = int(output.finite[first : first + count].argmin())
+            which = f"image {place + 1} of {count}: " if count == self.count > 1 else ""  # else it is a part of them
+            raise EngineFailed(which + NOT_FINITE)
+        return self._writer.rows(output, self._top_k, first, count)
 
     def write(self, rows: list[bytes]) -> bytes:
-        return outputs.write(self._served, self._top_k, self._id, self.count, rows)
+        return self._writer.write(self._top_k, self._id, self.count, rows)

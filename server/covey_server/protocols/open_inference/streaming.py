@@ -1,24 +1,24 @@
-"""The messages of ModelStreamInfer around those of ModelInfer, as Triton has them."""
+"""The messages of ModelStreamInfer, which hold those of ModelInfer, as in Triton."""
 
 from __future__ import annotations
 
 from itertools import islice
 
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_server.calls.call import Element
+from covey_server.calls.service import Element
 from covey_server.calls.status import Status
-from covey_server.protocols.wire_format import fields, write_varint
+from covey_server.protocols.wire_format import DELIMITED, fields, write_varint
 
 _REQUEST = pb.ModelInferRequest
 _INFER = bytes((pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER << 3 | 2,))
-# In every answer, as Triton has it: clients of models with many answers per request wait for it.
+# In every answer, as in Triton: clients of models with several answers per request wait for it.
 _FINAL = {"triton_final_response": pb.InferParameter(bool_param=True)}
 _FINAL_FIELD = pb.ModelInferResponse(parameters=_FINAL).SerializeToString()
-_FIRST_FIELDS = 8  # among which those that name the request are looked for: writers put them before its tensors
+_FIRST_FIELDS = 8  # where the request's names are looked for: writers put them before the tensors
 
 
 class InferElement(Element):
-    """A ModelInferRequest; the names in it are read for the case that it fails."""
+    """A ModelInferRequest. Its names are read in case it fails."""
 
     __slots__ = ("_names",)
 
@@ -28,15 +28,15 @@ class InferElement(Element):
     def open(self, message: bytes) -> bytes:
         wanted = (_REQUEST.MODEL_NAME_FIELD_NUMBER, _REQUEST.MODEL_VERSION_FIELD_NUMBER, _REQUEST.ID_FIELD_NUMBER)
         try:
-            for number, start, stop in islice(fields(message, 0, len(message)), _FIRST_FIELDS):
-                if number in wanted:
+            for number, wire_type, start, stop in islice(fields(message, 0, len(message)), _FIRST_FIELDS):
+                if number in wanted and wire_type == DELIMITED:
                     self._names[number] = message[start:stop]
         except ValueError:
-            self._names.clear()  # no message: the parser says so
+            self._names.clear()  # no valid message: the parser reports it
         return message
 
     def reply(self, payload: bytes) -> bytes:
-        # What is written behind a message's end belongs to it: so merges protobuf.
+        # Fields appended to a message belong to it: protobuf merges them.
         return b"".join((_INFER, write_varint(len(payload) + len(_FINAL_FIELD)), payload, _FINAL_FIELD))
 
     def fail(self, status: Status) -> bytes:

@@ -1,0 +1,151 @@
+"""A network to an ONNX graph: exported by torch, tried before training, sealed with its metadata.
+
+Writes no files; publication.py does.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+import traceback
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from covey_export import image_classifier
+from covey_export.errors import ConversionFailed, InvalidNetwork
+from covey_export.evaluation import predict
+from covey_export.image_classifier import ImageClassifier
+from covey_export.networks import ImageShape, Network, Output
+from covey_export.networks.trial import first_line
+from covey_export.training.recipe import Recipe
+from covey_proto import metadata, tensors
+from covey_proto.v1.classifier_pb2 import ModelInfo
+from covey_server.errors import EngineFailed, RefusedModel
+from covey_server.inference.engine import Engine
+
+OPSET = 20
+
+_PROBABILITIES = ("Sigmoid", "HardSigmoid", "Softmax")
+_MOVES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity")  # the values stay
+_EXAMPLE_BATCH = 2  # an example of one image would fix the batch axis at 1
+_TRIED_BATCHES = (1, 2, 3)
+_MAX_DIFFERENCE = 1e-3  # of probabilities of fresh weights; verification is stricter with trained ones
+
+
+def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
+    """Converts the network with fresh weights and compares the graph's answers with PyTorch's, to learn in seconds what
+    would be learned after hours of training.
+
+    Draws from torch's global generator. Raises ConversionFailed.
+    """
+    model = image_classifier.build(network, classes, recipe).eval()
+    proto = export(model, network.image_shape)
+    _require_valid(proto)
+    _require_logits(proto, network)
+    with tempfile.TemporaryDirectory(prefix="covey-export-") as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(proto, path)
+        try:
+            engine = Engine(path)
+            for count in _TRIED_BATCHES:
+                images = np.random.default_rng(count).integers(0, 256, (count, *network.image_shape), dtype=np.uint8)
+                difference = np.abs(engine.run(images) - predict(model, torch.tensor(images))).max()
+                if not difference <= _MAX_DIFFERENCE:
+                    raise ConversionFailed(
+                        f"{network.name} was exported, but for {count} image{'s' if count > 1 else ''} the ONNX graph "
+                        f"gives other probabilities than PyTorch (difference {difference:.2g}, at most "
+                        f"{_MAX_DIFFERENCE:g} expected): something in its forward() was fixed to a value when it was "
+                        f"exported"
+                    )
+        except (RefusedModel, EngineFailed) as error:
+            raise ConversionFailed(f"{network.name} was exported, but onnxruntime cannot run it: {error}") from error
+
+
+def _require_logits(proto: onnx.ModelProto, network: Network) -> None:
+    """Raises InvalidNetwork where the network ends in probabilities of its own, and another softmax would follow."""
+    if network.output is Output.PROBABILITIES:
+        return
+    makers = {output: node for node in proto.graph.node for output in node.output}
+    softmax = makers[proto.graph.output[0].name]  # the one behind the network
+    node = makers.get(softmax.input[0])
+    while node is not None and node.op_type in _MOVES:
+        node = makers.get(node.input[0])
+    if node is not None and node.op_type in _PROBABILITIES:
+        raise InvalidNetwork(
+            f"{network.name} ends in {node.op_type}; expected logits, since Covey's loss and its models put a softmax "
+            f"behind them: leave it out, and load the same weights. Labels that do not exclude each other, which need "
+            f"a sigmoid each, are not supported yet"
+        )
+
+
+def export(model: ImageClassifier, image_shape: ImageShape) -> onnx.ModelProto:
+    """The graph of `model`, for batches of any size. Raises ConversionFailed."""
+    name = type(model.network).__name__
+    program, said = None, io.StringIO()
+    try:
+        with redirect_stderr(said):  # where it fails, torch prints the whole graph, more than once
+            program = torch.onnx.export(
+                model,
+                (torch.zeros((_EXAMPLE_BATCH, *image_shape), dtype=torch.uint8),),
+                dynamo=True,
+                input_names=[tensors.IMAGES],
+                output_names=[tensors.PROBABILITIES],
+                dynamic_shapes={tensors.IMAGES: {0: torch.export.Dim("batch", min=1)}},
+                external_data=False,
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except Exception as error:
+        raise ConversionFailed(
+            f"torch cannot export {name} to ONNX: {_reason(error)}. What a network computes may depend on the values "
+            f"of its images, and on how many there are, by tensors alone: not by an `if`, a loop or .item()"
+        ) from error
+    sys.stderr.write(said.getvalue())
+    if program is None:
+        raise ConversionFailed("torch.onnx.export made no program; this is a bug")
+    proto = program.model_proto
+    for value in (*proto.graph.input, *proto.graph.output):
+        if not value.type.tensor_type.shape.dim[0].dim_param:
+            raise ConversionFailed(
+                f"{name} can be exported for batches of {_EXAMPLE_BATCH} images alone, a model must take any number: "
+                f"let no loop and no fixed number in its forward() stand for how many images there are"
+            )
+    return proto
+
+
+def _reason(error: BaseException) -> str:
+    """What torch says at the root of the error, and the line of the network's own code that it is about."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    others = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.name == "forward" and not frame.filename.startswith(others)
+    ]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line})" if own else ""
+    return first_line(error) + where
+
+
+def seal(proto: onnx.ModelProto, info: ModelInfo) -> bytes:
+    """The bytes of the file, with `info` as its only metadata. Raises ConversionFailed where it is no valid ONNX."""
+    # The exporter notes on each node the lines of source it came from, with this machine's paths.
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+    del proto.metadata_props[:]
+    proto.metadata_props.add(key=metadata.KEY, value=metadata.to_json(info))
+    _require_valid(proto)
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def _require_valid(proto: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionFailed(f"the exported graph is no valid ONNX: {error}") from error

@@ -1,0 +1,108 @@
+"""What a protocol offers to the fronts: its methods, and the one way to have calls handled."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from covey_server.calls import status
+from covey_server.calls.call import Call
+from covey_server.calls.status import Status
+from covey_server.errors import RequestError
+
+log = logging.getLogger(__name__)
+
+Handler: TypeAlias = Callable[[Call], None]
+"""Answers a call, or queues what will; it may raise a RequestError in place of an answer."""
+
+
+class Element(ABC):
+    """One message of a stream: opens it, and writes the message that answers it. Until it is opened, and where it
+    cannot be, answers name no request."""
+
+    deadline_us = 0  # how long the answer may take from the arrival on; 0: as long as the stream
+
+    @abstractmethod
+    def open(self, message: bytes) -> bytes:
+        """The payload of the call that is in the message. Raises InvalidRequest."""
+
+    @abstractmethod
+    def reply(self, payload: bytes) -> bytes:
+        """The message for a call that was answered."""
+
+    @abstractmethod
+    def fail(self, status: Status) -> bytes:
+        """The message for a call that failed."""
+
+
+@dataclass(frozen=True)
+class StreamMethod:
+    """A bidirectional stream, which is many calls: each of its messages is opened and given to the handler."""
+
+    handler: Handler
+    element: Callable[[], Element]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A gRPC service: its full name, its unary methods and its streams."""
+
+    name: str
+    handlers: Mapping[str, Handler]
+    streams: Mapping[str, StreamMethod] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> dict[str, Handler]:
+        """The handlers by the path that gRPC gives them."""
+        return {f"/{self.name}/{method}": handler for method, handler in self.handlers.items()}
+
+    @property
+    def stream_paths(self) -> dict[str, StreamMethod]:
+        """The streams in the same way."""
+        return {f"/{self.name}/{method}": stream for method, stream in self.streams.items()}
+
+
+@dataclass(frozen=True)
+class Services:
+    """All services of a server. Fronts hand calls over by `serve`, never to a handler directly.
+
+    `begin` starts what handlers have queued; with True the calling thread may run what is quickly done. `written` is
+    told the bytes of an answer that has gone to a caller, by fronts that know.
+    """
+
+    all: Sequence[Service]
+    begin: Callable[[bool], None]
+    written: Callable[[int, str], None]
+
+    def serve(self, calls: Iterable[tuple[Handler, Call]], *, inline: bool) -> None:
+        """Handles calls that came together, then begins what they have queued. Raises nothing."""
+        for handler, call in calls:
+            try:
+                handler(call)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the call is answered
+                _fail(call, error)
+        self.begin(inline)
+
+
+def handle(handler: Handler, call: Call) -> None:
+    """Runs a handler that queues nothing. Whatever it raises becomes the call's status."""
+    try:
+        handler(call)
+    except Exception as error:  # noqa: BLE001 - as above
+        _fail(call, error)
+
+
+def _fail(call: Call, error: Exception) -> None:
+    try:
+        if isinstance(error, RequestError):
+            call.fail(status.of(error))
+            return
+    except Exception as failed:  # noqa: BLE001 - as above
+        error = failed
+    log.error("a handler failed; this is a bug", exc_info=error)
+    with contextlib.suppress(Exception):  # the thread that takes all calls must survive anything
+        call.fail(status.of(error))
