@@ -38,12 +38,12 @@ class Search:
     """A search for the requests that made a batch fail: its halves run again, then theirs, until each request is
     alone."""
 
-    __slots__ = ("failures", "given_up", "guilty", "is_sound")
+    __slots__ = ("failed_alone", "failures", "given_up", "is_sound")
 
     def __init__(self) -> None:
         self.failures = 0  # failed runs since the last good one
         self.is_sound = False  # the engine ran something since the batch failed
-        self.guilty: list[str] = []  # callers whose requests failed alone before that was known
+        self.failed_alone: list[str] = []  # callers whose requests failed alone before that was known
         self.given_up = ""  # the error for all that is left; "": the search goes on
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from covey_server.batching.batch import Batch, DispatchReason, Rerun
+from covey_server.batching.estimates import Estimates
 from covey_server.batching.model_queue import ModelQueue
 from covey_server.batching.request import Request
 from covey_server.batching.suspects import Suspects
@@ -27,12 +28,6 @@ from covey_server.errors import DeadlineTooShort, Expired, Overloaded, RequestEr
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
     from covey_server.inference.served_model import ServedModel
-
-# Estimates are multiplied by a factor, the caution, since a queue full of requests that will just make it is a queue of
-# late answers. It grows with each batch that was late and falls slowly while none is.
-_MIN_CAUTION, _MAX_CAUTION = 1.1, 3.0
-_CAUTION_UP, _CAUTION_DOWN = 1.05, 0.9995
-_WIRE_SHARE = 1 / 32  # of the time a caller allows, for the way back
 
 Dropped = list[tuple[Request, RequestError]]
 
@@ -54,7 +49,7 @@ class Batcher:
         self._running: Counter[ServedModel] = Counter()  # batches that workers run, by model
         self._suspects = Suspects()
         self._closed = False
-        self._caution = 1.25
+        self._estimates = Estimates(self._queues, self._workers)
 
     def put(self, request: Request) -> None:
         """Queues a request; whoever handles calls begins it with all that came together. Raises Stopping after `close`,
@@ -133,7 +128,7 @@ class Batcher:
                         batch = self._form(model, "inline", dropped)
                         time_ns -= run_ns
                         break
-                if batch is None or self._backlog_ns() > time_ns:
+                if batch is None or self._estimates.backlog_ns() > time_ns:
                     self._wake()
             _tell(dropped)
             if batch is None or batch.size:
@@ -166,21 +161,10 @@ class Batcher:
         with self._lock:
             self._wake()
 
-    def is_worth_a_reserve(self) -> bool:
-        """Whether something waits that a reserve would take."""
-        return self._next(reserve=True) is not None
-
     def learn(self, batch: Batch, answered_ns: int) -> None:
-        """Adapts the caution to an answered batch: was its first request, which had the least time, answered in time? A
-        batch that ran again says nothing about that."""
-        if batch.search is not None:
-            return
-        first = batch.parts[0].request
-        if first.deadline_ns is not None:
-            late = answered_ns > first.deadline_ns - (first.deadline_ns - first.arrived_ns) * _WIRE_SHARE
-            self._caution = min(
-                max(self._caution * (_CAUTION_UP if late else _CAUTION_DOWN), _MIN_CAUTION), _MAX_CAUTION
-            )
+        """To be told of each batch that is answered."""
+        if batch.search is None:  # one that ran again is late for another reason
+            self._estimates.learn(batch.parts[0].request, answered_ns)
 
     def close(self) -> None:
         """Refuses new requests; workers get what waits, then None."""
@@ -197,10 +181,7 @@ class Batcher:
     def backlog_ms(self) -> float:
         """How long all that waits will take, as predicted."""
         with self._lock:
-            return self._backlog_ns() / self._workers / 1e6
-
-    def _backlog_ns(self) -> float:
-        return sum(queue.images * model.cost.image_ns for model, queue in self._queues.items())
+            return self._estimates.backlog_ns() / self._workers / 1e6
 
     def _place(self, request: Request, queue: ModelQueue, left_ns: int, now_ns: int) -> None:
         """Queues a request where it can meet its deadline: in its turn, or before requests that have more time.
@@ -213,9 +194,7 @@ class Batcher:
                 f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time",
                 refused_for="deadline",
             )
-        least_ns = request.model.cost.measured_ns(request.count) / min(
-            self._workers, math.ceil(request.count / request.model.cost.best_batch_size)
-        )
+        least_ns = self._estimates.least_ns(request)
         if least_ns > left_ns:
             raise DeadlineTooShort(
                 f"computing {request.count:,} image(s) takes about {least_ns / 1e6:.1f} ms here, and the deadline is "
@@ -225,16 +204,17 @@ class Batcher:
         if not self._queues and self.idle_workers:  # whatever is predicted: predictions improve only by runs
             queue.append(request)
             return
-        if self._needed_ns(request, queue.images) <= left_ns:
+        is_idle = bool(self.idle_workers)
+        if self._estimates.answer_ns(request, queue.images, is_idle) <= left_ns:
             queue.append(request)
             return
         before = queue.images_before(request)
-        needed_ns = self._needed_ns(request, before)
+        needed_ns = self._estimates.answer_ns(request, before, is_idle)
         if needed_ns <= left_ns:
             queue.append(request)
             return
         place, ahead = queue.place_by_deadline(request, now_ns + left_ns, now_ns)
-        if place < len(queue.requests) and self._needed_ns(request, ahead) <= left_ns:
+        if place < len(queue.requests) and self._estimates.answer_ns(request, ahead, is_idle) <= left_ns:
             queue.insert(place, request)
             return
         raise Overloaded(
@@ -243,33 +223,6 @@ class Batcher:
             retry_after_ms=math.ceil(max(1.0, (needed_ns - left_ns) / 1e6)),
             refused_for="deadline",
         )
-
-    def _needed_ns(self, request: Request, ahead: int) -> float:
-        """The time until the answer, with that many images of the same model before it."""
-        return self._caution * (self._waiting_ns(request.model, ahead) + self._run_ns(request, ahead))
-
-    def _run_ns(self, request: Request, ahead: int) -> float:
-        """The time of computing once it begins. A small request shares its batch with images before it; one of many
-        batches has all workers."""
-        cost = request.model.cost
-        batches = request.count / cost.best_batch_size
-        if batches <= 1:
-            return cost.predict(min(ahead + request.count, cost.best_batch_size))
-        return cost.batch_ns * max(1.0, batches / self._workers)
-
-    def _waiting_ns(self, model: ServedModel, images: int) -> float:
-        """The time that so many images of a model take to leave, with other models' turns in between."""
-        if not images and self.idle_workers:
-            return 0.0
-        turns = images // model.cost.best_batch_size
-        others_ns = sum(
-            min(1.0, queue.images / other.cost.best_batch_size) * other.cost.batch_ns
-            for other, queue in self._queues.items()
-            if other is not model
-        )
-        # All workers are busy, on average with half a batch left.
-        rest_ns = 0.0 if self.idle_workers else model.cost.batch_ns / 2
-        return (rest_ns + turns * model.cost.batch_ns + (turns + 1) * others_ns) / self._workers
 
     def _by_waiting(self) -> Sequence[ServedModel]:
         """The models for which something waits, the longest wait first."""
@@ -324,7 +277,7 @@ class Batcher:
             return
         if self.idle_workers:
             self._work.notify()
-        elif self._idle_reserves and self.is_worth_a_reserve():
+        elif self._idle_reserves and self._next(reserve=True) is not None:
             self._spare_work.notify()
 
     def _delay_s(self) -> float | None:

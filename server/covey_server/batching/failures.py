@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
 
 log = logging.getLogger(__name__)
 
-_TRIED_EVERY = 4  # failed runs of a search; then the engine is tested with an empty image
+_TEST_EVERY = 4  # failed runs of a search; then the engine is tested with an empty image
 _HIDDEN = "the server failed on this batch; its log says why"
 _QUIET_S = 10.0  # between two log lines; failures in between are counted
 
@@ -45,16 +45,16 @@ class Failures:
 
     def failed(self, batch: Batch, error: Exception, *, on_worker: bool) -> tuple[list[Request], EngineFailed]:
         """The requests of a failed batch that have to be answered now, and with what; the others run again."""
-        self._say(batch, error)
+        self._log_failure(batch, error)
         shown = error if isinstance(error, EngineFailed) else EngineFailed(_HIDDEN)
         search = batch.search or Search()
         search.failures += 1
         if self.any_broken and batch.model in self._broken:
             search.given_up = str(shown)
-        elif on_worker and search.failures % _TRIED_EVERY == 0:
-            self._try(batch.model, search, str(shown))
+        elif on_worker and search.failures % _TEST_EVERY == 0:
+            self._test_engine(batch.model, search, str(shown))
         if len(batch.parts) == 1 and not search.given_up:
-            self._find_guilty(batch, search)
+            self._note_failed_alone(batch, search)
         # Once the batcher is closed, there may be no worker left to run it again.
         if len(batch.parts) == 1 or search.given_up or (self._batcher.closed and not on_worker):
             return batch.fail(), shown
@@ -67,34 +67,34 @@ class Failures:
             self._broken.discard(batch.model)
             self.any_broken = bool(self._broken)
         if batch.search is not None:
-            self._prove(batch.search)
+            self._note_sound(batch.search)
 
-    def say_not_finite(self, batch: Batch) -> None:
+    def log_not_finite(self, batch: Batch) -> None:
         """Logs that some of a batch's probabilities are not finite, which is no failure of the run."""
-        if (more := self._line()) is not None:
+        if (more := self._start_line()) is not None:
             log.error(
                 "the model's answers for %d of %d images are not finite (NaN or infinity)%s; check the model",
                 batch.not_finite, batch.size, more,
             )  # fmt: skip
 
-    def _find_guilty(self, batch: Batch, search: Search) -> None:
+    def _note_failed_alone(self, batch: Batch, search: Search) -> None:
         caller = batch.parts[0].request.caller
         if search.is_sound:
             self._batcher.suspect([caller])
         elif batch.search is not None:
-            search.guilty.append(caller)
+            search.failed_alone.append(caller)
         else:  # it was alone from the start: nobody else was affected
             self._batcher.suspect([caller], known=True)
 
-    def _prove(self, search: Search) -> None:
+    def _note_sound(self, search: Search) -> None:
         """The engine works, so requests that failed alone are bad."""
         search.is_sound = True
         search.failures = 0
-        if search.guilty:
-            self._batcher.suspect(search.guilty)
-            search.guilty = []
+        if search.failed_alone:
+            self._batcher.suspect(search.failed_alone)
+            search.failed_alone = []
 
-    def _try(self, model: ServedModel, search: Search, shown: str) -> None:
+    def _test_engine(self, model: ServedModel, search: Search, shown: str) -> None:
         try:
             model.run(np.zeros((1, *model.input_shape), np.uint8))
         except Exception:  # noqa: BLE001 - whatever it is, the engine is not sound
@@ -103,17 +103,17 @@ class Failures:
             search.given_up = shown
             log.error("the engine fails even on an empty image: batches that fail do not run again until one succeeds")
         else:
-            self._prove(search)
+            self._note_sound(search)
 
-    def _say(self, batch: Batch, error: Exception) -> None:
-        if (more := self._line()) is None:
+    def _log_failure(self, batch: Batch, error: Exception) -> None:
+        if (more := self._start_line()) is None:
             return
         if isinstance(error, EngineFailed):
             log.error("%s%s", error, more)
         else:
             log.error("a batch of %d images failed%s; this is a bug", batch.size, more, exc_info=error)
 
-    def _line(self) -> str | None:
+    def _start_line(self) -> str | None:
         """What to add to a log line; None if it is too early for another line."""
         self._unsaid += 1
         now_s = self._clock_s()

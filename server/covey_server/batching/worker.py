@@ -140,7 +140,7 @@ class Workers:
             answers = batch.complete(output, computed_ns)
             if output.finite is not None:
                 batch.not_finite = int((~output.finite).sum())
-                self._failures.say_not_finite(batch)
+                self._failures.log_not_finite(batch)
             answered = [each for each, first in answers if output.finite is None or each.can_answer(output, first)]
             self._observer.note_batch(batch, answered)
         except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 LIVE = "live"  # the service name under which grpc.health.v1 tells whether the process works
+CALL_BYTES = 256  # assumed for each call's headers and frames; they have less, since HPACK shortens the usual ones
 MAX_METADATA_BYTES = 64 << 10  # of one call, 32 added for each header; a token with many groups has 20 KB
 
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 from covey_server.batching.admission import Admission
 from covey_server.fronts import Front
 from covey_server.fronts.connection import Connection, Limits
-from covey_server.fronts.sockets import Address, Sockets, address_of, has_files_left
+from covey_server.fronts.connection_table import MIN_UNFINISHED_BYTES, ConnectionTable
+from covey_server.fronts.sockets import has_files_left
 from covey_server.system.process_memory import ProcessMemory
 
 log = logging.getLogger(__name__)
@@ -31,15 +32,10 @@ PREFACE_S = 10.0  # for a new connection to begin HTTP/2
 UNUSED_S = 300.0  # for a connection that never made a call
 UNREAD_S = 60.0  # in which a caller read nothing of its answers
 KEPT_FILES = 64  # kept free for probes, models and the metrics port
-CALL_BYTES = 256  # assumed for each call's headers and frames; they have less, since HPACK shortens the usual ones
 _TICK_S, _QUIET_TICK_S, _LOOK_S, _SETTLE_S = 0.05, 0.1, 1.0, 0.005
 _LOOK_PER_CONNECTION_S = 0.002
 _GROWING_TICK_S = 0.01  # while memory grows: a gigabyte can come in a second
 _PREFACE_BYTES = 33  # of HTTP/2: the preface and an empty SETTINGS frame
-# grpc-core, tonic and nginx exchange less before the first call (91 and 55 bytes), and more with one.
-_USED_BYTES, _USED_WRITTEN_BYTES = 160, 100
-_PING_BYTES = 64  # received between two looks; up to these they are pings, and the connection counts as silent
-_MIN_UNFINISHED_BYTES = 1 << 20  # of one connection; with less it is not worth closing
 # Of address space: pygrpc-native reserves what a message's header announces, up to 4 GB for each call, and ends the
 # process if it cannot (at 128 TB).
 _MAX_RESERVED_BYTES = 1 << 40
@@ -72,12 +68,8 @@ class ConnectionGuard:
         self._admission = admission
         self._limits = limits
         self._decoding_bytes = decoding_bytes
-        self._sockets = Sockets(port)
-        self._open: dict[Address, Connection] = {}
-        self._by_peer: dict[str, Connection] = {}
-        self._strays: set[str] = set()
-        self._streamed = 0
-        self._lock = threading.Lock()  # of all that, since scrapes look too
+        self._table = ConnectionTable(port, front, admission)
+        self._lock = threading.Lock()  # of the table, since scrapes look too
         self._memory = ProcessMemory()
         memory_bytes, reserved_bytes = self._memory.look()
         self._base_bytes = self._seen_bytes = memory_bytes
@@ -92,12 +84,12 @@ class ConnectionGuard:
     @property
     def open(self) -> int:
         """How many connections there are."""
-        return len(self._open)
+        return len(self._table.open)
 
     @property
     def unfinished_bytes(self) -> int:
         """Bytes received on all connections that belong to no call yet."""
-        return sum(max(0, each.unfinished) for each in list(self._open.values()) if not each.is_closing)
+        return sum(max(0, each.unfinished) for each in list(self._table.open.values()) if not each.is_closing)
 
     def start(self) -> None:
         """Watches from now on."""
@@ -126,30 +118,15 @@ class ConnectionGuard:
             return
         with self._lock:
             self._settled_s = now_s
-            for peer in self._admission.unwritten():
-                connection = self._by_peer.get(peer)
-                if connection is None:  # new, or gone
-                    if not self._stopped:
-                        self._look(now_s)
-                    return
-                figures = self._sockets.figures(connection.number)
-                if figures is not None:
-                    self._note_written(connection, figures.written_bytes, now_s)
-
-    def _note_written(self, connection: Connection, written_bytes: int, now_s: float) -> None:
-        written = written_bytes - connection.written
-        connection.written = written_bytes
-        if written:
-            connection.progress_s = now_s
-            if connection.peer and not self._front.tells_written:
-                self._admission.written(written, connection.peer)
+            if not self._table.settle(now_s) and not self._stopped:
+                self._look(now_s)
 
     def _run(self) -> None:
         wait_s = _QUIET_TICK_S
         while not self._ending.wait(wait_s):
             try:
                 has_grown = self._tick(time.monotonic())
-                wait_s = _GROWING_TICK_S if has_grown else _TICK_S if self._open else _QUIET_TICK_S
+                wait_s = _GROWING_TICK_S if has_grown else _TICK_S if self._table.open else _QUIET_TICK_S
             except Exception:
                 log.exception("connections were not looked at; this is a bug")
 
@@ -166,98 +143,34 @@ class ConnectionGuard:
             with self._lock:
                 self._look_and_close(now_s, is_short)
                 if is_reserved:
-                    for connection in [each for each in self._open.values() if each.unfinished > 0]:
+                    for connection in [each for each in self._table.open.values() if each.unfinished > 0]:
                         self._close(connection, "unfinished")
         return has_grown or is_reserved
 
     def _interval_s(self) -> float:
         """Between two regular looks: longer with many connections, so that they cost little."""
-        return max(_LOOK_S, len(self._open) * _LOOK_PER_CONNECTION_S)
+        return max(_LOOK_S, len(self._table.open) * _LOOK_PER_CONNECTION_S)
 
     def _look_and_close(self, now_s: float, is_short: bool) -> None:
         self._look(now_s)
         self._close_some(now_s, is_short)
 
     def _look(self, now_s: float) -> None:
-        new, gone = self._sockets.look()
-        self._follow(new, gone, now_s)
-        unwritten = self._admission.unwritten()  # first: what is given meanwhile counts next time
-        came = 0.0
-        for connection in list(self._open.values()):
-            figures = self._sockets.figures(connection.number)
-            if figures is None:
-                continue
-            handed = self._front.handed.get(connection.peer, 0) if connection.peer else 0
-            received = figures.received_bytes - connection.received
-            # Slightly negative if a call is handed over at this very moment.
-            rest = received - (handed - connection.handed)
-            connection.unfinished = max(-_MIN_UNFINISHED_BYTES, connection.unfinished + rest)
-            connection.recent = connection.recent / 2 + max(0, rest)
-            came += connection.recent
-            if received > _PING_BYTES:
-                connection.active_s = now_s
-            connection.is_used = (
-                connection.is_used
-                or bool(handed)
-                or (figures.received_bytes >= _USED_BYTES and figures.written_bytes >= _USED_WRITTEN_BYTES)
-            )
-            connection.unread = unwritten.pop(connection.peer, 0) if connection.peer else 0
-            if not connection.unread:
-                connection.progress_s = now_s
-            self._note_written(connection, figures.written_bytes, now_s)
-            connection.received, connection.handed = figures.received_bytes, handed
-        for peer, count in unwritten.items():  # callers whose connection is gone
-            if not self._front.tells_written and address_of(peer) not in self._open:
-                self._admission.written(count, peer)
-        self._credit_streams(came)
+        self._table.look(now_s)
         self._note_memory()
         self._looked_s = now_s
-
-    def _follow(self, new: Mapping[int, Address], gone: Iterable[int], now_s: float) -> None:
-        for address, connection in list(self._open.items()):
-            if connection.number in gone:
-                del self._open[address]
-                if connection.peer:
-                    self._by_peer.pop(connection.peer, None)
-                    self._front.forget(connection.peer)
-        for number, address in new.items():
-            self._open[address] = Connection(number, now_s)
-        strays = set()
-        for peer in self._front.handed.keys() - self._by_peer.keys():
-            found = self._open.get(address_of(peer) or ("", 0))
-            if found is not None:
-                found.peer = peer
-                self._by_peer[peer] = found
-            elif peer in self._strays:
-                self._front.forget(peer)
-            else:  # it is too new to be found, or gone: the next look decides
-                strays.add(peer)
-        self._strays = strays
-
-    def _credit_streams(self, came: float) -> None:
-        """Subtracts what streams have handed over. Their connections are not known, so those on which bytes came share
-        it."""
-        streamed = self._front.streamed_bytes - self._streamed
-        if not streamed or not came:
-            return
-        taken = 0
-        for connection in self._open.values():
-            share = min(max(0, connection.unfinished), round(streamed * connection.recent / came))
-            connection.unfinished -= share
-            taken += share
-        self._streamed += taken  # the rest is seen at a later look
 
     def _note_memory(self) -> None:
         """Notes how much memory the process takes by itself, when nothing is inside."""
         self._seen_bytes, reserved_bytes = self._memory.look()
-        is_quiet = not self._admission.bytes and self.unfinished_bytes < _MIN_UNFINISHED_BYTES
+        is_quiet = not self._admission.bytes and self.unfinished_bytes < MIN_UNFINISHED_BYTES
         if is_quiet or self._seen_bytes < self._base_bytes:
             self._base_bytes = self._seen_bytes
-        if is_quiet and reserved_bytes < self._base_reserved_bytes + _MAX_RESERVED_BYTES:
+        if not self._table.open:  # with connections, slow attackers would raise it step by step
             self._base_reserved_bytes = reserved_bytes
 
     def _close_some(self, now_s: float, is_short: bool) -> None:
-        for connection in list(self._open.values()):
+        for connection in list(self._table.open.values()):
             if not connection.is_used and connection.received < _PREFACE_BYTES:
                 if now_s - connection.opened_s > PREFACE_S:
                     self._close(connection, "preface")
@@ -265,7 +178,7 @@ class ConnectionGuard:
                 self._close(connection, "idle")
             elif connection.unread and now_s - connection.progress_s > UNREAD_S:
                 self._close(connection, "unread")
-        too_many = max(len(self._open) - self._limits.max_connections, KEPT_FILES if is_short else 0)
+        too_many = max(len(self._table.open) - self._limits.max_connections, KEPT_FILES if is_short else 0)
         if too_many > 0:
             self._make_places(now_s, too_many)
         allowed = max(self._limits.min_unfinished_bytes, self._limits.max_bytes - self._admission.bytes)
@@ -276,7 +189,7 @@ class ConnectionGuard:
         """Closes connections that never made a call first, then those that have been silent for longest."""
         silent = [
             each
-            for each in self._open.values()
+            for each in self._table.open.values()
             if not each.is_closing and now_s - each.active_s > (1.0 if each.is_used else 0.25)
         ]
         silent.sort(key=lambda each: (each.is_used, each.active_s))
@@ -287,19 +200,19 @@ class ConnectionGuard:
         held = self.unfinished_bytes
         grown = max(0, self._seen_bytes - self._base_bytes - self._admission.bytes)
         if 2 * grown < held:  # most of it is not in memory: its uploads were given up, and freed
-            for connection in self._open.values():
+            for connection in self._table.open.values():
                 connection.unfinished = connection.unfinished * grown // held
             return
         if 2 * (grown - self._decoding_bytes()) < held:
             return  # decoders may have taken that memory; decided at a later look
-        # Connections that have stopped sending go first.
+        # `held` does not count closing ones. Connections that have stopped sending go first.
         by_size = sorted(
-            (each for each in self._open.values() if not each.is_closing),  # `held` does not count the closing ones
+            (each for each in self._table.open.values() if not each.is_closing),
             key=lambda each: each.unfinished * (4 if now_s - each.active_s > 2 else 1),
             reverse=True,
         )
         for connection in by_size:
-            if held <= allowed * 3 // 4 or connection.unfinished < _MIN_UNFINISHED_BYTES:
+            if held <= allowed * 3 // 4 or connection.unfinished < MIN_UNFINISHED_BYTES:
                 return
             held -= connection.unfinished
             self._close(connection, "unfinished")
@@ -309,7 +222,7 @@ class ConnectionGuard:
             return
         connection.is_closing = True  # until a later look finds it gone
         self.closed[reason] += 1  # before it is closed, so that its caller never sees older metrics
-        if self._sockets.end(connection.number):
+        if self._table.sockets.end(connection.number):
             self._log(reason)
         else:  # it was gone already
             self.closed[reason] -= 1

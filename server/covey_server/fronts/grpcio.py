@@ -21,8 +21,7 @@ from covey_server.calls.call import Call, Metadata
 from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
 from covey_server.errors import PortUnavailable
-from covey_server.fronts import LIVE
-from covey_server.fronts.connections import CALL_BYTES
+from covey_server.fronts import CALL_BYTES, LIVE
 from covey_server.fronts.grpcio_options import server_options
 from covey_server.fronts.grpcio_security import Caller, TokenCheck, server_credentials
 from covey_server.fronts.security import Security

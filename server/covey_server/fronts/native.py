@@ -19,8 +19,7 @@ from covey_server.calls.call import Call, Metadata
 from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidConfiguration, PortUnavailable
-from covey_server.fronts import sockets
-from covey_server.fronts.connections import CALL_BYTES
+from covey_server.fronts import CALL_BYTES, sockets
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.native_servers import NativeServers
 from covey_server.fronts.private_socket import PrivateSocket, sweep

@@ -26,7 +26,7 @@ from covey_server.calls.call import Call, Metadata
 from covey_server.calls.service import Element, Services, StreamMethod, handle
 from covey_server.calls.status import Status
 from covey_server.errors import Overloaded, Stopping
-from covey_server.fronts.connections import CALL_BYTES
+from covey_server.fronts import CALL_BYTES
 from covey_server.fronts.grpcio_security import Caller
 from covey_server.fronts.holdings import Holdings
 

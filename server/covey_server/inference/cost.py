@@ -49,9 +49,9 @@ class CostModel:
         """The run time of a batch of `size` images in ns, interpolated between measured sizes."""
         return _interpolate(self._sizes, self._run_ns, size)
 
-    def largest_within(self, time_ns: float, most: int) -> int:
-        """The largest batch, of at most `most` images, that is predicted to take no longer; 0 if there is none."""
-        low, high = 0, most
+    def largest_within(self, time_ns: float, max_size: int) -> int:
+        """The largest batch, of at most `max_size` images, that is predicted to take no longer; 0 if there is none."""
+        low, high = 0, max_size
         while low < high:
             middle = (low + high + 1) // 2
             if self.predict(middle) <= time_ns:

@@ -224,7 +224,7 @@ def test_told_to_wait_it_still_gives_out_what_waits_when_it_is_closed() -> None:
 
 def take_in_reserve(batcher: Batcher) -> Batch | None:
     """What a reserve would take now; None where it would wait."""
-    return batcher.take(reserve=True) if batcher.is_worth_a_reserve() else None
+    return batcher.take(reserve=True) if batcher._next(reserve=True) is not None else None
 
 
 def test_a_reserve_takes_full_batches_and_models_that_nobody_runs() -> None:

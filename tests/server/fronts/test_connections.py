@@ -288,15 +288,43 @@ class Remote(Server):
         self.target, self.metrics_url = target, metrics_url
 
 
-def test_messages_that_announce_gigabytes_do_not_use_up_the_address_space(started: Server, callers: ExitStack) -> None:
+def test_messages_that_announce_gigabytes_do_not_use_up_the_address_space(
+    started: Server, callers: ExitStack, front: str
+) -> None:
     """Each call of a few bytes reserves 4 GB on the native front; at 128 TB the process would end."""
     connection = callers.enter_context(connect(started))
     start = struct.pack(">BI", 0, 2**32 - 1)
     with suppress(OSError):  # closed for it
         for number in range(1, 2 * 900, 2):
             connection.sendall(head(number, CLASSIFY) + frames.frame(frames.DATA, 0, number, start))
+    if front == "native":
+        wait_until(lambda: metric(started, 'covey_connections_closed_total{reason="unfinished"}') > 0)
     wait_until(lambda: metric(started, "process_virtual_memory_bytes") < 2**40)
     assert answers(started)
+
+
+def test_address_space_that_is_reserved_slowly_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once was taken for the process's own where it grew by less than the limit between two looks."""
+    services = Services((), begin=lambda inline: None, written=lambda count, caller: None)
+    front = GrpcioFront("127.0.0.1:0", services, 1 << 20, 1 << 20, Security())
+    limits = Limits(max_bytes=1 << 30, min_unfinished_bytes=1 << 30, look_bytes=1 << 20, max_connections=10)
+    guard = connections.ConnectionGuard(front.port, front, Admission(10, 1 << 20, 1 << 20), limits, lambda: 0)
+    with ExitStack() as stack:
+        stack.callback(front.stop, 0)
+        stack.callback(guard.stop)
+        closed: list[object] = []
+        monkeypatch.setattr(guard, "_close", lambda connection, reason: closed.append(connection))
+        host, port = "127.0.0.1", front.port
+        front.start()
+        connection = stack.enter_context(socket.create_connection((host, port), timeout=20))
+        connection.sendall(frames.PREFACE + SETTINGS)
+        wait_until(lambda: guard._tick(time.monotonic() + 5) or guard.unfinished_bytes > 0)
+        memory_bytes, reserved_bytes = guard._memory.look()
+        for step in range(1, 4):
+            reserved = reserved_bytes + step * (600 << 30)
+            monkeypatch.setattr(guard._memory, "look", lambda reserved=reserved: (memory_bytes, reserved))
+            guard._tick(time.monotonic() + 10 * step)
+    assert closed
 
 
 def test_where_a_call_could_end_the_process_the_log_says_so(
@@ -483,7 +511,7 @@ def test_memory_that_decoders_may_hold_is_not_taken_for_half_sent_messages(monke
     monkeypatch.setattr(guard, "_close", lambda connection, reason: closed.append(connection))
     one = Connection(1, 0.0)
     one.unfinished = 60 << 20
-    guard._open["127.0.0.1", 5] = one
+    guard._table.open["127.0.0.1", 5] = one
     guard._seen_bytes = guard._base_bytes + (60 << 20)
     guard._close_unfinished(0.0, 5 << 20)
     assert not closed

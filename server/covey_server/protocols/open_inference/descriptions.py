@@ -36,12 +36,12 @@ def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataRespons
 
 def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.ModelConfig:
     """A model as a Triton configuration; `max_batch_size` is what fits into one message."""
-    most = max(1, (max_message_bytes - _HEAD_BYTES) // model.image_bytes)
+    fitting = max(1, (max_message_bytes - _HEAD_BYTES) // model.image_bytes)
     result = pb.ModelConfig(
         name=model.name,
         platform=PLATFORM,
         backend="onnxruntime",
-        max_batch_size=min(most, _MAX_INT32),
+        max_batch_size=min(fitting, _MAX_INT32),
         default_model_filename=layout.FILE_NAME,
     )
     result.input.add(name=IMAGES, data_type=pb.TYPE_UINT8, format=pb.ModelInput.FORMAT_NHWC, dims=model.input_shape)

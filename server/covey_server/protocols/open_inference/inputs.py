@@ -41,7 +41,7 @@ def shorten_deadline(call: Call, request: pb.ModelInferRequest) -> None:
     are ignored, as the protocol demands. Raises InvalidRequest for anything but a number from 0 up."""
     if "timeout" not in request.parameters:
         return
-    timeout_us = _whole_number(request.parameters["timeout"], "parameter 'timeout' (microseconds)", least=0)
+    timeout_us = _whole_number(request.parameters["timeout"], "parameter 'timeout' (microseconds)", minimum=0)
     if not timeout_us:
         return
     deadline_ns = call.arrived_ns + timeout_us * 1000
@@ -164,12 +164,12 @@ def _split(raw: Buffer, count: int) -> list[bytes]:
     return files
 
 
-def _whole_number(parameter: pb.InferParameter, name: str, least: int = 1) -> int:
+def _whole_number(parameter: pb.InferParameter, name: str, minimum: int = 1) -> int:
     kind = parameter.WhichOneof("parameter_choice")
     value = getattr(parameter, kind) if kind in ("int64_param", "uint64_param") else None
-    if value is None or value < least:
+    if value is None or value < minimum:
         got = f"{kind or 'nothing'}{'' if value is None else f' {value}'}"
-        raise InvalidRequest(f"{name}: expected int64_param from {least} up, got {got}")
+        raise InvalidRequest(f"{name}: expected int64_param from {minimum} up, got {got}")
     return int(value)
 
 
