@@ -27,7 +27,8 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.admission import Admission
 from covey_server.calls.service import Services
 from covey_server.fronts import connections
-from covey_server.fronts.connection import Connection, Limits
+from covey_server.fronts.connection_table import Connection
+from covey_server.fronts.connections import Limits
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.security import Security
 
