@@ -16,8 +16,7 @@ from covey_server.calls.service import Services
 from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration, PortUnavailable
 from covey_server.fronts import Front, sockets
-from covey_server.fronts.connection import Limits
-from covey_server.fronts.connections import CLOSE_REASONS, ConnectionGuard
+from covey_server.fronts.connections import CLOSE_REASONS, ConnectionGuard, Limits
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.security import Security
 from covey_server.images import decode_budget, image_formats
@@ -139,7 +138,7 @@ class App:
         address = self.config.address
         log.info(
             "ready: %d model(s) on %s; gRPC on %s (%s front), metrics on http://%s/metrics",
-            len(self.repository.served), self.device.name, address(self.front.port), self.front.name,
+            len(self.repository.catalog.served), self.device.name, address(self.front.port), self.front.name,
             self.config.metrics_address(self.metrics_port),
         )  # fmt: skip
 
@@ -200,12 +199,12 @@ class App:
             answer_bytes=self._admission.answer_bytes,
             connections_open=guard.open if guard is not None else 0,
             unfinished_bytes=guard.unfinished_bytes if guard is not None else 0,
-            streams_open=self.front.open_streams,
-            stream_bytes=self.front.stream_bytes,
+            streams_open=self.front.streams.count,
+            stream_bytes=self.front.streams.held.bytes,
             decodes_in_flight=self._admission.decodes,
             decode_bytes=self._decoders.budget.reserved_bytes,
             decodes_waiting=self._decoders.budget.waiting,
-            models_refused=len(self.repository.refusals),
+            models_refused=len(self.repository.catalog.refusals),
             device_fallback=bool(self.device.fallback),
             engine_stuck=self._workers.stuck,
             ready=self._health.ready,

@@ -33,12 +33,12 @@ def print_findings(config: Config, output: TextIO) -> int:
     print(f"workers   {workers}, and {reserves} for full batches; {config.threads} thread(s) in each", file=output)
     room = decode_budget.limit(config.max_decode_bytes)
     print(f"decoding  with at most {room.free_bytes / 2**20:.0f} MiB: {room.source}", file=output)
-    for model in repository.served:
+    for model in repository.catalog.served:
         print(file=output)
-        print("\n".join(_describe(model, is_default=repository.is_default(model))), file=output)
-    for refusal in repository.refusals:
+        print("\n".join(_describe(model, is_default=repository.catalog.is_default(model))), file=output)
+    for refusal in repository.catalog.refusals:
         print(f"\nmodel {refusal.name} version {refusal.version} is REFUSED: {refusal.reason}", file=output)
-    return _REFUSED if repository.refusals else 0
+    return _REFUSED if repository.catalog.refusals else 0
 
 
 def _describe(model: ServedModel, *, is_default: bool) -> Sequence[str]:

@@ -52,7 +52,7 @@ class Batcher:
         self._estimates = Estimates(self._queues, self._workers)
 
     def put(self, request: Request) -> None:
-        """Queues a request; whoever handles calls begins it with all that came together. Raises Stopping after `close`,
+        """Queues a request; `Workers.dispatch` starts it, with all that came together. Raises Stopping after `close`,
         and as `_place` for a deadline that cannot be met."""
         now = request.queued_ns = time.monotonic_ns()
         with self._lock:

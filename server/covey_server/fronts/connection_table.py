@@ -7,13 +7,42 @@ from collections.abc import Iterable, Mapping
 
 from covey_server.batching.admission import Admission
 from covey_server.fronts import Front
-from covey_server.fronts.connection import Connection
 from covey_server.fronts.sockets import Address, Sockets, address_of
 
 # grpc-core, tonic and nginx exchange less before the first call (91 and 55 bytes), and more with one.
 _USED_BYTES, _USED_WRITTEN_BYTES = 160, 100
 _PING_BYTES = 64  # received between two looks; up to these they are pings, and the connection counts as silent
 MIN_UNFINISHED_BYTES = 1 << 20  # of one connection; with less it is not worth closing
+
+
+class Connection:
+    """One connection. Bytes are counted from its beginning, except `unfinished`, `recent` and `unread`."""
+
+    __slots__ = (
+        "active_s",
+        "handed",
+        "is_closing",
+        "is_used",
+        "number",
+        "opened_s",
+        "peer",
+        "progress_s",
+        "received",
+        "recent",
+        "unfinished",
+        "unread",
+        "written",
+    )
+
+    def __init__(self, number: int, now_s: float) -> None:
+        self.number = number
+        self.opened_s = self.active_s = self.progress_s = now_s
+        self.peer = ""  # the front's name for it, once known
+        self.is_used = self.is_closing = False
+        self.received = self.written = self.handed = 0
+        self.unfinished = 0  # bytes received that belong to no call yet
+        self.recent = 0.0  # the same, at the last few looks
+        self.unread = 0  # bytes of answers that are not written
 
 
 class ConnectionTable:
@@ -106,7 +135,7 @@ class ConnectionTable:
     def _credit_streams(self, came: float) -> None:
         """Subtracts what streams have handed over. Their connections are not known, so those on which bytes came share
         it."""
-        streamed = self._front.streamed_bytes - self._streamed
+        streamed = self._front.streams.handed_bytes - self._streamed
         if not streamed or not came:
             return
         taken = 0

@@ -15,12 +15,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from covey_server.batching.admission import Admission
 from covey_server.fronts import Front
-from covey_server.fronts.connection import Connection, Limits
-from covey_server.fronts.connection_table import MIN_UNFINISHED_BYTES, ConnectionTable
+from covey_server.fronts.connection_table import MIN_UNFINISHED_BYTES, Connection, ConnectionTable
 from covey_server.fronts.sockets import has_files_left
 from covey_server.system.process_memory import ProcessMemory
 
@@ -49,6 +49,18 @@ _TEXTS: dict[CloseReason, str] = {
     "unfinished": "that held the most bytes of half-sent messages",
     "unread": "whose callers took nothing of their answers for 60 s",
 }
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`max_bytes` is for calls, answers and half-sent messages together; `min_unfinished_bytes` of half-sent ones are
+    always allowed, so that the largest message fits. `idle_s` 0: connections may be silent for ever."""
+
+    max_connections: int
+    max_bytes: int
+    min_unfinished_bytes: int
+    look_bytes: int  # of unwritten answers; with more, the guard looks at once
+    idle_s: float = 0.0
 
 
 class ConnectionGuard:

@@ -21,12 +21,11 @@ from covey_server.calls.call import Call, Metadata
 from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
 from covey_server.errors import PortUnavailable
-from covey_server.fronts import CALL_BYTES, LIVE
+from covey_server.fronts import CALL_BYTES, LIVE, Front
 from covey_server.fronts.grpcio_options import server_options
 from covey_server.fronts.grpcio_security import Caller, TokenCheck, server_credentials
 from covey_server.fronts.security import Security
 from covey_server.fronts.security.tokens import Tokens
-from covey_server.fronts.stream import UNIX
 from covey_server.fronts.streams import CODES, Streams
 from covey_server.system import threads
 
@@ -170,8 +169,8 @@ async def _finish_tasks() -> None:
         await asyncio.wait(tasks, timeout=_LAST_STEP_S)
 
 
-class GrpcioFront:
-    """A grpcio server at an address: "host:port" or "unix:PATH". `Front` describes its methods."""
+class GrpcioFront(Front):
+    """A grpcio server at an address: "host:port" or "unix:PATH"."""
 
     name = "grpcio"
     tells_written = True
@@ -195,36 +194,13 @@ class GrpcioFront:
         self._ending = threading.Lock()  # nobody may wait for the loop while it ends
         self._ended = False
         self._shown = tuple(service.name for service in services.all)
-        self.handed: dict[str, int] = {}
-        self._streams = Streams(max_stream_bytes, security.tokens, self.handed)
+        self.handed = {}
+        self.streams = Streams(max_stream_bytes, security.tokens, self.handed)
         try:
             self._run(self._build(address, services, max_message_bytes, security))
         except BaseException:
             self._end_loop()
             raise
-
-    @property
-    def open_streams(self) -> int:
-        return self._streams.count
-
-    @property
-    def stream_bytes(self) -> int:
-        return self._streams.held.bytes
-
-    @property
-    def refused_tokens(self) -> int:
-        return 0
-
-    def renew(self) -> None:
-        """Does nothing: here each call asks `Tokens`."""
-
-    @property
-    def streamed_bytes(self) -> int:
-        """Of calls by the Unix socket, whose connections are not known."""
-        return self.handed.get(UNIX, 0)
-
-    def forget(self, peer: str) -> None:
-        self.handed.pop(peer, None)
 
     def start(self) -> None:
         self._run(self._server.start())
@@ -242,22 +218,16 @@ class GrpcioFront:
             if not self._ended:  # else nobody can ask any more
                 self._run(self._health.set(name, serving))
 
-    def take_over(self, thread: int) -> None:
-        """Does nothing: the thread that takes calls here runs no batches."""
-
     def stop(self, flush_s: float) -> None:
         """Refuses new calls, waits at most `flush_s` for open ones, and ends streams and health watches.
 
         A call that arrives at this very moment, not yet handed over, is cancelled by grpcio instead of refused.
         """
         self._loop.call_soon_threadsafe(self._health.end_watches)
-        self._loop.call_soon_threadsafe(self._streams.end)
+        self._loop.call_soon_threadsafe(self.streams.end)
         self._run(self._server.stop(flush_s))
         self._run(_finish_tasks())
         self._end_loop()
-
-    def remove_files(self) -> None:
-        """Does nothing: there are none."""
 
     def _end_loop(self) -> None:
         with self._ending:
@@ -269,7 +239,7 @@ class GrpcioFront:
     async def _build(self, address: str, services: Services, max_message_bytes: int, security: Security) -> None:
         checks = [TokenCheck(security.tokens)] if security.tokens is not None else []
         self._server = grpc.aio.server(options=server_options(max_message_bytes), interceptors=checks)
-        self._server.add_generic_rpc_handlers((_Handlers(services, self._streams, security.tokens, self.handed),))
+        self._server.add_generic_rpc_handlers((_Handlers(services, self.streams, security.tokens, self.handed),))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if security.reflection:

@@ -19,7 +19,7 @@ from covey_server.calls.call import Call, Metadata
 from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidConfiguration, PortUnavailable
-from covey_server.fronts import CALL_BYTES, sockets
+from covey_server.fronts import CALL_BYTES, Front, sockets
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.native_servers import NativeServers
 from covey_server.fronts.private_socket import PrivateSocket, sweep
@@ -83,8 +83,8 @@ class NativeCall(Call):
         self._front.fail(self._id, status.code, status.message, status.trailing_metadata)
 
 
-class NativeFront:
-    """The native server at "host:port", and the grpcio front behind it. `Front` describes its methods."""
+class NativeFront(Front):
+    """The native server at "host:port", and the grpcio front behind it."""
 
     name = "native"
     tells_written = False
@@ -127,30 +127,15 @@ class NativeFront:
                 ) from error
             undo.pop_all()
         self._servers.set_fallback(self._socket.path)
-        self.handed: dict[str, int] = {}
-
-    @property
-    def open_streams(self) -> int:
-        return self._behind.open_streams
-
-    @property
-    def stream_bytes(self) -> int:
-        return self._behind.stream_bytes
+        self.handed = {}
+        self.streams = self._behind.streams
 
     @property
     def refused_tokens(self) -> int:
         return self._servers.refused - self._refused_here
 
     def renew(self) -> None:
-        self._servers.renew(self._behind.open_streams)
-
-    @property
-    def streamed_bytes(self) -> int:
-        """Of the streams' calls: by which connection they came is not known."""
-        return self._behind.streamed_bytes
-
-    def forget(self, peer: str) -> None:
-        self.handed.pop(peer, None)
+        self._servers.renew(self.streams.count)
 
     def start(self) -> None:
         """Begins to take calls."""
@@ -168,7 +153,7 @@ class NativeFront:
 
     def stop(self, flush_s: float) -> None:
         """Waits at most `flush_s` until all answers are written, then closes all connections."""
-        streams = self._behind.open_streams
+        streams = self.streams.count
         self._behind.stop(flush_s)
         if streams:
             time.sleep(_PASS_ON_S)

@@ -30,6 +30,11 @@ class Streams:
         self._open: set[Stream] = set()
         self._numbers = itertools.count()
 
+    @property
+    def handed_bytes(self) -> int:
+        """Bytes of the calls whose connection is not known, since they came by a Unix socket."""
+        return self._handed.get(UNIX, 0)
+
     def handler(self, method: StreamMethod, services: Services) -> Callable[[object, Context], Awaitable[None]]:
         """What grpcio calls for each new stream."""
 

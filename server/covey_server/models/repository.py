@@ -37,7 +37,7 @@ _UNLOADED = "unloaded by a call; it stays out until a call loads it, or the serv
 
 
 class Repository:
-    """The models of one folder. Call `load` once, then `refresh` at any times; `find` works from any thread."""
+    """The models of one folder. Call `load` once, then `refresh` at any times."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Repository:
         self._policy = policy
         self._observer = observer
         self._loader = Loader(folder, load_model, observer)
-        self._catalog: Catalog = Catalog({})
+        self.catalog = Catalog({})  # what is served now; callers must not keep it, since it holds its models
         self._held: dict[str, dict[int, Held]] = {}
         self._refused: dict[str, dict[int, Refused]] = {}
         self._unloaded: set[str] = set()  # by name, to stay out
@@ -75,16 +75,16 @@ class Repository:
         self._asked_default = default_model
         self._follow(listing)
         self._starting = False
-        if not self.served:
-            reasons = "".join(f"\n  {each.name}/{each.version}: {each.reason}" for each in self.refusals)
+        if not self.catalog.served:
+            reasons = "".join(f"\n  {each.name}/{each.version}: {each.reason}" for each in self.catalog.refusals)
             nothing = f": it holds no NAME/VERSION/{layout.FILE_NAME}, VERSION a whole number"
             raise NoModels(
                 f"no model can be served from {self.folder.resolve()}{f':{reasons}' if reasons else nothing}"
                 f"\nMake one with `covey-export all lenet`, or name another folder with --models"
             )
-        if default_model and default_model not in self._catalog.names:
+        if default_model and default_model not in self.catalog.names:
             raise NoModels(
-                f"--default-model {default_model!r} is not served; these are: {', '.join(self._catalog.names)}"
+                f"--default-model {default_model!r} is not served; these are: {', '.join(self.catalog.names)}"
             )
 
     def refresh(self) -> None:
@@ -96,7 +96,7 @@ class Repository:
             except OSError as error:
                 self._keep_all(f"cannot be read: {error.strerror or error}")
                 return
-            if self.served and listing.is_bare:
+            if self.catalog.served and listing.is_bare:
                 self._keep_all(f"holds no NAME/VERSION/{layout.FILE_NAME} any more")
                 return
             if self._gone:
@@ -145,29 +145,6 @@ class Repository:
             out = {version: Refused(RefusedVersion(name, version, _UNLOADED), None) for version in versions}
             self._replace(name, {}, out)
             self._loader.report_freed()
-
-    def find(self, name: str, version: int) -> ServedModel:
-        """The model a request means: "" the default one, version 0 the highest served. Raises UnknownModel."""
-        return self._catalog.find(name, version)
-
-    @property
-    def catalog(self) -> Catalog:
-        """What is served now. Callers must not keep it, since it holds its models."""
-        return self._catalog
-
-    @property
-    def served(self) -> tuple[ServedModel, ...]:
-        """All models served, by name, then with the highest version first."""
-        return self._catalog.served
-
-    @property
-    def refusals(self) -> tuple[RefusedVersion, ...]:
-        """All versions that were found and are not served with their present file."""
-        return self._catalog.refusals
-
-    def is_default(self, model: ServedModel) -> bool:
-        """Whether requests that name no model get this one."""
-        return self._catalog.is_default(model)
 
     def _keep_all(self, reason: str) -> None:
         if reason != self._gone:
@@ -225,7 +202,7 @@ class Repository:
             kept, refusal = held_before.get(version), refused_before.get(version)
             if self._starting or look == before.look(name, version):
                 kept, refusal = self._loader.settle(
-                    name, version, look, kept, refusal, self._catalog.highest(name), self._starting
+                    name, version, look, kept, refusal, self.catalog.highest(name), self._starting
                 )
             if kept is not None:
                 held[version] = kept
@@ -235,11 +212,11 @@ class Repository:
 
     def _publish(self) -> None:
         """Swaps the catalog, and tells what left it."""
-        before = self._catalog
+        before = self.catalog
         models = {name: {number: each.model for number, each in held.items()} for name, held in self._held.items()}
         refusals = [each.refusal for refused in self._refused.values() for each in refused.values()]
-        self._catalog = Catalog(models, self._choose_default(before), refusals)
-        for name, version in sorted(before.keys - self._catalog.keys):
+        self.catalog = Catalog(models, self._choose_default(before), refusals)
+        for name, version in sorted(before.keys - self.catalog.keys):
             log.info("model %s version %d is unloaded; requests that hold it are answered", name, version)
             self._observer.model_unloaded(name, version)
 

@@ -30,7 +30,8 @@ from covey_server.batching.admission import Admission
 from covey_server.calls.service import Services
 from covey_server.config import Config
 from covey_server.fronts import connections
-from covey_server.fronts.connection import Connection, Limits
+from covey_server.fronts.connection_table import Connection
+from covey_server.fronts.connections import Limits
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.security import Security
 

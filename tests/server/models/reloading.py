@@ -97,10 +97,10 @@ class TextFolder:
         return self.record.take()
 
     def served(self) -> list[str]:
-        return [text_of(model) for model in self.repository.served]
+        return [text_of(model) for model in self.repository.catalog.served]
 
     def refused(self) -> list[str]:
-        return [f"{each.name}/{each.version} {each.reason}" for each in self.repository.refusals]
+        return [f"{each.name}/{each.version} {each.reason}" for each in self.repository.catalog.refusals]
 
 
 def text_of(model: ServedModel) -> str:

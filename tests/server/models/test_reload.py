@@ -26,9 +26,9 @@ def test_a_new_version_takes_over(models: TextFolder) -> None:
     models.write("m", 2, "good two")
     assert models.refresh() == ["loaded m/2 good two", "unloaded m/1", "retired m/1"]
     assert models.served() == ["m/2 good two"]
-    assert models.repository.find("m", 0) is models.repository.find("", 2)
+    assert models.repository.catalog.find("m", 0) is models.repository.catalog.find("", 2)
     with pytest.raises(UnknownModel, match=r"version 1 of model 'm' is not served; version 2 is \(ask for version 0"):
-        models.repository.find("m", 1)
+        models.repository.catalog.find("m", 1)
 
 
 def test_nothing_changes_while_nothing_changes(models: TextFolder) -> None:
@@ -56,12 +56,12 @@ def test_a_bad_version_is_refused_once_and_the_old_one_goes_on(
     assert caplog.messages.count("model m version 2 is refused: it is bad luck") == 1
     assert models.served() == ["m/1 good one"]
     assert models.refused() == ["m/2 it is bad luck"]
-    assert models.repository.catalog.find_refusal("m", 2) is models.repository.refusals[0]
+    assert models.repository.catalog.find_refusal("m", 2) is models.repository.catalog.refusals[0]
     assert models.repository.catalog.find_refusal("m", 0) is None
     with pytest.raises(
         UnknownModel, match=r"version 2 of model 'm' is not served .*refused: it is bad luck\); version 1"
     ):
-        models.repository.find("m", 2)
+        models.repository.catalog.find("m", 2)
 
     models.write("m", 2, "good again")
     assert models.refresh() == ["loaded m/2 good again", "unloaded m/1", "retired m/1"]
@@ -111,9 +111,9 @@ def test_a_file_that_is_taken_away_and_put_back_stays_served(models: TextFolder)
 def test_a_removed_model_is_unloaded_and_a_renamed_one_is_served_first(models: TextFolder) -> None:
     (models.folder / "m").rename(models.folder / "a")
     assert models.refresh() == ["loaded a/1 good one", "unloaded m/1", "retired m/1"]
-    assert models.repository.find("", 0).name == "a"
+    assert models.repository.catalog.find("", 0).name == "a"
     with pytest.raises(UnknownModel, match="model 'm' is not served here; these are: a"):
-        models.repository.find("m", 0)
+        models.repository.catalog.find("m", 0)
 
 
 def test_a_removed_model_is_freed_though_nothing_takes_its_place(models: TextFolder) -> None:

@@ -81,10 +81,10 @@ def refresh(repository: Repository) -> None:
 def test_the_last_answer_frees_the_session(tmp_path: Path, write_echo_model: WriteModel, sessions: Sessions) -> None:
     write_echo_model(tmp_path, version=1)
     repository = open_repository(tmp_path, sessions)
-    request = repository.find("", 0)
+    request = repository.catalog.find("", 0)
     write_echo_model(tmp_path, version=2)
     refresh(repository)
-    assert repository.find("", 0).version == 2
+    assert repository.catalog.find("", 0).version == 2
     assert sessions.alive() == [True, True], "a request still holds version 1"
     assert np.array_equal(request.run(IMAGES), ANSWERS)
     refresh(repository)
@@ -103,7 +103,7 @@ def test_what_is_removed_or_replaced_is_freed(tmp_path: Path, write_echo_model: 
     gone.unlink()
     write_echo_model(tmp_path, "kept", classes=9)
     refresh(repository)
-    assert [len(model.labels) for model in repository.served] == [9]
+    assert [len(model.labels) for model in repository.catalog.served] == [9]
     assert sessions.alive() == [False, False, True]
     assert sessions.retired == [1, 1]
 
@@ -131,7 +131,7 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path: Path, write_echo_model:
     try:
         write_echo_model(tmp_path, version=2, wrong_golden=True)
         refresh(repository)
-        assert "golden set: probabilities differ" in repository.refusals[0].reason
+        assert "golden set: probabilities differ" in repository.catalog.refusals[0].reason
         assert len(engines) == 2, "the engine and its session were there when the model was refused"
         assert [each() for each in engines] == [None, None]
     finally:
@@ -151,7 +151,7 @@ def test_every_answer_is_right_through_twenty_reloads(
         newest = 0
         while not stop.is_set():
             try:
-                model = repository.find("echo", 0)
+                model = repository.catalog.find("echo", 0)
                 if not np.array_equal(model.run(IMAGES), ANSWERS) or model.version < newest:
                     wrong.append((model.version, newest))
                 if model.version > newest:

@@ -31,11 +31,11 @@ def test_the_highest_that_pass_are_served(tmp_path: Path) -> None:
     models.repository.load()
     assert models.loads == ["m/11", "m/10", "m/9"], "as numbers, and no more than are wanted"
     assert models.served() == ["m/11 good", "m/9 good"]
-    assert [models.repository.find("m", version).version for version in (0, 9, 11)] == [11, 9, 11]
+    assert [models.repository.catalog.find("m", version).version for version in (0, 9, 11)] == [11, 9, 11]
     with pytest.raises(UnknownModel, match=r"version 10 of .*refused: it is bad\); versions 11 and 9 are \(ask for"):
-        models.repository.find("m", 10)
+        models.repository.catalog.find("m", 10)
     with pytest.raises(UnknownModel, match=r"version 3 of model 'm' is not served; versions 11 and 9 are"):
-        models.repository.find("m", 3)
+        models.repository.catalog.find("m", 3)
 
 
 def test_latest_n_moves_up_and_down(tmp_path: Path) -> None:
@@ -71,7 +71,9 @@ def test_all_serves_all(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "m" / "2")
     models.refresh()
     assert models.served() == ["m/7 good", "m/3 good", "m/1 good"]
-    assert [model.version for model in models.repository.served if models.repository.is_default(model)] == [7]
+    assert [
+        model.version for model in models.repository.catalog.served if models.repository.catalog.is_default(model)
+    ] == [7]
 
 
 def test_the_default_is_the_only_model_and_stays_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -80,14 +82,14 @@ def test_the_default_is_the_only_model_and_stays_it(tmp_path: Path, caplog: pyte
     models.repository.load()
     models.write("a", 1)
     models.refresh()
-    assert models.repository.find("", 0).name == "m"
+    assert models.repository.catalog.find("", 0).name == "m"
     assert "more than one model is served now: requests that name none still get m" in caplog.text
     models.refresh(3)
     assert caplog.text.count("more than one model") == 1
 
     shutil.rmtree(tmp_path / "m")
     models.refresh()
-    assert models.repository.find("", 0).name == "a"
+    assert models.repository.catalog.find("", 0).name == "a"
     assert "requests that name no model get a from now on" in caplog.text
 
 
@@ -99,10 +101,10 @@ def test_two_models_at_the_start_have_no_default_until_one_is_left(
     models.write("n", 1)
     models.repository.load()
     with pytest.raises(UnknownModel, match="names no model and this server has no default; name one of: m, n"):
-        models.repository.find("", 0)
+        models.repository.catalog.find("", 0)
     shutil.rmtree(tmp_path / "m")
     models.refresh()
-    assert models.repository.find("", 0).name == "n"
+    assert models.repository.catalog.find("", 0).name == "n"
     models.write("b", 1)
     models.write("c", 1)
     models.refresh()
@@ -110,7 +112,7 @@ def test_two_models_at_the_start_have_no_default_until_one_is_left(
     models.refresh()
     assert "requests that name no model fail from now on" in caplog.text
     with pytest.raises(UnknownModel, match="name one of: b, c"):
-        models.repository.find("", 0)
+        models.repository.catalog.find("", 0)
 
 
 def test_a_default_that_was_asked_for_is_kept_over_its_absence(
@@ -122,16 +124,16 @@ def test_a_default_that_was_asked_for_is_kept_over_its_absence(
     models.repository.load("m")
     models.write("m", 2)
     models.refresh()
-    assert models.repository.find("", 0).version == 2
+    assert models.repository.catalog.find("", 0).version == 2
     shutil.rmtree(tmp_path / "m")
     models.refresh()
     assert "the default model m is not there any more" in caplog.text
     with pytest.raises(UnknownModel, match="the default model 'm' is not served here; these are: n"):
-        models.repository.find("", 0)
+        models.repository.catalog.find("", 0)
     models.write("m", 3, "bad")
     models.refresh()
     with pytest.raises(UnknownModel, match=r"the default model 'm' .* refused: version 3: it is bad\)"):
-        models.repository.find("", 0)
+        models.repository.catalog.find("", 0)
     models.write("m", 3)
     models.refresh()
-    assert models.repository.find("", 0).version == 3
+    assert models.repository.catalog.find("", 0).version == 3

@@ -46,7 +46,7 @@ def load(folder: Path, default: str = "", policy: str = "latest:1") -> Repositor
     refusals = Refusals()
     repository = Repository(folder, ModelLoader(CPU, 1, 4), VersionPolicy.parse(policy), refusals)
     repository.load(default)
-    assert sorted(refusals.told, key=str) == sorted(repository.refusals, key=str)
+    assert sorted(refusals.told, key=str) == sorted(repository.catalog.refusals, key=str)
     return repository
 
 
@@ -54,9 +54,9 @@ def test_serves_the_highest_version(tmp_path: Path, write_echo_model: WriteModel
     for version in (2, 10, 9):
         write_echo_model(tmp_path, version=version)
     repository = load(tmp_path)
-    model = repository.find("echo", 0)
+    model = repository.catalog.find("echo", 0)
     assert model.version == 10
-    assert repository.find("", 10) is model
+    assert repository.catalog.find("", 10) is model
     assert model.labels[3] == "class 3"
     assert model.run(np.full((2, 4, 4, 1), 255, np.uint8)).tolist() == [[1.0] * 10] * 2
 
@@ -65,8 +65,8 @@ def test_falls_back_to_the_next_version_that_is_good(tmp_path: Path, write_echo_
     write_echo_model(tmp_path, version=1)
     write_echo_model(tmp_path, version=2).write_bytes(b"not a model")
     repository = load(tmp_path)
-    assert repository.find("echo", 0).version == 1
-    assert [(each.version, "cannot load" in each.reason) for each in repository.refusals] == [(2, True)]
+    assert repository.catalog.find("echo", 0).version == 1
+    assert [(each.version, "cannot load" in each.reason) for each in repository.catalog.refusals] == [(2, True)]
 
 
 def foreign_model() -> bytes:
@@ -106,8 +106,8 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
 
     repository = load(tmp_path)
 
-    assert [model.name for model in repository.served] == ["good"]
-    reasons = {refusal.name: refusal.reason for refusal in repository.refusals}
+    assert [model.name for model in repository.catalog.served] == ["good"]
+    reasons = {refusal.name: refusal.reason for refusal in repository.catalog.refusals}
     assert set(reasons) == {
         "corrupt",
         "truncated",
@@ -129,7 +129,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     assert "a tolerance of inf; expected above 0" in reasons["careless"]
     assert "probabilities: tensor(float) [1, 10]" in reasons["frozen"]
     with pytest.raises(UnknownModel, match="found and refused: version 1: golden set"):
-        repository.find("skewed", 0)
+        repository.catalog.find("skewed", 0)
 
 
 def test_an_empty_or_missing_folder_says_how_to_make_a_model(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_folders_that_may_not_be_read_are_named(tmp_path: Path, write_echo_model
     (tmp_path / "secret").chmod(0)
     with as_nobody():
         repository = load(tmp_path)
-        assert [model.name for model in repository.served] == ["good"]
-        assert [(each.name, each.reason) for each in repository.refusals] == [
+        assert [model.name for model in repository.catalog.served] == ["good"]
+        assert [(each.name, each.reason) for each in repository.catalog.refusals] == [
             ("secret", "its folder cannot be read: Permission denied")
         ]
     tmp_path.chmod(0)
@@ -187,12 +187,12 @@ def test_unknown_names_and_versions_are_told_what_there_is(tmp_path: Path, write
     write_echo_model(tmp_path, "two", version=3)
     repository = load(tmp_path)
     with pytest.raises(UnknownModel, match="model 'three' is not served here; these are: one, two"):
-        repository.find("three", 0)
+        repository.catalog.find("three", 0)
     with pytest.raises(UnknownModel, match="version 1 of model 'two' is not served; version 3 is"):
-        repository.find("two", 1)
+        repository.catalog.find("two", 1)
     with pytest.raises(UnknownModel, match="names no model and this server has no default"):
-        repository.find("", 0)
-    assert load(tmp_path, default="two").find("", 0).name == "two"
+        repository.catalog.find("", 0)
+    assert load(tmp_path, default="two").catalog.find("", 0).name == "two"
     with pytest.raises(NoModels, match="--default-model 'three' is not served"):
         load(tmp_path, default="three")
 
@@ -201,10 +201,10 @@ def test_all_versions_can_be_served(tmp_path: Path, write_echo_model: WriteModel
     for version in (1, 2, 3):
         write_echo_model(tmp_path, version=version, classes=version, wrong_golden=version == 2)
     repository = load(tmp_path, policy="all")
-    assert [model.version for model in repository.served] == [3, 1]
-    assert [len(repository.find("echo", version).labels) for version in (0, 1, 3)] == [3, 1, 3]
+    assert [model.version for model in repository.catalog.served] == [3, 1]
+    assert [len(repository.catalog.find("echo", version).labels) for version in (0, 1, 3)] == [3, 1, 3]
     with pytest.raises(UnknownModel, match=r"version 2 .* refused: golden set: .*; versions 3 and 1 are"):
-        repository.find("echo", 2)
+        repository.catalog.find("echo", 2)
 
 
 def test_a_device_that_goes_away_ends_the_start_and_later_refuses_one_model(
@@ -225,7 +225,7 @@ def test_a_device_that_goes_away_ends_the_start_and_later_refuses_one_model(
     write_echo_model(tmp_path, version=2)
     repository.refresh()
     repository.refresh()
-    assert repository.refusals == (RefusedVersion("echo", 2, "device cuda:0: no such device"),)
-    assert repository.find("", 0).version == 1
+    assert repository.catalog.refusals == (RefusedVersion("echo", 2, "device cuda:0: no such device"),)
+    assert repository.catalog.find("", 0).version == 1
     with pytest.raises(DeviceUnavailable, match="no such device"):
         Repository(tmp_path, load_model, VersionPolicy(), Refusals()).load()

@@ -98,7 +98,7 @@ def test_unloaded_models_stay_out_when_their_disk_comes_back(folder: TextFolder,
 def test_callers_of_an_unloaded_model_are_told_why_it_is_not_there(folder: TextFolder) -> None:
     folder.repository.unload_model("b")
     with pytest.raises(UnknownModel, match=f"model 'b' is not served here .*version 2: {UNLOADED}.*; these are: a"):
-        folder.repository.find("b", 0)
+        folder.repository.catalog.find("b", 0)
 
 
 def test_a_load_does_not_wait_for_a_second_look(folder: TextFolder) -> None:
@@ -161,7 +161,7 @@ def test_every_model_may_be_unloaded(folder: TextFolder) -> None:
     assert folder.refresh() == ["unloaded a/1", "retired a/1", "unloaded b/2", "retired b/2"]
     assert folder.served() == []
     folder.repository.load_model("b")
-    assert folder.repository.find("", 0).name == "b"
+    assert folder.repository.catalog.find("", 0).name == "b"
 
 
 class Answered(Call):

@@ -102,13 +102,13 @@ def test_what_is_no_file_is_refused_once_and_the_others_go_on_reloading(
         path = models / f"kind-{place}" / "1" / "model.onnx"
         path.parent.mkdir(parents=True)
         make(path)
-        assert repository.refusals == (), kind
+        assert repository.catalog.refusals == (), kind
     write_echo_model(models, "served", 2)
     for _ in range(4):
         repository.refresh()
-    assert [(model.name, model.version) for model in repository.served] == [("served", 2)]
-    assert [refusal.name for refusal in repository.refusals] == [f"kind-{place}" for place in range(len(KINDS))]
-    for kind, refusal in zip(KINDS, repository.refusals, strict=True):
+    assert [(model.name, model.version) for model in repository.catalog.served] == [("served", 2)]
+    assert [refusal.name for refusal in repository.catalog.refusals] == [f"kind-{place}" for place in range(len(KINDS))]
+    for kind, refusal in zip(KINDS, repository.catalog.refusals, strict=True):
         assert f"it is {kind}, expected a regular file" in refusal.reason
     refused = [record.getMessage() for record in caplog.records if "is refused" in record.getMessage()]
     assert len(refused) == len(KINDS)
@@ -124,8 +124,8 @@ def test_a_model_whose_file_becomes_a_fifo_stays_served(tmp_path: Path, write_ec
     os.mkfifo(path)
     for _ in range(3):
         repository.refresh()
-    assert repository.find("echo", 1).version == 1
-    assert "a FIFO" in repository.refusals[0].reason
+    assert repository.catalog.find("echo", 1).version == 1
+    assert "a FIFO" in repository.catalog.refusals[0].reason
 
 
 def test_many_things_that_are_no_models_are_told_in_few_lines(

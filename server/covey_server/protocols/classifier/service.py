@@ -46,7 +46,7 @@ class Classifier:
         try:
             message, data = parse_around(pb.ClassifyRequest, call.payload, _PIXELS_DATA)
             call.payload = b""  # the message and `data` hold what is needed of it
-            model = pipeline.repository.find(message.model, message.version)
+            model = pipeline.repository.catalog.find(message.model, message.version)
             writer: ResponseWriter = model.prepared[ResponseWriter]
             top_k = messages.top_k_of(message, model)
             match message.WhichOneof("images"):

@@ -69,7 +69,7 @@ class OpenInference:
         try:
             request, raw = parse_around(pb.ModelInferRequest, call.payload, inputs.RAW)
             call.payload = b""  # the message and `raw` hold what is needed of it
-            model = pipeline.repository.find(request.model_name, inputs.version_number(request.model_version))
+            model = pipeline.repository.catalog.find(request.model_name, inputs.version_number(request.model_version))
             writer: OutputWriter = model.prepared[OutputWriter]
             if request.parameters:
                 inputs.shorten_deadline(call, request)
@@ -165,7 +165,7 @@ class OpenInference:
     def _model_metadata(self, payload: bytes) -> pb.ModelMetadataResponse:
         request = parse(pb.ModelMetadataRequest, payload)
         model = self._find(request.name, request.version)
-        served = self._pipeline.repository.served
+        served = self._pipeline.repository.catalog.served
         versions = sorted(each.version for each in served if each.name == model.name)
         return descriptions.metadata(model, [model.version] if request.version else versions)
 
@@ -177,7 +177,7 @@ class OpenInference:
 
     def _model_statistics(self, payload: bytes) -> pb.ModelStatisticsResponse:
         request = parse(pb.ModelStatisticsRequest, payload)
-        models = self._pipeline.repository.served
+        models = self._pipeline.repository.catalog.served
         if request.name:
             meant = self._find(request.name, request.version)
             models = tuple(each for each in models if each.name == meant.name)
@@ -194,7 +194,7 @@ class OpenInference:
         return descriptions.index(self._pipeline.repository.catalog, only_ready=request.ready)
 
     def _find(self, name: str, version: str) -> ServedModel:
-        return self._pipeline.repository.find(name, inputs.version_number(version))
+        return self._pipeline.repository.catalog.find(name, inputs.version_number(version))
 
 
 class Inference(PipelineRequest):
