@@ -21,12 +21,12 @@ CALLER = Caller("/inference", http=True, max_failure_share=0.01)
 
 
 class NotInstalled(BenchError):
-    """mosec cannot be had here."""
+    """mosec cannot be installed here."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How mosec is told to batch."""
+    """mosec's settings for batching."""
 
     workers: int
     batch: int
