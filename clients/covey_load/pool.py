@@ -18,8 +18,8 @@ class Pool(Generic[RequestT]):
     """Connections, known by their places from 0 on."""
 
     def __init__(self, name: str, connect: Callable[[], Connection[RequestT]], count: int) -> None:
-        """Connects. `name` is for error messages: "gRPC connection to localhost:8001". Raises LoadError where no server of
-        the protocol answers."""
+        """Connects. `name` is for error messages: "gRPC connection to localhost:8001". Raises LoadError where no server
+        of the protocol answers."""
         self._name = name
         self._connect = connect
         self._selector = selectors.DefaultSelector()

@@ -21,7 +21,8 @@ _STOP_TIMEOUT_S = 5.0
 
 
 class Generators:
-    """Generator processes, for several loads one after the other. The terminal's Ctrl-C does not reach them; `stop` does.
+    """Generator processes, for several loads one after the other. The terminal's Ctrl-C does not reach them, `stop`
+    does.
 
     Leaving the `with` block ends them.
     """

@@ -91,8 +91,8 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
 
 
 def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, str], str, PreparedRequests]:
-    """Asks for the models, makes all requests, and tries some. Returns facts of the server, the payload in words, and the
-    requests."""
+    """Asks for the models, makes all requests, and tries some. Returns facts of the server, the payload in words, and
+    the requests."""
     bodies: list[tuple[str, bytes]] = []
     by_model: dict[str, list[int]] = {}
     facts: dict[str, str] = {}
