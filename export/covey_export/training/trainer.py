@@ -1,4 +1,4 @@
-"""The state of one training and the loop that moves it on, to the same result bit for bit however often it is stopped.
+"""The state of one training and its loop. However often it is stopped and resumed, the result is the same, bit for bit.
 
 What makes it the same (on the CPU): batches.py draws all that is random anew at every step; weights, their average and
 the optimizer are saved whole.
@@ -66,11 +66,11 @@ class Trainer:
         self.seconds = 0.0
         self._test_images = torch.tensor(dataset.test_images, device=device)
         count = len(dataset.train_images)
-        least = 2 if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.model.modules()) else 1
-        if recipe.epochs and min(recipe.batch_size, count) < least * group.size:
+        min_images = 2 if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.model.modules()) else 1
+        if recipe.epochs and min(recipe.batch_size, count) < min_images * group.size:
             raise TrainingFailed(
-                f"a batch of {min(recipe.batch_size, count)}: {network.name} needs {least} or more images in each of "
-                f"{plural(group.size, 'process', 'processes')}; ask for larger batches (--batch-size)"
+                f"a batch of {min(recipe.batch_size, count)}: {network.name} needs {min_images} or more images in each "
+                f"of {plural(group.size, 'process', 'processes')}; ask for larger batches (--batch-size)"
             )
         self._batches = Batches(dataset, recipe, seed, device, group)
 
