@@ -14,7 +14,7 @@ from covey_export.cli import commands, given_weights
 from covey_export.datasets.folder import UNREADABLE
 from covey_export.errors import ExportError
 from covey_export.quantization.precision import Precision
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.training.augmentation import Augmentation
 from covey_export.training.recipe import TRAINING_PRECISIONS
 from covey_proto import colours, resize
@@ -38,7 +38,9 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"covey-export {covey_proto.__version__}")
     sub_commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace, Report], None], text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, command: Callable[[argparse.Namespace, ProgressReport], None], text: str
+    ) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = sub_commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         added.set_defaults(command=command, trains=name in ("train", "all"), **_NOT_SAID)
         return added

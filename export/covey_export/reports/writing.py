@@ -15,9 +15,8 @@ from covey_export.datasets.dataset import Images
 from covey_export.errors import ReportFailed
 from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
-from covey_export.report import Report
 from covey_export.reports import findings, layers, model_card, report_page
-from covey_export.reports.drawing import canvas
+from covey_export.reports.progress import ProgressReport
 from covey_export.trained_model import TrainedModel
 from covey_proto import layout
 from covey_proto.wording import plural
@@ -40,7 +39,7 @@ class _PyTorch:
         return predict(self._model, torch.tensor(images))
 
 
-def write(trained: TrainedModel, folder: Path, report: Report) -> Path:
+def write(trained: TrainedModel, folder: Path, report: ProgressReport) -> Path:
     """Writes the report of the version in `folder` (`models/NAME/VERSION`, with model.onnx and verification.json),
     which was made from `trained`. Returns the path of report.html.
 
@@ -54,8 +53,7 @@ def write(trained: TrainedModel, folder: Path, report: Report) -> Path:
     found = findings.find(trained.network, trained.checkpoint, dataset, folder, probabilities, trained.parameters)
     shown = _choose_image(probabilities, dataset)
     recording = layers.record(trained.classifier, dataset.test_images[shown])
-    with canvas.style():
-        page = report_page.write_page(found, dataset, probabilities, recording, shown)
+    page = report_page.write_page(found, dataset, probabilities, recording, shown)
     atomic_files.write_text(folder / findings.FILE, found.to_json())
     atomic_files.write_text(folder / model_card.FILE, model_card.write_card(found))
     atomic_files.write_text(folder / FILE, page)

@@ -16,7 +16,7 @@ from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset, Family
 from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, TrainingInterrupted
 from covey_export.networks import Network, size
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.training import distributed
 from covey_export.training.augmentation import NONE, Augmentation
 from covey_export.training.capabilities import fit_to_network
@@ -32,7 +32,7 @@ def train(
     recipe: Recipe,
     folder: Path,
     device: torch.device,
-    report: Report,
+    report: ProgressReport,
     *,
     seed: int | None = None,
     changes: Mapping[str, Any] | None = None,

@@ -24,7 +24,7 @@ from covey_export.evaluation import accuracy, mean_loss, predict
 from covey_export.image_classifier import ImageClassifier
 from covey_export.interruption import StopRequest
 from covey_export.networks import Network
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.training import averaging, mixed_precision, optimization
 from covey_export.training.batches import Batches
 from covey_export.training.distributed import ALONE, Group
@@ -160,7 +160,7 @@ class Trainer:
         self.running = list(checkpoint.running)
         self.seconds = checkpoint.seconds
 
-    def run(self, folder: Path, report: Report) -> bool:
+    def run(self, folder: Path, report: ProgressReport) -> bool:
         """Trains to the recipe's last epoch, or until Ctrl-C: False. The checkpoint is saved either way.
 
         Raises TrainingFailed, OSError.
@@ -234,14 +234,14 @@ class Trainer:
         self.running_loss += value
         return value
 
-    def _say_running_loss(self, report: Report) -> None:
+    def _say_running_loss(self, report: ProgressReport) -> None:
         if self.recipe.log_steps and self.step % self.recipe.log_steps == 0:
             loss = self.running_loss / self.recipe.log_steps
             report.running_loss(len(self.history) + 1, self.step, loss)
             self.running.append((self.step / self._batches.steps, loss))
             self.running_loss = 0.0
 
-    def _end_epoch(self, report: Report) -> None:
+    def _end_epoch(self, report: ProgressReport) -> None:
         images = self._batches.images_of_epoch
         with report.doing(f"testing epoch {len(self.history) + 1}"):
             test_accuracy, test_loss = self.group.agree(self._test() if self.group.is_first else (0.0, 0.0))

@@ -18,7 +18,6 @@ from covey_export.datasets import Dataset
 from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import ImageShape, Network, Output
 from covey_export.reports import findings, layers, report_page
-from covey_export.reports.drawing import canvas
 from covey_export.reports.findings import Findings
 from covey_export.reports.layers import Recording
 from covey_export.training.recipe import Recipe
@@ -47,8 +46,7 @@ class Case:
 
     @property
     def page(self) -> str:
-        with canvas.style():
-            return report_page.write_page(self.findings, self.dataset, self.probabilities, self.recording, 0)
+        return report_page.write_page(self.findings, self.dataset, self.probabilities, self.recording, 0)
 
     def write_json(self, models: Path) -> Path:
         """The version's folder, with its report.json."""
