@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from covey_export import checkpoint as checkpoints
-from covey_export import model_versions, publication, reports
+from covey_export import model_versions, publication
 from covey_export.datasets import Dataset, Entry
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.networks import Network
 from covey_export.publication import Published
 from covey_export.quantization.precision import Precision
-from covey_export.report import Report
+from covey_export.reports import writing
+from covey_export.reports.progress import ProgressReport
 from covey_export.trained_model import TrainedModel
 from covey_export.training.recipe import Recipe
 from covey_export.training.run import train
@@ -38,7 +39,7 @@ class ExportJob:
     checkpoint_folder: Path
     models: Path
     model_name: str
-    report: Report
+    report: ProgressReport
     weights: Weights | None = None  # to begin with, and what belongs to them
     checkpoint_labels: tuple[str, ...] | None = None  # of the checkpoint that is there
     labels_named: bool = False  # whether the user said what the outputs of the weights are
@@ -107,7 +108,7 @@ class ExportJob:
         """Writes report.html, report.json and MODEL_CARD.md beside a published version (None: the highest)."""
         folder = model_versions.find(self.models, self.model_name, version)
         with self.report.doing("drawing the report"):
-            return reports.write(trained, folder, self.report)
+            return writing.write(trained, folder, self.report)
 
     def verify(self, trained: TrainedModel, version: int | None) -> Verification:
         """Verifies a published version (None: the highest) against the checkpoint once more."""

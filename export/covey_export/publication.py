@@ -19,7 +19,7 @@ from covey_export.errors import ConversionFailed, VerificationFailed
 from covey_export.model_versions import NewVersion
 from covey_export.quantization import timing, variant
 from covey_export.quantization.precision import Precision
-from covey_export.report import Report, describe_input, describe_labels
+from covey_export.reports.progress import ProgressReport, describe_input, describe_labels
 from covey_export.trained_model import TrainedModel
 from covey_export.verification_record import Verification
 from covey_proto import layout
@@ -45,7 +45,7 @@ def publish(
     trained: TrainedModel,
     models: Path,
     name: str,
-    report: Report,
+    report: ProgressReport,
     *,
     precision: Precision = Precision.FLOAT32,
     min_accuracy: float = 0.0,
@@ -83,7 +83,7 @@ def publish(
         return _publish(new, trained, info, found, report, min_accuracy)
 
 
-def verify(trained: TrainedModel, models: Path, name: str, version: int | None, report: Report) -> Verification:
+def verify(trained: TrainedModel, models: Path, name: str, version: int | None, report: ProgressReport) -> Verification:
     """Verifies a published version (by default the highest) once more and renews its verification.json. A variant's
     speed is measured once more, too.
 
@@ -109,7 +109,7 @@ def verify(trained: TrainedModel, models: Path, name: str, version: int | None, 
 
 
 def verify_made_from(
-    trained: TrainedModel, models: Path, name: str, report: Report, *, min_accuracy: float = 0.0
+    trained: TrainedModel, models: Path, name: str, report: ProgressReport, *, min_accuracy: float = 0.0
 ) -> Published | None:
     """The highest version of `name`, verified once more, where it was made from this very checkpoint; else None.
 
@@ -170,7 +170,7 @@ def _publish(
     trained: TrainedModel,
     info: ModelInfo,
     found: Verification,
-    report: Report,
+    report: ProgressReport,
     min_accuracy: float,
 ) -> Published:
     """The version with its verification, visible to servers. Raises VerificationFailed where it did not pass."""

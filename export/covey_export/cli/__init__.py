@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from covey_export.cli.parser import build
 from covey_export.errors import ExportError
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.training import distributed
 from covey_proto.command_line import discard_output
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             return _output_lost(error)
         raise ended from None
-    report = Report() if distributed.is_first_process() else Report.silent()
+    report = ProgressReport() if distributed.is_first_process() else ProgressReport.silent()
     if not (options.trains or distributed.is_first_process()):
         return 0  # of torchrun's processes the first alone publishes
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from covey_export import atomic_files, devices, listing, naming, reports, summary
+from covey_export import atomic_files, devices, listing, naming, summary
 from covey_export import checkpoint as checkpoints
 from covey_export.cli import given_weights
 from covey_export.datasets import Entry, find_entry
@@ -18,7 +18,9 @@ from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, 
 from covey_export.export_job import ExportJob
 from covey_export.networks import NETWORKS, Network, find_network, size
 from covey_export.quantization.precision import Precision
-from covey_export.report import Report
+from covey_export.reports.comparison import compare as compare_versions
+from covey_export.reports.progress import ProgressReport
+from covey_export.reports.version_folders import find_version_folder
 from covey_export.summary import Outcome
 from covey_export.trained_model import TrainedModel
 from covey_export.training import distributed
@@ -26,7 +28,7 @@ from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
 from covey_proto.resize import Resize
 
 
-def list_all(options: argparse.Namespace, report: Report) -> None:
+def list_all(options: argparse.Namespace, report: ProgressReport) -> None:
     if options.network:
         network = find_network(options.network)
         report.table(f"Recipes of {network.name}", listing.RECIPE_HEADER, listing.recipe_rows(network))
@@ -35,35 +37,35 @@ def list_all(options: argparse.Namespace, report: Report) -> None:
     report.table("Data sets", listing.DATASET_HEADER, listing.dataset_rows(options.data_dir))
 
 
-def train(options: argparse.Namespace, report: Report) -> None:
+def train(options: argparse.Namespace, report: ProgressReport) -> None:
     job = _job(options, options.network, report)
     _read_dataset(job, options)
     _run_training(job, options)
 
 
-def convert(options: argparse.Namespace, report: Report) -> None:
+def convert(options: argparse.Namespace, report: ProgressReport) -> None:
     job = _job(options, options.network, report)
     trained = job.load_trained()
     for precision in options.variants or [Precision.FLOAT32]:
         job.publish(trained, precision)
 
 
-def verify(options: argparse.Namespace, report: Report) -> None:
+def verify(options: argparse.Namespace, report: ProgressReport) -> None:
     job = _job(options, options.network, report)
     job.verify(job.load_trained(), options.version)
 
 
-def draw_report(options: argparse.Namespace, report: Report) -> None:
+def draw_report(options: argparse.Namespace, report: ProgressReport) -> None:
     job = _job(options, options.network, report)
     job.draw_report(job.load_trained(), options.version)
 
 
-def compare(options: argparse.Namespace, report: Report) -> None:
-    first, second = (reports.find_version_folder(text, options.models) for text in (options.first, options.second))
-    report.line(f"wrote   {reports.compare(first, second, options.output)}")
+def compare(options: argparse.Namespace, report: ProgressReport) -> None:
+    first, second = (find_version_folder(text, options.models) for text in (options.first, options.second))
+    report.line(f"wrote   {compare_versions(first, second, options.output)}")
 
 
-def run_all(options: argparse.Namespace, report: Report) -> None:
+def run_all(options: argparse.Namespace, report: ProgressReport) -> None:
     names = options.networks or list(NETWORKS)
     if len(names) > 1 and distributed.processes() > 1:
         raise ExportError("torchrun trains one network at a time; name one")
@@ -154,7 +156,7 @@ def _recipe_name(options: argparse.Namespace) -> str | None:
 
 
 def _job(
-    options: argparse.Namespace, network_name: str, report: Report, datasets: LoadedDatasets | None = None
+    options: argparse.Namespace, network_name: str, report: ProgressReport, datasets: LoadedDatasets | None = None
 ) -> ExportJob:
     network = find_network(network_name)
     entry = find_entry(options.dataset or network.default_dataset, unreadable=options.unreadable)

@@ -22,9 +22,9 @@ from covey_export.datasets.dataset import Labels
 from covey_export.errors import ReportFailed
 from covey_export.evaluation import accuracy
 from covey_export.networks import ImageShape, Network
-from covey_export.report import describe_normalisation
 from covey_export.reports import calibration
 from covey_export.reports.calibration import Bin, Calibration
+from covey_export.reports.progress import describe_normalisation
 from covey_export.training.augmentation import NONE
 from covey_proto import layout
 

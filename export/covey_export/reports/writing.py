@@ -15,8 +15,8 @@ from covey_export.datasets.dataset import Images
 from covey_export.errors import ReportFailed
 from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
-from covey_export.report import Report
 from covey_export.reports import findings, layers, model_card, report_page
+from covey_export.reports.progress import ProgressReport
 from covey_export.trained_model import TrainedModel
 from covey_proto import layout
 from covey_proto.wording import plural
@@ -39,7 +39,7 @@ class _PyTorch:
         return predict(self._model, torch.tensor(images))
 
 
-def write(trained: TrainedModel, folder: Path, report: Report) -> Path:
+def write(trained: TrainedModel, folder: Path, report: ProgressReport) -> Path:
     """Writes the report of the version in `folder` (`models/NAME/VERSION`, with model.onnx and verification.json),
     which was made from `trained`. Returns the path of report.html.
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.export.reports.cases import THREE_EPOCHS, make_case
-from tests.export.reports.test_report_page import Page, assert_self_contained, long_labels, pictures
+from tests.export.reports.test_report_page import long_labels
+from tests.reports.pages import Page, assert_self_contained, pictures
 
 from covey_export.errors import ReportFailed, UnknownName
-from covey_export.reports import compare, find_version_folder
+from covey_export.reports.comparison import compare
 from covey_export.reports.pairing import Pairing, pair
+from covey_export.reports.version_folders import find_version_folder
 
 TRUTH = np.repeat(np.arange(3), 4)
 LABELS = ("crow", "owl", "tit")
