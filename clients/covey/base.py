@@ -69,7 +69,7 @@ class BaseClient:
         return partial(type(self), **self._settings()), ()
 
     def start_afresh(self) -> None:
-        """Done by covey itself in a child process that was forked off: what belongs to the parent is let go of."""
+        """Done by covey itself in a forked child process: drops what belongs to the parent."""
         forking.abandon((self._channels, self._callables))
         self._session.start_afresh()
         self._begin()
@@ -180,7 +180,7 @@ class BaseClient:
             return packing.unsent(error, options, made)
 
     def _exchange(self, items: object, options: ClassifyOptions, deadline_ms: float | None, in_flight: int) -> Exchange:
-        """The state of one `classify_stream`. Raises InvalidInput for arguments that cannot be."""
+        """The state of one `classify_stream`. Raises InvalidInput for invalid arguments."""
         streaming.require_iterable(items)
         messages.require_sendable(options)
         return Exchange(Room(in_flight), lambda: self._deadline(deadline_ms), self._session.element_answered)

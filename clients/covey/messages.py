@@ -66,7 +66,7 @@ class Answer(NamedTuple):
 
 
 class ClassifyOptions(NamedTuple):
-    """What is asked for about each image: all of a request but its images."""
+    """All of a request but its images."""
 
     model: str = ""
     version: int = 0
@@ -78,7 +78,7 @@ class Classify:
 
     `size` is the model's input size where images are to be made smaller before sending.
 
-    Raises InvalidInput where the images, or what is options, cannot be put into a request.
+    Raises InvalidInput where the images or the options cannot be put into a request.
     """
 
     def __init__(self, images: object, options: ClassifyOptions, size: InputSize | None = None) -> None:
@@ -91,12 +91,12 @@ class Classify:
         """Of the images of the largest request."""
         return max(part.nbytes for part in self._parts)
 
-    def split(self, most_bytes: int, image_bytes: int) -> None:
-        """Spreads the images over more requests, of `most_bytes` each, sent and decoded (to `image_bytes` per image).
+    def split(self, max_bytes: int, image_bytes: int) -> None:
+        """Spreads the images over more requests, of `max_bytes` each, sent and decoded (to `image_bytes` per image).
 
         Raises InvalidInput where one image alone has more.
         """
-        self._parts = [piece for part in self._parts for piece in inputs.split(part, most_bytes, image_bytes)]
+        self._parts = [piece for part in self._parts for piece in inputs.split(part, max_bytes, image_bytes)]
         self.requests = [request(part, self._options) for part in self._parts]
 
     def results(self, answers: Sequence[Answer]) -> list[Classification]:
@@ -111,7 +111,7 @@ class Classify:
 
 
 def request(part: EncodedPart | PixelsPart, options: ClassifyOptions) -> pb.ClassifyRequest:
-    """Raises InvalidInput where what is asked cannot be put into a request."""
+    """Raises InvalidInput where the options cannot be put into a request."""
     try:
         message = pb.ClassifyRequest(model=options.model, version=options.version, top_k=options.top_k)
     except (TypeError, ValueError) as error:
@@ -131,7 +131,7 @@ def request(part: EncodedPart | PixelsPart, options: ClassifyOptions) -> pb.Clas
 
 
 def require_sendable(options: ClassifyOptions) -> None:
-    """Raises InvalidInput where what is asked cannot be put into a request."""
+    """Raises InvalidInput where the options cannot be put into a request."""
     request(EncodedPart((), (), ()), options)
 
 

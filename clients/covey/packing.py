@@ -174,12 +174,12 @@ def judge(session: Session, item: Item, deadline: Deadline) -> Steps[None]:
     if item.part is None:
         return
     try:
-        most_bytes = yield from session.most_bytes(item.options, deadline)
+        max_bytes = yield from session.max_bytes(item.options, deadline)
     except CoveyError as error:
         item.settle(error)
         return
     try:
-        inputs.require_fits(item.part, most_bytes)
+        inputs.require_fits(item.part, max_bytes)
     except InvalidInput as error:
         item.settle(messages.not_sent(error))
 

@@ -32,7 +32,7 @@ from covey.security import Access
 from covey.steps import Conversation, Converse, Pause, Send, Steps, Work
 from covey_proto.v1 import classifier_pb2 as pb
 
-MIN_LIMIT_BYTES = 1 << 16  # an image of no more is not taken for too large, whatever refuses it
+MIN_LIMIT_BYTES = 1 << 16  # a smaller image is never blamed for its size, whatever refuses it
 _LEARN_ABOVE_BYTES = 1 << 20  # a request smaller than that is sent without knowing the server's limit
 _LEARNT_FOR_S = 60.0  # the server may be started anew, with other limits and other models
 _MAX_LEARNT = 256  # models
@@ -63,7 +63,7 @@ class Session:
     def start_afresh(self) -> None:
         """In a child process: other threads of the parent may have held the locks."""
         self._addresses = Addresses(len(self.targets))
-        self._retries = Retries(self._retries.most)
+        self._retries = Retries(self._retries.limit)
 
     def deadline(self, deadline_ms: float | None) -> Deadline:
         return Deadline(self.deadline_ms if deadline_ms is None else deadline_ms)
@@ -79,11 +79,11 @@ class Session:
             part = (yield Work(lambda: inputs.read_one(images, size))) if waits else inputs.read_one(images)
             try:
                 if part.nbytes > _LEARN_ABOVE_BYTES:
-                    inputs.require_fits(part, (yield from self.most_bytes(options, deadline)))
+                    inputs.require_fits(part, (yield from self.max_bytes(options, deadline)))
                 answer = yield from self.send(messages.request(part, options), deadline)
             except InvalidRequest:  # of a server with a lower limit?
                 if part.nbytes > MIN_LIMIT_BYTES:
-                    inputs.require_fits(part, (yield from self.most_bytes(options, deadline)))
+                    inputs.require_fits(part, (yield from self.max_bytes(options, deadline)))
                 raise
             return messages.classification(part, answer)
         call = (yield Work(lambda: Classify(images, options, size))) if waits else Classify(images, options)
@@ -107,8 +107,8 @@ class Session:
         return self._call(messages.CLASSIFY, request, deadline, Answer)
 
     def converse(self, conversation: Conversation) -> Steps[None]:
-        """A conversation by one stream after the other, until all is answered. Those that bring answers before they
-        break do not count as attempts that failed."""
+        """A conversation by one stream after the other, until all is answered. A stream that brought answers before it
+        broke does not count as a failed attempt."""
         tried: set[int] = set()
         attempt = 1
         while True:
@@ -130,7 +130,7 @@ class Session:
             attempt += 1
 
     def element_answered(self) -> None:
-        """An element of a stream was: it earns its part of a later retry, as a call does."""
+        """An element of a stream was answered: it earns a part of a later retry, as a call does."""
         self._retries.answered()
 
     def models(self, deadline_ms: float | None) -> Steps[list[Model]]:
@@ -180,12 +180,12 @@ class Session:
         ) from last
 
     def input_size(self, options: ClassifyOptions, deadline: Deadline) -> Steps[InputSize | None]:
-        """What images are made smaller for before they are sent; None where that was not wished for."""
+        """The model's input size, to which images are downscaled before sending; None where `downscale` is off."""
         if not self._downscale:
             return None
         return (yield from self._learn(options, deadline)).input
 
-    def most_bytes(self, options: ClassifyOptions, deadline: Deadline) -> Steps[float]:
+    def max_bytes(self, options: ClassifyOptions, deadline: Deadline) -> Steps[float]:
         """How many bytes of images the server takes in one request, as far as it can be known."""
         try:
             serving = (yield from self._learn(options, deadline)).serving

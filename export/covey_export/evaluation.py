@@ -12,7 +12,7 @@ from covey_export.datasets.dataset import Labels
 from covey_export.image_classifier import ImageClassifier
 
 _MIN_PROBABILITY = 1e-12  # as in training: a softmax can give 0
-_BATCH_PIXELS = 500 * 32 * 32  # what large images' activations take is bounded too
+_BATCH_PIXELS = 500 * 32 * 32  # bounds the memory that the activations of large images take
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Weights to begin a training with, in place of random ones: a checkpoint of Covey's, a PyTorch state dict, or
-torchvision's own. What is read is tensors and plain values only (`weights_only`): a stranger's file runs no code.
+"""Weights to start a training from, in place of random ones: a checkpoint of Covey's, a PyTorch state dict, or
+torchvision's own. Only tensors and plain values are read (`weights_only`): a stranger's file runs no code.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Weights:
     """The tensors by name; `name` says where they come from, for people and for the model's metadata.
 
     `mean` and `std` are the normalisation that they were trained with, one number a channel, where that is known:
-    a training that begins with them does best to keep it.
+    a training that starts from them should keep it.
     """
 
     name: str

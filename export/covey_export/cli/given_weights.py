@@ -1,5 +1,5 @@
-"""What is known of the weights that a training begins with: their preprocessing and the order of their classes, by the
-options, by the file itself, or by assumption; what is assumed is said."""
+"""The preprocessing and class order of given weights: from the options, else from the file, else assumed; each
+assumption is printed."""
 
 from __future__ import annotations
 

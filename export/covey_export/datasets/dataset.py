@@ -1,4 +1,4 @@
-"""Owns what a data set is, once it is in memory. Knows no files."""
+"""A data set in memory. Knows no files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what can be asked of a data set that is not loaded yet."""
+"""A data set before it is loaded."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ class Augmentation:
                 values[name] = float(number) if equals else _USUAL[name]
             except ValueError:
                 values[name] = math.nan
-            most = _MAX_STRENGTH[name]
-            if not 0 <= values[name] <= most:
-                raise ExportError(f"augmentation {name}: expected a number from 0 to {most:g}, got {number!r}")
+            limit = _MAX_STRENGTH[name]
+            if not 0 <= values[name] <= limit:
+                raise ExportError(f"augmentation {name}: expected a number from 0 to {limit:g}, got {number!r}")
         return cls(**{**values, "flip": bool(values.get("flip"))})  # type: ignore[arg-type]
 
     def describe(self) -> str:
@@ -103,8 +103,8 @@ _GREY = 127
 def _move(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
     """Whole pixels only: rows and columns are picked anew, which is exact and fast."""
     count, height, width, _ = images.shape
-    most = (round(how.shift * height), round(how.shift * width))
-    down, right = (torch.randint(-way, way + 1, (count, 1), generator=generator) for way in most)
+    limits = (round(how.shift * height), round(how.shift * width))
+    down, right = (torch.randint(-way, way + 1, (count, 1), generator=generator) for way in limits)
     rows = (torch.arange(height) + down).clamp(0, height - 1)
     columns = (torch.arange(width) + right).clamp(0, width - 1)
     if how.flip:
@@ -116,8 +116,8 @@ def _move(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, genera
 def _warp(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
     """Rotation, zoom, shift and flip in one resampling."""
 
-    def uniform(most: float) -> torch.Tensor:
-        return (torch.rand(len(images), generator=generator) * 2 - 1) * most
+    def uniform(limit: float) -> torch.Tensor:
+        return (torch.rand(len(images), generator=generator) * 2 - 1) * limit
 
     angle, zoom = uniform(math.radians(how.rotation)), 1 + uniform(how.zoom)
     right, down = uniform(2 * how.shift), uniform(2 * how.shift)  # the grid goes from -1 to 1

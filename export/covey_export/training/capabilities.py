@@ -1,4 +1,4 @@
-"""Which of a recipe's ways to save time a user's own network can be trained with: found by a training step of each."""
+"""Which of a recipe's ways to save time work with a user's own network: found by a training step with each."""
 
 from __future__ import annotations
 

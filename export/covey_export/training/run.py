@@ -1,4 +1,4 @@
-"""A training from whatever is there: fresh weights, given weights, an unfinished checkpoint, or a finished one."""
+"""One training, from fresh or given weights or from an unfinished checkpoint; a finished checkpoint is returned."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def train(
     weights: Weights | None = None,
     restart: bool = False,
 ) -> Checkpoint:
-    """Trains to the end, keeping the checkpoint in `folder` up to date, and returns the last one.
+    """Trains to the end, saving checkpoints in `folder`, and returns the last one.
 
-    `changes` are fields of the recipe to replace. Goes on from the checkpoint found there unless `restart`; a finished
-    one is returned as it is, unless more epochs are asked for. `seed` (0), the recipe's changes and the `weights` to
-    begin with (fresh ones) may be left to the checkpoint.
+    Resumes the checkpoint found there unless `restart`; a finished one is returned as it is, unless more epochs are
+    asked for. `changes` are fields of the recipe to replace. `seed` (default 0), `changes` and `weights` (default fresh
+    ones) need not be repeated when a training is resumed.
 
-    Of several processes all raise, or none: what decides is agreed upon first.
+    Of several processes either all raise or none: they agree first on what decides.
 
     Raises InvalidCheckpoint, InvalidDataset, InvalidWeights, ConversionFailed (a user's own network, before its first
     step), TrainingFailed, TrainingInterrupted (the checkpoint is saved), OSError.
@@ -157,7 +157,7 @@ def _try_find(
 def _find(
     folder: Path, network: Network, dataset: Dataset, recipe_name: str, seed: int | None, changes: Mapping[str, Any]
 ) -> Checkpoint:
-    """The checkpoint to go on with. Raises InvalidCheckpoint where it is another training's."""
+    """The checkpoint to resume. Raises InvalidCheckpoint where it is of another training."""
     found = checkpoints.load(folder)
     found.require_match(network, dataset)
     again = "name that one to go on with it, or begin anew with --restart"
