@@ -111,6 +111,12 @@ def test_what_is_no_pair_is_refused_in_its_place(stream: Stream) -> None:
         stream([(1, b"cat"), b"dog"])
 
 
+@pytest.mark.parametrize("pair", [[1, b"cat"], (1, b"cat", b"dog"), (1,), "ab"])
+def test_only_tuples_of_two_are_pairs(stream: Stream, pair: Any) -> None:  # noqa: ANN401 - what it is not
+    with pytest.raises(covey.InvalidInput, match=r"takes tuples \(id, image\), not a"):
+        stream([pair])
+
+
 def test_what_the_iterable_raises_comes_through(stream: Stream) -> None:
     def items() -> Iterator[tuple[int, bytes]]:
         yield 1, b"cat"
