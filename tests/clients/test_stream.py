@@ -309,6 +309,12 @@ def test_a_stream_that_ends_too_early_is_a_broken_one(kind: str) -> None:
     server.stop(grace=None).wait()
 
 
+def test_a_request_of_a_stream_says_how_long_its_answer_may_take() -> None:
+    item = StreamItem("key", EncodedPart((0,), ("",), (b"x",)), ClassifyOptions())
+    message = streaming.Element("1", [item], Deadline(500_000)).message()
+    assert 400e6 < message.deadline_us <= 500e6
+
+
 def test_what_is_sent_again_image_by_image_has_its_whole_deadline() -> None:
     begun: list[Deadline] = []
 
