@@ -198,7 +198,7 @@ class Campaign:
 
     def _judge(self, case: Case, outcome: Outcome, lost: bool) -> None:
         slowest = self.tally.slowest
-        slowest.append((outcome.latency_ns / 1e9, case.number))
+        slowest.append(((outcome.ended_ns - outcome.due_ns) / 1e9, case.number))
         if len(slowest) > 100:
             slowest.sort(reverse=True)
             del slowest[3:]

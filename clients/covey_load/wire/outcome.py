@@ -23,8 +23,3 @@ class Outcome(NamedTuple):
     ended_ns: int
     status: int
     answer: bytes
-
-    @property
-    def latency_ns(self) -> int:
-        """From the moment the call was meant to be sent."""
-        return self.ended_ns - self.due_ns
