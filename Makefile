@@ -34,8 +34,8 @@ serve: setup ## serve the models in models/ (those of the demo, or one made now)
 	$(BIN)/covey-server --models $(MODELS)
 
 # Tests wait more than they compute: two workers suit two cores. A file's tests stay together.
-test: setup ## run all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: setup ## run all tests; COVERAGE=1: and print what they do not reach
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(if $(COVERAGE),--cov --cov-report=term)
 
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 
 import covey
 from covey import packing
+from covey.coalescing import TaskItem
 
 if TYPE_CHECKING:
     from .conftest import ScriptedServer
@@ -131,3 +133,58 @@ def test_a_token_that_cannot_be_had_is_the_error_of_the_calls_it_was_for(
 
     server.hold()
     asyncio.run(run())
+
+
+@both
+def test_each_call_of_a_request_that_failed_raises_an_error_of_its_own(
+    server: ScriptedServer, classify_all: type
+) -> None:
+    """Raised by several threads, one error would collect the tracebacks of all."""
+    errors: list[covey.CoveyError] = []
+
+    def remember(client: covey.Client) -> None:
+        try:
+            client.classify(b"cat", deadline_ms=20_000)
+        except covey.CoveyError as error:
+            errors.append(error)
+
+    async def remember_all() -> None:
+        async with covey.AsyncClient(server.target, coalesce=True, retries=0) as client:
+            calls = [client.classify(b"cat", deadline_ms=20_000) for _ in range(100)]
+            errors.extend(await asyncio.gather(*calls, return_exceptions=True))  # type: ignore[arg-type]
+
+    server.takes_s = 0.01
+    server.fail(grpc.StatusCode.UNAVAILABLE, "gone")
+    if classify_all is _tasks:
+        asyncio.run(remember_all())
+    else:
+        with covey.Client(server.target, coalesce=True, retries=0) as client, ThreadPoolExecutor(64) as pool:
+            list(pool.map(remember, [client] * 100))
+    assert len(server.requests) < 100, "some travelled together"
+    assert {type(error) for error in errors} == {covey.Unavailable}
+    assert len({id(error) for error in errors}) == len(errors) == 100
+    assert all(isinstance(error.__cause__, grpc.RpcError) for error in errors)
+
+
+def test_no_more_requests_of_tasks_are_in_flight_than_may_be_and_nothing_is_kept_of_them(
+    server: ScriptedServer,
+) -> None:
+    async def run() -> None:
+        async with covey.AsyncClient(server.target, coalesce=True, retries=0) as client:
+            calls = []
+            for number in range(100):  # each in a round of the loop of its own: only a full house makes them gather
+                calls.append(asyncio.create_task(client.classify(b"%d" % number, deadline_ms=600_000)))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            await asyncio.to_thread(server.wait_until_held)
+            server.release()
+            answers = await asyncio.gather(*calls)
+            assert [answer.label for answer in answers] == [str(number) for number in range(100)]
+            del calls
+            async with asyncio.timeout(20):  # the requests' own tasks have a last step to take
+                while gc.collect() or any(isinstance(each, TaskItem) for each in gc.get_objects()):
+                    await asyncio.sleep(0)
+
+    server.hold()
+    asyncio.run(run())
+    assert len(server.requests) <= 3 * packing.REQUESTS_IN_FLIGHT

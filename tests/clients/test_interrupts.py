@@ -56,6 +56,16 @@ class InterruptedItem(ThreadItem):
         raise KeyboardInterrupt
 
 
+class InterruptedEarlyItem(LateItem):
+    """Of a thread that is interrupted, when `goes_on` is set, before it is woken."""
+
+    __slots__ = ()
+
+    def wait(self) -> None:
+        assert self.goes_on.wait(timeout=30)
+        raise KeyboardInterrupt
+
+
 def _item(name: str, kind: type[KindT], deadline_ms: float = 60_000, model: str = "") -> KindT:
     return kind(EncodedPart((0,), (name,), (b"x",)), ClassifyOptions(model), Deadline(deadline_ms))
 
@@ -180,6 +190,21 @@ def test_a_call_that_is_interrupted_while_it_waits_gives_its_place_on() -> None:
         sending.lets_through.release()
         with pytest.raises(KeyboardInterrupt):
             interrupted.result(timeout=30)
+        sending.lets_through.release(100)
+        other.result(timeout=30)
+    assert sending.requests[4:] == [["a"]]
+
+
+def test_a_call_that_is_interrupted_before_its_turn_has_none() -> None:
+    """It is not sent, and above all does not get to send for others: nobody would."""
+    sending, early = Sending(), _item("early", InterruptedEarlyItem, 600_000)
+    early.goes_on = threading.Event()
+    with _full(sending) as call:
+        interrupted = call(early)
+        early.goes_on.set()
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.result(timeout=30)
+        other = call("a")
         sending.lets_through.release(100)
         other.result(timeout=30)
     assert sending.requests[4:] == [["a"]]

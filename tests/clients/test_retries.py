@@ -10,6 +10,7 @@ import pytest
 
 import covey
 from covey.addresses import Addresses
+from covey.errors import HandshakeFailed
 from covey.retries import Retries
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def test_only_what_may_help_is_tried_again() -> None:
     assert [retries.pause_s(kind("no"), 1, 60.0) for kind in never] == [None] * 4
     assert retries.pause_s(_overloaded(None), 1, 60.0) is None
     assert retries.pause_s(covey.Unavailable("gone"), 5, 60.0) is None, "the fifth attempt was the last"
+
+
+def test_a_handshake_that_failed_is_tried_with_another_server_alone() -> None:
+    error = HandshakeFailed("no certificate")
+    assert Retries(4).pause_s(error, 1, 60.0) is None
+    assert Retries(4).pause_s(error, 1, 60.0, elsewhere=True) == 0.0
 
 
 def test_a_pause_that_would_outlast_the_deadline_is_not_made() -> None:

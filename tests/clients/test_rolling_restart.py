@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,8 +28,10 @@ class Load:
     def __init__(self, targets: list[str]) -> None:
         self.targets = targets
         self.answers = {"Client": 0, "AsyncClient": 0}
+        self.versions: Counter[tuple[str, int]] = Counter()  # answers of each client from each server
         self.failures: list[str] = []
         self._stopping = threading.Event()
+        self._lock = threading.Lock()
 
     def wait_for_answers(self) -> None:
         """Until each client has got so many more."""
@@ -42,9 +45,10 @@ class Load:
             assert time.monotonic() < end_s, f"waited in vain; answers so far: {self.answers}"
             self._stopping.wait(0.01)
 
-    def wait_until_asked(self, server: Server) -> None:
-        """Until a server gets its share, by its own metrics."""
-        self.wait_until(lambda: server.batches()[1] > ANSWERS)
+    def wait_until_asked(self, version: int) -> None:
+        """Until each client has got its share of answers from the server of that version: both have found it again."""
+        goals = {name: self.versions[name, version] + ANSWERS for name in self.answers}
+        self.wait_until(lambda: all(self.versions[name, version] >= goal for name, goal in goals.items()))
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -81,7 +85,9 @@ class Load:
     def _take(self, name: str, number: int, answer: covey.Classification) -> None:
         if answer.index != number % 10:
             self.failures.append(f"image {number} was answered with {answer.index}")
-        self.answers[name] += 1
+        with self._lock:
+            self.answers[name] += 1
+            self.versions[name, answer.version] += 1
 
 
 def _image(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -92,11 +98,14 @@ def _image(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def test_a_rolling_restart_of_two_servers_fails_no_call(tmp_path: Path, write_echo_model: WriteModel) -> None:
-    models = tmp_path / "models"
-    write_echo_model(models, "echo")
+    """Each serves a version of its own, so that answers tell which server gave them."""
+    versions = {"native": 1, "grpcio": 2}
+    for front, version in versions.items():
+        write_echo_model(tmp_path / front, version=version)
 
     def start(stack: contextlib.ExitStack, front: str, port: str = "0") -> Server:
-        return stack.enter_context(covey_server(models, front, tmp_path / "log", ["--grpc-port", port]))
+        options = ["--grpc-port", port]
+        return stack.enter_context(covey_server(tmp_path / front, front, tmp_path / f"{front}.log", options))
 
     with contextlib.ExitStack() as restarted, contextlib.ExitStack() as first, contextlib.ExitStack() as second:
         servers = [
@@ -104,11 +113,12 @@ def test_a_rolling_restart_of_two_servers_fails_no_call(tmp_path: Path, write_ec
         ]
         load = Load([target for _, _, target in servers])
         with load.running():
+            for version in versions.values():
+                load.wait_until_asked(version)
             for stack, front, target in servers:
-                load.wait_for_answers()
                 stack.close()  # SIGTERM, and the end of the process
                 load.wait_for_answers()
-                again = start(restarted, front, target.rpartition(":")[2])
-                load.wait_until_asked(again)
+                start(restarted, front, target.rpartition(":")[2])
+                load.wait_until_asked(versions[front])
     assert load.failures == []
     assert min(load.answers.values()) >= 4 * ANSWERS

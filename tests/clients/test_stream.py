@@ -111,6 +111,12 @@ def test_what_is_no_pair_is_refused_in_its_place(stream: Stream) -> None:
         stream([(1, b"cat"), b"dog"])
 
 
+@pytest.mark.parametrize("pair", [[1, b"cat"], (1, b"cat", b"dog"), (1,), "ab"])
+def test_only_tuples_of_two_are_pairs(stream: Stream, pair: Any) -> None:  # noqa: ANN401 - what it is not
+    with pytest.raises(covey.InvalidInput, match=r"takes tuples \(id, image\), not a"):
+        stream([pair])
+
+
 def test_what_the_iterable_raises_comes_through(stream: Stream) -> None:
     def items() -> Iterator[tuple[int, bytes]]:
         yield 1, b"cat"
@@ -301,6 +307,12 @@ def test_a_stream_that_ends_too_early_is_a_broken_one(kind: str) -> None:
         asyncio.run(ask_awaiting()) if kind == "AsyncClient" else ask()
     assert streams == 3
     server.stop(grace=None).wait()
+
+
+def test_a_request_of_a_stream_says_how_long_its_answer_may_take() -> None:
+    item = StreamItem("key", EncodedPart((0,), ("",), (b"x",)), ClassifyOptions())
+    message = streaming.Element("1", [item], Deadline(500_000)).message()
+    assert 400e6 < message.deadline_us <= 500e6
 
 
 def test_what_is_sent_again_image_by_image_has_its_whole_deadline() -> None:

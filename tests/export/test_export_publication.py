@@ -67,6 +67,19 @@ class TestModelFile:
         assert kinds[: 3 + adds] == ["Transpose", "Cast", "Mul", "Add"][: 3 + adds]
         assert [kinds.count(kind) for kind in ("Mul", "Add", "Sub", "Div", "Softmax")] == [1, adds, 0, 0, 1]
 
+    def test_a_graph_that_is_no_valid_onnx_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """None is known that the exporter would make; so the checker is told to find one."""
+
+        def find(model: onnx.ModelProto, *, full_check: bool) -> None:
+            assert full_check
+            raise onnx.checker.ValidationError("a node without a name")
+
+        torch.manual_seed(0)
+        model = served_model.build(MLP, 10, find_recipe("mlp", "tutorial")).eval()
+        monkeypatch.setattr(onnx.checker, "check_model", find)
+        with pytest.raises(ConversionFailed, match="the exported graph is no valid ONNX: a node without a name"):
+            conversion.convert(model, ModelInfo(input=ImageSpec(height=28, width=28, channels=1)))
+
     def test_a_softmax_of_the_networks_own_is_not_doubled(self, published: Published) -> None:
         kinds = [node.op_type for node in onnx.load(published.path).graph.node]
         assert kinds.count("Softmax") == 1

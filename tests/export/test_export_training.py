@@ -129,6 +129,7 @@ class TestChanges:
         with pytest.raises(TrainingInterrupted, match="epoch 1 of 3, after step 4"):
             train_mlp(small, begun, again, EVERYTHING, epochs=3, weight_decay=0.01, dropout=0.2, precision="auto")
         assert checkpoints.load(begun).recipe == before.recipe
+        assert before.seconds < checkpoints.load(begun).seconds < before.seconds + 300, "what it took so far"
         checkpoints.save(before, begun)
 
 

@@ -67,6 +67,20 @@ def test_the_interval_of_the_99th_holds_the_true_one_in_about_95_of_100_runs() -
         assert sum(held) >= 90
 
 
+def test_the_interval_is_never_narrower_than_for_independent_times() -> None:
+    """Here each second has the same times, so that the share of slow ones does not scatter at all."""
+    times_ms = np.tile(np.linspace(1.0, 100.0, 1_000), 20)
+    found = interval(times_ms, 20)
+    assert found is not None
+    assert found[1] - found[0] > 0.1
+
+
+def test_no_percentile_lies_beyond_what_was_measured() -> None:
+    """The histogram keeps three digits."""
+    latency = distribution(np.full(2_000, 12_345_678)).latency()
+    assert set(latency.percentiles_ms.values()) == {12.345678}
+
+
 def test_a_run_too_short_for_its_queue_has_mostly_no_interval() -> None:
     generator = np.random.default_rng(5)
     truth_ms = -np.log(0.01) * 0.9 / (1 - 0.9)

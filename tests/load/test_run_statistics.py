@@ -11,6 +11,7 @@ from tests.load import made
 
 from covey_load.channel import Chunk
 from covey_load.run_statistics import RunStatistics
+from covey_load.timings import Timing
 
 SECOND_NS = 1_000_000_000
 DEADLINE_EXCEEDED = 4
@@ -93,3 +94,46 @@ def test_core_share_is_that_of_the_time_in_which_calls_were_sent() -> None:
         0, chunk((hung_ns, hung_ns + 10 * SECOND_NS, DEADLINE_EXCEEDED), cpu_ns=10 * SECOND_NS, at_ns=at_ns)
     )
     assert statistics.generator(1, 0.0, real_time=False).busiest_core_share == pytest.approx(1.0)
+
+
+def test_lag_is_never_negative_and_service_time_begins_when_a_call_is_sent() -> None:
+    """A call may be sent a little before it is due; what it waited for before it was sent is response time alone."""
+    statistics, begin_ns = begun(10.0)
+    early = (begin_ns + 5_000_000, begin_ns + 4_000_000, begin_ns + 7_000_000, 0, 0, 0)
+    late = (begin_ns + 5_000_000, begin_ns + 8_000_000, begin_ns + 14_000_000, 0, 0, 0)
+    statistics.take(0, Chunk(np.array([early, late], np.int64).tobytes(), b"", 0, 0))
+    assert (statistics.lag.latency().min_ms, statistics.lag.latency().max_ms) == (0.0, 3.0)
+    assert (statistics.response.latency().min_ms, statistics.response.latency().max_ms) == (2.0, 9.0)
+    assert (statistics.service.latency().min_ms, statistics.service.latency().max_ms) == (3.0, 6.0)
+
+
+def test_what_a_stage_outside_the_server_took_is_counted_from_when_a_call_was_sent() -> None:
+    statistics = RunStatistics(LOAD, 10.0, 1, None, lambda answer: Timing(500, 500, 1_000, 2_000, batch_size=4))
+    begin_ns = time.perf_counter_ns() - 1_000 * SECOND_NS
+    statistics.begin(begin_ns)
+    sent_ns = begin_ns + 50_000_000  # due 40 ms before
+    row = (begin_ns + 10_000_000, sent_ns, sent_ns + 5_000_000, 0, 0, len(b"answer"))
+    statistics.take(0, Chunk(np.array([row], np.int64).tobytes(), b"answer", 0, 0))
+    found = statistics.run(statistics.generator(1, 0.0, real_time=False), [], None, None).timing
+    assert found is not None
+    assert found.mean_ms["outside"] == pytest.approx(3.0, rel=0.01)
+
+
+def test_a_run_stopped_twice_has_ended_the_first_time() -> None:
+    statistics = RunStatistics(LOAD, 1_000.0, 1, None, None)
+    statistics.begin(time.perf_counter_ns() - 5 * SECOND_NS)
+    statistics.stop()
+    stopped_s = statistics.seconds
+    assert 5.0 <= stopped_s < 1_000.0
+    statistics.stop()
+    assert statistics.seconds == stopped_s
+
+
+def test_the_rate_shown_while_it_runs_is_that_of_the_last_seconds() -> None:
+    statistics, begin_ns = begun(10.0)
+    assert statistics.snapshot().recent_per_s == 0.0
+    for tenth in range(1, 51):
+        at_ns = begin_ns + tenth * SECOND_NS // 10
+        calls = 100 if tenth > 25 else 10
+        statistics.take(0, chunk(*[(at_ns - 1_000_000, at_ns, 0)] * calls, at_ns=at_ns))
+    assert statistics.snapshot().recent_per_s == pytest.approx(1_000.0, rel=0.05)

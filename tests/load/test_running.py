@@ -101,10 +101,11 @@ def test_a_generator_that_stood_still_says_so() -> None:
 
 
 def test_failed_calls_are_counted_by_their_code(tmp_path: Path) -> None:
-    """And a call that is not answered by its deadline is given up then."""
+    """And a call that is not answered by its deadline is given up then: in real time, long enough for all others on a
+    busy machine."""
     codes = {1: 8, 2: 14}  # RESOURCE_EXHAUSTED, UNAVAILABLE
     with scripted(lambda number: 60.0 if number == 3 else 0.0, code=lambda number: codes.get(number % 4, 0)) as server:
-        flags = ["--concurrency", "1", "--calls", "40", "--deadline-ms", "500"]
+        flags = ["--concurrency", "1", "--calls", "40", "--deadline-ms", "5000"]
         code, report = command(server.target, *flags, json=tmp_path / "report.json")
     assert code == 0
     (measured,) = report.runs

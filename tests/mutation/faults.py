@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -67,8 +68,8 @@ def _becomes(node: ast.stmt | ast.expr) -> Iterator[str]:
     match node:
         case ast.Constant(value=bool()):
             yield str(not node.value)
-        case ast.Constant(value=int() | float()):
-            yield repr(node.value + 1)
+        case ast.Constant(value=int() | float() as number):
+            yield repr(number + 1)
         case ast.Compare(ops=[operator]) if type(operator) in _OPERATORS:
             yield _unparsed(ast.Compare(node.left, [_opposite(operator)], node.comparators))
         case ast.BoolOp():
@@ -92,7 +93,7 @@ def _becomes(node: ast.stmt | ast.expr) -> Iterator[str]:
             yield "return None"
 
 
-def _opposite(operator: ast.AST) -> ast.AST:
+def _opposite(operator: ast.AST) -> Any:  # noqa: ANN401 - of the operator's own kind
     return _OPERATORS[type(operator)]()
 
 

@@ -104,41 +104,41 @@ def test_what_a_caller_cancels_is_not_held_against_the_rest_of_it() -> None:
 
 
 def test_the_estimate_for_a_deadline_knows_whose_turn_it_is() -> None:
-    batcher, model = Batcher(), FakeModel(best_batch_size=8, run_ms=10)
+    batcher, model = Batcher(), FakeModel(best_batch_size=8, run_ms=1_000)
     put(batcher, make_request(model, 0, 200, caller="bulk"), make_request(model, 0, 200, caller="other bulk"))
     take(batcher)
     take(batcher)
-    batcher.put(make_request(model, 99, caller="one", deadline_ns=in_ms(60)))  # behind all of it: 500 ms
+    batcher.put(make_request(model, 99, caller="one", deadline_ns=in_ms(6_000)))  # behind all of it: 50 s
     assert marks(take(batcher))[0] == 99
     with pytest.raises(Overloaded, match=r"\(377 images wait before it\)"):
-        batcher.put(make_request(model, 99, caller="bulk", deadline_ns=in_ms(60)))
+        batcher.put(make_request(model, 99, caller="bulk", deadline_ns=in_ms(6_000)))
 
 
 def test_a_large_requests_estimate_counts_what_others_get_meanwhile() -> None:
-    batcher, model = Batcher(), FakeModel(best_batch_size=10, run_ms=10)
+    batcher, model = Batcher(), FakeModel(best_batch_size=10, run_ms=1_000)
     put(batcher, make_request(model, 0, 1000, caller="bulk"))
     with pytest.raises(Overloaded, match=r"\(100 images wait before it\)"):
-        batcher.put(make_request(model, 0, 100, caller="other", deadline_ns=in_ms(150)))
+        batcher.put(make_request(model, 0, 100, caller="other", deadline_ns=in_ms(15_000)))
 
 
 def test_a_short_deadline_goes_before_other_callers_who_have_more_time() -> None:
-    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=100)
-    put(batcher, *(make_request(model, mark, deadline_ns=in_ms(100_000), caller=str(mark)) for mark in range(6)))
-    put(batcher, make_request(model, 10, deadline_ns=in_ms(200), caller="urgent"))
+    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=10_000)
+    put(batcher, *(make_request(model, mark, deadline_ns=in_ms(10_000_000), caller=str(mark)) for mark in range(6)))
+    put(batcher, make_request(model, 10, deadline_ns=in_ms(20_000), caller="urgent"))
     assert [marks(take(batcher)) for _ in range(4)] == [[10, 0], [1, 2], [3, 4], [5]]
 
 
 def test_a_short_deadline_is_no_way_to_get_more_than_a_share() -> None:
-    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=100)
+    batcher, model = Batcher(), FakeModel(best_batch_size=2, run_ms=10_000)
     put(batcher, *(make_request(model, mark, caller=str(mark)) for mark in range(40)))
     let_in = 0
     with contextlib.suppress(Overloaded):
         while let_in < 40:  # by their deadlines alone a dozen would be
-            batcher.put(make_request(model, 50, deadline_ns=in_ms(1000), caller="urgent"))
+            batcher.put(make_request(model, 50, deadline_ns=in_ms(100_000), caller="urgent"))
             let_in += 1
     assert 1 <= let_in <= 4
     with pytest.raises(Overloaded):  # more than a batch never passes others
-        batcher.put(make_request(model, 60, 4, deadline_ns=in_ms(1000), caller="greedy"))
+        batcher.put(make_request(model, 60, 4, deadline_ns=in_ms(100_000), caller="greedy"))
 
 
 def test_nothing_is_kept_of_callers_who_are_gone() -> None:

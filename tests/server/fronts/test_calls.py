@@ -95,3 +95,29 @@ def test_nothing_is_kept_of_calls_that_are_answered(waiting: Waiting) -> None:
     give_up_s = time.monotonic() + PATIENCE_S
     while kept() > 20:  # the last ones' answers may still be on their way
         assert time.monotonic() < give_up_s
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_handler_that_fails_costs_its_own_call_alone_and_tells_nothing(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(call: Call) -> None:
+        if call.payload == b"fails":
+            raise RuntimeError("a secret path")
+        call.reply(call.payload)
+
+    service = Service("test.Failing", {"Ask": ask}, lambda inline: None)
+    front: Front = KINDS[kind]("127.0.0.1:0", [service], [], 2**20, 2**20, Security())  # type: ignore[call-arg]
+    front.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{front.port}") as channel:
+            method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.Failing/Ask")
+            asked = [method.future(payload, timeout=PATIENCE_S) for payload in (b"one", b"fails", b"two")]
+            assert asked[0].result() == b"one"
+            assert asked[1].code() is grpc.StatusCode.INTERNAL
+            assert "secret" not in (asked[1].details() or "")
+            assert asked[2].result() == b"two"
+    finally:
+        front.stop(0)
+    assert "a handler failed; this is a bug" in caplog.text
+    assert "a secret path" in caplog.text

@@ -225,6 +225,12 @@ def test_a_file_of_another_name_is_told(
     assert [record.message for record in caplog.records] == [
         "model digits version 3: its file says that it is echo version 1; it is served by the names of its folders"
     ]
+    loader("echo", 3, path)
+    loader("digits", 1, path)
+    assert [record.message.partition(":")[0] for record in caplog.records[1:]] == [
+        "model echo version 3",
+        "model digits version 1",
+    ]
 
 
 def test_external_data_is_refused(

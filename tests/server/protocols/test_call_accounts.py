@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.server.fronts.stream_calls import metric
 from tests.server.protocols import open_inference_calls as oip
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.calls.call import Call
 
 BROKEN = b"\x89PNG\r\n\x1a\n and no more"
 
@@ -23,6 +26,12 @@ BROKEN = b"\x89PNG\r\n\x1a\n and no more"
 def png(size: tuple[int, int] = (4, 4)) -> bytes:
     buffer = io.BytesIO()
     Image.new("L", size, 77).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def noise() -> bytes:
+    buffer = io.BytesIO()
+    Image.frombytes("L", (100, 100), random.Random(1).randbytes(10_000)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -35,6 +44,10 @@ def server(tmp_path: Path, start_server: StartServer, write_echo_model: WriteMod
     """It lets three images be decoded at once."""
     write_echo_model(tmp_path)
     return start_server(tmp_path, max_decodes=3, max_message_bytes=8 << 20)
+
+
+def classify(server: Server) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+    return server.channel.unary_unary("/covey.v1.Classifier/Classify")
 
 
 def until(server: Server, sample: str, value: float) -> None:
@@ -74,11 +87,37 @@ def test_what_nobody_waits_for_is_not_decoded_to_its_end(
     """Decoding all of them would take seconds, and then the last one is found to be broken."""
     write_echo_model(tmp_path)
     server = start_server(tmp_path)
-    ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary("/covey.v1.Classifier/Classify")
-    call = ask.future(request([*[png((3000, 3000))] * 400, BROKEN]).SerializeToString(), timeout=60)
+    call = classify(server).future(request([*[png((3000, 3000))] * 400, BROKEN]).SerializeToString(), timeout=60)
     until(server, "covey_decodes_in_flight", 401)
     call.cancel()
     until(server, "covey_decodes_in_flight", 0)
     until(server, "covey_calls_in_flight", 0)
     assert metric(server, 'covey_invalid_images_total{model="echo",version="1"}') == 0
     assert metric(server, 'covey_requests_total{code="CANCELLED",model="echo",version="1"}') == 1
+
+
+def test_the_bytes_of_images_that_are_decoded_are_not_kept_while_their_call_waits(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+) -> None:
+    images = [noise() for _ in range(3)]
+    write_echo_model(tmp_path, hangs_at=77, hang_turns=600_000)  # some tenths of a second
+    server = start_server(tmp_path, workers=1, inline_us=0)
+    hanging = classify(server).future(
+        pb.ClassifyRequest(pixels=pb.Pixels(data=bytes([77] * 16))).SerializeToString(), timeout=60
+    )
+    until(server, "covey_calls_in_flight", 1)
+    infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer"
+    )
+    waiting = [
+        infer.future(oip.encoded(images).SerializeToString(), timeout=60),
+        classify(server).future(request(images).SerializeToString(), timeout=60),
+    ]
+    until(server, "covey_calls_in_flight", 3)
+    until(server, "covey_decodes_in_flight", 0)
+    held = [len(each.payload) for each in gc.get_objects() if isinstance(each, Call)]
+    assert not hanging.done(), "else nothing waited"
+    assert len(held) >= 3
+    assert max(held) < 1_000
+    for call in (hanging, *waiting):
+        call.result()
