@@ -42,6 +42,7 @@ from covey_server.system import memory, memory_limit
 
 log = logging.getLogger(__name__)
 
+_TAKEN_S = 0.005  # between two looks at what callers have taken, while stopping
 _FLUSH_S = 5.0  # at the end: for answers to reach the network, and for models that are being loaded
 _MAX_ANNOUNCED_BYTES = 1 << 32  # that a message's header can announce; pygrpc-native reserves them at once
 _GRPCIO_FACTOR = 2  # grpcio takes twice a message's bytes: for the pieces, then for one copy
@@ -159,8 +160,10 @@ class App:
         give_up = time.monotonic() + _FLUSH_S  # waiting for models that are being loaded
         self._batcher.close()
         self._decoders.close()
-        self.front.stop(_FLUSH_S if drained and not self._workers.stuck else 0)
-        self.hangs = not self._workers.join(_FLUSH_S if drained and not self._workers.stuck else 0)
+        flush_s = _FLUSH_S if drained and not self._workers.stuck else 0
+        self._wait_until_answers_are_taken(flush_s)
+        self.front.stop(flush_s)
+        self.hangs = not self._workers.join(flush_s)
         self._metrics_server.stop()
         if self._guard is not None:
             self._guard.stop()
@@ -170,6 +173,13 @@ class App:
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
+
+    def _wait_until_answers_are_taken(self, timeout_s: float) -> None:
+        """So that slow callers, too, get what they were answered."""
+        give_up = time.monotonic() + timeout_s
+        while self._admission.answer_bytes and time.monotonic() < give_up:
+            self._admission.settle()
+            time.sleep(_TAKEN_S)
 
     def abandon(self) -> None:
         """Removes the files of a server whose process ends without `stop`, or during it."""

@@ -36,6 +36,21 @@ images = demo.test_images if os.environ["RANK"] == "0" else demo.test_images[::-
 mine = Dataset("demo", demo.labels, demo.train_images, demo.train_labels, images, demo.test_labels, "")
 train(network, mine, find_recipe("mlp"), Path("checkpoint"), torch.device("cpu"), Report.silent())
 """
+BATCHES_OF_THREE = """
+import dataclasses
+import sys
+from pathlib import Path
+import torch
+from covey_export.datasets import find_entry
+from covey_export.networks import NETWORKS
+from covey_export.report import Report
+from covey_export.training.recipes import find_recipe
+from covey_export.training.run import train
+network, sample = NETWORKS["mlp"], find_entry("sample").load(NETWORKS["mlp"].spec, None)
+few = dataclasses.replace(sample, train_images=sample.train_images[:60], train_labels=sample.train_labels[:60])
+changes = {"epochs": 1, "batch_size": 3}
+train(network, few, find_recipe("mlp"), Path(sys.argv[1]), torch.device("cpu"), Report.silent(), changes=changes)
+"""
 TRAIN = ("train", "mlp", "--dataset", "sample", "--epochs", "2", "--device", "cpu")
 
 
@@ -58,6 +73,14 @@ def _start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
+def _group() -> dict[str, str]:
+    """What torchrun tells each of two processes, but for its rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    return {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+
 def test_two_processes_come_to_what_one_does(tmp_path: Path, alone: Checkpoint) -> None:
     process = _start(tmp_path)
     said, errors = process.communicate()
@@ -71,6 +94,22 @@ def test_two_processes_come_to_what_one_does(tmp_path: Path, alone: Checkpoint) 
     assert together.history[0].loss == pytest.approx(alone.history[0].loss, abs=1e-3)
     assert together.history[0].train_accuracy == pytest.approx(alone.history[0].train_accuracy, abs=2e-3)
     assert together.history[-1].test_accuracy == pytest.approx(alone.history[-1].test_accuracy, abs=0.015)
+
+
+def test_shares_of_uneven_sizes_count_by_their_images(tmp_path: Path) -> None:
+    """Of each three images one process has two; the mean of the processes' gradients would favour the other."""
+    for group, folder in (({}, "alone"), (_group(), "together")):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", BATCHES_OF_THREE, str(tmp_path / folder)],
+                env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+            )
+            for rank in ("0", "1")[: 2 if group else 1]
+        ]
+        assert [process.wait() for process in processes] == [0] * len(processes)
+    alone, together = (checkpoints.load_finished(tmp_path / name) for name in ("alone", "together"))
+    for name, tensor in alone.model.items():
+        assert torch.allclose(together.model[name], tensor, atol=1e-5), name
 
 
 def test_two_processes_stop_together_and_one_goes_on(
@@ -93,10 +132,7 @@ def test_two_processes_stop_together_and_one_goes_on(
 
 def test_processes_with_other_images_than_the_first_train_nothing(tmp_path: Path) -> None:
     """All of them say so, and none waits for another."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    group = _group()
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", OTHER_IMAGES],

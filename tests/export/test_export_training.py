@@ -16,6 +16,7 @@ from covey_export import checkpoint as checkpoints
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import InvalidCheckpoint, TrainingFailed, TrainingInterrupted
+from covey_export.evaluation import accuracy, mean_loss, predict
 from covey_export.networks import NETWORKS
 from covey_export.trained_model import TrainedModel
 from covey_export.training import mixed_precision
@@ -72,6 +73,16 @@ def test_a_single_image_left_over_is_no_batch(small: Dataset, tmp_path: Path, re
         trained = train(NIN, some, RECIPE, tmp_path / str(count), CPU, report, changes={"epochs": 1})
         assert trained.model["features.0.1.num_batches_tracked"] == steps
         assert 0 <= trained.history[0].train_accuracy <= 1
+
+
+def test_an_epochs_figures_are_those_of_its_images_where_the_last_batch_is_short(
+    small: Dataset, tmp_path: Path, report: RecordedReport
+) -> None:
+    """Trained so slowly that the weights stay as they are."""
+    trained = train_mlp(small, tmp_path, report, epochs=1, batch_size=64, learning_rate=1e-9)
+    probabilities = predict(TrainedModel(MLP, trained, small).classifier, torch.tensor(small.train_images))
+    assert trained.history[0].train_accuracy == pytest.approx(accuracy(probabilities, small.train_labels).overall)
+    assert trained.history[0].loss == pytest.approx(mean_loss(probabilities, small.train_labels), rel=1e-3)
 
 
 class TestChanges:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from tests.export.recorded_report import RecordedReport
 
-from covey_export import model_info, verification
+from covey_export import model_info, publication, verification
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
+from covey_export.errors import InvalidCheckpoint, VerificationFailed
 from covey_export.evaluation import Accuracy
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
+from covey_export.quantization.precision import Precision
 from covey_export.trained_model import TrainedModel
 from covey_export.verification_record import Disagreement
 from covey_proto.resize import Resize
 from covey_proto.v1.classifier_pb2 import ImageSpec
+from covey_server.images import pixels
+from covey_server.inference.engine import Engine
 
 MLP = NETWORKS["mlp"]
 
@@ -36,6 +45,115 @@ class TestAccuracyGate:
         same = Accuracy(1.0, (), 100)
         (problem,) = verification._variant_problems(same, same, difference, 0.05)
         assert problem.startswith("the same image's probabilities differ by up to")
+
+
+Answers = NDArray[np.float32]
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Answers], Answers]], None]:
+    """Lets the engine's answers be changed, as a device that computes wrongly would change them."""
+    run = Engine.run
+
+    def change(how: Callable[[Answers], Answers]) -> None:
+        monkeypatch.setattr(Engine, "run", lambda engine, images: how(run(engine, images)))
+
+    return change
+
+
+class TestWhatIsCompared:
+    """Each of these files would be refused, and nothing of it is published."""
+
+    def publish(self, trained: Checkpoint, small: Dataset, models: Path, text: str) -> None:
+        with pytest.raises(VerificationFailed, match=text):
+            publication.publish(TrainedModel(MLP, trained, small), models, "mlp", RecordedReport())
+        assert not list(models.rglob("*.onnx"))
+
+    def test_answers_to_all_test_images(
+        self, trained: Checkpoint, small: Dataset, tmp_path: Path, answers: Callable[..., None]
+    ) -> None:
+        answers(lambda found: found + np.float32(0.01) * (len(found) == 100 % 64))  # what is left of batches of 64
+        self.publish(trained, small, tmp_path, "probabilities differ by up to 0.01, allowed are")
+
+    @pytest.mark.parametrize("size", verification.BATCH_SIZES)
+    def test_answers_to_batches_of_each_size(
+        self, trained: Checkpoint, small: Dataset, tmp_path: Path, answers: Callable[..., None], size: int
+    ) -> None:
+        golden = trained.labels  # of the golden set's size, which would be refused before
+        answers(lambda found: found + np.float32(0.01) * (len(found) == size != len(golden)))
+        self.publish(trained, small, tmp_path, "probabilities differ by up to 0.01, allowed are")
+
+    def test_pixels_of_png_files(
+        self, trained: Checkpoint, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        decode = pixels.decode
+        monkeypatch.setattr(pixels, "decode", lambda *given: decode(*given) ^ 1)
+        self.publish(trained, small, tmp_path, "PNG files of test images do not decode to the same pixels")
+
+    def test_answers_to_png_files(
+        self, trained: Checkpoint, small: Dataset, tmp_path: Path, answers: Callable[..., None]
+    ) -> None:
+        runs = 0
+
+        def change(found: Answers) -> Answers:
+            nonlocal runs
+            runs += 1
+            return found + np.float32(1e-7) * (runs % 2)  # less than is allowed
+
+        answers(change)
+        self.publish(trained, small, tmp_path, "PNG files of test images get other answers than their pixels")
+
+    def test_answers_of_a_variant_to_batches_of_each_size(
+        self, trained: Checkpoint, small: Dataset, tmp_path: Path, answers: Callable[..., None]
+    ) -> None:
+        answers(lambda found: found + np.float32(0.06) * (len(found) == 2))
+        with pytest.raises(VerificationFailed, match=r"the same image's probabilities differ by up to 0\.06"):
+            publication.publish(
+                TrainedModel(MLP, trained, small), tmp_path, "mlp", RecordedReport(), precision=Precision.FLOAT16
+            )
+
+
+def test_a_training_on_other_images_is_not_published(trained: Checkpoint, small: Dataset) -> None:
+    others = dataclasses.replace(small, train_images=small.train_images[::-1])
+    with pytest.raises(InvalidCheckpoint, match="and not the same ones"):
+        TrainedModel(MLP, trained, others)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("network", "lenet"),
+        ("dataset", "mnist"),
+        ("image_shape", (32, 32, 1)),
+        ("resize", "center-crop"),
+        ("crop", 0.5),
+        ("background", "#000000"),
+        ("labels", tuple("abcdefghij")),
+        ("images_digest", "0" * 64),
+        ("seed", 5),
+        ("started_from", "torchvision"),
+        ("history", ()),
+    ],
+)
+def test_the_digest_of_a_training_is_that_of_all_it_was_made_from(
+    trained: Checkpoint, field: str, value: object
+) -> None:
+    assert getattr(trained, field) != value
+    assert dataclasses.replace(trained, **{field: value}).digest != trained.digest  # type: ignore[arg-type]
+    assert dataclasses.replace(trained).digest == trained.digest
+
+
+def test_the_digest_of_a_training_is_that_of_its_weights_and_recipe(trained: Checkpoint) -> None:
+    other = {name: tensor + 1e-3 for name, tensor in trained.model.items()}
+    renamed = {f"other.{name}": tensor for name, tensor in trained.model.items()}
+    recipe = dataclasses.replace(trained.recipe, learning_rate=0.123)
+    found = [
+        trained.digest,
+        dataclasses.replace(trained, model=other).digest,
+        dataclasses.replace(trained, model=renamed).digest,
+        dataclasses.replace(trained, recipe=recipe).digest,
+    ]
+    assert len(set(found)) == len(found)
 
 
 def test_disagreements_of_a_float32_model_are_listed_with_their_margin(published: Published) -> None:

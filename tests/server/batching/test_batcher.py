@@ -64,6 +64,15 @@ def test_expired_and_cancelled_requests_cost_no_place() -> None:
     assert alive[0].error is None
 
 
+def test_a_request_that_is_dropped_makes_no_batch_smaller() -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=8)
+    first, cancelled, expired, last = (make_request(model, mark, deadline_ns=in_ms(10_000)) for mark in range(4))
+    put(batcher, first, cancelled, expired, last)
+    cancelled.cancel()
+    expired.deadline_ns = in_ms(-1)
+    assert marks(take(batcher)) == [0, 3]
+
+
 def test_a_batch_of_nothing_but_dropped_requests_is_passed_over() -> None:
     batcher, model = Batcher(), FakeModel()
     gone = make_request(model)

@@ -96,7 +96,7 @@ def test_a_large_request_is_computed_by_all_workers_at_once() -> None:
 
 def test_an_idle_worker_begins_at_once_whatever_waits_of_other_models() -> None:
     batcher, slow, quick = Batcher(), FakeModel(best_batch_size=1, run_ms=10_000), FakeModel(run_ms=0.05)
-    worker = threading.Thread(target=batcher.take)
+    worker = threading.Thread(target=batcher.take, daemon=True)
     worker.start()
     while not batcher.idle_workers:
         pass

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from tests.server.test_process import Process
 from covey_load.wire import frames
 from covey_proto.inference import open_inference_pb2 as oi
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.app import App
 from covey_server.batching.admission import Admission
 from covey_server.calls.service import Services
+from covey_server.config import Config
 from covey_server.fronts import connections
 from covey_server.fronts.connection import Connection, Limits
 from covey_server.fronts.grpcio import GrpcioFront
@@ -438,6 +441,30 @@ def test_who_takes_nothing_of_his_answers_is_closed(
     assert is_closed_within(greedy, 20)
     assert metric(wide, 'covey_connections_closed_total{reason="unread"}') == 1
     wait_until(lambda: metric(wide, "covey_answer_bytes") == 0)
+
+
+def test_who_is_slow_to_take_an_answer_gets_it_while_the_server_stops(
+    front: str, tmp_path: Path, write_echo_model: WriteModel, callers: ExitStack
+) -> None:
+    path = write_echo_model(tmp_path, shape=(20, 20, 1), classes=CLASSES)
+    path.write_bytes(echo_model((20, 20, 1), [f"{n} " + 400 * "x" for n in range(CLASSES)]).SerializeToString())
+    wide = Server(App(Config(models=tmp_path, grpc_port=0, metrics_port=0, front=front)))
+    callers.callback(wide.channel.close)
+    wide.app.start()
+    slow = callers.enter_context(connect(wide, preface=frames.PREFACE + CLOSED_WINDOW))
+    slow.sendall(call(1, CLASSIFY, pb.ClassifyRequest(pixels=BLACK, top_k=CLASSES).SerializeToString()))
+    wait_until(lambda: metric(wide, "covey_answer_bytes") > 100_000)
+    with ThreadPoolExecutor(1) as pool:
+        stopping = pool.submit(wide.app.stop)
+        wait_until(lambda: not wide.app.ready)
+        for stream_id in (0, 1):
+            slow.sendall(frames.frame(frames.WINDOW_UPDATE, 0, stream_id, frames.word.pack(1 << 20)))
+        received = 0
+        with suppress(ConnectionError):  # how it ends makes no difference
+            while piece := slow.recv(1 << 16):
+                received += len(piece)
+        assert stopping.result(timeout=60)
+    assert received > 160_000
 
 
 def test_answers_that_are_read_count_no_longer(wide: Server) -> None:

@@ -50,6 +50,9 @@ def test_an_unloaded_model_stays_out_until_it_is_loaded(folder: TextFolder) -> N
     assert folder.served() == ["a/1 good", "b/3 newer"]
     assert (folder.refused(), folder.record.take()) == ([], ["loaded b/3 newer"])
     assert folder.refresh() == []
+    folder.write("b", 4, "newest")  # followed again
+    folder.refresh()
+    assert folder.served() == ["a/1 good", "b/4 newest"]
 
 
 def test_a_load_that_fails_does_not_end_that_a_model_stays_out(folder: TextFolder) -> None:
@@ -270,3 +273,13 @@ def test_the_default_model_goes_and_comes_back_while_others_are_asked(
     assert (code_name, "failed to load 'other': version 4: golden set" in text) == ("INTERNAL", True)
     assert server.classify(other).version == 3
     assert manage(server, "RepositoryModelLoad", "")[0] == "INVALID_ARGUMENT"
+
+
+def test_a_message_above_the_limit_is_refused_before_it_is_read(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, allow_management=True, max_message_bytes=1_000)
+    code_name, text = manage(server, "RepositoryModelLoad", "x" * 2_000)
+    assert (code_name, "at most 1,000 are taken here" in text) == ("INVALID_ARGUMENT", True)
+    assert manage(server, "RepositoryModelLoad", "echo") == ("OK", "")

@@ -20,6 +20,11 @@ from tests.server.protocols.open_inference_calls import (
 )
 from tests.server.protocols.test_service import images, png
 
+from covey_proto.inference import open_inference_pb2 as pb
+from covey_server.calls.call import Call
+from covey_server.calls.status import Status
+from covey_server.protocols.open_inference import inputs
+
 
 @pytest.mark.parametrize("count", [1, 3, 50])
 def test_raw_pixels_answer_exactly_as_covey_v1_does(server: Server, count: int) -> None:
@@ -79,3 +84,27 @@ def test_versions_are_whole_numbers_and_the_highest_is_the_default(server: Serve
         assert f"version '{version}': expected a whole number from 1 up" in text
     code, text = error(server, raw(pixels, model_name="colour", model_version="6"))
     assert (code, "version 6 of model 'colour' is not served; version 7 is" in text) == ("NOT_FOUND", True)
+
+
+class Unanswered(Call):
+    def reply(self, payload: bytes) -> None:
+        raise AssertionError
+
+    def fail(self, status: Status) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("own_us", "timeout_us", "expected_us"),
+    [(None, None, None), (None, 5, 5), (7, None, 7), (7, 5, 5), (7, 9, 7), (7, 0, 7), (None, 0, None)],
+)
+def test_the_shorter_of_a_timeout_and_the_callers_deadline_counts(
+    own_us: int | None, timeout_us: int | None, expected_us: int | None
+) -> None:
+    arrived_ns = 1_000_000
+    call = Unanswered(b"", "peer", arrived_ns, None if own_us is None else arrived_ns + own_us * 1_000)
+    request = pb.ModelInferRequest()
+    if timeout_us is not None:
+        request.parameters["timeout"].int64_param = timeout_us
+    inputs.shorten_deadline(call, request)
+    assert call.deadline_ns == (None if expected_us is None else arrived_ns + expected_us * 1_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -57,6 +58,9 @@ def test_what_is_too_much_at_once_is_told_so(
     assert {code for code, _ in outcomes} == {"OK", "RESOURCE_EXHAUSTED"}
     hints = [int(hint) for code, hint in outcomes if code == "RESOURCE_EXHAUSTED"]
     assert all(1 <= hint < 60_000 for hint in hints)
+    assert max(hints) > 1, "when what waits should be done"
+    counted = r'^covey_requests_total\{code="RESOURCE_EXHAUSTED",.*\} (\S+)$'
+    assert sum(map(float, re.findall(counted, fetch(server.metrics_url), re.MULTILINE))) == len(hints)
     assert f'covey_refused_total{{reason="calls"}} {float(len(hints))}' in fetch(server.metrics_url)
 
 
