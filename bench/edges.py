@@ -8,12 +8,11 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.processes import START_TIMEOUT_S, BenchError, Server, own_process, peak_bytes, tail
+from bench.processes import Server, free_port, own_process, peak_bytes, wait_until
 from covey_load.observation import family
 
 HOST = "127.0.0.1"
@@ -60,7 +59,7 @@ def edge_before(
         BenchError: it ended, or was not there within a minute.
     """
     assert metrics_url is not None
-    port, status_port = _free_port(), _free_port()
+    port, status_port = free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "edge.log"
     with tempfile.TemporaryDirectory(prefix="covey-edge-") as own:
@@ -78,11 +77,7 @@ def edge_before(
             **(settings or {}),
         }
         with own_process([sys.executable, "-m", "deploy.edge"], log, environment) as process:
-            began_s = time.monotonic()
-            while not _shakes_hands(port):
-                if process.poll() is not None or time.monotonic() - began_s > START_TIMEOUT_S:
-                    raise BenchError(f"the edge did not start:\n{tail(log)}")
-                time.sleep(0.05)
+            wait_until(lambda: _shakes_hands(port), process, "the edge", log)
             yield Edge(process, port, status_port)
 
 
@@ -95,10 +90,3 @@ def _shakes_hands(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        port: int = found.getsockname()[1]
-        return port

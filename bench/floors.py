@@ -1,4 +1,4 @@
-"""Owns the floors of one scenario over its rounds: what the work costs with no server around it."""
+"""Owns the floors of one scenario over its rounds: what the work costs without a server."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from bench.picture import write_png
 from bench.rows import Goal, Row, make_row, missing_row
 
 SETTLED = 0.1  # growth counts from this share of the run on
@@ -70,6 +71,4 @@ def draw_curves(curves: Sequence[Curve], caption: str, path: Path) -> None:
         axes.set_ylabel("resident memory, MB")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     figure.suptitle(caption, fontsize=10)
-    partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, format="png", dpi=110)
-    partial.replace(path)
+    write_png(figure, path)

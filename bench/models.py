@@ -11,7 +11,7 @@ from bench import photographs
 from bench.processes import BenchError, run_tool
 
 PHOTO_NETWORK = "shufflenet"  # 224x224 RGB
-# What covey-export is told. LeNet learns for longer: where its answers are checked, they must differ from each other.
+# Arguments of covey-export. LeNet is trained longer: its answers are checked, so they must differ from each other.
 _SAMPLE = ("--dataset", "sample", "--epochs", "1")
 _EXPORTS: dict[str, tuple[str, ...]] = {
     "lenet": ("lenet", "--dataset", "sample", "--recipe", "best", "--epochs", "3"),

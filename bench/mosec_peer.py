@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.load import Caller
-from bench.processes import START_TIMEOUT_S, BenchError, Server, own_process, tail
+from bench.processes import BenchError, Server, free_port, own_process, wait_until
 
 VERSION = "0.9.*"
 _INSTALL_TIMEOUT_S = 300
@@ -22,12 +21,12 @@ CALLER = Caller("/inference", http=True, max_failure_share=0.01)
 
 
 class NotInstalled(BenchError):
-    """mosec cannot be had here."""
+    """mosec cannot be installed here."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How mosec is told to batch."""
+    """mosec's settings for batching."""
 
     workers: int
     batch: int
@@ -63,8 +62,7 @@ def install(folder: Path) -> Path:
 @contextmanager
 def mosec_server(python: Path, model: Path, setting: Setting, log: Path) -> Iterator[Server]:
     """A mosec server that answers POST /inference. Raises BenchError where it does not listen within a minute."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(python), "-P", str(Path(__file__).with_name("mosec_worker.py")), "--port", str(port)]
     command += ["--address", "127.0.0.1", "--log-level", "warning"]
     environment = {
@@ -75,13 +73,13 @@ def mosec_server(python: Path, model: Path, setting: Setting, log: Path) -> Iter
         "PYTHONPATH": "",
     }
     with own_process(command, log, environment) as process:
-        give_up = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > give_up:
-                    raise BenchError(f"mosec did not start:\n{tail(log)}") from None
-                time.sleep(0.05)
+        wait_until(lambda: _listens(port), process, "mosec", log)
         yield Server("mosec", process, f"127.0.0.1:{port}", None)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True

@@ -39,6 +39,11 @@ def draw_goals(rows: Sequence[Row], caption: str, path: Path) -> None:
         fontsize=9,
     )
     figure.suptitle(caption, fontsize=10)
+    write_png(figure, path)
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Replaces `path` in one step."""
     partial = path.with_name(f".{path.name}")
     figure.savefig(partial, format="png", dpi=110)
     partial.replace(path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import select
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -133,13 +134,23 @@ def covey_server(models: Path, front: str, log: Path, flags: Sequence[str] = ())
     command = [sys.executable, "-m", "covey_server", "--models", str(models), "--front", front]
     command += ["--grpc-port", "0", "--metrics-port", "0", *flags]
     began = time.monotonic()
-    with own_process(command, log) as process:
-        ports = READY.match(first_line(process, "covey-server", log))
+    with started_server(command, log) as (process, grpc_target, metrics_target):
         start_s = time.monotonic() - began
+        metrics = f"http://{metrics_target}/metrics"
+        yield Server(f"covey-server --front {front}", process, grpc_target, metrics, start_s)
+
+
+@contextmanager
+def started_server(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """A process of covey-server once it says that it is ready, and where it listens for calls and for scrapes. Raises
+    BenchError as covey_server."""
+    with own_process(command, log, environment) as process:
+        ports = READY.match(first_line(process, "covey-server", log))
         if ports is None:
-            raise BenchError(f"covey-server {' '.join(['--front', front, *flags])} did not start:\n{tail(log)}")
-        metrics = f"http://{ports['metrics']}/metrics"
-        yield Server(f"covey-server --front {front}", process, ports["grpc"], metrics, start_s)
+            raise BenchError(f"{' '.join(command)} did not start:\n{tail(log)}")
+        yield process, ports["grpc"], ports["metrics"]
 
 
 @contextmanager
@@ -165,6 +176,22 @@ def own_process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+
+
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen[str], name: str, log: Path) -> None:
+    """Raises BenchError where the process ends before it is ready, or is not within a minute."""
+    give_up = time.monotonic() + START_TIMEOUT_S
+    while not ready():
+        if process.poll() is not None or time.monotonic() > give_up:
+            raise BenchError(f"{name} did not start:\n{tail(log)}")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """Of this machine, for a server that cannot choose one."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
 
 
 def run_tool(arguments: Sequence[str], log: Path) -> None:

@@ -22,7 +22,7 @@ Machine = Mapping[str, str | int | float]
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure should reach: `target` at the most, or with `at_least` at the least; `stretch` where it is better
+    """What a figure should reach: at most `target`, or at least with `at_least`; `stretch` is better
     still. A row with a floor is judged by its ratio, one without by its value."""
 
     target: float
@@ -36,7 +36,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: the median of some rounds, `low` and `high` its least and its largest round.
+    """One figure: the median of some rounds, `low` and `high` are its smallest and largest.
 
     `ratio` is value / floor, and `against` says what the floor is. `met` is None where there is no goal, or where
     `note` says why the figure is missing or means nothing.
@@ -80,7 +80,7 @@ def make_row(
     against: str = "",
     note: str = "",
 ) -> Row:
-    """Medians first, then their ratio. `floors` are those of the same rounds. A note takes the verdict away."""
+    """Medians first, then their ratio. `floors` are those of the same rounds. A row with a note has no verdict."""
     value = statistics.median(values)
     floor = statistics.median(floors) if floors is not None else None
     ratio = value / floor if floor else None

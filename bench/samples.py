@@ -32,8 +32,8 @@ class Golden:
 
 @dataclass(frozen=True)
 class Sample:
-    """One request and the most probable class of each of its images, in order; empty: whatever comes is right.
-    `is_wrong` marks one that must be refused."""
+    """One request and the most probable class of each of its images, in order; empty where any answer is right.
+    `is_wrong` marks a request that must be refused."""
 
     request: ClassifyRequest
     top: tuple[int, ...] = ()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from bench.picture import write_png
 
 COLUMNS, ROWS = 12, 6
 RIGHT, WRONG = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion: told apart by colour-blind eyes too
@@ -30,7 +29,8 @@ def draw(
     wrong = np.flatnonzero(indices != truth)
     wrong = wrong[np.argsort(-probabilities[wrong])][: ROWS * COLUMNS // 3]
     right = np.flatnonzero(indices == truth)[: ROWS * COLUMNS - len(wrong)]
-    figure, axes = plt.subplots(ROWS, COLUMNS, figsize=(COLUMNS * 1.05, ROWS * 1.42 + 0.9), layout="constrained")
+    figure = Figure(figsize=(COLUMNS * 1.05, ROWS * 1.42 + 0.9), layout="constrained")
+    axes = figure.subplots(ROWS, COLUMNS)
     for axis in axes.flat:
         axis.axis("off")
     for axis, place in zip(axes.flat, [*right, *wrong], strict=False):
@@ -47,7 +47,4 @@ def draw(
             text += "\n"
         axis.set_title(text, fontsize=8.5, color=RIGHT if is_right else WRONG, pad=3)
     figure.suptitle(title, fontsize=12)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
-    temporary.replace(path)
+    write_png(figure, path)

@@ -38,10 +38,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Attack:
-    """`entry` is the issue's number of it; `model` the one that innocent callers use meanwhile;
-    `others` are models that the attacker needs beside it."""
+    """`model` is the one that innocent callers use meanwhile; `others` are models that the attacker needs beside it."""
 
-    entry: str
     run: Callable[[Target], str]
     model: str = "small"
     others: tuple[str, ...] = ()
@@ -165,21 +163,21 @@ def bulk_callers(target: Target) -> str:
 
 
 ATTACKS = {
-    "image bombs": Attack("1", image_bombs),
-    "gzip to Classify": Attack("2", gzip_classify),
-    "gzip to Classify, no token": Attack("2", gzip_classify, tokens=True),
-    "gzip to Health, no token": Attack("2", gzip_health, tokens=True),
-    "4 GB prefix, no token": Attack("3", long_prefix, tokens=True),
-    "4 GB prefix": Attack("3", long_prefix),
-    "64 half messages": Attack("3", half_sent),
-    "64 half messages, no token": Attack("3", half_sent, tokens=True),
-    "unread answers": Attack("4", unread_answers, others=("wide",)),
-    "silent connections": Attack("5", silent_connections, soft_files=1024),
-    "300 half scrapes": Attack("5", half_scrapes),
-    "resets": Attack("6", resets),
-    "failing model": Attack("7", failing_model, model="faulty"),
-    "slow run": Attack("8", slow_run, others=("slow",)),
-    "bulk callers": Attack("9", bulk_callers),
+    "image bombs": Attack(image_bombs),
+    "gzip to Classify": Attack(gzip_classify),
+    "gzip to Classify, no token": Attack(gzip_classify, tokens=True),
+    "gzip to Health, no token": Attack(gzip_health, tokens=True),
+    "4 GB prefix, no token": Attack(long_prefix, tokens=True),
+    "4 GB prefix": Attack(long_prefix),
+    "64 half messages": Attack(half_sent),
+    "64 half messages, no token": Attack(half_sent, tokens=True),
+    "unread answers": Attack(unread_answers, others=("wide",)),
+    "silent connections": Attack(silent_connections, soft_files=1024),
+    "300 half scrapes": Attack(half_scrapes),
+    "resets": Attack(resets),
+    "failing model": Attack(failing_model, model="faulty"),
+    "slow run": Attack(slow_run, others=("slow",)),
+    "bulk callers": Attack(bulk_callers),
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.processes import READY, BenchError, Server, first_line, own_process, peak_bytes, tail
+from bench.processes import BenchError, Server, peak_bytes, started_server
 
 # The first that exists is used: version 1's memory controller, or version 2's unified tree.
 _CGROUPS = (
@@ -61,11 +61,9 @@ def limited_server(
     with memory_group(limit_bytes) as enter:
         if enter:
             command = ["bash", "-c", f'echo $$ > {enter}; exec "$@"', "bash", *command]
-        with own_process(command, log, {"PYTHONPATH": os.pathsep.join(roots)}) as process:
-            ports = READY.match(first_line(process, "covey-server", log))
-            if ports is None:
-                raise BenchError(f"covey-server did not start:\n{tail(log)}")
-            yield LimitedServer(process, ports["grpc"], int(ports["metrics"].rpartition(":")[2]))
+        environment = {"PYTHONPATH": os.pathsep.join(roots)}
+        with started_server(command, log, environment) as (process, grpc_target, metrics_target):
+            yield LimitedServer(process, grpc_target, int(metrics_target.rpartition(":")[2]))
 
 
 @contextmanager

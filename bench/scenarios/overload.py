@@ -1,5 +1,5 @@
-"""More callers than the server can serve, who come when they like and leave at their deadline: how many of the answers
-that the hardware can give are given to someone who still waits for them."""
+"""More calls than the server can answer, at random moments and with deadlines: how many of the answers that the
+hardware can give come in time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Callers who send images by the thousand beside one who sends them one by one: what the latter waits, and what the
-former lose."""
+"""A caller of single images beside callers of thousands per call: how long it waits, and what they lose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--assert` demands: its grammar, and whether a report keeps to it.
+"""What `--assert` demands: its grammar, and whether a report meets it.
 
     ASSERTIONS  = ASSERTION {"," ASSERTION}
     ASSERTION   = FIGURE ("<" | "<=" | ">" | ">=" | "==") NUMBER

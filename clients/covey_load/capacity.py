@@ -15,14 +15,13 @@ from covey_load.distribution import supports
 from covey_load.measurement import Capacity, Run
 
 SHARE_WITHIN = 0.99
-MAX_TRY_S = 100.0  # but where longer ones were asked for
+MAX_TRY_S = 100.0  # unless longer tries were asked for
 _PLANNED_CALLS = 1_100  # Poisson arrivals leave 1,000 of them in 999 of 1,000 tries
 _CLOSE_ENOUGH = 1.05
 _MAX_TRIES = 30
 
-TryRate = Callable[
-    [float, float], Run | None
-]  # of a rate and seconds; None: no more, as the load test is being stopped
+# Tries a rate for so many seconds; None where the load test is being stopped.
+TryRate = Callable[[float, float], Run | None]
 
 
 def search(try_rate: TryRate, first_per_s: float, slo_ms: float, try_s: float) -> Capacity:

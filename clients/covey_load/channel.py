@@ -1,6 +1,6 @@
-"""Owns what a generator process and its starter say to each other over pipes: orders down, chunks of results up.
+"""Owns the messages between a generator process and the process that started it: orders down, chunks of results up.
 
-A chunk is pickled, behind its length. The generator never waits for its reader: what the pipe does not take it keeps.
+They are pickled, behind their length. The generator never waits for its reader: it keeps what the pipe does not take.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """All connections stand; the process waits for the moment to begin."""
+    """All connections are open; the process waits for the moment to begin."""
 
 
 @dataclass(frozen=True, slots=True)

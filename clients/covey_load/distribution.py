@@ -1,4 +1,4 @@
-"""Owns distributions of times: an HdrHistogram filled from arrays, and what may be said of it.
+"""Owns distributions of times: an HdrHistogram filled from arrays, and the figures that it supports.
 
 A percentile is given where at least ten samples lie beyond it: p50 from 20 samples on, p90 from 100, p99 from 1,000,
 p99.9 from 10,000. With fewer, it would say more of chance than of the server.

@@ -104,8 +104,8 @@ def longest_stage(runs: Runs) -> Limit | None:
 
 
 def _costly_front(runs: Runs) -> tuple[str, str] | None:
-    """What limits, and in what words, where the way to the server is the longest part of a call and costs more than it
-    need; None where it does not."""
+    """The front as what limits, and why, where the way to the server is the longest part of a call and another front
+    would cost less; else None."""
     if runs.front is Front.GRPCIO:
         front = "grpcio front, TLS included," if runs.tls else "grpcio front"
         instead = "--front native, and a proxy before it that ends TLS" if runs.tls else "--front native"
@@ -122,7 +122,7 @@ def _costly_front(runs: Runs) -> tuple[str, str] | None:
 
 
 def front(runs: Runs) -> str | None:
-    """A front that costs more than it need, where it is not what limits."""
+    """A front that costs more than the other one would, where it is not what limits."""
     longest = longest_stage(runs)
     if runs.front is not Front.GRPCIO or (longest is not None and longest.part == "front"):
         return None
@@ -142,7 +142,7 @@ def lone_call(runs: Runs) -> str | None:
 
 
 def lone_batches(runs: Runs) -> str | None:
-    """One in flight cannot make batches: nothing is wrong with the server."""
+    """With one call in flight there are no batches: nothing is wrong with the server."""
     size = batch_size(runs.alone.timing) if runs.alone.timing else None
     if size is None or size > NO_BATCHING:
         return None
@@ -150,7 +150,7 @@ def lone_batches(runs: Runs) -> str | None:
 
 
 def batches(runs: Runs) -> str | None:
-    """What many in flight made of the batches."""
+    """How large batches were with many in flight."""
     size = batch_size(runs.loaded.timing) if runs.loaded.timing else None
     if size is None:
         return None
@@ -202,7 +202,7 @@ def failures(runs: Runs) -> str | None:
 
 
 def counts(runs: Runs) -> str | None:
-    """Whether the server counted what the client did."""
+    """Whether server and client counted the same calls."""
     metrics = runs.loaded.metrics
     if metrics is None or metrics.requests == metrics.client_calls:
         return None

@@ -18,8 +18,8 @@ class Pool(Generic[RequestT]):
     """Connections, known by their places from 0 on."""
 
     def __init__(self, name: str, connect: Callable[[], Connection[RequestT]], count: int) -> None:
-        """Connects. `name` is what stands in errors: "gRPC connection to localhost:8001". Raises LoadError where there
-        is no server of the protocol."""
+        """Connects. `name` is for error messages: "gRPC connection to localhost:8001". Raises LoadError where no server
+        of the protocol answers."""
         self._name = name
         self._connect = connect
         self._selector = selectors.DefaultSelector()
@@ -34,8 +34,8 @@ class Pool(Generic[RequestT]):
             raise
 
     def ready(self, timeout_s: float) -> list[int]:
-        """Places where something came or more can be sent. Waits so long at the most, to the microsecond where the
-        selector's own clock, of milliseconds, would be too coarse."""
+        """Waits at most `timeout_s` for places where something came or more can be sent. Short waits are exact to the
+        microsecond; the selector itself counts in milliseconds."""
         if 0 < timeout_s < 0.05:
             select.select([self._selector], [], [], timeout_s)
             timeout_s = 0

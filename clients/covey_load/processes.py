@@ -15,13 +15,14 @@ from typing import Self
 
 from covey_load.channel import Chunk, Connected, Ended, Order, Reader
 
-_HEAD_START_NS = 50_000_000  # between the last connection and the first call: every process hears of it in time
+_HEAD_START_NS = 50_000_000  # from the last connection to the first call, for the message to reach every process
 _TICK_S = 0.1
 _STOP_TIMEOUT_S = 5.0
 
 
 class Generators:
-    """Generator processes that live through several loads. They do not hear the terminal's Ctrl-C: `stop` is for that.
+    """Generator processes, for several loads one after the other. The terminal's Ctrl-C does not reach them, `stop`
+    does.
 
     Leaving the `with` block ends them.
     """
@@ -112,7 +113,7 @@ class Generators:
     def _send(self, place: int, message: Order | int) -> None:
         pipe = self._processes[place].stdin
         assert pipe is not None
-        with contextlib.suppress(BrokenPipeError):  # it is gone, which reading from it will tell
+        with contextlib.suppress(BrokenPipeError):  # it has ended: reading from it will say so
             pickle.dump(message, pipe, pickle.HIGHEST_PROTOCOL)
             pipe.flush()
 

@@ -18,7 +18,7 @@ from covey_load.channel import FIELDS, Chunk, Ended, Order
 from covey_load.pool import LoadError
 from covey_load.processes import Generators
 from covey_load.remote import Remote
-from covey_load.wire.grpc_status import OK, status_name
+from covey_load.wire.grpc_status import NAMES, OK
 
 __all__ = ["Generators", "LoadError", "Order", "Recording", "Remote", "record"]
 
@@ -80,9 +80,9 @@ class Recording:
         return (self.sent_ns - self.due_ns) / 1e6
 
     def by_status(self) -> Counter[str]:
-        """Calls by how they ended, "OK" among them."""
+        """Calls by how they ended, "OK" among them; "none" are those that were lost without a status."""
         codes, counts = np.unique(self.statuses, return_counts=True)
-        return Counter({status_name(code): count for code, count in zip(codes.tolist(), counts.tolist(), strict=True)})
+        return Counter(dict(zip(map(_name, codes.tolist()), counts.tolist(), strict=True)))
 
 
 def record(
@@ -118,6 +118,10 @@ def record(
         answers=_answers(chunks, numbers, answer_bytes),
         ends=ends,
     )
+
+
+def _name(status: int) -> str:
+    return NAMES.get(status, f"HTTP {status}")
 
 
 def _answers(chunks: list[list[Chunk]], numbers: Integers, answer_bytes: Integers) -> list[tuple[int, bytes]]:

@@ -91,7 +91,8 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
 
 
 def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, str], str, PreparedRequests]:
-    """Learns the models, makes all requests, and tries them. Facts of the server, what is sent in words, and itself."""
+    """Asks for the models, makes all requests, and tries some. Returns facts of the server, the payload in words, and
+    the requests."""
     bodies: list[tuple[str, bytes]] = []
     by_model: dict[str, list[int]] = {}
     facts: dict[str, str] = {}
@@ -118,7 +119,7 @@ def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, 
 
 
 def _sequence(plan: Plan, by_model: dict[str, list[int]]) -> list[int]:
-    """Which request follows which: of one model in turn, of several as their weights draw them."""
+    """The order of the requests: of one model in turn, of several drawn by their weights."""
     if len(by_model) == 1:
         return next(iter(by_model.values()))
     draw = random.Random(plan.seed)
@@ -139,7 +140,7 @@ def _find_capacity(plan: Plan, measure: Callable[[Load, float], Run | None]) -> 
 
 
 def _find_server(plan: Plan, endpoint: Endpoint) -> tuple[int | None, list[str]]:
-    """The id of the process to look at, and what to say where there is none though somebody listens here."""
+    """The id of the server's process, and a remark where a process listens here that is not the server."""
     if plan.server_pid is not None:
         return plan.server_pid, []
     listener = find_listener(endpoint)

@@ -1,5 +1,5 @@
-"""Owns the moments at which an open loop sends, in nanoseconds from the start, in order. The same seed gives the same;
-`seconds` may be infinite."""
+"""Owns the moments at which an open loop sends, in nanoseconds from the start, in order. The same seed gives the same
+moments; `seconds` may be infinite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What answers say of the time inside the server: one Timing per answer, many of them as distributions."""
+"""What answers tell of their time inside the server: a Timing for each, and the distributions of a run."""
 
 from __future__ import annotations
 
