@@ -32,7 +32,7 @@ def test_an_extra_that_is_not_there() -> None:
     assert "KeyError: 'cpus'" in caught.value.stderr
 
 
-def test_every_package_of_the_images_is_pinned() -> None:
+def test_every_package_of_the_images_and_of_the_documentation_is_pinned() -> None:
     pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text().lower(), flags=re.MULTILINE))
-    wanted = {name.lower().replace("_", "-") for name in names_of("load", "cpu", "gpu", "export")}
+    wanted = {name.lower().replace("_", "-") for name in names_of("load", "cpu", "gpu", "export", "docs")}
     assert wanted <= {name.replace("_", "-") for name in pinned}
