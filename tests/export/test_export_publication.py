@@ -75,10 +75,12 @@ class TestModelFile:
             raise onnx.checker.ValidationError("a node without a name")
 
         torch.manual_seed(0)
-        model = served_model.build(MLP, 10, find_recipe("mlp", "tutorial")).eval()
+        model = image_classifier.build(MLP, 10, find_recipe("mlp", "tutorial")).eval()
         monkeypatch.setattr(onnx.checker, "check_model", find)
         with pytest.raises(ConversionFailed, match="the exported graph is no valid ONNX: a node without a name"):
-            conversion.convert(model, ModelInfo(input=ImageSpec(height=28, width=28, channels=1)))
+            onnx_graph.seal(
+                onnx_graph.export(model, MLP.image_shape), ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
+            )
 
     def test_a_softmax_of_the_networks_own_is_not_doubled(self, published: Published) -> None:
         kinds = [node.op_type for node in onnx.load(published.path).graph.node]
