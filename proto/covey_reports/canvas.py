@@ -22,6 +22,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from matplotlib.transforms import Bbox
@@ -34,6 +35,7 @@ MAP = "viridis"  # of numbers from small to large
 WIDTH_INCHES = 8.0
 _FONT = "DejaVu Sans"  # comes with matplotlib: charts are the same on every machine
 _PIXELS_PER_POINT = 96 / 72
+_GAP = 0.04  # between two charts side by side, as a share of the width
 _RASTER_DPI = 192  # twice a page's 96
 _MIN_SPAN = 5.0  # largest to smallest value of a logarithmic axis
 _WIDE_SPAN = 2_000.0  # from which it bears powers of ten alone
@@ -95,7 +97,9 @@ def style() -> Iterator[None]:
 
 def figure(height_inches: float, width_inches: float = WIDTH_INCHES, *, fitted: bool = True) -> Figure:
     """An empty figure; `fitted` makes room for labels by itself."""
-    made = Figure(figsize=(width_inches, height_inches), layout="constrained" if fitted else None)
+    made = Figure(
+        figsize=(width_inches, height_inches), layout=ConstrainedLayoutEngine(wspace=_GAP) if fitted else None
+    )
     FigureCanvasAgg(made)
     return made
 
