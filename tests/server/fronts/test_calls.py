@@ -10,14 +10,20 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from covey_server.calls.call import Call, Service
+from covey_server.calls.call import Call
+from covey_server.calls.service import Service, Services
 from covey_server.fronts import Front
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.native import NativeFront
 from covey_server.fronts.security import Security
 
-KINDS: dict[str, type[Front]] = {"native": NativeFront, "grpcio": GrpcioFront}
+KINDS = {"native": NativeFront, "grpcio": GrpcioFront}
 PATIENCE_S = 30.0
+
+
+def front_with(kind: str, service: Service) -> Front:
+    services = Services((service,), begin=lambda inline: None, written=lambda count, caller: None)
+    return KINDS[kind]("127.0.0.1:0", services, 2**20, 2**20, Security())
 
 
 class Waiting:
@@ -25,8 +31,7 @@ class Waiting:
 
     def __init__(self, kind: str) -> None:
         self.calls: queue.Queue[Call] = queue.Queue()
-        service = Service("test.Waiting", {"Ask": self.calls.put}, lambda inline: None)
-        self.front: Front = KINDS[kind]("127.0.0.1:0", [service], [], 2**20, 2**20, Security())  # type: ignore[call-arg]
+        self.front = front_with(kind, Service("test.Waiting", {"Ask": self.calls.put}))
         self.front.start()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.front.port}")
         self.ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary("/test.Waiting/Ask")
@@ -106,8 +111,7 @@ def test_a_handler_that_fails_costs_its_own_call_alone_and_tells_nothing(
             raise RuntimeError("a secret path")
         call.reply(call.payload)
 
-    service = Service("test.Failing", {"Ask": ask}, lambda inline: None)
-    front: Front = KINDS[kind]("127.0.0.1:0", [service], [], 2**20, 2**20, Security())  # type: ignore[call-arg]
+    front = front_with(kind, Service("test.Failing", {"Ask": ask}))
     front.start()
     try:
         with grpc.insecure_channel(f"127.0.0.1:{front.port}") as channel:

@@ -457,7 +457,7 @@ def test_who_is_slow_to_take_an_answer_gets_it_while_the_server_stops(
     wait_until(lambda: metric(wide, "covey_answer_bytes") > 100_000)
     with ThreadPoolExecutor(1) as pool:
         stopping = pool.submit(wide.app.stop)
-        wait_until(lambda: not wide.app.ready)
+        wait_until(lambda: metric(wide, "covey_ready") == 0)
         for stream_id in (0, 1):
             slow.sendall(frames.frame(frames.WINDOW_UPDATE, 0, stream_id, frames.word.pack(1 << 20)))
         received = 0

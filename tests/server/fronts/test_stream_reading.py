@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from covey_server.calls import status
-from covey_server.calls.call import Call, Element, StreamMethod
+from covey_server.calls.call import Call
+from covey_server.calls.service import Element, Services, StreamMethod
 from covey_server.errors import Overloaded
-from covey_server.fronts.streams import MAX_BYTES, MAX_ELEMENTS, Streams
+from covey_server.fronts.stream import MAX_BYTES, MAX_ELEMENTS
+from covey_server.fronts.streams import Streams
 
 PATIENCE_S = 30.0
 
@@ -59,13 +61,14 @@ class Reading:
 
     def __init__(self, caller: Caller, handler: Callable[[Call], None] = lambda call: None) -> None:
         self.calls: list[Call] = []
-        self.streams = Streams(2**40, {})
+        self.streams = Streams(2**40, None, {})
 
         def take(call: Call) -> None:
             self.calls.append(call)
             handler(call)
 
-        serve: Any = self.streams.handler(StreamMethod(take, Plain), lambda inline: None)
+        services = Services((), begin=lambda inline: None, written=lambda count, caller: None)
+        serve: Any = self.streams.handler(StreamMethod(take, Plain), services)
         self.task = asyncio.ensure_future(serve(None, caller))
 
     async def settle(self) -> int:
