@@ -11,7 +11,7 @@ from tests.export.recorded_report import CPU, RecordedReport
 
 from covey_export import publication
 from covey_export.checkpoint import Checkpoint
-from covey_export.datasets import Dataset, find_entry
+from covey_export.datasets import Dataset, Family, find_entry
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
 from covey_export.trained_model import TrainedModel
@@ -41,13 +41,15 @@ def sample() -> Dataset:
 
 @pytest.fixture(scope="session")
 def small(sample: Dataset) -> Dataset:
-    """Every tenth image of the sample: 600 to train with, 100 to test with."""
+    """Every tenth image of the sample: 600 to train with, 100 to test with. It may be mirrored, so that recipes with
+    all kinds of changes are tried on it."""
     return dataclasses.replace(
         sample,
         train_images=sample.train_images[::10],
         train_labels=sample.train_labels[::10],
         test_images=sample.test_images[::10],
         test_labels=sample.test_labels[::10],
+        family=Family.PHOTOGRAPHS,
     )
 
 

@@ -121,7 +121,7 @@ def test_a_full_set_keeps_the_recipe_and_nothing_to_learn_stays_so(name: str, tr
 def test_what_the_recipe_leaves_open_is_the_data_sets(small: Dataset) -> None:
     recipe = dataclasses.replace(find_recipe("lenet"), mean=None, std=None, augmentation=None)
     fitted = recipe.fitted_to(small)
-    assert fitted.augmentation == of_family(Family.SIGNS)
+    assert fitted.augmentation == of_family(Family.PHOTOGRAPHS)
     assert fitted.mean == pytest.approx((small.train_images.mean() / 255,), abs=1e-4)
     assert fitted.std == pytest.approx((small.train_images.std() / 255,), abs=1e-4)
     stated = dataclasses.replace(recipe, mean=(0.1,), std=(0.2,), augmentation=NONE).fitted_to(small)
