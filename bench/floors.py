@@ -9,9 +9,8 @@ from pathlib import Path
 
 from bench.raw_onnxruntime import BATCH_SIZES, RawOnnxruntime
 from bench.rows import Row, make_row
-from covey_proto import colours, metadata
-from covey_proto.v1.classifier_pb2 import ImageSpec
-from covey_server.images.pixels import InputSpec, Resize, decode
+from covey_proto import colours, metadata, resize
+from covey_server.images.pixels import InputSpec, decode
 
 
 class OnnxruntimeCurve:
@@ -55,10 +54,10 @@ class DecodeFloor:
     def __init__(self, files: Sequence[bytes], model: RawOnnxruntime) -> None:
         """For the input that the model's file describes."""
         said = metadata.from_json(model.metadata[metadata.KEY]).input
-        resize = Resize.CENTER_CROP if said.resize == ImageSpec.RESIZE_CENTER_CROP else Resize.STRETCH
+        policy = resize.from_message(said.resize)
         self._files = files
         background = colours.parse(said.background) if said.background else None
-        self._spec = InputSpec(said.height, said.width, said.channels, resize, said.crop or 1.0, background)
+        self._spec = InputSpec(said.height, said.width, said.channels, policy, said.crop or 1.0, background)
         self.values: list[float] = []  # microseconds per image, by round
         decode(files[0], self._spec)
 

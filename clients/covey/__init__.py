@@ -40,13 +40,13 @@ from covey.results import (
     InputSize,
     Model,
     ModelState,
-    Resize,
     Serving,
     Timing,
     Training,
 )
 from covey.security import TLS, TokenFile
 from covey_proto import __version__ as __version__
+from covey_proto.resize import Resize
 
 __all__ = [
     "TLS",

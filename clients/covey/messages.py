@@ -21,7 +21,6 @@ from covey.results import (
     InputSize,
     Model,
     ModelState,
-    Resize,
     Serving,
     Timing,
     Training,
@@ -29,6 +28,7 @@ from covey.results import (
     make_classification,
     make_timing,
 )
+from covey_proto import resize
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_proto.wording import plural
 
@@ -250,7 +250,6 @@ def get_model_request(name: str, version: int) -> pb.GetModelRequest:
 
 
 _STATES = {pb.Model.STATE_READY: ModelState.READY, pb.Model.STATE_REFUSED: ModelState.REFUSED}
-_RESIZES = {pb.ImageSpec.RESIZE_STRETCH: Resize.STRETCH, pb.ImageSpec.RESIZE_CENTER_CROP: Resize.CENTER_CROP}
 
 
 def model(message: pb.Model) -> Model:
@@ -270,10 +269,10 @@ def model(message: pb.Model) -> Model:
 
 
 def _input_size(spec: pb.ImageSpec) -> InputSize:
-    resize = _RESIZES.get(spec.resize, Resize.UNKNOWN)
     crop = round(spec.crop, 6) or 1.0  # of a float32
     mean, std = (tuple(round(each, 6) for each in numbers) for numbers in (spec.mean, spec.std))
-    return InputSize(spec.height, spec.width, spec.channels, resize, crop, spec.background, mean, std)
+    policy = resize.from_message(spec.resize)
+    return InputSize(spec.height, spec.width, spec.channels, policy, crop, spec.background, mean, std)
 
 
 def _training(info: pb.ModelInfo) -> Training:

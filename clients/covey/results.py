@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from covey.errors import ImageError, InvalidInput
+from covey_proto.resize import Resize
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +149,6 @@ class ModelState(enum.Enum):
     READY = "ready"
     REFUSED = "refused"  # found by the server, but not served: see `Model.reason`
     UNKNOWN = "unknown"  # of a newer server than this client
-
-
-class Resize(enum.Enum):
-    """How the server brings an encoded image to the model's size."""
-
-    STRETCH = "stretch"
-    CENTER_CROP = "center_crop"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from covey_export.networks import ImageShape, Network, size
 from covey_export.training import averaging
 from covey_export.training.recipe import Recipe
 from covey_proto.colours import WHITE
+from covey_proto.resize import Resize
 from covey_proto.wording import listed, plural
-from covey_server.images.pixels import Resize
 
 FILE = "checkpoint.pt"
 

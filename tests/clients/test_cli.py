@@ -15,7 +15,8 @@ import covey
 from covey.cli import json_lines, main, table
 from covey.cli.exits import Exit
 from covey.cli.progress import Progress
-from covey.results import Class, Resize
+from covey.results import Class
+from covey_proto.resize import Resize
 
 if TYPE_CHECKING:
     from .conftest import ScriptedServer

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from covey.cli import json_lines
-from covey.results import Class, InputSize, Model, ModelState, Resize
+from covey.results import Class, InputSize, Model, ModelState
+from covey_proto.resize import Resize
 
 
 def _strictly(text: str) -> Any:  # noqa: ANN401 - whatever the line holds

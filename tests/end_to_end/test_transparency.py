@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from covey import downscaling
-from covey.results import InputSize, Resize
+from covey.results import InputSize
 from covey_export.datasets import find_entry
 from covey_proto import colours
+from covey_proto.resize import Resize
 from covey_server.images.pixels import InputSpec, decode
 
 SIDE = 640

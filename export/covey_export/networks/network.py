@@ -12,7 +12,8 @@ from torch import nn
 from covey_export.errors import InvalidDataset
 from covey_proto import colours
 from covey_proto.colours import WHITE
-from covey_server.images.pixels import InputSpec, Resize
+from covey_proto.resize import Resize
+from covey_server.images.pixels import InputSpec
 
 ImageShape = tuple[int, int, int]  # height, width, channels
 

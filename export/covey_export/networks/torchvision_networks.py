@@ -20,7 +20,7 @@ from covey_export import naming
 from covey_export.errors import InvalidNetwork
 from covey_export.networks.network import ImageShape, Network, Task, size
 from covey_export.networks.trial import first_line, require_classes
-from covey_server.images.pixels import Resize
+from covey_proto.resize import Resize
 
 PREFIX = "torchvision:"
 

@@ -1,6 +1,6 @@
 """A few runs of a network with fresh weights, before any training: does it take the images, does it give the classes,
 are its answers those of each image alone, and is it small enough for a model file? Whether torch can export it is
-conversion.require_convertible's question."""
+onnx_graph.require_convertible's question."""
 
 from __future__ import annotations
 

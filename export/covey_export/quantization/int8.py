@@ -23,6 +23,7 @@ from covey_export.datasets import Dataset
 from covey_export.datasets.dataset import Images
 from covey_export.errors import ConversionFailed
 from covey_export.quantization import normalisation
+from covey_proto.tensors import IMAGES
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, as in the server
 
@@ -110,7 +111,7 @@ class _Calibration:
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {"images": batch}
+        return None if batch is None else {IMAGES: batch}
 
 
 @contextmanager

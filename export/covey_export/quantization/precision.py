@@ -6,6 +6,7 @@ import enum
 
 from covey_export import naming
 from covey_export.errors import VerificationFailed
+from covey_proto.tolerances import TOLERANCES
 
 
 class Precision(enum.Enum):
@@ -29,20 +30,8 @@ class Precision(enum.Enum):
     @property
     def tolerance(self) -> float:
         """The largest absolute difference of a probability that the golden check allows."""
-        return _TOLERANCES[self]
+        return TOLERANCES[self.value]
 
     def model_name(self, name: str) -> str:
         """The name of the variant of model `name`: "lenet-int8". Raises ExportError where it is too long."""
         return name if self is Precision.FLOAT32 else naming.require_model_name(f"{name}-{self.value}")
-
-
-_TOLERANCES = {
-    Precision.FLOAT32: 1e-4,
-    # Against PyTorch in float32. CPUs differed by up to 0.0003 over the test sets of MNIST and CIFAR-10; a device that
-    # really adds up in 11 bits of significand, as CPUs do not, may be several times further off.
-    Precision.FLOAT16: 0.02,
-    # Against the int8 graph's own answers. Other kernels give the same integers but for values that lie at the edge
-    # between two: by onnxruntime's plain kernels in place of its fused ones fewer than one image in a hundred
-    # changed, by up to 0.034.
-    Precision.INT8: 0.05,
-}

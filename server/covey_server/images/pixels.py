@@ -8,7 +8,6 @@ docs/decoding.md says what was measured and why each step stands where it does.
 
 from __future__ import annotations
 
-import enum
 import math
 import warnings
 from collections.abc import Collection
@@ -24,6 +23,7 @@ from PIL.PngImagePlugin import PngImageFile
 from covey_proto import image_formats as table
 from covey_proto.colours import Colour
 from covey_proto.image_formats import Format
+from covey_proto.resize import Resize
 from covey_server.errors import ImageTooLarge, InvalidImage
 from covey_server.images import file_kinds, headers, image_formats, jpeg_decoder, png_decoder, transparency
 from covey_server.images.headers.header import Header, damaged
@@ -47,13 +47,6 @@ _UPRIGHT = {  # what turns an image upright, by its EXIF orientation; 1 is uprig
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)  # width and height change places
-
-
-class Resize(enum.Enum):
-    """How an image comes to the model's height and width."""
-
-    STRETCH = "stretch"  # whatever its aspect ratio
-    CENTER_CROP = "center_crop"  # the largest centred part of the right aspect ratio, then resized
 
 
 @dataclass(frozen=True, slots=True)

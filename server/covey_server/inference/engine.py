@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from covey_proto import tensors
 from covey_server.errors import DeviceUnavailable, EngineFailed, RefusedModel
 from covey_server.inference.devices import CPU, Device
 from covey_server.system.memory_limit import Room, room
@@ -24,8 +25,6 @@ from covey_server.system.regular_files import open_regular
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-INPUT = "images"
-OUTPUT = "probabilities"
 MAX_FILE_BYTES = 2**31 - 1
 
 # What loading takes at its peak, of a file's size: its content as onnxruntime reads it, and the session's own copy. It
@@ -61,7 +60,7 @@ class Engine:
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[N, K] float32` of images `[N, H, W, C] uint8`. Raises EngineFailed."""
         try:
-            probabilities: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+            probabilities: NDArray[np.float32] = self._session.run([tensors.PROBABILITIES], {tensors.IMAGES: images})[0]
         except Exception as error:
             raise EngineFailed(f"onnxruntime failed on a batch of {len(images)}: {_first_line(error)}") from error
         if probabilities.shape != (len(images), self.classes):
@@ -163,10 +162,10 @@ def _check_contract(session: onnxruntime.InferenceSession, path: Path) -> tuple[
                 probabilities.shape,
             ):
                 case (
-                    "images",
+                    tensors.IMAGES,
                     "tensor(uint8)",
                     [str() | None, int(height), int(width), 1 | 3 as channels],
-                    "probabilities",
+                    tensors.PROBABILITIES,
                     "tensor(float)",
                     [str() | None, int(classes)],
                 ):

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from covey_proto.tolerances import MAX_TOLERANCE
 from covey_server.errors import RefusedModel
 
-MAX_TOLERANCE = 0.1  # beyond it a check says nothing
 _MAX_SUM_ERROR = 0.02  # of a row's probabilities: a softmax in float16 or int8 adds up to 1 only nearly
 
 
@@ -31,7 +31,7 @@ class GoldenSet:
 
 def check(engine: Runnable, golden: GoldenSet) -> float:
     """The largest absolute difference of a probability. Raises RefusedModel where it is above the tolerance, or
-    where another class is the most probable one by more than a tie (two probabilities closer than the tolerance).
+    where an image gets another class (see `margins`).
     """
     if not 0 < golden.tolerance <= np.float32(MAX_TOLERANCE):  # the file holds a float32
         raise RefusedModel(f"golden set: a tolerance of {golden.tolerance:g}; expected above 0, to {MAX_TOLERANCE}")
@@ -46,16 +46,23 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
             f"allowed are {golden.tolerance:.2g}; this device does not compute the model that was exported. "
             f"Convert it again"
         )
-    rows = np.arange(len(found))
-    expected_class, found_class = golden.probabilities.argmax(axis=1), found.argmax(axis=1)
-    margins = golden.probabilities[rows, expected_class] - golden.probabilities[rows, found_class]
-    if (margins > golden.tolerance).any():
+    wrong = int((margins(found, golden.probabilities) > golden.tolerance).sum())
+    if wrong:
         raise RefusedModel(
-            f"golden set: {int((margins > golden.tolerance).sum())} of {len(rows)} images get another class than "
+            f"golden set: {wrong} of {len(found)} images get another class than "
             f"{golden.reference} gave at export; this device does not compute the model that was exported. "
             f"Convert it again"
         )
     return difference
+
+
+def margins(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float32]:
+    """For each row of two `[N, K]`: by how much `expected` holds its own most probable class for more probable than
+    that of `found`; 0 where they agree. Up to the tolerance it is a tie, in which either class is right.
+    """
+    rows = np.arange(len(found))
+    lost: NDArray[np.float32] = expected[rows, expected.argmax(axis=1)] - expected[rows, found.argmax(axis=1)]
+    return lost
 
 
 def _require_probabilities(found: NDArray[np.float32]) -> None:

@@ -10,16 +10,12 @@ from typing import Protocol
 
 import numpy as np
 
-from covey_proto import colours, metadata
-from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
+from covey_proto import colours, metadata, resize
+from covey_proto.resize import Resize
+from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.errors import RefusedModel
-from covey_server.images.pixels import InputSpec, Resize
+from covey_server.images.pixels import InputSpec
 from covey_server.inference.golden import GoldenSet
-
-_RESIZES = {
-    ImageSpec.RESIZE_STRETCH: Resize.STRETCH,
-    ImageSpec.RESIZE_CENTER_CROP: Resize.CENTER_CROP,
-}
 
 
 class Described(Protocol):
@@ -61,9 +57,11 @@ def describe(engine: Described) -> Description:
     if len(info.labels) != engine.classes:
         raise RefusedModel(f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes")
     _require_labels(info.labels)
-    if info.input.resize not in _RESIZES:
+    policy = resize.from_message(info.input.resize)
+    if policy is Resize.UNKNOWN:
+        known = ", ".join(str(resize.to_message(each)) for each in resize.KNOWN)
         raise RefusedModel(
-            f"resize policy {info.input.resize} is not known here, only {', '.join(map(str, _RESIZES))}; "
+            f"resize policy {info.input.resize} is not known here, only {known}; "
             f"the model needs a newer server, or was not made by covey-export"
         )
     crop = info.input.crop or 1.0  # 0: not said
@@ -77,7 +75,7 @@ def describe(engine: Described) -> Description:
         raise RefusedModel(f"background in metadata {metadata.KEY}: {error}; convert the model again") from error
     golden = _golden_set(info, engine)
     info.ClearField("golden_set")
-    spec = InputSpec(height, width, channels, _RESIZES[info.input.resize], crop, background)
+    spec = InputSpec(height, width, channels, policy, crop, background)
     return Description(tuple(info.labels), spec, golden, info)
 
 

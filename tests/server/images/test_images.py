@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from covey_proto.resize import Resize
 from covey_server.errors import InvalidImage
-from covey_server.images.pixels import InputSpec, Resize, decode, decode_into, read_header
+from covey_server.images.pixels import InputSpec, decode, decode_into, read_header
 
 GREY = InputSpec(28, 28, 1)
 RGB = InputSpec(32, 24, 3)

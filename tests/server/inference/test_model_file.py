@@ -13,9 +13,10 @@ import pytest
 from tests.conftest import WriteModel
 
 from covey_proto import metadata
+from covey_proto.resize import Resize
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.errors import RefusedModel
-from covey_server.images.pixels import InputSpec, Resize
+from covey_server.images.pixels import InputSpec
 from covey_server.inference import golden, model_file
 from covey_server.inference.devices import CPU
 from covey_server.inference.engine import Engine

@@ -6,10 +6,10 @@ import time
 
 from covey_proto import __version__, image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.tensors import ENCODED, IMAGES, PROBABILITIES
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.observability.tally import ModelTally, Tally
-from covey_server.protocols.open_inference.inputs import ENCODED, IMAGES, PROBABILITIES
 
 PLATFORM = "onnxruntime_onnx"  # Triton's name for it
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")

@@ -12,14 +12,12 @@ from collections.abc import Sequence
 
 from covey_proto import image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.tensors import ENCODED, IMAGES, PROBABILITIES
 from covey_server.batching.request import Buffer
 from covey_server.calls.call import Call
 from covey_server.errors import InvalidRequest, Unsupported
 from covey_server.inference.served_model import ServedModel
 
-IMAGES = "images"  # UINT8 [N, H, W, C]
-ENCODED = "encoded"  # BYTES [N]
-PROBABILITIES = "probabilities"  # FP32 [N, K]
 RAW = (pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER,)
 InputTensor = pb.ModelInferRequest.InferInputTensor
 

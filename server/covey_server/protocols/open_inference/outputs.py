@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.tensors import PROBABILITIES
 from covey_server.batching.output import Output
 from covey_server.inference.served_model import ServedModel
-from covey_server.protocols.open_inference.inputs import PROBABILITIES
 from covey_server.protocols.wire_format import write_varint
 
 _ID, _RAW = (

@@ -9,6 +9,7 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.tensors import ENCODED, IMAGES
 from covey_server.batching.output import NOT_FINITE, Output
 from covey_server.batching.request import Buffer
 from covey_server.calls.call import Call, Handler, Service, StreamMethod
@@ -87,7 +88,7 @@ class OpenInference:
                 contents = request.raw_input_contents[0]
             count = inputs.count_images(tensor, model)
             answer_bytes = count * outputs.row_bytes(model, k)
-            if tensor.name == inputs.IMAGES and contents is not None:
+            if tensor.name == IMAGES and contents is not None:
                 inputs.require_pixels(contents, count, model)
                 if answer_bytes > SMALL_ANSWER_BYTES:
                     pipeline.reserve_answer(call, answer_bytes)
@@ -95,7 +96,7 @@ class OpenInference:
             else:
                 make = (
                     partial(self._decode, call, model, k, request.id, contents, tensor, count)
-                    if tensor.name == inputs.ENCODED
+                    if tensor.name == ENCODED
                     else partial(self._convert, call, model, k, request.id, tensor, count)
                 )
                 pipeline.prepare(call, model, count, make, answer_bytes)
@@ -111,7 +112,7 @@ class OpenInference:
         decoded = self._pipeline.decode(call, model, files, all_or_none=True)
         *good, failure = decoded.failures
         if failure is not None:
-            raise type(failure)(f"element {len(good)} of input {inputs.ENCODED!r}: {failure}")
+            raise type(failure)(f"element {len(good)} of input {ENCODED!r}: {failure}")
         return Inference(self._pipeline, call, model, k, decoded.rows, count, request_id)
 
     def _convert(

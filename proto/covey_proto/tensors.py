@@ -1,0 +1,7 @@
+"""The names of a model's tensors: in the graph of every file, and in requests of the Open Inference Protocol."""
+
+from __future__ import annotations
+
+IMAGES = "images"  # UINT8 [N, H, W, C]
+PROBABILITIES = "probabilities"  # FP32 [N, K]
+ENCODED = "encoded"  # BYTES [N], of requests alone: image files in place of IMAGES
