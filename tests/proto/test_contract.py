@@ -57,6 +57,7 @@ ImageSpec channels 3 UINT32
 ImageSpec colour_order 14 STRING
 ImageSpec crop 5 FLOAT
 ImageSpec exact 13 BOOL
+ImageSpec floor_crop 15 BOOL
 ImageSpec height 1 UINT32
 ImageSpec ignore_exif 12 BOOL
 ImageSpec interpolation 10 Interpolation

@@ -279,7 +279,7 @@ class Source(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., file: _Optional[str] = ..., sha256: _Optional[str] = ..., input_name: _Optional[str] = ..., input_datatype: _Optional[str] = ..., input_layout: _Optional[str] = ..., output_name: _Optional[str] = ..., golden_is_made: _Optional[bool] = ..., samples: _Optional[int] = ..., difference: _Optional[float] = ..., max_batch: _Optional[int] = ...) -> None: ...
 
 class ImageSpec(_message.Message):
-    __slots__ = ("height", "width", "channels", "resize", "crop", "background", "mean", "std", "resize_to", "interpolation", "pad", "ignore_exif", "exact", "colour_order")
+    __slots__ = ("height", "width", "channels", "resize", "crop", "background", "mean", "std", "resize_to", "interpolation", "pad", "ignore_exif", "exact", "colour_order", "floor_crop")
     class Resize(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         RESIZE_UNSPECIFIED: _ClassVar[ImageSpec.Resize]
@@ -318,6 +318,7 @@ class ImageSpec(_message.Message):
     IGNORE_EXIF_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     COLOUR_ORDER_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_CROP_FIELD_NUMBER: _ClassVar[int]
     height: int
     width: int
     channels: int
@@ -332,7 +333,8 @@ class ImageSpec(_message.Message):
     ignore_exif: bool
     exact: bool
     colour_order: str
-    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Union[ImageSpec.Resize, str]] = ..., crop: _Optional[float] = ..., background: _Optional[str] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., resize_to: _Optional[int] = ..., interpolation: _Optional[_Union[ImageSpec.Interpolation, str]] = ..., pad: _Optional[str] = ..., ignore_exif: _Optional[bool] = ..., exact: _Optional[bool] = ..., colour_order: _Optional[str] = ...) -> None: ...
+    floor_crop: bool
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Union[ImageSpec.Resize, str]] = ..., crop: _Optional[float] = ..., background: _Optional[str] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., resize_to: _Optional[int] = ..., interpolation: _Optional[_Union[ImageSpec.Interpolation, str]] = ..., pad: _Optional[str] = ..., ignore_exif: _Optional[bool] = ..., exact: _Optional[bool] = ..., colour_order: _Optional[str] = ..., floor_crop: _Optional[bool] = ...) -> None: ...
 
 class Training(_message.Message):
     __slots__ = ("network", "dataset", "recipe", "epochs", "seed", "test_accuracy", "test_images", "parameters", "started_from")
