@@ -32,8 +32,8 @@ def to_message(way: Interpolation) -> ImageSpec.Interpolation:
     return _NUMBERS[way]
 
 
-def from_message(number: int) -> Interpolation:
-    """The way of a number; bilinear where the message does not say, UNKNOWN where there is none."""
+def from_message(number: int) -> Interpolation | None:
+    """The way of a number; None where the message does not say, which means bilinear; UNKNOWN where there is none."""
     if number == ImageSpec.INTERPOLATION_UNSPECIFIED:
-        return Interpolation.BILINEAR
+        return None
     return _WAYS.get(number, Interpolation.UNKNOWN)

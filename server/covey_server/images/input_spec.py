@@ -25,6 +25,9 @@ class InputSpec:
     odd number of rows or columns is cut off, `floor_crop` cuts the smaller half at the top and left (Hugging Face);
     else the half is rounded to even (torchvision, timm). `pad` is the colour around an image that PAD fitted in.
 
+    `interpolation` of None is bilinear as before there was a choice: STRETCH and CENTER_CROP then take the last column
+    and row of an image that was averaged down for whole ones, and are up to 1.5 levels off on average.
+
     `exact`: to the pixel what Pillow gives by one resize of the whole image; else large images are averaged down before
     that, which is faster. docs/preprocessing.md has the differences.
     """
@@ -36,7 +39,7 @@ class InputSpec:
     crop: float = 1.0
     background: Colour | None = None
     resize_to: int = 0
-    interpolation: Interpolation = Interpolation.BILINEAR
+    interpolation: Interpolation | None = None
     pad: Colour = BLACK
     ignore_exif: bool = False
     exact: bool = False

@@ -74,7 +74,7 @@ def _cut(rest: int, spec: InputSpec) -> int:
 
 def exactly(image: Image.Image, spec: InputSpec) -> Image.Image:
     """The upright image at the model's size, by one resize."""
-    resampling = _RESAMPLING[spec.interpolation]
+    resampling = _resampling(spec)
     if spec.resize is Resize.CENTER_CROP:
         return _fit(image, spec.size, spec)
     if spec.resize is Resize.SHORTER_SIDE:
@@ -86,7 +86,7 @@ def exactly(image: Image.Image, spec: InputSpec) -> Image.Image:
     if image.size != (found.width, found.height):
         image = image.resize((found.width, found.height), resampling)
     if spec.resize is Resize.PAD:
-        return _padded(image, found, spec.size, spec)
+        return _padded(image, (-found.left, -found.top), spec.size, spec)
     return image.crop((found.left, found.top, found.left + spec.width, found.top + spec.height))
 
 
@@ -99,31 +99,34 @@ def quickly(
     a whole one.
     """
     window = (spec.height, spec.width) if orientation in ON_ITS_SIDE else spec.size
-    if spec.resize is Resize.CENTER_CROP:
+    if spec.interpolation is None and spec.resize is Resize.CENTER_CROP:
         return _fit(image, window, spec)
-    resampling = _RESAMPLING[spec.interpolation]
-    if spec.resize is Resize.STRETCH:
-        if image.size == window:
-            return image
-        # Of an image of one column and 50 million rows, the weights alone would take 800 MB and 14 s.
-        return _reduced(image, _reductions(image.size, window)).resize(window, resampling)
+    if spec.resize in (Resize.STRETCH, Resize.CENTER_CROP) and image.size == window:
+        return image
+    if spec.interpolation is None and spec.resize is Resize.STRETCH:
+        size = extent = image.size
     if spec.resize is Resize.SHORTER_SIDE and max(image.size) > _MAX_ASPECT * min(image.size):
         image = _without_ends(image)
         size = extent = image.size
-    found = place(size, window, spec)
-    if orientation in _MIRRORED_X:
-        found = found._replace(left=found.width - window[0] - found.left)
-    if orientation in _MIRRORED_Y:
-        found = found._replace(top=found.height - window[1] - found.top)
-    left, top = max(found.left, 0), max(found.top, 0)
-    right, bottom = min(found.left + window[0], found.width), min(found.top + window[1], found.height)
-    across, down = _reductions(image.size, (right - left, bottom - top))
+    # Only what is seen is computed: `box`, in pixels of `size`, becomes `part` in those of the model.
+    part, at = window, (0, 0)
+    if spec.resize is Resize.STRETCH:
+        box = (0.0, 0.0, float(size[0]), float(size[1]))
+    elif spec.resize is Resize.CENTER_CROP:
+        box = _largest(size, window, spec.crop)
+    else:
+        found = _as_stored(place(size, window, spec), window, orientation)
+        left, top = max(found.left, 0), max(found.top, 0)
+        right, bottom = min(found.left + window[0], found.width), min(found.top + window[1], found.height)
+        x, y = size[0] / found.width, size[1] / found.height
+        box = (left * x, top * y, right * x, bottom * y)
+        part, at = (right - left, bottom - top), (left - found.left, top - found.top)
+    # Of an image of one column and 50 million rows, the weights alone would take 800 MB and 14 s.
+    across, down = _reductions(image.size, part) if spec.resize in (Resize.STRETCH, Resize.PAD) else (1, 1)
     image = _reduced(image, (across, down))
-    # Only what is seen is computed.
-    x, y = extent[0] / across / found.width, extent[1] / down / found.height
-    box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
-    part = image.resize((right - left, bottom - top), resampling, box)
-    return _padded(part, found, window, spec) if spec.resize is Resize.PAD else part
+    x, y = extent[0] / across / size[0], extent[1] / down / size[1]
+    box = (box[0] * x, box[1] * y, min(box[2] * x, image.width), min(box[3] * y, image.height))
+    return _padded(image.resize(part, _resampling(spec), box), at, window, spec)
 
 
 def peak_bytes(size: Size, spec: InputSpec, channel_bytes: int) -> int:
@@ -144,7 +147,27 @@ def peak_bytes(size: Size, spec: InputSpec, channel_bytes: int) -> int:
 def _fit(image: Image.Image, window: Size, spec: InputSpec) -> Image.Image:
     if image.size == window:
         return image
-    return ImageOps.fit(image, window, _RESAMPLING[spec.interpolation], bleed=(1 - spec.crop) / 2)
+    return ImageOps.fit(image, window, _resampling(spec), bleed=(1 - spec.crop) / 2)
+
+
+def _largest(size: Size, window: Size, crop: float) -> tuple[float, float, float, float]:
+    """What CENTER_CROP keeps of an image, as `_fit` computes it: the largest part of the window's aspect ratio."""
+    width, height = size[0] * crop, size[1] * crop
+    ratio = window[0] / window[1]
+    width, height = min(width, height * ratio), min(height, width / ratio)
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, top, left + width, top + height
+
+
+def _as_stored(found: Placement, window: Size, orientation: int) -> Placement:
+    """Where the model's image begins while the image still lies as in its file."""
+    left = found.width - window[0] - found.left if orientation in _MIRRORED_X else found.left
+    top = found.height - window[1] - found.top if orientation in _MIRRORED_Y else found.top
+    return Placement(found.width, found.height, left, top)
+
+
+def _resampling(spec: InputSpec) -> Image.Resampling:
+    return _RESAMPLING[spec.interpolation or Interpolation.BILINEAR]
 
 
 def _reductions(size: Size, target: Size) -> Size:
@@ -167,11 +190,12 @@ def _without_ends(image: Image.Image) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _padded(image: Image.Image, found: Placement, window: Size, spec: InputSpec) -> Image.Image:
+def _padded(image: Image.Image, at: tuple[int, int], window: Size, spec: InputSpec) -> Image.Image:
+    """The image with the colour around it, where it does not fill the window."""
     if image.size == window:
         return image
     whole = Image.new("RGB", window, spec.pad)
     if spec.channels == 1:
         whole = whole.convert("L")
-    whole.paste(image, (-found.left, -found.top))
+    whole.paste(image, at)
     return whole
