@@ -26,7 +26,7 @@ class Forked(Protocol):
     """What is told of forks."""
 
     def start_afresh(self) -> None:
-        """In the child: lets go of channels, threads and locks, which belong to the parent."""
+        """In the child: drops channels, threads and locks, which belong to the parent."""
 
 
 class _Process:

@@ -99,16 +99,16 @@ def read_one(image: object, size: InputSize | None = None) -> EncodedPart | Pixe
     return PixelsPart((0,), found.tobytes(), height, width, channels)
 
 
-def split(part: EncodedPart | PixelsPart, most_bytes: int, image_bytes: int) -> list[EncodedPart | PixelsPart]:
-    """`part` in pieces of at most `most_bytes`, both as sent and as decoded, to `image_bytes` per image.
+def split(part: EncodedPart | PixelsPart, max_bytes: int, image_bytes: int) -> list[EncodedPart | PixelsPart]:
+    """`part` in pieces of at most `max_bytes`, both as sent and as decoded, to `image_bytes` per image.
 
     Raises InvalidInput where one image alone has more.
     """
     if isinstance(part, PixelsPart):
         one = part.height * part.width * part.channels
-        count = most_bytes // one
+        count = max_bytes // one
         if not count:
-            raise _too_large(f"images[{part.places[0]}]", one, most_bytes)
+            raise _too_large(f"images[{part.places[0]}]", one, max_bytes)
         pieces = [part.places[start : start + count] for start in range(0, len(part.places), count)]
         return [
             PixelsPart(
@@ -119,27 +119,27 @@ def split(part: EncodedPart | PixelsPart, most_bytes: int, image_bytes: int) -> 
     parts: list[EncodedPart | PixelsPart] = []
     start = sent = 0
     framed = 8  # bytes around each file in a request, at the most
-    most_images = max(1, min(_MAX_FILES, most_bytes // max(1, image_bytes)))
+    most_images = max(1, min(_MAX_FILES, max_bytes // max(1, image_bytes)))
     for place, file in enumerate(part.files):
-        if len(file) > most_bytes:
-            raise _too_large(f"images[{part.places[place]}]", len(file), most_bytes)
-        if place > start and (sent + len(file) + framed > most_bytes or place - start == most_images):
+        if len(file) > max_bytes:
+            raise _too_large(f"images[{part.places[place]}]", len(file), max_bytes)
+        if place > start and (sent + len(file) + framed > max_bytes or place - start == most_images):
             parts.append(EncodedPart(part.places[start:place], part.names[start:place], part.files[start:place]))
             start, sent = place, 0
         sent += len(file) + framed
     return [*parts, EncodedPart(part.places[start:], part.names[start:], part.files[start:])]
 
 
-def require_fits(part: EncodedPart | PixelsPart, most_bytes: float) -> None:
-    """Raises InvalidInput where the one image of `part` has more than `most_bytes`."""
-    if part.nbytes > most_bytes:
+def require_fits(part: EncodedPart | PixelsPart, max_bytes: float) -> None:
+    """Raises InvalidInput where the one image of `part` has more than `max_bytes`."""
+    if part.nbytes > max_bytes:
         name = part.names[0] if isinstance(part, EncodedPart) else ""
-        raise _too_large(name or "the image", part.nbytes, most_bytes)
+        raise _too_large(name or "the image", part.nbytes, max_bytes)
 
 
-def _too_large(title: str, size_bytes: int, most_bytes: float) -> InvalidInput:
+def _too_large(title: str, size_bytes: int, max_bytes: float) -> InvalidInput:
     return InvalidInput(
-        f"{title}: has {size_bytes:,} bytes, the server takes {most_bytes:,} in one request; make it smaller, "
+        f"{title}: has {size_bytes:,} bytes, the server takes {max_bytes:,} in one request; make it smaller, "
         f"or start the server with a larger --max-message-bytes"
     )
 

@@ -16,7 +16,8 @@ from covey.errors import CoveyError, InvalidInput, InvalidRequest
 from covey.inputs import EncodedPart, PixelsPart
 from covey.messages import ClassifyOptions
 from covey.results import Classification
-from covey.session import MIN_LIMIT_BYTES, Session, Steps
+from covey.session import MIN_LIMIT_BYTES, Session
+from covey.steps import Steps
 
 MAX_IMAGES = 128  # of one request
 MAX_BYTES = 1 << 20  # of one request of more than one image: well below what servers take
@@ -173,12 +174,12 @@ def judge(session: Session, item: Item, deadline: Deadline) -> Steps[None]:
     if item.part is None:
         return
     try:
-        most_bytes = yield from session.most_bytes(item.options, deadline)
+        max_bytes = yield from session.max_bytes(item.options, deadline)
     except CoveyError as error:
         item.settle(error)
         return
     try:
-        inputs.require_fits(item.part, most_bytes)
+        inputs.require_fits(item.part, max_bytes)
     except InvalidInput as error:
         item.settle(messages.not_sent(error))
 

@@ -1,8 +1,8 @@
-"""Whether a failed call is tried again, and after which pause. Decides only; nobody waits here.
+"""Whether a failed call is retried, and after which pause. Only decides; the clients wait.
 
-Tried again is what the server has not answered and another attempt may: Unavailable, and Overloaded where the server
-said when it expects room. Classifying an image twice does no harm. A budget keeps clients from adding load to servers
-that have too much already: over time retries are at most a fifth of the calls.
+Retried is what another attempt may answer: Unavailable, and Overloaded where the server said when it expects room.
+Classifying an image twice does no harm. A budget keeps clients from adding load to overloaded servers: over time,
+retries are at most a fifth of the calls.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _MAX_PAUSE_S = 2.0
 class Retries:
     """The rule and the budget of one client. Safe from any thread. `chance` gives 0 to 1.
 
-    Raises InvalidInput where `most`, the retries of one call, is not a whole number of 0 or more.
+    Raises InvalidInput where `limit`, the retries of one call, is not a whole number of 0 or more.
     """
 
-    def __init__(self, most: int = DEFAULT_RETRIES, chance: Callable[[], float] = random.random) -> None:
-        if not isinstance(most, int) or isinstance(most, bool) or most < 0:
-            raise InvalidInput(f"retries must be a whole number, 0 for none, not {most!r}")
-        self.most = most
+    def __init__(self, limit: int = DEFAULT_RETRIES, chance: Callable[[], float] = random.random) -> None:
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+            raise InvalidInput(f"retries must be a whole number, 0 for none, not {limit!r}")
+        self.limit = limit
         self._chance = chance
         self._saved = _BUDGET
         self._lock = threading.Lock()
@@ -47,7 +47,7 @@ class Retries:
         goes to a server this call has not asked yet: it goes at once.
         """
         hint_ms = error.retry_after_ms if isinstance(error, Overloaded) else None
-        if attempt > self.most or not (isinstance(error, Unavailable) or hint_ms is not None):
+        if attempt > self.limit or not (isinstance(error, Unavailable) or hint_ms is not None):
             return None
         if isinstance(error, HandshakeFailed) and not elsewhere:
             return None

@@ -1,20 +1,19 @@
 """All of a client that is not I/O: what is sent, to whom, how often, and what the answers mean.
 
-Each operation is a generator of steps. The clients perform the steps, one by blocking, one by awaiting, and send the
-outcomes back in; so both behave alike, and nothing is written twice.
+Each operation is a generator of steps (steps.py). `Client` performs them by blocking, `AsyncClient` by awaiting: so
+both behave alike, and nothing is written twice.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 
-from covey import downscaling, health, inputs, messages
+from covey import descriptions, downscaling, health, inputs, messages
 from covey.addresses import Addresses
 from covey.connection import Deadline, normalised_targets
 from covey.errors import (
@@ -30,61 +29,10 @@ from covey.messages import Answer, Classify, ClassifyOptions, Method, RequestT, 
 from covey.results import Classification, InputSize, Model
 from covey.retries import Retries
 from covey.security import Access
+from covey.steps import Conversation, Converse, Pause, Send, Steps, Work
 from covey_proto.v1 import classifier_pb2 as pb
 
-T = TypeVar("T")
-
-
-class Conversation(Protocol):
-    """Requests and answers over streams, as the session drives it."""
-
-    @property
-    def answered(self) -> int:
-        """How many elements are answered so far."""
-
-    @property
-    def duration_ms(self) -> float:
-        """How long an answer may take."""
-
-    def remaining_s(self) -> float:
-        """What the deadlines leave for another attempt."""
-
-
-@dataclass(slots=True)
-class Send:
-    """Send `request` to the address at `place` and give back the response, or throw in what gRPC raised."""
-
-    place: int
-    method: Method[Any, Any]
-    request: object
-    timeout_s: float
-
-
-@dataclass(slots=True)
-class Pause:
-    """Wait."""
-
-    seconds: float
-
-
-@dataclass(slots=True)
-class Work:
-    """Do what may take long without being I/O of gRPC: read files, encode images. Give back what it returns."""
-
-    do: Callable[[], Any]
-
-
-@dataclass(slots=True)
-class Converse:
-    """Have the conversation by one stream to the address at `place`, or throw in what gRPC raised."""
-
-    place: int
-    conversation: Conversation
-
-
-Steps: TypeAlias = Generator[Send | Pause | Work | Converse, Any, T]
-
-MIN_LIMIT_BYTES = 1 << 16  # an image of no more is not taken for too large, whatever refuses it
+MIN_LIMIT_BYTES = 1 << 16  # a smaller image is never blamed for its size, whatever refuses it
 _LEARN_ABOVE_BYTES = 1 << 20  # a request smaller than that is sent without knowing the server's limit
 _LEARNT_FOR_S = 60.0  # the server may be started anew, with other limits and other models
 _MAX_LEARNT = 256  # models
@@ -115,7 +63,7 @@ class Session:
     def start_afresh(self) -> None:
         """In a child process: other threads of the parent may have held the locks."""
         self._addresses = Addresses(len(self.targets))
-        self._retries = Retries(self._retries.most)
+        self._retries = Retries(self._retries.limit)
 
     def deadline(self, deadline_ms: float | None) -> Deadline:
         return Deadline(self.deadline_ms if deadline_ms is None else deadline_ms)
@@ -131,11 +79,11 @@ class Session:
             part = (yield Work(lambda: inputs.read_one(images, size))) if waits else inputs.read_one(images)
             try:
                 if part.nbytes > _LEARN_ABOVE_BYTES:
-                    inputs.require_fits(part, (yield from self.most_bytes(options, deadline)))
+                    inputs.require_fits(part, (yield from self.max_bytes(options, deadline)))
                 answer = yield from self.send(messages.request(part, options), deadline)
             except InvalidRequest:  # of a server with a lower limit?
                 if part.nbytes > MIN_LIMIT_BYTES:
-                    inputs.require_fits(part, (yield from self.most_bytes(options, deadline)))
+                    inputs.require_fits(part, (yield from self.max_bytes(options, deadline)))
                 raise
             return messages.classification(part, answer)
         call = (yield Work(lambda: Classify(images, options, size))) if waits else Classify(images, options)
@@ -159,8 +107,8 @@ class Session:
         return self._call(messages.CLASSIFY, request, deadline, Answer)
 
     def converse(self, conversation: Conversation) -> Steps[None]:
-        """A conversation by one stream after the other, until all is answered. Those that bring answers before they
-        break do not count as attempts that failed."""
+        """A conversation by one stream after the other, until all is answered. A stream that brought answers before it
+        broke does not count as a failed attempt."""
         tried: set[int] = set()
         attempt = 1
         while True:
@@ -182,20 +130,20 @@ class Session:
             attempt += 1
 
     def element_answered(self) -> None:
-        """An element of a stream was: it earns its part of a later retry, as a call does."""
+        """An element of a stream was answered: it earns a part of a later retry, as a call does."""
         self._retries.answered()
 
     def models(self, deadline_ms: float | None) -> Steps[list[Model]]:
         """As the clients' `models`."""
         deadline = self.deadline(deadline_ms)
-        response = yield from self._call(messages.LIST_MODELS, messages.list_models_request(), deadline)
-        return [messages.model(model) for model in response.models]
+        response = yield from self._call(messages.LIST_MODELS, pb.ListModelsRequest(), deadline)
+        return [descriptions.model(model) for model in response.models]
 
     def model(self, name: str, version: int, deadline: Deadline) -> Steps[Model]:
         """As the clients' `model`."""
         request = messages.get_model_request(name, version)
         response = yield from self._call(messages.GET_MODEL, request, deadline)
-        return messages.model(response.model)
+        return descriptions.model(response.model)
 
     def wait_until_ready(self, deadline_ms: float | None) -> Steps[None]:
         """As the clients' `wait_until_ready`."""
@@ -232,12 +180,12 @@ class Session:
         ) from last
 
     def input_size(self, options: ClassifyOptions, deadline: Deadline) -> Steps[InputSize | None]:
-        """What images are made smaller for before they are sent; None where that was not wished for."""
+        """The model's input size, to which images are downscaled before sending; None where `downscale` is off."""
         if not self._downscale:
             return None
         return (yield from self._learn(options, deadline)).input
 
-    def most_bytes(self, options: ClassifyOptions, deadline: Deadline) -> Steps[float]:
+    def max_bytes(self, options: ClassifyOptions, deadline: Deadline) -> Steps[float]:
         """How many bytes of images the server takes in one request, as far as it can be known."""
         try:
             serving = (yield from self._learn(options, deadline)).serving

@@ -1,4 +1,4 @@
-"""Owns the file that training writes: enough to go on after any step, and all that conversion needs."""
+"""Owns the file that training writes: enough to resume after any step, and all that conversion needs."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Checkpoint:
         )
 
     def load_weights_into(self, module: nn.Module, *, trained: bool) -> None:
-        """Those to be served if `trained`, else those to go on with. Raises InvalidCheckpoint."""
+        """The weights to be served if `trained`, else those to resume training with. Raises InvalidCheckpoint."""
         try:
             module.load_state_dict(self.trained_weights if trained else self.model)
         except RuntimeError as error:
@@ -134,7 +134,7 @@ class Checkpoint:
             ) from error
 
     def require_match(self, network: Network, dataset: Dataset) -> None:
-        """Raises InvalidCheckpoint where this is the training of something else."""
+        """Raises InvalidCheckpoint where this is of another network, data set, image policy or label order."""
         if (self.network, self.dataset) != (network.name, dataset.name):
             raise InvalidCheckpoint(
                 f"the checkpoint is of {self.network} on {self.dataset}, not of {network.name} on {dataset.name}; "
@@ -200,7 +200,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
 def load(folder: Path) -> Checkpoint:
     """The folder's checkpoint, its tensors on the CPU. Raises InvalidCheckpoint.
 
-    Only tensors and plain values are read (`weights_only`): a checkpoint of a stranger's runs no code.
+    Only tensors and plain values are read (`weights_only`): a stranger's checkpoint runs no code.
     """
     path = folder / FILE
     if not path.is_file():

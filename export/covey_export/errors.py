@@ -41,7 +41,7 @@ class DeviceUnavailable(ExportError):
 
 
 class TrainingFailed(ExportError):
-    """Training cannot go on: the loss is no number any more."""
+    """Training cannot start or continue: nothing to learn, too small a batch, or a loss that is NaN or infinite."""
 
 
 class TrainingInterrupted(ExportError):
@@ -59,7 +59,7 @@ class MissingModel(ExportError):
 
 
 class VerificationFailed(ExportError):
-    """A model file does not compute what PyTorch computes."""
+    """A model file does not compute what PyTorch computes, or is less accurate than was asked for."""
 
 
 class ReportFailed(ExportError):

@@ -1,4 +1,4 @@
-"""Says where no terminal shows a bar that work goes on: a line whenever nothing was said for some seconds."""
+"""Shows in logs and pipes, which have no progress bar, that work goes on: a line after some seconds of silence."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ EVERY_S = 10.0
 class Heartbeat:
     """While `beating`, hands a line to `say` once `every_s` seconds have passed since the last one.
 
-    The line is what the innermost `doing` says; without one nothing is said. The beat has a thread of its own, for work
-    that tells of no steps: a download, a conversion, a test.
+    The line describes the innermost `doing`; outside one, nothing is printed. It comes from a thread of its own, as
+    downloads, conversions and tests report no steps.
     """
 
     def __init__(self, say: Callable[[str], None], every_s: float = EVERY_S) -> None:
@@ -26,7 +26,7 @@ class Heartbeat:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """Until it is left."""
+        """Prints lines until it is left."""
         self.said()
         self._ended.clear()
         thread = threading.Thread(target=self._beat, name="covey-heartbeat", daemon=True)
@@ -38,12 +38,13 @@ class Heartbeat:
             thread.join()
 
     def said(self) -> None:
-        """Something was said just now."""
+        """A line was printed just now."""
         self._last_s = time.monotonic()
 
     @contextmanager
     def doing(self, what: str | Callable[[], str]) -> Iterator[None]:
-        """What is done until it is left: a line, or what gives one. A line gets the time so far."""
+        """What is being done until it is left: a text, to which the time so far is added, or a function that gives the
+        line."""
         began_s = time.monotonic()
 
         def so_far() -> str:

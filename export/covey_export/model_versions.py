@@ -1,6 +1,6 @@
-"""Owns the folder of a new model version: filled out of sight, then renamed, or gone without a trace.
+"""Owns the folder of a new model version: filled under a hidden name, then renamed, or removed.
 
-A model is `models/<name>/<version>/`; the server passes over names that begin with a dot.
+A model is `models/<name>/<version>/`; the server ignores names that begin with a dot.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class NewVersion:
     is the model's folder.
 
     Leaving without `publish()` removes the folder, and the folders above it that were made for it. The folder is locked
-    meanwhile: what a killed process left is unlocked, and the next one that makes a version removes it. (Not where the
-    file system locks no folders, as NFS: there it stays, and its number is not used again.)
+    meanwhile. What a killed process left is not locked, and the next process that makes a version removes it; on file
+    systems that cannot lock folders, such as NFS, it stays, and its number is not used again.
     """
 
     def __init__(self, models: Path, name: str) -> None:
@@ -104,7 +104,7 @@ def find(models: Path, name: str, version: int | None = None) -> Path:
 
 
 class _Lock:
-    """Locks a folder until it is left, or the process ends, however it may. Raises OSError where there is none."""
+    """Locks a folder until it is left or the process ends. Raises OSError where there is no such folder."""
 
     def __init__(self, folder: Path, how: int) -> None:
         self._opened = os.open(folder, os.O_RDONLY)

@@ -11,9 +11,10 @@ from tests.export.recorded_report import CPU, RecordedReport
 
 from covey_export import publication
 from covey_export.checkpoint import Checkpoint
-from covey_export.datasets import Dataset, find_entry
+from covey_export.datasets import Dataset, Family, find_entry
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 from covey_server.images.pixels import InputSpec
@@ -40,13 +41,15 @@ def sample() -> Dataset:
 
 @pytest.fixture(scope="session")
 def small(sample: Dataset) -> Dataset:
-    """Every tenth image of the sample: 600 to train with, 100 to test with."""
+    """Every tenth image of the sample: 600 to train with, 100 to test with. It may be mirrored, so that recipes with
+    all kinds of changes are tried on it."""
     return dataclasses.replace(
         sample,
         train_images=sample.train_images[::10],
         train_labels=sample.train_labels[::10],
         test_images=sample.test_images[::10],
         test_labels=sample.test_labels[::10],
+        family=Family.PHOTOGRAPHS,
     )
 
 
@@ -62,4 +65,4 @@ def trained(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Checkpo
 def published(trained: Checkpoint, small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Published:
     """`trained` as version 1 of the model `mlp`. Not to be changed: copy it first."""
     models = tmp_path_factory.mktemp("models")
-    return publication.publish(NETWORKS["mlp"], trained, small, models, "mlp", RecordedReport())
+    return publication.publish(TrainedModel(NETWORKS["mlp"], trained, small), models, "mlp", RecordedReport())

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 
 CPU = torch.device("cpu")
 
 
-class RecordedReport(Report):
+class RecordedReport(ProgressReport):
     """A report that keeps what it was told."""
 
     def __init__(self) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.export.recorded_report import CPU
-from tests.export.trainings import MLP, RECIPE
+from tests.export.recorded_report import CPU, RecordedReport
+from tests.export.trainings import RECIPE, train_mlp
 
-from covey_export.datasets import Dataset
+from covey_export.datasets import CATALOGUE, Dataset, Entry, Family
 from covey_export.errors import ExportError
-from covey_export.training.augmentation import NONE, OF_DATASETS, Augmentation, augment, of_dataset
-from covey_export.training.trainer import Trainer
+from covey_export.training.augmentation import NONE, Augmentation, augment
+from covey_export.training.batches import Batches
+from covey_export.training.distributed import ALONE
+from covey_export.training.recipes import find_recipe
 
 # So little that it rounds away, but it goes through the resampling.
 BARELY = 1e-6
@@ -153,16 +156,13 @@ def test_zoom_makes_larger_and_smaller_by_the_share() -> None:
 class TestInTraining:
     """What the loop makes of it."""
 
-    def _trainer(self, dataset: Dataset, how: Augmentation, seed: int = 0) -> Trainer:
-        return Trainer(MLP, dataset, dataclasses.replace(RECIPE, augmentation=how), seed, CPU)
+    def _batches(self, dataset: Dataset, how: Augmentation, seed: int = 0) -> Batches:
+        return Batches(dataset, dataclasses.replace(RECIPE, augmentation=how), seed, CPU, ALONE)
 
     def test_each_image_is_seen_both_ways_in_two_epochs_in_turn(self, small: Dataset) -> None:
-        trainer = self._trainer(small, Augmentation(flip=True))
+        batches = self._batches(small, Augmentation(flip=True))
         everything = torch.arange(len(small.train_images))
-        seen = []
-        for place in (0, 38, 76):
-            seen.append(trainer._images(everything, place).numpy())
-            trainer.history.append(None)  # type: ignore[arg-type]
+        seen = [batches.draw(everything, epoch, 0).numpy() for epoch in range(3)]
         assert np.array_equal(seen[0], seen[2])
         assert np.array_equal(seen[0], seen[1][:, :, ::-1])
         as_they_are = (seen[0] == small.train_images).all(axis=(1, 2, 3)).mean()
@@ -170,14 +170,14 @@ class TestInTraining:
 
     def test_the_seed_and_the_place_decide(self, small: Dataset) -> None:
         batch = torch.arange(16)
-        one, same, other = (self._trainer(small, EACH["all"], seed) for seed in (0, 0, 1))
-        first = one._images(batch, 5)
+        one, same, other = (self._batches(small, EACH["all"], seed) for seed in (0, 0, 1))
+        first = one.draw(batch, 0, 5)
         torch.manual_seed(99)
-        one._images(batch, 6)
-        assert torch.equal(first, same._images(batch, 5))
-        assert torch.equal(first, one._images(batch, 5))
-        assert not torch.equal(first, one._images(batch, 6))
-        assert not torch.equal(first, other._images(batch, 5))
+        one.draw(batch, 0, 6)
+        assert torch.equal(first, same.draw(batch, 0, 5))
+        assert torch.equal(first, one.draw(batch, 0, 5))
+        assert not torch.equal(first, one.draw(batch, 0, 6))
+        assert not torch.equal(first, other.draw(batch, 0, 5))
 
 
 class TestWords:
@@ -203,8 +203,28 @@ class TestWords:
             Augmentation.parse(text)
 
 
-def test_digits_are_not_mirrored_and_ones_own_images_are_photographs() -> None:
-    assert not OF_DATASETS["mnist"].flip
-    assert OF_DATASETS["mnist"] == OF_DATASETS["sample"]
-    assert of_dataset("folder:dogs") == OF_DATASETS["cifar10"]
-    assert of_dataset("cifar10").describe().startswith("flip, shift")
+@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=list(CATALOGUE))
+def test_each_data_set_states_its_family(entry: Entry) -> None:
+    assert entry.family is not Family.UNKNOWN
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("network", ["resnet", "cifar-net", "lenet", "torchvision:resnet18"])
+def test_only_what_may_be_mirrored_is(network: str, family: Family, small: Dataset) -> None:
+    """Whatever the recipe, and whatever the data set is called: a mirrored digit is another sign, or none."""
+    dataset = dataclasses.replace(small, name="house-numbers", family=family)
+    fitted = find_recipe(network, "best", dataset.name).fitted_to(dataset)
+    assert fitted.augmentation is not None
+    assert fitted.augmentation.flip == (family in (Family.CLOTHES, Family.PHOTOGRAPHS))
+
+
+def test_ones_own_images_are_shifted_and_not_mirrored_unless_asked_for(
+    small: Dataset, tmp_path: Path, report: RecordedReport
+) -> None:
+    own = dataclasses.replace(small, name="folder:own", family=Family.UNKNOWN)
+    recipe = dataclasses.replace(RECIPE, augmentation=None, epochs=1)
+    assert train_mlp(own, tmp_path / "usual", report, recipe).recipe.augmentation == Augmentation(shift=0.125)
+    assert "folder:own may hold images that mean something else in the mirror" in report.text
+    asked, said = Augmentation(flip=True), RecordedReport()
+    assert train_mlp(own, tmp_path / "asked", said, recipe, augmentation=asked).recipe.augmentation == asked
+    assert "mirror" not in said.text

@@ -28,13 +28,13 @@ from pathlib import Path
 import torch
 from covey_export.datasets import Dataset, find_entry
 from covey_export.networks import NETWORKS
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 network, demo = NETWORKS["mlp"], find_entry("demo").load(NETWORKS["mlp"].spec, None)
 images = demo.test_images if os.environ["RANK"] == "0" else demo.test_images[::-1]
 mine = Dataset("demo", demo.labels, demo.train_images, demo.train_labels, images, demo.test_labels, "")
-train(network, mine, find_recipe("mlp"), Path("checkpoint"), torch.device("cpu"), Report.silent())
+train(network, mine, find_recipe("mlp"), Path("checkpoint"), torch.device("cpu"), ProgressReport.silent())
 """
 TRAIN = ("train", "mlp", "--dataset", "sample", "--epochs", "2", "--device", "cpu")
 

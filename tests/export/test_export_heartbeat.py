@@ -8,7 +8,7 @@ import threading
 from rich.console import Console
 
 from covey_export.heartbeat import Heartbeat
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_proto.wording import listed, plural
 
 
@@ -60,7 +60,7 @@ class _File(io.StringIO):
 
 def test_a_training_whose_output_is_a_pipe_says_how_far_it_is() -> None:
     file = _File()
-    report = Report(Console(file=file), every_s=0.01)
+    report = ProgressReport(Console(file=file), every_s=0.01)
     with report.alive(), report.progress(total=9_380, done=1_000) as progress:
         progress.advance(0.5)
         file.told.clear()
@@ -71,7 +71,7 @@ def test_a_training_whose_output_is_a_pipe_says_how_far_it_is() -> None:
 
 
 def test_a_terminal_has_its_bar_and_no_lines() -> None:
-    report = Report(Console(file=io.StringIO(), force_terminal=True), every_s=0.001)
+    report = ProgressReport(Console(file=io.StringIO(), force_terminal=True), every_s=0.001)
     with report.alive():
         assert [thread for thread in threading.enumerate() if thread.name == "covey-heartbeat"] == []
 
@@ -79,7 +79,7 @@ def test_a_terminal_has_its_bar_and_no_lines() -> None:
 def test_no_cell_of_a_table_is_broken_where_there_is_no_terminal() -> None:
     file = io.StringIO()
     path = "/" + "/".join(["a-long-name"] * 40) + "/model.onnx"
-    Report(Console(file=file)).table("Data sets", ["name", "where"], [["mnist", path]])
+    ProgressReport(Console(file=file)).table("Data sets", ["name", "where"], [["mnist", path]])
     assert path in file.getvalue()
 
 

@@ -43,9 +43,9 @@ import sys
 from pathlib import Path
 from tests.export.test_export_resuming import LONGER, train_mlp
 from covey_export.datasets import find_entry
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_server.images.pixels import InputSpec
-train_mlp(find_entry("sample").load(InputSpec(28, 28, 1), None), Path(sys.argv[1]), Report(), LONGER)
+train_mlp(find_entry("sample").load(InputSpec(28, 28, 1), None), Path(sys.argv[1]), ProgressReport(), LONGER)
 """
 PROJECT = Path(__file__).parents[2]
 COMMAND = ("train", "mlp", "--dataset", "sample", "--epochs", "3", "--device", "cpu")

@@ -16,7 +16,7 @@ from tests.export.recorded_report import CPU, RecordedReport
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.networks import NETWORKS
-from covey_export.report import Advance, Report
+from covey_export.reports.progress import Advance, ProgressReport
 from covey_export.training.augmentation import Augmentation
 from covey_export.training.recipe import Recipe
 from covey_export.training.run import train
@@ -82,7 +82,7 @@ class KillingReport(InterruptingReport):
 def train_mlp(
     dataset: Dataset,
     folder: Path,
-    report: Report,
+    report: ProgressReport,
     recipe: Recipe = RECIPE,
     *,
     seed: int | None = None,

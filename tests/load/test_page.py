@@ -1,16 +1,12 @@
-"""The page: what it holds for each kind of report, that it loads nothing, and what a browser makes of it."""
+"""The page: what it holds for each kind of report."""
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tests.reports.pages import Page, assert_self_contained, needs_browser, open_in_browser, pictures
 
 from covey.errors import InvalidInput
 from covey_load.measurement import Capacity, Interval, Report
@@ -52,45 +48,6 @@ REPORTS: dict[str, tuple[Report, list[str]]] = {
 }
 
 
-class Document(HTMLParser):
-    """Every tag with its attributes, and the texts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        if text := data.strip():
-            self.texts.append(text)
-
-
-def charts(text: str) -> list[str]:
-    """Their names in order; each is well-formed."""
-    found = []
-    for svg in re.findall(r"<svg .*?</svg>", text, flags=re.DOTALL):
-        first = next(element.attrib["id"] for element in ElementTree.fromstring(svg).iter() if "id" in element.attrib)
-        found.append(first.removesuffix("-figure_1"))
-    return found
-
-
-def assert_self_contained(text: str) -> None:
-    document = Document(text)
-    ids = [attributes["id"] for _, attributes in document.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    for tag, attributes in document.tags:
-        assert tag not in ("script", "img", "iframe", "object")
-        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
-        for name in ("src", "href", "xlink:href"):
-            target = attributes.get(name, "data:")
-            assert target.startswith("data:") or target[1:] in ids, (tag, target)
-    assert not re.search(r"@import|url\((?!#)", text)
-
-
 @pytest.mark.parametrize("name", REPORTS)
 def test_every_kind_of_report(name: str) -> None:
     """Warnings of matplotlib are errors here."""
@@ -98,7 +55,7 @@ def test_every_kind_of_report(name: str) -> None:
 
     text = page.write_page(report)
 
-    assert charts(text) == wanted
+    assert pictures(text) == wanted
     assert text.count("<figcaption>") == len(wanted)
     assert_self_contained(text)
     assert len(text) < 3_000_000
@@ -108,7 +65,7 @@ def test_figures_and_how_they_were_measured() -> None:
     steps = made.sweep()
     steps[2] = replace(steps[2], invalid=["the generator was CPU-bound"])
 
-    texts = Document(page.write_page(made.report(*steps))).texts
+    texts = Page(page.write_page(made.report(*steps))).texts
 
     assert "INVALID because 1 of 3 runs must not be believed: concurrency 64" in texts
     assert "INVALID, concurrency 64: the generator was CPU-bound" in texts
@@ -130,7 +87,7 @@ def test_runs_that_a_chart_has_no_room_for() -> None:
 def test_foremost_figures_are_those_at_the_capacity() -> None:
     report, _ = REPORTS["a capacity"]
 
-    texts = Document(page.write_page(report)).texts
+    texts = Page(page.write_page(report)).texts
 
     assert texts[texts.index("capacity, calls/s") + 1] == "5,200"
     assert "calls/s at 5,200/s poisson" in texts
@@ -142,7 +99,7 @@ def test_nothing_in_a_report_becomes_part_of_the_page() -> None:
         hostile, hostile, target=STRANGE, payload=STRANGE, server={"model": STRANGE}, interrupted=STRANGE
     )
 
-    document = Document(page.write_page(report))
+    document = Page(page.write_page(report))
 
     assert "script" not in {tag for tag, _ in document.tags}
     assert f"INVALID, {STRANGE}: {STRANGE}" in document.texts
@@ -163,33 +120,12 @@ def test_same_report_same_page_for_light_and_dark(tmp_path: Path) -> None:
         page.write(tmp_path / "missing" / "a.html", made.report())
 
 
-def _chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    return next((path for path in map(shutil.which, names) if path), None)
-
-
-@pytest.mark.skipif(_chromium() is None, reason="no Chromium on this machine")
+@needs_browser
 def test_browser_shows_the_page_without_a_complaint(tmp_path: Path) -> None:
-    """Nothing on the console, the whole page in the document. As a counter-check, a page that complains is heard."""
     report, wanted = REPORTS["a capacity"]
     page.write(tmp_path / "a.html", report)
-    complaining = tmp_path / "complaining.html"
-    complaining.write_text('<!DOCTYPE html><title>x</title><script>console.error("no")</script>')
 
-    document, console = _open(tmp_path / "a.html", tmp_path)
-    _, heard = _open(complaining, tmp_path)
+    document = open_in_browser(tmp_path / "a.html", tmp_path)
 
-    assert console == []
     assert document.count('<svg role="img"') == len(wanted)
-    assert "</main>" in document
-    assert heard
-
-
-def _open(path: Path, scratch: Path) -> tuple[str, list[str]]:
-    """The document that headless Chromium made of the page, and the lines of its console."""
-    chromium = _chromium()
-    assert chromium is not None
-    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    command += [f"--user-data-dir={scratch / 'browser'}", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert "</footer>" in document

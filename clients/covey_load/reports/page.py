@@ -1,17 +1,13 @@
-"""The report as a page: one HTML file that loads nothing, for light and dark screens."""
+"""The report as a page of charts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from covey_load.measurement import Report, Run
 from covey_load.reports import facts, json_file, tables, verdict, words
-from covey_load.reports.charts import canvas
 from covey_load.reports.charts.batch_sizes import draw_batch_sizes
-from covey_load.reports.charts.canvas import Chart
 from covey_load.reports.charts.capacity import draw_capacity
 from covey_load.reports.charts.over_time import draw_over_time
 from covey_load.reports.charts.percentile_curve import draw_percentile_curve
@@ -19,10 +15,9 @@ from covey_load.reports.charts.throughput import draw_throughput
 from covey_load.reports.charts.time_goes import draw_time_goes
 from covey_load.reports.figures import FIGURES, error_count
 from covey_load.reports.words import number
-
-_FOLDER = Path(__file__).parent
-_TEMPLATE = "page.html.jinja"
-_STYLE = "page.css"
+from covey_reports import canvas
+from covey_reports import page as pages
+from covey_reports.canvas import Picture
 
 
 def write(path: Path, report: Report) -> None:
@@ -30,31 +25,24 @@ def write(path: Path, report: Report) -> None:
     json_file.write_text(path, write_page(report))
 
 
+@canvas.style()
 def write_page(report: Report) -> str:
     """The whole file. Nothing in the report can become part of the page other than as text."""
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     runs = report.runs
     one = runs[0] if len(runs) == 1 else None
-    with canvas.style():
-        charts = list(_charts(report))
-    return environment.get_template(_TEMPLATE).render(
+    return pages.write_page(
+        "covey_load.reports",
+        "page.html.jinja",
         title=f"Load test of {words.models(report)}",
         subtitle=f"{report.target}, by {report.protocol}; {report.started_at}, covey {report.covey_version}",
-        style=(_FOLDER / _STYLE).read_text(encoding="utf-8"),
         verdict=verdict.sentence(report),
         is_valid=verdict.is_valid(report),
-        lead=_lead(report),
+        foremost=_lead(report),
         remarks=facts.remarks(report),
         facts=[facts.throughput(one), facts.inside(one)] if one else [],
         tables=_tables(report),
         invalid=[] if one else [place for place, run in enumerate(runs) if run in verdict.unbelievable(report)],
-        charts=charts,
+        charts=list(_charts(report)),
         surroundings=[*facts.about(report), *facts.surroundings(report)],
     )
 
@@ -87,8 +75,8 @@ def _foremost(report: Report) -> Run:
     return max(at_capacity or report.runs, key=lambda run: (not run.invalid, run.calls_per_s))
 
 
-def _charts(report: Report) -> Iterator[tuple[str, str, Chart]]:
-    """(heading, text before it, chart) of whatever the report has figures for."""
+def _charts(report: Report) -> Iterator[tuple[str, str, Picture]]:
+    """(heading, text before it, picture) of whatever the report has figures for."""
     runs = report.runs
     answered = [run for run in runs if run.response.count]
     if report.capacity and report.capacity.tried:

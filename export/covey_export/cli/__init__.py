@@ -1,6 +1,6 @@
 """The command line `covey-export`: arguments in, exit code out.
 
-parser.py knows the options, commands.py what each sub-command does with them; the steps are pipeline.py's.
+parser.py knows the options, commands.py what each sub-command does with them; the steps are export_job.py's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from covey_export.cli.parser import build
 from covey_export.errors import ExportError
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.training import distributed
 from covey_proto.command_line import discard_output
 
@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             return _output_lost(error)
         raise ended from None
-    report = Report() if distributed.is_first_process() else Report.silent()
-    if not (options.is_for_all_processes or distributed.is_first_process()):
+    report = ProgressReport() if distributed.is_first_process() else ProgressReport.silent()
+    if not (options.trains or distributed.is_first_process()):
         return 0  # of torchrun's processes the first alone publishes
     try:
         with report.alive():

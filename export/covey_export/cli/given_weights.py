@@ -1,5 +1,5 @@
-"""What is known of the weights that a training begins with: their preprocessing and the order of their classes, by the
-options, by the file itself, or by assumption; what is assumed is said."""
+"""The preprocessing and class order of given weights: from the options, else from the file, else assumed; each
+assumption is printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from covey_export import weights as weights_files
 from covey_export.errors import ExportError
 from covey_export.networks import Network, torchvision_networks
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.weights import Weights
 
 Numbers = tuple[float, ...]
@@ -20,7 +20,7 @@ Numbers = tuple[float, ...]
 RANGES: dict[str, tuple[Numbers, Numbers]] = {"[0,1]": ((0.0,), (1.0,)), "[-1,1]": ((0.5,), (0.5,))}
 
 
-def find(options: argparse.Namespace, network: Network, report: Report) -> Weights | None:
+def find(options: argparse.Namespace, network: Network, report: ProgressReport) -> Weights | None:
     """The weights that the options name; None: fresh ones.
 
     Raises InvalidWeights, and ExportError for options that do not go together.
@@ -41,7 +41,9 @@ def find(options: argparse.Namespace, network: Network, report: Report) -> Weigh
     elif found.mean is None:
         found = _assume_normalisation(found, network, report)
     if options.labels is not None:
-        return replace(found, labels=read_labels(options.labels))
+        labels = read_labels(options.labels)
+        found.require_outputs(labels, f"--labels {options.labels}")
+        return replace(found, labels=labels)
     if found.labels is None:
         report.line(
             f"note: {found.name} does not say which class each output stands for; assumed is the order of the data "
@@ -114,7 +116,7 @@ def normalisation(options: argparse.Namespace) -> tuple[Numbers, Numbers] | None
     return None if options.mean is None else (options.mean, options.std)
 
 
-def _assume_normalisation(weights: Weights, network: Network, report: Report) -> Weights:
+def _assume_normalisation(weights: Weights, network: Network, report: ProgressReport) -> Weights:
     warning = "If the weights were trained otherwise, much accuracy is lost: say --mean and --std, or --pixels"
     if network.name.startswith(torchvision_networks.PREFIX):
         usual = torchvision_networks.default_weights(network.name)

@@ -1,11 +1,12 @@
-"""The options of `covey-export`, their texts and their limits. What they lead to is commands.py's."""
+"""The options of `covey-export`, their help and their limits; commands.py acts on them."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import covey_proto
 from covey_export import devices
@@ -13,14 +14,18 @@ from covey_export.cli import commands, given_weights
 from covey_export.datasets.folder import UNREADABLE
 from covey_export.errors import ExportError
 from covey_export.quantization.precision import Precision
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.training.augmentation import Augmentation
-from covey_export.training.recipe import PRECISIONS
-from covey_proto import colours
+from covey_export.training.recipe import TRAINING_PRECISIONS
+from covey_proto import colours, resize
 from covey_proto.command_line import Parser
-from covey_server.images.pixels import Resize
 
 _NETWORK = "a name of `covey-export list`, torchvision:NAME, or your own MODULE:FUNCTION"
+# What a sub-command without the option goes by.
+_NOT_SAID: Mapping[str, Any] = {
+    **dict.fromkeys(("weights", "labels", "epochs", "image_size", "resize", "crop", "background", "name")),
+    **{"restart": False, "grey": False, "models": Path("models"), "min_accuracy": 0.0, "variants": []},
+}
 
 
 def build() -> argparse.ArgumentParser:
@@ -33,16 +38,18 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"covey-export {covey_proto.__version__}")
     sub_commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace, Report], None], text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, command: Callable[[argparse.Namespace, ProgressReport], None], text: str
+    ) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = sub_commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        added.set_defaults(command=command, is_for_all_processes=name in ("train", "all"))
+        added.set_defaults(command=command, trains=name in ("train", "all"), **_NOT_SAID)
         return added
 
     every = add("list", commands.list_all, "Show the networks, the data sets, and where each data set was found.")
     every.add_argument("network", metavar="NETWORK", nargs="?", help="show the recipes of this one")
     _add_data_dir(every)
 
-    train = add("train", commands.train, "Train a network, or go on with its unfinished checkpoint.")
+    train = add("train", commands.train, "Train a network, or resume its unfinished checkpoint.")
     train.add_argument("network", metavar="NETWORK", help=_NETWORK)
     _add_places(train)
     _add_training(train)
@@ -54,7 +61,7 @@ def build() -> argparse.ArgumentParser:
     _add_models(convert)
     _add_variants(convert, "in place of the float32 model")
 
-    verify = add("verify", commands.verify, "Hold a published model against its checkpoint once more.")
+    verify = add("verify", commands.verify, "Verify a published model against its checkpoint again.")
     verify.add_argument("network", metavar="NETWORK", help=_NETWORK)
     _add_places(verify)
     _add_models(verify)
@@ -74,7 +81,7 @@ def build() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("compare.html"), metavar="FILE", help="(default: compare.html)"
     )
 
-    together = add("all", commands.run_all, "Train, convert, verify and draw networks (none named: each one there is).")
+    together = add("all", commands.run_all, "Train, convert, verify and report networks (default: all of Covey's own).")
     together.add_argument("networks", metavar="NETWORK", nargs="*", help=_NETWORK)
     _add_places(together)
     _add_training(together)
@@ -108,12 +115,14 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="parent of the checkpoints' folders, which are named NETWORK-DATASET-RECIPE (default: checkpoints)",
     )
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="the very folder of the checkpoint")
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="the checkpoint's own folder")
     parser.add_argument("--recipe", metavar="NAME", help="how to train (default: the network's first, see list)")
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("training", "what is not said here is the recipe's or the checkpoint's")
+    group = parser.add_argument_group(
+        "training", "defaults are those of the recipe, or of the checkpoint that is resumed"
+    )
     group.add_argument(
         "--epochs",
         type=_natural,
@@ -134,10 +143,16 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="none, or of flip, shift=0.1, cutout=0.25, rotation=10, zoom=0.1 (default: what suits the data set)",
     )
-    group.add_argument("--precision", choices=PRECISIONS, help="of multiplications; auto takes what is faster here")
+    group.add_argument(
+        "--precision",
+        choices=TRAINING_PRECISIONS,
+        help="number format of multiplications; auto measures which is faster here",
+    )
     group.add_argument("--seed", type=_natural, metavar="N", help="of weights and order (default: 0)")
     group.add_argument("--device", choices=devices.CHOICES, default="auto", help="to train on (default: auto)")
-    group.add_argument("--restart", action="store_true", help="train anew, whatever checkpoint there is")
+    group.add_argument(
+        "--restart", action="store_true", help="train from the beginning, even where there is a checkpoint"
+    )
     group.add_argument(
         "--weights",
         metavar="FILE",
@@ -162,9 +177,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("images", "for folders of images; recorded in the model, and done by the server")
+    group = parser.add_argument_group("images", "for folders of images; kept in the model and applied by the server")
     group.add_argument("--image-size", type=_positive, metavar="N", help="height and width (default: the network's)")
-    group.add_argument("--resize", choices=[way.value for way in Resize], help="how an image comes to that size")
+    group.add_argument(
+        "--resize", choices=[way.value for way in resize.KNOWN], help="how an image is brought to that size"
+    )
     group.add_argument(
         "--crop", type=_crop, metavar="SHARE", help="of the centre that center_crop keeps, such as 0.875"
     )
@@ -178,11 +195,10 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
     )
-    parser.add_argument("--name", metavar="NAME", help="of the model (default: the network's)")
+    parser.add_argument("--name", metavar="NAME", help="of the model (default: the network's name)")
 
 
 def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
-    parser.set_defaults(variants=[])
     parser.add_argument(
         "--min-accuracy",
         type=_share_of_all,
@@ -217,26 +233,26 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _number(text: str, is_right: Callable[[float], bool], expected: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not is_right(value):
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-    return value
+def _number(expected: str, is_right: Callable[[float], bool]) -> Callable[[str], float]:
+    """The type of an option that takes one number."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not is_right(value):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return value
+
+    return parse
 
 
-def _from_zero(text: str) -> float:
-    return _number(text, lambda value: 0 <= value < float("inf"), "a number from 0 up")
-
-
-def _above_zero(text: str) -> float:
-    return _number(text, lambda value: 0 < value < float("inf"), "a number above 0")
-
-
-def _share(text: str) -> float:
-    return _number(text, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+_from_zero = _number("a number from 0 up", lambda value: 0 <= value < float("inf"))
+_above_zero = _number("a number above 0", lambda value: 0 < value < float("inf"))
+_share = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
+_share_of_all = _number("a number from 0 to 1", lambda value: 0 <= value <= 1)
+_crop = _number("a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -247,14 +263,6 @@ def _numbers(text: str) -> tuple[float, ...]:
     if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
         raise argparse.ArgumentTypeError(f"expected one number or three with commas between, got {text!r}")
     return values
-
-
-def _share_of_all(text: str) -> float:
-    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
-
-
-def _crop(text: str) -> float:
-    return _number(text, lambda value: 0.01 <= value <= 1, "a number from 0.01 to 1")
 
 
 def _colour(text: str) -> str:

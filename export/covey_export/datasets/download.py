@@ -1,4 +1,4 @@
-"""Downloads a data set with torchvision (which compares checksums), whole or not at all, and never for ever."""
+"""Downloads a data set with torchvision (which compares checksums), completely or not at all, with a timeout."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
     PATH/cat/1.jpg ...                                          a seeded 80/20 split of each class
 
 A class is named as its folder, in Unicode's composed form (NFC): macOS writes "é" as two characters, others as one,
-and both are one class. Owns what lies where and what of it counts; image_files.py reads the images, by the server's own
-code, so that a model meets in production what it met in training.
+and both are one class. This module decides which files count; image_files.py reads them with the server's own code, so
+that a model gets the same pixels in production as in training.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ import numpy as np
 from covey_export.datasets import image_files
 from covey_export.datasets.dataset import Dataset, Labels
 from covey_export.datasets.entry import Entry
+from covey_export.datasets.family import Family
 from covey_export.datasets.image_files import ImageFiles
 from covey_export.errors import InvalidDataset, MissingDataset
 from covey_proto import image_folders, image_formats
 from covey_proto.image_formats import Format
+from covey_proto.wording import plural
 from covey_server.images import image_formats as image_formats_here
 from covey_server.images.pixels import InputSpec
 
@@ -47,6 +49,7 @@ class Folder(Entry):
 
     image_shape = None
     summary = "one folder per class; train/ and test/, or an 80/20 split"
+    family = Family.UNKNOWN
 
     def __init__(self, path: Path, unreadable: Unreadable = "refuse") -> None:
         self.path = path
@@ -127,7 +130,7 @@ def _list_classes(folder: Path) -> _Files:
         raise InvalidDataset(
             f"{folder}: expected a folder of images for each of two or more classes, found {len(classes)}"
             + (f" ({next(iter(classes))})" if classes else "")
-            + (f"; {_count(beside, 'image')} directly in it belong into the folder of a class" if beside else "")
+            + (f"; {plural(beside, 'image')} directly in it belong into the folder of a class" if beside else "")
         )
     empty = [name for name, files in classes.items() if not files]
     if empty:
@@ -181,7 +184,7 @@ def _readable() -> tuple[Format, ...]:
 
 
 def _is_left_out(child: Path) -> bool:
-    """Whether it lies among the images and is none; hidden files are nobody's concern."""
+    """Whether it lies among the images and is none; hidden files are ignored."""
     return not (_is_image(child) or image_folders.is_hidden(child.name))
 
 
@@ -216,7 +219,7 @@ def _left_out(files: list[Path]) -> Iterator[str]:
     nested = [f"{child.parent.name}/{child.name}" for child in beside if child.is_dir()]
     others = [f"{child.parent.name}/{child.name}" for child in beside if not child.is_dir()]
     if nested:
-        yield f"{_count(len(nested), 'folder')} inside a class's folder left out: {_listed(nested)}"
+        yield f"{plural(len(nested), 'folder')} inside a class's folder left out: {_listed(nested)}"
     if others:
         kinds = Counter(image_folders.kind(name) for name in others)
         yield f"left out {image_folders.counted(kinds)}: {_listed(others)}{_heic_hint(kinds)}"
@@ -236,27 +239,23 @@ def _converted(found: ImageFiles, spec: InputSpec) -> Iterator[str]:
     readable = len(found.images) - len(found.problems)
     grey, coloured = found.grey, readable - found.grey
     if spec.channels == 3 and grey:
-        yield f"{_count(grey, 'grey image')} in an RGB set {_were(grey)} converted to RGB"
+        yield f"{plural(grey, 'grey image')} in an RGB set {_were(grey)} converted to RGB"
     if spec.channels == 1 and coloured:
-        yield f"{_count(coloured, 'colour image')} in a grey set {_were(coloured)} converted to grey"
+        yield f"{plural(coloured, 'colour image')} in a grey set {_were(coloured)} converted to grey"
     if found.transparent:
         has = "has" if found.transparent == 1 else "have"
         what = "which was dropped" if spec.background is None else f"shown over #{bytes(spec.background).hex()}"
-        yield f"{_count(found.transparent, 'image')} {has} transparency, {what}"
+        yield f"{plural(found.transparent, 'image')} {has} transparency, {what}"
 
 
 def _skipped(problems: list[str]) -> Iterator[str]:
     if problems:
-        yield f"{_count(len(problems), 'unreadable file')} skipped: {_listed(problems, separator='; ')}"
+        yield f"{plural(len(problems), 'unreadable file')} skipped: {_listed(problems, separator='; ')}"
 
 
 def _listed(items: list[str], separator: str = ", ") -> str:
     more = f"{separator}and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
     return _printable(separator.join(items[:_SHOWN]) + more)
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _were(count: int) -> str:

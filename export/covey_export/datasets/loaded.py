@@ -1,4 +1,4 @@
-"""Owns which data sets are in memory: each once for all who see its images alike, and no longer than they need it."""
+"""The data sets in memory: each loaded once for all jobs with the same images, and freed with the last of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from covey_server.images.pixels import InputSpec
 
 
 class LoadedDatasets:
-    """Loads data sets from the places of one run, in which a name stands for one data set.
+    """Loads the data sets of one run.
 
-    Holds none by itself: one that nobody holds any more is gone, and is loaded anew for whoever asks for it then.
+    Keeps only weak references: a data set that nobody holds any more is freed, and loaded again when asked for.
     """
 
     def __init__(self, data_dir: Path | None) -> None:
@@ -22,7 +22,7 @@ class LoadedDatasets:
 
     def load(self, entry: Entry, spec: InputSpec) -> Dataset:
         """Raises MissingDataset, InvalidDataset."""
-        key = (entry.name, spec if entry.image_shape is None else None)  # images of a size of their own are as they are
+        key = (entry.name, spec if entry.image_shape is None else None)  # images with a fixed size do not depend on it
         dataset = self._held.get(key)
         if dataset is None:
             dataset = self._held[key] = entry.load(spec, self._data_dir)

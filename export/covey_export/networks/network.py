@@ -33,6 +33,10 @@ class Task:
     classes: int
     dropout: float | None = None
 
+    def dropout_or(self, usual: float) -> float:
+        """The share that was asked for, else the network's `usual` one."""
+        return usual if self.dropout is None else self.dropout
+
 
 @dataclass(frozen=True)
 class Network:

@@ -14,51 +14,13 @@ from covey_export.networks.lenet import LeNet
 from covey_export.networks.mlp import MultilayerPerceptron
 from covey_export.networks.mnist_cnn import MnistCnn
 from covey_export.networks.mnist_deep import MnistDeep
-from covey_export.networks.network import Network, Output, Task
+from covey_export.networks.network import Network, Output
 from covey_export.networks.nin import NetworkInNetwork
 from covey_export.networks.resnet import ResNet
 from covey_export.networks.vgg import Vgg
 
 _GREY_28 = (28, 28, 1)
 _RGB_32 = (32, 32, 3)
-
-
-def _dropout(task: Task, default: float) -> float:
-    return default if task.dropout is None else task.dropout
-
-
-def _mlp(task: Task) -> MultilayerPerceptron:
-    return MultilayerPerceptron(task.classes, _dropout(task, 0.0))
-
-
-def _mnist_cnn(task: Task) -> MnistCnn:
-    return MnistCnn(task.classes, _dropout(task, 0.0))
-
-
-def _mnist_deep(task: Task) -> MnistDeep:
-    return MnistDeep(task.classes, _dropout(task, 0.0))
-
-
-def _alexnet(task: Task) -> AlexNet:
-    height, width, channels = task.image_shape
-    return AlexNet(channels, height, width, task.classes, _dropout(task, 0.5))
-
-
-def _vgg(task: Task) -> Vgg:
-    height, width, channels = task.image_shape
-    return Vgg(channels, height, width, task.classes, _dropout(task, 0.5))
-
-
-def _nin(task: Task) -> NetworkInNetwork:
-    return NetworkInNetwork(task.image_shape[2], task.classes, _dropout(task, 0.3))
-
-
-def _googlenet(task: Task) -> GoogLeNet:
-    return GoogLeNet(task.image_shape[2], task.classes, _dropout(task, 0.3))
-
-
-def _resnet(task: Task) -> ResNet:
-    return ResNet(task.image_shape[2], task.classes, _dropout(task, 0.0))
 
 
 NETWORKS: Mapping[str, Network] = {
@@ -80,7 +42,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "mlp",
-            _mlp,
+            lambda task: MultilayerPerceptron(task.classes, task.dropout_or(0.0)),
             _GREY_28,
             "mnist",
             "Dive into Deep Learning, Multilayer Perceptrons",
@@ -89,7 +51,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "mnist-cnn",
-            _mnist_cnn,
+            lambda task: MnistCnn(task.classes, task.dropout_or(0.0)),
             _GREY_28,
             "mnist",
             "an MNIST tutorial network, 3x3 kernels",
@@ -97,7 +59,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "mnist-deep",
-            _mnist_deep,
+            lambda task: MnistDeep(task.classes, task.dropout_or(0.0)),
             _GREY_28,
             "mnist",
             "an MNIST tutorial network, 5x5 kernels",
@@ -105,7 +67,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "alexnet",
-            _alexnet,
+            lambda task: AlexNet(task.image_shape, task.classes, task.dropout_or(0.5)),
             _GREY_28,
             "fashion-mnist",
             "Krizhevsky et al. 2012, for small images",
@@ -114,7 +76,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "vgg",
-            _vgg,
+            lambda task: Vgg(task.image_shape, task.classes, task.dropout_or(0.5)),
             _GREY_28,
             "fashion-mnist",
             "Simonyan, Zisserman 2014, for small images",
@@ -123,7 +85,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "nin",
-            _nin,
+            lambda task: NetworkInNetwork(task.image_shape[2], task.classes, task.dropout_or(0.3)),
             _GREY_28,
             "fashion-mnist",
             "Lin et al. 2013, for small images",
@@ -132,7 +94,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "googlenet",
-            _googlenet,
+            lambda task: GoogLeNet(task.image_shape[2], task.classes, task.dropout_or(0.3)),
             _GREY_28,
             "fashion-mnist",
             "Szegedy et al. 2014, for small images",
@@ -141,7 +103,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "resnet",
-            _resnet,
+            lambda task: ResNet(task.image_shape[2], task.classes, task.dropout_or(0.0)),
             _RGB_32,
             "cifar10",
             "He et al. 2015, for small images",

@@ -79,11 +79,11 @@ def sentence(precision: Precision, faster: dict[int, float], smaller: float) -> 
 
 def _best_batch_size(engine: Engine, images: Images) -> int:
     """The batch with the least time per image, at the fastest of a few turns: noise only ever adds."""
-    best, least = 1, float("inf")
+    best, best_s = 1, float("inf")
     for size in BATCH_SIZES:
         taken = min(*_turns([engine], _batch(images, size), _SEARCH_TURNS)[0])
-        if taken / size < _BETTER * least:
-            best, least = size, taken / size
+        if taken / size < _BETTER * best_s:
+            best, best_s = size, taken / size
         if taken > _MAX_BATCH_S:
             break
     return best

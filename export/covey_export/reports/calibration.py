@@ -37,6 +37,14 @@ class Calibration:
     error: float
     mean_confidence: float
 
+    def points(self) -> list[tuple[float, float]]:
+        """(confidence, accuracy) of the bins that hold images."""
+        return [
+            (part.confidence, part.accuracy)
+            for part in self.bins
+            if part.confidence is not None and part.accuracy is not None
+        ]
+
 
 def measure(probabilities: NDArray[np.float32], labels: Labels, bins: int = BINS) -> Calibration:
     """The calibration of `probabilities` `[N, K]` against `labels` `[N]`, in bins of equal width."""
@@ -45,20 +53,13 @@ def measure(probabilities: NDArray[np.float32], labels: Labels, bins: int = BINS
     edges = np.linspace(0, 1, bins + 1)
     places = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
     found = []
+    error = 0.0
     for place in range(bins):
         inside = places == place
-        found.append(
-            Bin(
-                low=float(edges[place]),
-                high=float(edges[place + 1]),
-                images=int(inside.sum()),
-                confidence=float(confidences[inside].mean()) if inside.any() else None,
-                accuracy=float(right[inside].mean()) if inside.any() else None,
-            )
-        )
-    error = sum(
-        part.images * abs(part.accuracy - part.confidence)
-        for part in found
-        if part.accuracy is not None and part.confidence is not None
-    )
+        images = int(inside.sum())
+        confidence = float(confidences[inside].mean()) if images else None
+        accuracy = float(right[inside].mean()) if images else None
+        found.append(Bin(float(edges[place]), float(edges[place + 1]), images, confidence, accuracy))
+        if confidence is not None and accuracy is not None:
+            error += images * abs(accuracy - confidence)
     return Calibration(tuple(found), error / len(labels), float(confidences.mean()))

@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from covey_export import atomic_files
 from covey_export.reports import figures, findings
-from covey_export.reports.drawing import canvas, classes, confusion, curves, reliability
-from covey_export.reports.elements import Html, details, element, escape, table
+from covey_export.reports.drawing import classes, confusion, curves, reliability
 from covey_export.reports.findings import Findings
-from covey_export.reports.page import Section, lead, note, page, paragraph, show
+from covey_export.reports.pairing import pair
 from covey_proto.wording import plural
+from covey_reports import canvas, page
+from covey_reports.canvas import Picture
 
-_CERTAIN = 0.05  # below, a difference is more than chance
 _MAX_SIDE_BY_SIDE = 12  # classes up to which two matrices have room side by side
 _HALF_INCHES = 5.0  # of such a matrix
+_MAX_NAMED = 12  # classes in a sentence
 
-
-@dataclass(frozen=True)
-class Pairing:
-    """What two models make of the same test images."""
-
-    both_wrong: int
-    only_first_right: int
-    only_second_right: int
-
-    @property
-    def chance(self) -> float:
-        """How probable so uneven a split, or a more uneven one, is where neither model is better: the exact
-        two-sided sign test on the images that only one of them got right (McNemar 1947)."""
-        few, many = sorted((self.only_first_right, self.only_second_right))
-        split = few + many
-        ways = as_uneven = 1  # to choose `count` of `split`, from 0 on; and those so far
-        for count in range(few):
-            ways = ways * (split - count) // (count + 1)
-            as_uneven += ways
-        return min(1.0, 2 * as_uneven / (1 << split))
-
-
-def pair(first: Findings, second: Findings) -> Pairing | None:
-    """None where the test images are not the same."""
-    if first.images_digest != second.images_digest:
-        return None
-    wrong, also = set(first.mistakes), set(second.mistakes)
-    return Pairing(len(wrong & also), len(also - wrong), len(wrong - also))
+Names = tuple[str, str]
+Change = tuple[str, float, float]  # a class, and the accuracy that each of the two has on it
 
 
 def compare(first: Path, second: Path, target: Path) -> Path:
@@ -52,51 +26,43 @@ def compare(first: Path, second: Path, target: Path) -> Path:
 
     Raises ReportFailed where a folder has no report, OSError.
     """
-    one, two = findings.read(first), findings.read(second)
-    names = _names(one, two)
-    with canvas.style():
-        text = _write_page(one, two, names)
-    atomic_files.write_text(target, text)
+    atomic_files.write_text(target, _write_page(findings.read(first), findings.read(second)))
     return target
 
 
-def _names(one: Findings, two: Findings) -> tuple[str, str]:
+@canvas.style()
+def _write_page(one: Findings, two: Findings) -> str:
+    names = (one.title, two.title)
     if one.title == two.title:  # of two models folders
-        return (f"{one.title} (first)", f"{two.title} (second)")
-    return (one.title, two.title)
-
-
-def _write_page(one: Findings, two: Findings, names: tuple[str, str]) -> str:
-    change = two.verification.onnxruntime_accuracy - one.verification.onnxruntime_accuracy
-    opening = [
-        lead(
-            [
-                (f"accuracy, {names[0]}", f"{one.verification.onnxruntime_accuracy:.2%}"),
-                (f"accuracy, {names[1]}", f"{two.verification.onnxruntime_accuracy:.2%}"),
-                ("difference", f"{_signed(change * 100, '.2f')} points"),
-                ("size of the second", f"{two.size_bytes / one.size_bytes:.2f} x the first"),
-            ]
-        ),
-        *(note(text) for text in _warnings(one, two, names)),
-    ]
-    sections = [
-        Section("Figures", [_figures(one, two, names)]),
-        Section("Image by image", _pairing(one, two, names)),
-        Section("Training", _training(one, two, names)),
-        Section("Accuracy by class", _classes(one, two, names)),
-        Section("Confusion matrices", _confusion(one, two, names)),
-        Section("Calibration", _calibration(one, two, names)),
-    ]
-    return page(
-        f"{names[0]} and {names[1]}",
-        f"{one.network} on {one.dataset} beside {two.network} on {two.dataset}: a comparison by Covey",
-        opening,
-        sections,
-        "From the report.json files of both versions.",
+        names = (f"{one.title} (first)", f"{two.title} (second)")
+    changes = _class_changes(one, two)
+    return page.write_page(
+        "covey_export.reports",
+        "compare.html.jinja",
+        title=f"{names[0]} and {names[1]}",
+        subtitle=f"{one.network} on {one.dataset} beside {two.network} on {two.dataset}: a comparison by Covey",
+        names=names,
+        one=one,
+        two=two,
+        difference=_points(two.verification.onnxruntime_accuracy - one.verification.onnxruntime_accuracy),
+        warnings=_warnings(one, two, names),
+        figures=_figures(one, two),
+        pairing=pair(one, two),
+        curves=curves.draw_two_curves(names, (one.history, two.history)) if one.history or two.history else None,
+        classes=[
+            (label, f"{mine:.2%}", f"{other:.2%}", _signed((other - mine) * 100, ".2f"))
+            for label, mine, other in changes
+        ],
+        gained=_named([change for change in changes if change[2] > change[1]]),
+        lost=_named([change for change in reversed(changes) if change[2] < change[1]]),
+        class_dots=_draw_classes(names, changes) if changes else None,
+        matrices=_draw_matrices(one, two, names),
+        are_side_by_side=_are_few(one, two),
+        reliability=reliability.draw_two_reliabilities(names, (one.calibration, two.calibration)),
     )
 
 
-def _warnings(one: Findings, two: Findings, names: tuple[str, str]) -> list[str]:
+def _warnings(one: Findings, two: Findings, names: Names) -> list[str]:
     """What makes the two hard to compare."""
     if set(one.labels) != set(two.labels):
         only = [
@@ -112,68 +78,31 @@ def _warnings(one: Findings, two: Findings, names: tuple[str, str]) -> list[str]
     if one.images_digest != two.images_digest:
         text = (
             f"The two were tested on different images ({one.dataset}, {plural(one.test_images, 'test image')}; "
-            f"{two.dataset}, "
-            f"{two.test_images:,}): a difference of their accuracies may come from these."
+            f"{two.dataset}, {two.test_images:,}): a difference of their accuracies may come from these."
         )
         return [text]
     return []
 
 
-def _figures(one: Findings, two: Findings, names: tuple[str, str]) -> Html:
+def _figures(one: Findings, two: Findings) -> list[tuple[str, str, str, str]]:
+    """(name, the first's, the second's, difference where that says something)."""
     values, others = dict(figures.rows(one)), dict(figures.rows(two))
-    rows = [
-        (name, values.get(name, "not measured"), others.get(name, "not measured"), _difference(name, one, two))
+    accuracies = (one.verification.onnxruntime_accuracy, two.verification.onnxruntime_accuracy)
+    differences = {
+        figures.ACCURACY: _points(accuracies[1] - accuracies[0]),
+        figures.CALIBRATION: _points(two.calibration.error - one.calibration.error),
+        figures.PARAMETERS: _factor(one.parameters, two.parameters),
+        figures.SIZE: _factor(one.size_bytes, two.size_bytes),
+        figures.TRAINING: _factor(one.seconds, two.seconds),
+    }
+    return [
+        (name, values.get(name, "not measured"), others.get(name, "not measured"), differences.get(name, ""))
         for name in dict.fromkeys([*values, *others])
     ]
-    return table(("", *names, "difference"), rows)
 
 
-def _difference(name: str, one: Findings, two: Findings) -> str:
-    """The second's less the first's, or by what factor it is larger, where that says something."""
-    if name.startswith("accuracy, as served"):
-        change = two.verification.onnxruntime_accuracy - one.verification.onnxruntime_accuracy
-        return f"{_signed(change * 100, '.2f')} points"
-    if name == "expected calibration error":
-        return f"{_signed((two.calibration.error - one.calibration.error) * 100, '.2f')} points"
-    pairs = {
-        "parameters": (one.parameters, two.parameters),
-        "size of model.onnx": (one.size_bytes, two.size_bytes),
-        "training": (one.seconds, two.seconds),
-    }
-    before, after = pairs.get(name, (0, 0))
-    return f"{after / before:.2f} x" if before and after else ""
-
-
-def _pairing(one: Findings, two: Findings, names: tuple[str, str]) -> list[Html]:
-    found = pair(one, two)
-    if found is None:
-        return [paragraph("The test images are not the same, so answers cannot be paired.")]
-    rows = [
-        ("both right", f"{one.test_images - found.both_wrong - found.only_first_right - found.only_second_right:,}"),
-        (f"only {names[0]} right", f"{found.only_first_right:,}"),
-        (f"only {names[1]} right", f"{found.only_second_right:,}"),
-        ("both wrong", f"{found.both_wrong:,}"),
-    ]
-    if found.only_first_right == found.only_second_right:
-        said = "Neither is better on these images."
-    else:
-        better = names[found.only_second_right > found.only_first_right]
-        verdict = "more than chance explains" if found.chance < _CERTAIN else "which may well be chance"
-        said = (
-            f"{better} is right on more images, {verdict}: p = {found.chance:.2g} (exact sign test on the "
-            f"{found.only_first_right + found.only_second_right:,} images that only one of the two got right)."
-        )
-    return [table(("test images", ""), rows), paragraph(said)]
-
-
-def _training(one: Findings, two: Findings, names: tuple[str, str]) -> list[Html]:
-    if not (one.history or two.history):
-        return [paragraph("Neither was trained: both histories have 0 epochs.")]
-    picture = curves.draw_two_curves(names, (one.history, two.history))
-    return [show(picture, "Losses of different recipes (label smoothing, for one) do not compare; accuracies do.")]
-
-
-def _classes(one: Findings, two: Findings, names: tuple[str, str]) -> list[Html]:
+def _class_changes(one: Findings, two: Findings) -> list[Change]:
+    """Of the classes that both know and have test images of, those that gained most first."""
     theirs = dict(zip(two.labels, two.class_accuracy, strict=True))
     rows = [
         (label, mine, other)
@@ -181,68 +110,52 @@ def _classes(one: Findings, two: Findings, names: tuple[str, str]) -> list[Html]
         for other in (theirs.get(label),)
         if mine is not None and other is not None
     ]
-    if not rows:
-        return [paragraph("There is no class that both know and have test images of.")]
-    by_change = sorted(rows, key=lambda row: row[1] - row[2])
-    gained = [row for row in by_change if row[2] > row[1]]
-    lost = [row for row in reversed(by_change) if row[2] < row[1]]
-    shown, which = rows, "Every class that both know."
-    if len(rows) > classes.MAX_ROWS:
-        half = classes.MAX_ROWS // 2
-        shown = [*by_change[:half], *by_change[-half:]]
-        which = f"The {half} classes that gained most and the {half} that lost most, of {len(rows):,}."
-    header = ("class", *names, "difference in points")
-    cells = [
-        (label, f"{mine:.2%}", f"{other:.2%}", _signed((other - mine) * 100, ".2f")) for label, mine, other in by_change
-    ]
+    return sorted(rows, key=lambda row: row[1] - row[2])
+
+
+def _draw_classes(names: Names, changes: list[Change]) -> Picture:
+    if len(changes) <= classes.MAX_ROWS:
+        return classes.draw_two_class_accuracies(names, changes, "Every class that both know, the largest gain first.")
+    half = classes.MAX_ROWS // 2
+    caption = f"The {half} classes that gained most and the {half} that lost most, of {len(changes):,}."
+    return classes.draw_two_class_accuracies(names, [*changes[:half], *changes[-half:]], caption)
+
+
+def _are_few(one: Findings, two: Findings, most: int = _MAX_SIDE_BY_SIDE) -> bool:
+    return max(len(one.labels), len(two.labels)) <= most
+
+
+def _draw_matrices(one: Findings, two: Findings, names: Names) -> list[Picture]:
+    if not _are_few(one, two, confusion.MAX_CLASSES):
+        return []
+    width_inches = _HALF_INCHES if _are_few(one, two) else canvas.WIDTH_INCHES
     return [
-        paragraph(
-            element("b", f"Gained with {names[1]} ({len(gained)}): ", class_="good"),
-            _changes(gained),
-            Html("<br>"),
-            element("b", f"Lost ({len(lost)}): ", class_="bad"),
-            _changes(lost),
-            Html("<br>"),
-            f"Unchanged: {len(rows) - len(gained) - len(lost)}.",
-        ),
-        show(classes.draw_two_class_accuracies(names, shown), which),
-        details("All classes as a table", table(header, cells)),
-    ]
-
-
-def _changes(rows: list[tuple[str, float, float]]) -> Html:
-    return escape(_listed([f"{label} ({_signed((other - mine) * 100, '.1f')})" for label, mine, other in rows]) + ".")
-
-
-def _confusion(one: Findings, two: Findings, names: tuple[str, str]) -> list[Html]:
-    if max(len(one.labels), len(two.labels)) > confusion.MAX_CLASSES:
-        return [paragraph("Left out: a matrix of so many classes could not be read. The reports list confused pairs.")]
-    are_few = max(len(one.labels), len(two.labels)) <= _MAX_SIDE_BY_SIDE
-    width_inches = _HALF_INCHES if are_few else canvas.WIDTH_INCHES
-    shown = [
-        show(
-            confusion.draw_confusion(found, f"confusion-{place}", width_inches),
+        confusion.draw_confusion(
+            found,
+            f"confusion-{place}",
             f"{name}: rows are the true classes, columns the predicted ones.",
+            width_inches,
         )
         for place, (found, name) in enumerate(zip((one, two), names, strict=True))
     ]
-    return [element("div", *shown, class_="pair")] if are_few else shown
 
 
-def _calibration(one: Findings, two: Findings, names: tuple[str, str]) -> list[Html]:
-    picture = reliability.draw_two_reliabilities(names, (one.calibration, two.calibration))
-    return [
-        show(
-            picture,
-            f"Points on the dotted line are right as often as they say. Expected calibration error (ECE) after Guo et "
-            f"al. 2017, {len(one.calibration.bins)} bins.",
-        )
-    ]
+def _named(changes: list[Change]) -> dict[str, object]:
+    text = _listed([f"{label} ({_signed((other - mine) * 100, '.1f')})" for label, mine, other in changes])
+    return {"count": len(changes), "classes": text}
 
 
-def _listed(names: list[str], most: int = 12) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return (", ".join(names[:most]) + more) or "none"
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMED:,} more" if len(names) > _MAX_NAMED else ""
+    return (", ".join(names[:_MAX_NAMED]) + more) or "none"
+
+
+def _points(change: float) -> str:
+    return f"{_signed(change * 100, '.2f')} points"
+
+
+def _factor(before: float, after: float) -> str:
+    return f"{after / before:.2f} x" if before and after else ""
 
 
 def _signed(number: float, form: str) -> str:

@@ -5,19 +5,26 @@ from __future__ import annotations
 from covey_export.networks import size
 from covey_export.reports.findings import Findings
 
+# The names of the rows of which a comparison shows a difference.
+ACCURACY = "accuracy, as served (onnxruntime)"
+CALIBRATION = "expected calibration error"
+PARAMETERS = "parameters"
+SIZE = "size of model.onnx"
+TRAINING = "training"
+
 
 def rows(findings: Findings) -> list[tuple[str, str]]:
     """(name, value), with all that the figures depend on."""
     verified = findings.verification
     return [
-        ("accuracy, as served (onnxruntime)", f"{verified.onnxruntime_accuracy:.2%}"),
+        (ACCURACY, f"{verified.onnxruntime_accuracy:.2%}"),
         ("accuracy in PyTorch", f"{verified.torch_accuracy:.2%}"),
         ("test images", f"{findings.test_images:,}"),
         ("largest difference of a probability", _difference(findings)),
         ("disagreements with PyTorch", f"{verified.disagreements} of {verified.images:,}"),
-        ("expected calibration error", calibration_error(findings)),
-        ("parameters", f"{findings.parameters:,}"),
-        ("size of model.onnx", f"{findings.size_bytes:,} bytes"),
+        (CALIBRATION, calibration_error(findings)),
+        (PARAMETERS, f"{findings.parameters:,}"),
+        (SIZE, f"{findings.size_bytes:,} bytes"),
         ("computes in", verified.precision),
         *speed_rows(findings),
         ("network", f"{findings.network} ({findings.source})"),
@@ -29,7 +36,7 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
         ("recipe", f"{findings.recipe}: {findings.recipe_description}"),
         ("first weights", findings.started_from or "random"),
         ("epochs", str(len(findings.history))),
-        ("training", f"{findings.seconds:,.1f} s"),
+        (TRAINING, f"{findings.seconds:,.1f} s"),
         ("seed", str(findings.seed)),
         ("verified", verified.date),
         ("versions", ", ".join(f"{name} {version}" for name, version in verified.versions.items())),

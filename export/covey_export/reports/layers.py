@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from covey_export.datasets.dataset import Images
-from covey_export.served_model import ServedModel
+from covey_export.image_classifier import ImageClassifier
 
 MAX_LAYERS = 12
 MAX_MAPS = 12  # of a layer that are kept
@@ -62,7 +62,7 @@ class Recording:
     kernels: Kernels | None
 
 
-def record(model: ServedModel, image: Images) -> Recording:
+def record(model: ImageClassifier, image: Images) -> Recording:
     """Sends one image `[H, W, C] uint8` through the network."""
     seen: list[tuple[str, nn.Module, Layer]] = []
     weighted: list[tuple[str, nn.Module]] = []
@@ -119,7 +119,8 @@ def _layer(name: str, module: nn.Module, output: torch.Tensor) -> Layer:
     kind = type(module).__name__
     if output.ndim == 1 or output.shape[1:] == (1, 1):
         numbers = output.flatten().cpu().numpy()
-        return Layer(name, kind, _rows(numbers)[None], len(numbers), (1, 1), is_vector=True)
+        columns = int(np.ceil(np.sqrt(4 * len(numbers)))) if len(numbers) > 16 else len(numbers)
+        return Layer(name, kind, lay_in_rows(numbers, columns)[None], len(numbers), (1, 1), is_vector=True)
     total, height, width = output.shape
     kept = output[:MAX_MAPS]
     if max(height, width) > MAX_SIDE:
@@ -128,9 +129,8 @@ def _layer(name: str, module: nn.Module, output: torch.Tensor) -> Layer:
     return Layer(name, kind, kept.cpu().numpy().copy(), total, (height, width), is_vector=False)
 
 
-def _rows(numbers: Array) -> Array:
-    """`[n]` laid out in rows, as near to four times as wide as high as whole rows allow; NaN where nothing is left."""
-    columns = int(np.ceil(np.sqrt(4 * len(numbers)))) if len(numbers) > 16 else len(numbers)
+def lay_in_rows(numbers: Array, columns: int) -> Array:
+    """`[n]` as `[rows, columns]`; NaN where nothing is left."""
     rows = -(-len(numbers) // columns)
     grid = np.full(rows * columns, np.nan, np.float32)
     grid[: len(numbers)] = numbers
@@ -141,13 +141,10 @@ def _choose(seen: list[tuple[str, nn.Module, Layer]]) -> tuple[Layer, ...]:
     """At most MAX_LAYERS: where there are more, first those go that an activation follows, then every so many.
     Poolings, where the maps become smaller, stay as long as they leave room for others."""
     if len(seen) > MAX_LAYERS:
-        followed = [type(after[1]).__module__ == _ACTIVATIONS for after in seen[1:]] + [False]
+        is_activation = [type(module).__module__ == _ACTIVATIONS for _, module, _ in seen]
         is_weighted = [isinstance(module, nn.Conv2d | nn.Linear) for _, module, _ in seen]
-        kept = [
-            entry
-            for entry, is_dull in zip(seen, (a and b for a, b in zip(followed, is_weighted, strict=True)), strict=True)
-            if not is_dull
-        ]
+        is_dull = [weighted and then for weighted, then in zip(is_weighted, [*is_activation[1:], False], strict=True)]
+        kept = [entry for entry, dull in zip(seen, is_dull, strict=True) if not dull]
         seen = kept if len(kept) >= MAX_LAYERS else seen
     pooled = [place for place, (_, module, _) in enumerate(seen) if type(module).__module__ == _POOLING]
     fixed = pooled if len(pooled) <= MAX_LAYERS // 2 else []

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from covey_export import naming
+from covey_export.datasets.family import Family
 from covey_export.errors import ExportError
 
 
@@ -46,9 +47,9 @@ class Augmentation:
                 values[name] = float(number) if equals else _USUAL[name]
             except ValueError:
                 values[name] = math.nan
-            most = _MAX_STRENGTH[name]
-            if not 0 <= values[name] <= most:
-                raise ExportError(f"augmentation {name}: expected a number from 0 to {most:g}, got {number!r}")
+            limit = _MAX_STRENGTH[name]
+            if not 0 <= values[name] <= limit:
+                raise ExportError(f"augmentation {name}: expected a number from 0 to {limit:g}, got {number!r}")
         return cls(**{**values, "flip": bool(values.get("flip"))})  # type: ignore[arg-type]
 
     def describe(self) -> str:
@@ -66,22 +67,19 @@ class Augmentation:
 NONE = Augmentation()
 _USUAL: Mapping[str, float] = {"flip": 1, "shift": 0.125, "cutout": 0.25, "rotation": 10, "zoom": 0.1}
 _MAX_STRENGTH: Mapping[str, float] = {"flip": 1, "shift": 0.5, "cutout": 1, "rotation": 180, "zoom": 0.9}
-_DIGITS = Augmentation(shift=0.08, rotation=10, zoom=0.1)
-_PHOTOGRAPHS = Augmentation(flip=True, shift=0.125)
-
-# What a data set stands: a mirrored digit is another sign or none, a mirrored shirt is a shirt.
-OF_DATASETS: Mapping[str, Augmentation] = {
-    "mnist": _DIGITS,
-    "sample": _DIGITS,
-    "fashion-mnist": Augmentation(flip=True, shift=0.04),
-    "cifar10": _PHOTOGRAPHS,
-    "demo": NONE,
+_OF_FAMILIES: Mapping[Family, Augmentation] = {
+    Family.SIGNS: Augmentation(shift=0.08, rotation=10, zoom=0.1),
+    Family.CLOTHES: Augmentation(flip=True, shift=0.04),
+    Family.PHOTOGRAPHS: Augmentation(flip=True, shift=0.125),
+    Family.NUMBERS: NONE,
+    # To mirror what must not be mirrored costs more than it gains with what may be.
+    Family.UNKNOWN: Augmentation(shift=0.125),
 }
 
 
-def of_dataset(name: str) -> Augmentation:
-    """What is usual for that data set; for one's own images, what is usual for photographs."""
-    return OF_DATASETS.get(name, _PHOTOGRAPHS)
+def of_family(family: Family) -> Augmentation:
+    """What is usual for a data set of that family."""
+    return _OF_FAMILIES[family]
 
 
 def augment(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
@@ -105,8 +103,8 @@ _GREY = 127
 def _move(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
     """Whole pixels only: rows and columns are picked anew, which is exact and fast."""
     count, height, width, _ = images.shape
-    most = (round(how.shift * height), round(how.shift * width))
-    down, right = (torch.randint(-way, way + 1, (count, 1), generator=generator) for way in most)
+    limits = (round(how.shift * height), round(how.shift * width))
+    down, right = (torch.randint(-way, way + 1, (count, 1), generator=generator) for way in limits)
     rows = (torch.arange(height) + down).clamp(0, height - 1)
     columns = (torch.arange(width) + right).clamp(0, width - 1)
     if how.flip:
@@ -118,8 +116,8 @@ def _move(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, genera
 def _warp(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
     """Rotation, zoom, shift and flip in one resampling."""
 
-    def uniform(most: float) -> torch.Tensor:
-        return (torch.rand(len(images), generator=generator) * 2 - 1) * most
+    def uniform(limit: float) -> torch.Tensor:
+        return (torch.rand(len(images), generator=generator) * 2 - 1) * limit
 
     angle, zoom = uniform(math.radians(how.rotation)), 1 + uniform(how.zoom)
     right, down = uniform(2 * how.shift), uniform(2 * how.shift)  # the grid goes from -1 to 1

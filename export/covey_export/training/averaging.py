@@ -19,12 +19,12 @@ def begin(network: nn.Module, decay: float | None) -> AveragedModel | None:
     """The average of `network`'s weights and buffers from now on; None where none is wanted."""
     if decay is None:
         return None
-    longest = decay
+    max_decay = decay  # no longer None, for the type checker
 
     @torch.no_grad()
     def update(averages: _Tensors, current: _Tensors, count: torch.Tensor | int) -> None:
         # A young average forgets faster, else it would still hold the random weights of the beginning.
-        share = 1 - min(longest, (1 + int(count)) / (10 + int(count)))
+        share = 1 - min(max_decay, (1 + int(count)) / (10 + int(count)))
         for average, value in zip(averages, current, strict=True):
             if average.is_floating_point():
                 average.lerp_(value, share)

@@ -1,4 +1,4 @@
-"""A training from whatever is there: fresh weights, given weights, an unfinished checkpoint, or a finished one."""
+"""One training, from fresh or given weights or from an unfinished checkpoint; a finished checkpoint is returned."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from covey_export import checkpoint as checkpoints
-from covey_export import conversion, devices
+from covey_export import devices, onnx_graph
 from covey_export.checkpoint import Checkpoint
-from covey_export.datasets import Dataset
+from covey_export.datasets import Dataset, Family
 from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, TrainingInterrupted
 from covey_export.networks import Network, size
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.training import distributed
-from covey_export.training.augmentation import Augmentation
+from covey_export.training.augmentation import NONE, Augmentation
 from covey_export.training.capabilities import fit_to_network
 from covey_export.training.distributed import Group
 from covey_export.training.recipe import Recipe
@@ -32,20 +32,20 @@ def train(
     recipe: Recipe,
     folder: Path,
     device: torch.device,
-    report: Report,
+    report: ProgressReport,
     *,
     seed: int | None = None,
     changes: Mapping[str, Any] | None = None,
     weights: Weights | None = None,
     restart: bool = False,
 ) -> Checkpoint:
-    """Trains to the end, keeping the checkpoint in `folder` up to date, and returns the last one.
+    """Trains to the end, saving checkpoints in `folder`, and returns the last one.
 
-    `changes` are fields of the recipe to replace. Goes on from the checkpoint found there unless `restart`; a finished
-    one is returned as it is, unless more epochs are asked for. `seed` (0), the recipe's changes and the `weights` to
-    begin with (fresh ones) may be left to the checkpoint.
+    Resumes the checkpoint found there unless `restart`; a finished one is returned as it is, unless more epochs are
+    asked for. `changes` are fields of the recipe to replace. `seed` (default 0), `changes` and `weights` (default fresh
+    ones) need not be repeated when a training is resumed.
 
-    Of several processes all raise, or none: what decides is agreed upon first.
+    Of several processes either all raise or none: they agree first on what decides.
 
     Raises InvalidCheckpoint, InvalidDataset, InvalidWeights, ConversionFailed (a user's own network, before its first
     step), TrainingFailed, TrainingInterrupted (the checkpoint is saved), OSError.
@@ -76,15 +76,20 @@ def train(
             wanted, seed = found.recipe, found.seed
         else:
             wanted, seed = replace(recipe.fitted_to(dataset), **changes), seed or 0
+            if dataset.family is Family.UNKNOWN and "augmentation" not in changes and recipe.augmentation != NONE:
+                report.line(
+                    f"note: {dataset.name} may hold images that mean something else in the mirror, as text does, so "
+                    f"that none is mirrored; for photographs say --augment flip,shift=0.125"
+                )
             if wanted.freeze and weights is None:
                 raise ExportError(
                     "--freeze trains the last layer alone, on top of given layers: it goes with --weights"
                 )
-            if network.is_own:
+            if network.is_own:  # nobody knows yet what it can do
                 wanted, notes = fit_to_network(network, len(dataset.labels), wanted, device)
                 for note in notes:
                     report.line(f"note: {note}")
-                conversion.require_convertible(network, len(dataset.labels), wanted)
+                onnx_graph.require_convertible(network, len(dataset.labels), wanted)
         checkpoints.require_writable(folder)
         with _threads(wanted.threads):
             trainer = Trainer(network, dataset, wanted, seed, device, group)
@@ -152,7 +157,7 @@ def _try_find(
 def _find(
     folder: Path, network: Network, dataset: Dataset, recipe_name: str, seed: int | None, changes: Mapping[str, Any]
 ) -> Checkpoint:
-    """The checkpoint to go on with. Raises InvalidCheckpoint where it is another training's."""
+    """The checkpoint to resume. Raises InvalidCheckpoint where it is of another training."""
     found = checkpoints.load(folder)
     found.require_match(network, dataset)
     again = "name that one to go on with it, or begin anew with --restart"

@@ -1,37 +1,34 @@
-"""The state of one training and the loop that moves it on, to the same result bit for bit however often it is stopped.
+"""The state of one training and its loop. However often it is stopped and resumed, the result is the same, bit for bit.
 
-What makes it the same (on the CPU): all that is random is drawn anew at every step, from the seed and the step's own
-place; weights, their average and the optimizer are saved whole. Images stay in memory as uint8; a batch is an
-index.
+What makes it the same (on the CPU): batches.py draws all that is random anew at every step; weights, their average and
+the optimizer are saved whole.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from covey_export import checkpoint as checkpoints
-from covey_export import head, served_model
+from covey_export import head, image_classifier
 from covey_export.checkpoint import Checkpoint, Epoch
 from covey_export.datasets import Dataset
 from covey_export.errors import TrainingFailed
 from covey_export.evaluation import accuracy, mean_loss, predict
+from covey_export.image_classifier import ImageClassifier
 from covey_export.interruption import StopRequest
 from covey_export.networks import Network
-from covey_export.report import Report
-from covey_export.served_model import ServedModel
-from covey_export.training import averaging, optimization, precision
-from covey_export.training.augmentation import NONE, augment
+from covey_export.reports.progress import ProgressReport
+from covey_export.training import averaging, mixed_precision, optimization
+from covey_export.training.batches import Batches
 from covey_export.training.distributed import ALONE, Group
-from covey_export.training.recipe import Precision, Recipe
+from covey_export.training.recipe import Recipe, TrainingPrecision
 from covey_proto.wording import plural
 
 _SHOWN_IMAGES = 5_000
@@ -56,7 +53,7 @@ class Trainer:
         self.seed = seed
         self.device = device
         self.group = group
-        self.model = served_model.build(network, len(dataset.labels), recipe).to(device)
+        self.model = image_classifier.build(network, len(dataset.labels), recipe).to(device)
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.started_from = self.weights_digest = ""
@@ -67,26 +64,21 @@ class Trainer:
         self.running_loss = 0.0
         self.running: list[tuple[float, float]] = []
         self.seconds = 0.0
-        self._train_images = torch.tensor(dataset.train_images, device=device)
-        self._train_labels = torch.tensor(dataset.train_labels, device=device)
         self._test_images = torch.tensor(dataset.test_images, device=device)
         count = len(dataset.train_images)
-        least = 2 if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.model.modules()) else 1
-        if recipe.epochs and min(recipe.batch_size, count) < least * group.size:
+        min_images = 2 if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.model.modules()) else 1
+        if recipe.epochs and min(recipe.batch_size, count) < min_images * group.size:
             raise TrainingFailed(
-                f"a batch of {min(recipe.batch_size, count)}: {network.name} needs {least} or more images in each of "
-                f"{plural(group.size, 'process', 'processes')}; ask for larger batches (--batch-size)"
+                f"a batch of {min(recipe.batch_size, count)}: {network.name} needs {min_images} or more images in each "
+                f"of {plural(group.size, 'process', 'processes')}; ask for larger batches (--batch-size)"
             )
-        # Batch normalisation needs two images; one left over at the end of an epoch waits for the next.
-        has_short_batch = count % recipe.batch_size >= min(2 * group.size, recipe.batch_size)
-        self._steps = max(1, count // recipe.batch_size + has_short_batch)
-        self._first_flips = torch.tensor(np.random.default_rng((seed, 0, 1)).integers(0, 2, count), dtype=torch.bool)
+        self._batches = Batches(dataset, recipe, seed, device, group)
 
     def show_images(self) -> None:
         """Shows training images to fresh weights that depend on them (`fit_to_images`, where the network has it)."""
         fit_to_images = getattr(self.model.network, "fit_to_images", None)
         if fit_to_images is not None and self.recipe.epochs:
-            fit_to_images(self.model.normalise(self._train_images[:_SHOWN_IMAGES]))
+            fit_to_images(self.model.normalise(self._batches.images[:_SHOWN_IMAGES]))
 
     def prepare(self) -> None:
         """Once the weights are those to begin with: what learns, what is averaged, how it runs forward."""
@@ -105,17 +97,17 @@ class Trainer:
         """Settles "auto" by measuring; says what was chosen, for people."""
         if self.recipe.precision != "auto" or not self.recipe.epochs:
             return self.recipe.precision
-        images = self.model.normalise(self._train_images[: self.recipe.batch_size])
-        labels = self._train_labels[: self.recipe.batch_size]
+        images = self.model.normalise(self._batches.images[: self.recipe.batch_size])
+        labels = self._batches.labels[: self.recipe.batch_size]
         state = {name: value.clone() for name, value in self.model.network.state_dict().items()}
 
-        def try_step(tried: Precision) -> None:
-            with precision.autocast(tried, self.device):
+        def try_step(tried: TrainingPrecision) -> None:
+            with mixed_precision.autocast(tried, self.device):
                 outputs = self.model.network(images)
             optimization.loss(outputs, labels, self.network.output, 0.0).backward()  # type: ignore[no-untyped-call]
             self.model.network.zero_grad(set_to_none=True)
 
-        chosen, said = self.group.agree(precision.choose(try_step, self.device))
+        chosen, said = self.group.agree(mixed_precision.choose(try_step, self.device))
         self.model.network.load_state_dict(state)  # batch normalisation has counted the trials
         self.recipe = replace(self.recipe, precision=chosen)
         return str(said)
@@ -168,18 +160,18 @@ class Trainer:
         self.running = list(checkpoint.running)
         self.seconds = checkpoint.seconds
 
-    def run(self, folder: Path, report: Report) -> bool:
+    def run(self, folder: Path, report: ProgressReport) -> bool:
         """Trains to the recipe's last epoch, or until Ctrl-C: False. The checkpoint is saved either way.
 
         Raises TrainingFailed, OSError.
         """
-        total = self._steps * self.recipe.epochs
-        done = self._steps * len(self.history) + self.step
+        total = self._batches.steps * self.recipe.epochs
+        done = self._batches.steps * len(self.history) + self.step
         begun = time.monotonic() - self.seconds
         self._set_train_mode()
         with report.progress(total, done) as progress, StopRequest(report.stop_requested) as stop:
             while len(self.history) < self.recipe.epochs:
-                for batch in self._remaining_batches():
+                for batch in self._batches.remaining(len(self.history), self.step):
                     loss = self._train_step(batch)
                     progress.advance(loss)
                     self._say_running_loss(report)
@@ -208,25 +200,15 @@ class Trainer:
         """Whether any process of the group was asked to stop: all stop at the same step."""
         return self.group.total(float(stop.requested))[0] > 0
 
-    def _remaining_batches(self) -> Iterator[torch.Tensor]:
-        """Indices of the images of each step that the epoch under way still needs."""
-        order = np.arange(len(self._train_images))
-        if self.recipe.shuffle:
-            order = np.random.default_rng((self.seed, len(self.history))).permutation(order)
-        places = torch.tensor(order, device=self.device)
-        size = self.recipe.batch_size
-        for step in range(self.step, self._steps):
-            yield places[step * size : (step + 1) * size]
-
     def _train_step(self, whole_batch: torch.Tensor) -> float:
         assert self.optimizer is not None, "this is a bug: a recipe without epochs makes no steps"
         batch = self.group.share(whole_batch)
-        place = self._steps * len(self.history) + self.step
-        rate = optimization.learning_rate(self.recipe, place / (self._steps * self.recipe.epochs))
+        done = (self._batches.steps * len(self.history) + self.step) / (self._batches.steps * self.recipe.epochs)
+        rate = optimization.learning_rate(self.recipe, done)
         optimization.set_learning_rate(self.optimizer, rate)
-        images = self.model.normalise(self._images(batch, place))
-        labels = self._train_labels[batch]
-        with precision.autocast(self.recipe.precision, self.device):
+        images = self.model.normalise(self._batches.draw(batch, len(self.history), self.step))
+        labels = self._batches.labels[batch]
+        with mixed_precision.autocast(self.recipe.precision, self.device):
             outputs = self._forward(images)
         loss = optimization.loss(outputs, labels, self.network.output, self.recipe.label_smoothing)
         # The gradients' mean over the processes is that of the whole batch where each counts by its images.
@@ -241,41 +223,26 @@ class Trainer:
         loss_sum, right, images_seen = self.group.total(loss.item() * len(batch), right, len(batch))
         value = loss_sum / images_seen
         if not math.isfinite(value):
+            hint = ", with --precision float32 (it is bfloat16)" if self.recipe.precision == "bfloat16" else ""
             raise TrainingFailed(
                 f"the loss is {value} in epoch {len(self.history) + 1}, step {self.step:,}: the weights have run away "
                 f"from the data. Begin anew (--restart) with a smaller --learning-rate (it is "
-                f"{self.recipe.learning_rate:g}){self._half_precision_hint()}, or with another --seed"
+                f"{self.recipe.learning_rate:g}){hint}, or with another --seed"
             )
         self.epoch_loss += loss_sum
         self.epoch_right += right
         self.running_loss += value
         return value
 
-    def _half_precision_hint(self) -> str:
-        return ", with --precision float32 (it is bfloat16)" if self.recipe.precision == "bfloat16" else ""
-
-    def _images(self, batch: torch.Tensor, place: int) -> torch.Tensor:
-        """The batch's images, changed at random; all randomness of this step begins here."""
-        generator = torch.Generator()
-        state = np.random.SeedSequence((self.seed, place, self.group.rank)).generate_state(2, np.uint64)
-        torch.manual_seed(int(state[0]))  # of dropout
-        generator.manual_seed(int(state[1]))
-        images = self._train_images[batch]
-        how = self.recipe.augmentation or NONE
-        if how == NONE:
-            return images
-        flipped = self._first_flips[batch.cpu()] ^ bool(len(self.history) % 2)
-        return augment(images, flipped, how, generator)
-
-    def _say_running_loss(self, report: Report) -> None:
+    def _say_running_loss(self, report: ProgressReport) -> None:
         if self.recipe.log_steps and self.step % self.recipe.log_steps == 0:
             loss = self.running_loss / self.recipe.log_steps
             report.running_loss(len(self.history) + 1, self.step, loss)
-            self.running.append((self.step / self._steps, loss))
+            self.running.append((self.step / self._batches.steps, loss))
             self.running_loss = 0.0
 
-    def _end_epoch(self, report: Report) -> None:
-        images = min(self._steps * self.recipe.batch_size, len(self._train_images))
+    def _end_epoch(self, report: ProgressReport) -> None:
+        images = self._batches.images_of_epoch
         with report.doing(f"testing epoch {len(self.history) + 1}"):
             test_accuracy, test_loss = self.group.agree(self._test() if self.group.is_first else (0.0, 0.0))
         self.history.append(
@@ -292,9 +259,9 @@ class Trainer:
         model = self.model
         if self.average:
             averaged: AveragedModel = self.average
-            model = ServedModel.around(averaged.module, self.model)
+            model = ImageClassifier.around(averaged.module, self.model)
         is_last = len(self.history) + 1 >= self.recipe.epochs
-        with precision.autocast("float32" if is_last else self.recipe.precision, self.device):
+        with mixed_precision.autocast("float32" if is_last else self.recipe.precision, self.device):
             probabilities = predict(model, self._test_images)
         self._set_train_mode()
         labels = self.dataset.test_labels

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.export.reports.cases import THREE_EPOCHS, make_case
-from tests.export.reports.test_report_page import Page, assert_self_contained, long_labels, pictures
+from tests.export.reports.test_report_page import long_labels
+from tests.reports.pages import Page, assert_self_contained, pictures
 
 from covey_export.errors import ReportFailed, UnknownName
-from covey_export.reports import compare, find_version_folder
-from covey_export.reports.comparison import Pairing, pair
+from covey_export.reports.comparison import compare
+from covey_export.reports.pairing import Pairing, pair
+from covey_export.reports.version_folders import find_version_folder
 
 TRUTH = np.repeat(np.arange(3), 4)
 LABELS = ("crow", "owl", "tit")
@@ -55,7 +57,9 @@ def test_two_versions(tmp_path: Path) -> None:
     assert "Lost (1): owl (\u221250.0)." in words
     assert "Unchanged: 1." in words
     assert "+25.00 points" in words
-    assert pair(first.findings, second.findings) == Pairing(both_wrong=0, only_first_right=3, only_second_right=2)
+    assert pair(first.findings, second.findings) == Pairing(
+        both_right=7, only_first_right=3, only_second_right=2, both_wrong=0
+    )
     assert "p = 1 (exact sign test on the 5 images" in words
 
 
@@ -63,21 +67,21 @@ def test_two_versions(tmp_path: Path) -> None:
 def test_chance_is_the_binomial_sum(few: int, many: int) -> None:
     split = few + many
     tail = sum(math.comb(split, count) for count in range(few + 1))
-    assert Pairing(0, many, few).chance == min(1.0, 2 * tail / 2**split)
+    assert Pairing(0, many, few, 0).chance == min(1.0, 2 * tail / 2**split)
 
 
 def test_chance_of_many_answers_takes_no_time() -> None:
     began = time.process_time()
-    assert Pairing(0, 4_900, 5_100).chance == pytest.approx(0.0465, abs=1e-4)
+    assert Pairing(0, 4_900, 5_100, 0).chance == pytest.approx(0.0465, abs=1e-4)
     assert time.process_time() - began < 2
 
 
 def test_chance_by_hand() -> None:
     """Of 10 images that only one got right, 1 against 9: 2 * (1 + 10) / 1024."""
-    assert Pairing(0, 1, 9).chance == pytest.approx(22 / 1024)
-    assert Pairing(5, 3, 3).chance == 1
-    assert Pairing(0, 0, 0).chance == 1
-    assert 0 < Pairing(0, 1000, 1200).chance < 1e-4
+    assert Pairing(0, 1, 9, 0).chance == pytest.approx(22 / 1024)
+    assert Pairing(5, 3, 3, 0).chance == 1
+    assert Pairing(0, 0, 0, 0).chance == 1
+    assert 0 < Pairing(0, 1000, 1200, 0).chance < 1e-4
 
 
 def test_different_classes_are_said(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from covey_export.checkpoint import Epoch
-from covey_export.reports.drawing import canvas
-from covey_export.reports.drawing.canvas import BLUE, VERMILLION
 from covey_export.reports.drawing.curves import draw_curves
+from covey_reports import canvas
+from covey_reports.canvas import BLUE, VERMILLION
 
 STEEP = tuple(Epoch(10 / (place + 1) ** 2, 0.5, 0.5, 9 / (place + 1) ** 2) for place in range(20))
 

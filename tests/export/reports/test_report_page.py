@@ -4,14 +4,13 @@ not fit) are errors here."""
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.export.reports.cases import THREE_EPOCHS, Case, draw_answers, make_case
+from tests.reports.pages import Page, assert_self_contained, pictures
 from torch import nn
 
 from covey_export.checkpoint import Epoch
@@ -21,25 +20,6 @@ STRANGE = ("<script>alert(1)</script>", "\u732b", "$x^2$", "a|b", "e&f", '" onlo
 ALL_PICTURES = ("curves", "confusion", "classes", "kernels", "maps", "space", "reliability")
 
 
-class Page(HTMLParser):
-    """What a browser would see: every tag with its attributes, and the texts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for found, attributes in self.tags if found == tag]
-
-
 def long_labels(count: int) -> tuple[str, ...]:
     return tuple(f"class of the long-tailed {'very ' * (number % 5)}small birds {number}" for number in range(count))
 
@@ -47,33 +27,6 @@ def long_labels(count: int) -> tuple[str, ...]:
 def deep_network(classes: int) -> nn.Module:
     parts = [part for _ in range(8) for part in (nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())]
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, classes))
-
-
-def pictures(text: str) -> list[str]:
-    """The names of the pictures in a page, in order; each is well-formed and says what it shows."""
-    found = []
-    for svg in re.findall(r"<svg .*?</svg>", text, flags=re.DOTALL):
-        root = ElementTree.fromstring(svg)
-        assert root.attrib["role"] == "img"
-        assert len(root.attrib["aria-label"]) > 40
-        first = next(element.attrib["id"] for element in root.iter() if "id" in element.attrib)
-        found.append(first.rpartition("-")[0] if "-" in first else first)
-    return found
-
-
-def assert_self_contained(text: str) -> None:
-    page = Page(text)
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert not page.all("script")
-    for tag, attributes in page.tags:
-        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
-        for name in ("src", "href", "xlink:href", "srcset", "data"):
-            target = attributes.get(name, "#").strip()
-            assert target.startswith(("#", "data:")), (tag, target)
-            assert not target.startswith("#") or target == "#" or target[1:] in ids, target
-    assert not re.search(r"@import|url\((?!#)", text)
-    assert all(image["alt"] for image in page.all("img"))
 
 
 @pytest.fixture

@@ -1,25 +1,28 @@
-"""The report of a really published model, and what a browser makes of it."""
+"""The report of a really published model."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import matplotlib
 import pytest
 import torch
 from tests.export.recorded_report import RecordedReport, tree
-from tests.export.reports.test_report_page import assert_self_contained
+from tests.reports.pages import assert_self_contained, needs_browser, open_in_browser
 
-from covey_export import conversion, publication, reports
+from covey_export import publication
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import InvalidCheckpoint, ReportFailed
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
+from covey_export.reports import writing
+from covey_export.reports.comparison import compare
+from covey_export.reports.version_folders import find_version_folder
+from covey_export.trained_model import TrainedModel
 
 MLP = NETWORKS["mlp"]
 FILES = {"model.onnx", "verification.json", "report.html", "report.json", "MODEL_CARD.md"}
@@ -34,8 +37,7 @@ def version_folder(published: Published, tmp_path: Path) -> Path:
 
 
 def write(checkpoint: Checkpoint, dataset: Dataset, folder: Path) -> Path:
-    model = conversion.restore(MLP, checkpoint)
-    return reports.write(MLP, checkpoint, model, dataset, folder, RecordedReport())
+    return writing.write(TrainedModel(MLP, checkpoint, dataset), folder, RecordedReport())
 
 
 def test_report_of_a_published_model(
@@ -74,12 +76,12 @@ def test_two_published_versions_compared(trained: Checkpoint, small: Dataset, tm
     weights["classifier.3.bias"][3] = 1
     other = dataclasses.replace(trained, model=weights)
     for checkpoint in (trained, other):
-        publication.publish(MLP, checkpoint, small, models, "mlp", RecordedReport())
+        publication.publish(TrainedModel(MLP, checkpoint, small), models, "mlp", RecordedReport())
     write(trained, small, models / "mlp" / "1")
     write(other, small, models / "mlp" / "2")
 
-    first, second = (reports.find_version_folder(text, models) for text in ("mlp/1", "mlp"))
-    text = reports.compare(first, second, tmp_path / "compare.html").read_text(encoding="utf-8")
+    first, second = (find_version_folder(text, models) for text in ("mlp/1", "mlp"))
+    text = compare(first, second, tmp_path / "compare.html").read_text(encoding="utf-8")
 
     assert_self_contained(text)
     assert "mlp version 1 is right on more images, more than chance explains" in text
@@ -119,34 +121,11 @@ def test_variant_of_another_checkpoint_is_refused(trained: Checkpoint, small: Da
         write(trained, small, version_folder)
 
 
-def _chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    return next((path for path in map(shutil.which, names) if path), None)
-
-
-@pytest.mark.skipif(_chromium() is None, reason="no Chromium on this machine")
+@needs_browser
 def test_browser_shows_the_page_without_a_complaint(
     trained: Checkpoint, small: Dataset, version_folder: Path, tmp_path: Path
 ) -> None:
-    """Nothing on the console, the whole page in the document. As a counter-check, a page that complains is heard."""
-    path = write(trained, small, version_folder)
-    complaining = tmp_path / "complaining.html"
-    complaining.write_text('<!DOCTYPE html><title>x</title><img src="missing.png"><script>console.error("no")</script>')
+    document = open_in_browser(write(trained, small, version_folder), tmp_path)
 
-    document, console = _open(path, tmp_path)
-    _, heard = _open(complaining, tmp_path)
-
-    assert console == []
     assert document.count('<svg role="img"') == 7
     assert "</footer>" in document
-    assert heard
-
-
-def _open(path: Path, scratch: Path) -> tuple[str, list[str]]:
-    """The document that headless Chromium made of the page, and the lines of its console."""
-    chromium = _chromium()
-    assert chromium is not None
-    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    command += [f"--user-data-dir={scratch / 'browser'}", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -1,1 +1,1 @@
-"""The pictures of the page, one file each: values in, SVG out."""
+"""The charts of the page, one file each."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from covey_load.measurement import Run, ServerTiming
 from covey_load.reports import words
-from covey_load.reports.charts import canvas, selection
-from covey_load.reports.charts.canvas import BLUE, Chart
+from covey_load.reports.charts import selection
+from covey_proto.wording import plural
+from covey_reports import canvas
+from covey_reports.canvas import BLUE, Picture
 
 _MAX_ROWS = 8
 _ROW_INCHES = 0.75
@@ -19,7 +21,7 @@ _CAPTION = (
 )
 
 
-def draw_batch_sizes(runs: Sequence[Run]) -> Chart:
+def draw_batch_sizes(runs: Sequence[Run]) -> Picture:
     """A row for each run; of `runs` whose answers tell the size of their batch."""
     named = [(name, run.timing) for name, run in zip(words.numbered_names(runs), runs, strict=True) if run.timing]
     shown = selection.choose(named, _MAX_ROWS)
@@ -30,12 +32,13 @@ def draw_batch_sizes(runs: Sequence[Run]) -> Chart:
         axes.bar(list(shares), list(shares.values()), color=BLUE, width=0.85)
         axes.set_title(name, loc="left", fontsize=9)
         axes.yaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        canvas.percent(axes.yaxis, decimals=0)
         axes.grid(axis="y")
     grid[-1, 0].set_xlabel("images in the batch")
     grid[-1, 0].set_xlim(left=0.4)
     grid[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    return canvas.render(made, "batch-sizes", _CAPTION + selection.left_out(named, shown))
+    description = f"Bar charts of the sizes of batches, of {plural(len(shown), 'run')}."
+    return canvas.render(made, "batch-sizes", description, _CAPTION + selection.left_out(named, shown))
 
 
 def _shares(timing: ServerTiming) -> dict[int, float]:

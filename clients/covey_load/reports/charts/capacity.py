@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from matplotlib.ticker import PercentFormatter
-
 from covey_load.measurement import Capacity
-from covey_load.reports.charts import canvas
-from covey_load.reports.charts.canvas import BLUE, INK, VERMILLION, Chart
+from covey_proto.wording import plural
+from covey_reports import canvas
+from covey_reports.canvas import BLUE, INK, VERMILLION, Picture
 
 _CAPTION = (
     "Each mark is a rate that was tried, with Poisson arrivals. On or above the line enough calls were answered within "
@@ -14,7 +13,7 @@ _CAPTION = (
 )
 
 
-def draw_capacity(found: Capacity) -> Chart:
+def draw_capacity(found: Capacity) -> Picture:
     """Of a search that tried one rate or more."""
     made = canvas.figure(2.8)
     axes = made.subplots()
@@ -26,8 +25,9 @@ def draw_capacity(found: Capacity) -> Chart:
     axes.set_xlabel("calls/s asked for")
     axes.set_ylabel(f"within {found.slo_ms:g} ms")
     axes.set_xlim(left=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    canvas.percent(axes.yaxis)
     canvas.plain_numbers(axes.xaxis)
     axes.grid(axis="both")
     axes.legend(loc="lower left")
-    return canvas.render(made, "capacity", _CAPTION)
+    description = f"Scatter chart of {plural(len(found.tried), 'rate')}, each with its share of calls within the bound."
+    return canvas.render(made, "capacity", description, _CAPTION)

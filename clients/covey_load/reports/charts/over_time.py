@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from covey_load.measurement import Interval, Run
-from covey_load.reports.charts import canvas
-from covey_load.reports.charts.canvas import BLUE, GREEN, INK, VERMILLION, Chart
+from covey_reports import canvas
+from covey_reports.canvas import BLUE, GREEN, INK, VERMILLION, Picture
 
 _LINES = (("max_ms", "largest", VERMILLION), ("p99_ms", "p99", GREEN), ("p50_ms", "p50", BLUE))
 _GAP_S = 0.5  # between two runs
@@ -23,23 +23,28 @@ _CAPTION = (
 _NUMBERS = " The numbers at the top are those of the runs in the table."
 
 
-def draw_over_time(runs: Sequence[Run]) -> Chart:
+def draw_over_time(runs: Sequence[Run]) -> Picture:
     """A line breaks where no call of a second was answered."""
     made = canvas.figure(3.0)
     axes = made.subplots()
     begin_s = 0.0
+    numbers = []
     for place, run in enumerate(runs):
         _draw_run(axes, run.intervals, begin_s)
         if len(runs) > 1:
             axes.axvline(begin_s, color=INK, linewidth=0.8, alpha=0.4)
-            axes.annotate(f" {place + 1}", (begin_s, 1), xycoords=("data", "axes fraction"), va="top")
+            at_top = axes.get_xaxis_transform()
+            numbers.append(axes.text(begin_s, 1, f" {place + 1}", transform=at_top, va="top"))
         begin_s += max((interval.start_s + 1 for interval in run.intervals), default=1) + _GAP_S
-    canvas.logarithmic_times(axes, "response time, ms")
+    canvas.logarithmic(axes)
+    axes.set_ylabel("response time, ms")
     axes.set_xlim(0, begin_s - _GAP_S)
     axes.set_xlabel("time, s (warm-ups left out)")
     axes.grid(axis="y")
-    made.legend(*canvas.legend_entries(axes), loc="outside upper center", ncols=4)
-    return canvas.render(made, "over-time", _CAPTION + (_NUMBERS if len(runs) > 1 else ""))
+    canvas.legend_above(made, axes)
+    canvas.thin_out(made, numbers)
+    description = "Line chart over time: median, 99th percentile and largest response time of each second."
+    return canvas.render(made, "over-time", description, _CAPTION + (_NUMBERS if len(runs) > 1 else ""))
 
 
 def _draw_run(axes: Axes, intervals: Sequence[Interval], begin_s: float) -> None:

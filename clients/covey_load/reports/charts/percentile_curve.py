@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from matplotlib import colormaps, colors
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from covey_load.distribution import supports
 from covey_load.measurement import Latency, Run
 from covey_load.reports import words
-from covey_load.reports.charts import canvas, selection
-from covey_load.reports.charts.canvas import BLUE, VERMILLION, Chart
+from covey_load.reports.charts import selection
+from covey_proto.wording import plural
+from covey_reports import canvas
+from covey_reports.canvas import BLUE, VERMILLION, Picture
 
 _MAX_LINES = 10
 _TICKS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
@@ -27,7 +30,7 @@ _BOTH = (
 )
 
 
-def draw_percentile_curve(runs: Sequence[Run]) -> Chart:
+def draw_percentile_curve(runs: Sequence[Run]) -> Picture:
     """Of one run the response and the service time; of several their response times."""
     made = canvas.figure(3.4)
     axes = made.subplots()
@@ -37,16 +40,24 @@ def draw_percentile_curve(runs: Sequence[Run]) -> Chart:
         note = _BOTH
     else:
         shown = selection.choose([*zip(words.numbered_names(runs), runs, strict=True)], _MAX_LINES)
-        for (name, run), colour in zip(shown, canvas.colours(len(shown)), strict=True):
+        for (name, run), colour in zip(shown, _colours(len(shown)), strict=True):
             _line(axes, run.response, colour, name)
         note = selection.left_out(runs, shown)
-    canvas.logarithmic_times(axes, "ms")
+    canvas.logarithmic(axes)
+    axes.set_ylabel("ms")
     axes.set_xlabel("percentile")
     axes.xaxis.set_major_locator(FixedLocator([_nines(tick) for tick in _TICKS]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda nines, _: f"{100 - 100 * 10**-nines:.6g}"))
     axes.grid(axis="both")
     made.legend(loc="outside right upper")
-    return canvas.render(made, "percentiles", _CAPTION + note)
+    description = f"Line chart of response times by percentile, of {plural(len(runs), 'run')}."
+    return canvas.render(made, "percentiles", description, _CAPTION + note)
+
+
+def _colours(count: int) -> list[str]:
+    """An ordered row, dark blue to yellow-green."""
+    scale = colormaps[canvas.MAP]
+    return [colors.to_hex(scale(0.2 + 0.65 * place / max(count - 1, 1))) for place in range(count)]
 
 
 def _nines(percentile: float) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.ticker import PercentFormatter
-
 from covey_load.measurement import Run
 from covey_load.reports import words
-from covey_load.reports.charts import canvas, selection
-from covey_load.reports.charts.canvas import BLUE, INK, ORANGE, SKY, VERMILLION, Chart
+from covey_load.reports.charts import selection
 from covey_load.reports.figures import FIGURES
+from covey_proto.wording import plural
+from covey_reports import canvas
+from covey_reports.canvas import BLUE, INK, ORANGE, SKY, VERMILLION, Picture
 
 _STAGES = (
     ("lag_mean_ms", "late to be sent", INK),
@@ -29,7 +29,7 @@ _ROW_INCHES = 0.32
 _MAX_BARS = 24
 
 
-def draw_time_goes(runs: Sequence[Run]) -> Chart:
+def draw_time_goes(runs: Sequence[Run]) -> Picture:
     """A bar for each run whose answers tell the server's part."""
     named = [(name, run) for name, run in zip(words.numbered_names(runs), runs, strict=True) if run.timing]
     shown = selection.choose(named, _MAX_BARS)
@@ -45,12 +45,12 @@ def draw_time_goes(runs: Sequence[Run]) -> Chart:
         ends = [end + share for end, share in zip(ends, shares, strict=True)]
     for row, total in zip(rows, totals, strict=True):
         axes.annotate(f" {words.number(total)} ms", (1, row), va="center", fontsize=9)
-    axes.set_yticks(rows, [name for name, _ in shown])
-    axes.invert_yaxis()
+    canvas.name_rows(axes, [name for name, _ in shown])
     axes.set_xlim(0, 1.12)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    canvas.percent(axes.xaxis)
     axes.set_xlabel("share of the mean response time")
     axes.grid(axis="x")
-    made.legend(loc="outside upper center", ncols=len(_STAGES))
-    return canvas.render(made, "time-goes", _CAPTION + selection.left_out(named, shown))
+    canvas.legend_above(made, axes)
+    description = f"Bar chart of how the mean response time divides into stages, of {plural(len(shown), 'run')}."
+    return canvas.render(made, "time-goes", description, _CAPTION + selection.left_out(named, shown))

@@ -7,83 +7,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_export.datasets.dataset import Images
-from covey_export.reports.drawing import canvas
-from covey_export.reports.drawing.canvas import Picture
-from covey_export.reports.drawing.tiles import lay_out
+from covey_export.reports.drawing.tiles import brighten, lay_out
 from covey_export.reports.layers import MAX_MAPS, Layer, Recording
+from covey_proto.wording import plural
+from covey_reports import canvas
+from covey_reports.canvas import Picture
 
 Array = NDArray[np.float32]
 
-_TITLE_INCHES = 0.30
-_SPACE_INCHES = 0.12
-_MAX_TILE_INCHES = 1.1
+_TITLE_INCHES, _SPACE_INCHES = 0.30, 0.12
+_MAX_TILE_INCHES, _MIN_TILE_INCHES = 1.1, 0.75
 _MAX_CELL_INCHES = 0.17  # of a vector's numbers
 
 
-def draw_feature_maps(image: Images, recording: Recording) -> Picture:
+def draw_feature_maps(name: str, image: Images, recording: Recording) -> Picture:
     """`image` `[H, W, C] uint8` and below it every layer's first maps, dark to bright from the layer's smallest
     number to its largest. At least one layer."""
     colours = matplotlib.colormaps[canvas.MAP].with_extremes(bad=(0, 0, 0, 0))
-    rows: list[tuple[str, Array, float, float]]
-    pixels: Array = (image / 255).astype(np.float32)
-    rows = [("input", pixels, *_image_size(image))]
-    for layer in recording.layers:
-        sheet, width, height = _sheet(layer)
-        rows.append((_title(layer), sheet, width, height))
-    total = sum(height + _TITLE_INCHES + _SPACE_INCHES for *_, height in rows)
-    made = canvas.figure(total, fitted=False)
-    top = total
-    for place, (title, sheet, width, height) in enumerate(rows):
+    layers = recording.layers
+    shape = (_MAX_TILE_INCHES * image.shape[1] / image.shape[0], _MAX_TILE_INCHES)
+    rows: list[tuple[str, Array | Images, tuple[float, float]]]
+    rows = [("input", brighten(image), shape), *((_title(layer), *_sheet(layer)) for layer in layers)]
+    height_inches = sum(height + _TITLE_INCHES + _SPACE_INCHES for *_, (_, height) in rows)
+    made = canvas.figure(height_inches, fitted=False)
+    top = height_inches
+    for title, sheet, (width, height) in rows:
         top -= _TITLE_INCHES
-        made.text(0, (top + 0.06) / total, title, fontsize=9.5, va="bottom", ha="left")
+        made.text(0, (top + 0.06) / height_inches, title, fontsize=9.5, va="bottom", ha="left")
         top -= height
-        axes = made.add_axes((0, top / total, width / canvas.WIDTH_INCHES, height / total))
+        axes = made.add_axes((0, top / height_inches, width / canvas.WIDTH_INCHES, height / height_inches))
         axes.axis("off")
-        if place == 0:
-            grey = sheet.shape[2] == 1
-            shown = sheet[..., 0] if grey else sheet
-            axes.imshow(shown, cmap="gray", vmin=0, vmax=_brightest(image), interpolation="none", aspect="auto")
-        else:
-            low, high = _limits(sheet)
-            axes.imshow(sheet, cmap=colours, vmin=low, vmax=high, interpolation="none", aspect="auto")
+        axes.imshow(sheet, cmap=colours, interpolation="none", aspect="auto")
         top -= _SPACE_INCHES
-    left_out = recording.layers_in_all - len(recording.layers)
-    more = f" {left_out} other layers are left out." if left_out else ""
-    return canvas.render(
-        made,
-        "maps",
-        f"Feature maps of one test image, layer by layer: {', '.join(_title(layer) for layer in recording.layers)}."
-        f"{more}",
+    caption = (
+        f"{name} on its way through the network, in the order in which layers run. In each layer dark is its smallest "
+        f"number, yellow its largest."
     )
+    if len(layers) < recording.layers_in_all:
+        caption += f" {len(layers)} of {recording.layers_in_all} layers are shown."
+    description = f"Feature maps of one test image, layer by layer: {', '.join(map(_title, layers))}."
+    return canvas.render(made, "maps", description, caption)
 
 
-def _brightest(image: Images) -> float:
-    """Images of a few small numbers, as the demo's, would be all black."""
-    return max(float(image.max()), 1.0) / 255 if image.max() < 64 else 1.0
-
-
-def _image_size(image: Images) -> tuple[float, float]:
-    height, width, _ = image.shape
-    return _MAX_TILE_INCHES * width / height, _MAX_TILE_INCHES
-
-
-def _sheet(layer: Layer) -> tuple[Array, float, float]:
-    """The layer's maps side by side, and the width and height in inches."""
+def _sheet(layer: Layer) -> tuple[Array, tuple[float, float]]:
+    """The layer's maps side by side, and the sheet's width and height in inches."""
     maps = layer.maps
     _, height, width = maps.shape
     if layer.is_vector:
         cell = min(_MAX_CELL_INCHES, canvas.WIDTH_INCHES / width, 1.6 / height)
-        return maps[0], cell * width, cell * height
+        return maps[0], (cell * width, cell * height)
     sheet = lay_out(maps, MAX_MAPS, max(1, width // 12))
     tile = min(_MAX_TILE_INCHES, canvas.WIDTH_INCHES * width / sheet.shape[1])
     if len(maps) < MAX_MAPS:
-        tile = min(tile, max(0.75, canvas.WIDTH_INCHES / MAX_MAPS))
-    return sheet, tile * sheet.shape[1] / width, tile * height / width
-
-
-def _limits(sheet: Array) -> tuple[float, float]:
-    low, high = float(np.nanmin(sheet)), float(np.nanmax(sheet))
-    return low, high if high > low else low + 1
+        tile = min(tile, _MIN_TILE_INCHES)
+    return sheet, (tile * sheet.shape[1] / width, tile * height / width)
 
 
 def _title(layer: Layer) -> str:
@@ -91,5 +68,5 @@ def _title(layer: Layer) -> str:
     if layer.is_vector:
         return f"{name}: {layer.total:,} numbers"
     height, width = layer.size
-    which = f"{len(layer.maps)} of {layer.total:,} maps" if len(layer.maps) < layer.total else f"{layer.total} maps"
-    return f"{name}: {which.replace('1 maps', '1 map') if layer.total == 1 else which}, {height}x{width}"
+    maps = f"{len(layer.maps)} of {layer.total:,} maps" if len(layer.maps) < layer.total else plural(layer.total, "map")
+    return f"{name}: {maps}, {height}x{width}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 
-from covey_export.reports.drawing import canvas
-from covey_export.reports.drawing.canvas import Picture
 from covey_export.reports.drawing.tiles import lay_out
 from covey_export.reports.layers import Kernels
+from covey_reports import canvas
+from covey_reports.canvas import Picture
 
+_SIGNED_MAP = "PuOr"  # of numbers around zero
 _MAX_COLUMNS = 16
 _MAX_TILE_INCHES, _MIN_TILE_INCHES = 0.9, 0.42
 
@@ -20,28 +21,36 @@ def draw_kernels(kernels: Kernels) -> Picture:
     count, height, width, channels = values.shape
     tile = min(_MAX_TILE_INCHES, max(_MIN_TILE_INCHES, 6.6 / min(count, _MAX_COLUMNS)))
     columns = min(count, int(6.8 / tile))
-    rows = -(-count // columns)
+    rows_inches = -(-count // columns) * tile * height / width
     largest = float(np.abs(values).max()) or 1.0
-    made = canvas.figure(rows * tile * height / width + 0.3, columns * tile + 1.0)
+    made = canvas.figure(rows_inches + 0.3, columns * tile + 1.0)
     axes = made.subplots()
     axes.axis("off")
     gap = max(1, round(min(height, width) / 6))
     if channels == 1:
-        colours = matplotlib.colormaps[canvas.SIGNED_MAP].with_extremes(bad=(0, 0, 0, 0))
-        sheet = lay_out(values[..., 0], columns, gap)
-        shown = axes.imshow(sheet, cmap=colours, vmin=-largest, vmax=largest, interpolation="none")
-        scale = made.colorbar(shown, ax=axes, fraction=0.03, pad=0.02, shrink=min(1.0, 1.6 / (rows * tile)))
+        colours = "orange is below zero, purple above, white is zero"
+        shown = axes.imshow(
+            lay_out(values[..., 0], columns, gap),
+            cmap=matplotlib.colormaps[_SIGNED_MAP].with_extremes(bad=(0, 0, 0, 0)),
+            vmin=-largest,
+            vmax=largest,
+            interpolation="none",
+        )
+        scale = made.colorbar(shown, ax=axes, fraction=0.03, pad=0.04, shrink=min(1.0, 1.6 / rows_inches))
+        scale.outline.set_visible(False)
+        scale.ax.tick_params(labelsize=8)
     else:
+        colours = "as colours, grey is zero"
         sheet = lay_out(values / (2 * largest) + 0.5, columns, gap)
         alpha = ~np.isnan(sheet[..., :1])
         axes.imshow(np.concatenate([np.nan_to_num(sheet), alpha], axis=2), interpolation="none")
-        scale = None
-    if scale is not None:
-        scale.outline.set_visible(False)
-        scale.ax.tick_params(labelsize=8)
+    which = f"{count} of {kernels.total:,} kernels" if count < kernels.total else f"All {count} kernels"
+    which = "The only kernel" if kernels.total == 1 else which
+    layer, size = f"{kernels.name} ({kernels.kind})", f"{height}x{width} weights"
     return canvas.render(
         made,
         "kernels",
-        f"The first {count} of {kernels.total} kernels of {kernels.name} ({kernels.kind}), {height} x {width} weights "
-        f"each{' in three colours' if channels == 3 else ''}; the largest weight is {largest:.2f} away from zero.",
+        f"The first {count} of {kernels.total} kernels of {layer}, {size} each"
+        f"{' in three colours' if channels == 3 else ''}; the largest weight is {largest:.2f} away from zero.",
+        f"{which} of {layer}, {size} {'each' if count > 1 else 'in it'}: {colours}.",
     )

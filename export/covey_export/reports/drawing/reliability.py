@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter, SymmetricalLogLocator
+from matplotlib.ticker import StrMethodFormatter, SymmetricalLogLocator
 
 from covey_export.reports.calibration import Calibration
-from covey_export.reports.drawing import canvas
-from covey_export.reports.drawing.canvas import BLUE, INK, ORANGE, VERMILLION, Picture
+from covey_reports import canvas
+from covey_reports.canvas import BLUE, INK, ORANGE, VERMILLION, Picture
+
+_CAPTION = (
+    "Bars that end at the dotted line: the model is right as often as its probabilities say. Bars that end below it: "
+    "the model is too sure of itself. The lower chart counts images, on a logarithmic axis."
+)
 
 
 def draw_reliability(calibration: Calibration) -> Picture:
@@ -18,39 +23,36 @@ def draw_reliability(calibration: Calibration) -> Picture:
     made = canvas.figure(5.2, 5.2)
     above, below = made.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
     bins = calibration.bins
-    filled = [part for part in bins if part.accuracy is not None]
-    width = 1 / len(bins)
-    centres = [(part.low + part.high) / 2 for part in filled]
-    shares = np.array([part.accuracy for part in filled])
-    confidences = np.array([part.confidence for part in filled])
-    above.bar(centres, shares, width=width * 0.94, color=BLUE, label="accuracy")
+    width = 0.94 / len(bins)
+    points = calibration.points()
+    centres = [(part.low + part.high) / 2 for part in bins]
+    filled = [centre for centre, part in zip(centres, bins, strict=True) if part.images]
+    confidences, shares = np.array(points).T
+    above.bar(filled, shares, width, color=BLUE, label="accuracy")
     above.bar(
-        centres,
+        filled,
         np.abs(confidences - shares),
+        width,
         bottom=np.minimum(confidences, shares),
-        width=width * 0.94,
         facecolor="none",
         edgecolor=ORANGE,
         hatch="////",
-        linewidth=1,
         label="gap to the mean confidence",
     )
-    _diagonal(above)
+    _finish(above)
     above.set_ylabel("accuracy")
-    above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.2, handlelength=1.6)
-    below.bar([(part.low + part.high) / 2 for part in bins], [part.images for part in bins], width * 0.94, color=BLUE)
+    canvas.legend_above(made, above)
+    below.bar(centres, [part.images for part in bins], width, color=BLUE)
     below.set_yscale("symlog", linthresh=1)
     below.set_ylabel("images")
     below.set_xlabel("confidence: the probability of the predicted class")
-    below.xaxis.set_major_formatter(PercentFormatter(1))
     below.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
     below.yaxis.get_major_locator().set_params(numticks=4)
     below.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     below.minorticks_off()
-    canvas.finish(below)
-    images = sum(part.images for part in bins)
+    below.grid(axis="y")
     top = bins[-1]
-    said = f"{top.images / images:.0%} of the images have a confidence above {top.low:.0%}"
+    said = f"{top.images / sum(part.images for part in bins):.0%} of the images have a confidence above {top.low:.0%}"
     if top.accuracy is not None:
         said += f", and of these {top.accuracy:.1%} are right"
     return canvas.render(
@@ -58,6 +60,7 @@ def draw_reliability(calibration: Calibration) -> Picture:
         "reliability",
         f"Reliability diagram in {len(bins)} bins with the number of images of each. "
         f"Expected calibration error {calibration.error:.2%}; {said}.",
+        _CAPTION,
     )
 
 
@@ -65,40 +68,31 @@ def draw_two_reliabilities(names: tuple[str, str], calibrations: Sequence[Calibr
     """Both models' accuracy over confidence in the same axes."""
     made = canvas.figure(4.4, 4.8)
     axes = made.subplots()
-    for name, calibration, colour, dashes, marker in zip(
-        canvas.drawable(names, 28), calibrations, (BLUE, VERMILLION), ("-", "--"), ("o", "D"), strict=True
+    for name, calibration, colour, line in zip(
+        canvas.drawable(names, 28), calibrations, (BLUE, VERMILLION), ("o-", "D--"), strict=True
     ):
-        points = [
-            (part.confidence, part.accuracy)
-            for part in calibration.bins
-            if part.accuracy is not None and part.confidence is not None
-        ]
-        axes.plot(
-            [point[0] for point in points],
-            [point[1] for point in points],
-            color=colour,
-            linestyle=dashes,
-            marker=marker,
-            markersize=5,
-            label=f"{name} (ECE {calibration.error:.2%})",
-        )
-    _diagonal(axes)
+        label = f"{name} (ECE {calibration.error:.2%})"
+        axes.plot(*zip(*calibration.points(), strict=True), line, color=colour, markersize=5, label=label)
+    _finish(axes)
     axes.set_xlabel("mean confidence of the bin")
     axes.set_ylabel("accuracy of the bin")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    made.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=1)
+    canvas.legend_above(made, axes, columns=1)
     first, second = calibrations
     return canvas.render(
         made,
         "two-reliabilities",
         f"Reliability diagram of both. Expected calibration error: {names[0]} {first.error:.2%}, "
         f"{names[1]} {second.error:.2%}.",
+        f"Points on the dotted line are right as often as they say. Expected calibration error (ECE) after Guo et al. "
+        f"2017, {len(first.bins)} bins.",
     )
 
 
-def _diagonal(axes: Axes) -> None:
+def _finish(axes: Axes) -> None:
+    """Both axes from 0 to 100 %, with a line where the two are the same."""
     axes.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1.5, label="perfectly calibrated")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    canvas.finish(axes, grid="both")
+    canvas.percent(axes.xaxis)
+    canvas.percent(axes.yaxis)
+    axes.grid(axis="both")

@@ -1,5 +1,5 @@
-"""All that is said to people while training, converting and verifying: a terminal gets colours and a progress
-bar, a file or pipe plain lines. Decides nothing.
+"""What is said to people while training, converting and verifying: a terminal gets colours and a progress bar, a file
+or pipe plain lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from covey_export.heartbeat import EVERY_S, Heartbeat
 from covey_export.networks import Network
 from covey_export.training.augmentation import NONE
 from covey_export.training.recipe import Recipe
-from covey_export.verification import Verification
+from covey_export.verification_record import Verification
 from covey_proto.wording import plural
 
 _MAX_LABELS_SHOWN = 12
@@ -35,8 +35,8 @@ class Advance(Protocol):
     def advance(self, loss: float) -> None: ...
 
 
-class Report:
-    """Where the words go."""
+class ProgressReport:
+    """What every step of the export writes to."""
 
     def __init__(self, console: Console | None = None, every_s: float = EVERY_S) -> None:
         console = console or Console(highlight=False)
@@ -46,7 +46,7 @@ class Report:
         self._heartbeat = Heartbeat(self.line, every_s)
 
     @classmethod
-    def silent(cls) -> Report:
+    def silent(cls) -> ProgressReport:
         """For processes of a group that leave the talking to the first."""
         return cls(Console(quiet=True))
 

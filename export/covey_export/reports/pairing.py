@@ -1,0 +1,50 @@
+"""What two models make of the same test images, and whether one of them is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from covey_export.reports.findings import Findings
+
+_CERTAIN = 0.05  # below, a difference is more than chance
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Counts of test images."""
+
+    both_right: int
+    only_first_right: int
+    only_second_right: int
+    both_wrong: int
+
+    @property
+    def chance(self) -> float:
+        """How probable so uneven a split, or a more uneven one, is where neither model is better: the exact
+        two-sided sign test on the images that only one of them got right (McNemar 1947)."""
+        few, many = sorted((self.only_first_right, self.only_second_right))
+        split = few + many
+        ways = as_uneven = 1  # to choose `count` of `split`, from 0 on; and those so far
+        for count in range(few):
+            ways = ways * (split - count) // (count + 1)
+            as_uneven += ways
+        return min(1.0, 2 * as_uneven / (1 << split))
+
+    def verdict(self, names: tuple[str, str]) -> str:
+        """Which of the two models is better, as a sentence."""
+        if self.only_first_right == self.only_second_right:
+            return "Neither is better on these images."
+        better = names[self.only_second_right > self.only_first_right]
+        reason = "more than chance explains" if self.chance < _CERTAIN else "which may well be chance"
+        return (
+            f"{better} is right on more images, {reason}: p = {self.chance:.2g} (exact sign test on the "
+            f"{self.only_first_right + self.only_second_right:,} images that only one of the two got right)."
+        )
+
+
+def pair(first: Findings, second: Findings) -> Pairing | None:
+    """None where the test images are not the same."""
+    if first.images_digest != second.images_digest:
+        return None
+    wrong, also = set(first.mistakes), set(second.mistakes)
+    return Pairing(first.test_images - len(wrong | also), len(also - wrong), len(wrong - also), len(wrong & also))
