@@ -3,17 +3,17 @@ docs/preprocessing.md.
 
     python -m bench.parity --photographs DIR    # of JPEG and PNG files; without: pictures that are computed
 
-Prints, per policy and interpolation, the mean and the largest difference of a pixel, and how often a network has the
-same best class. Needs the extras export and dev.
+Mean and largest difference of a pixel, and how often a network has the same best class. Needs the extras export and dev.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 from covey_server.images.pixels import InputSpec, decode
 
-IMAGES = 200
-SIDE = 224
+IMAGES, SIDE = 200, 224
 SIZES = ((224, 224), (320, 240), (375, 500), (500, 333), (640, 480), (683, 1024), (900, 300), (1600, 1203))
 LARGE = (4032, 3024)  # of one in forty
 Pixels = NDArray[np.uint8]  # [224, 224, 3]
@@ -55,8 +54,7 @@ def encoded(folder: Path | None) -> Iterator[bytes]:
         rows, columns = max(0, height - len(picture)), max(0, width - len(picture[0]))
         picture = np.pad(picture, ((0, rows), (0, columns), (0, 0)), "symmetric")
         top, left = chance.randint(0, len(picture) - height), chance.randint(0, len(picture[0]) - width)
-        file = io.BytesIO()
-        image = Image.fromarray(picture[top : top + height, left : left + width])
+        image, file = Image.fromarray(picture[top : top + height, left : left + width]), io.BytesIO()
         if number % 4 == 3:
             image.save(file, "PNG", compress_level=1)
         else:
@@ -68,21 +66,17 @@ def encoded(folder: Path | None) -> Iterator[bytes]:
 def pipelines() -> Iterator[tuple[str, InputSpec, Theirs]]:
     """What is compared: a name, Covey's contract, and the library's own way."""
     ways = (Interpolation.BILINEAR, Interpolation.BICUBIC, Interpolation.LANCZOS, Interpolation.NEAREST)
-    cut = InputSpec(SIDE, SIDE, 3, Resize.SHORTER_SIDE, resize_to=256)
+    cut, stretch = InputSpec(SIDE, SIDE, 3, Resize.SHORTER_SIDE, resize_to=256), InputSpec(SIDE, SIDE, 3)
     for way in ways:
-        mode = transforms.InterpolationMode(way.value)
-        theirs = transforms.Compose([transforms.Resize(256, mode), transforms.CenterCrop(SIDE)])
-        yield f"torchvision Resize(256), CenterCrop, {way.value}", dataclasses.replace(cut, interpolation=way), theirs
-    stretch = InputSpec(SIDE, SIDE, 3)
-    for way in ways[:3]:
-        theirs = transforms.Resize((SIDE, SIDE), transforms.InterpolationMode(way.value))
-        yield f"torchvision Resize((224, 224)), {way.value}", dataclasses.replace(stretch, interpolation=way), theirs
-    bicubic = dataclasses.replace(cut, interpolation=Interpolation.BICUBIC)
-    yield "timm center 0.9, bicubic", dataclasses.replace(bicubic, resize_to=248), _timm(0.9, "center")
-    yield "timm border 1.0, bicubic", dataclasses.replace(bicubic, resize=Resize.PAD), _timm(1.0, "border")
-    bilinear = dataclasses.replace(stretch, interpolation=Interpolation.BILINEAR)
-    floor = dataclasses.replace(bicubic, floor_crop=True)
-    clip = dataclasses.replace(floor, resize_to=SIDE)
+        resize = partial(transforms.Resize, interpolation=transforms.InterpolationMode(way.value))
+        theirs = transforms.Compose([resize(256), transforms.CenterCrop(SIDE)])
+        yield f"torchvision Resize(256), CenterCrop, {way.value}", replace(cut, interpolation=way), theirs
+        yield f"torchvision Resize((224, 224)), {way.value}", replace(stretch, interpolation=way), resize((SIDE, SIDE))
+    bicubic, bilinear = (replace(spec, interpolation=way) for spec, way in ((cut, ways[1]), (stretch, ways[0])))
+    yield "timm center 0.9, bicubic", replace(bicubic, resize_to=248), _timm(0.9, "center")
+    yield "timm border 1.0, bicubic", replace(bicubic, resize=Resize.PAD), _timm(1.0, "border")
+    floor = replace(bicubic, floor_crop=True)
+    clip = replace(floor, resize_to=SIDE)
     yield "Hugging Face ViT (Pillow), bilinear", bilinear, _hugging_face(ViTImageProcessorPil())
     yield "Hugging Face CLIP (Pillow), bicubic", clip, _hugging_face(CLIPImageProcessorPil())
     convnext = ConvNextImageProcessorPil(size={"shortest_edge": SIDE})
@@ -98,11 +92,8 @@ def _timm(share: float, mode: str) -> Theirs:
 
 
 def _hugging_face(processor: Callable[..., Any]) -> Theirs:
-    def pixels(image: Image.Image) -> NDArray[Any]:
-        found = processor(image, do_rescale=False, do_normalize=False)["pixel_values"][0]
-        return np.moveaxis(np.asarray(found), 0, -1)
-
-    return pixels
+    off = {"do_rescale": False, "do_normalize": False}
+    return lambda image: np.moveaxis(np.asarray(processor(image, **off)["pixel_values"][0]), 0, -1)
 
 
 def scores(images: Sequence[Pixels], network: torch.nn.Module) -> torch.Tensor:
@@ -132,11 +123,11 @@ def fitted_network(images: Sequence[Pixels]) -> torch.nn.Module:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--photographs", type=Path, metavar="DIR")
     files = list(encoded(parser.parse_args().photographs))
     originals = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
-    network: torch.nn.Module | None = None
+    network = None
     print("| library and its setting | exact: mean, largest, same class | not exact: mean, largest, same class |")
     print("| --- | --- | --- |")
     for name, spec, theirs in pipelines():
@@ -145,8 +136,8 @@ def main() -> None:
         classes = scores(expected, network).argmax(dim=1)
         found = []
         for exact in (True, False):
-            ours = [decode(file, dataclasses.replace(spec, exact=exact)) for file in files]
-            same = int((scores(ours, network).argmax(dim=1) == classes).sum())
+            ours = [decode(file, replace(spec, exact=exact)) for file in files]
+            same = (scores(ours, network).argmax(dim=1) == classes).sum()
             found.append(f"{_difference(ours, expected)}, {same}")
         print(f"| {name} | {' | '.join(found)} |", flush=True)
 
