@@ -3,7 +3,7 @@ docs/preprocessing.md.
 
     python -m bench.parity --photographs DIR    # of JPEG and PNG files; without: pictures that are computed
 
-Mean and largest difference of a pixel, and how often a network has the same best class. Needs the extras export and dev.
+Mean and largest difference of a pixel, and how often a network has the same best class. Needs extras export and dev.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from covey_server.images.pixels import InputSpec, decode
 
 IMAGES, SIDE = 200, 224
 SIZES = ((224, 224), (320, 240), (375, 500), (500, 333), (640, 480), (683, 1024), (900, 300), (1600, 1203))
-LARGE = (4032, 3024)  # of one in forty
+LARGE = (4032, 3024)  # one in forty
 Pixels = NDArray[np.uint8]  # [224, 224, 3]
 Theirs = Callable[[Image.Image], Any]
 
