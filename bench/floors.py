@@ -9,8 +9,9 @@ from pathlib import Path
 
 from bench.raw_onnxruntime import BATCH_SIZES, RawOnnxruntime
 from bench.rows import Row, make_row
-from covey_proto import colours, metadata, resize
-from covey_server.images.pixels import InputSpec, decode
+from covey_proto import metadata
+from covey_server.images.pixels import decode
+from covey_server.inference import image_contract
 
 
 class OnnxruntimeCurve:
@@ -54,10 +55,8 @@ class DecodeFloor:
     def __init__(self, files: Sequence[bytes], model: RawOnnxruntime) -> None:
         """For the input that the model's file describes."""
         said = metadata.from_json(model.metadata[metadata.KEY]).input
-        policy = resize.from_message(said.resize)
         self._files = files
-        background = colours.parse(said.background) if said.background else None
-        self._spec = InputSpec(said.height, said.width, said.channels, policy, said.crop or 1.0, background)
+        self._spec = image_contract.read(said)
         self.values: list[float] = []  # microseconds per image, by round
         decode(files[0], self._spec)
 

@@ -46,6 +46,7 @@ from covey.results import (
 )
 from covey.security import TLS, TokenFile
 from covey_proto import __version__ as __version__
+from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "ImageError",
     "ImageTooLarge",
     "InputSize",
+    "Interpolation",
     "InvalidImage",
     "InvalidInput",
     "InvalidRequest",

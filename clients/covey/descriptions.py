@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from covey.results import BatchCost, InputSize, Model, ModelState, Serving, Training
-from covey_proto import resize
+from covey_proto import interpolation, resize
 from covey_proto.v1 import classifier_pb2 as pb
 
 _STATES = {pb.Model.STATE_READY: ModelState.READY, pb.Model.STATE_REFUSED: ModelState.REFUSED}
@@ -30,8 +30,22 @@ def model(message: pb.Model) -> Model:
 def _input_size(spec: pb.ImageSpec) -> InputSize:
     crop = round(spec.crop, 6) or 1.0  # of a float32
     mean, std = (tuple(round(each, 6) for each in numbers) for numbers in (spec.mean, spec.std))
-    policy = resize.from_message(spec.resize)
-    return InputSize(spec.height, spec.width, spec.channels, policy, crop, spec.background, mean, std)
+    return InputSize(
+        spec.height,
+        spec.width,
+        spec.channels,
+        resize.from_message(spec.resize),
+        crop,
+        spec.background,
+        mean,
+        std,
+        resize_to=spec.resize_to,
+        interpolation=interpolation.from_message(spec.interpolation),
+        pad=spec.pad,
+        ignore_exif=spec.ignore_exif,
+        exact=spec.exact,
+        colour_order=spec.colour_order,
+    )
 
 
 def _training(info: pb.ModelInfo) -> Training:

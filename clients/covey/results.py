@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from covey.errors import ImageError, InvalidInput
+from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 
 
@@ -163,6 +164,12 @@ class InputSize:
     background: str = ""  # the colour under transparent pixels, "#rrggbb"; empty: the server drops alpha
     mean: tuple[float, ...] = ()  # that the model takes from pixels scaled to 0..1; empty: its file does not say
     std: tuple[float, ...] = ()  # by which it divides them then
+    resize_to: int = 0  # of SHORTER_SIDE: its length in pixels before the model's size is cut out
+    interpolation: Interpolation | None = None  # None: bilinear, as before there was a choice
+    pad: str = ""  # of PAD: the colour around the image, "#rrggbb"; empty: black
+    ignore_exif: bool = False  # images are not turned upright
+    exact: bool = False  # as Pillow gives them, to the pixel: JPEGs are decoded at full size, and resized in one step
+    colour_order: str = ""  # of the original network, "rgb" (or empty) or "bgr"; images are sent as RGB
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """The resize policies: how an image comes to a model's height and width. A new one gets its number in
-v1/classifier.proto, a line here, and its arithmetic in the server's images/pixels.py."""
+v1/classifier.proto, a line here, and its arithmetic in the server's images/resizing.py."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ class Resize(enum.Enum):
 
     STRETCH = "stretch"  # whatever its aspect ratio
     CENTER_CROP = "center_crop"  # the largest centred part of the right aspect ratio, then resized
+    SHORTER_SIDE = "shorter_side"  # the shorter side to a given length, then the centre is cut out: torchvision's way
+    PAD = "pad"  # to fit within, centred; the rest has one colour
     UNKNOWN = "unknown"  # of a newer Covey than this one
 
 
 _NUMBERS = {
     Resize.STRETCH: ImageSpec.RESIZE_STRETCH,
     Resize.CENTER_CROP: ImageSpec.RESIZE_CENTER_CROP,
+    Resize.SHORTER_SIDE: ImageSpec.RESIZE_SHORTER_SIDE,
+    Resize.PAD: ImageSpec.RESIZE_PAD,
 }
 _POLICIES: dict[int, Resize] = {number: policy for policy, number in _NUMBERS.items()}
 KNOWN = tuple(_NUMBERS)  # all but UNKNOWN

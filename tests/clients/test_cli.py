@@ -17,6 +17,7 @@ from covey.cli.exits import Exit
 from covey.cli.progress import Progress
 from covey.results import Class
 from covey_proto.resize import Resize
+from covey_proto.v1 import classifier_pb2 as pb
 
 if TYPE_CHECKING:
     from .conftest import ScriptedServer
@@ -190,7 +191,8 @@ def test_models_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert (broken["state"], broken["reason"], broken["input"]) == ("refused", "model.onnx is no ONNX file", None)
     assert (digits["state"], digits["is_default"], digits["labels"][9]) == ("ready", True, "9")
     size = {"height": 28, "width": 28, "channels": 1, "resize": "stretch", "crop": 1.0, "background": ""}
-    assert digits["input"] == {**size, "mean": [], "std": []}
+    resizing = {"resize_to": 0, "interpolation": None, "pad": "", "ignore_exif": False, "exact": False}
+    assert digits["input"] == {**size, "mean": [], "std": [], **resizing, "colour_order": ""}
     assert digits["training"]["created"] == "2026-11-21T12:00:00+00:00"
     assert digits["serving"]["provider"] == "CPUExecutionProvider"
 
@@ -325,6 +327,41 @@ def test_classify_as_comma_separated_values(capsys: pytest.CaptureFixture[str]) 
     ]
 
 
+ImageSpec = pb.ImageSpec
+SHORTER_SIDE = ImageSpec(resize=ImageSpec.RESIZE_SHORTER_SIDE, resize_to=32, exact=True, ignore_exif=True)
+PAD = ImageSpec(resize=ImageSpec.RESIZE_PAD, pad="#727272", interpolation=ImageSpec.INTERPOLATION_BICUBIC)
+CROP = ImageSpec(resize=ImageSpec.RESIZE_CENTER_CROP, crop=0.875, interpolation=ImageSpec.INTERPOLATION_NEAREST)
+NEWER = ImageSpec.FromString(b"\x20\x63\x50\x63")  # resize 99, interpolation 99
+EXACT, QUICK = "exact: every pixel of the file counts", "large images are averaged down before"
+
+
+@pytest.mark.parametrize(
+    ("spec", "resize", "exif"),
+    [
+        (
+            SHORTER_SIDE,
+            f"the shorter side to 32, then the centred 28 x 28 is cut out; bilinear, {EXACT}",
+            "ignored: images are taken as they lie in the file",
+        ),
+        (PAD, f"to fit within 28 x 28, centred on #727272; bicubic, {QUICK}", "turns images upright"),
+        (
+            CROP,
+            f"0.875 of the largest centred part of the aspect ratio, to 28 x 28; nearest, {EXACT}",
+            "turns images upright",
+        ),
+        (NEWER, f"by a policy that this client does not know; unknown, {QUICK}", "turns images upright"),
+    ],
+)
+def test_info_tells_how_images_are_prepared(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], spec: ImageSpec, resize: str, exif: str
+) -> None:
+    server.models[1].info.input.MergeFrom(spec)
+    assert main(["info", "digits"]) == 0
+    told = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert told["resize"].strip() == resize
+    assert told["EXIF"].strip() == exif
+
+
 def test_info_tells_all_of_a_model(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
     serving = server.models[1].serving
     serving.batch_curve.add(batch_size=1, run_us=43.4)
@@ -336,6 +373,8 @@ def test_info_tells_all_of_a_model(server: ScriptedServer, capsys: pytest.Captur
         "model        digits version 3, the default",
         "state        ready",
         "input        28 x 28 x 1, stretch",
+        "resize       to 28 x 28, whatever the aspect ratio; bilinear, large images are averaged down before",
+        "EXIF         turns images upright",
         "background   none: transparency is dropped",
         "pixels       grey",
         "labels       10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",

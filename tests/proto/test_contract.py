@@ -54,10 +54,17 @@ ImageError message 2 STRING
 ImageError reason 1 Reason
 ImageSpec background 6 STRING
 ImageSpec channels 3 UINT32
+ImageSpec colour_order 14 STRING
 ImageSpec crop 5 FLOAT
+ImageSpec exact 13 BOOL
+ImageSpec floor_crop 15 BOOL
 ImageSpec height 1 UINT32
+ImageSpec ignore_exif 12 BOOL
+ImageSpec interpolation 10 Interpolation
 ImageSpec mean 7 repeated FLOAT
+ImageSpec pad 11 STRING
 ImageSpec resize 4 Resize
+ImageSpec resize_to 9 UINT32
 ImageSpec std 8 repeated FLOAT
 ImageSpec width 2 UINT32
 ListModelsResponse models 1 repeated Model
@@ -68,11 +75,14 @@ Model reason 4 STRING
 Model serving 7 Serving
 Model state 3 State
 Model version 2 INT64
+ModelInfo answer 8 Answer
 ModelInfo build 6 Build
 ModelInfo golden_set 7 GoldenSet
 ModelInfo input 4 ImageSpec
 ModelInfo labels 3 repeated STRING
 ModelInfo name 1 STRING
+ModelInfo source 10 Source
+ModelInfo thresholds 9 repeated FLOAT
 ModelInfo training 5 Training
 ModelInfo version 2 INT64
 Pixels channels 4 UINT32
@@ -92,6 +102,17 @@ Serving memory_bytes 9 UINT64
 Serving provider 2 STRING
 Serving threads 4 UINT32
 Serving workers 3 UINT32
+Source difference 10 FLOAT
+Source file 2 STRING
+Source golden_is_made 8 BOOL
+Source input_datatype 5 STRING
+Source input_layout 6 STRING
+Source input_name 4 STRING
+Source kind 1 STRING
+Source max_batch 11 UINT32
+Source output_name 7 STRING
+Source samples 9 UINT32
+Source sha256 3 STRING
 StreamError code 1 STRING
 StreamError message 2 STRING
 StreamError retry_after_ms 3 UINT32
@@ -141,6 +162,14 @@ def test_enum_values_keep_their_numbers() -> None:
         ("RESIZE_UNSPECIFIED", 0),
         ("RESIZE_STRETCH", 1),
         ("RESIZE_CENTER_CROP", 2),
+        ("RESIZE_SHORTER_SIDE", 3),
+        ("RESIZE_PAD", 4),
+    ]
+    assert pb.ImageSpec.Interpolation.values() == [0, 1, 2, 3, 4]
+    assert pb.ModelInfo.Answer.items() == [
+        ("ANSWER_UNSPECIFIED", 0),
+        ("ANSWER_EXCLUSIVE", 1),
+        ("ANSWER_INDEPENDENT", 2),
     ]
     assert pb.ImageError.Reason.items() == [
         ("REASON_UNSPECIFIED", 0),

@@ -9,6 +9,9 @@ from covey.cli import json_lines, table
 from covey.cli.connection import connect
 from covey.cli.exits import Exit
 from covey.results import InputSize, Model, Serving, Training
+from covey_proto.colours import BLACK
+from covey_proto.interpolation import Interpolation
+from covey_proto.resize import Resize
 from covey_proto.wording import listed, plural
 
 NAME = "info"
@@ -37,21 +40,49 @@ def run(options: argparse.Namespace) -> Exit:
 
 
 def _rows(model: Model) -> list[tuple[str, str]]:
-    size = model.input
     return [
         ("model", f"{model.name} version {model.version}{', the default' if model.is_default else ''}"),
         ("state", model.state.value + (f": {model.reason}" if model.reason else "")),
-        ("input", f"{size.height} x {size.width} x {size.channels}, {size.resize.value}" if size else ""),
-        ("background", _background(size) if size else ""),
-        ("pixels", _pixels(size) if size else ""),
+        *(_input_rows(model.input) if model.input else ()),
         ("labels", _labels(model.labels) if model.labels else ""),
         *(_training_rows(model.training) if model.training else ()),
         *(_serving_rows(model.serving) if model.serving else ()),
     ]
 
 
+def _input_rows(size: InputSize) -> list[tuple[str, str]]:
+    way = size.interpolation.value if size.interpolation else Interpolation.BILINEAR.value
+    exact = "exact: every pixel of the file counts"
+    quick = "large images are averaged down before"
+    nearest = size.interpolation is Interpolation.NEAREST
+    return [
+        ("input", f"{size.height} x {size.width} x {size.channels}, {size.resize.value}"),
+        ("resize", f"{_resize(size)}; {way}, {exact if size.exact or nearest else quick}"),
+        ("EXIF", "ignored: images are taken as they lie in the file" if size.ignore_exif else "turns images upright"),
+        ("background", _background(size)),
+        ("pixels", _pixels(size)),
+    ]
+
+
+def _resize(size: InputSize) -> str:
+    window = f"{size.height} x {size.width}"
+    match size.resize:
+        case Resize.STRETCH:
+            return f"to {window}, whatever the aspect ratio"
+        case Resize.CENTER_CROP:
+            share = "" if size.crop == 1 else f"{size.crop:.4g} of "
+            return f"{share}the largest centred part of the aspect ratio, to {window}"
+        case Resize.SHORTER_SIDE:
+            return f"the shorter side to {size.resize_to}, then the centred {window} is cut out"
+        case Resize.PAD:
+            return f"to fit within {window}, centred on {size.pad or BLACK}"
+    return "by a policy that this client does not know"
+
+
 def _pixels(size: InputSize) -> str:
     order = "grey" if size.channels == 1 else "RGB"
+    if size.colour_order == "bgr":
+        order = "RGB (turned into BGR within the model)"
     if not size.mean:
         return order
     mean, std = (", ".join(f"{number:g}" for number in numbers) for numbers in (size.mean, size.std))

@@ -221,7 +221,15 @@ class BatchCost(_message.Message):
     def __init__(self, batch_size: _Optional[int] = ..., run_us: _Optional[float] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set")
+    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set", "answer", "thresholds", "source")
+    class Answer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ANSWER_UNSPECIFIED: _ClassVar[ModelInfo.Answer]
+        ANSWER_EXCLUSIVE: _ClassVar[ModelInfo.Answer]
+        ANSWER_INDEPENDENT: _ClassVar[ModelInfo.Answer]
+    ANSWER_UNSPECIFIED: ModelInfo.Answer
+    ANSWER_EXCLUSIVE: ModelInfo.Answer
+    ANSWER_INDEPENDENT: ModelInfo.Answer
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
@@ -229,6 +237,9 @@ class ModelInfo(_message.Message):
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     BUILD_FIELD_NUMBER: _ClassVar[int]
     GOLDEN_SET_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -236,18 +247,63 @@ class ModelInfo(_message.Message):
     training: Training
     build: Build
     golden_set: GoldenSet
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ...) -> None: ...
+    answer: ModelInfo.Answer
+    thresholds: _containers.RepeatedScalarFieldContainer[float]
+    source: Source
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., source: _Optional[_Union[Source, _Mapping]] = ...) -> None: ...
+
+class Source(_message.Message):
+    __slots__ = ("kind", "file", "sha256", "input_name", "input_datatype", "input_layout", "output_name", "golden_is_made", "samples", "difference", "max_batch")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    INPUT_NAME_FIELD_NUMBER: _ClassVar[int]
+    INPUT_DATATYPE_FIELD_NUMBER: _ClassVar[int]
+    INPUT_LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_NAME_FIELD_NUMBER: _ClassVar[int]
+    GOLDEN_IS_MADE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_BATCH_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    file: str
+    sha256: str
+    input_name: str
+    input_datatype: str
+    input_layout: str
+    output_name: str
+    golden_is_made: bool
+    samples: int
+    difference: float
+    max_batch: int
+    def __init__(self, kind: _Optional[str] = ..., file: _Optional[str] = ..., sha256: _Optional[str] = ..., input_name: _Optional[str] = ..., input_datatype: _Optional[str] = ..., input_layout: _Optional[str] = ..., output_name: _Optional[str] = ..., golden_is_made: _Optional[bool] = ..., samples: _Optional[int] = ..., difference: _Optional[float] = ..., max_batch: _Optional[int] = ...) -> None: ...
 
 class ImageSpec(_message.Message):
-    __slots__ = ("height", "width", "channels", "resize", "crop", "background", "mean", "std")
+    __slots__ = ("height", "width", "channels", "resize", "crop", "background", "mean", "std", "resize_to", "interpolation", "pad", "ignore_exif", "exact", "colour_order", "floor_crop")
     class Resize(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         RESIZE_UNSPECIFIED: _ClassVar[ImageSpec.Resize]
         RESIZE_STRETCH: _ClassVar[ImageSpec.Resize]
         RESIZE_CENTER_CROP: _ClassVar[ImageSpec.Resize]
+        RESIZE_SHORTER_SIDE: _ClassVar[ImageSpec.Resize]
+        RESIZE_PAD: _ClassVar[ImageSpec.Resize]
     RESIZE_UNSPECIFIED: ImageSpec.Resize
     RESIZE_STRETCH: ImageSpec.Resize
     RESIZE_CENTER_CROP: ImageSpec.Resize
+    RESIZE_SHORTER_SIDE: ImageSpec.Resize
+    RESIZE_PAD: ImageSpec.Resize
+    class Interpolation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        INTERPOLATION_UNSPECIFIED: _ClassVar[ImageSpec.Interpolation]
+        INTERPOLATION_BILINEAR: _ClassVar[ImageSpec.Interpolation]
+        INTERPOLATION_BICUBIC: _ClassVar[ImageSpec.Interpolation]
+        INTERPOLATION_LANCZOS: _ClassVar[ImageSpec.Interpolation]
+        INTERPOLATION_NEAREST: _ClassVar[ImageSpec.Interpolation]
+    INTERPOLATION_UNSPECIFIED: ImageSpec.Interpolation
+    INTERPOLATION_BILINEAR: ImageSpec.Interpolation
+    INTERPOLATION_BICUBIC: ImageSpec.Interpolation
+    INTERPOLATION_LANCZOS: ImageSpec.Interpolation
+    INTERPOLATION_NEAREST: ImageSpec.Interpolation
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
@@ -256,6 +312,13 @@ class ImageSpec(_message.Message):
     BACKGROUND_FIELD_NUMBER: _ClassVar[int]
     MEAN_FIELD_NUMBER: _ClassVar[int]
     STD_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_TO_FIELD_NUMBER: _ClassVar[int]
+    INTERPOLATION_FIELD_NUMBER: _ClassVar[int]
+    PAD_FIELD_NUMBER: _ClassVar[int]
+    IGNORE_EXIF_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    COLOUR_ORDER_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_CROP_FIELD_NUMBER: _ClassVar[int]
     height: int
     width: int
     channels: int
@@ -264,7 +327,14 @@ class ImageSpec(_message.Message):
     background: str
     mean: _containers.RepeatedScalarFieldContainer[float]
     std: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Union[ImageSpec.Resize, str]] = ..., crop: _Optional[float] = ..., background: _Optional[str] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ...) -> None: ...
+    resize_to: int
+    interpolation: ImageSpec.Interpolation
+    pad: str
+    ignore_exif: bool
+    exact: bool
+    colour_order: str
+    floor_crop: bool
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Union[ImageSpec.Resize, str]] = ..., crop: _Optional[float] = ..., background: _Optional[str] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., resize_to: _Optional[int] = ..., interpolation: _Optional[_Union[ImageSpec.Interpolation, str]] = ..., pad: _Optional[str] = ..., ignore_exif: _Optional[bool] = ..., exact: _Optional[bool] = ..., colour_order: _Optional[str] = ..., floor_crop: _Optional[bool] = ...) -> None: ...
 
 class Training(_message.Message):
     __slots__ = ("network", "dataset", "recipe", "epochs", "seed", "test_accuracy", "test_images", "parameters", "started_from")

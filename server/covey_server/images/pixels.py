@@ -10,22 +10,21 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from covey_proto import image_formats as table
-from covey_proto.colours import Colour
 from covey_proto.image_formats import Format
-from covey_proto.resize import Resize
 from covey_server.errors import ImageTooLarge, InvalidImage
-from covey_server.images import file_kinds, headers, image_formats, jpeg_decoder, png_decoder, transparency
+from covey_server.images import file_kinds, headers, image_formats, jpeg_decoder, png_decoder, resizing, transparency
 from covey_server.images.headers.header import Header, damaged
+from covey_server.images.input_spec import InputSpec as InputSpec
 
 DEFAULT_MAX_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would raise first, without the numbers; read_header has its own
@@ -33,45 +32,7 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would raise first, without t
 # list of known warnings grow without end.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _STRIP_PIXELS = 1 << 18  # converted at a time
-_MAX_REDUCTION = 64  # of one side by one resize; reached only by images more than 8 times as long as wide
-_DRAFTS = (8, 4, 2)  # a JPEG can be decoded at 1/8, 1/4 or 1/2 of its size
-
-_UPRIGHT = {  # how to turn an image upright, by its EXIF orientation; 1 is upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that swap width and height
-
-
-@dataclass(frozen=True, slots=True)
-class InputSpec:
-    """What a model takes: `[height, width, channels] uint8`, channels 1 (grey) or 3 (RGB).
-
-    `crop` is the share of the largest centred part that CENTER_CROP keeps: 0.875 leaves out the outer eighth, as
-    torchvision's resize to 256 and crop to 224 does. An image that has the model's size already is taken as it is.
-
-    `background` shows through transparent pixels; None: alpha is dropped, and the colour under it shows.
-    """
-
-    height: int
-    width: int
-    channels: int
-    resize: Resize = Resize.STRETCH
-    crop: float = 1.0
-    background: Colour | None = None
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (self.height, self.width, self.channels)
-
-    @property
-    def nbytes(self) -> int:
-        return self.height * self.width * self.channels
+_DRAFTS = (8, 4, 2)  # a JPEG can be decoded at one of these parts of its size
 
 
 def decode(
@@ -113,54 +74,72 @@ def read_header(
 
 
 def needed_bytes(header: Header, spec: InputSpec) -> int:
-    """The memory that decoding takes at its peak; a little more than was measured (docs/decoding.md)."""
-    least, draft = _least_side(spec), _draft(header, spec)
-    decoded = header.pixels // draft**2
-    factor = max(1, min(header.width, header.height) // draft // least)
-    width, height = header.width // draft // factor + 1, header.height // draft // factor + 1
+    """What decoding takes at its peak, a little more than was measured: docs/decoding.md has the figures."""
+    draft = _draft(header, spec)
+    factor = draft * _factor((header.width // draft, header.height // draft), spec)
+    width, height = header.width // factor + 1, header.height // factor + 1
     channel_bytes = 1 if spec.channels == 1 else 4
-    target = max(spec.width, spec.height)
+    # Turned before it is resized, an image is copied once more; by then it has the model's channels only.
+    pixel_bytes = max(header.pixel_bytes, channel_bytes) if spec.is_exact else header.pixel_bytes
     return int(
-        decoded * header.pixel_bytes
+        header.pixels // draft**2 * pixel_bytes
         + header.pixels * header.decoder_bytes
         + len(header.data) * (3 if header.format == "WebP" else 2)
         + width * height * channel_bytes  # in the model's channels
         + 12 * min(header.pixels, _STRIP_PIXELS)
-        # Resizing goes across first, and `_resize` keeps what it begins with below so many rows.
-        + target * min(height, 2 * _MAX_REDUCTION * target) * channel_bytes
-        + 3 * 4 * target * target
+        + resizing.peak_bytes((width, height), spec, channel_bytes)
     )
 
 
 def _pixels(header: Header, spec: InputSpec) -> bytes:
     try:
-        image = image_formats.opened(header)
-        # Checked again: if Pillow found another size than `read_header`, it must not be allocated.
-        if not _is_as_large(image, header):
-            raise OSError(f"its size is {header.width} x {header.height} or {image.width} x {image.height}")
-        image.decodermaxblock = len(header.data)  # all at once: it is in memory already
-        key = transparency.key(image)
-        frame = image.dispose_extent if isinstance(image, GifImageFile) and key is None else None
-        if header.can_shrink and isinstance(image, JpegImageFile):
-            image.draft(None, _draft_size(image.size, spec))
-        if header.scan_end is not None and isinstance(image, JpegImageFile):
-            jpeg_decoder.load(image, header.data, header.scan_end)
-        elif isinstance(image, PngImageFile):
-            png_decoder.load(image, header.data)
-        else:
-            image.load()
-        if frame is not None and spec.background is not None:
-            transparency.clear_outside(image, frame, spec.background)
-        orientation = header.orientation or image.getexif().get(ExifTags.Base.Orientation, 1)
-        small = _resize(_reduce(image, spec, key), spec, on_its_side=orientation in _ON_ITS_SIDE)
-        # Turned last, since turning copies. Grey becomes RGB only now: to resize one channel gives the same pixels as
-        # to resize three equal ones.
-        upright = small.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else small
-        return _in_mode(upright, _mode(spec.channels)).tobytes()
+        return _in_mode(_resized(header, spec), _mode(spec.channels)).tobytes()
     except MemoryError:
         raise  # the server's problem, not the image's
     except Exception as error:
         raise damaged(header.format, header.file_bytes, str(error)) from error
+
+
+def _resized(header: Header, spec: InputSpec) -> Image.Image:
+    """Upright, in the size of `spec`; grey where it is stored so."""
+    file = image_formats.opened(header)
+    # Again, as what the header's reader and Pillow do not agree on must not be allocated.
+    if not _is_as_large(file, header):
+        raise OSError(f"its size is {header.width} x {header.height} or {file.width} x {file.height}")
+    size, key = file.size, transparency.key(file)
+    extent = _load(file, header, spec, key)
+    orientation = 1
+    if not spec.ignore_exif:
+        orientation = header.orientation or file.getexif().get(ExifTags.Base.Orientation, 1)
+    turn = resizing.UPRIGHT.get(orientation)
+    image = _reduce(file, spec, key, factor := _factor(file.size, spec))
+    if spec.is_exact:
+        del file  # frees what is not needed any more: the next steps make copies
+        return resizing.exactly(image if turn is None else image.transpose(turn), spec)
+    extent = (extent[0] / factor, extent[1] / factor)
+    small = resizing.quickly(image, spec, size=size, extent=extent, orientation=orientation)
+    # Turned last, as it copies; grey has waited until now, as resizing one channel gives the same pixels as resizing
+    # three equal ones.
+    return small if turn is None else small.transpose(turn)
+
+
+def _load(file: ImageFile, header: Header, spec: InputSpec, key: transparency.Key | None) -> tuple[float, float]:
+    """Loads the pixels; of a JPEG that is made smaller on the way, how many it is wide and high, not rounded up."""
+    file.decodermaxblock = len(header.data)  # in one go: it is in memory already
+    frame = file.dispose_extent if isinstance(file, GifImageFile) and key is None else None
+    extent: tuple[float, float] = file.size
+    if header.can_shrink and not spec.is_exact and isinstance(file, JpegImageFile):
+        drafted = file.draft(None, _draft_size(file.size, spec))
+        extent = drafted[1][2:] if drafted else extent
+    if header.scan_end is not None and isinstance(file, JpegImageFile):
+        jpeg_decoder.load(file, header.data, header.scan_end)
+    elif isinstance(file, PngImageFile):
+        png_decoder.load(file, header.data)
+    else:
+        file.load()
+    if frame is not None and spec.background is not None:
+        transparency.clear_outside(file, frame, spec.background)
+    return extent
 
 
 def _is_as_large(image: Image.Image, header: Header) -> bool:
@@ -170,29 +149,27 @@ def _is_as_large(image: Image.Image, header: Header) -> bool:
     return image.size == (header.width, header.height)
 
 
+def _factor(size: tuple[int, int], spec: InputSpec) -> int:
+    """The whole factor by which an image is averaged down before it is resized."""
+    return 1 if spec.is_exact else max(1, min(size) // spec.least_side)
+
+
 def _draft(header: Header, spec: InputSpec) -> int:
-    """The fraction of its size at which a JPEG is decoded, as Pillow's draft chooses it for `_draft_size`."""
-    factor = min(header.width, header.height) // _least_side(spec) if header.can_shrink else 1
+    """The part of its size at which a JPEG is decoded, as Pillow's draft decides by `_draft_size`."""
+    factor = _factor((header.width, header.height), spec) if header.can_shrink else 1
     return next((draft for draft in _DRAFTS if draft <= factor), 1)
 
 
-def _least_side(spec: InputSpec) -> int:
-    """Twice the model's size, and more where its edges are cut off."""
-    return math.ceil(2 * max(spec.width, spec.height) / spec.crop)
-
-
 def _draft_size(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    """Twice the model's size (turned, if the image is), so that the last reduction is still a proper resize."""
-    side = _least_side(spec)
+    """The least size to decode a JPEG at; turned images included."""
     short = min(size)
-    # Draft keeps the aspect ratio: what counts is that the shorter side stays at least `side`.
-    return (max(1, size[0] * side // short), max(1, size[1] * side // short))
+    # Draft keeps the aspect ratio: what counts is that the shorter side stays at least as long.
+    return (max(1, size[0] * spec.least_side // short), max(1, size[1] * spec.least_side // short))
 
 
-def _reduce(image: Image.Image, spec: InputSpec, key: transparency.Key | None) -> Image.Image:
-    """The image in the model's channels and over its background, averaged down by a whole factor to no less than twice
-    the model's size: as draft does for JPEG."""
-    factor = max(1, min(image.size) // _least_side(spec))
+def _reduce(image: Image.Image, spec: InputSpec, key: transparency.Key | None, factor: int) -> Image.Image:
+    """The image in the model's channels and over its background, averaged down by a whole factor: as draft does for
+    JPEG."""
     if image.mode in ("L", _mode(spec.channels)) and not image.has_transparency_data:
         return image.reduce(factor) if factor > 1 else image
     if factor == 1 and image.width * image.height <= _STRIP_PIXELS:
@@ -228,16 +205,3 @@ def _mode(channels: int) -> str:
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     """Converts only if needed: Pillow's convert copies in any case."""
     return image if image.mode == mode else image.convert(mode)
-
-
-def _resize(image: Image.Image, spec: InputSpec, *, on_its_side: bool) -> Image.Image:
-    size = (spec.height, spec.width) if on_its_side else (spec.width, spec.height)
-    if image.size == size:
-        return image
-    if spec.resize is Resize.CENTER_CROP:
-        return ImageOps.fit(image, size, Image.Resampling.BILINEAR, bleed=(1 - spec.crop) / 2)
-    # Of an image of one column and 50 million rows, the weights alone would take 800 MB and 14 s.
-    factors = (max(1, image.width // size[0] // _MAX_REDUCTION), max(1, image.height // size[1] // _MAX_REDUCTION))
-    if factors != (1, 1):
-        image = image.reduce(factors)
-    return image.resize(size, Image.Resampling.BILINEAR)

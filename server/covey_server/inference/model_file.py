@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covey_proto import colours, metadata, resize
-from covey_proto.resize import Resize
+from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.errors import RefusedModel
-from covey_server.images.pixels import InputSpec
+from covey_server.images.input_spec import InputSpec
+from covey_server.inference import image_contract
 from covey_server.inference.engine import Engine
 from covey_server.inference.golden import GoldenSet
 
@@ -39,32 +39,16 @@ def describe(engine: Engine) -> Description:
         info = metadata.from_json(text)
     except ValueError as error:
         raise RefusedModel(f"metadata {metadata.KEY}: {error}") from error
-    height, width, channels = engine.input_shape
     said = (info.input.height, info.input.width, info.input.channels)
     if said != engine.input_shape:
         raise RefusedModel(f"metadata says an input of {said}, the graph takes {engine.input_shape}")
     if len(info.labels) != engine.classes:
         raise RefusedModel(f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes")
     _require_labels(info.labels)
-    policy = resize.from_message(info.input.resize)
-    if policy is Resize.UNKNOWN:
-        known = ", ".join(str(resize.to_message(each)) for each in resize.KNOWN)
-        raise RefusedModel(
-            f"resize policy {info.input.resize} is not known here, only {known}; "
-            f"the model needs a newer server, or was not made by covey-export"
-        )
-    crop = info.input.crop or 1.0  # 0: not set
-    if not 0 < crop <= 1:  # NaN is refused too
-        raise RefusedModel(
-            f"a crop of {crop:g} in metadata {metadata.KEY}; expected a share above 0, to 1. Convert the model again"
-        )
-    try:
-        background = colours.parse(info.input.background) if info.input.background else None
-    except ValueError as error:
-        raise RefusedModel(f"background in metadata {metadata.KEY}: {error}; convert the model again") from error
+    _require_exclusive(info)
+    spec = image_contract.read(info.input)
     golden = _golden_set(info, engine)
     info.ClearField("golden_set")
-    spec = InputSpec(height, width, channels, policy, crop, background)
     return Description(tuple(info.labels), spec, golden, info)
 
 
@@ -74,6 +58,25 @@ def other_name(info: ModelInfo, name: str, version: int) -> str:
     if info.name in ("", name) and info.version in (0, version):
         return ""
     return f"{info.name or name} version {info.version or version}"
+
+
+def _require_exclusive(info: ModelInfo) -> None:
+    """Raises RefusedModel for answers of another kind than one class of all: read so, they would mislead."""
+    if info.answer == ModelInfo.ANSWER_INDEPENDENT:
+        raise RefusedModel(
+            "the model's labels are independent (sigmoid), which this server does not support yet; expected exclusive "
+            "classes (softmax). Serve it with a newer server, or train it with exclusive classes"
+        )
+    if info.answer not in (ModelInfo.ANSWER_UNSPECIFIED, ModelInfo.ANSWER_EXCLUSIVE):
+        raise RefusedModel(
+            f"a kind of answer ({info.answer}) that is not known here, expected exclusive classes "
+            f"({ModelInfo.ANSWER_EXCLUSIVE}); the model needs a newer server, or was not made by covey-export"
+        )
+    if info.thresholds:
+        raise RefusedModel(
+            f"{len(info.thresholds)} thresholds in metadata {metadata.KEY}; expected none for exclusive classes, of "
+            f"which the most probable one is the answer. Convert the model again"
+        )
 
 
 def _require_labels(labels: Sequence[str]) -> None:

@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 from tests.server.images.test_images import GREY, NOISE, RGB, encode
 
+from covey_proto.interpolation import Interpolation
+from covey_proto.resize import KNOWN, Resize
 from covey_server.errors import ImageTooLarge, InvalidImage
 from covey_server.images.headers import jpeg_scans
-from covey_server.images.pixels import decode
+from covey_server.images.pixels import InputSpec, decode
 
 
 def test_refuses_a_bomb_by_its_header() -> None:
@@ -118,6 +120,26 @@ def test_a_baseline_jpeg_is_not_searched_for_scans(monkeypatch: pytest.MonkeyPat
         assert decode(encode(image, "JPEG", subsampling=subsampling, exif=exif, comment=b"\xff\xda"), GREY).any()
     with pytest.raises(InvalidImage, match=r"has 1\d scans, at most 0"):
         decode(encode(Image.fromarray(NOISE).convert("RGB"), "JPEG", progressive=True), GREY)
+
+
+LARGEST = {
+    "a row": encode(Image.new("L", (50_000_000, 1), 77), "PNG"),
+    "a column": encode(Image.new("L", (1, 50_000_000), 77), "PNG"),
+    "a long one": encode(Image.new("L", (200_000, 250), 77), "PNG"),
+    "a square": encode(Image.new("L", (7071, 7071), 77), "PNG"),
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+@pytest.mark.parametrize("resize", KNOWN)
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_largest_images_take_bounded_time_whatever_the_policy(name: str, resize: Resize, exact: bool) -> None:
+    """50 million pixels. The memory is measured in test_decode_budget."""
+    side = 256 if resize is Resize.SHORTER_SIDE else 0
+    spec = InputSpec(224, 224, 1, resize, resize_to=side, interpolation=Interpolation.LANCZOS, exact=exact)
+    started = time.thread_time()
+    assert (decode(LARGEST[name], spec) == 77).any()
+    assert time.thread_time() - started < 6
 
 
 CRC = zlib.crc32(b"prVt").to_bytes(4, "big")

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import WriteModel
 
 from covey_proto import metadata
+from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.errors import RefusedModel
@@ -22,6 +23,7 @@ from covey_server.inference.devices import CPU
 from covey_server.inference.engine import Engine
 from covey_server.inference.served_model import ModelLoader
 
+SHORTER, PAD = ImageSpec.RESIZE_SHORTER_SIDE, ImageSpec.RESIZE_PAD
 Edit = Callable[[ModelInfo], object]
 
 
@@ -109,6 +111,58 @@ class TestContradictions:
             model_file.describe(engine)
 
 
+class TestPreprocessing:
+    def test_it_is_read(self, engine_of: Callable[[Edit], Engine]) -> None:
+        spec = ImageSpec(
+            resize=ImageSpec.RESIZE_SHORTER_SIDE,
+            resize_to=5,
+            interpolation=ImageSpec.INTERPOLATION_BICUBIC,
+            pad="#102030",
+            ignore_exif=True,
+            exact=True,
+            floor_crop=True,
+        )
+        engine = engine_of(lambda info: info.input.MergeFrom(spec))
+        assert model_file.describe(engine).input == InputSpec(
+            4,
+            4,
+            1,
+            Resize.SHORTER_SIDE,
+            resize_to=5,
+            interpolation=Interpolation.BICUBIC,
+            pad=(16, 32, 48),
+            ignore_exif=True,
+            exact=True,
+            floor_crop=True,
+        )
+
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            (
+                ImageSpec.FromString(b"\x20\x09"),
+                "resize policy 9 is not known here, only 1, 2, 3, 4; the model needs a",
+            ),
+            (
+                ImageSpec.FromString(b"\x50\x09"),
+                "interpolation 9 is not known here, only 1, 2, 3, 4; the model needs a",
+            ),
+            (ImageSpec(resize=SHORTER, resize_to=3), "side of 3 pixels .*; expected 4 to 16,384, so that 4 x 4"),
+            (ImageSpec(resize=SHORTER), "side of 0 pixels .*; expected 4 to 16,384"),
+            (ImageSpec(resize=SHORTER, resize_to=16_385), "side of 16,385 pixels .*; expected 4 to 16,384"),
+            (ImageSpec(resize_to=5), "side of 5 pixels .*policy stretch, which has none; expected shorter_side"),
+            (ImageSpec(resize=PAD, crop=0.5), "crop of 0.5 in .*policy pad, which has none; expected center_crop"),
+            (ImageSpec(resize=PAD, pad="black"), "pad in metadata .*expected a colour.*got 'black'; convert the model"),
+        ],
+    )
+    def test_what_is_not_known_or_contradicts_itself_is_refused(
+        self, engine_of: Callable[[Edit], Engine], spec: ImageSpec, message: str
+    ) -> None:
+        engine = engine_of(lambda info: info.input.MergeFrom(spec))
+        with pytest.raises(RefusedModel, match=message):
+            model_file.describe(engine)
+
+
 class TestTolerance:
     @pytest.mark.parametrize("tolerance", [0.0, -1e-6, 0.11, 0.9, float("nan")])
     def test_one_that_says_nothing_is_refused(self, engine_of: Callable[[Edit], Engine], tolerance: float) -> None:
@@ -119,6 +173,29 @@ class TestTolerance:
     def test_a_tenth_is_the_largest(self, engine_of: Callable[[Edit], Engine]) -> None:
         engine = engine_of(lambda info: setattr(info.golden_set, "tolerance", 0.1))
         golden.check(engine, model_file.describe(engine).golden)
+
+
+class TestAnswer:
+    @pytest.mark.parametrize("answer", [ModelInfo.ANSWER_UNSPECIFIED, ModelInfo.ANSWER_EXCLUSIVE])
+    def test_one_class_of_all_is_served(self, engine_of: Callable[[Edit], Engine], answer: ModelInfo.Answer) -> None:
+        assert model_file.describe(engine_of(lambda info: info.MergeFrom(ModelInfo(answer=answer)))).labels
+
+    @pytest.mark.parametrize(
+        ("said", "message"),
+        [
+            (ModelInfo(answer=ModelInfo.ANSWER_INDEPENDENT), "independent .*does not support yet; expected exclusive"),
+            (
+                ModelInfo.FromString(b"\x40\x07"),
+                r"a kind of answer \(7\) that is not known here, expected exclusive classes \(1\)",
+            ),
+            (ModelInfo(thresholds=[0.5, 0.2]), "2 thresholds in metadata .*; expected none for exclusive classes"),
+        ],
+    )
+    def test_any_other_kind_is_refused(
+        self, engine_of: Callable[[Edit], Engine], said: ModelInfo, message: str
+    ) -> None:
+        with pytest.raises(RefusedModel, match=message):
+            model_file.describe(engine_of(lambda info: info.MergeFrom(said)))
 
 
 class TestReference:
