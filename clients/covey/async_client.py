@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -15,14 +15,12 @@ import grpc.aio
 from covey import forking, inputs, messages, packing, streaming
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import TaskCoalescer, TaskItem
-from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
+from covey.connection import Deadline
 from covey.errors import ClientClosed, CoveyError, WrongEventLoop
 from covey.messages import ClassifyOptions
 from covey.packing import Item, Window
 from covey.results import Classification, Model
-from covey.retries import DEFAULT_RETRIES
-from covey.security import TLS, Token
-from covey.session import Converse, Pause, Send, Steps, Work
+from covey.steps import Converse, Pause, Send, Steps, Work
 from covey.streaming import Exchange
 from covey.streaming_tasks import TaskConversation
 from covey.tasks import Source, TaskStream
@@ -52,39 +50,12 @@ class AsyncClient(BaseClient):
     The settings are those of Client. Raises WrongEventLoop where it is used in another loop than before.
     """
 
-    def __init__(
-        self,
-        target: str | Sequence[str] = DEFAULT_TARGET,
-        *,
-        deadline_ms: float = DEFAULT_DEADLINE_MS,
-        retries: int = DEFAULT_RETRIES,
-        downscale: bool = False,
-        coalesce: bool = False,
-        tls: TLS | bool | None = None,
-        token: Token = "",
-    ) -> None:
-        super().__init__(
-            target,
-            deadline_ms=deadline_ms,
-            retries=retries,
-            downscale=downscale,
-            coalesce=coalesce,
-            tls=tls,
-            token=token,
-        )
-        self._begin()
-
     def _begin(self) -> None:
         self._coalescer = TaskCoalescer(self._send_shared) if self._settings()["coalesce"] else None
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call, to which gRPC binds a channel
         self._channels: list[grpc.aio.Channel] = []
         self._rooms = [asyncio.Semaphore(_MAX_CALLS_PER_CONNECTION) for _ in self._session.targets]
         self._callables: dict[tuple[int, str], grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
-
-    def start_afresh(self) -> None:
-        forking.abandon((self._channels, self._callables))
-        self._session.start_afresh()
-        self._begin()
 
     @overload
     async def classify(

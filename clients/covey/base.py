@@ -28,6 +28,9 @@ SharedItemT = TypeVar("SharedItemT", bound=SharedItem)
 class BaseClient:
     """The settings, checked. Opens no connection."""
 
+    _channels: list[Any]
+    _callables: dict[tuple[int, str], Any]
+
     def __init__(
         self,
         target: str | Sequence[str] = DEFAULT_TARGET,
@@ -54,7 +57,12 @@ class BaseClient:
         self._access = Access(tls, token)
         self._session = Session(target, deadline_ms, retries, self._access, downscale=downscale)
         self._closed = False
+        self._begin()
         forking.watch(self)
+
+    def _begin(self) -> None:
+        """Makes what belongs to one process: channels (none is opened yet), callables and locks."""
+        raise NotImplementedError
 
     def __reduce__(self) -> tuple[Callable[[], BaseClient], tuple[()]]:
         """Pickled are the settings, the token among them: what is unpickled connects anew."""
@@ -62,7 +70,9 @@ class BaseClient:
 
     def start_afresh(self) -> None:
         """Done by covey itself in a child process that was forked off: what belongs to the parent is let go of."""
-        raise NotImplementedError
+        forking.abandon((self._channels, self._callables))
+        self._session.start_afresh()
+        self._begin()
 
     @property
     def target(self) -> str:
@@ -77,15 +87,7 @@ class BaseClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r}, deadline_ms={self.deadline_ms:g})"
 
-    def classify(
-        self,
-        images: Any,  # noqa: ANN401 - the clients' own signatures say it
-        *,
-        model: str = "",
-        version: int = 0,
-        top_k: int | None = None,
-        deadline_ms: float | None = None,
-    ) -> Any:  # noqa: ANN401
+    def classify(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the clients' own signatures say it
         """Classifies one image, or a list of them, with one model.
 
         An image is a path, the bytes of an image file, an open file, a PIL image (sent as PNG), or a uint8 NumPy
@@ -104,16 +106,7 @@ class BaseClient:
         """
         raise NotImplementedError
 
-    def classify_many(
-        self,
-        images: Any,  # noqa: ANN401 - the clients' own signatures say it
-        *,
-        model: str = "",
-        version: int = 0,
-        top_k: int | None = None,
-        deadline_ms: float | None = None,
-        in_flight: int = DEFAULT_IN_FLIGHT,
-    ) -> Any:  # noqa: ANN401
+    def classify_many(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the clients' own signatures say it
         """Classifies an iterable of images of any length; gives an iterator over their answers, in order.
 
         Images are taken from `images` as answers are read: at most `in_flight` of them, and some 64 MB, are held
@@ -126,16 +119,7 @@ class BaseClient:
         """
         raise NotImplementedError
 
-    def classify_stream(
-        self,
-        items: Any,  # noqa: ANN401 - the clients' own signatures say it
-        *,
-        model: str = "",
-        version: int = 0,
-        top_k: int | None = None,
-        deadline_ms: float | None = None,
-        in_flight: int = DEFAULT_STREAMED,
-    ) -> Any:  # noqa: ANN401
+    def classify_stream(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the clients' own signatures say it
         """Classifies an iterable of `(id, image)` of any length through one call; gives an iterator over
         `(id, Classification)`, each as it is ready, in any order. An id is whatever the caller likes; it stays here.
 

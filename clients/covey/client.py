@@ -13,14 +13,12 @@ import grpc
 from covey import forking, inputs, messages, packing
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import ThreadCoalescer, ThreadItem
-from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
+from covey.connection import Deadline
 from covey.errors import ClientClosed, CoveyError
 from covey.messages import ClassifyOptions
 from covey.packing import Item, ItemT, Window
 from covey.results import Classification, Model
-from covey.retries import DEFAULT_RETRIES
-from covey.security import TLS, Token
-from covey.session import Converse, Pause, Send, Steps, Work
+from covey.steps import Converse, Pause, Send, Steps, Work
 from covey.streaming import Exchange
 from covey.streaming_threads import ThreadConversation
 from covey.threads import ThreadStream
@@ -59,38 +57,11 @@ class Client(BaseClient):
     Every method raises a CallError where the call fails (see covey.errors), ClientClosed after `close`.
     """
 
-    def __init__(
-        self,
-        target: str | Sequence[str] = DEFAULT_TARGET,
-        *,
-        deadline_ms: float = DEFAULT_DEADLINE_MS,
-        retries: int = DEFAULT_RETRIES,
-        downscale: bool = False,
-        coalesce: bool = False,
-        tls: TLS | bool | None = None,
-        token: Token = "",
-    ) -> None:
-        super().__init__(
-            target,
-            deadline_ms=deadline_ms,
-            retries=retries,
-            downscale=downscale,
-            coalesce=coalesce,
-            tls=tls,
-            token=token,
-        )
-        self._begin()
-
     def _begin(self) -> None:
         self._coalescer = ThreadCoalescer(self._send_shared) if self._settings()["coalesce"] else None
         self._opening = threading.Lock()
         self._channels: list[grpc.Channel] = []  # opened at the first call: before it, a fork does no harm
         self._callables: dict[tuple[int, str], grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
-
-    def start_afresh(self) -> None:
-        forking.abandon((self._channels, self._callables))
-        self._session.start_afresh()
-        self._begin()
 
     @overload
     def classify(

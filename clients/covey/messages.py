@@ -1,11 +1,11 @@
-"""What callers see <-> protobuf messages of covey.v1: images in, results out. Alone knows the messages' fields.
+"""The messages of covey.v1: images to requests, responses to what callers see. descriptions.py reads those that
+describe models.
 
 No network here, so that every kind of client shares it.
 """
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,20 +15,14 @@ from covey import inputs
 from covey.errors import ImageError, ImageTooLarge, InvalidImage, InvalidInput, NotFinite, ServerError
 from covey.inputs import EncodedPart, PixelsPart
 from covey.results import (
-    BatchCost,
     Class,
     Classification,
     InputSize,
-    Model,
-    ModelState,
-    Serving,
     Timing,
-    Training,
     make_class,
     make_classification,
     make_timing,
 )
-from covey_proto import resize
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_proto.wording import plural
 
@@ -237,72 +231,9 @@ def _image_error(error: pb.ImageError, part: EncodedPart | PixelsPart, position:
     return kind(f"{name}: {error.message}" if name else error.message)
 
 
-def list_models_request() -> pb.ListModelsRequest:
-    return pb.ListModelsRequest()
-
-
 def get_model_request(name: str, version: int) -> pb.GetModelRequest:
     """Raises InvalidInput where `name` or `version` cannot be put into a request."""
     try:
         return pb.GetModelRequest(name=name, version=version)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"model {name!r}, version {version!r} cannot be sent ({error})") from error
-
-
-_STATES = {pb.Model.STATE_READY: ModelState.READY, pb.Model.STATE_REFUSED: ModelState.REFUSED}
-
-
-def model(message: pb.Model) -> Model:
-    """The model of a ListModels or GetModel response."""
-    info = message.info
-    return Model(
-        name=message.name,
-        version=message.version,
-        state=_STATES.get(message.state, ModelState.UNKNOWN),
-        reason=message.reason,
-        is_default=message.is_default,
-        labels=tuple(info.labels),
-        input=_input_size(info.input) if info.HasField("input") else None,
-        training=_training(info) if info.HasField("training") else None,
-        serving=_serving(message.serving) if message.HasField("serving") else None,
-    )
-
-
-def _input_size(spec: pb.ImageSpec) -> InputSize:
-    crop = round(spec.crop, 6) or 1.0  # of a float32
-    mean, std = (tuple(round(each, 6) for each in numbers) for numbers in (spec.mean, spec.std))
-    policy = resize.from_message(spec.resize)
-    return InputSize(spec.height, spec.width, spec.channels, policy, crop, spec.background, mean, std)
-
-
-def _training(info: pb.ModelInfo) -> Training:
-    training = info.training
-    created = info.build.created.ToDatetime(datetime.UTC) if info.build.HasField("created") else None
-    return Training(
-        network=training.network,
-        dataset=training.dataset,
-        recipe=training.recipe,
-        epochs=training.epochs,
-        seed=training.seed,
-        test_accuracy=training.test_accuracy,
-        test_images=training.test_images,
-        parameters=training.parameters,
-        created=created,
-        precision=info.build.precision or "float32",
-    )
-
-
-def _serving(serving: pb.Serving) -> Serving:
-    return Serving(
-        device=serving.device,
-        provider=serving.provider,
-        workers=serving.workers,
-        threads=serving.threads,
-        max_batch_size=serving.max_batch_size,
-        max_message_bytes=serving.max_message_bytes,
-        batch_curve=tuple([BatchCost(cost.batch_size, cost.run_us) for cost in serving.batch_curve]),
-        load_ms=serving.load_ms,
-        memory_bytes=serving.memory_bytes,
-        golden_difference=serving.golden_difference,
-        device_fallback=serving.device_fallback,
-    )

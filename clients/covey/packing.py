@@ -16,7 +16,8 @@ from covey.errors import CoveyError, InvalidInput, InvalidRequest
 from covey.inputs import EncodedPart, PixelsPart
 from covey.messages import ClassifyOptions
 from covey.results import Classification
-from covey.session import MIN_LIMIT_BYTES, Session, Steps
+from covey.session import MIN_LIMIT_BYTES, Session
+from covey.steps import Steps
 
 MAX_IMAGES = 128  # of one request
 MAX_BYTES = 1 << 20  # of one request of more than one image: well below what servers take

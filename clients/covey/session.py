@@ -1,20 +1,19 @@
 """All of a client that is not I/O: what is sent, to whom, how often, and what the answers mean.
 
-Each operation is a generator of steps. The clients perform the steps, one by blocking, one by awaiting, and send the
-outcomes back in; so both behave alike, and nothing is written twice.
+Each operation is a generator of steps (steps.py). `Client` performs them by blocking, `AsyncClient` by awaiting: so
+both behave alike, and nothing is written twice.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 
-from covey import downscaling, health, inputs, messages
+from covey import descriptions, downscaling, health, inputs, messages
 from covey.addresses import Addresses
 from covey.connection import Deadline, normalised_targets
 from covey.errors import (
@@ -30,59 +29,8 @@ from covey.messages import Answer, Classify, ClassifyOptions, Method, RequestT, 
 from covey.results import Classification, InputSize, Model
 from covey.retries import Retries
 from covey.security import Access
+from covey.steps import Conversation, Converse, Pause, Send, Steps, Work
 from covey_proto.v1 import classifier_pb2 as pb
-
-T = TypeVar("T")
-
-
-class Conversation(Protocol):
-    """Requests and answers over streams, as the session drives it."""
-
-    @property
-    def answered(self) -> int:
-        """How many elements are answered so far."""
-
-    @property
-    def duration_ms(self) -> float:
-        """How long an answer may take."""
-
-    def remaining_s(self) -> float:
-        """What the deadlines leave for another attempt."""
-
-
-@dataclass(slots=True)
-class Send:
-    """Send `request` to the address at `place` and give back the response, or throw in what gRPC raised."""
-
-    place: int
-    method: Method[Any, Any]
-    request: object
-    timeout_s: float
-
-
-@dataclass(slots=True)
-class Pause:
-    """Wait."""
-
-    seconds: float
-
-
-@dataclass(slots=True)
-class Work:
-    """Do what may take long without being I/O of gRPC: read files, encode images. Give back what it returns."""
-
-    do: Callable[[], Any]
-
-
-@dataclass(slots=True)
-class Converse:
-    """Have the conversation by one stream to the address at `place`, or throw in what gRPC raised."""
-
-    place: int
-    conversation: Conversation
-
-
-Steps: TypeAlias = Generator[Send | Pause | Work | Converse, Any, T]
 
 MIN_LIMIT_BYTES = 1 << 16  # an image of no more is not taken for too large, whatever refuses it
 _LEARN_ABOVE_BYTES = 1 << 20  # a request smaller than that is sent without knowing the server's limit
@@ -188,14 +136,14 @@ class Session:
     def models(self, deadline_ms: float | None) -> Steps[list[Model]]:
         """As the clients' `models`."""
         deadline = self.deadline(deadline_ms)
-        response = yield from self._call(messages.LIST_MODELS, messages.list_models_request(), deadline)
-        return [messages.model(model) for model in response.models]
+        response = yield from self._call(messages.LIST_MODELS, pb.ListModelsRequest(), deadline)
+        return [descriptions.model(model) for model in response.models]
 
     def model(self, name: str, version: int, deadline: Deadline) -> Steps[Model]:
         """As the clients' `model`."""
         request = messages.get_model_request(name, version)
         response = yield from self._call(messages.GET_MODEL, request, deadline)
-        return messages.model(response.model)
+        return descriptions.model(response.model)
 
     def wait_until_ready(self, deadline_ms: float | None) -> Steps[None]:
         """As the clients' `wait_until_ready`."""

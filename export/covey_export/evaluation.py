@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from covey_export.datasets.dataset import Labels
-from covey_export.served_model import ServedModel
+from covey_export.image_classifier import ImageClassifier
 
 _MIN_PROBABILITY = 1e-12  # as in training: a softmax can give 0
 _BATCH_PIXELS = 500 * 32 * 32  # what large images' activations take is bounded too
@@ -24,7 +24,7 @@ class Accuracy:
     images: int
 
 
-def predict(model: ServedModel, images: torch.Tensor) -> NDArray[np.float32]:
+def predict(model: ImageClassifier, images: torch.Tensor) -> NDArray[np.float32]:
     """Probabilities `[N, K] float32` of `images` `[N, H, W, C] uint8`, which lie on the model's device."""
     was_training = model.training
     model.eval()

@@ -1,6 +1,6 @@
-"""The steps of one network on one data set, each on files: checkpoint.pt in, model.onnx out.
+"""One network on one data set, from training to the report: what each sub-command does, on files.
 
-What the command line does; its options are the package cli's.
+Checkpoint in, model.onnx out. The options of the command line are the package cli's.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ from typing import Any
 import torch
 
 from covey_export import checkpoint as checkpoints
-from covey_export import conversion, model_versions, publication, reports
-from covey_export.checkpoint import Checkpoint
+from covey_export import model_versions, publication, reports
 from covey_export.datasets import Dataset, Entry
 from covey_export.datasets.loaded import LoadedDatasets
-from covey_export.evaluation import accuracy, predict
 from covey_export.networks import Network
 from covey_export.publication import Published
 from covey_export.quantization.precision import Precision
 from covey_export.report import Report
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipe import Recipe
 from covey_export.training.run import train
-from covey_export.verification import Verification
+from covey_export.verification_record import Verification
 from covey_export.weights import Weights
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class ExportJob:
     """Where everything of one network lies. The data set is read when first needed, once, and kept."""
 
     network: Network
@@ -64,22 +63,11 @@ class Pipeline:
             return dataset.in_order(self.checkpoint_labels)
         return dataset
 
-    def prepare(self) -> None:
-        """Reads the data set now, so that what is missing is found before hours of work on others."""
-        _ = self.dataset
-
     def train(
-        self,
-        recipe: Recipe,
-        device: torch.device,
-        *,
-        seed: int | None,
-        changes: Mapping[str, Any],
-        weights: Weights | None,
-        restart: bool,
-    ) -> Checkpoint:
+        self, recipe: Recipe, device: torch.device, *, seed: int | None, changes: Mapping[str, Any], restart: bool
+    ) -> TrainedModel:
         """Trains, or goes on, to the end, and says the accuracy in all and per class."""
-        trained = train(
+        checkpoint = train(
             self.network,
             self.dataset,
             recipe,
@@ -88,45 +76,39 @@ class Pipeline:
             self.report,
             seed=seed,
             changes=changes,
-            weights=weights,
+            weights=self.weights,
             restart=restart,
         )
-        model = conversion.restore(self.network, trained)
+        trained = TrainedModel(self.network, checkpoint, self.dataset)
         with self.report.doing("classifying the test images"):
-            found = accuracy(predict(model, torch.tensor(self.dataset.test_images)), self.dataset.test_labels)
+            found = trained.accuracy
         self.report.accuracy(self.dataset.labels, found)
         return trained
 
-    def convert(self, precision: Precision = Precision.FLOAT32) -> Published:
-        """Publishes the finished checkpoint as the next version of the model, verified; in another precision as a model
-        of its own name."""
-        trained = checkpoints.load_finished(self.checkpoint_folder)
-        places = (self.network, trained, self.dataset, self.models, self.model_name)
-        if precision is Precision.FLOAT32:
-            return publication.publish(*places, self.report, min_accuracy=self.min_accuracy)
-        return publication.publish_variant(*places, precision, self.report, min_accuracy=self.min_accuracy)
+    def load_trained(self) -> TrainedModel:
+        """Of the checkpoint that is there. Raises InvalidCheckpoint where there is none, or an unfinished one."""
+        checkpoint = checkpoints.load_finished(self.checkpoint_folder)
+        return TrainedModel(self.network, checkpoint, self.dataset)
 
-    def convert_if_new(self, precision: Precision = Precision.FLOAT32) -> Published:
-        """As `convert`, unless the highest version was made from this very checkpoint: that one is verified once more,
-        for another one like it would only make servers load it."""
-        trained = checkpoints.load_finished(self.checkpoint_folder)
-        name = precision.model_name(self.model_name)
-        places = (self.network, trained, self.dataset, self.models, name)
-        there = publication.verify_made_from(*places, self.report, min_accuracy=self.min_accuracy)
-        return there or self.convert(precision)
-
-    def draw_report(self, version: int | None) -> Path:
-        """Writes report.html, report.json and MODEL_CARD.md beside a published version (None: the highest)."""
-        trained = checkpoints.load_finished(self.checkpoint_folder)
-        trained.require_match(self.network, self.dataset)
-        folder = model_versions.find(self.models, self.model_name, version)
-        model = conversion.restore(self.network, trained)
-        with self.report.doing("drawing the report"):
-            return reports.write(self.network, trained, model, self.dataset, folder, self.report)
-
-    def verify(self, version: int | None) -> Verification:
-        """Verifies a published version (None: the highest) against the checkpoint once more."""
-        trained = checkpoints.load_finished(self.checkpoint_folder)
-        return publication.verify(
-            self.network, trained, self.dataset, self.models, self.model_name, version, self.report
+    def publish(self, trained: TrainedModel, precision: Precision = Precision.FLOAT32) -> Published:
+        """Publishes the next version of the model, verified; in another precision as a model of its own name."""
+        return publication.publish(
+            trained, self.models, self.model_name, self.report, precision=precision, min_accuracy=self.min_accuracy
         )
+
+    def publish_if_new(self, trained: TrainedModel, precision: Precision = Precision.FLOAT32) -> Published:
+        """As `publish`, unless the highest version was made from this very checkpoint: that one is verified once more,
+        for another one like it would only make servers load it."""
+        name = precision.model_name(self.model_name)
+        there = publication.verify_made_from(trained, self.models, name, self.report, min_accuracy=self.min_accuracy)
+        return there or self.publish(trained, precision)
+
+    def draw_report(self, trained: TrainedModel, version: int | None) -> Path:
+        """Writes report.html, report.json and MODEL_CARD.md beside a published version (None: the highest)."""
+        folder = model_versions.find(self.models, self.model_name, version)
+        with self.report.doing("drawing the report"):
+            return reports.write(trained, folder, self.report)
+
+    def verify(self, trained: TrainedModel, version: int | None) -> Verification:
+        """Verifies a published version (None: the highest) against the checkpoint once more."""
+        return publication.verify(trained, self.models, self.model_name, version, self.report)

@@ -12,7 +12,7 @@ from covey_export.networks import Network, Output, Task
 from covey_export.training.recipe import Recipe
 
 
-class ServedModel(nn.Module):
+class ImageClassifier(nn.Module):
     """A network between normalisation and softmax: `[N, H, W, C] uint8` to probabilities `[N, K] float32`."""
 
     scale: torch.Tensor
@@ -39,7 +39,7 @@ class ServedModel(nn.Module):
         self.register_buffer("shift", shift, persistent=False)
 
     @classmethod
-    def around(cls, network: nn.Module, other: ServedModel) -> ServedModel:
+    def around(cls, network: nn.Module, other: ImageClassifier) -> ImageClassifier:
         """Other weights of the same network, between the same normalisation and softmax."""
         return cls(network, other.output, other.scale, other.shift, other.memory_format)
 
@@ -53,7 +53,7 @@ class ServedModel(nn.Module):
         return outputs if self.output is Output.PROBABILITIES else torch.softmax(outputs, dim=1)
 
 
-def build(network: Network, classes: int, recipe: Recipe) -> ServedModel:
+def build(network: Network, classes: int, recipe: Recipe) -> ImageClassifier:
     """The network with fresh weights (drawn from torch's global generator), as it will be served.
 
     `recipe` is fitted to its data set: it knows the pixels' mean and deviation.
@@ -65,7 +65,7 @@ def build(network: Network, classes: int, recipe: Recipe) -> ServedModel:
     shift = _per_channel([-mean / std for mean, std in zip(recipe.mean, recipe.std, strict=True)])
     module = network.build(Task(network.image_shape, classes, recipe.dropout))
     memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    return ServedModel(module, network.output, scale, shift, memory_format)
+    return ImageClassifier(module, network.output, scale, shift, memory_format)
 
 
 def _per_channel(values: list[float]) -> torch.Tensor:

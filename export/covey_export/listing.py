@@ -62,7 +62,9 @@ def _recipes(network: str) -> str:
 
 
 def _changes_of_images(recipe: Recipe) -> str:
-    return "what suits the data set" if recipe.augmentation is None else recipe.augmentation.describe()
+    if recipe.augmentation is None:
+        return "what suits the data set"
+    return recipe.augmentation.describe() + (" (flip where images may be mirrored)" if recipe.augmentation.flip else "")
 
 
 def _size(image_shape: tuple[int, int, int] | None) -> str:

@@ -1,4 +1,4 @@
-"""A trained network to the bytes of one self-contained ONNX file: graph, weights, ModelInfo, golden set.
+"""A network to an ONNX graph: exported by torch, tried before training, sealed with its metadata.
 
 Writes no files; publication.py does.
 """
@@ -10,48 +10,31 @@ import sys
 import tempfile
 import traceback
 from contextlib import redirect_stderr
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 
-import covey_proto
-from covey_export import served_model
-from covey_export.checkpoint import Checkpoint
-from covey_export.datasets import Dataset
-from covey_export.datasets.dataset import Labels
-from covey_export.errors import ConversionFailed
-from covey_export.evaluation import accuracy, predict
-from covey_export.networks import ImageShape, Network
+from covey_export import image_classifier
+from covey_export.errors import ConversionFailed, InvalidNetwork
+from covey_export.evaluation import predict
+from covey_export.image_classifier import ImageClassifier
+from covey_export.networks import ImageShape, Network, Output
 from covey_export.networks.trial import first_line
-from covey_export.quantization.precision import Precision
-from covey_export.served_model import ServedModel
 from covey_export.training.recipe import Recipe
-from covey_proto import metadata
-from covey_proto.v1.classifier_pb2 import Build, GoldenSet, ImageSpec, ModelInfo, Training
+from covey_proto import metadata, tensors
+from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.errors import EngineFailed, RefusedModel
-from covey_server.images.pixels import Resize
 from covey_server.inference.engine import Engine
 
-INPUT = "images"
-OUTPUT = "probabilities"
 OPSET = 20
 
+_PROBABILITIES = ("Sigmoid", "HardSigmoid", "Softmax")
+_MOVES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity")  # the values stay
 _EXAMPLE_BATCH = 2  # an example of one image would fix the batch axis at 1
 _TRIED_BATCHES = (1, 2, 3)
 _MAX_DIFFERENCE = 1e-3  # of probabilities of fresh weights; verification is stricter with trained ones
-_GOLDEN_PER_CLASS = 2
-_GOLDEN_AT_MOST = 32
-_RESIZES = {Resize.STRETCH: ImageSpec.RESIZE_STRETCH, Resize.CENTER_CROP: ImageSpec.RESIZE_CENTER_CROP}
-
-
-def restore(network: Network, checkpoint: Checkpoint) -> ServedModel:
-    """The trained network as it will be served, on the CPU, in evaluation mode. Raises InvalidCheckpoint."""
-    model = served_model.build(network, len(checkpoint.labels), checkpoint.recipe)
-    checkpoint.load_weights_into(model.network, trained=True)
-    return model.eval()
 
 
 def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
@@ -60,9 +43,10 @@ def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
 
     Draws from torch's global generator. Raises ConversionFailed.
     """
-    model = served_model.build(network, classes, recipe).eval()
-    proto = _export(model, network.image_shape)
+    model = image_classifier.build(network, classes, recipe).eval()
+    proto = export(model, network.image_shape)
     _require_valid(proto)
+    _require_logits(proto, network)
     with tempfile.TemporaryDirectory(prefix="covey-export-") as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(proto, path)
@@ -82,14 +66,25 @@ def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
             raise ConversionFailed(f"{network.name} was exported, but onnxruntime cannot run it: {error}") from error
 
 
-def convert(model: ServedModel, info: ModelInfo) -> bytes:
-    """The model file. Raises ConversionFailed where torch cannot export the network, or what it made is no valid ONNX
-    for batches of any size.
-    """
-    return seal(_export(model, (info.input.height, info.input.width, info.input.channels)), info)
+def _require_logits(proto: onnx.ModelProto, network: Network) -> None:
+    """Raises InvalidNetwork where the network ends in probabilities of its own, and another softmax would follow."""
+    if network.output is Output.PROBABILITIES:
+        return
+    makers = {output: node for node in proto.graph.node for output in node.output}
+    softmax = makers[proto.graph.output[0].name]  # the one behind the network
+    node = makers.get(softmax.input[0])
+    while node is not None and node.op_type in _MOVES:
+        node = makers.get(node.input[0])
+    if node is not None and node.op_type in _PROBABILITIES:
+        raise InvalidNetwork(
+            f"{network.name} ends in {node.op_type}; expected logits, since Covey's loss and its models put a softmax "
+            f"behind them: leave it out, and load the same weights. Labels that do not exclude each other, which need "
+            f"a sigmoid each, are not supported yet"
+        )
 
 
-def _export(model: ServedModel, image_shape: ImageShape) -> onnx.ModelProto:
+def export(model: ImageClassifier, image_shape: ImageShape) -> onnx.ModelProto:
+    """The graph of `model`, for batches of any size. Raises ConversionFailed."""
     name = type(model.network).__name__
     program, said = None, io.StringIO()
     try:
@@ -98,9 +93,9 @@ def _export(model: ServedModel, image_shape: ImageShape) -> onnx.ModelProto:
                 model,
                 (torch.zeros((_EXAMPLE_BATCH, *image_shape), dtype=torch.uint8),),
                 dynamo=True,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}},
+                input_names=[tensors.IMAGES],
+                output_names=[tensors.PROBABILITIES],
+                dynamic_shapes={tensors.IMAGES: {0: torch.export.Dim("batch", min=1)}},
                 external_data=False,
                 opset_version=OPSET,
                 verbose=False,
@@ -154,65 +149,3 @@ def _require_valid(proto: onnx.ModelProto) -> None:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ConversionFailed(f"the exported graph is no valid ONNX: {error}") from error
-
-
-def describe(
-    network: Network, checkpoint: Checkpoint, model: ServedModel, dataset: Dataset, name: str, version: int
-) -> ModelInfo:
-    """All that the file says of itself, measured on the data set's test images."""
-    height, width, channels = network.image_shape
-    resize = _RESIZES[network.resize]
-    found = accuracy(predict(model, torch.tensor(dataset.test_images)), dataset.test_labels)
-    info = ModelInfo(
-        name=name,
-        version=version,
-        labels=checkpoint.labels,
-        input=ImageSpec(
-            height=height,
-            width=width,
-            channels=channels,
-            resize=resize,
-            crop=network.crop,
-            background=network.background,
-            mean=checkpoint.recipe.mean or (),
-            std=checkpoint.recipe.std or (),
-        ),
-        training=Training(
-            network=network.name,
-            dataset=dataset.name,
-            recipe=checkpoint.recipe.name,
-            epochs=len(checkpoint.history),
-            seed=checkpoint.seed,
-            test_accuracy=found.overall,
-            test_images=found.images,
-            parameters=sum(parameter.numel() for parameter in model.network.parameters()),
-            started_from=checkpoint.started_from,
-        ),
-        build=Build(
-            covey_version=covey_proto.__version__,
-            torch_version=torch.__version__,
-            onnx_version=onnx.__version__,
-            opset=OPSET,
-            precision=Precision.FLOAT32.value,
-        ),
-        golden_set=_golden_set(model, dataset),
-    )
-    info.build.created.FromDatetime(datetime.now(UTC).replace(microsecond=0))
-    return info
-
-
-def _golden_set(model: ServedModel, dataset: Dataset) -> GoldenSet:
-    images = dataset.test_images[_golden_places(dataset.test_labels)]
-    return GoldenSet(
-        pixels=images.tobytes(),
-        probabilities=predict(model, torch.tensor(images)).ravel().tolist(),
-        tolerance=Precision.FLOAT32.tolerance,
-        reference="pytorch",
-    )
-
-
-def _golden_places(labels: Labels) -> Labels:
-    """The first image of each class, then the second: where there are many classes, one of as many as fit."""
-    places = [np.flatnonzero(labels == label)[:_GOLDEN_PER_CLASS] for label in np.unique(labels)]
-    by_turns = [found[turn] for turn in range(_GOLDEN_PER_CLASS) for found in places if turn < len(found)]
-    return np.array(by_turns[:_GOLDEN_AT_MOST], np.int64)

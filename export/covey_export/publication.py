@@ -1,7 +1,7 @@
 """A checkpoint to a verified model version in the models folder: all of it, or nothing.
 
-Between the two: conversion.py makes the bytes (quantization/ those of variants), verification.py holds them against
-PyTorch, model_versions.py owns the folder.
+Between the two: onnx_graph.py and model_info.py make the file (quantization/ that of variants), verification.py
+compares it with PyTorch, model_versions.py owns the folder.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey_export import atomic_files, conversion, model_versions, verification
-from covey_export.checkpoint import Checkpoint
+from covey_export import atomic_files, model_info, model_versions, onnx_graph, verification, verification_record
 from covey_export.datasets import Dataset
 from covey_export.errors import ConversionFailed, VerificationFailed
 from covey_export.model_versions import NewVersion
-from covey_export.networks import Network
 from covey_export.quantization import timing, variant
 from covey_export.quantization.precision import Precision
 from covey_export.report import Report, describe_input, describe_labels
-from covey_export.verification import Verification
+from covey_export.trained_model import TrainedModel
+from covey_export.verification_record import Verification
 from covey_proto import layout
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.inference import model_file
@@ -43,128 +42,102 @@ _NO_BETTER_THAN_CHANCE = 1.1  # times the share that guessing gets
 
 
 def publish(
-    network: Network, checkpoint: Checkpoint, dataset: Dataset, models: Path, name: str, report: Report,
-    *, min_accuracy: float = 0.0,
-) -> Published:  # fmt: skip
+    trained: TrainedModel,
+    models: Path,
+    name: str,
+    report: Report,
+    *,
+    precision: Precision = Precision.FLOAT32,
+    min_accuracy: float = 0.0,
+) -> Published:
     """Converts, verifies, and publishes as the next free version of `name` in `models`, where its accuracy on the test
-    images is `min_accuracy` (0 to 1) or more.
+    images is `min_accuracy` (0 to 1) or more. In another precision than float32 the model gets a name of its own
+    (`NAME-int8`, `NAME-float16`), and what it costs in accuracy and gains in speed is said.
 
     Raises InvalidCheckpoint, ConversionFailed, VerificationFailed; the models folder is then as it was.
     """
-    checkpoint.require_match(network, dataset)
-    model = conversion.restore(network, checkpoint)
+    name = precision.model_name(name)
+    is_variant = precision is not Precision.FLOAT32
     with _new_version(models, name) as new:
         path = new.folder / layout.FILE_NAME
-        report.line(f"converting {network.name}, trained on {dataset.name}, to {name} version {new.version}")
-        report.line(f"input   {describe_input(network, checkpoint.recipe)}")
-        report.line(f"labels  {describe_labels(checkpoint.labels)}")
+        report.line(
+            f"converting {trained.network.name}, trained on {trained.dataset.name}, to {name} version {new.version}"
+        )
+        if not is_variant:
+            report.line(f"input   {describe_input(trained.network, trained.checkpoint.recipe)}")
+            report.line(f"labels  {describe_labels(trained.checkpoint.labels)}")
         with report.doing("converting"):
-            info = conversion.describe(network, checkpoint, model, dataset, name, new.version)
-            atomic_files.write_bytes(path, conversion.convert(model, info))
-        report.line("verifying it with the server's own code")
-        with report.doing("verifying"):
-            found = verification.verify(path, model, dataset)
-        return _publish(new, checkpoint, info, found, dataset, report, min_accuracy)
-
-
-def publish_variant(
-    network: Network,
-    checkpoint: Checkpoint,
-    dataset: Dataset,
-    models: Path,
-    name: str,
-    precision: Precision,
-    report: Report,
-    *,
-    min_accuracy: float = 0.0,
-) -> Published:
-    """As `publish`, of the model in another precision, which gets a name of its own: `NAME-int8`, `NAME-float16`.
-    Says what it costs in accuracy and gains in speed.
-
-    Raises also VerificationFailed where it costs more than verification.MAX_ACCURACY_LOSS.
-    """
-    checkpoint.require_match(network, dataset)
-    variant_name = precision.model_name(name)
-    model = conversion.restore(network, checkpoint)
-    with tempfile.TemporaryDirectory(prefix="covey-export-") as scratch, _new_version(models, variant_name) as new:
-        path = new.folder / layout.FILE_NAME
-        report.line(f"converting {network.name}, trained on {dataset.name}, to {variant_name} version {new.version}")
-        float32 = Path(scratch, layout.FILE_NAME)
-        with report.doing("converting"), _explained("temporary files", float32.parent.parent):
-            info = conversion.describe(network, checkpoint, model, dataset, variant_name, new.version)
-            float32.write_bytes(conversion.convert(model, info))
-            data = variant.make(float32, info, precision, dataset)
+            info = model_info.describe(trained, name, new.version)
+            data = float32 = onnx_graph.seal(trained.graph, info)
+            if is_variant:
+                with _explained("temporary files", Path(tempfile.gettempdir())):
+                    data = variant.make(float32, info, precision, trained.dataset)
         atomic_files.write_bytes(path, data)
         report.line("verifying it with the server's own code")
         with report.doing("verifying"):
-            found = verification.verify(path, model, dataset)
-        if not found.problems:
+            found = verification.verify(path, trained)
+        if is_variant and not found.problems:
             report.line("measuring its speed beside float32")
             with report.doing("measuring"):
-                speed = timing.compare(float32, path, precision, dataset.test_images)
-            found = dataclasses.replace(found, speed=speed)
-        return _publish(new, checkpoint, info, found, dataset, report, min_accuracy)
+                found = _with_speed(found, path, float32, trained.dataset)
+        return _publish(new, trained, info, found, report, min_accuracy)
 
 
-def verify(
-    network: Network,
-    checkpoint: Checkpoint,
-    dataset: Dataset,
-    models: Path,
-    name: str,
-    version: int | None,
-    report: Report,
-) -> Verification:
+def verify(trained: TrainedModel, models: Path, name: str, version: int | None, report: Report) -> Verification:
     """Verifies a published version (by default the highest) once more and renews its verification.json. A variant's
     speed is measured once more, too.
 
     Raises InvalidCheckpoint, MissingModel, VerificationFailed, OSError.
     """
-    checkpoint.require_match(network, dataset)
     folder = model_versions.find(models, name, version)
-    model = conversion.restore(network, checkpoint)
+    path = folder / layout.FILE_NAME
     with report.doing("verifying"):
-        found = verification.verify(folder / layout.FILE_NAME, model, dataset)
-    precision = Precision(found.precision)
-    if precision is not Precision.FLOAT32:
-        with tempfile.TemporaryDirectory(prefix="covey-export-") as scratch:
-            float32 = Path(scratch, layout.FILE_NAME)
-            with report.doing("measuring its speed beside float32"):
-                info = conversion.describe(network, checkpoint, model, dataset, name, int(folder.name))
-                float32.write_bytes(conversion.convert(model, info))
-                speed = timing.compare(float32, folder / layout.FILE_NAME, precision, dataset.test_images)
-            found = dataclasses.replace(found, speed=speed)
-    found = dataclasses.replace(found, made_from=verification.made_from(folder), test_set=dataset.test_digest)
+        found = verification.verify(path, trained)
+    if found.is_variant:
+        with report.doing("measuring its speed beside float32"):
+            info = model_info.describe(trained, name, int(folder.name))
+            found = _with_speed(found, path, onnx_graph.seal(trained.graph, info), trained.dataset)
+    found = dataclasses.replace(
+        found, made_from=verification_record.made_from(folder), test_set=trained.dataset.test_digest
+    )
     report.verification(found)
     if found.problems:
         report.line("the checkpoint may have been trained anew since; convert publishes it as a version of its own")
-    found.require_passed(folder / layout.FILE_NAME)  # before the record of the right checkpoint is replaced
-    verification.write(found, folder)
+    found.require_passed(path)  # before the record of the right checkpoint is replaced
+    verification_record.write(found, folder)
     return found
 
 
 def verify_made_from(
-    network: Network, checkpoint: Checkpoint, dataset: Dataset, models: Path, name: str, report: Report,
-    *, min_accuracy: float = 0.0,
-) -> Published | None:  # fmt: skip
+    trained: TrainedModel, models: Path, name: str, report: Report, *, min_accuracy: float = 0.0
+) -> Published | None:
     """The highest version of `name`, verified once more, where it was made from this very checkpoint; else None.
 
     Raises as `verify` does, and VerificationFailed where its accuracy is below `min_accuracy`.
     """
     published = model_versions.versions(models / name)
-    if not published or verification.made_from(models / name / str(published[-1])) != checkpoint.digest:
+    if not published or verification_record.made_from(models / name / str(published[-1])) != trained.checkpoint.digest:
         return None
     report.line(
         f"{name} version {published[-1]} was made from this very checkpoint: it is verified once more; "
         f"`covey-export convert` would publish it again, --restart with another --seed trains another one"
     )
-    found = verify(network, checkpoint, dataset, models, name, published[-1], report)
+    found = verify(trained, models, name, published[-1], report)
     if found.onnxruntime_accuracy < min_accuracy:
         raise VerificationFailed(
             f"{_too_inaccurate(name, found, min_accuracy)}; it was published before, as version {published[-1]}"
         )
     path = models / name / str(published[-1]) / layout.FILE_NAME
     return Published(path, model_file.describe(Engine(path, choose("cpu"), threads=1)).info, found)
+
+
+def _with_speed(found: Verification, path: Path, float32: bytes, dataset: Dataset) -> Verification:
+    """With the speed of the variant at `path`, measured beside the `float32` model file."""
+    with tempfile.TemporaryDirectory(prefix="covey-export-") as scratch:
+        beside = Path(scratch, layout.FILE_NAME)
+        beside.write_bytes(float32)
+        speed = timing.compare(beside, path, Precision(found.precision), dataset.test_images)
+    return dataclasses.replace(found, speed=speed)
 
 
 @contextmanager
@@ -194,10 +167,9 @@ def _too_inaccurate(name: str, found: Verification, min_accuracy: float) -> str:
 
 def _publish(
     new: NewVersion,
-    checkpoint: Checkpoint,
+    trained: TrainedModel,
     info: ModelInfo,
     found: Verification,
-    dataset: Dataset,
     report: Report,
     min_accuracy: float,
 ) -> Published:
@@ -210,15 +182,15 @@ def _publish(
             f"warning: {found.onnxruntime_accuracy:.2%} is no better than guessing among {len(info.labels):,} classes. "
             f"For given weights, --mean and --std (of pixels of 0..1), --pixels or the order of --labels may be wrong"
         )
-    found = dataclasses.replace(found, made_from=checkpoint.digest, test_set=dataset.test_digest)
-    served = verification.accuracy_of_latest(new.parent, found.test_set)
+    found = dataclasses.replace(found, made_from=trained.checkpoint.digest, test_set=trained.dataset.test_digest)
+    served = verification_record.accuracy_of_latest(new.parent, found.test_set)
     if served is not None and found.onnxruntime_accuracy < served:
         report.line(
             f"warning: the version of {info.name} before has {served:.2%} on the same test images, this one "
             f"{found.onnxruntime_accuracy:.2%}; servers give callers this one from now on (--min-accuracy refuses such)"
         )
-    verification.write(found, new.folder)
-    before = verification.labels_of_latest(new.parent)
+    verification_record.write(found, new.folder)
+    before = verification_record.labels_of_latest(new.parent)
     path = new.publish() / layout.FILE_NAME
     report.verification(found)
     if before not in (None, tuple(info.labels)):

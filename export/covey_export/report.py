@@ -22,7 +22,7 @@ from covey_export.heartbeat import EVERY_S, Heartbeat
 from covey_export.networks import Network
 from covey_export.training.augmentation import NONE
 from covey_export.training.recipe import Recipe
-from covey_export.verification import Verification
+from covey_export.verification_record import Verification
 from covey_proto.wording import plural
 
 _MAX_LABELS_SHOWN = 12

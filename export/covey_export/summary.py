@@ -3,18 +3,13 @@ depend on."""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
+from covey_export import environment
 from covey_export.checkpoint import Checkpoint
 from covey_export.publication import Published
-from covey_export.quantization.precision import Precision
-from covey_export.verification import versions
-from covey_proto.wording import plural
 
 HEADER = (
     "network",
@@ -43,9 +38,8 @@ class Outcome:
         """In the order of HEADER."""
         checkpoint, verification = self.checkpoint, self.published.verification
         reported = checkpoint.recipe.reported
-        is_float32 = verification.precision == Precision.FLOAT32.value
         return (
-            checkpoint.network if is_float32 else f"{checkpoint.network}, {verification.precision}",
+            f"{checkpoint.network}, {verification.precision}" if verification.is_variant else checkpoint.network,
             checkpoint.dataset,
             checkpoint.recipe.name,
             str(len(checkpoint.history)),
@@ -68,24 +62,8 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
         f"|{' --- |' * len(columns)}",
         *(f"| {' | '.join(outcome.row()[:-1])} |" for outcome in outcomes),
         "",
-        f"Date {datetime.now(UTC):%Y-%m-%d}; {machine()}; "
-        + ", ".join(f"{name} {version}" for name, version in versions().items())
+        f"Date {datetime.now(UTC):%Y-%m-%d}; {environment.machine()}; "
+        + ", ".join(f"{name} {version}" for name, version in environment.versions().items())
         + f"; seed {', '.join(sorted({str(outcome.checkpoint.seed) for outcome in outcomes}))}.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def machine() -> str:
-    """The processor and how many of its cores this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{plural(cores or 1, 'core')} of {_cpu_model()}, {platform.system()}"
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()

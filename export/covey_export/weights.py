@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from covey_export import head, weights_files
 from covey_export.checkpoint import Checkpoint
 from covey_export.errors import InvalidWeights
 from covey_export.networks import torchvision_networks
+from covey_proto.wording import listed, plural
 
 TORCHVISION = "torchvision"  # in place of a file: the weights that torchvision has for the network
 
@@ -28,6 +29,8 @@ _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 _AVERAGE_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")  # the average is what is meant to be served
 _COUNTERS = ("n_averaged",)  # of AveragedModel, beside its tensors
+# What torchmetrics counts with, which Lightning saves among a network's tensors.
+_METRIC_STATES = ("tp", "fp", "tn", "fn", "confmat", "correct", "total", "_update_count")
 _TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")  # GoogLeNet's and Inception's heads that are not built here
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)")  # a name may not hold a dot since torch 0.4
 _SHOWN = 8
@@ -73,13 +76,9 @@ class Weights:
 
         Raises InvalidWeights, with the tensors that do not fit.
         """
-        last = head.find(network, classes) + "."
+        last = "" if whole else head.find(network, classes) + "."
         wanted = network.state_dict()
-        given = {
-            name: tensor
-            for name, tensor in self._named_as(wanted).items()
-            if name in wanted or not name.startswith(_TRAINING_ONLY)
-        }
+        given, left_out = self._tensors_for(wanted)
         replaced = [
             name
             for name, tensor in given.items()
@@ -102,17 +101,58 @@ class Weights:
                 f"the last layer in {self.name} gives {given[replaced[0]].shape[0]:,} classes, there are {classes:,} "
                 f"here; name all of them with --labels, in the order of the outputs, or train with --epochs 1 or more"
             )
-        wanted.update({name: tensor for name, tensor in given.items() if name not in replaced})
+        taken = {name: tensor for name, tensor in given.items() if name not in replaced}
+        self._require_numbers(taken, network)
+        wanted.update(taken)
         network.load_state_dict(wanted)  # not a dict of our own: it holds the versions of the modules too
         said = f"begins from {self.name}{self.part}"
-        return f"{said}; its last layer is for other classes and starts anew" if replaced else said
+        if replaced:
+            said += "; its last layer is for other classes and starts anew"
+        return f"{said}; left out what is no part of the network: {listed(left_out)}" if left_out else said
 
-    def _named_as(self, wanted: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """The tensors by the names of this network, which may be within modules that are called as wrappers are."""
+    def require_outputs(self, labels: Sequence[str], named_by: str) -> None:
+        """Raises InvalidWeights where no layer gives one number for each of the labels that `named_by` names."""
+        matrices = [tensor for tensor in self.tensors.values() if tensor.ndim > 1]
+        # A layer has a row for each output; a matrix that the network multiplies by itself, a column.
+        if not any(len(labels) in (each.shape[0], each.shape[1] if each.ndim == 2 else 0) for each in matrices):
+            raise InvalidWeights(
+                f"{named_by} names {len(labels):,} classes, the last layer in {self.name} gives "
+                f"{matrices[-1].shape[0] if matrices else 0:,}; expected one label for each output, in their order"
+            )
+
+    def _tensors_for(self, wanted: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
+        """The tensors by the names of this network, and the names of those that are none of its: metrics, and what
+        stands beside the module that holds the network."""
+        # It may be within modules that are called as wrappers are, and other modules may stand beside it.
         prefixes = ["", *("".join(self.wrappers[start:]) for start in range(len(self.wrappers)))]
         prefixes.append("".join(_wrappers_of(wanted)))
-        best = max(prefixes, key=lambda prefix: sum(prefix + name in wanted for name in self.tensors))
-        return {best + name: tensor for name, tensor in self.tensors.items()}
+        candidates = [{prefix + name: name for name in self.tensors} for prefix in prefixes]
+        for prefix in _prefixes_of_some(self.tensors):
+            inner = [name for name in self.tensors if name.startswith(prefix)]
+            candidates.append({name.removeprefix(prefix): name for name in inner})
+        names = max(candidates, key=lambda candidate: len(candidate.keys() & wanted.keys()))
+        own = {
+            name
+            for name in names
+            if name in wanted or not (name.startswith(_TRAINING_ONLY) or name.rpartition(".")[2] in _METRIC_STATES)
+        }
+        beside = set(self.tensors) - {names[name] for name in own}
+        given = {name: self.tensors[given] for name, given in names.items() if name in own}
+        return given, sorted(name for name in beside if not name.startswith(_TRAINING_ONLY))
+
+    def _require_numbers(self, taken: Mapping[str, torch.Tensor], network: nn.Module) -> None:
+        """Raises InvalidWeights for NaN and infinity. Other buffers may hold them on purpose, as masks do."""
+        learned = {name for name, _ in network.named_parameters()}
+        broken = [
+            name
+            for name, tensor in taken.items()
+            if (name in learned or name.endswith(("running_mean", "running_var"))) and not tensor.isfinite().all()
+        ]
+        if broken:
+            raise InvalidWeights(
+                f"{self.name} holds NaN or infinite numbers in {plural(len(broken), 'tensor')}, {broken[0]} first; "
+                f"expected finite ones. Their training has diverged: take an earlier checkpoint of it"
+            )
 
 
 def load(path: Path) -> Weights:
@@ -176,6 +216,14 @@ def _tensors(content: object, file: Path) -> tuple[dict[str, torch.Tensor], str]
     part = ""
     if isinstance(content, dict):
         found = [key for key in (*_AVERAGE_KEYS, *_STATE_DICT_KEYS) if _holds_tensors(content.get(key))]
+        others = [key for key, value in content.items() if key not in found and _is_state_dict(value)]
+        if not found and len(others) > 1 and not _holds_tensors(content):
+            raise InvalidWeights(
+                f"{file} holds several state dicts ({', '.join(map(str, others))}); save the one of the network alone: "
+                f"torch.save(torch.load(FILE)[NAME], ...)"
+            )
+        if not _holds_tensors(content):
+            found = found or others
         found = found or [key for key in _STATE_DICT_KEYS if isinstance(content.get(key), dict)]
         if len(found) > 1:
             part = f": its {found[0]}, not its {' or '.join(found[1:])}"
@@ -196,6 +244,14 @@ def _tensors(content: object, file: Path) -> tuple[dict[str, torch.Tensor], str]
     return dict(content), part
 
 
+def _is_state_dict(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(name, str) and isinstance(each, torch.Tensor) for name, each in value.items())
+    )
+
+
 def _holds_tensors(value: object) -> bool:
     """Beside the settings of an average (its decay and the like) some file formats keep no tensors."""
     return isinstance(value, dict) and any(isinstance(each, torch.Tensor) for each in value.values())
@@ -214,6 +270,17 @@ def _wrappers_of(tensors: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
         names = [name.removeprefix(wrapper) for name in names]
         found.append(wrapper)
     return tuple(found)
+
+
+def _prefixes_of_some(tensors: Mapping[str, torch.Tensor]) -> set[str]:
+    """The chains of wrappers that stand before some of the names."""
+    found = set()
+    for name in tensors:
+        prefix, rest = "", name
+        while wrapper := next((one for one in _WRAPPERS if rest.startswith(one)), None):
+            prefix, rest = prefix + wrapper, rest.removeprefix(wrapper)
+            found.add(prefix)
+    return found
 
 
 def _differ_in_classes_alone(given: torch.Tensor, wanted: torch.Tensor) -> bool:

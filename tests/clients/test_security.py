@@ -262,7 +262,7 @@ def test_calls_of_this_machine_pass_by_no_proxy(monkeypatch: pytest.MonkeyPatch)
 
         assert asyncio.run(ask()) == "fake"
         remote = Remote(target, 10_000, token=TOKEN)
-        assert remote.call(messages.LIST_MODELS, messages.list_models_request()).models[0].name == "fake"
+        assert remote.call(messages.LIST_MODELS, pb.ListModelsRequest()).models[0].name == "fake"
 
 
 @pytest.mark.parametrize("token", ["two words", "line\n", "ümlaut", "Bearer x"])

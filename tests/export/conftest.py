@@ -14,6 +14,7 @@ from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset, find_entry
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 from covey_server.images.pixels import InputSpec
@@ -62,4 +63,4 @@ def trained(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Checkpo
 def published(trained: Checkpoint, small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Published:
     """`trained` as version 1 of the model `mlp`. Not to be changed: copy it first."""
     models = tmp_path_factory.mktemp("models")
-    return publication.publish(NETWORKS["mlp"], trained, small, models, "mlp", RecordedReport())
+    return publication.publish(TrainedModel(NETWORKS["mlp"], trained, small), models, "mlp", RecordedReport())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.export.recorded_report import CPU
-from tests.export.trainings import MLP, RECIPE
+from tests.export.recorded_report import CPU, RecordedReport
+from tests.export.trainings import MLP, RECIPE, train_mlp
 
-from covey_export.datasets import Dataset
+from covey_export.datasets import CATALOGUE, Dataset, Entry, Family
 from covey_export.errors import ExportError
-from covey_export.training.augmentation import NONE, OF_DATASETS, Augmentation, augment, of_dataset
+from covey_export.training.augmentation import NONE, Augmentation, augment
+from covey_export.training.recipes import find_recipe
 from covey_export.training.trainer import Trainer
 
 # So little that it rounds away, but it goes through the resampling.
@@ -203,8 +205,28 @@ class TestWords:
             Augmentation.parse(text)
 
 
-def test_digits_are_not_mirrored_and_ones_own_images_are_photographs() -> None:
-    assert not OF_DATASETS["mnist"].flip
-    assert OF_DATASETS["mnist"] == OF_DATASETS["sample"]
-    assert of_dataset("folder:dogs") == OF_DATASETS["cifar10"]
-    assert of_dataset("cifar10").describe().startswith("flip, shift")
+@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=list(CATALOGUE))
+def test_each_data_set_states_its_family(entry: Entry) -> None:
+    assert entry.family is not Family.UNKNOWN
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("network", ["resnet", "cifar-net", "lenet", "torchvision:resnet18"])
+def test_only_what_may_be_mirrored_is(network: str, family: Family, small: Dataset) -> None:
+    """Whatever the recipe, and whatever the data set is called: a mirrored digit is another sign, or none."""
+    dataset = dataclasses.replace(small, name="house-numbers", family=family)
+    fitted = find_recipe(network, "best", dataset.name).fitted_to(dataset)
+    assert fitted.augmentation is not None
+    assert fitted.augmentation.flip == (family in (Family.CLOTHES, Family.PHOTOGRAPHS))
+
+
+def test_ones_own_images_are_shifted_and_not_mirrored_unless_asked_for(
+    small: Dataset, tmp_path: Path, report: RecordedReport
+) -> None:
+    own = dataclasses.replace(small, name="folder:own", family=Family.UNKNOWN)
+    recipe = dataclasses.replace(RECIPE, augmentation=None, epochs=1)
+    assert train_mlp(own, tmp_path / "usual", report, recipe).recipe.augmentation == Augmentation(shift=0.125)
+    assert "folder:own may hold images that mean something else in the mirror" in report.text
+    asked, said = Augmentation(flip=True), RecordedReport()
+    assert train_mlp(own, tmp_path / "asked", said, recipe, augmentation=asked).recipe.augmentation == asked
+    assert "mirror" not in said.text

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from covey_export import served_model
+from covey_export import image_classifier
 from covey_export.__main__ import main
 from covey_export.datasets import find_entry
 from covey_export.datasets.demo import EXAMPLE
@@ -82,7 +82,7 @@ def test_the_example_is_the_data_sets_first_test_image_and_pixels_come_as_they_a
     dataset = find_entry("demo").load(InputSpec(5, 5, 1), None)
     assert dataset.test_images[0, :, :, 0].tolist() == [list(row) for row in EXAMPLE]
     assert dataset.labels[dataset.test_labels[0]] == "bottom left"
-    model = served_model.build(NETWORKS["conv-demo"], 4, find_recipe("conv-demo"))
+    model = image_classifier.build(NETWORKS["conv-demo"], 4, find_recipe("conv-demo"))
     images = torch.arange(250, dtype=torch.uint8).reshape(10, 5, 5, 1)
     assert torch.equal(model.normalise(images), images.permute(0, 3, 1, 2).float())
 

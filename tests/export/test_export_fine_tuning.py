@@ -15,15 +15,17 @@ from PIL import Image
 from tests.export.recorded_report import CPU, RecordedReport
 
 import covey
-from covey_export import conversion, head, publication, weights
+from covey_export import head, publication, weights
 from covey_export.datasets import Dataset, find_entry
 from covey_export.errors import MissingDataset
 from covey_export.evaluation import predict
 from covey_export.networks import find_network
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
+from covey_proto.resize import Resize
 from covey_proto.v1.classifier_pb2 import ImageSpec
-from covey_server.images.pixels import InputSpec, Resize, decode
+from covey_server.images.pixels import InputSpec, decode
 
 FOLDER = os.environ.get("COVEY_DATA", "")
 NETWORK = "torchvision:shufflenet_v2_x0_5"
@@ -89,14 +91,15 @@ def test_the_served_model_answers_what_pytorch_answers_for_the_same_files(
         weights=given,
     )
     assert f"begins from {NETWORK} trained on cifar10; its last layer is for other classes" in report.text
-    model = conversion.restore(network, checkpoint)
+    trained = TrainedModel(network, checkpoint, dataset)
+    model = trained.classifier
     last = head.find(model.network, len(CLASSES))
     changed = {
         name for name, tensor in model.network.state_dict().items() if not torch.equal(tensor, given.tensors[name])
     }
     assert changed == {f"{last}.weight", f"{last}.bias"}, "only the last layer may learn"
 
-    published = publication.publish(network, checkpoint, dataset, tmp_path / "models", "tuned", report)
+    published = publication.publish(trained, tmp_path / "models", "tuned", report)
     assert published.info.input.resize == ImageSpec.RESIZE_CENTER_CROP
     assert published.info.input.crop == 0.875
     assert published.info.training.started_from == f"{NETWORK} trained on cifar10"

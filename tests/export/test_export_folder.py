@@ -14,7 +14,8 @@ from PIL import Image
 from covey_export.datasets import Dataset, Folder, find_entry, image_files
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import InvalidDataset, MissingDataset
-from covey_server.images.pixels import InputSpec, Resize, decode
+from covey_proto.resize import Resize
+from covey_server.images.pixels import InputSpec, decode
 
 GREY_28 = InputSpec(28, 28, 1)
 RGB_32 = InputSpec(32, 32, 3)

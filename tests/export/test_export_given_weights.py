@@ -185,9 +185,9 @@ def test_a_model_below_the_accuracy_that_is_asked_for_is_not_published(
         (["--mean", "0.5", "--std", "0.5", "--pixels", "[0,1]"], "give it, or --mean and --std, not both"),
         (["--mean", "0.1,0.2,0.3", "--std", "1,1,1"], "have 3 numbers; expected 1 or 1, one for each channel"),
         (["--mean", "127.5", "--std", "127.5"], "--mean 127.5: expected numbers from 0 to 1, as pixels are scaled"),
-        (["--labels", "one,two"], "has classes that are not among the 2 labels given: eight, five, four, nine"),
+        (["--labels", ",".join([*ORDER[:-1], "ten"])], "has classes that are not among the 10 labels given: five"),
         (["--labels", "only"], "expected a file of labels, or two or more with commas"),
-        (["--labels", ",".join([*ORDER, "ten"])], "the last layer in lenet.pth gives 10 classes, there are 11 here"),
+        (["--labels", ",".join([*ORDER, "ten"])], "names 11 classes, the last layer in lenet.pth gives 10; expected"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from covey_export import served_model
+from covey_export import image_classifier
 from covey_export.errors import InvalidDataset, UnknownName
 from covey_export.networks import NETWORKS, ImageShape, Network, Output, Task, find_network
 from covey_export.networks.vgg import Vgg
@@ -160,10 +160,10 @@ def test_served_model_gives_probabilities(name: str, classes: int) -> None:
     recipe = find_recipe(name)
     if recipe.mean is None:
         with pytest.raises(ValueError, match="the recipe is not fitted to a data set"):
-            served_model.build(network, classes, recipe)
+            image_classifier.build(network, classes, recipe)
         recipe = find_recipe("lenet")
     torch.manual_seed(0)
-    model = served_model.build(network, classes, recipe).eval()
+    model = image_classifier.build(network, classes, recipe).eval()
     images = torch.randint(0, 256, (3, *network.image_shape), dtype=torch.uint8)
     with torch.inference_mode():
         probabilities = model(images)
@@ -215,7 +215,7 @@ def test_depth_and_width_of_vgg_are_parameters() -> None:
 
 def test_one_multiply_and_one_add_are_the_tutorials_normalisation() -> None:
     recipe = find_recipe("cifar-net", "tutorial")
-    model = served_model.build(NETWORKS["cifar-net"], 10, recipe)
+    model = image_classifier.build(NETWORKS["cifar-net"], 10, recipe)
     images = torch.arange(256, dtype=torch.uint8).repeat(12).reshape(1, 32, 32, 3)
     expected = (images.permute(0, 3, 1, 2).to(torch.float64) / 255 - 0.5) / 0.5
     assert torch.allclose(model.normalise(images).to(torch.float64), expected, atol=1e-6)

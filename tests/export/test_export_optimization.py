@@ -13,10 +13,10 @@ from tests.export.trainings import EVERYTHING, RECIPE, STEPS, train_mlp
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from covey_export import conversion
 from covey_export.datasets import Dataset
 from covey_export.evaluation import accuracy, predict
 from covey_export.networks import NETWORKS, Output, Task
+from covey_export.trained_model import TrainedModel
 from covey_export.training import averaging, optimization
 from covey_export.training.recipe import Optimizer
 
@@ -165,9 +165,9 @@ class TestAverage:
         for name, value in trained.trained_weights.items():
             assert torch.equal(value, trained.average[f"module.{name}"])
             assert not torch.equal(value, trained.model[name])
-        model = conversion.restore(NETWORKS["mlp"], trained)
-        found = accuracy(predict(model, torch.tensor(small.test_images)), small.test_labels)
-        assert trained.history[-1].test_accuracy == found.overall
+        served = TrainedModel(NETWORKS["mlp"], trained, small)
+        assert trained.history[-1].test_accuracy == served.accuracy.overall
+        model = served.classifier
         model.network.load_state_dict(trained.model)
         latest = accuracy(predict(model, torch.tensor(small.test_images)), small.test_labels)
-        assert latest.overall != found.overall
+        assert latest.overall != served.accuracy.overall

@@ -10,7 +10,7 @@ from PIL import Image
 
 from covey_export import checkpoint as checkpoints
 from covey_export.__main__ import main
-from covey_server.images.pixels import Resize
+from covey_proto.resize import Resize
 from covey_server.inference import model_file
 from covey_server.inference.engine import Engine
 from covey_server.inference.model_file import Description

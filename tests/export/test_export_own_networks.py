@@ -14,6 +14,7 @@ from covey_export import publication
 from covey_export.datasets import Dataset
 from covey_export.errors import ConversionFailed, InvalidNetwork, UnknownName
 from covey_export.networks import Task, find_network
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 
@@ -223,7 +224,9 @@ def test_ones_own_network_is_trained_converted_and_verified(small: Dataset, tmp_
     report = RecordedReport()
     recipe = find_recipe(network.name, "fine-tune")
     checkpoint = train(network, small, recipe, tmp_path / "checkpoint", CPU, report, changes={"epochs": 1})
-    published = publication.publish(network, checkpoint, small, tmp_path / "models", network.model_name, report)
+    published = publication.publish(
+        TrainedModel(network, checkpoint, small), tmp_path / "models", network.model_name, report
+    )
     assert published.path == tmp_path / "models" / "own_networks-everything" / "1" / "model.onnx"
     assert published.info.training.network == "own_networks:everything"
     assert published.verification.disagreements == 0

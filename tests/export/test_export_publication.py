@@ -21,14 +21,14 @@ from onnx import numpy_helper
 from tests.export.recorded_report import RecordedReport, tree
 
 from covey_export import checkpoint as checkpoints
-from covey_export import conversion, publication, served_model, verification
+from covey_export import image_classifier, model_info, onnx_graph, publication, verification
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import ConversionFailed, ExportError, InvalidCheckpoint, MissingModel, VerificationFailed
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
 from covey_export.quantization.precision import Precision
-from covey_export.served_model import ServedModel
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
@@ -53,16 +53,17 @@ class TestModelFile:
             ("", 28),
             ("", 1),
         ]
-        assert model.opset_import[0].version == conversion.OPSET
+        assert model.opset_import[0].version == onnx_graph.OPSET
         assert all(not tensor.external_data for tensor in model.graph.initializer)
 
     @pytest.mark.parametrize(("name", "adds"), [("mnist-cnn", 1), ("mnist-deep", 0)])
     def test_normalisation_is_one_multiply_and_one_add_and_there_is_one_softmax(self, name: str, adds: int) -> None:
         """No add where the recipe takes no mean from the pixels: it would add 0."""
         torch.manual_seed(0)
-        model = served_model.build(NETWORKS[name], 10, find_recipe(name, "tutorial")).eval()
+        model = image_classifier.build(NETWORKS[name], 10, find_recipe(name, "tutorial")).eval()
         info = ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
-        kinds = [node.op_type for node in onnx.load_from_string(conversion.convert(model, info)).graph.node]
+        proto = onnx_graph.export(model, NETWORKS[name].image_shape)
+        kinds = [node.op_type for node in onnx.load_from_string(onnx_graph.seal(proto, info)).graph.node]
         assert kinds[: 3 + adds] == ["Transpose", "Cast", "Mul", "Add"][: 3 + adds]
         assert [kinds.count(kind) for kind in ("Mul", "Add", "Sub", "Div", "Softmax")] == [1, adds, 0, 0, 1]
 
@@ -93,11 +94,11 @@ class TestModelFile:
 
     def test_it_tells_nothing_of_the_machine_it_was_made_on(self, published: Published) -> None:
         content = published.path.read_bytes()
-        assert str(Path(conversion.__file__).parent).encode() not in content
+        assert str(Path(onnx_graph.__file__).parent).encode() not in content
         assert str(published.path.parent.parent.parent).encode() not in content
 
     def test_many_classes_leave_a_golden_set_of_32(self) -> None:
-        places = conversion._golden_places(np.repeat(np.arange(100), 5))
+        places = model_info._golden_places(np.repeat(np.arange(100), 5))
         assert len(places) == 32
 
 
@@ -114,7 +115,7 @@ class TestNothingIsLeftBehind:
 
         written: list[str] = []
         with pytest.raises(KeyboardInterrupt):
-            publication.publish(MLP, trained, small, tmp_path / "models", "mlp", InterruptingReport())
+            publication.publish(TrainedModel(MLP, trained, small), tmp_path / "models", "mlp", InterruptingReport())
         assert any(path.endswith("model.onnx") for path in written)
         assert not tree(tmp_path)
 
@@ -147,8 +148,12 @@ class TestNothingIsLeftBehind:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, usual[1]))
         try:
             with pytest.raises(ConversionFailed, match=f"cannot write temporary files into {tmp_path}: File too large"):
-                publication.publish_variant(
-                    MLP, trained, small, tmp_path / "models", "mlp", Precision.INT8, RecordedReport()
+                publication.publish(
+                    TrainedModel(MLP, trained, small),
+                    tmp_path / "models",
+                    "mlp",
+                    RecordedReport(),
+                    precision=Precision.INT8,
                 )
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, usual)
@@ -157,20 +162,20 @@ class TestNothingIsLeftBehind:
     def test_by_a_failed_verification(
         self, trained: Checkpoint, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        right = conversion.convert
+        right = onnx_graph.seal
 
-        def wrong(model: ServedModel, info: ModelInfo) -> bytes:
-            return _with_other_weights(right(model, info))
+        def wrong(proto: onnx.ModelProto, info: ModelInfo) -> bytes:
+            return _with_other_weights(right(proto, info))
 
-        monkeypatch.setattr(conversion, "convert", wrong)
+        monkeypatch.setattr(onnx_graph, "seal", wrong)
         with pytest.raises(VerificationFailed, match="golden set: probabilities differ"):
-            publication.publish(MLP, trained, small, tmp_path / "models", "mlp", RecordedReport())
+            publication.publish(TrainedModel(MLP, trained, small), tmp_path / "models", "mlp", RecordedReport())
         assert not tree(tmp_path)
 
     def test_by_a_models_folder_that_is_a_file(self, trained: Checkpoint, small: Dataset, tmp_path: Path) -> None:
         (tmp_path / "models").write_text("")
         with pytest.raises(ExportError, match="cannot write the model"):
-            publication.publish(MLP, trained, small, tmp_path / "models", "mlp", RecordedReport())
+            publication.publish(TrainedModel(MLP, trained, small), tmp_path / "models", "mlp", RecordedReport())
         assert tree(tmp_path) == {"models"}
 
 
@@ -202,7 +207,7 @@ class TestVerification:
         return models
 
     def _verify(self, models: Path, trained: Checkpoint, small: Dataset, version: int | None = None) -> None:
-        publication.verify(MLP, trained, small, models, "mlp", version, RecordedReport())
+        publication.verify(TrainedModel(MLP, trained, small), models, "mlp", version, RecordedReport())
 
     def test_its_record_lies_beside_the_model(self, published: Published, small: Dataset) -> None:
         record = json.loads(published.path.with_name("verification.json").read_text())
@@ -239,8 +244,8 @@ class TestVerification:
     def test_a_tie_may_go_either_way(self, trained: Checkpoint, small: Dataset, tmp_path: Path) -> None:
         """Two classes of the same weights, one a hair above the other: in the file one, in PyTorch the other."""
         three_above, five_above = (_with_a_tie(trained, above) for above in (3, 5))
-        path = publication.publish(MLP, three_above, small, tmp_path, "mlp", RecordedReport()).path
-        found = verification.verify(path, conversion.restore(MLP, five_above), small)
+        path = publication.publish(TrainedModel(MLP, three_above, small), tmp_path, "mlp", RecordedReport()).path
+        found = verification.verify(path, TrainedModel(MLP, five_above, small))
         assert found.disagreements > 0
         assert {(each.torch_class, each.file_class) for each in found.first_disagreements} == {("5", "3")}
         assert all(0 < each.margin <= found.tolerance for each in found.first_disagreements)
@@ -253,10 +258,10 @@ class TestVerification:
         """Another one that verifies it, with the same answers, does not become it."""
         other = dataclasses.replace(trained, seed=1)
         self._verify(models, other, small)
-        assert publication.verify_made_from(MLP, other, small, models, "mlp", report) is None
-        assert publication.verify_made_from(MLP, trained, small, models, "mlp-int8", report) is None
+        assert publication.verify_made_from(TrainedModel(MLP, other, small), models, "mlp", report) is None
+        assert publication.verify_made_from(TrainedModel(MLP, trained, small), models, "mlp-int8", report) is None
         assert not report.text
-        found = publication.verify_made_from(MLP, trained, small, models, "mlp", report)
+        found = publication.verify_made_from(TrainedModel(MLP, trained, small), models, "mlp", report)
         assert found is not None
         assert (found.path, found.info.version) == (models / "mlp" / "1" / "model.onnx", 1)
         assert "mlp version 1 was made from this very checkpoint" in report.text
@@ -272,17 +277,17 @@ class TestVerification:
 
     def test_another_networks_checkpoint_is_refused(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
         with pytest.raises(InvalidCheckpoint, match="is of mlp on sample, not of lenet on sample"):
-            publication.verify(NETWORKS["lenet"], trained, small, models, "mlp", None, RecordedReport())
+            publication.verify(TrainedModel(NETWORKS["lenet"], trained, small), models, "mlp", None, RecordedReport())
 
 
 def test_a_next_version_with_other_labels_is_pointed_out(
     trained: Checkpoint, small: Dataset, tmp_path: Path, report: RecordedReport
 ) -> None:
-    publication.publish(MLP, trained, small, tmp_path, "digits", report)
-    publication.publish(MLP, trained, small, tmp_path, "digits", report)
+    publication.publish(TrainedModel(MLP, trained, small), tmp_path, "digits", report)
+    publication.publish(TrainedModel(MLP, trained, small), tmp_path, "digits", report)
     assert "other labels" not in report.text
     labels = tuple(f"class {name}" for name in small.labels)
     renamed = dataclasses.replace(small, labels=labels)
     again = dataclasses.replace(trained, labels=labels, images_digest=renamed.digest)
-    publication.publish(MLP, again, renamed, tmp_path, "digits", report)
+    publication.publish(TrainedModel(MLP, again, renamed), tmp_path, "digits", report)
     assert "the version of digits before has other labels" in report.text

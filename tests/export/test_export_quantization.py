@@ -17,7 +17,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 from tests.export.recorded_report import RecordedReport, tree
 
-from covey_export import conversion, publication, served_model, verification
+from covey_export import image_classifier, onnx_graph, publication
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import ExportError, VerificationFailed
@@ -26,7 +26,9 @@ from covey_export.networks import NETWORKS
 from covey_export.publication import Published
 from covey_export.quantization import float16, int8, normalisation
 from covey_export.quantization.precision import Precision
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
+from covey_export.verification_record import LISTED_DISAGREEMENTS
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.inference.devices import CPU
@@ -50,7 +52,7 @@ def variants(trained: Checkpoint, small: Dataset, tmp_path_factory: pytest.TempP
     models = tmp_path_factory.mktemp("variants")
     reports = {precision: RecordedReport() for precision in VARIANTS}
     found = {
-        precision: publication.publish_variant(MLP, trained, small, models, "mlp", precision, report)
+        precision: publication.publish(TrainedModel(MLP, trained, small), models, "mlp", report, precision=precision)
         for precision, report in reports.items()
     }
     return Variants(models, found, {precision: report.text for precision, report in reports.items()})
@@ -115,7 +117,7 @@ class TestVariant:
         record = json.loads(published.path.with_name("verification.json").read_text())
         assert record["precision"] == precision.value
         assert record["accuracy_lost"] == found.torch_accuracy - found.onnxruntime_accuracy
-        assert len(record["first_disagreements"]) == min(found.disagreements, verification.LISTED_DISAGREEMENTS)
+        assert len(record["first_disagreements"]) == min(found.disagreements, LISTED_DISAGREEMENTS)
         assert record["difference_between_batch_sizes"] <= precision.tolerance
         assert record["problems"] == []
         assert found.speed is not None
@@ -131,7 +133,9 @@ class TestVariant:
     ) -> None:
         (tmp_path / "mlp" / "7").mkdir(parents=True)
         (tmp_path / precision.model_name("mlp") / "2").mkdir(parents=True)
-        found = publication.publish_variant(MLP, trained, small, tmp_path, "mlp", precision, RecordedReport())
+        found = publication.publish(
+            TrainedModel(MLP, trained, small), tmp_path, "mlp", RecordedReport(), precision=precision
+        )
         assert found.path == tmp_path / f"mlp-{precision.value}" / "3" / "model.onnx"
         assert found.info.version == 3
 
@@ -142,7 +146,7 @@ class TestVariant:
         shutil.copytree(variants.models, tmp_path / "models")
         record = tmp_path / "models" / name / "1" / "verification.json"
         record.unlink()
-        publication.verify(MLP, trained, small, tmp_path / "models", name, None, RecordedReport())
+        publication.verify(TrainedModel(MLP, trained, small), tmp_path / "models", name, None, RecordedReport())
         assert json.loads(record.read_text())["speed"]["sentence"].startswith(precision.value)
 
     def test_other_weights_are_found_out(
@@ -156,7 +160,7 @@ class TestVariant:
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[::-1], weight.name))
         path.write_bytes(model.SerializeToString())
         with pytest.raises(VerificationFailed, match="the server refuses the model: golden set"):
-            publication.verify(MLP, trained, small, tmp_path / "models", name, None, RecordedReport())
+            publication.verify(TrainedModel(MLP, trained, small), tmp_path / "models", name, None, RecordedReport())
 
 
 def _ruined(trained: Checkpoint, precision: Precision) -> Checkpoint:
@@ -183,7 +187,7 @@ def test_a_ruined_variant_is_refused_and_nothing_is_left(
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     ruined = _ruined(trained, precision)
-    expected = predict(conversion.restore(MLP, ruined), torch.tensor(small.test_images))
+    expected = TrainedModel(MLP, ruined, small).probabilities
     assert (expected.argmax(axis=1) == small.test_labels).mean() > 0.5  # PyTorch still answers well
     message = (
         r"not good enough in int8: accuracy .*, in PyTorch .*, on 100 test images: \d+\.\d\d points lost, allowed are "
@@ -192,7 +196,7 @@ def test_a_ruined_variant_is_refused_and_nothing_is_left(
         else "the server refuses the model: golden set: probabilities differ from those of pytorch"
     )
     with pytest.raises(VerificationFailed, match=message):
-        publication.publish_variant(MLP, ruined, small, models, "mlp", precision, RecordedReport())
+        publication.publish(TrainedModel(MLP, ruined, small), models, "mlp", RecordedReport(), precision=precision)
     assert tree(models) == {"mlp", "mlp/1"}
     assert tree(scratch) == set()
 
@@ -210,7 +214,9 @@ def test_publishing_leaves_nothing_behind_in_the_process_or_the_temporary_folder
     root = logging.getLogger()
     before = (list(sys.path), list(root.handlers), list(root.filters))
     for precision in VARIANTS:
-        publication.publish_variant(MLP, trained, small, tmp_path / "models", "mlp", precision, RecordedReport())
+        publication.publish(
+            TrainedModel(MLP, trained, small), tmp_path / "models", "mlp", RecordedReport(), precision=precision
+        )
     assert (sys.path, root.handlers, root.filters) == before
     assert tree(scratch) == set()
     assert capfd.readouterr() == ("", "")
@@ -223,10 +229,10 @@ def test_convolutions_are_quantized_too(name: str, tmp_path: Path) -> None:
     height, width, channels = network.image_shape
     torch.manual_seed(0)
     recipe = dataclasses.replace(find_recipe(name, None), mean=(0.5,), std=(0.25,))
-    model = served_model.build(network, 10, recipe).eval()
+    model = image_classifier.build(network, 10, recipe).eval()
     info = ModelInfo(input=ImageSpec(height=height, width=width, channels=channels))
     path = tmp_path / "model.onnx"
-    path.write_bytes(conversion.convert(model, info))
+    path.write_bytes(onnx_graph.seal(onnx_graph.export(model, network.image_shape), info))
     images = np.random.default_rng(0).integers(0, 256, (40, *network.image_shape), dtype=np.uint8)
     expected = predict(model, torch.tensor(images))
     float32_size = path.stat().st_size
@@ -238,7 +244,7 @@ def test_convolutions_are_quantized_too(name: str, tmp_path: Path) -> None:
     assert set(taken) == {"DequantizeLinear"}
     halved = float16.convert(onnx.load(path))
     for variant, smaller in ((quantized, 2.8), (halved, 1.8)):
-        path.write_bytes(conversion.seal(variant, info))
+        path.write_bytes(onnx_graph.seal(variant, info))
         assert float32_size / path.stat().st_size > smaller
         assert np.abs(Engine(path).run(images) - expected).max() < 0.05
 
@@ -259,7 +265,7 @@ class TestPrecision:
         self, trained: Checkpoint, small: Dataset, tmp_path: Path, report: RecordedReport
     ) -> None:
         with pytest.raises(ExportError, match="-int8' cannot be a model's name"):
-            publication.publish_variant(MLP, trained, small, tmp_path, "x" * 60, Precision.INT8, report)
+            publication.publish(TrainedModel(MLP, trained, small), tmp_path, "x" * 60, report, precision=Precision.INT8)
         assert not tree(tmp_path)
 
     def test_what_no_version_of_covey_computes_in_is_refused(self) -> None:

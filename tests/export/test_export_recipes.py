@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from covey_export import served_model
-from covey_export.datasets import CATALOGUE, Dataset
+from covey_export import image_classifier
+from covey_export.datasets import CATALOGUE, Dataset, Family
 from covey_export.errors import UnknownName
 from covey_export.networks import NETWORKS
-from covey_export.training.augmentation import NONE, OF_DATASETS, Augmentation
+from covey_export.training.augmentation import NONE, Augmentation, of_family
 from covey_export.training.recipe import Recipe
 from covey_export.training.recipes import OTHER_DATASETS, RECIPES, find_recipe, recipes_of
 
@@ -121,7 +121,7 @@ def test_a_full_set_keeps_the_recipe_and_nothing_to_learn_stays_so(name: str, tr
 def test_what_the_recipe_leaves_open_is_the_data_sets(small: Dataset) -> None:
     recipe = dataclasses.replace(find_recipe("lenet"), mean=None, std=None, augmentation=None)
     fitted = recipe.fitted_to(small)
-    assert fitted.augmentation == OF_DATASETS["sample"]
+    assert fitted.augmentation == of_family(Family.SIGNS)
     assert fitted.mean == pytest.approx((small.train_images.mean() / 255,), abs=1e-4)
     assert fitted.std == pytest.approx((small.train_images.std() / 255,), abs=1e-4)
     stated = dataclasses.replace(recipe, mean=(0.1,), std=(0.2,), augmentation=NONE).fitted_to(small)
@@ -134,7 +134,7 @@ def test_each_channel_has_its_own_mean_and_one_colour_is_no_division_by_zero(sma
     assert fitted.mean == (0.5, 0.2, 0.0)
     assert fitted.std == (0.5, 1e-4, 1e-4)
     network = NETWORKS["nin"].fitted_to("mine", (28, 28, 3))
-    model = served_model.build(network, 2, fitted)
+    model = image_classifier.build(network, 2, fitted)
     pixels = model.normalise(torch.tensor(dataset.train_images))
     assert pixels[:, 0].mean().item() == pytest.approx(0, abs=1e-6)
     assert pixels[:, 0].std(correction=0).item() == pytest.approx(1)

@@ -19,14 +19,15 @@ from tests.export.recorded_report import CPU, RecordedReport
 from torch import nn
 
 import covey
-from covey_export import conversion, head, publication, weights
+from covey_export import head, publication, weights
 from covey_export.datasets import Dataset, find_entry
 from covey_export.errors import InvalidDataset, InvalidNetwork, InvalidWeights, UnknownName
-from covey_export.evaluation import predict
 from covey_export.networks import Network, Task, find_network
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
-from covey_server.images.pixels import Resize, decode
+from covey_proto.resize import Resize
+from covey_server.images.pixels import decode
 from covey_server.inference.engine import Engine
 
 FAMILIES = {
@@ -240,10 +241,10 @@ def models(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             changes={"epochs": 0, "mean": (MEAN,), "std": (STD,)},
             weights=weights.load(folder / f"{name}.pth"),
         )
-        published = publication.publish(network, checkpoint, dataset, folder / "models", name, RecordedReport())
+        trained = TrainedModel(network, checkpoint, dataset)
+        published = publication.publish(trained, folder / "models", name, RecordedReport())
         assert published.verification.disagreements == 0
-        model = conversion.restore(network, checkpoint)
-        np.save(folder / f"{name}.npy", predict(model, torch.tensor(dataset.test_images)))
+        np.save(folder / f"{name}.npy", trained.probabilities)
     return folder / "models"
 
 

@@ -13,13 +13,12 @@ from tests.export.recorded_report import CPU, RecordedReport
 from tests.export.trainings import EVERYTHING, MLP, RECIPE, InterruptingReport, assert_same, train_mlp
 
 from covey_export import checkpoint as checkpoints
-from covey_export import conversion
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import InvalidCheckpoint, TrainingFailed, TrainingInterrupted
-from covey_export.evaluation import accuracy, predict
 from covey_export.networks import NETWORKS
-from covey_export.training import precision
+from covey_export.trained_model import TrainedModel
+from covey_export.training import mixed_precision
 from covey_export.training.augmentation import NONE
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
@@ -189,7 +188,7 @@ class TestPrecision:
         """There is none here to be waited for: only that it is, each time."""
         done: list[object] = []
         monkeypatch.setattr(torch.accelerator, "synchronize", done.append)
-        precision.choose(done.append, torch.device(kind))
+        mixed_precision.choose(done.append, torch.device(kind))
         assert done == ["float32", torch.device(kind), "bfloat16", torch.device(kind)] * 4
 
     def test_weights_stay_float32_and_so_does_what_is_served(
@@ -197,9 +196,7 @@ class TestPrecision:
     ) -> None:
         trained = train_mlp(small, tmp_path, report, precision="bfloat16", epochs=1)
         assert {value.dtype for value in trained.model.values()} == {torch.float32}
-        model = conversion.restore(MLP, trained)
-        found = accuracy(predict(model, torch.tensor(small.test_images)), small.test_labels)
-        assert trained.history[-1].test_accuracy == found.overall
+        assert trained.history[-1].test_accuracy == TrainedModel(MLP, trained, small).accuracy.overall
 
 
 class TestCheckpoints:
@@ -228,7 +225,7 @@ class TestCheckpoints:
         checkpoints.save(changed, tmp_path)
         said = r"not those of mlp as it is built now.* train anew with --restart"
         with pytest.raises(InvalidCheckpoint, match=said):
-            conversion.restore(MLP, changed)
+            _ = TrainedModel(MLP, changed, small).classifier
         with pytest.raises(InvalidCheckpoint, match=said):
             train_mlp(small, tmp_path, RecordedReport(), epochs=5)  # goes on
 

@@ -15,6 +15,7 @@ from covey_export import publication
 from covey_export.datasets import Dataset
 from covey_export.errors import ConversionFailed, InvalidNetwork, UnknownName
 from covey_export.networks import Task, find_network
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe, recipes_of
 from covey_export.training.run import train
 
@@ -130,7 +131,9 @@ def test_a_class_in_a_tutorials_style_trains_and_is_published(
     notes = [line for line in report.text.splitlines() if line.startswith("note: trained with contiguous tensors: ")]
     assert len(notes) == found.channels_last
     assert not checkpoint.recipe.channels_last
-    published = publication.publish(network, checkpoint, small, tmp_path / "models", network.model_name, report)
+    published = publication.publish(
+        TrainedModel(network, checkpoint, small), tmp_path / "models", network.model_name, report
+    )
     assert published.verification.disagreements == 0
 
 

@@ -6,15 +6,16 @@ import dataclasses
 
 import pytest
 
-from covey_export import conversion, verification
+from covey_export import model_info, verification
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.evaluation import Accuracy
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
-from covey_export.verification import Disagreement
+from covey_export.trained_model import TrainedModel
+from covey_export.verification_record import Disagreement
+from covey_proto.resize import Resize
 from covey_proto.v1.classifier_pb2 import ImageSpec
-from covey_server.images.pixels import Resize
 
 MLP = NETWORKS["mlp"]
 
@@ -63,7 +64,8 @@ def test_a_checkpoint_from_before_backgrounds_goes_on_with_what_its_images_were(
     earlier = Checkpoint.from_fields(fields)
     network = earlier.of_same_images(MLP)
     assert network.spec.background == ((255, 255, 255) if background else None)
-    info = conversion.describe(network, earlier, conversion.restore(MLP, trained), small, "mlp", 1)
+    renamed = dataclasses.replace(small, name=dataset)
+    info = model_info.describe(TrainedModel(network, earlier, renamed), "mlp", 1)
     assert info.input.background == background
 
 
@@ -71,8 +73,8 @@ def test_the_file_says_how_images_are_brought_to_it_and_where_its_weights_began(
     trained: Checkpoint, small: Dataset
 ) -> None:
     network = dataclasses.replace(MLP, resize=Resize.CENTER_CROP, crop=0.875)
-    begun = dataclasses.replace(trained, started_from="torchvision")
-    info = conversion.describe(network, begun, conversion.restore(MLP, trained), small, "mlp", 1)
+    begun = dataclasses.replace(trained, started_from="torchvision", resize="center_crop", crop=0.875)
+    info = model_info.describe(TrainedModel(network, begun, small), "mlp", 1)
     assert info.input.resize == ImageSpec.RESIZE_CENTER_CROP
     assert info.input.crop == 0.875
     assert info.input.background == "#ffffff"

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from tests.export.recorded_report import RecordedReport, tree
 
-from covey_export import model_versions, publication, verification
+from covey_export import model_versions, publication, verification_record
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import ExportError
 from covey_export.naming import require_model_name
 from covey_export.networks import NETWORKS
+from covey_export.trained_model import TrainedModel
 
 MLP = NETWORKS["mlp"]
 
@@ -25,7 +26,7 @@ def test_the_next_free_one_is_taken(
 ) -> None:
     (tmp_path / "mlp" / "4").mkdir(parents=True)
     (tmp_path / "mlp" / "notes").mkdir()
-    found = publication.publish(MLP, trained, small, tmp_path, "mlp", report)
+    found = publication.publish(TrainedModel(MLP, trained, small), tmp_path, "mlp", report)
     assert found.path == tmp_path / "mlp" / "5" / "model.onnx"
     assert found.info.version == 5
     assert tree(found.path.parent) == {"model.onnx", "verification.json"}
@@ -74,5 +75,5 @@ def test_a_name_that_is_no_folders_is_refused(name: str) -> None:
 def test_a_damaged_record_of_the_version_before_says_nothing(tmp_path: Path, record: bytes) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "verification.json").write_bytes(record)
-    assert verification.labels_of_latest(tmp_path) is None
-    assert verification.made_from(tmp_path / "1") == ""
+    assert verification_record.labels_of_latest(tmp_path) is None
+    assert verification_record.made_from(tmp_path / "1") == ""

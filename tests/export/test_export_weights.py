@@ -15,10 +15,11 @@ from tests.export.recorded_report import CPU, RecordedReport
 from torch import nn
 
 from covey_export import checkpoint as checkpoints
-from covey_export import conversion, head, weights
+from covey_export import head, weights
 from covey_export.datasets import Dataset
 from covey_export.errors import InvalidWeights
 from covey_export.networks import NETWORKS, Task, find_network
+from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 from covey_export.weights import Weights
@@ -100,7 +101,7 @@ def test_a_training_that_begins_with_weights_has_them(small: Dataset, tmp_path: 
     )
     assert checkpoint.started_from == "weights.pth"
     assert "begins from weights.pth" in report.text
-    _assert_equal(conversion.restore(LENET, checkpoint).network, state)
+    _assert_equal(TrainedModel(LENET, checkpoint, small).classifier.network, state)
 
 
 def test_a_training_with_frozen_layers_changes_the_last_one_alone(small: Dataset, tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_averaged_weights_of_a_network_with_a_version_of_its_own_are_served(tmp_
     train(network, squares, recipe, tmp_path, CPU, RecordedReport(), changes=changes)
     checkpoint = checkpoints.load(tmp_path)
     assert checkpoint.average is not None
-    _assert_equal(conversion.restore(network, checkpoint).network, dict(checkpoint.trained_weights))
+    _assert_equal(TrainedModel(network, checkpoint, squares).classifier.network, dict(checkpoint.trained_weights))
 
 
 def test_what_older_files_lack_or_have_besides_does_no_harm() -> None:

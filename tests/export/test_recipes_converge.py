@@ -21,7 +21,7 @@ from covey_export.datasets import Dataset, find_entry
 from covey_export.errors import InvalidDataset
 from covey_export.networks import NETWORKS, Network
 from covey_export.report import Advance
-from covey_export.training.recipe import Precision
+from covey_export.training.recipe import TrainingPrecision
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 
@@ -96,7 +96,7 @@ def _all_cores(_one_thread: None) -> Iterator[None]:
 @pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("name", "dataset_name"), list(_pairs()))
-def test_one_epoch_converges(name: str, dataset_name: str, precision: Precision, tmp_path: Path) -> None:
+def test_one_epoch_converges(name: str, dataset_name: str, precision: TrainingPrecision, tmp_path: Path) -> None:
     dataset = _load(dataset_name)
     network = _fitted(NETWORKS[name], dataset_name)
     assert network is not None

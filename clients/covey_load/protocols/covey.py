@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError
 
-from covey import messages
+from covey import descriptions, messages
 from covey.errors import InvalidInput, ServerError
 from covey.messages import Method
 from covey_load.payloads import Batch, Files
@@ -33,7 +33,7 @@ class CoveyProtocol(Protocol):
 
     def describe(self, model: str) -> ModelInput:
         response = self._remote.call(messages.GET_MODEL, messages.get_model_request(model, 0))
-        found = messages.model(response.model)
+        found = descriptions.model(response.model)
         if found.input is None or found.serving is None:
             raise ServerError(f"the server at {self._remote.target} does not serve {found.name!r}: {found.reason}")
         facts = {

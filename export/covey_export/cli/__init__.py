@@ -1,6 +1,6 @@
 """The command line `covey-export`: arguments in, exit code out.
 
-parser.py knows the options, commands.py what each sub-command does with them; the steps are pipeline.py's.
+parser.py knows the options, commands.py what each sub-command does with them; the steps are export_job.py's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _output_lost(error)
         raise ended from None
     report = Report() if distributed.is_first_process() else Report.silent()
-    if not (options.is_for_all_processes or distributed.is_first_process()):
+    if not (options.trains or distributed.is_first_process()):
         return 0  # of torchrun's processes the first alone publishes
     try:
         with report.alive():

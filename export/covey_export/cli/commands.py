@@ -1,4 +1,4 @@
-"""What each sub-command does with its options: they become pipelines, and the pipelines' steps run in order."""
+"""What each sub-command does with its options: each network becomes a job, and the job's steps run in order."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 
 from covey_export import atomic_files, devices, listing, naming, reports, summary
 from covey_export import checkpoint as checkpoints
-from covey_export.checkpoint import Checkpoint
 from covey_export.cli import given_weights
 from covey_export.datasets import Entry, find_entry
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, MissingDataset
+from covey_export.export_job import ExportJob
 from covey_export.networks import NETWORKS, Network, find_network, size
-from covey_export.pipeline import Pipeline
 from covey_export.quantization.precision import Precision
 from covey_export.report import Report
 from covey_export.summary import Outcome
+from covey_export.trained_model import TrainedModel
 from covey_export.training import distributed
 from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
-from covey_server.images.pixels import Resize
+from covey_proto.resize import Resize
 
 
 def list_all(options: argparse.Namespace, report: Report) -> None:
@@ -36,23 +36,26 @@ def list_all(options: argparse.Namespace, report: Report) -> None:
 
 
 def train(options: argparse.Namespace, report: Report) -> None:
-    pipeline = _pipeline(options, options.network, report)
-    _prepare(pipeline, options)
-    _run_training(pipeline, options)
+    job = _job(options, options.network, report)
+    _read_dataset(job, options)
+    _run_training(job, options)
 
 
 def convert(options: argparse.Namespace, report: Report) -> None:
-    pipeline = _pipeline(options, options.network, report)
+    job = _job(options, options.network, report)
+    trained = job.load_trained()
     for precision in options.variants or [Precision.FLOAT32]:
-        pipeline.convert(precision)
+        job.publish(trained, precision)
 
 
 def verify(options: argparse.Namespace, report: Report) -> None:
-    _pipeline(options, options.network, report).verify(options.version)
+    job = _job(options, options.network, report)
+    job.verify(job.load_trained(), options.version)
 
 
 def draw_report(options: argparse.Namespace, report: Report) -> None:
-    _pipeline(options, options.network, report).draw_report(options.version)
+    job = _job(options, options.network, report)
+    job.draw_report(job.load_trained(), options.version)
 
 
 def compare(options: argparse.Namespace, report: Report) -> None:
@@ -67,21 +70,13 @@ def run_all(options: argparse.Namespace, report: Report) -> None:
     if len(names) > 1 and (options.name or options.checkpoint or options.weights):
         raise ExportError("--name, --checkpoint and --weights are for one network; for several there is --checkpoints")
     datasets = LoadedDatasets(options.data_dir)
-    pipelines = [_pipeline(options, name, report, datasets) for name in names]
-    for pipeline in pipelines:
-        _prepare(pipeline, options)
-    outcomes = []
-    while pipelines:
-        pipeline = pipelines.pop(0)  # each holds its data set
-        trained = _run_training(pipeline, options, is_one_of_many=len(names) > 1)
-        if not distributed.is_first_process():
-            continue
-        outcomes.append(Outcome(trained, pipeline.convert_if_new()))
-        if options.report:
-            pipeline.draw_report(outcomes[-1].published.info.version)
-        for precision in options.variants:
-            outcomes.append(Outcome(trained, pipeline.convert_if_new(precision)))
-        report.line()
+    jobs = [_job(options, name, report, datasets) for name in names]
+    for job in jobs:  # what is missing is found before hours of work on others
+        _read_dataset(job, options)
+    outcomes: list[Outcome] = []
+    while jobs:
+        # Each holds its data set, and all that was made of it: none is kept longer than its turn.
+        outcomes += _run_job(jobs.pop(0), options, is_one_of_many=len(names) > 1)
     if outcomes:
         report.table("Summary", summary.HEADER[:-1], [outcome.row()[:-1] for outcome in outcomes])
         for outcome in outcomes:  # no cell: a terminal would break a long path
@@ -90,23 +85,35 @@ def run_all(options: argparse.Namespace, report: Report) -> None:
         atomic_files.write_text(options.summary_markdown, summary.markdown(outcomes))
 
 
-def _prepare(pipeline: Pipeline, options: argparse.Namespace) -> None:
-    """Reads the data set. Where there is none and none was named, the error says so."""
+def _run_job(job: ExportJob, options: argparse.Namespace, *, is_one_of_many: bool) -> list[Outcome]:
+    trained = _run_training(job, options, is_one_of_many=is_one_of_many)
+    if not distributed.is_first_process():
+        return []
+    published = [job.publish_if_new(trained)]
+    if options.report:
+        job.draw_report(trained, published[0].info.version)
+    published += [job.publish_if_new(trained, precision) for precision in options.variants]
+    job.report.line()
+    return [Outcome(trained.checkpoint, each) for each in published]
+
+
+def _read_dataset(job: ExportJob, options: argparse.Namespace) -> None:
+    """Where there is none and none was named, the error says so."""
     try:
-        pipeline.prepare()
+        _ = job.dataset
     except (MissingDataset, InvalidDataset) as error:
         if options.dataset is not None:
             raise
         raise type(error)(
-            f"no --dataset was given, so that {pipeline.entry.name} was taken, the usual one of "
-            f"{pipeline.network.name}; name yours (a data set, or folder:PATH). {error}"
+            f"no --dataset was given, so that {job.entry.name} was taken, the usual one of "
+            f"{job.network.name}; name yours (a data set, or folder:PATH). {error}"
         ) from error
 
 
-def _run_training(pipeline: Pipeline, options: argparse.Namespace, *, is_one_of_many: bool = False) -> Checkpoint:
-    network = pipeline.network
-    recipe = find_recipe(network.name, _recipe_name(options), pipeline.entry.name)
-    weights = pipeline.weights
+def _run_training(job: ExportJob, options: argparse.Namespace, *, is_one_of_many: bool = False) -> TrainedModel:
+    network = job.network
+    recipe = find_recipe(network.name, _recipe_name(options), job.entry.name)
+    weights = job.weights
     if weights is not None and weights.mean is not None:
         # Weights that saw pixels normalised in one way go on seeing them so.
         given_weights.require_channels(weights.mean, network.image_shape[2])
@@ -129,14 +136,13 @@ def _run_training(pipeline: Pipeline, options: argparse.Namespace, *, is_one_of_
         flags = ", ".join(f"--{'augment' if name == 'augmentation' else name}".replace("_", "-") for name in changes)
         if not is_one_of_many:
             raise ExportError(f"{network.name} has nothing to learn; omit {flags}")
-        pipeline.report.line(f"note: {network.name} has nothing to learn; {flags} does not apply")
+        job.report.line(f"note: {network.name} has nothing to learn; {flags} does not apply")
         changes = {}
-    return pipeline.train(
+    return job.train(
         recipe,
         devices.choose(options.device),
         seed=options.seed,
         changes=changes,
-        weights=weights,
         restart=options.restart,
     )
 
@@ -144,12 +150,12 @@ def _run_training(pipeline: Pipeline, options: argparse.Namespace, *, is_one_of_
 def _recipe_name(options: argparse.Namespace) -> str | None:
     """The recipe asked for; whoever brings weights goes on from them unless they say otherwise."""
     name: str | None = options.recipe
-    return FINE_TUNE if name is None and getattr(options, "weights", None) else name
+    return FINE_TUNE if name is None and options.weights else name
 
 
-def _pipeline(
+def _job(
     options: argparse.Namespace, network_name: str, report: Report, datasets: LoadedDatasets | None = None
-) -> Pipeline:
+) -> ExportJob:
     network = find_network(network_name)
     entry = find_entry(options.dataset or network.default_dataset, unreadable=options.unreadable)
     folder = _checkpoint_folder(options, network, entry.name)
@@ -157,10 +163,10 @@ def _pipeline(
         # All of such an image is seen in training, and so in service.
         network = replace(network.fitted_to(entry.name, entry.image_shape), crop=1.0)
     checkpoint_labels = None
-    if (folder / checkpoints.FILE).exists() and not getattr(options, "restart", False):
+    if (folder / checkpoints.FILE).exists() and not options.restart:
         found = checkpoints.load(folder)
         checkpoint_labels = found.labels
-        if options.recipe not in (None, found.recipe.name) and not hasattr(options, "restart"):
+        if options.recipe not in (None, found.recipe.name) and not options.trains:
             raise InvalidCheckpoint(
                 f"the checkpoint in {folder} is of recipe {found.recipe.name}, not {options.recipe}"
             )
@@ -169,20 +175,19 @@ def _pipeline(
     elif entry.image_shape is None and network.smallest_side is not None:
         height, width, _ = network.image_shape
         network = network.fitted_to(entry.name, (height, width, 3))
-    weights = given_weights.find(options, network, report) if hasattr(options, "weights") else None
-    return Pipeline(
+    return ExportJob(
         network=_with_images(network, options, entry),
         entry=entry,
         datasets=datasets or LoadedDatasets(options.data_dir),
         checkpoint_folder=folder,
-        models=getattr(options, "models", Path("models")),
-        model_name=naming.require_model_name(getattr(options, "name", None) or network.model_name),
+        models=options.models,
+        model_name=naming.require_model_name(options.name or network.model_name),
         report=report,
-        weights=weights,
+        weights=given_weights.find(options, network, report),
         checkpoint_labels=checkpoint_labels,
-        labels_named=getattr(options, "labels", None) is not None,
-        keeps_head=getattr(options, "epochs", None) == 0,
-        min_accuracy=getattr(options, "min_accuracy", 0.0),
+        labels_named=options.labels is not None,
+        keeps_head=options.epochs == 0,
+        min_accuracy=options.min_accuracy,
     )
 
 
@@ -194,7 +199,7 @@ def _checkpoint_folder(options: argparse.Namespace, network: Network, dataset: s
         return folder
     usual = find_recipe(network.name, _recipe_name(options)).name
     folder = checkpoints.default_folder(network.name, dataset, usual, options.checkpoints)
-    if hasattr(options, "restart") or options.recipe is not None or (folder / checkpoints.FILE).exists():
+    if options.trains or options.recipe is not None or (folder / checkpoints.FILE).exists():
         return folder
     folders = {
         recipe: checkpoints.default_folder(network.name, dataset, recipe, options.checkpoints)
@@ -210,8 +215,9 @@ def _checkpoint_folder(options: argparse.Namespace, network: Network, dataset: s
 
 def _with_images(network: Network, options: argparse.Namespace, entry: Entry) -> Network:
     """The network with what the options say of the images' size and of how they come to it."""
-    image_size, resize, crop, grey = (getattr(options, name, None) for name in ("image_size", "resize", "crop", "grey"))
-    if entry.image_shape is not None and (image_size is not None or grey):
+    image_size, crop = options.image_size, options.crop
+    resize = Resize(options.resize) if options.resize is not None else network.resize
+    if entry.image_shape is not None and (image_size is not None or options.grey):
         raise ExportError(
             f"{entry.name} has images of {size(entry.image_shape)}; --image-size and --grey are for folder:PATH"
         )
@@ -219,14 +225,14 @@ def _with_images(network: Network, options: argparse.Namespace, entry: Entry) ->
     if image_size is not None:
         network = network.fitted_to(f"--image-size {image_size}", (image_size, image_size, channels))
         height, width, _ = network.image_shape
-    if grey:
+    if options.grey:
         network = network.fitted_to("--grey", (height, width, 1))
-    if resize is not None and Resize(resize) is not network.resize:
-        network = replace(network, resize=Resize(resize), crop=1.0)
+    if resize is not network.resize:
+        network = replace(network, resize=resize, crop=1.0)
     if crop is not None:
         if network.resize is not Resize.CENTER_CROP:
             raise ExportError("--crop goes with --resize center_crop")
         network = replace(network, crop=float(np.float32(crop)))  # what a model's file holds
-    if getattr(options, "background", None) is not None:
+    if options.background is not None:
         network = replace(network, background=options.background)
     return network

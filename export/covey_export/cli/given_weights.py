@@ -41,7 +41,9 @@ def find(options: argparse.Namespace, network: Network, report: Report) -> Weigh
     elif found.mean is None:
         found = _assume_normalisation(found, network, report)
     if options.labels is not None:
-        return replace(found, labels=read_labels(options.labels))
+        labels = read_labels(options.labels)
+        found.require_outputs(labels, f"--labels {options.labels}")
+        return replace(found, labels=labels)
     if found.labels is None:
         report.line(
             f"note: {found.name} does not say which class each output stands for; assumed is the order of the data "

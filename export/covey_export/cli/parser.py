@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import covey_proto
 from covey_export import devices
@@ -15,12 +16,16 @@ from covey_export.errors import ExportError
 from covey_export.quantization.precision import Precision
 from covey_export.report import Report
 from covey_export.training.augmentation import Augmentation
-from covey_export.training.recipe import PRECISIONS
-from covey_proto import colours
+from covey_export.training.recipe import TRAINING_PRECISIONS
+from covey_proto import colours, resize
 from covey_proto.command_line import Parser
-from covey_server.images.pixels import Resize
 
 _NETWORK = "a name of `covey-export list`, torchvision:NAME, or your own MODULE:FUNCTION"
+# What a sub-command without the option goes by.
+_NOT_SAID: Mapping[str, Any] = {
+    **dict.fromkeys(("weights", "labels", "epochs", "image_size", "resize", "crop", "background", "name")),
+    **{"restart": False, "grey": False, "models": Path("models"), "min_accuracy": 0.0, "variants": []},
+}
 
 
 def build() -> argparse.ArgumentParser:
@@ -35,7 +40,7 @@ def build() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable[[argparse.Namespace, Report], None], text: str) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = sub_commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        added.set_defaults(command=command, is_for_all_processes=name in ("train", "all"))
+        added.set_defaults(command=command, trains=name in ("train", "all"), **_NOT_SAID)
         return added
 
     every = add("list", commands.list_all, "Show the networks, the data sets, and where each data set was found.")
@@ -134,7 +139,9 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="none, or of flip, shift=0.1, cutout=0.25, rotation=10, zoom=0.1 (default: what suits the data set)",
     )
-    group.add_argument("--precision", choices=PRECISIONS, help="of multiplications; auto takes what is faster here")
+    group.add_argument(
+        "--precision", choices=TRAINING_PRECISIONS, help="of multiplications; auto takes what is faster here"
+    )
     group.add_argument("--seed", type=_natural, metavar="N", help="of weights and order (default: 0)")
     group.add_argument("--device", choices=devices.CHOICES, default="auto", help="to train on (default: auto)")
     group.add_argument("--restart", action="store_true", help="train anew, whatever checkpoint there is")
@@ -164,7 +171,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 def _add_images(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images", "for folders of images; recorded in the model, and done by the server")
     group.add_argument("--image-size", type=_positive, metavar="N", help="height and width (default: the network's)")
-    group.add_argument("--resize", choices=[way.value for way in Resize], help="how an image comes to that size")
+    group.add_argument("--resize", choices=[way.value for way in resize.KNOWN], help="how an image comes to that size")
     group.add_argument(
         "--crop", type=_crop, metavar="SHARE", help="of the centre that center_crop keeps, such as 0.875"
     )
@@ -182,7 +189,6 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
-    parser.set_defaults(variants=[])
     parser.add_argument(
         "--min-accuracy",
         type=_share_of_all,

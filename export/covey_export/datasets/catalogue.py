@@ -9,6 +9,7 @@ from covey_export import naming
 from covey_export.datasets import cifar, idx
 from covey_export.datasets.demo import Demo
 from covey_export.datasets.entry import Entry
+from covey_export.datasets.family import Family
 from covey_export.datasets.folder import PREFIX, Folder, Unreadable
 from covey_export.datasets.published import PublishedSet
 from covey_export.datasets.sample import LABELS, LICENCE, Sample
@@ -24,6 +25,7 @@ CATALOGUE: Mapping[str, Entry] = {
             name="mnist",
             image_shape=(28, 28, 1),
             summary="60,000 + 10,000 handwritten digits",
+            family=Family.SIGNS,
             labels=LABELS,
             licence=LICENCE,
             reader=idx,
@@ -35,6 +37,7 @@ CATALOGUE: Mapping[str, Entry] = {
             name="fashion-mnist",
             image_shape=(28, 28, 1),
             summary="60,000 + 10,000 pictures of clothes",
+            family=Family.CLOTHES,
             labels=(
                 "T-shirt/top",
                 "Trouser",
@@ -58,6 +61,7 @@ CATALOGUE: Mapping[str, Entry] = {
             name="cifar10",
             image_shape=(32, 32, 3),
             summary="50,000 + 10,000 photographs",
+            family=Family.PHOTOGRAPHS,
             labels=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
             licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
             reader=cifar,

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from covey_export.datasets.family import Family
 from covey_export.errors import InvalidDataset
 from covey_proto.wording import plural
 
@@ -31,6 +32,7 @@ class Dataset:
     test_labels: Labels
     licence: str
     notes: tuple[str, ...] = ()  # what was noticed while it was read, one sentence each
+    family: Family = Family.UNKNOWN
 
     def __post_init__(self) -> None:
         for part, images, labels in (

@@ -12,6 +12,7 @@ import numpy as np
 
 from covey_export.datasets.dataset import Dataset, Images, Labels
 from covey_export.datasets.entry import Entry
+from covey_export.datasets.family import Family
 from covey_server.images.pixels import InputSpec
 
 LABELS = ("top left", "top right", "bottom left", "bottom right")
@@ -29,6 +30,7 @@ class Demo(Entry):
     name = "demo"
     image_shape = (5, 5, 1)
     summary = "5x5 numbers from 0 to 4, for conv-demo"
+    family = Family.NUMBERS
 
     def load(self, spec: InputSpec, data_dir: Path | None) -> Dataset:
         del spec, data_dir
@@ -43,6 +45,7 @@ class Demo(Entry):
             drawn[_TRAIN:],
             labels[_TRAIN:],
             licence="Apache-2.0, made by Covey",
+            family=self.family,
         )
 
     def availability(self, data_dir: Path | None) -> str:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from covey_export.datasets.dataset import Dataset
+from covey_export.datasets.family import Family
 from covey_server.images.pixels import InputSpec
 
 
@@ -15,6 +16,7 @@ class Entry(ABC):
     name: str
     image_shape: tuple[int, int, int] | None
     summary: str
+    family: Family  # Family.UNKNOWN: nothing is mirrored
 
     @abstractmethod
     def load(self, spec: InputSpec, data_dir: Path | None) -> Dataset:

@@ -22,6 +22,7 @@ import numpy as np
 from covey_export.datasets import image_files
 from covey_export.datasets.dataset import Dataset, Labels
 from covey_export.datasets.entry import Entry
+from covey_export.datasets.family import Family
 from covey_export.datasets.image_files import ImageFiles
 from covey_export.errors import InvalidDataset, MissingDataset
 from covey_proto import image_folders, image_formats
@@ -47,6 +48,7 @@ class Folder(Entry):
 
     image_shape = None
     summary = "one folder per class; train/ and test/, or an 80/20 split"
+    family = Family.UNKNOWN
 
     def __init__(self, path: Path, unreadable: Unreadable = "refuse") -> None:
         self.path = path

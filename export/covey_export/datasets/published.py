@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from covey_export.datasets import download
 from covey_export.datasets.dataset import Dataset
 from covey_export.datasets.entry import Entry
+from covey_export.datasets.family import Family
 from covey_export.errors import ExportError, MissingDataset
 from covey_server.images.pixels import InputSpec
 
@@ -25,6 +26,7 @@ class PublishedSet(Entry):
     name: str
     image_shape: tuple[int, int, int] | None
     summary: str
+    family: Family
     labels: tuple[str, ...]
     licence: str
     reader: ModuleType
@@ -45,7 +47,7 @@ class PublishedSet(Entry):
         if folder is None:
             raise MissingDataset(self._advice("the download did not hold the expected files", data_dir))
         dataset: Dataset = self.reader.load(folder, self.name, self.labels, self.licence)
-        return dataset
+        return replace(dataset, family=self.family)
 
     def availability(self, data_dir: Path | None) -> str:
         folder = self._find(data_dir)

@@ -13,6 +13,7 @@ import numpy as np
 
 from covey_export.datasets.dataset import Dataset
 from covey_export.datasets.entry import Entry
+from covey_export.datasets.family import Family
 from covey_server.images.pixels import InputSpec
 
 FILE = "sample.npz"
@@ -26,6 +27,7 @@ class Sample(Entry):
     name = "sample"
     image_shape = (28, 28, 1)
     summary = "6,000 + 1,000 digits of MNIST, the same number of each"
+    family = Family.SIGNS
 
     def load(self, spec: InputSpec, data_dir: Path | None) -> Dataset:
         del spec, data_dir
@@ -41,6 +43,7 @@ class Sample(Entry):
                 arrays["test_images"],
                 arrays["test_labels"].astype(np.int64),
                 LICENCE,
+                family=self.family,
             )
 
     def availability(self, data_dir: Path | None) -> str:

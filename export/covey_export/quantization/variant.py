@@ -8,26 +8,30 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from covey_export import conversion
+from covey_export import onnx_graph
 from covey_export.datasets import Dataset
 from covey_export.errors import ConversionFailed
 from covey_export.quantization import float16, int8
 from covey_export.quantization.precision import Precision
+from covey_proto import layout
 from covey_proto.v1.classifier_pb2 import GoldenSet, ModelInfo
 from covey_server.errors import CoveyServerError
 from covey_server.inference.devices import choose
 from covey_server.inference.engine import Engine
 
 
-def make(float32: Path, info: ModelInfo, precision: Precision, dataset: Dataset) -> bytes:
+def make(float32: bytes, info: ModelInfo, precision: Precision, dataset: Dataset) -> bytes:
     """The variant of the model file `float32`, which `info` describes. `info` is made to describe the variant.
 
     Raises ConversionFailed.
     """
     if precision is Precision.INT8:
-        model = int8.convert(float32, int8.calibration_images(dataset))
+        with tempfile.TemporaryDirectory(prefix="covey-export-") as folder:
+            path = Path(folder, layout.FILE_NAME)
+            path.write_bytes(float32)
+            model = int8.convert(path, int8.calibration_images(dataset))
     elif precision is Precision.FLOAT16:
-        model = float16.convert(onnx.load(float32))
+        model = float16.convert(onnx.load_from_string(float32))
     else:
         raise ValueError("this is a bug: float32 is what a variant is made of")
     info.build.precision = precision.value
@@ -35,7 +39,7 @@ def make(float32: Path, info: ModelInfo, precision: Precision, dataset: Dataset)
     info.golden_set.tolerance = precision.tolerance
     if precision is Precision.INT8:
         _answer_for_itself(model, info)
-    return conversion.seal(model, info)
+    return onnx_graph.seal(model, info)
 
 
 def _answer_for_itself(model: onnx.ModelProto, info: ModelInfo) -> None:
@@ -49,7 +53,7 @@ def _answer_for_itself(model: onnx.ModelProto, info: ModelInfo) -> None:
     shape = (info.input.height, info.input.width, info.input.channels)
     pixels = np.frombuffer(golden.pixels, np.uint8).reshape(-1, *shape)
     with tempfile.TemporaryDirectory(prefix="covey-export-") as folder:
-        path = Path(folder, "model.onnx")
+        path = Path(folder, layout.FILE_NAME)
         path.write_bytes(model.SerializeToString())
         try:
             probabilities = Engine(path, choose("cpu")).run(pixels)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_export import summary, verification
+from covey_export import environment, verification_record
 from covey_export.checkpoint import Checkpoint, Epoch
 from covey_export.datasets import Dataset
 from covey_export.datasets.dataset import Labels
@@ -35,7 +35,7 @@ FORMAT = 1  # of report.json; another one is refused with advice
 
 @dataclass(frozen=True)
 class Verified:
-    """What a report needs of verification.json, see covey_export.verification.Verification."""
+    """What a report needs of verification.json, see covey_export.verification_record.Verification."""
 
     images: int
     torch_accuracy: float
@@ -154,7 +154,7 @@ def find(
         history=checkpoint.history,
         parameters=parameters,
         size_bytes=(folder / layout.FILE_NAME).stat().st_size,
-        machine=summary.machine(),
+        machine=environment.machine(),
         notes=dataset.notes,
         verification=read_verification(folder),
         accuracy=found.overall,
@@ -191,7 +191,7 @@ def read(folder: Path) -> Findings:
 
 def read_verification(folder: Path) -> Verified:
     """What verification.json in a version's folder says. Raises ReportFailed."""
-    path = folder / verification.FILE
+    path = folder / verification_record.FILE
     try:
         return _verified(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:

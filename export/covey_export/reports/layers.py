@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from covey_export.datasets.dataset import Images
-from covey_export.served_model import ServedModel
+from covey_export.image_classifier import ImageClassifier
 
 MAX_LAYERS = 12
 MAX_MAPS = 12  # of a layer that are kept
@@ -62,7 +62,7 @@ class Recording:
     kernels: Kernels | None
 
 
-def record(model: ServedModel, image: Images) -> Recording:
+def record(model: ImageClassifier, image: Images) -> Recording:
     """Sends one image `[H, W, C] uint8` through the network."""
     seen: list[tuple[str, nn.Module, Layer]] = []
     weighted: list[tuple[str, nn.Module]] = []

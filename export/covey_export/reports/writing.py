@@ -10,16 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from covey_export import atomic_files
-from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.datasets.dataset import Images
 from covey_export.errors import ReportFailed
-from covey_export.evaluation import accuracy, predict
-from covey_export.networks import Network
+from covey_export.evaluation import predict
+from covey_export.image_classifier import ImageClassifier
 from covey_export.report import Report
 from covey_export.reports import findings, layers, model_card, report_page
 from covey_export.reports.drawing import canvas
-from covey_export.served_model import ServedModel
+from covey_export.trained_model import TrainedModel
 from covey_proto import layout
 from covey_proto.wording import plural
 from covey_server.errors import CoveyServerError
@@ -34,30 +33,27 @@ _BATCH = 64
 class _PyTorch:
     """A model as the golden check runs one."""
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: ImageClassifier) -> None:
         self._model = model
 
     def run(self, images: Images, /) -> NDArray[np.float32]:
         return predict(self._model, torch.tensor(images))
 
 
-def write(
-    network: Network, checkpoint: Checkpoint, model: ServedModel, dataset: Dataset, folder: Path, report: Report
-) -> Path:
+def write(trained: TrainedModel, folder: Path, report: Report) -> Path:
     """Writes the report of the version in `folder` (`models/NAME/VERSION`, with model.onnx and verification.json),
-    of which `model` is the PyTorch side, on the CPU. Returns the path of report.html.
+    which was made from `trained`. Returns the path of report.html.
 
-    Raises InvalidCheckpoint, ReportFailed where the folder's model is another one or was never verified, OSError.
+    Raises ReportFailed where the folder's model is another one or was never verified, OSError.
     """
-    checkpoint.require_match(network, dataset)
+    dataset = trained.dataset
     if not (folder / layout.FILE_NAME).is_file():
         raise ReportFailed(f"{folder} holds no {layout.FILE_NAME}; publish the model first (covey-export convert)")
     report.line(f"report  {plural(len(dataset.test_images), 'test image')}, then the pictures")
-    probabilities = _answer(model, dataset, folder)
-    parameters = sum(parameter.numel() for parameter in model.network.parameters())
-    found = findings.find(network, checkpoint, dataset, folder, probabilities, parameters)
+    probabilities = _answer(trained, folder)
+    found = findings.find(trained.network, trained.checkpoint, dataset, folder, probabilities, trained.parameters)
     shown = _choose_image(probabilities, dataset)
-    recording = layers.record(model, dataset.test_images[shown])
+    recording = layers.record(trained.classifier, dataset.test_images[shown])
     with canvas.style():
         page = report_page.write_page(found, dataset, probabilities, recording, shown)
     atomic_files.write_text(folder / findings.FILE, found.to_json())
@@ -67,19 +63,19 @@ def write(
     return folder / FILE
 
 
-def _answer(model: ServedModel, dataset: Dataset, folder: Path) -> NDArray[np.float32]:
+def _answer(trained: TrainedModel, folder: Path) -> NDArray[np.float32]:
     """The probabilities `[N, K]` of all test images: PyTorch's, and of a variant in another precision the file's own.
 
     Raises ReportFailed where the file is not of the model that PyTorch computes here: trained anew since, perhaps.
     """
-    path, images = folder / layout.FILE_NAME, dataset.test_images
+    path, images = folder / layout.FILE_NAME, trained.dataset.test_images
     verified = findings.read_verification(folder)
     try:
         engine = Engine(path, choose("cpu"), threads=1)
         if not verified.is_variant:
-            golden.check(_PyTorch(model), model_file.describe(engine).golden)
-            return predict(model, torch.tensor(images))
-        found = accuracy(predict(model, torch.tensor(images)), dataset.test_labels).overall
+            golden.check(_PyTorch(trained.classifier), model_file.describe(engine).golden)
+            return trained.probabilities
+        found = trained.accuracy.overall
         if not math.isclose(found, verified.torch_accuracy, abs_tol=1.5 / len(images)):  # an image may be a tie
             raise ReportFailed(
                 f"{path} is not of this checkpoint: it was made from one of accuracy {verified.torch_accuracy:.2%}, "

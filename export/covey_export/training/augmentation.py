@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from covey_export import naming
+from covey_export.datasets.family import Family
 from covey_export.errors import ExportError
 
 
@@ -66,22 +67,19 @@ class Augmentation:
 NONE = Augmentation()
 _USUAL: Mapping[str, float] = {"flip": 1, "shift": 0.125, "cutout": 0.25, "rotation": 10, "zoom": 0.1}
 _MAX_STRENGTH: Mapping[str, float] = {"flip": 1, "shift": 0.5, "cutout": 1, "rotation": 180, "zoom": 0.9}
-_DIGITS = Augmentation(shift=0.08, rotation=10, zoom=0.1)
-_PHOTOGRAPHS = Augmentation(flip=True, shift=0.125)
-
-# What a data set stands: a mirrored digit is another sign or none, a mirrored shirt is a shirt.
-OF_DATASETS: Mapping[str, Augmentation] = {
-    "mnist": _DIGITS,
-    "sample": _DIGITS,
-    "fashion-mnist": Augmentation(flip=True, shift=0.04),
-    "cifar10": _PHOTOGRAPHS,
-    "demo": NONE,
+_OF_FAMILIES: Mapping[Family, Augmentation] = {
+    Family.SIGNS: Augmentation(shift=0.08, rotation=10, zoom=0.1),
+    Family.CLOTHES: Augmentation(flip=True, shift=0.04),
+    Family.PHOTOGRAPHS: Augmentation(flip=True, shift=0.125),
+    Family.NUMBERS: NONE,
+    # To mirror what must not be mirrored costs more than it gains with what may be.
+    Family.UNKNOWN: Augmentation(shift=0.125),
 }
 
 
-def of_dataset(name: str) -> Augmentation:
-    """What is usual for that data set; for one's own images, what is usual for photographs."""
-    return OF_DATASETS.get(name, _PHOTOGRAPHS)
+def of_family(family: Family) -> Augmentation:
+    """What is usual for a data set of that family."""
+    return _OF_FAMILIES[family]
 
 
 def augment(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:

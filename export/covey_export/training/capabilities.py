@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import torch
 
-from covey_export import served_model
+from covey_export import image_classifier
 from covey_export.errors import InvalidNetwork
+from covey_export.evaluation import predict
 from covey_export.networks import Network
 from covey_export.networks.trial import first_line
-from covey_export.training import optimization, precision
-from covey_export.training.recipe import Precision, Recipe
+from covey_export.training import mixed_precision, optimization
+from covey_export.training.recipe import Recipe, TrainingPrecision
 
 _BATCH = 4
 
@@ -22,7 +23,9 @@ def fit_to_network(network: Network, classes: int, recipe: Recipe, device: torch
     Channels-last tensors cannot be flattened by view(), and not every operation exists in bfloat16. Draws from torch's
     global generator.
 
-    Raises InvalidNetwork where plain PyTorch cannot train it either (float32, contiguous), or where the recipe asks for
+    A recipe without epochs trains nothing: then the network only has to run.
+
+    Raises InvalidNetwork where plain PyTorch cannot do it either (float32, contiguous), or where the recipe asks for
     bfloat16 itself and the network has no such operation.
     """
     notes = []
@@ -30,13 +33,15 @@ def fit_to_network(network: Network, classes: int, recipe: Recipe, device: torch
         error = _try_step(network, classes, recipe, device, "float32")
         if error is not None:
             recipe = replace(recipe, channels_last=False)
-            notes.append(f"trained with contiguous tensors: with channels-last ones it raised {first_line(error)}")
+            done = "trained" if recipe.epochs else "run"
+            notes.append(f"{done} with contiguous tensors: with channels-last ones it raised {first_line(error)}")
     error = _try_step(network, classes, recipe, device, "float32") if not recipe.channels_last else None
     if error is not None:
+        tried = "trained: forward and backward" if recipe.epochs else "run: forward"
         raise InvalidNetwork(
-            f"{network.name} cannot be trained: forward and backward of {_BATCH} images raised {first_line(error)}"
+            f"{network.name} cannot be {tried} of {_BATCH} images raised {first_line(error)}"
         ) from error
-    if recipe.precision != "float32":
+    if recipe.precision != "float32" and recipe.epochs:
         error = _try_step(network, classes, recipe, device, "bfloat16")
         if error is not None and recipe.precision == "bfloat16":
             raise InvalidNetwork(
@@ -49,17 +54,20 @@ def fit_to_network(network: Network, classes: int, recipe: Recipe, device: torch
 
 
 def _try_step(
-    network: Network, classes: int, recipe: Recipe, device: torch.device, tried: Precision
+    network: Network, classes: int, recipe: Recipe, device: torch.device, tried: TrainingPrecision
 ) -> Exception | None:
-    """What a training step of a new module raises; None: nothing."""
-    model = served_model.build(network, classes, recipe).to(device)
+    """What a training step of a new module raises, or, where the recipe has no epochs, a run; None: nothing."""
+    model = image_classifier.build(network, classes, recipe).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
     images = torch.randint(0, 256, (_BATCH, *network.image_shape), dtype=torch.uint8, device=device)
     labels = torch.arange(_BATCH, device=device) % classes
-    model.train()
     try:
-        with precision.autocast(tried, device):
+        if not recipe.epochs:
+            predict(model, images)
+            return None
+        model.train()
+        with mixed_precision.autocast(tried, device):
             outputs = model.network(model.normalise(images))
         torch.autograd.backward(optimization.loss(outputs, labels, network.output, 0.0))
     except Exception as error:  # noqa: BLE001 - of the user's code or of torch, whatever it is

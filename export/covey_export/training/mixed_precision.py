@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from covey_export.training.recipe import Precision
+from covey_export.training.recipe import TrainingPrecision
 
 _TRIALS = 4
 _WORTH_IT = 0.9  # a format with less precision must save at least a tenth
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+def autocast(precision: TrainingPrecision, device: torch.device) -> AbstractContextManager[None]:
     """The context in which a network runs forward."""
     context: AbstractContextManager[None] = torch.autocast(
         device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"
@@ -26,13 +26,13 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return context
 
 
-def choose(try_step: Callable[[Precision], None], device: torch.device) -> tuple[Precision, str]:
+def choose(try_step: Callable[[TrainingPrecision], None], device: torch.device) -> tuple[TrainingPrecision, str]:
     """The faster of float32 and bfloat16 for `try_step`, and the figures for people.
 
     `try_step` runs one step forward and backward and changes nothing. The shortest of a few trials counts, taken
     in turns, so that a busy moment of the machine does not decide.
     """
-    seconds: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
+    seconds: dict[TrainingPrecision, list[float]] = {"float32": [], "bfloat16": []}
     for _ in range(_TRIALS):
         for precision, taken in seconds.items():
             begun = time.perf_counter()
@@ -41,5 +41,5 @@ def choose(try_step: Callable[[Precision], None], device: torch.device) -> tuple
                 torch.accelerator.synchronize(device)
             taken.append(time.perf_counter() - begun)
     plain_ms, half_ms = (1000 * min(taken) for taken in seconds.values())
-    chosen: Precision = "bfloat16" if half_ms < _WORTH_IT * plain_ms else "float32"
+    chosen: TrainingPrecision = "bfloat16" if half_ms < _WORTH_IT * plain_ms else "float32"
     return chosen, f"{chosen} (a step takes {plain_ms:.1f} ms in float32, {half_ms:.1f} ms in bfloat16)"

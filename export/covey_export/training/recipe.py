@@ -10,13 +10,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from covey_export.datasets import Dataset
-from covey_export.training.augmentation import NONE, Augmentation, of_dataset
+from covey_export.training.augmentation import NONE, Augmentation, of_family
 from covey_proto.wording import plural
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "one-cycle"]
-Precision = Literal["float32", "bfloat16", "auto"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+TrainingPrecision = Literal["float32", "bfloat16", "auto"]
+TRAINING_PRECISIONS: tuple[TrainingPrecision, ...] = get_args(TrainingPrecision)
 
 _MIN_BATCH = 16  # a batch is never made smaller than this for want of data
 _MAX_EPOCHS = 200
@@ -47,7 +47,7 @@ class Recipe:
     augmentation: Augmentation | None = NONE
     mean: tuple[float, ...] | None = (0.0,)  # of pixels scaled to 0..1: one for all channels, or one for each
     std: tuple[float, ...] | None = (1.0,)
-    precision: Precision = "float32"
+    precision: TrainingPrecision = "float32"
     channels_last: bool = False
     freeze: bool = False  # only the last layer learns
     log_steps: int | None = None  # the running loss is said every so many steps; None: once an epoch
@@ -64,14 +64,15 @@ class Recipe:
         return cls(**{**fields, "augmentation": augmentation and Augmentation(**augmentation)})
 
     def fitted_to(self, dataset: Dataset) -> Recipe:
-        """The recipe for that very data set: as many steps as it needs, its pixels' mean and deviation."""
+        """The recipe for that very data set: as many steps as it needs, its pixels' mean and deviation, and no flip
+        where its images may not be mirrored."""
         fitted = self.adapted_to(len(dataset.train_images))
         if fitted.mean is None or fitted.std is None:
             mean, std = _statistics(dataset)
             fitted = dataclasses.replace(fitted, mean=mean, std=std)
-        if fitted.augmentation is None:
-            fitted = dataclasses.replace(fitted, augmentation=of_dataset(dataset.name))
-        return fitted
+        usual = of_family(dataset.family)
+        found = usual if fitted.augmentation is None else fitted.augmentation
+        return dataclasses.replace(fitted, augmentation=dataclasses.replace(found, flip=found.flip and usual.flip))
 
     def adapted_to(self, train_images: int) -> Recipe:
         """The recipe for a set of that many images: unchanged from half the original size up. Below that,

@@ -129,7 +129,6 @@ _RESNET = replace(
     augmentation=Augmentation(flip=True, shift=0.0625, cutout=0.25),
     train_images=50_000,
 )
-_RESNET_ON_DIGITS = replace(_RESNET, augmentation=Augmentation(shift=0.0625, cutout=0.25))
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "cifar-net": {
@@ -161,9 +160,6 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
 OTHER_DATASETS: Mapping[tuple[str, str], Mapping[str, Recipe]] = {
     # Clothes take so small a network longer than digits, and mirroring them is more than it can learn besides.
     ("lenet", "fashion-mnist"): {"best": replace(_LENET_BEST, epochs=70, augmentation=Augmentation(shift=0.04))},
-    # A mirrored digit is another sign, or none.
-    ("resnet", "sample"): {"best": _RESNET_ON_DIGITS},
-    ("resnet", "mnist"): {"best": _RESNET_ON_DIGITS},
 }
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from covey_export import checkpoint as checkpoints
-from covey_export import conversion, devices
+from covey_export import devices, onnx_graph
 from covey_export.checkpoint import Checkpoint
-from covey_export.datasets import Dataset
+from covey_export.datasets import Dataset, Family
 from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, TrainingInterrupted
 from covey_export.networks import Network, size
 from covey_export.report import Report
 from covey_export.training import distributed
-from covey_export.training.augmentation import Augmentation
+from covey_export.training.augmentation import NONE, Augmentation
 from covey_export.training.capabilities import fit_to_network
 from covey_export.training.distributed import Group
 from covey_export.training.recipe import Recipe
@@ -76,15 +76,20 @@ def train(
             wanted, seed = found.recipe, found.seed
         else:
             wanted, seed = replace(recipe.fitted_to(dataset), **changes), seed or 0
+            if dataset.family is Family.UNKNOWN and "augmentation" not in changes and recipe.augmentation != NONE:
+                report.line(
+                    f"note: {dataset.name} may hold images that mean something else in the mirror, as text does, so "
+                    f"that none is mirrored; for photographs say --augment flip,shift=0.125"
+                )
             if wanted.freeze and weights is None:
                 raise ExportError(
                     "--freeze trains the last layer alone, on top of given layers: it goes with --weights"
                 )
-            if network.is_own:
+            if network.is_own:  # nobody knows yet what it can do
                 wanted, notes = fit_to_network(network, len(dataset.labels), wanted, device)
                 for note in notes:
                     report.line(f"note: {note}")
-                conversion.require_convertible(network, len(dataset.labels), wanted)
+                onnx_graph.require_convertible(network, len(dataset.labels), wanted)
         checkpoints.require_writable(folder)
         with _threads(wanted.threads):
             trainer = Trainer(network, dataset, wanted, seed, device, group)

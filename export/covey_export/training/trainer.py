@@ -19,19 +19,19 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from covey_export import checkpoint as checkpoints
-from covey_export import head, served_model
+from covey_export import head, image_classifier
 from covey_export.checkpoint import Checkpoint, Epoch
 from covey_export.datasets import Dataset
 from covey_export.errors import TrainingFailed
 from covey_export.evaluation import accuracy, mean_loss, predict
+from covey_export.image_classifier import ImageClassifier
 from covey_export.interruption import StopRequest
 from covey_export.networks import Network
 from covey_export.report import Report
-from covey_export.served_model import ServedModel
-from covey_export.training import averaging, optimization, precision
+from covey_export.training import averaging, mixed_precision, optimization
 from covey_export.training.augmentation import NONE, augment
 from covey_export.training.distributed import ALONE, Group
-from covey_export.training.recipe import Precision, Recipe
+from covey_export.training.recipe import Recipe, TrainingPrecision
 from covey_proto.wording import plural
 
 _SHOWN_IMAGES = 5_000
@@ -56,7 +56,7 @@ class Trainer:
         self.seed = seed
         self.device = device
         self.group = group
-        self.model = served_model.build(network, len(dataset.labels), recipe).to(device)
+        self.model = image_classifier.build(network, len(dataset.labels), recipe).to(device)
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.started_from = self.weights_digest = ""
@@ -109,13 +109,13 @@ class Trainer:
         labels = self._train_labels[: self.recipe.batch_size]
         state = {name: value.clone() for name, value in self.model.network.state_dict().items()}
 
-        def try_step(tried: Precision) -> None:
-            with precision.autocast(tried, self.device):
+        def try_step(tried: TrainingPrecision) -> None:
+            with mixed_precision.autocast(tried, self.device):
                 outputs = self.model.network(images)
             optimization.loss(outputs, labels, self.network.output, 0.0).backward()  # type: ignore[no-untyped-call]
             self.model.network.zero_grad(set_to_none=True)
 
-        chosen, said = self.group.agree(precision.choose(try_step, self.device))
+        chosen, said = self.group.agree(mixed_precision.choose(try_step, self.device))
         self.model.network.load_state_dict(state)  # batch normalisation has counted the trials
         self.recipe = replace(self.recipe, precision=chosen)
         return str(said)
@@ -226,7 +226,7 @@ class Trainer:
         optimization.set_learning_rate(self.optimizer, rate)
         images = self.model.normalise(self._images(batch, place))
         labels = self._train_labels[batch]
-        with precision.autocast(self.recipe.precision, self.device):
+        with mixed_precision.autocast(self.recipe.precision, self.device):
             outputs = self._forward(images)
         loss = optimization.loss(outputs, labels, self.network.output, self.recipe.label_smoothing)
         # The gradients' mean over the processes is that of the whole batch where each counts by its images.
@@ -292,9 +292,9 @@ class Trainer:
         model = self.model
         if self.average:
             averaged: AveragedModel = self.average
-            model = ServedModel.around(averaged.module, self.model)
+            model = ImageClassifier.around(averaged.module, self.model)
         is_last = len(self.history) + 1 >= self.recipe.epochs
-        with precision.autocast("float32" if is_last else self.recipe.precision, self.device):
+        with mixed_precision.autocast("float32" if is_last else self.recipe.precision, self.device):
             probabilities = predict(model, self._test_images)
         self._set_train_mode()
         labels = self.dataset.test_labels

@@ -15,12 +15,12 @@ from torch import nn
 
 from covey_export.checkpoint import Checkpoint, Epoch
 from covey_export.datasets import Dataset
+from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import ImageShape, Network, Output
 from covey_export.reports import findings, layers, report_page
 from covey_export.reports.drawing import canvas
 from covey_export.reports.findings import Findings
 from covey_export.reports.layers import Recording
-from covey_export.served_model import ServedModel
 from covey_export.training.recipe import Recipe
 
 VERIFICATION: dict[str, Any] = {
@@ -103,7 +103,7 @@ def make_case(
     (place / "verification.json").write_text(json.dumps(said), encoding="utf-8")
     module = network if network is not None else small_network(shape[2], len(labels))
     known = Network(name, lambda task: module, shape, dataset.name, "a test's own", output=Output.LOGITS)
-    model = ServedModel(module, Output.LOGITS, torch.tensor(1 / 255), torch.tensor(0.0)).eval()
+    model = ImageClassifier(module, Output.LOGITS, torch.tensor(1 / 255), torch.tensor(0.0)).eval()
     found = findings.find(known, make_checkpoint(dataset, shape, history), dataset, place, probabilities, 1_234_567)
     return Case(found, dataset, probabilities, layers.record(model, dataset.test_images[0]))
 

@@ -7,10 +7,10 @@ import torch
 from tests.export.reports.cases import small_network
 from torch import nn
 
+from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import NETWORKS, Output, Task
 from covey_export.reports import layers
 from covey_export.reports.layers import Recording
-from covey_export.served_model import ServedModel
 
 
 class Reused(nn.Module):
@@ -51,7 +51,7 @@ def record(network: nn.Module, shape: tuple[int, int, int] = (8, 8, 1), pixel: i
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     if pixel is not None:
         image[:] = pixel
-    return layers.record(ServedModel(network, Output.LOGITS, torch.tensor(1.0), torch.tensor(0.0)), image)
+    return layers.record(ImageClassifier(network, Output.LOGITS, torch.tensor(1.0), torch.tensor(0.0)), image)
 
 
 def test_layers_in_the_order_in_which_they_run() -> None:
@@ -108,7 +108,7 @@ def test_many_layers_and_maps_are_bounded() -> None:
 
 def test_no_pooling_of_a_deep_network_is_left_out() -> None:
     network = NETWORKS["vgg"].build(Task((28, 28, 1), 10))
-    model = ServedModel(network, Output.LOGITS, torch.tensor(1 / 255), torch.tensor(0.0))
+    model = ImageClassifier(network, Output.LOGITS, torch.tensor(1 / 255), torch.tensor(0.0))
     recording = layers.record(model, np.zeros((28, 28, 1), np.uint8))
     sizes = [layer.size for layer in recording.layers if layer.kind == "MaxPool2d"]
     assert sizes == [(14, 14), (7, 7), (3, 3)]

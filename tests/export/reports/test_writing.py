@@ -14,12 +14,13 @@ import torch
 from tests.export.recorded_report import RecordedReport, tree
 from tests.export.reports.test_report_page import assert_self_contained
 
-from covey_export import conversion, publication, reports
+from covey_export import publication, reports
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import InvalidCheckpoint, ReportFailed
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
+from covey_export.trained_model import TrainedModel
 
 MLP = NETWORKS["mlp"]
 FILES = {"model.onnx", "verification.json", "report.html", "report.json", "MODEL_CARD.md"}
@@ -34,8 +35,7 @@ def version_folder(published: Published, tmp_path: Path) -> Path:
 
 
 def write(checkpoint: Checkpoint, dataset: Dataset, folder: Path) -> Path:
-    model = conversion.restore(MLP, checkpoint)
-    return reports.write(MLP, checkpoint, model, dataset, folder, RecordedReport())
+    return reports.write(TrainedModel(MLP, checkpoint, dataset), folder, RecordedReport())
 
 
 def test_report_of_a_published_model(
@@ -74,7 +74,7 @@ def test_two_published_versions_compared(trained: Checkpoint, small: Dataset, tm
     weights["classifier.3.bias"][3] = 1
     other = dataclasses.replace(trained, model=weights)
     for checkpoint in (trained, other):
-        publication.publish(MLP, checkpoint, small, models, "mlp", RecordedReport())
+        publication.publish(TrainedModel(MLP, checkpoint, small), models, "mlp", RecordedReport())
     write(trained, small, models / "mlp" / "1")
     write(other, small, models / "mlp" / "2")
 

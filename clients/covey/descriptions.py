@@ -1,0 +1,67 @@
+"""What covey.v1 says of a model, as callers see it."""
+
+from __future__ import annotations
+
+import datetime
+
+from covey.results import BatchCost, InputSize, Model, ModelState, Serving, Training
+from covey_proto import resize
+from covey_proto.v1 import classifier_pb2 as pb
+
+_STATES = {pb.Model.STATE_READY: ModelState.READY, pb.Model.STATE_REFUSED: ModelState.REFUSED}
+
+
+def model(message: pb.Model) -> Model:
+    """The model of a ListModels or GetModel response."""
+    info = message.info
+    return Model(
+        name=message.name,
+        version=message.version,
+        state=_STATES.get(message.state, ModelState.UNKNOWN),
+        reason=message.reason,
+        is_default=message.is_default,
+        labels=tuple(info.labels),
+        input=_input_size(info.input) if info.HasField("input") else None,
+        training=_training(info) if info.HasField("training") else None,
+        serving=_serving(message.serving) if message.HasField("serving") else None,
+    )
+
+
+def _input_size(spec: pb.ImageSpec) -> InputSize:
+    crop = round(spec.crop, 6) or 1.0  # of a float32
+    mean, std = (tuple(round(each, 6) for each in numbers) for numbers in (spec.mean, spec.std))
+    policy = resize.from_message(spec.resize)
+    return InputSize(spec.height, spec.width, spec.channels, policy, crop, spec.background, mean, std)
+
+
+def _training(info: pb.ModelInfo) -> Training:
+    training = info.training
+    created = info.build.created.ToDatetime(datetime.UTC) if info.build.HasField("created") else None
+    return Training(
+        network=training.network,
+        dataset=training.dataset,
+        recipe=training.recipe,
+        epochs=training.epochs,
+        seed=training.seed,
+        test_accuracy=training.test_accuracy,
+        test_images=training.test_images,
+        parameters=training.parameters,
+        created=created,
+        precision=info.build.precision or "float32",
+    )
+
+
+def _serving(serving: pb.Serving) -> Serving:
+    return Serving(
+        device=serving.device,
+        provider=serving.provider,
+        workers=serving.workers,
+        threads=serving.threads,
+        max_batch_size=serving.max_batch_size,
+        max_message_bytes=serving.max_message_bytes,
+        batch_curve=tuple([BatchCost(cost.batch_size, cost.run_us) for cost in serving.batch_curve]),
+        load_ms=serving.load_ms,
+        memory_bytes=serving.memory_bytes,
+        golden_difference=serving.golden_difference,
+        device_fallback=serving.device_fallback,
+    )
