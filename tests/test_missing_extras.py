@@ -15,6 +15,7 @@ import pytest
         ("covey_server", "prometheus_client", [], "covey-serve[cpu]"),
         ("covey_export", "torch", ["list"], "covey-serve[cpu,export]"),
         ("covey_export", "onnx", ["list"], "covey-serve[cpu,export]"),
+        ("covey_export", "onnx", ["import", "x.onnx", "--name", "x"], "pip install 'covey-serve[cpu]' onnx"),
     ],
 )
 def test_says_which_extra_to_install(package: str, missing: str, arguments: list[str], extra: str) -> None:
