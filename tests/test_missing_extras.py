@@ -16,6 +16,7 @@ import pytest
         ("covey_export", "torch", ["list"], "covey-serve[cpu,export]"),
         ("covey_export", "onnx", ["list"], "covey-serve[cpu,export]"),
         ("covey_export", "jinja2", ["list"], "covey-serve[cpu,export]"),
+        ("covey_export", "onnx", ["import", "x.onnx", "--name", "x"], "pip install 'covey-serve[cpu]' onnx"),
     ],
 )
 def test_says_which_extra_to_install(package: str, missing: str, arguments: list[str], extra: str) -> None:

@@ -64,3 +64,19 @@ class VerificationFailed(ExportError):
 
 class ReportFailed(ExportError):
     """A report or a comparison cannot be made of what is there."""
+
+
+class InvalidSource(ExportError):
+    """A file to import that cannot be read, or is no image classifier."""
+
+
+class InvalidLabels(ExportError):
+    """Labels that cannot be read, or are not those of the outputs."""
+
+
+class InvalidSamples(ExportError):
+    """Images to compare on that are not there, or cannot be read."""
+
+
+class ImportFailed(ExportError):
+    """An imported model does not compute what the original does, or could not be written."""

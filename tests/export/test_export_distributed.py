@@ -43,13 +43,13 @@ from pathlib import Path
 import torch
 from covey_export.datasets import find_entry
 from covey_export.networks import NETWORKS
-from covey_export.report import Report
+from covey_export.reports.progress import ProgressReport
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 network, sample = NETWORKS["mlp"], find_entry("sample").load(NETWORKS["mlp"].spec, None)
 few = dataclasses.replace(sample, train_images=sample.train_images[:60], train_labels=sample.train_labels[:60])
 changes = {"epochs": 1, "batch_size": 3}
-train(network, few, find_recipe("mlp"), Path(sys.argv[1]), torch.device("cpu"), Report.silent(), changes=changes)
+train(network, few, find_recipe("mlp"), Path(sys.argv[1]), torch.device("cpu"), ProgressReport.silent(), changes=changes)
 """
 TRAIN = ("train", "mlp", "--dataset", "sample", "--epochs", "2", "--device", "cpu")
 

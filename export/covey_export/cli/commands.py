@@ -65,6 +65,12 @@ def compare(options: argparse.Namespace, report: ProgressReport) -> None:
     report.line(f"wrote   {compare_versions(first, second, options.output)}")
 
 
+def import_model(options: argparse.Namespace, report: ProgressReport) -> None:
+    from covey_export.importing import command  # as no other sub-command needs it
+
+    command.run(options, report)
+
+
 def run_all(options: argparse.Namespace, report: ProgressReport) -> None:
     names = options.networks or list(NETWORKS)
     if len(names) > 1 and distributed.processes() > 1:

@@ -13,6 +13,7 @@ from covey_export import devices
 from covey_export.cli import commands, given_weights
 from covey_export.datasets.folder import UNREADABLE
 from covey_export.errors import ExportError
+from covey_export.importing import options as import_options
 from covey_export.quantization.precision import Precision
 from covey_export.reports.progress import ProgressReport
 from covey_export.training.augmentation import Augmentation
@@ -90,6 +91,8 @@ def build() -> argparse.ArgumentParser:
     _add_variants(together, "beside the float32 model")
     together.add_argument("--no-report", dest="report", action="store_false", help="do not write report.html")
     together.add_argument("--summary-markdown", type=Path, metavar="FILE", help="write the summary table there too")
+
+    import_options.add_to(add(import_options.NAME, commands.import_model, import_options.TEXT))
     return parser
 
 

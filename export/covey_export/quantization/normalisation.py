@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-_KINDS = ("Transpose", "Cast", "Mul", "Add")
+_KINDS = ("Transpose", "Gather", "Cast", "Mul", "Add")  # Gather: blue first
 
 
 def nodes(graph: onnx.GraphProto) -> list[str]:

@@ -173,7 +173,8 @@ def _check_contract(session: onnxruntime.InferenceSession, path: Path) -> tuple[
                     return (height, width, channels), classes
     raise RefusedModel(
         f"{path}: expected images: tensor(uint8) [N, H, W, 1 or 3] -> probabilities: tensor(float) [N, K] with N "
-        f"dynamic, found {found}; convert the network with covey-export"
+        f"dynamic, found {found}: Covey did not make it. To serve a classifier of your own: "
+        f"covey-export import FILE --name NAME"
     )
 
 

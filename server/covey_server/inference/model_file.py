@@ -33,7 +33,8 @@ def describe(engine: Engine) -> Description:
     text = engine.metadata.get(metadata.KEY)
     if text is None:
         raise RefusedModel(
-            f"no {metadata.KEY} in the file's metadata, so neither labels nor a golden set; convert with covey-export"
+            f"no {metadata.KEY} in the file's metadata, so neither labels nor a golden set: Covey did not make it. To "
+            f"serve a classifier of your own: covey-export import FILE --name NAME"
         )
     try:
         info = metadata.from_json(text)

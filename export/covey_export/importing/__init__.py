@@ -1,0 +1,18 @@
+"""Classifiers that were trained elsewhere become served models, held against the file that they came from.
+
+Nothing here imports torch or rich: an ONNX file is imported with onnx, onnxruntime, numpy and Pillow alone.
+
+    onnx_file       a file read, whole and small enough; what else a file may be (`file_kind`)
+    signature       which input and output, what layout, type and size
+    preset          what the original did to pixels; `resizing` how images come to its size
+    labels          names of the outputs
+    original        the file as it is, run by onnxruntime on prepared images
+    activation      what is put behind the outputs, so that they are probabilities
+    graph           uint8 images in, probabilities out, around the network
+    batch           its batch axis made dynamic, with `constants`
+    samples         images to compare on, given or made
+    proof           what was compared, and what came out
+    check           the usual mistakes, side by side
+    description     what the model says of itself
+    command         all of it in order: `covey-export import`
+"""

@@ -1,0 +1,155 @@
+"""What stands between the original's outputs and probabilities: found by its last operator and its answers for real
+images, unless the user says."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from covey_export.errors import InvalidSource
+
+ASKED = ("softmax", "sigmoid", "none")
+_SUM_ERROR = 0.02  # of a row, as the server's golden check allows
+_PASSES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Transpose", "Dropout"})
+_LINEAR = frozenset({"Gemm", "MatMul", "Conv", "Add", "Sub", "QLinearConv", "QLinearMatMul", "QGemm", "FusedMatMul"})
+
+Scores = NDArray[np.float32]
+
+
+class Activation(enum.Enum):
+    """What is put behind the outputs."""
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+    EXP = "exp"  # of logarithms
+    NONE = "none"
+
+    def apply(self, scores: Scores) -> Scores:
+        """What the graph computes, in numpy: `[N, K]` to `[N, K] float32`."""
+        values = scores.astype(np.float64)
+        match self:
+            case Activation.SOFTMAX:
+                powers = np.exp(values - values.max(axis=1, keepdims=True))
+                values = powers / powers.sum(axis=1, keepdims=True)
+            case Activation.SIGMOID:
+                values = 1 / (1 + np.exp(-values.clip(-700, 700)))
+            case Activation.EXP:
+                values = np.exp(values)
+            case Activation.NONE:
+                pass
+        return values.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`independent`: each label has a probability of its own; else one class is right. `said` is for people."""
+
+    activation: Activation
+    independent: bool
+    said: str
+
+    def probabilities(self, scores: Scores) -> Scores:
+        """As the imported graph gives them: `[N, K]`, or `[N, 2]` of one score."""
+        found = self.activation.apply(scores)
+        return np.concatenate([1 - found, found], axis=1) if found.shape[1] == 1 else found
+
+
+def last_operator(graph: onnx.GraphProto, output: str) -> str:
+    """The operator that gives the output, what only moves values passed over; empty where there is none."""
+    makers = {name: node for node in graph.node for name in node.output}
+    while (node := makers.get(output)) is not None:
+        if node.op_type not in _PASSES:
+            return node.op_type
+        output = node.input[0]
+    return ""
+
+
+def decide(asked: str | None, last: str, scores: Scores, where: str) -> Answer:
+    """`last` is the last operator, `scores` `[N, K]` the outputs for some images, `where` names the file in errors.
+
+    Raises InvalidSource for outputs that are no numbers, or do not fit what was asked for.
+    """
+    if not np.isfinite(scores).all():
+        wrong = int((~np.isfinite(scores)).any(axis=1).sum())
+        raise InvalidSource(
+            f"{where}: expected scores, got NaN or infinity for {wrong} of {len(scores)} images; the network's weights "
+            f"or its preprocessing are wrong"
+        )
+    if scores.shape[1] == 1:
+        return _of_one(asked, last, scores, where)
+    state = _state(last, scores)
+    found = {
+        "probabilities": (Activation.NONE, False, "its outputs are probabilities that add up to 1 (softmax)"),
+        "logarithms": (Activation.EXP, False, "its outputs are logarithms of probabilities; exp is put behind them"),
+        "independent": (Activation.NONE, True, "its outputs are probabilities of independent labels (sigmoid)"),
+        "logits": (Activation.SOFTMAX, False, "its outputs are logits; a softmax is put behind them"),
+    }[state]
+    match asked, state:
+        case None, _:
+            return Answer(*found)
+        case "softmax", "probabilities" | "logarithms":
+            return Answer(*found)
+        case "softmax", _:
+            return Answer(Activation.SOFTMAX, False, "a softmax is put behind its outputs, as --activation says")
+        case "sigmoid", "independent":
+            return Answer(*found)
+        case "sigmoid", "logits" | "logarithms":
+            return Answer(
+                Activation.SIGMOID,
+                True,
+                "a sigmoid is put behind each output, as --activation says: independent labels",
+            )
+        case "none", "probabilities" | "independent":
+            return Answer(*found)
+    low, high = float(scores.min()), float(scores.max())
+    raise InvalidSource(
+        f"{where}: --activation {asked} does not fit: its outputs are {state}, numbers from {low:.3g} to {high:.3g}. "
+        f"Omit it, or say {'softmax or sigmoid' if asked == 'none' else 'none'}"
+    )
+
+
+def _of_one(asked: str | None, last: str, scores: Scores, where: str) -> Answer:
+    """A single score: how probable it is that the image is of the second class."""
+    if asked == "softmax":
+        raise InvalidSource(
+            f"{where}: has one output, of which a softmax is always 1; say --activation sigmoid, or none if it is a "
+            f"probability"
+        )
+    is_probability = float(scores.min()) >= 0 and float(scores.max()) <= 1
+    is_done = last in ("Sigmoid", "HardSigmoid") or (asked == "none" and is_probability)
+    if asked == "none" and not is_done:
+        raise InvalidSource(
+            f"{where}: --activation none does not fit: its output is no probability, but a number from "
+            f"{scores.min():.3g} to {scores.max():.3g}; say --activation sigmoid"
+        )
+    behind = "" if is_done else "; a sigmoid is put behind it"
+    return Answer(
+        Activation.NONE if is_done else Activation.SIGMOID,
+        False,
+        f"its one output is the probability of the second of two classes{behind}",
+    )
+
+
+def _state(last: str, scores: Scores) -> str:
+    low, high = float(scores.min()), float(scores.max())
+    sums = scores.sum(axis=1, dtype=np.float64)
+    adds_up = bool((np.abs(sums - 1) <= _SUM_ERROR).all()) and low >= -_SUM_ERROR
+    if last in ("Softmax", "SoftmaxCrossEntropyLoss") and adds_up:
+        return "probabilities"
+    if last == "LogSoftmax":
+        return "logarithms"
+    if last in ("Sigmoid", "HardSigmoid"):
+        return "independent"
+    if last in _LINEAR:
+        return "logits"
+    if adds_up:
+        return "probabilities"
+    if high <= 0 and bool((np.abs(np.exp(scores.astype(np.float64)).sum(axis=1) - 1) <= _SUM_ERROR).all()):
+        return "logarithms"
+    if low >= 0 and high <= 1 and last not in ("Relu", "Clip", "ReduceMean", "GlobalAveragePool", "AveragePool"):
+        return "independent"
+    return "logits"

@@ -1,0 +1,284 @@
+"""The usual mistakes side by side: how accurate the original is on labelled images when it is fed in other ways than
+the one chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_export.errors import InvalidSource
+from covey_export.importing import resizing
+from covey_export.importing.activation import Answer
+from covey_export.importing.onnx_file import OnnxFile
+from covey_export.importing.original import Original
+from covey_export.importing.preset import PRESETS, Preset, swapped
+from covey_export.importing.resizing import Resizing
+from covey_export.importing.samples import Samples
+from covey_proto.resize import Resize
+
+MAX_IMAGES = 200
+_MIN_GAIN = 3  # images more than are lost, at the least
+_Z = 2.5  # standard errors: many settings are tried, and one of them is lucky
+_GAP = 0.08  # between confidence and accuracy, that one setting is nearer than another
+_MIN_PER_CLASS = 4  # images, for an order of labels that is guessed from the answers
+
+HEADER = ("setting", "top-1", "confidence", "")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One setting. `change` says what is other than chosen, and `options` how to ask for it; both are empty for the
+    chosen one."""
+
+    setting: str
+    change: str
+    options: str
+    right: NDArray[np.bool_]  # of each image
+    confidence: float
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    @property
+    def surplus(self) -> float:
+        """How far confidence is from accuracy."""
+        return abs(self.confidence - self.accuracy)
+
+    def cells(self, best: Row) -> tuple[str, ...]:
+        """Of the table."""
+        mark = "chosen" if not self.change else "best" if self is best else ""
+        return (self.setting, f"{self.accuracy:.1%}", f"{self.confidence:.2f}", mark)
+
+
+@dataclass(frozen=True)
+class Table:
+    """`rows`, the chosen one first."""
+
+    rows: tuple[Row, ...]
+    images: int
+
+    @property
+    def best(self) -> Row:
+        """The most accurate; the chosen one where none is more so."""
+        return max(self.rows, key=lambda row: (row.accuracy, not row.change, row.confidence))
+
+    @property
+    def advice(self) -> str | None:
+        """A sentence where another setting does clearly better than the one chosen."""
+        chosen, best = self.rows[0], self.best
+        if not is_clearly_better(best.right, chosen.right):
+            return None
+        return (
+            f"another setting does clearly better on these {self.images} images: {best.change} gives "
+            f"{best.accuracy:.1%}, the one chosen {chosen.accuracy:.1%}. Import it with {best.options}"
+        )
+
+    @property
+    def hint(self) -> str | None:
+        """A sentence where accuracy does not tell two settings apart, but confidence does: a network that is fed as in
+        training is about as sure as it is right."""
+        chosen = self.rows[0]
+        others = [
+            row for row in self.rows[1:] if row.accuracy >= chosen.accuracy and row.surplus < chosen.surplus - _GAP
+        ]
+        if not others:
+            return None
+        best = min(others, key=lambda row: row.surplus)
+        return (
+            f"these images do not settle it: {best.change} is as accurate ({best.accuracy:.1%}; the one chosen "
+            f"{chosen.accuracy:.1%}), and its confidence of {best.confidence:.2f} fits that better than "
+            f"{chosen.confidence:.2f} does here. If the network was trained so, import it with {best.options}"
+        )
+
+
+def is_clearly_better(other: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> bool:
+    """Whether what the first gains over the second, on the same images, is more than luck."""
+    gained, lost = int((other & ~chosen).sum()), int((chosen & ~other).sum())
+    return gained - lost >= _MIN_GAIN and gained - lost > _Z * math.sqrt(gained + lost)
+
+
+def compare(
+    file: OnnxFile,
+    original: Original,
+    preset: Preset,
+    chosen: Resizing,
+    answer: Answer,
+    labels: Sequence[str],
+    read: Callable[[Resizing], Samples],
+) -> Table:
+    """`read` gives the labelled images, resized in some way; all of them in the same order."""
+    samples = read(chosen)
+    if samples.labels is None:
+        raise ValueError("this is a bug: images to check on have labels")
+    truth = samples.labels
+    channels = original.signature.channels
+
+    def score(images: NDArray[np.uint8], way: Preset, source: Original = original) -> NDArray[np.float32]:
+        return answer.probabilities(source.run(images, way))
+
+    def row(
+        found: NDArray[np.float32], setting: str, change: str, options: str, order: Sequence[int] | None = None
+    ) -> Row:
+        outputs = found.argmax(axis=1)
+        meant = outputs if order is None else np.asarray(order)[outputs]
+        return Row(setting, change, options, meant == truth, float(found.max(axis=1).mean()))
+
+    found = score(samples.images, preset)
+    rows = [row(found, f"{preset.describe(channels)}; {chosen.describe(original.signature)}", "", "")]
+    best_preset, best_change, best_options, best_right = preset, "", "", rows[0].right
+    for other, change, options in _presets(preset, original):
+        rows.append(row(score(samples.images, other), other.describe(channels), change, options))
+        if rows[-1].accuracy > best_right.mean():
+            best_preset, best_change, best_options, best_right = other, change, options, rows[-1].right
+    is_changed = is_clearly_better(best_right, rows[0].right)
+    if not is_changed:
+        best_preset, best_change, best_options = preset, "", ""
+    for other_resizing, change, options in _resizings(chosen, original):
+        images = read(other_resizing).images
+        rows.append(
+            row(
+                score(images, best_preset),
+                other_resizing.describe(original.signature)
+                + (f"; {best_preset.describe(channels)}" if is_changed else ""),
+                " and ".join(filter(None, (best_change, change))),
+                f"{best_options} {options}".strip(),
+            )
+        )
+    if (turned := _other_layout(file, original)) is not None:
+        name = turned.signature.layout
+        rows.append(
+            row(score(samples.images, preset, turned), f"layout {name}", f"the layout {name}", f"--layout {name}")
+        )
+    scored = found if not is_changed else score(samples.images, best_preset)
+    for order, what in _orders(labels, scored, truth):
+        rows.append(
+            row(
+                scored, what, " and ".join(filter(None, (best_change, what))),
+                f"{best_options} and a --labels file in that order".strip().removeprefix("and "), order,
+            )
+        )  # fmt: skip
+    return Table(tuple(rows), len(truth))
+
+
+def _presets(chosen: Preset, original: Original) -> Iterator[tuple[Preset, str, str]]:
+    """Other scalings, and the other order of colours with each."""
+    signature = original.signature
+    is_colour = signature.channels == 3
+    seen = [_key(chosen, signature.channels)]
+    scalings = [] if signature.datatype == "UINT8" else list(PRESETS.values())
+    for base in (chosen, *scalings):
+        for preset in (base, swapped(base)) if is_colour else (base,):
+            if (not is_colour and len(preset.mean) > 1) or _key(preset, signature.channels) in seen:
+                continue
+            seen.append(_key(preset, signature.channels))
+            changes, options = [], []
+            if preset.name != chosen.name:
+                changes.append(f"the scaling of {preset.name} in place of {_named(chosen)}")
+                options.append(f"--like {preset.name}")
+            if preset.bgr != chosen.bgr:
+                changes.append("BGR in place of RGB" if preset.bgr else "RGB in place of BGR")
+            usual = PRESETS[preset.name].bgr if preset.name in PRESETS else not preset.bgr
+            if preset.bgr != usual:
+                options.append("--bgr" if preset.bgr else "--rgb")
+            yield preset, " and ".join(changes), " ".join(options)
+
+
+def _named(preset: Preset) -> str:
+    return preset.name if preset.name in PRESETS else "the numbers given"
+
+
+def _key(preset: Preset, channels: int) -> tuple[object, ...]:
+    scale, shift = preset.factors(channels)
+    return (*np.round(scale, 8).tolist(), *np.round(shift, 4).tolist(), preset.bgr)
+
+
+def _resizings(chosen: Resizing, original: Original) -> Iterator[tuple[Resizing, str, str]]:
+    for policy in (Resize.STRETCH, Resize.CENTER_CROP, Resize.SHORTER_SIDE):
+        if policy is not chosen.policy:
+            length = resizing.usual_length(original.signature) if policy is Resize.SHORTER_SIDE else 0
+            yield (
+                replace(chosen, policy=policy, resize_to=length),
+                f"resizing by {policy.value} in place of {chosen.policy.value}",
+                f"--resize {policy.value}",
+            )
+
+
+def _other_layout(file: OnnxFile, original: Original) -> Original | None:
+    """The file fed in the other layout, where its input is of such a shape that this runs."""
+    signature = original.signature
+    other = replace(signature, layout="NHWC" if signature.layout == "NCHW" else "NCHW")
+    try:
+        turned = Original(file, other)
+    except InvalidSource:
+        return None
+    return turned if turned.classes == original.classes else None
+
+
+def _orders(
+    labels: Sequence[str], found: NDArray[np.float32], truth: NDArray[np.int64]
+) -> Iterator[tuple[list[int], str]]:
+    """Other orders of the labels: for each output the label that it would stand for."""
+    count = len(labels)
+    natural = list(range(count))
+    tried = [natural]
+    named = sorted(natural, key=lambda place: labels[place])
+    as_text = sorted(natural, key=str)  # 0, 1, 10, 11, 2: folders named by number
+    inverse = [as_text.index(place) for place in natural]
+    candidates = [
+        (named, "the labels in alphabetical order"),
+        (as_text, "the labels in the order of folders named by number (0, 1, 10, 2)"),
+        (inverse, "the labels sorted by number, their folders not"),
+        ([max(0, place - 1) for place in natural], "the labels moved by one, after a class for the background"),
+        ([min(count - 1, place + 1) for place in natural], "the labels moved by one, without the first"),
+        (natural[::-1], "the labels in reverse order"),
+    ]
+    for order, what in candidates:
+        if order not in tried:
+            tried.append(order)
+            yield order, what
+    guessed = _guessed_order(found.argmax(axis=1), truth, count)
+    if guessed is not None and guessed not in tried:
+        first = next(place for place in natural if guessed[place] != place)
+        is_now, is_not = labels[guessed[first]], labels[first]
+        yield guessed, f"the labels in another order (output {first} is {is_now!r}, not {is_not!r})"
+
+
+def _guessed_order(outputs: NDArray[np.int64], truth: NDArray[np.int64], count: int) -> list[int] | None:
+    """The order that the answers themselves show: each output stands for the class whose images it is given for most
+    often, found on half of the images and true of the other half; None where there is none."""
+    known = np.unique(truth[truth >= 0])
+    if len(known) < 2 or min(int((truth == each).sum()) for each in known) < _MIN_PER_CLASS:
+        return None
+    turn = np.zeros(len(truth), np.int64)
+    for each in known:
+        places = np.flatnonzero(truth == each)
+        turn[places] = np.arange(len(places)) % 2
+    orders = [_majority(outputs[turn == half], truth[turn == half], count) for half in (0, 1)]
+    if orders[0] is None or orders[0] != orders[1]:
+        return None
+    return orders[0]
+
+
+def _majority(outputs: NDArray[np.int64], truth: NDArray[np.int64], count: int) -> list[int] | None:
+    table = np.zeros((count, count), np.int64)
+    np.add.at(table, (outputs[truth >= 0], truth[truth >= 0]), 1)
+    order = list(range(count))
+    used: dict[int, int] = {}
+    for place in sorted(range(count), key=lambda each: -int(table[each].max())):
+        if table[place].max() == 0:
+            continue
+        meant = int(table[place].argmax())
+        if meant in used:
+            return None
+        used[meant] = place
+        order[place] = meant
+    free = [place for place in range(count) if place not in used]
+    for place in range(count):
+        if place not in used.values():
+            order[place] = free.pop(free.index(place)) if place in free else free.pop(0)
+    return order

@@ -1,0 +1,71 @@
+"""`covey-export import` without the rest of `covey-export`, which needs torch: arguments in, exit code out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from covey_export.errors import ExportError
+from covey_export.heartbeat import EVERY_S, Heartbeat
+from covey_export.importing import command, options
+from covey_proto.command_line import Parser, discard_output
+
+_INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
+
+
+class PlainReport:
+    """Lines to standard output, and one at least every ten seconds."""
+
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        self.heartbeat = Heartbeat(self.line, every_s)
+
+    def line(self, text: str = "") -> None:
+        """One line as it is."""
+        self.heartbeat.said()
+        print(text, flush=True)
+
+    def doing(self, what: str) -> AbstractContextManager[None]:
+        """What is done while entered and may take long."""
+        return self.heartbeat.doing(what)
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Columns as wide as their longest cell; numbers to the right."""
+        self.line(title)
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for row in (header, *rows):
+            cells = [
+                cell.rjust(width) if 0 < place < len(row) - 1 else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            self.line("  " + "  ".join(cells).rstrip())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`arguments` are those behind `import`. 0: done, 2: an error that was explained, 130: stopped by Ctrl-C."""
+    parser = Parser(prog=f"covey-export {options.NAME}", description=options.TEXT, allow_abbrev=False)
+    options.add_to(parser)
+    said = parser.parse_args(arguments)
+    report = PlainReport()
+    try:
+        with report.heartbeat.beating():
+            command.run(said, report)
+        sys.stdout.flush()
+    except ExportError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        discard_output()
+        return 0
+    except OSError as error:
+        if error.filename is not None:
+            return _fail(str(error), ExportError.exit_code)
+        discard_output()
+        return _fail(f"the output, or a file, cannot be written: {error.strerror or error}", ExportError.exit_code)
+    except KeyboardInterrupt:
+        return _fail("stopped by Ctrl-C; nothing half-made was left behind", _INTERRUPTED)
+    return 0
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"covey-export: {message}", file=sys.stderr)
+    return exit_code

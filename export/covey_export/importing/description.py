@@ -1,0 +1,129 @@
+"""What an imported model says of itself: its ModelInfo, and the record beside it for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+import covey_proto
+from covey_export.importing import proof
+from covey_export.importing.activation import Answer
+from covey_export.importing.choices import Choice
+from covey_export.importing.onnx_file import OnnxFile
+from covey_export.importing.original import Original
+from covey_export.importing.proof import Graph, Proof
+from covey_export.importing.samples import Samples
+from covey_proto.tolerances import TOLERANCES
+from covey_proto.v1.classifier_pb2 import Build, GoldenSet, ModelInfo, Source, Training
+
+_GOLDEN = 16  # images in the file
+_GOLDEN_BYTES = 4 * 2**20
+
+
+def model_info(
+    name: str,
+    version: int,
+    file: OnnxFile,
+    original: Original,
+    choice: Choice,
+    answer: Answer,
+    names: tuple[str, ...],
+    graph: Graph,
+    images: Samples,
+    expected: NDArray[np.float32],
+    accuracy: float | None,
+) -> ModelInfo:
+    """The file's own message. `expected` `[N, K]` is what the original gives for the images, `accuracy` how often that
+    is right (None: the images have no labels)."""
+    precision = proof.precision(original.model)
+    place = _golden_places(images, int(np.prod(images.images.shape[1:])))
+    found = original.signature
+    info = ModelInfo(
+        name=name,
+        version=version,
+        labels=names,
+        input=choice.resizing.message(found, choice.preset),
+        build=Build(
+            covey_version=covey_proto.__version__,
+            onnx_version=onnx.__version__,
+            opset=original.opset,
+            precision=precision,
+        ),
+        golden_set=GoldenSet(
+            pixels=images.images[place].tobytes(),
+            probabilities=expected[place].ravel().tolist(),
+            tolerance=TOLERANCES[precision],
+            reference="onnxruntime",
+        ),
+        answer=ModelInfo.ANSWER_INDEPENDENT if answer.independent else ModelInfo.ANSWER_EXCLUSIVE,
+        thresholds=[0.5] if answer.independent else [],
+        source=Source(
+            kind="onnx",
+            file=file.path.name,
+            sha256=file.sha256,
+            input_name=found.input_name,
+            input_datatype=found.datatype,
+            input_layout=found.layout,
+            output_name=found.output_name,
+            golden_is_made=images.is_made,
+            max_batch=graph.max_batch,
+        ),
+    )
+    if accuracy is not None:
+        info.training.CopyFrom(Training(test_accuracy=accuracy, test_images=len(images.images)))
+    info.build.created.FromDatetime(datetime.now(UTC).replace(microsecond=0))
+    return info
+
+
+def _golden_places(images: Samples, image_bytes: int) -> NDArray[np.int64]:
+    """Spread over all images, and so over all classes."""
+    count = min(len(images.images), _GOLDEN, max(1, _GOLDEN_BYTES // image_bytes))
+    return np.arange(count, dtype=np.int64) * len(images.images) // count
+
+
+def record(
+    file: OnnxFile,
+    original: Original,
+    choice: Choice,
+    answer: Answer,
+    graph: Graph,
+    shown: Proof,
+    images: Samples,
+    accuracy: float | None,
+    assumed: Iterable[str],
+    info: ModelInfo,
+) -> dict[str, object]:
+    """What stands beside the model for people: what was compared, what came out, what was assumed."""
+    found = original.signature
+    return {
+        "source": file.path.name,
+        "sha256": file.sha256,
+        "opset": original.opset,
+        "input": {"name": found.input_name, "datatype": found.datatype, "layout": found.layout},
+        "output": found.output_name,
+        "preprocessing": choice.preset.describe(found.channels),
+        "resizing": choice.resizing.describe(found),
+        "answer": answer.said,
+        "assumed": [*choice.assumed, *assumed],
+        "batches": graph.said,
+        "compared_on": {"images": shown.images, "made": images.is_made},
+        "largest_difference": shown.difference,
+        "difference_between_batch_sizes": shown.between_batches,
+        "batch_sizes": list(proof.BATCH_SIZES),
+        "tolerance": shown.tolerance,
+        "labels_equal": True,
+        "accuracy": accuracy,
+        "precision": info.build.precision,
+        "versions": {
+            "covey": covey_proto.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+        },
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,162 @@
+"""Names of the outputs, from whatever file people keep them in; counted against the outputs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from covey_export.errors import InvalidLabels
+from covey_proto.wording import listed, plural
+
+_HEADINGS_INDEX = frozenset({"index", "id", "idx", "class_id", "classid", "class_index", "output", "number", "key"})
+_HEADINGS_LABEL = frozenset({"label", "name", "class", "class_name", "classname", "display_name", "title", "tag"})
+_MAPPINGS = ("id2label", "label2id", "labels", "label_names", "classes", "class_names", "names")
+
+
+def read(path: Path) -> tuple[str, ...]:
+    """The labels in the order of the outputs.
+
+    The file is text (one a line), JSON (a list, an object of index to label or label to index, or one that holds such
+    as `id2label`, as Hugging Face's config.json does), or CSV (with a heading, or of index and label).
+
+    Raises InvalidLabels.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise InvalidLabels(f"--labels {path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidLabels(f"--labels {path}: expected UTF-8 text; save it again in UTF-8") from error
+    try:
+        found = _parse(path, text)
+    except (ValueError, TypeError) as error:
+        raise InvalidLabels(f"--labels {path}: {error}") from error
+    labels = tuple(unicodedata.normalize("NFC", label).strip() for label in found)
+    require_distinct(f"--labels {path}", labels)
+    return labels
+
+
+def require_count(path: Path, labels: Sequence[str], outputs: int) -> None:
+    """Raises InvalidLabels where there is not one label for each output. Two for a single output are right: that it is
+    not so, and that it is."""
+    expected = 2 if outputs == 1 else outputs
+    if len(labels) == expected:
+        return
+    hint = ""
+    if len(labels) == expected + 1:
+        hint = " The first may be a heading, or a class for the background, that the network does not have: delete it."
+    elif len(labels) + 1 == expected:
+        hint = " The network may have a class for the background in front: add a line for it."
+    raise InvalidLabels(
+        f"--labels {path}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
+        f"({listed(labels[:3])}, ...).{hint} Take the file that belongs to this network"
+    )
+
+
+def _parse(path: Path, text: str) -> list[str]:
+    suffix = path.suffix.lower()
+    if suffix == ".json" or (suffix not in (".csv", ".tsv", ".txt") and text.lstrip()[:1] in ("{", "[")):
+        return _of_json(json.loads(text))
+    if suffix in (".csv", ".tsv"):
+        return _of_csv(text, "\t" if suffix == ".tsv" else ",")
+    lines = [line.strip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise ValueError("is empty; expected one label a line")
+    return lines
+
+
+def _of_json(said: object) -> list[str]:
+    if isinstance(said, dict):
+        for key in _MAPPINGS:
+            if isinstance(said.get(key), dict | list) and said[key]:
+                return _of_json(said[key])
+        return _of_mapping(said)
+    if isinstance(said, list) and said and all(isinstance(each, str) for each in said):
+        return list(said)
+    raise ValueError(
+        "expected a JSON list of labels, an object of index to label or of label to index, or one with id2label"
+    )
+
+
+def _of_mapping(said: dict[str, object]) -> list[str]:
+    if said and all(isinstance(each, int) and not isinstance(each, bool) for each in said.values()):
+        pairs = [(int(str(index)), label) for label, index in said.items()]
+    elif said and all(key.strip().isdecimal() for key in said) and len({type(each) for each in said.values()}) == 1:
+        pairs = [(int(key), _text(value)) for key, value in said.items()]
+    else:
+        raise ValueError(
+            'expected an object of index to label ({"0": "cat"}) or of label to index ({"cat": 0}), or one with '
+            f"id2label; its keys are {listed(list(said)[:5])}"
+        )
+    return _in_order(pairs)
+
+
+def _text(value: object) -> str:
+    """A label; of Keras's pairs (["n01440764", "tench"]) the last part."""
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return str(value[-1])
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"expected labels that are text, got {value!r}")
+
+
+def _in_order(pairs: Sequence[tuple[int, str]]) -> list[str]:
+    """By index; from 0 on, or from 1 on as some files count."""
+    ordered = sorted(pairs)
+    first = ordered[0][0]
+    indices = [index for index, _ in ordered]
+    if first not in (0, 1) or indices != list(range(first, first + len(indices))):
+        missing = sorted(set(range(indices[-1] + 1)) - set(indices))[:5]
+        twice = sorted({index for index in indices if indices.count(index) > 1})[:5] if len(indices) < 5000 else []
+        what = f"missing {listed([str(each) for each in missing])}" if missing else f"twice {twice}"
+        raise ValueError(f"expected the indices 0 to {len(indices) - 1}, each once; {what}")
+    return [label for _, label in ordered]
+
+
+def _of_csv(text: str, separator: str) -> list[str]:
+    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=separator) if any(row)]
+    if not rows:
+        raise ValueError("is empty; expected rows of index and label, or of labels")
+    heading = [cell.lower().replace(" ", "_") for cell in rows[0]]
+    label_at = next((place for place, cell in enumerate(heading) if cell in _HEADINGS_LABEL), None)
+    index_at = next((place for place, cell in enumerate(heading) if cell in _HEADINGS_INDEX), None)
+    if label_at is not None:
+        rows = rows[1:]
+    else:
+        label_at = len(rows[0]) - 1
+        index_at = 0 if len(rows[0]) > 1 and all(row[0].isdecimal() for row in rows) else None
+        if index_at is None and len(rows[0]) > 1:
+            raise ValueError(
+                "expected a CSV of index and label, or one with a heading (index,label); its first row is "
+                f"{separator.join(rows[0])!r}"
+            )
+    short = next((number for number, row in enumerate(rows, 1) if len(row) <= max(label_at, index_at or 0)), None)
+    if short is not None:
+        raise ValueError(f"row {short} has no label; expected a label in each row")
+    if index_at is None:
+        return [row[label_at] for row in rows]
+    if wrong := next((row[index_at] for row in rows if not row[index_at].isdecimal()), None):
+        raise ValueError(f"expected whole numbers as indices, got {wrong!r}")
+    return _in_order([(int(row[index_at]), row[label_at]) for row in rows])
+
+
+def require_distinct(where: str, labels: Sequence[str]) -> None:
+    """Raises InvalidLabels where two are alike or one is empty: people must be able to tell them
+    apart, and the server sees to the same."""
+    shown = [" ".join("".join(each if each.isprintable() else " " for each in label).split()) for label in labels]
+    if "" in shown:
+        raise InvalidLabels(f"{where}: label {shown.index('') + 1} is empty; expected a name for each output")
+    seen: dict[str, int] = {}
+    for place, label in enumerate(shown):
+        first = seen.setdefault(label, place)
+        if first != place:
+            raise InvalidLabels(
+                f"{where}: {label!r} is the label of output {first} and of output {place}; expected a name of "
+                f"its own for each, such as '{label} (2)'"
+            )

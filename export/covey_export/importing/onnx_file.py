@@ -1,0 +1,201 @@
+"""Reads an ONNX file: whole, below 2 GB, its external data folded in, finite. What it computes is signature.py's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, numpy_helper
+
+from covey_export.errors import InvalidSource
+from covey_export.importing import file_kind
+from covey_proto.wording import listed, plural
+
+MAX_BYTES = 2**31 - 1  # of one protobuf message, which a model's file is
+OLDEST_OPSET = 7
+_DOMAINS = ("", "ai.onnx")
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxFile:
+    """A model as its file has it, all weights in it."""
+
+    path: Path
+    model: onnx.ModelProto
+    sha256: str
+    opset: int  # of ONNX's own operators
+    notes: tuple[str, ...]
+
+
+def read(path: Path) -> OnnxFile:
+    """Raises InvalidSource where the file is not a whole ONNX model that could be imported."""
+    try:
+        if path.is_dir():
+            raise InvalidSource(f"{path}: expected an ONNX file, got a folder{_files_in(path)}")
+        with path.open("rb") as file:
+            head = file.read(file_kind.HEAD_BYTES)
+        if other := file_kind.describe(head, path):
+            raise InvalidSource(f"{path}: expected an ONNX file, but {other}")
+        _require_small(path, path.stat().st_size)
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidSource(f"{path}: cannot be read: {error.strerror or error}") from error
+    model = _parse(path, data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    del data
+    notes = _fold_in(path, model)
+    opset = _opset(path, model)
+    _require_known_operators(path, model, opset)
+    _require_finite(path, model)
+    return OnnxFile(path, model, sha256, opset, notes)
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and all graphs inside its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
+                yield from graphs(inner)
+
+
+_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def _files_in(folder: Path) -> str:
+    files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.onnx"))
+    return f"; import one of its files: {listed(files)}" if files else " without any .onnx file in it"
+
+
+def _parse(path: Path, data: bytes) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        what = (
+            "it begins as one but cannot be read to its end: it is truncated or damaged. Download or export it again"
+            if data[:1] == b"\x08"
+            else "its bytes are something else. Export the network to ONNX first"
+        )
+        raise InvalidSource(f"{path}: expected an ONNX file of {len(data):,} bytes, but {what}") from error
+    if not model.graph.node:
+        raise InvalidSource(
+            f"{path}: expected an ONNX file with a network in it, found none in its {len(data):,} bytes; it is "
+            f"truncated, or something else. Download or export it again"
+        )
+    return model
+
+
+def _require_small(path: Path, size_bytes: int, what: str = "") -> None:
+    if size_bytes > MAX_BYTES:
+        raise InvalidSource(
+            f"{path}: has {size_bytes:,} bytes{what}; a served model is one ONNX file of at most {MAX_BYTES:,}. "
+            f"Import a smaller network, or its float16 version"
+        )
+
+
+def _fold_in(path: Path, model: onnx.ModelProto) -> tuple[str, ...]:
+    """Loads external data into the model; what was done, for people."""
+    tensors = [tensor for tensor in _tensors(model) if external_data_helper.uses_external_data(tensor)]
+    if not tensors:
+        return ()
+    places = [external_data_helper.ExternalDataInfo(tensor) for tensor in tensors]
+    names = sorted({place.location for place in places})
+    total = path.stat().st_size
+    for name in names:
+        data = path.parent / name
+        if not data.is_file():
+            raise InvalidSource(
+                f"{path}: its weights lie in another file, {name}, which is not beside it; put it there, or save the "
+                f"model as one file"
+            )
+        with data.open("rb") as file:
+            if (other := file_kind.describe(file.read(64), data)) and "LFS" in other:
+                raise InvalidSource(f"{path}: its weights lie in {name}, but {other}")
+        size_bytes = data.stat().st_size
+        total += size_bytes
+        ends = [int(place.offset or 0) + int(place.length or 0) for place in places if place.location == name]
+        if max(ends) > size_bytes:
+            raise InvalidSource(
+                f"{path}: its weights lie in {name}, which should have {max(ends):,} bytes and has {size_bytes:,}: it "
+                f"is truncated. Download or export it again"
+            )
+    _require_small(path, total, f" with its weights in {listed(names)}")
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:
+        raise InvalidSource(f"{path}: its weights in {listed(names)} cannot be read: {first_line(error)}") from error
+    return (f"its weights lay in {listed(names)}; they are part of the served file",)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    for graph in graphs(model.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.TENSOR:
+                    yield attribute.t
+
+
+def _opset(path: Path, model: onnx.ModelProto) -> int:
+    opset = next((each.version for each in model.opset_import if each.domain in _DOMAINS), 0) or 1
+    if opset < OLDEST_OPSET:
+        raise InvalidSource(
+            f"{path}: its operators are those of opset {opset}; expected {OLDEST_OPSET} or later. Export the network "
+            f"again with a current exporter"
+        )
+    return int(opset)
+
+
+def _require_known_operators(path: Path, model: onnx.ModelProto, opset: int) -> None:
+    own = {(function.domain, function.name) for function in model.functions}
+    unknown = sorted(
+        {
+            node.op_type
+            for graph in graphs(model.graph)
+            for node in graph.node
+            if node.domain in _DOMAINS
+            and (node.domain, node.op_type) not in own
+            and not onnx.defs.has(node.op_type)
+            and node.op_type not in _EXPERIMENTAL
+        }
+    )
+    if unknown:
+        raise InvalidSource(
+            f"{path}: uses {plural(len(unknown), 'operator')} that ONNX does not have: {listed(unknown)}; expected "
+            f"standard operators of opset {opset}. Export the network without its own operators"
+        )
+
+
+_EXPERIMENTAL = frozenset({"Affine", "Crop", "ImageScaler", "ParametricSoftplus", "ScaledTanh", "ThresholdedRelu"})
+
+
+def _require_finite(path: Path, model: onnx.ModelProto) -> None:
+    wrong = []
+    for tensor in _tensors(model):
+        if tensor.data_type in _FLOATS:
+            try:
+                values = numpy_helper.to_array(tensor)
+            except Exception as error:
+                raise InvalidSource(
+                    f"{path}: its weights {tensor.name!r} cannot be read: {first_line(error)}; the file is damaged. "
+                    f"Export it again"
+                ) from error
+            if np.isnan(values.astype(np.float32) if values.dtype.kind not in "f" else values).any():
+                wrong.append(tensor.name or "a constant")
+    if wrong:
+        raise InvalidSource(
+            f"{path}: expected weights that are numbers, found NaN in {plural(len(wrong), 'tensor')}: {listed(wrong)}; "
+            f"the training went wrong. Export a checkpoint from before that"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, its first line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

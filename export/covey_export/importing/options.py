@@ -1,0 +1,158 @@
+"""The options of `covey-export import`, their texts and their limits. What they lead to is command.py's."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from covey_export.importing import activation
+from covey_export.importing.preset import PRESETS
+from covey_export.importing.signature import LAYOUTS
+from covey_proto import colours, interpolation, resize
+from covey_proto.interpolation import Interpolation
+from covey_proto.resize import Resize
+
+NAME = "import"
+TEXT = "Turn a classifier that was trained elsewhere, an ONNX file, into a served model that is proven equal to it."
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """All options of the sub-command."""
+    parser._negative_number_matcher = re.compile(r"-\d")  # else -1..1 would be an option of its own, not a value
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="an ONNX file")
+    parser.add_argument("--name", required=True, metavar="NAME", help="of the model")
+    parser.add_argument(
+        "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
+    )
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE",
+        help="names in the order of the outputs: text (one a line), JSON, CSV, or a config.json with id2label "
+        "(default: the folders of --samples in alphabetical order, or class 0, class 1, ...)",
+    )  # fmt: skip
+
+    group = parser.add_argument_group("preprocessing", "what the network's own users do to an image before it")
+    group.add_argument(
+        "--like", choices=list(PRESETS),
+        help="a usual way: imagenet (torchvision, timm; the default), a range of numbers, or caffe (BGR less its mean)",
+    )  # fmt: skip
+    group.add_argument(
+        "--mean", type=_numbers, metavar="LIST",
+        help="subtracted from pixels of 0..1: one number, or one for each channel in the network's order",
+    )  # fmt: skip
+    group.add_argument(
+        "--std", type=_numbers, metavar="LIST", help="then divided by: one number, or one for each channel"
+    )
+    group.add_argument(
+        "--scale", type=_scale, metavar="X",
+        help="pixels of 0..255 times this, before --mean and --std (default: 1/255; with 1 they are of 0..255)",
+    )  # fmt: skip
+    order = group.add_mutually_exclusive_group()
+    order.add_argument("--bgr", dest="bgr", action="store_true", default=None, help="the network takes blue first")
+    order.add_argument("--rgb", dest="bgr", action="store_false", default=None, help="it takes red first (default)")
+
+    group = parser.add_argument_group("images", "how an image comes to the network's size; done by the server")
+    group.add_argument(
+        "--resize", choices=[way.value for way in resize.KNOWN],
+        help="default: shorter_side like imagenet and caffe, else stretch",
+    )  # fmt: skip
+    group.add_argument(
+        "--resize-to", type=_positive, metavar="N",
+        help="of shorter_side: its length before the centre is cut out (default: 8/7 of the size, 256 for 224)",
+    )  # fmt: skip
+    group.add_argument(
+        "--interpolation", choices=[way.value for way in interpolation.KNOWN], default=Interpolation.BILINEAR.value,
+        help="default: bilinear",
+    )  # fmt: skip
+    group.add_argument("--image-size", type=_size, metavar="N|HxW", help="where the file takes images of any size")
+    group.add_argument(
+        "--background", type=_colour, default=colours.WHITE, metavar="COLOUR",
+        help="under transparent pixels: white (default), black, #rrggbb",
+    )  # fmt: skip
+    group.add_argument(
+        "--pad",
+        type=_colour,
+        metavar="COLOUR",
+        help=f"of --resize {Resize.PAD.value}: around the image (default: black)",
+    )
+    group.add_argument("--ignore-exif", action="store_true", help="do not turn images upright")
+    group.add_argument(
+        "--exact",
+        action="store_true",
+        help="decode JPEG files at full size, as Pillow does: slower, the same to the pixel",
+    )
+
+    group = parser.add_argument_group("the file", "what its shapes leave open")
+    group.add_argument("--layout", choices=LAYOUTS, help="of its input: NCHW (PyTorch) or NHWC (Keras, TensorFlow)")
+    group.add_argument("--output", metavar="NAME", help="the output with the scores, where there are several")
+    group.add_argument(
+        "--activation", choices=activation.ASKED,
+        help="what the outputs still need: softmax (one class is right), sigmoid (independent labels) or none "
+        "(default: found by looking at its answers)",
+    )  # fmt: skip
+
+    group = parser.add_argument_group("proof")
+    group.add_argument(
+        "--samples", type=Path, metavar="DIR",
+        help="images, or one folder per class, to compare on and to keep in the file (default: made images)",
+    )  # fmt: skip
+    group.add_argument(
+        "--check", type=Path, metavar="DIR",
+        help="one folder of images per class: shows the accuracy under the usual mistakes, and publishes nothing where "
+        "another setting does clearly better",
+    )  # fmt: skip
+    group.add_argument(
+        "--min-accuracy", type=_share, metavar="SHARE", help="publish only with this accuracy on the samples, 0 to 1"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 16_384:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 16384, got {text!r}")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) not in (1, 2) or not all(part.isdecimal() and 0 < int(part) <= 8192 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected a size such as 224, or HEIGHTxWIDTH such as 240x320, got {text!r}")
+    return (int(parts[0]), int(parts[-1]))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
+        raise argparse.ArgumentTypeError(f"expected one number or three with commas between, got {text!r}")
+    return values
+
+
+def _scale(text: str) -> float:
+    """A number, or a fraction such as 1/255."""
+    above, _, below = text.partition("/")
+    return _number(text, lambda: float(above) / (float(below) if below else 1.0), lambda value: value > 0, "above 0")
+
+
+def _share(text: str) -> float:
+    return _number(text, lambda: float(text), lambda value: 0 <= value <= 1, "from 0 to 1")
+
+
+def _number(text: str, read: Callable[[], float], is_right: Callable[[float], bool], expected: str) -> float:
+    try:
+        value = read()
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not (math.isfinite(value) and is_right(value)):
+        raise argparse.ArgumentTypeError(f"expected a number {expected}, got {text!r}")
+    return value
+
+
+def _colour(text: str) -> str:
+    try:
+        return colours.written(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, white or black") from error

@@ -1,0 +1,118 @@
+"""`--check` names the mistake of a wrong import of a network whose accuracy is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.export.importing import coloured_digits
+from tests.export.importing.coloured_digits import LABELS
+from tests.export.importing.imports import published, run
+
+from covey_export.datasets import Dataset
+
+MEAN, STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("coloured")
+
+
+@pytest.fixture(scope="module")
+def photos(folder: Path, sample: Dataset) -> Path:
+    """Labelled images that the network has not seen."""
+    return coloured_digits.write(sample, folder / "photos", test=True, per_class=20)
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, sample: Dataset) -> Path:
+    """A checkpoint."""
+    coloured_digits.train(
+        coloured_digits.write(sample, folder / "train", test=False, per_class=200), folder / "checkpoint", MEAN, STD
+    )
+    return folder / "checkpoint"
+
+
+@pytest.fixture(scope="module")
+def network(folder: Path, trained: Path) -> Path:
+    return coloured_digits.export(trained, folder / "network.onnx")
+
+
+@pytest.fixture(scope="module")
+def labels(folder: Path) -> Path:
+    """In the order of the outputs: that of the data set's folders."""
+    path = folder / "labels.txt"
+    path.write_text("\n".join(sorted(LABELS)))
+    return path
+
+
+RIGHT = ("--like", "imagenet", "--resize", "center_crop")
+
+
+def test_the_right_import_is_published_with_its_accuracy(
+    network: Path, photos: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served = published(network, tmp_path, *RIGHT, "--labels", labels, "--samples", photos, "--check", photos)
+    said = capsys.readouterr().out
+    assert "no other setting does clearly better than the one chosen" in said
+    assert served.description.info.training.test_accuracy > 0.85
+    assert served.description.info.training.test_images == 160
+    assert not served.description.info.source.golden_is_made
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--like", "0..1", "--resize", "center_crop"), "the scaling of imagenet in place of 0..1"),
+        (("--like", "0..255", "--resize", "center_crop"), "the scaling of imagenet in place of 0..255"),
+        (("--like", "imagenet", "--bgr", "--resize", "center_crop"), "RGB in place of BGR"),
+        (("--like", "caffe", "--resize", "center_crop"), "the scaling of imagenet in place of caffe"),
+        (("--like", "imagenet", "--resize", "stretch"), "in place of stretch"),
+        (("--like", "0..1", "--bgr", "--resize", "stretch"), "the scaling of imagenet in place of 0..1"),
+    ],
+)
+def test_wrong_imports_are_named(
+    options: tuple[str, ...], named: str, network: Path, photos: Path, labels: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert run(network, tmp_path, *options, "--labels", labels, "--check", photos) == 2
+    said = capsys.readouterr()
+    assert "another setting does clearly better on these 160 images" in said.err
+    assert named in said.err
+    assert "Nothing was published" in said.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_settings_of_the_same_accuracy_are_told_apart_by_confidence(
+    network: Path, photos: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ("--like", "-1..1", "--resize", "center_crop")
+    assert run(network, tmp_path, *wrong, "--labels", labels, "--check", photos) == 0
+    said = capsys.readouterr().out
+    assert "these images do not settle it: the scaling of imagenet in place of -1..1 is as accurate" in said
+    assert "import it with --like imagenet" in said
+
+
+@pytest.mark.parametrize("order", [sorted(LABELS)[::-1], [*sorted(LABELS)[1:], sorted(LABELS)[0]],
+                                   [*sorted(LABELS)[:2][::-1], *sorted(LABELS)[2:]]])  # fmt: skip
+def test_labels_in_another_order_are_named(
+    order: list[str], network: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "labels.txt"
+    wrong.write_text("\n".join(order))
+    assert run(network, tmp_path / "models", *RIGHT, "--labels", wrong, "--check", photos) == 2
+    said = capsys.readouterr()
+    assert "the labels in" in said.err
+    assert "--labels file in that order" in said.err
+
+
+def test_a_bgr_network_is_named(
+    trained: Path, photos: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = coloured_digits.export(trained, tmp_path / "bgr.onnx", bgr=True)
+    assert run(network, tmp_path / "models", *RIGHT, "--labels", labels, "--check", photos) == 2
+    said = capsys.readouterr().err
+    assert "BGR in place of RGB" in said
+    assert "--bgr" in said
+    assert run(network, tmp_path / "models", *RIGHT, "--bgr", "--labels", labels, "--check", photos) == 0

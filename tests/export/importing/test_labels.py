@@ -1,0 +1,93 @@
+"""Labels come from whatever file people keep them in, and are counted against the outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.export.importing.imports import published, refused
+from tests.export.importing.onnx_models import save, small_cnn
+
+from covey_export.errors import InvalidLabels
+from covey_export.importing import labels
+
+NAMES = ("cat", "dog, domestic", "Größe", "鳥", "a b")
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("labels.txt", "cat\ndog, domestic\nGröße\n鳥\na b\n"),
+        ("labels.txt", "\ufeffcat\r\ndog, domestic\r\nGröße\r\n鳥\r\na b\r\n\r\n"),
+        ("synset_words.names", "cat\ndog, domestic\nGro\u0308ße\n鳥\na b"),
+        ("labels.json", json.dumps(NAMES)),
+        ("labels.json", json.dumps({str(place): name for place, name in enumerate(NAMES)})),
+        ("labels.json", json.dumps({name: place for place, name in reversed(list(enumerate(NAMES)))})),
+        ("labels.json", json.dumps({str(place): [f"n{place}", name] for place, name in enumerate(NAMES)})),
+        ("labels.json", json.dumps({str(place + 1): name for place, name in enumerate(NAMES)})),
+        ("config.json", json.dumps({"model_type": "vit", "id2label": {str(i): name for i, name in enumerate(NAMES)}})),
+        ("config.json", json.dumps({"label2id": {name: i for i, name in enumerate(NAMES)}})),
+        ("config.json", json.dumps({"num_classes": 5, "label_names": NAMES})),
+        ("labels.csv", 'index,label\n1,"dog, domestic"\n0,cat\n2,Größe\n3,鳥\n4,a b\n'),
+        ("labels.csv", 'label,id\ncat,0\n"dog, domestic",1\nGröße,2\n鳥,3\na b,4\n'),
+        ("labels.csv", '0,cat\n1,"dog, domestic"\n2,Größe\n3,鳥\n4,a b\n'),
+        ("labels.csv", 'name\ncat\n"dog, domestic"\nGröße\n鳥\na b\n'),
+        ("labels.csv", 'cat\n"dog, domestic"\nGröße\n鳥\na b\n'),
+        ("labels.tsv", "index\tname\n0\tcat\n1\tdog, domestic\n2\tGröße\n3\t鳥\n4\ta b\n"),
+    ],
+)
+def test_kinds_of_files(file: str, text: str, tmp_path: Path) -> None:
+    assert labels.read(write(tmp_path / file, text)) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("labels.txt", "", "is empty"),
+        ("labels.txt", "cat\n\ndog\n", "label 2 is empty"),
+        ("labels.txt", "cat\ndog\ncat\n", "'cat' is the label of output 0 and of output 2"),
+        ("labels.txt", "cat\ncat \n", "'cat' is the label of output 0 and of output 1"),
+        ("labels.txt", "a\u200bb\na b\n", "is the label of output 0 and of output 1"),
+        ("labels.json", '{"0": "cat", "2": "dog"}', "expected the indices 0 to 1, each once; missing 1"),
+        ("labels.json", '{"cat": 0, "dog": 0}', "expected the indices 0 to 1, each once"),
+        ("labels.json", '{"cat": "x"}', "its keys are cat"),
+        ("labels.json", "[1, 2]", "expected a JSON list of labels"),
+        ("labels.json", '"cat"', "expected a JSON list of labels"),
+        ("labels.json", '["cat", ', "Expecting"),
+        ("labels.csv", "a,b\nc,d\n", "expected a CSV of index and label"),
+        ("labels.csv", "index,label\n0,cat\nx,dog\n", "expected whole numbers as indices, got 'x'"),
+        ("labels.csv", "index,label\n0,cat\n1\n", "row 2 has no label"),
+    ],
+)
+def test_files_that_are_wrong(file: str, text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidLabels, match="--labels") as caught:
+        labels.read(write(tmp_path / file, text))
+    assert said in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+    with pytest.raises(InvalidLabels, match="No such file"):
+        labels.read(tmp_path / "none.txt")
+    (tmp_path / "latin.txt").write_bytes("Größe\n".encode("latin-1"))
+    with pytest.raises(InvalidLabels, match="expected UTF-8"):
+        labels.read(tmp_path / "latin.txt")
+
+
+def test_they_reach_the_model(tmp_path: Path) -> None:
+    file = write(tmp_path / "labels.txt", "\n".join(NAMES))
+    served = published(save(small_cnn(), tmp_path), tmp_path / "models", "--labels", file)
+    assert served.description.labels == NAMES
+
+
+@pytest.mark.parametrize(("count", "hint"), [(6, "may be a heading"), (4, "class for the background"), (2, "")])
+def test_a_wrong_number_is_refused(count: int, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "labels.txt", "\n".join(f"x{place}" for place in range(count)))
+    message = refused(save(small_cnn(), tmp_path), tmp_path / "models", capsys, "--labels", file)
+    assert f"expected 5 labels, one for each output, got {count} (x0, x1" in message
+    assert hint in message
