@@ -49,7 +49,8 @@ from covey_export.training.run import train
 network, sample = NETWORKS["mlp"], find_entry("sample").load(NETWORKS["mlp"].spec, None)
 few = dataclasses.replace(sample, train_images=sample.train_images[:60], train_labels=sample.train_labels[:60])
 changes = {"epochs": 1, "batch_size": 3}
-train(network, few, find_recipe("mlp"), Path(sys.argv[1]), torch.device("cpu"), ProgressReport.silent(), changes=changes)
+cpu, report = torch.device("cpu"), ProgressReport.silent()
+train(network, few, find_recipe("mlp"), Path(sys.argv[1]), cpu, report, changes=changes)
 """
 TRAIN = ("train", "mlp", "--dataset", "sample", "--epochs", "2", "--device", "cpu")
 
