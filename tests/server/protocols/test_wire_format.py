@@ -58,7 +58,7 @@ STREAM_PIECES = [
 
 
 @given(
-    pieces=st.lists(st.sampled_from(STREAM_PIECES), max_size=4),
+    pieces=st.lists(st.sampled_from(STREAM_PIECES), max_size=3),
     unknown=st.lists(st.sampled_from([*UNKNOWN, b"\x08\x01", b"\x10\x02", b"\x1a\x01x"]), max_size=1),
 )
 def test_a_streams_message_is_opened_as_protobuf_reads_it(
