@@ -14,6 +14,7 @@ from covey_export.cli import commands, given_weights
 from covey_export.datasets.folder import UNREADABLE
 from covey_export.errors import ExportError
 from covey_export.importing import options as import_options
+from covey_export.importing.options import numbers
 from covey_export.quantization.precision import Precision
 from covey_export.reports.progress import ProgressReport
 from covey_export.training.augmentation import Augmentation
@@ -164,9 +165,9 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--freeze", action="store_true", help="with --weights: train only the last layer")
     group.add_argument(
-        "--mean", type=_numbers, metavar="LIST", help="subtracted from pixels of 0..1: one number, or R,G,B"
+        "--mean", type=numbers, metavar="LIST", help="subtracted from pixels of 0..1: one number, or R,G,B"
     )
-    group.add_argument("--std", type=_numbers, metavar="LIST", help="then divided by: one number, or R,G,B")
+    group.add_argument("--std", type=numbers, metavar="LIST", help="then divided by: one number, or R,G,B")
     group.add_argument(
         "--pixels",
         choices=list(given_weights.RANGES),
@@ -256,16 +257,6 @@ _above_zero = _number("a number above 0", lambda value: 0 < value < float("inf")
 _share = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 _share_of_all = _number("a number from 0 to 1", lambda value: 0 <= value <= 1)
 _crop = _number("a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
-        raise argparse.ArgumentTypeError(f"expected one number or three with commas between, got {text!r}")
-    return values
 
 
 def _colour(text: str) -> str:

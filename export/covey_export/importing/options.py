@@ -39,11 +39,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="a usual way: imagenet (torchvision, timm; the default), a range of numbers, or caffe (BGR less its mean)",
     )  # fmt: skip
     group.add_argument(
-        "--mean", type=_numbers, metavar="LIST",
+        "--mean", type=numbers, metavar="LIST",
         help="subtracted from pixels of 0..1: one number, or one for each channel in the network's order",
     )  # fmt: skip
     group.add_argument(
-        "--std", type=_numbers, metavar="LIST", help="then divided by: one number, or one for each channel"
+        "--std", type=numbers, metavar="LIST", help="then divided by: one number, or one for each channel"
     )
     group.add_argument(
         "--scale", type=_scale, metavar="X",
@@ -121,7 +121,8 @@ def _size(text: str) -> tuple[int, int]:
     return (int(parts[0]), int(parts[-1]))
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def numbers(text: str) -> tuple[float, ...]:
+    """One number, or one for each of three channels. Raises ArgumentTypeError."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
