@@ -33,15 +33,15 @@ serve: setup ## serve the models in models/ (those of the demo, or one made now)
 	@ls $(MODELS)/*/*/model.onnx >/dev/null 2>&1 || $(BIN)/covey-export all lenet --dataset sample --models $(MODELS)
 	$(BIN)/covey-server --models $(MODELS)
 
-# Tests wait more than they compute: two workers suit two cores. A file's tests stay together.
+# Tests wait as much as they compute: four workers suit two cores. A file's tests stay together.
 test: setup ## run all tests; COVERAGE=1: and print what they do not reach
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(if $(COVERAGE),--cov --cov-report=term)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(if $(COVERAGE),--cov --cov-report=term)
 
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy
 
 # One after another: each training uses both cores.
-test-recipes: setup ## train each network on each data set in both precisions: 10 to 15 minutes on two cores
+test-recipes: setup ## train each network on each data set in both precisions, convert large ones: 15 minutes on two cores
 	$(BIN)/python -m pytest -m recipes tests/export
 
 fuzz: setup ## send 200,000 mutated requests to a running server, on each front, in a few minutes
