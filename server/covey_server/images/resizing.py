@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
+from covey_server.images import resampling
 from covey_server.images.input_spec import InputSpec
-
-Size = tuple[int, int]  # width, height
+from covey_server.images.resampling import Box, Size
 
 _MAX_REDUCTION = 64  # of one side by resizing; only images more than 8 times as long as wide reach it
 _MAX_EXACT_SIDE = 1 << 16  # of an image that is resized in one step: its weights take 3 MB; no JPEG is longer
@@ -22,12 +22,6 @@ _MAX_ASPECT = (
     16  # of an image that SHORTER_SIDE resizes before it cuts: more is cut off first, or it could have any size
 )
 
-_RESAMPLING = {
-    Interpolation.BILINEAR: Image.Resampling.BILINEAR,
-    Interpolation.BICUBIC: Image.Resampling.BICUBIC,
-    Interpolation.LANCZOS: Image.Resampling.LANCZOS,
-    Interpolation.NEAREST: Image.Resampling.NEAREST,
-}
 UPRIGHT = {  # what turns an image upright, by its EXIF orientation; 1 is upright already
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -74,17 +68,19 @@ def _cut(rest: int, spec: InputSpec) -> int:
 
 def exactly(image: Image.Image, spec: InputSpec) -> Image.Image:
     """The upright image at the model's size, by one resize."""
-    resampling = _resampling(spec)
+    pillow = resampling.PILLOW[_interpolation(spec)]
     if spec.resize is Resize.CENTER_CROP:
-        return _fit(image, spec.size, spec)
+        if image.size == spec.size:
+            return image
+        return ImageOps.fit(image, spec.size, pillow, bleed=(1 - spec.crop) / 2)
     if spec.resize is Resize.SHORTER_SIDE:
         image = _without_ends(image)
     image = _reduced(image, (max(1, image.width // _MAX_EXACT_SIDE), max(1, image.height // _MAX_EXACT_SIDE)))
     if spec.resize is Resize.STRETCH:
-        return image if image.size == spec.size else image.resize(spec.size, resampling)
+        return image if image.size == spec.size else image.resize(spec.size, pillow)
     found = place(image.size, spec.size, spec)
     if image.size != (found.width, found.height):
-        image = image.resize((found.width, found.height), resampling)
+        image = image.resize((found.width, found.height), pillow)
     if spec.resize is Resize.PAD:
         return _padded(image, (-found.left, -found.top), spec.size, spec)
     return image.crop((found.left, found.top, found.left + spec.width, found.top + spec.height))
@@ -100,7 +96,7 @@ def quickly(
     """
     window = (spec.height, spec.width) if orientation in ON_ITS_SIDE else spec.size
     if spec.interpolation is None and spec.resize is Resize.CENTER_CROP:
-        return _fit(image, window, spec)
+        size = extent = image.size
     if spec.resize in (Resize.STRETCH, Resize.CENTER_CROP) and image.size == window:
         return image
     if spec.interpolation is None and spec.resize is Resize.STRETCH:
@@ -126,7 +122,7 @@ def quickly(
     image = _reduced(image, (across, down))
     x, y = extent[0] / across / size[0], extent[1] / down / size[1]
     box = (box[0] * x, box[1] * y, min(box[2] * x, image.width), min(box[3] * y, image.height))
-    return _padded(image.resize(part, _resampling(spec), box), at, window, spec)
+    return _padded(resampling.resize(image, part, _interpolation(spec), box), at, window, spec)
 
 
 def peak_bytes(size: Size, spec: InputSpec, channel_bytes: int) -> int:
@@ -144,14 +140,8 @@ def peak_bytes(size: Size, spec: InputSpec, channel_bytes: int) -> int:
     return (side * min(long, rows) + side * (side * long // short)) * channel_bytes + 3 * 4 * target * target
 
 
-def _fit(image: Image.Image, window: Size, spec: InputSpec) -> Image.Image:
-    if image.size == window:
-        return image
-    return ImageOps.fit(image, window, _resampling(spec), bleed=(1 - spec.crop) / 2)
-
-
-def _largest(size: Size, window: Size, crop: float) -> tuple[float, float, float, float]:
-    """What CENTER_CROP keeps of an image, as `_fit` computes it: the largest part of the window's aspect ratio."""
+def _largest(size: Size, window: Size, crop: float) -> Box:
+    """What CENTER_CROP keeps of an image, as by ImageOps.fit: the largest part of the window's aspect ratio."""
     width, height = size[0] * crop, size[1] * crop
     ratio = window[0] / window[1]
     width, height = min(width, height * ratio), min(height, width / ratio)
@@ -166,8 +156,8 @@ def _as_stored(found: Placement, window: Size, orientation: int) -> Placement:
     return Placement(found.width, found.height, left, top)
 
 
-def _resampling(spec: InputSpec) -> Image.Resampling:
-    return _RESAMPLING[spec.interpolation or Interpolation.BILINEAR]
+def _interpolation(spec: InputSpec) -> Interpolation:
+    return spec.interpolation or Interpolation.BILINEAR
 
 
 def _reductions(size: Size, target: Size) -> Size:

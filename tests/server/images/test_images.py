@@ -9,8 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from covey_proto.interpolation import Interpolation
 from covey_proto.resize import KNOWN, Resize
 from covey_server.errors import InvalidImage
+from covey_server.images import resampling
 from covey_server.images.pixels import InputSpec, decode, decode_into, read_header
 
 GREY = InputSpec(28, 28, 1)
@@ -177,10 +179,12 @@ def test_sixteen_bit_grey_is_turned_upright() -> None:
     assert np.array_equal(decode(encode(sixteen, "PNG", exif=exif), GREY)[:, :, 0], NOISE[::-1, ::-1])
 
 
-def test_the_common_case_is_pillow_and_nothing_else() -> None:
-    """A JPEG of 640 x 480 into 224 x 224: the very pixels of Pillow's decoder and its bilinear resize."""
+@pytest.mark.parametrize("is_fast", {False, resampling.IS_FAST})
+def test_the_common_case_is_one_decode_and_one_resize(is_fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JPEG of 640 x 480 into 224 x 224: the very pixels of Pillow's decoder and of the bilinear resize."""
+    monkeypatch.setattr(resampling, "IS_FAST", is_fast)
     data = encode(Image.fromarray(smooth_noise(480, 640)), "JPEG")
-    expected = Image.open(io.BytesIO(data)).resize((224, 224), Image.Resampling.BILINEAR)
+    expected = resampling.resize(Image.open(io.BytesIO(data)), (224, 224), Interpolation.BILINEAR, (0, 0, 640, 480))
     assert np.array_equal(decode(data, InputSpec(224, 224, 3)), np.asarray(expected))
 
 
