@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from covey_proto import metadata
 from covey_proto.v1 import classifier_pb2 as pb
 
 WriteModel = Callable[..., Path]
+
+# A shell starts a background job with SIGINT ignored, and so would all processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def echo_model(
