@@ -176,7 +176,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels",
         metavar="FILE|LIST",
-        help="classes in the order of the outputs of --weights: a file (one a line, or JSON), or a list with commas",
+        help="classes in the order of the outputs of --weights: a file (text with one a line, JSON or CSV), or a "
+        "list with commas",
     )
 
 

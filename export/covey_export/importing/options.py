@@ -28,9 +28,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE",
-        help="names in the order of the outputs: text (one a line), JSON, CSV, or a config.json with id2label "
-        "(default: the folders of --samples in alphabetical order, or class 0, class 1, ...)",
+        "--labels", metavar="FILE|LIST",
+        help="names in the order of the outputs: a file (text with one a line, JSON, CSV, or a config.json with "
+        "id2label), or a list with commas (default: the folders of --samples in alphabetical order, or class 0, ...)",
     )  # fmt: skip
 
     group = parser.add_argument_group("preprocessing", "what the network's own users do to an image before it")
