@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import tempfile
 import time
@@ -24,12 +25,12 @@ from covey_export.importing.onnx_file import OnnxFile
 from covey_export.importing.original import Original
 from covey_export.importing.proof import Graph, Proof
 from covey_export.importing.resizing import Resizing
-from covey_export.importing.samples import Samples
+from covey_export.importing.samples import Files, Samples
 from covey_export.model_versions import NewVersion
 from covey_proto import layout, metadata
 from covey_proto.tolerances import TOLERANCES
 from covey_proto.v1.classifier_pb2 import ModelInfo
-from covey_proto.wording import plural
+from covey_proto.wording import listed, plural
 from covey_server.errors import CoveyServerError
 from covey_server.images.input_spec import InputSpec
 from covey_server.inference import golden, image_contract, model_file
@@ -37,6 +38,7 @@ from covey_server.inference.engine import Engine
 
 RECORD = "import.json"
 _LABELS_SHOWN = 8
+_PROBLEMS_SHOWN = 3
 _MIN_SPREAD = 1e-3  # of a probability between images, below which a comparison says little
 
 
@@ -131,32 +133,54 @@ def _labels_and_samples(
     names = labels.read(options.labels) if options.labels is not None else ()
     if names:
         labels.require_count(options.labels, names, outputs)
-    folder = options.samples or options.check
-    files = samples.find(folder) if folder is not None else None
+    place = options.samples or options.check
+    files = samples.find(place) if place is not None else None
     assumed: tuple[str, ...] = ()
     if not names and files is not None and len(files.classes) == count:
         names = files.classes
-        labels.require_distinct(str(files.folder), names)
-        order = "in alphabetical order; if the network has another one, every answer has a wrong label"
-        assumed = (f"no --labels were given; assumed are the folders of {files.folder} {order}",)
+        labels.require_distinct(str(files.place), names)
+        order = "alphabetical" if files.place.is_dir() else "this"
+        wrong = "if the network has another one, every answer has a wrong label"
+        assumed = (f"no --labels were given; assumed are the classes of {files.place} in {order} order; {wrong}",)
     elif not names:
         names = tuple(f"class {place}" for place in range(count))
         assumed = (f"no --labels were given; the outputs are named {names[0]} to {names[-1]}",)
     spec = _input_spec(choice.resizing, choice, original)
     if files is None:
         return names, samples.make(spec.shape), assumed
-    matched = samples.match(files.classes, names)
-    unknown = [name for name, place in zip(files.classes, matched, strict=True) if place < 0]
-    if unknown and len(unknown) == len(files.classes):
-        report.line(f"note: no folder in {files.folder} is named as a label; its images are taken without labels")
-        files = replace(files, classes=(), class_of=())
-    elif unknown:
-        report.line(f"note: these folders are no labels, their images count as wrong: {_shown(unknown)}")
+    files, matched = _matched(files, names, report)
     with report.doing(f"reading {plural(len(files.files), 'image')}"):
         images = samples.read(files, spec, matched if files.is_labelled else None)
-    for problem in images.unreadable[:3]:
-        report.line(f"note: left out, as it cannot be read: {problem}")
+    for problem in images.left_out[:_PROBLEMS_SHOWN]:
+        report.line(f"note: left out: {problem}")
+    if (more := len(images.left_out) - _PROBLEMS_SHOWN) > 0:
+        report.line(f"note: and {plural(more, 'image')} more left out in the same way")
     return names, images, assumed
+
+
+def _matched(files: Files, names: tuple[str, ...], report: Report) -> tuple[Files, list[int]]:
+    """The output of each class of the samples. Folders that are no labels at all are only folders; a table of other
+    labels is a mistake: raises InvalidSamples."""
+    matched = samples.match(files.classes, names)
+    unknown = [place for place, output in enumerate(matched) if output < 0]
+    if unknown and len(unknown) == len(matched):
+        if not files.place.is_dir():
+            raise InvalidSamples(
+                f"{files.place}: expected the network's labels ({_shown(names)}) or their numbers, got "
+                f"{listed(files.classes)}"
+            )
+        report.line(f"note: no folder in {files.place} is named as a label; its images are taken without labels")
+        return replace(files, classes=(), class_of=(), found_at=()), []
+    for place in unknown[:_PROBLEMS_SHOWN]:
+        near = difflib.get_close_matches(files.classes[place], names, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        report.line(
+            f"note: {files.found_at[place]}: {files.classes[place]!r} is no label of the network{meant}; such images "
+            f"count as wrong"
+        )
+    if (more := len(unknown) - _PROBLEMS_SHOWN) > 0:
+        report.line(f"note: and {plural(more, 'class', 'classes')} more are no labels of the network")
+    return files, matched
 
 
 def _input_spec(resizing: Resizing, choice: Choice, original: Original) -> InputSpec:
@@ -179,7 +203,8 @@ def _check(
     if not files.is_labelled or max(matched) < 0:
         raise InvalidSamples(
             f"--check {options.check}: expected one folder of images for each class, named as the labels are "
-            f"({_shown(names)}), found {_shown(files.classes) if files.classes else 'images without folders'}"
+            f"({_shown(names)}), or a CSV of file and label; found "
+            f"{listed(files.classes) if files.classes else 'images without labels'}"
         )
 
     def read(resizing: Resizing) -> Samples:
@@ -221,7 +246,9 @@ def _require_accuracy(options: argparse.Namespace, accuracy: float | None) -> No
     if options.min_accuracy is None:
         return
     if accuracy is None:
-        raise ExportError("--min-accuracy needs labelled images: --samples DIR with one folder per class")
+        raise ExportError(
+            "--min-accuracy needs labelled images: --samples DIR with one folder per class, or a CSV of file and label"
+        )
     if accuracy < options.min_accuracy:
         raise ImportFailed(
             f"{options.name} has an accuracy of {accuracy:.2%} on the samples, --min-accuracy asks for "

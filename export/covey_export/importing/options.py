@@ -95,13 +95,14 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("proof")
     group.add_argument(
-        "--samples", type=Path, metavar="DIR",
-        help="images, or one folder per class, to compare on and to keep in the file (default: made images)",
+        "--samples", type=Path, metavar="DIR|CSV",
+        help="images, one folder of them per class, or a CSV of file and label, to compare on and to keep in the file "
+        "(default: made images)",
     )  # fmt: skip
     group.add_argument(
-        "--check", type=Path, metavar="DIR",
-        help="one folder of images per class: shows the accuracy under the usual mistakes, and publishes nothing where "
-        "another setting does clearly better",
+        "--check", type=Path, metavar="DIR|CSV",
+        help="one folder of images per class, or a CSV of file and label: shows the accuracy under the usual mistakes, "
+        "and publishes nothing where another setting does clearly better",
     )  # fmt: skip
     group.add_argument(
         "--min-accuracy", type=_share, metavar="SHARE", help="publish only with this accuracy on the samples, 0 to 1"

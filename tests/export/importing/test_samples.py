@@ -46,7 +46,7 @@ def test_folders_give_the_accuracy_and_where_labels_are_missing_their_names(
     served = published(save(small_cnn(), tmp_path), tmp_path / "models", "--samples", photos)
     said = capsys.readouterr().out
     assert served.description.labels == ("Größe", "a", "b", "c", "d")
-    assert "assumed are the folders of" in said
+    assert "assumed are the classes of" in said
     assert "a/broken.png" in said
     training = served.description.info.training
     assert training.test_images == 15
