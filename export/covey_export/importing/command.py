@@ -60,8 +60,13 @@ class Imported:
 
 
 def run(options: argparse.Namespace, report: Report) -> None:
-    """As `import_model`."""
-    import_model(options, report)
+    """As `import_model`, and says how to serve the version."""
+    done = import_model(options, report)
+    if options.first_look:  # its caller serves it
+        report.line(f"imported in {done.seconds:.1f} s")
+        return
+    report.line(f"published {done.path}, {done.seconds:.1f} s after the start")
+    report.line(f"serve it with: covey-server --models {options.models}")
 
 
 def import_model(options: argparse.Namespace, report: Report) -> Imported:
@@ -71,10 +76,16 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     was.
     """
     began_s = time.monotonic()
-    name = naming.require_model_name(options.name)
+    name = naming.require_model_name(options.name or naming.model_name_of(options.source))
     with report.doing(f"reading {options.source}"):
         file = onnx_file.read(options.source)
-        found = signature.find(file, output=options.output, layout=options.layout, image_size=options.image_size)
+        found = signature.find(
+            file,
+            output=options.output,
+            layout=options.layout,
+            image_size=options.image_size,
+            assumes_size=options.first_look,
+        )
         original = Original(file, found)
     found = original.signature
     choice = choices.choose(options, found)
@@ -118,10 +129,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
         atomic_files.write_text(new.folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         _say_others(new.parent, new.version, names, report)
         published = new.publish() / layout.FILE_NAME
-    seconds = time.monotonic() - began_s
-    report.line(f"published {published}, {seconds:.1f} s after the start")
-    report.line(f"serve it with: covey-server --models {options.models}")
-    return Imported(published, info, seconds)
+    return Imported(published, info, time.monotonic() - began_s)
 
 
 def _labels_and_samples(
@@ -251,7 +259,7 @@ def _require_accuracy(options: argparse.Namespace, accuracy: float | None) -> No
         )
     if accuracy < options.min_accuracy:
         raise ImportFailed(
-            f"{options.name} has an accuracy of {accuracy:.2%} on the samples, --min-accuracy asks for "
+            f"{options.source.name} has an accuracy of {accuracy:.2%} on the samples, --min-accuracy asks for "
             f"{options.min_accuracy:.2%}; it is not published"
         )
 

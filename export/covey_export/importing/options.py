@@ -23,10 +23,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     """All options of the sub-command."""
     parser._negative_number_matcher = re.compile(r"-\d")  # else -1..1 would be an option of its own, not a value
     parser.add_argument("source", type=Path, metavar="SOURCE", help="an ONNX file")
-    parser.add_argument("--name", required=True, metavar="NAME", help="of the model")
+    parser.add_argument("--name", metavar="NAME", help="of the model (default: as SOURCE is named)")
     parser.add_argument(
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
     )
+    parser.add_argument("--first-look", action="store_true", help=argparse.SUPPRESS)  # of `covey-server serve`
     parser.add_argument(
         "--labels", metavar="FILE|LIST",
         help="names in the order of the outputs: a file (text with one a line, JSON, CSV, or a config.json with "
