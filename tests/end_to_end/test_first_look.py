@@ -135,3 +135,15 @@ def test_help_and_a_server_without_the_import(start: Start, tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert "covey-server: serve imports the file first, and covey_export is not installed here" in done.stderr
+
+
+def test_a_variant_is_served_beside_it(start: Start, tmp_path: Path) -> None:
+    server = start(save(small_cnn(), tmp_path), "--float16")
+    ready = re.search(r"grpc=(\S+)", "\n".join(read_until(server, "nothing is left behind")))
+    assert ready is not None
+    with Client(ready[1]) as client:
+        assert sorted(model.name for model in client.models()) == ["network", "network-float16"]
+        image = images(1, (SIZE, SIZE, 3))[0]
+        assert (
+            client.classify(image).classes[0].label == client.classify(image, model="network-float16").classes[0].label
+        )

@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 
 from covey_export import atomic_files, model_versions, naming
 from covey_export.errors import ExportError, ImportFailed, InvalidSamples
-from covey_export.importing import activation, check, choices, description, labels, onnx_file, proof, samples, signature
+from covey_export.importing import (
+    activation,
+    check,
+    choices,
+    description,
+    labels,
+    onnx_file,
+    proof,
+    samples,
+    signature,
+    variants,
+)  # fmt: skip
 from covey_export.importing.activation import Answer
 from covey_export.importing.choices import Choice
 from covey_export.importing.onnx_file import OnnxFile
@@ -52,9 +63,9 @@ class Report(Protocol):
 
 @dataclass(frozen=True)
 class Imported:
-    """A published version."""
+    """A published version, and those of its variants."""
 
-    path: Path  # of model.onnx
+    paths: tuple[Path, ...]  # of each model.onnx
     info: ModelInfo
     seconds: float
 
@@ -65,7 +76,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     if options.first_look:  # its caller serves it
         report.line(f"imported in {done.seconds:.1f} s")
         return
-    report.line(f"published {done.path}, {done.seconds:.1f} s after the start")
+    report.line(f"published {', '.join(map(str, done.paths))}, {done.seconds:.1f} s after the start")
     report.line(f"serve it with: covey-server --models {options.models}")
 
 
@@ -76,6 +87,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     was.
     """
     began_s = time.monotonic()
+    variants.require_possible(options)
     name = naming.require_model_name(options.name or naming.model_name_of(options.source))
     with report.doing(f"reading {options.source}"):
         file = onnx_file.read(options.source)
@@ -110,9 +122,10 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
         _check(options, file, original, choice, answer, names, report)
 
     expected = answer.probabilities(scores)
-    accuracy = _accuracy(expected, images)
+    accuracy = images.accuracy(expected)
     _require_accuracy(options, accuracy)
-    with _explained(options.models), NewVersion(options.models, name) as new:
+    with _explained(options.models), ExitStack() as versions:
+        new = versions.enter_context(NewVersion(options.models, name))
         with tempfile.TemporaryDirectory(prefix="covey-import-") as scratch, report.doing("building the graph"):
             graph = proof.find_graph(original, choice.preset, answer, images.images, expected, Path(scratch))
         with report.doing("comparing it with the original"):
@@ -127,9 +140,26 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
         _say_proof(report, graph, shown, images, expected, accuracy, names)
         record = description.record(file, original, choice, answer, graph, shown, images, accuracy, assumed, info)
         atomic_files.write_text(new.folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        _say_others(new.parent, new.version, names, report)
-        published = new.publish() / layout.FILE_NAME
-    return Imported(published, info, time.monotonic() - began_s)
+        made = [new]
+        for precision in options.variants:
+            beside = versions.enter_context(NewVersion(options.models, precision.model_name(name)))
+            with report.doing(f"making the {precision.value} variant"):
+                found_variant = variants.build(
+                    precision, beside, graph, info, new.folder / layout.FILE_NAME, images, expected
+                )
+            _require_accuracy(options, found_variant.accuracy)
+            for line in found_variant.lines(accuracy):
+                report.line(line)
+            record = description.record(
+                file, original, choice, answer, graph, found_variant.proof, images, found_variant.accuracy, assumed,
+                found_variant.info,
+            )  # fmt: skip
+            atomic_files.write_text(beside.folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+            made.append(beside)
+        for each in made:
+            _say_others(each, report)
+        published = [each.publish() / layout.FILE_NAME for each in made]
+    return Imported(tuple(published), info, time.monotonic() - began_s)
 
 
 def _labels_and_samples(
@@ -232,12 +262,6 @@ def _check(
         report.line(f"note: {table.hint}")
 
 
-def _accuracy(expected: NDArray[np.float32], images: Samples) -> float | None:
-    if images.labels is None:
-        return None
-    return float((expected.argmax(axis=1) == images.labels).mean())
-
-
 def _write(path: Path, graph: Graph, info: ModelInfo) -> None:
     """The file, loaded and checked as the server does at each load. Raises ImportFailed."""
     del graph.model.metadata_props[:]
@@ -296,12 +320,12 @@ def _say_proof(
             )
 
 
-def _say_others(parent: Path, version: int, names: Sequence[str], report: Report) -> None:
-    before = [each for each in model_versions.versions(parent) if each < version]
+def _say_others(new: NewVersion, report: Report) -> None:
+    before = [each for each in model_versions.versions(new.parent) if each < new.version]
     if before:
         report.line(
-            f"note: {parent.name} has {plural(len(before), 'version')} already; servers give callers this one, version "
-            f"{version}, from now on"
+            f"note: {new.parent.name} has {plural(len(before), 'version')} already; servers give callers this one, "
+            f"version {new.version}, from now on"
         )
 
 

@@ -11,10 +11,16 @@ from pathlib import Path
 from covey_export.importing import activation
 from covey_export.importing.preset import PRESETS
 from covey_export.importing.signature import LAYOUTS
+from covey_export.quantization.precision import Precision
 from covey_proto import colours, interpolation, resize
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 
+# Also of the sub-commands that convert Covey's own networks.
+VARIANTS = (
+    (("--int8",), Precision.INT8, "a quarter of the size, calibrated on images of yours"),
+    (("--float16", "--fp16"), Precision.FLOAT16, "half the size"),
+)
 NAME = "import"
 TEXT = "Turn a classifier that was trained elsewhere, an ONNX file, into a served model that is proven equal to it."
 
@@ -27,6 +33,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
     )
+    for flags, precision, text in VARIANTS:
+        parser.add_argument(
+            *flags, dest="variants", action="append_const", const=precision, default=[],
+            help=f"also publish {precision.model_name('NAME')}: {text}; its answers and speed are measured",
+        )  # fmt: skip
     parser.add_argument("--first-look", action="store_true", help=argparse.SUPPRESS)  # of `covey-server serve`
     parser.add_argument(
         "--labels", metavar="FILE|LIST",

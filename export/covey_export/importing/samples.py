@@ -61,6 +61,10 @@ class Samples:
     is_made: bool
     left_out: tuple[str, ...] = ()
 
+    def accuracy(self, probabilities: NDArray[np.float32]) -> float | None:
+        """How often the most probable of `[N, K]` is the label; None of images without labels."""
+        return None if self.labels is None else float((probabilities.argmax(axis=1) == self.labels).mean())
+
 
 def find(place: Path, limit: int = MAX_IMAGES) -> Files:
     """The images in a folder, in one folder per class in it, or in a table of files and labels; of many, `limit` that
