@@ -7,7 +7,7 @@ import difflib
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +16,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_export import atomic_files, model_versions, naming
+from covey_export import atomic_files, model_card, model_versions, naming
 from covey_export.errors import ExportError, ImportFailed, InvalidSamples
 from covey_export.importing import (
     activation,
+    card,
     check,
     choices,
     description,
@@ -139,22 +140,18 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             _write(new.folder / layout.FILE_NAME, graph, info)
         _say_proof(report, graph, shown, images, expected, accuracy, names)
         record = description.record(file, original, choice, answer, graph, shown, images, accuracy, assumed, info)
-        atomic_files.write_text(new.folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        _write_papers(new.folder, info, record, images, expected)
         made = [new]
         for precision in options.variants:
             beside = versions.enter_context(NewVersion(options.models, precision.model_name(name)))
             with report.doing(f"making the {precision.value} variant"):
-                found_variant = variants.build(
+                variant = variants.build(
                     precision, beside, graph, info, new.folder / layout.FILE_NAME, images, expected
                 )
-            _require_accuracy(options, found_variant.accuracy)
-            for line in found_variant.lines(accuracy):
+            _require_accuracy(options, variant.accuracy)
+            for line in variant.lines(accuracy):
                 report.line(line)
-            record = description.record(
-                file, original, choice, answer, graph, found_variant.proof, images, found_variant.accuracy, assumed,
-                found_variant.info,
-            )  # fmt: skip
-            atomic_files.write_text(beside.folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+            _write_papers(beside.folder, variant.info, record | variant.record(), images, expected)
             made.append(beside)
         for each in made:
             _say_others(each, report)
@@ -272,6 +269,14 @@ def _write(path: Path, graph: Graph, info: ModelInfo) -> None:
         golden.check(engine, model_file.describe(engine).golden)
     except CoveyServerError as error:
         raise ImportFailed(f"the server refuses the imported model: {error}. Nothing was published") from error
+
+
+def _write_papers(
+    folder: Path, info: ModelInfo, record: Mapping[str, object], images: Samples, expected: NDArray[np.float32]
+) -> None:
+    """What lies beside a model for people."""
+    atomic_files.write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    atomic_files.write_text(folder / model_card.FILE, card.write_card(info, record, images, expected))
 
 
 def _require_accuracy(options: argparse.Namespace, accuracy: float | None) -> None:

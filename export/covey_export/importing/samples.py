@@ -60,6 +60,7 @@ class Samples:
     labels: NDArray[np.int64] | None
     is_made: bool
     left_out: tuple[str, ...] = ()
+    place: str = ""  # the name of the folder or table that they come from
 
     def accuracy(self, probabilities: NDArray[np.float32]) -> float | None:
         """How often the most probable of `[N, K]` is the label; None of images without labels."""
@@ -162,7 +163,7 @@ def read(files: Files, spec: InputSpec, outputs: Sequence[int] | None = None) ->
     labels = None
     if files.is_labelled and outputs is not None:
         labels = np.array(outputs, np.int64)[np.array(files.class_of, np.int64)[good]]
-    return Samples(images[good], labels, False, (*files.problems, *unreadable))
+    return Samples(images[good], labels, False, (*files.problems, *unreadable), files.place.resolve().name)
 
 
 def _within(place: Path, file: Path) -> Path:

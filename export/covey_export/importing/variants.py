@@ -39,6 +39,19 @@ class Variant:
     accuracy: float | None
     speed: Speed
 
+    def record(self) -> dict[str, object]:
+        """What of import.json is other than the original's."""
+        return {
+            "largest_difference": self.proof.difference,
+            "difference_between_batch_sizes": self.proof.between_batches,
+            "tolerance": self.proof.tolerance,
+            "labels_equal": not self.changed,
+            "other_labels": self.changed,
+            "accuracy": self.accuracy,
+            "precision": self.precision.value,
+            "speed": self.speed.sentence,
+        }
+
     def lines(self, before: float | None) -> list[str]:
         """For people; `before` is the original's accuracy."""
         said = f"variant {self.info.name}: "

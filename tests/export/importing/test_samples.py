@@ -52,7 +52,7 @@ def test_folders_give_the_accuracy_and_where_labels_are_missing_their_names(
     assert training.test_images == 15
     record = json.loads((tmp_path / "models/net/1/import.json").read_text())
     assert record["accuracy"] == training.test_accuracy
-    assert record["compared_on"] == {"images": 15, "made": False}
+    assert record["compared_on"] == {"images": 15, "made": False, "place": "photos"}
     assert f"accuracy on the 15 labelled images: {training.test_accuracy:.2%}" in said
 
 
