@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from covey_export.errors import ExportError, UnknownName
 from covey_proto import layout
+
+_MAX_LENGTH = 56  # of a name that is made here: a variant's is longer by "-float16"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
@@ -26,3 +30,10 @@ def require_model_name(name: str) -> str:
             f"not beginning with a dot"
         )
     return name
+
+
+def model_name_of(path: Path) -> str:
+    """A model's name for a file or folder: its own, without what may not be in a name."""
+    own = path.resolve()
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", own.name if own.is_dir() else own.stem).strip(".-")
+    return name[:_MAX_LENGTH] if layout.is_model_name(name[:_MAX_LENGTH]) else "model"

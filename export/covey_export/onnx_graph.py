@@ -1,4 +1,4 @@
-"""A network to an ONNX graph: exported by torch, tried before training, sealed with its metadata.
+"""A network to an ONNX graph: exported by torch, and tried before training.
 
 Writes no files; publication.py does.
 """
@@ -16,15 +16,14 @@ import numpy as np
 import onnx
 import torch
 
-from covey_export import image_classifier
+from covey_export import image_classifier, sealing
 from covey_export.errors import ConversionFailed, InvalidNetwork
 from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import ImageShape, Network, Output
 from covey_export.networks.trial import first_line
 from covey_export.training.recipe import Recipe
-from covey_proto import metadata, tensors
-from covey_proto.v1.classifier_pb2 import ModelInfo
+from covey_proto import tensors
 from covey_server.errors import EngineFailed, RefusedModel
 from covey_server.inference.engine import Engine
 
@@ -45,7 +44,7 @@ def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
     """
     model = image_classifier.build(network, classes, recipe).eval()
     proto = export(model, network.image_shape)
-    _require_valid(proto)
+    sealing.require_valid(proto)
     _require_logits(proto, network)
     with tempfile.TemporaryDirectory(prefix="covey-export-") as folder:
         path = Path(folder) / "model.onnx"
@@ -130,22 +129,3 @@ def _reason(error: BaseException) -> str:
     ]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line})" if own else ""
     return first_line(error) + where
-
-
-def seal(proto: onnx.ModelProto, info: ModelInfo) -> bytes:
-    """The bytes of the file, with `info` as its only metadata. Raises ConversionFailed where it is no valid ONNX."""
-    # The exporter notes on each node the lines of source it came from, with this machine's paths.
-    for node in proto.graph.node:
-        del node.metadata_props[:]
-    del proto.metadata_props[:]
-    proto.metadata_props.add(key=metadata.KEY, value=metadata.to_json(info))
-    _require_valid(proto)
-    data: bytes = proto.SerializeToString()
-    return data
-
-
-def _require_valid(proto: onnx.ModelProto) -> None:
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionFailed(f"the exported graph is no valid ONNX: {error}") from error

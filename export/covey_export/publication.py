@@ -1,7 +1,7 @@
 """A checkpoint to a verified model version in the models folder: all of it, or nothing.
 
-Between the two: onnx_graph.py and model_info.py make the file (quantization/ that of variants), verification.py
-compares it with PyTorch, model_versions.py owns the folder.
+Between the two: onnx_graph.py, model_info.py and sealing.py make the file (quantization/ that of variants),
+verification.py compares it with PyTorch, model_versions.py owns the folder.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey_export import atomic_files, model_info, model_versions, onnx_graph, verification, verification_record
+from covey_export import atomic_files, model_info, model_versions, sealing, verification, verification_record
 from covey_export.datasets import Dataset
+from covey_export.datasets.dataset import Images
 from covey_export.errors import ConversionFailed, VerificationFailed
 from covey_export.model_versions import NewVersion
-from covey_export.quantization import timing, variant
+from covey_export.quantization import int8, timing, variant
 from covey_export.quantization.precision import Precision
 from covey_export.reports.progress import ProgressReport, describe_input, describe_labels
 from covey_export.trained_model import TrainedModel
@@ -68,10 +69,10 @@ def publish(
             report.line(f"labels  {describe_labels(trained.checkpoint.labels)}")
         with report.doing("converting"):
             info = model_info.describe(trained, name, new.version)
-            data = float32 = onnx_graph.seal(trained.graph, info)
+            data = float32 = sealing.seal(trained.graph, info)
             if is_variant:
                 with _explained("temporary files", Path(tempfile.gettempdir())):
-                    data = variant.make(float32, info, precision, trained.dataset)
+                    data = variant.make(float32, info, precision, _calibration(trained.dataset))
         atomic_files.write_bytes(path, data)
         report.line("verifying it with the server's own code")
         with report.doing("verifying"):
@@ -96,7 +97,7 @@ def verify(trained: TrainedModel, models: Path, name: str, version: int | None, 
     if found.is_variant:
         with report.doing("measuring its speed beside float32"):
             info = model_info.describe(trained, name, int(folder.name))
-            found = _with_speed(found, path, onnx_graph.seal(trained.graph, info), trained.dataset)
+            found = _with_speed(found, path, sealing.seal(trained.graph, info), trained.dataset)
     found = dataclasses.replace(
         found, made_from=verification_record.made_from(folder), test_set=trained.dataset.test_digest
     )
@@ -129,6 +130,10 @@ def verify_made_from(
         )
     path = models / name / str(published[-1]) / layout.FILE_NAME
     return Published(path, model_file.describe(Engine(path, choose("cpu"), threads=1)).info, found)
+
+
+def _calibration(dataset: Dataset) -> Images:
+    return int8.calibration_images(dataset.train_images, dataset.train_labels)
 
 
 def _with_speed(found: Verification, path: Path, float32: bytes, dataset: Dataset) -> Verification:

@@ -21,14 +21,13 @@ from covey_export import environment
 from covey_export.datasets.dataset import Images
 from covey_export.errors import VerificationFailed
 from covey_export.evaluation import Accuracy, accuracy
+from covey_export.quantization import cost
 from covey_export.quantization.precision import Precision
 from covey_export.trained_model import TrainedModel
 from covey_export.verification_record import (
     LISTED_DISAGREEMENTS,
-    MAX_ACCURACY_LOSS,
     Disagreement,
     Verification,
-    points,
 )
 from covey_proto.wording import listed, plural
 from covey_server.errors import CoveyServerError
@@ -133,20 +132,11 @@ def _float32_problems(largest_difference: float, disagreements: list[Disagreemen
 
 
 def _variant_problems(found: Accuracy, expected: Accuracy, between_sizes: float, tolerance: float) -> list[str]:
-    problems = []
-    lost = round((expected.overall - found.overall) * found.images)  # images
-    if lost > max(1, int(MAX_ACCURACY_LOSS * found.images)):
-        problems.append(
-            f"accuracy {found.overall:.2%}, in PyTorch {expected.overall:.2%}, on "
-            f"{plural(found.images, 'test image')}: "
-            f"{points(expected.overall - found.overall)}, allowed are {MAX_ACCURACY_LOSS * 100:.2f}"
-        )
-    if not between_sizes <= tolerance:
-        problems.append(
-            f"the same image's probabilities differ by up to {between_sizes:.2g} between batches of "
-            f"{', '.join(map(str, BATCH_SIZES))}, allowed are {tolerance:.2g}"
-        )
-    return problems
+    problems = (
+        cost.accuracy_problem(found.overall, expected.overall, found.images, before="in PyTorch", kind="test image"),
+        cost.batches_problem(between_sizes, tolerance, BATCH_SIZES),
+    )
+    return list(filter(None, problems))
 
 
 def _run(engine: Engine, pixels: Images, batch_size: int) -> Probabilities:

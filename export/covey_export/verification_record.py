@@ -12,13 +12,13 @@ from pathlib import Path
 
 from covey_export import atomic_files, model_versions
 from covey_export.errors import VerificationFailed
+from covey_export.quantization.cost import MAX_ACCURACY_LOSS, points
 from covey_export.quantization.precision import Precision
 from covey_export.quantization.timing import Speed
 from covey_proto.wording import plural
 
 FILE = "verification.json"
 LISTED_DISAGREEMENTS = 20
-MAX_ACCURACY_LOSS = 0.005  # of a variant, as a share of the test set; of few images, one may always be lost
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,6 @@ class Verification:
         ]
         more = self.disagreements - len(lines)
         return [*lines, f"  and {more:,} more"] if more else lines
-
-
-def points(lost: float) -> str:
-    """A loss of accuracy (a share) for people: "0.12 points lost"."""
-    return f"{abs(lost) * 100:.2f} points {'gained' if lost < 0 else 'lost'}"
 
 
 def write(verification: Verification, folder: Path) -> None:

@@ -1,14 +1,12 @@
-"""Reports from jinja2 templates: pages of one HTML file that loads nothing, and Markdown.
+"""Reports from jinja2 templates: pages of one HTML file that loads nothing.
 
 A page's template extends `frame.html.jinja` and takes its parts (figures, tables, notes) from `parts.html.jinja`. Every
-value is escaped: names of classes and models may hold HTML or Markdown.
+value is escaped: names of classes and models may hold HTML.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
@@ -19,22 +17,17 @@ def write_page(package: str, template: str, **values: object) -> str:
     """The `template` in the folder `templates` of `package` as a page for light and dark screens, paper and screen
     readers. Every page needs the values `title` and `subtitle`.
     """
-    return _environment(package, autoescape=True).get_template(template).render(**values, headings=[])
+    return _environment(package).get_template(template).render(**values, headings=[])
 
 
-def write_markdown(package: str, template: str, escape: Callable[[object], str], **values: object) -> str:
-    """The `template` as Markdown; each value it shows goes through `escape`."""
-    return _environment(package, finalize=escape, keep_trailing_newline=True).get_template(template).render(**values)
-
-
-def _environment(package: str, **options: Any) -> Environment:
+def _environment(package: str) -> Environment:
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("covey_reports")]),
         undefined=StrictUndefined,
         extensions=["jinja2.ext.do"],
         trim_blocks=True,
         lstrip_blocks=True,
-        **options,
+        autoescape=True,
     )
     made.filters["anchor"] = _anchor
     made.filters["plural"] = plural

@@ -7,12 +7,19 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from covey_server import config as configuration
+from covey_server import first_look
+from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration, StartupError
 from covey_server.fronts.security import logs
 from covey_server.system import memory, open_files, standard_output, threads
 from covey_server.system.signals import INTERRUPTED, StopSignals
+
+if TYPE_CHECKING:
+    from covey_server.app import App
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +27,10 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Serves until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit code."""
     try:
-        return _serve()
+        if sys.argv[1:2] == [first_look.COMMAND]:
+            with first_look.FirstLook(sys.argv[2:], os.environ) as look:
+                return _serve(look.config, look.served)
+        return _serve(lambda: configuration.parse(None, os.environ))
     except SystemExit as ended:  # of --help, --version and wrong flags
         code = ended.code if isinstance(ended.code, int) else 0
         return standard_output.write(lambda: code)
@@ -31,11 +41,12 @@ def main() -> int:
         os._exit(StartupError.exit_code)  # no orderly end: that would need threads
 
 
-def _serve() -> int:
+def _serve(configure: Callable[[], Config], served: Callable[[App], None] = lambda _: None) -> int:
+    """`configure` is called first, `served` once models are served and callers were told so."""
     try:
         if os.getpid() == 1:  # the kernel drops SIGTERM for process 1 (in a container) until it has a handler
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-        config = configuration.parse(None, os.environ)
+        config = configure()
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
         )
@@ -78,7 +89,7 @@ def _serve() -> int:
     grpc_address, metrics_address = config.address(app.front.port), config.metrics_address(app.metrics_port)
     unwritten = standard_output.write(
         lambda: print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}")
-    )
+    ) or standard_output.write(lambda: served(app))
     if not unwritten:
         signals.wait()
     exit_code = unwritten if app.stop() and not app.hangs else 1

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -137,24 +137,33 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
     environment variable or value raises InvalidConfiguration."""
     parser = Parser(
         prog="covey-server",
-        description="Serves ONNX image classifiers over gRPC in batches.",
+        description="Serves ONNX image classifiers over gRPC in batches. `covey-server serve FILE.onnx` imports a "
+        "classifier from elsewhere and serves it, for a first look; see covey-server serve --help.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"covey-server {__version__}")
-    defaults: dict[str, Any] = {}
+    add_settings(parser, environment)
+    return Config(**vars(parser.parse_args(arguments)))
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, environment: Mapping[str, str], omitted: Collection[str] = ()
+) -> None:
+    """A flag for each field of Config but those `omitted`. Raises InvalidConfiguration for wrong variables."""
     for each in fields(Config):
+        if each.name in omitted:
+            continue
         kind, choices = type(each.default), each.metadata["choices"]
         variable = f"COVEY_{each.name.upper()}"
-        defaults[each.name] = _from_environment(environment, variable, kind, choices, each.default)
+        default = _from_environment(environment, variable, kind, choices, each.default)
         shown = repr("") if each.default == "" else each.default
         how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         if kind is not bool:
             metavar = None if choices else each.name.rsplit("_", 1)[-1].upper()
             how = {"type": kind, "choices": choices, "metavar": metavar}
         text = f"{each.metadata['text']} (default: {shown}; {variable})".replace("%", "%%")
-        parser.add_argument(_flag(each.name), default=defaults[each.name], help=text, **how)
-    return Config(**vars(parser.parse_args(arguments)))
+        parser.add_argument(_flag(each.name), default=default, help=text, **how)
 
 
 def _address(host: str, port: int) -> str:

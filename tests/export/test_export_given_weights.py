@@ -14,9 +14,8 @@ from torch import nn
 
 from covey_export import weights, weights_files
 from covey_export.__main__ import main
-from covey_export.cli.given_weights import read_labels
 from covey_export.datasets import Dataset
-from covey_export.errors import ExportError, InvalidDataset, InvalidWeights
+from covey_export.errors import InvalidDataset, InvalidWeights
 from covey_export.networks import NETWORKS, Task
 from covey_proto import metadata
 from covey_server.inference.engine import Engine
@@ -203,28 +202,6 @@ def test_options_that_do_not_fit_are_refused(
 def test_epochs_0_without_weights_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "lenet", "--dataset", "sample", "--epochs", "0"]) == 2
     assert "it goes with --weights" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "labels"),
-    [
-        ("a.txt", "one\ntwo, too\n\n", ("one", "two, too")),
-        ("a.json", '["b", "ü"]', ("b", "ü")),
-        ("a.json", '{"1": "b", "0": "a"}', ("a", "b")),
-        ("a.json", '{"id2label": {"0": "a", "1": "b"}}', ("a", "b")),
-        ("a.json", '{"0": ["n01", "tench"], "1": ["n02", "shark"]}', ("tench", "shark")),
-    ],
-)
-def test_labels_in_every_form(tmp_path: Path, name: str, content: str, labels: tuple[str, ...]) -> None:
-    (tmp_path / name).write_text(content, encoding="utf-8")
-    assert read_labels(str(tmp_path / name)) == labels
-
-
-@pytest.mark.parametrize("content", ["{", '{"1": "a"}', '{"0": 3}', "3"])
-def test_json_that_holds_no_labels_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "a.json").write_text(content)
-    with pytest.raises(ExportError, match=r"--labels .*a.json: "):
-        read_labels(str(tmp_path / "a.json"))
 
 
 def test_a_data_set_in_another_order_has_the_same_images(small: Dataset) -> None:

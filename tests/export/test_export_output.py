@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from covey_export.reports.progress import ProgressReport
 
 
 @pytest.mark.parametrize(
@@ -22,3 +26,13 @@ def test_an_output_that_cannot_be_written_is_told(unbuffered: str, argument: str
     what = b"the output" if argument.startswith("--") else b"the output, or a file,"
     expected = (2, b"covey-export: " + what + b" cannot be written: No space left on device\n")
     assert (done.returncode, done.stderr) == expected
+
+
+@pytest.mark.parametrize("text", ["data    folder:train: 1,280 images", "[red]x[/red]", "[/nope]", "a :car: [link=x]b"])
+def test_labels_and_paths_are_printed_as_they_are(text: str) -> None:
+    """Rich would make an emoji of `:train:`, and a colour of `[red]`."""
+    file = io.StringIO()
+    report = ProgressReport(Console(file=file))
+    report.line(text)
+    report.table(text, [text], [[text]])
+    assert file.getvalue().count(text) == 4

@@ -21,7 +21,7 @@ from onnx import numpy_helper
 from tests.export.recorded_report import RecordedReport, tree
 
 from covey_export import checkpoint as checkpoints
-from covey_export import image_classifier, model_info, onnx_graph, publication, verification
+from covey_export import image_classifier, model_info, onnx_graph, publication, sealing, verification
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import ConversionFailed, ExportError, InvalidCheckpoint, MissingModel, VerificationFailed
@@ -63,7 +63,7 @@ class TestModelFile:
         model = image_classifier.build(NETWORKS[name], 10, find_recipe(name, "tutorial")).eval()
         info = ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
         proto = onnx_graph.export(model, NETWORKS[name].image_shape)
-        kinds = [node.op_type for node in onnx.load_from_string(onnx_graph.seal(proto, info)).graph.node]
+        kinds = [node.op_type for node in onnx.load_from_string(sealing.seal(proto, info)).graph.node]
         assert kinds[: 3 + adds] == ["Transpose", "Cast", "Mul", "Add"][: 3 + adds]
         assert [kinds.count(kind) for kind in ("Mul", "Add", "Sub", "Div", "Softmax")] == [1, adds, 0, 0, 1]
 
@@ -78,7 +78,7 @@ class TestModelFile:
         model = image_classifier.build(MLP, 10, find_recipe("mlp", "tutorial")).eval()
         monkeypatch.setattr(onnx.checker, "check_model", find)
         with pytest.raises(ConversionFailed, match="the exported graph is no valid ONNX: a node without a name"):
-            onnx_graph.seal(
+            sealing.seal(
                 onnx_graph.export(model, MLP.image_shape), ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
             )
 
@@ -177,12 +177,12 @@ class TestNothingIsLeftBehind:
     def test_by_a_failed_verification(
         self, trained: Checkpoint, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        right = onnx_graph.seal
+        right = sealing.seal
 
         def wrong(proto: onnx.ModelProto, info: ModelInfo) -> bytes:
             return _with_other_weights(right(proto, info))
 
-        monkeypatch.setattr(onnx_graph, "seal", wrong)
+        monkeypatch.setattr(sealing, "seal", wrong)
         with pytest.raises(VerificationFailed, match="golden set: probabilities differ"):
             publication.publish(TrainedModel(MLP, trained, small), tmp_path / "models", "mlp", RecordedReport())
         assert not tree(tmp_path)

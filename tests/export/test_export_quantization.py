@@ -17,7 +17,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 from tests.export.recorded_report import RecordedReport, tree
 
-from covey_export import image_classifier, onnx_graph, publication
+from covey_export import image_classifier, onnx_graph, publication, sealing
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import ExportError, VerificationFailed
@@ -232,7 +232,7 @@ def test_convolutions_are_quantized_too(name: str, tmp_path: Path) -> None:
     model = image_classifier.build(network, 10, recipe).eval()
     info = ModelInfo(input=ImageSpec(height=height, width=width, channels=channels))
     path = tmp_path / "model.onnx"
-    path.write_bytes(onnx_graph.seal(onnx_graph.export(model, network.image_shape), info))
+    path.write_bytes(sealing.seal(onnx_graph.export(model, network.image_shape), info))
     images = np.random.default_rng(0).integers(0, 256, (40, *network.image_shape), dtype=np.uint8)
     expected = predict(model, torch.tensor(images))
     float32_size = path.stat().st_size
@@ -244,20 +244,20 @@ def test_convolutions_are_quantized_too(name: str, tmp_path: Path) -> None:
     assert set(taken) == {"DequantizeLinear"}
     halved = float16.convert(onnx.load(path))
     for variant, smaller in ((quantized, 2.8), (halved, 1.8)):
-        path.write_bytes(onnx_graph.seal(variant, info))
+        path.write_bytes(sealing.seal(variant, info))
         assert float32_size / path.stat().st_size > smaller
         assert np.abs(Engine(path).run(images) - expected).max() < 0.05
 
 
 class TestCalibrationImages:
     def test_they_are_of_all_classes_alike_and_always_the_same(self, small: Dataset) -> None:
-        few = int8.calibration_images(small, 50)
+        few = int8.calibration_images(small.train_images, small.train_labels, 50)
         places = [int(np.flatnonzero((small.train_images == image).all(axis=(1, 2, 3)))[0]) for image in few]
         assert np.bincount(small.train_labels[places]).tolist() == [5] * 10
-        assert np.array_equal(few, int8.calibration_images(small, 50))
+        assert np.array_equal(few, int8.calibration_images(small.train_images, small.train_labels, 50))
 
     def test_where_there_are_few_all_are_taken(self, small: Dataset) -> None:
-        assert len(int8.calibration_images(small, 10_000)) == len(small.train_images)
+        assert len(int8.calibration_images(small.train_images, small.train_labels, 10_000)) == len(small.train_images)
 
 
 class TestPrecision:

@@ -34,9 +34,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (folder / "templates").mkdir(parents=True)
     (folder / "__init__.py").touch()
     (folder / "templates" / "a.html.jinja").write_text(TEMPLATE)
-    (folder / "templates" / "a.md.jinja").write_text(
-        "# {{ word }}\n{% for word in words %}\n- {{ word }}\n{% endfor %}\n"
-    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "kit_user", raising=False)
     return "kit_user"
@@ -72,12 +69,6 @@ def test_page_shows_any_text_and_lists_its_sections(package: str) -> None:
 def test_value_that_a_template_lacks_is_an_error(package: str) -> None:
     with pytest.raises(UndefinedError, match="'word' is undefined"):
         page.write_page(package, "a.html.jinja", title="", subtitle="")
-
-
-def test_markdown_escapes_every_value(package: str) -> None:
-    assert page.write_markdown(package, "a.md.jinja", lambda value: f"<{value}>", word="a", words=["b", 3]) == (
-        "# <a>\n- <b>\n- <3>\n"
-    )
 
 
 def test_two_pictures_share_no_id_and_leave_the_settings_alone() -> None:

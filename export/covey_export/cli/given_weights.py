@@ -4,12 +4,12 @@ assumption is printed."""
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from covey_export import weights as weights_files
 from covey_export.errors import ExportError
+from covey_export.importing import labels
 from covey_export.networks import Network, torchvision_networks
 from covey_export.reports.progress import ProgressReport
 from covey_export.weights import Weights
@@ -41,9 +41,9 @@ def find(options: argparse.Namespace, network: Network, report: ProgressReport) 
     elif found.mean is None:
         found = _assume_normalisation(found, network, report)
     if options.labels is not None:
-        labels = read_labels(options.labels)
-        found.require_outputs(labels, f"--labels {options.labels}")
-        return replace(found, labels=labels)
+        names = labels.read(options.labels)
+        found.require_outputs(names, f"--labels {options.labels}")
+        return replace(found, labels=names)
     if found.labels is None:
         report.line(
             f"note: {found.name} does not say which class each output stands for; assumed is the order of the data "
@@ -56,46 +56,6 @@ def require_channels(mean: Numbers, channels: int) -> None:
     """Raises ExportError where there is not one number for all channels, or one for each."""
     if len(mean) not in (1, channels):
         raise ExportError(f"--mean and --std have {len(mean)} numbers; expected 1 or {channels}, one for each channel")
-
-
-def read_labels(text: str) -> tuple[str, ...]:
-    """The labels of a file (one a line, a JSON list, or a JSON object of index to label), or a list with commas.
-
-    Raises ExportError.
-    """
-    path = Path(text)
-    if not path.is_file():
-        labels = tuple(part.strip() for part in text.split(",") if part.strip())
-        if len(labels) < 2:
-            raise ExportError(f"--labels {text}: expected a file of labels, or two or more with commas between")
-        return labels
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"--labels {text}: cannot be read as text ({error})") from error
-    if path.suffix.lower() == ".json":
-        return _of_json(text, content)
-    labels = tuple(line.strip() for line in content.splitlines() if line.strip())
-    if not labels:
-        raise ExportError(f"--labels {text}: the file is empty; expected one label a line")
-    return labels
-
-
-def _of_json(text: str, content: str) -> tuple[str, ...]:
-    try:
-        found = json.loads(content)
-    except ValueError as error:
-        raise ExportError(f"--labels {text}: no JSON ({error})") from error
-    if isinstance(found, dict):
-        found = found.get("id2label", found)
-        if set(found) != {str(place) for place in range(len(found))}:
-            raise ExportError(f"--labels {text}: expected the keys 0 to {len(found) - 1}, one for each output")
-        found = [found[str(place)] for place in range(len(found))]
-        # ImageNet's usual file has [WordNet id, name] for each.
-        found = [each[-1] if isinstance(each, list) and each else each for each in found]
-    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise ExportError(f"--labels {text}: expected a list of labels, or an object of index to label")
-    return tuple(found)
 
 
 def normalisation(options: argparse.Namespace) -> tuple[Numbers, Numbers] | None:

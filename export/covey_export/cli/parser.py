@@ -15,7 +15,6 @@ from covey_export.datasets.folder import UNREADABLE
 from covey_export.errors import ExportError
 from covey_export.importing import options as import_options
 from covey_export.importing.options import numbers
-from covey_export.quantization.precision import Precision
 from covey_export.reports.progress import ProgressReport
 from covey_export.training.augmentation import Augmentation
 from covey_export.training.recipe import TRAINING_PRECISIONS
@@ -176,7 +175,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels",
         metavar="FILE|LIST",
-        help="classes in the order of the outputs of --weights: a file (one a line, or JSON), or a list with commas",
+        help="classes in the order of the outputs of --weights: a file (text with one a line, JSON or CSV), or a "
+        "list with commas",
     )
 
 
@@ -210,12 +210,9 @@ def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
         metavar="SHARE",
         help="publish only if the accuracy on the test images is at least this, 0 to 1 (default: 0)",
     )
-    for flag, precision, text in (
-        ("--int8", Precision.INT8, "calibrated on training images"),
-        ("--fp16", Precision.FLOAT16, "half the size"),
-    ):
+    for flags, precision, text in import_options.VARIANTS:
         parser.add_argument(
-            flag,
+            *flags,
             dest="variants",
             action="append_const",
             const=precision,

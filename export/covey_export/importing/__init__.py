@@ -10,9 +10,10 @@ Nothing here imports torch or rich: an ONNX file is imported with onnx, onnxrunt
     activation      what is put behind the outputs, so that they are probabilities
     graph           uint8 images in, probabilities out, around the network
     batch           its batch axis made dynamic, with `constants`
-    samples         images to compare on, given or made
+    samples         images to compare on, given or made; `sample_table` reads a CSV of them
     proof           what was compared, and what came out
     check           the usual mistakes, side by side
     description     what the model says of itself
+    variants        int8 and float16 ones; `card` MODEL_CARD.md of all
     command         all of it in order: `covey-export import`
 """

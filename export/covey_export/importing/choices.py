@@ -98,6 +98,12 @@ def _of_numbers(options: argparse.Namespace, signature: Signature) -> Preset:
 def _assumed(
     options: argparse.Namespace, preset: Preset, chosen: Resizing, signature: Signature, *, is_said: bool
 ) -> Iterator[str]:
+    if signature.is_size_assumed:
+        yield (
+            f"the file takes images of any size, and no --image-size was given; assumed is "
+            f"{signature.height}x{signature.width}, as most networks were trained. Another size than in training costs "
+            f"some accuracy"
+        )
     if not is_said:
         usual = "as torchvision's and timm's networks were trained" if preset.name == "imagenet" else "the usual range"
         fitting = [each.name for each in PRESETS.values() if len(each.mean) in (1, signature.channels)]

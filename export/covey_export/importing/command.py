@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,21 +16,33 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_export import atomic_files, model_versions, naming
+from covey_export import atomic_files, model_card, model_versions, naming
 from covey_export.errors import ExportError, ImportFailed, InvalidSamples
-from covey_export.importing import activation, check, choices, description, labels, onnx_file, proof, samples, signature
+from covey_export.importing import (
+    activation,
+    card,
+    check,
+    choices,
+    description,
+    labels,
+    onnx_file,
+    proof,
+    samples,
+    signature,
+    variants,
+)  # fmt: skip
 from covey_export.importing.activation import Answer
 from covey_export.importing.choices import Choice
 from covey_export.importing.onnx_file import OnnxFile
 from covey_export.importing.original import Original
 from covey_export.importing.proof import Graph, Proof
 from covey_export.importing.resizing import Resizing
-from covey_export.importing.samples import Samples
+from covey_export.importing.samples import Files, Samples
 from covey_export.model_versions import NewVersion
 from covey_proto import layout, metadata
 from covey_proto.tolerances import TOLERANCES
 from covey_proto.v1.classifier_pb2 import ModelInfo
-from covey_proto.wording import plural
+from covey_proto.wording import listed, plural
 from covey_server.errors import CoveyServerError
 from covey_server.images.input_spec import InputSpec
 from covey_server.inference import golden, image_contract, model_file
@@ -37,6 +50,7 @@ from covey_server.inference.engine import Engine
 
 RECORD = "import.json"
 _LABELS_SHOWN = 8
+_PROBLEMS_SHOWN = 3
 _MIN_SPREAD = 1e-3  # of a probability between images, below which a comparison says little
 
 
@@ -50,16 +64,21 @@ class Report(Protocol):
 
 @dataclass(frozen=True)
 class Imported:
-    """A published version."""
+    """A published version, and those of its variants."""
 
-    path: Path  # of model.onnx
+    paths: tuple[Path, ...]  # of each model.onnx
     info: ModelInfo
     seconds: float
 
 
 def run(options: argparse.Namespace, report: Report) -> None:
-    """As `import_model`."""
-    import_model(options, report)
+    """As `import_model`, and says how to serve the version."""
+    done = import_model(options, report)
+    if options.first_look:  # its caller serves it
+        report.line(f"imported in {done.seconds:.1f} s")
+        return
+    report.line(f"published {', '.join(map(str, done.paths))}, {done.seconds:.1f} s after the start")
+    report.line(f"serve it with: covey-server --models {options.models}")
 
 
 def import_model(options: argparse.Namespace, report: Report) -> Imported:
@@ -69,10 +88,17 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     was.
     """
     began_s = time.monotonic()
-    name = naming.require_model_name(options.name)
+    variants.require_possible(options)
+    name = naming.require_model_name(options.name or naming.model_name_of(options.source))
     with report.doing(f"reading {options.source}"):
         file = onnx_file.read(options.source)
-        found = signature.find(file, output=options.output, layout=options.layout, image_size=options.image_size)
+        found = signature.find(
+            file,
+            output=options.output,
+            layout=options.layout,
+            image_size=options.image_size,
+            assumes_size=options.first_look,
+        )
         original = Original(file, found)
     found = original.signature
     choice = choices.choose(options, found)
@@ -97,9 +123,10 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
         _check(options, file, original, choice, answer, names, report)
 
     expected = answer.probabilities(scores)
-    accuracy = _accuracy(expected, images)
+    accuracy = images.accuracy(expected)
     _require_accuracy(options, accuracy)
-    with _explained(options.models), NewVersion(options.models, name) as new:
+    with _explained(options.models), ExitStack() as versions:
+        new = versions.enter_context(NewVersion(options.models, name))
         with tempfile.TemporaryDirectory(prefix="covey-import-") as scratch, report.doing("building the graph"):
             graph = proof.find_graph(original, choice.preset, answer, images.images, expected, Path(scratch))
         with report.doing("comparing it with the original"):
@@ -113,13 +140,23 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             _write(new.folder / layout.FILE_NAME, graph, info)
         _say_proof(report, graph, shown, images, expected, accuracy, names)
         record = description.record(file, original, choice, answer, graph, shown, images, accuracy, assumed, info)
-        atomic_files.write_text(new.folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        _say_others(new.parent, new.version, names, report)
-        published = new.publish() / layout.FILE_NAME
-    seconds = time.monotonic() - began_s
-    report.line(f"published {published}, {seconds:.1f} s after the start")
-    report.line(f"serve it with: covey-server --models {options.models}")
-    return Imported(published, info, seconds)
+        _write_papers(new.folder, info, record, images, expected)
+        made = [new]
+        for precision in options.variants:
+            beside = versions.enter_context(NewVersion(options.models, precision.model_name(name)))
+            with report.doing(f"making the {precision.value} variant"):
+                variant = variants.build(
+                    precision, beside, graph, info, new.folder / layout.FILE_NAME, images, expected
+                )
+            _require_accuracy(options, variant.accuracy)
+            for line in variant.lines(accuracy):
+                report.line(line)
+            _write_papers(beside.folder, variant.info, record | variant.record(), images, expected)
+            made.append(beside)
+        for each in made:
+            _say_others(each, report)
+        published = [each.publish() / layout.FILE_NAME for each in made]
+    return Imported(tuple(published), info, time.monotonic() - began_s)
 
 
 def _labels_and_samples(
@@ -131,32 +168,54 @@ def _labels_and_samples(
     names = labels.read(options.labels) if options.labels is not None else ()
     if names:
         labels.require_count(options.labels, names, outputs)
-    folder = options.samples or options.check
-    files = samples.find(folder) if folder is not None else None
+    place = options.samples or options.check
+    files = samples.find(place) if place is not None else None
     assumed: tuple[str, ...] = ()
     if not names and files is not None and len(files.classes) == count:
         names = files.classes
-        labels.require_distinct(str(files.folder), names)
-        order = "in alphabetical order; if the network has another one, every answer has a wrong label"
-        assumed = (f"no --labels were given; assumed are the folders of {files.folder} {order}",)
+        labels.require_distinct(str(files.place), names)
+        order = "alphabetical" if files.place.is_dir() else "this"
+        wrong = "if the network has another one, every answer has a wrong label"
+        assumed = (f"no --labels were given; assumed are the classes of {files.place} in {order} order; {wrong}",)
     elif not names:
         names = tuple(f"class {place}" for place in range(count))
         assumed = (f"no --labels were given; the outputs are named {names[0]} to {names[-1]}",)
     spec = _input_spec(choice.resizing, choice, original)
     if files is None:
         return names, samples.make(spec.shape), assumed
-    matched = samples.match(files.classes, names)
-    unknown = [name for name, place in zip(files.classes, matched, strict=True) if place < 0]
-    if unknown and len(unknown) == len(files.classes):
-        report.line(f"note: no folder in {files.folder} is named as a label; its images are taken without labels")
-        files = replace(files, classes=(), class_of=())
-    elif unknown:
-        report.line(f"note: these folders are no labels, their images count as wrong: {_shown(unknown)}")
+    files, matched = _matched(files, names, report)
     with report.doing(f"reading {plural(len(files.files), 'image')}"):
         images = samples.read(files, spec, matched if files.is_labelled else None)
-    for problem in images.unreadable[:3]:
-        report.line(f"note: left out, as it cannot be read: {problem}")
+    for problem in images.left_out[:_PROBLEMS_SHOWN]:
+        report.line(f"note: left out: {problem}")
+    if (more := len(images.left_out) - _PROBLEMS_SHOWN) > 0:
+        report.line(f"note: and {plural(more, 'image')} more left out in the same way")
     return names, images, assumed
+
+
+def _matched(files: Files, names: tuple[str, ...], report: Report) -> tuple[Files, list[int]]:
+    """The output of each class of the samples. Folders that are no labels at all are only folders; a table of other
+    labels is a mistake: raises InvalidSamples."""
+    matched = samples.match(files.classes, names)
+    unknown = [place for place, output in enumerate(matched) if output < 0]
+    if unknown and len(unknown) == len(matched):
+        if not files.place.is_dir():
+            raise InvalidSamples(
+                f"{files.place}: expected the network's labels ({_shown(names)}) or their numbers, got "
+                f"{listed(files.classes)}"
+            )
+        report.line(f"note: no folder in {files.place} is named as a label; its images are taken without labels")
+        return replace(files, classes=(), class_of=(), found_at=()), []
+    for place in unknown[:_PROBLEMS_SHOWN]:
+        near = difflib.get_close_matches(files.classes[place], names, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        report.line(
+            f"note: {files.found_at[place]}: {files.classes[place]!r} is no label of the network{meant}; such images "
+            f"count as wrong"
+        )
+    if (more := len(unknown) - _PROBLEMS_SHOWN) > 0:
+        report.line(f"note: and {plural(more, 'class', 'classes')} more are no labels of the network")
+    return files, matched
 
 
 def _input_spec(resizing: Resizing, choice: Choice, original: Original) -> InputSpec:
@@ -179,7 +238,8 @@ def _check(
     if not files.is_labelled or max(matched) < 0:
         raise InvalidSamples(
             f"--check {options.check}: expected one folder of images for each class, named as the labels are "
-            f"({_shown(names)}), found {_shown(files.classes) if files.classes else 'images without folders'}"
+            f"({_shown(names)}), or a CSV of file and label; found "
+            f"{listed(files.classes) if files.classes else 'images without labels'}"
         )
 
     def read(resizing: Resizing) -> Samples:
@@ -199,12 +259,6 @@ def _check(
         report.line(f"note: {table.hint}")
 
 
-def _accuracy(expected: NDArray[np.float32], images: Samples) -> float | None:
-    if images.labels is None:
-        return None
-    return float((expected.argmax(axis=1) == images.labels).mean())
-
-
 def _write(path: Path, graph: Graph, info: ModelInfo) -> None:
     """The file, loaded and checked as the server does at each load. Raises ImportFailed."""
     del graph.model.metadata_props[:]
@@ -217,14 +271,24 @@ def _write(path: Path, graph: Graph, info: ModelInfo) -> None:
         raise ImportFailed(f"the server refuses the imported model: {error}. Nothing was published") from error
 
 
+def _write_papers(
+    folder: Path, info: ModelInfo, record: Mapping[str, object], images: Samples, expected: NDArray[np.float32]
+) -> None:
+    """What lies beside a model for people."""
+    atomic_files.write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    atomic_files.write_text(folder / model_card.FILE, card.write_card(info, record, images, expected))
+
+
 def _require_accuracy(options: argparse.Namespace, accuracy: float | None) -> None:
     if options.min_accuracy is None:
         return
     if accuracy is None:
-        raise ExportError("--min-accuracy needs labelled images: --samples DIR with one folder per class")
+        raise ExportError(
+            "--min-accuracy needs labelled images: --samples DIR with one folder per class, or a CSV of file and label"
+        )
     if accuracy < options.min_accuracy:
         raise ImportFailed(
-            f"{options.name} has an accuracy of {accuracy:.2%} on the samples, --min-accuracy asks for "
+            f"{options.source.name} has an accuracy of {accuracy:.2%} on the samples, --min-accuracy asks for "
             f"{options.min_accuracy:.2%}; it is not published"
         )
 
@@ -261,12 +325,12 @@ def _say_proof(
             )
 
 
-def _say_others(parent: Path, version: int, names: Sequence[str], report: Report) -> None:
-    before = [each for each in model_versions.versions(parent) if each < version]
+def _say_others(new: NewVersion, report: Report) -> None:
+    before = [each for each in model_versions.versions(new.parent) if each < new.version]
     if before:
         report.line(
-            f"note: {parent.name} has {plural(len(before), 'version')} already; servers give callers this one, version "
-            f"{version}, from now on"
+            f"note: {new.parent.name} has {plural(len(before), 'version')} already; servers give callers this one, "
+            f"version {new.version}, from now on"
         )
 
 

@@ -111,7 +111,7 @@ def record(
         "answer": answer.said,
         "assumed": [*choice.assumed, *assumed],
         "batches": graph.said,
-        "compared_on": {"images": shown.images, "made": images.is_made},
+        "compared_on": {"images": shown.images, "made": images.is_made, "place": images.place},
         "largest_difference": shown.difference,
         "difference_between_batch_sizes": shown.between_batches,
         "batch_sizes": list(proof.BATCH_SIZES),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import csv
 import io
 import json
@@ -14,33 +16,34 @@ from covey_proto.wording import listed, plural
 
 _HEADINGS_INDEX = frozenset({"index", "id", "idx", "class_id", "classid", "class_index", "output", "number", "key"})
 _HEADINGS_LABEL = frozenset({"label", "name", "class", "class_name", "classname", "display_name", "title", "tag"})
+_SUFFIXES = frozenset({".txt", ".json", ".csv", ".tsv", ".names"})
+_MAX_SHOWN = 100  # characters
 _MAPPINGS = ("id2label", "label2id", "labels", "label_names", "classes", "class_names", "names")
 
 
-def read(path: Path) -> tuple[str, ...]:
-    """The labels in the order of the outputs.
+def read(said: str) -> tuple[str, ...]:
+    """The labels in the order of the outputs, as --labels names them: a file, or a list with commas.
 
     The file is text (one a line), JSON (a list, an object of index to label or label to index, or one that holds such
-    as `id2label`, as Hugging Face's config.json does), or CSV (with a heading, or of index and label).
+    as `id2label`, as Hugging Face's config.json does), the same as Python writes it, or CSV (with a heading, or of
+    index and label). In a list, labels that have commas themselves are quoted: `cat,"dog, domestic"`.
 
     Raises InvalidLabels.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        found = _of_file(Path(said)) if _is_there(said) else _of_list(said)
     except OSError as error:
-        raise InvalidLabels(f"--labels {path}: cannot be read: {error.strerror or error}") from error
+        raise InvalidLabels(f"--labels {said}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise InvalidLabels(f"--labels {path}: expected UTF-8 text; save it again in UTF-8") from error
-    try:
-        found = _parse(path, text)
-    except (ValueError, TypeError) as error:
-        raise InvalidLabels(f"--labels {path}: {error}") from error
+        raise InvalidLabels(f"--labels {said}: expected UTF-8 text; save it again in UTF-8") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InvalidLabels(f"--labels {_short(said)}: {error}") from error
     labels = tuple(unicodedata.normalize("NFC", label).strip() for label in found)
-    require_distinct(f"--labels {path}", labels)
+    require_distinct(f"--labels {_short(said)}", labels)
     return labels
 
 
-def require_count(path: Path, labels: Sequence[str], outputs: int) -> None:
+def require_count(said: str, labels: Sequence[str], outputs: int) -> None:
     """Raises InvalidLabels where there is not one label for each output. Two for a single output are right: that it is
     not so, and that it is."""
     expected = 2 if outputs == 1 else outputs
@@ -52,23 +55,58 @@ def require_count(path: Path, labels: Sequence[str], outputs: int) -> None:
     elif len(labels) + 1 == expected:
         hint = " The network may have a class for the background in front: add a line for it."
     raise InvalidLabels(
-        f"--labels {path}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
-        f"({listed(labels[:3])}, ...).{hint} Take the file that belongs to this network"
+        f"--labels {_short(said)}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
+        f"({', '.join(labels[:3])}{', ...' if len(labels) > 3 else ''}).{hint} Take the labels that belong to this "
+        f"network"
     )
 
 
-def _parse(path: Path, text: str) -> list[str]:
+def _short(said: str) -> str:
+    """For a message: a list may have thousands of labels."""
+    return said if len(said) <= _MAX_SHOWN else f"{said[:_MAX_SHOWN]}..."
+
+
+def _is_there(said: str) -> bool:
+    try:
+        return bool(said) and Path(said).exists()
+    except (OSError, ValueError):  # too long to be a file's name
+        return False
+
+
+def _of_list(said: str) -> list[str]:
+    labels = next(csv.reader([said], skipinitialspace=True), [])
+    if len(labels) < 2 or Path(labels[-1]).suffix.lower() in _SUFFIXES:
+        raise ValueError(
+            "there is no such file; expected a file of labels, or two or more with commas between, such as cat,dog"
+        )
+    return labels
+
+
+def _of_file(path: Path) -> list[str]:
+    text = path.read_text("utf-8-sig")
     suffix = path.suffix.lower()
-    if suffix == ".json" or (suffix not in (".csv", ".tsv", ".txt") and text.lstrip()[:1] in ("{", "[")):
+    if suffix == ".json":
         return _of_json(json.loads(text))
     if suffix in (".csv", ".tsv"):
         return _of_csv(text, "\t" if suffix == ".tsv" else ",")
-    lines = [line.strip() for line in text.splitlines()]
+    if text.lstrip()[:1] in ("{", "["):
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):  # lines such as [red], else
+            return _of_json(_of_python(text))
+    lines = [line.strip() for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
         raise ValueError("is empty; expected one label a line")
     return lines
+
+
+def _of_python(text: str) -> object:
+    """What JSON, or a dict or list as Python prints it, says."""
+    try:
+        said: object = json.loads(text)
+    except ValueError:
+        said = ast.literal_eval(text.strip())
+    return {str(key): value for key, value in said.items()} if isinstance(said, dict) else said
 
 
 def _of_json(said: object) -> list[str]:

@@ -11,10 +11,16 @@ from pathlib import Path
 from covey_export.importing import activation
 from covey_export.importing.preset import PRESETS
 from covey_export.importing.signature import LAYOUTS
+from covey_export.quantization.precision import Precision
 from covey_proto import colours, interpolation, resize
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 
+# Also of the sub-commands that convert Covey's own networks.
+VARIANTS = (
+    (("--int8",), Precision.INT8, "a quarter of the size, calibrated on images of yours"),
+    (("--float16", "--fp16"), Precision.FLOAT16, "half the size"),
+)
 NAME = "import"
 TEXT = "Turn a classifier that was trained elsewhere, an ONNX file, into a served model that is proven equal to it."
 
@@ -23,14 +29,20 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     """All options of the sub-command."""
     parser._negative_number_matcher = re.compile(r"-\d")  # else -1..1 would be an option of its own, not a value
     parser.add_argument("source", type=Path, metavar="SOURCE", help="an ONNX file")
-    parser.add_argument("--name", required=True, metavar="NAME", help="of the model")
+    parser.add_argument("--name", metavar="NAME", help="of the model (default: as SOURCE is named)")
     parser.add_argument(
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
     )
+    for flags, precision, text in VARIANTS:
+        parser.add_argument(
+            *flags, dest="variants", action="append_const", const=precision, default=[],
+            help=f"also publish {precision.model_name('NAME')}: {text}; its answers and speed are measured",
+        )  # fmt: skip
+    parser.add_argument("--first-look", action="store_true", help=argparse.SUPPRESS)  # of `covey-server serve`
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE",
-        help="names in the order of the outputs: text (one a line), JSON, CSV, or a config.json with id2label "
-        "(default: the folders of --samples in alphabetical order, or class 0, class 1, ...)",
+        "--labels", metavar="FILE|LIST",
+        help="names in the order of the outputs: a file (text with one a line, JSON, CSV, or a config.json with "
+        "id2label), or a list with commas (default: the folders of --samples in alphabetical order, or class 0, ...)",
     )  # fmt: skip
 
     group = parser.add_argument_group("preprocessing", "what the network's own users do to an image before it")
@@ -95,13 +107,14 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("proof")
     group.add_argument(
-        "--samples", type=Path, metavar="DIR",
-        help="images, or one folder per class, to compare on and to keep in the file (default: made images)",
+        "--samples", type=Path, metavar="DIR|CSV",
+        help="images, one folder of them per class, or a CSV of file and label, to compare on and to keep in the file "
+        "(default: made images)",
     )  # fmt: skip
     group.add_argument(
-        "--check", type=Path, metavar="DIR",
-        help="one folder of images per class: shows the accuracy under the usual mistakes, and publishes nothing where "
-        "another setting does clearly better",
+        "--check", type=Path, metavar="DIR|CSV",
+        help="one folder of images per class, or a CSV of file and label: shows the accuracy under the usual mistakes, "
+        "and publishes nothing where another setting does clearly better",
     )  # fmt: skip
     group.add_argument(
         "--min-accuracy", type=_share, metavar="SHARE", help="publish only with this accuracy on the samples, 0 to 1"

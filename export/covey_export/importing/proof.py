@@ -19,7 +19,9 @@ from covey_export.importing.onnx_file import first_line
 from covey_export.importing.original import Original
 from covey_export.importing.preset import Preset
 from covey_proto.tolerances import TOLERANCES
+from covey_proto.wording import plural
 from covey_server.errors import CoveyServerError
+from covey_server.inference import golden
 from covey_server.inference.engine import Engine
 
 BATCH_SIZES = (1, 2, 3, 7)
@@ -164,23 +166,26 @@ def prove(engine: Engine, images: Images, expected: Probabilities, tolerance: fl
 
     Raises ImportFailed where they are not the same, whatever the batch.
     """
-    found = run(engine, images, _BATCH)
-    largest = difference(found, expected)
-    singles = run(engine, images[:_TRIED_IMAGES], 1)
-    between = max(difference(run(engine, images[:_TRIED_IMAGES], size), singles) for size in BATCH_SIZES)
+    found = run(engine, images)
+    largest, between = difference(found, expected), between_batches(engine, images)
     if not max(largest, between) <= tolerance:
         raise ImportFailed(
             f"{what}: the imported graph's probabilities differ from the original's by up to {largest:.2g}, and "
             f"between batches by {between:.2g}; allowed are {tolerance:.2g}. Nothing was published"
         )
-    rows = np.arange(len(found))
-    margin = expected[rows, expected.argmax(axis=1)] - expected[rows, found.argmax(axis=1)]
-    if (margin > tolerance).any():
-        raise ImportFailed(f"{what}: {int((margin > tolerance).sum())} images get another label. Nothing was published")
+    if changed := int((golden.margins(found, expected) > tolerance).sum()):
+        raise ImportFailed(f"{what}: {plural(changed, 'image')} get another label. Nothing was published")
     return Proof(len(images), largest, tolerance, between)
 
 
-def run(engine: Engine, images: Images, size: int) -> Probabilities:
+def between_batches(engine: Engine, images: Images) -> float:
+    """By how much the same image's probabilities differ between batches of BATCH_SIZES. Raises EngineFailed."""
+    few = images[:_TRIED_IMAGES]
+    singles = run(engine, few, 1)
+    return max(difference(run(engine, few, size), singles) for size in BATCH_SIZES)
+
+
+def run(engine: Engine, images: Images, size: int = _BATCH) -> Probabilities:
     """`[N, K]`, in batches of `size`. Raises EngineFailed."""
     return np.concatenate([engine.run(images[start : start + size]) for start in range(0, len(images), size)])
 

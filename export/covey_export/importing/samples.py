@@ -1,12 +1,12 @@
-"""The images that an import is compared on: those of a folder, read by the server's own code, or made ones."""
+"""The images that an import is compared on: those of a folder or a table, read by the server's own code, or made."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_export.errors import InvalidSamples
+from covey_export.importing import sample_table
 from covey_proto import image_folders
-from covey_proto.wording import listed, plural
+from covey_proto.wording import plural
 from covey_server.errors import CoveyServerError
 from covey_server.images import image_formats
 from covey_server.images.pixels import DEFAULT_MAX_PIXELS, InputSpec, decode
@@ -31,14 +32,19 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Files:
-    """Images of a folder. `classes` are the names of its folders, alphabetically; `class_of` says of which one each
-    file is. Both are empty where images lie directly in it."""
+    """Images of a folder, or of a table of files and labels.
 
-    folder: Path
+    `classes` are their labels in alphabetical order (a table's numbers by number), `class_of` says of which one each
+    file is, `found_at` where each class was found, for people; all three are empty where images have no labels.
+    `problems` are rows of the table that are left out, a sentence each.
+    """
+
+    place: Path
     files: tuple[Path, ...]
-    classes: tuple[str, ...]
-    class_of: tuple[int, ...]
-    left_out: int
+    classes: tuple[str, ...] = ()
+    class_of: tuple[int, ...] = ()
+    found_at: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def is_labelled(self) -> bool:
@@ -47,52 +53,71 @@ class Files:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """`images` `[N, H, W, C] uint8`; `labels` `[N]` are outputs' indices, -1: not known; None: of none."""
+    """`images` `[N, H, W, C] uint8`; `labels` `[N]` are outputs' indices, -1: not known; None: of none. `left_out` are
+    files and rows that could not be used, a sentence each."""
 
     images: Images
     labels: NDArray[np.int64] | None
     is_made: bool
-    unreadable: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    place: str = ""  # the name of the folder or table that they come from
+
+    def accuracy(self, probabilities: NDArray[np.float32]) -> float | None:
+        """How often the most probable of `[N, K]` is the label; None of images without labels."""
+        return None if self.labels is None else float((probabilities.argmax(axis=1) == self.labels).mean())
 
 
-def find(folder: Path, limit: int = MAX_IMAGES) -> Files:
-    """The images in `folder`, or in one folder per class in it. Raises InvalidSamples."""
-    if not folder.is_dir():
-        raise InvalidSamples(f"{folder} is no folder; expected one with images in it, or with one folder per class")
+def find(place: Path, limit: int = MAX_IMAGES) -> Files:
+    """The images in a folder, in one folder per class in it, or in a table of files and labels; of many, `limit` that
+    are spread over all. Raises InvalidSamples."""
+    if place.is_file() and place.suffix.lower() in sample_table.SUFFIXES:
+        table = sample_table.read(place)
+        are_numbers = all(map(str.isdecimal, table.files))  # outputs' indices
+        by_class = {label: table.files[label] for label in sorted(table.files, key=int if are_numbers else str)}
+        return _labelled(place, by_class, table.first_row, limit, table.problems)
+    if not place.is_dir():
+        what = "is no folder" if place.exists() else "does not exist"
+        raise InvalidSamples(
+            f"{place} {what}; expected a folder of images, one with a folder per class, or a CSV of file and label"
+        )
     formats = image_formats.available()
-    classes = sorted(
-        (child for child in folder.iterdir() if child.is_dir() and not image_folders.is_hidden(child.name)),
-        key=lambda child: child.name,
-    )
-    by_class = {child: found for child in classes if (found := image_folders.find(child, formats).files)}
-    everything = image_folders.find(folder, formats)
+    classes = [child for child in place.iterdir() if child.is_dir() and not image_folders.is_hidden(child.name)]
+    by_class = {child.name: found for child in sorted(classes) if (found := image_folders.find(child, formats).files)}
+    everything = image_folders.find(place, formats)
     if not everything.files:
         left_out = image_folders.counted(everything.left_out)
         raise InvalidSamples(
-            f"{folder}: expected images, found none"
-            + (f"; left out {left_out}" if left_out else "")
-            + ". Name a folder "
-            "of JPEG or PNG files, or of one folder per class"
+            f"{place}: expected images, found none{f'; left out {left_out}' if left_out else ''}. Name a folder of "
+            f"JPEG or PNG files, or of one folder per class"
         )
-    nested = sum(map(len, by_class.values()))
-    if not by_class or nested < len(everything.files):  # images lie beside the folders: they are no classes
-        files = _every_nth(everything.files, limit)
-        return Files(folder, tuple(files), (), (), len(everything.files) - len(files))
+    if not by_class or sum(map(len, by_class.values())) < len(everything.files):  # images lie beside: no classes
+        return Files(place, tuple(_every_nth(everything.files, limit)))
+    return _labelled(place, by_class, {name: f"folder {place / name}" for name in by_class}, limit)
+
+
+def _labelled(
+    place: Path,
+    by_class: Mapping[str, Sequence[Path]],
+    found_at: Mapping[str, str],
+    limit: int,
+    problems: tuple[str, ...] = (),
+) -> Files:
     share = max(1, limit // len(by_class))
-    taken = {child: _every_nth(found, share) for child, found in by_class.items()}
+    taken = {name: _every_nth(by_class[name], share) for name in by_class}
     return Files(
-        folder,
-        tuple(file for found in taken.values() for file in found),
-        tuple(unicodedata.normalize("NFC", child.name) for child in taken),
-        tuple(place for place, found in enumerate(taken.values()) for _ in found),
-        nested - sum(map(len, taken.values())),
+        place,
+        tuple(file for files in taken.values() for file in files),
+        tuple(unicodedata.normalize("NFC", name) for name in taken),
+        tuple(number for number, files in enumerate(taken.values()) for _ in files),
+        tuple(found_at[name] for name in taken),
+        problems,
     )
 
 
 def match(classes: Sequence[str], labels: Sequence[str]) -> list[int]:
-    """The output of each class's folder; -1 where none is named so.
+    """The output of each class of the samples; -1 where none is named so.
 
-    A folder may be named as the label, in other case or with _ for spaces; as one of several names that a label has
+    A class may be named as the label, in other case or with _ for spaces; as one of several names that a label has
     ("tench, Tinca tinca"); or as the output's number.
     """
     exact = {label: place for place, label in enumerate(labels)}
@@ -124,7 +149,7 @@ def read(files: Files, spec: InputSpec, outputs: Sequence[int] | None = None) ->
         try:
             images[place] = decode(files.files[place].read_bytes(), spec, DEFAULT_MAX_PIXELS, formats)
         except (CoveyServerError, OSError) as error:
-            return f"{files.files[place].relative_to(files.folder)}: {error}"
+            return f"{_within(files.place, files.files[place])}: {error}"
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -133,19 +158,24 @@ def read(files: Files, spec: InputSpec, outputs: Sequence[int] | None = None) ->
     unreadable = tuple(problem for problem in problems if problem is not None)
     if not len(good):
         raise InvalidSamples(
-            f"{files.folder}: none of its {plural(len(files.files), 'image')} can be read: {listed(unreadable[:3])}"
+            f"{files.place}: none of its {plural(len(files.files), 'image')} can be read: {'; '.join(unreadable[:3])}"
         )
     labels = None
     if files.is_labelled and outputs is not None:
         labels = np.array(outputs, np.int64)[np.array(files.class_of, np.int64)[good]]
-    return Samples(images[good], labels, False, unreadable)
+    return Samples(images[good], labels, False, (*files.problems, *unreadable), files.place.resolve().name)
+
+
+def _within(place: Path, file: Path) -> Path:
+    """A file's name as seen from the folder, or from the table that names it."""
+    folder = place if place.is_dir() else place.parent
+    return file.relative_to(folder) if file.is_relative_to(folder) else file
 
 
 def _fewer(files: Files, limit: int) -> Files:
     kept = _every_nth(range(len(files.files)), limit)
     class_of = tuple(files.class_of[place] for place in kept) if files.is_labelled else ()
-    left_out = files.left_out + len(files.files) - len(kept)
-    return Files(files.folder, tuple(files.files[place] for place in kept), files.classes, class_of, left_out)
+    return replace(files, files=tuple(files.files[place] for place in kept), class_of=class_of)
 
 
 def _every_nth(values: Sequence[_T], limit: int) -> list[_T]:

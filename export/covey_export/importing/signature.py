@@ -24,6 +24,7 @@ _TYPES: dict[int, tuple[str, np.dtype[Any]]] = {  # as the Open Inference Protoc
     TensorProto.UINT8: ("UINT8", np.dtype(np.uint8)),
 }
 _CHANNELS = (1, 3)
+_USUAL_SIZE = (224, 224)
 _TO_NCHW, _TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 _PASSES = frozenset({"Cast", "Identity", "Sub", "Add", "Mul", "Div", "Relu", "Clip", "Pad", "QuantizeLinear",
                      "DequantizeLinear", "BatchNormalization"})  # fmt: skip
@@ -47,6 +48,7 @@ class Signature:
     width: int
     channels: int
     batch: int | None
+    is_size_assumed: bool = False  # the file takes any size
 
     @property
     def datatype(self) -> str:
@@ -70,9 +72,15 @@ class Signature:
 
 
 def find(
-    file: OnnxFile, *, output: str | None = None, layout: str | None = None, image_size: tuple[int, int] | None = None
+    file: OnnxFile,
+    *,
+    output: str | None = None,
+    layout: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    assumes_size: bool = False,
 ) -> Signature:
-    """`output`, `layout` and `image_size` (height, width) are what the user says of what the file leaves open.
+    """`output`, `layout` and `image_size` (height, width) are what the user says of what the file leaves open. With
+    `assumes_size` a size that nobody says is the usual one.
 
     Raises InvalidSource where the model does not take images, or not images alone, or where something is open still.
     """
@@ -89,10 +97,11 @@ def find(
     places = (1, 2, 3) if found == "NCHW" else (3, 1, 2)
     channels, height, width = (dimensions[place] for place in places)
     channels = _channels(file, value, channels, found, _first_channels(graph, value.name))
-    height, width = _size(file, value, height, width, image_size)
+    is_open = image_size is None and assumes_size and isinstance(height, str) and isinstance(width, str)
+    height, width = _size(file, value, height, width, _USUAL_SIZE if is_open else image_size)
     batch = dimensions[0] if isinstance(dimensions[0], int) else None
     chosen = _output(file, graph, output)
-    return Signature(value.name, chosen, elem_type, found, height, width, channels, batch)
+    return Signature(value.name, chosen, elem_type, found, height, width, channels, batch, is_open)
 
 
 def _image_input(file: OnnxFile, graph: onnx.GraphProto) -> onnx.ValueInfoProto:

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from covey_export.datasets import Dataset
-from covey_export.datasets.dataset import Images
+from covey_export.datasets.dataset import Images, Labels
 from covey_export.errors import ConversionFailed
 from covey_export.quantization import normalisation
 from covey_proto.tensors import IMAGES
@@ -92,15 +91,15 @@ def convert(float32: Path, images: Images) -> onnx.ModelProto:
     return model
 
 
-def calibration_images(dataset: Dataset, count: int = CALIBRATION_IMAGES) -> Images:
-    """`count` training images, as many of each class as of any other where there are enough; always the same."""
-    order = np.random.default_rng(0).permutation(len(dataset.train_labels))
-    labels = dataset.train_labels[order]
+def calibration_images(images: Images, labels: Labels, count: int = CALIBRATION_IMAGES) -> Images:
+    """`count` of these images, as many of each class as of any other where there are enough; always the same."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    drawn = labels[order]
     turn = np.empty(len(order), np.int64)  # the how manieth of its class each image is
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels == label)
+    for label in np.unique(drawn):
+        places = np.flatnonzero(drawn == label)
         turn[places] = np.arange(len(places))
-    return dataset.train_images[order[np.argsort(turn, kind="stable")[:count]]]
+    return images[order[np.argsort(turn, kind="stable")[:count]]]
 
 
 class _Calibration:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from covey_export import onnx_graph
-from covey_export.datasets import Dataset
+from covey_export import sealing
+from covey_export.datasets.dataset import Images
 from covey_export.errors import ConversionFailed
 from covey_export.quantization import float16, int8
 from covey_export.quantization.precision import Precision
@@ -20,8 +20,9 @@ from covey_server.inference.devices import choose
 from covey_server.inference.engine import Engine
 
 
-def make(float32: bytes, info: ModelInfo, precision: Precision, dataset: Dataset) -> bytes:
-    """The variant of the model file `float32`, which `info` describes. `info` is made to describe the variant.
+def make(float32: bytes, info: ModelInfo, precision: Precision, calibration: Images) -> bytes:
+    """The variant of the model file `float32`, which `info` describes. `info` is made to describe the variant. Of
+    int8, `calibration` `[N, H, W, C] uint8` shows the range of each layer's values.
 
     Raises ConversionFailed.
     """
@@ -29,23 +30,23 @@ def make(float32: bytes, info: ModelInfo, precision: Precision, dataset: Dataset
         with tempfile.TemporaryDirectory(prefix="covey-export-") as folder:
             path = Path(folder, layout.FILE_NAME)
             path.write_bytes(float32)
-            model = int8.convert(path, int8.calibration_images(dataset))
+            model = int8.convert(path, calibration)
     elif precision is Precision.FLOAT16:
         model = float16.convert(onnx.load_from_string(float32))
     else:
         raise ValueError("this is a bug: float32 is what a variant is made of")
     info.build.precision = precision.value
-    info.build.opset = next(opset.version for opset in model.opset_import if opset.domain == "")
+    info.build.opset = next(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
     info.golden_set.tolerance = precision.tolerance
     if precision is Precision.INT8:
         _answer_for_itself(model, info)
-    return onnx_graph.seal(model, info)
+    return sealing.seal(model, info)
 
 
 def _answer_for_itself(model: onnx.ModelProto, info: ModelInfo) -> None:
-    """Replaces PyTorch's golden probabilities by the graph's own.
+    """Replaces the golden probabilities of PyTorch, or of an imported original, by the graph's own.
 
-    Rounding to 8 bits moves an int8 graph's probabilities further from PyTorch's than a tolerance may allow that is
+    Rounding to 8 bits moves an int8 graph's probabilities further from those than a tolerance may allow that is
     to find out a wrong device. What the rounding costs is verification's question; the golden set asks whether a
     server computes this very graph.
     """

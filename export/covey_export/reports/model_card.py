@@ -1,43 +1,49 @@
-"""MODEL_CARD.md: the headings of Mitchell et al., Model cards for model reporting (2019), filled with what is known
-and no more."""
+"""The model card of a network that Covey trained, filled with what is known and no more."""
 
 from __future__ import annotations
 
-import re
-
+from covey_export import model_card
+from covey_export.model_card import ModelCard, escape
 from covey_export.reports import figures
 from covey_export.reports.findings import Findings
 from covey_proto.wording import plural
-from covey_reports import page
-
-FILE = "MODEL_CARD.md"
-_MAX_CLASSES = 30  # rows of a table; of more classes the weakest
 
 
 def write_card(found: Findings) -> str:
     """The whole file, as Markdown."""
-    labels = found.labels
-    by_accuracy = sorted((share, place) for place, share in enumerate(found.class_accuracy) if share is not None)
-    weakest = [place for _, place in by_accuracy[:_MAX_CLASSES]]
-    more = f" and {len(labels) - _MAX_CLASSES:,} more" if len(labels) > _MAX_CLASSES else ""
-    return page.write_markdown(
-        "covey_export.reports",
-        "model_card.md.jinja",
-        _escape,
-        found=found,
-        figures=figures.rows(found),
-        class_count=plural(len(labels), "class", "classes"),
-        image_count=plural(found.test_images, "test image"),
-        named=", ".join(labels[:_MAX_CLASSES]) + more,
-        weakest=", ".join(f"{labels[place]} ({share:.1%})" for share, place in by_accuracy[:3]),
-        classes=[
-            (labels[place], figures.share(found.class_accuracy[place]), found.class_images[place])
-            for place in (range(len(labels)) if len(labels) <= _MAX_CLASSES else weakest)
+    dataset, licence = escape(found.dataset), escape(found.licence)
+    images = plural(found.test_images, "test image")
+    started = f" The training began with the weights of {escape(found.started_from)}." if found.started_from else ""
+    untrained = "" if found.history else " Nothing was learned from them: the training has 0 epochs."
+    return ModelCard(
+        title=found.title,
+        details=figures.rows(found),
+        intended_use=f"Classifying images of the kind in {dataset} into its "
+        f"{plural(len(found.labels), 'class', 'classes')}. For what else it was made, and by whom, is for its maker to "
+        f"write here.",
+        factors="The classes are the only groups by which the figures are split; nothing else is known of the images.",
+        metrics="Accuracy: the share of test images whose most probable class is theirs, in all and by class. Expected "
+        f"calibration error (Guo et al. 2017, {len(found.calibration.bins)} bins): how far the probabilities are from "
+        "how often they are right. Largest difference and disagreements: the model file against PyTorch.",
+        evaluation_data=f"{images} of {dataset}; licence: {licence}. They were not trained on, but the accuracy on "
+        f"them was shown after each epoch.",
+        training_data=f"{found.train_images:,} training images of {dataset}; licence: {licence}.{started}{untrained}",
+        analyses=_analyses(found, images),
+        caveats=[
+            model_card.always_one_of(found.labels),
+            model_card.holds_for(f"the test images of {dataset}"),
+            f"Weakest classes: {model_card.weakest(found.labels, found.class_accuracy)}.",
         ],
-    )
+    ).markdown()
 
 
-def _escape(value: object) -> str:
-    """Any text as Markdown that shows it, on one line."""
-    escaped = re.sub(r"([\\`*_{}\[\]|#])", r"\\\1", " ".join(str(value).split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _analyses(found: Findings, images: str) -> str:
+    error = f"{found.calibration.error:.2%} at a mean confidence of {found.calibration.mean_confidence:.2%}"
+    accuracy = f"Accuracy {found.verification.onnxruntime_accuracy:.2%} on {images}"
+    parts = [f"{accuracy}; expected calibration error {error}."]
+    shown = model_card.shown_classes(found.labels, found.class_accuracy)
+    if shown < len(found.labels):
+        parts.append(f"The {shown} weakest of {len(found.labels):,} classes; report.json has all.")
+    parts.append(model_card.class_table(found.labels, found.class_accuracy, found.class_images, "test images"))
+    parts.append("Training curves, confusion matrix, mistakes and reliability diagram: report.html beside this file.")
+    return "\n\n".join(parts)

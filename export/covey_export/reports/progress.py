@@ -13,6 +13,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 from covey_export.checkpoint import Epoch
@@ -36,10 +37,11 @@ class Advance(Protocol):
 
 
 class ProgressReport:
-    """What every step of the export writes to."""
+    """What every step of the export writes to. All of it goes to rich as `Text`: a plain str with `:train:` or `[red]`
+    in it, as labels and paths may have, would become an emoji or a colour."""
 
     def __init__(self, console: Console | None = None, every_s: float = EVERY_S) -> None:
-        console = console or Console(highlight=False)
+        console = console or Console()
         if not console.is_terminal:
             console.width = _PLAIN_WIDTH
         self._console = console
@@ -53,7 +55,7 @@ class ProgressReport:
     def line(self, text: str = "") -> None:
         """One line as it is, never folded."""
         self._heartbeat.said()
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(Text(text), soft_wrap=True)
 
     def alive(self) -> AbstractContextManager[None]:
         """While entered, a line is written every ten seconds where there is no terminal."""
@@ -124,12 +126,12 @@ class ProgressReport:
             self.line(line)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        table = Table(title=title, title_justify="left", show_lines=False)
+        table = Table(title=Text(title), title_justify="left", show_lines=False)
         for name in header:
-            table.add_column(name, overflow="fold")
+            table.add_column(Text(name), overflow="fold")
         for row in rows:
-            table.add_row(*row)
-        self._console.print(table, markup=False)
+            table.add_row(*map(Text, row))
+        self._console.print(table)
 
 
 def describe_input(network: Network, recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from covey_export import atomic_files
+from covey_export import model_card as cards
 from covey_export.datasets import Dataset
 from covey_export.datasets.dataset import Images
 from covey_export.errors import ReportFailed
@@ -55,9 +56,9 @@ def write(trained: TrainedModel, folder: Path, report: ProgressReport) -> Path:
     recording = layers.record(trained.classifier, dataset.test_images[shown])
     page = report_page.write_page(found, dataset, probabilities, recording, shown)
     atomic_files.write_text(folder / findings.FILE, found.to_json())
-    atomic_files.write_text(folder / model_card.FILE, model_card.write_card(found))
+    atomic_files.write_text(folder / cards.FILE, model_card.write_card(found))
     atomic_files.write_text(folder / FILE, page)
-    report.line(f"wrote   {folder / FILE}, {model_card.FILE} and {findings.FILE}")
+    report.line(f"wrote   {folder / FILE}, {cards.FILE} and {findings.FILE}")
     return folder / FILE
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from covey_proto import tensors
 from covey_server.errors import DeviceUnavailable, EngineFailed, RefusedModel
+from covey_server.inference import import_hint
 from covey_server.inference.devices import CPU, Device
 from covey_server.system.memory_limit import Room, room
 from covey_server.system.regular_files import open_regular
@@ -46,6 +47,7 @@ class Engine:
         (`images: uint8 [N, H, W, C]` -> `probabilities: float32 [N, K]`), DeviceUnavailable if the device cannot run
         it.
         """
+        self.path = path
         self.device = device
         self.threads = threads
         try:
@@ -118,11 +120,16 @@ def _load(path: Path, descriptor: int, device: Device, threads: int) -> onnxrunt
     except DeviceUnavailable:
         raise
     except Exception as error:
-        reason = _first_line(error)
+        reason = _first_line(error).replace(f"Load model from {name} failed:", "").rstrip(". ")
         if "xternal data" in reason or "filesystem error" in reason:
             reason += (
                 ". Its weights may lie in another file: expected one file that holds them all; save it again without "
-                "external data"
+                f"external data, or import it: {import_hint.command(path)}"
+            )
+        elif "protobuf" in reason.lower():
+            reason += (
+                ". Expected an ONNX file; its bytes are something else, or it is truncated. What it is says "
+                f"{import_hint.command(path)}"
             )
         raise RefusedModel(f"{path}: onnxruntime cannot load it: {reason}") from error
 
@@ -173,8 +180,7 @@ def _check_contract(session: onnxruntime.InferenceSession, path: Path) -> tuple[
                     return (height, width, channels), classes
     raise RefusedModel(
         f"{path}: expected images: tensor(uint8) [N, H, W, 1 or 3] -> probabilities: tensor(float) [N, K] with N "
-        f"dynamic, found {found}: Covey did not make it. To serve a classifier of your own: "
-        f"covey-export import FILE --name NAME"
+        f"dynamic, found {found}: Covey did not make it. To serve a classifier of your own: {import_hint.command(path)}"
     )
 
 

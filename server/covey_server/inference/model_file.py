@@ -13,7 +13,7 @@ from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.errors import RefusedModel
 from covey_server.images.input_spec import InputSpec
-from covey_server.inference import image_contract
+from covey_server.inference import image_contract, import_hint
 from covey_server.inference.engine import Engine
 from covey_server.inference.golden import GoldenSet
 
@@ -34,17 +34,19 @@ def describe(engine: Engine) -> Description:
     if text is None:
         raise RefusedModel(
             f"no {metadata.KEY} in the file's metadata, so neither labels nor a golden set: Covey did not make it. To "
-            f"serve a classifier of your own: covey-export import FILE --name NAME"
+            f"serve a classifier of your own: {import_hint.command(engine.path)}"
         )
     try:
         info = metadata.from_json(text)
     except ValueError as error:
-        raise RefusedModel(f"metadata {metadata.KEY}: {error}") from error
+        raise RefusedModel(f"metadata {metadata.KEY}: {str(error).rstrip('.')}; {_again(engine)}") from error
     said = (info.input.height, info.input.width, info.input.channels)
     if said != engine.input_shape:
-        raise RefusedModel(f"metadata says an input of {said}, the graph takes {engine.input_shape}")
+        raise RefusedModel(f"metadata says an input of {said}, the graph takes {engine.input_shape}; {_again(engine)}")
     if len(info.labels) != engine.classes:
-        raise RefusedModel(f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes")
+        raise RefusedModel(
+            f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes; {_again(engine)}"
+        )
     _require_labels(info.labels)
     _require_exclusive(info)
     spec = image_contract.read(info.input)
@@ -59,6 +61,10 @@ def other_name(info: ModelInfo, name: str, version: int) -> str:
     if info.name in ("", name) and info.version in (0, version):
         return ""
     return f"{info.name or name} version {info.version or version}"
+
+
+def _again(engine: Engine) -> str:
+    return f"convert the model again, or import its file: {import_hint.command(engine.path)}"
 
 
 def _require_exclusive(info: ModelInfo) -> None:
@@ -112,7 +118,7 @@ def _golden_set(info: ModelInfo, engine: Engine) -> GoldenSet:
     if images == 0 or rest or probabilities.size != images * engine.classes:
         raise RefusedModel(
             f"golden set: {pixels.size:,} bytes of pixels and {probabilities.size:,} probabilities do not make "
-            f"images of {engine.input_shape} with {engine.classes} probabilities each; convert the model again"
+            f"images of {engine.input_shape} with {engine.classes} probabilities each; {_again(engine)}"
         )
     if not np.isfinite(probabilities).all():
         raise RefusedModel("golden set: its probabilities hold NaN or infinity; convert the model again")

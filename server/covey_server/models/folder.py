@@ -6,12 +6,14 @@ Reads names and file states, never a file's content. Keeps nothing between two l
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from covey_proto import layout
+from covey_server.inference import import_hint
 
 
 class Fingerprint(NamedTuple):
@@ -82,11 +84,15 @@ def scan(folder: Path) -> Listing:
         except OSError as error:  # of a link, say
             unreadable[entry.name] = _why(error)
             continue
-        if not layout.is_model_name(entry.name) or (not is_folder and entry.name.endswith(".onnx")):
-            passed_over.add(f"{entry.path} is passed over: models lie in {folder}/NAME/VERSION/{layout.FILE_NAME}")
+        is_network = not is_folder and entry.name.endswith(import_hint.SUFFIXES)
+        if is_network or not layout.is_model_name(entry.name):
+            passed_over.add(
+                f"{entry.path} is passed over: models lie in {folder}/NAME/VERSION/{layout.FILE_NAME}"
+                + (f"; to serve it: {import_hint.command(entry.path, folder, _name(entry.name))}" if is_network else "")
+            )
         elif is_folder:
             try:
-                versions[entry.name] = _scan_versions(entry.path, passed_over)
+                versions[entry.name] = _scan_versions(folder, entry.path, passed_over)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # removed since it was listed
             except OSError as error:
@@ -99,20 +105,45 @@ def look_at(path: str | Path) -> Fingerprint | Problem:
     try:
         state = os.stat(path)  # noqa: PTH116 - a str from scandir needs no Path
     except (FileNotFoundError, NotADirectoryError):
-        return Problem(f"its folder holds no {layout.FILE_NAME}", gone=True)
+        return Problem(f"its folder holds no {layout.FILE_NAME}{_others(Path(path).parent)}", gone=True)
     except OSError as error:
         return Problem(f"its file cannot be read: {error.strerror or error}", gone=False)
     return Fingerprint(state.st_mtime_ns, state.st_size, state.st_ino)
 
 
-def _scan_versions(folder: str, passed_over: set[str]) -> dict[int, Fingerprint | Problem]:
+def _others(folder: Path) -> str:
+    """What to do with a network of another name in a version's folder; empty where there is none."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(import_hint.SUFFIXES))  # noqa: PTH208
+    except OSError:
+        return ""
+    return f", but {names[0]}; to serve it: {import_hint.command(folder / names[0])}" if names else ""
+
+
+def _to_serve(models: Path, folder: str, name: str) -> str:
+    """What to do with a network beside the versions of a model."""
+    if not name.endswith(import_hint.SUFFIXES):
+        return ""
+    return f"; to serve it: {import_hint.command(f'{folder}/{name}', models, os.path.basename(folder))}"  # noqa: PTH119
+
+
+def _name(file: str) -> str:
+    """A model's name for a file in the models folder."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(file).stem).strip(".-")[:64]
+    return stem if layout.is_model_name(stem) else "NAME"
+
+
+def _scan_versions(models: Path, folder: str, passed_over: set[str]) -> dict[int, Fingerprint | Problem]:
     found: dict[int, Fingerprint | Problem] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if not layout.is_version(entry.name):
-                passed_over.add(f"{entry.path} is passed over: a version is a folder named by a whole number from 1 up")
+                passed_over.add(
+                    f"{entry.path} is passed over: a version is a folder named by a whole number from 1 up"
+                    + _to_serve(models, folder, entry.name)
+                )
                 continue
             try:
                 if entry.is_dir():

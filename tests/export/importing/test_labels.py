@@ -34,6 +34,8 @@ def write(path: Path, text: str) -> Path:
         ("config.json", json.dumps({"model_type": "vit", "id2label": {str(i): name for i, name in enumerate(NAMES)}})),
         ("config.json", json.dumps({"label2id": {name: i for i, name in enumerate(NAMES)}})),
         ("config.json", json.dumps({"num_classes": 5, "label_names": NAMES})),
+        ("labels.txt", str(dict(enumerate(NAMES)))),
+        ("labels", str(list(NAMES))),
         ("labels.csv", 'index,label\n1,"dog, domestic"\n0,cat\n2,Größe\n3,鳥\n4,a b\n'),
         ("labels.csv", 'label,id\ncat,0\n"dog, domestic",1\nGröße,2\n鳥,3\na b,4\n'),
         ("labels.csv", '0,cat\n1,"dog, domestic"\n2,Größe\n3,鳥\n4,a b\n'),
@@ -43,7 +45,19 @@ def write(path: Path, text: str) -> Path:
     ],
 )
 def test_kinds_of_files(file: str, text: str, tmp_path: Path) -> None:
-    assert labels.read(write(tmp_path / file, text)) == NAMES
+    assert labels.read(str(write(tmp_path / file, text))) == NAMES
+
+
+def test_a_list_with_commas() -> None:
+    assert labels.read('cat, "dog, domestic",Gro\u0308ße,鳥,a b') == NAMES
+    many = [f"a label {place}" for place in range(1000)]
+    assert labels.read(",".join(many)) == tuple(many), "far longer than a file's name may be"
+
+
+def test_names_of_many_lines_and_odd_ones(tmp_path: Path) -> None:
+    """Brackets are neither JSON nor markup; only line ends end a line."""
+    names = ("[red]", "[blue], [/]", ":train:", "a\u2028b", "{x}", "العربية", *(f"n{place}" for place in range(5000)))
+    assert labels.read(str(write(tmp_path / "labels.txt", "\n".join(names)))) == names
 
 
 @pytest.mark.parametrize(
@@ -67,16 +81,19 @@ def test_kinds_of_files(file: str, text: str, tmp_path: Path) -> None:
 )
 def test_files_that_are_wrong(file: str, text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidLabels, match="--labels") as caught:
-        labels.read(write(tmp_path / file, text))
+        labels.read(str(write(tmp_path / file, text)))
     assert said in str(caught.value)
 
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
-    with pytest.raises(InvalidLabels, match="No such file"):
-        labels.read(tmp_path / "none.txt")
+    for said in ("none.txt", "my,labels.json", "only", ""):
+        with pytest.raises(InvalidLabels, match="there is no such file; expected a file of labels, or two"):
+            labels.read(said)
+    with pytest.raises(InvalidLabels, match="Is a directory"):
+        labels.read(str(tmp_path))
     (tmp_path / "latin.txt").write_bytes("Größe\n".encode("latin-1"))
     with pytest.raises(InvalidLabels, match="expected UTF-8"):
-        labels.read(tmp_path / "latin.txt")
+        labels.read(str(tmp_path / "latin.txt"))
 
 
 def test_they_reach_the_model(tmp_path: Path) -> None:

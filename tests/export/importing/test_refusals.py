@@ -236,7 +236,7 @@ def test_what_is_no_classifier(
         (["--pad", "black"], "--pad goes with --resize pad"),
         (["--activation", "none"], "--activation none does not fit: its outputs are logits"),
         (["--min-accuracy", "0.9"], "--min-accuracy needs labelled images"),
-        (["--samples", "/nowhere"], "is no folder"),
+        (["--samples", "/nowhere"], "does not exist"),
     ],
 )
 def test_options_that_do_not_fit(

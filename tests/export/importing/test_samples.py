@@ -46,13 +46,13 @@ def test_folders_give_the_accuracy_and_where_labels_are_missing_their_names(
     served = published(save(small_cnn(), tmp_path), tmp_path / "models", "--samples", photos)
     said = capsys.readouterr().out
     assert served.description.labels == ("Größe", "a", "b", "c", "d")
-    assert "assumed are the folders of" in said
+    assert "assumed are the classes of" in said
     assert "a/broken.png" in said
     training = served.description.info.training
     assert training.test_images == 15
     record = json.loads((tmp_path / "models/net/1/import.json").read_text())
     assert record["accuracy"] == training.test_accuracy
-    assert record["compared_on"] == {"images": 15, "made": False}
+    assert record["compared_on"] == {"images": 15, "made": False, "place": "photos"}
     assert f"accuracy on the 15 labelled images: {training.test_accuracy:.2%}" in said
 
 

@@ -30,7 +30,7 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 def test_help_and_wrong_usage() -> None:
-    for arguments, code, said in ((["--help"], 0, "--like"), ([], 2, "required: SOURCE, --name")):
+    for arguments, code, said in ((["--help"], 0, "--like"), ([], 2, "required: SOURCE")):
         command = [sys.executable, "-c", PROGRAM, "import", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == code

@@ -123,7 +123,8 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     assert "expected images: tensor(uint8)" in reasons["foreign"]
     assert "found x: tensor(float) [1, 3, 4, 4]" in reasons["foreign"]
     assert "no covey.model_info" in reasons["bare"]
-    assert all("covey-export import FILE --name NAME" in reasons[name] for name in ("foreign", "bare"))
+    for name in ("foreign", "bare", "relabelled", "corrupt"):
+        assert f"covey-export import {tmp_path}/{name}/1/model.onnx --name {name} --models {tmp_path}" in reasons[name]
     assert "golden set: probabilities differ" in reasons["skewed"]
     assert reasons["empty"] == "its folder holds no model.onnx"
     assert "3 labels, the graph has 10 classes" in reasons["relabelled"]

@@ -1,0 +1,142 @@
+"""int8 and float16 variants of an imported network: made as Covey's own, compared with the original's answers."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from covey_export import atomic_files, sealing
+from covey_export.errors import ConversionFailed, ExportError, ImportFailed
+from covey_export.importing import proof
+from covey_export.importing.proof import Graph, Probabilities, Proof
+from covey_export.importing.samples import Samples
+from covey_export.model_versions import NewVersion
+from covey_export.quantization import cost, timing, variant
+from covey_export.quantization.precision import Precision
+from covey_export.quantization.timing import Speed
+from covey_proto.v1.classifier_pb2 import ModelInfo
+from covey_proto.wording import plural
+from covey_server.errors import CoveyServerError
+from covey_server.inference import golden, model_file
+from covey_server.inference.engine import Engine
+
+FLAGS = {Precision.INT8: "--int8", Precision.FLOAT16: "--float16"}
+_PER_CHANNEL_OPSET = 13  # from which on a scale may be one for each channel
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant's file, and what came out: `changed` images get another label than the original gives them, not
+    counting ties; `accuracy` is that on labelled samples."""
+
+    precision: Precision
+    info: ModelInfo
+    proof: Proof
+    changed: int
+    accuracy: float | None
+    speed: Speed
+
+    def record(self) -> dict[str, object]:
+        """What of import.json is other than the original's."""
+        return {
+            "largest_difference": self.proof.difference,
+            "difference_between_batch_sizes": self.proof.between_batches,
+            "tolerance": self.proof.tolerance,
+            "labels_equal": not self.changed,
+            "other_labels": self.changed,
+            "accuracy": self.accuracy,
+            "precision": self.precision.value,
+            "speed": self.speed.sentence,
+        }
+
+    def lines(self, before: float | None) -> list[str]:
+        """For people; `before` is the original's accuracy."""
+        said = f"variant {self.info.name}: "
+        if self.accuracy is not None and before is not None:
+            said += f"accuracy {self.accuracy:.2%} (the original {before:.2%}, {cost.points(before - self.accuracy)}), "
+        said += f"{self.changed:,} of {plural(self.proof.images, 'image')} get another label, "
+        return [f"{said}largest difference of a probability {self.proof.difference:.1e}", self.speed.sentence]
+
+
+def require_possible(options: argparse.Namespace) -> None:
+    """Raises ExportError where int8 is asked for without images that show the range of each layer's values."""
+    if Precision.INT8 in options.variants and options.samples is None and options.check is None:
+        raise ExportError(
+            "--int8 is calibrated on images like those of service: name some with --samples DIR, a hundred are plenty"
+        )
+
+
+def build(
+    precision: Precision,
+    new: NewVersion,
+    graph: Graph,
+    info: ModelInfo,
+    float32: Path,
+    images: Samples,
+    expected: Probabilities,
+) -> Variant:
+    """Writes the variant of the imported file `float32`, which `info` describes, into the folder of a `new` version,
+    checked and measured. `expected` `[N, K]` are the original's probabilities for the images.
+
+    Raises ImportFailed where it is not good enough, or cannot be made.
+    """
+    flag = FLAGS[precision]
+    if info.build.precision != Precision.FLOAT32.value:
+        raise ImportFailed(
+            f"{flag} makes a variant of a float32 network, {info.source.file} computes in {info.build.precision} "
+            f"already; omit it. Nothing was published"
+        )
+    if graph.max_batch:
+        raise ImportFailed(
+            f"{flag} cannot change a network whose images go through a loop of the graph, since {graph.said}; export "
+            f"it with a dynamic batch axis, or omit {flag}. Nothing was published"
+        )
+    own = ModelInfo()
+    own.CopyFrom(info)
+    own.name, own.version = new.parent.name, new.version
+    path = new.folder / float32.name
+    try:
+        atomic_files.write_bytes(path, variant.make(_current(float32, own, precision), own, precision, images.images))
+        engine = Engine(path)
+        golden.check(engine, model_file.describe(engine).golden)
+        found = proof.run(engine, images.images)
+        between = proof.between_batches(engine, images.images)
+        speed = timing.compare(float32, path, precision, images.images)
+    except (ConversionFailed, CoveyServerError) as error:
+        raise ImportFailed(f"{flag}: {error}. Omit {flag}; nothing was published") from error
+    changed = int((golden.margins(found, expected) > precision.tolerance).sum())
+    accuracy, before = images.accuracy(found), images.accuracy(expected)
+    problem = cost.batches_problem(between, precision.tolerance, proof.BATCH_SIZES)
+    if accuracy is not None and before is not None:
+        problem = problem or cost.accuracy_problem(
+            accuracy, before, len(found), before="of the original", kind="labelled image"
+        )
+        own.training.test_accuracy = accuracy
+    else:
+        problem = problem or cost.changes_problem(changed, len(found))
+    if problem:
+        raise ImportFailed(
+            f"{own.name} is not good enough in {precision.value}: {problem}. Omit {flag}; nothing was published"
+        )
+    own.source.difference = proof.difference(found, expected)
+    atomic_files.write_bytes(path, sealing.seal(onnx.load(path), own))
+    shown = Proof(len(found), own.source.difference, precision.tolerance, between)
+    return Variant(precision, own, shown, changed, accuracy, speed)
+
+
+def _current(float32: Path, info: ModelInfo, precision: Precision) -> bytes:
+    """The file in an opset that has what the variant needs."""
+    model = onnx.load(float32)
+    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    if precision is Precision.INT8 and opset < _PER_CHANNEL_OPSET:
+        try:
+            model = onnx.version_converter.convert_version(model, _PER_CHANNEL_OPSET)
+        except Exception as error:
+            raise ConversionFailed(
+                f"onnx cannot convert this network from opset {opset} to {_PER_CHANNEL_OPSET}, which 8-bit weights "
+                f"need ({error}); export it with a current exporter"
+            ) from error
+    return sealing.seal(model, info)

@@ -1,0 +1,98 @@
+"""`covey-server serve FILE`: a classifier from elsewhere is imported and served at once, and nothing of it is kept.
+
+`covey-export import` does the importing, in a process of its own: nothing of onnx or of its memory stays in the server.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from covey_proto.command_line import Parser
+from covey_server.config import Config, add_settings
+from covey_server.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from covey_server.app import App
+
+COMMAND = "serve"
+# The models folder is one of our own, read once; --check is the import's.
+_OMITTED = ("models", "default_model", "reload_interval_s", "check", "probe")
+_TEXT = """\
+Imports an image classifier that was trained elsewhere, serves it at once, and keeps nothing: for a first look. What it
+assumes is printed. Its options are those of the import but for --models (covey-export import --help), such as --like
+imagenet, --labels FILE and --samples DIR, and these of the server:"""
+
+
+class FirstLook:
+    """While entered, there is a folder for the import; it is gone once the model is served, so that nothing is left
+    behind however the server ends."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._arguments = arguments
+        self._environment = environment
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="covey-serve-"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def config(self) -> Config:
+        """Imports the file that the arguments name. Where that fails, which the import explains itself, the process
+        ends with its exit code. Raises InvalidConfiguration."""
+        parser = Parser(
+            prog=f"covey-server {COMMAND}", usage=f"covey-server {COMMAND} FILE [options]", description=_TEXT,
+            allow_abbrev=False,
+        )  # fmt: skip
+        add_settings(parser, self._environment, _OMITTED)
+        settings, self._for_import = parser.parse_known_args(self._arguments)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server has handlers of its own
+        name = self._import()
+        return Config(models=self._folder, default_model=name, reload_interval_s=0, **vars(settings))
+
+    def served(self, app: App) -> None:
+        """Says what to do now, and removes the folder: the model is in memory."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        config = app.config
+        host = config.host if config.host not in ("0.0.0.0", "::") else "localhost"
+        target = f"[{host}]:{app.front.port}" if ":" in host else f"{host}:{app.front.port}"
+        secured = (" --ca-certificate FILE" if config.tls_certificate else "") + (
+            f" --token-file {shlex.quote(config.auth_token_file)}" if config.auth_token_file else ""
+        )
+        print(f"try it:   covey classify --target {target}{secured} photo.jpg")
+        print(f"keep it:  covey-export import {shlex.join(self._for_import)}")
+        print("Ctrl-C ends it; nothing is left behind", flush=True)
+
+    def _import(self) -> str:
+        """The model's name."""
+        given = self._for_import
+        if any(flag.partition("=")[0] == "--models" for flag in given):
+            raise InvalidConfiguration(
+                "--models: serve keeps nothing; to publish into a folder: covey-export import FILE --name NAME "
+                "--models DIR, then covey-server --models DIR"
+            )
+        if importlib.util.find_spec("covey_export") is None:
+            raise InvalidConfiguration(
+                "serve imports the file first, and covey_export is not installed here; pip install 'covey-serve[cpu]' "
+                "onnx, or import it elsewhere (covey-export import FILE --name NAME) and serve its models folder"
+            )
+        command = [sys.executable, "-P", "-m", "covey_export", "import", *given]
+        command += ["--first-look", "--models", str(self._folder)]
+        (self._folder / ".tmp").mkdir()
+        sys.stdout.flush()
+        done = subprocess.run(command, env=os.environ | {"TMPDIR": str(self._folder / ".tmp")}, check=False)
+        published = sorted(path.name for path in self._folder.iterdir() if not path.name.startswith("."))
+        if done.returncode or not published:
+            raise SystemExit(done.returncode)
+        return min(published, key=len)  # a variant's name is longer

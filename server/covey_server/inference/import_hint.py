@@ -1,0 +1,23 @@
+"""Names the command that takes what is no model of Covey's: refusals end with it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from covey_proto import layout
+
+# Of networks in other formats: the import takes them, or says what to export.
+SUFFIXES = (".onnx", ".pt", ".pth", ".safetensors", ".ckpt", ".keras", ".h5", ".tflite", ".pb")
+
+
+def command(file: str | Path, models: str | Path | None = None, name: str = "") -> str:
+    """`covey-export import` of a file. `models` and `name` are where it is to be served; of a file that lies in
+    NAME/VERSION/ they are its own."""
+    path = Path(file)
+    if models is None and layout.is_version(path.parent.name) and len(path.parents) > 2:
+        models, name = path.parents[2], path.parents[1].name
+    parts = ["covey-export", "import", str(file)]
+    if models is not None:
+        parts += ["--name", name, "--models", str(models)]
+    return shlex.join(parts)

@@ -1,0 +1,149 @@
+"""`covey-server serve FILE`: from a file to a served answer by one command, and nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.export.importing.imports import images, original, softmax
+from tests.export.importing.onnx_models import CLASSES, SIZE, save, small_cnn
+
+from covey import Client
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """Where the command puts temporary files."""
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+@pytest.fixture
+def start(tmp_path: Path, scratch: Path) -> Iterator[Start]:
+    """Starts the command in an empty folder."""
+    started: list[subprocess.Popen[str]] = []
+    (tmp_path / "empty").mkdir()
+
+    def run(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "covey_server", "serve", *map(str, arguments)]
+        environment = os.environ | {"TMPDIR": str(scratch), "COVEY_GRPC_PORT": "0", "COVEY_METRICS_PORT": "0"}
+        started.append(
+            subprocess.Popen(
+                command, cwd=tmp_path / "empty", env=environment, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+        )  # fmt: skip
+        return started[-1]
+
+    yield run
+    for each in started:
+        each.kill()
+        each.communicate()
+    assert not list((tmp_path / "empty").iterdir()), "nothing is written where the user stands"
+
+
+def read_until(popen: subprocess.Popen[str], text: str) -> list[str]:
+    """What it printed, up to the line with the text."""
+    assert popen.stdout is not None
+    lines: list[str] = []
+    for line in popen.stdout:
+        lines.append(line.rstrip("\n"))
+        if text in line:
+            return lines
+    pytest.fail(f"it ended without printing {text!r}: {lines}, {popen.communicate()[1]}")
+
+
+def test_from_a_file_to_an_answer(start: Start, scratch: Path, tmp_path: Path) -> None:
+    source = save(small_cnn(), tmp_path, "my net.onnx")
+    server = start("--workers", 1, "--like", "-1..1", source, "--labels", "a,b,c,d,e")
+    said = "\n".join(read_until(server, "nothing is left behind"))
+    assert "pixels  RGB pixels scaled to 0..1, mean 0.5 subtracted, divided by 0.5" in said
+    assert "its outputs are logits; a softmax is put behind them" in said
+    assert "note: no --resize was given; assumed is stretch" in said
+    assert "serve it with" not in said
+    assert f"keep it:  covey-export import --like -1..1 '{source}' --labels a,b,c,d,e" in said
+    assert not list(scratch.iterdir()), "the model is in memory"
+
+    pixels = images(3, (SIZE, SIZE, 3))
+    expected = softmax(original(source, (pixels.transpose(0, 3, 1, 2) / 127.5 - 1).astype(np.float32)))
+    ready = re.search(r"covey-server ready grpc=(\S+)", said)
+    assert ready is not None
+    assert f"try it:   covey classify --target {ready[1]} photo.jpg" in said
+    with Client(ready[1]) as client:
+        (model,) = client.models()
+        assert (model.name, model.labels) == ("my-net", tuple("abcde"))
+        for image, row in zip(pixels, expected, strict=True):
+            found = {each.label: each.probability for each in client.classify(image).classes}
+            assert np.allclose([found[label] for label in "abcde"], row, atol=1e-4)
+    server.send_signal(signal.SIGINT)
+    assert server.wait(60) == 0
+    assert not list(scratch.iterdir())
+
+
+def test_a_size_that_the_file_leaves_open_is_assumed(start: Start, tmp_path: Path) -> None:
+    server = start(save(small_cnn(height="height", width="width"), tmp_path))
+    said = "\n".join(read_until(server, "nothing is left behind"))
+    assert "note: the file takes images of any size, and no --image-size was given; assumed is 224x224" in said
+    assert "note: no preprocessing was given; assumed is imagenet" in said
+    assert f"the outputs are named class 0 to class {CLASSES - 1}" in said
+
+
+def test_what_cannot_be_imported_is_not_served(start: Start, scratch: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_text("not found")
+    for arguments, said in (
+        ((tmp_path / "x.onnx",), "covey-export: "),
+        ((tmp_path / "x.onnx", "--grpc-prt", "1"), "unrecognized arguments: --grpc-prt"),
+        ((tmp_path / "x.onnx", "--models", "m"), "covey-server: --models: serve keeps nothing"),
+        ((tmp_path / "x.onnx", "--workers", "x"), "argument --workers: invalid int value"),
+        ((), "required: SOURCE"),
+    ):
+        ended = start(*arguments)
+        assert said in ended.communicate(timeout=60)[1], arguments
+        assert ended.returncode == 2
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_import_leaves_nothing(
+    number: signal.Signals, start: Start, scratch: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "endless.onnx")  # the import waits for it
+    ended = start(tmp_path / "endless.onnx")
+    with (tmp_path / "endless.onnx").open("wb"):  # blocks until the import reads
+        ended.send_signal(number)
+        assert ended.wait(60) == 130
+    assert not list(scratch.iterdir())
+
+
+def test_help_and_a_server_without_the_import(start: Start, tmp_path: Path) -> None:
+    helped = start("--help")
+    text = helped.communicate(timeout=60)[0]
+    assert helped.returncode == 0
+    assert "--grpc-port" in text
+    assert "--reload-interval-s" not in text
+    program = "import sys\nsys.modules['covey_export'] = None\nfrom covey_server.__main__ import main\nsys.exit(main())"
+    command = [sys.executable, "-c", program, "serve", "x.onnx"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "covey-server: serve imports the file first, and covey_export is not installed here" in done.stderr
+
+
+def test_a_variant_is_served_beside_it(start: Start, tmp_path: Path) -> None:
+    server = start(save(small_cnn(), tmp_path), "--float16")
+    ready = re.search(r"grpc=(\S+)", "\n".join(read_until(server, "nothing is left behind")))
+    assert ready is not None
+    with Client(ready[1]) as client:
+        assert sorted(model.name for model in client.models()) == ["network", "network-float16"]
+        image = images(1, (SIZE, SIZE, 3))[0]
+        assert (
+            client.classify(image).classes[0].label == client.classify(image, model="network-float16").classes[0].label
+        )

@@ -1,0 +1,85 @@
+"""What a server says of a network that Covey did not make names the command that takes it: run as it stands."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from pathlib import Path
+
+import onnx
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.export.importing.onnx_models import small_cnn
+
+from covey_export.__main__ import main
+from covey_proto import metadata
+from covey_server.app import open_repository
+from covey_server.config import Config
+from covey_server.errors import StartupError
+from covey_server.models.loading import RepositoryObserver
+from covey_server.observability.metrics import Metrics
+
+
+def said_of(models: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The commands that a server names which can serve nothing of the folder."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING), pytest.raises(StartupError):
+        open_repository(Config(models=models), observer())
+    return [message[message.index("covey-export import") :] for message in caplog.messages if "covey-export" in message]
+
+
+def observer() -> RepositoryObserver:
+    return Metrics(CollectorRegistry())
+
+
+def relabelled(folder: Path) -> onnx.ModelProto:
+    """A model of Covey's whose labels were lost."""
+    (folder / "network.onnx").write_bytes(small_cnn().SerializeToString())
+    assert main(["import", str(folder / "network.onnx"), "--models", str(folder / "once")]) == 0
+    made = onnx.load(folder / "once/network/1/model.onnx")
+    info = metadata.from_json(made.metadata_props[0].value)
+    del info.labels[3:]
+    made.metadata_props[0].value = metadata.to_json(info)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("net/1/model.onnx", "net"),
+        ("net/1/my network.onnx", "net"),
+        ("net/network.onnx", "net"),
+        ("my network.onnx", "my-network"),
+        ("network.onnx", "network"),
+    ],
+)
+def test_a_foreign_network(place: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    models = tmp_path / "my models"
+    (models / place).parent.mkdir(parents=True)
+    (models / place).write_bytes(small_cnn().SerializeToString())
+    (command,) = set(said_of(models, caplog))
+    assert main(shlex.split(command)[1:]) == 0
+    _, repository = open_repository(Config(models=models), observer())
+    assert [model.name for model in repository.catalog.served] == [name]
+
+
+def test_a_model_with_wrong_metadata(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    models = tmp_path / "models"
+    (models / "net/1").mkdir(parents=True)
+    (models / "net/1/model.onnx").write_bytes(relabelled(tmp_path).SerializeToString())
+    (command,) = said_of(models, caplog)
+    assert main([*shlex.split(command)[1:], "--labels", "a,b,c,d,e"]) == 0
+    _, repository = open_repository(Config(models=models), observer())
+    assert [model.labels for model in repository.catalog.served] == [tuple("abcde")]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", small_cnn().SerializeToString()[:300]])
+def test_a_file_that_is_no_network(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    (models / "net/1").mkdir(parents=True)
+    (models / "net/1/model.onnx").write_bytes(content)
+    (command,) = said_of(models, caplog)
+    assert main(shlex.split(command)[1:]) == 2
+    assert "expected an ONNX file" in capsys.readouterr().err
