@@ -17,7 +17,18 @@ from numpy.typing import NDArray
 
 from covey_export import atomic_files, model_versions, naming
 from covey_export.errors import ExportError, ImportFailed, InvalidSamples
-from covey_export.importing import activation, check, choices, description, labels, onnx_file, proof, samples, signature
+from covey_export.importing import (
+    activation,
+    check,
+    choices,
+    description,
+    labels,
+    onnx_file,
+    proof,
+    samples,
+    signature,
+    thresholds,
+)
 from covey_export.importing.activation import Answer
 from covey_export.importing.choices import Choice
 from covey_export.importing.onnx_file import OnnxFile
@@ -87,6 +98,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     answer = activation.decide(
         options.activation, activation.last_operator(original.model.graph, found.output_name), scores, where
     )
+    answer = thresholds.apply(options.thresholds, answer, names)
     report.line(f"answer  {answer.said}")
     report.line(f"labels  {_shown(names)}")
     for note in (*file.notes, *original.notes):

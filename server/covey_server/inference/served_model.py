@@ -44,6 +44,7 @@ class ServedModel:
         self.version = version
         self.engine = engine
         self.labels: tuple[str, ...] = description.labels
+        self.thresholds: NDArray[np.float32] | None = description.thresholds  # of independent labels, `[K]`
         self.input: InputSpec = description.input
         self.input_shape: tuple[int, int, int] = self.input.shape
         self.image_bytes = self.input.nbytes

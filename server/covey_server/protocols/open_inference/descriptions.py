@@ -7,9 +7,11 @@ import time
 from covey_proto import __version__, image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_proto.tensors import ENCODED, IMAGES, PROBABILITIES
+from covey_server.inference.answer_contract import DEFAULT_THRESHOLD
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.observability.tally import Histogram, ModelTally
+from covey_server.protocols.open_inference.outputs import INDEPENDENT
 
 PLATFORM = "onnxruntime_onnx"  # Triton's name for it
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
@@ -31,6 +33,8 @@ def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataRespons
     response.inputs.add(name=IMAGES, datatype="UINT8", shape=(-1, *model.input_shape))
     response.outputs.add(name=PROBABILITIES, datatype="FP32", shape=(-1, len(model.labels)))
     response.properties["other_input"] = _ENCODED_TEXT
+    for name, text in _answer(model).items():
+        response.properties[name] = text
     return response
 
 
@@ -50,6 +54,8 @@ def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.Mo
     result.instance_group.add(name=model.name, count=workers, kind=kind)
     result.dynamic_batching.preferred_batch_size.append(model.cost.best_batch_size)
     result.parameters["other_input"].string_value = _ENCODED_TEXT
+    for name, text in _answer(model).items():
+        result.parameters[name].string_value = text
     return result
 
 
@@ -86,6 +92,14 @@ def index(catalog: Catalog, *, only_ready: bool) -> pb.RepositoryIndexResponse:
         response.models.add(name=refusal.name, version=version, state=_UNAVAILABLE, reason=refusal.reason)
     response.models.sort(key=lambda each: (each.name, int(each.version or 0)))
     return response
+
+
+def _answer(model: ServedModel) -> dict[str, str]:
+    """What the probabilities are, where they do not add up to 1."""
+    if model.thresholds is None:
+        return {}
+    thresholds = model.info.thresholds or [DEFAULT_THRESHOLD]
+    return {"answer": INDEPENDENT, "thresholds": ",".join(f"{each:.6g}" for each in thresholds)}
 
 
 def _duration(seconds: Histogram) -> pb.StatisticDuration:
