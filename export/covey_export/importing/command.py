@@ -24,11 +24,12 @@ from covey_export.importing import (
     description,
     labels,
     onnx_file,
+    original_path,
     proof,
     samples,
     signature,
     thresholds,
-)
+)  # fmt: skip
 from covey_export.importing.activation import Answer
 from covey_export.importing.choices import Choice
 from covey_export.importing.onnx_file import OnnxFile
@@ -39,12 +40,13 @@ from covey_export.importing.samples import Samples
 from covey_export.model_versions import NewVersion
 from covey_proto import layout, metadata
 from covey_proto.tolerances import TOLERANCES
-from covey_proto.v1.classifier_pb2 import ModelInfo
+from covey_proto.v1.classifier_pb2 import ModelInfo, OriginalPath
 from covey_proto.wording import plural
 from covey_server.errors import CoveyServerError
 from covey_server.images.input_spec import InputSpec
-from covey_server.inference import golden, image_contract, model_file
-from covey_server.inference.engine import Engine
+from covey_server.inference import image_contract
+from covey_server.inference.devices import CPU
+from covey_server.inference.model_loader import ModelLoader
 
 RECORD = "import.json"
 _LABELS_SHOWN = 8
@@ -121,9 +123,14 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             name, new.version, file, original, choice, answer, names, graph, images, expected, accuracy
         )
         info.source.samples, info.source.difference = shown.images, shown.difference
+        with report.doing("trying its own input"):
+            own = original_path.find(
+                graph, original, original.prepare(images.images, choice.preset), scores, answer.activation
+            )
         with report.doing("loading it as a server does"):
-            _write(new.folder / layout.FILE_NAME, graph, info)
+            _write(new.folder / layout.FILE_NAME, graph, info, own.path)
         _say_proof(report, graph, shown, images, expected, accuracy, names)
+        report.line(f"clients {own.said}")
         record = description.record(file, original, choice, answer, graph, shown, images, accuracy, assumed, info)
         atomic_files.write_text(new.folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         _say_others(new.parent, new.version, names, report)
@@ -217,14 +224,15 @@ def _accuracy(expected: NDArray[np.float32], images: Samples) -> float | None:
     return float((expected.argmax(axis=1) == images.labels).mean())
 
 
-def _write(path: Path, graph: Graph, info: ModelInfo) -> None:
+def _write(path: Path, graph: Graph, info: ModelInfo, own: OriginalPath | None) -> None:
     """The file, loaded and checked as the server does at each load. Raises ImportFailed."""
     del graph.model.metadata_props[:]
     graph.model.metadata_props.add(key=metadata.KEY, value=metadata.to_json(info))
+    if own is not None:
+        graph.model.metadata_props.add(key=metadata.ORIGINAL_PATH_KEY, value=metadata.to_json(own))
     atomic_files.write_bytes(path, proof.serialized(graph.model))
     try:
-        engine = Engine(path)
-        golden.check(engine, model_file.describe(engine).golden)
+        ModelLoader(CPU, threads=1, max_batch_size=1)(info.name, info.version, path)
     except CoveyServerError as error:
         raise ImportFailed(f"the server refuses the imported model: {error}. Nothing was published") from error
 

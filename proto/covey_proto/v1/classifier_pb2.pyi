@@ -280,6 +280,20 @@ class Source(_message.Message):
     max_batch: int
     def __init__(self, kind: _Optional[str] = ..., file: _Optional[str] = ..., sha256: _Optional[str] = ..., input_name: _Optional[str] = ..., input_datatype: _Optional[str] = ..., input_layout: _Optional[str] = ..., output_name: _Optional[str] = ..., golden_is_made: _Optional[bool] = ..., samples: _Optional[int] = ..., difference: _Optional[float] = ..., max_batch: _Optional[int] = ...) -> None: ...
 
+class OriginalPath(_message.Message):
+    __slots__ = ("unused_nodes", "graph", "output_datatype", "output_shape", "activation")
+    UNUSED_NODES_FIELD_NUMBER: _ClassVar[int]
+    GRAPH_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_DATATYPE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    unused_nodes: _containers.RepeatedScalarFieldContainer[str]
+    graph: bytes
+    output_datatype: str
+    output_shape: _containers.RepeatedScalarFieldContainer[int]
+    activation: str
+    def __init__(self, unused_nodes: _Optional[_Iterable[str]] = ..., graph: _Optional[bytes] = ..., output_datatype: _Optional[str] = ..., output_shape: _Optional[_Iterable[int]] = ..., activation: _Optional[str] = ...) -> None: ...
+
 class ImageSpec(_message.Message):
     __slots__ = ("height", "width", "channels", "resize", "crop", "background", "mean", "std", "resize_to", "interpolation", "pad", "ignore_exif", "exact", "colour_order", "floor_crop")
     class Resize(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):

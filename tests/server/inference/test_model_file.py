@@ -21,7 +21,7 @@ from covey_server.images.pixels import InputSpec
 from covey_server.inference import golden, model_file
 from covey_server.inference.devices import CPU
 from covey_server.inference.engine import Engine
-from covey_server.inference.served_model import ModelLoader
+from covey_server.inference.model_loader import ModelLoader
 
 SHORTER, PAD = ImageSpec.RESIZE_SHORTER_SIDE, ImageSpec.RESIZE_PAD
 Edit = Callable[[ModelInfo], object]

@@ -6,7 +6,7 @@ Outputs are always raw: clients of Triton in C++ read nothing else.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 
@@ -37,7 +37,7 @@ class OutputWriter:
 
     def __init__(self, name: str, version: int, labels: Sequence[str], *, independent: bool = False) -> None:
         """`independent`: the labels are; its answers say so."""
-        self._head = _independent_head if independent else _head
+        self._head: Callable[[str, int, str, int, int], bytes] = _independent_head if independent else _head
         self._name = name
         self._version = version
         self._labels = labels
