@@ -98,7 +98,8 @@ class BaseClient:
         for all of them.
 
         `model` is a name, empty for the server's default model; `version` 0 is the highest; `top_k` is how
-        many classes to answer per image, by default 5 or all if there are fewer.
+        many classes to answer per image, by default 5 or all if there are fewer. Of a model with independent labels
+        all are answered that reach their threshold, `top_k` of them at the most where it is given.
 
         Raises InvalidInput (also a ValueError) where the arguments cannot be sent, CallError where the call
         fails as a whole, an ImageError where a single image cannot be classified. In a list

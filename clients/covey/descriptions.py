@@ -8,6 +8,7 @@ from covey.results import BatchCost, InputSize, Model, ModelState, Serving, Trai
 from covey_proto import interpolation, resize
 from covey_proto.v1 import classifier_pb2 as pb
 
+_DEFAULT_THRESHOLD = 0.5  # of independent labels whose file says none
 _STATES = {pb.Model.STATE_READY: ModelState.READY, pb.Model.STATE_REFUSED: ModelState.REFUSED}
 
 
@@ -24,7 +25,15 @@ def model(message: pb.Model) -> Model:
         input=_input_size(info.input) if info.HasField("input") else None,
         training=_training(info) if info.HasField("training") else None,
         serving=_serving(message.serving) if message.HasField("serving") else None,
+        independent=info.answer == pb.ModelInfo.ANSWER_INDEPENDENT,
+        thresholds=_thresholds(info),
     )
+
+
+def _thresholds(info: pb.ModelInfo) -> tuple[float, ...]:
+    if info.answer != pb.ModelInfo.ANSWER_INDEPENDENT:
+        return ()
+    return tuple(round(each, 6) for each in info.thresholds) or (_DEFAULT_THRESHOLD,)  # of float32
 
 
 def _input_size(spec: pb.ImageSpec) -> InputSize:

@@ -18,6 +18,7 @@
     │   ├── Unavailable                      UNAVAILABLE, CANCELLED by the server
     │   │   └── HandshakeFailed              no trusted connection: certificate, name, TLS on one side only, no gRPC
     │   └── ServerError                      INTERNAL and every other status
+    ├── NoLabel (LookupError)                the best label was asked for, and none reached its threshold
     └── ImageError                           one image could not be classified; its neighbours were
         ├── InvalidImage
         ├── ImageTooLarge
@@ -122,6 +123,10 @@ class PermissionDenied(CallError):
 
 class ServerError(CallError):
     """The server failed, or what answers is no Covey server of this version."""
+
+
+class NoLabel(CoveyError, LookupError):
+    """The best label was asked for, of an image of which no independent label reached its threshold."""
 
 
 class ImageError(CoveyError):

@@ -168,8 +168,8 @@ def _results(part: EncodedPart | PixelsPart, answer: Answer) -> Sequence[pb.Resu
     return results
 
 
-def _served(answer: Answer) -> tuple[str, int, Timing]:
-    """What the images of a request share: model, version and timing."""
+def _served(answer: Answer) -> tuple[str, int, Timing, bool]:
+    """What the images of a request share: model, version, timing, and whether labels are independent."""
     response, timing = answer.response, answer.response.timing
     return (
         response.model,
@@ -183,16 +183,23 @@ def _served(answer: Answer) -> tuple[str, int, Timing]:
             timing.device,
             answer.round_trip_us,
         ),
+        response.answer == pb.ModelInfo.ANSWER_INDEPENDENT,
     )
 
 
 def _classification(
-    result: pb.Result, part: EncodedPart | PixelsPart, position: int, answer: Answer, served: tuple[str, int, Timing]
+    result: pb.Result,
+    part: EncodedPart | PixelsPart,
+    position: int,
+    answer: Answer,
+    served: tuple[str, int, Timing, bool],
 ) -> Classification:
     classes = result.classes
     if result.HasField("error"):
         return Classification(_classes(classes), _image_error(result.error, part, position), *served)
     if not classes:
+        if served[3]:
+            return Classification((), None, *served)
         raise _broken_answer(answer, "a result of neither classes nor an error")
     # The message would keep the whole response alive, for as long as the caller keeps this one image's result.
     return make_classification(_class(classes[0]), partial(_unread_classes, result.SerializeToString()), *served)

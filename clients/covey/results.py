@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from covey.errors import ImageError, InvalidInput
+from covey.errors import ImageError, InvalidInput, NoLabel
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 
@@ -54,6 +54,11 @@ class _ReadLater:
             case "classes":
                 value = self._unread()
             case "_best":
+                if not self.classes:
+                    raise NoLabel(
+                        "no label reached its threshold for this image, so that none is the best; look at `labels` or "
+                        "`classes`, which are empty then"
+                    )
                 value = self.classes[0]
             case _:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -65,7 +70,9 @@ class _ReadLater:
 class Classification(_ReadLater):
     """The answer for one image: the most probable classes, or why there are none.
 
-    `label`, `index` and `probability` are the best class's; they raise `error` where there is one.
+    `label`, `index` and `probability` are the best class's; they raise `error` where there is one. Of a model with
+    `independent` labels the classes are those at or above their threshold: any number, none too. Then those three raise
+    NoLabel.
     """
 
     classes: tuple[Class, ...]  # most probable first; empty where there is an error
@@ -73,10 +80,21 @@ class Classification(_ReadLater):
     model: str  # the model that answered, even if the request named none
     version: int
     timing: Timing
+    independent: bool = False  # each label has a probability of its own; else one class is right
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the image shows: all given labels where they are independent, else the best one alone. Raises `error`
+        where there is one."""
+        if not self.independent:
+            return (self.best.label,)
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        return tuple([one.label for one in self.classes])
 
     @property
     def best(self) -> Class:
-        """The most probable class. Raises `error` where there is one."""
+        """The most probable class. Raises `error` where there is one, NoLabel where no label reached its threshold."""
         if self.error is not None:
             raise self.error.with_traceback(None)  # else each raise would lengthen the first one's traceback
         return self._best
@@ -106,6 +124,7 @@ _set_total, _set_decode, _set_queue, _set_compute = _setters(Timing, "total_us",
 _set_batch_size, _set_device, _set_round_trip = _setters(Timing, "batch_size", "device", "round_trip_us")
 _set_best, _set_unread, _set_error = _setters(Classification, "_best", "_unread", "error")
 _set_model, _set_version, _set_timing = _setters(Classification, "model", "version", "timing")
+(_set_independent,) = _setters(Classification, "independent")
 
 
 def make_class(label: str, index: int, probability: float) -> Class:
@@ -133,7 +152,12 @@ def make_timing(
 
 
 def make_classification(
-    best: Class, unread: Callable[[], tuple[Class, ...]], model: str, version: int, timing: Timing
+    best: Class,
+    unread: Callable[[], tuple[Class, ...]],
+    model: str,
+    version: int,
+    timing: Timing,
+    independent: bool,
 ) -> Classification:
     """One without an error; `unread` gives the classes, once they are asked for."""
     made = _new(Classification)
@@ -143,6 +167,7 @@ def make_classification(
     _set_model(made, model)
     _set_version(made, version)
     _set_timing(made, timing)
+    _set_independent(made, independent)
     return made
 
 
@@ -226,6 +251,8 @@ class Model:
     input: InputSize | None
     training: Training | None
     serving: Serving | None
+    independent: bool = False  # each label has a probability of its own (sigmoid); else they add up to 1 (softmax)
+    thresholds: tuple[float, ...] = ()  # of independent labels, one for all or one each: from where on one is given
 
     @property
     def is_ready(self) -> bool:

@@ -39,21 +39,23 @@ class FakeServer:
     """Serves one model of `labels` and input `size` `(height, width, channels)`, from its making to `stop`.
 
     `answer` is given each image, the file's bytes or the pixels' bytes, and gives its label; by default the first.
-    A ValueError of it makes that image an InvalidImage of this text. `requests` counts the requests of Classify, and
-    those that came by a stream.
+    With `independent` labels it gives a list of them, which may be empty. A ValueError of it makes that image an
+    InvalidImage of this text. `requests` counts the requests of Classify, and those that came by a stream.
     """
 
     def __init__(
         self,
         labels: Sequence[str] = ("cat", "dog"),
         *,
-        answer: Callable[[bytes], str] | None = None,
+        answer: Callable[[bytes], str | Sequence[str]] | None = None,
         model: str = "fake",
         size: tuple[int, int, int] = (28, 28, 1),
+        independent: bool = False,
     ) -> None:
         self.requests = 0
         self._labels = tuple(labels)
         self._answer = answer or (lambda image: self._labels[0])
+        self._kind = pb.ModelInfo.ANSWER_INDEPENDENT if independent else pb.ModelInfo.ANSWER_UNSPECIFIED
         self._name = model
         self._size = size
         self._failure: _Failure | None = None
@@ -135,19 +137,26 @@ class FakeServer:
             )
         images = [*request.encoded.images, *[data[start : start + one] for start in range(0, len(data), one)]]
         return pb.ClassifyResponse(
-            results=[self._result(image) for image in images],
+            results=[self._result(image, request) for image in images],
             model=self._name,
             version=1,
             timing=pb.Timing(batch_size=len(images), device="cpu"),
+            answer=self._kind,
         )
 
-    def _result(self, image: bytes) -> pb.Result:
+    def _result(self, image: bytes, request: pb.ClassifyRequest) -> pb.Result:
         try:
-            label = self._answer(image)
+            said = self._answer(image)
         except ValueError as error:
             return pb.Result(error=pb.ImageError(reason=pb.ImageError.REASON_INVALID, message=str(error)))
+        given = [said] if isinstance(said, str) else said
+        if request.HasField("top_k"):
+            given = given[: request.top_k]
+        return pb.Result(classes=[self._class(label) for label in given])
+
+    def _class(self, label: str) -> pb.Class:
         index = self._labels.index(label) if label in self._labels else 0
-        return pb.Result(classes=[pb.Class(label=label, index=index, probability=1.0)])
+        return pb.Class(label=label, index=index, probability=1.0)
 
     def _list_models(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
         return pb.ListModelsResponse(models=[self._model()])
@@ -171,7 +180,7 @@ class FakeServer:
             version=1,
             state=pb.Model.STATE_READY,
             is_default=True,
-            info=pb.ModelInfo(name=self._name, version=1, labels=self._labels, input=size),
+            info=pb.ModelInfo(name=self._name, version=1, labels=self._labels, input=size, answer=self._kind),
             serving=pb.Serving(device="cpu", workers=1, threads=1, max_batch_size=64, max_message_bytes=64 << 20),
         )
 

@@ -23,7 +23,7 @@ from covey_server.images import decode_budget, image_formats
 from covey_server.images.decode_pool import DecodePool
 from covey_server.inference import devices, engine
 from covey_server.inference.devices import Device
-from covey_server.inference.served_model import ModelLoader
+from covey_server.inference.model_loader import ModelLoader
 from covey_server.models.loading import RepositoryObserver
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy

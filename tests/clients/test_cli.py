@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from covey.cli import json_lines, main, table
 from covey.cli.exits import Exit
 from covey.cli.progress import Progress
 from covey.results import Class
+from covey.testing import FakeServer
 from covey_proto.resize import Resize
 from covey_proto.v1 import classifier_pb2 as pb
 
@@ -83,6 +85,7 @@ def test_classify_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
             {"label": "cat", "index": 0, "probability": 0.75},
             {"label": "not cat", "index": 1, "probability": 0.25},
         ],
+        "independent": False,
         "error": None,
         "model": "digits",
         "version": 3,
@@ -100,6 +103,7 @@ def test_classify_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "label": None,
         "probability": None,
         "classes": [],
+        "independent": None,
         "error": {"type": "InvalidImage", "message": "bad.png: not an image"},
         "model": None,
         "version": None,
@@ -378,6 +382,7 @@ def test_info_tells_all_of_a_model(server: ScriptedServer, capsys: pytest.Captur
         "background   none: transparency is dropped",
         "pixels       grey",
         "labels       10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+        "answer       one label: probabilities add up to 1",
         "network      lenet, 44,426 parameters, float32, made 2026-11-21 12:00 UTC",
         "accuracy     98.77% of 10,000 test images of mnist",
         "device       cpu (CPUExecutionProvider), 2 workers of 1 thread",
@@ -458,3 +463,57 @@ def test_wait_returns_once_the_server_is_ready(server: ScriptedServer, capsys: p
 
 def _json_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+class TestIndependentLabels:
+    """A model that answers with any number of labels."""
+
+    @pytest.fixture(autouse=True)
+    def _fake(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        labels = ["cat", "dog", "bird"]
+        with FakeServer(labels, answer=lambda image: image.decode().split(), independent=True) as fake:
+            monkeypatch.setenv("COVEY_TARGET", fake.target)
+            yield
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "both.jpg").write_text("dog cat")
+        (tmp_path / "none.jpg").write_text(" ")
+
+    def test_the_table_has_all_of_them(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["classify", "both.jpg", "none.jpg"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1] == "both.jpg  dog        100.00%  cat 100.00%"
+        assert lines[2] == "none.jpg  -                -  no label reaches its threshold"
+        assert lines[4].startswith("2 of 2 files classified")
+
+    def test_so_have_json_and_csv(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["classify", "both.jpg", "none.jpg", "--json"]) == 0
+        both, none = _json_lines(capsys)
+        assert ([each["label"] for each in both["classes"]], both["independent"]) == (["dog", "cat"], True)
+        assert (none["label"], none["probability"], none["classes"], none["independent"]) == (None, None, [], True)
+        assert none["error"] is None
+        assert main(["classify", "none.jpg", "--csv"]) == 0
+        assert capsys.readouterr().out.splitlines()[1] == "none.jpg,,,,,fake,1"
+
+    def test_top_k_is_at_the_most(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["classify", "both.jpg", "--top-k", "1", "--json"]) == 0
+        (both,) = _json_lines(capsys)
+        assert [each["label"] for each in both["classes"]] == ["dog"]
+
+    def test_info_tells_the_kind(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["info"]) == 0
+        assert "answer      independent labels: all from a probability of 0.5 on" in capsys.readouterr().out
+
+
+def test_info_tells_thresholds_of_each_label(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    info = server.models[1].info
+    info.answer = pb.ModelInfo.ANSWER_INDEPENDENT
+    info.thresholds.extend([0.35] * 9 + [0.9])
+    assert main(["info", "digits"]) == 0
+    told = capsys.readouterr().out
+    assert "answer      independent labels: each from its own threshold on, 0.35 to 0.9; --json lists all" in told
+    assert main(["info", "digits", "--json"]) == 0
+    (model,) = _json_lines(capsys)
+    assert model["thresholds"] == [0.35] * 9 + [0.9]

@@ -33,7 +33,7 @@ from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.inference.devices import CPU
 from covey_server.inference.engine import Engine
-from covey_server.inference.served_model import ModelLoader
+from covey_server.inference.model_loader import ModelLoader
 
 MLP = NETWORKS["mlp"]
 VARIANTS = (Precision.INT8, Precision.FLOAT16)

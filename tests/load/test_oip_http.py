@@ -179,7 +179,7 @@ def test_an_open_loop_replaces_connections_whose_call_it_gave_up() -> None:
     [
         (MODEL, "other", UnknownModel, "/v2/models/other with HTTP 404"),
         (MODEL, "", InvalidInput, "--protocol oip-http needs the model's name"),
-        ({"name": "m", "inputs": []}, "m", InvalidInput, "says that it takes 0 inputs"),
+        ({"name": "m", "inputs": []}, "m", InvalidInput, "takes 0 inputs; a load test knows one"),
         (
             {"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, -1, 4]}]},
             "m",

@@ -153,3 +153,13 @@ def test_tls_and_a_token_go_with_every_call(folder: Path) -> None:
             (measured,) = run(plan).runs
             assert (measured.calls, measured.response.count, measured.errors) == (400, 400, {})
             assert TOKEN not in repr(plan)
+
+
+def test_answers_without_any_label_are_good_answers(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    """Of a model with independent labels, none of which reaches its threshold."""
+    write_echo_model(tmp_path / "models", "tags", thresholds=[1.0])
+    for server in started(tmp_path, tmp_path / "models"):
+        report = run(Plan(server.target, concurrencies=(4,), seconds=0.3, warm_up_s=0, metrics_url=server.metrics_url))
+        (measured,) = report.runs
+        assert measured.errors == {}
+        assert measured.calls > 20

@@ -32,6 +32,7 @@ ClassifyRequest model 1 STRING
 ClassifyRequest pixels 5 oneof images Pixels
 ClassifyRequest top_k 3 optional UINT32
 ClassifyRequest version 2 INT64
+ClassifyResponse answer 5 Answer
 ClassifyResponse model 2 STRING
 ClassifyResponse results 1 repeated Result
 ClassifyResponse timing 4 Timing

@@ -30,7 +30,7 @@ from covey.errors import (
     UnknownModel,
 )
 from covey.messages import ClassifyOptions
-from covey.results import Classification
+from covey.results import Class, Classification
 from covey_proto import image_folders, image_formats
 from covey_proto.wording import plural
 
@@ -38,6 +38,10 @@ NAME = "classify"
 SUMMARY = "classify image files"
 DESCRIPTION = f"Classify image files: {image_formats.listed()}, of any size."
 _FILE_HELP = "an image file, a folder (its images, at any depth), a pattern such as '*.jpg', or - for an image on stdin"
+_TOP_K_HELP = (
+    "classes per image (default: 5, or all if fewer); of independent labels those that reach their threshold, K at the "
+    "most (default: all of them)"
+)
 
 _IN_FLIGHT = 16  # requests under way at once, of one file each; the server makes batches of them
 _AT_ONCE = 4096  # files handed to the threads at once
@@ -62,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help=_FILE_HELP)
     parser.add_argument("--model", default="", help="name of the model (default: the server's default model)")
     parser.add_argument("--version", type=int, default=0, help="version of the model (default: the highest)")
-    parser.add_argument("--top-k", type=int, metavar="K", help="classes per image (default: 5, or all if fewer)")
+    parser.add_argument("--top-k", type=int, metavar="K", help=_TOP_K_HELP)
     parser.add_argument("--downscale", action="store_true", help="make large images smaller before sending them")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON Lines instead of a table: one object per file")
@@ -126,7 +130,7 @@ def _write_csv(outcomes: Iterable[_Outcome]) -> Exit:
     writer.writerow(_COLUMNS)
     for outcome in outcomes:
         record = _record(outcome)
-        record["index"] = outcome.answer.index if isinstance(outcome.answer, Classification) else None
+        record["index"] = best.index if (best := _best(outcome)) is not None else None
         writer.writerow(["" if record[column] is None else record[column] for column in _COLUMNS])
         worst = max(worst, outcome.exit)
     return worst
@@ -135,16 +139,24 @@ def _write_csv(outcomes: Iterable[_Outcome]) -> Exit:
 def _record(outcome: _Outcome) -> dict[str, object]:
     error = outcome.answer if isinstance(outcome.answer, CoveyError) else None
     found = outcome.answer if isinstance(outcome.answer, Classification) else None
+    best = _best(outcome)
     return {
         "file": outcome.file,
-        "label": found and found.label,
-        "probability": found and found.probability,
+        "label": best and best.label,
+        "probability": best and best.probability,
         "classes": found.classes if found else (),
+        "independent": found and found.independent,
         "error": error,
         "model": found and found.model,
         "version": found and found.version,
         "timing": found and found.timing,
     }
+
+
+def _best(outcome: _Outcome) -> Class | None:
+    """None where there is an error, or no independent label reached its threshold."""
+    found = outcome.answer
+    return found.best if isinstance(found, Classification) and found.classes else None
 
 
 def _write_table(outcomes: Iterable[_Outcome]) -> Exit:
@@ -168,6 +180,8 @@ def _row(outcome: _Outcome) -> tuple[str, ...]:
     file, answer = outcome.file, outcome.answer
     if isinstance(answer, CoveyError):
         return (file, "-", "-", f"error: {str(answer).removeprefix(f'{file}: ')}")
+    if not answer.classes:
+        return (file, "-", "-", "no label reaches its threshold")
     others = ", ".join(f"{other.label} {other.probability:.2%}" for other in answer.classes[1:])
     return (file, answer.label, f"{answer.probability:.2%}", others)
 

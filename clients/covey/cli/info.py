@@ -45,6 +45,7 @@ def _rows(model: Model) -> list[tuple[str, str]]:
         ("state", model.state.value + (f": {model.reason}" if model.reason else "")),
         *(_input_rows(model.input) if model.input else ()),
         ("labels", _labels(model.labels) if model.labels else ""),
+        ("answer", _answer(model)),
         *(_training_rows(model.training) if model.training else ()),
         *(_serving_rows(model.serving) if model.serving else ()),
     ]
@@ -95,6 +96,17 @@ def _background(size: InputSize) -> str:
 
 def _labels(labels: Sequence[str]) -> str:
     return f"{len(labels):,}: {listed(labels, '; --json lists all')}"
+
+
+def _answer(model: Model) -> str:
+    if not model.independent:
+        return "one label: probabilities add up to 1" if model.labels else ""
+    if len(set(model.thresholds)) == 1:
+        return f"independent labels: all from a probability of {model.thresholds[0]:g} on"
+    return (
+        f"independent labels: each from its own threshold on, {min(model.thresholds):g} to {max(model.thresholds):g}; "
+        f"--json lists all"
+    )
 
 
 def _training_rows(training: Training) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from covey_load.payloads import Batch, Files
 from covey_load.protocols.base import ModelInput, Protocol
 from covey_load.wire.frames import Request
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.tensors import IMAGES
 
 _SERVICE = "/inference.GRPCInferenceService"
 _METADATA: Method[pb.ModelMetadataRequest, pb.ModelMetadataResponse] = Method(
@@ -23,6 +24,7 @@ _SERVER: Method[pb.ServerMetadataRequest, pb.ServerMetadataResponse] = Method(
     f"{_SERVICE}/ServerMetadata", pb.ServerMetadataRequest.SerializeToString, pb.ServerMetadataResponse.FromString
 )
 _INFER: Method[bytes, bytes] = Method(f"{_SERVICE}/ModelInfer", lambda body: body, lambda answer: answer)
+_COVEYS_PIXELS = (IMAGES, "UINT8")
 _COVEYS_FILES = "encoded"  # what Covey calls the tensor of image files, which its metadata tells in words
 
 
@@ -35,6 +37,16 @@ def one_image(name: str, datatype: str, shape: Sequence[int], model: str) -> tup
     return tuple(shape[1:])
 
 
+def one_input(inputs: Sequence[tuple[str, str]], model: str) -> int:
+    """Which of a model's inputs (names and datatypes) a load test sends. Covey's imported models take either of two.
+    Raises InvalidInput where a model needs several."""
+    if len(inputs) == 1:
+        return 0
+    if _COVEYS_PIXELS in inputs:
+        return inputs.index(_COVEYS_PIXELS)
+    raise InvalidInput(f"model {model!r} takes {len(inputs)} inputs; a load test knows one")
+
+
 def bytes_tensor(files: Sequence[bytes]) -> bytes:
     """Files as the raw contents of a BYTES tensor: each behind its length."""
     return b"".join(struct.pack("<I", len(content)) + content for content in files)
@@ -44,9 +56,7 @@ class OpenInference(Protocol):
     def describe(self, model: str) -> ModelInput:
         described = self._remote.call(_METADATA, pb.ModelMetadataRequest(name=model))
         server = self._remote.call(_SERVER, pb.ServerMetadataRequest())
-        if len(described.inputs) != 1:
-            raise InvalidInput(f"model {described.name!r} takes {len(described.inputs)} inputs; a load test knows one")
-        tensor = described.inputs[0]
+        tensor = described.inputs[one_input([(each.name, each.datatype) for each in described.inputs], described.name)]
         shape = () if tensor.datatype == "BYTES" else one_image(tensor.name, tensor.datatype, tensor.shape, model)
         facts = {"server": f"{server.name} {server.version}", "model": described.name, "platform": described.platform}
         return ModelInput(tensor.name, shape, tensor.datatype, facts)

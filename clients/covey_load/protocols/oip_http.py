@@ -17,7 +17,7 @@ from urllib.parse import quote
 from covey.errors import CallError, InvalidInput, InvalidRequest, ServerError, Unavailable, UnknownModel
 from covey_load.payloads import Batch, Files
 from covey_load.protocols.base import ModelInput, Protocol
-from covey_load.protocols.oip import bytes_tensor, one_image
+from covey_load.protocols.oip import bytes_tensor, one_image, one_input
 from covey_load.remote import Remote
 from covey_load.wire.http1 import HttpRequest
 
@@ -41,9 +41,7 @@ class OpenInferenceHttp(Protocol):
         self._is_binary = _BINARY in server.get("extensions", [])
         described = self._get(f"/v2/models/{quote(model, safe='')}")
         inputs = described.get("inputs") or []
-        if len(inputs) != 1:
-            raise InvalidInput(f"model {model!r} says that it takes {len(inputs)} inputs; a load test needs just one")
-        tensor = inputs[0]
+        tensor = inputs[one_input([(each["name"], each["datatype"]) for each in inputs], model)]
         name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"]
         facts = {
             "server": f"{server.get('name', '')} {server.get('version', '')}".strip(),

@@ -5,7 +5,7 @@ Nothing here imports torch or rich: an ONNX file is imported with onnx, onnxrunt
     onnx_file       a file read, whole and small enough; what else a file may be (`file_kind`)
     signature       which input and output, what layout, type and size
     preset          what the original did to pixels; `resizing` how images come to its size
-    labels          names of the outputs
+    labels          names of the outputs; `thresholds` of independent ones
     original        the file as it is, run by onnxruntime on prepared images
     activation      what is put behind the outputs, so that they are probabilities
     graph           uint8 images in, probabilities out, around the network

@@ -46,11 +46,13 @@ class Activation(enum.Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """`independent`: each label has a probability of its own; else one class is right. `said` is for people."""
+    """`independent`: each label has a probability of its own, and is part of the answer from one of `thresholds` on;
+    else one class is right. `said` is for people."""
 
     activation: Activation
     independent: bool
     said: str
+    thresholds: tuple[float, ...] = ()  # one for all labels, or one each
 
     def probabilities(self, scores: Scores) -> Scores:
         """As the imported graph gives them: `[N, K]`, or `[N, 2]` of one score."""

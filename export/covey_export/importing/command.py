@@ -26,9 +26,11 @@ from covey_export.importing import (
     description,
     labels,
     onnx_file,
+    original_path,
     proof,
     samples,
     signature,
+    thresholds,
     variants,
 )  # fmt: skip
 from covey_export.importing.activation import Answer
@@ -41,12 +43,13 @@ from covey_export.importing.samples import Files, Samples
 from covey_export.model_versions import NewVersion
 from covey_proto import layout, metadata
 from covey_proto.tolerances import TOLERANCES
-from covey_proto.v1.classifier_pb2 import ModelInfo
+from covey_proto.v1.classifier_pb2 import ModelInfo, OriginalPath
 from covey_proto.wording import listed, plural
 from covey_server.errors import CoveyServerError
 from covey_server.images.input_spec import InputSpec
-from covey_server.inference import golden, image_contract, model_file
-from covey_server.inference.engine import Engine
+from covey_server.inference import image_contract
+from covey_server.inference.devices import CPU
+from covey_server.inference.model_loader import ModelLoader
 
 RECORD = "import.json"
 _LABELS_SHOWN = 8
@@ -113,6 +116,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     answer = activation.decide(
         options.activation, activation.last_operator(original.model.graph, found.output_name), scores, where
     )
+    answer = thresholds.apply(options.thresholds, answer, names)
     report.line(f"answer  {answer.said}")
     report.line(f"labels  {_shown(names)}")
     for note in (*file.notes, *original.notes):
@@ -136,9 +140,14 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             name, new.version, file, original, choice, answer, names, graph, images, expected, accuracy
         )
         info.source.samples, info.source.difference = shown.images, shown.difference
+        with report.doing("trying its own input"):
+            own = original_path.find(
+                graph, original, original.prepare(images.images, choice.preset), scores, answer.activation
+            )
         with report.doing("loading it as a server does"):
-            _write(new.folder / layout.FILE_NAME, graph, info)
+            _write(new.folder / layout.FILE_NAME, graph, info, own.path)
         _say_proof(report, graph, shown, images, expected, accuracy, names)
+        report.line(f"clients {own.said}")
         record = description.record(file, original, choice, answer, graph, shown, images, accuracy, assumed, info)
         _write_papers(new.folder, info, record, images, expected)
         made = [new]
@@ -259,14 +268,15 @@ def _check(
         report.line(f"note: {table.hint}")
 
 
-def _write(path: Path, graph: Graph, info: ModelInfo) -> None:
+def _write(path: Path, graph: Graph, info: ModelInfo, own: OriginalPath | None) -> None:
     """The file, loaded and checked as the server does at each load. Raises ImportFailed."""
     del graph.model.metadata_props[:]
     graph.model.metadata_props.add(key=metadata.KEY, value=metadata.to_json(info))
+    if own is not None:
+        graph.model.metadata_props.add(key=metadata.ORIGINAL_PATH_KEY, value=metadata.to_json(own))
     atomic_files.write_bytes(path, proof.serialized(graph.model))
     try:
-        engine = Engine(path)
-        golden.check(engine, model_file.describe(engine).golden)
+        ModelLoader(CPU, threads=1, max_batch_size=1)(info.name, info.version, path)
     except CoveyServerError as error:
         raise ImportFailed(f"the server refuses the imported model: {error}. Nothing was published") from error
 

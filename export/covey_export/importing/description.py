@@ -61,7 +61,7 @@ def model_info(
             reference="onnxruntime",
         ),
         answer=ModelInfo.ANSWER_INDEPENDENT if answer.independent else ModelInfo.ANSWER_EXCLUSIVE,
-        thresholds=[0.5] if answer.independent else [],
+        thresholds=answer.thresholds,
         source=Source(
             kind="onnx",
             file=file.path.name,
@@ -109,6 +109,7 @@ def record(
         "preprocessing": choice.preset.describe(found.channels),
         "resizing": choice.resizing.describe(found),
         "answer": answer.said,
+        "thresholds": list(answer.thresholds),
         "assumed": [*choice.assumed, *assumed],
         "batches": graph.said,
         "compared_on": {"images": shown.images, "made": images.is_made, "place": images.place},

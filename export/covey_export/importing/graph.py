@@ -5,22 +5,19 @@ probabilities float32 `[N, K]` out. Made with onnx.helper; operators are those t
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import Message
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from covey_export.importing.activation import Activation
-from covey_export.importing.onnx_file import graphs
+from covey_export.importing.graph_edits import names, rename, strip
 from covey_export.importing.preset import Preset
 from covey_export.importing.signature import Signature
-
-_M = TypeVar("_M", bound=Message)
 
 INPUT, OUTPUT, BATCH = "images", "probabilities", "N"
 SCAN_OPSET = 11  # Scan as it is now from 9 on, what fills a group up from 11 on
@@ -34,6 +31,16 @@ class Batching(enum.Enum):
 
     WHOLE = "whole"  # it takes them all at once
     GROUPS = "groups"  # it takes a fixed number; groups of that many go through it one after another
+
+
+@dataclass(frozen=True)
+class Built:
+    """The served graph. `entry` is the value in it that the network takes, `exit` what the network gives: as the
+    original does or, of groups, `[N, K] float32` of whole ones."""
+
+    model: onnx.ModelProto
+    entry: str
+    exit: str
 
 
 @dataclass
@@ -68,30 +75,30 @@ def build(
     classes: int,
     activation: Activation,
     batching: Batching = Batching.WHOLE,
-) -> onnx.ModelProto:
+) -> Built:
     """`classes` are the original's outputs; a single one becomes two classes, that it is not so and that it is.
 
     `model` is left as it is. With Batching.GROUPS its opset must be SCAN_OPSET or later.
     """
     network = onnx.GraphProto()
     network.CopyFrom(model.graph)
-    _rename(network, {name: f"{_PREFIX}{name}" for name in (INPUT, OUTPUT, BATCH)})
+    rename(network, {name: f"{_PREFIX}{name}" for name in (INPUT, OUTPUT, BATCH)})
     renamed = {INPUT: f"{_PREFIX}{INPUT}", OUTPUT: f"{_PREFIX}{OUTPUT}", BATCH: f"{_PREFIX}{BATCH}"}
     entry = renamed.get(signature.input_name, signature.input_name)
     exit_ = renamed.get(signature.output_name, signature.output_name)
-    _strip(network, exit_)
+    strip(network, exit_)
 
-    builder = _Builder(_names(network))
+    builder = _Builder({INPUT, OUTPUT, BATCH} | names(network))
     pixels = _in_groups(builder, signature) if batching is Batching.GROUPS else INPUT
     prepared = _front(builder, pixels, signature, preset)
     if batching is Batching.GROUPS:
-        scores = _scan(builder, network, prepared, entry, exit_, signature, classes)
+        scores, all_scores = _scan(builder, network, prepared, entry, exit_, signature, classes)
     else:
-        _connect(network, entry, prepared)
+        rename(network, {entry: prepared})
         builder.nodes.extend(network.node)
         builder.constants.extend(network.initializer)
         scores = builder.add("Reshape", [exit_, builder.constant("rows", [-1, classes])], "scores")
-        scores = builder.add("Cast", [scores], "scores_float", to=TensorProto.FLOAT)
+        scores, all_scores = builder.add("Cast", [scores], "scores_float", to=TensorProto.FLOAT), exit_
     probabilities = _back(builder, scores, classes, activation)
     builder.nodes.append(helper.make_node("Identity", [probabilities], [OUTPUT], name=OUTPUT))
 
@@ -110,7 +117,7 @@ def build(
         graph.quantization_annotation.extend(network.quantization_annotation)
     made = helper.make_model(graph, opset_imports=model.opset_import, functions=model.functions)
     made.ir_version = max(_MIN_IR, model.ir_version)
-    return made
+    return Built(made, prepared, all_scores)
 
 
 def _front(builder: _Builder, pixels: str, signature: Signature, preset: Preset) -> str:
@@ -190,8 +197,8 @@ def _scan(
     exit_: str,
     signature: Signature,
     classes: int,
-) -> str:
-    """The network as the body of a loop over groups; its scores `[N, K] float32`."""
+) -> tuple[str, str]:
+    """The network as the body of a loop over groups; its scores `[N, K] float32`, and those of whole groups."""
     size = signature.batch or 1
     groups = builder.add("Reshape", [prepared, builder.constant("groups", [-1, *signature.shape(size)])], "grouped")
     rows, scores = builder.name(_PREFIX + "group_rows"), builder.name(_PREFIX + "group_scores")
@@ -211,94 +218,7 @@ def _scan(
     found = builder.add("Scan", [groups], "of_groups", body=body, num_scan_inputs=1)
     found = builder.add("Reshape", [found, builder.constant("all_rows", [-1, classes])], "all_scores")
     if size == 1:
-        return found
+        return found, found
     zero = builder.constant("zero", [0])
-    return builder.add("Slice", [found, zero, _count(builder), builder.constant("axis", [0])], "own_scores")
-
-
-def _strip(network: onnx.GraphProto, exit_: str) -> None:
-    """Takes out what the output does not need, what other exporters note (paths of their machines), and shapes."""
-    needed, kept = {exit_}, []
-    for node in reversed(network.node):
-        if needed.intersection(node.output):
-            needed.update(_uses(node))
-            kept.append(node)
-    kept.reverse()
-    nodes = [_copy(node) for node in kept]
-    del network.node[:]
-    network.node.extend(nodes)
-    for name in ("initializer", "sparse_initializer"):
-        tensors = [each for each in getattr(network, name) if _tensor_name(each) in needed]
-        if len(tensors) < len(getattr(network, name)):
-            copies = [_copy(tensor) for tensor in tensors]
-            network.ClearField(name)
-            getattr(network, name).extend(copies)
-    for graph in graphs(network):
-        for node in graph.node:
-            node.ClearField("doc_string")
-            del node.metadata_props[:]
-        for tensor in graph.initializer:
-            tensor.ClearField("doc_string")
-        del graph.value_info[:]
-        del graph.metadata_props[:]
-        graph.ClearField("doc_string")
-
-
-def _copy(message: _M) -> _M:
-    copied = type(message)()
-    copied.CopyFrom(message)
-    return copied
-
-
-def _tensor_name(tensor: onnx.TensorProto | onnx.SparseTensorProto) -> str:
-    return tensor.values.name if isinstance(tensor, onnx.SparseTensorProto) else tensor.name
-
-
-def _uses(node: onnx.NodeProto) -> Iterable[str]:
-    """The values that a node takes, those that graphs in it take from outside included."""
-    yield from node.input
-    for attribute in node.attribute:
-        for inner in (attribute.g, *attribute.graphs):
-            for each in inner.node:
-                yield from _uses(each)
-            yield from (value.name for value in inner.output)
-
-
-def _names(graph: onnx.GraphProto) -> set[str]:
-    names = {INPUT, OUTPUT, BATCH}
-    for each in graphs(graph):
-        names.update(value.name for value in (*each.input, *each.output))
-        names.update(tensor.name for tensor in each.initializer)
-        names.update(tensor.values.name for tensor in each.sparse_initializer)
-        for node in each.node:
-            names.update((*node.input, *node.output, node.name))
-    return names
-
-
-def _connect(graph: onnx.GraphProto, old: str, new: str) -> None:
-    _rename(graph, {old: new})
-
-
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Values get other names wherever they are made or used."""
-
-    def renamed(values: Iterable[str]) -> list[str]:
-        return [names.get(value, value) for value in values]
-
-    def rename(target: object, attribute: str) -> None:
-        value = getattr(target, attribute)
-        if value in names:
-            setattr(target, attribute, names[value])
-
-    for each in graphs(graph):
-        for node in each.node:
-            if not names.keys().isdisjoint((*node.input, *node.output)):
-                node.input[:], node.output[:] = renamed(node.input), renamed(node.output)
-        for value in (*each.input, *each.output, *each.value_info, *each.initializer):
-            rename(value, "name")
-        for sparse in each.sparse_initializer:
-            rename(sparse.values, "name")
-        for annotation in each.quantization_annotation:
-            rename(annotation, "tensor_name")
-            for entry in annotation.quant_parameter_tensor_names:
-                rename(entry, "value")
+    own = builder.add("Slice", [found, zero, _count(builder), builder.constant("axis", [0])], "own_scores")
+    return own, found

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from covey_export.importing import activation
+from covey_export.importing import activation, thresholds
 from covey_export.importing.preset import PRESETS
 from covey_export.importing.signature import LAYOUTS
 from covey_export.quantization.precision import Precision
@@ -103,6 +103,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--activation", choices=activation.ASKED,
         help="what the outputs still need: softmax (one class is right), sigmoid (independent labels) or none "
         "(default: found by looking at its answers)",
+    )  # fmt: skip
+
+    group.add_argument(
+        "--thresholds", metavar="X|LIST|FILE",
+        help="of independent labels: the probability from which on one is part of the answer, for all of them or one "
+        "each: numbers with commas between, or a file of them (one a line, JSON, or CSV of label and number; "
+        f"default: {thresholds.DEFAULT})",
     )  # fmt: skip
 
     group = parser.add_argument_group("proof")

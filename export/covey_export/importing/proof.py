@@ -44,6 +44,8 @@ class Graph:
     engine: Engine  # of it
     max_batch: int
     said: str
+    entry: str  # the value in it that the original's input is
+    exit: str  # and the one that its output is
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,14 @@ def find_graph(
         try:
             made = graph.build(model, original.signature, preset, original.classes, answer.activation, batching)
             path = scratch / "tried.onnx"
-            path.write_bytes(serialized(made))
+            path.write_bytes(serialized(made.model))
             engine = Engine(path)
             differences = {size: difference(run(engine, tried, size), expected) for size in BATCH_SIZES}
         except CoveyServerError as error:
             reasons.append(first_line(error))
             continue
         if max(differences.values()) <= tolerance:
-            return Graph(made, engine, max_batch, said)
+            return Graph(made.model, engine, max_batch, said, made.entry, made.exit)
         worst = max(differences, key=lambda size: differences[size])
         reasons.append(f"in batches of {worst} its probabilities differ by {differences[worst]:.2g}")
     raise ImportFailed(

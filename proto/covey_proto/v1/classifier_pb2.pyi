@@ -43,16 +43,18 @@ class Pixels(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
-    __slots__ = ("results", "model", "version", "timing")
+    __slots__ = ("results", "model", "version", "timing", "answer")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[Result]
     model: str
     version: int
     timing: Timing
-    def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    answer: ModelInfo.Answer
+    def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("classes", "error")
@@ -277,6 +279,20 @@ class Source(_message.Message):
     difference: float
     max_batch: int
     def __init__(self, kind: _Optional[str] = ..., file: _Optional[str] = ..., sha256: _Optional[str] = ..., input_name: _Optional[str] = ..., input_datatype: _Optional[str] = ..., input_layout: _Optional[str] = ..., output_name: _Optional[str] = ..., golden_is_made: _Optional[bool] = ..., samples: _Optional[int] = ..., difference: _Optional[float] = ..., max_batch: _Optional[int] = ...) -> None: ...
+
+class OriginalPath(_message.Message):
+    __slots__ = ("unused_nodes", "graph", "output_datatype", "output_shape", "activation")
+    UNUSED_NODES_FIELD_NUMBER: _ClassVar[int]
+    GRAPH_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_DATATYPE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    unused_nodes: _containers.RepeatedScalarFieldContainer[str]
+    graph: bytes
+    output_datatype: str
+    output_shape: _containers.RepeatedScalarFieldContainer[int]
+    activation: str
+    def __init__(self, unused_nodes: _Optional[_Iterable[str]] = ..., graph: _Optional[bytes] = ..., output_datatype: _Optional[str] = ..., output_shape: _Optional[_Iterable[int]] = ..., activation: _Optional[str] = ...) -> None: ...
 
 class ImageSpec(_message.Message):
     __slots__ = ("height", "width", "channels", "resize", "crop", "background", "mean", "std", "resize_to", "interpolation", "pad", "ignore_exif", "exact", "colour_order", "floor_crop")

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,15 +71,39 @@ class Engine:
         return probabilities
 
 
-def require_loadable(path: Path, size_bytes: int, left: Room | None) -> None:
+class Session:
+    """Any model of one input and one output, ready to run on one device from any number of threads at once."""
+
+    def __init__(self, model: bytes | str, device: Device, threads: int) -> None:
+        """`model` is its file's bytes or path. Raises RefusedModel, DeviceUnavailable."""
+        try:
+            self._session = _start_session(model, device, threads)
+        except DeviceUnavailable:
+            raise
+        except Exception as error:
+            raise RefusedModel(f"onnxruntime cannot load it: {_first_line(error)}") from error
+        (entry,), (exit_,) = self._session.get_inputs(), self._session.get_outputs()
+        self._input, self._outputs = entry.name, [exit_.name]
+
+    def run(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Raises EngineFailed."""
+        try:
+            found: NDArray[Any] = self._session.run(self._outputs, {self._input: values})[0]
+        except Exception as error:
+            raise EngineFailed(f"onnxruntime failed on a batch of {len(values)}: {_first_line(error)}") from error
+        return found
+
+
+def require_loadable(path: Path, size_bytes: int, left: Room | None, copies: int = 0) -> None:
     """Raises RefusedModel for a file that is too large for its format, or for the memory that is `left` (None: not
-    known). In the second case its cause is an OSError, since it may be loaded later."""
+    known), `copies` of the file beside the model included. In the second case its cause is an OSError, since it may be
+    loaded later."""
     if size_bytes > MAX_FILE_BYTES:
         raise RefusedModel(
             f"{path}: has {size_bytes:,} bytes; an ONNX file, which is one protobuf message, has at most "
             f"{MAX_FILE_BYTES:,}. Convert a smaller network"
         )
-    needed = int(size_bytes * _PEAK_FACTOR)
+    needed = int(size_bytes * (_PEAK_FACTOR + copies))
     if left is not None and needed > left.free_bytes + left.cached_bytes:
         # In coarse steps, so that repeated refusals have the same text and are reported once.
         steps = (left.free_bytes + left.cached_bytes) // _STEP_BYTES + 1

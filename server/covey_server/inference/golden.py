@@ -23,24 +23,28 @@ class Runnable(Protocol):
 @dataclass(frozen=True)
 class GoldenSet:
     """Images `[N, H, W, C] uint8`, their probabilities `[N, K] float32` by `reference`, and the largest
-    difference allowed."""
+    difference allowed. `independent`: each label has a probability of its own; else they add up to 1."""
 
     pixels: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     tolerance: float
     reference: str = "pytorch"
+    independent: bool = False
 
 
 def check(engine: Runnable, golden: GoldenSet) -> float:
     """The largest absolute difference of a probability. Raises RefusedModel where it is above the tolerance, or
-    where an image gets another class (see `margins`).
+    where an image gets another class (see `margins`). Of independent labels a small difference is all there is: a label
+    that it moves across its threshold lay as close to that.
     """
     if not 0 < golden.tolerance <= np.float32(MAX_TOLERANCE):  # the file holds a float32
         raise RefusedModel(f"golden set: a tolerance of {golden.tolerance:g}; expected above 0, to {MAX_TOLERANCE}")
     found = engine.run(golden.pixels)
     if found.shape != golden.probabilities.shape:
         raise RefusedModel(f"golden set: expected {golden.probabilities.shape} probabilities, got {found.shape}")
-    _require_probabilities(found)
+    _require_range(found, independent=golden.independent)
+    if not golden.independent:
+        _require_sums(found)
     difference = float(np.abs(found - golden.probabilities).max(initial=0.0))
     if not difference <= golden.tolerance:  # `not <=`: NaN is refused too
         raise RefusedModel(
@@ -49,7 +53,7 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
             f"Convert it again"
         )
     wrong = int((margins(found, golden.probabilities) > golden.tolerance).sum())
-    if wrong:
+    if wrong and not golden.independent:
         raise RefusedModel(
             f"golden set: {wrong} of {len(found)} images get another class than "
             f"{golden.reference} gave at export; this device does not compute the model that was exported. "
@@ -67,27 +71,33 @@ def margins(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArra
     return lost
 
 
-def _require_probabilities(found: NDArray[np.float32]) -> None:
-    """Raises RefusedModel for rows that are no probabilities of classes: NaN, logits, or independent labels."""
+def _require_range(found: NDArray[np.float32], *, independent: bool) -> None:
+    """Raises RefusedModel for rows that are no probabilities: NaN, or logits."""
     finite = np.isfinite(found).all(axis=1)
     if not finite.all():
         raise RefusedModel(
             f"golden set: the model gives NaN or infinity for {int((~finite).sum())} of {len(found)} images; expected "
             f"probabilities. Train or convert it again"
         )
-    sums = found.sum(axis=1, dtype=np.float64)
-    wrong = np.abs(sums - 1) > _MAX_SUM_ERROR
     low, high = float(found.min()), float(found.max())
     if low < -_MAX_SUM_ERROR or high > 1 + _MAX_SUM_ERROR:
+        expected = "" if independent else " that add up to 1"
+        activation = "a sigmoid" if independent else "a softmax"
         raise RefusedModel(
-            f"golden set: expected probabilities from 0 to 1 that add up to 1, got numbers from {low:.3g} to "
-            f"{high:.3g}: these are logits, or scores. Put a softmax behind them, as covey-export does"
+            f"golden set: expected probabilities from 0 to 1{expected}, got numbers from {low:.3g} to "
+            f"{high:.3g}: these are logits, or scores. Put {activation} behind them, as covey-export does"
         )
+
+
+def _require_sums(found: NDArray[np.float32]) -> None:
+    """Raises RefusedModel for rows that are no probabilities of classes that exclude each other."""
+    sums = found.sum(axis=1, dtype=np.float64)
+    wrong = np.abs(sums - 1) > _MAX_SUM_ERROR
     if wrong.any():
         worst = float(sums[np.abs(sums - 1).argmax()])
         raise RefusedModel(
             f"golden set: expected probabilities that add up to 1, within {_MAX_SUM_ERROR}, got {worst:.3g} "
-            f"({int(wrong.sum())} of {len(found)} images are wrong). Labels that do not exclude each other (a sigmoid "
-            f"for each) are not supported yet; for classes that do, put a softmax behind the network, as covey-export "
-            f"does"
+            f"({int(wrong.sum())} of {len(found)} images are wrong). For labels that do not exclude each other, import "
+            f"the model with covey-export import --activation sigmoid; for classes that do, put a softmax behind the "
+            f"network, as covey-export does"
         )

@@ -8,21 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.errors import RefusedModel
 from covey_server.images.input_spec import InputSpec
-from covey_server.inference import image_contract, import_hint
+from covey_server.inference import answer_contract, image_contract, import_hint
 from covey_server.inference.engine import Engine
 from covey_server.inference.golden import GoldenSet
 
 
 @dataclass(frozen=True)
 class Description:
-    """A model's labels, input and golden set. `info` is the message in the file, without the golden set."""
+    """A model's labels, input and golden set. `info` is the message in the file, without the golden set. `thresholds`
+    `[K] float32` are those of independent labels; None: one class of all is right."""
 
     labels: tuple[str, ...]
+    thresholds: NDArray[np.float32] | None
     input: InputSpec
     golden: GoldenSet
     info: ModelInfo
@@ -48,11 +51,11 @@ def describe(engine: Engine) -> Description:
             f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes; {_again(engine)}"
         )
     _require_labels(info.labels)
-    _require_exclusive(info)
+    thresholds = answer_contract.read(info)
     spec = image_contract.read(info.input)
-    golden = _golden_set(info, engine)
+    golden = _golden_set(info, engine, independent=thresholds is not None)
     info.ClearField("golden_set")
-    return Description(tuple(info.labels), spec, golden, info)
+    return Description(tuple(info.labels), thresholds, spec, golden, info)
 
 
 def other_name(info: ModelInfo, name: str, version: int) -> str:
@@ -65,25 +68,6 @@ def other_name(info: ModelInfo, name: str, version: int) -> str:
 
 def _again(engine: Engine) -> str:
     return f"convert the model again, or import its file: {import_hint.command(engine.path)}"
-
-
-def _require_exclusive(info: ModelInfo) -> None:
-    """Raises RefusedModel for answers of another kind than one class of all: read so, they would mislead."""
-    if info.answer == ModelInfo.ANSWER_INDEPENDENT:
-        raise RefusedModel(
-            "the model's labels are independent (sigmoid), which this server does not support yet; expected exclusive "
-            "classes (softmax). Serve it with a newer server, or train it with exclusive classes"
-        )
-    if info.answer not in (ModelInfo.ANSWER_UNSPECIFIED, ModelInfo.ANSWER_EXCLUSIVE):
-        raise RefusedModel(
-            f"a kind of answer ({info.answer}) that is not known here, expected exclusive classes "
-            f"({ModelInfo.ANSWER_EXCLUSIVE}); the model needs a newer server, or was not made by covey-export"
-        )
-    if info.thresholds:
-        raise RefusedModel(
-            f"{len(info.thresholds)} thresholds in metadata {metadata.KEY}; expected none for exclusive classes, of "
-            f"which the most probable one is the answer. Convert the model again"
-        )
 
 
 def _require_labels(labels: Sequence[str]) -> None:
@@ -111,7 +95,7 @@ def _as_shown(label: str) -> str:
     return " ".join(seen.split())
 
 
-def _golden_set(info: ModelInfo, engine: Engine) -> GoldenSet:
+def _golden_set(info: ModelInfo, engine: Engine, *, independent: bool) -> GoldenSet:
     pixels = np.frombuffer(info.golden_set.pixels, np.uint8)
     probabilities = np.array(info.golden_set.probabilities, np.float32)
     images, rest = divmod(pixels.size, int(np.prod(engine.input_shape)))
@@ -127,4 +111,5 @@ def _golden_set(info: ModelInfo, engine: Engine) -> GoldenSet:
         probabilities.reshape(images, engine.classes),
         info.golden_set.tolerance,
         info.golden_set.reference or GoldenSet.reference,
+        independent,
     )

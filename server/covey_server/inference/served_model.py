@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +11,11 @@ from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.images.pixels import InputSpec
 from covey_server.inference import cost, golden
 from covey_server.inference.cost import CostModel
-from covey_server.inference.devices import Device
 from covey_server.inference.engine import Engine
-from covey_server.inference.model_file import describe, other_name
-from covey_server.system.process_memory import resident_bytes
+from covey_server.inference.model_file import describe
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from covey_server.inference.original_input import OriginalInput
 
 # Larger batches gained nothing for the networks that were measured, and everybody in them waits longer.
 MAX_BATCH_ON_CPU = 64
@@ -31,6 +26,8 @@ _MEASURING_S = 0.25
 class ServedModel:
     """One version of a model, ready to run. It is part of no reference cycle: the last request that holds it frees
     it."""
+
+    original: OriginalInput | None = None  # the same network behind its original input; set by `ModelLoader`
 
     def __init__(self, name: str, version: int, engine: Engine, max_batch_size: int = 0) -> None:
         """Describes, checks and measures the engine's model, which also warms it up. `max_batch_size` 0: as many images
@@ -44,6 +41,7 @@ class ServedModel:
         self.version = version
         self.engine = engine
         self.labels: tuple[str, ...] = description.labels
+        self.thresholds: NDArray[np.float32] | None = description.thresholds  # of independent labels, `[K]`
         self.input: InputSpec = description.input
         self.input_shape: tuple[int, int, int] = self.input.shape
         self.image_bytes = self.input.nbytes
@@ -66,40 +64,6 @@ class ServedModel:
         padded = np.zeros((warm, *images.shape[1:]), np.uint8)
         padded[: len(images)] = images
         return self.engine.run(padded)[: len(images)]
-
-
-class ModelLoader:
-    """Loads a file as a ServedModel."""
-
-    def __init__(
-        self,
-        device: Device,
-        threads: int,
-        max_batch_size: int,
-        prepare: Sequence[Callable[[ServedModel], object]] = (),
-    ) -> None:
-        """`prepare` has a function of each protocol; its result is kept in the model's `prepared`, by its type. It must
-        not refer to the model, which then would be part of a reference cycle."""
-        self._device = device
-        self._threads = threads
-        self._max_batch_size = max_batch_size
-        self._prepare = prepare
-
-    def __call__(self, name: str, version: int, path: Path) -> ServedModel:
-        """Raises RefusedModel if the file cannot be served or must not be, EngineFailed, DeviceUnavailable."""
-        began, before_bytes = time.monotonic(), resident_bytes()
-        model = ServedModel(name, version, Engine(path, self._device, self._threads), self._max_batch_size)
-        if said := other_name(model.info, name, version):
-            log.warning(
-                "model %s version %d: its file says that it is %s; it is served by the names of its folders",
-                name, version, said,
-            )  # fmt: skip
-        for prepare in self._prepare:
-            made = prepare(model)
-            model.prepared[type(made)] = made
-        model.load_s = time.monotonic() - began
-        model.memory_bytes = max(0, resident_bytes() - before_bytes)
-        return model
 
 
 def _measure(engine: Engine, max_batch_size: int) -> dict[int, float]:

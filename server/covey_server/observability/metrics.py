@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -86,6 +86,8 @@ class Metrics(Collector):
             tally.golden_difference = model.golden_difference
             tally.served = True
             self._by_model[model] = tally
+            if model.original is not None:
+                self._by_model[model.original] = tally
         self._count_load(model.name, "loaded")
 
     def model_refused(self, refusal: RefusedVersion) -> None:
@@ -207,7 +209,9 @@ class Metrics(Collector):
             "batch_size": _histogram("covey_batch_size", "Images in a batch."),
         }
         with self._lock:
-            waiting_by_tally = {id(self._by_model[key]): count for key, count in waits.items()}
+            waiting_by_tally: Counter[int] = Counter()
+            for key, count in waits.items():
+                waiting_by_tally[id(self._by_model[key])] += count  # a model's own input and its original one
             for tally in (self._no_model, *self._tallies.values()):
                 for code, count in tally.codes.items():
                     requests.add_metric((*tally.labels, code), count)
@@ -217,7 +221,7 @@ class Metrics(Collector):
                 images.add_metric(tally.labels, tally.images)
                 invalid.add_metric(tally.labels, tally.invalid_images)
                 invalid_outputs.add_metric(tally.labels, tally.invalid_outputs)
-                waiting.add_metric(tally.labels, waiting_by_tally.get(id(tally), 0))
+                waiting.add_metric(tally.labels, waiting_by_tally[id(tally)])
                 cost_error.add_metric(tally.labels, tally.cost_error)
                 if tally.served:
                     served.add_metric((*tally.labels, tally.device), 1)

@@ -26,6 +26,10 @@ def require_few_parts(payload: bytes, kind: type[Message]) -> None:
     _Walk(payload).through(0, len(payload), descriptor)
 
 
+# They take as many bytes in memory as in the message; other numbers take one byte there, and up to eight in memory.
+_AS_LARGE = (FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
+
+
 class _Walk:
     """Counts a message's parts, and stops at the first one too many."""
 
@@ -60,5 +64,5 @@ class _Walk:
 def _parts(kind: Descriptor) -> tuple[dict[int, Descriptor], frozenset[int]]:
     """A message's fields that are messages themselves, and those that are numbers, each of which may hold many."""
     messages = {field.number: field.message_type for field in kind.fields if field.message_type is not None}
-    others = {field.number for field in kind.fields if field.cpp_type != FieldDescriptor.CPPTYPE_STRING}
+    others = {field.number for field in kind.fields if field.cpp_type not in _AS_LARGE}
     return messages, frozenset(others - messages.keys())

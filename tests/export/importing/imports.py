@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from covey_export.__main__ import main
 from covey_server.inference import golden, model_file
+from covey_server.inference.devices import CPU
 from covey_server.inference.engine import Engine
 from covey_server.inference.model_file import Description
+from covey_server.inference.model_loader import ModelLoader
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,16 @@ def original(source: Path, prepared: NDArray[np.generic], output: str | None = N
     (entry,) = session.get_inputs()
     found: NDArray[np.float32] = session.run([output or session.get_outputs()[0].name], {entry.name: prepared})[0]
     return found.reshape(len(prepared), -1).astype(np.float32)
+
+
+def by_own_input(models: Path, values: NDArray[np.generic]) -> NDArray[np.float32]:
+    """What the imported model `net` gives for its original input."""
+    found = ModelLoader(CPU, threads=1, max_batch_size=4)("net", 1, models / "net" / "1" / "model.onnx").original
+    assert found is not None
+    started: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+    found.engine.when_open(started.put)
+    assert started.get(timeout=60) is None
+    return found.run(np.ascontiguousarray(values).view(np.uint8).reshape(len(values), 1, 1, -1))
 
 
 def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.export.importing.imports import images, original, published, refused, softmax
+from tests.export.importing.imports import by_own_input, images, original, published, refused, softmax
 from tests.export.importing.onnx_models import CLASSES, SIZE, model, save, small_cnn
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -35,6 +35,9 @@ def check(source: Path, models: Path, batch: int, *, max_batch: int = 0) -> None
     for size in (1, 2, 3, 7):
         np.testing.assert_allclose(served.engine.run(pixels[:size]), wanted[:size], atol=1e-5)
     assert served.description.info.source.max_batch == max_batch
+    for size in (1, 7):
+        own = by_own_input(models, imagenet(pixels[:size]))
+        np.testing.assert_allclose(softmax(own), wanted[:size], atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 8])

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from tests.export.importing.imports import images, published, softmax
+from tests.export.importing.imports import by_own_input, images, published, softmax
 from torchvision.models import SqueezeNet, VisionTransformer
 
 SIDE, CLASSES = 64, 5
@@ -58,6 +58,7 @@ def test_pytorch(name: str, dynamo: bool, batch: int | None, tmp_path: Path) -> 
     with torch.inference_mode():
         expected = softmax(module(torch.tensor(prepared)).numpy())
     assert np.ptp(expected, axis=0).max() > 1e-3  # else nothing would be compared
+    np.testing.assert_allclose(softmax(by_own_input(tmp_path / "models", prepared)), expected, atol=1e-4)
     for size in (1, 2, 3, 7):
         np.testing.assert_allclose(served.engine.run(pixels[:size]), expected[:size], atol=1e-5)
     assert served.description.info.source.max_batch == 0

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.export.importing.imports import images, published, refused, run
-from tests.export.importing.onnx_models import CLASSES, SIZE, save, small_cnn
+from tests.export.importing.imports import published, refused
+from tests.export.importing.onnx_models import SIZE, save, small_cnn
 
 from covey_export.importing import samples
-from covey_proto.v1.classifier_pb2 import ModelInfo
 
 
 def write(folder: Path, count: int = 3, *, seed: int = 0) -> None:
@@ -110,18 +109,3 @@ def test_networks_that_answer_all_images_alike_are_warned_of(
             tensor.raw_data = bytes(len(tensor.raw_data))
     published(save(made, tmp_path), tmp_path / "models")
     assert "gives nearly the same probabilities for all of these images" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("last", "options"), [("Sigmoid", ()), ("", ("--activation", "sigmoid"))])
-def test_independent_labels_are_published_as_such_or_refused_by_a_server_that_has_none(
-    last: str, options: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = save(small_cnn(last=last), tmp_path)
-    if run(source, tmp_path / "models", *options) == 2:
-        assert "labels are independent (sigmoid)" in capsys.readouterr().err
-        return
-    served = published(source, tmp_path / "models", *options, version=2)
-    info = served.description.info
-    assert info.answer == ModelInfo.ANSWER_INDEPENDENT
-    assert list(info.thresholds) == [0.5]
-    assert served.engine.run(images(2, (SIZE, SIZE, 3))).shape == (2, CLASSES)

@@ -21,7 +21,7 @@ from covey_server.images.pixels import InputSpec
 from covey_server.inference import golden, model_file
 from covey_server.inference.devices import CPU
 from covey_server.inference.engine import Engine
-from covey_server.inference.served_model import ModelLoader
+from covey_server.inference.model_loader import ModelLoader
 
 SHORTER, PAD = ImageSpec.RESIZE_SHORTER_SIDE, ImageSpec.RESIZE_PAD
 Edit = Callable[[ModelInfo], object]
@@ -183,10 +183,9 @@ class TestAnswer:
     @pytest.mark.parametrize(
         ("said", "message"),
         [
-            (ModelInfo(answer=ModelInfo.ANSWER_INDEPENDENT), "independent .*does not support yet; expected exclusive"),
             (
                 ModelInfo.FromString(b"\x40\x07"),
-                r"a kind of answer \(7\) that is not known here, expected exclusive classes \(1\)",
+                r"a kind of answer \(7\) that is not known here, expected exclusive classes \(1\) or independent",
             ),
             (ModelInfo(thresholds=[0.5, 0.2]), "2 thresholds in metadata .*; expected none for exclusive classes"),
         ],
@@ -196,6 +195,39 @@ class TestAnswer:
     ) -> None:
         with pytest.raises(RefusedModel, match=message):
             model_file.describe(engine_of(lambda info: info.MergeFrom(said)))
+
+    @pytest.mark.parametrize(
+        ("said", "read"),
+        [
+            ([], 10 * [0.5]),
+            ([0.25], 10 * [0.25]),
+            ([place / 9 for place in range(10)], [place / 9 for place in range(10)]),
+        ],
+    )
+    def test_independent_labels_have_a_threshold_each(
+        self, engine_of: Callable[[Edit], Engine], said: list[float], read: list[float]
+    ) -> None:
+        added = ModelInfo(answer=ModelInfo.ANSWER_INDEPENDENT, thresholds=said)
+        found = model_file.describe(engine_of(lambda info: info.MergeFrom(added)))
+        assert found.thresholds is not None
+        assert found.thresholds.tolist() == np.array(read, np.float32).tolist()
+        assert found.golden.independent
+
+    @pytest.mark.parametrize(
+        ("thresholds", "message"),
+        [
+            ([0.5, 0.5], "2 thresholds in metadata .*; expected one for all labels, or 10: one for each"),
+            ([-0.1], "a threshold of -0.1 in metadata .*; expected a probability, from 0 to 1"),
+            ([1.5], "a threshold of 1.5 in metadata"),
+            (9 * [0.5] + [float("nan")], "a threshold of nan in metadata"),
+        ],
+    )
+    def test_thresholds_that_are_none_are_refused(
+        self, engine_of: Callable[[Edit], Engine], thresholds: list[float], message: str
+    ) -> None:
+        added = ModelInfo(answer=ModelInfo.ANSWER_INDEPENDENT, thresholds=thresholds)
+        with pytest.raises(RefusedModel, match=message):
+            model_file.describe(engine_of(lambda info: info.MergeFrom(added)))
 
 
 class TestReference:
@@ -264,7 +296,10 @@ class TestProbabilities:
     @pytest.mark.parametrize(
         ("gain", "message"),
         [
-            (0.5, r"add up to 1, within 0.02, got 0.5 \(2 of 2 images are wrong\). Labels that .* not supported yet"),
+            (
+                0.5,
+                r"add up to 1, within 0.02, got 0.5 \(2 of 2 images are wrong\). .* import --activation sigmoid",
+            ),
             (-1.0, r"from 0 to 1 that add up to 1, got numbers from -0.14\d to -0.06\d+: these are logits, or scores"),
             (9.0, r"got numbers from 0.5\d+ to 1.2\d: these are logits, or scores. Put a softmax behind them"),
         ],
@@ -274,6 +309,24 @@ class TestProbabilities:
     ) -> None:
         engine = Engine(write_echo_model(tmp_path, gain=gain))
         with pytest.raises(RefusedModel, match=message):
+            golden.check(engine, model_file.describe(engine).golden)
+
+    @pytest.mark.parametrize("gain", [0.2, 3.0])
+    def test_those_of_independent_labels_add_up_to_anything(
+        self, tmp_path: Path, write_echo_model: WriteModel, gain: float
+    ) -> None:
+        engine = Engine(write_echo_model(tmp_path, gain=gain, thresholds=[0.5]))
+        assert golden.check(engine, model_file.describe(engine).golden) < 1e-6
+
+    @pytest.mark.parametrize("gain", [-1.0, 9.0])
+    def test_but_they_are_probabilities(self, tmp_path: Path, write_echo_model: WriteModel, gain: float) -> None:
+        engine = Engine(write_echo_model(tmp_path, gain=gain, thresholds=[0.5]))
+        with pytest.raises(RefusedModel, match=r"from 0 to 1, got .* Put a sigmoid behind them"):
+            golden.check(engine, model_file.describe(engine).golden)
+
+    def test_and_those_of_the_file(self, tmp_path: Path, write_echo_model: WriteModel) -> None:
+        engine = Engine(write_echo_model(tmp_path, wrong_golden=True, thresholds=[0.5]))
+        with pytest.raises(RefusedModel, match="probabilities differ from those of pytorch at export by up to"):
             golden.check(engine, model_file.describe(engine).golden)
 
     @pytest.mark.parametrize("gain", [float("nan"), float("inf")])

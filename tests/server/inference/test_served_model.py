@@ -10,7 +10,8 @@ from tests.conftest import WriteModel
 
 from covey_server.inference.devices import CPU, CUDA_PROVIDER, Device
 from covey_server.inference.engine import Engine
-from covey_server.inference.served_model import ModelLoader, ServedModel
+from covey_server.inference.model_loader import ModelLoader
+from covey_server.inference.served_model import ServedModel
 
 
 class RecordingEngine(Engine):

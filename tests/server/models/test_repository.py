@@ -17,7 +17,8 @@ from tests.conftest import WriteModel
 from covey_proto import metadata
 from covey_server.errors import DeviceUnavailable, NoModels, UnknownModel
 from covey_server.inference.devices import CPU
-from covey_server.inference.served_model import ModelLoader, ServedModel
+from covey_server.inference.model_loader import ModelLoader
+from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy

@@ -20,7 +20,7 @@ from covey_server.batching.batch import Batch, Part
 from covey_server.config import Config
 from covey_server.errors import Overloaded, RefusalReason
 from covey_server.inference.devices import CPU
-from covey_server.inference.served_model import ModelLoader
+from covey_server.inference.model_loader import ModelLoader
 from covey_server.models.catalog import RefusedVersion
 from covey_server.observability.metrics import Metrics, ServerFigures
 

@@ -15,7 +15,7 @@ from covey_server.errors import InvalidConfiguration, RefusedModel
 from covey_server.fronts.security.tokens import Tokens
 from covey_server.inference.devices import CPU
 from covey_server.inference.engine import Engine, require_loadable
-from covey_server.inference.served_model import ModelLoader
+from covey_server.inference.model_loader import ModelLoader
 from covey_server.models.repository import Repository
 from covey_server.models.version_policy import VersionPolicy
 from covey_server.observability.metrics import Metrics

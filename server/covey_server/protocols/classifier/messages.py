@@ -17,14 +17,16 @@ ImageFailure = InvalidImage | ImageTooLarge
 
 
 def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:
-    """How many classes per image the caller wants. Raises InvalidRequest unless the model has so many."""
+    """How many classes per image the caller wants, of a model with independent labels at the most. Raises
+    InvalidRequest unless the model has so many."""
     classes = len(model.labels)
     if not message.HasField("top_k"):
-        return min(DEFAULT_TOP_K, classes)
+        return min(DEFAULT_TOP_K, classes) if model.thresholds is None else classes
     if not 1 <= message.top_k <= classes:
+        else_ = f"the best {min(DEFAULT_TOP_K, classes)}" if model.thresholds is None else "all above their thresholds"
         raise InvalidRequest(
             f"top_k is {message.top_k}; expected 1 to {classes}, the number of classes of model {model.name!r} "
-            f"(omit it for the best {min(DEFAULT_TOP_K, classes)})"
+            f"(omit it for {else_})"
         )
     return message.top_k
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.output import NOT_FINITE, PIECE_CLASSES, Output
 from covey_server.inference.served_model import ServedModel
+from covey_server.protocols.classifier.given_labels import given
 from covey_server.protocols.wire_format import write_varint
 
 _LENGTH_DELIMITED = 2
@@ -41,11 +42,21 @@ _TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
 class ResponseWriter:
     """Writes the answers of one model version. Safe from any thread."""
 
-    __slots__ = ("_classes", "_device", "_tail", "row_bytes")
+    __slots__ = ("_classes", "_device", "_tail", "_thresholds", "row_bytes")
 
-    def __init__(self, model: str, version: int, device: str, labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: int,
+        device: str,
+        labels: Sequence[str],
+        thresholds: NDArray[np.float32] | None = None,
+    ) -> None:
+        """`thresholds` `[K]` are those of independent labels."""
+        self._thresholds = thresholds
+        answer = pb.ModelInfo.ANSWER_UNSPECIFIED if thresholds is None else pb.ModelInfo.ANSWER_INDEPENDENT
         self._device = pb.Timing(device=device).SerializeToString()
-        self._tail = pb.ClassifyResponse(model=model, version=version).SerializeToString()
+        self._tail = pb.ClassifyResponse(model=model, version=version, answer=answer).SerializeToString()
         # Each class without its probability, which is its last field.
         begins = [_begin_class(label, index) for index, label in enumerate(labels)]
         self._classes = np.array(begins, object)
@@ -56,18 +67,18 @@ class ResponseWriter:
     @classmethod
     def of(cls, model: ServedModel) -> ResponseWriter:
         """The writer for a model."""
-        return cls(model.name, model.version, model.engine.device.name, model.labels)
+        return cls(model.name, model.version, model.engine.device.name, model.labels, model.thresholds)
 
     def results(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
-        """One `results` field for each of `count` rows from `first` on, with the row's k most probable classes. What is
-        written is shared by the requests of a batch that have the same k."""
+        """One `results` field for each of `count` rows from `first` on, with the row's k most probable classes or, of
+        independent labels, the k most probable ones of those that are given. What is written is shared by the requests
+        of a batch that have the same k."""
         key = (self, k)
         known = output.written.get(key)
         if known is None:
             if not output.shares(k):
-                written = [row for piece in output.pieces(k, first, count) for row in self._write_rows(*piece)]
-                return _only_finite(output, first, written)
-            rows = self._write_rows(*output.top(k, 0, len(output.probabilities)))
+                return _only_finite(output, first, self._write(output, k, first, count))
+            rows = self._write(output, k, 0, len(output.probabilities))
             known = output.written[key] = _only_finite(output, 0, rows)
         return known[first : first + count]
 
@@ -81,6 +92,32 @@ class ResponseWriter:
             )
         )  # fmt: skip
         return b"".join((results, self._tail, _TIMING, write_varint(len(timing)), timing))
+
+    def _write(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
+        if self._thresholds is not None:
+            return self._write_given(output, k, first, count)
+        if output.shares(k):
+            return self._write_rows(*output.top(k, first, count))
+        return [row for piece in output.pieces(k, first, count) for row in self._write_rows(*piece)]
+
+    def _write_given(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
+        """In pieces, as those of exclusive classes."""
+        assert self._thresholds is not None
+        at_once = max(1, PIECE_CLASSES // k)
+        written: list[bytes] = []
+        for start in range(first, first + count, at_once):
+            some = output.probabilities[start : min(start + at_once, first + count)]
+            indices, probabilities, counts = given(some, self._thresholds, k)
+            classes: list[bytes] = []
+            for place in range(0, len(indices), PIECE_CLASSES):
+                stop = place + PIECE_CLASSES
+                classes += self._write_classes(indices[place:stop, None].tolist(), probabilities[place:stop, None])
+            place = 0
+            for each in counts:
+                body = b"".join(classes[place : place + each])
+                written.append(_RESULTS + write_varint(len(body)) + body)
+                place += each
+        return written
 
     def _write_rows(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
         k = probabilities.shape[1]

@@ -7,9 +7,12 @@ import time
 from covey_proto import __version__, image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_proto.tensors import ENCODED, IMAGES, PROBABILITIES
+from covey_server.inference.answer_contract import DEFAULT_THRESHOLD
+from covey_server.inference.original_input import OriginalInput
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.observability.tally import Histogram, ModelTally
+from covey_server.protocols.open_inference.outputs import INDEPENDENT
 
 PLATFORM = "onnxruntime_onnx"  # Triton's name for it
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
@@ -31,12 +34,22 @@ def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataRespons
     response.inputs.add(name=IMAGES, datatype="UINT8", shape=(-1, *model.input_shape))
     response.outputs.add(name=PROBABILITIES, datatype="FP32", shape=(-1, len(model.labels)))
     response.properties["other_input"] = _ENCODED_TEXT
+    if (original := model.original) is not None:
+        engine = original.engine
+        response.inputs.add(name=original.input_name, datatype=original.input_datatype, shape=(-1, *engine.shape))
+        shape = (-1, *engine.output_shape)
+        response.outputs.add(name=original.output_name, datatype=original.output_datatype, shape=shape)
+        response.properties["original_input"] = _original_text(original)
+    for name, text in _answer(model).items():
+        response.properties[name] = text
     return response
 
 
 def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.ModelConfig:
     """A model as a Triton configuration; `max_batch_size` is what fits into one message."""
-    fitting = max(1, (max_message_bytes - _HEAD_BYTES) // model.image_bytes)
+    original = model.original
+    image_bytes = model.image_bytes if original is None else max(model.image_bytes, original.image_bytes)
+    fitting = max(1, (max_message_bytes - _HEAD_BYTES) // image_bytes)
     result = pb.ModelConfig(
         name=model.name,
         platform=PLATFORM,
@@ -50,6 +63,14 @@ def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.Mo
     result.instance_group.add(name=model.name, count=workers, kind=kind)
     result.dynamic_batching.preferred_batch_size.append(model.cost.best_batch_size)
     result.parameters["other_input"].string_value = _ENCODED_TEXT
+    if original is not None:
+        engine = original.engine
+        data_types = [pb.DataType.Value(f"TYPE_{each}") for each in (original.input_datatype, original.output_datatype)]
+        result.input.add(name=original.input_name, data_type=data_types[0], dims=engine.shape)
+        result.output.add(name=original.output_name, data_type=data_types[1], dims=engine.output_shape)
+        result.parameters["original_input"].string_value = _original_text(original)
+    for name, text in _answer(model).items():
+        result.parameters[name].string_value = text
     return result
 
 
@@ -86,6 +107,21 @@ def index(catalog: Catalog, *, only_ready: bool) -> pb.RepositoryIndexResponse:
         response.models.add(name=refusal.name, version=version, state=_UNAVAILABLE, reason=refusal.reason)
     response.models.sort(key=lambda each: (each.name, int(each.version or 0)))
     return response
+
+
+def _original_text(original: OriginalInput) -> str:
+    return (
+        f"{original.input_name} {original.input_datatype}: in place of {IMAGES}, prepared as for the original file; "
+        f"answered with {original.output_name} alone"
+    )
+
+
+def _answer(model: ServedModel) -> dict[str, str]:
+    """What the probabilities are, where they do not add up to 1."""
+    if model.thresholds is None:
+        return {}
+    thresholds = model.info.thresholds or [DEFAULT_THRESHOLD]
+    return {"answer": INDEPENDENT, "thresholds": ",".join(f"{each:.6g}" for each in thresholds)}
 
 
 def _duration(seconds: Histogram) -> pb.StatisticDuration:

@@ -59,28 +59,38 @@ def classes_asked(request: pb.ModelInferRequest, model: ServedModel) -> int:
         return 0
     if len(outputs) != 1 or outputs[0].name != PROBABILITIES:
         raise InvalidRequest(
-            f"{_listed([output.name for output in outputs])} asked for as output; model {model.name!r} has one, "
+            f"{listed([output.name for output in outputs])} asked for as output; model {model.name!r} has one, "
             f"{PROBABILITIES!r}, to be named once or left out"
         )
-    parameters = outputs[0].parameters
+    return min(classification(outputs[0]), len(model.labels))
+
+
+def classification(output: pb.ModelInferRequest.InferRequestedOutputTensor) -> int:
+    """How many classes per image a requested output asks for; 0 if none. Raises InvalidRequest, Unsupported."""
+    parameters = output.parameters
     if "shared_memory_region" in parameters:
         raise Unsupported("answers in shared memory are not supported; omit shared_memory_region")
     if "classification" not in parameters:
         return 0
-    asked = _whole_number(parameters["classification"], "output parameter 'classification' (number of classes)")
-    return min(asked, len(model.labels))
+    return _whole_number(parameters["classification"], "output parameter 'classification' (number of classes)")
 
 
 def only_input(request: pb.ModelInferRequest) -> InputTensor:
     """The tensor with the images. Raises InvalidRequest unless it is the only one and its data comes in exactly one of
     the two ways."""
-    tensors, raw = request.inputs, request.raw_input_contents
+    tensors = request.inputs
     if len(tensors) != 1 or tensors[0].name not in (IMAGES, ENCODED):
-        raise InvalidRequest(f"{_listed([tensor.name for tensor in tensors])} sent as input; {_EXPECTED}")
-    tensor = tensors[0]
+        raise InvalidRequest(f"{listed([tensor.name for tensor in tensors])} sent as input; {_EXPECTED}")
+    require_one_content(request)
+    return tensors[0]
+
+
+def require_one_content(request: pb.ModelInferRequest) -> None:
+    """Raises InvalidRequest unless the data of the one input comes in exactly one of the two ways."""
+    tensor, raw = request.inputs[0], request.raw_input_contents
     typed = tensor.HasField("contents")
     if len(raw) == 1 and not typed:
-        return tensor
+        return
     if raw and typed:
         raise InvalidRequest(
             f"input {tensor.name!r} has contents and the request has raw_input_contents too; send one of them"
@@ -91,7 +101,6 @@ def only_input(request: pb.ModelInferRequest) -> InputTensor:
         raise Unsupported(f"input {tensor.name!r} lies in shared memory, which is not read here; send the bytes")
     if not typed:
         raise InvalidRequest(f"input {tensor.name!r} has no data; send raw_input_contents, or contents in the input")
-    return tensor
 
 
 def count_images(tensor: InputTensor, model: ServedModel) -> int:
@@ -178,7 +187,7 @@ def _wrong_size(got: str, count: int, model: ServedModel) -> InvalidRequest:
     return InvalidRequest(f"input {IMAGES!r} has {got}; its shape {shape} needs {count * model.image_bytes:,}")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """A caller's names for an error message, cut to the first few and to a bounded length."""
     shown = ", ".join(repr(name[:64]) for name in names[:8])
     return (shown or "nothing") + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -6,7 +6,7 @@ Outputs are always raw: clients of Triton in C++ read nothing else.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 
@@ -23,6 +23,7 @@ _ID, _RAW = (
     bytes((number << 3 | 2,))  # wire type 2: a length follows
     for number in (pb.ModelInferResponse.ID_FIELD_NUMBER, pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER)
 )
+INDEPENDENT = "independent"  # the parameter `answer` where each label has a probability of its own
 _FLOAT_BYTES = 4
 # Of a class, beside its label: at most 8 + 1 + 10 + 1 characters, and a length before them.
 _MAX_TEXT_BYTES = 24
@@ -32,9 +33,11 @@ class OutputWriter:
     """Writes the answers of one model version: k classes per image or, where k is 0, all probabilities. Safe from any
     thread."""
 
-    __slots__ = ("_labels", "_name", "_version", "row_bytes")
+    __slots__ = ("_head", "_labels", "_name", "_version", "row_bytes")
 
-    def __init__(self, name: str, version: int, labels: Sequence[str]) -> None:
+    def __init__(self, name: str, version: int, labels: Sequence[str], *, independent: bool = False) -> None:
+        """`independent`: the labels are; its answers say so."""
+        self._head: Callable[[str, int, str, int, int], bytes] = _independent_head if independent else _head
         self._name = name
         self._version = version
         self._labels = labels
@@ -46,11 +49,12 @@ class OutputWriter:
     @classmethod
     def of(cls, model: ServedModel) -> OutputWriter:
         """The writer for a model."""
-        return cls(model.name, model.version, model.labels)
+        return cls(model.name, model.version, model.labels, independent=model.thresholds is not None)
 
     def rows(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
         """`count` rows of an output from `first` on: as FP32 `[count, K]` or, for k classes, as BYTES `[count, k]`,
-        each element "probability:index:label", best first."""
+        each element "probability:index:label", best first. Of independent labels, too, these are the k most probable:
+        a tensor's rows are of one length, so that thresholds are left to the caller."""
         if k:
             return [self._write_classes(*piece) for piece in output.pieces(k, first, count)]
         key = (self, 0)
@@ -63,7 +67,7 @@ class OutputWriter:
     def write(self, k: int, request_id: str, count: int, rows: list[bytes]) -> bytes:
         """The answer for `count` images, made of what `rows` gave for them."""
         datatype, width = ("BYTES", k) if k else ("FP32", len(self._labels))
-        head = _head(self._name, self._version, datatype, count, width)
+        head = self._head(self._name, self._version, datatype, count, width)
         raw = b"".join(rows)
         if request_id:
             octets = request_id.encode()
@@ -82,5 +86,17 @@ class OutputWriter:
 @lru_cache(1024)
 def _head(name: str, version: int, datatype: str, count: int, width: int) -> bytes:
     """All but the id and the values."""
+    return _head_message(name, version, datatype, count, width).SerializeToString()
+
+
+@lru_cache(1024)
+def _independent_head(name: str, version: int, datatype: str, count: int, width: int) -> bytes:
+    """The same, with the parameter `answer`."""
+    message = _head_message(name, version, datatype, count, width)
+    message.parameters["answer"].string_param = INDEPENDENT
+    return message.SerializeToString()
+
+
+def _head_message(name: str, version: int, datatype: str, count: int, width: int) -> pb.ModelInferResponse:
     output = pb.ModelInferResponse.InferOutputTensor(name=PROBABILITIES, datatype=datatype, shape=(count, width))
-    return pb.ModelInferResponse(model_name=name, model_version=str(version), outputs=[output]).SerializeToString()
+    return pb.ModelInferResponse(model_name=name, model_version=str(version), outputs=[output])

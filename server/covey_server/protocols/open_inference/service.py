@@ -19,7 +19,7 @@ from covey_server.inference.served_model import ServedModel
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics
 from covey_server.protocols.management import Management
-from covey_server.protocols.open_inference import descriptions, inputs, management_requests
+from covey_server.protocols.open_inference import descriptions, inputs, management_requests, original_inputs
 from covey_server.protocols.open_inference.management_requests import ManagementRequest
 from covey_server.protocols.open_inference.outputs import OutputWriter
 from covey_server.protocols.open_inference.streaming import InferElement
@@ -73,6 +73,9 @@ class OpenInference:
             writer: OutputWriter = model.prepared[OutputWriter]
             if request.parameters:
                 inputs.shorten_deadline(call, request)
+            if model.original is not None and not original_inputs.are_images(request, model.original):
+                original_inputs.infer(pipeline, call, model.original, request, raw, Inference)
+                return
             k = inputs.classes_asked(request, model)
             tensor = inputs.only_input(request)
             contents: Buffer | None = raw
