@@ -137,6 +137,8 @@ class Workers:
             claimed = batch.claim()
             if not claimed:
                 return  # given up meanwhile
+            if output.finite is not None:
+                batch.expand()
             answers = batch.complete(output, computed_ns)
             if output.finite is not None:
                 batch.not_finite = int((~output.finite).sum())
@@ -160,6 +162,7 @@ class Workers:
             self._failures.succeeded(batch)
 
     def _fail(self, batch: Batch, error: Exception, on_worker: bool) -> None:
+        batch.expand()
         failed, shown = self._failures.failed(batch, error, on_worker=on_worker)
         for request in failed:
             request.fail(shown)
@@ -185,5 +188,6 @@ class Workers:
             f"reports itself as not ready"
         )
         log.error("%s (%d thread(s) run batches now)", error, len(self._running) + len(self._inline))
+        batch.expand()
         for request in batch.fail():
             request.fail(error)

@@ -71,8 +71,9 @@ class ResponseWriter:
             known = output.written[key] = _only_finite(output, 0, rows)
         return known[first : first + count]
 
-    def write(self, results: bytes, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
-        """The whole ClassifyResponse. All time that is neither decoding nor queueing is computing."""
+    def tail(self, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
+        """What follows the results in a ClassifyResponse. All time that is neither decoding nor queueing is
+        computing."""
         timing = b"".join(
             (
                 _TOTAL, write_varint(total_us), _DECODE, write_varint(decode_us), _QUEUE, write_varint(queue_us),
@@ -80,7 +81,7 @@ class ResponseWriter:
                 self._device,
             )
         )  # fmt: skip
-        return b"".join((results, self._tail, _TIMING, write_varint(len(timing)), timing))
+        return b"".join((self._tail, _TIMING, write_varint(len(timing)), timing))
 
     def _write_rows(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
         k = probabilities.shape[1]

@@ -70,6 +70,13 @@ class OutputWriter:
             return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, write_varint(len(raw)), raw))
         return b"".join((head, _RAW, write_varint(len(raw)), raw))
 
+    def write_alike(self, rows: bytes, count: int) -> list[bytes]:
+        """The answers of requests of `count` images each, which asked for all probabilities: `rows` are those of
+        all."""
+        size = count * self.row_bytes[0]
+        head = _head(self._name, self._version, "FP32", count, len(self._labels)) + _RAW + write_varint(size)
+        return [head + rows[start : start + size] for start in range(0, len(rows), size)]
+
     def _write_classes(self, rows: list[list[int]], probabilities: NDArray[np.float32]) -> bytes:
         elements = []
         for indices, row in zip(rows, probabilities.tolist(), strict=True):
