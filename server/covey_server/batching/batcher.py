@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, DispatchReason, Rerun
+from covey_server.batching.batch import Batch, DispatchReason, Part, Rerun
 from covey_server.batching.estimates import Estimates
 from covey_server.batching.model_queue import ModelQueue
 from covey_server.batching.request import Group, Request
@@ -28,6 +28,8 @@ from covey_server.errors import DeadlineTooShort, Expired, Overloaded, RequestEr
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
     from covey_server.inference.served_model import ServedModel
+
+_AMPLE = 4  # times the time that is needed: with as much nothing has to be decided
 
 Dropped = list[tuple[Request, RequestError]]
 
@@ -84,6 +86,27 @@ class Batcher:
                 return False
             self._queues[model] = queue
             return True
+
+    def take_at_once(self, group: Group, time_ns: float) -> Batch | None:
+        """What `put_group` and `take_short` would give if nothing else waits, for the calling thread to run. None, and
+        nothing is done, if it takes longer than `time_ns`, or if anything else has to be considered."""
+        model, count = group.model, group.count
+        cost, now, deadline_ns = model.cost, time.monotonic_ns(), group.deadline_ns
+        run_ns = cost.predict(count)
+        if (
+            run_ns > time_ns
+            or count > cost.best_batch_size
+            or self._max_delay_ns
+            or cost.workers_until_ns > now
+            or group.cancelled
+            or (deadline_ns is not None and deadline_ns - now < _AMPLE * run_ns)
+        ):
+            return None
+        with self._lock:
+            if self._closed or self._queues or self._suspects or self._running.get(model):
+                return None
+        group.queued_ns = group.started_ns = now
+        return Batch(model, [Part(group, 0, count)], count, now, "full" if count == cost.best_batch_size else "inline")
 
     def take(self, reserve: bool = False) -> Batch | None:
         """Waits for the next batch. `finish` has to follow. Returns None once the batcher is closed and empty.
@@ -202,7 +225,8 @@ class Batcher:
         cost = request.model.cost
         return (
             len(self._queues) <= (request.model in self._queues)  # no other model waits
-            and request.deadline_ns - now_ns > 4 * cost.image_ns * (queue.images + request.count + cost.best_batch_size)
+            and request.deadline_ns - now_ns
+            > _AMPLE * cost.image_ns * (queue.images + request.count + cost.best_batch_size)
         )
 
     def _place(self, request: Request, queue: ModelQueue, now_ns: int) -> None:

@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 Handler: TypeAlias = Callable[[Call], None]
 """Answers a call, or queues what will; it may raise a RequestError in place of an answer."""
 
-BurstHandler: TypeAlias = Callable[[Burst], None]
-"""Answers all calls of a burst, or queues what will, as the method's handler would do with each of them."""
+BurstHandler: TypeAlias = Callable[[Burst, bool], None]
+"""Answers all calls of a burst, or queues what will, as the method's handler would do with each of them. With True
+nothing else came with them, and what is quickly done may be run at once."""
 
 
 class Element(ABC):
@@ -95,7 +96,7 @@ class Services:
             handle(handler, call)
         self.begin(inline)
 
-    def serve_bursts(self, bursts: Iterable[tuple[Handler, BurstHandler | None, Burst]], *, inline: bool) -> None:
+    def serve_bursts(self, bursts: Sequence[tuple[Handler, BurstHandler | None, Burst]], *, inline: bool) -> None:
         """As `serve`, for bursts of calls that came together, each with its method's handlers."""
         for handler, burst_handler, burst in bursts:
             if burst_handler is None:
@@ -103,7 +104,7 @@ class Services:
                     handle(handler, call)
                 continue
             try:
-                burst_handler(burst)
+                burst_handler(burst, inline and len(bursts) == 1)
             except Exception:
                 log.exception("a burst of calls was lost; this is a bug")
         self.begin(inline)

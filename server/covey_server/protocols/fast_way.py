@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -80,14 +81,14 @@ class FastWay:
         self._catalog: weakref.ref[Catalog] | None = None  # which the forms are checked against
         self._forms = Forms()
 
-    def handle(self, burst: Burst) -> None:
+    def handle(self, burst: Burst, at_once: bool) -> None:
         """Answers or queues all calls of a burst: those whose form is known together, the others one by one."""
         catalog = self._pipeline.repository.catalog
         forms = self._forms_of(catalog)
         payloads = burst.payloads
         form = forms.find(payloads[0])
         if len(payloads) == 1 or forms.are_alike(payloads, form):
-            self._handle_alike(form, burst, catalog)
+            self._handle_alike(form, burst, catalog, at_once=at_once)
             return
         places: dict[Form | None, list[int]] = {}
         for place, payload in enumerate(payloads):
@@ -95,7 +96,7 @@ class FastWay:
         for each, some in places.items():
             self._handle_alike(each, burst if len(some) == len(payloads) else burst.select(some), catalog)
 
-    def _handle_alike(self, form: Form | None, burst: Burst, catalog: Catalog) -> None:
+    def _handle_alike(self, form: Form | None, burst: Burst, catalog: Catalog, *, at_once: bool = False) -> None:
         """Handles calls of one form, or of none that is known."""
         pipeline = self._pipeline
         if form is None:
@@ -109,7 +110,7 @@ class FastWay:
                 handle(self._handler, call)
             return
         group = FormGroup(pipeline, form, burst, callers, size_bytes, catalog.find(form.name, form.version))
-        if not pipeline.batcher.put_group(group):
+        if not (at_once and pipeline.workers.run_at_once(group)) and not pipeline.batcher.put_group(group):
             for request in group.make_requests():
                 pipeline.put(request)
 
@@ -193,8 +194,11 @@ class FormGroup(Group):
     ) -> None:
         payloads = burst.payloads
         start, stop, calls = form.start, form.stop, len(payloads)
-        messages = np.frombuffer(b"".join(payloads), np.uint8).reshape(calls, size_bytes)
-        rows = messages[:, start:stop].tobytes()
+        if calls == 1:
+            rows = payloads[0][start:stop]
+        else:
+            messages = np.frombuffer(b"".join(payloads), np.uint8).reshape(calls, size_bytes)
+            rows = messages[:, start:stop].tobytes()
         deadline_ns = burst.deadline_ns
         if default_ns := pipeline.default_deadline_ns:  # of those calls that have none
             latest_ns = burst.arrived_ns + default_ns
@@ -226,15 +230,16 @@ class FormGroup(Group):
             self.fail(error)
             return
         burst, callers = self._burst, self._callers
-        held: dict[str, int] = {}
+        held: Counter[str] | dict[str, int] = {}
         if burst.holds_answer:
             sizes = set(map(len, answers))
             if len(sizes) == 1:
                 size_bytes = sizes.pop()
                 held = {caller: calls * size_bytes for caller, calls in callers.items()}
             else:
+                held = Counter()
                 for caller, answer in zip(burst.peers, answers, strict=True):
-                    held[caller] = held.get(caller, 0) + len(answer)
+                    held[caller] += len(answer)
         # Before the replies, as in Pipeline.succeed.
         self._pipeline.admission.leave_together(callers, self._size_bytes, held)
         burst.reply(answers)

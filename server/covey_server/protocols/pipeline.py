@@ -93,7 +93,7 @@ class Pipeline:
         self.repository = repository
         self.admission = admission
         self.batcher = batcher
-        self._workers = workers
+        self.workers = workers
         self._decoders = decoders
         self._metrics = metrics
         self.default_deadline_ns = default_deadline_ms * 1_000_000
@@ -211,7 +211,7 @@ class Pipeline:
                 if not waits:
                     self.admission.leave_decoding(images)
             if request is not None:
-                self._workers.submit(request)
+                self.workers.submit(request)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             self.fail(call, model, error)
 

@@ -41,14 +41,13 @@ _TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
 class ResponseWriter:
     """Writes the answers of one model version. Safe from any thread."""
 
-    __slots__ = ("_classes", "_device", "_tail", "row_bytes")
+    __slots__ = ("_begins", "_device", "_tail", "row_bytes")
 
     def __init__(self, model: str, version: int, device: str, labels: Sequence[str]) -> None:
         self._device = pb.Timing(device=device).SerializeToString()
         self._tail = pb.ClassifyResponse(model=model, version=version).SerializeToString()
         # Each class without its probability, which is its last field.
-        begins = [_begin_class(label, index) for index, label in enumerate(labels)]
-        self._classes = np.array(begins, object)
+        begins = self._begins = [_begin_class(label, index) for index, label in enumerate(labels)]
         # By k: how many bytes one image's result can have, with the k longest labels.
         sizes = sorted((len(begin) + _FLOAT_BYTES for begin in begins), reverse=True)
         self.row_bytes: list[int] = list(accumulate(sizes, initial=_MAX_ROW_BYTES))
@@ -99,11 +98,18 @@ class ResponseWriter:
         return [_RESULTS + write_varint(len(body)) + body for body in bodies]
 
     def _write_classes(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
-        rows, k = probabilities.shape
-        parts = np.empty((rows, 2 * k), object)  # alternately the beginning of a class and its probability's four bytes
-        parts[:, ::2] = self._classes[indices]
-        parts[:, 1::2] = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").astype(object)
-        return list(map(b"".join, parts.tolist()))
+        begins = self._begins
+        octets = probabilities.astype("<f4", copy=False).tobytes()
+        rows: list[bytes] = []
+        place = 0
+        for row in indices:
+            parts: list[bytes] = []  # alternately the beginning of a class and its probability's four bytes
+            for index in row:
+                parts.append(begins[index])
+                parts.append(octets[place : place + _FLOAT_BYTES])
+                place += _FLOAT_BYTES
+            rows.append(b"".join(parts))
+        return rows
 
 
 def _only_finite(output: Output, first: int, rows: list[bytes]) -> list[bytes]:

@@ -70,12 +70,10 @@ class OutputWriter:
             return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, write_varint(len(raw)), raw))
         return b"".join((head, _RAW, write_varint(len(raw)), raw))
 
-    def write_alike(self, rows: bytes, count: int) -> list[bytes]:
-        """The answers of requests of `count` images each, which asked for all probabilities: `rows` are those of
-        all."""
-        size = count * self.row_bytes[0]
-        head = _head(self._name, self._version, "FP32", count, len(self._labels)) + _RAW + write_varint(size)
-        return [head + rows[start : start + size] for start in range(0, len(rows), size)]
+    def begin(self, count: int) -> bytes:
+        """What comes before the probabilities in an answer for `count` images, which has nothing else."""
+        size = write_varint(count * self.row_bytes[0])
+        return _head(self._name, self._version, "FP32", count, len(self._labels)) + _RAW + size
 
     def _write_classes(self, rows: list[list[int]], probabilities: NDArray[np.float32]) -> bytes:
         elements = []

@@ -241,14 +241,18 @@ class Inference(PipelineRequest):
 class InferenceForm(Form):
     """What a ModelInfer request for all probabilities says beside its pixels."""
 
-    __slots__ = ("_writer",)
+    __slots__ = ("_begin", "_size", "_writer")
 
     def __init__(self, name: str, version: int, count: int, writer: OutputWriter) -> None:
         super().__init__(name, version, count)
         self._writer = writer
+        self._begin = writer.begin(count)
+        self._size = count * writer.row_bytes[0]
 
     def request(self, pipeline: Pipeline, call: Call, model: ServedModel, rows: Buffer) -> Inference:
         return Inference(pipeline, call, model, self._writer, 0, rows, self.count, "")
 
     def write(self, group: FormGroup, output: Output, first: int) -> list[bytes]:
-        return self._writer.write_alike(self._writer.rows(output, 0, first, group.count)[0], self.count)
+        (raw,) = self._writer.rows(output, 0, first, group.count)
+        begin, size = self._begin, self._size
+        return [begin + raw[start : start + size] for start in range(0, len(raw), size)]
