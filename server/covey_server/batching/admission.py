@@ -12,7 +12,7 @@ is always room for another caller (dynamic thresholds: Choudhury, Hahne 1998).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from covey_server.errors import Overloaded, RequestTooLarge, Stopping
 
@@ -88,6 +88,30 @@ class Admission:
             held.calls += 1
             self.bytes += size_bytes
             self.calls += 1
+
+    def enter_together(self, calls: Mapping[str, int], size_bytes: int) -> bool:
+        """Lets calls of `size_bytes` each in: so many of each caller. Returns False, with none of them in, unless all
+        have room: then `enter` decides on one after the other."""
+        count = sum(calls.values())
+        if size_bytes > self.max_message_bytes or self.answer_bytes > self.max_bytes >> 3:
+            return False
+        with self._lock:
+            free, free_bytes = self.max_calls - self.calls - count, self.max_bytes - self.bytes - count * size_bytes
+            if self._closed or free < 0 or free_bytes < 0:
+                return False
+            for caller, number in calls.items():
+                held = self._held.get(caller)
+                if held is not None and (held.calls + number > free or held.bytes + number * size_bytes > free_bytes):
+                    return False
+            for caller, number in calls.items():
+                held = self._held.get(caller)
+                if held is None:
+                    held = self._held[caller] = _Held()
+                held.calls += number
+                held.bytes += number * size_bytes
+            self.calls += count
+            self.bytes += count * size_bytes
+        return True
 
     def enter_answer(self, answer_bytes: int, caller: str) -> None:
         """Counts the large answer of a call inside before it is made. Raises RequestTooLarge if no answer may be as
@@ -169,6 +193,23 @@ class Admission:
                 self.answer_bytes += answer_bytes
             elif not held.calls and not held.answer_bytes:
                 del self._held[caller]
+            if self._closed and self.calls == 0:
+                self._empty.set()
+
+    def leave_together(self, calls: Mapping[str, int], size_bytes: int, answers: Mapping[str, int]) -> None:
+        """Counts out what `enter_together` let in. `answers` are the bytes of the answers by caller, as in `leave`."""
+        with self._lock:
+            for caller, number in calls.items():
+                answer_bytes = answers.get(caller, 0)
+                held = self._held[caller]
+                held.calls -= number
+                held.bytes += answer_bytes - number * size_bytes
+                held.answer_bytes += answer_bytes
+                self.calls -= number
+                self.bytes += answer_bytes - number * size_bytes
+                self.answer_bytes += answer_bytes
+                if not held.calls and not held.answer_bytes:
+                    del self._held[caller]
             if self._closed and self.calls == 0:
                 self._empty.set()
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_server.batching.output import Output
-from covey_server.batching.request import Buffer, Request
+from covey_server.batching.request import Buffer, Group, Request
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
     from covey_server.inference.served_model import ServedModel
@@ -116,6 +116,16 @@ class Batch:
                 whole.append((request, first))
             first += count
         return whole
+
+    def expand(self) -> None:
+        """Makes the requests of groups, since they will not be answered alike."""
+        parts: list[Part] = []
+        for part in self.parts:
+            if isinstance(part.request, Group):
+                parts += (Part(request, 0, request.count) for request in part.request.expand())
+            else:
+                parts.append(part)
+        self.parts = parts
 
     def halves(self, search: Search) -> list[Rerun]:
         """The batch in two halves, to run again. Requests of one caller stay together as far as possible."""

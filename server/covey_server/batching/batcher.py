@@ -19,15 +19,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, DispatchReason, Rerun
+from covey_server.batching.batch import Batch, DispatchReason, Part, Rerun
 from covey_server.batching.estimates import Estimates
 from covey_server.batching.model_queue import ModelQueue
-from covey_server.batching.request import Request
+from covey_server.batching.request import Group, Request
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import DeadlineTooShort, Expired, Overloaded, RequestError, Stopping
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
     from covey_server.inference.served_model import ServedModel
+
+_AMPLE = 4  # times the time that is needed: with as much nothing has to be decided
 
 Dropped = list[tuple[Request, RequestError]]
 
@@ -62,16 +64,49 @@ class Batcher:
             queue = self._queues.get(model)
             if queue is None:
                 queue = ModelQueue(model, self._suspects)
-            deadline_ns, cost = request.deadline_ns, model.cost
-            # Most deadlines leave far more time than is needed: nothing to decide.
-            if deadline_ns is None or (
-                len(self._queues) <= (model in self._queues)  # no other model waits
-                and deadline_ns - now > 4 * cost.image_ns * (queue.images + request.count + cost.best_batch_size)
-            ):
+            if self._is_easy(request, queue, now):
                 queue.append(request)
             else:
-                self._place(request, queue, deadline_ns - now, now)
+                queue.expand()
+                self._place(request, queue, now)
             self._queues[model] = queue
+
+    def put_group(self, group: Group) -> bool:
+        """Queues a group, as `put`. Returns False, and leaves it alone, unless all of it can leave with the next batch:
+        only then nothing has to be decided between its requests."""
+        now = group.queued_ns = time.monotonic_ns()
+        with self._lock:
+            if self._closed:
+                return False
+            model = group.model
+            queue = self._queues.get(model)
+            if queue is None:
+                queue = ModelQueue(model, self._suspects)
+            if not self._is_easy(group, queue, now) or not queue.append_group(group):
+                return False
+            self._queues[model] = queue
+            return True
+
+    def take_at_once(self, group: Group, time_ns: float) -> Batch | None:
+        """What `put_group` and `take_short` would give if nothing else waits, for the calling thread to run. None, and
+        nothing is done, if it takes longer than `time_ns`, or if anything else has to be considered."""
+        model, count = group.model, group.count
+        cost, now, deadline_ns = model.cost, time.monotonic_ns(), group.deadline_ns
+        run_ns = cost.predict(count)
+        if (
+            run_ns > time_ns
+            or count > cost.best_batch_size
+            or self._max_delay_ns
+            or cost.workers_until_ns > now
+            or group.cancelled
+            or (deadline_ns is not None and deadline_ns - now < _AMPLE * run_ns)
+        ):
+            return None
+        with self._lock:
+            if self._closed or self._queues or self._suspects or self._running.get(model):
+                return None
+        group.queued_ns = group.started_ns = now
+        return Batch(model, [Part(group, 0, count)], count, now, "full" if count == cost.best_batch_size else "inline")
 
     def take(self, reserve: bool = False) -> Batch | None:
         """Waits for the next batch. `finish` has to follow. Returns None once the batcher is closed and empty.
@@ -183,12 +218,24 @@ class Batcher:
         with self._lock:
             return self._estimates.backlog_ns() / self._workers / 1e6
 
-    def _place(self, request: Request, queue: ModelQueue, left_ns: int, now_ns: int) -> None:
+    def _is_easy(self, request: Request, queue: ModelQueue, now_ns: int) -> bool:
+        """Whether the deadline, as most do, leaves far more time than is needed: then nothing has to be decided."""
+        if request.deadline_ns is None:
+            return True
+        cost = request.model.cost
+        return (
+            len(self._queues) <= (request.model in self._queues)  # no other model waits
+            and request.deadline_ns - now_ns
+            > _AMPLE * cost.image_ns * (queue.images + request.count + cost.best_batch_size)
+        )
+
+    def _place(self, request: Request, queue: ModelQueue, now_ns: int) -> None:
         """Queues a request where it can meet its deadline: in its turn, or before requests that have more time.
 
         Raises Expired if the deadline has passed, DeadlineTooShort if even an idle server could not meet it, Overloaded
         if too much waits.
         """
+        left_ns = (request.deadline_ns or now_ns) - now_ns
         if left_ns <= 0:
             raise Expired(
                 f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time",

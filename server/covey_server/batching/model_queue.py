@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from covey_server.batching.batch import Batch, DispatchReason, Part, Rerun
-from covey_server.batching.request import Request, raise_if_expired_or_cancelled
+from covey_server.batching.request import Group, Request, raise_if_expired_or_cancelled
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import Cancelled, EngineFailed, Expired, RequestError
 
@@ -39,6 +39,7 @@ class ModelQueue:
     __slots__ = (
         "_alone",
         "_clock",
+        "_groups",
         "_max_turns",
         "_mixed",
         "_next_turns",
@@ -55,6 +56,7 @@ class ModelQueue:
         self.images = 0  # waiting, those of callers who have gone included
         self.waiting_since_ns = 0  # since when the model has waited for a batch
         self._suspects = suspects
+        self._groups = 0  # of the requests; only while all that waits fits into one batch
         self._clock = 1  # the latest turn that has begun
         self._next_turns: dict[str, int] = {}  # by caller, of those whose turn has not come
         self._max_turns = _MIN_REMEMBERED  # remembered before those whose turn has come are dropped
@@ -82,11 +84,42 @@ class ModelQueue:
             request.turn = self._clock - 1
             requests.append(request)
             return
+        if self._groups:
+            self.expand()
+            requests = self.requests
         turn = request.turn = self._take_turn(request)
         if not requests or requests[-1].turn <= turn:
             requests.append(request)
         else:
             requests.insert(bisect_right(requests, turn, key=_turn), request)
+
+    def append_group(self, group: Group) -> bool:
+        """Adds a group, if all that waits then leaves with the next batch; else returns False."""
+        requests = self.requests
+        if (
+            self.images + group.count > self.model.cost.best_batch_size
+            or self._suspects
+            or self.reruns
+            or (requests and requests[-1].turn >= self._clock)
+        ):
+            return False
+        if not requests:
+            self.waiting_since_ns = group.queued_ns
+        self.images += group.count
+        self._groups += 1
+        group.turn = self._clock - 1
+        requests.append(group)
+        return True
+
+    def expand(self) -> None:
+        """Makes the requests of groups, since it begins to matter which of them is first."""
+        if self._groups:
+            self.requests = [
+                each
+                for request in self.requests
+                for each in (request.expand() if isinstance(request, Group) else (request,))
+            ]
+            self._groups = 0
 
     def images_before(self, request: Request) -> int:
         """How many images would leave before this request's last one if it were appended now."""
@@ -145,6 +178,8 @@ class ModelQueue:
         Parts that run again go first if they are of several callers, as most of those did nothing wrong; parts of one
         caller take turns with the queue.
         """
+        if self._groups and not self._may_leave_whole(now_ns):
+            self.expand()
         batch = self._form_again(now_ns, dropped) if self.reruns else None
         if batch is None:
             batch = self._form(now_ns, reason, dropped)
@@ -194,6 +229,7 @@ class ModelQueue:
             if not room:
                 break
         requests[:place] = passed
+        self._groups = 0  # they have left, with all others
         size = 0
         for part in parts:
             size += part.stop - part.start
@@ -260,6 +296,17 @@ class ModelQueue:
             if other.caller == caller and other.turn > request.turn:
                 other.turn = max(request.turn, other.turn - left)
         self.requests.sort(key=_turn)
+
+    def _may_leave_whole(self, now_ns: int) -> bool:
+        """Whether all that waits can be the next batch: then groups need not be expanded."""
+        cost = self.model.cost
+        if self._suspects or self.reruns or self.images > cost.best_batch_size:
+            return False
+        for request in self.requests:
+            deadline_ns = request.deadline_ns
+            if request.cancelled or (deadline_ns is not None and deadline_ns - now_ns < cost.predict(self.images)):
+                return False
+        return True
 
     def _may_share(self, request: Request, first: Request) -> bool:
         """Whether two requests may run in one batch: not if one of their callers is a suspect, unless it is the same

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from covey_server.batching.output import Output
@@ -41,6 +42,7 @@ class Request(ABC):
         "taken",
         "turn",
     )
+    calls = 1  # that it answers
 
     def __init__(
         self,
@@ -134,6 +136,27 @@ class Request(ABC):
             first = self._parts is not None
             self._parts = None
             return first
+
+
+class Group(Request):
+    """Requests of several calls that came together and are alike, queued as one. A batch has all of it or nothing:
+    wherever its requests might not share one fate, `expand` makes them, and they go on one by one. Its deadline is the
+    earliest of theirs."""
+
+    __slots__ = ("calls",)
+    calls: int
+
+    @abstractmethod
+    def make_requests(self) -> Sequence[Request]:
+        """The requests, in the order of their rows."""
+
+    def expand(self) -> Sequence[Request]:
+        """The requests, which are as far as the group is."""
+        requests = self.make_requests()
+        for request in requests:
+            request.queued_ns, request.started_ns, request.turn = self.queued_ns, self.started_ns, self.turn
+            request.taken = request.count if self.taken else 0
+        return requests
 
 
 def raise_if_expired_or_cancelled(cancelled: bool, arrived_ns: int, deadline_ns: int | None, now_ns: int) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from covey_server.calls import status
+from covey_server.calls.burst import Burst
 from covey_server.calls.call import Call
 from covey_server.calls.status import Status
 from covey_server.errors import RequestError
@@ -18,6 +19,10 @@ log = logging.getLogger(__name__)
 
 Handler: TypeAlias = Callable[[Call], None]
 """Answers a call, or queues what will; it may raise a RequestError in place of an answer."""
+
+BurstHandler: TypeAlias = Callable[[Burst, bool], None]
+"""Answers all calls of a burst, or queues what will, as the method's handler would do with each of them. With True
+nothing else came with them, and what is quickly done may be run at once."""
 
 
 class Element(ABC):
@@ -49,16 +54,22 @@ class StreamMethod:
 
 @dataclass(frozen=True)
 class Service:
-    """A gRPC service: its full name, its unary methods and its streams."""
+    """A gRPC service: its full name, its unary methods, its streams, and the unary methods that take bursts."""
 
     name: str
     handlers: Mapping[str, Handler]
     streams: Mapping[str, StreamMethod] = field(default_factory=dict)
+    burst_handlers: Mapping[str, BurstHandler] = field(default_factory=dict)
 
     @property
     def paths(self) -> dict[str, Handler]:
         """The handlers by the path that gRPC gives them."""
         return {f"/{self.name}/{method}": handler for method, handler in self.handlers.items()}
+
+    @property
+    def burst_paths(self) -> dict[str, BurstHandler]:
+        """The handlers of bursts in the same way."""
+        return {f"/{self.name}/{method}": handler for method, handler in self.burst_handlers.items()}
 
     @property
     def stream_paths(self) -> dict[str, StreamMethod]:
@@ -68,7 +79,8 @@ class Service:
 
 @dataclass(frozen=True)
 class Services:
-    """All services of a server. Fronts hand calls over by `serve`, never to a handler directly.
+    """All services of a server. Fronts hand calls over by `serve`, or by `serve_bursts` if they can give out bursts,
+    never to a handler directly.
 
     `begin` starts what handlers have queued; with True the calling thread may run what is quickly done. `written` is
     told the bytes of an answer that has gone to a caller, by fronts that know.
@@ -81,15 +93,25 @@ class Services:
     def serve(self, calls: Iterable[tuple[Handler, Call]], *, inline: bool) -> None:
         """Handles calls that came together, then begins what they have queued. Raises nothing."""
         for handler, call in calls:
+            handle(handler, call)
+        self.begin(inline)
+
+    def serve_bursts(self, bursts: Sequence[tuple[Handler, BurstHandler | None, Burst]], *, inline: bool) -> None:
+        """As `serve`, for bursts of calls that came together, each with its method's handlers."""
+        for handler, burst_handler, burst in bursts:
+            if burst_handler is None:
+                for call in burst.calls():
+                    handle(handler, call)
+                continue
             try:
-                handler(call)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the call is answered
-                _fail(call, error)
+                burst_handler(burst, inline and len(bursts) == 1)
+            except Exception:
+                log.exception("a burst of calls was lost; this is a bug")
         self.begin(inline)
 
 
 def handle(handler: Handler, call: Call) -> None:
-    """Runs a handler that queues nothing. Whatever it raises becomes the call's status."""
+    """Runs a handler. Whatever it raises becomes the call's status."""
     try:
         handler(call)
     except Exception as error:  # noqa: BLE001 - as above

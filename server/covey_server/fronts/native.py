@@ -9,18 +9,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from covey_server.calls.call import Call, Metadata
-from covey_server.calls.service import Handler, Services
+from covey_server.calls.service import Services
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidConfiguration, PortUnavailable
-from covey_server.fronts import CALL_BYTES, Front, sockets
+from covey_server.fronts import Front, sockets
 from covey_server.fronts.grpcio import GrpcioFront
+from covey_server.fronts.native_calls import NativeBurst, OpenCalls
 from covey_server.fronts.native_servers import NativeServers
 from covey_server.fronts.private_socket import PrivateSocket, sweep
 from covey_server.fronts.security import Security
@@ -28,59 +28,14 @@ from covey_server.fronts.security import Security
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
+    from covey_server.fronts.native_calls import CallEvent
+    from covey_server.fronts.security.tokens import Tokens
+
 log = logging.getLogger(__name__)
 
 _BURST = 128  # calls handed over at once
 _QUIET_S = 0.02  # without another byte on the wire: all is written that is taken
 _PASS_ON_S = 0.25  # for streams' last answers to get from the front behind to the network; nothing tells when
-
-
-class NativeCall(Call):
-    """A call that pygrpc-native knows by an id."""
-
-    __slots__ = ("_front", "_id", "_metadata", "_open", "_principal")
-    holds_answer = sockets.IS_AVAILABLE  # there the connection guard sees what is written
-
-    def __init__(
-        self,
-        payload: bytes,
-        peer: str,
-        arrived_ns: int,
-        deadline_ns: int | None,
-        metadata: Metadata,
-        principal: str,
-        front: NativeGrpcFront,
-        call_id: int,
-        open_calls: dict[int, NativeCall],
-    ) -> None:
-        # The same as Call.__init__, which would cost each request a third of a microsecond to call.
-        self.payload = payload
-        self.peer = peer
-        self.size_bytes = len(payload)
-        self.arrived_ns = arrived_ns
-        self.deadline_ns = deadline_ns
-        self.cancelled = False
-        self._metadata = metadata
-        self._principal = principal
-        self._front = front
-        self._id = call_id
-        self._open = open_calls
-
-    @property
-    def metadata(self) -> Metadata:
-        return self._metadata
-
-    @property
-    def principal(self) -> str:
-        return self._principal
-
-    def reply(self, payload: bytes) -> None:
-        self._open.pop(self._id, None)
-        self._front.respond(self._id, payload)
-
-    def fail(self, status: Status) -> None:
-        self._open.pop(self._id, None)
-        self._front.fail(self._id, status.code, status.message, status.trailing_metadata)
 
 
 class NativeFront(Front):
@@ -100,8 +55,9 @@ class NativeFront(Front):
         """As GrpcioFront, without TLS. Raises PortUnavailable if the address cannot be bound, InvalidConfiguration if
         there is no place for the socket."""
         paths = {path: handler for service in services.all for path, handler in service.paths.items()}
+        together = {path: handler for service in services.all for path, handler in service.burst_paths.items()}
         methods = [(path, False) for path in paths]
-        self._handlers = list(paths.values())
+        self._handlers = [(handler, together.get(path)) for path, handler in paths.items()]
         self._services = services
         sweep()
         self._tokens = security.tokens
@@ -113,7 +69,7 @@ class NativeFront(Front):
                 f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"
             ) from error
         self.port = self._servers.port
-        streams = replace(services, all=[replace(service, handlers={}) for service in services.all])
+        streams = replace(services, all=[replace(service, handlers={}, burst_handlers={}) for service in services.all])
         with contextlib.ExitStack() as undo:
             undo.callback(self._servers.close)
             try:
@@ -184,8 +140,7 @@ class NativeFront(Front):
 
     def _taker(self, front: NativeGrpcFront) -> Callable[[], bool]:
         """What an intake thread of a server repeats: takes a burst of calls and hands it over."""
-        # Only for cancellations, which name a call by its id.
-        open_calls: dict[int, NativeCall] = {}
+        open_calls: OpenCalls = {}
 
         def take() -> bool:
             events = front.recv_batch_details(_BURST)
@@ -196,35 +151,44 @@ class NativeFront(Front):
 
         return take
 
-    def _hand_over(
-        self, front: NativeGrpcFront, events: list[DetailedEvent], open_calls: dict[int, NativeCall]
-    ) -> None:
-        handlers, tokens, handed = self._handlers, self._tokens, self.handed
-        principal = ""
-        calls: list[tuple[Handler, Call]] = []
+    def _hand_over(self, front: NativeGrpcFront, events: list[DetailedEvent], open_calls: OpenCalls) -> None:
         arrived_ns = time.monotonic_ns()
-        for kind, call_id, method, payload, token_header, details in events:
-            if kind != EVENT_CALL:
-                cancelled = open_calls.pop(call_id, None)
-                if cancelled is not None:
-                    cancelled.cancelled = True
-                continue
-            if payload is None or details is None:
-                log.error("a call came without payload or details; this is a bug of the native front")
-                continue
-            metadata, peer, remaining_s = details
-            # A token is the only header that is long in every call.
-            handed[peer] = handed.get(peer, 0) + len(payload) + len(token_header or "") + CALL_BYTES
-            deadline_ns = None if remaining_s is None else arrived_ns + int(remaining_s * 1e9)
-            if tokens is not None:
-                found = tokens.identify(token_header)
-                if isinstance(found, Status):
-                    self._refused_here += 1
-                    front.fail(call_id, found.code, found.message)
-                    continue
-                principal = found
-            call = open_calls[call_id] = NativeCall(
-                payload, peer, arrived_ns, deadline_ns, metadata, principal, front, call_id, open_calls
-            )
-            calls.append((handlers[method], call))
-        self._services.serve(calls, inline=True)
+        calls = cast("list[CallEvent]", [event for event in events if event[0] == EVENT_CALL])
+        gone = [event[1] for event in events if event[0] != EVENT_CALL] if len(calls) < len(events) else ()
+        principals = None
+        if self._tokens is not None:
+            calls, principals = self._identify(front, calls, self._tokens)
+        bursts = []
+        for method, places in _by_method(calls):
+            some = calls if places is None else [calls[place] for place in places]
+            names = principals if places is None or principals is None else [principals[place] for place in places]
+            burst = NativeBurst(some, arrived_ns, names, front, open_calls)
+            burst.count_bytes(self.handed)
+            bursts.append((*self._handlers[method], burst))
+        for call_id in gone:  # perhaps of these very calls
+            if (cancelled := open_calls.pop(call_id, None)) is not None:
+                cancelled.cancel(call_id)
+        self._services.serve_bursts(bursts, inline=True)
+
+    def _identify(
+        self, front: NativeGrpcFront, calls: list[CallEvent], tokens: Tokens
+    ) -> tuple[list[CallEvent], list[str]]:
+        """The calls that brought a valid token, and whose they are; refuses the others."""
+        valid, principals = [], []
+        for call in calls:
+            found = tokens.identify(call[4])
+            if isinstance(found, Status):
+                self._refused_here += 1
+                front.fail(call[1], found.code, found.message)
+            else:
+                valid.append(call)
+                principals.append(found)
+        return valid, principals
+
+
+def _by_method(calls: list[CallEvent]) -> Iterable[tuple[int, list[int] | None]]:
+    """The methods that are called, and the places of each one's calls; None if it is all of them."""
+    methods = {call[2] for call in calls}
+    if len(methods) == 1:
+        return [(methods.pop(), None)]
+    return [(method, [place for place, call in enumerate(calls) if call[2] == method]) for method in methods]

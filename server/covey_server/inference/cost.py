@@ -24,6 +24,8 @@ class CostModel:
     """Predicts how long a batch takes. Safe enough from any thread: a lost update among many does no harm."""
 
     __slots__ = (
+        "_at_load_ns",
+        "_best",
         "_run_ns",
         "_sizes",
         "batch_ns",
@@ -38,11 +40,13 @@ class CostModel:
         """`measured` is the run time in ns by batch size, at least for size 1."""
         self.measured = dict(sorted(measured.items()))
         self._sizes = list(self.measured)
-        self._run_ns = list(self.measured.values())
+        self._at_load_ns = list(self.measured.values())
+        self._run_ns = self._at_load_ns[:]
         self.best_batch_size = best_batch_size(self.measured)
         self.workers_until_ns = 0  # until then no batch runs inline, after one took far longer than predicted
         self.error = 0.0  # moving average of |real / predicted - 1|
-        self.batch_ns = self.predict(self.best_batch_size)
+        self._best = self._sizes.index(self.best_batch_size)
+        self.batch_ns = self._run_ns[self._best]
         self.image_ns = self.batch_ns / self.best_batch_size
 
     def predict(self, size: int) -> float:
@@ -63,22 +67,24 @@ class CostModel:
     def observe(self, size: int, run_ns: int) -> None:
         """Learns from a real run: the sizes next to `size` move a little towards it, the others back to what was
         measured at load."""
-        ratio = run_ns / self.predict(size)
+        sizes, before = self._sizes, self._run_ns
+        ratio = run_ns / _interpolate(sizes, before, size)
         self.error += _FRESHNESS * (min(abs(ratio - 1), _MAX_STEP) - self.error)
         step = 1 + _FRESHNESS * (min(max(ratio, 1 / _MAX_STEP), _MAX_STEP) - 1)
-        above = min(bisect_left(self._sizes, size), len(self._sizes) - 1)
-        below = above if above == 0 or self._sizes[above] == size else above - 1
-        for place, (now, at_load) in enumerate(zip(self._run_ns, self.measured.values(), strict=True)):
-            near = below <= place <= above
-            self._run_ns[place] = now * step if near else now + _FORGETTING * (at_load - now)
-        self.batch_ns = self.predict(self.best_batch_size)
+        above = min(bisect_left(sizes, size), len(sizes) - 1)
+        below = above if above == 0 or sizes[above] == size else above - 1
+        after = [now + _FORGETTING * (at_load - now) for now, at_load in zip(before, self._at_load_ns, strict=True)]
+        after[above] = before[above] * step
+        after[below] = before[below] * step
+        self._run_ns = after
+        self.batch_ns = after[self._best]
         self.image_ns = self.batch_ns / self.best_batch_size
 
     def measured_ns(self, count: int) -> float:
         """The time for so many images in batches of the best size, as measured at load."""
         batches, rest = divmod(count, self.best_batch_size)
         best_ns = self.measured[self.best_batch_size]
-        return batches * best_ns + (_interpolate(self._sizes, list(self.measured.values()), rest) if rest else 0.0)
+        return batches * best_ns + (_interpolate(self._sizes, self._at_load_ns, rest) if rest else 0.0)
 
 
 def _interpolate(sizes: Sequence[int], run_ns: Sequence[float], size: int) -> float:

@@ -124,7 +124,7 @@ class Metrics(Collector):
                 tally.images += batch.size
                 tally.invalid_outputs += batch.not_finite
                 tally.cost_error = batch.model.cost.error
-                tally.codes["OK"] = tally.codes.get("OK", 0) + len(answered)
+                tally.codes["OK"] = tally.codes.get("OK", 0) + sum(request.calls for request in answered)
                 tally.add_requests(answered)
 
     def count_answer(self, model: ServedModel | None, code: str) -> None:

@@ -93,10 +93,10 @@ class Pipeline:
         self.repository = repository
         self.admission = admission
         self.batcher = batcher
-        self._workers = workers
+        self.workers = workers
         self._decoders = decoders
         self._metrics = metrics
-        self._default_deadline_ns = default_deadline_ms * 1_000_000
+        self.default_deadline_ns = default_deadline_ms * 1_000_000
 
     def admit(self, call: Call) -> None:
         """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is not in, and already counted."""
@@ -118,6 +118,13 @@ class Pipeline:
         except RequestError as error:
             self._metrics.count_refusal(error)
             raise
+
+    def put(self, request: PipelineRequest) -> None:
+        """Queues a request, or answers its call with what speaks against that."""
+        try:
+            self.batcher.put(request)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
+            request.fail(error)
 
     def reserve_answer(self, call: Call, answer_bytes: int) -> None:
         """Counts an answer that will be large before the call waits. Raises RequestTooLarge or Overloaded."""
@@ -186,8 +193,8 @@ class Pipeline:
 
     def deadline_of(self, call: Call) -> int | None:
         """When the answer must be there, by time.monotonic_ns: the caller's deadline or the server's default."""
-        if call.deadline_ns is None and self._default_deadline_ns:
-            return call.arrived_ns + self._default_deadline_ns
+        if call.deadline_ns is None and self.default_deadline_ns:
+            return call.arrived_ns + self.default_deadline_ns
         return call.deadline_ns
 
     def _prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None]) -> None:
@@ -204,7 +211,7 @@ class Pipeline:
                 if not waits:
                     self.admission.leave_decoding(images)
             if request is not None:
-                self._workers.submit(request)
+                self.workers.submit(request)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             self.fail(call, model, error)
 

@@ -29,7 +29,7 @@ def test_any_answer_reads_back(labels: list[str], rows: int, k: int, seed: int, 
     writer = ResponseWriter("lenet", 3, "cuda:0", labels)
     output = Output(probabilities)
     total_us = decode_us + queue_us + compute_us
-    payload = writer.write(b"".join(writer.results(output, k, 0, rows)), total_us, decode_us, queue_us, 32)
+    payload = b"".join(writer.results(output, k, 0, rows)) + writer.tail(total_us, decode_us, queue_us, 32)
 
     expected = pb.ClassifyResponse(model="lenet", version=3)
     indices, best = output.top(k, 0, rows)
@@ -77,7 +77,7 @@ def test_failed_images_stand_in_their_places() -> None:
     writer, output = ResponseWriter("m", 1, "cpu", "abc"), Output(np.eye(3, dtype=np.float32))
     failures = [None, InvalidImage("no image"), ImageTooLarge("too large"), None]
     results = write_results(writer.results(output, 1, 1, 2), failures)
-    answer = pb.ClassifyResponse.FromString(writer.write(results, 0, 0, 0, 3))
+    answer = pb.ClassifyResponse.FromString(results + writer.tail(0, 0, 0, 3))
     assert [result.classes[0].index if result.classes else result.error.message for result in answer.results] == [
         1, "no image", "too large", 2,
     ]  # fmt: skip
@@ -88,6 +88,6 @@ def test_a_row_is_as_long_as_it_says_at_every_size_of_a_length() -> None:
     for length in (0, 1, 100, 120, 127, 128, 16_300, 16_383, 16_384):
         label = "x" * length
         writer, output = ResponseWriter("m", 1, "cpu", [label]), Output(np.ones((1, 1), np.float32))
-        answer = pb.ClassifyResponse.FromString(writer.write(writer.results(output, 1, 0, 1)[0], 1, 1, 0, 1))
+        answer = pb.ClassifyResponse.FromString(writer.results(output, 1, 0, 1)[0] + writer.tail(1, 1, 0, 1))
         assert answer.results[0].classes[0].label == label
         assert answer.results[0].classes[0].probability == pytest.approx(1.0)

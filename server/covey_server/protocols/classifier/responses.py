@@ -42,7 +42,7 @@ _TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
 class ResponseWriter:
     """Writes the answers of one model version. Safe from any thread."""
 
-    __slots__ = ("_classes", "_device", "_tail", "_thresholds", "row_bytes")
+    __slots__ = ("_begins", "_device", "_tail", "_thresholds", "row_bytes")
 
     def __init__(
         self,
@@ -58,8 +58,7 @@ class ResponseWriter:
         self._device = pb.Timing(device=device).SerializeToString()
         self._tail = pb.ClassifyResponse(model=model, version=version, answer=answer).SerializeToString()
         # Each class without its probability, which is its last field.
-        begins = [_begin_class(label, index) for index, label in enumerate(labels)]
-        self._classes = np.array(begins, object)
+        begins = self._begins = [_begin_class(label, index) for index, label in enumerate(labels)]
         # By k: how many bytes one image's result can have, with the k longest labels.
         sizes = sorted((len(begin) + _FLOAT_BYTES for begin in begins), reverse=True)
         self.row_bytes: list[int] = list(accumulate(sizes, initial=_MAX_ROW_BYTES))
@@ -82,8 +81,9 @@ class ResponseWriter:
             known = output.written[key] = _only_finite(output, 0, rows)
         return known[first : first + count]
 
-    def write(self, results: bytes, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
-        """The whole ClassifyResponse. All time that is neither decoding nor queueing is computing."""
+    def tail(self, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
+        """What follows the results in a ClassifyResponse. All time that is neither decoding nor queueing is
+        computing."""
         timing = b"".join(
             (
                 _TOTAL, write_varint(total_us), _DECODE, write_varint(decode_us), _QUEUE, write_varint(queue_us),
@@ -91,7 +91,7 @@ class ResponseWriter:
                 self._device,
             )
         )  # fmt: skip
-        return b"".join((results, self._tail, _TIMING, write_varint(len(timing)), timing))
+        return b"".join((self._tail, _TIMING, write_varint(len(timing)), timing))
 
     def _write(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
         if self._thresholds is not None:
@@ -135,11 +135,18 @@ class ResponseWriter:
         return [_RESULTS + write_varint(len(body)) + body for body in bodies]
 
     def _write_classes(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
-        rows, k = probabilities.shape
-        parts = np.empty((rows, 2 * k), object)  # alternately the beginning of a class and its probability's four bytes
-        parts[:, ::2] = self._classes[indices]
-        parts[:, 1::2] = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").astype(object)
-        return list(map(b"".join, parts.tolist()))
+        begins = self._begins
+        octets = probabilities.astype("<f4", copy=False).tobytes()
+        rows: list[bytes] = []
+        place = 0
+        for row in indices:
+            parts: list[bytes] = []  # alternately the beginning of a class and its probability's four bytes
+            for index in row:
+                parts.append(begins[index])
+                parts.append(octets[place : place + _FLOAT_BYTES])
+                place += _FLOAT_BYTES
+            rows.append(b"".join(parts))
+        return rows
 
 
 def _only_finite(output: Output, first: int, rows: list[bytes]) -> list[bytes]:

@@ -9,7 +9,7 @@ from functools import partial
 from covey_proto import image_formats
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.output import Output
-from covey_server.batching.request import Buffer
+from covey_server.batching.request import Buffer, Request
 from covey_server.calls.call import Call
 from covey_server.calls.service import Service, StreamMethod
 from covey_server.errors import InvalidRequest
@@ -19,6 +19,7 @@ from covey_server.protocols.classifier import messages
 from covey_server.protocols.classifier.messages import ImageFailure
 from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.classifier.stream_messages import ClassifyElement
+from covey_server.protocols.fast_way import FastWay, Form, FormGroup
 from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
 
 _PIXELS_DATA = (pb.ClassifyRequest.PIXELS_FIELD_NUMBER, pb.Pixels.DATA_FIELD_NUMBER)
@@ -31,22 +32,28 @@ class Classifier:
     def __init__(self, pipeline: Pipeline, *, workers: int) -> None:
         self._pipeline = pipeline
         self._workers = workers
+        self._fast_way = FastWay(pipeline, _PIXELS_DATA, self.classify, self._classify)
 
     @property
     def service(self) -> Service:
         handlers = {"Classify": self.classify, "ListModels": self.list_models, "GetModel": self.get_model}
         streams = {"ClassifyStream": StreamMethod(self.classify, ClassifyElement)}
-        return Service(NAME, handlers, streams)
+        return Service(NAME, handlers, streams, {"Classify": self._fast_way.handle})
 
     def classify(self, call: Call) -> None:
         """Classify, and each request of ClassifyStream."""
+        self._classify(call)
+
+    def _classify(self, call: Call) -> tuple[Form, Catalog] | None:
+        """Returns what the request says beside its pixels, if it is small and holds nothing else."""
         pipeline = self._pipeline
         pipeline.admit(call)
         model = None
         try:
             message, data = parse_around(pb.ClassifyRequest, call.payload, _PIXELS_DATA)
             call.payload = b""  # the message and `data` hold what is needed of it
-            model = pipeline.repository.catalog.find(message.model, message.version)
+            catalog = pipeline.repository.catalog
+            model = catalog.find(message.model, message.version)
             writer: ResponseWriter = model.prepared[ResponseWriter]
             top_k = messages.top_k_of(message, model)
             match message.WhichOneof("images"):
@@ -55,6 +62,8 @@ class Classifier:
                     if (answer_bytes := count * writer.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
                         pipeline.reserve_answer(call, answer_bytes)
                     pipeline.batcher.put(Classification(pipeline, call, model, writer, top_k, rows, count))
+                    if answer_bytes <= SMALL_ANSWER_BYTES:
+                        return ClassificationForm(message.model, message.version, count, writer, top_k), catalog
                 case "encoded" if message.encoded.images:
                     images = message.encoded.images  # each is copied when it is decoded
                     answer_bytes = len(images) * writer.row_bytes[top_k]
@@ -67,6 +76,7 @@ class Classifier:
                     )
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             pipeline.fail(call, model, error)
+        return None
 
     def list_models(self, call: Call) -> None:
         """ListModels."""
@@ -101,7 +111,7 @@ class Classifier:
             return PartialClassification(self._pipeline, call, model, writer, top_k, rows, count, failures)
         decode_us = (time.monotonic_ns() - call.arrived_ns) // 1000
         results = messages.write_results((), failures)
-        self._pipeline.answer(call, model, writer.write(results, decode_us, decode_us, 0, 0))
+        self._pipeline.answer(call, model, results + writer.tail(decode_us, decode_us, 0, 0))
         return None
 
     def _describe(self, catalog: Catalog, model: ServedModel) -> pb.Model:
@@ -124,16 +134,7 @@ class Classification(PipelineRequest):
         return self._writer.results(output, self._top_k, first, count)
 
     def write(self, rows: list[bytes]) -> bytes:
-        arrived_ns = self.arrived_ns
-        # Differences of whole microseconds since arrival, so that the parts add up to the total exactly.
-        decode_us = (self.queued_ns - arrived_ns) // 1000
-        return self._writer.write(
-            self._write_results(rows),
-            (self.computed_ns - arrived_ns) // 1000,
-            decode_us,
-            (self.started_ns - arrived_ns) // 1000 - decode_us,
-            self.batch_size,
-        )
+        return self._write_results(rows) + _tail(self._writer, self)
 
     def _write_results(self, results: Sequence[bytes]) -> bytes:
         return b"".join(results)
@@ -153,3 +154,37 @@ class PartialClassification(Classification):
 
     def _write_results(self, results: Sequence[bytes]) -> bytes:
         return messages.write_results(results, self._failures)
+
+
+class ClassificationForm(Form):
+    """What a Classify request with pixels says beside them."""
+
+    __slots__ = ("_top_k", "_writer")
+
+    def __init__(self, name: str, version: int, count: int, writer: ResponseWriter, top_k: int) -> None:
+        super().__init__(name, version, count)
+        self._writer = writer
+        self._top_k = top_k
+
+    def request(self, pipeline: Pipeline, call: Call, model: ServedModel, rows: Buffer) -> Classification:
+        return Classification(pipeline, call, model, self._writer, self._top_k, rows, self.count)
+
+    def write(self, group: FormGroup, output: Output, first: int) -> list[bytes]:
+        results = self._writer.results(output, self._top_k, first, group.count)
+        tail, count = _tail(self._writer, group), self.count
+        if count == 1:
+            return [result + tail for result in results]
+        return [b"".join(results[start : start + count]) + tail for start in range(0, group.count, count)]
+
+
+def _tail(writer: ResponseWriter, request: Request) -> bytes:
+    """What follows the results in the answer of a request that is computed."""
+    arrived_ns = request.arrived_ns
+    # Differences of whole microseconds since arrival, so that the parts add up to the total exactly.
+    decode_us = (request.queued_ns - arrived_ns) // 1000
+    return writer.tail(
+        (request.computed_ns - arrived_ns) // 1000,
+        decode_us,
+        (request.started_ns - arrived_ns) // 1000 - decode_us,
+        request.batch_size,
+    )

@@ -74,6 +74,11 @@ class OutputWriter:
             return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, write_varint(len(raw)), raw))
         return b"".join((head, _RAW, write_varint(len(raw)), raw))
 
+    def begin(self, count: int) -> bytes:
+        """What comes before the probabilities in an answer for `count` images, which has nothing else."""
+        size = write_varint(count * self.row_bytes[0])
+        return _head(self._name, self._version, "FP32", count, len(self._labels)) + _RAW + size
+
     def _write_classes(self, rows: list[list[int]], probabilities: NDArray[np.float32]) -> bytes:
         elements = []
         for indices, row in zip(rows, probabilities.tolist(), strict=True):

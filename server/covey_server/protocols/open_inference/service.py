@@ -16,8 +16,10 @@ from covey_server.calls.call import Call
 from covey_server.calls.service import Handler, Service, StreamMethod
 from covey_server.errors import EngineFailed, ManagementOff, RequestError, Unsupported
 from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import Catalog
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics
+from covey_server.protocols.fast_way import FastWay, Form, FormGroup
 from covey_server.protocols.management import Management
 from covey_server.protocols.open_inference import descriptions, inputs, management_requests, original_inputs
 from covey_server.protocols.open_inference.management_requests import ManagementRequest
@@ -40,6 +42,7 @@ class OpenInference:
         self._metrics = metrics
         self._management = management
         self._workers = workers
+        self._fast_way = FastWay(pipeline, inputs.RAW, self.infer, self._infer)
 
     @property
     def service(self) -> Service:
@@ -59,17 +62,23 @@ class OpenInference:
         handlers["RepositoryModelLoad"] = self._manager(pb.RepositoryModelLoadRequest, repository.load_model)
         handlers["RepositoryModelUnload"] = self._manager(pb.RepositoryModelUnloadRequest, repository.unload_model)
         streams = {"ModelStreamInfer": StreamMethod(self.infer, InferElement)}
-        return Service(NAME, handlers, streams)
+        return Service(NAME, handlers, streams, {"ModelInfer": self._fast_way.handle})
 
     def infer(self, call: Call) -> None:
         """ModelInfer, and each request of ModelStreamInfer."""
+        self._infer(call)
+
+    def _infer(self, call: Call) -> tuple[Form, Catalog] | None:
+        """Returns what the request says beside its pixels, if it is small and others may be like it."""
         pipeline = self._pipeline
         pipeline.admit(call)
         model = None
         try:
             request, raw = parse_around(pb.ModelInferRequest, call.payload, inputs.RAW)
             call.payload = b""  # the message and `raw` hold what is needed of it
-            model = pipeline.repository.catalog.find(request.model_name, inputs.version_number(request.model_version))
+            catalog = pipeline.repository.catalog
+            version = inputs.version_number(request.model_version)
+            model = catalog.find(request.model_name, version)
             writer: OutputWriter = model.prepared[OutputWriter]
             if request.parameters:
                 inputs.shorten_deadline(call, request)
@@ -88,6 +97,9 @@ class OpenInference:
                 if answer_bytes > SMALL_ANSWER_BYTES:
                     pipeline.reserve_answer(call, answer_bytes)
                 pipeline.batcher.put(Inference(pipeline, call, model, writer, k, contents, count, request.id))
+                # An id is hardly the same twice, and a timeout is a deadline of each call's own.
+                if answer_bytes <= SMALL_ANSWER_BYTES and not k and not request.id and not request.parameters:
+                    return InferenceForm(request.model_name, version, count, writer), catalog
             else:
                 make = (
                     partial(self._decode, call, model, writer, k, request.id, contents, tensor, count)
@@ -97,6 +109,7 @@ class OpenInference:
                 pipeline.prepare(call, model, count, make, answer_bytes)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             pipeline.fail(call, model, error)
+        return None
 
     def _decode(
         self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str, raw: Buffer | None,
@@ -226,3 +239,23 @@ class Inference(PipelineRequest):
 
     def write(self, rows: list[bytes]) -> bytes:
         return self._writer.write(self._top_k, self._id, self.count, rows)
+
+
+class InferenceForm(Form):
+    """What a ModelInfer request for all probabilities says beside its pixels."""
+
+    __slots__ = ("_begin", "_size", "_writer")
+
+    def __init__(self, name: str, version: int, count: int, writer: OutputWriter) -> None:
+        super().__init__(name, version, count)
+        self._writer = writer
+        self._begin = writer.begin(count)
+        self._size = count * writer.row_bytes[0]
+
+    def request(self, pipeline: Pipeline, call: Call, model: ServedModel, rows: Buffer) -> Inference:
+        return Inference(pipeline, call, model, self._writer, 0, rows, self.count, "")
+
+    def write(self, group: FormGroup, output: Output, first: int) -> list[bytes]:
+        (raw,) = self._writer.rows(output, 0, first, group.count)
+        begin, size = self._begin, self._size
+        return [begin + raw[start : start + size] for start in range(0, len(raw), size)]

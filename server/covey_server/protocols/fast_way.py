@@ -1,0 +1,255 @@
+"""The fast way: calls that came together and say the same are handled together.
+
+A caller that classifies one image after another sends the same bytes again and again, but for the pixels. What one such
+message said is therefore kept, by its length and all its other bytes (a `Form`). A message of the same form needs
+neither parsing nor checking: only its pixels are read. That is exact. The same bytes before and after the pixels, which
+hold all keys and lengths, mean the same fields.
+
+All calls of a form in a burst then share everything but their pixels: one admission, one entry in the queue, the time
+stamps, the part of the answers that tells them, the metrics. This is no second engine. Admission, batcher and workers
+are the same, and whatever may need a decision for single calls (no room, no time, a failed run, an answer that is not
+finite) is left to the ordinary way, which decides it: a form makes the same requests that the service would have made.
+`tests/server/protocols/test_fast_way.py` holds that both ways answer the same bytes.
+
+Measured for `lenet`, 64 requests in flight: see docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import weakref
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from covey_server.batching.output import Output
+from covey_server.batching.request import Buffer, Group
+from covey_server.calls.burst import Burst
+from covey_server.calls.call import Call
+from covey_server.calls.service import Handler, handle
+from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import Catalog
+from covey_server.protocols.pipeline import Pipeline, PipelineRequest
+from covey_server.protocols.wire_format import cut_out
+
+MAX_FORMS = 256  # of one method
+_MAX_PLACES = 4  # of the pixels, in messages of one length
+_MAX_MESSAGE_BYTES = 65_536  # larger ones are read without copying their pixels, which costs more to save than this
+
+
+class Form(ABC):
+    """What a message says beside its pixels, checked against the model that it means. It does not hold the model, which
+    would keep a replaced one alive."""
+
+    __slots__ = ("count", "name", "row_bytes", "start", "stop", "version")
+    start: int  # where the pixels begin in a message, and where they end
+    stop: int
+
+    def __init__(self, name: str, version: int, count: int) -> None:
+        """As the message says: the model's name, its version, and how many images there are."""
+        self.name = name
+        self.version = version
+        self.count = count
+
+    @abstractmethod
+    def request(self, pipeline: Pipeline, call: Call, model: ServedModel, rows: Buffer) -> PipelineRequest:
+        """The request that the service makes of such a message."""
+
+    @abstractmethod
+    def write(self, group: FormGroup, output: Output, first: int) -> list[bytes]:
+        """The answers of all calls of a group, whose rows begin at `first`."""
+
+
+class FastWay:
+    """Handles the bursts of one method, and keeps the forms of its messages. Safe from any thread."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        pixels: Sequence[int],
+        handler: Handler,
+        reader: Callable[[Call], tuple[Form, Catalog] | None],
+    ) -> None:
+        """`pixels` is the field that holds them, as in `cut_out`. `handler` handles a call in the ordinary way.
+        `reader` does the same, and returns what the message says beside its pixels, checked against the models of a
+        catalog; None where calls of its kind share too little."""
+        self._pipeline = pipeline
+        self._pixels = pixels
+        self._handler = handler
+        self._reader = reader
+        self._catalog: weakref.ref[Catalog] | None = None  # which the forms are checked against
+        self._forms = Forms()
+
+    def handle(self, burst: Burst, at_once: bool) -> None:
+        """Answers or queues all calls of a burst: those whose form is known together, the others one by one."""
+        catalog = self._pipeline.repository.catalog
+        forms = self._forms_of(catalog)
+        payloads = burst.payloads
+        form = forms.find(payloads[0])
+        if len(payloads) == 1 or forms.are_alike(payloads, form):
+            self._handle_alike(form, burst, catalog, at_once=at_once)
+            return
+        places: dict[Form | None, list[int]] = {}
+        for place, payload in enumerate(payloads):
+            places.setdefault(forms.find(payload), []).append(place)
+        for each, some in places.items():
+            self._handle_alike(each, burst if len(some) == len(payloads) else burst.select(some), catalog)
+
+    def _handle_alike(self, form: Form | None, burst: Burst, catalog: Catalog, *, at_once: bool = False) -> None:
+        """Handles calls of one form, or of none that is known."""
+        pipeline = self._pipeline
+        if form is None:
+            for call in burst.calls():
+                handle(self._learn, call)
+            return
+        callers = burst.by_peer
+        size_bytes = len(burst.payloads[0])
+        if not pipeline.admission.enter_together(callers, size_bytes):
+            for call in burst.calls():
+                handle(self._handler, call)
+            return
+        group = FormGroup(pipeline, form, burst, callers, size_bytes, catalog.find(form.name, form.version))
+        if not (at_once and pipeline.workers.run_at_once(group)) and not pipeline.batcher.put_group(group):
+            for request in group.make_requests():
+                pipeline.put(request)
+
+    def _learn(self, call: Call) -> None:
+        payload = call.payload
+        read = self._reader(call)
+        if read is None or len(payload) > _MAX_MESSAGE_BYTES:
+            return
+        form, catalog = read
+        if (cut := cut_out(payload, self._pixels)) is not None:
+            _, form.start, form.stop = cut
+            self._forms_of(catalog).add(payload, form)
+
+    def _forms_of(self, catalog: Catalog) -> Forms:
+        if self._catalog is None or self._catalog() is not catalog:
+            self._forms = Forms()
+            self._catalog = weakref.ref(catalog)
+        return self._forms
+
+
+class Forms:
+    """Forms by the messages' length, where their pixels lie, and all their other bytes. When there are too many, all
+    are forgotten; those in use are soon known again."""
+
+    __slots__ = ("_by_length", "_count")
+
+    def __init__(self) -> None:
+        self._by_length: dict[int, dict[tuple[int, int], dict[bytes, Form]]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, payload: bytes) -> Form | None:
+        """The form of a message; None if it is not known."""
+        places = self._by_length.get(len(payload))
+        if places is not None:
+            for (start, stop), forms in places.items():
+                if (form := forms.get(payload[:start] + payload[stop:])) is not None:
+                    return form
+        return None
+
+    def are_alike(self, payloads: Sequence[bytes], form: Form | None) -> bool:
+        """Whether all messages are of this form, which the first one is of."""
+        if form is None or len(set(map(len, payloads))) > 1:
+            return False
+        start, stop = form.start, form.stop
+        return len({payload[:start] for payload in payloads}) == 1 and (
+            stop == len(payloads[0]) or len({payload[stop:] for payload in payloads}) == 1
+        )
+
+    def add(self, payload: bytes, form: Form) -> None:
+        """Keeps the form of a message, whose pixels lie where it says."""
+        if self._count >= MAX_FORMS:
+            self._by_length.clear()
+            self._count = 0
+        length, place = len(payload), (form.start, form.stop)
+        places = dict(self._by_length.get(length, {}))  # a copy: another thread may be reading it
+        if place not in places and len(places) == _MAX_PLACES:
+            self._count -= len(places.pop(next(iter(places))))
+        forms = places[place] = dict(places.get(place, {}))
+        self._count -= len(forms)
+        forms[payload[: form.start] + payload[form.stop :]] = form
+        self._count += len(forms)
+        self._by_length[length] = places
+
+
+class FormGroup(Group):
+    """Calls of one form, in the queue."""
+
+    __slots__ = ("_burst", "_callers", "_form", "_pipeline", "_size_bytes")
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        form: Form,
+        burst: Burst,
+        callers: Mapping[str, int],
+        size_bytes: int,
+        model: ServedModel,
+    ) -> None:
+        payloads = burst.payloads
+        start, stop, calls = form.start, form.stop, len(payloads)
+        if calls == 1:
+            rows = payloads[0][start:stop]
+        else:
+            messages = np.frombuffer(b"".join(payloads), np.uint8).reshape(calls, size_bytes)
+            rows = messages[:, start:stop].tobytes()
+        deadline_ns = burst.deadline_ns
+        if default_ns := pipeline.default_deadline_ns:  # of those calls that have none
+            latest_ns = burst.arrived_ns + default_ns
+            deadline_ns = latest_ns if deadline_ns is None else min(deadline_ns, latest_ns)
+        Group.__init__(self, model, rows, calls * form.count, burst.arrived_ns, deadline_ns)
+        self.calls = calls
+        self._pipeline = pipeline
+        self._form = form
+        self._burst = burst
+        self._callers = callers
+        self._size_bytes = size_bytes
+
+    @property
+    def cancelled(self) -> bool:
+        return self._burst.cancelled
+
+    def make_requests(self) -> Sequence[PipelineRequest]:
+        row_bytes = len(self.rows) // self.calls
+        rows = memoryview(self.rows)
+        return [
+            self._form.request(self._pipeline, call, self.model, rows[place * row_bytes : (place + 1) * row_bytes])
+            for place, call in enumerate(self._burst.calls())
+        ]
+
+    def answer(self, output: Output, first: int) -> None:
+        try:
+            answers = self._form.write(self, output, first)
+        except Exception as error:  # noqa: BLE001 - the callers are answered, whatever it is
+            self.fail(error)
+            return
+        burst, callers = self._burst, self._callers
+        held: Counter[str] | dict[str, int] = {}
+        if burst.holds_answer:
+            sizes = set(map(len, answers))
+            if len(sizes) == 1:
+                size_bytes = sizes.pop()
+                held = {caller: calls * size_bytes for caller, calls in callers.items()}
+            else:
+                held = Counter()
+                for caller, answer in zip(burst.peers, answers, strict=True):
+                    held[caller] += len(answer)
+        # Before the replies, as in Pipeline.succeed.
+        self._pipeline.admission.leave_together(callers, self._size_bytes, held)
+        burst.reply(answers)
+
+    def fail(self, error: Exception) -> None:
+        for request in self.make_requests():
+            request.fail(error)
+
+    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+        raise AssertionError("a group is not split; this is a bug")
+
+    def succeed(self, rows: list[bytes]) -> None:
+        raise AssertionError("a group answers by itself; this is a bug")

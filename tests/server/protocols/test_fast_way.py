@@ -1,0 +1,302 @@
+"""The fast way answers as the ordinary one does: the same bytes for any requests, however many come together."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tests.conftest import WriteModel
+from tests.server.conftest import Server, running_servers
+
+from covey_proto.inference import open_inference_pb2 as oip
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.calls.burst import Burst
+from covey_server.calls.call import Call
+from covey_server.calls.service import Services
+from covey_server.calls.status import Status
+from covey_server.fronts.native import NativeFront
+from covey_server.protocols import fast_way
+from covey_server.protocols.classifier.service import NAME as CLASSIFIER
+from covey_server.protocols.open_inference.service import NAME as OPEN_INFERENCE
+from covey_server.protocols.pipeline import PipelineRequest
+from covey_server.protocols.wire_format import cut_out
+
+NAN_AT = 77  # a last pixel for which the model `echo` answers NaN
+CLASSIFY, INFER = f"/{CLASSIFIER}/Classify", f"/{OPEN_INFERENCE}/ModelInfer"
+
+
+class Recorded(Call):
+    """A call that keeps its answer."""
+
+    holds_answer = True
+
+    def __init__(self, payload: bytes, peer: str, arrived_ns: int, deadline_ns: int | None) -> None:
+        super().__init__(payload, peer, arrived_ns, deadline_ns)
+        self.answers: list[bytes | Status] = []
+        self.answered = threading.Event()
+
+    def reply(self, payload: bytes) -> None:
+        self.answers.append(payload)
+        self.answered.set()
+
+    def fail(self, status: Status) -> None:
+        self.answers.append(status)
+        self.answered.set()
+
+
+class RecordedBurst(Burst):
+    """Those calls as a burst, which counts how many are answered together."""
+
+    holds_answer = True
+
+    def __init__(self, calls: Sequence[Recorded], together: list[int]) -> None:
+        deadlines = [call.deadline_ns for call in calls if call.deadline_ns is not None]
+        payloads, peers = [call.payload for call in calls], [call.peer for call in calls]
+        super().__init__(payloads, peers, calls[0].arrived_ns, min(deadlines, default=None))
+        self._calls = calls
+        self._together = together
+
+    @property
+    def cancelled(self) -> bool:
+        return any(call.cancelled for call in self._calls)
+
+    def select(self, places: Sequence[int]) -> RecordedBurst:
+        return RecordedBurst([self._calls[place] for place in places], self._together)
+
+    def calls(self) -> list[Call]:
+        return list(self._calls)
+
+    def reply(self, payloads: Sequence[bytes]) -> None:
+        self._together.append(len(payloads))
+        for call, payload in zip(self._calls, payloads, strict=True):
+            call.reply(payload)
+
+
+Sent = tuple[str, bytes, str, bool, bool]  # method, payload, caller, whether its time is over, whether it has gone
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, write_echo_model: WriteModel) -> Iterator[Server]:
+    models = tmp_path_factory.mktemp("models")
+    write_echo_model(models, "echo", nan_at=NAN_AT)
+    write_echo_model(models, "colour", version=7, shape=(2, 3, 3), classes=18)
+    with running_servers("native") as start:
+        yield start(models, default_model="echo", max_batch_size=8)
+
+
+def make_calls(sent: Sequence[Sent]) -> list[Recorded]:
+    now = time.monotonic_ns()
+    calls = [Recorded(payload, caller, now, now - 1 if late else None) for _, payload, caller, late, _ in sent]
+    for call, (_, _, _, _, gone) in zip(calls, sent, strict=True):
+        call.cancelled = gone
+    return calls
+
+
+def wait(calls: Sequence[Recorded]) -> list[bytes | Status]:
+    for call in calls:
+        assert call.answered.wait(20)
+        assert len(call.answers) == 1
+    return [call.answers[0] for call in calls]
+
+
+def ask_one_by_one(server: Server, sent: Sequence[Sent]) -> list[bytes | Status]:
+    services = services_of(server)
+    handlers = {path: handler for service in services.all for path, handler in service.paths.items()}
+    calls = make_calls(sent)
+    services.serve([(handlers[each[0]], call) for each, call in zip(sent, calls, strict=True)], inline=True)
+    return wait(calls)
+
+
+def ask_together(server: Server, sent: Sequence[Sent], together: list[int]) -> list[bytes | Status]:
+    services = services_of(server)
+    paths = {path: (handler, service.burst_paths[path]) for service in services.all
+             for path, handler in service.paths.items() if path in service.burst_paths}  # fmt: skip
+    calls = make_calls(sent)
+    bursts = []
+    for method in (CLASSIFY, INFER):
+        some = [call for each, call in zip(sent, calls, strict=True) if each[0] == method]
+        if some:
+            bursts.append((*paths[method], RecordedBurst(some, together)))
+    services.serve_bursts(bursts, inline=True)
+    return wait(calls)
+
+
+def comparable(method: str, answer: bytes | Status) -> object:
+    """An answer without what two runs do not have in common: how long they took and which requests they shared a batch
+    with."""
+    if isinstance(answer, Status):
+        # Which image of how many is told only where a request is not split over batches.
+        return answer.code, re.sub(r"[\d.]+ ms|image \d of \d: ", "", answer.message)
+    if method == INFER:
+        return answer
+    message = pb.ClassifyResponse.FromString(answer)
+    timing = message.timing
+    assert timing.total_us == timing.decode_us + timing.queue_us + timing.compute_us
+    cut = cut_out(answer, (pb.ClassifyResponse.TIMING_FIELD_NUMBER,))
+    assert cut is not None
+    return cut[0], timing.device
+
+
+def totals(server: Server) -> Counter[str]:
+    """What the metrics have counted."""
+    figures: Counter[str] = Counter()
+    for model in server.app.repository.catalog.served:
+        tally = server.app._metrics.tally(model)
+        figures.update({f"{model.name} {code}": count for code, count in tally.codes.items()})
+        figures[f"{model.name} images"] = tally.images
+        figures[f"{model.name} not finite"] = tally.invalid_outputs
+        figures[f"{model.name} times"] = sum(tally.request.counts)
+    return figures
+
+
+def services_of(server: Server) -> Services:
+    front = server.app.front
+    assert isinstance(front, NativeFront)
+    return front._services
+
+
+png = io.BytesIO()
+Image.new("L", (4, 4), 9).save(png, "PNG")
+
+models = st.sampled_from([("", 0), ("echo", 0), ("echo", 1), ("echo", 9), ("colour", 0), ("colour", 7), ("none", 0)])
+shapes = {"colour": (2, 3, 3)}
+
+
+@st.composite
+def classify_payloads(draw: st.DrawFn) -> bytes:
+    name, version = draw(models)
+    height, width, channels = shapes.get(name, (4, 4, 1))
+    request = pb.ClassifyRequest(model=name, version=version)
+    if top_k := draw(st.sampled_from([0, 0, 0, 1, 3, 10, 11])):
+        request.top_k = top_k
+    if draw(st.integers(0, 9)) == 0:
+        request.encoded.images.append(png.getvalue())
+        return request.SerializeToString()
+    size = height * width * channels * draw(st.sampled_from([1, 1, 1, 2, 3])) + draw(st.sampled_from([0] * 9 + [1]))
+    request.pixels.data = draw_pixels(draw, size)
+    if draw(st.integers(0, 3)) == 0:
+        request.pixels.height = draw(st.sampled_from([height, height, 5]))
+    payload = request.SerializeToString()
+    return payload + draw(st.sampled_from([b""] * 8 + [b"\x7a\x01x", b"\x2a\x00", b"\x08", b"\x2a\x03\x0a\x01\x05"]))
+
+
+@st.composite
+def infer_payloads(draw: st.DrawFn) -> bytes:
+    name, version = draw(models)
+    shape = shapes.get(name, (4, 4, 1))
+    count = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    request = oip.ModelInferRequest(model_name=name, model_version=str(version) if version else "")
+    request.id = draw(st.sampled_from(["", "", "", "mine"]))
+    tensor = request.inputs.add(name="images", datatype=draw(st.sampled_from(["UINT8"] * 9 + ["FP32"])))
+    tensor.shape.extend([count, *shape])
+    if k := draw(st.sampled_from([0, 0, 0, 2])):
+        output = request.outputs.add(name="probabilities")
+        output.parameters["classification"].int64_param = k
+    if draw(st.integers(0, 5)) == 0:
+        request.parameters["timeout"].int64_param = 10_000_000
+    size = count * int(np.prod(shape)) + draw(st.sampled_from([0] * 9 + [1]))
+    request.raw_input_contents.append(draw_pixels(draw, size))
+    return request.SerializeToString()
+
+
+def draw_pixels(draw: st.DrawFn, size: int) -> bytes:
+    pixels = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 70, size, np.uint8)
+    if size and draw(st.integers(0, 9)) == 0:
+        pixels[-1] = NAN_AT
+    return pixels.tobytes()
+
+
+payloads = classify_payloads().map(lambda each: (CLASSIFY, each)) | infer_payloads().map(lambda each: (INFER, each))
+rarely = st.sampled_from([False] * 19 + [True])
+sent = st.tuples(payloads, st.sampled_from(["a", "b"]), rarely, rarely).map(lambda each: (*each[0], *each[1:]))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(sent, min_size=1, max_size=6), st.integers(1, 4))
+def test_both_ways_answer_the_same_bytes(server: Server, some: list[Sent], times: int) -> None:
+    calls = some * times  # so that many are alike
+    before = totals(server)
+    expected = ask_one_by_one(server, calls)
+    counted = totals(server) - before
+    for _ in range(2):  # the first may have to learn the forms
+        before = totals(server)
+        answers = ask_together(server, calls, [])
+        for (method, *_), answer, other in zip(calls, answers, expected, strict=True):
+            assert comparable(method, answer) == comparable(method, other)
+        assert totals(server) - before == counted
+    assert server.app._admission.calls == 0
+    assert server.app._admission.bytes == server.app._admission.answer_bytes
+
+
+def pixels(mark: int) -> bytes:
+    return bytes([*range(15), mark])
+
+
+def classify_all(server: Server, marks: Sequence[int], **fields: Any) -> list[int]:
+    """Classifies images that come together; returns how many calls were answered together."""
+    requests = [pb.ClassifyRequest(pixels=pb.Pixels(data=pixels(mark)), **fields) for mark in marks]
+    calls: list[Sent] = [(CLASSIFY, request.SerializeToString(), "a", False, False) for request in requests]
+    together: list[int] = []
+    answers = ask_together(server, calls, together)
+    assert [comparable(CLASSIFY, each) for each in answers] == [
+        comparable(CLASSIFY, each) for each in ask_one_by_one(server, calls)
+    ]
+    return together
+
+
+def test_requests_that_are_alike_are_answered_together(server: Server) -> None:
+    classify_all(server, [1], top_k=2)
+    assert classify_all(server, range(8), top_k=2) == [8]
+    assert classify_all(server, [5], top_k=2) == [1]
+
+
+def test_more_than_a_batch_holds_are_answered_one_by_one(server: Server) -> None:
+    classify_all(server, [1], top_k=2)
+    assert classify_all(server, range(9), top_k=2) == []
+
+
+def test_an_answer_that_is_not_finite_is_no_other_callers_matter(server: Server) -> None:
+    classify_all(server, [1], top_k=2)
+    assert classify_all(server, [1, NAN_AT, 2], top_k=2) == []
+
+
+def test_forms_are_forgotten_when_the_models_change(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path, classes=10)
+    with running_servers("native") as start:
+        server = start(tmp_path)
+        classify_all(server, [1], top_k=9)
+        assert classify_all(server, [1, 2], top_k=9) == [2]
+        write_echo_model(tmp_path, version=2, classes=4)
+        while server.app.repository.catalog.find("echo", 0).version != 2:
+            server.app.repository.refresh()
+        assert classify_all(server, [1, 2], top_k=9) == [], "the new version has fewer classes"
+
+
+def test_forms_are_limited_in_number() -> None:
+    class Nothing(fast_way.Form):
+        def request(self, *_: object) -> PipelineRequest:
+            raise NotImplementedError
+
+        def write(self, *_: object) -> list[bytes]:
+            raise NotImplementedError
+
+    forms = fast_way.Forms()
+    for number in range(3 * fast_way.MAX_FORMS):
+        form = Nothing("", 0, 1)
+        form.start, form.stop = 4, 20 + number % 9
+        payload = b"%04d" % number + bytes(40)
+        forms.add(payload, form)
+        assert forms.find(payload) is form
+        assert len(forms) <= fast_way.MAX_FORMS
+    assert forms.find(b"%04d" % number + bytes(41)) is None
