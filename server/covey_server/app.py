@@ -14,7 +14,7 @@ from covey_server.batching.worker import Workers
 from covey_server.calls.service import Services
 from covey_server.config import Config
 from covey_server.errors import PortUnavailable
-from covey_server.fronts.connections import CLOSE_REASONS
+from covey_server.fronts import CLOSE_REASONS
 from covey_server.fronts.opening import guard_connections, open_front, open_http
 from covey_server.fronts.security import Security
 from covey_server.images import decode_budget, image_formats
@@ -194,19 +194,20 @@ class App:
 
     def _figures(self) -> ServerFigures:
         """For the metrics."""
-        guard, tokens, certificates = self._guard, self._security.tokens, self._security.certificates
+        guard, http, tokens, certificates = self._guard, self.http, self._security.tokens, self._security.certificates
+        closings = [each.closed for each in (guard, http) if each is not None]
         if guard is not None:
             guard.look()  # so that answers which are written are not shown any more
         return ServerFigures(
             waiting_images=self._batcher.waiting_images(),
             refused_tokens=tokens.refused + self.front.refused_tokens if tokens is not None else 0,
-            closed_connections=guard.closed if guard is not None else dict.fromkeys(CLOSE_REASONS, 0),
+            closed_connections={reason: sum(each[reason] for each in closings) for reason in CLOSE_REASONS},
             certificate_expiry_timestamp_seconds=certificates.identity.expires_s if certificates is not None else None,
             calls_in_flight=self._admission.calls,
             bytes_in_flight=self._admission.bytes,
             answer_bytes=self._admission.answer_bytes,
-            connections_open=guard.open if guard is not None else 0,
-            unfinished_bytes=guard.unfinished_bytes if guard is not None else 0,
+            connections_open=sum(each.open for each in (guard, http) if each is not None),
+            unfinished_bytes=sum(each.unfinished_bytes for each in (guard, http) if each is not None),
             streams_open=self.front.streams.count,
             stream_bytes=self.front.streams.held.bytes,
             decodes_in_flight=self._admission.decodes,

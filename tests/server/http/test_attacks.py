@@ -205,7 +205,7 @@ def test_half_bodies_do_not_add_up(server: Server) -> None:
             one.__enter__().sendall(POST + b"Content-Length: 1048576\r\n\r\n" + bytes((1 << 20) - 1))
         first = ask(server.http_port, "POST", "/v1/models/echo/classify", png(PIXELS[0]))
         assert first.status == 200
-        wait_until(lambda: http.unfinished_bytes <= http.limits.max_unfinished_bytes and http.closed > 0)
+        wait_until(lambda: http.unfinished_bytes <= http.limits.max_unfinished_bytes and http.closed["unfinished"] > 0)
     finally:
         for one in connections:
             one.__exit__(None, None, None)
@@ -221,6 +221,6 @@ def test_silent_connections_make_place_for_others(front: str, tmp_path: Path, wr
             each.__enter__()
         assert ask(server.http_port, "POST", "/v1/models/echo/classify", png(PIXELS[0])).status == 200
         assert server.app.http is not None
-        assert server.app.http.connections_open <= 20
+        assert server.app.http.open <= 20
         for each in silent:
             each.__exit__(None, None, None)

@@ -290,3 +290,44 @@ def test_a_caller_who_hangs_up_cancels_its_request(server: Server) -> None:
     wait_until(lambda: not server.app._admission.calls)
     answer = ask(server.http_port, "GET", "/metrics")
     assert b'covey_requests_total{code="CANCELLED",model="echo",version="1"}' in answer.body
+
+
+def test_the_end_under_load_loses_nothing_that_was_accepted(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    """Callers who keep their connections get answers until they are told that theirs ends; what they send on it is
+    answered too. Only a connection that is closed between two requests may end without an answer."""
+    write_echo_model(tmp_path)
+    server = Server(App(Config(models=tmp_path, grpc_port=0, metrics_port=0)))
+    server.channel.close()
+    server.app.start()
+    counts, lost, told = [0] * 8, [], []
+
+    def call(place: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=TIMEOUT_S)
+        expected = int(EXPECTED[place].argmax())
+        while True:
+            try:
+                answer = ask_by(connection, "POST", "/v1/models/echo/classify?top_k=1", png(PIXELS[place]))
+            except (ConnectionError, http.client.RemoteDisconnected):
+                break  # nothing of an answer came
+            except http.client.IncompleteRead as error:
+                lost.append(error)
+                break
+            if answer.status == 200:
+                assert answer.json["results"][0]["classes"][0]["index"] == expected
+                counts[place] += 1
+            if answer.headers.get("connection") == "close":
+                told.append(answer.status)
+                break
+        connection.close()
+
+    callers = [threading.Thread(target=call, args=(place,)) for place in range(8)]
+    for each in callers:
+        each.start()
+    wait_until(lambda: min(counts) > 20)
+    assert server.app.stop()
+    for each in callers:
+        each.join()
+    assert not lost
+    assert told
+    assert set(told) <= {200, 503}
+    assert server.app._metrics.tally(server.app.repository.catalog.find("echo", 0)).codes["OK"] == sum(counts)

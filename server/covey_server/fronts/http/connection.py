@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from covey_server.calls.status import Status
+from covey_server.fronts import CloseReason
 from covey_server.fronts.http import answers, limits
 from covey_server.fronts.http.reading import RequestReader, timed_out
 from covey_server.fronts.http.received import ReceivedCall
@@ -147,6 +148,17 @@ class Connection:
             self._linger()
         is_full = bool(self._waiting)
         self.front.watch(self, reading=not is_full, writing=is_writing)
+
+    @property
+    def overdue(self) -> CloseReason | None:
+        """Why `expire` would close the connection; None if that is the caller's turn, who has its last answer."""
+        if self._is_lingering:
+            return None
+        if self._out is not None:
+            return "unread"
+        if self.reader.is_idle:
+            return "idle" if self._has_asked else "preface"
+        return "unfinished" if self.reader.in_body else "preface"
 
     def expire(self) -> None:
         """Does what is due at `deadline_s`."""

@@ -21,7 +21,7 @@ from covey_server.calls.call import Call
 from covey_server.calls.http import Route
 from covey_server.calls.service import Handler, Services
 from covey_server.errors import Overloaded, PortUnavailable
-from covey_server.fronts import HTTP_PEER
+from covey_server.fronts import CLOSE_REASONS, HTTP_PEER, CloseReason
 from covey_server.fronts.http.connection import Connection
 from covey_server.fronts.http.limits import HttpLimits
 from covey_server.fronts.http.origins import Origins
@@ -57,7 +57,7 @@ class HttpFront:
         self.ready: list[tuple[Handler, Call]] = []  # received and not yet handed over
         self.now_ns = 0  # when what is being read has come
         self.unfinished_bytes = 0  # of bodies that are not whole yet
-        self.closed = 0  # connections that were closed for what they did or did not
+        self.closed: dict[CloseReason, int] = dict.fromkeys(CLOSE_REASONS, 0)
         self.is_draining = False
         self._certificates = security.certificates
         self._services = services
@@ -78,7 +78,7 @@ class HttpFront:
         self._intake = Intake("http", self._take)
 
     @property
-    def connections_open(self) -> int:
+    def open(self) -> int:
         """How many connections there are."""
         return len(self._connections)
 
@@ -144,10 +144,21 @@ class HttpFront:
 
     def _take(self) -> bool:
         """Waits for events, reads all that came, and hands it over."""
-        events = self._selector.select(_SWEEP_S)
+        is_quiet = not self._connections and math.isinf(self._accepts_again_s)
+        events = self._selector.select(None if is_quiet else _SWEEP_S)
         if self._is_stopped:
             return False
         self.now_ns = time.monotonic_ns()
+        try:
+            self._read(events)
+        except Exception:
+            log.exception("HTTP connections were not attended to; this is a bug")
+        if self.ready:
+            calls, self.ready = self.ready, []
+            self._services.serve(calls, inline=True)
+        return True
+
+    def _read(self, events: Sequence[tuple[selectors.SelectorKey, int]]) -> None:
         for key, mask in events:
             each = key.data
             if not isinstance(each, Connection):
@@ -165,10 +176,6 @@ class HttpFront:
             self._sweep(self.now_ns / 1e9)
         if self.unfinished_bytes > self.limits.max_unfinished_bytes:
             self._refuse_largest()
-        if self.ready:
-            calls, self.ready = self.ready, []
-            self._services.serve(calls, inline=True)
-        return True
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
@@ -185,7 +192,7 @@ class HttpFront:
             if len(self._connections) >= self.limits.max_connections:
                 self._make_places(1 + len(self._connections) // 64)
                 if len(self._connections) >= self.limits.max_connections:
-                    self.closed += 1
+                    self.closed["places"] += 1
                     connected.close()
                     continue
             self._add(connected, address)
@@ -216,7 +223,8 @@ class HttpFront:
         self._sweep_s = now_s + max(_SWEEP_S, len(self._connections) * _SWEEP_PER_CONNECTION_S)
         for connection in tuple(self._connections):
             if connection.deadline_s < now_s:
-                self.closed += 1
+                if (reason := connection.overdue) is not None:
+                    self.closed[reason] += 1
                 connection.expire()
         if now_s >= self._accepts_again_s:
             self._accepts_again_s = math.inf
@@ -226,7 +234,7 @@ class HttpFront:
         """Closes connections that have been silent for longest."""
         idle = (each for each in self._connections if each.is_idle)
         for connection in heapq.nsmallest(count, idle, key=lambda each: each.since_s):
-            self.closed += 1
+            self.closed["places"] += 1
             connection.drop()
 
     def _refuse_largest(self) -> None:
@@ -235,7 +243,7 @@ class HttpFront:
         for connection in by_size:
             if self.unfinished_bytes <= self.limits.max_unfinished_bytes * 3 // 4:
                 return
-            self.closed += 1
+            self.closed["unfinished"] += 1
             connection.refuse(
                 status.of(
                     Overloaded(
