@@ -11,6 +11,7 @@ from covey_server.calls.service import Services
 from covey_server.observability.health import Health
 from covey_server.protocols.rest.classify import ClassifyRoutes
 from covey_server.protocols.rest.inference import InferenceRoutes
+from covey_server.protocols.rest.openapi import OpenApiRoute
 from covey_server.protocols.rest.operations import OperationRoutes
 from covey_server.protocols.rest.torchserve import TorchServeRoutes
 
@@ -29,6 +30,7 @@ class Rest:
             *InferenceRoutes(handlers[_OPEN_INFERENCE]).routes,
             *TorchServeRoutes(classifier["Classify"], health).routes,
             *self._operations.routes,
+            *OpenApiRoute().routes,
         )
 
     def close(self) -> None:
