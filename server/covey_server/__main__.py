@@ -87,8 +87,9 @@ def _serve(configure: Callable[[], Config], served: Callable[[App], None] = lamb
     app.start()
     # For programs that start a server (with port 0, say); the log is for people.
     grpc_address, metrics_address = config.address(app.front.port), config.metrics_address(app.metrics_port)
+    http = "" if app.http is None else f" http={config.address(app.http.port)}"
     unwritten = standard_output.write(
-        lambda: print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}")
+        lambda: print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}{http}")
     ) or standard_output.write(lambda: served(app))
     if not unwritten:
         signals.wait()

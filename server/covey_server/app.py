@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
@@ -14,10 +13,9 @@ from covey_server.batching.batcher import Batcher
 from covey_server.batching.worker import Workers
 from covey_server.calls.service import Services
 from covey_server.config import Config
-from covey_server.errors import InvalidConfiguration, PortUnavailable
-from covey_server.fronts import Front, sockets
-from covey_server.fronts.connections import CLOSE_REASONS, ConnectionGuard, Limits
-from covey_server.fronts.grpcio import GrpcioFront
+from covey_server.errors import PortUnavailable
+from covey_server.fronts import CLOSE_REASONS
+from covey_server.fronts.opening import guard_connections, open_front, open_http
 from covey_server.fronts.security import Security
 from covey_server.images import decode_budget, image_formats
 from covey_server.images.decode_pool import DecodePool
@@ -37,17 +35,14 @@ from covey_server.protocols.management import Management
 from covey_server.protocols.open_inference.outputs import OutputWriter
 from covey_server.protocols.open_inference.service import OpenInference
 from covey_server.protocols.pipeline import Pipeline
-from covey_server.system import memory, memory_limit
+from covey_server.protocols.rest import Rest
+from covey_server.system import memory_limit
 
 log = logging.getLogger(__name__)
 
 _TAKEN_S = 0.005  # between two looks at what callers have taken, while stopping
 _FLUSH_S = 5.0  # at the end: for answers to reach the network, and for models that are being loaded
-_MAX_ANNOUNCED_BYTES = 1 << 32  # that a message's header can announce; pygrpc-native reserves them at once
-_GRPCIO_FACTOR = 2  # grpcio takes twice a message's bytes: for the pieces, then for one copy
-_UNFINISHED_REST_BYTES = 8 << 20
 _MIN_CALL_BYTES = 16 << 20  # for calls, however little memory there is
-_CONNECTION_BYTES, _MIN_CONNECTIONS = 32_768, 64  # an idle one of the native front takes 18 KB
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
 
@@ -82,7 +77,7 @@ class App:
             inline_us=config.inline_us,
             timeout_s=config.engine_timeout_s,
             on_stuck=self._on_stuck,
-            on_held_up=lambda thread: self.front.take_over(thread),
+            on_held_up=self._on_held_up,
         )
         decode_room = decode_budget.limit(config.max_decode_bytes)
         log.info("images are decoded with at most %.0f MiB: %s", decode_room.free_bytes / 2**20, decode_room.source)
@@ -107,14 +102,19 @@ class App:
             begin=self._workers.dispatch,
             written=self._admission.written,
         )
-        self.front = _open_front(config, services, self._security)
-        self._guard = _guard_connections(
+        self.front = open_front(config, services, self._security)
+        self._guard = guard_connections(
             config, self.front, self._admission, lambda: self._decoders.budget.reserved_bytes
         )
+        self._rest = Rest(services, self._health, self.registry)
+        self.http = None
         try:
+            self.http = open_http(config, self._rest.routes, services, self._security)
             self._metrics_server = self._open_metrics()
         except BaseException:
             self.front.stop(flush_s=0)
+            if self.http is not None:
+                self.http.stop(flush_s=0)
             raise
         self.metrics_port = self._metrics_server.port
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
@@ -128,6 +128,8 @@ class App:
         if self._management is not None:
             self._management.start()
         self.front.start()
+        if self.http is not None:
+            self.http.start()
         if self._guard is not None:
             self._guard.start()
         self.front.set_live(True)
@@ -137,8 +139,9 @@ class App:
         self._security_watch.start()
         address = self.config.address
         log.info(
-            "ready: %d model(s) on %s; gRPC on %s (%s front), metrics on http://%s/metrics",
+            "ready: %d model(s) on %s; gRPC on %s (%s front), HTTP %s, metrics on http://%s/metrics",
             len(self.repository.catalog.served), self.device.name, address(self.front.port), self.front.name,
+            "off" if self.http is None else f"on {self.http.scheme}://{address(self.http.port)}",
             self.config.metrics_address(self.metrics_port),
         )  # fmt: skip
 
@@ -149,6 +152,8 @@ class App:
         log.info("stopping: %d calls to answer first", self._admission.calls)
         self._health.serving = False
         self.front.set_ready(False)
+        if self.http is not None:
+            self.http.drain()
         self._watch.stop(0)  # does not wait for a model that is being loaded
         if self._management is not None:
             self._management.close()
@@ -162,6 +167,9 @@ class App:
         flush_s = _FLUSH_S if drained and not self._workers.stuck else 0
         self._wait_until_answers_are_taken(flush_s)
         self.front.stop(flush_s)
+        if self.http is not None:
+            self.http.stop(flush_s)
+        self._rest.close()
         self.hangs = not self._workers.join(flush_s)
         self._metrics_server.stop()
         if self._guard is not None:
@@ -186,19 +194,20 @@ class App:
 
     def _figures(self) -> ServerFigures:
         """For the metrics."""
-        guard, tokens, certificates = self._guard, self._security.tokens, self._security.certificates
+        guard, http, tokens, certificates = self._guard, self.http, self._security.tokens, self._security.certificates
+        closings = [each.closed for each in (guard, http) if each is not None]
         if guard is not None:
             guard.look()  # so that answers which are written are not shown any more
         return ServerFigures(
             waiting_images=self._batcher.waiting_images(),
             refused_tokens=tokens.refused + self.front.refused_tokens if tokens is not None else 0,
-            closed_connections=guard.closed if guard is not None else dict.fromkeys(CLOSE_REASONS, 0),
+            closed_connections={reason: sum(each[reason] for each in closings) for reason in CLOSE_REASONS},
             certificate_expiry_timestamp_seconds=certificates.identity.expires_s if certificates is not None else None,
             calls_in_flight=self._admission.calls,
             bytes_in_flight=self._admission.bytes,
             answer_bytes=self._admission.answer_bytes,
-            connections_open=guard.open if guard is not None else 0,
-            unfinished_bytes=guard.unfinished_bytes if guard is not None else 0,
+            connections_open=sum(each.open for each in (guard, http) if each is not None),
+            unfinished_bytes=sum(each.unfinished_bytes for each in (guard, http) if each is not None),
             streams_open=self.front.streams.count,
             stream_bytes=self.front.streams.held.bytes,
             decodes_in_flight=self._admission.decodes,
@@ -213,6 +222,11 @@ class App:
     def _refresh_security(self) -> None:
         self._security.refresh()
         self.front.renew()
+
+    def _on_held_up(self, thread: int) -> None:
+        self.front.take_over(thread)
+        if self.http is not None:
+            self.http.take_over(thread)
 
     def _on_stuck(self, stuck: bool) -> None:
         self._health.live = not stuck
@@ -265,52 +279,3 @@ def _within_memory(config: Config) -> Config:
         limit / 2**20, config.max_bytes / 2**20, room.source,
     )  # fmt: skip
     return replace(config, max_bytes=limit)
-
-
-def _guard_connections(
-    config: Config, front: Front, admission: Admission, decoding_bytes: Callable[[], int]
-) -> ConnectionGuard | None:
-    if not sockets.IS_AVAILABLE:
-        log.warning("connections are not watched here, only on Linux: keep those out who would open many")
-        return None
-    limits = Limits(
-        max_bytes=config.max_bytes // (1 if front.name == "native" else _GRPCIO_FACTOR),
-        min_unfinished_bytes=config.max_message_bytes + _UNFINISHED_REST_BYTES,
-        look_bytes=min(1 << 20, config.max_bytes // 16),
-        max_connections=config.max_connections or max(_MIN_CONNECTIONS, config.max_bytes // _CONNECTION_BYTES),
-        idle_s=config.idle_timeout_s,
-    )
-    guard = ConnectionGuard(front.port, front, admission, limits, decoding_bytes)
-    admission.settle = guard.settle
-    return guard
-
-
-def _open_front(config: Config, services: Services, security: Security) -> Front:
-    kind: Callable[[str, Services, int, int, Security], Front] = GrpcioFront
-    if security.certificates is not None:
-        log.info(
-            "the grpcio front serves, since the native one has no TLS; it costs several times more. Where that "
-            "matters, end TLS in a proxy on this machine"
-        )
-    elif config.front != "grpcio":
-        try:
-            from covey_server.fronts.native import NativeFront
-
-            kind = NativeFront
-            if not memory.can_reserve(_MAX_ANNOUNCED_BYTES):
-                log.warning(
-                    "4 GB of address space cannot be reserved here (by ulimit -v, or the memory that the machine has): "
-                    "a call that announces as much ends a server of the native front. Where callers are not trusted, "
-                    "use --front grpcio, or set vm.overcommit_memory=1"
-                )
-        except ImportError as error:
-            if config.front == "native":
-                raise InvalidConfiguration(
-                    f"--front native: {error}; install pygrpc-native, or use --front grpcio"
-                ) from error
-            log.warning(
-                "the native front is not there (%s); serving with grpcio, which costs several times more",
-                error,
-            )
-    address, max_stream_bytes = config.address(config.grpc_port), max(1, config.max_bytes // 2)
-    return kind(address, services, config.max_message_bytes, max_stream_bytes, security)

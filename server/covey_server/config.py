@@ -37,6 +37,8 @@ class Config:
     default_model: str = _setting("", "model that answers requests naming none; needed only with several models")
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all")
     grpc_port: int = _setting(8001, "port of gRPC; 0 takes a free one")
+    http: bool = _setting(True, "serve HTTP beside gRPC")
+    http_port: int = _setting(-1, "port of HTTP; 0 takes a free one; -1: 8000, or a free one if --grpc-port is 0")
     metrics_port: int = _setting(8002, "port of Prometheus' /metrics; 0 takes a free one")
     metrics_host: str = _setting("", "address to listen on for /metrics; by default that of --host")
     front: str = _setting("auto", "gRPC front: native is the fast one", ("auto", "native", "grpcio"))
@@ -72,6 +74,9 @@ class Config:
     tls_key: str = _setting("", "PEM file of the certificate's key, without a password")
     tls_client_ca: str = _setting("", "PEM file of the authorities that callers' certificates must be signed by")
     auth_token_file: str = _setting("", "file of bearer tokens, one a line, of which callers must bring one")
+    cors_origin: str = _setting(
+        "", "origins whose pages may call over HTTP from browsers, separated by commas; * for all"
+    )
     allow_management: bool = _setting(False, "let calls load and unload models (RepositoryModelLoad, ...Unload)")
     reflection: bool = _setting(True, "tell callers the services and their messages (gRPC server reflection)")
     check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
@@ -84,6 +89,7 @@ class Config:
             object.__setattr__(self, name, getattr(self, name).strip("[]"))
         limits = {
             "grpc_port": (0, 65535),
+            "http_port": (-1, 65535),
             "metrics_port": (0, 65535),
             "workers": (0, 1024),
             "threads": (1, 1024),
@@ -137,8 +143,8 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
     environment variable or value raises InvalidConfiguration."""
     parser = Parser(
         prog="covey-server",
-        description="Serves ONNX image classifiers over gRPC in batches. `covey-server serve FILE.onnx` imports a "
-        "classifier from elsewhere and serves it, for a first look; see covey-server serve --help.",
+        description="Serves ONNX image classifiers over gRPC and HTTP in batches. `covey-server serve FILE.onnx` "
+        "imports a classifier from elsewhere and serves it, for a first look; see covey-server serve --help.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as exceptions that know no transport; calls/status.py maps them to gRPC codes.
+"""Everything that can go wrong, as exceptions that know no transport; calls/status.py maps them to gRPC's and HTTP's.
 
 A message says what was expected, what came, and what to do.
 """
@@ -32,6 +32,10 @@ class InvalidRequest(RequestError):
 
 class Unsupported(RequestError):
     """A feature of the protocol that this server does not have."""
+
+
+class UnsupportedMediaType(Unsupported):
+    """The request's body is compressed, or of a type that is not read here."""
 
 
 class UnknownModel(RequestError):

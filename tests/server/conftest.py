@@ -23,6 +23,7 @@ class Server:
         self.app = app
         self.target = f"127.0.0.1:{app.front.port}"
         self.metrics_url = f"http://127.0.0.1:{app.metrics_port}/metrics"
+        self.http_port = 0 if app.http is None else app.http.port
         self.channel = grpc.insecure_channel(self.target, options=[("grpc.max_receive_message_length", -1)])
 
     def classify(self, request: pb.ClassifyRequest, timeout_s: float | None = 20.0) -> pb.ClassifyResponse:

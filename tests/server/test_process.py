@@ -43,7 +43,7 @@ class Process:
         """Waits until it is ready; its gRPC address."""
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
-        match = re.fullmatch(r"covey-server ready grpc=(\S+) metrics=(\S+)\n", line)
+        match = re.fullmatch(r"covey-server ready grpc=(\S+) metrics=(\S+) http=\S+\n", line)
         assert match is not None, line or self.popen.communicate()[1]
         self.metrics_url = f"http://{match[2]}/metrics"
         return match[1]

@@ -1,4 +1,4 @@
-"""The one table from the server's errors to gRPC's status codes."""
+"""The tables from the server's errors to gRPC's status codes and to those of HTTP."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Status:
     code: int
     message: str
     retry_after_ms: int | None = None
+    http: int = 500  # the status over HTTP
 
     @property
     def name(self) -> str:
@@ -33,6 +34,7 @@ NAMES = {
     3: "INVALID_ARGUMENT",
     4: "DEADLINE_EXCEEDED",
     5: "NOT_FOUND",
+    7: "PERMISSION_DENIED",
     8: "RESOURCE_EXHAUSTED",
     12: "UNIMPLEMENTED",
     13: "INTERNAL",
@@ -46,6 +48,7 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.ImageTooLarge: 3,
     errors.UnknownModel: 5,
     errors.Unsupported: 12,
+    errors.UnsupportedMediaType: 12,
     errors.RequestTooLarge: 3,  # not RESOURCE_EXHAUSTED, which says: not now
     errors.Overloaded: 8,
     errors.DeadlineTooShort: 4,
@@ -58,6 +61,26 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.LoadFailed: 13,  # as Triton answers
 }
 
+# https://www.rfc-editor.org/rfc/rfc9110#name-status-codes; 499 is nginx's, for a caller who has gone and reads nothing.
+HTTP_STATUSES: dict[type[errors.RequestError], int] = {
+    errors.InvalidRequest: 400,
+    errors.InvalidImage: 422,
+    errors.ImageTooLarge: 413,
+    errors.UnknownModel: 404,
+    errors.Unsupported: 501,
+    errors.UnsupportedMediaType: 415,
+    errors.RequestTooLarge: 413,
+    errors.Overloaded: 429,
+    errors.DeadlineTooShort: 504,
+    errors.Expired: 504,
+    errors.Cancelled: 499,
+    errors.Stopping: 503,
+    errors.EngineFailed: 500,
+    errors.Unauthenticated: 401,
+    errors.ManagementOff: 403,
+    errors.LoadFailed: 409,
+}
+
 # A message travels in a header, where some bytes take three; clients fail on long headers with an error of their own.
 MAX_MESSAGE_BYTES = 2000
 INTERNAL = Status(13, "the server failed on this request; its log says why")
@@ -65,11 +88,10 @@ INTERNAL = Status(13, "the server failed on this request; its log says why")
 
 def of(error: BaseException) -> Status:
     """The status of an error. What is no RequestError becomes INTERNAL with a fixed text: its own text stays inside."""
-    code = CODES.get(type(error)) if isinstance(error, errors.RequestError) else None
-    if code is None:
+    if not isinstance(error, errors.RequestError) or type(error) not in CODES:
         return INTERNAL
     retry_after_ms = error.retry_after_ms if isinstance(error, errors.Overloaded) else None
-    return Status(code, _shortened(str(error)), retry_after_ms)
+    return Status(CODES[type(error)], _shortened(str(error)), retry_after_ms, HTTP_STATUSES[type(error)])
 
 
 def _shortened(text: str) -> str:

@@ -1,13 +1,16 @@
-"""The network side: takes gRPC calls and sends the answers. Two fronts with one interface."""
+"""The network side: takes calls and sends the answers. Two fronts for gRPC with one interface, and one for HTTP."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from covey_server.fronts.streams import Streams
 
+CloseReason = Literal["preface", "idle", "places", "unfinished", "unread"]  # why the server closes a connection
+CLOSE_REASONS: tuple[CloseReason, ...] = get_args(CloseReason)
+HTTP_PEER = "http:"  # how the names of callers of the HTTP front begin
 LIVE = "live"  # the service name under which grpc.health.v1 tells whether the process works
 CALL_BYTES = 256  # assumed for each call's headers and frames; they have less, since HPACK shortens the usual ones
 MAX_METADATA_BYTES = 64 << 10  # of one call, 32 added for each header; a token with many groups has 20 KB

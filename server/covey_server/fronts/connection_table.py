@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from covey_server.batching.admission import Admission
-from covey_server.fronts import Front
+from covey_server.fronts import HTTP_PEER, Front
 from covey_server.fronts.sockets import Address, Sockets, address_of
 
 # grpc-core, tonic and nginx exchange less before the first call (91 and 55 bytes), and more with one.
@@ -61,7 +61,7 @@ class ConnectionTable:
         """Measures all connections, and counts out answers that are written."""
         new, gone = self.sockets.look()
         self._follow(new, gone, now_s)
-        unwritten = self._admission.unwritten()  # first: what is given meanwhile counts next time
+        unwritten = self._unwritten()  # first: what is given meanwhile counts next time
         came = 0.0
         for connection in list(self.open.values()):
             figures = self.sockets.figures(connection.number)
@@ -94,7 +94,7 @@ class ConnectionTable:
     def settle(self, now_s: float) -> bool:
         """Counts out answers that are written. Returns False if it needs a look, for connections that are new or
         gone."""
-        for peer in self._admission.unwritten():
+        for peer in self._unwritten():
             connection = self._by_peer.get(peer)
             if connection is None:
                 return False
@@ -102,6 +102,10 @@ class ConnectionTable:
             if figures is not None:
                 self._note_written(connection, figures.written_bytes, now_s)
         return True
+
+    def _unwritten(self) -> dict[str, int]:
+        """Of this front's callers: the HTTP front tells itself what it has written."""
+        return {peer: count for peer, count in self._admission.unwritten().items() if not peer.startswith(HTTP_PEER)}
 
     def _note_written(self, connection: Connection, written_bytes: int, now_s: float) -> None:
         written = written_bytes - connection.written

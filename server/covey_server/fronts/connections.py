@@ -16,18 +16,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from covey_server.batching.admission import Admission
-from covey_server.fronts import Front
+from covey_server.fronts import CLOSE_REASONS, CloseReason, Front
 from covey_server.fronts.connection_table import MIN_UNFINISHED_BYTES, Connection, ConnectionTable
 from covey_server.fronts.sockets import has_files_left
 from covey_server.system.process_memory import ProcessMemory
 
 log = logging.getLogger(__name__)
 
-CloseReason = Literal["preface", "idle", "places", "unfinished", "unread"]
-CLOSE_REASONS: tuple[CloseReason, ...] = ("preface", "idle", "places", "unfinished", "unread")
 PREFACE_S = 10.0  # for a new connection to begin HTTP/2
 UNUSED_S = 300.0  # for a connection that never made a call
 UNREAD_S = 60.0  # in which a caller read nothing of its answers

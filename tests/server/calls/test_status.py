@@ -1,4 +1,4 @@
-"""The table from errors to status codes is total."""
+"""The tables from errors to status codes are total."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ def test_every_request_error_has_a_code_that_grpc_knows_by_the_same_name() -> No
         found = status.of(kind("what happened"))
         assert found.message == "what happened"
         assert names[found.code] == found.name
+
+
+def test_every_request_error_has_a_status_of_http_that_says_whose_fault_it_is() -> None:
+    assert set(status.HTTP_STATUSES) == subclasses(errors.RequestError)
+    server_side = {errors.Unsupported, errors.DeadlineTooShort, errors.Expired, errors.Stopping, errors.EngineFailed}
+    for kind, http in status.HTTP_STATUSES.items():
+        assert status.of(kind("what happened")).http == http
+        assert (http >= 500) == (kind in server_side)
+    assert status.of(KeyError("secret")).http == 500
 
 
 def test_any_other_exception_is_internal_and_says_nothing_of_itself() -> None:

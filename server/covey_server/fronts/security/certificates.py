@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,12 +22,14 @@ _WITHOUT_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Pytho
 @dataclass(frozen=True)
 class Identity:
     """The files' contents in PEM: the certificate with its chain, its key, and the authorities that have to sign
-    callers' certificates (None: callers need none). `expires_s` counts from 1970."""
+    callers' certificates (None: callers need none). `expires_s` counts from 1970. `server_context` is the same for
+    HTTP."""
 
     certificate: bytes
     key: bytes
     client_ca: bytes | None
     expires_s: float
+    server_context: ssl.SSLContext = field(compare=False)
 
 
 class Certificates:
@@ -58,13 +60,19 @@ def _read(certificate: Path, key: Path, client_ca: Path | None) -> Identity:
     client_ca_pem = _read_pem(_CLIENT_CA, client_ca, "CERTIFICATE") if client_ca is not None else None
     if client_ca_pem is not None:
         _trusting(client_ca_pem, _CLIENT_CA, client_ca)
-    begins_s, expires_s = _validity(_serving(certificate, key), _trusting(pem, _CERTIFICATE, certificate), certificate)
+    context = _serving(certificate, key)
+    begins_s, expires_s = _validity(context, _trusting(pem, _CERTIFICATE, certificate), certificate)
     if not begins_s <= time.time() < expires_s:
         raise InvalidConfiguration(
             f"{_CERTIFICATE} {certificate}: it is valid from {_date(begins_s)} to {_date(expires_s)}, not now "
             f"({_date(time.time())}); renew it, or set the clock"
         )
-    return Identity(pem, key_pem, client_ca_pem, expires_s)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if client_ca_pem is not None:
+        context.load_verify_locations(cadata=client_ca_pem.decode("ascii", "replace"))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return Identity(pem, key_pem, client_ca_pem, expires_s, context)
 
 
 def _read_pem(setting: str, path: Path, kind: str) -> bytes:

@@ -1,0 +1,69 @@
+"""A call that came over HTTP, and the routes by which protocols offer handlers for such calls.
+
+Headers, paths and bodies are those of HTTP; what they mean is the protocol's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from covey_server.calls.call import Call
+from covey_server.calls.service import Handler
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+Arguments: TypeAlias = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a path whose segments may be names in braces: "/v1/models/{model}". `handler` gets an HttpCall.
+
+    `is_open`: callers need no token, which is for probes. `error_members`: further names under which an error's text is
+    given, for clients of other servers.
+    """
+
+    methods: Sequence[str]
+    path: str
+    handler: Handler
+    is_open: bool = False
+    error_members: Sequence[str] = ()
+
+
+class HttpCall(Call):
+    """As Call. `payload` is the whole body, `metadata` are the headers.
+
+    Before the answer, a handler may set the status, content type and further headers that it is to have; errors have
+    their own. `write` makes the answer's body of what `reply` is given; it may set these too, or raise a RequestError
+    in place of an answer.
+    """
+
+    __slots__ = ("answer_headers", "answer_status", "answer_type", "arguments", "query", "write")
+
+    arguments: Arguments  # the path's segments, by the names in the route
+    query: Arguments  # each name's only value
+    answer_status: int
+    answer_type: str
+    answer_headers: Sequence[tuple[str, str]]
+    write: Callable[[bytes], bytes] | None
+
+    def hand_over(self, handler: Handler, payload: bytes, write: Callable[[bytes], bytes]) -> None:
+        """Has a handler of another protocol answer: it gets `payload`, and `write` makes an answer of its reply."""
+        self.payload, self.size_bytes, self.write = payload, len(payload), write
+        handler(self)
+
+
+HttpHandler: TypeAlias = Callable[[HttpCall], None]
+
+
+def for_http(handler: HttpHandler) -> Handler:
+    """A handler of HTTP calls as one of calls. Fronts give a route's handler nothing else."""
+
+    def handle(call: Call) -> None:
+        if not isinstance(call, HttpCall):
+            raise TypeError(f"{type(call).__name__} did not come over HTTP; this is a bug")
+        handler(call)
+
+    return handle

@@ -1,0 +1,303 @@
+"""One connection: its socket, the requests on it one after another, and what is to be written.
+
+Requests are read on the intake thread; answers come from any thread and are written by it, as far as the network takes
+them at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from covey_server.calls.status import Status
+from covey_server.fronts import CloseReason
+from covey_server.fronts.http import answers, limits
+from covey_server.fronts.http.reading import RequestReader, timed_out
+from covey_server.fronts.http.received import ReceivedCall
+from covey_server.fronts.http.tls import TlsLayer
+
+if TYPE_CHECKING:
+    from covey_server.fronts.http.front import HttpFront
+
+
+class Connection:
+    """Only `send`, `closes_after` may be used outside the intake thread."""
+
+    __slots__ = (
+        "_close_after",
+        "_counted_bytes",
+        "_current",
+        "_has_asked",
+        "_is_lingering",
+        "_linger_bytes",
+        "_lock",
+        "_out",
+        "_socket",
+        "_tls",
+        "_waiting",
+        "deadline_s",
+        "front",
+        "is_closed",
+        "is_reading",
+        "is_writing",
+        "peer",
+        "principal",
+        "reader",
+        "since_s",
+    )
+
+    def __init__(self, front: HttpFront, connected: socket.socket, peer: str, tls: TlsLayer | None) -> None:
+        self.front = front
+        self.peer = peer
+        self.principal = ""  # by the caller's certificate
+        self.reader = RequestReader(self)
+        self.is_closed = False
+        self.is_reading = True  # what the selector waits for
+        self.is_writing = False
+        self.since_s = time.monotonic()  # since when nothing is asked or answered
+        self.deadline_s = self.since_s + limits.HEAD_S  # for what has to happen next
+        self._has_asked = False
+        self._socket = connected
+        self._tls = tls
+        self._lock = threading.Lock()  # of all that follows
+        self._current: ReceivedCall | None = None  # handed over and not answered
+        self._waiting: deque[ReceivedCall] = deque()  # behind it: callers may send before they are answered
+        self._out: memoryview | None = None  # the rest of the answer that is being written
+        self._counted_bytes = 0  # of that answer, by admission
+        self._close_after = False  # the answer
+        self._is_lingering = False  # everything is written; the caller is to close
+        self._linger_bytes = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is asked and nothing is being answered."""
+        return self._current is None and self._out is None and self.reader.is_idle and not self._is_lingering
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    # Reading, on the intake thread.
+
+    def receive(self) -> None:
+        """Reads what has come."""
+        try:
+            data = self._socket.recv(limits.READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:  # it is gone, or has closed its side, which servers take for the same
+            self.drop()
+            return
+        if self._tls is not None:
+            data = self._decrypt(data)
+        if self._is_lingering:
+            self._linger_bytes += len(data)
+            if self._linger_bytes > limits.MAX_LINGER_BYTES:
+                self.drop()
+            return
+        if not data:
+            return
+        was_idle, was_in_body = self.reader.is_idle, self.reader.in_body
+        self.reader.feed(data)
+        if not self.reader.is_idle:
+            self._set_deadline(is_new=was_idle, is_new_body=not was_in_body)
+        if self._waiting:  # enough is read; the rest waits in the network
+            self.front.watch(self, reading=False)
+
+    def take(self, call: ReceivedCall) -> None:
+        """Hands over a request, or lets it wait for the answer of the one before."""
+        self._has_asked = True
+        if call.close:
+            self.reader.close()
+        with self._lock:
+            self.deadline_s = math.inf
+            if self._current is not None:
+                self._waiting.append(call)
+                return
+            self._current = call
+        self.front.ready.append((call.target.handler, call))
+
+    def send_continue(self) -> None:
+        """Tells the caller to send its body."""
+        with self._lock:
+            if (
+                self._current is None and self._out is None
+            ):  # else an answer would be interrupted; callers wait a second
+                self._write(answers.CONTINUE)
+
+    def attend(self) -> None:
+        """Does what another thread has left to this one: after an answer, or the rest of it."""
+        if self.is_closed:
+            self.drop()
+            return
+        with self._lock:
+            is_writing, call = self._out is not None, None
+            is_ending = self._close_after and not is_writing and self._current is None
+            if not is_writing and not is_ending and self._current is None and self._waiting:
+                call = self._current = self._waiting.popleft()
+        if call is not None:
+            self.front.ready.append((call.target.handler, call))
+        if is_ending and not self._is_lingering:
+            self._linger()
+        is_full = bool(self._waiting)
+        self.front.watch(self, reading=not is_full, writing=is_writing)
+
+    @property
+    def overdue(self) -> CloseReason | None:
+        """Why `expire` would close the connection; None if that is the caller's turn, who has its last answer."""
+        if self._is_lingering:
+            return None
+        if self._out is not None:
+            return "unread"
+        if self.reader.is_idle:
+            return "idle" if self._has_asked else "preface"
+        return "unfinished" if self.reader.in_body else "preface"
+
+    def expire(self) -> None:
+        """Does what is due at `deadline_s`."""
+        if self._out is not None or self._is_lingering or self.reader.is_idle:
+            self.drop()
+        else:
+            self.deadline_s = math.inf
+            self.reader.refuse(timed_out("body" if self.reader.in_body else "line and headers"))
+
+    def refuse(self, refusal: Status) -> None:
+        """Refuses the request that is being received."""
+        self.reader.refuse(refusal)
+
+    def drop(self) -> None:
+        """Closes the connection at once. Whoever still answers does so for nobody."""
+        with self._lock:
+            self.is_closed = True
+            counted_bytes, self._counted_bytes = self._counted_bytes, 0
+            self._out = None
+            calls = [*self._waiting] if self._current is None else [self._current, *self._waiting]
+            self._waiting.clear()
+        for call in calls:
+            call.cancelled = True
+        self.reader.close()
+        self.front.forget(self)
+        self._socket.close()
+        if counted_bytes:
+            self.front.written(counted_bytes, self.peer)
+
+    # Writing, on any thread.
+
+    def closes_after(self, call: ReceivedCall) -> bool:
+        """Whether this answer is the last one."""
+        call.close = call.close or (self.front.is_draining and not self._waiting)
+        return call.close
+
+    def send(self, call: ReceivedCall, data: bytes, counted_bytes: int) -> None:
+        """Writes the answer of a call. `counted_bytes` are what admission counts until they are written."""
+        needs_attention = False
+        with self._lock:
+            if not self.is_closed:
+                self._current = None
+                self._close_after = call.close
+                self._counted_bytes = counted_bytes
+                self._write(data)
+                if self._out is None and not self.is_closed:
+                    self._finish()
+                else:
+                    counted_bytes = 0  # `continue_writing` or `drop` count them out
+                needs_attention = self.is_closed or self._out is not None or call.close or bool(self._waiting)
+        if counted_bytes:
+            self.front.written(counted_bytes, self.peer)
+        if needs_attention:
+            self.front.wake(self)
+
+    def continue_writing(self) -> None:
+        """Writes more of the answer, since the network takes more; on the intake thread."""
+        counted_bytes = 0
+        with self._lock:
+            rest = self._out
+            if rest is not None:
+                self._push(rest)
+                if self._out is not None:
+                    self.deadline_s += (len(rest) - len(self._out)) / limits.SLOWEST_BYTES_S
+                    return
+                if not self.is_closed:
+                    counted_bytes = self._counted_bytes
+                    self._finish()
+        if counted_bytes:
+            self.front.written(counted_bytes, self.peer)
+        self.attend()
+
+    def _write(self, data: bytes) -> None:
+        """Under the lock: sends data, encrypted where the connection is."""
+        if self._tls is not None:
+            try:
+                self._tls.send(data)
+            except ssl.SSLError:
+                self.is_closed = True
+                return
+            data = self._tls.outgoing()
+        self._push(memoryview(data))
+        if self._out is not None:
+            self.deadline_s = time.monotonic() + limits.UNREAD_S
+
+    def _push(self, data: memoryview) -> None:
+        """Under the lock: what the network does not take at once becomes `_out`."""
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:  # the caller is gone
+            self.is_closed = True
+            sent = len(data)
+        self._out = data[sent:] if sent < len(data) else None
+
+    def _finish(self) -> None:
+        """Under the lock: the answer is written."""
+        self._counted_bytes = 0
+        self.since_s = now_s = time.monotonic()
+        if not self.reader.is_idle:  # the next request has begun to come
+            self.deadline_s = now_s + limits.HEAD_S
+        elif idle_s := self.front.limits.idle_s:
+            self.deadline_s = now_s + idle_s
+
+    # Further steps of the intake thread.
+
+    def _decrypt(self, data: bytes) -> bytes:
+        assert self._tls is not None
+        with self._lock:
+            was_established = self._tls.is_established
+            try:
+                data = self._tls.receive(data)
+            except ssl.SSLError:
+                data, self.is_closed = b"", True
+            if reply := self._tls.outgoing():  # of a handshake
+                self._push(memoryview(reply if self._out is None else bytes(self._out) + reply))
+        if self.is_closed:
+            self.drop()
+        elif not was_established and self._tls.is_established and (subject := self._tls.subject):
+            self.principal = f"certificate:{subject}"
+        return data
+
+    def _set_deadline(self, *, is_new: bool, is_new_body: bool) -> None:
+        """For the rest of the request that is being received."""
+        if self.reader.in_body:
+            if is_new_body:
+                self.since_s = time.monotonic()
+            self.deadline_s = self.since_s + limits.BODY_S + self.reader.body_bytes / limits.SLOWEST_BYTES_S
+        elif is_new and self._has_asked:
+            self.deadline_s = time.monotonic() + limits.HEAD_S
+
+    def _linger(self) -> None:
+        """Closes this side only: closing both while the caller still sends would destroy the answer on its way."""
+        self._is_lingering = True
+        self.reader.close()
+        with self._lock, contextlib.suppress(OSError):
+            if self._tls is not None and self._tls.is_established:
+                self._tls.close()
+                self._socket.send(self._tls.outgoing())
+            self._socket.shutdown(socket.SHUT_WR)
+        self.deadline_s = time.monotonic() + limits.LINGER_S

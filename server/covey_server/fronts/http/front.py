@@ -1,0 +1,266 @@
+"""The HTTP front: takes requests of all connections on one thread and hands over those that came together.
+
+As with the native front, the intake thread runs short batches itself, and another one takes over if it is held up. An
+event loop could not be taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import math
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from covey_server.calls import status
+from covey_server.calls.call import Call
+from covey_server.calls.http import Route
+from covey_server.calls.service import Handler, Services
+from covey_server.errors import Overloaded, PortUnavailable
+from covey_server.fronts import CLOSE_REASONS, HTTP_PEER, CloseReason
+from covey_server.fronts.http.connection import Connection
+from covey_server.fronts.http.limits import HttpLimits
+from covey_server.fronts.http.origins import Origins
+from covey_server.fronts.http.routing import Router
+from covey_server.fronts.http.tls import TlsLayer
+from covey_server.fronts.intake import Intake
+from covey_server.fronts.security import Security
+
+log = logging.getLogger(__name__)
+
+_SWEEP_S = 0.5  # between two looks for what is overdue
+_SWEEP_PER_CONNECTION_S = 1e-5  # longer with many connections, so that looks cost little
+_ACCEPTED_AT_ONCE = 64
+_BACKLOG = 1024
+_NOTSENT_BYTES = 256 << 10  # of an answer, kept by the kernel for a caller who does not read it
+_FLUSH_TICK_S = 0.005
+
+
+class HttpFront:
+    """Listens from the beginning, answers from `start` to `stop`."""
+
+    def __init__(
+        self, host: str, port: int, routes: Sequence[Route], services: Services, limits: HttpLimits,
+        security: Security, origins: Origins,
+    ) -> None:  # fmt: skip
+        """Raises PortUnavailable if the address cannot be bound."""
+        self.limits = limits
+        self.router = Router(routes)
+        self.origins = origins
+        self.tokens = security.tokens
+        self.scheme = "http" if security.certificates is None else "https"
+        self.written = services.written
+        self.ready: list[tuple[Handler, Call]] = []  # received and not yet handed over
+        self.now_ns = 0  # when what is being read has come
+        self.unfinished_bytes = 0  # of bodies that are not whole yet
+        self.closed: dict[CloseReason, int] = dict.fromkeys(CLOSE_REASONS, 0)
+        self.is_draining = False
+        self._certificates = security.certificates
+        self._services = services
+        self._connections: set[Connection] = set()
+        self._woken: deque[Connection] = deque()
+        self._is_waking = False
+        self._is_stopped = False
+        self._sweep_s = 0.0
+        self._accepts_again_s = math.inf
+        self._listener = _listen(host, port)
+        self.port = int(self._listener.getsockname()[1])
+        self._selector = selectors.DefaultSelector()
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        for each in (self._listener, self._wake_receiver, self._wake_sender):
+            each.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._attend)
+        self._intake = Intake("http", self._take)
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._connections)
+
+    def start(self) -> None:
+        """Begins to take requests."""
+        self._intake.start()
+
+    def take_over(self, thread: int) -> None:
+        """As Front.take_over."""
+        self._intake.take_over(thread)
+
+    def drain(self) -> None:
+        """Tells callers, with each answer from now on, that their connection ends."""
+        self.is_draining = True
+
+    def stop(self, flush_s: float) -> None:
+        """Closes all connections as soon as all answers are written, or after `flush_s`."""
+        self.is_draining = True
+        give_up = time.monotonic() + flush_s
+        while time.monotonic() < give_up and not all(each.is_idle for each in tuple(self._connections)):
+            time.sleep(_FLUSH_TICK_S)
+        self._is_stopped = True
+        self._wake()
+        self._intake.join(max(1.0, flush_s))
+        for connection in tuple(self._connections):
+            connection.drop()
+        self._listener.close()
+        self._selector.close()
+        self._wake_sender.close()
+        self._wake_receiver.close()
+
+    # For connections.
+
+    def wake(self, connection: Connection) -> None:
+        """Lets the intake thread attend to a connection; from any thread."""
+        self._woken.append(connection)
+        if not self._is_waking:
+            self._is_waking = True
+            self._wake()
+
+    def watch(self, connection: Connection, *, reading: bool, writing: bool = False) -> None:
+        """Sets what the intake thread waits for."""
+        if (reading, writing) == (connection.is_reading, connection.is_writing) or connection not in self._connections:
+            return
+        before = connection.is_reading or connection.is_writing
+        connection.is_reading, connection.is_writing = reading, writing
+        events = selectors.EVENT_READ * reading | selectors.EVENT_WRITE * writing
+        if not events:
+            self._selector.unregister(connection)
+        elif before:
+            self._selector.modify(connection, events, connection)
+        else:
+            self._selector.register(connection, events, connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Drops a connection that is about to be closed."""
+        if connection in self._connections:
+            self._connections.discard(connection)
+            if connection.is_reading or connection.is_writing:
+                self._selector.unregister(connection)
+
+    # The intake thread.
+
+    def _take(self) -> bool:
+        """Waits for events, reads all that came, and hands it over."""
+        is_quiet = not self._connections and math.isinf(self._accepts_again_s)
+        events = self._selector.select(None if is_quiet else _SWEEP_S)
+        if self._is_stopped:
+            return False
+        self.now_ns = time.monotonic_ns()
+        try:
+            self._read(events)
+        except Exception:
+            log.exception("HTTP connections were not attended to; this is a bug")
+        if self.ready:
+            calls, self.ready = self.ready, []
+            self._services.serve(calls, inline=True)
+        return True
+
+    def _read(self, events: Sequence[tuple[selectors.SelectorKey, int]]) -> None:
+        for key, mask in events:
+            each = key.data
+            if not isinstance(each, Connection):
+                each()
+                continue
+            try:
+                if mask & selectors.EVENT_WRITE:
+                    each.continue_writing()
+                if mask & selectors.EVENT_READ and not each.is_closed:
+                    each.receive()
+            except Exception:
+                log.exception("a connection failed; this is a bug")
+                each.drop()
+        if self.now_ns >= self._sweep_s * 1e9:
+            self._sweep(self.now_ns / 1e9)
+        if self.unfinished_bytes > self.limits.max_unfinished_bytes:
+            self._refuse_largest()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connected, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                return
+            except OSError as error:  # no file is left: again at the next sweep, when some may be closed
+                log.warning("no HTTP connection can be accepted: %s", error.strerror)
+                self._make_places(1 + len(self._connections) // 64)
+                self._selector.unregister(self._listener)
+                self._accepts_again_s = time.monotonic() + _SWEEP_S
+                return
+            if len(self._connections) >= self.limits.max_connections:
+                self._make_places(1 + len(self._connections) // 64)
+                if len(self._connections) >= self.limits.max_connections:
+                    self.closed["places"] += 1
+                    connected.close()
+                    continue
+            self._add(connected, address)
+
+    def _add(self, connected: socket.socket, address: Sequence[object]) -> None:
+        connected.setblocking(False)
+        with contextlib.suppress(OSError):  # it may be gone
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_BYTES)
+        tls = None if self._certificates is None else TlsLayer(self._certificates.identity.server_context)
+        connection = Connection(self, connected, f"{HTTP_PEER}{address[0]}:{address[1]}", tls)
+        self._connections.add(connection)
+        self._selector.register(connection, selectors.EVENT_READ, connection)
+
+    def _attend(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_receiver.recv(4096)
+        self._is_waking = False  # first: whoever wakes from now on is heard
+        while self._woken:
+            self._woken.popleft().attend()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # it is full: then it wakes anyway; or closed
+            self._wake_sender.send(b"\0")
+
+    def _sweep(self, now_s: float) -> None:
+        self._sweep_s = now_s + max(_SWEEP_S, len(self._connections) * _SWEEP_PER_CONNECTION_S)
+        for connection in tuple(self._connections):
+            if connection.deadline_s < now_s:
+                if (reason := connection.overdue) is not None:
+                    self.closed[reason] += 1
+                connection.expire()
+        if now_s >= self._accepts_again_s:
+            self._accepts_again_s = math.inf
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def _make_places(self, count: int) -> None:
+        """Closes connections that have been silent for longest."""
+        idle = (each for each in self._connections if each.is_idle)
+        for connection in heapq.nsmallest(count, idle, key=lambda each: each.since_s):
+            self.closed["places"] += 1
+            connection.drop()
+
+    def _refuse_largest(self) -> None:
+        """Refuses the largest bodies that are not whole, until a quarter of the room is free."""
+        by_size = sorted(self._connections, key=lambda each: each.reader.body_bytes, reverse=True)
+        for connection in by_size:
+            if self.unfinished_bytes <= self.limits.max_unfinished_bytes * 3 // 4:
+                return
+            self.closed["unfinished"] += 1
+            connection.refuse(
+                status.of(
+                    Overloaded(
+                        f"requests that are not whole yet hold {self.unfinished_bytes:,} bytes, this one "
+                        f"{connection.reader.body_bytes:,}; send it again later, or in smaller ones",
+                        retry_after_ms=1000,
+                    )
+                )
+            )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise PortUnavailable(
+            f"HTTP cannot listen on {host}:{port}: {error.strerror or error}; choose others with --host and "
+            f"--http-port, or use --no-http"
+        ) from error

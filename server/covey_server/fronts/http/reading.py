@@ -1,0 +1,266 @@
+"""Reads requests of one connection from its bytes, within limits. The grammar is llhttp's, which refuses what two
+servers might read differently: both lengths, folded headers, wrong line ends.
+
+What is wrong with a request is found as early as it can be, most of it before its body is read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from covey_server.calls import status
+from covey_server.calls.status import Status
+from covey_server.errors import RequestTooLarge, Unsupported, UnsupportedMediaType
+from covey_server.fronts.http import answers
+from covey_server.fronts.http.limits import CHUNK_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
+from covey_server.fronts.http.received import ReceivedCall
+from covey_server.fronts.http.routing import Target, refusing
+
+if TYPE_CHECKING:
+    from covey_server.fronts.http.connection import Connection
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+_ID_START = os.urandom(6).hex().encode()  # differs between processes
+_numbers: Callable[[], int] = itertools.count(1).__next__
+_ONCE = (b"host", b"authorization", b"content-encoding", b"content-type", b"inference-header-content-length", b"origin")
+_INVALID = 3  # gRPC's INVALID_ARGUMENT
+_WRONG_HOST = Status(_INVALID, "expected exactly one Host header, as HTTP/1.1 demands", None, 400)
+_LARGE_HEAD = Status(
+    _INVALID, f"the request's line and headers exceed {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} headers", None, 431
+)
+_LARGE_FRAMING = Status(_INVALID, "the body's chunks are mostly framing; send larger ones", None, 400)
+
+
+class _Refused(Exception):
+    """Nothing more of the connection is read."""
+
+
+class RequestReader:
+    """The requests of one connection. `feed` calls the connection's `take` with each that is whole or refused."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._front = connection.front
+        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        self.is_idle = True  # nothing of a request has come
+        self.in_body = False
+        self.body_bytes = 0  # of the body that is being read
+        self._received = 0  # bytes of the request, its framing included
+        self._chunks = 0
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: bytes | bytearray = b""
+        self._target: Target | None = None
+        self._principal = ""
+        self._fields = b""
+        self._request_id = b""
+
+    def feed(self, data: bytes) -> None:
+        """Reads bytes. After a refusal or `close` does nothing."""
+        parser = self._parser
+        if parser is None:
+            return
+        self._received += len(data)
+        try:
+            while True:
+                try:
+                    parser.feed_data(data)
+                    break
+                except HttpParserUpgrade as upgrade:  # the offer is declined: the connection goes on
+                    data = data[upgrade.args[0] :]
+        except HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _Refused):
+                raise
+        except HttpParserError as error:
+            self.refuse(Status(_INVALID, f"the request cannot be read: {error}", None, 400))
+        else:
+            if not self.is_idle:
+                self._require_little_framing()
+
+    def close(self) -> None:
+        """Reads nothing more, and forgets what was read."""
+        self._parser = None  # it refers to this reader
+        self._drop_body()
+
+    def refuse(self, refusal: Status) -> None:
+        """Refuses the request that is being read, as the last one."""
+        if self._parser is None:
+            return
+        self._target = refusing(refusal, () if self._target is None else self._target.error_members)
+        self._request_id = self._request_id or b"%b-%x" % (_ID_START, _numbers())
+        self._take(b"", close=True)
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self.is_idle = False
+        self._url = b""
+        self._headers = []
+        self._chunks = 0
+        self._target = None
+        self._fields = b""
+        self._request_id = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.in_body:
+            return  # of trailers nothing is used
+        self._headers.append((name.lower(), value))
+        if len(self._headers) > MAX_HEADERS:
+            self._stop(_LARGE_HEAD)
+
+    def on_headers_complete(self) -> None:
+        parser, front = self._parser, self._front
+        assert parser is not None
+        headers = dict(self._headers)
+        given_id = headers.get(b"x-request-id", b"")
+        is_valid = given_id and _REQUEST_ID.fullmatch(given_id)
+        self._request_id = given_id if is_valid else b"%b-%x" % (_ID_START, _numbers())
+        target = front.router.find(parser.get_method(), self._url)
+        expected_bytes = int(headers.get(b"content-length", b"0"))
+        has_body = expected_bytes > 0 or b"transfer-encoding" in headers
+        refusal = self._check(headers, target)
+        if refusal is None and has_body:
+            refusal = self._check_body(headers, expected_bytes)
+        if refusal is not None:
+            target = refusing(refusal, target.error_members)
+        if target.allow:
+            self._fields += answers.lines((("Allow", ", ".join(target.allow)),))
+        self._target = target
+        if has_body and target.is_refused:  # it would be read for nothing
+            self._take(b"", close=True)
+            raise _Refused
+        if has_body:
+            self.in_body = True
+            if headers.get(b"expect", b"").lower() == b"100-continue":
+                self._connection.send_continue()
+
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+
+    def on_body(self, data: bytes) -> None:
+        self.body_bytes += len(data)
+        self._front.unfinished_bytes += len(data)
+        if self.body_bytes > self._front.limits.max_body_bytes:
+            self._stop(_too_large(self.body_bytes, self._front.limits.max_body_bytes))
+        if not self._body:
+            self._body = data
+        elif isinstance(self._body, bytes):
+            self._body = bytearray(self._body)  # a list of small pieces would take far more
+            self._body += data
+        else:
+            self._body += data
+
+    def on_message_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        body = self._body
+        self._take(body, close=not parser.should_keep_alive())  # type: ignore[arg-type]  # used as bytes
+
+    def _take(self, body: bytes, *, close: bool) -> None:
+        parser, target = self._parser, self._target
+        assert parser is not None
+        assert target is not None
+        fields = self._fields
+        if not close and parser.get_http_version() == "1.0":
+            fields += answers.KEEP
+        call = ReceivedCall(
+            self._connection, target, self._headers, body, self._front.now_ns, self._principal, self._request_id,
+            fields, close=close, is_head=parser.get_method() == b"HEAD",
+        )  # fmt: skip
+        self._drop_body()
+        self.is_idle = True
+        self._received = 0
+        self._request_id = self._fields = b""
+        self._connection.take(call)
+
+    def _check(self, headers: dict[bytes, bytes], target: Target) -> Status | None:
+        """What is wrong with a request, whatever its body."""
+        front = self._front
+        if len(headers) < len(self._headers):
+            names = [name for name, _ in self._headers]
+            double = next((name for name in _ONCE if names.count(name) > 1), None)
+            if double is not None:
+                return Status(_INVALID, f"the header {double.decode()!r} comes more than once", None, 400)
+        if b"host" not in headers and self._parser is not None and self._parser.get_http_version() != "1.0":
+            return _WRONG_HOST
+        if b"origin" in headers:
+            found = front.origins.check(headers, front.scheme)
+            if isinstance(found, Status):
+                return found
+            self._fields = found
+            if found and target.allow:
+                self._fields += front.origins.preflight(headers)
+        self._principal = self._connection.principal
+        if front.tokens is not None and not target.is_open:
+            identified = front.tokens.identify(headers.get(b"authorization"))
+            if isinstance(identified, Status):
+                return identified
+            self._principal = identified
+        return None
+
+    def _check_body(self, headers: dict[bytes, bytes], expected_bytes: int) -> Status | None:
+        """What is wrong with a body that is still to come."""
+        limit = self._front.limits.max_body_bytes
+        if expected_bytes > limit:
+            return _too_large(expected_bytes, limit)
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and coding.lower() != b"chunked":
+            return status.of(Unsupported(f"the transfer encoding {_shown(coding)} is not read here; only chunked is"))
+        coding = headers.get(b"content-encoding", b"identity")
+        if coding.lower() != b"identity":
+            return status.of(
+                UnsupportedMediaType(
+                    f"bodies in the encoding {_shown(coding)} are not read here; send it as it is (image files are "
+                    f"compressed already)"
+                )
+            )
+        expected = headers.get(b"expect", b"100-continue").lower()
+        if expected != b"100-continue":
+            return Status(_INVALID, f"expectation {_shown(expected)}: only 100-continue is met here", None, 417)
+        return None
+
+    def _require_little_framing(self) -> None:
+        """Refuses requests of which far more came than is kept of them: endless headers, trailers, or chunk
+        extensions."""
+        framing = self._received - self.body_bytes
+        if framing > MAX_HEAD_BYTES + CHUNK_BYTES * self._chunks:
+            self.refuse(_LARGE_FRAMING if self.in_body else _LARGE_HEAD)
+
+    def _stop(self, refusal: Status) -> None:
+        """Refuses the request, from within the parser."""
+        self.refuse(refusal)
+        raise _Refused
+
+    def _drop_body(self) -> None:
+        self._front.unfinished_bytes -= self.body_bytes
+        self.body_bytes = 0
+        self._body = b""
+        self.in_body = False
+
+
+def _too_large(size_bytes: int, limit: int) -> Status:
+    return status.of(
+        RequestTooLarge(
+            f"the request has {size_bytes:,} bytes or more, at most {limit:,} are taken here; send fewer images per "
+            f"call, or start the server with a larger --max-message-bytes"
+        )
+    )
+
+
+def timed_out(what: str) -> Status:
+    """The refusal of a request that comes too slowly."""
+    return Status(4, f"the request's {what} did not come in time", None, HTTPStatus.REQUEST_TIMEOUT)
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:64].decode("latin-1"))

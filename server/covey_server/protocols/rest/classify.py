@@ -1,0 +1,134 @@
+"""The routes of /v1: covey.v1 in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.calls.http import HttpCall, Route, for_http
+from covey_server.calls.service import Handler
+from covey_server.errors import EngineFailed, ImageTooLarge, InvalidImage, InvalidRequest, RequestError, RequestTooLarge
+from covey_server.protocols.rest import json_text
+from covey_server.protocols.rest.images import Images, read_images
+
+MAX_CLASSES = (
+    65_536  # in one answer, of all its images: writing them in JSON takes 60 ms, in which no other thread runs
+)
+_DEFAULT_TOP_K = 5
+_MAX_INT = 2**63 - 1
+_MAX_UINT32 = 2**32 - 1
+_SETTINGS = ("top_k", "version")
+_ERRORS: dict[int, type[RequestError]] = {
+    pb.ImageError.REASON_INVALID: InvalidImage,
+    pb.ImageError.REASON_TOO_LARGE: ImageTooLarge,
+    pb.ImageError.REASON_NO_ANSWER: EngineFailed,
+}
+
+
+class ClassifyRoutes:
+    """Hands over to the service covey.v1.Classifier."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        """`handlers` are the service's, by method."""
+        self._handlers = handlers
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        model = "/v1/models/{model}"
+        return (
+            Route(("GET",), "/v1/models", for_http(self._list)),
+            Route(("GET",), model, for_http(self._get)),
+            Route(("POST", "PUT"), f"{model}/classify", for_http(self._classify)),
+        )
+
+    def _classify(self, call: HttpCall) -> None:
+        images = read_images(call, ("image",), "images", _SETTINGS)
+        request = classify_request(call, images)
+        call.hand_over(
+            self._handlers["Classify"], request.SerializeToString(), partial(_write_classified, is_one=images.is_one)
+        )
+
+    def _list(self, call: HttpCall) -> None:
+        require_query(call, ())
+        call.hand_over(self._handlers["ListModels"], b"", _write_models)
+
+    def _get(self, call: HttpCall) -> None:
+        require_query(call, ("version",))
+        request = pb.GetModelRequest(name=call.arguments["model"], version=_number(call.query, "version", _MAX_INT))
+        call.hand_over(self._handlers["GetModel"], request.SerializeToString(), _write_model)
+
+
+def classify_request(call: HttpCall, images: Images, version: int | None = None) -> pb.ClassifyRequest:
+    """The message of a request. Raises InvalidRequest, RequestTooLarge."""
+    require_query(call, _SETTINGS)
+    both = sorted(call.query.keys() & images.settings.keys())
+    if both:
+        raise InvalidRequest(f"{both[0]!r} is in the query and in the JSON; give it once")
+    settings = {**call.query, **images.settings}
+    if version is None:
+        version = _number(settings, "version", _MAX_INT)
+    request = pb.ClassifyRequest(model=call.arguments["model"], version=version)
+    if "top_k" in settings:
+        request.top_k = _number(settings, "top_k", _MAX_UINT32)
+    request.encoded.images.extend(images.files)
+    classes = len(images.files) * (request.top_k if request.HasField("top_k") else _DEFAULT_TOP_K)
+    if classes > MAX_CLASSES and len(images.files) > 1:
+        raise RequestTooLarge(
+            f"the answer would have up to {classes:,} classes, at most {MAX_CLASSES:,} are written in JSON; ask for "
+            f"fewer, send fewer images per request, or use gRPC",
+            refused_for="answer_size",
+        )
+    return request
+
+
+def require_query(call: HttpCall, known: tuple[str, ...]) -> None:
+    """Raises InvalidRequest for a parameter that nobody reads: it may be a misspelled one."""
+    for name in call.query:
+        if name not in known:
+            expected = ", ".join(map(repr, (*known, "timeout_ms")))
+            raise InvalidRequest(f"the query has the parameter {name[:64]!r}; expected {expected}")
+
+
+def raise_failure(result: pb.Result) -> None:
+    """Raises the error of an image, if it has one."""
+    if result.HasField("error"):
+        raise _ERRORS.get(result.error.reason, EngineFailed)(result.error.message)
+
+
+def _write_classified(payload: bytes, *, is_one: bool) -> bytes:
+    answer = pb.ClassifyResponse.FromString(payload)
+    if is_one:
+        raise_failure(answer.results[0])
+    results = ",".join(map(_result, answer.results))
+    rest = json_text.as_dict(answer, defaults=False)
+    del rest["results"]
+    return b'{"results":[%b],%b' % (results.encode(), json_text.compact(rest)[1:])
+
+
+def _result(result: pb.Result) -> str:
+    if result.HasField("error"):
+        reason = pb.ImageError.Reason.Name(result.error.reason)
+        return f'{{"error":{{"reason":"{reason}","message":{json_text.quoted(result.error.message)}}}}}'
+    classes = ",".join(
+        f'{{"label":{json_text.quoted(each.label)},"index":{each.index},"probability":{each.probability:.9g}}}'
+        for each in result.classes
+    )
+    return f'{{"classes":[{classes}]}}'
+
+
+def _write_models(payload: bytes) -> bytes:
+    return json_text.compact(json_text.as_dict(pb.ListModelsResponse.FromString(payload)))
+
+
+def _write_model(payload: bytes) -> bytes:
+    return json_text.compact(json_text.as_dict(pb.GetModelResponse.FromString(payload).model))
+
+
+def _number(settings: Mapping[str, object], name: str, maximum: int) -> int:
+    value = settings.get(name, 0)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= maximum:
+        raise InvalidRequest(f"{name} is {str(value)[:64]!r}; expected a whole number from 0 up")
+    return value

@@ -1,0 +1,102 @@
+"""JSON in: read within limits. JSON out: messages as JSON, with the names and the numbers that they have."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from covey_server.errors import InvalidRequest, RequestTooLarge
+
+MAX_JSON_BYTES = 16 << 20  # reading them stops all threads for 20 to 30 ms
+MAX_JSON_VALUES = 524_288  # an image of 224 x 224 x 3 has 150,528; each takes up to 100 bytes once read
+_SMALL_BYTES = 65_536
+_SHOWN = 64
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """A body that is one JSON object. Raises InvalidRequest, RequestTooLarge."""
+    if len(body) > MAX_JSON_BYTES:
+        raise RequestTooLarge(
+            f"the JSON has {len(body):,} bytes, at most {MAX_JSON_BYTES:,} are read here; send files as multipart, or "
+            f"numbers by the binary extension",
+            refused_for="message_size",
+        )
+    if len(body) > _SMALL_BYTES and body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_JSON_VALUES:
+        raise InvalidRequest(
+            f"the JSON holds more than {MAX_JSON_VALUES:,} values; send files in base64, or numbers by the binary "
+            f"extension"
+        )
+    try:
+        found = json.loads(body)
+    except RecursionError:
+        raise InvalidRequest("the JSON is nested too deeply to be read") from None
+    except ValueError as error:  # json's own, or of bytes that are no text
+        raise InvalidRequest(f"the body is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"the JSON is {kind_of(found)}; expected an object")
+    return found
+
+
+def require_known(found: dict[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Raises InvalidRequest for a member that nobody reads: it may be a misspelled one."""
+    for name in found:
+        if name not in known:
+            raise InvalidRequest(f"{what} has the member {name[:_SHOWN]!r}; expected {', '.join(map(repr, known))}")
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for error messages."""
+    names = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+@lru_cache(4096)
+def quoted(text: str) -> str:
+    """A string as JSON."""
+    return json.dumps(text)
+
+
+def compact(value: object) -> bytes:
+    """Any value as JSON."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def as_dict(message: Message, *, defaults: bool = True) -> dict[str, Any]:
+    """A message with its fields' own names; whole numbers stay numbers. `defaults`: fields that are 0 or empty are
+    shown too."""
+    found: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        if field.has_presence and not message.HasField(field.name):
+            continue
+        value = getattr(message, field.name)
+        if field.has_presence or defaults or value:
+            found[field.name] = _value(field, value, defaults)
+    return found
+
+
+def _value(field: Any, value: Any, defaults: bool) -> Any:  # noqa: ANN401 - descriptors are of two types
+    kind = field.message_type
+    if kind is not None and kind.GetOptions().map_entry:
+        inner = kind.fields_by_name["value"]
+        return {str(key): _one(inner, value[key], defaults) for key in sorted(value)}
+    if field.is_repeated:
+        return [_one(field, each, defaults) for each in value]
+    return _one(field, value, defaults)
+
+
+def _one(field: Any, value: Any, defaults: bool) -> Any:  # noqa: ANN401 - as above
+    if isinstance(value, Timestamp):
+        return value.ToJsonString()
+    if isinstance(value, Message):
+        return as_dict(value, defaults=defaults)
+    if field.enum_type is not None:
+        named = field.enum_type.values_by_number.get(value)
+        return named.name if named is not None else value
+    if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
+        return float(f"{value:.9g}")
+    return value

@@ -1,0 +1,226 @@
+"""Hostile callers over HTTP, at a small scale: each is ended by a limit, and the next caller is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import WriteModel
+from tests.server.conftest import Server, running_servers
+from tests.server.http.asking import PIXELS, ask, connected, is_closed, png, read_answer, send, wait_until
+
+from covey_server.fronts.http import limits
+
+POST = b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\n"
+MAX_MESSAGE_BYTES = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server(front: str, tmp_path_factory: pytest.TempPathFactory, write_echo_model: WriteModel) -> Iterator[Server]:
+    """With small limits."""
+    models = tmp_path_factory.mktemp("models")
+    write_echo_model(models)
+    with running_servers(front) as start:
+        yield start(models, max_message_bytes=MAX_MESSAGE_BYTES, max_bytes=4 << 20)
+
+
+@pytest.fixture(autouse=True)
+def others_are_served(server: Server) -> Iterator[None]:
+    """Whatever a test did, nothing of it is left."""
+    yield
+    assert ask(server.http_port, "POST", "/v1/models/echo/classify", png(PIXELS[0])).status == 200
+    assert server.app.http is not None
+    assert server.app.http.unfinished_bytes == 0
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of time that a test can wait for."""
+    for name in ("HEAD_S", "BODY_S", "UNREAD_S", "LINGER_S"):
+        monkeypatch.setattr(limits, name, 0.2)
+    monkeypatch.setattr(limits, "SLOWEST_BYTES_S", 1 << 30)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("data", [b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "])
+def test_slow_heads_are_given_up(server: Server, data: bytes) -> None:
+    with connected(server.http_port) as connection:
+        connection.sendall(data)
+        if data:
+            answer = read_answer(connection)
+            assert (answer.status, answer.error) == (408, "the request's line and headers did not come in time")
+        assert is_closed(connection)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "length", [b"Content-Length: 1000\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"]
+)
+def test_slow_bodies_are_given_up(server: Server, length: bytes) -> None:
+    with connected(server.http_port) as connection:
+        connection.sendall(POST + length)
+        answer = read_answer(connection)
+        assert (answer.status, answer.error) == (408, "the request's body did not come in time")
+        assert is_closed(connection)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_unread_answers_are_given_up(server: Server) -> None:
+    with connected(server.http_port) as connection:
+        ask_for_much = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+        try:
+            while True:  # ends once the server takes nothing more, and then closes
+                connection.sendall(ask_for_much)
+        except OSError:
+            pass
+    assert server.app.http is not None
+
+
+def test_a_huge_body_is_refused_before_it_comes(server: Server) -> None:
+    answer = send(server.http_port, POST + b"Content-Length: 1048577\r\n\r\n")
+    assert (answer.status, "at most 1,048,576 are taken here" in answer.error) == (413, True)
+    answer = send(server.http_port, POST + b"Content-Length: 99999999999999999999\r\n\r\n")
+    assert answer.status == 400
+
+
+def test_chunks_without_end_are_refused_at_the_limit(server: Server) -> None:
+    with connected(server.http_port) as connection:
+        connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+        chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+        for _ in range(17):
+            connection.sendall(chunk)
+        assert read_answer(connection).status == 413
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 200_000,
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Trailer: " + b"x" * 200_000,
+        b"GET /" + b"x" * 200_000,
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"x" * 200_000,
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000,
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 101 + b"\r\n",
+    ],
+)
+def test_heads_and_framing_without_end_are_refused(server: Server, data: bytes) -> None:
+    assert send(server.http_port, data).status in (400, 431)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        b"Content-Length: 5, 5\r\n\r\nabcde",
+        b"Content-Length: +5\r\n\r\nabcde",
+        b"Content-Length: -5\r\n\r\nabcde",
+        b"Content-Length: 0x5\r\n\r\nabcde",
+        b"Content-Length : 5\r\n\r\nabcde",
+        b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n1\na\n0\n\n",
+        b"X: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
+        b"X: a\x00b\r\n\r\n",
+        b"X y: a\r\n\r\n",
+        b": a\r\n\r\n",
+        b"Host: b\r\n\r\n",
+        b"Authorization: a\r\nAuthorization: b\r\n\r\n",
+        b"X: a\rContent-Length: 3\r\n\r\nabc",
+    ],
+)
+def test_what_two_servers_might_read_differently_is_refused(server: Server, fields: bytes) -> None:
+    with connected(server.http_port) as connection:
+        connection.sendall(POST + fields + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = read_answer(connection, "POST")
+        assert answer.status in (400, 501), (fields, answer)
+        if answer.status == 501 or "cannot be read" in answer.error:
+            assert answer.headers["connection"] == "close"
+            assert connection.recv(65536) == b""  # what came behind it is no request
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /healthz HTTP/3.7\r\n\r\n",
+        b"SUMMON /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",  # no host
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /%ff HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /\xc3\xbc HTTP/1.1\r\nHost: a\r\n\r\n",
+        bytes(range(256)),
+    ],
+)
+def test_what_is_no_request_is_refused(server: Server, data: bytes) -> None:
+    assert send(server.http_port, data).status in (400, 405)
+
+
+@pytest.mark.parametrize("name", [b"gzip", b"deflate", b"br", b"gzip, gzip", b"GZIP"])
+def test_compressed_bodies_are_refused_unread(server: Server, name: bytes) -> None:
+    answer = send(server.http_port, POST + b"Content-Encoding: " + name + b"\r\nContent-Length: 100\r\n\r\n")
+    assert (answer.status, "are not read here" in answer.error) == (415, True)
+
+
+def test_nothing_of_a_request_becomes_a_header(server: Server) -> None:
+    wrong = {"X-Request-Id": "a\tb", "Origin": "http://127.0.0.1\t.example"}
+    answer = ask(server.http_port, "GET", "/v1/models/%0d%0aX-Evil:%201", headers=wrong)
+    assert answer.status == 403
+    answer = ask(server.http_port, "GET", "/v1/models/%0d%0aX-Evil:%201")
+    assert (answer.status, "x-evil" in answer.headers) == (404, False)
+
+
+def test_a_form_of_a_million_parts_is_refused(server: Server) -> None:
+    body = b"--b\r\n" * 200_000 + b"--b--"
+    answer = ask(
+        server.http_port, "POST", "/v1/models/echo/classify", body, {"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    assert (answer.status, "more than 65,536 parts" in answer.error) == (400, True), answer.body
+
+
+def test_json_of_a_million_values_is_refused(server: Server) -> None:
+    body = b'{"images":[' + b"[]," * 300_000 + b"[]]}"
+    answer = ask(server.http_port, "POST", "/v1/models/echo/classify", body, {"Content-Type": "application/json"})
+    assert (answer.status, "more than 524,288 values" in answer.error) == (400, True), answer.body
+
+
+def test_half_bodies_do_not_add_up(server: Server) -> None:
+    """The largest are refused once all together exceed the limit."""
+    assert server.app.http is not None
+    http = server.app.http
+    many = http.limits.max_unfinished_bytes // (1 << 20) + 4
+    connections = []
+    try:
+        for _ in range(many):
+            one = connected(server.http_port)
+            connections.append(one)
+            one.__enter__().sendall(POST + b"Content-Length: 1048576\r\n\r\n" + bytes((1 << 20) - 1))
+        first = ask(server.http_port, "POST", "/v1/models/echo/classify", png(PIXELS[0]))
+        assert first.status == 200
+        wait_until(lambda: http.unfinished_bytes <= http.limits.max_unfinished_bytes and http.closed["unfinished"] > 0)
+    finally:
+        for one in connections:
+            one.__exit__(None, None, None)
+    wait_until(lambda: not http.unfinished_bytes)
+
+
+def test_silent_connections_make_place_for_others(front: str, tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path)
+    with running_servers(front) as start:
+        server = start(tmp_path, max_connections=20)
+        silent = [connected(server.http_port) for _ in range(60)]
+        for each in silent:
+            each.__enter__()
+        assert ask(server.http_port, "POST", "/v1/models/echo/classify", png(PIXELS[0])).status == 200
+        assert server.app.http is not None
+        assert server.app.http.open <= 20
+        for each in silent:
+            each.__exit__(None, None, None)

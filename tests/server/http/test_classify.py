@@ -1,0 +1,167 @@
+"""/v1 over HTTP: the same answers as Classify, ListModels and GetModel give."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from tests.server.conftest import Server
+from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png
+
+from covey_proto.v1 import classifier_pb2 as pb
+
+CLASSIFY = "/v1/models/echo/classify"
+FILES = [png(each) for each in PIXELS]
+
+
+def form(*files: bytes, disposition: str = 'form-data; name="f"; filename="f.png"') -> tuple[bytes, dict[str, str]]:
+    parts = [b"--xYz\r\nContent-Disposition: " + disposition.encode() + b"\r\n\r\n" + each + b"\r\n" for each in files]
+    return b"".join(parts) + b"--xYz--\r\n", {"Content-Type": "multipart/form-data; boundary=xYz"}
+
+
+def as_json(value: object) -> tuple[bytes, dict[str, str]]:
+    return json.dumps(value).encode(), {"Content-Type": "application/json"}
+
+
+def require_probabilities(answer: Answer, first: int, count: int, top_k: int = 5) -> None:
+    assert answer.status == 200, answer.body
+    results = answer.json["results"]
+    assert len(results) == count
+    for result, expected in zip(results, EXPECTED[first : first + count], strict=True):
+        best = np.argsort(-expected, kind="stable")[:top_k]
+        assert [each["index"] for each in result["classes"]] == best.tolist()
+        assert [each["label"] for each in result["classes"]] == [f"class {index}" for index in best]
+        assert [np.float32(each["probability"]) for each in result["classes"]] == expected[best].tolist()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize("kind", ["", "image/png", "application/octet-stream", "application/x-www-form-urlencoded"])
+def test_a_file_as_the_body_is_classified(server: Server, method: str, kind: str) -> None:
+    answer = ask(server.http_port, method, CLASSIFY, FILES[3], {"Content-Type": kind} if kind else {})
+    require_probabilities(answer, 3, 1)
+    assert (answer.json["model"], answer.json["version"]) == ("echo", 1)
+    timing = answer.json["timing"]
+    assert timing["total_us"] == timing["decode_us"] + timing["queue_us"] + timing["compute_us"]
+    assert timing["batch_size"] == 1
+
+
+def test_the_answer_has_all_that_classify_has(server: Server) -> None:
+    request = pb.ClassifyRequest(model="echo", encoded=pb.EncodedImages(images=[FILES[0], b"no image"]), top_k=3)
+    expected = server.classify(request)
+    body, headers = form(FILES[0], b"no image")
+    found = ask(server.http_port, "POST", f"{CLASSIFY}?top_k=3", body, headers).json
+    assert found.keys() == {"results", "model", "version", "timing"}
+    assert found["timing"].keys() == {field.name for field, _ in expected.timing.ListFields()}
+    first, second = expected.results
+    assert [(each["label"], each["index"]) for each in found["results"][0]["classes"]] == [
+        (each.label, each.index) for each in first.classes
+    ]
+    assert found["results"][1] == {"error": {"reason": "REASON_INVALID", "message": second.error.message}}
+
+
+def test_a_form_has_several_files_and_a_bad_one_fails_itself(server: Server) -> None:
+    body, headers = form(*FILES)
+    require_probabilities(ask(server.http_port, "POST", CLASSIFY, body, headers), 0, 20)
+    body, headers = form(FILES[0], b"not an image", FILES[1])
+    results = ask(server.http_port, "POST", CLASSIFY, body, headers).json["results"]
+    assert [sorted(each) for each in results] == [["classes"], ["error"], ["classes"]]
+
+
+def test_json_has_one_image_or_several(server: Server) -> None:
+    texts = [base64.b64encode(each).decode() for each in FILES]
+    require_probabilities(ask(server.http_port, "POST", CLASSIFY, *as_json({"image": texts[2]})), 2, 1)
+    require_probabilities(ask(server.http_port, "POST", CLASSIFY, *as_json({"images": texts})), 0, 20)
+    url = f"data:image/png;base64,{texts[4]}"
+    require_probabilities(ask(server.http_port, "POST", CLASSIFY, *as_json({"image": url, "top_k": 2})), 4, 1, top_k=2)
+
+
+def test_the_query_sets_top_k_version_and_timeout(server: Server) -> None:
+    path = f"{CLASSIFY}?top_k=1&version=1&timeout_ms=20000"
+    require_probabilities(ask(server.http_port, "POST", path, FILES[5]), 5, 1, top_k=1)
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "text"),
+    [
+        (404, "/v1/models/nobody/classify", "model 'nobody' is not served here"),
+        (404, f"{CLASSIFY}?version=9", "version 9 of model 'echo' is not served"),
+        (400, f"{CLASSIFY}?version=x", "version is 'x'"),
+        (400, f"{CLASSIFY}?top_k=11", "top_k is 11; expected 1 to 10"),
+        (400, f"{CLASSIFY}?top_k=-1", "top_k is '-1'"),
+        (400, f"{CLASSIFY}?top-k=1", "the query has the parameter 'top-k'"),
+        (400, f"{CLASSIFY}?top_k=1&top_k=2", "'top_k' comes more than once"),
+        (400, f"{CLASSIFY}?timeout_ms=soon", "timeout_ms is 'soon'"),
+    ],
+)
+def test_what_is_wrong_with_path_or_query_is_said(server: Server, status: int, path: str, text: str) -> None:
+    answer = ask(server.http_port, "POST", path, FILES[0])
+    assert (answer.status, text in answer.error) == (status, True), answer.body
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "text"),
+    [
+        (422, b"not an image", "", "not a JPEG, PNG"),
+        (400, b"", "", "the request has no body"),
+        (415, b"x", "text/html", "bodies of the type 'text/html' are not read here"),
+        (400, b"{", "application/json", "the body is no JSON"),
+        (400, b"[" * 100_000, "application/json", "the body is no JSON|nested too deeply"),
+        (400, b'{"a":' * 50_000, "application/json", "the body is no JSON|nested too deeply"),
+        (400, b"[]", "application/json", "the JSON is an array"),
+        (400, b"{}", "application/json", "the JSON has no image"),
+        (400, b'{"picture":""}', "application/json", "the JSON has the member 'picture'"),
+        (400, b'{"image":"?"}', "application/json", "'image' is not in base64"),
+        (400, b'{"image":3}', "application/json", "'image' is a number"),
+        (400, b'{"images":"AA=="}', "application/json", "'images' is a string"),
+        (422, b'{"image":""}', "application/json", "empty"),
+        (400, b"\xff\xfe{", "application/json", "the body is no JSON"),
+        (400, b"x", "multipart/form-data", "needs a boundary"),
+        (400, b"x", "multipart/form-data; boundary=b", "does not end with its boundary"),
+        (400, b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\n5\r\n--b--", "multipart/form-data; boundary=b",
+         "part 1 of the form is no file"),
+        (400, b"--b\r\n\r\nx\r\n--b--", "multipart/form-data; boundary=b", "has no headers"),
+        (400, b"--b--", "multipart/form-data; boundary=b", "the request holds no image"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_body_is_said(server: Server, status: int, body: bytes, kind: str, text: str) -> None:
+    answer = ask(server.http_port, "POST", CLASSIFY, body, {"Content-Type": kind} if kind else {})
+    assert answer.status == status, answer.body
+    assert any(each in answer.error for each in text.split("|")), answer.body
+
+
+def test_json_and_query_do_not_contradict_each_other(server: Server) -> None:
+    body, headers = as_json({"image": base64.b64encode(FILES[0]).decode(), "top_k": 1})
+    answer = ask(server.http_port, "POST", f"{CLASSIFY}?top_k=2", body, headers)
+    assert (answer.status, answer.error) == (400, "'top_k' is in the query and in the JSON; give it once")
+
+
+def test_models_are_listed_with_those_that_are_refused(server: Server) -> None:
+    models = ask(server.http_port, "GET", "/v1/models").json["models"]
+    assert [(each["name"], each["version"], each["state"]) for each in models] == [
+        ("colour", 7, "STATE_READY"),
+        ("echo", 1, "STATE_READY"),
+        ("skewed", 1, "STATE_REFUSED"),
+    ]
+    one = ask(server.http_port, "GET", "/v1/models/colour?version=7").json
+    assert one == models[0]
+    assert one["info"]["input"]["height"] == 2
+    assert one["serving"]["batch_curve"][0]["batch_size"] == 1
+    assert ask(server.http_port, "GET", "/v1/models/nobody").status == 404
+
+
+def test_torchserve_callers_find_what_they_know(server: Server) -> None:
+    for path in ("/predictions/echo", "/predictions/echo/1", "/predictions/echo/1.0"):
+        answer = ask(server.http_port, "PUT", path, FILES[6])
+        assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+        best = np.argsort(-EXPECTED[6], kind="stable")[:5]
+        assert list(answer.json) == [f"class {index}" for index in best]
+        assert [np.float32(each) for each in answer.json.values()] == EXPECTED[6][best].tolist()
+    body, headers = form(FILES[6], disposition='form-data; name="data"; filename="kitten.jpg"')
+    assert list(ask(server.http_port, "POST", "/predictions/echo", body, headers).json) == list(answer.json)
+    body, headers = as_json({"data": base64.b64encode(FILES[6]).decode()})
+    assert list(ask(server.http_port, "POST", "/predictions/echo", body, headers).json) == list(answer.json)
+    assert ask(server.http_port, "GET", "/ping").json == {"status": "Healthy"}
+    failed = ask(server.http_port, "POST", "/predictions/nobody", FILES[6])
+    assert (failed.json["code"], failed.json["message"]) == (404, failed.error)

@@ -1,0 +1,333 @@
+"""The HTTP front itself: connections, routes, ids, origins, tokens, TLS, the end."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+from tests.certificates import Authority
+from tests.conftest import WriteModel
+from tests.server.conftest import Server, StartServer
+from tests.server.http.asking import (
+    EXPECTED,
+    PIXELS,
+    TIMEOUT_S,
+    ask,
+    ask_by,
+    connected,
+    is_closed,
+    png,
+    read_answer,
+    send,
+    wait_until,
+)
+
+from covey_server.app import App
+from covey_server.config import Config
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
+FILE = png(PIXELS[0])
+MANY = (b"--b\r\nContent-Disposition: f; filename=f\r\n\r\n" + FILE + b"\r\n") * 900 + b"--b--"
+
+
+def test_a_connection_is_kept_for_further_requests(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=TIMEOUT_S)
+    for place in range(5):
+        answer = ask_by(connection, "POST", "/v1/models/echo/classify?top_k=1", png(PIXELS[place]))
+        assert answer.json["results"][0]["classes"][0]["index"] == EXPECTED[place].argmax()
+        assert "connection" not in answer.headers
+    connection.close()
+
+
+def test_requests_sent_ahead_are_answered_in_order(server: Server) -> None:
+    with connected(server.http_port) as connection:
+        files = [png(each) for each in PIXELS]
+        head = "POST /v1/models/echo/classify?top_k=1 HTTP/1.1\r\nHost: a\r\n"
+        head += "X-Request-Id: {}\r\nContent-Length: {}\r\n\r\n"
+        requests = [head.format(place, len(each)).encode() + each for place, each in enumerate(files)]
+        connection.sendall(b"".join(requests) + GET + b"Connection: close\r\n\r\n")
+        reader = connection.makefile("rb")
+        whole = reader.read()
+    for place in range(20):
+        assert b"X-Request-Id: %d\r\n" % place in whole
+        best = int(EXPECTED[place].argmax())
+        _, _, whole = whole.partition(b"X-Request-Id: %d\r\n" % place)
+        assert b'"index":%d,' % best in whole.partition(b"HTTP/1.1")[0]
+    assert whole.endswith(b"Connection: close\r\n\r\nlive\n")
+
+
+def test_http_1_0_is_answered_and_closed_unless_asked(server: Server) -> None:
+    with connected(server.http_port) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        answer = read_answer(connection)
+        assert (answer.status, answer.body, answer.headers["connection"]) == (200, b"live\n", "close")
+        assert is_closed(connection)
+    answer = send(server.http_port, b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert answer.headers["connection"] == "keep-alive"
+
+
+def test_head_and_options_are_answered_without_a_body(server: Server) -> None:
+    answer = ask(server.http_port, "HEAD", "/readyz")
+    assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "6")
+    answer = ask(server.http_port, "OPTIONS", "/v1/models/echo/classify")
+    assert (answer.status, answer.headers["allow"]) == (204, "POST, PUT, OPTIONS")
+
+
+def test_an_upgrade_is_declined(server: Server) -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+    with connected(server.http_port) as connection:
+        connection.sendall(GET + offer + b"\r\n")
+        assert read_answer(connection).body == b"live\n"
+        connection.sendall(GET + b"\r\n")
+        assert read_answer(connection).body == b"live\n"
+
+
+def test_unknown_paths_and_methods_are_said(server: Server) -> None:
+    answer = ask(server.http_port, "GET", "/nowhere")
+    assert (answer.status, answer.error) == (404, "there is nothing at '/nowhere'; /openapi.json lists what is")
+    answer = ask(server.http_port, "DELETE", "/v1/models")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert answer.error == "DELETE is not answered at this path; use GET or HEAD"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models/..", "/v1/models/%2e%2e", "/v1/models/..%2f..%2fetc%2fpasswd", "/v1/models/%00"]
+)
+def test_names_in_paths_are_only_looked_up(server: Server, path: str) -> None:
+    answer = ask(server.http_port, "GET", path)
+    assert answer.status == 404
+    assert "is not served here" in answer.error
+
+
+@pytest.mark.parametrize("path", ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "//etc/passwd", "/v1//models"])
+def test_paths_lead_to_no_file(server: Server, path: str) -> None:
+    assert ask(server.http_port, "GET", path).status == 404
+
+
+def test_a_request_id_is_taken_or_made(server: Server) -> None:
+    assert (
+        ask(server.http_port, "GET", "/healthz", headers={"X-Request-Id": "a-1.b_2"}).headers["x-request-id"]
+        == "a-1.b_2"
+    )
+    made = {ask(server.http_port, "GET", "/healthz").headers["x-request-id"] for _ in range(3)}
+    assert len(made) == 3
+    for wrong in ("a b", "x" * 129, "<script>", '"'):
+        assert (
+            ask(server.http_port, "GET", "/healthz", headers={"X-Request-Id": wrong}).headers["x-request-id"] != wrong
+        )
+
+
+def test_what_comes_late_is_not_computed(server: Server) -> None:
+    answer = ask(
+        server.http_port, "POST", "/v1/models/echo/classify?timeout_ms=1", MANY,
+        {"Content-Type": "multipart/form-data; boundary=b"},
+    )  # fmt: skip
+    assert (answer.status, answer.json["grpc_status"]) == (504, "DEADLINE_EXCEEDED"), answer.body
+
+
+def test_an_upload_is_invited_and_a_wrong_one_refused_before_it_comes(server: Server) -> None:
+    head = "POST {} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n"
+    with connected(server.http_port) as connection:
+        connection.sendall(head.format("/v1/models/echo/classify", len(FILE)).encode())
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(FILE)
+        assert read_answer(connection).status == 200
+    with connected(server.http_port) as connection:
+        connection.sendall(head.format("/nowhere", 10_000_000).encode())
+        answer = read_answer(connection)
+        assert (answer.status, answer.headers["connection"]) == (404, "close")
+        assert is_closed(connection)
+
+
+def test_probes_and_metrics_are_answered(server: Server) -> None:
+    assert ask(server.http_port, "GET", "/readyz").body == b"ready\n"
+    answer = ask(server.http_port, "GET", "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert b"covey_ready 1.0" in answer.body
+
+
+def test_no_http_means_no_port(start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path)
+    assert start_server(tmp_path, http=False).app.http is None
+
+
+def test_pages_of_other_origins_may_not_call(server: Server) -> None:
+    answer = ask(server.http_port, "GET", "/v1/models", headers={"Origin": "https://evil.example"})
+    assert answer.status == 403
+    assert "access-control-allow-origin" not in answer.headers
+    own = f"http://127.0.0.1:{server.http_port}"
+    assert ask(server.http_port, "GET", "/v1/models", headers={"Origin": own}).status == 200
+
+
+def test_pages_of_allowed_origins_may_call(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    port = start_server(tmp_path, cors_origin="https://a.example, https://b.example:8443").http_port
+    for origin in ("https://a.example", "https://b.example:8443"):
+        answer = ask(port, "GET", "/v1/models", headers={"Origin": origin})
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, origin)
+        asked = {
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "x-request-id",
+        }
+        answer = ask(port, "OPTIONS", "/v1/models/echo/classify", headers=asked)
+        assert (answer.status, answer.headers["access-control-allow-headers"]) == (204, "x-request-id")
+        assert "POST" in answer.headers["access-control-allow-methods"]
+        # An error, too, is for the page to read.
+        assert ask(port, "GET", "/nowhere", headers={"Origin": origin}).headers["access-control-allow-origin"] == origin
+    for wrong in ("https://a.example.evil", "http://a.example", "null"):
+        assert ask(port, "GET", "/v1/models", headers={"Origin": wrong}).status == 403
+
+
+def test_callers_need_a_token_but_for_probes(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path / "models")
+    tokens = tmp_path / "tokens"
+    tokens.touch(mode=0o600)
+    tokens.write_text("good\n")
+    port = start_server(tmp_path / "models", auth_token_file=str(tokens)).http_port
+    for path in ("/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"):
+        assert ask(port, "GET", path).status == 200
+    for headers in ({}, {"Authorization": "Bearer bad"}, {"Authorization": "good"}):
+        for method, path, body in (("GET", "/v1/models", None), ("POST", "/v1/models/echo/classify", FILE)):
+            answer = ask(port, method, path, body, headers)
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert "good" not in answer.error
+    answer = ask(port, "POST", "/v1/models/echo/classify", FILE, {"Authorization": "Bearer good"})
+    assert answer.status == 200
+    with connected(port) as connection:  # refused before the body comes
+        connection.sendall(b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n")
+        assert read_answer(connection).status == 401
+
+
+def test_tls_serves_and_follows_its_files(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path / "models")
+    authority = Authority(tmp_path / "ca")
+    pair = authority.sign("localhost", "127.0.0.1")
+    server = start_server(
+        tmp_path / "models", front="grpcio", tls_certificate=str(pair.certificate), tls_key=str(pair.key)
+    )
+    trusting = ssl.create_default_context(cafile=str(authority.certificate))
+
+    def serial_and_status() -> tuple[str, int]:
+        connection = http.client.HTTPSConnection("127.0.0.1", server.http_port, context=trusting, timeout=TIMEOUT_S)
+        answer = ask_by(connection, "POST", "/v1/models/echo/classify", FILE)
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        found = connection.sock.getpeercert()
+        connection.close()
+        assert found is not None
+        return str(found["serialNumber"]), answer.status
+
+    before, status = serial_and_status()
+    assert status == 200
+    authority.sign("localhost", "127.0.0.1")
+    for _ in range(2):  # a file is used once it rests
+        server.app._refresh_security()
+    after, status = serial_and_status()
+    assert (status, before != after) == (200, True)
+    with connected(server.http_port) as plain:  # HTTP where TLS is spoken
+        plain.sendall(GET + b"\r\n")
+        assert is_closed(plain)
+
+
+def test_mutual_tls_wants_a_certificate(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path / "models")
+    authority = Authority(tmp_path / "ca")
+    pair, own = authority.sign("127.0.0.1"), authority.sign("caller.example", file="caller")
+    server = start_server(
+        tmp_path / "models", front="grpcio", tls_certificate=str(pair.certificate), tls_key=str(pair.key),
+        tls_client_ca=str(authority.certificate),
+    )  # fmt: skip
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    connection = http.client.HTTPSConnection("127.0.0.1", server.http_port, context=context, timeout=TIMEOUT_S)
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        ask_by(connection, "GET", "/healthz")
+    connection.close()
+    context.load_cert_chain(own.certificate, own.key)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.http_port, context=context, timeout=TIMEOUT_S)
+    assert ask_by(connection, "GET", "/healthz").status == 200
+    connection.close()
+
+
+def test_what_was_accepted_is_answered_at_the_end(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path, hangs_at=255, hang_turns=600_000)  # for some tenths of a second
+    server = Server(App(Config(models=tmp_path, grpc_port=0, metrics_port=0, inline_us=0)))
+    server.channel.close()
+    server.app.start()
+    slow = PIXELS[0].copy()
+    slow[0] = 255
+    with connected(server.http_port) as busy, connected(server.http_port) as idle:
+        idle.sendall(GET + b"\r\n")
+        assert read_answer(idle).status == 200
+        body = png(slow)
+        busy.sendall(
+            b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        wait_until(lambda: server.app._admission.calls > 0)
+        stopping = threading.Thread(target=server.app.stop)
+        stopping.start()
+        answer = read_answer(busy)
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert is_closed(idle)
+        stopping.join()
+
+
+def test_a_caller_who_hangs_up_cancels_its_request(server: Server) -> None:
+    head = b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    with connected(server.http_port) as connection:
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(MANY) + MANY)
+        wait_until(lambda: server.app._admission.decodes > 0)
+    wait_until(lambda: not server.app._admission.calls)
+    answer = ask(server.http_port, "GET", "/metrics")
+    assert b'covey_requests_total{code="CANCELLED",model="echo",version="1"}' in answer.body
+
+
+def test_the_end_under_load_loses_nothing_that_was_accepted(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    """Callers who keep their connections get answers until they are told that theirs ends; what they send on it is
+    answered too. Only a connection that is closed between two requests may end without an answer."""
+    write_echo_model(tmp_path)
+    server = Server(App(Config(models=tmp_path, grpc_port=0, metrics_port=0)))
+    server.channel.close()
+    server.app.start()
+    counts, lost, told = [0] * 8, [], []
+
+    def call(place: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=TIMEOUT_S)
+        expected = int(EXPECTED[place].argmax())
+        while True:
+            try:
+                answer = ask_by(connection, "POST", "/v1/models/echo/classify?top_k=1", png(PIXELS[place]))
+            except (ConnectionError, http.client.RemoteDisconnected):
+                break  # nothing of an answer came
+            except http.client.IncompleteRead as error:
+                lost.append(error)
+                break
+            if answer.status == 200:
+                assert answer.json["results"][0]["classes"][0]["index"] == expected
+                counts[place] += 1
+            if answer.headers.get("connection") == "close":
+                told.append(answer.status)
+                break
+        connection.close()
+
+    callers = [threading.Thread(target=call, args=(place,)) for place in range(8)]
+    for each in callers:
+        each.start()
+    wait_until(lambda: min(counts) > 20)
+    assert server.app.stop()
+    for each in callers:
+        each.join()
+    assert not lost
+    assert told
+    assert set(told) <= {200, 503}
+    assert server.app._metrics.tally(server.app.repository.catalog.find("echo", 0)).codes["OK"] == sum(counts)
