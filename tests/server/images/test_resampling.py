@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from covey_proto.interpolation import Interpolation
@@ -26,10 +27,11 @@ def noise(width: int, height: int, mode: str) -> Image.Image:
     return Image.fromarray(np.random.default_rng(width * 1000 + height).choice([0, 255], shape).astype(np.uint8))
 
 
-def off(image: Image.Image, size: Size, interpolation: Interpolation, box: Box) -> np.ndarray[tuple[int, ...]]:
+def off(image: Image.Image, size: Size, interpolation: Interpolation, box: Box) -> NDArray[np.int64]:
     """By how many levels each pixel differs from Pillow's."""
-    found = np.asarray(resize(image, size, interpolation, box)).astype(int)
-    return np.abs(found - np.asarray(image.resize(size, PILLOW[interpolation], box)))
+    found = np.asarray(resize(image, size, interpolation, box)).astype(np.int64)
+    expected = np.asarray(image.resize(size, PILLOW[interpolation], box)).astype(np.int64)
+    return np.abs(found - expected)
 
 
 @given(SIDES, SIDES, SIDES, SIDES, PART, PART, st.sampled_from(["L", "RGB"]))

@@ -145,7 +145,7 @@ def test_any_answer_is_what_plain_python_gives(labels: int, rows: int, k: int, s
     values = chance.integers(0, 12, (rows, labels)).astype(np.float32) / np.float32(11)  # many are equal
     thresholds = (chance.integers(0, 12, labels) / 11 if own else np.full(labels, 0.5)).astype(np.float32)
     writer = ResponseWriter("m", 1, "cpu", [f"l{place}" for place in range(labels)], thresholds)
-    written = writer.write(b"".join(writer.results(Output(values), k, 0, rows)), 3, 1, 1, rows)
+    written = b"".join((*writer.results(Output(values), k, 0, rows), writer.tail(3, 1, 1, rows)))
     assert len(written) <= rows * writer.row_bytes[k] + 64
     found = indices(pb.ClassifyResponse.FromString(written))
     for row, got in zip(values, found, strict=True):

@@ -84,7 +84,7 @@ class OpenInference:
                 inputs.shorten_deadline(call, request)
             if model.original is not None and not original_inputs.are_images(request, model.original):
                 original_inputs.infer(pipeline, call, model.original, request, raw, Inference)
-                return
+                return None
             k = inputs.classes_asked(request, model)
             tensor = inputs.only_input(request)
             contents: Buffer | None = raw
