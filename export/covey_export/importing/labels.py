@@ -40,7 +40,7 @@ def read(path: Path) -> tuple[str, ...]:
     return labels
 
 
-def require_count(path: Path, labels: Sequence[str], outputs: int) -> None:
+def require_count(where: str, labels: Sequence[str], outputs: int) -> None:
     """Raises InvalidLabels where there is not one label for each output. Two for a single output are right: that it is
     not so, and that it is."""
     expected = 2 if outputs == 1 else outputs
@@ -52,7 +52,7 @@ def require_count(path: Path, labels: Sequence[str], outputs: int) -> None:
     elif len(labels) + 1 == expected:
         hint = " The network may have a class for the background in front: add a line for it."
     raise InvalidLabels(
-        f"--labels {path}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
+        f"{where}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
         f"({listed(labels[:3])}, ...).{hint} Take the file that belongs to this network"
     )
 
@@ -60,7 +60,7 @@ def require_count(path: Path, labels: Sequence[str], outputs: int) -> None:
 def _parse(path: Path, text: str) -> list[str]:
     suffix = path.suffix.lower()
     if suffix == ".json" or (suffix not in (".csv", ".tsv", ".txt") and text.lstrip()[:1] in ("{", "[")):
-        return _of_json(json.loads(text))
+        return of_json(json.loads(text))
     if suffix in (".csv", ".tsv"):
         return _of_csv(text, "\t" if suffix == ".tsv" else ",")
     lines = [line.strip() for line in text.splitlines()]
@@ -71,11 +71,11 @@ def _parse(path: Path, text: str) -> list[str]:
     return lines
 
 
-def _of_json(said: object) -> list[str]:
+def of_json(said: object) -> list[str]:
     if isinstance(said, dict):
         for key in _MAPPINGS:
             if isinstance(said.get(key), dict | list) and said[key]:
-                return _of_json(said[key])
+                return of_json(said[key])
         return _of_mapping(said)
     if isinstance(said, list) and said and all(isinstance(each, str) for each in said):
         return list(said)
