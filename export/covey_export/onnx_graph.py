@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from torch import nn
 
 from covey_export import image_classifier, sealing
 from covey_export.errors import ConversionFailed, InvalidNetwork
@@ -84,17 +85,25 @@ def _require_logits(proto: onnx.ModelProto, network: Network) -> None:
 
 def export(model: ImageClassifier, image_shape: ImageShape) -> onnx.ModelProto:
     """The graph of `model`, for batches of any size. Raises ConversionFailed."""
-    name = type(model.network).__name__
+    example = torch.zeros((_EXAMPLE_BATCH, *image_shape), dtype=torch.uint8)
+    return convert(model, example, tensors.IMAGES, tensors.PROBABILITIES, type(model.network).__name__)
+
+
+def convert(
+    module: nn.Module, example: torch.Tensor, input_name: str, output_name: str, name: str, *, any_batch: bool = True
+) -> onnx.ModelProto:
+    """The graph of `module`, which takes and gives one tensor, for batches of any size, or for as many as the example
+    has. `name` is for people. Raises ConversionFailed."""
     program, said = None, io.StringIO()
     try:
         with redirect_stderr(said):  # where it fails, torch prints the whole graph, more than once
             program = torch.onnx.export(
-                model,
-                (torch.zeros((_EXAMPLE_BATCH, *image_shape), dtype=torch.uint8),),
+                module,
+                (example,),
                 dynamo=True,
-                input_names=[tensors.IMAGES],
-                output_names=[tensors.PROBABILITIES],
-                dynamic_shapes={tensors.IMAGES: {0: torch.export.Dim("batch", min=1)}},
+                input_names=[input_name],
+                output_names=[output_name],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},) if any_batch else None,
                 external_data=False,
                 opset_version=OPSET,
                 verbose=False,
@@ -108,10 +117,10 @@ def export(model: ImageClassifier, image_shape: ImageShape) -> onnx.ModelProto:
     if program is None:
         raise ConversionFailed("torch.onnx.export made no program; this is a bug")
     proto = program.model_proto
-    for value in (*proto.graph.input, *proto.graph.output):
+    for value in (*proto.graph.input, *proto.graph.output) if any_batch else ():
         if not value.type.tensor_type.shape.dim[0].dim_param:
             raise ConversionFailed(
-                f"{name} can be exported for batches of {_EXAMPLE_BATCH} images alone, a model must take any number: "
+                f"{name} can be exported for batches of {len(example)} images alone, a model must take any number: "
                 f"let no loop and no fixed number in its forward() stand for how many images there are"
             )
     return proto

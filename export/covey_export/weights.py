@@ -110,6 +110,10 @@ class Weights:
             said += "; its last layer is for other classes and starts anew"
         return f"{said}; left out what is no part of the network: {listed(left_out)}" if left_out else said
 
+    def tensors_for(self, network: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
+        """Those that are the network's, by its names, whatever their shapes; and the names of the others."""
+        return self._tensors_for(network.state_dict())
+
     def require_outputs(self, labels: Sequence[str], named_by: str) -> None:
         """Raises InvalidWeights where no layer gives one number for each of the labels that `named_by` names."""
         matrices = [tensor for tensor in self.tensors.values() if tensor.ndim > 1]

@@ -4,79 +4,125 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from covey_export.errors import ExportError
-from covey_export.importing import resizing
+from covey_export.importing.contract import NOTHING, Contract
 from covey_export.importing.preset import NONE, PRESETS, Preset, swapped
-from covey_export.importing.resizing import Resizing
+from covey_export.importing.resizing import Resizing, usual_length, usual_policy
 from covey_export.importing.signature import Signature
+from covey_proto import colours
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is done to images. `assumed` is what the user did not say, each with what it may cost."""
+    """What is done to images. `assumed` is what neither the user nor the source said, each with what it may cost;
+    `preset_from` and `resizing_from` say who did."""
 
     preset: Preset
     resizing: Resizing
     assumed: tuple[str, ...]
+    preset_from: str
+    resizing_from: str
 
 
-def choose(options: argparse.Namespace, signature: Signature) -> Choice:
-    """Raises ExportError for options that do not go together, or not with the network."""
-    preset, is_said = _preset(options, signature)
-    policy = Resize(options.resize) if options.resize else resizing.usual_policy(preset)
-    if options.resize_to is not None and policy is not Resize.SHORTER_SIDE:
-        raise ExportError(f"--resize-to goes with --resize shorter_side, not with {policy.value}")
-    if options.pad is not None and policy is not Resize.PAD:
-        raise ExportError(f"--pad goes with --resize pad, not with {policy.value}; --background is for transparency")
-    length = options.resize_to or resizing.usual_length(signature)
-    if policy is Resize.SHORTER_SIDE and length < max(signature.height, signature.width):
+_ASSUMED = "assumed"
+
+
+def choose(options: argparse.Namespace, signature: Signature, said: Contract = NOTHING) -> Choice:
+    """What the options say goes before what the source `said`.
+
+    Raises ExportError for options that do not go together, or not with the network.
+    """
+    preset, preset_from = _preset(options, signature, said)
+    chosen, resizing_from = _resizing(options, signature, said, preset)
+    assumed = tuple(_assumed(preset, preset_from, chosen, resizing_from, signature, said))
+    return Choice(preset, chosen, assumed, preset_from, resizing_from)
+
+
+def _resizing(
+    options: argparse.Namespace, signature: Signature, said: Contract, preset: Preset
+) -> tuple[Resizing, str]:
+    if options.resize is None and said.problem:
+        raise ExportError(said.problem)
+    base = said.resizing if options.resize is None else None
+    if base is not None and said.size not in (None, (signature.height, signature.width)):
+        if options.image_size is None:
+            raise ExportError(
+                f"{said.origin} prepares images of {said.size[0]}x{said.size[1]}, the network takes {signature.height}x"
+                f"{signature.width}; say how images come to that with --resize"
+            )
+        if base.policy is Resize.SHORTER_SIDE:  # the same share of the image for another size
+            base = replace(base, resize_to=round(base.resize_to * max(options.image_size) / max(said.size)))
+    if base is not None:
+        resizing_from = f"{said.origin}: {said.detail}" if said.detail else said.origin
+    else:
+        resizing_from = "--resize" if options.resize else _ASSUMED
+    if base is None:
+        policy = Resize(options.resize) if options.resize else usual_policy(preset)
+        base = Resizing(policy, usual_length(signature), background=_background(said))
+    if options.resize_to is not None and base.policy is not Resize.SHORTER_SIDE:
+        raise ExportError(f"--resize-to goes with --resize shorter_side, not with {base.policy.value}")
+    if options.pad is not None and base.policy is not Resize.PAD:
+        raise ExportError(
+            f"--pad goes with --resize pad, not with {base.policy.value}; --background is for transparency"
+        )
+    length = options.resize_to or base.resize_to
+    if base.policy is Resize.SHORTER_SIDE and length < max(signature.height, signature.width):
         raise ExportError(
             f"--resize-to {length}: expected {max(signature.height, signature.width)} or more, as the network's "
             f"{signature.height}x{signature.width} is cut out of it"
         )
-    chosen = Resizing(
-        policy,
-        length if policy is Resize.SHORTER_SIDE else 0,
-        Interpolation(options.interpolation),
-        options.background,
-        options.pad or "",
-        options.ignore_exif,
-        options.exact,
+    chosen = replace(
+        base,
+        resize_to=length if base.policy is Resize.SHORTER_SIDE else 0,
+        interpolation=Interpolation(options.interpolation) if options.interpolation else base.interpolation,
+        background=base.background if options.background is None else options.background,
+        pad=options.pad or base.pad,
+        ignore_exif=options.ignore_exif,
+        exact=options.exact,
     )
-    return Choice(preset, chosen, tuple(_assumed(options, preset, chosen, signature, is_said=is_said)))
+    return chosen, resizing_from
 
 
-def _preset(options: argparse.Namespace, signature: Signature) -> tuple[Preset, bool]:
-    """And whether the user said it."""
+def _background(said: Contract) -> str:
+    """Whatever else the user says: a source whose library drops transparency does so with any resizing."""
+    return said.resizing.background if said.resizing is not None else colours.WHITE
+
+
+def _preset(options: argparse.Namespace, signature: Signature, said: Contract) -> tuple[Preset, str]:
+    """And who said it."""
     numbers = {flag: value for flag in ("mean", "std", "scale") if (value := getattr(options, flag)) is not None}
-    said = [f"--{flag}" for flag in numbers]
+    flags = [f"--{flag}" for flag in numbers]
+    like = options.like if isinstance(options.like, str) else None
     if options.bgr and signature.channels == 1:
         raise ExportError("--bgr is for networks of colour images; this one takes grey ones")
     if signature.datatype == "UINT8":
-        if said or options.like:
+        if flags or like:
             raise ExportError(
                 f"the network takes whole numbers of 0..255 (uint8) and scales them itself; omit "
-                f"{', '.join([*said, *(['--like'] if options.like else [])])}"
+                f"{', '.join([*flags, *(['--like'] if like else [])])}"
             )
-        return Preset(NONE.name, scale=1.0, bgr=bool(options.bgr)), True
+        return Preset(NONE.name, scale=1.0, bgr=bool(options.bgr)), "uint8 input"
     if numbers and options.like:
-        raise ExportError(f"--like {options.like} stands for a mean, a deviation and a scale; omit it, or {said[0]}")
+        raise ExportError(f"--like {options.like} stands for a mean, a deviation and a scale; omit it, or {flags[0]}")
     if numbers:
-        return _of_numbers(options, signature), True
-    name = options.like or ("imagenet" if signature.channels == 3 else "0..1")
-    preset = PRESETS[name]
+        return _of_numbers(options, signature), ", ".join(flags)
+    if like is None and said.preset is not None:
+        preset, origin = said.preset, said.origin
+    else:
+        preset = PRESETS[like or ("imagenet" if signature.channels == 3 else "0..1")]
+        origin = f"--like {like}" if like else _ASSUMED
     if signature.channels == 1 and len(preset.mean) == 3:
         raise ExportError(
-            f"--like {name} is for colour images; this network takes grey ones. Say --like 0..1 or -1..1, or --mean "
+            f"{origin} is for colour images; this network takes grey ones. Say --like 0..1 or -1..1, or --mean "
             f"and --std"
         )
     if options.bgr is not None and options.bgr != preset.bgr and signature.channels == 3:
         preset = swapped(preset)
-    return preset, options.like is not None
+    return preset, origin
 
 
 def _of_numbers(options: argparse.Namespace, signature: Signature) -> Preset:
@@ -96,7 +142,12 @@ def _of_numbers(options: argparse.Namespace, signature: Signature) -> Preset:
 
 
 def _assumed(
-    options: argparse.Namespace, preset: Preset, chosen: Resizing, signature: Signature, *, is_said: bool
+    preset: Preset,
+    preset_from: str,
+    chosen: Resizing,
+    resizing_from: str,
+    signature: Signature,
+    said: Contract,
 ) -> Iterator[str]:
     if signature.is_size_assumed:
         yield (
@@ -104,7 +155,9 @@ def _assumed(
             f"{signature.height}x{signature.width}, as most networks were trained. Another size than in training costs "
             f"some accuracy"
         )
-    if not is_said:
+    if said.assumption and (preset_from == said.origin or resizing_from not in (_ASSUMED, "--resize")):
+        yield said.assumption
+    if preset_from == _ASSUMED:
         usual = "as torchvision's and timm's networks were trained" if preset.name == "imagenet" else "the usual range"
         fitting = [each.name for each in PRESETS.values() if len(each.mean) in (1, signature.channels)]
         others = " | ".join(name for name in fitting if name != preset.name)
@@ -113,7 +166,7 @@ def _assumed(
             f"many answers are wrong without any error: say --like {others}, or --mean, --std, --scale and --bgr; "
             f"--check DIR compares them on labelled images"
         )
-    if options.resize is None:
+    if resizing_from == _ASSUMED:
         yield (
             f"no --resize was given; assumed is {chosen.policy.value}: {chosen.describe(signature)}. Another way "
             f"than in training costs some accuracy"

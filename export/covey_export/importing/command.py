@@ -25,16 +25,17 @@ from covey_export.importing import (
     choices,
     description,
     labels,
-    onnx_file,
     original_path,
     proof,
     samples,
     signature,
+    sources,
     thresholds,
     variants,
 )  # fmt: skip
 from covey_export.importing.activation import Answer
 from covey_export.importing.choices import Choice
+from covey_export.importing.contract import Contract
 from covey_export.importing.onnx_file import OnnxFile
 from covey_export.importing.original import Original
 from covey_export.importing.proof import Graph, Proof
@@ -94,32 +95,36 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     variants.require_possible(options)
     name = naming.require_model_name(options.name or naming.model_name_of(options.source))
     with report.doing(f"reading {options.source}"):
-        file = onnx_file.read(options.source)
+        file, said = sources.read(options)
         found = signature.find(
             file,
             output=options.output,
             layout=options.layout,
             image_size=options.image_size,
+            usual_size=said.size,
             assumes_size=options.first_look,
         )
         original = Original(file, found)
     found = original.signature
-    choice = choices.choose(options, found)
+    choice = choices.choose(options, found, said)
     report.line(f"source  {file.path.name}: opset {file.opset}, {found.describe()}")
-    report.line(f"input   {found.height}x{found.width}: {choice.resizing.describe(found)}")
-    report.line(f"pixels  {choice.preset.describe(found.channels)}")
+    report.line(f"input   {found.height}x{found.width}: {choice.resizing.describe(found)} [{choice.resizing_from}]")
+    report.line(f"pixels  {choice.preset.describe(found.channels)} [{choice.preset_from}]")
 
-    names, images, assumed = _labels_and_samples(options, original, choice, report)
+    names, labels_from, images, assumed = _labels_and_samples(options, original, choice, said, report)
     with report.doing("running the original"):
         scores = original.run(images.images, choice.preset)
     where = f"{file.path}: output {found.output_name}"
     answer = activation.decide(
-        options.activation, activation.last_operator(original.model.graph, found.output_name), scores, where
+        options.activation or said.activation,
+        activation.last_operator(original.model.graph, found.output_name),
+        scores,
+        where,
     )
     answer = thresholds.apply(options.thresholds, answer, names)
     report.line(f"answer  {answer.said}")
-    report.line(f"labels  {_shown(names)}")
-    for note in (*file.notes, *original.notes):
+    report.line(f"labels  {_shown(names)} [{labels_from}]")
+    for note in (*file.notes, *original.notes, *said.notes):
         report.line(f"note: {note}")
     for assumption in (*choice.assumed, *assumed):
         report.line(f"note: {assumption}")
@@ -169,29 +174,34 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
 
 
 def _labels_and_samples(
-    options: argparse.Namespace, original: Original, choice: Choice, report: Report
-) -> tuple[tuple[str, ...], Samples, tuple[str, ...]]:
-    """The labels, the images to compare on, and what was assumed about the labels."""
+    options: argparse.Namespace, original: Original, choice: Choice, said: Contract, report: Report
+) -> tuple[tuple[str, ...], str, Samples, tuple[str, ...]]:
+    """The labels and who says them, the images to compare on, and what was assumed about the labels."""
     outputs = original.classes
     count = 2 if outputs == 1 else outputs
-    names = labels.read(options.labels) if options.labels is not None else ()
-    if names:
-        labels.require_count(options.labels, names, outputs)
     place = options.samples or options.check
     files = samples.find(place) if place is not None else None
     assumed: tuple[str, ...] = ()
-    if not names and files is not None and len(files.classes) == count:
-        names = files.classes
+    if options.labels is not None:
+        names, labels_from = labels.read(options.labels), f"--labels {options.labels}"
+        labels.require_count(labels_from, names, outputs)
+    elif said.labels is not None and said.has_names and (len(said.labels) == count or not said.is_borrowed):
+        names, labels_from, assumed = said.labels, said.labels_origin, said.labels_notes
+        labels.require_count(labels_from, names, outputs)
+    elif files is not None and len(files.classes) == count:
+        names, labels_from = files.classes, f"classes of {files.place}"
         labels.require_distinct(str(files.place), names)
         order = "alphabetical" if files.place.is_dir() else "this"
         wrong = "if the network has another one, every answer has a wrong label"
         assumed = (f"no --labels were given; assumed are the classes of {files.place} in {order} order; {wrong}",)
-    elif not names:
-        names = tuple(f"class {place}" for place in range(count))
+    else:
+        names, labels_from = tuple(f"class {place}" for place in range(count)), "assumed"
+        if said.labels is not None and len(said.labels) == count:
+            names, labels_from = said.labels, said.labels_origin
         assumed = (f"no --labels were given; the outputs are named {names[0]} to {names[-1]}",)
     spec = _input_spec(choice.resizing, choice, original)
     if files is None:
-        return names, samples.make(spec.shape), assumed
+        return names, labels_from, samples.make(spec.shape), assumed
     files, matched = _matched(files, names, report)
     with report.doing(f"reading {plural(len(files.files), 'image')}"):
         images = samples.read(files, spec, matched if files.is_labelled else None)
@@ -199,7 +209,7 @@ def _labels_and_samples(
         report.line(f"note: left out: {problem}")
     if (more := len(images.left_out) - _PROBLEMS_SHOWN) > 0:
         report.line(f"note: and {plural(more, 'image')} more left out in the same way")
-    return names, images, assumed
+    return names, labels_from, images, assumed
 
 
 def _matched(files: Files, names: tuple[str, ...], report: Report) -> tuple[Files, list[int]]:

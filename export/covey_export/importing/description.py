@@ -51,6 +51,7 @@ def model_info(
         build=Build(
             covey_version=covey_proto.__version__,
             onnx_version=onnx.__version__,
+            torch_version=file.versions.get("torch", ""),
             opset=original.opset,
             precision=precision,
         ),
@@ -58,13 +59,13 @@ def model_info(
             pixels=images.images[place].tobytes(),
             probabilities=expected[place].ravel().tolist(),
             tolerance=TOLERANCES[precision],
-            reference="onnxruntime",
+            reference="pytorch" if file.run else "onnxruntime",
         ),
         answer=ModelInfo.ANSWER_INDEPENDENT if answer.independent else ModelInfo.ANSWER_EXCLUSIVE,
         thresholds=answer.thresholds,
         source=Source(
-            kind="onnx",
-            file=file.path.name,
+            kind=file.kind,
+            file=file.path.absolute().name,
             sha256=file.sha256,
             input_name=found.input_name,
             input_datatype=found.datatype,
@@ -101,7 +102,7 @@ def record(
     """What stands beside the model for people: what was compared, what came out, what was assumed."""
     found = original.signature
     return {
-        "source": file.path.name,
+        "source": file.path.absolute().name,
         "sha256": file.sha256,
         "opset": original.opset,
         "input": {"name": found.input_name, "datatype": found.datatype, "layout": found.layout},
@@ -110,6 +111,7 @@ def record(
         "resizing": choice.resizing.describe(found),
         "answer": answer.said,
         "thresholds": list(answer.thresholds),
+        "read_from": {"preprocessing": choice.preset_from, "resizing": choice.resizing_from},
         "assumed": [*choice.assumed, *assumed],
         "batches": graph.said,
         "compared_on": {"images": shown.images, "made": images.is_made, "place": images.place},
@@ -121,6 +123,7 @@ def record(
         "accuracy": accuracy,
         "precision": info.build.precision,
         "versions": {
+            **file.versions,
             "covey": covey_proto.__version__,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,

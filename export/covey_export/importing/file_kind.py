@@ -23,7 +23,7 @@ def describe(head: bytes, path: Path) -> str | None:
     if head.startswith(b"PK"):
         return _archive(path)
     if head.startswith(b"\x80") and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return f"it is a Python pickle, as old PyTorch checkpoints are; {_EXPORT_TORCH}"
+        return f"it is a Python pickle, as old PyTorch checkpoints are; {_NETWORK}"
     if head.startswith(b"\x89HDF\r\n"):
         return f"it is HDF5, as Keras saves models; {_EXPORT_KERAS}"
     if head[4:8] == b"TFL3":
@@ -31,7 +31,7 @@ def describe(head: bytes, path: Path) -> str | None:
     if head[4:8] == b"ORTM":
         return "it is a model in onnxruntime's own format (.ort); import the .onnx file that it was made from"
     if _is_safetensors(head):
-        return f"it is safetensors, weights without a network; {_EXPORT_TORCH}"
+        return f"it is safetensors, weights without a network; {_NETWORK}"
     if head.startswith(b"GGUF"):
         return "it is a language model (GGUF); expected an image classifier"
     if head.startswith((b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!")):
@@ -44,6 +44,7 @@ def describe(head: bytes, path: Path) -> str | None:
 
 
 _EXPORT_TORCH = "export the network to ONNX with torch.onnx.export, and import that file"
+_NETWORK = "say which network it belongs to, with --network torchvision:NAME, timm:NAME or MODULE:FUNCTION"
 _EXPORT_KERAS = "export it with model.export('X.onnx', format='onnx'), and import that file"
 
 
@@ -57,7 +58,7 @@ def _archive(path: Path) -> str:
     if b"/code/" in members and b"constants.pkl" in members:
         return f"it is TorchScript; {_EXPORT_TORCH}"
     if b"data.pkl" in members:
-        return f"it is a PyTorch checkpoint; {_EXPORT_TORCH}"
+        return f"it is a PyTorch checkpoint; {_NETWORK}"
     if b"model.weights.h5" in members:
         return f"it is a Keras model; {_EXPORT_KERAS}"
     return "it is a zip archive; unpack it, and import the .onnx file in it"

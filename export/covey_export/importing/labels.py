@@ -43,7 +43,7 @@ def read(said: str) -> tuple[str, ...]:
     return labels
 
 
-def require_count(said: str, labels: Sequence[str], outputs: int) -> None:
+def require_count(where: str, labels: Sequence[str], outputs: int) -> None:
     """Raises InvalidLabels where there is not one label for each output. Two for a single output are right: that it is
     not so, and that it is."""
     expected = 2 if outputs == 1 else outputs
@@ -55,7 +55,7 @@ def require_count(said: str, labels: Sequence[str], outputs: int) -> None:
     elif len(labels) + 1 == expected:
         hint = " The network may have a class for the background in front: add a line for it."
     raise InvalidLabels(
-        f"--labels {_short(said)}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
+        f"{_short(where)}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
         f"({', '.join(labels[:3])}{', ...' if len(labels) > 3 else ''}).{hint} Take the labels that belong to this "
         f"network"
     )
@@ -86,12 +86,12 @@ def _of_file(path: Path) -> list[str]:
     text = path.read_text("utf-8-sig")
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return _of_json(json.loads(text))
+        return of_json(json.loads(text))
     if suffix in (".csv", ".tsv"):
         return _of_csv(text, "\t" if suffix == ".tsv" else ",")
     if text.lstrip()[:1] in ("{", "["):
         with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):  # lines such as [red], else
-            return _of_json(_of_python(text))
+            return of_json(_of_python(text))
     lines = [line.strip() for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -109,11 +109,11 @@ def _of_python(text: str) -> object:
     return {str(key): value for key, value in said.items()} if isinstance(said, dict) else said
 
 
-def _of_json(said: object) -> list[str]:
+def of_json(said: object) -> list[str]:
     if isinstance(said, dict):
         for key in _MAPPINGS:
             if isinstance(said.get(key), dict | list) and said[key]:
-                return _of_json(said[key])
+                return of_json(said[key])
         return _of_mapping(said)
     if isinstance(said, list) and said and all(isinstance(each, str) for each in said):
         return list(said)

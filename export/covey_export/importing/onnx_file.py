@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 from onnx import external_data_helper, numpy_helper
 
 from covey_export.errors import InvalidSource
@@ -24,13 +25,21 @@ _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DO
 
 @dataclass(frozen=True, eq=False)
 class OnnxFile:
-    """A model as its file has it, all weights in it."""
+    """A model as its file has it, all weights in it; or, with `run`, as it was exported from a network that computes
+    the original's scores in its place.
+
+    `kind` is that of ModelInfo.source. `run` gives the outputs for the original's own input; `versions` are those of
+    the libraries that it needs.
+    """
 
     path: Path
     model: onnx.ModelProto
     sha256: str
     opset: int  # of ONNX's own operators
     notes: tuple[str, ...]
+    kind: str = "onnx"
+    run: Callable[[NDArray[np.generic]], NDArray[np.generic]] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(path: Path) -> OnnxFile:

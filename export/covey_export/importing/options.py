@@ -13,7 +13,6 @@ from covey_export.importing.preset import PRESETS
 from covey_export.importing.signature import LAYOUTS
 from covey_export.quantization.precision import Precision
 from covey_proto import colours, interpolation, resize
-from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 
 # Also of the sub-commands that convert Covey's own networks.
@@ -22,13 +21,17 @@ VARIANTS = (
     (("--float16", "--fp16"), Precision.FLOAT16, "half the size"),
 )
 NAME = "import"
-TEXT = "Turn a classifier that was trained elsewhere, an ONNX file, into a served model that is proven equal to it."
+TEXT = "Turn a classifier that was trained elsewhere into a served model that is proven equal to it."
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """All options of the sub-command."""
     parser._negative_number_matcher = re.compile(r"-\d")  # else -1..1 would be an option of its own, not a value
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="an ONNX file")
+    parser.add_argument(
+        "source", type=Path, metavar="SOURCE",
+        help="an ONNX file, a PyTorch checkpoint (.pt, .pth, .safetensors) with --network, or a folder as Hugging Face "
+        "has it (config.json, preprocessor_config.json, weights)",
+    )  # fmt: skip
     parser.add_argument("--name", metavar="NAME", help="of the model (default: as SOURCE is named)")
     parser.add_argument(
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
@@ -45,10 +48,16 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "id2label), or a list with commas (default: the folders of --samples in alphabetical order, or class 0, ...)",
     )  # fmt: skip
 
+    parser.add_argument(
+        "--network", metavar="NETWORK",
+        help="that a checkpoint belongs to: torchvision:NAME, timm:NAME, or your own MODULE:FUNCTION",
+    )  # fmt: skip
+
     group = parser.add_argument_group("preprocessing", "what the network's own users do to an image before it")
     group.add_argument(
-        "--like", choices=list(PRESETS),
-        help="a usual way: imagenet (torchvision, timm; the default), a range of numbers, or caffe (BGR less its mean)",
+        "--like", type=_like, metavar="|".join((*PRESETS, "DIR")),
+        help="a usual way: imagenet (torchvision, timm), a range of numbers, caffe (BGR less its mean), or a folder "
+        "with a preprocessor_config.json or timm's config.json (default: what the source says, else imagenet)",
     )  # fmt: skip
     group.add_argument(
         "--mean", type=numbers, metavar="LIST",
@@ -68,20 +77,20 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images", "how an image comes to the network's size; done by the server")
     group.add_argument(
         "--resize", choices=[way.value for way in resize.KNOWN],
-        help="default: shorter_side like imagenet and caffe, else stretch",
+        help="default: what the source says, else shorter_side like imagenet and caffe, else stretch",
     )  # fmt: skip
     group.add_argument(
         "--resize-to", type=_positive, metavar="N",
         help="of shorter_side: its length before the centre is cut out (default: 8/7 of the size, 256 for 224)",
     )  # fmt: skip
     group.add_argument(
-        "--interpolation", choices=[way.value for way in interpolation.KNOWN], default=Interpolation.BILINEAR.value,
-        help="default: bilinear",
+        "--interpolation", choices=[way.value for way in interpolation.KNOWN],
+        help="default: what the source says, else bilinear",
     )  # fmt: skip
     group.add_argument("--image-size", type=_size, metavar="N|HxW", help="where the file takes images of any size")
     group.add_argument(
-        "--background", type=_colour, default=colours.WHITE, metavar="COLOUR",
-        help="under transparent pixels: white (default), black, #rrggbb",
+        "--background", type=_colour, metavar="COLOUR",
+        help="under transparent pixels: white, black, #rrggbb (default: white, or none as the source's library has it)",
     )  # fmt: skip
     group.add_argument(
         "--pad",
@@ -125,6 +134,18 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--min-accuracy", type=_share, metavar="SHARE", help="publish only with this accuracy on the samples, 0 to 1"
+    )
+
+
+def _like(text: str) -> str | Path:
+    """A preset's name, or a folder or JSON file that is there."""
+    if text in PRESETS:
+        return text
+    path = Path(text)
+    if path.is_dir() or (path.is_file() and path.suffix == ".json"):
+        return path
+    raise argparse.ArgumentTypeError(
+        f"expected {', '.join(PRESETS)}, or a folder with a preprocessor_config.json, got {text!r}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -19,6 +20,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imp
 import onnxruntime
 
 Scores = NDArray[np.float32]
+_Runner = Callable[[NDArray[np.generic]], NDArray[np.generic]]
 
 _LOG_FATAL_ONLY = 4
 _TRIED_BATCHES = (1, 2, 4, 8, 16, 32, 64, 3)
@@ -27,15 +29,15 @@ _MODERN_OPSET = 17
 
 
 class Original:
-    """A session of the file itself. `opset` and `model` are those that onnxruntime runs: the file's own, or, where it
-    does not know those, converted ones; `notes` say so."""
+    """The file itself, in a session, or the network that it was exported from. `opset` and `model` are those that
+    onnxruntime runs: the file's own, or, where it does not know those, converted ones; `notes` say so."""
 
     def __init__(self, file: OnnxFile, signature: Signature) -> None:
         """Raises InvalidSource where onnxruntime cannot run it, or where it gives no score for each class."""
         self.model, self.opset = file.model, file.opset
         self.notes: tuple[str, ...] = ()
         self._path = file.path
-        self._session = self._start(file)
+        self._run_model = file.run or self._start(file, signature)
         self.signature = self._with_batch(signature)
         self.classes = self._scores(np.zeros(signature.shape(self.signature.batch or 1), signature.dtype)).shape[1]
 
@@ -62,7 +64,15 @@ class Original:
         """The scores of one batch of its own input."""
         return self._scores(prepared)
 
-    def _start(self, file: OnnxFile) -> onnxruntime.InferenceSession:
+    def _start(self, file: OnnxFile, found: Signature) -> _Runner:
+        session = self._load(file)
+
+        def run(prepared: NDArray[np.generic]) -> NDArray[np.generic]:
+            return np.asarray(session.run([found.output_name], {found.input_name: prepared})[0])
+
+        return run
+
+    def _load(self, file: OnnxFile) -> onnxruntime.InferenceSession:
         try:
             return _session(str(file.path))
         except Exception as error:  # noqa: BLE001 - onnxruntime's have no common base
@@ -90,7 +100,7 @@ class Original:
         reasons = []
         for size in sizes:
             try:
-                self._run(np.zeros(signature.shape(size), signature.dtype), signature)
+                self._run_model(np.zeros(signature.shape(size), signature.dtype))
             except Exception as error:  # noqa: BLE001 - as above
                 reasons.append(first_line(error))
                 continue
@@ -102,13 +112,9 @@ class Original:
             f"{reasons[0]}; say another --image-size or --layout if that is wrong, or export the network again"
         )
 
-    def _run(self, prepared: NDArray[np.generic], signature: Signature) -> NDArray[np.generic]:
-        found = self._session.run([signature.output_name], {signature.input_name: prepared})[0]
-        return np.asarray(found)
-
     def _scores(self, prepared: NDArray[np.generic]) -> Scores:
         try:
-            found = self._run(prepared, self.signature)
+            found = self._run_model(prepared)
         except Exception as error:
             raise InvalidSource(
                 f"{self._path}: onnxruntime failed on a batch of {len(prepared)}: {first_line(error)}; export the "

@@ -17,7 +17,7 @@ _CROPS = ("imagenet", "caffe")  # presets whose networks were tested on centre c
 
 @dataclass(frozen=True)
 class Resizing:
-    """`resize_to` is the shorter side's length of SHORTER_SIDE, in pixels."""
+    """`resize_to` is the shorter side's length of SHORTER_SIDE, in pixels. With no `background` alpha is dropped."""
 
     policy: Resize
     resize_to: int = 0
@@ -26,6 +26,7 @@ class Resizing:
     pad: str = ""
     ignore_exif: bool = False
     exact: bool = False
+    floor_crop: bool = False  # as Hugging Face cuts; see InputSpec
 
     def message(self, signature: Signature, preset: Preset) -> ImageSpec:
         """As the model's file has it."""
@@ -45,6 +46,7 @@ class Resizing:
             pad=self.pad if self.policy is Resize.PAD else "",
             ignore_exif=self.ignore_exif,
             exact=self.exact,
+            floor_crop=self.floor_crop,
             colour_order="" if signature.channels == 1 else "bgr" if preset.bgr else "rgb",
         )
 

@@ -48,9 +48,33 @@ def find_own_network(name: str) -> Network:
     Raises UnknownName where there is no such module or function, InvalidNetwork where the one cannot be imported or
     the other cannot be called.
     """
+    function = _find_function(name)
+    declared = _declared(function, name)
+    return Network(
+        name,
+        functools.partial(_build_tried, name, function, declared),
+        _USUAL_SHAPE,
+        default_dataset="sample",
+        source="your own",
+        smallest_side=1,
+        takes_dropout="dropout" in declared,
+        is_own=True,
+    )
+
+
+def build_untried(name: str, task: Task) -> nn.Module:
+    """The module itself, whatever it gives, and for however many classes: `covey-export import` looks for itself.
+
+    Raises as find_own_network.
+    """
+    function = _find_function(name)
+    return _build(name, function, _declared(function, name), task)
+
+
+def _find_function(name: str) -> Callable[..., object]:
     module_name, _, function_name = name.partition(":")
     module = _import(module_name, name)
-    function = getattr(module, function_name, None)
+    function: Callable[..., object] | None = getattr(module, function_name, None)
     if function is None:
         names = [found for found, value in vars(module).items() if callable(value) and not found.startswith("_")]
         raise naming.unknown(f"function of {module_name}", function_name, names)
@@ -59,17 +83,7 @@ def find_own_network(name: str) -> Network:
             f"{name} is a {type(function).__name__}; expected a function that makes the network, so that it can be "
             f"made for other classes and sizes"
         )
-    declared = _declared(function, name)
-    return Network(
-        name,
-        functools.partial(_build, name, function, declared),
-        _USUAL_SHAPE,
-        default_dataset="sample",
-        source="your own",
-        smallest_side=1,
-        takes_dropout="dropout" in declared,
-        is_own=True,
-    )
+    return function
 
 
 def _import(module_name: str, name: str) -> ModuleType:
@@ -126,6 +140,14 @@ def _declared(function: Callable[..., object], name: str) -> Mapping[str, inspec
     return declared
 
 
+def _build_tried(
+    name: str, function: Callable[..., object], declared: Mapping[str, inspect.Parameter], task: Task
+) -> nn.Module:
+    module = _build(name, function, declared, task)
+    require_classes(module, task, name)
+    return module
+
+
 def _build(
     name: str, function: Callable[..., object], declared: Mapping[str, inspect.Parameter], task: Task
 ) -> nn.Module:
@@ -145,7 +167,6 @@ def _build(
         raise InvalidNetwork(f"{name} raised {first_line(error)}") from error
     if not isinstance(module, nn.Module):
         raise InvalidNetwork(f"{name} gave a {type(module).__name__}; expected a torch.nn.Module")
-    require_classes(module, task, name)
     return module
 
 

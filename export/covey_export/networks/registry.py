@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from covey_export import naming
-from covey_export.networks import own, torchvision_networks
+from covey_export.networks import own, timm_networks, torchvision_networks
 from covey_export.networks.alexnet import AlexNet
 from covey_export.networks.cifar_net import CifarNet
 from covey_export.networks.conv_demo import ConvDemo
@@ -124,7 +124,7 @@ NETWORKS: Mapping[str, Network] = {
 
 
 def find_network(name: str) -> Network:
-    """The network of that name: one of NETWORKS, `torchvision:NAME`, or a user's own `module:function`.
+    """The network of that name: one of NETWORKS, `torchvision:NAME`, `timm:NAME`, or a user's own `module:function`.
 
     Raises UnknownName, with the nearest names, and InvalidNetwork where a user's module cannot be imported.
     """
@@ -133,6 +133,8 @@ def find_network(name: str) -> Network:
     own.require_no_file(name)
     if name.startswith(torchvision_networks.PREFIX):
         return torchvision_networks.find_torchvision_network(name.removeprefix(torchvision_networks.PREFIX))
+    if name.startswith(timm_networks.PREFIX):
+        return timm_networks.find_timm_network(name.removeprefix(timm_networks.PREFIX))
     if ":" in name:
         return own.find_own_network(name)
     raise naming.unknown("network", name, [*NETWORKS, f"{torchvision_networks.PREFIX}NAME", "module:function"])

@@ -95,6 +95,48 @@ def default_weights(network_name: str) -> DefaultWeights:
     return DefaultWeights(f"{PREFIX}{found}", found.url, mean, std, tuple(found.meta["categories"]), _notes(usual))
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """How torchvision itself prepares images for a network's weights, and the labels of those. `is_known`: the weights
+    are torchvision's own, by the digest in their name; else this is what is usual for the network."""
+
+    name: str
+    size: int
+    resize_to: int
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    labels: tuple[str, ...]
+    is_known: bool
+
+
+def preparation(name: str, sha256: str) -> Preparation:
+    """For weights of the network of the name after `torchvision:`, in a file with that digest.
+
+    Raises UnknownName, with the nearest names.
+    """
+    models = _models()
+    if name not in (names := models.list_models(module=models)):
+        raise naming.unknown("torchvision network", name, names)
+    enum = models.get_model_weights(name)
+    known = next((each for each in enum if f"-{sha256[:8]}." in each.url), None)
+    found = known or enum.DEFAULT
+    usual = found.transforms()
+    mean, std = tuple(usual.mean), tuple(usual.std)
+    if known is not None and _has_own_normalisation(name):
+        mean = std = (0.5, 0.5, 0.5)
+    return Preparation(
+        str(found),
+        usual.crop_size[0],
+        usual.resize_size[0],
+        str(getattr(usual.interpolation, "value", usual.interpolation)),
+        mean,
+        std,
+        tuple(found.meta["categories"]),
+        known is not None,
+    )
+
+
 def _notes(usual: Any) -> tuple[str, ...]:  # noqa: ANN401 - torchvision's transforms have no common type
     """What of the preprocessing that the weights were trained with Covey does otherwise."""
     mode = getattr(usual.interpolation, "value", str(usual.interpolation))

@@ -31,7 +31,8 @@ def off(image: Image.Image, size: Size, interpolation: Interpolation, box: Box) 
     """By how many levels each pixel differs from Pillow's."""
     found = np.asarray(resize(image, size, interpolation, box)).astype(np.int64)
     expected = np.asarray(image.resize(size, PILLOW[interpolation], box)).astype(np.int64)
-    return np.abs(found - expected)
+    levels: NDArray[np.int64] = np.abs(found - expected)
+    return levels
 
 
 @given(SIDES, SIDES, SIDES, SIDES, PART, PART, st.sampled_from(["L", "RGB"]))

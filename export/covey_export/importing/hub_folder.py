@@ -1,0 +1,133 @@
+"""A folder as Hugging Face has it: config.json, preprocessor_config.json and weights. Only JSON is read here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from covey_export.errors import InvalidSource
+from covey_export.importing import contract, processor, timm_config
+from covey_export.importing import labels as label_files
+from covey_export.importing.contract import Contract
+from covey_proto.wording import listed
+
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+_PROCESSOR = "processor_config.json"  # of newer versions, for more than images
+TRANSFORMERS, TIMM = "hugging_face", "timm"  # also the kinds of ModelInfo.source
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_SHARDS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_ONNX = ("model.onnx", "onnx/model.onnx")
+
+
+@dataclass(frozen=True)
+class HubFolder:
+    """`kind` is the library that can build its network. `config` is config.json, empty where there is none."""
+
+    path: Path
+    kind: str
+    config: Mapping[str, Any]
+
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """The files that hold them; empty: there are none."""
+        for name in _WEIGHTS:
+            if (self.path / name).is_file():
+                return (self.path / name,)
+        for name in _SHARDS:
+            if (self.path / name).is_file():
+                found = _json(self.path / name).get("weight_map")
+                names = set(found.values()) if isinstance(found, dict) else set()
+                return tuple(self.path / str(each) for each in sorted(names, key=str))
+        return ()
+
+    @property
+    def onnx(self) -> Path | None:
+        """The network's ONNX file, where it is there in place of weights."""
+        return next((self.path / name for name in _ONNX if (self.path / name).is_file()), None)
+
+
+def find(path: Path) -> HubFolder | None:
+    """None: it has no config.json. Raises InvalidSource where that cannot be read."""
+    file = path / CONFIG
+    if not file.is_file():
+        return None
+    config = _json(file)
+    is_timm = isinstance(config.get("architecture"), str) and "model_type" not in config
+    return HubFolder(path, TIMM if is_timm else TRANSFORMERS, config)
+
+
+def read_contract(path: Path) -> Contract:
+    """Of a folder, or of one of its JSON files: how images are prepared, and labels where they are there.
+
+    Raises InvalidSource where nothing there says how images are prepared.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = [folder / name for name in (PREPROCESSOR, _PROCESSOR, CONFIG)] if path.is_dir() else [path]
+    config = _json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    for file in files:
+        if not file.is_file():
+            continue
+        found = _json(file)
+        found = found["image_processor"] if isinstance(found.get("image_processor"), dict) else found
+        if isinstance(settings := found.get("pretrained_cfg"), dict):
+            return _with_answers(timm_config.read(settings, f"pretrained_cfg of {file.name}"), config)
+        if file.name == CONFIG and path.is_dir():
+            continue
+        if "input_size" in found:
+            return _with_answers(timm_config.read(found, file.name), config)
+        return _with_answers(processor.read(found, file.name, str(config.get("model_type", ""))), config)
+    raise InvalidSource(
+        f"{path}: expected {PREPROCESSOR}, or a {CONFIG} with timm's pretrained_cfg, found {content(path)}; say how "
+        f"images are prepared with --like imagenet, or --mean, --std and --resize"
+    )
+
+
+def contract_of(folder: HubFolder) -> Contract:
+    """As read_contract, but where nothing says how images are prepared, their size, labels and activation alone."""
+    if "pretrained_cfg" in folder.config or any((folder.path / name).is_file() for name in (PREPROCESSOR, _PROCESSOR)):
+        return read_contract(folder.path)
+    found = folder.config.get("image_size")
+    size = [found, found] if isinstance(found, int) else found
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(each, int) and each > 0 for each in size):
+        return _with_answers(contract.NOTHING, folder.config)
+    return _with_answers(Contract(f"image_size of {CONFIG}", size=(size[0], size[1])), folder.config)
+
+
+def _with_answers(said: Contract, config: Mapping[str, Any]) -> Contract:
+    """And the labels that config.json has, and what the outputs still need.
+
+    Raises InvalidSource where the labels cannot be read.
+    """
+    if config.get("problem_type") == "multi_label_classification":
+        note = f"{CONFIG} says multi_label_classification: each label is answered on its own (sigmoid)"
+        said = replace(said, activation="sigmoid", notes=(*said.notes, note))
+    origin = f"id2label of {CONFIG}"
+    try:
+        found = label_files.of_json(config["id2label"]) if isinstance(config.get("id2label"), dict) else None
+    except (ValueError, TypeError) as error:
+        raise InvalidSource(f"{origin}: {error}; name the labels with --labels FILE") from error
+    if found is None:
+        found, origin = timm_config.labels(config), f"label_names of {CONFIG}"
+    if not found:
+        return said
+    return contract.with_labels(said, found, origin)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidSource(f"{file}: expected JSON, but it cannot be read ({error}); fetch it again") from error
+    if not isinstance(found, dict):
+        raise InvalidSource(f"{file}: expected a JSON object, got a {type(found).__name__}; fetch the file again")
+    return found
+
+
+def content(path: Path) -> str:
+    """What a folder holds, for people."""
+    if not path.is_dir():
+        return "something else"
+    return listed(sorted(each.name for each in path.iterdir())[:8]) or "nothing"

@@ -1,0 +1,88 @@
+"""Photographs as files, and what Covey's server says of them, to be held against a library's own answers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from bench.photographs import photograph
+from bench.processes import covey_server
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from covey import Client
+from covey_export.importing.torch_module import scores_of
+
+SIZES = ((160, 120), (101, 150), (97, 61), (90, 200))  # odd rests among them
+
+
+def files() -> list[bytes]:
+    """JPEG and PNG, wide and tall; the last one is transparent in parts."""
+    found = []
+    for seed, size in enumerate(SIZES):
+        image = Image.fromarray(photograph(seed, *size))
+        if seed == len(SIZES) - 1:
+            image.putalpha(Image.linear_gradient("L").resize(size))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG" if seed < 2 else "PNG", **({"quality": 90} if seed < 2 else {}))
+        found.append(buffer.getvalue())
+    return found
+
+
+def image(data: bytes) -> Image.Image:
+    """As the libraries' users open it."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def lively(module: nn.Module, transform: Callable[[Image.Image], torch.Tensor]) -> nn.Module:
+    """Fresh networks answer all images alike. This one's scores differ between the files, by about 2, once `transform`
+    has prepared them."""
+    torch.manual_seed(3)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean, 0, 0.1)  # type: ignore[arg-type]
+            nn.init.uniform_(layer.running_var, 0.5, 2)  # type: ignore[arg-type]
+    head = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1]
+    nn.init.normal_(head.weight, std=1.0)
+    prepared = torch.stack([transform(image(data)) for data in files()])
+    module.eval()
+    with torch.no_grad():
+        scores = scores_of(module(prepared))
+        head.weight.mul_(2 / scores.std(dim=0).mean())
+        scores = scores_of(module(prepared))
+        head.bias.sub_(scores.mean(dim=0))
+    return module
+
+
+def answers(module: nn.Module, transform: Callable[[Image.Image], torch.Tensor]) -> NDArray[np.float32]:
+    """The library's own: `transform` gives `[C, H, W]` of an image."""
+    with torch.inference_mode():
+        rows = [scores_of(module(transform(image(data))[None])).softmax(1)[0] for data in files()]
+    found: NDArray[np.float32] = torch.stack(rows).numpy()
+    return found
+
+
+def served(models: Path, classes: int) -> tuple[NDArray[np.float32], list[str]]:
+    """The probabilities `[N, K]` that the server gives for the files of model `net`, one by one, and its labels."""
+    rows, labels = [], []
+    with covey_server(models, "native", models.parent / "server.log") as server, Client(server.target) as client:
+        for data in files():
+            (answer,) = (client.classify(data, model="net", top_k=classes),)
+            ordered = sorted(answer.classes, key=lambda each: each.index)
+            rows.append([each.probability for each in ordered])
+            labels = [each.label for each in ordered]
+    return np.array(rows, np.float32), labels
+
+
+def assert_alike(models: Path, expected: NDArray[np.float32], labels: list[str] | None = None) -> None:
+    """`expected` are the library's own probabilities for the files."""
+    found, names = served(models, expected.shape[1])
+    assert np.ptp(expected, axis=0).max() > 1e-3  # else nothing would be compared
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
+    if labels is not None:
+        assert names == labels

@@ -1,0 +1,254 @@
+"""State dicts of torchvision's, timm's and own networks are served as the library itself would answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+import torchvision
+from tests.export.importing.imports import published, refused
+from tests.export.importing.library_answers import answers, assert_alike, lively
+from torch import nn
+
+from covey_proto import metadata
+from covey_proto.v1.classifier_pb2 import ImageSpec
+
+CLASSES = 7
+TRANSFORM = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> nn.Module:
+    torch.manual_seed(1)
+    return lively(torchvision.models.resnet18(num_classes=CLASSES), TRANSFORM)
+
+
+def test_torchvision(resnet18: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(resnet18.state_dict(), tmp_path / "weights.pth")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join("abcdefg"))
+    served = published(
+        tmp_path / "weights.pth",
+        tmp_path / "models",
+        "--network",
+        "torchvision:resnet18",
+        "--exact",
+        "--labels",
+        labels,
+    )
+    assert_alike(tmp_path / "models", answers(resnet18, TRANSFORM), list("abcdefg"))
+    info = served.description.info
+    assert (info.source.kind, info.source.file, info.source.input_layout) == ("torch", "weights.pth", "NCHW")
+    whole = metadata.from_json(served.engine.metadata[metadata.KEY])
+    assert whole.golden_set.reference == "pytorch"
+    assert info.build.torch_version == torch.__version__
+    assert info.source.max_batch == 0
+    said = capsys.readouterr().out
+    assert "weights.pth does not say how its images were prepared; assumed is what torchvision's" in said
+    assert "[torchvision's ResNet18_Weights.IMAGENET1K_V1]" in said
+
+
+def wrapped(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+CHECKPOINTS: dict[str, Callable[[dict[str, torch.Tensor]], Any]] = {
+    "plain": lambda tensors: tensors,
+    "module.": lambda tensors: wrapped("module.", tensors),
+    "model.": lambda tensors: {"state_dict": wrapped("model.", tensors), "epoch": 3},
+    "net.": lambda tensors: wrapped("net.", tensors),
+    "_orig_mod.": lambda tensors: {"model": wrapped("_orig_mod.", tensors)},
+    "_orig_mod.module.": lambda tensors: wrapped("_orig_mod.module.", tensors),
+    "ema": lambda tensors: {
+        "model": {name: torch.zeros_like(tensor) for name, tensor in tensors.items()},
+        "state_dict_ema": wrapped("module.", tensors),
+    },
+    "averaged": lambda tensors: {"n_averaged": torch.tensor(5), **wrapped("module.", tensors)},
+    "half": lambda tensors: {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()},
+    "metrics beside": lambda tensors: {**wrapped("net.", tensors), "accuracy.tp": torch.zeros(3)},
+}
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_every_prefix(kind: str, resnet18: nn.Module, tmp_path: Path) -> None:
+    torch.save(CHECKPOINTS[kind](resnet18.state_dict()), tmp_path / "weights.pt")
+    served = published(
+        tmp_path / "weights.pt",
+        tmp_path / "models",
+        "--network",
+        "torchvision:resnet18",
+        "--like",
+        "0..1",
+        "--image-size",
+        32,
+    )
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = resnet18(torch.tensor(pixels / 255, dtype=torch.float32).permute(0, 3, 1, 2)).softmax(1).numpy()
+    np.testing.assert_allclose(served.engine.run(pixels), expected, atol=1e-4 if kind != "half" else 0.02)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet10t",  # 176x176, crop_pct 0.875
+        "mobilenetv3_small_050",
+        "vit_tiny_patch16_224",  # crop_pct 0.9, mean 0.5
+        "test_vit",  # 160x160, crop_pct 0.95
+    ],
+)
+def test_timm(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    module = timm.create_model(name, num_classes=CLASSES)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(module))
+    lively(module, transform)
+    safetensors.torch.save_file(module.state_dict(), tmp_path / "weights.safetensors")
+    served = published(tmp_path / "weights.safetensors", tmp_path / "models", "--network", f"timm:{name}", "--exact")
+    assert_alike(tmp_path / "models", answers(module, transform))
+    info = served.description.info
+    assert info.source.kind == "timm"
+    assert info.input.interpolation == ImageSpec.INTERPOLATION_BICUBIC
+
+
+OWN = """
+import torch, torchvision
+from torch import nn
+from types import SimpleNamespace
+
+class Net(nn.Module):
+    def __init__(self, num_classes=4, channels=3):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 8, 3, stride=2)
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.head(self.conv(x).relu().mean((2, 3)))
+
+class Logits(Net):
+    def forward(self, x):
+        from transformers.modeling_outputs import ImageClassifierOutput
+        return ImageClassifierOutput(logits=super().forward(x))
+
+def fixed():
+    return Net(5)
+
+def grey():
+    return Net(3, 1)
+
+class Features(Net):
+    def forward(self, x):
+        return {"features": self.conv(x)}
+
+class Detector(Net):
+    def forward(self, x):
+        return super().forward(x), self.conv(x)
+
+class Loops(Net):
+    def forward(self, x):
+        return torch.cat([super(Loops, self).forward(each[None]) for each in x])
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a user's module in the current folder."""
+    (tmp_path / "my_networks.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    yield "my_networks"
+    sys.modules.pop("my_networks", None)
+
+
+@pytest.mark.parametrize(("function", "classes"), [("Net", 6), ("Logits", 6), ("fixed", 5), ("grey", 3)])
+def test_own(function: str, classes: int, module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    __import__(module)
+    made = getattr(sys.modules[module], function)
+    network = made(num_classes=classes) if isinstance(made, type) else made()
+    torch.save({"net." + name: tensor for name, tensor in network.state_dict().items()}, tmp_path / "own.pt")
+    served = published(
+        tmp_path / "own.pt", tmp_path / "models", "--network", f"{module}:{function}", "--image-size", "40x32"
+    )
+    spec = served.description.input
+    assert spec.shape == (40, 32, 1 if function == "grey" else 3)
+    assert len(served.description.info.labels) == classes
+    assert "no preprocessing was given; assumed is" in capsys.readouterr().out
+
+
+def test_a_network_that_can_be_exported_for_single_images_alone(
+    module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    __import__(module)
+    network = sys.modules[module].Loops(4).eval()
+    torch.save(network.state_dict(), tmp_path / "own.pt")
+    options = ("--network", f"{module}:Loops", "--image-size", 16, "--like", "0..1")
+    served = published(tmp_path / "own.pt", tmp_path / "models", *options)
+    assert "can be exported for single images alone" in capsys.readouterr().out
+    pixels = np.random.default_rng(1).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = network(torch.tensor(pixels / 255, dtype=torch.float32).permute(0, 3, 1, 2)).softmax(1).numpy()
+    for size in (1, 2, 3, 7):
+        np.testing.assert_allclose(served.engine.run(pixels[:size]), expected[:size], atol=1e-5)
+
+
+def test_what_is_refused(module: str, resnet18: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    __import__(module)
+    net = sys.modules[module].Net(4)
+    models, own = tmp_path / "models", tmp_path / "own.pt"
+    torch.save(net.state_dict(), own)
+    weights = tmp_path / "weights.pt"
+    torch.save(resnet18.state_dict(), weights)
+
+    def message(source: Path, *options: object) -> str:
+        return refused(source, models, capsys, *options)
+
+    assert "--network torchvision:NAME" in message(weights)
+    assert "are not this network's" in message(own, "--network", "torchvision:resnet18")
+    assert "the file has conv.weight" in message(own, "--network", "torchvision:resnet18")
+    assert "resnet18" in message(weights, "--network", "torchvision:resnet81")
+    assert "resnet18" in message(weights, "--network", "timm:resnet81")
+    assert "there is no module" in message(weights, "--network", "nothing:Net")
+    assert "Expected MODULE:FUNCTION".lower() in message(weights, "--network", "my_networks.py:Net").lower()
+    assert "gives a dict without logits" in message(own, "--network", f"{module}:Features")
+    assert "gives a tuple without logits" in message(own, "--network", f"{module}:Detector")
+    assert "cannot take images" in message(own, "--network", f"{module}:Net", "--image-size", "1")
+    scripted = tmp_path / "scripted.pt"
+    with pytest.warns(FutureWarning, match="deprecated"):
+        torch.jit.save(torch.jit.script(net), scripted)
+    assert "is TorchScript" in message(scripted, "--network", f"{module}:Net")
+    assert "it is TorchScript" in message(scripted)
+    whole = tmp_path / "whole.pt"
+    torch.save(net, whole)
+    assert "holds more than tensors and plain values" in message(whole, "--network", f"{module}:Net")
+    pointer = tmp_path / "pointer.safetensors"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert "git lfs pull" in message(pointer, "--network", f"{module}:Net")
+    empty = tmp_path / "empty.pt"
+    empty.touch()
+    assert "it is empty" in message(empty, "--network", f"{module}:Net")
+    assert "No such file" in message(tmp_path / "none.pt", "--network", f"{module}:Net")
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(own.read_bytes()[:500])
+    assert "is damaged" in message(cut, "--network", f"{module}:Net")
+    torch.save({name: tensor * float("nan") for name, tensor in net.state_dict().items()}, own)
+    assert "NaN or infinite" in message(own, "--network", f"{module}:Net")
+
+
+def test_no_code_of_a_checkpoint_runs(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = tmp_path / "ran"
+
+    class Bad:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (ran,))
+
+    torch.save({"conv.weight": Bad()}, tmp_path / "bad.pt")
+    assert "would have to run code" in refused(
+        tmp_path / "bad.pt", tmp_path / "models", capsys, "--network", f"{module}:Net"
+    )
+    assert not ran.exists()

@@ -1,0 +1,94 @@
+"""Ultralytics' ONNX exports of classifiers: their metadata says labels and size, and what else is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from tests.export.importing.imports import published, refused
+from tests.export.importing.library_answers import answers, assert_alike, lively
+from torch import nn
+from torchvision import transforms
+
+NAMES = {0: "tench, Tinca tinca", 1: "it's", 2: "crane", 3: "crane", 4: "鱼"}
+SIDE = 48
+
+
+class Classify(nn.Sequential):
+    """As their head does it: probabilities come out of an exported network."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(8, 5)
+        )
+
+
+def metadata(**changes: Any) -> dict[str, str]:
+    """What their exporter writes."""
+    found = {
+        "description": "Ultralytics YOLO11n-cls model trained on imagenet.yaml",
+        "author": "Ultralytics", "date": "2026-11-01T10:00:00", "version": "8.3.0", "license": "AGPL-3.0", "docs": "",
+        "stride": 1, "task": "classify", "batch": 1, "imgsz": [SIDE, SIDE], "names": NAMES, "args": {"batch": 1},
+    }  # fmt: skip
+    return {key: str(value) for key, value in {**found, **changes}.items()}
+
+
+def exported(path: Path, said: dict[str, str], *, height: int = SIDE, width: int = SIDE) -> nn.Module:
+    """Writes the file; the network, whose answers go through a softmax there."""
+    transform = transforms.Compose([transforms.Resize(SIDE), transforms.CenterCrop(SIDE), transforms.ToTensor()])
+    torch.manual_seed(1)
+    network = lively(Classify(), transform)
+    example = (torch.zeros((1, 3, height, width)),)
+    whole = nn.Sequential(network, nn.Softmax(1)).eval()
+    torch.onnx.export(whole, example, path, input_names=["images"], output_names=["output0"], verbose=False)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, said)
+    onnx.save(model, path)
+    return network
+
+
+def test_a_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = exported(tmp_path / "yolo-cls.onnx", metadata())
+    served = published(tmp_path / "yolo-cls.onnx", tmp_path / "models", "--exact")
+    transform = transforms.Compose([transforms.Resize(SIDE), transforms.CenterCrop(SIDE), transforms.ToTensor()])
+    labels = ["tench, Tinca tinca", "it's", "crane", "crane (2)", "鱼"]
+    assert_alike(tmp_path / "models", answers(network, transform), labels)
+    assert served.description.info.source.kind == "ultralytics"
+    said = capsys.readouterr().out
+    assert "[Ultralytics' metadata: imgsz 48x48]" in said
+    assert "[names of Ultralytics' metadata]" in said
+    assert "probabilities that add up to 1" in said
+
+
+def test_not_square(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exported(tmp_path / "yolo-cls.onnx", metadata(imgsz=[32, SIDE]), height=32)
+    published(tmp_path / "yolo-cls.onnx", tmp_path / "models")
+    assert "stretched to 32x48" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"task": "detect"}, "a network for the task 'detect'; expected 'classify'"),
+        ({"names": "{0: __import__('os').system('true')}"}, "its metadata cannot be read"),
+        ({"imgsz": "big"}, "its metadata cannot be read"),
+        ({"names": {0: "a", 2: "b"}}, "its metadata cannot be read"),
+        ({"names": {0: "a", 1: "b"}}, "expected 5 labels, one for each output, got 2"),
+        ({"imgsz": [64, 64]}, "prepares images of 64x64, the network takes 48x48"),
+    ],
+)
+def test_what_is_refused(
+    change: dict[str, Any], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(tmp_path / "yolo-cls.onnx", metadata(**change))
+    capsys.readouterr()
+    assert expected in refused(tmp_path / "yolo-cls.onnx", tmp_path / "models", capsys)
+
+
+def test_without_their_metadata_nothing_is_assumed_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exported(tmp_path / "other.onnx", {"names": "{}", "task": "classify"})
+    published(tmp_path / "other.onnx", tmp_path / "models")
+    assert "no preprocessing was given; assumed is imagenet" in capsys.readouterr().out
