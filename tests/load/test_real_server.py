@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import PIL.Image
 import pytest
 from bench.processes import READY, fetch, own_process
 from prometheus_client.parser import text_string_to_metric_families
 from tests.certificates import Authority
 from tests.conftest import WriteModel
+from tests.export.importing.onnx_models import small_cnn
 
 from covey import TLS
 from covey.errors import InvalidInput, UnknownModel
+from covey_export.__main__ import main
 from covey_load.plan import Plan, ProtocolName
 from covey_load.runner import run
 
@@ -163,3 +166,15 @@ def test_answers_without_any_label_are_good_answers(tmp_path: Path, write_echo_m
         (measured,) = report.runs
         assert measured.errors == {}
         assert measured.calls > 20
+
+
+def test_imported_models_are_asked_with_pixels(tmp_path: Path) -> None:
+    """They take their original input, too; metadata lists both."""
+    onnx.save(small_cnn(), tmp_path / "net.onnx")
+    assert main(["import", str(tmp_path / "net.onnx"), "--name", "net", "--models", str(tmp_path / "models")]) == 0
+    for server in started(tmp_path, tmp_path / "models"):
+        plan = Plan(
+            server.target, protocol=ProtocolName.OIP, models={"net": 1.0}, rates=(50,), seconds=0.3, warm_up_s=0
+        )
+        (measured,) = run(plan).runs
+        assert measured.errors == {}

@@ -86,6 +86,11 @@ ModelInfo source 10 Source
 ModelInfo thresholds 9 repeated FLOAT
 ModelInfo training 5 Training
 ModelInfo version 2 INT64
+OriginalPath activation 5 STRING
+OriginalPath graph 2 BYTES
+OriginalPath output_datatype 3 STRING
+OriginalPath output_shape 4 repeated UINT32
+OriginalPath unused_nodes 1 repeated STRING
 Pixels channels 4 UINT32
 Pixels data 1 BYTES
 Pixels height 2 UINT32

@@ -26,14 +26,15 @@ _HIDDEN = 3 << 3 | DELIMITED  # a number that GraphProto has reserved; as long a
 
 @contextmanager
 def rewired(descriptor: int, size_bytes: int, path: OriginalPath) -> Iterator[bytes | str]:
-    """The changed model, as a path that onnxruntime can load while it is open (on Linux, from memory), or as bytes.
+    """The changed model: the path of a file in memory, to be loaded while it is open, or bytes where the system has no
+    such files.
 
     `descriptor` is the open file of the model, of `size_bytes` when it was loaded. Raises RefusedModel, OSError.
     """
-    if sys.platform != "linux":
+    memory = _open_memory()
+    if memory is None:
         yield rewire(os.pread(descriptor, size_bytes, 0), path)
         return
-    memory = os.memfd_create("covey-original", os.MFD_CLOEXEC)
     try:
         _copy(descriptor, memory, size_bytes)
         with mmap.mmap(memory, size_bytes) as mapped:
@@ -53,6 +54,15 @@ def rewire(model: bytes, path: OriginalPath) -> bytes:
 
 def _added(path: OriginalPath) -> bytes:
     return b"".join((bytes((_MODEL_GRAPH << 3 | DELIMITED,)), write_varint(len(path.graph)), path.graph))
+
+
+def _open_memory() -> int | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.memfd_create("covey-original", os.MFD_CLOEXEC)
+    except OSError:  # some sandboxes have none
+        return None
 
 
 def _copy(source: int, target: int, size_bytes: int) -> None:

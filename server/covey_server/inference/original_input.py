@@ -7,6 +7,7 @@ it. The check at load starts one too, for as long as it takes.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import threading
 import weakref
@@ -30,6 +31,8 @@ from covey_server.inference.original_graph import rewired
 from covey_server.inference.served_model import ServedModel
 from covey_server.system.memory_limit import room
 from covey_server.system.regular_files import open_regular
+
+log = logging.getLogger(__name__)
 
 _DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP16": np.dtype("<f2"), "UINT8": np.dtype(np.uint8)}
 _CHECKED_IMAGES = 4  # of the golden set
@@ -85,7 +88,10 @@ class OriginalEngine:
         if is_open:
             go(None)
         elif is_first:
-            threading.Thread(target=self._open, name="original-input", daemon=True).start()
+            try:
+                threading.Thread(target=self._open, name="original-input", daemon=True).start()
+            except RuntimeError as error:  # no more threads
+                self._tell(EngineFailed(f"the model cannot be loaded for its original input: {error}"))
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The original's output `[N, K] float32` of its input as bytes, `[N, ...] uint8`. Raises EngineFailed."""
@@ -102,9 +108,11 @@ class OriginalEngine:
                 golden.check(_Golden(self, session), self._first)
         except Exception as failed:  # noqa: BLE001 - those who wait are told
             error = EngineFailed(f"the model cannot be loaded for its original input: {failed}")
+        self._tell(error, session)
+
+    def _tell(self, error: Exception | None, session: Session | None = None) -> None:
         with self._lock:
-            if error is None:
-                self._session = session
+            self._session = session if error is None else None
             waiting, self._waiting = self._waiting, []
         for go in waiting:
             go(error)
@@ -193,7 +201,8 @@ class OriginalInput(ServedModel):
 
 
 def load(model: ServedModel, file: Path) -> OriginalInput | None:
-    """The original input of a model, checked; None if its file tells of none. Raises RefusedModel, EngineFailed."""
+    """The original input of a model, checked; None if its file tells of none, or if there is no room to check it: the
+    model is served without. Raises RefusedModel, EngineFailed."""
     text = model.engine.metadata.get(metadata.ORIGINAL_PATH_KEY)
     if text is None:
         return None
@@ -206,6 +215,9 @@ def load(model: ServedModel, file: Path) -> OriginalInput | None:
         engine = OriginalEngine(file, said, info.source, info.input, model.engine.device, model.engine.threads)
         engine.check(describe(model.engine).golden)
     except RefusedModel as error:
+        if isinstance(error.__cause__, OSError):
+            log.warning("model %s version %d: its original input is not offered: %s", model.name, model.version, error)
+            return None
         raise RefusedModel(f"original input {info.source.input_name!r}: {error}. Import the model again") from error
     except OSError as error:
         raise RefusedModel(f"original input {info.source.input_name!r}: {error.strerror or error}") from error

@@ -28,6 +28,7 @@ from covey_export.__main__ import main
 from covey_proto import metadata
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.errors import EngineFailed, RefusedModel
+from covey_server.inference import original_input as original_input_module
 from covey_server.inference.devices import CPU
 from covey_server.inference.model_loader import ModelLoader
 from covey_server.inference.original_input import OriginalInput
@@ -256,6 +257,22 @@ def test_all_kinds_of_callers_at_once_get_their_own_answers(server: Server, mode
         list(pool.map(ask, range(240)))
 
 
+def test_streams_take_it_too(server: Server, models: Path) -> None:
+    values = original_input(models, "net", 4)
+    method = server.channel.stream_stream(
+        "/inference.GRPCInferenceService/ModelStreamInfer",
+        request_serializer=pb.ModelInferRequest.SerializeToString,
+        response_deserializer=pb.ModelStreamInferResponse.FromString,
+    )
+    asked = [request(values[place : place + 1], id=str(place)) for place in range(4)]
+    wrong = request(NAN, id="wrong")
+    answers = {each.infer_response.id: each for each in method(iter([*asked, wrong]), timeout=20)}
+    expected = by_onnxruntime(models, "net", values)
+    for place in range(4):
+        np.testing.assert_allclose(output(answers[str(place)].infer_response)[0], expected[place], atol=1e-4)
+    assert "are NaN or infinity" in answers["wrong"].error_message
+
+
 def test_its_requests_count_as_those_of_the_model(front: str, models: Path) -> None:
     with running_servers(front) as start:
         server = start(models, default_model="net")
@@ -301,6 +318,37 @@ class TestSession:
         session = original.engine._session
         assert self.wait(original) is None
         assert original.engine._session is session
+
+    def test_without_threads_those_who_wait_are_told(
+        self, original: OriginalInput, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def start(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            failed = self.wait(original)
+        assert "can't start new thread" in str(failed)
+        assert self.wait(original) is None
+
+    def test_systems_without_files_in_memory_take_bytes(
+        self, original: OriginalInput, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(name: str, flags: int) -> int:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "memfd_create", refuse)
+        assert self.wait(original) is None
+
+    def test_without_room_for_the_check_the_model_is_served_without_it(
+        self, models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise RefusedModel("no memory") from OSError()
+
+        monkeypatch.setattr(original_input_module, "require_loadable", refuse)
+        assert ModelLoader(CPU, 1, 4)("net", 1, models / "net/1/model.onnx").original is None
+        assert "its original input is not offered: no memory" in caplog.text
 
     def test_nothing_keeps_it_and_its_file_is_closed(self, models: Path) -> None:
         model = ModelLoader(CPU, 1, 4)("net", 1, models / "net/1/model.onnx")
