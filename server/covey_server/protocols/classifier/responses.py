@@ -8,7 +8,7 @@ Wire format: https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,18 +135,11 @@ class ResponseWriter:
         return [_RESULTS + write_varint(len(body)) + body for body in bodies]
 
     def _write_classes(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:
-        begins = self._begins
-        octets = probabilities.astype("<f4", copy=False).tobytes()
-        rows: list[bytes] = []
-        place = 0
-        for row in indices:
-            parts: list[bytes] = []  # alternately the beginning of a class and its probability's four bytes
-            for index in row:
-                parts.append(begins[index])
-                parts.append(octets[place : place + _FLOAT_BYTES])
-                place += _FLOAT_BYTES
-            rows.append(b"".join(parts))
-        return rows
+        count, k = probabilities.shape
+        parts: list[bytes] = [b""] * (2 * count * k)  # alternately the beginning of a class and its probability
+        parts[::2] = map(self._begins.__getitem__, chain.from_iterable(indices))
+        parts[1::2] = probabilities.astype("<f4", copy=False).view(f"V{_FLOAT_BYTES}").ravel().tolist()
+        return list(map(b"".join, zip(*[iter(parts)] * (2 * k), strict=True)))
 
 
 def _only_finite(output: Output, first: int, rows: list[bytes]) -> list[bytes]:
