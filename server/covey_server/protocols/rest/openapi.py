@@ -80,9 +80,7 @@ def _classifying() -> dict[str, dict[str, Any]]:
     predict = _operation("classify as TorchServe does", {JSON: probabilities}, _RUNS, _TIMEOUT, image)
     return {
         "/v1/models": {"get": _operation("all models, those that are refused included", _ANY_JSON, (429,))},
-        "/v1/models/{model}": {
-            "get": _operation("one model", _ANY_JSON, (404, 429), _VERSION)
-        },
+        "/v1/models/{model}": {"get": _operation("one model", _ANY_JSON, (404, 429), _VERSION)},
         "/v1/models/{model}/classify": {"post": classify, "put": classify},
         "/predictions/{model}": {"post": predict, "put": predict},
         "/predictions/{model}/{version}": {"post": predict, "put": predict},
@@ -145,9 +143,9 @@ def _schemas() -> dict[str, Any]:
     }
 
 
-_ANY_JSON = {JSON: {"schema": {}}}
+_ANY_JSON: dict[str, Any] = {JSON: {"schema": {}}}
 _ANY_TEXT = {"text/plain": {"schema": _STRING}}
-_BYTES = {"schema": {}}
+_BYTES: dict[str, Any] = {"schema": {}}
 _FILES = {"schema": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}}
 
 
