@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
-from tests.server.http.asking import EXPECTED, PIXELS, ask, connected, png, read_answer
+from tests.server.http.asking import EXPECTED, PIXELS, ask, connected, png, read_answer, wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
 
@@ -40,11 +40,8 @@ def test_a_full_server_says_when_to_try_again(
     server = start_server(tmp_path, max_delay_us=10_000_000, max_batch_size=2, max_calls=1)
     body = png(PIXELS[0])
     with connected(server.http_port) as waiting:
-        waiting.sendall(
-            b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
-        while not server.app._batcher.waiting_images():
-            assert threading.Event().wait(0.001) is False
+        waiting.sendall(HEAD % len(body) + body)
+        wait_until(lambda: bool(server.app._batcher.waiting_images()))
         answer = ask(server.http_port, "POST", CLASSIFY, body)
         assert (answer.status, answer.json["grpc_status"]) == (429, "RESOURCE_EXHAUSTED")
         assert int(answer.headers["retry-after"]) >= 1
@@ -56,9 +53,7 @@ def test_a_full_server_says_when_to_try_again(
 @pytest.mark.parametrize("size", range(1, 64, 7))
 def test_however_a_request_is_cut_it_is_the_same(server: Server, size: int) -> None:
     body = png(PIXELS[2])
-    request = (
-        b"POST /v1/models/echo/classify?top_k=1 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    )
+    request = HEAD % len(body) + body
     chunked = request.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
     chunked = chunked[: -len(body)] + b"".join(b"1\r\n%c\r\n" % each for each in body) + b"0\r\n\r\n"
     with connected(server.http_port) as connection:
@@ -67,6 +62,23 @@ def test_however_a_request_is_cut_it_is_the_same(server: Server, size: int) -> N
                 connection.sendall(whole[start : start + size])
             answer = read_answer(connection)
             assert answer.json["results"][0]["classes"][0]["index"] == EXPECTED[2].argmax()
+
+
+def test_a_batch_that_hangs_keeps_no_other_caller_waiting(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    """It runs on the thread that takes requests, as a short one is expected to: another thread takes over."""
+    write_echo_model(tmp_path, hangs_at=255, hang_turns=3_000_000)  # for a second or more
+    server = start_server(tmp_path)
+    shape = '"name": "images", "shape": [1, 4, 4, 1], "datatype": "UINT8"'
+    body = f'{{"inputs": [{{{shape}, "data": [255{",0" * 15}]}}]}}'.encode()
+    with connected(server.http_port) as slow:
+        slow.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        wait_until(lambda: server.app._admission.calls == 1)
+        for _ in range(3):
+            assert ask(server.http_port, "GET", "/healthz").status == 200
+        assert server.app._admission.calls == 1  # it still runs
+        assert read_answer(slow).status == 200
 
 
 class _Page(http.server.BaseHTTPRequestHandler):
