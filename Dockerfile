@@ -64,13 +64,13 @@ COPY --from=requirements /requirements/constraints.txt /requirements/server-cpu.
 RUN pip --python /opt/covey install --no-cache-dir -c /requirements/constraints.txt -r /requirements/server-cpu.txt
 COPY --from=code /opt/covey /opt/covey
 LABEL org.opencontainers.image.title="covey-server" \
-      org.opencontainers.image.description="Serves ONNX image classifiers over gRPC, on CPUs" \
+      org.opencontainers.image.description="Serves ONNX image classifiers over gRPC and HTTP, on CPUs" \
       org.opencontainers.image.licenses="Apache-2.0"
 # /dev/shm: can be written to where the root file system cannot; a socket is all that is put there.
 ENV COVEY_HOST=0.0.0.0 \
     COVEY_MODELS=/models \
     TMPDIR=/dev/shm
-EXPOSE 8001 8002
+EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=3 CMD ["covey-server", "--probe"]
 USER 10001:10001
@@ -96,14 +96,14 @@ COPY --from=requirements /requirements/constraints.txt /requirements/server-gpu.
 RUN pip --python /opt/covey install --no-cache-dir -c /requirements/constraints.txt -r /requirements/server-gpu.txt
 COPY --from=code /opt/covey /opt/covey
 LABEL org.opencontainers.image.title="covey-server-gpu" \
-      org.opencontainers.image.description="Serves ONNX image classifiers over gRPC, on CUDA GPUs" \
+      org.opencontainers.image.description="Serves ONNX image classifiers over gRPC and HTTP, on CUDA GPUs" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENV COVEY_HOST=0.0.0.0 \
     COVEY_MODELS=/models \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     NVIDIA_VISIBLE_DEVICES=all \
     TMPDIR=/dev/shm
-EXPOSE 8001 8002
+EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=3 CMD ["covey-server", "--probe"]
 USER 10001:10001

@@ -78,7 +78,7 @@ image: ## build the images of server, export, clients and edge, or some: IMAGES=
 	$(COMPOSE) --profile load --profile edge build $(IMAGES)
 
 up: ## train what is missing, serve it in containers on the default ports; SERVERS=3: on free ports
-	$(if $(filter-out 1,$(SERVERS)),COVEY_GRPC_PORTS=0 COVEY_METRICS_PORTS=0 )$(COMPOSE) up --detach --build --scale server=$(SERVERS)
+	$(if $(filter-out 1,$(SERVERS)),COVEY_GRPC_PORTS=0 COVEY_HTTP_PORTS=0 COVEY_METRICS_PORTS=0 )$(COMPOSE) up --detach --build --scale server=$(SERVERS)
 
 down: ## stop the containers; the models stay in their volume
 	$(COMPOSE) --profile monitoring --profile load --profile edge down

@@ -62,7 +62,10 @@ class Project:
 
     def __init__(self, name: str, *files: Path | str, **settings: str) -> None:
         self.name = name
-        ports = ("COVEY_GRPC_PORTS", "COVEY_METRICS_PORTS", "COVEY_EDGE_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
+        ports = (
+            "COVEY_GRPC_PORTS", "COVEY_HTTP_PORTS", "COVEY_METRICS_PORTS", "COVEY_EDGE_PORT", "PROMETHEUS_PORT",
+            "GRAFANA_PORT",
+        )  # fmt: skip
         free_ports = dict.fromkeys(ports, "0")
         self.settings = {**os.environ, "COVEY_TAG": TAG, **free_ports, **settings}
         command = _compose_command()

@@ -14,7 +14,7 @@ import pytest
 import tritonclient.http as triton
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer, write_standard_models
-from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png
+from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png, wait_until
 from tritonclient.utils import InferenceServerException
 
 INFER = "/v2/models/echo/infer"
@@ -132,7 +132,7 @@ def test_a_large_answer_is_given_as_bytes_only(server: Server) -> None:
     answer = infer(server, {**request, "parameters": {"binary_data_output": True}}, pixels.tobytes())
     assert answer.status == 200
     assert len(answer.body) > 1_200_000
-    assert server.app._admission.answer_bytes == 0
+    wait_until(lambda: not server.app._admission.answer_bytes)
 
 
 def test_health_is_told_by_status(server: Server) -> None:

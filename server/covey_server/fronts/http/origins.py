@@ -12,7 +12,7 @@ ANY = "*"
 _METHODS = "GET, HEAD, POST, PUT, OPTIONS"
 _EXPOSED = "X-Request-Id, Retry-After, Retry-After-Ms, Inference-Header-Content-Length"
 _MAX_AGE_S = 600
-_PERMISSION_DENIED = 7
+_INVALID = 3  # gRPC's INVALID_ARGUMENT
 
 
 class Origins:
@@ -43,7 +43,7 @@ class Origins:
         if origin == f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}":
             return b""
         return Status(
-            _PERMISSION_DENIED,
+            _INVALID,
             f"pages of {origin[:200]!r} may not call this server; start it with --cors-origin and their origin",
             None,
             403,

@@ -101,8 +101,8 @@ def _write_classified(payload: bytes, *, is_one: bool) -> bytes:
     if is_one:
         raise_failure(answer.results[0])
     results = ",".join(map(_result, answer.results))
+    answer.ClearField("results")
     rest = json_text.as_dict(answer, defaults=False)
-    del rest["results"]
     return b'{"results":[%b],%b' % (results.encode(), json_text.compact(rest)[1:])
 
 

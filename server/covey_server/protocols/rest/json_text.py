@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -70,33 +71,46 @@ def as_dict(message: Message, *, defaults: bool = True) -> dict[str, Any]:
     """A message with its fields' own names; whole numbers stay numbers. `defaults`: fields that are 0 or empty are
     shown too."""
     found: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        if field.has_presence and not message.HasField(field.name):
+    for name, has_presence, convert in _fields_of(message.DESCRIPTOR):
+        if has_presence and not message.HasField(name):
             continue
-        value = getattr(message, field.name)
-        if field.has_presence or defaults or value:
-            found[field.name] = _value(field, value, defaults)
+        value = getattr(message, name)
+        if has_presence or defaults or value:
+            found[name] = value if convert is None else convert(value, defaults)
     return found
 
 
-def _value(field: Any, value: Any, defaults: bool) -> Any:  # noqa: ANN401 - descriptors are of two types
+Convert: TypeAlias = Callable[[Any, bool], Any]
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[tuple[str, bool, Convert | None], ...]:  # noqa: ANN401 - descriptors are of two types
+    """A message's fields, whether they can be unset, and what makes JSON of their values; None: they are that already.
+    Asking descriptors takes far longer than reading values."""
+    return tuple((field.name, field.has_presence, _convert(field)) for field in kind.fields)
+
+
+def _convert(field: Any) -> Convert | None:  # noqa: ANN401 - as above
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
-        inner = kind.fields_by_name["value"]
-        return {str(key): _one(inner, value[key], defaults) for key in sorted(value)}
+        inner = _convert_one(kind.fields_by_name["value"])
+        return lambda value, defaults: {str(key): inner(value[key], defaults) for key in sorted(value)}
     if field.is_repeated:
-        return [_one(field, each, defaults) for each in value]
-    return _one(field, value, defaults)
+        one = _convert_one(field)
+        return lambda value, defaults: [one(each, defaults) for each in value]
+    is_plain = kind is None and field.enum_type is None and field.cpp_type != FieldDescriptor.CPPTYPE_FLOAT
+    return None if is_plain else _convert_one(field)
 
 
-def _one(field: Any, value: Any, defaults: bool) -> Any:  # noqa: ANN401 - as above
-    if isinstance(value, Timestamp):
-        return value.ToJsonString()
-    if isinstance(value, Message):
-        return as_dict(value, defaults=defaults)
-    if field.enum_type is not None:
-        named = field.enum_type.values_by_number.get(value)
-        return named.name if named is not None else value
+def _convert_one(field: Any) -> Convert:  # noqa: ANN401 - as above
+    kind, enum = field.message_type, field.enum_type
+    if kind is not None and kind.full_name == Timestamp.DESCRIPTOR.full_name:
+        return lambda value, defaults: value.ToJsonString()
+    if kind is not None:
+        return lambda value, defaults: as_dict(value, defaults=defaults)
+    if enum is not None:
+        names = {number: each.name for number, each in enum.values_by_number.items()}
+        return lambda value, defaults: names.get(value, value)
     if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
-        return float(f"{value:.9g}")
-    return value
+        return lambda value, defaults: float(f"{value:.9g}")
+    return lambda value, defaults: value

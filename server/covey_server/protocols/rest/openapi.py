@@ -143,9 +143,9 @@ def _schemas() -> dict[str, Any]:
     }
 
 
-_ANY_JSON: dict[str, object] = {JSON: {"schema": {}}}
+_ANY_JSON: dict[str, Any] = {JSON: {"schema": {}}}
 _ANY_TEXT = {"text/plain": {"schema": _STRING}}
-_BYTES: dict[str, object] = {"schema": {}}
+_BYTES: dict[str, Any] = {"schema": {}}
 _FILES = {"schema": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}}
 
 
