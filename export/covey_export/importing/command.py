@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_export import atomic_files, model_card, model_versions, naming
-from covey_export.errors import ExportError, ImportFailed, InvalidSamples
+from covey_export.errors import ExportError, ImportFailed, InvalidSamples, InvalidSource
 from covey_export.importing import (
     activation,
     card,
@@ -92,6 +92,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     name = naming.require_model_name(options.name or naming.model_name_of(options.source))
     with report.doing(f"reading {options.source}"):
         file = onnx_file.read(options.source)
+        _require_foreign(file)
         found = signature.find(
             file,
             output=options.output,
@@ -157,6 +158,21 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             _say_others(each, report)
         published = [each.publish() / layout.FILE_NAME for each in made]
     return Imported(tuple(published), info, time.monotonic() - began_s)
+
+
+def _require_foreign(file: OnnxFile) -> None:
+    """Raises InvalidSource for a whole model of Covey's: an import would lose its labels and its preprocessing."""
+    if not any(each.key == metadata.KEY for each in file.model.metadata_props):
+        return
+    try:
+        info = model_file.describe(Engine(file.path)).info
+    except CoveyServerError:
+        return
+    raise InvalidSource(
+        f"{file.path}: is a model of Covey's already ({info.name} version {info.version}), with its labels and its "
+        f"preprocessing; expected a network from elsewhere. Serve it as it is: copy it to "
+        f"models/{info.name or 'NAME'}/1/{layout.FILE_NAME}"
+    )
 
 
 def _labels_and_samples(

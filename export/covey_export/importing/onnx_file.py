@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from covey_export.errors import InvalidSource
 from covey_export.importing import file_kind
 from covey_proto.wording import listed, plural
 
+_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed:|Fatal error: "
+    r"|/\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])"
+)
 MAX_BYTES = 2**31 - 1  # of one protobuf message, which a model's file is
 OLDEST_OPSET = 7
 _DOMAINS = ("", "ai.onnx")
@@ -45,7 +50,7 @@ def read(path: Path) -> OnnxFile:
         _require_small(path, path.stat().st_size)
         data = path.read_bytes()
     except OSError as error:
-        raise InvalidSource(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise InvalidSource(f"{path}: cannot be read: {error.strerror or error}; expected an ONNX file") from error
     model = _parse(path, data)
     sha256 = hashlib.sha256(data).hexdigest()
     del data
@@ -79,11 +84,12 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
         model.ParseFromString(data)
     except DecodeError as error:
         what = (
-            "it begins as one but cannot be read to its end: it is truncated or damaged. Download or export it again"
+            f"its {len(data):,} bytes begin as one and end too early: it is truncated or damaged. Download or export "
+            f"it again"
             if data[:1] == b"\x08"
-            else "its bytes are something else. Export the network to ONNX first"
+            else f"its {len(data):,} bytes are something else. Export the network to ONNX first"
         )
-        raise InvalidSource(f"{path}: expected an ONNX file of {len(data):,} bytes, but {what}") from error
+        raise InvalidSource(f"{path}: expected an ONNX file, but {what}") from error
     if not model.graph.node:
         raise InvalidSource(
             f"{path}: expected an ONNX file with a network in it, found none in its {len(data):,} bytes; it is "
@@ -197,5 +203,6 @@ def _require_finite(path: Path, model: onnx.ModelProto) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, its first line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says, its first line; of onnxruntime's without codes, places in its source and the file's name."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _NOISE.sub("", said).strip() or said

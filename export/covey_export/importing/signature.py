@@ -249,10 +249,11 @@ def _output(file: OnnxFile, graph: onnx.GraphProto, said: str | None) -> str:
     if len(names) == 1:
         return names[0]
     listed = ", ".join(map(_describe, graph.output))
-    detector = " These look like those of a detector, which is not served." if _is_detector(graph.output) else ""
+    advice = "Say which one holds the scores, with --output NAME"
+    if _is_detector(graph.output):
+        advice = "These look like those of a detector, which is not served; import an image classifier"
     raise InvalidSource(
-        f"{file.path}: expected one output of a score for each class, found {len(names)}: {listed}.{detector} Say "
-        f"which one holds the scores, with --output NAME"
+        f"{file.path}: expected one output of a score for each class, found {len(names)}: {listed}. {advice}"
     )
 
 
