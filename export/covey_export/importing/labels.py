@@ -43,7 +43,7 @@ def read(said: str) -> tuple[str, ...]:
     return labels
 
 
-def require_count(said: str, labels: Sequence[str], outputs: int) -> None:
+def require_count(where: str, labels: Sequence[str], outputs: int) -> None:
     """Raises InvalidLabels where there is not one label for each output. Two for a single output are right: that it is
     not so, and that it is."""
     expected = 2 if outputs == 1 else outputs
@@ -55,7 +55,7 @@ def require_count(said: str, labels: Sequence[str], outputs: int) -> None:
     elif len(labels) + 1 == expected:
         hint = " The network may have a class for the background in front: add a line for it."
     raise InvalidLabels(
-        f"--labels {_short(said)}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
+        f"{_short(where)}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
         f"({', '.join(labels[:3])}{', ...' if len(labels) > 3 else ''}).{hint} Take the labels that belong to this "
         f"network"
     )

@@ -15,7 +15,11 @@ from onnx import external_data_helper, numpy_helper
 
 from covey_export.errors import InvalidSource
 from covey_export.importing import file_kind
+from covey_proto import layout, metadata
 from covey_proto.wording import listed, plural
+from covey_server.errors import CoveyServerError
+from covey_server.inference import model_file
+from covey_server.inference.engine import Engine
 
 _NOISE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed:|Fatal error: "
@@ -54,6 +58,7 @@ def read(path: Path) -> OnnxFile:
     model = _parse(path, data)
     sha256 = hashlib.sha256(data).hexdigest()
     del data
+    _require_foreign(path, model)
     notes = _fold_in(path, model)
     opset = _opset(path, model)
     _require_known_operators(path, model, opset)
@@ -96,6 +101,21 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
             f"truncated, or something else. Download or export it again"
         )
     return model
+
+
+def _require_foreign(path: Path, model: onnx.ModelProto) -> None:
+    """Raises InvalidSource for a whole model of Covey's: an import would lose its labels and its preprocessing."""
+    if not any(each.key == metadata.KEY for each in model.metadata_props):
+        return
+    try:
+        info = model_file.describe(Engine(path)).info
+    except CoveyServerError:
+        return
+    raise InvalidSource(
+        f"{path}: is a model of Covey's already ({info.name} version {info.version}), with its labels and its "
+        f"preprocessing; expected a network from elsewhere. Serve it as it is: copy it to "
+        f"models/{info.name or 'NAME'}/1/{layout.FILE_NAME}"
+    )
 
 
 def _require_small(path: Path, size_bytes: int, what: str = "") -> None:
