@@ -88,7 +88,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             output=options.output,
             layout=options.layout,
             image_size=options.image_size,
-            assumes_size=options.first_look,
+            usual_size=signature.USUAL_SIZE if options.first_look else None,
         )
         original = Original(file, found)
     found = original.signature

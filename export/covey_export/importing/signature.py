@@ -24,7 +24,7 @@ _TYPES: dict[int, tuple[str, np.dtype[Any]]] = {  # as the Open Inference Protoc
     TensorProto.UINT8: ("UINT8", np.dtype(np.uint8)),
 }
 _CHANNELS = (1, 3)
-_USUAL_SIZE = (224, 224)
+USUAL_SIZE = (224, 224)
 _TO_NCHW, _TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 _PASSES = frozenset({"Cast", "Identity", "Sub", "Add", "Mul", "Div", "Relu", "Clip", "Pad", "QuantizeLinear",
                      "DequantizeLinear", "BatchNormalization"})  # fmt: skip
@@ -77,10 +77,10 @@ def find(
     output: str | None = None,
     layout: str | None = None,
     image_size: tuple[int, int] | None = None,
-    assumes_size: bool = False,
+    usual_size: tuple[int, int] | None = None,
 ) -> Signature:
-    """`output`, `layout` and `image_size` (height, width) are what the user says of what the file leaves open. With
-    `assumes_size` a size that nobody says is the usual one.
+    """`output`, `layout` and `image_size` (height, width) are what the user says of what the file leaves open;
+    `usual_size` is taken where it leaves its size open and the user says none.
 
     Raises InvalidSource where the model does not take images, or not images alone, or where something is open still.
     """
@@ -97,8 +97,8 @@ def find(
     places = (1, 2, 3) if found == "NCHW" else (3, 1, 2)
     channels, height, width = (dimensions[place] for place in places)
     channels = _channels(file, value, channels, found, _first_channels(graph, value.name))
-    is_open = image_size is None and assumes_size and isinstance(height, str) and isinstance(width, str)
-    height, width = _size(file, value, height, width, _USUAL_SIZE if is_open else image_size)
+    is_open = image_size is None and not (isinstance(height, int) and isinstance(width, int))
+    height, width = _size(file, value, height, width, image_size, usual_size)
     batch = dimensions[0] if isinstance(dimensions[0], int) else None
     chosen = _output(file, graph, output)
     return Signature(value.name, chosen, elem_type, found, height, width, channels, batch, is_open)
@@ -220,7 +220,12 @@ def _channels(file: OnnxFile, value: onnx.ValueInfoProto, said: int | str, layou
 
 
 def _size(
-    file: OnnxFile, value: onnx.ValueInfoProto, height: int | str, width: int | str, said: tuple[int, int] | None
+    file: OnnxFile,
+    value: onnx.ValueInfoProto,
+    height: int | str,
+    width: int | str,
+    said: tuple[int, int] | None,
+    usual: tuple[int, int] | None,
 ) -> tuple[int, int]:
     if isinstance(height, int) and isinstance(width, int):
         if said not in (None, (height, width)):
@@ -229,6 +234,7 @@ def _size(
                 f"export the network for that size"
             )
         return height, width
+    said = said or usual
     if said is None:
         raise InvalidSource(
             f"{file.path}: takes images of any size ({_describe(value)}); say the one it was trained for, with "
@@ -236,7 +242,9 @@ def _size(
         )
     for name, fixed, asked in (("height", height, said[0]), ("width", width, said[1])):
         if isinstance(fixed, int) and fixed != asked:
-            raise InvalidSource(f"{file.path}: takes images of {name} {fixed}, --image-size says {asked}; say {fixed}")
+            raise InvalidSource(
+                f"{file.path}: takes images of {name} {fixed}, and {asked} was said; say {fixed} with --image-size"
+            )
     return said
 
 
