@@ -15,5 +15,5 @@ Nothing here imports torch or rich: an ONNX file is imported with onnx, onnxrunt
     check           the usual mistakes, side by side
     description     what the model says of itself
     variants        int8 and float16 ones; `card` MODEL_CARD.md of all
-    command         all of it in order: `covey-export import`
+    command         all of it in order: `covey-export import`; `lines` what it prints
 """

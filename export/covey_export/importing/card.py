@@ -1,25 +1,36 @@
-"""The model card of an imported model: what its file says, what was assumed, and what was measured."""
+"""What lies beside an imported model for people: import.json and its model card."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_export import model_card
+from covey_export import atomic_files, model_card
 from covey_export.importing.samples import Samples
 from covey_export.model_card import ModelCard, escape
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_proto.wording import plural
 
+RECORD = "import.json"
 _MADE = "made by Covey: they show that the file computes what its original does, and nothing of its accuracy"
 
 
-def write_card(info: ModelInfo, record: Mapping[str, Any], images: Samples, probabilities: NDArray[np.float32]) -> str:
-    """The whole file, as Markdown. `record` is what import.json says, `probabilities` `[N, K]` are those of the
-    original for the images."""
+def write(
+    folder: Path, info: ModelInfo, record: Mapping[str, object], images: Samples, probabilities: NDArray[np.float32]
+) -> None:
+    """Both files, into a version's folder. `record` is the content of import.json, `probabilities` `[N, K]` are the
+    original's for the images. Raises OSError."""
+    atomic_files.write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    atomic_files.write_text(folder / model_card.FILE, _card(info, record, images, probabilities))
+
+
+def _card(info: ModelInfo, record: Mapping[str, Any], images: Samples, probabilities: NDArray[np.float32]) -> str:
+    """The whole file, as Markdown."""
     accuracy, counts = _by_class(images, probabilities, len(info.labels))
     compared = escape(images.place)
     kind = "image" if images.labels is None else "labelled image"

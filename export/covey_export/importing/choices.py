@@ -149,7 +149,7 @@ def _assumed(
     signature: Signature,
     said: Contract,
 ) -> Iterator[str]:
-    if signature.is_size_assumed:
+    if signature.is_size_assumed and said.size is None:
         yield (
             f"the file takes images of any size, and no --image-size was given; assumed is "
             f"{signature.height}x{signature.width}, as most networks were trained. Another size than in training costs "

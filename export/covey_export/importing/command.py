@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from covey_export import atomic_files, model_card, model_versions, naming
+from covey_export import atomic_files, naming
 from covey_export.errors import ExportError, ImportFailed, InvalidSamples
 from covey_export.importing import (
     activation,
@@ -25,6 +20,7 @@ from covey_export.importing import (
     choices,
     description,
     labels,
+    lines,
     original_path,
     proof,
     samples,
@@ -38,9 +34,9 @@ from covey_export.importing.choices import Choice
 from covey_export.importing.contract import Contract
 from covey_export.importing.onnx_file import OnnxFile
 from covey_export.importing.original import Original
-from covey_export.importing.proof import Graph, Proof
+from covey_export.importing.proof import Graph
 from covey_export.importing.resizing import Resizing
-from covey_export.importing.samples import Files, Samples
+from covey_export.importing.samples import Samples
 from covey_export.model_versions import NewVersion
 from covey_proto import layout, metadata
 from covey_proto.tolerances import TOLERANCES
@@ -51,11 +47,6 @@ from covey_server.images.input_spec import InputSpec
 from covey_server.inference import image_contract
 from covey_server.inference.devices import CPU
 from covey_server.inference.model_loader import ModelLoader
-
-RECORD = "import.json"
-_LABELS_SHOWN = 8
-_PROBLEMS_SHOWN = 3
-_MIN_SPREAD = 1e-3  # of a probability between images, below which a comparison says little
 
 
 class Report(Protocol):
@@ -101,8 +92,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             output=options.output,
             layout=options.layout,
             image_size=options.image_size,
-            usual_size=said.size,
-            assumes_size=options.first_look,
+            usual_size=said.size or (signature.USUAL_SIZE if options.first_look else None),
         )
         original = Original(file, found)
     found = original.signature
@@ -123,7 +113,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     )
     answer = thresholds.apply(options.thresholds, answer, names)
     report.line(f"answer  {answer.said}")
-    report.line(f"labels  {_shown(names)} [{labels_from}]")
+    report.line(f"labels  {lines.shown(names)} [{labels_from}]")
     for note in (*file.notes, *original.notes, *said.notes):
         report.line(f"note: {note}")
     for assumption in (*choice.assumed, *assumed):
@@ -151,10 +141,11 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             )
         with report.doing("loading it as a server does"):
             _write(new.folder / layout.FILE_NAME, graph, info, own.path)
-        _say_proof(report, graph, shown, images, expected, accuracy, names)
+        for line in lines.of_proof(graph, shown, images, expected, accuracy, len(names)):
+            report.line(line)
         report.line(f"clients {own.said}")
         record = description.record(file, original, choice, answer, graph, shown, images, accuracy, assumed, info)
-        _write_papers(new.folder, info, record, images, expected)
+        card.write(new.folder, info, record, images, expected)
         made = [new]
         for precision in options.variants:
             beside = versions.enter_context(NewVersion(options.models, precision.model_name(name)))
@@ -165,10 +156,11 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             _require_accuracy(options, variant.accuracy)
             for line in variant.lines(accuracy):
                 report.line(line)
-            _write_papers(beside.folder, variant.info, record | variant.record(), images, expected)
+            card.write(beside.folder, variant.info, record | variant.record(), images, expected)
             made.append(beside)
         for each in made:
-            _say_others(each, report)
+            if note := lines.of_versions_before(each):
+                report.line(note)
         published = [each.publish() / layout.FILE_NAME for each in made]
     return Imported(tuple(published), info, time.monotonic() - began_s)
 
@@ -202,39 +194,14 @@ def _labels_and_samples(
     spec = _input_spec(choice.resizing, choice, original)
     if files is None:
         return names, labels_from, samples.make(spec.shape), assumed
-    files, matched = _matched(files, names, report)
+    files, matched, unknown = samples.matched(files, names)
+    for note in lines.first_of(unknown, "classes that are no labels"):
+        report.line(f"note: {note}")
     with report.doing(f"reading {plural(len(files.files), 'image')}"):
         images = samples.read(files, spec, matched if files.is_labelled else None)
-    for problem in images.left_out[:_PROBLEMS_SHOWN]:
-        report.line(f"note: left out: {problem}")
-    if (more := len(images.left_out) - _PROBLEMS_SHOWN) > 0:
-        report.line(f"note: and {plural(more, 'image')} more left out in the same way")
+    for note in lines.first_of([f"left out: {each}" for each in images.left_out], "left out"):
+        report.line(f"note: {note}")
     return names, labels_from, images, assumed
-
-
-def _matched(files: Files, names: tuple[str, ...], report: Report) -> tuple[Files, list[int]]:
-    """The output of each class of the samples. Folders that are no labels at all are only folders; a table of other
-    labels is a mistake: raises InvalidSamples."""
-    matched = samples.match(files.classes, names)
-    unknown = [place for place, output in enumerate(matched) if output < 0]
-    if unknown and len(unknown) == len(matched):
-        if not files.place.is_dir():
-            raise InvalidSamples(
-                f"{files.place}: expected the network's labels ({_shown(names)}) or their numbers, got "
-                f"{listed(files.classes)}"
-            )
-        report.line(f"note: no folder in {files.place} is named as a label; its images are taken without labels")
-        return replace(files, classes=(), class_of=(), found_at=()), []
-    for place in unknown[:_PROBLEMS_SHOWN]:
-        near = difflib.get_close_matches(files.classes[place], names, n=1)
-        meant = f" (did you mean {near[0]!r}?)" if near else ""
-        report.line(
-            f"note: {files.found_at[place]}: {files.classes[place]!r} is no label of the network{meant}; such images "
-            f"count as wrong"
-        )
-    if (more := len(unknown) - _PROBLEMS_SHOWN) > 0:
-        report.line(f"note: and {plural(more, 'class', 'classes')} more are no labels of the network")
-    return files, matched
 
 
 def _input_spec(resizing: Resizing, choice: Choice, original: Original) -> InputSpec:
@@ -257,7 +224,7 @@ def _check(
     if not files.is_labelled or max(matched) < 0:
         raise InvalidSamples(
             f"--check {options.check}: expected one folder of images for each class, named as the labels are "
-            f"({_shown(names)}), or a CSV of file and label; found "
+            f"({lines.shown(names)}), or a CSV of file and label; found "
             f"{listed(files.classes) if files.classes else 'images without labels'}"
         )
 
@@ -291,14 +258,6 @@ def _write(path: Path, graph: Graph, info: ModelInfo, own: OriginalPath | None) 
         raise ImportFailed(f"the server refuses the imported model: {error}. Nothing was published") from error
 
 
-def _write_papers(
-    folder: Path, info: ModelInfo, record: Mapping[str, object], images: Samples, expected: NDArray[np.float32]
-) -> None:
-    """What lies beside a model for people."""
-    atomic_files.write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    atomic_files.write_text(folder / model_card.FILE, card.write_card(info, record, images, expected))
-
-
 def _require_accuracy(options: argparse.Namespace, accuracy: float | None) -> None:
     if options.min_accuracy is None:
         return
@@ -311,53 +270,6 @@ def _require_accuracy(options: argparse.Namespace, accuracy: float | None) -> No
             f"{options.source.name} has an accuracy of {accuracy:.2%} on the samples, --min-accuracy asks for "
             f"{options.min_accuracy:.2%}; it is not published"
         )
-
-
-def _say_proof(
-    report: Report,
-    graph: Graph,
-    shown: Proof,
-    images: Samples,
-    expected: NDArray[np.float32],
-    accuracy: float | None,
-    names: Sequence[str],
-) -> None:
-    kind = "made image" if images.is_made else "image"
-    report.line(
-        f"batches {graph.said}; batches of {', '.join(map(str, proof.BATCH_SIZES))} give what single images give"
-    )
-    report.line(
-        f"proven  equal to the original on {plural(shown.images, kind)}: largest difference of a probability "
-        f"{shown.difference:.1e} (allowed {shown.tolerance:.0e}), the same labels"
-    )
-    spread = float(np.ptp(expected, axis=0).max())
-    if spread < _MIN_SPREAD and len(expected) > 1:
-        report.line(
-            f"warning: the original gives nearly the same probabilities for all of these images (they differ by "
-            f"{spread:.1g} at most), so that this says little: compare on real images, with --samples DIR"
-        )
-    if accuracy is not None:
-        report.line(f"accuracy on the {plural(shown.images, 'labelled image')}: {accuracy:.2%}")
-        if accuracy < 1.5 / len(names) and shown.images >= 2 * len(names):
-            report.line(
-                f"warning: that is no better than guessing among {len(names):,} classes: the preprocessing or the "
-                f"order of the labels is wrong; --check DIR compares the usual ones"
-            )
-
-
-def _say_others(new: NewVersion, report: Report) -> None:
-    before = [each for each in model_versions.versions(new.parent) if each < new.version]
-    if before:
-        report.line(
-            f"note: {new.parent.name} has {plural(len(before), 'version')} already; servers give callers this one, "
-            f"version {new.version}, from now on"
-        )
-
-
-def _shown(names: Sequence[str]) -> str:
-    shown = ", ".join(f"{place} {name}" for place, name in enumerate(names[:_LABELS_SHOWN]))
-    more = len(names) - _LABELS_SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 @contextmanager

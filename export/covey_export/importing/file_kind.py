@@ -37,9 +37,10 @@ def describe(head: bytes, path: Path) -> str | None:
     if head.startswith((b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!")):
         return "it is a compressed archive; unpack it, and import the .onnx file in it"
     if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF")):
-        return "it is an image or a document, not a model"
+        return "it is an image or a document, not a model; name the file of the network"
     if _is_text(head):
-        return f"it is text that begins with {head[:40].decode(errors='replace').splitlines()[0]!r}"
+        first = head[:40].decode(errors="replace").splitlines()[0]
+        return f"it is text that begins with {first!r}; name the file of the network"
     return None
 
 

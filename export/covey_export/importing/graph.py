@@ -100,7 +100,7 @@ def build(
         scores = builder.add("Reshape", [exit_, builder.constant("rows", [-1, classes])], "scores")
         scores, all_scores = builder.add("Cast", [scores], "scores_float", to=TensorProto.FLOAT), exit_
     probabilities = _back(builder, scores, classes, activation)
-    builder.nodes.append(helper.make_node("Identity", [probabilities], [OUTPUT], name=OUTPUT))
+    builder.nodes.append(helper.make_node("Identity", [probabilities], [OUTPUT], name=builder.name(OUTPUT)))
 
     columns = 2 if classes == 1 else classes
     graph = helper.make_graph(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,16 @@ from onnx import external_data_helper, numpy_helper
 
 from covey_export.errors import InvalidSource
 from covey_export.importing import file_kind
+from covey_proto import layout, metadata
 from covey_proto.wording import listed, plural
+from covey_server.errors import CoveyServerError
+from covey_server.inference import model_file
+from covey_server.inference.engine import Engine
 
+_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed:|Fatal error: "
+    r"|/\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])"
+)
 MAX_BYTES = 2**31 - 1  # of one protobuf message, which a model's file is
 OLDEST_OPSET = 7
 _DOMAINS = ("", "ai.onnx")
@@ -54,10 +63,11 @@ def read(path: Path) -> OnnxFile:
         _require_small(path, path.stat().st_size)
         data = path.read_bytes()
     except OSError as error:
-        raise InvalidSource(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise InvalidSource(f"{path}: cannot be read: {error.strerror or error}; expected an ONNX file") from error
     model = _parse(path, data)
     sha256 = hashlib.sha256(data).hexdigest()
     del data
+    _require_foreign(path, model)
     notes = _fold_in(path, model)
     opset = _opset(path, model)
     _require_known_operators(path, model, opset)
@@ -88,17 +98,33 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
         model.ParseFromString(data)
     except DecodeError as error:
         what = (
-            "it begins as one but cannot be read to its end: it is truncated or damaged. Download or export it again"
+            f"its {len(data):,} bytes begin as one and end too early: it is truncated or damaged. Download or export "
+            f"it again"
             if data[:1] == b"\x08"
-            else "its bytes are something else. Export the network to ONNX first"
+            else f"its {len(data):,} bytes are something else. Export the network to ONNX first"
         )
-        raise InvalidSource(f"{path}: expected an ONNX file of {len(data):,} bytes, but {what}") from error
+        raise InvalidSource(f"{path}: expected an ONNX file, but {what}") from error
     if not model.graph.node:
         raise InvalidSource(
             f"{path}: expected an ONNX file with a network in it, found none in its {len(data):,} bytes; it is "
             f"truncated, or something else. Download or export it again"
         )
     return model
+
+
+def _require_foreign(path: Path, model: onnx.ModelProto) -> None:
+    """Raises InvalidSource for a whole model of Covey's: an import would lose its labels and its preprocessing."""
+    if not any(each.key == metadata.KEY for each in model.metadata_props):
+        return
+    try:
+        info = model_file.describe(Engine(path)).info
+    except CoveyServerError:
+        return
+    raise InvalidSource(
+        f"{path}: is a model of Covey's already ({info.name} version {info.version}), with its labels and its "
+        f"preprocessing; expected a network from elsewhere. Serve it as it is: copy it to "
+        f"models/{info.name or 'NAME'}/1/{layout.FILE_NAME}"
+    )
 
 
 def _require_small(path: Path, size_bytes: int, what: str = "") -> None:
@@ -206,5 +232,6 @@ def _require_finite(path: Path, model: onnx.ModelProto) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, its first line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says, its first line; of onnxruntime's without codes, places in its source and the file's name."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _NOISE.sub("", said).strip() or said

@@ -87,6 +87,11 @@ class Original:
                 self.model, self.opset = converted, _MODERN_OPSET
                 self.notes = (f"its opset {file.opset} was converted to {_MODERN_OPSET}",)
                 return session
+        if file.opset > onnx.defs.onnx_opset_version():
+            raise InvalidSource(
+                f"{file.path}: its operators are those of opset {file.opset}; onnx {onnx.__version__} knows those up "
+                f"to {onnx.defs.onnx_opset_version()}. Export it again, with an opset from 9 to 20"
+            )
         others = sorted({f"{node.domain}.{node.op_type}" for node in file.model.graph.node if node.domain})
         named = f" (operators of other domains: {', '.join(others)})" if others else ""
         raise InvalidSource(

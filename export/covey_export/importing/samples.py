@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from covey_export.errors import InvalidSamples
 from covey_export.importing import sample_table
 from covey_proto import image_folders
-from covey_proto.wording import plural
+from covey_proto.wording import listed, plural
 from covey_server.errors import CoveyServerError
 from covey_server.images import image_formats
 from covey_server.images.pixels import DEFAULT_MAX_PIXELS, InputSpec, decode
@@ -131,6 +132,31 @@ def match(classes: Sequence[str], labels: Sequence[str]) -> list[int]:
     if max(found, default=-1) < 0 and all(name.isdecimal() and int(name) < len(labels) for name in classes):
         return [int(name) for name in classes]
     return found
+
+
+def matched(files: Files, labels: Sequence[str]) -> tuple[Files, list[int], list[str]]:
+    """The samples, the output of each of their classes (-1: none), and a sentence about each class that is no label.
+    Folders that are no labels at all are only folders: their images have no labels then.
+
+    Raises InvalidSamples for a table of other labels, which is a mistake.
+    """
+    outputs = match(files.classes, labels)
+    unknown = [place for place, output in enumerate(outputs) if output < 0]
+    if unknown and len(unknown) == len(outputs):
+        if not files.place.is_dir():
+            raise InvalidSamples(
+                f"{files.place}: expected the network's labels ({listed(labels)}) or their numbers, got "
+                f"{listed(files.classes)}"
+            )
+        without = replace(files, classes=(), class_of=(), found_at=())
+        return without, [], [f"no folder in {files.place} is named as a label; its images are taken without labels"]
+    sentences = []
+    for place in unknown:
+        near = difflib.get_close_matches(files.classes[place], labels, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        what = f"{files.classes[place]!r} is no label of the network{meant}; such images count as wrong"
+        sentences.append(f"{files.found_at[place]}: {what}")
+    return files, outputs, sentences
 
 
 def _folded(name: str) -> str:

@@ -24,7 +24,7 @@ _TYPES: dict[int, tuple[str, np.dtype[Any]]] = {  # as the Open Inference Protoc
     TensorProto.UINT8: ("UINT8", np.dtype(np.uint8)),
 }
 _CHANNELS = (1, 3)
-_USUAL_SIZE = (224, 224)
+USUAL_SIZE = (224, 224)
 _TO_NCHW, _TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 _PASSES = frozenset({"Cast", "Identity", "Sub", "Add", "Mul", "Div", "Relu", "Clip", "Pad", "QuantizeLinear",
                      "DequantizeLinear", "BatchNormalization"})  # fmt: skip
@@ -78,11 +78,9 @@ def find(
     layout: str | None = None,
     image_size: tuple[int, int] | None = None,
     usual_size: tuple[int, int] | None = None,
-    assumes_size: bool = False,
 ) -> Signature:
     """`output`, `layout` and `image_size` (height, width) are what the user says of what the file leaves open;
-    `usual_size` is taken where it leaves its size open and the user says none. With `assumes_size` a size that nobody
-    says is that of most networks.
+    `usual_size` is taken where it leaves its size open and the user says none.
 
     Raises InvalidSource where the model does not take images, or not images alone, or where something is open still.
     """
@@ -99,8 +97,8 @@ def find(
     places = (1, 2, 3) if found == "NCHW" else (3, 1, 2)
     channels, height, width = (dimensions[place] for place in places)
     channels = _channels(file, value, channels, found, _first_channels(graph, value.name))
-    is_open = assumes_size and not (image_size or usual_size) and isinstance(height, str) and isinstance(width, str)
-    height, width = _size(file, value, height, width, image_size, _USUAL_SIZE if is_open else usual_size)
+    is_open = image_size is None and not (isinstance(height, int) and isinstance(width, int))
+    height, width = _size(file, value, height, width, image_size, usual_size)
     batch = dimensions[0] if isinstance(dimensions[0], int) else None
     chosen = _output(file, graph, output)
     return Signature(value.name, chosen, elem_type, found, height, width, channels, batch, is_open)
@@ -259,10 +257,11 @@ def _output(file: OnnxFile, graph: onnx.GraphProto, said: str | None) -> str:
     if len(names) == 1:
         return names[0]
     listed = ", ".join(map(_describe, graph.output))
-    detector = " These look like those of a detector, which is not served." if _is_detector(graph.output) else ""
+    advice = "Say which one holds the scores, with --output NAME"
+    if _is_detector(graph.output):
+        advice = "These look like those of a detector, which is not served; import an image classifier"
     raise InvalidSource(
-        f"{file.path}: expected one output of a score for each class, found {len(names)}: {listed}.{detector} Say "
-        f"which one holds the scores, with --output NAME"
+        f"{file.path}: expected one output of a score for each class, found {len(names)}: {listed}. {advice}"
     )
 
 

@@ -6,7 +6,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from covey_export import atomic_files, sealing
 from covey_export.errors import ConversionFailed, ExportError, ImportFailed
@@ -107,7 +109,7 @@ def build(
         speed = timing.compare(float32, path, precision, images.images)
     except (ConversionFailed, CoveyServerError) as error:
         raise ImportFailed(f"{flag}: {error}. Omit {flag}; nothing was published") from error
-    changed = int((golden.margins(found, expected) > precision.tolerance).sum())
+    changed = int(other_labels(found, expected, own, precision.tolerance).sum())
     accuracy, before = images.accuracy(found), images.accuracy(expected)
     problem = cost.batches_problem(between, precision.tolerance, proof.BATCH_SIZES)
     if accuracy is not None and before is not None:
@@ -125,6 +127,16 @@ def build(
     atomic_files.write_bytes(path, sealing.seal(onnx.load(path), own))
     shown = Proof(len(found), own.source.difference, precision.tolerance, between)
     return Variant(precision, own, shown, changed, accuracy, speed)
+
+
+def other_labels(found: Probabilities, expected: Probabilities, info: ModelInfo, tolerance: float) -> NDArray[np.bool_]:
+    """`[N]`: which images get another answer by `found` `[N, K]` than by `expected`; ties, within the tolerance, do
+    not count."""
+    if info.answer != ModelInfo.ANSWER_INDEPENDENT:
+        return np.asarray(golden.margins(found, expected) > tolerance)
+    thresholds = np.array(info.thresholds, np.float32)
+    crossed = (found >= thresholds) != (expected >= thresholds)
+    return np.asarray((crossed & (np.abs(expected - thresholds) > tolerance)).any(axis=1))
 
 
 def _current(float32: Path, info: ModelInfo, precision: Precision) -> bytes:

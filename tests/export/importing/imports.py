@@ -49,6 +49,7 @@ def refused(source: Path, models: Path, capsys: pytest.CaptureFixture[str], *opt
     assert after == before
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("covey-export: ")
+    assert not any(noise in line for noise in ("ONNXRuntimeError", "onnxruntime_src", "/proc/self")), line
     return line
 
 

@@ -50,6 +50,18 @@ def test_an_nchw_network_of_logits(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (tmp_path / "models/net/1/import.json").exists()
 
 
+def test_nodes_that_are_named_as_the_contract_is(tmp_path: Path) -> None:
+    made = small_cnn(input_name="images", output_name="probabilities", last="Softmax")
+    for node, name in zip(
+        made.graph.node, ("images", "covey/planes", "N", "covey/float", "probabilities"), strict=False
+    ):
+        node.name = name
+    made.graph.node[-1].name = "probabilities"
+    made.graph.node[-2].name = "covey/probabilities"
+    served = published(save(made, tmp_path), tmp_path / "models")
+    assert served.description.info.source.max_batch == 0
+
+
 def test_versions_follow_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = save(small_cnn(), tmp_path)
     published(source, tmp_path / "models")

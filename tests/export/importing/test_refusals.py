@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.export.importing.imports import refused
+from tests.export.importing.imports import published, refused
 from tests.export.importing.onnx_models import SIZE, model, save, small_cnn
 
 IMAGE = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])
@@ -42,7 +42,7 @@ def archive(*names: str) -> bytes:
         (b'\x10\x00\x00\x00\x00\x00\x00\x00{"__metadata__":', "safetensors"),
         (b"\x1f\x8b\x08" + bytes(20), "compressed archive"),
         (b"not found\n", "text that begins with 'not found'"),
-        (b"\xff\xfe\x00\x12 something", "its bytes are something else"),
+        (b"\xff\xfe\x00\x12 something", "its 14 bytes are something else"),
         (b"\x08\x07", "found none in its 2 bytes"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -62,6 +62,13 @@ def test_truncated_files_at_any_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         source = tmp_path / "network.onnx"
         source.write_bytes(whole[: int(share * len(whole))])
         assert "truncated" in refused(source, tmp_path / "models", capsys)
+
+
+def test_a_model_of_coveys_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    published(save(small_cnn(), tmp_path), tmp_path / "models")
+    message = refused(tmp_path / "models/net/1/model.onnx", tmp_path / "models", capsys)
+    assert "is a model of Covey's already (net version 1), with its labels" in message
+    assert "copy it to models/net/1/model.onnx" in message
 
 
 def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,8 +151,19 @@ def test_operators_that_nobody_has(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "com.example.Frobnicate" in message
 
 
-def test_opsets_that_are_too_old(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "opset 6; expected 7 or later" in refused(save(small_cnn(opset=6), tmp_path), tmp_path / "models", capsys)
+def test_opsets_that_are_too_old_or_too_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for opset, said in (
+        (3, "opset 3; expected 7 or later"),
+        (6, "opset 6; expected 7 or later"),
+        (99, "opset 99; onnx "),
+    ):
+        assert said in refused(save(small_cnn(opset=opset), tmp_path), tmp_path / "models", capsys)
+
+
+def test_a_format_that_is_too_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = small_cnn()
+    made.ir_version = 99
+    assert "Unsupported model IR version: 99" in refused(save(made, tmp_path), tmp_path / "models", capsys)
 
 
 def network(
@@ -196,7 +214,7 @@ def class_numbers() -> onnx.ModelProto:
     [
         (text_model(), "this model takes text"),
         (two_inputs(), "expected one input of images, found 2: image: float32 [N, 3, 12, 12], mask"),
-        (detector(), "These look like those of a detector"),
+        (detector(), "These look like those of a detector, which is not served; import an image classifier"),
         (one_output_of_rank([0, -1, 6], ["N", 72, 6]), "got [1, 72, 6] float32; a detector, or a model of sequences"),
         (one_output_of_rank([0, 3, 12, 12], ["N", 3, 12, 12]), "without its head, or one of segmentation"),
         (one_output_of_rank([-1], [432]), "no batch axis is left"),

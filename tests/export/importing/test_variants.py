@@ -16,6 +16,8 @@ from tests.export.importing.onnx_models import CLASSES, SIZE, save, small_cnn
 from tests.export.importing.test_batches import stubborn
 from tests.export.importing.test_exporters import MEAN, SIDE, STD, export, network
 
+from covey_export.importing.variants import other_labels
+from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.inference import golden, model_file
 from covey_server.inference.engine import Engine
 
@@ -128,6 +130,15 @@ def test_what_has_no_variant(
     made: onnx.ModelProto, options: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(save(made, tmp_path), tmp_path / "models", capsys, *options)
+
+
+def test_independent_labels_change_where_they_cross_their_threshold() -> None:
+    info = ModelInfo(answer=ModelInfo.ANSWER_INDEPENDENT, thresholds=[0.5])
+    expected = np.array([[0.9, 0.2], [0.52, 0.2], [0.6, 0.2]], np.float32)
+    found = np.array([[0.7, 0.4], [0.48, 0.2], [0.45, 0.2]], np.float32)
+    assert other_labels(found, expected, info, 0.05).tolist() == [False, False, True], "the second is a tie"
+    exclusive = np.array([[0.1, 0.9], [0.48, 0.52], [0.6, 0.4]], np.float32)
+    assert other_labels(exclusive, expected, ModelInfo(), 0.05).tolist() == [True, True, False]
 
 
 def test_float16_needs_no_samples_and_is_a_model_with_versions(

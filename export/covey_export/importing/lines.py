@@ -1,0 +1,75 @@
+"""Sentences that an import prints of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_export import model_versions
+from covey_export.importing import proof
+from covey_export.importing.proof import Graph, Proof
+from covey_export.importing.samples import Samples
+from covey_export.model_versions import NewVersion
+from covey_proto.wording import plural
+
+_LABELS_SHOWN = 8
+_SENTENCES_SHOWN = 3
+_MIN_SPREAD = 1e-3  # of a probability between images, below which a comparison says little
+
+
+def shown(names: Sequence[str]) -> str:
+    """Labels with their outputs, the first few of many."""
+    first = ", ".join(f"{place} {name}" for place, name in enumerate(names[:_LABELS_SHOWN]))
+    more = len(names) - _LABELS_SHOWN
+    return f"{first} and {more:,} more" if more > 0 else first
+
+
+def first_of(sentences: Sequence[str], what: str) -> Iterator[str]:
+    """The first of many, and how many more are `what`."""
+    yield from sentences[:_SENTENCES_SHOWN]
+    if (more := len(sentences) - _SENTENCES_SHOWN) > 0:
+        yield f"and {more:,} more {what}"
+
+
+def of_proof(
+    graph: Graph,
+    found: Proof,
+    images: Samples,
+    expected: NDArray[np.float32],
+    accuracy: float | None,
+    classes: int,
+) -> Iterator[str]:
+    """What was compared, with a warning where that says little. `expected` `[N, K]` are the original's probabilities,
+    `accuracy` is theirs (None: the images have no labels)."""
+    kind = "made image" if images.is_made else "image"
+    yield f"batches {graph.said}; batches of {', '.join(map(str, proof.BATCH_SIZES))} give what single images give"
+    yield (
+        f"proven  equal to the original on {plural(found.images, kind)}: largest difference of a probability "
+        f"{found.difference:.1e} (allowed {found.tolerance:.0e}), the same labels"
+    )
+    spread = float(np.ptp(expected, axis=0).max())
+    if spread < _MIN_SPREAD and len(expected) > 1:
+        yield (
+            f"warning: the original gives nearly the same probabilities for all of these images (they differ by "
+            f"{spread:.1g} at most), so that this says little: compare on real images, with --samples DIR"
+        )
+    if accuracy is not None:
+        yield f"accuracy on the {plural(found.images, 'labelled image')}: {accuracy:.2%}"
+        if accuracy < 1.5 / classes and found.images >= 2 * classes:
+            yield (
+                f"warning: that is no better than guessing among {classes:,} classes: the preprocessing or the "
+                f"order of the labels is wrong; --check DIR compares the usual ones"
+            )
+
+
+def of_versions_before(new: NewVersion) -> str:
+    """Empty where there are none."""
+    before = [each for each in model_versions.versions(new.parent) if each < new.version]
+    if not before:
+        return ""
+    return (
+        f"note: {new.parent.name} has {plural(len(before), 'version')} already; servers give callers this one, version "
+        f"{new.version}, from now on"
+    )
