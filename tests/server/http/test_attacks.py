@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,31 @@ def test_a_huge_body_is_refused_before_it_comes(server: Server) -> None:
     assert (answer.status, "at most 1,048,576 are taken here" in answer.error) == (413, True)
     answer = send(server.http_port, POST + b"Content-Length: 99999999999999999999\r\n\r\n")
     assert answer.status == 400
+
+
+def test_who_sends_all_of_a_huge_body_first_is_told_too(server: Server) -> None:
+    answer = ask(server.http_port, "POST", "/v1/models/echo/classify", bytes(20 << 20))
+    assert answer.status == 413
+
+
+def test_bodies_sent_ahead_do_not_add_up(front: str, tmp_path: Path, write_echo_model: WriteModel) -> None:
+    """Those that wait behind a slow request count like those that are not whole."""
+    write_echo_model(tmp_path, hangs_at=255, hang_turns=3_000_000)
+    pixels = PIXELS[0].copy()
+    pixels[0] = 255
+    slow = png(pixels)
+    with running_servers(front) as start:
+        server = start(tmp_path, max_message_bytes=MAX_MESSAGE_BYTES, max_bytes=4 << 20)
+        http = server.app.http
+        assert http is not None
+        connections = [connected(server.http_port) for _ in range(http.limits.max_unfinished_bytes // (1 << 20) + 2)]
+        for each in connections:
+            ahead = POST + b"Content-Length: 1048576\r\n\r\n" + bytes(1 << 20)
+            with contextlib.suppress(ConnectionError):  # it was the one that had to go
+                each.__enter__().sendall(POST + b"Content-Length: %d\r\n\r\n" % len(slow) + slow + ahead)
+        wait_until(lambda: http.closed["unfinished"] > 0 and http.unfinished_bytes <= http.limits.max_unfinished_bytes)
+        for each in connections:
+            each.__exit__(None, None, None)
 
 
 def test_chunks_without_end_are_refused_at_the_limit(server: Server) -> None:
