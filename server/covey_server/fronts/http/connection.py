@@ -174,6 +174,11 @@ class Connection:
             self.reader.refuse(timed_out("body" if self.reader.in_body else "line and headers"))
 
     @property
+    def waiting(self) -> int:
+        """How many requests wait behind another one."""
+        return len(self._waiting)
+
+    @property
     def held_bytes(self) -> int:
         """Of bodies that are not whole yet, or wait behind another request."""
         return self.reader.body_bytes + self._waiting_bytes

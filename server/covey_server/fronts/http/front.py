@@ -153,7 +153,7 @@ class HttpFront:
             self._read(events)
         except Exception:
             log.exception("HTTP connections were not attended to; this is a bug")
-        if self.ready:
+        if self.ready:  # last: while a batch holds this thread up, another one may take over
             calls, self.ready = self.ready, []
             self._services.serve(calls, inline=True)
         return True

@@ -10,7 +10,8 @@ from covey_server.calls.http import HttpCall, Route, for_http
 from covey_server.calls.service import Handler
 from covey_server.errors import EngineFailed, ImageTooLarge, InvalidImage, InvalidRequest, RequestError, RequestTooLarge
 from covey_server.protocols.rest import json_text
-from covey_server.protocols.rest.images import Images, read_images
+from covey_server.protocols.rest.images import Images, read_images, slow_bytes
+from covey_server.protocols.rest.large_bodies import LargeBodies, aside
 
 MAX_CLASSES = (
     65_536  # in one answer, of all its images: writing them in JSON takes 60 ms, in which no other thread runs
@@ -29,17 +30,19 @@ _ERRORS: dict[int, type[RequestError]] = {
 class ClassifyRoutes:
     """Hands over to the service covey.v1.Classifier."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], large: LargeBodies) -> None:
         """`handlers` are the service's, by method."""
         self._handlers = handlers
+        self._large = large
 
     @property
     def routes(self) -> tuple[Route, ...]:
         model = "/v1/models/{model}"
+        classify = aside(self._large, self._classify, slow_bytes)
         return (
             Route(("GET",), "/v1/models", for_http(self._list)),
             Route(("GET",), model, for_http(self._get)),
-            Route(("POST", "PUT"), f"{model}/classify", for_http(self._classify)),
+            Route(("POST", "PUT"), f"{model}/classify", for_http(classify)),
         )
 
     def _classify(self, call: HttpCall) -> None:
