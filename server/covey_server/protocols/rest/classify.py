@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.calls.http import HttpCall, Route, for_http
@@ -120,10 +120,12 @@ def _result(result: pb.Result) -> str:
     return f'{{"classes":[{classes}]}}'
 
 
+@lru_cache(8)
 def _write_models(payload: bytes) -> bytes:
     return json_text.compact(json_text.as_dict(pb.ListModelsResponse.FromString(payload)))
 
 
+@lru_cache(8)
 def _write_model(payload: bytes) -> bytes:
     return json_text.compact(json_text.as_dict(pb.GetModelResponse.FromString(payload).model))
 
