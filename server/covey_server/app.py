@@ -106,7 +106,7 @@ class App:
         self._guard = guard_connections(
             config, self.front, self._admission, lambda: self._decoders.budget.reserved_bytes
         )
-        self._rest = Rest(services, self._health, self.registry)
+        self._rest = Rest(services, self._health, self.registry, config.max_bytes // 4)
         self.http = None
         try:
             self.http = open_http(config, self._rest.routes, services, self._security)

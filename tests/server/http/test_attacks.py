@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, running_servers
-from tests.server.http.asking import PIXELS, ask, connected, is_closed, png, read_answer, send, wait_until
+from tests.server.http.asking import EXPECTED, PIXELS, ask, connected, is_closed, png, read_answer, send, wait_until
 
 from covey_server.fronts.http import limits
 
 POST = b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\n"
+CLASSIFY = "/v1/models/echo/classify"
 MAX_MESSAGE_BYTES = 1 << 20
 
 
@@ -82,6 +87,32 @@ def test_a_huge_body_is_refused_before_it_comes(server: Server) -> None:
     assert (answer.status, "at most 1,048,576 are taken here" in answer.error) == (413, True)
     answer = send(server.http_port, POST + b"Content-Length: 99999999999999999999\r\n\r\n")
     assert answer.status == 400
+
+
+def test_who_sends_all_of_a_huge_body_first_is_told_too(server: Server) -> None:
+    answer = ask(server.http_port, "POST", "/v1/models/echo/classify", bytes(20 << 20))
+    assert answer.status == 413
+
+
+def test_bodies_sent_ahead_do_not_add_up(front: str, tmp_path: Path, write_echo_model: WriteModel) -> None:
+    """Those that wait behind a slow request count like those that are not whole."""
+    write_echo_model(tmp_path)
+    slow = png(PIXELS[0])
+    with running_servers(front) as start:
+        server = start(
+            tmp_path, max_message_bytes=MAX_MESSAGE_BYTES, max_bytes=4 << 20, max_delay_us=10_000_000, max_batch_size=64
+        )
+        http = server.app.http
+        assert http is not None
+        connections = [connected(server.http_port) for _ in range(http.limits.max_unfinished_bytes // (1 << 20) + 2)]
+        for each in connections:
+            ahead = POST + b"Content-Length: 1048576\r\n\r\n" + bytes(1 << 20)
+            with contextlib.suppress(ConnectionError):  # it was the one that had to go
+                each.__enter__().sendall(POST + b"Content-Length: %d\r\n\r\n" % len(slow) + slow + ahead)
+        wait_until(lambda: http.closed["unfinished"] > 0 and http.unfinished_bytes <= http.limits.max_unfinished_bytes)
+        for each in connections:
+            each.__exit__(None, None, None)
+        server.app._batcher.close()  # what waits is computed now
 
 
 def test_chunks_without_end_are_refused_at_the_limit(server: Server) -> None:
@@ -178,12 +209,12 @@ def test_nothing_of_a_request_becomes_a_header(server: Server) -> None:
     assert (answer.status, "x-evil" in answer.headers) == (404, False)
 
 
-def test_a_form_of_a_million_parts_is_refused(server: Server) -> None:
-    body = b"--b\r\n" * 200_000 + b"--b--"
+def test_a_form_of_very_many_parts_is_refused(server: Server) -> None:
+    body = b"--b\r\nContent-Disposition: f; filename=f\r\n\r\n\r\n" * 5_000 + b"--b--"
     answer = ask(
         server.http_port, "POST", "/v1/models/echo/classify", body, {"Content-Type": "multipart/form-data; boundary=b"}
     )
-    assert (answer.status, "more than 65,536 parts" in answer.error) == (400, True), answer.body
+    assert (answer.status, "more than 4,096 parts" in answer.error) == (400, True), answer.body
 
 
 def test_json_of_a_million_values_is_refused(server: Server) -> None:
@@ -224,3 +255,35 @@ def test_silent_connections_make_place_for_others(front: str, tmp_path: Path, wr
         assert server.app.http.open <= 20
         for each in silent:
             each.__exit__(None, None, None)
+
+
+def test_many_requests_sent_ahead_are_refused(server: Server) -> None:
+    with connected(server.http_port) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+        whole = b""
+        while piece := connection.recv(65536):
+            whole += piece
+    assert whole.count(b"HTTP/1.1 200 OK") == limits.MAX_SENT_AHEAD + 1
+    assert whole.count(b"HTTP/1.1 429 ") == 1
+
+
+def test_large_json_is_read_aside_and_only_so_much_waits(
+    front: str, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    image = base64.b64encode(png(PIXELS[0]) + bytes(1 << 20)).decode()  # what follows an image means nothing
+    body = json.dumps({"image": image, "top_k": 1}).encode()
+    headers = {"Content-Type": "application/json"}
+    with running_servers(front) as start:
+        server = start(tmp_path, max_bytes=16 << 20)
+        with ThreadPoolExecutor(16) as callers:
+            jobs = [
+                callers.submit(ask, server.http_port, "POST", "/v1/models/echo/classify", body, headers)
+                for _ in range(32)
+            ]
+        answers = [job.result() for job in jobs]
+    assert {answer.status for answer in answers} <= {200, 429}
+    for answer in answers:
+        if answer.status == 200:
+            assert answer.json["results"][0]["classes"][0]["index"] == EXPECTED[0].argmax()
+    assert any(answer.status == 200 for answer in answers)

@@ -121,7 +121,7 @@ def test_what_is_wrong_with_path_or_query_is_said(server: Server, status: int, p
         (400, b"x", "multipart/form-data; boundary=b", "does not end with its boundary"),
         (400, b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\n5\r\n--b--", "multipart/form-data; boundary=b",
          "part 1 of the form is no file"),
-        (400, b"--b\r\n\r\nx\r\n--b--", "multipart/form-data; boundary=b", "has no headers"),
+        (400, b"--b\r\n\r\nx\r\n--b--", "multipart/form-data; boundary=b", "is no file"),
         (400, b"--b--", "multipart/form-data; boundary=b", "the request holds no image"),
     ],
 )  # fmt: skip

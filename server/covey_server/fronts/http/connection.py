@@ -41,6 +41,7 @@ class Connection:
         "_socket",
         "_tls",
         "_waiting",
+        "_waiting_bytes",
         "deadline_s",
         "front",
         "is_closed",
@@ -68,6 +69,7 @@ class Connection:
         self._lock = threading.Lock()  # of all that follows
         self._current: ReceivedCall | None = None  # handed over and not answered
         self._waiting: deque[ReceivedCall] = deque()  # behind it: callers may send before they are answered
+        self._waiting_bytes = 0  # of their bodies
         self._out: memoryview | None = None  # the rest of the answer that is being written
         self._counted_bytes = 0  # of that answer, by admission
         self._close_after = False  # the answer
@@ -120,6 +122,8 @@ class Connection:
             self.deadline_s = math.inf
             if self._current is not None:
                 self._waiting.append(call)
+                self._waiting_bytes += len(call.payload)
+                self.front.unfinished_bytes += len(call.payload)
                 return
             self._current = call
         self.front.ready.append((call.target.handler, call))
@@ -142,6 +146,7 @@ class Connection:
             is_ending = self._close_after and not is_writing and self._current is None
             if not is_writing and not is_ending and self._current is None and self._waiting:
                 call = self._current = self._waiting.popleft()
+                self._forget_waiting(len(call.payload))
         if call is not None:
             self.front.ready.append((call.target.handler, call))
         if is_ending and not self._is_lingering:
@@ -168,9 +173,22 @@ class Connection:
             self.deadline_s = math.inf
             self.reader.refuse(timed_out("body" if self.reader.in_body else "line and headers"))
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait behind another one."""
+        return len(self._waiting)
+
+    @property
+    def held_bytes(self) -> int:
+        """Of bodies that are not whole yet, or wait behind another request."""
+        return self.reader.body_bytes + self._waiting_bytes
+
     def refuse(self, refusal: Status) -> None:
-        """Refuses the request that is being received."""
-        self.reader.refuse(refusal)
+        """Refuses the request that is being received; drops a connection whose requests wait."""
+        if self._waiting_bytes:
+            self.drop()
+        else:
+            self.reader.refuse(refusal)
 
     def drop(self) -> None:
         """Closes the connection at once. Whoever still answers does so for nobody."""
@@ -180,6 +198,7 @@ class Connection:
             self._out = None
             calls = [*self._waiting] if self._current is None else [self._current, *self._waiting]
             self._waiting.clear()
+            self._forget_waiting(self._waiting_bytes)
         for call in calls:
             call.cancelled = True
         self.reader.close()
@@ -290,6 +309,11 @@ class Connection:
             self.deadline_s = self.since_s + limits.BODY_S + self.reader.body_bytes / limits.SLOWEST_BYTES_S
         elif is_new and self._has_asked:
             self.deadline_s = time.monotonic() + limits.HEAD_S
+
+    def _forget_waiting(self, body_bytes: int) -> None:
+        """Under the lock, on the intake thread."""
+        self._waiting_bytes -= body_bytes
+        self.front.unfinished_bytes -= body_bytes
 
     def _linger(self) -> None:
         """Closes this side only: closing both while the caller still sends would destroy the answer on its way."""

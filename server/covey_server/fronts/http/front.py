@@ -56,7 +56,7 @@ class HttpFront:
         self.written = services.written
         self.ready: list[tuple[Handler, Call]] = []  # received and not yet handed over
         self.now_ns = 0  # when what is being read has come
-        self.unfinished_bytes = 0  # of bodies that are not whole yet
+        self.unfinished_bytes = 0  # of bodies that are not whole yet, or wait behind another request
         self.closed: dict[CloseReason, int] = dict.fromkeys(CLOSE_REASONS, 0)
         self.is_draining = False
         self._certificates = security.certificates
@@ -153,7 +153,7 @@ class HttpFront:
             self._read(events)
         except Exception:
             log.exception("HTTP connections were not attended to; this is a bug")
-        if self.ready:
+        if self.ready:  # last: while a batch holds this thread up, another one may take over
             calls, self.ready = self.ready, []
             self._services.serve(calls, inline=True)
         return True
@@ -239,7 +239,7 @@ class HttpFront:
 
     def _refuse_largest(self) -> None:
         """Refuses the largest bodies that are not whole, until a quarter of the room is free."""
-        by_size = sorted(self._connections, key=lambda each: each.reader.body_bytes, reverse=True)
+        by_size = sorted(self._connections, key=lambda each: each.held_bytes, reverse=True)
         for connection in by_size:
             if self.unfinished_bytes <= self.limits.max_unfinished_bytes * 3 // 4:
                 return
@@ -248,7 +248,7 @@ class HttpFront:
                 status.of(
                     Overloaded(
                         f"requests that are not whole yet hold {self.unfinished_bytes:,} bytes, this one "
-                        f"{connection.reader.body_bytes:,}; send it again later, or in smaller ones",
+                        f"{connection.held_bytes:,}; send it again later, or in smaller ones",
                         retry_after_ms=1000,
                     )
                 )

@@ -11,7 +11,8 @@ BODY_S = 20.0  # for a body, and a second more for each SLOWEST_BYTES_S of it
 UNREAD_S = 60.0  # for a caller to take its answer, and a second more for each SLOWEST_BYTES_S of it
 SLOWEST_BYTES_S = 4096
 LINGER_S = 2.0  # for the caller to close its side, so that it has read the last answer
-MAX_LINGER_BYTES = 1 << 20  # dropped meanwhile
+MAX_LINGER_BYTES = 128 << 20  # dropped meanwhile: many clients read no answer before they have sent all
+MAX_SENT_AHEAD = 32  # requests behind one that is not answered
 CHUNK_BYTES = 32  # of a chunk, beside its content: its size, and what little else is usual
 READ_BYTES = 64 << 10  # from one connection at a time, so that none keeps the others waiting
 

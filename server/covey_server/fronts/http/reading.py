@@ -19,7 +19,7 @@ from covey_server.calls import status
 from covey_server.calls.status import Status
 from covey_server.errors import RequestTooLarge, Unsupported, UnsupportedMediaType
 from covey_server.fronts.http import answers
-from covey_server.fronts.http.limits import CHUNK_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
+from covey_server.fronts.http.limits import CHUNK_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SENT_AHEAD
 from covey_server.fronts.http.received import ReceivedCall
 from covey_server.fronts.http.routing import Target, refusing
 
@@ -35,6 +35,7 @@ _WRONG_HOST = Status(_INVALID, "expected exactly one Host header, as HTTP/1.1 de
 _LARGE_HEAD = Status(
     _INVALID, f"the request's line and headers exceed {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} headers", None, 431
 )
+_TOO_EAGER = Status(8, f"more than {MAX_SENT_AHEAD} requests were sent ahead; wait for answers", None, 429)
 _LARGE_FRAMING = Status(_INVALID, "the body's chunks are mostly framing; send larger ones", None, 400)
 
 
@@ -136,6 +137,8 @@ class RequestReader:
         if target.allow:
             self._fields += answers.lines((("Allow", ", ".join(target.allow)),))
         self._target = target
+        if self._connection.waiting >= MAX_SENT_AHEAD:
+            self._stop(_TOO_EAGER)
         if has_body and target.is_refused:  # it would be read for nothing
             self._take(b"", close=True)
             raise _Refused

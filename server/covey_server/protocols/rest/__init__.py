@@ -11,6 +11,7 @@ from covey_server.calls.service import Services
 from covey_server.observability.health import Health
 from covey_server.protocols.rest.classify import ClassifyRoutes
 from covey_server.protocols.rest.inference import InferenceRoutes
+from covey_server.protocols.rest.large_bodies import LargeBodies
 from covey_server.protocols.rest.openapi import OpenApiRoute
 from covey_server.protocols.rest.operations import OperationRoutes
 from covey_server.protocols.rest.torchserve import TorchServeRoutes
@@ -21,18 +22,21 @@ _CLASSIFIER, _OPEN_INFERENCE = "covey.v1.Classifier", "inference.GRPCInferenceSe
 class Rest:
     """All routes."""
 
-    def __init__(self, services: Services, health: Health, registry: CollectorRegistry) -> None:
+    def __init__(self, services: Services, health: Health, registry: CollectorRegistry, max_waiting_bytes: int) -> None:
+        """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in."""
         handlers = {service.name: service.handlers for service in services.all}
         classifier = handlers[_CLASSIFIER]
+        self._large = LargeBodies(services.begin, max_waiting_bytes)
         self._operations = OperationRoutes(health, registry)
         self.routes: tuple[Route, ...] = (
-            *ClassifyRoutes(classifier).routes,
-            *InferenceRoutes(handlers[_OPEN_INFERENCE]).routes,
-            *TorchServeRoutes(classifier["Classify"], health).routes,
+            *ClassifyRoutes(classifier, self._large).routes,
+            *InferenceRoutes(handlers[_OPEN_INFERENCE], self._large).routes,
+            *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *self._operations.routes,
             *OpenApiRoute().routes,
         )
 
     def close(self) -> None:
-        """Ends its thread."""
+        """Ends its threads."""
+        self._large.close()
         self._operations.close()

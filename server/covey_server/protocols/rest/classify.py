@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.calls.http import HttpCall, Route, for_http
 from covey_server.calls.service import Handler
 from covey_server.errors import EngineFailed, ImageTooLarge, InvalidImage, InvalidRequest, RequestError, RequestTooLarge
 from covey_server.protocols.rest import json_text
-from covey_server.protocols.rest.images import Images, read_images
+from covey_server.protocols.rest.images import Images, read_images, slow_bytes
+from covey_server.protocols.rest.large_bodies import LargeBodies, aside
 
 MAX_CLASSES = (
     65_536  # in one answer, of all its images: writing them in JSON takes 60 ms, in which no other thread runs
@@ -29,17 +30,19 @@ _ERRORS: dict[int, type[RequestError]] = {
 class ClassifyRoutes:
     """Hands over to the service covey.v1.Classifier."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], large: LargeBodies) -> None:
         """`handlers` are the service's, by method."""
         self._handlers = handlers
+        self._large = large
 
     @property
     def routes(self) -> tuple[Route, ...]:
         model = "/v1/models/{model}"
+        classify = aside(self._large, self._classify, slow_bytes)
         return (
             Route(("GET",), "/v1/models", for_http(self._list)),
             Route(("GET",), model, for_http(self._get)),
-            Route(("POST", "PUT"), f"{model}/classify", for_http(self._classify)),
+            Route(("POST", "PUT"), f"{model}/classify", for_http(classify)),
         )
 
     def _classify(self, call: HttpCall) -> None:
@@ -117,10 +120,12 @@ def _result(result: pb.Result) -> str:
     return f'{{"classes":[{classes}]}}'
 
 
+@lru_cache(8)
 def _write_models(payload: bytes) -> bytes:
     return json_text.compact(json_text.as_dict(pb.ListModelsResponse.FromString(payload)))
 
 
+@lru_cache(8)
 def _write_model(payload: bytes) -> bytes:
     return json_text.compact(json_text.as_dict(pb.GetModelResponse.FromString(payload).model))
 

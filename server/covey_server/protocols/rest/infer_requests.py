@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_server.calls.http import HttpCall
 from covey_server.errors import InvalidRequest
 from covey_server.protocols.rest import json_text, tensors
 from covey_server.protocols.wire_format import write_varint
@@ -63,6 +64,12 @@ def read_infer(body: bytes, header_length: str, model: str, version: str) -> tup
     if place != len(body):
         raise InvalidRequest(f"{len(body) - place:,} bytes follow the inputs; expected the sum of all {_SIZE}")
     return b"".join(parts), head.is_binary
+
+
+def slow_bytes(call: HttpCall) -> int:
+    """How many bytes of a body are slow to read: those of the JSON."""
+    length = call.header(LENGTH_HEADER)
+    return int(length[:12]) if length.isascii() and length.isdigit() else len(call.payload)
 
 
 def set_parameters(target: Any, found: object, what: str) -> None:  # noqa: ANN401 - a map of any message

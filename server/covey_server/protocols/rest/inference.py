@@ -12,7 +12,8 @@ from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.calls.http import HttpCall, HttpHandler, Route, for_http
 from covey_server.calls.service import Handler
 from covey_server.protocols.rest import json_text, tensors
-from covey_server.protocols.rest.infer_requests import LENGTH_HEADER, read_infer, set_parameters
+from covey_server.protocols.rest.infer_requests import LENGTH_HEADER, read_infer, set_parameters, slow_bytes
+from covey_server.protocols.rest.large_bodies import LargeBodies, aside
 
 _OCTETS = "application/octet-stream"
 _ERROR_MEMBERS = ("error",)  # where clients of Triton and KServe look
@@ -21,9 +22,10 @@ _ERROR_MEMBERS = ("error",)  # where clients of Triton and KServe look
 class InferenceRoutes:
     """Hands over to the service inference.GRPCInferenceService."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], large: LargeBodies) -> None:
         """`handlers` are the service's, by method."""
         self._handlers = handlers
+        self._large = large
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -41,13 +43,14 @@ class InferenceRoutes:
         metadata = ask("ModelMetadata", pb.ModelMetadataRequest, pb.ModelMetadataResponse)
         config = ask("ModelConfig", pb.ModelConfigRequest, pb.ModelConfigResponse, "config")
         statistics = ask("ModelStatistics", pb.ModelStatisticsRequest, pb.ModelStatisticsResponse)
+        infer = aside(self._large, self._infer, slow_bytes)
         for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             found += (
                 _route("GET", path, metadata),
                 _route("GET", f"{path}/config", config),
                 _route("GET", f"{path}/stats", statistics),
                 _route("GET", f"{path}/ready", self._model_ready),
-                _route("POST", f"{path}/infer", self._infer),
+                _route("POST", f"{path}/infer", infer),
             )
         return tuple(found)
 

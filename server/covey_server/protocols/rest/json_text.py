@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from covey_server.errors import InvalidRequest, RequestTooLarge
 
-MAX_JSON_BYTES = 16 << 20  # reading them stops all threads for 20 to 30 ms
+MAX_JSON_BYTES = 8 << 20  # reading them stops all threads for 10 to 15 ms
 MAX_JSON_VALUES = 524_288  # an image of 224 x 224 x 3 has 150,528; each takes up to 100 bytes once read
 _SMALL_BYTES = 65_536
 _SHOWN = 64

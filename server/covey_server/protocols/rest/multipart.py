@@ -7,21 +7,30 @@ from email.message import Message as Header
 
 from covey_server.errors import InvalidRequest
 
-MAX_PARTS = 65_536
+MAX_FILES = 4_096  # of one request
 _MAX_HEAD_BYTES = 8192  # of one part
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 
 
 def files(body: bytes, content_type: str) -> list[bytes]:
     """All files, in order. Raises InvalidRequest for a body that is no such form, or has fields that are no files."""
-    marker = b"\r\n--" + _boundary(content_type)
-    whole = b"\r\n" + body
-    if whole.count(marker) > MAX_PARTS + 1:
-        raise InvalidRequest(f"the form has more than {MAX_PARTS:,} parts; send fewer files per request")
-    _, *parts = whole.split(marker)  # what stands before the first one means nothing
-    if not parts or not parts[-1].startswith(b"--"):
-        raise InvalidRequest("the form does not end with its boundary and two dashes: it is not whole")
-    return [_file(part, number) for number, part in enumerate(parts[:-1], 1)]
+    delimiter = b"--" + _boundary(content_type)
+    marker = b"\r\n" + delimiter
+    found: list[bytes] = []
+    # What stands before the first part means nothing.
+    start = 0 if body.startswith(delimiter) else body.find(marker) + len(b"\r\n")
+    while start != 1:  # 1: nothing was found
+        start += len(delimiter)
+        if body.startswith(b"--", start):
+            return found
+        if len(found) == MAX_FILES:
+            raise InvalidRequest(f"the form has more than {MAX_FILES:,} parts; send fewer files per request")
+        stop = body.find(marker, start)
+        if stop < 0:
+            break
+        found.append(_file(body, start, stop, len(found) + 1))
+        start = stop + len(b"\r\n")
+    raise InvalidRequest("the form does not end with its boundary and two dashes: it is not whole")
 
 
 def _boundary(content_type: str) -> bytes:
@@ -33,19 +42,17 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode("ascii")
 
 
-def _file(part: bytes, number: int) -> bytes:
-    start = part.find(b"\r\n")
-    if start < 0 or part[:start].strip(b" \t"):
+def _file(body: bytes, start: int, stop: int, number: int) -> bytes:
+    """The content of the part between these places."""
+    line_end = body.find(b"\r\n", start, min(stop + 2, start + _MAX_HEAD_BYTES))
+    if line_end < 0 or body[start:line_end].strip(b" \t"):
         raise InvalidRequest(f"part {number} of the form does not begin on a line of its own")
-    if part.startswith(b"\r\n\r\n"):
-        raise InvalidRequest(f"part {number} of the form has no headers; expected Content-Disposition")
-    end = part.find(b"\r\n\r\n", start, start + _MAX_HEAD_BYTES)
+    end = body.find(b"\r\n\r\n", line_end, min(stop + 2, start + _MAX_HEAD_BYTES))
     if end < 0:
         raise InvalidRequest(f"the headers of part {number} of the form do not end within {_MAX_HEAD_BYTES:,} bytes")
-    head = part[start:end].lower()
-    if b"filename" not in head:
+    if b"filename" not in body[start:end].lower():
         raise InvalidRequest(
             f"part {number} of the form is no file; send files only (curl -F image=@cat.jpg), and settings such as "
             f"top_k in the query"
         )
-    return part[end + 4 :]
+    return bytes(body[end + 4 : stop])

@@ -10,7 +10,8 @@ from covey_server.errors import InvalidRequest
 from covey_server.observability.health import Health
 from covey_server.protocols.rest import json_text
 from covey_server.protocols.rest.classify import classify_request, raise_failure
-from covey_server.protocols.rest.images import Images, read_images
+from covey_server.protocols.rest.images import Images, read_images, slow_bytes
+from covey_server.protocols.rest.large_bodies import LargeBodies, aside
 
 _NAMES = ("data", "body")  # of the image, in forms and JSON
 _ERROR_MEMBERS = ("code", "message")
@@ -19,13 +20,14 @@ _ERROR_MEMBERS = ("code", "message")
 class TorchServeRoutes:
     """Hands over to the service covey.v1.Classifier."""
 
-    def __init__(self, classify: Handler, health: Health) -> None:
+    def __init__(self, classify: Handler, health: Health, large: LargeBodies) -> None:
         self._classify = classify
         self._health = health
+        self._large = large
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        predict = for_http(self._predict)
+        predict = for_http(aside(self._large, self._predict, slow_bytes))
         path = "/predictions/{model}"
         return (
             Route(("GET",), "/ping", for_http(self._ping), is_open=True),
