@@ -71,6 +71,11 @@ class Batcher:
                 self._place(request, queue, now)
             self._queues[model] = queue
 
+    def may_group(self, model: ServedModel, images: int) -> bool:
+        """Whether `put_group` may succeed with so many images: asked before the group is made."""
+        queue = self._queues.get(model)
+        return (0 if queue is None else queue.images) + images <= model.cost.best_batch_size
+
     def put_group(self, group: Group) -> bool:
         """Queues a group, as `put`. Returns False, and leaves it alone, unless all of it can leave with the next batch:
         only then nothing has to be decided between its requests."""

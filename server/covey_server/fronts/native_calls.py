@@ -129,9 +129,12 @@ class NativeBurst(Burst):
 
     def select(self, places: Sequence[int]) -> NativeBurst:
         principals = None if self._principals is None else [self._principals[place] for place in places]
-        return NativeBurst(
-            [self._events[place] for place in places], self.arrived_ns, principals, self._front, self._open
-        )
+        events = [self._events[place] for place in places]
+        selected = NativeBurst(events, self.arrived_ns, principals, self._front, self._open)
+        for call_id in self._cancelled or ():
+            if call_id in selected._ids:
+                selected.cancel(call_id)
+        return selected
 
     def calls(self) -> list[Call]:
         gone = self._cancelled or ()

@@ -127,18 +127,18 @@ class Metrics(Collector):
                 tally.codes["OK"] = tally.codes.get("OK", 0) + sum(request.calls for request in answered)
                 tally.add_requests(answered)
 
-    def count_answer(self, model: ServedModel | None, code: str) -> None:
-        """Counts a call that was answered without a batch: with an error, or since none of its images can be read.
-        `model` is None if the call failed before one was found."""
+    def count_answer(self, model: ServedModel | None, code: str, calls: int = 1) -> None:
+        """Counts calls that were answered without a batch: with an error, or since none of their images can be read.
+        `model` is None if they failed before one was found."""
         with self._lock:
             codes = (self._by_model[model] if model is not None else self._no_model).codes
-            codes[code] = codes.get(code, 0) + 1
+            codes[code] = codes.get(code, 0) + calls
 
-    def count_refusal(self, error: Exception) -> None:
-        """Counts a call that was refused before it waited; ignores other errors."""
+    def count_refusal(self, error: Exception, calls: int = 1) -> None:
+        """Counts calls that were refused before they waited; ignores other errors."""
         if isinstance(error, RequestError) and error.refused_for is not None:
             with self._lock:
-                self._refused[error.refused_for] += 1
+                self._refused[error.refused_for] += calls
 
     def count_invalid_images(self, model: ServedModel, count: int) -> None:
         """Counts encoded images that could not be decoded."""

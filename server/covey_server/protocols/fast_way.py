@@ -28,6 +28,7 @@ from covey_server.batching.request import Buffer, Group
 from covey_server.calls.burst import Burst
 from covey_server.calls.call import Call
 from covey_server.calls.service import Handler, handle
+from covey_server.errors import Overloaded
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.protocols.pipeline import Pipeline, PipelineRequest
@@ -35,6 +36,7 @@ from covey_server.protocols.wire_format import cut_out
 
 MAX_FORMS = 256  # of one method
 _MAX_PLACES = 4  # of the pixels, in messages of one length
+_SAME_NS = 1_000_000  # between two deadlines, up to which they are one to a queue
 _MAX_MESSAGE_BYTES = 65_536  # larger ones are read without copying their pixels, which costs more to save than this
 
 
@@ -78,8 +80,8 @@ class FastWay:
         self._pixels = pixels
         self._handler = handler
         self._reader = reader
-        self._catalog: weakref.ref[Catalog] | None = None  # which the forms are checked against
-        self._forms = Forms()
+        # The catalog that the forms are checked against, and the forms: one value, since several threads replace it.
+        self._known: tuple[Callable[[], Catalog | None], Forms] = (lambda: None, Forms())
 
     def handle(self, burst: Burst, at_once: bool) -> None:
         """Answers or queues all calls of a burst: those whose form is known together, the others one by one."""
@@ -109,10 +111,38 @@ class FastWay:
             for call in burst.calls():
                 handle(self._handler, call)
             return
-        group = FormGroup(pipeline, form, burst, callers, size_bytes, catalog.find(form.name, form.version))
-        if not (at_once and pipeline.workers.run_at_once(group)) and not pipeline.batcher.put_group(group):
-            for request in group.make_requests():
-                pipeline.put(request)
+        model = catalog.find(form.name, form.version)
+        if pipeline.batcher.may_group(model, form.count * len(burst.payloads)):
+            group = FormGroup(pipeline, form, burst, callers, size_bytes, model)
+            if at_once and pipeline.workers.run_at_once(group):
+                return
+            if pipeline.batcher.put_group(group):
+                return
+        self._put_one_by_one(form, burst, model)
+
+    def _put_one_by_one(self, form: Form, burst: Burst, model: ServedModel) -> None:
+        """Queues calls that were let in, in their order. In overload most are refused, and one refusal does for all
+        calls of one caller whose deadlines are next to each other."""
+        pipeline = self._pipeline
+        refused: dict[str, tuple[int, list[Call], Overloaded]] = {}  # by caller: a deadline that cannot be met
+        for call in burst.calls():
+            deadline_ns = pipeline.deadline_of(call) or 0
+            known = refused.get(call.peer)
+            if known is not None and abs(deadline_ns - known[0]) < _SAME_NS:
+                known[1].append(call)
+                continue
+            request = form.request(pipeline, call, model, call.payload[form.start : form.stop])
+            call.payload = b""
+            try:
+                pipeline.batcher.put(request)
+            except Overloaded as error:
+                if known is not None:
+                    pipeline.refuse(*known[1:], model)
+                refused[call.peer] = deadline_ns, [call], error
+            except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
+                pipeline.fail(call, model, error)
+        for _, calls, reason in refused.values():
+            pipeline.refuse(calls, reason, model)
 
     def _learn(self, call: Call) -> None:
         payload = call.payload
@@ -125,10 +155,10 @@ class FastWay:
             self._forms_of(catalog).add(payload, form)
 
     def _forms_of(self, catalog: Catalog) -> Forms:
-        if self._catalog is None or self._catalog() is not catalog:
-            self._forms = Forms()
-            self._catalog = weakref.ref(catalog)
-        return self._forms
+        known = self._known
+        if known[0]() is not catalog:
+            known = self._known = weakref.ref(catalog), Forms()
+        return known[1]
 
 
 class Forms:

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -119,13 +120,6 @@ class Pipeline:
             self._metrics.count_refusal(error)
             raise
 
-    def put(self, request: PipelineRequest) -> None:
-        """Queues a request, or answers its call with what speaks against that."""
-        try:
-            self.batcher.put(request)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
-            request.fail(error)
-
     def reserve_answer(self, call: Call, answer_bytes: int) -> None:
         """Counts an answer that will be large before the call waits. Raises RequestTooLarge or Overloaded."""
         self.admission.enter_answer(answer_bytes, call.peer)
@@ -190,6 +184,16 @@ class Pipeline:
         self._count_failure(call, model, error, answer)
         self.admission.leave(call.size_bytes, call.peer)
         call.fail(answer)
+
+    def refuse(self, calls: Sequence[Call], error: Overloaded, model: ServedModel) -> None:
+        """As `fail`, for calls of one size that are refused alike."""
+        self._with_hint(error)
+        answer = status.of(error)
+        self._metrics.count_refusal(error, len(calls))
+        self._metrics.count_answer(model, answer.name, len(calls))
+        self.admission.leave_together(Counter(call.peer for call in calls), calls[0].size_bytes, {})
+        for call in calls:
+            call.fail(answer)
 
     def deadline_of(self, call: Call) -> int | None:
         """When the answer must be there, by time.monotonic_ns: the caller's deadline or the server's default."""

@@ -48,7 +48,7 @@ class Classifier:
         """Returns what the request says beside its pixels, if it is small and holds nothing else."""
         pipeline = self._pipeline
         pipeline.admit(call)
-        model = None
+        model = said = None
         try:
             message, data = parse_around(pb.ClassifyRequest, call.payload, _PIXELS_DATA)
             call.payload = b""  # the message and `data` hold what is needed of it
@@ -61,9 +61,9 @@ class Classifier:
                     rows, count = messages.pixel_rows(message.pixels, data, model)
                     if (answer_bytes := count * writer.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
                         pipeline.reserve_answer(call, answer_bytes)
+                    else:
+                        said = ClassificationForm(message.model, message.version, count, writer, top_k), catalog
                     pipeline.batcher.put(Classification(pipeline, call, model, writer, top_k, rows, count))
-                    if answer_bytes <= SMALL_ANSWER_BYTES:
-                        return ClassificationForm(message.model, message.version, count, writer, top_k), catalog
                 case "encoded" if message.encoded.images:
                     images = message.encoded.images  # each is copied when it is decoded
                     answer_bytes = len(images) * writer.row_bytes[top_k]
@@ -76,7 +76,7 @@ class Classifier:
                     )
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             pipeline.fail(call, model, error)
-        return None
+        return said
 
     def list_models(self, call: Call) -> None:
         """ListModels."""

@@ -72,7 +72,7 @@ class OpenInference:
         """Returns what the request says beside its pixels, if it is small and others may be like it."""
         pipeline = self._pipeline
         pipeline.admit(call)
-        model = None
+        model = said = None
         try:
             request, raw = parse_around(pb.ModelInferRequest, call.payload, inputs.RAW)
             call.payload = b""  # the message and `raw` hold what is needed of it
@@ -96,10 +96,10 @@ class OpenInference:
                 inputs.require_pixels(contents, count, model)
                 if answer_bytes > SMALL_ANSWER_BYTES:
                     pipeline.reserve_answer(call, answer_bytes)
-                pipeline.batcher.put(Inference(pipeline, call, model, writer, k, contents, count, request.id))
                 # An id is hardly the same twice, and a timeout is a deadline of each call's own.
-                if answer_bytes <= SMALL_ANSWER_BYTES and not k and not request.id and not request.parameters:
-                    return InferenceForm(request.model_name, version, count, writer), catalog
+                elif not k and not request.id and not request.parameters:
+                    said = InferenceForm(request.model_name, version, count, writer), catalog
+                pipeline.batcher.put(Inference(pipeline, call, model, writer, k, contents, count, request.id))
             else:
                 make = (
                     partial(self._decode, call, model, writer, k, request.id, contents, tensor, count)
@@ -109,7 +109,7 @@ class OpenInference:
                 pipeline.prepare(call, model, count, make, answer_bytes)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             pipeline.fail(call, model, error)
-        return None
+        return said
 
     def _decode(
         self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str, raw: Buffer | None,
