@@ -109,6 +109,7 @@ def test_the_sdk(tags: Server) -> None:
 def test_the_open_inference_protocol(tags: Server) -> None:
     pixels = np.stack([SOME, NONE]).reshape(2, 4, 4, 1)
     answer = infer(tags, raw(pixels, model_name="tags"))
+    assert infer(tags, raw(pixels, model_name="tags")) == answer, "the fast way says the same"
     assert probabilities(answer) == pytest.approx(pixels.reshape(2, -1)[:, :10] / 255)
     assert answer.parameters["answer"].string_param == "independent"
     asked = raw(pixels, model_name="tags")

@@ -77,7 +77,7 @@ class OutputWriter:
     def begin(self, count: int) -> bytes:
         """What comes before the probabilities in an answer for `count` images, which has nothing else."""
         size = write_varint(count * self.row_bytes[0])
-        return _head(self._name, self._version, "FP32", count, len(self._labels)) + _RAW + size
+        return self._head(self._name, self._version, "FP32", count, len(self._labels)) + _RAW + size
 
     def _write_classes(self, rows: list[list[int]], probabilities: NDArray[np.float32]) -> bytes:
         elements = []
