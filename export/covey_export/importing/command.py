@@ -166,13 +166,14 @@ def _labels_and_samples(
     assumed: tuple[str, ...] = ()
     if not names and files is not None and len(files.classes) == count:
         names = files.classes
-        labels.require_distinct(str(files.place), names)
         order = "alphabetical" if files.place.is_dir() else "this"
         wrong = "if the network has another one, every answer has a wrong label"
         assumed = (f"no --labels were given; assumed are the classes of {files.place} in {order} order; {wrong}",)
     elif not names:
         names = tuple(f"class {place}" for place in range(count))
         assumed = (f"no --labels were given; the outputs are named {names[0]} to {names[-1]}",)
+    names, renamed = labels.distinct(f"--labels {options.labels}" if options.labels else str(place), names)
+    assumed += renamed
     spec = _input_spec(choice.resizing, choice, original)
     if files is None:
         return names, samples.make(spec.shape), assumed
