@@ -41,7 +41,9 @@ def find(options: argparse.Namespace, network: Network, report: ProgressReport) 
     elif found.mean is None:
         found = _assume_normalisation(found, network, report)
     if options.labels is not None:
-        names = labels.read(options.labels)
+        names, renamed = labels.distinct(f"--labels {options.labels}", labels.read(options.labels))
+        for note in renamed:
+            report.line(f"note: {note}")
         found.require_outputs(names, f"--labels {options.labels}")
         return replace(found, labels=names)
     if found.labels is None:

@@ -182,7 +182,6 @@ def _labels_and_samples(
         labels.require_count(labels_from, names, outputs)
     elif files is not None and len(files.classes) == count:
         names, labels_from = files.classes, f"classes of {files.place}"
-        labels.require_distinct(str(files.place), names)
         order = "alphabetical" if files.place.is_dir() else "this"
         wrong = "if the network has another one, every answer has a wrong label"
         assumed = (f"no --labels were given; assumed are the classes of {files.place} in {order} order; {wrong}",)
@@ -191,6 +190,8 @@ def _labels_and_samples(
         if said.labels is not None and len(said.labels) == count:
             names, labels_from = said.labels, said.labels_origin
         assumed = (f"no --labels were given; the outputs are named {names[0]} to {names[-1]}",)
+    names, renamed = labels.distinct(labels_from, names)
+    assumed += renamed
     spec = _input_spec(choice.resizing, choice, original)
     if files is None:
         return names, labels_from, samples.make(spec.shape), assumed

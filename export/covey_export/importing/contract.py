@@ -60,15 +60,11 @@ def _key(preset: Preset) -> tuple[object, ...]:
 
 
 def with_labels(said: Contract, labels: Sequence[str], origin: str) -> Contract:
-    """And these labels; those that came before are told apart by a number: ImageNet has two kinds of crane."""
-    found: list[str] = []
-    notes = []
-    for place, label in enumerate(labels):
-        number, name = 1, label or f"class {place}"
-        while name in found:
-            number += 1
-            name = f"{label} ({number})"
-        if name != label:
-            notes.append(f"output {place} is called {name!r}: {label!r} is the label of another output, or none")
-        found.append(name)
-    return replace(said, labels=tuple(found), labels_origin=origin, labels_notes=tuple(notes))
+    """And these labels; an output without one is named after its place."""
+    names = tuple(label or f"class {place}" for place, label in enumerate(labels))
+    notes = tuple(f"output {place} has no label; it is named {names[place]!r}" for place in _empty(labels))
+    return replace(said, labels=names, labels_origin=origin, labels_notes=notes)
+
+
+def _empty(labels: Sequence[str]) -> list[int]:
+    return [place for place, label in enumerate(labels) if not label]

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import csv
 import io
+import itertools
 import json
 import unicodedata
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ _HEADINGS_INDEX = frozenset({"index", "id", "idx", "class_id", "classid", "class
 _HEADINGS_LABEL = frozenset({"label", "name", "class", "class_name", "classname", "display_name", "title", "tag"})
 _SUFFIXES = frozenset({".txt", ".json", ".csv", ".tsv", ".names"})
 _MAX_SHOWN = 100  # characters
+_MAX_ALIKE = 0.02  # share of labels that are renamed where they are alike
 _MAPPINGS = ("id2label", "label2id", "labels", "label_names", "classes", "class_names", "names")
 
 
@@ -38,9 +40,7 @@ def read(said: str) -> tuple[str, ...]:
         raise InvalidLabels(f"--labels {said}: expected UTF-8 text; save it again in UTF-8") from error
     except (ValueError, TypeError, csv.Error) as error:
         raise InvalidLabels(f"--labels {_short(said)}: {error}") from error
-    labels = tuple(unicodedata.normalize("NFC", label).strip() for label in found)
-    require_distinct(f"--labels {_short(said)}", labels)
-    return labels
+    return tuple(unicodedata.normalize("NFC", label).strip() for label in found)
 
 
 def require_count(where: str, labels: Sequence[str], outputs: int) -> None:
@@ -184,17 +184,27 @@ def _of_csv(text: str, separator: str) -> list[str]:
     return _in_order([(int(row[index_at]), row[label_at]) for row in rows])
 
 
-def require_distinct(where: str, labels: Sequence[str]) -> None:
-    """Raises InvalidLabels where two are alike or one is empty: people must be able to tell them
-    apart, and the server sees to the same."""
+def distinct(where: str, labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The labels, each with a name of its own, and a sentence about each that was renamed for that: the server tells
+    labels apart by what people see. ImageNet's usual lists have `crane` and `maillot` twice.
+
+    Raises InvalidLabels for empty labels, and where so many are alike that the list must be another one.
+    """
     shown = [" ".join("".join(each if each.isprintable() else " " for each in label).split()) for label in labels]
     if "" in shown:
-        raise InvalidLabels(f"{where}: label {shown.index('') + 1} is empty; expected a name for each output")
-    seen: dict[str, int] = {}
+        raise InvalidLabels(f"{_short(where)}: label {shown.index('') + 1} is empty; expected a name for each output")
+    first: dict[str, int] = {}
+    taken, names, notes = set(shown), list(labels), []
     for place, label in enumerate(shown):
-        first = seen.setdefault(label, place)
-        if first != place:
+        before = first.setdefault(label, place)
+        if before == place:
+            continue
+        names[place] = next(name for each in itertools.count(2) if (name := f"{label} ({each})") not in taken)
+        taken.add(names[place])
+        notes.append(f"{label!r} is the label of output {before} and of output {place}; that is named {names[place]!r}")
+        if len(notes) > len(labels) * _MAX_ALIKE:
             raise InvalidLabels(
-                f"{where}: {label!r} is the label of output {first} and of output {place}; expected a name of "
-                f"its own for each, such as '{label} (2)'"
+                f"{_short(where)}: {label!r} is the label of output {before} and of output {place}; expected a name of "
+                f"its own for each, such as {names[place]!r}"
             )
+    return tuple(names), tuple(notes)

@@ -54,6 +54,29 @@ def test_a_list_with_commas() -> None:
     assert labels.read(",".join(many)) == tuple(many), "far longer than a file's name may be"
 
 
+def test_a_few_that_are_alike_are_told_apart() -> None:
+    """ImageNet's lists have `crane` twice: a bird and a machine."""
+    names = [f"n{place}" for place in range(1000)]
+    names[134] = names[517] = names[600] = "crane"
+    names[700] = "crane (2)"
+    found, notes = labels.distinct("--labels x", names)
+    assert [found[place] for place in (134, 517, 600, 700)] == ["crane", "crane (3)", "crane (4)", "crane (2)"]
+    assert len(set(found)) == 1000
+    assert notes[0] == "'crane' is the label of output 134 and of output 517; that is named 'crane (3)'"
+    with pytest.raises(InvalidLabels, match="expected a name of its own for each, such as 'crane"):
+        labels.distinct("--labels x", ["crane"] * 1000)
+
+
+def test_those_that_are_told_apart_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["crane" if place in (7, 50) else f"n{place}" for place in range(60)]
+    source = save(small_cnn(classes=60), tmp_path)
+    served = published(source, tmp_path / "models", "--labels", ",".join(names))
+    assert served.description.labels[50] == "crane (2)"
+    assert (
+        "note: 'crane' is the label of output 7 and of output 50; that is named 'crane (2)'" in capsys.readouterr().out
+    )
+
+
 def test_names_of_many_lines_and_odd_ones(tmp_path: Path) -> None:
     """Brackets are neither JSON nor markup; only line ends end a line."""
     names = ("[red]", "[blue], [/]", ":train:", "a\u2028b", "{x}", "العربية", *(f"n{place}" for place in range(5000)))
@@ -81,7 +104,7 @@ def test_names_of_many_lines_and_odd_ones(tmp_path: Path) -> None:
 )
 def test_files_that_are_wrong(file: str, text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidLabels, match="--labels") as caught:
-        labels.read(str(write(tmp_path / file, text)))
+        labels.distinct("--labels", labels.read(str(write(tmp_path / file, text))))
     assert said in str(caught.value)
 
 
