@@ -78,9 +78,9 @@ def test_who_reads_late_may_go_on(server: Server, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(limits, "UNREAD_S", 1.0)
     http = server.app.http
     assert http is not None
-    head = {"inputs": [{"name": "images", "shape": [60_000, 4, 4, 1], "datatype": "UINT8"}]}
-    head["inputs"][0]["parameters"] = {"binary_data_size": 960_000}
-    text = json.dumps({**head, "parameters": {"binary_data_output": True}}).encode()
+    images: dict[str, object] = {"name": "images", "shape": [60_000, 4, 4, 1], "datatype": "UINT8"}
+    images["parameters"] = {"binary_data_size": 960_000}
+    text = json.dumps({"inputs": [images], "parameters": {"binary_data_output": True}}).encode()
     fields = b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n" % (len(text), len(text) + 960_000)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
