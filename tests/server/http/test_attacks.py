@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -68,6 +70,29 @@ def test_slow_bodies_are_given_up(server: Server, length: bytes) -> None:
         answer = read_answer(connection)
         assert (answer.status, answer.error) == (408, "the request's body did not come in time")
         assert is_closed(connection)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_reads_late_may_go_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that did not fit into the network's buffers leaves no limit of time behind."""
+    monkeypatch.setattr(limits, "UNREAD_S", 1.0)
+    http = server.app.http
+    assert http is not None
+    images: dict[str, object] = {"name": "images", "shape": [60_000, 4, 4, 1], "datatype": "UINT8"}
+    images["parameters"] = {"binary_data_size": 960_000}
+    text = json.dumps({"inputs": [images], "parameters": {"binary_data_output": True}}).encode()
+    fields = b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n" % (len(text), len(text) + 960_000)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", server.http_port))
+        connection.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\n" + fields + text + bytes(960_000))
+        wait_until(lambda: server.app._admission.answer_bytes > 0)
+        assert len(read_answer(connection).body) > 2_400_000
+        (kept,) = http._connections
+        wait_until(lambda: math.isinf(kept.deadline_s))
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert read_answer(connection).status == 200
 
 
 @pytest.mark.usefixtures("impatient")

@@ -331,3 +331,44 @@ def test_the_end_under_load_loses_nothing_that_was_accepted(tmp_path: Path, writ
     assert told
     assert set(told) <= {200, 503}
     assert server.app._metrics.tally(server.app.repository.catalog.find("echo", 0)).codes["OK"] == sum(counts)
+
+
+def test_requests_that_begin_alike_are_told_apart(server: Server) -> None:
+    """What is known of the last request is used for the same bytes only, and its body never."""
+    head = (
+        b"POST /v1/models/echo/classify?top_k=%d HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n"
+    )
+    with connected(server.http_port) as connection:
+        for place in (0, 1, 2, 3, 3, 4, 5):
+            for top_k, request_id in ((1, b"a"), (1, b"a"), (1, b"a"), (2, b"a"), (2, b"b"), (1, b"a")):
+                body = png(PIXELS[place])
+                connection.sendall(head % (top_k, request_id, len(body)) + body)
+                answer = read_answer(connection)
+                assert answer.headers["x-request-id"] == request_id.decode()
+                classes = answer.json["results"][0]["classes"]
+                assert (len(classes), classes[0]["index"]) == (top_k, EXPECTED[place].argmax())
+        made = set()
+        for _ in range(5):
+            connection.sendall(GET + b"\r\n")
+            made.add(read_answer(connection).headers["x-request-id"])
+        assert len(made) == 5
+
+
+def test_a_token_that_is_revoked_is_refused_on_an_open_connection(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path / "models")
+    tokens = tmp_path / "tokens"
+    tokens.touch(mode=0o600)
+    tokens.write_text("good\n")
+    server = start_server(tmp_path / "models", auth_token_file=str(tokens))
+    request = b"GET /v1/models HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\n\r\n"
+    with connected(server.http_port) as connection:
+        for _ in range(3):
+            connection.sendall(request)
+            assert read_answer(connection).status == 200
+        tokens.write_text("better\n")
+        for _ in range(2):  # a file is used once it rests
+            server.app._refresh_security()
+        connection.sendall(request)
+        assert read_answer(connection).status == 401

@@ -30,28 +30,10 @@ class Connection:
     """Only `send`, `closes_after` may be used outside the intake thread."""
 
     __slots__ = (
-        "_close_after",
-        "_counted_bytes",
-        "_current",
-        "_has_asked",
-        "_is_lingering",
-        "_linger_bytes",
-        "_lock",
-        "_out",
-        "_socket",
-        "_tls",
-        "_waiting",
-        "_waiting_bytes",
-        "deadline_s",
-        "front",
-        "is_closed",
-        "is_reading",
-        "is_writing",
-        "peer",
-        "principal",
-        "reader",
-        "since_s",
-    )
+        "_close_after", "_counted_bytes", "_current", "_has_asked", "_is_lingering", "_linger_bytes", "_lock", "_out",
+        "_socket", "_tls", "_waiting", "_waiting_bytes", "deadline_s", "front", "is_closed", "is_reading", "is_writing",
+        "peer", "principal", "reader", "since_s",
+    )  # fmt: skip
 
     def __init__(self, front: HttpFront, connected: socket.socket, peer: str, tls: TlsLayer | None) -> None:
         self.front = front
@@ -77,9 +59,14 @@ class Connection:
         self._linger_bytes = 0
 
     @property
+    def is_answering(self) -> bool:
+        """Whether an answer is being made or written, or is on its way as the last one."""
+        return self._current is not None or self._out is not None or self._is_lingering
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is asked and nothing is being answered."""
-        return self._current is None and self._out is None and self.reader.is_idle and not self._is_lingering
+        return self.reader.is_idle and not self.is_answering
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -131,9 +118,7 @@ class Connection:
     def send_continue(self) -> None:
         """Tells the caller to send its body."""
         with self._lock:
-            if (
-                self._current is None and self._out is None
-            ):  # else an answer would be interrupted; callers wait a second
+            if self._current is None and self._out is None:  # else it would interrupt an answer
                 self._write(answers.CONTINUE)
 
     def attend(self) -> None:
@@ -280,8 +265,8 @@ class Connection:
         self.since_s = now_s = time.monotonic()
         if not self.reader.is_idle:  # the next request has begun to come
             self.deadline_s = now_s + limits.HEAD_S
-        elif idle_s := self.front.limits.idle_s:
-            self.deadline_s = now_s + idle_s
+        else:
+            self.deadline_s = now_s + (self.front.limits.idle_s or math.inf)
 
     # Further steps of the intake thread.
 

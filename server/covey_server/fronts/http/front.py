@@ -98,7 +98,7 @@ class HttpFront:
         """Closes all connections as soon as all answers are written, or after `flush_s`."""
         self.is_draining = True
         give_up = time.monotonic() + flush_s
-        while time.monotonic() < give_up and not all(each.is_idle for each in tuple(self._connections)):
+        while time.monotonic() < give_up and any(each.is_answering for each in tuple(self._connections)):
             time.sleep(_FLUSH_TICK_S)
         self._is_stopped = True
         self._wake()

@@ -19,6 +19,7 @@ from covey_server.calls import status
 from covey_server.calls.status import Status
 from covey_server.errors import RequestTooLarge, Unsupported, UnsupportedMediaType
 from covey_server.fronts.http import answers
+from covey_server.fronts.http.known_request import MAX_KNOWN_BYTES, KnownRequest
 from covey_server.fronts.http.limits import CHUNK_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SENT_AHEAD
 from covey_server.fronts.http.received import ReceivedCall
 from covey_server.fronts.http.routing import Target, refusing
@@ -59,6 +60,9 @@ class RequestReader:
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: bytes | bytearray = b""
         self._target: Target | None = None
+        self._whole: tuple[ReceivedCall, int] | None = None  # the only request in what was read last, and its number
+        self._last_head = b""  # of such a request
+        self._known: KnownRequest | None = None
         self._principal = ""
         self._fields = b""
         self._request_id = b""
@@ -68,6 +72,9 @@ class RequestReader:
         parser = self._parser
         if parser is None:
             return
+        if self.is_idle and self._known is not None and self._take_like(self._known, data):
+            return
+        begins, self._whole = self.is_idle, None
         self._received += len(data)
         try:
             while True:
@@ -84,6 +91,8 @@ class RequestReader:
         else:
             if not self.is_idle:
                 self._require_little_framing()
+            elif begins:
+                self._remember(data)
 
     def close(self) -> None:
         """Reads nothing more, and forgets what was read."""
@@ -95,7 +104,7 @@ class RequestReader:
         if self._parser is None:
             return
         self._target = refusing(refusal, () if self._target is None else self._target.error_members)
-        self._request_id = self._request_id or b"%b-%x" % (_ID_START, _numbers())
+        self._request_id = self._request_id or _made_id()
         self._take(b"", close=True)
 
     # What the parser calls.
@@ -125,7 +134,7 @@ class RequestReader:
         headers = dict(self._headers)
         given_id = headers.get(b"x-request-id", b"")
         is_valid = given_id and _REQUEST_ID.fullmatch(given_id)
-        self._request_id = given_id if is_valid else b"%b-%x" % (_ID_START, _numbers())
+        self._request_id = given_id if is_valid else _made_id()
         target = front.router.find(parser.get_method(), self._url)
         expected_bytes = int(headers.get(b"content-length", b"0"))
         has_body = expected_bytes > 0 or b"transfer-encoding" in headers
@@ -169,6 +178,32 @@ class RequestReader:
         body = self._body
         self._take(body, close=not parser.should_keep_alive())  # type: ignore[arg-type]  # used as bytes
 
+    def _remember(self, data: bytes) -> None:
+        """Keeps the line and headers of a request that came as a whole, once they come for the second time."""
+        if self._whole is None:
+            return
+        call, body_bytes = self._whole
+        head = data[: len(data) - body_bytes]
+        if head == self._last_head:
+            self._known = KnownRequest.of(head, call, body_bytes)
+        self._last_head = head if len(head) <= MAX_KNOWN_BYTES else b""
+
+    def _take_like(self, known: KnownRequest, data: bytes) -> bool:
+        """Takes a request whose line and headers are, byte for byte, those of the one before; False if they are not.
+        That saves most of the reading, 10 us, for callers who ask the same again and again."""
+        if len(data) != known.size or not data.startswith(known.head):
+            return False
+        call, front = known.call, self._front
+        principal = call.principal
+        if front.tokens is not None and not call.target.is_open:
+            identified = front.tokens.identify(known.authorization)
+            if isinstance(identified, Status):  # it was valid, and is not any more
+                return False
+            principal = identified
+        request_id = known.request_id or _made_id()
+        self._connection.take(call.again(data[len(known.head) :], front.now_ns, principal, request_id))
+        return True
+
     def _take(self, body: bytes, *, close: bool) -> None:
         parser, target = self._parser, self._target
         assert parser is not None
@@ -182,6 +217,7 @@ class RequestReader:
         )  # fmt: skip
         self._drop_body()
         self.is_idle = True
+        self._whole = (call, len(body)) if self._received and self._whole is None else None
         self._received = 0
         self._request_id = self._fields = b""
         self._connection.take(call)
@@ -249,6 +285,10 @@ class RequestReader:
         self.body_bytes = 0
         self._body = b""
         self.in_body = False
+
+
+def _made_id() -> bytes:
+    return b"%b-%x" % (_ID_START, _numbers())
 
 
 def _too_large(size_bytes: int, limit: int) -> Status:

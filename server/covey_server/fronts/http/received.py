@@ -56,6 +56,18 @@ class ReceivedCall(HttpCall):
         self._is_head = is_head
 
     @property
+    def raw_headers(self) -> RawHeaders:
+        """As they came, their names in lower case."""
+        return self._headers
+
+    def again(self, payload: bytes, arrived_ns: int, principal: str, request_id: bytes) -> ReceivedCall:
+        """The same call with another body."""
+        return ReceivedCall(
+            self._connection, self.target, self._headers, payload, arrived_ns, principal, request_id, self.fields,
+            close=False, is_head=self._is_head,
+        )  # fmt: skip
+
+    @property
     def metadata(self) -> Metadata:
         return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._headers)
 
