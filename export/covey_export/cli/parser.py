@@ -21,7 +21,7 @@ from covey_export.training.recipe import TRAINING_PRECISIONS
 from covey_proto import colours, resize
 from covey_proto.command_line import Parser
 
-_NETWORK = "a name of `covey-export list`, torchvision:NAME, or your own MODULE:FUNCTION"
+_NETWORK = "a name of `covey-export list`, torchvision:NAME, timm:NAME, or your own MODULE:FUNCTION"
 # What a sub-command without the option goes by.
 _NOT_SAID: Mapping[str, Any] = {
     **dict.fromkeys(("weights", "labels", "epochs", "image_size", "resize", "crop", "background", "name")),

@@ -1,7 +1,13 @@
 """Classifiers that were trained elsewhere become served models, held against the file that they came from.
 
-Nothing here imports torch or rich: an ONNX file is imported with onnx, onnxruntime, numpy and Pillow alone.
+Nothing but the `torch_` modules imports torch, and nothing rich: an ONNX file is imported with onnx, onnxruntime, numpy
+and Pillow alone.
 
+    sources         what a source is: an ONNX file, a checkpoint with its network, a folder; each becomes an OnnxFile
+    contract        what a source says of its images and labels: `hub_folder`, `processor` (Hugging Face's JSON),
+                    `timm_config`, `ultralytics`
+    torch_module    a PyTorch network as the original: exported, and asked for the answers to compare with
+    torch_checkpoint, torch_folder    the network of a file of weights, and of a folder as Hugging Face has it
     onnx_file       a file read, whole and small enough; what else a file may be (`file_kind`)
     signature       which input and output, what layout, type and size
     preset          what the original did to pixels; `resizing` how images come to its size

@@ -70,15 +70,15 @@ def read_contract(path: Path) -> Contract:
     for file in files:
         if not file.is_file():
             continue
-        found = _json(file)
-        found = found["image_processor"] if isinstance(found.get("image_processor"), dict) else found
-        if isinstance(settings := found.get("pretrained_cfg"), dict):
+        said = _json(file)
+        said = said["image_processor"] if isinstance(said.get("image_processor"), dict) else said
+        if isinstance(settings := said.get("pretrained_cfg"), dict):
             return _with_answers(timm_config.read(settings, f"pretrained_cfg of {file.name}"), config)
         if file.name == CONFIG and path.is_dir():
             continue
-        if "input_size" in found:
-            return _with_answers(timm_config.read(found, file.name), config)
-        return _with_answers(processor.read(found, file.name, str(config.get("model_type", ""))), config)
+        if "input_size" in said:
+            return _with_answers(timm_config.read(said, file.name), config)
+        return _with_answers(processor.read(said, file.name, str(config.get("model_type", ""))), config)
     raise InvalidSource(
         f"{path}: expected {PREPROCESSOR}, or a {CONFIG} with timm's pretrained_cfg, found {content(path)}; say how "
         f"images are prepared with --like imagenet, or --mean, --std and --resize"

@@ -50,6 +50,18 @@ def labels(folder: Path) -> Path:
 RIGHT = ("--like", "imagenet", "--resize", "center_crop")
 
 
+def test_a_checkpoint_is_compared_in_the_same_way(
+    trained: Path, photos: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--network", "cifar-net", "--image-size", 32, "--resize", "center_crop", "--check", photos)
+    served = published(trained, tmp_path, *options, "--samples", photos)
+    assert "no other setting does clearly better than the one chosen" in capsys.readouterr().out
+    assert list(served.description.info.labels) == sorted(LABELS)
+    assert served.description.info.training.test_accuracy > 0.85
+    assert run(trained, tmp_path, *options, "--like", "0..1") == 2
+    assert "the scaling of imagenet in place of 0..1" in capsys.readouterr().err
+
+
 def test_the_right_import_is_published_with_its_accuracy(
     network: Path, photos: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

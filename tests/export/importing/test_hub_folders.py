@@ -318,4 +318,4 @@ def test_two_kinds_of_crane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     saved(vit(id2label={0: "crane", 1: "cat", 2: "crane"}), tmp_path / "folder", "ViT", size=SQUARE)
     served = published(tmp_path / "folder", tmp_path / "models")
     assert list(served.description.info.labels) == ["crane", "cat", "crane (2)"]
-    assert "output 2 is called 'crane (2)'" in capsys.readouterr().out
+    assert "'crane' is the label of output 0 and of output 2; that is named 'crane (2)'" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from tests.export.importing.imports import published, refused
 from tests.export.importing.library_answers import answers, assert_alike, lively
 from torch import nn
 
+from covey_export.networks import Task, find_network, torchvision_networks
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec
 
@@ -195,6 +196,33 @@ def test_a_network_that_can_be_exported_for_single_images_alone(
         expected = network(torch.tensor(pixels / 255, dtype=torch.float32).permute(0, 3, 1, 2)).softmax(1).numpy()
     for size in (1, 2, 3, 7):
         np.testing.assert_allclose(served.engine.run(pixels[:size]), expected[:size], atol=1e-5)
+
+
+def test_timm_networks_can_be_trained_too() -> None:
+    network = find_network("timm:test_vit").fitted_to("here", (64, 64, 3))  # made for 160x160
+    made = network.build(Task((64, 64, 3), 5, dropout=0.1))
+    with torch.inference_mode():
+        assert made.eval()(torch.zeros((2, 3, 64, 64))).shape == (2, 5)
+
+
+def test_files_of_torchvision_are_known_by_their_digest() -> None:
+    known = torchvision_networks.preparation("resnet50", "0676ba61" + 56 * "0")
+    assert (known.name, known.resize_to, known.is_known) == ("ResNet50_Weights.IMAGENET1K_V1", 256, True)
+    assert len(known.labels) == 1000
+    other = torchvision_networks.preparation("resnet50", 64 * "0")
+    assert (other.name, other.resize_to, other.is_known) == ("ResNet50_Weights.IMAGENET1K_V2", 232, False)
+    own = torchvision_networks.preparation("googlenet", "1378be20" + 56 * "0")
+    assert own.mean == (0.5, 0.5, 0.5)  # its network normalises for itself
+
+
+def test_as_many_outputs_as_imagenet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "weights.pth")
+    options = ("--network", "torchvision:squeezenet1_1", "--image-size", 32)
+    served = published(tmp_path / "weights.pth", tmp_path / "models", *options)
+    labels = list(served.description.info.labels)
+    assert labels[0] == "tench"
+    assert "crane" in labels
+    assert "which have as many outputs]" in capsys.readouterr().out
 
 
 def test_what_is_refused(module: str, resnet18: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
