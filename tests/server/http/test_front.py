@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import ssl
 import threading
@@ -27,6 +28,7 @@ from tests.server.http.asking import (
 
 from covey_server.app import App
 from covey_server.config import Config
+from covey_server.fronts.http.received import ReceivedCall
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
 FILE = png(PIXELS[0])
@@ -372,3 +374,20 @@ def test_a_token_that_is_revoked_is_refused_on_an_open_connection(
             server.app._refresh_security()
         connection.sendall(request)
         assert read_answer(connection).status == 401
+
+
+def test_nothing_of_a_request_is_kept_once_it_is_answered(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path)
+    connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=TIMEOUT_S)
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    for body in (bytes(3_000_000), b"{}", bytes(3_000_000)):
+        assert ask_by(connection, "POST", "/v1/models/echo/classify", body, kind).status == 400
+
+    def kept() -> list[ReceivedCall]:
+        return [each for each in gc.get_objects() if isinstance(each, ReceivedCall) and len(each.payload) > 1_000_000]
+
+    wait_until(lambda: not kept())  # without a run of the garbage collector
+    connection.close()

@@ -109,6 +109,9 @@ def test_classes_in_words(server: Server) -> None:
         (400, {"inputs": [images(data=FLAT)], "outputs": [{"name": "other"}]}, "'other' asked for as output"),
         (400, {"inputs": [images(data=FLAT)], "parameters": {"timeout": -1}}, "parameter 'timeout'"),
         (400, {"inputs": [images(data=FLAT)], "parameters": {"x": []}}, "parameter 'x' of the request is an array"),
+        (400, {"inputs": [images(data=FLAT)], "parameters": {"\ud800": 1}}, "half of a character"),
+        (400, {"inputs": [images(data=FLAT)], "parameters": {"x": "\ud800"}}, "half of a character"),
+        (400, {"inputs": [images(data=FLAT, parameters={"x": "\ud800"})]}, "half of a character"),
         (504, {"inputs": [images(data=FLAT)], "parameters": {"timeout": 1}}, "deadline"),
     ],
 )  # fmt: skip

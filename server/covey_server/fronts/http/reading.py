@@ -74,7 +74,7 @@ class RequestReader:
             return
         if self.is_idle and self._known is not None and self._take_like(self._known, data):
             return
-        begins, self._whole = self.is_idle, None
+        begins = self.is_idle
         self._received += len(data)
         try:
             while True:
@@ -93,6 +93,7 @@ class RequestReader:
                 self._require_little_framing()
             elif begins:
                 self._remember(data)
+        self._whole = None  # it holds a body
 
     def close(self) -> None:
         """Reads nothing more, and forgets what was read."""

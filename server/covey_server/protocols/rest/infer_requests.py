@@ -75,13 +75,13 @@ def slow_bytes(call: HttpCall) -> int:
 def set_parameters(target: Any, found: object, what: str) -> None:  # noqa: ANN401 - a map of any message
     """Copies parameters into a message's map. Raises InvalidRequest."""
     for name, value in _object(found, f"parameters of {what}").items():
-        parameter = target[name]
+        parameter = target[_text(name, f"the name of a parameter of {what}")]
         if isinstance(value, bool):
             parameter.bool_param = value
         elif isinstance(value, int) and value in _INT64:
             parameter.int64_param = value
         elif isinstance(value, str):
-            parameter.string_param = value
+            parameter.string_param = _text(value, f"parameter {name[:64]!r} of {what}")
         elif isinstance(value, float) and isinstance(parameter, pb.InferParameter):
             parameter.double_param = value
         else:
