@@ -72,12 +72,11 @@ def read_contract(path: Path) -> Contract:
             continue
         said = _json(file)
         said = said["image_processor"] if isinstance(said.get("image_processor"), dict) else said
-        if isinstance(settings := said.get("pretrained_cfg"), dict):
-            return _with_answers(timm_config.read(settings, f"pretrained_cfg of {file.name}"), config)
+        if (settings := timm_settings(said)) is not None:
+            origin = file.name if settings is said else f"pretrained_cfg of {file.name}"
+            return _with_answers(timm_config.read(settings, origin), config)
         if file.name == CONFIG and path.is_dir():
             continue
-        if "input_size" in said:
-            return _with_answers(timm_config.read(said, file.name), config)
         return _with_answers(processor.read(said, file.name, str(config.get("model_type", ""))), config)
     raise InvalidSource(
         f"{path}: expected {PREPROCESSOR}, or a {CONFIG} with timm's pretrained_cfg, found {content(path)}; say how "
@@ -85,9 +84,18 @@ def read_contract(path: Path) -> Contract:
     )
 
 
+def timm_settings(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """timm's pretrained_cfg, which its older versions wrote into config.json itself; None: there is none."""
+    if isinstance(settings := config.get("pretrained_cfg"), dict):
+        return settings
+    return config if "input_size" in config and ("architecture" in config or "crop_pct" in config) else None
+
+
 def contract_of(folder: HubFolder) -> Contract:
     """As read_contract, but where nothing says how images are prepared, their size, labels and activation alone."""
-    if "pretrained_cfg" in folder.config or any((folder.path / name).is_file() for name in (PREPROCESSOR, _PROCESSOR)):
+    if timm_settings(folder.config) is not None or any(
+        (folder.path / name).is_file() for name in (PREPROCESSOR, _PROCESSOR)
+    ):
         return read_contract(folder.path)
     found = folder.config.get("image_size")
     size = [found, found] if isinstance(found, int) else found

@@ -145,4 +145,11 @@ def _with_labels(said: Contract, name: str, path: Path, given: Weights, classes:
         origin = f"timm's list of ImageNet, which has {classes:,} classes"
     if found is None or len(found) != classes:
         return said
-    return contract.with_labels(said, found, origin)
+    said = contract.with_labels(said, found, origin)
+    if given.labels is not None or not said.assumption:
+        return said
+    note = (
+        f"no --labels were given; assumed are ImageNet's, as there are {classes:,} outputs. If the network has others, "
+        f"every answer has a wrong label"
+    )
+    return replace(said, labels_notes=(note, *said.labels_notes))

@@ -111,8 +111,7 @@ def _channels(folder: HubFolder) -> int:
 def _of_timm(folder: HubFolder, said: Contract, size: tuple[int, int]) -> tuple[nn.Module, str, int, Contract]:
     config = folder.config
     name = str(config["architecture"])
-    settings = config.get("pretrained_cfg")
-    settings = settings if isinstance(settings, dict) else {}
+    settings = hub_folder.timm_settings(config) or {}
     timm_networks.pretrained_cfg(name)  # that there is one
     classes = config.get("num_classes", settings.get("num_classes"))
     options = config.get("model_args")

@@ -290,6 +290,16 @@ def test_no_settings_of_a_processor(settings: dict[str, Any]) -> None:
         processor.read({"image_processor_type": "ViTImageProcessor", **settings}, "here")
 
 
+def test_older_settings_of_timm(tmp_path: Path) -> None:
+    """They stand in config.json itself."""
+    settings = {"architecture": "resnet18", "input_size": [3, 32, 32], "crop_pct": 0.5, "interpolation": "bilinear"}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    found = hub_folder.read_contract(tmp_path)
+    assert found.origin == "config.json"
+    assert found.resizing is not None
+    assert found.resizing.resize_to == 64
+
+
 def test_a_folder_without_preprocessing(tmp_path: Path) -> None:
     with pytest.raises(InvalidSource, match=r"expected preprocessor_config.json"):
         hub_folder.read_contract(tmp_path)

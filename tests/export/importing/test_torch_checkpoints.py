@@ -222,7 +222,9 @@ def test_as_many_outputs_as_imagenet(tmp_path: Path, capsys: pytest.CaptureFixtu
     labels = list(served.description.info.labels)
     assert labels[0] == "tench"
     assert "crane" in labels
-    assert "which have as many outputs]" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "which have as many outputs]" in said
+    assert "assumed are ImageNet's, as there are 1,000 outputs" in said
 
 
 def test_what_is_refused(module: str, resnet18: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
