@@ -9,7 +9,7 @@ from pathlib import Path
 
 from covey_export import weights as weights_files
 from covey_export.errors import ExportError
-from covey_export.importing import labels
+from covey_export.importing.settings import labels
 from covey_export.networks import Network, torchvision_networks
 from covey_export.reports.progress import ProgressReport
 from covey_export.weights import Weights

@@ -3,23 +3,15 @@
 Nothing but the `torch_` modules imports torch, and nothing rich: an ONNX file is imported with onnx, onnxruntime, numpy
 and Pillow alone.
 
-    sources         what a source is: an ONNX file, a checkpoint with its network, a folder; each becomes an OnnxFile
-    contract        what a source says of its images and labels: `hub_folder`, `processor` (Hugging Face's JSON),
-                    `timm_config`, `ultralytics`
-    torch_module    a PyTorch network as the original: exported, and asked for the answers to compare with
-    torch_checkpoint, torch_folder    the network of a file of weights, and of a folder as Hugging Face has it
-    onnx_file       a file read, whole and small enough; what else a file may be (`file_kind`)
-    signature       which input and output, what layout, type and size
-    preset          what the original did to pixels; `resizing` how images come to its size
-    labels          names of the outputs; `thresholds` of independent ones
-    original        the file as it is, run by onnxruntime on prepared images
-    activation      what is put behind the outputs, so that they are probabilities
-    graph           uint8 images in, probabilities out, around the network
-    batch           its batch axis made dynamic, with `constants`
-    samples         images to compare on, given or made; `sample_table` reads a CSV of them
-    proof           what was compared, and what came out
-    check           the usual mistakes, side by side
-    description     what the model says of itself
-    variants        int8 and float16 ones; `card` MODEL_CARD.md of all
-    command         all of it in order: `covey-export import`; `lines` what it prints
+    command     all of it in order: `covey-export import`; `options`, `command_line`; `lines` what it prints
+    sources/    `reading`: an ONNX file (`onnx_file`, and what else a file may be: `file_kind`), a checkpoint with its
+                network (`torch_checkpoint`), a folder (`hub_folder`, `torch_folder`); each becomes an OnnxFile, and a
+                `contract`: what it says of images and labels (`processor`, `timm_config`, `ultralytics`)
+    settings/   `choices`: what is done to pixels (`preset`, `resizing`); names of the outputs (`labels`); what is put
+                behind the outputs, so that they are probabilities (`activation`), and `thresholds`
+    graphs/     `signature`: which input and output; `graph`: uint8 images in, probabilities out, around the network;
+                `batch`: its batch axis made dynamic; `original_path`: how it runs from its own input
+    proving/    `original`: the source as it is; `samples`: the images; `proof`: what was compared, and what came out;
+                `check`: the usual mistakes, side by side; `variants`: int8 and float16 ones
+    description, card    what the model says of itself, for servers and for people
 """

@@ -13,30 +13,19 @@ from typing import Protocol
 
 from covey_export import atomic_files, naming
 from covey_export.errors import ExportError, ImportFailed, InvalidSamples
-from covey_export.importing import (
-    activation,
-    card,
-    check,
-    choices,
-    description,
-    labels,
-    lines,
-    original_path,
-    proof,
-    samples,
-    signature,
-    sources,
-    thresholds,
-    variants,
-)  # fmt: skip
-from covey_export.importing.activation import Answer
-from covey_export.importing.choices import Choice
-from covey_export.importing.contract import Contract
-from covey_export.importing.onnx_file import OnnxFile
-from covey_export.importing.original import Original
-from covey_export.importing.proof import Graph
-from covey_export.importing.resizing import Resizing
-from covey_export.importing.samples import Samples
+from covey_export.importing import card, description, lines
+from covey_export.importing.graphs import original_path, signature
+from covey_export.importing.proving import check, proof, samples, variants
+from covey_export.importing.proving.original import Original
+from covey_export.importing.proving.proof import Graph
+from covey_export.importing.proving.samples import Samples
+from covey_export.importing.settings import activation, choices, labels, thresholds
+from covey_export.importing.settings.activation import Answer
+from covey_export.importing.settings.choices import Choice
+from covey_export.importing.settings.resizing import Resizing
+from covey_export.importing.sources import reading
+from covey_export.importing.sources.contract import Contract
+from covey_export.importing.sources.onnx_file import OnnxFile
 from covey_export.model_versions import NewVersion
 from covey_proto import layout, metadata
 from covey_proto.tolerances import TOLERANCES
@@ -86,7 +75,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     variants.require_possible(options)
     name = naming.require_model_name(options.name or naming.model_name_of(options.source))
     with report.doing(f"reading {options.source}"):
-        file, said = sources.read(options)
+        file, said = reading.read(options)
         found = signature.find(
             file,
             output=options.output,

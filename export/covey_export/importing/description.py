@@ -11,13 +11,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import covey_proto
-from covey_export.importing import proof
-from covey_export.importing.activation import Answer
-from covey_export.importing.choices import Choice
-from covey_export.importing.onnx_file import OnnxFile
-from covey_export.importing.original import Original
-from covey_export.importing.proof import Graph, Proof
-from covey_export.importing.samples import Samples
+from covey_export.importing.proving import proof
+from covey_export.importing.proving.original import Original
+from covey_export.importing.proving.proof import Graph, Proof
+from covey_export.importing.proving.samples import Samples
+from covey_export.importing.settings.activation import Answer
+from covey_export.importing.settings.choices import Choice
+from covey_export.importing.sources.onnx_file import OnnxFile
 from covey_proto.tolerances import TOLERANCES
 from covey_proto.v1.classifier_pb2 import Build, GoldenSet, ModelInfo, Source, Training
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_export import model_versions
-from covey_export.importing import proof
-from covey_export.importing.proof import Graph, Proof
-from covey_export.importing.samples import Samples
+from covey_export.importing.proving import proof
+from covey_export.importing.proving.proof import Graph, Proof
+from covey_export.importing.proving.samples import Samples
 from covey_export.model_versions import NewVersion
 from covey_proto.wording import plural
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from covey_export.importing import activation, thresholds
-from covey_export.importing.preset import PRESETS
-from covey_export.importing.signature import LAYOUTS
+from covey_export.importing.graphs.signature import LAYOUTS
+from covey_export.importing.settings import activation, thresholds
+from covey_export.importing.settings.preset import PRESETS
 from covey_export.quantization.precision import Precision
 from covey_proto import colours, interpolation, resize
 from covey_proto.resize import Resize

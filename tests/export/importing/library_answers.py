@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from covey import Client
-from covey_export.importing.torch_module import scores_of
+from covey_export.importing.sources.torch_module import scores_of
 
 SIZES = ((160, 120), (101, 150), (97, 61), (90, 200))  # odd rests among them
 

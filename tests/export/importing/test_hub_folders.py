@@ -22,7 +22,7 @@ from tests.export.importing.onnx_models import save, small_cnn
 from torch import nn
 
 from covey_export.errors import InvalidSource
-from covey_export.importing import hub_folder, processor, timm_config
+from covey_export.importing.sources import hub_folder, processor, timm_config
 from covey_proto.resize import Resize
 
 LABELS = ["cat", "dog, domestic", "Vogel", "鱼", "crane"]

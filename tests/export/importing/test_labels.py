@@ -10,7 +10,7 @@ from tests.export.importing.imports import published, refused
 from tests.export.importing.onnx_models import save, small_cnn
 
 from covey_export.errors import InvalidLabels
-from covey_export.importing import labels
+from covey_export.importing.settings import labels
 
 NAMES = ("cat", "dog, domestic", "Größe", "鳥", "a b")
 

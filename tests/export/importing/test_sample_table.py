@@ -11,7 +11,7 @@ from tests.export.importing.imports import published, refused
 from tests.export.importing.onnx_models import CLASSES, SIZE, save, small_cnn
 
 from covey_export.errors import InvalidSamples
-from covey_export.importing import samples
+from covey_export.importing.proving import samples
 
 LABELS = ("cat", "dog, domestic", "Größe", "鳥", "a b")
 

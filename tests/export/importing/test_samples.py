@@ -11,7 +11,7 @@ from PIL import Image
 from tests.export.importing.imports import published, refused
 from tests.export.importing.onnx_models import SIZE, save, small_cnn
 
-from covey_export.importing import samples
+from covey_export.importing.proving import samples
 
 
 def write(folder: Path, count: int = 3, *, seed: int = 0) -> None:

@@ -10,7 +10,7 @@ from tests.export.importing.imports import images, published, refused
 from tests.export.importing.onnx_models import CLASSES, SIZE, save, small_cnn
 
 from covey_export.errors import InvalidLabels
-from covey_export.importing import thresholds
+from covey_export.importing.settings import thresholds
 from covey_proto.v1.classifier_pb2 import ModelInfo
 
 LABELS = ("cat", "dog, domestic", "Größe")

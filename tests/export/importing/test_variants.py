@@ -16,7 +16,7 @@ from tests.export.importing.onnx_models import CLASSES, SIZE, save, small_cnn
 from tests.export.importing.test_batches import stubborn
 from tests.export.importing.test_exporters import MEAN, SIDE, STD, export, network
 
-from covey_export.importing.variants import other_labels
+from covey_export.importing.proving.variants import other_labels
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.inference import golden, model_file
 from covey_server.inference.engine import Engine

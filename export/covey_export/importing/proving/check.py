@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_export.errors import InvalidSource
-from covey_export.importing import resizing
-from covey_export.importing.activation import Answer
-from covey_export.importing.onnx_file import OnnxFile
-from covey_export.importing.original import Original
-from covey_export.importing.preset import PRESETS, Preset, swapped
-from covey_export.importing.resizing import Resizing
-from covey_export.importing.samples import Samples
+from covey_export.importing.proving.original import Original
+from covey_export.importing.proving.samples import Samples
+from covey_export.importing.settings import resizing
+from covey_export.importing.settings.activation import Answer
+from covey_export.importing.settings.preset import PRESETS, Preset, swapped
+from covey_export.importing.settings.resizing import Resizing
+from covey_export.importing.sources.onnx_file import OnnxFile
 from covey_proto.resize import Resize
 
 MAX_IMAGES = 200

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from covey_export import atomic_files, sealing
 from covey_export.errors import ConversionFailed, ExportError, ImportFailed
-from covey_export.importing import proof
-from covey_export.importing.proof import Graph, Probabilities, Proof
-from covey_export.importing.samples import Samples
+from covey_export.importing.proving import proof
+from covey_export.importing.proving.proof import Graph, Probabilities, Proof
+from covey_export.importing.proving.samples import Samples
 from covey_export.model_versions import NewVersion
 from covey_export.quantization import cost, timing, variant
 from covey_export.quantization.precision import Precision

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import external_data_helper, numpy_helper
 
 from covey_export.errors import InvalidSource
-from covey_export.importing import file_kind
+from covey_export.importing.sources import file_kind
 from covey_proto import layout, metadata
 from covey_proto.wording import listed, plural
 from covey_server.errors import CoveyServerError

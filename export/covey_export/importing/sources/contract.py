@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from covey_export.importing.preset import PRESETS, Numbers, Preset
-from covey_export.importing.resizing import Resizing
+from covey_export.importing.settings.preset import PRESETS, Numbers, Preset
+from covey_export.importing.settings.resizing import Resizing
 
 
 @dataclass(frozen=True)

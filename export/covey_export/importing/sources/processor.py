@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from covey_export.errors import InvalidSource
-from covey_export.importing import contract
-from covey_export.importing.contract import Contract
-from covey_export.importing.preset import PRESETS, Numbers
-from covey_export.importing.resizing import Resizing
+from covey_export.importing.settings.preset import PRESETS, Numbers
+from covey_export.importing.settings.resizing import Resizing
+from covey_export.importing.sources import contract
+from covey_export.importing.sources.contract import Contract
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 

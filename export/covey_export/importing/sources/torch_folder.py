@@ -14,10 +14,10 @@ from torch import nn
 
 from covey_export import weights
 from covey_export.errors import InvalidSource
-from covey_export.importing import contract, file_kind, hub_folder, torch_module
-from covey_export.importing.contract import Contract
-from covey_export.importing.hub_folder import HubFolder
-from covey_export.importing.onnx_file import OnnxFile
+from covey_export.importing.sources import contract, file_kind, hub_folder, torch_module
+from covey_export.importing.sources.contract import Contract
+from covey_export.importing.sources.hub_folder import HubFolder
+from covey_export.importing.sources.onnx_file import OnnxFile
 from covey_export.networks import timm_networks
 from covey_export.networks.trial import first_line
 from covey_proto.wording import listed, plural

@@ -10,10 +10,10 @@ from torch import nn
 
 from covey_export import checkpoint, head, weights
 from covey_export.errors import ExportError, InvalidNetwork
-from covey_export.importing import contract, timm_config, torch_module
-from covey_export.importing.contract import Contract
-from covey_export.importing.onnx_file import OnnxFile
-from covey_export.importing.resizing import Resizing
+from covey_export.importing.settings.resizing import Resizing
+from covey_export.importing.sources import contract, timm_config, torch_module
+from covey_export.importing.sources.contract import Contract
+from covey_export.importing.sources.onnx_file import OnnxFile
 from covey_export.networks import Task, own, registry, timm_networks, torchvision_networks
 from covey_export.weights import Weights
 from covey_proto.interpolation import Interpolation

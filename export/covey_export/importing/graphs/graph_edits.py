@@ -8,7 +8,7 @@ from typing import TypeVar
 import onnx
 from google.protobuf.message import Message
 
-from covey_export.importing.onnx_file import graphs
+from covey_export.importing.sources.onnx_file import graphs
 
 _M = TypeVar("_M", bound=Message)
 

@@ -12,12 +12,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from covey_export.importing import proof
-from covey_export.importing.activation import Activation
-from covey_export.importing.graph import BATCH
-from covey_export.importing.graph_edits import uses
-from covey_export.importing.original import Original, Scores
-from covey_export.importing.proof import Graph
+from covey_export.importing.graphs.graph import BATCH
+from covey_export.importing.graphs.graph_edits import uses
+from covey_export.importing.proving import proof
+from covey_export.importing.proving.original import Original, Scores
+from covey_export.importing.proving.proof import Graph
+from covey_export.importing.settings.activation import Activation
 from covey_proto.tensors import ENCODED, IMAGES
 from covey_proto.tolerances import TOLERANCES
 from covey_proto.v1.classifier_pb2 import OriginalPath

@@ -12,12 +12,12 @@ import onnx
 from numpy.typing import NDArray
 
 from covey_export.errors import ImportFailed
-from covey_export.importing import batch, graph
-from covey_export.importing.activation import Answer
-from covey_export.importing.graph import Batching
-from covey_export.importing.onnx_file import first_line
-from covey_export.importing.original import Original
-from covey_export.importing.preset import Preset
+from covey_export.importing.graphs import batch, graph
+from covey_export.importing.graphs.graph import Batching
+from covey_export.importing.proving.original import Original
+from covey_export.importing.settings.activation import Answer
+from covey_export.importing.settings.preset import Preset
+from covey_export.importing.sources.onnx_file import first_line
 from covey_proto.tolerances import TOLERANCES
 from covey_proto.wording import plural
 from covey_server.errors import CoveyServerError

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from covey_export.errors import ExportError, InvalidSource
-from covey_export.importing import contract, file_kind, hub_folder, onnx_file, ultralytics
-from covey_export.importing.contract import Contract
-from covey_export.importing.hub_folder import HubFolder
-from covey_export.importing.onnx_file import OnnxFile
-from covey_export.importing.processor import Size
+from covey_export.importing.sources import contract, file_kind, hub_folder, onnx_file, ultralytics
+from covey_export.importing.sources.contract import Contract
+from covey_export.importing.sources.hub_folder import HubFolder
+from covey_export.importing.sources.onnx_file import OnnxFile
+from covey_export.importing.sources.processor import Size
 
 
 def read(options: argparse.Namespace) -> tuple[OnnxFile, Contract]:
@@ -66,7 +66,7 @@ def _of_folder(options: argparse.Namespace, folder: HubFolder, size: Size | None
             f"model.onnx), found {hub_folder.content(folder.path)}; fetch the whole folder"
         )
     with _needing_packages(folder.path):
-        from covey_export.importing import torch_folder
+        from covey_export.importing.sources import torch_folder
 
         return torch_folder.read(folder, size)
 
@@ -79,7 +79,7 @@ def _of_checkpoint(path: Path, network: str, size: Size | None) -> tuple[OnnxFil
     if is_empty:
         raise InvalidSource(f"{path}: expected a checkpoint, but {file_kind.describe(b'', path)}")
     with _needing_packages(path):
-        from covey_export.importing import torch_checkpoint
+        from covey_export.importing.sources import torch_checkpoint
 
         return torch_checkpoint.read(path, network, size)
 

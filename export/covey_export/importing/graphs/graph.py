@@ -14,10 +14,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from covey_export.importing.activation import Activation
-from covey_export.importing.graph_edits import names, rename, strip
-from covey_export.importing.preset import Preset
-from covey_export.importing.signature import Signature
+from covey_export.importing.graphs.graph_edits import names, rename, strip
+from covey_export.importing.graphs.signature import Signature
+from covey_export.importing.settings.activation import Activation
+from covey_export.importing.settings.preset import Preset
 
 INPUT, OUTPUT, BATCH = "images", "probabilities", "N"
 SCAN_OPSET = 11  # Scan as it is now from 9 on, what fills a group up from 11 on

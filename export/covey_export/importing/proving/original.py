@@ -12,9 +12,9 @@ import onnx
 from numpy.typing import NDArray
 
 from covey_export.errors import InvalidSource
-from covey_export.importing.onnx_file import OnnxFile, first_line
-from covey_export.importing.preset import Preset
-from covey_export.importing.signature import Signature
+from covey_export.importing.graphs.signature import Signature
+from covey_export.importing.settings.preset import Preset
+from covey_export.importing.sources.onnx_file import OnnxFile, first_line
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, as in the server
 import onnxruntime

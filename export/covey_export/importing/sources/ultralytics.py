@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 
 from covey_export.errors import InvalidSource
-from covey_export.importing import contract
-from covey_export.importing.contract import Contract
-from covey_export.importing.resizing import Resizing
+from covey_export.importing.settings.resizing import Resizing
+from covey_export.importing.sources import contract
+from covey_export.importing.sources.contract import Contract
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 

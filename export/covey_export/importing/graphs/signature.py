@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from covey_export import naming
 from covey_export.errors import InvalidSource
-from covey_export.importing.onnx_file import OnnxFile
+from covey_export.importing.sources.onnx_file import OnnxFile
 
 LAYOUTS = ("NCHW", "NHWC")
 _TYPES: dict[int, tuple[str, np.dtype[Any]]] = {  # as the Open Inference Protocol names them, and numpy

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from covey_export.errors import InvalidSource
-from covey_export.importing import contract, processor, timm_config
-from covey_export.importing import labels as label_files
-from covey_export.importing.contract import Contract
+from covey_export.importing.settings import labels as label_files
+from covey_export.importing.sources import contract, processor, timm_config
+from covey_export.importing.sources.contract import Contract
 from covey_proto.wording import listed
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from covey_export.importing.preset import Preset
-from covey_export.importing.signature import Signature
+from covey_export.importing.graphs.signature import Signature
+from covey_export.importing.settings.preset import Preset
 from covey_proto import colours, interpolation, resize
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize

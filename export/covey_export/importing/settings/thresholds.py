@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from covey_export.errors import ExportError, InvalidLabels
-from covey_export.importing.activation import Answer
+from covey_export.importing.settings.activation import Answer
 from covey_proto.wording import listed, plural
 
 DEFAULT = 0.5

@@ -18,9 +18,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from covey_export.importing import constants
-from covey_export.importing.constants import Shape
-from covey_export.importing.signature import Signature
+from covey_export.importing.graphs import constants
+from covey_export.importing.graphs.constants import Shape
+from covey_export.importing.graphs.signature import Signature
 
 _COUNT = "covey/batch"
 _MIN_IR = 8

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_export.errors import InvalidSamples
-from covey_export.importing import sample_table
+from covey_export.importing.proving import sample_table
 from covey_proto import image_folders
 from covey_proto.wording import listed, plural
 from covey_server.errors import CoveyServerError

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from covey_export.errors import ExportError
-from covey_export.importing.contract import NOTHING, Contract
-from covey_export.importing.preset import NONE, PRESETS, Preset, swapped
-from covey_export.importing.resizing import Resizing, usual_length, usual_policy
-from covey_export.importing.signature import Signature
+from covey_export.importing.graphs.signature import Signature
+from covey_export.importing.settings.preset import NONE, PRESETS, Preset, swapped
+from covey_export.importing.settings.resizing import Resizing, usual_length, usual_policy
+from covey_export.importing.sources.contract import NOTHING, Contract
 from covey_proto import colours
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
