@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, running_servers
+from tests.server.fakes import MS
 
 from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb
@@ -26,6 +28,7 @@ from covey_server.calls.call import Call
 from covey_server.calls.service import Services
 from covey_server.calls.status import Status
 from covey_server.fronts.native import NativeFront
+from covey_server.inference.cost import CostModel
 from covey_server.protocols import fast_way
 from covey_server.protocols.classifier.service import NAME as CLASSIFIER
 from covey_server.protocols.open_inference.service import NAME as OPEN_INFERENCE
@@ -119,17 +122,22 @@ def ask_one_by_one(server: Server, sent: Sequence[Sent]) -> list[bytes | Status]
 
 
 def ask_together(server: Server, sent: Sequence[Sent], together: list[int]) -> list[bytes | Status]:
-    services = services_of(server)
-    paths = {path: (handler, service.burst_paths[path]) for service in services.all
-             for path, handler in service.paths.items() if path in service.burst_paths}  # fmt: skip
     calls = make_calls(sent)
-    bursts = []
-    for method in (CLASSIFY, INFER):
-        some = [call for each, call in zip(sent, calls, strict=True) if each[0] == method]
-        if some:
-            bursts.append((*paths[method], RecordedBurst(some, together)))
-    services.serve_bursts(bursts, inline=True)
+    by_method: dict[str, list[Recorded]] = {}
+    for each, call in zip(sent, calls, strict=True):
+        by_method.setdefault(each[0], []).append(call)
+    send(server, by_method, together)
     return wait(calls)
+
+
+def send(server: Server, by_method: Mapping[str, Sequence[Recorded]], together: list[int]) -> None:
+    services = services_of(server)
+    handlers = {path: handler for service in services.all for path, handler in service.paths.items()}
+    burst_handlers = {path: handler for service in services.all for path, handler in service.burst_paths.items()}
+    bursts = [
+        (handlers[path], burst_handlers[path], RecordedBurst(calls, together)) for path, calls in by_method.items()
+    ]
+    services.serve_bursts(bursts, inline=True)
 
 
 def comparable(method: str, answer: bytes | Status) -> object:
@@ -306,6 +314,41 @@ def test_more_than_a_batch_holds_are_answered_one_by_one(server: Server) -> None
 def test_an_answer_that_is_not_finite_is_no_other_callers_matter(server: Server) -> None:
     classify_all(server, [1], top_k=2)
     assert classify_all(server, [1, NAN_AT, 2], top_k=2) == []
+
+
+def test_in_overload_all_calls_of_a_burst_are_refused_and_counted(
+    tmp_path: Path, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_echo_model(tmp_path)
+    with running_servers("native") as start:
+        server = start(tmp_path, inline_us=0, workers=1)
+        classify_all(server, [1], top_k=2)
+        (model,) = server.app.repository.catalog.served
+        model.cost = CostModel({1: 20 * MS, 8: 20 * MS})
+        running, gate, run = threading.Semaphore(0), threading.Event(), model.engine.run
+
+        def held_back(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            running.release()
+            assert gate.wait(20)
+            return run(images)
+
+        monkeypatch.setattr(model.engine, "run", held_back)
+        payload = pb.ClassifyRequest(pixels=pb.Pixels(data=pixels(1)), top_k=2).SerializeToString()
+        waiting = [Recorded(payload, "a", time.monotonic_ns(), None) for _ in range(13)]
+        send(server, {CLASSIFY: waiting[:1]}, [])
+        assert running.acquire(timeout=20)  # the only worker is held up
+        send(server, {CLASSIFY: waiting[1:]}, [])
+        now = time.monotonic_ns()
+        burst = [Recorded(payload, caller, now, now + 30 * MS) for caller in "bbbcbb"]
+        send(server, {CLASSIFY: burst}, [])
+        for answer in wait(burst):
+            assert isinstance(answer, Status)
+            assert (answer.name, answer.retry_after_ms is not None) == ("RESOURCE_EXHAUSTED", True)
+        assert server.app._metrics.tally(model).codes["RESOURCE_EXHAUSTED"] == len(burst)
+        assert server.app._metrics._refused["deadline"] == len(burst)
+        assert server.app._admission.calls == len(waiting)
+        gate.set()
+        assert not any(isinstance(answer, Status) for answer in wait(waiting))
 
 
 def test_forms_are_forgotten_when_the_models_change(tmp_path: Path, write_echo_model: WriteModel) -> None:
