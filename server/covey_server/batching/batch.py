@@ -12,6 +12,7 @@ from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer, Group, Request
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
+    from covey_server.batching.reruns import Search
     from covey_server.inference.served_model import ServedModel
 
 # Why a batch was dispatched: it was full; a thread was idle; it had gathered while the threads were busy; the thread
@@ -32,32 +33,6 @@ class Part:
     @property
     def whole(self) -> bool:
         return self.stop - self.start == self.request.count
-
-
-class Search:
-    """A search for the requests that made a batch fail: its halves run again, then theirs, until each request is
-    alone."""
-
-    __slots__ = ("failed_alone", "failures", "given_up", "is_sound")
-
-    def __init__(self) -> None:
-        self.failures = 0  # failed runs since the last good one
-        self.is_sound = False  # the engine ran something since the batch failed
-        self.failed_alone: list[str] = []  # callers whose requests failed alone before that was known
-        self.given_up = ""  # the error for all that is left; "": the search goes on
-
-
-class Rerun:
-    """Parts of a failed batch that wait to run again."""
-
-    __slots__ = ("of_one_caller", "parts", "passed", "search", "size")
-
-    def __init__(self, parts: list[Part], search: Search) -> None:
-        self.parts = parts
-        self.search = search
-        self.size = sum(part.stop - part.start for part in parts)
-        self.of_one_caller = all(part.request.caller == parts[0].request.caller for part in parts)
-        self.passed = False  # whether other requests had a turn since it waits
 
 
 class Batch:
@@ -126,12 +101,6 @@ class Batch:
             else:
                 parts.append(part)
         self.parts = parts
-
-    def halves(self, search: Search) -> list[Rerun]:
-        """The batch in two halves, to run again. Requests of one caller stay together as far as possible."""
-        parts = sorted(self.parts, key=lambda part: part.request.caller)
-        middle = len(parts) // 2
-        return [Rerun(parts[:middle], search), Rerun(parts[middle:], search)]
 
     def fail(self) -> list[Request]:
         """The requests that have to be told of a failure. One that is split over batches is told only once."""

@@ -12,24 +12,22 @@ batch, or a batch of a model that nobody runs while all other workers are busy.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, DispatchReason, Part, Rerun
-from covey_server.batching.estimates import Estimates
+from covey_server.batching.batch import Batch, DispatchReason, Part
+from covey_server.batching.estimates import AMPLE, Estimates
 from covey_server.batching.model_queue import ModelQueue
 from covey_server.batching.request import Group, Request
+from covey_server.batching.reruns import Rerun
 from covey_server.batching.suspects import Suspects
-from covey_server.errors import DeadlineTooShort, Expired, Overloaded, RequestError, Stopping
+from covey_server.errors import RequestError, Stopping
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
     from covey_server.inference.served_model import ServedModel
-
-_AMPLE = 4  # times the time that is needed: with as much nothing has to be decided
 
 Dropped = list[tuple[Request, RequestError]]
 
@@ -55,7 +53,7 @@ class Batcher:
 
     def put(self, request: Request) -> None:
         """Queues a request; `Workers.dispatch` starts it, with all that came together. Raises Stopping after `close`,
-        and as `_place` for a deadline that cannot be met."""
+        and as Estimates.place for a deadline that cannot be met."""
         now = request.queued_ns = time.monotonic_ns()
         with self._lock:
             if self._closed:
@@ -64,11 +62,11 @@ class Batcher:
             queue = self._queues.get(model)
             if queue is None:
                 queue = ModelQueue(model, self._suspects)
-            if self._is_easy(request, queue, now):
+            if self._estimates.is_ample(request, queue, now):
                 queue.append(request)
             else:
                 queue.expand()
-                self._place(request, queue, now)
+                self._estimates.place(request, queue, now, is_idle=bool(self.idle_workers))
             self._queues[model] = queue
 
     def may_group(self, model: ServedModel, images: int) -> bool:
@@ -87,7 +85,7 @@ class Batcher:
             queue = self._queues.get(model)
             if queue is None:
                 queue = ModelQueue(model, self._suspects)
-            if not self._is_easy(group, queue, now) or not queue.append_group(group):
+            if not self._estimates.is_ample(group, queue, now) or not queue.append_group(group):
                 return False
             self._queues[model] = queue
             return True
@@ -104,7 +102,7 @@ class Batcher:
             or self._max_delay_ns
             or cost.workers_until_ns > now
             or group.cancelled
-            or (deadline_ns is not None and deadline_ns - now < _AMPLE * run_ns)
+            or (deadline_ns is not None and deadline_ns - now < AMPLE * run_ns)
         ):
             return None
         with self._lock:
@@ -222,59 +220,6 @@ class Batcher:
         """How long all that waits will take, as predicted."""
         with self._lock:
             return self._estimates.backlog_ns() / self._workers / 1e6
-
-    def _is_easy(self, request: Request, queue: ModelQueue, now_ns: int) -> bool:
-        """Whether the deadline, as most do, leaves far more time than is needed: then nothing has to be decided."""
-        if request.deadline_ns is None:
-            return True
-        cost = request.model.cost
-        return (
-            len(self._queues) <= (request.model in self._queues)  # no other model waits
-            and request.deadline_ns - now_ns
-            > _AMPLE * cost.image_ns * (queue.images + request.count + cost.best_batch_size)
-        )
-
-    def _place(self, request: Request, queue: ModelQueue, now_ns: int) -> None:
-        """Queues a request where it can meet its deadline: in its turn, or before requests that have more time.
-
-        Raises Expired if the deadline has passed, DeadlineTooShort if even an idle server could not meet it, Overloaded
-        if too much waits.
-        """
-        left_ns = (request.deadline_ns or now_ns) - now_ns
-        if left_ns <= 0:
-            raise Expired(
-                f"the deadline passed {-left_ns / 1e6:.1f} ms before the images were queued; allow more time",
-                refused_for="deadline",
-            )
-        least_ns = self._estimates.least_ns(request)
-        if least_ns > left_ns:
-            raise DeadlineTooShort(
-                f"computing {request.count:,} image(s) takes about {least_ns / 1e6:.1f} ms here, and the deadline is "
-                f"{left_ns / 1e6:.1f} ms away; allow more time, or send fewer images per call",
-                refused_for="deadline",
-            )
-        if not self._queues and self.idle_workers:  # whatever is predicted: predictions improve only by runs
-            queue.append(request)
-            return
-        is_idle = bool(self.idle_workers)
-        if self._estimates.answer_ns(request, queue.images, is_idle) <= left_ns:
-            queue.append(request)
-            return
-        before = queue.images_before(request)
-        needed_ns = self._estimates.answer_ns(request, before, is_idle)
-        if needed_ns <= left_ns:
-            queue.append(request)
-            return
-        place, ahead = queue.place_by_deadline(request, now_ns + left_ns, now_ns)
-        if place < len(queue.requests) and self._estimates.answer_ns(request, ahead, is_idle) <= left_ns:
-            queue.insert(place, request)
-            return
-        raise Overloaded(
-            f"the answer would take about {needed_ns / 1e6:.1f} ms ({before:,} images wait before it), and the "
-            f"deadline is {left_ns / 1e6:.1f} ms away; try again later, or allow more time",
-            retry_after_ms=math.ceil(max(1.0, (needed_ns - left_ns) / 1e6)),
-            refused_for="deadline",
-        )
 
     def _by_waiting(self) -> Sequence[ServedModel]:
         """The models for which something waits, the longest wait first."""

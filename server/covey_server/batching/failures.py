@@ -17,9 +17,11 @@ from weakref import WeakSet
 
 import numpy as np
 
-from covey_server.batching.batch import Batch, Search
+from covey_server.batching import reruns
+from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.request import Request
+from covey_server.batching.reruns import Search
 from covey_server.errors import EngineFailed
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
@@ -58,7 +60,7 @@ class Failures:
         # Once the batcher is closed, there may be no worker left to run it again.
         if len(batch.parts) == 1 or search.given_up or (self._batcher.closed and not on_worker):
             return batch.fail(), shown
-        self._batcher.run_again(batch.model, batch.halves(search))
+        self._batcher.run_again(batch.model, reruns.halves(batch, search))
         return [], shown
 
     def succeeded(self, batch: Batch) -> None:

@@ -12,14 +12,14 @@ more time, and only then.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from covey_server.batching.batch import Batch, DispatchReason, Part, Rerun
+from covey_server.batching.batch import Batch, DispatchReason, Part
 from covey_server.batching.request import Group, Request, raise_if_expired_or_cancelled
+from covey_server.batching.reruns import Rerun, Reruns
 from covey_server.batching.suspects import Suspects
-from covey_server.errors import Cancelled, EngineFailed, Expired, RequestError
+from covey_server.errors import Cancelled, Expired, RequestError
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
     from covey_server.inference.served_model import ServedModel
@@ -37,16 +37,15 @@ class ModelQueue:
     """The requests of one model. Its owner, the batcher, holds the lock."""
 
     __slots__ = (
-        "_alone",
         "_clock",
         "_groups",
         "_max_turns",
-        "_mixed",
         "_next_turns",
         "_suspects",
         "images",
         "model",
         "requests",
+        "reruns",
         "waiting_since_ns",
     )
 
@@ -60,18 +59,12 @@ class ModelQueue:
         self._clock = 1  # the latest turn that has begun
         self._next_turns: dict[str, int] = {}  # by caller, of those whose turn has not come
         self._max_turns = _MIN_REMEMBERED  # remembered before those whose turn has come are dropped
-        self._mixed: deque[Rerun] = deque()  # of several callers
-        self._alone: deque[Rerun] = deque()  # of one caller each
+        self.reruns = Reruns()
 
     @property
     def empty(self) -> bool:
         """Whether nothing waits."""
-        return not (self.requests or self._mixed or self._alone)
-
-    @property
-    def reruns(self) -> int:
-        """How many parts of failed batches wait to run again."""
-        return len(self._mixed) + len(self._alone)
+        return not (self.requests or self.reruns)
 
     def append(self, request: Request) -> None:
         """Adds a request in its caller's turn."""
@@ -125,7 +118,7 @@ class ModelQueue:
         """How many images would leave before this request's last one if it were appended now."""
         best = self.model.cost.best_batch_size
         last_turn = self._next_turn(request.caller) + (request.count - 1) // best * best
-        ahead = sum(rerun.size for waiting in (self._mixed, self._alone) for rerun in waiting)
+        ahead = self.reruns.images
         # Nearly always only single images wait: then bisect. Walking the queue for each refused request cost more than
         # half of the answers at three times the capacity (2 shared AMD EPYC cores, 2026-11-29).
         if len(self.requests) + ahead == self.images:
@@ -165,7 +158,7 @@ class ModelQueue:
         if self.empty:
             self.waiting_since_ns = now_ns
         for rerun in reruns:
-            (self._alone if rerun.of_one_caller else self._mixed).append(rerun)
+            self.reruns.append(rerun)
             self.images += rerun.size
 
     def form(self, now_ns: int, reason: DispatchReason, dropped: list[tuple[Request, RequestError]]) -> Batch:
@@ -175,8 +168,7 @@ class ModelQueue:
         Requests that are cancelled, expired or cannot be computed in time any more go to `dropped` and take no place.
         The batch is empty if nothing else waited.
 
-        Parts that run again go first if they are of several callers, as most of those did nothing wrong; parts of one
-        caller take turns with the queue.
+        Parts that run again go first, or take turns with the queue, as Reruns says.
         """
         if self._groups and not self._may_leave_whole(now_ns):
             self.expand()
@@ -241,30 +233,12 @@ class ModelQueue:
         return Batch(self.model, parts, size, now_ns, "full" if size == best else reason)
 
     def _form_again(self, now_ns: int, dropped: list[tuple[Request, RequestError]]) -> Batch | None:
-        """The next part to run again; None if it is the queue's turn."""
-        if self._mixed:
-            rerun = self._mixed.popleft()
-        elif self.requests and not self._alone[0].passed:
-            self._alone[0].passed = True
+        """The next parts to run again; None if it is the queue's turn."""
+        rerun = self.reruns.take(others_wait=bool(self.requests))
+        if rerun is None:
             return None
-        else:
-            rerun = self._alone.popleft()
         self.images -= rerun.size
-        parts: list[Part] = []
-        for part in rerun.parts:
-            request = part.request
-            if not part.whole and request.abandoned:
-                continue
-            try:
-                raise_if_expired_or_cancelled(request.cancelled, request.arrived_ns, request.deadline_ns, now_ns)
-                if rerun.search.given_up:
-                    raise EngineFailed(rerun.search.given_up)
-            except (Cancelled, Expired, EngineFailed) as error:
-                if part.whole or request.abandon():
-                    dropped.append((request, error))
-                continue
-            parts.append(part)
-        return Batch(self.model, parts, sum(part.stop - part.start for part in parts), now_ns, "rerun", rerun.search)
+        return rerun.form(self.model, now_ns, dropped)
 
     def _take_turn(self, request: Request) -> int:
         """The turn of a caller's next request; the one after it comes later by this one's images."""
