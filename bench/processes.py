@@ -132,7 +132,7 @@ def covey_server(models: Path, front: str, log: Path, flags: Sequence[str] = ())
         BenchError: it ended, or was not ready within a minute.
     """
     command = [sys.executable, "-m", "covey_server", "--models", str(models), "--front", front]
-    command += ["--grpc-port", "0", "--metrics-port", "0", *flags]
+    command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", *flags]
     began = time.monotonic()
     with started_server(command, log) as (process, grpc_target, metrics_target):
         start_s = time.monotonic() - began

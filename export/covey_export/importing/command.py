@@ -179,7 +179,7 @@ def _labels_and_samples(
         if said.labels is not None and len(said.labels) == count:
             names, labels_from = said.labels, said.labels_origin
         assumed = (f"no --labels were given; the outputs are named {names[0]} to {names[-1]}",)
-    names, renamed = labels.distinct(labels_from, names)
+    names, renamed = labels.distinct(labels_from, names, are_the_networks=names is said.labels)
     assumed += renamed
     spec = _input_spec(choice.resizing, choice, original)
     if files is None:

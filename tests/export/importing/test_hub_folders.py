@@ -325,9 +325,7 @@ def test_independent_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_two_kinds_of_crane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(1)
-    names = [f"kind {place}" for place in range(60)]
-    names[0] = names[2] = "crane"
-    saved(vit(id2label=dict(enumerate(names))), tmp_path / "folder", "ViT", size=SQUARE)
+    saved(vit(id2label={0: "crane", 1: "cat", 2: "crane"}), tmp_path / "folder", "ViT", size=SQUARE)
     served = published(tmp_path / "folder", tmp_path / "models")
-    assert list(served.description.info.labels)[:3] == ["crane", "kind 1", "crane (2)"]
+    assert list(served.description.info.labels) == ["crane", "cat", "crane (2)"]
     assert "'crane' is the label of output 0 and of output 2; that is named 'crane (2)'" in capsys.readouterr().out

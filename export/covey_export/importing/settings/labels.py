@@ -184,11 +184,14 @@ def _of_csv(text: str, separator: str) -> list[str]:
     return _in_order([(int(row[index_at]), row[label_at]) for row in rows])
 
 
-def distinct(where: str, labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def distinct(
+    where: str, labels: Sequence[str], *, are_the_networks: bool = False
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The labels, each with a name of its own, and a sentence about each that was renamed for that: the server tells
     labels apart by what people see. ImageNet's usual lists have `crane` and `maillot` twice.
 
-    Raises InvalidLabels for empty labels, and where so many are alike that the list must be another one.
+    `are_the_networks`: they came with it. Raises InvalidLabels for empty labels and, of other lists, where so many are
+    alike that it must be the wrong one.
     """
     shown = [" ".join("".join(each if each.isprintable() else " " for each in label).split()) for label in labels]
     if "" in shown:
@@ -202,7 +205,7 @@ def distinct(where: str, labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[
         names[place] = next(name for each in itertools.count(2) if (name := f"{label} ({each})") not in taken)
         taken.add(names[place])
         notes.append(f"{label!r} is the label of output {before} and of output {place}; that is named {names[place]!r}")
-        if len(notes) > len(labels) * _MAX_ALIKE:
+        if len(notes) > len(labels) * _MAX_ALIKE and not are_the_networks:
             raise InvalidLabels(
                 f"{_short(where)}: {label!r} is the label of output {before} and of output {place}; expected a name of "
                 f"its own for each, such as {names[place]!r}"
