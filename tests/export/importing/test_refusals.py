@@ -75,6 +75,16 @@ def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "No such file" in refused(tmp_path / "none.onnx", tmp_path / "models", capsys)
     save(small_cnn(), tmp_path)
     assert "a folder; import one of its files: network.onnx" in refused(tmp_path, tmp_path / "models", capsys)
+    (tmp_path / "network.onnx").unlink()
+    message = refused(tmp_path, tmp_path / "models", capsys)
+    assert "without any .onnx file in it; name the file of the network, or a folder with config.json" in message
+    (tmp_path / "saved_model.pb").touch()
+    for source in (tmp_path, tmp_path / "saved_model.pb"):
+        message = refused(source, tmp_path / "models", capsys)
+        assert (
+            f"a SavedModel of TensorFlow; convert it with: python -m tf2onnx.convert --saved-model {tmp_path}"
+            in message
+        )
 
 
 def test_three_gigabytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
