@@ -6,14 +6,11 @@ compute in float16 gain by it.
 
 from __future__ import annotations
 
-import os
 import sys
 
 import onnx
 
 from covey_export.quantization import normalisation
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, as in the server
 
 
 def convert(model: onnx.ModelProto) -> onnx.ModelProto:

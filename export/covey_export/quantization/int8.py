@@ -8,7 +8,6 @@ be right on both. The eighth bit changed accuracy by less than 0.25 points, eith
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,8 +22,6 @@ from covey_export.datasets.dataset import Images, Labels
 from covey_export.errors import ConversionFailed
 from covey_export.quantization import normalisation
 from covey_proto.tensors import IMAGES
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, as in the server
 
 CALIBRATION_IMAGES = 512
 _BATCH_SIZE = 16

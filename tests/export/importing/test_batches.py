@@ -169,6 +169,16 @@ def test_old_files_one_by_one(tmp_path: Path) -> None:
     check(save(made, tmp_path), tmp_path / "models", 1, max_batch=1)
 
 
+def test_answers_that_depend_on_the_other_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for batch in (2, 8):
+        made = small_cnn(batch=batch)
+        made.graph.node.insert(0, helper.make_node("ReduceMean", ["data"], ["mean"], axes=[0], keepdims=1))
+        made.graph.node.insert(1, helper.make_node("Sub", ["data", "mean"], ["centred"]))
+        made.graph.node[2].input[0] = "centred"
+        message = refused(save(made, tmp_path), tmp_path / "models", capsys)
+        assert "the original gives an image other answers beside other images" in message
+
+
 def test_random_numbers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = small_cnn()
     noise = helper.make_node("RandomNormalLike", ["pooled"], ["noise"])

@@ -75,6 +75,16 @@ def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "No such file" in refused(tmp_path / "none.onnx", tmp_path / "models", capsys)
     save(small_cnn(), tmp_path)
     assert "a folder; import one of its files: network.onnx" in refused(tmp_path, tmp_path / "models", capsys)
+    (tmp_path / "network.onnx").unlink()
+    message = refused(tmp_path, tmp_path / "models", capsys)
+    assert "without any .onnx file in it; name the file of the network, or a folder with config.json" in message
+    (tmp_path / "saved_model.pb").touch()
+    for source in (tmp_path, tmp_path / "saved_model.pb"):
+        message = refused(source, tmp_path / "models", capsys)
+        assert (
+            f"a SavedModel of TensorFlow; convert it with: python -m tf2onnx.convert --saved-model {tmp_path}"
+            in message
+        )
 
 
 def test_three_gigabytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,6 +207,17 @@ def detector() -> onnx.ModelProto:
     return network([IMAGE], nodes, outputs, shape=np.array([0, -1, 4]))
 
 
+def numbered_outputs() -> onnx.ModelProto:
+    """As PyTorch's exporter writes torchvision's detectors, whose outputs have numbers for names."""
+    nodes = [
+        helper.make_node("Reshape", ["image", "shape"], ["4212"]),
+        helper.make_node("ReduceMax", ["4212"], ["4181"], axes=[1], keepdims=0),
+        helper.make_node("ArgMax", ["4212"], ["4182"], axis=1, keepdims=0),
+    ]
+    outputs = [value("4212", ["Concat4212_dim_0", 4]), value("4181", ["n"]), value("4182", ["n"], TensorProto.INT64)]
+    return network([value("image", [1, 3, SIZE, SIZE])], nodes, outputs, shape=np.array([-1, 4]))
+
+
 def one_output_of_rank(target: list[int], shape: list[int | str]) -> onnx.ModelProto:
     nodes = [helper.make_node("Reshape", ["image", "shape"], ["found"])]
     return network([IMAGE], nodes, [value("found", shape)], shape=np.array(target))
@@ -215,6 +236,7 @@ def class_numbers() -> onnx.ModelProto:
         (text_model(), "this model takes text"),
         (two_inputs(), "expected one input of images, found 2: image: float32 [N, 3, 12, 12], mask"),
         (detector(), "These look like those of a detector, which is not served; import an image classifier"),
+        (numbered_outputs(), "These look like those of a detector, which is not served; import an image classifier"),
         (one_output_of_rank([0, -1, 6], ["N", 72, 6]), "got [1, 72, 6] float32; a detector, or a model of sequences"),
         (one_output_of_rank([0, 3, 12, 12], ["N", 3, 12, 12]), "without its head, or one of segmentation"),
         (one_output_of_rank([-1], [432]), "no batch axis is left"),
@@ -229,8 +251,8 @@ def class_numbers() -> onnx.ModelProto:
         (network([value("x", ["N", 3, 9, 9], TensorProto.INT64)], [helper.make_node("Flatten", ["x"], ["y"])],
                  [value("y", ["N", 9], TensorProto.INT64)]), "expected an input of images as float32"),
     ],
-    ids=["text", "two inputs", "detector", "rank 3", "segmentation", "rank 1", "argmax", "four channels", "rows",
-         "no batch", "video", "int64"],
+    ids=["text", "two inputs", "detector", "numbered outputs", "rank 3", "segmentation", "rank 1", "argmax",
+         "four channels", "rows", "no batch", "video", "int64"],
 )  # fmt: skip
 def test_what_is_no_classifier(
     made: onnx.ModelProto, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

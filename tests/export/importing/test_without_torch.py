@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,20 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "published" in done.stdout
     assert (tmp_path / "m/net/1/model.onnx").exists()
+
+
+def test_no_telemetry(tmp_path: Path) -> None:
+    """onnxruntime's wheels keep a session's file (`.ses`) in the temporary folder where they send any."""
+    source = save(small_cnn(), tmp_path)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", PROGRAM, "import", str(source), "--name", "net", "--models", str(tmp_path / "m")]
+    done = subprocess.run(
+        command, env={**environment, "TMPDIR": str(temporary)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list(temporary.iterdir())
 
 
 def test_help_and_wrong_usage() -> None:

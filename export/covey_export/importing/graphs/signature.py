@@ -5,7 +5,6 @@ Decides by the graph alone; what the shapes leave open is found by running it (o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +99,7 @@ def find(
     is_open = image_size is None and not (isinstance(height, int) and isinstance(width, int))
     height, width = _size(file, value, height, width, image_size, usual_size)
     batch = dimensions[0] if isinstance(dimensions[0], int) else None
-    chosen = _output(file, graph, output)
+    chosen = _output(file, graph, output, batch)
     return Signature(value.name, chosen, elem_type, found, height, width, channels, batch, is_open)
 
 
@@ -248,7 +247,7 @@ def _size(
     return said
 
 
-def _output(file: OnnxFile, graph: onnx.GraphProto, said: str | None) -> str:
+def _output(file: OnnxFile, graph: onnx.GraphProto, said: str | None, batch: int | None) -> str:
     names = [value.name for value in graph.output]
     if said is not None:
         if said not in names:
@@ -258,12 +257,16 @@ def _output(file: OnnxFile, graph: onnx.GraphProto, said: str | None) -> str:
         return names[0]
     listed = ", ".join(map(_describe, graph.output))
     advice = "Say which one holds the scores, with --output NAME"
-    if _is_detector(graph.output):
+    if any(_holds_boxes(value, batch) for value in graph.output):
         advice = "These look like those of a detector, which is not served; import an image classifier"
     raise InvalidSource(
         f"{file.path}: expected one output of a score for each class, found {len(names)}: {listed}. {advice}"
     )
 
 
-def _is_detector(outputs: Sequence[onnx.ValueInfoProto]) -> bool:
-    return any(word in value.name.lower() for value in outputs for word in _BOX_NAMES)
+def _holds_boxes(value: onnx.ValueInfoProto, batch: int | None) -> bool:
+    """By its name, or by its shape: four numbers for each of something else than the `batch` images."""
+    if any(word in value.name.lower() for word in _BOX_NAMES):
+        return True
+    *others, last = _dimensions(value) or ("?",)
+    return last == 4 and (len(others) == 2 or (batch is not None and len(others) == 1 and others[0] != batch))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 
 from covey_export.errors import InvalidSource
 from covey_export.importing.graphs.signature import Signature
 from covey_export.importing.settings.preset import Preset
 from covey_export.importing.sources.onnx_file import OnnxFile, first_line
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, as in the server
-import onnxruntime
 
 Scores = NDArray[np.float32]
 _Runner = Callable[[NDArray[np.generic]], NDArray[np.generic]]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 HEAD_BYTES = 4096
+SAVED_MODEL = "saved_model.pb"
 _ZIP_TAIL_BYTES = 1 << 20  # where an archive lists its members
 
 
 def describe(head: bytes, path: Path) -> str | None:
     """What the file is, and what to do; None: it may be ONNX. `head` is its first HEAD_BYTES."""
+    if path.name == SAVED_MODEL:
+        return saved_model(path.parent)
     lower = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
         return "it is empty (0 bytes); download or export it again"
@@ -42,6 +45,14 @@ def describe(head: bytes, path: Path) -> str | None:
         first = head[:40].decode(errors="replace").splitlines()[0]
         return f"it is text that begins with {first!r}; name the file of the network"
     return None
+
+
+def saved_model(folder: Path) -> str:
+    """As `describe`."""
+    return (
+        f"it is a SavedModel of TensorFlow; convert it with: python -m tf2onnx.convert --saved-model {folder} "
+        f"--output X.onnx"
+    )
 
 
 _EXPORT_TORCH = "export the network to ONNX with torch.onnx.export, and import that file"

@@ -55,7 +55,7 @@ def read(path: Path) -> OnnxFile:
     """Raises InvalidSource where the file is not a whole ONNX model that could be imported."""
     try:
         if path.is_dir():
-            raise InvalidSource(f"{path}: expected an ONNX file, got a folder{_files_in(path)}")
+            raise InvalidSource(f"{path}: expected an ONNX file, {_folder(path)}")
         with path.open("rb") as file:
             head = file.read(file_kind.HEAD_BYTES)
         if other := file_kind.describe(head, path):
@@ -87,9 +87,16 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
-def _files_in(folder: Path) -> str:
-    files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.onnx"))
-    return f"; import one of its files: {listed(files)}" if files else " without any .onnx file in it"
+def _folder(path: Path) -> str:
+    files = sorted(str(file.relative_to(path)) for file in path.rglob("*.onnx"))
+    if files:
+        return f"got a folder; import one of its files: {listed(files)}"
+    if (path / file_kind.SAVED_MODEL).exists():
+        return f"but {file_kind.saved_model(path)}"
+    return (
+        "got a folder without any .onnx file in it; name the file of the network, or a folder with config.json, "
+        "preprocessor_config.json and weights, as Hugging Face has it"
+    )
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
