@@ -129,14 +129,14 @@ def compare(
         return Row(setting, change, options, meant == truth, float(found.max(axis=1).mean()))
 
     found = score(samples.images, preset)
-    rows = [row(found, f"{preset.describe(channels)}; {chosen.describe(original.signature)}", "", "")]
+    rows = [row(found, f"{_brief(preset, channels)}; {chosen.describe(original.signature)}", "", "")]
     # With labels in a wrong order, a wrong scaling may be right more often than the right one: each scaling is judged
     # by the order that suits it best.
     best_preset, best_change, best_options, best_found = preset, "", "", found
     best_right = chosen_right = _best_order(found, labels, truth, is_guessed=True)
     for other, change, options in _presets(preset, original):
         other_found = score(samples.images, other)
-        rows.append(row(other_found, other.describe(channels), change, options))
+        rows.append(row(other_found, _brief(other, channels), change, options))
         right = _best_order(other_found, labels, truth)
         if right.mean() > best_right.mean() and is_clearly_better(right, chosen_right):
             best_preset, best_change, best_options, best_found = other, change, options, other_found
@@ -148,7 +148,7 @@ def compare(
             row(
                 score(images, best_preset),
                 other_resizing.describe(original.signature)
-                + (f"; {best_preset.describe(channels)}" if is_changed else ""),
+                + (f"; {_brief(best_preset, channels)}" if is_changed else ""),
                 " and ".join(filter(None, (best_change, change))),
                 f"{best_options} {options}".strip(),
             )
@@ -189,6 +189,14 @@ def _presets(chosen: Preset, original: Original) -> Iterator[tuple[Preset, str, 
             if preset.bgr != usual:
                 options.append("--bgr" if preset.bgr else "--rgb")
             yield preset, " and ".join(changes), " ".join(options)
+
+
+def _brief(preset: Preset, channels: int) -> str:
+    """Of the table, which is to fit a terminal: the name in place of the numbers where there is one."""
+    if preset.name not in PRESETS:
+        return preset.describe(channels)
+    order = "" if channels == 1 else "BGR, " if preset.bgr else "RGB, "
+    return f"{order}--like {preset.name}"
 
 
 def _named(preset: Preset) -> str:
