@@ -233,5 +233,5 @@ def test_ones_own_network_is_trained_converted_and_verified(small: Dataset, tmp_
 
 
 def test_a_module_without_a_function() -> None:
-    with pytest.raises(UnknownName, match="own_networks is a module; expected MODULE:FUNCTION.*: own_networks:Net"):
+    with pytest.raises(UnknownName, match=r"own_networks is a module; expected MODULE:FUNCTION.*: own_networks:Net"):
         find_network("own_networks")
