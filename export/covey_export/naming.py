@@ -10,6 +10,8 @@ from pathlib import Path
 from covey_export.errors import ExportError, UnknownName
 from covey_proto import layout
 
+_NAMES_LIMIT = 100  # of those that a message lists: timm has 1,300 networks
+_FEW = 20  # are listed where there are more
 _MAX_LENGTH = 56  # of a name that is made here: a variant's is longer by "-float16"
 
 
@@ -19,7 +21,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     near = difflib.get_close_matches(name.lower(), names, n=len(names), cutoff=0.4)
     ordered = [*near, *(other for other in names if other not in near)]
     hint = f" Did you mean {near[0]}?" if near else ""
-    return UnknownName(f"no {kind} is named {name!r}.{hint} There are: {', '.join(ordered)}")
+    more = f" and {len(ordered) - _FEW:,} more" if len(ordered) > _NAMES_LIMIT else ""
+    shown = ordered[:_FEW] if more else ordered
+    return UnknownName(f"no {kind} is named {name!r}.{hint} There are: {', '.join(shown)}{more}")
 
 
 def require_model_name(name: str) -> str:

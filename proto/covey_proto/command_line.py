@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 OUTPUT_LOST = 2  # exit code
+_USAGE_LINES_LIMIT = 3  # a longer usage hides the error below it
+_UNKNOWN = "unrecognized arguments: "  # argparse's
 
 
 class Parser(argparse.ArgumentParser):
     """argparse's, which ignores a full disk behind --help. This one says so and exits with OUTPUT_LOST; a reader that
-    has closed its pipe is no error."""
+    has closed its pipe is no error. Of a misspelled option it names the nearest."""
+
+    def error(self, message: str) -> NoReturn:
+        usage = self.format_usage()
+        if usage.count("\n") > _USAGE_LINES_LIMIT:
+            usage = ""
+        near = self._nearest(message.removeprefix(_UNKNOWN)) if message.startswith(_UNKNOWN) else ""
+        hint = f". Did you mean {near}?" if near else ""
+        command = f"{self.prog} COMMAND" if self._subparsers is not None else self.prog
+        self.exit(2, f"{usage}{self.prog}: error: {message}{hint}\nAll options: {command} --help\n")
+
+    def _nearest(self, arguments: str) -> str:
+        """The option that the first misspelled one of `arguments` probably means; empty where there is none."""
+        said = next((word.partition("=")[0] for word in arguments.split() if word.startswith("--")), "")
+        return next(iter(difflib.get_close_matches(said, sorted(self._known()), n=1, cutoff=0.7)), "")
+
+    def _known(self) -> set[str]:
+        """The options of this parser and of its commands."""
+        known = {name for name in self._option_string_actions if name.startswith("--")}
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                known.update(*(parser._known() for parser in action.choices.values() if isinstance(parser, Parser)))
+        return known
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         target = file or sys.stderr

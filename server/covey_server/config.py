@@ -150,7 +150,14 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
     )
     parser.add_argument("--version", action="version", version=f"covey-server {__version__}")
     add_settings(parser, environment)
-    return Config(**vars(parser.parse_args(arguments)))
+    said, unknown = parser.parse_known_args(arguments)
+    if unknown and not unknown[0].startswith("-"):
+        parser.error(
+            f"{unknown[0]!r} is no option; expected --models DIR, or for a file: covey-server serve {unknown[0]}"
+        )
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return Config(**vars(said))
 
 
 def add_settings(

@@ -231,7 +231,27 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as info:
         main(arguments)
     assert info.value.code == 2
-    assert "usage: covey" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert ": error: " in said
+    assert "All options: covey" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["classify", "x", "--modle", "m"], ". Did you mean --model?"),
+        (["models", "--tagret=a:1"], ". Did you mean --target?"),
+        (["models", "--colour"], "--colour\n"),
+    ],
+)
+def test_a_misspelled_option_gets_the_nearest(
+    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    said = capsys.readouterr().err
+    assert meant in said
+    assert "All options: covey COMMAND --help" in said
 
 
 def test_help_tells_the_exit_codes_and_the_environment(capsys: pytest.CaptureFixture[str]) -> None:

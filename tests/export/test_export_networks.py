@@ -230,3 +230,12 @@ def test_images_of_another_size_are_refused() -> None:
 def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r"'lenett'. Did you mean lenet\? There are: lenet, "):
         find_network("lenett")
+    with pytest.raises(UnknownName, match=r"'resnet18'. Did you mean torchvision:resnet18, or timm:resnet18\?"):
+        find_network("resnet18")
+
+
+def test_of_many_names_the_nearest_are_listed() -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(UnknownName, match=r"Did you mean resnet18\? There are: resnet18, .* and [\d,]+ more$") as info:
+        find_network("timm:resnet19")
+    assert len(str(info.value)) < 500

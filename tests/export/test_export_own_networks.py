@@ -230,3 +230,8 @@ def test_ones_own_network_is_trained_converted_and_verified(small: Dataset, tmp_
     assert published.path == tmp_path / "models" / "own_networks-everything" / "1" / "model.onnx"
     assert published.info.training.network == "own_networks:everything"
     assert published.verification.disagreements == 0
+
+
+def test_a_module_without_a_function() -> None:
+    with pytest.raises(UnknownName, match=r"own_networks is a module; expected MODULE:FUNCTION.*: own_networks:Net"):
+        find_network("own_networks")

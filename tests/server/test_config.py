@@ -47,3 +47,14 @@ def test_a_wrong_flag_ends_with_exit_code_2(capsys: pytest.CaptureFixture[str]) 
         parse(["--front", "http"], {})
     assert caught.value.code == 2
     assert "invalid choice: 'http'" in capsys.readouterr().err
+
+
+def test_a_file_is_no_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["net.onnx", "--grpc-port", "9002"], {})
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "'net.onnx' is no option; expected --models DIR, or for a file: covey-server serve net.onnx" in said
+    with pytest.raises(SystemExit):
+        parse(["--model-folder", "x"], {})
+    assert "unrecognized arguments: --model-folder x" in capsys.readouterr().err

@@ -43,7 +43,8 @@ class PlainReport:
 
 def main(arguments: Sequence[str]) -> int:
     """`arguments` are those behind `import`. 0: done, 2: an error that was explained, 130: stopped by Ctrl-C."""
-    parser = Parser(prog=f"covey-export {options.NAME}", description=options.TEXT, allow_abbrev=False)
+    prog = "covey-server serve" if "--first-look" in arguments else f"covey-export {options.NAME}"
+    parser = Parser(prog=prog, description=options.TEXT, allow_abbrev=False)
     options.add_to(parser)
     said = parser.parse_args(arguments)
     report = PlainReport()

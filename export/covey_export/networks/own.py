@@ -42,6 +42,12 @@ def require_no_file(name: str) -> None:
         )
 
 
+def require_no_module(name: str) -> None:
+    """Raises UnknownName, with the spelling that would work, where a module of the current folder is named alone."""
+    if name.isidentifier() and Path(f"{name}.py").is_file():
+        raise UnknownName(f"{name} is a module; expected MODULE:FUNCTION, the function or class in it: {name}:Net")
+
+
 def find_own_network(name: str) -> Network:
     """The network of `package.module:function`; the current folder is searched before what is installed.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from covey_export import naming
+from covey_export.errors import UnknownName
 from covey_export.networks import own, timm_networks, torchvision_networks
 from covey_export.networks.alexnet import AlexNet
 from covey_export.networks.cifar_net import CifarNet
@@ -137,4 +138,11 @@ def find_network(name: str) -> Network:
         return timm_networks.find_timm_network(name.removeprefix(timm_networks.PREFIX))
     if ":" in name:
         return own.find_own_network(name)
-    raise naming.unknown("network", name, [*NETWORKS, f"{torchvision_networks.PREFIX}NAME", "module:function"])
+    own.require_no_module(name)
+    if torchvision_networks.is_known(name):
+        raise UnknownName(
+            f"no network is named {name!r}. Did you mean {torchvision_networks.PREFIX}{name}, or "
+            f"{timm_networks.PREFIX}{name}?"
+        )
+    libraries = [f"{prefix}NAME" for prefix in (torchvision_networks.PREFIX, timm_networks.PREFIX)]
+    raise naming.unknown("network", name, [*NETWORKS, *libraries, "MODULE:FUNCTION"])

@@ -43,6 +43,12 @@ _DROPOUT = {  # the argument of each family that has one
 }
 
 
+def is_known(name: str) -> bool:
+    """Whether torchvision has a classification network of that name."""
+    models = _models()
+    return name in models.list_models(module=models)
+
+
 def find_torchvision_network(name: str) -> Network:
     """The network of the name after `torchvision:`. Raises UnknownName, with the nearest names."""
     models = _models()

@@ -94,5 +94,5 @@ class Catalog:
             return "no model is served at the moment; put one into the server's models folder"
         return (
             f"the request names no model and this server has no default; name one of: {', '.join(self.names)} "
-            f"(or start the server with --default-model)"
+            f"(`--model NAME` of the covey command), or start the server with --default-model"
         )

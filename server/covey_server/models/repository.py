@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_ADVICE = (
+    "Make a model with `covey-export import FILE` or `covey-export all lenet`, or name another folder with --models. "
+    "For a first look at a file: covey-server serve FILE"
+)
 _MAX_TOLD = 20  # log lines at one look about things in the folder that are no models
 _UNLOADED = "unloaded by a call; it stays out until a call loads it, or the server is started anew"
 
@@ -70,7 +74,7 @@ class Repository:
             listing = scan(self.folder)
         except OSError as error:
             raise NoModels(
-                f"the models folder {self.folder.resolve()} cannot be read: {error.strerror or error}"
+                f"the models folder {self.folder.resolve()} cannot be read: {error.strerror or error}\n{_ADVICE}"
             ) from error
         self._asked_default = default_model
         self._follow(listing)
@@ -79,8 +83,7 @@ class Repository:
             reasons = "".join(f"\n  {each.name}/{each.version}: {each.reason}" for each in self.catalog.refusals)
             nothing = f": it holds no NAME/VERSION/{layout.FILE_NAME}, VERSION a whole number"
             raise NoModels(
-                f"no model can be served from {self.folder.resolve()}{f':{reasons}' if reasons else nothing}"
-                f"\nMake one with `covey-export all lenet`, or name another folder with --models"
+                f"no model can be served from {self.folder.resolve()}{f':{reasons}' if reasons else nothing}\n{_ADVICE}"
             )
         if default_model and default_model not in self.catalog.names:
             raise NoModels(

@@ -114,9 +114,22 @@ def test_labels_in_another_order_are_named(
     wrong = tmp_path / "labels.txt"
     wrong.write_text("\n".join(order))
     assert run(network, tmp_path / "models", *RIGHT, "--labels", wrong, "--check", photos) == 2
-    said = capsys.readouterr()
-    assert "the labels in" in said.err
-    assert "--labels file in that order" in said.err
+    said = capsys.readouterr().err
+    assert "the labels in" in said
+    assert "--labels file in that order" in said
+    assert "in place of" not in said  # with wrong labels a wrong scaling may be right more often than the right one
+
+
+def test_a_wrong_scaling_and_wrong_labels_are_named_together(
+    network: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "labels.txt"
+    wrong.write_text("\n".join([*sorted(LABELS)[1:], sorted(LABELS)[0]]))
+    options = ("--like", "0..1", "--resize", "center_crop", "--labels", wrong, "--check", photos)
+    assert run(network, tmp_path / "models", *options) == 2
+    said = capsys.readouterr().err
+    assert "the scaling of imagenet in place of 0..1 and the labels in alphabetical order" in said
+    assert "--like imagenet and a --labels file in that order" in said
 
 
 def test_a_bgr_network_is_named(

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.export.importing.imports import published, refused
+from tests.export.importing.imports import published, refused, run
 from tests.export.importing.onnx_models import SIZE, model, save, small_cnn
 
 IMAGE = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])
@@ -277,12 +277,23 @@ def test_what_is_no_classifier(
         (["--activation", "none"], "--activation none does not fit: its outputs are logits"),
         (["--min-accuracy", "0.9"], "--min-accuracy needs labelled images"),
         (["--samples", "/nowhere"], "does not exist"),
+        (["--network", "torchvision:resnet18"], "an ONNX file holds its network; omit --network"),
     ],
 )
 def test_options_that_do_not_fit(
     options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(save(small_cnn(), tmp_path), tmp_path / "models", capsys, *options)
+
+
+def test_a_misspelled_option_gets_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path / "x.onnx", tmp_path / "models", "--label", "cat,dog")
+    said = capsys.readouterr().err
+    assert said.splitlines() == [
+        "covey-export import: error: unrecognized arguments: --label cat,dog. Did you mean --labels?",
+        "All options: covey-export import --help",
+    ]
 
 
 def test_a_network_that_scales_for_itself_takes_no_scaling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.server.models.reloading import TextFolder
 
 from covey_server.errors import UnknownModel
+from covey_server.models.folder import scan
 
 
 @pytest.fixture
@@ -200,6 +201,18 @@ def test_a_clock_that_jumps_means_nothing(models: TextFolder, mtime_s: int) -> N
     path.rename(path.with_name(".old"))
     models.write("m", 3, "good X", mtime_s - 1)  # the same time and size, another file
     assert models.refresh()[0] == "loaded m/3 good X"
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_of_a_hub_folder_are_imported_with_their_folder(tmp_path: Path, weights: str) -> None:
+    hub = tmp_path / "models" / "vit"
+    hub.mkdir(parents=True)
+    (hub / weights).write_text("")
+    (hub / "config.json").write_text("{}")
+    (said,) = (each for each in scan(hub.parent).passed_over if weights in each)
+    assert said.endswith(f"to serve it: covey-export import {hub} --name vit --models {hub.parent}")
+    (said,) = (each for each in scan(hub).passed_over if weights in each)
+    assert said.endswith(f"to serve it: covey-export import {hub}")
 
 
 def test_what_is_no_model_is_named_once(models: TextFolder, caplog: pytest.LogCaptureFixture) -> None:

@@ -204,6 +204,8 @@ def test_so_it_is_with_names_sizes_and_contents(server: Server) -> None:
     unknown = request(GOOD)
     unknown.inputs[0].name = "input"
     assert "'input' sent as input; send one of these alone: 'data' (FP32" in error(server, unknown)[1]
+    unknown.inputs[0].name = "images"
+    assert "expected UINT8. For FP32 as the original file takes it, send 'data'" in error(server, unknown)[1]
     both = request(GOOD)
     both.inputs.add(name="images", datatype="UINT8", shape=[1, SIZE, SIZE, 3])
     both.raw_input_contents.append(bytes(3 * SIZE * SIZE))

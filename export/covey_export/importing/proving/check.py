@@ -129,22 +129,26 @@ def compare(
         return Row(setting, change, options, meant == truth, float(found.max(axis=1).mean()))
 
     found = score(samples.images, preset)
-    rows = [row(found, f"{preset.describe(channels)}; {chosen.describe(original.signature)}", "", "")]
-    best_preset, best_change, best_options, best_right = preset, "", "", rows[0].right
+    rows = [row(found, f"{_brief(preset, channels)}; {chosen.describe(original.signature)}", "", "")]
+    # With labels in a wrong order, a wrong scaling may be right more often than the right one: each scaling is judged
+    # by the order that suits it best.
+    best_preset, best_change, best_options, best_found = preset, "", "", found
+    best_right = chosen_right = _best_order(found, labels, truth, is_guessed=True)
     for other, change, options in _presets(preset, original):
-        rows.append(row(score(samples.images, other), other.describe(channels), change, options))
-        if rows[-1].accuracy > best_right.mean():
-            best_preset, best_change, best_options, best_right = other, change, options, rows[-1].right
-    is_changed = is_clearly_better(best_right, rows[0].right)
-    if not is_changed:
-        best_preset, best_change, best_options = preset, "", ""
+        other_found = score(samples.images, other)
+        rows.append(row(other_found, _brief(other, channels), change, options))
+        right = _best_order(other_found, labels, truth)
+        if right.mean() > best_right.mean() and is_clearly_better(right, chosen_right):
+            best_preset, best_change, best_options, best_found = other, change, options, other_found
+            best_right = right
+    is_changed = best_preset is not preset
     for other_resizing, change, options in _resizings(chosen, original):
         images = read(other_resizing).images
         rows.append(
             row(
                 score(images, best_preset),
                 other_resizing.describe(original.signature)
-                + (f"; {best_preset.describe(channels)}" if is_changed else ""),
+                + (f"; {_brief(best_preset, channels)}" if is_changed else ""),
                 " and ".join(filter(None, (best_change, change))),
                 f"{best_options} {options}".strip(),
             )
@@ -154,11 +158,10 @@ def compare(
         rows.append(
             row(score(samples.images, preset, turned), f"layout {name}", f"the layout {name}", f"--layout {name}")
         )
-    scored = found if not is_changed else score(samples.images, best_preset)
-    for order, what in _orders(labels, scored, truth):
+    for order, what in _orders(labels, best_found, truth):
         rows.append(
             row(
-                scored, what, " and ".join(filter(None, (best_change, what))),
+                best_found, what, " and ".join(filter(None, (best_change, what))),
                 f"{best_options} and a --labels file in that order".strip().removeprefix("and "), order,
             )
         )  # fmt: skip
@@ -186,6 +189,14 @@ def _presets(chosen: Preset, original: Original) -> Iterator[tuple[Preset, str, 
             if preset.bgr != usual:
                 options.append("--bgr" if preset.bgr else "--rgb")
             yield preset, " and ".join(changes), " ".join(options)
+
+
+def _brief(preset: Preset, channels: int) -> str:
+    """Of the table, which is to fit a terminal: the name in place of the numbers where there is one."""
+    if preset.name not in PRESETS:
+        return preset.describe(channels)
+    order = "" if channels == 1 else "BGR, " if preset.bgr else "RGB, "
+    return f"{order}--like {preset.name}"
 
 
 def _named(preset: Preset) -> str:
@@ -219,33 +230,51 @@ def _other_layout(file: OnnxFile, original: Original) -> Original | None:
     return turned if turned.classes == original.classes else None
 
 
+def _best_order(
+    found: NDArray[np.float32], labels: Sequence[str], truth: NDArray[np.int64], is_guessed: bool = False
+) -> NDArray[np.bool_]:
+    """Which images are right in the order of labels for which most are; one guessed from the answers counts where
+    `is_guessed`."""
+    outputs = found.argmax(axis=1)
+    orders = _orders(labels, found, truth) if is_guessed else _usual_orders(labels)
+    candidates = [outputs == truth, *(np.asarray(order)[outputs] == truth for order, _ in orders)]
+    return max(candidates, key=lambda right: float(right.mean()))
+
+
 def _orders(
     labels: Sequence[str], found: NDArray[np.float32], truth: NDArray[np.int64]
 ) -> Iterator[tuple[list[int], str]]:
-    """Other orders of the labels: for each output the label that it would stand for."""
+    """Other orders of the labels, the one that the answers show among them: for each output the label that it would
+    stand for."""
+    natural = list(range(len(labels)))
+    usual = list(_usual_orders(labels))
+    yield from usual
+    guessed = _guessed_order(found.argmax(axis=1), truth, len(labels))
+    if guessed is not None and guessed not in [natural, *(order for order, _ in usual)]:
+        first = next(place for place in natural if guessed[place] != place)
+        is_now, is_not = labels[guessed[first]], labels[first]
+        yield guessed, f"the labels in another order (output {first} is {is_now!r}, not {is_not!r})"
+
+
+def _usual_orders(labels: Sequence[str]) -> Iterator[tuple[list[int], str]]:
+    """As _orders, of mistakes that are made often."""
     count = len(labels)
     natural = list(range(count))
     tried = [natural]
     named = sorted(natural, key=lambda place: labels[place])
     as_text = sorted(natural, key=str)  # 0, 1, 10, 11, 2: folders named by number
     inverse = [as_text.index(place) for place in natural]
-    candidates = [
+    for order, what in (
         (named, "the labels in alphabetical order"),
         (as_text, "the labels in the order of folders named by number (0, 1, 10, 2)"),
         (inverse, "the labels sorted by number, their folders not"),
         ([max(0, place - 1) for place in natural], "the labels moved by one, after a class for the background"),
         ([min(count - 1, place + 1) for place in natural], "the labels moved by one, without the first"),
         (natural[::-1], "the labels in reverse order"),
-    ]
-    for order, what in candidates:
+    ):
         if order not in tried:
             tried.append(order)
             yield order, what
-    guessed = _guessed_order(found.argmax(axis=1), truth, count)
-    if guessed is not None and guessed not in tried:
-        first = next(place for place in natural if guessed[place] != place)
-        is_now, is_not = labels[guessed[first]], labels[first]
-        yield guessed, f"the labels in another order (output {first} is {is_now!r}, not {is_not!r})"
 
 
 def _guessed_order(outputs: NDArray[np.int64], truth: NDArray[np.int64], count: int) -> list[int] | None:

@@ -32,6 +32,11 @@ def read(said: str) -> tuple[str, ...]:
 
     Raises InvalidLabels.
     """
+    if _is_there(said) and Path(said).is_dir():
+        raise InvalidLabels(
+            f"--labels {said}: is a folder; expected a file of labels, or names with commas between. --samples {said} "
+            f"takes the names of its folders"
+        )
     try:
         found = _of_file(Path(said)) if _is_there(said) else _of_list(said)
     except OSError as error:

@@ -46,6 +46,8 @@ def _read(options: argparse.Namespace, size: Size | None) -> tuple[OnnxFile, Con
     if folder is not None:
         return _of_folder(options, folder, size)
     if options.network is not None:
+        if path.suffix.lower() == ".onnx":
+            raise ExportError(f"{path}: an ONNX file holds its network; omit --network")
         return _of_checkpoint(path, options.network, size)
     file = onnx_file.read(path)
     said = ultralytics.read(path, file.model)

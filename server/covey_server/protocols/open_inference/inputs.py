@@ -103,12 +103,21 @@ def require_one_content(request: pb.ModelInferRequest) -> None:
         raise InvalidRequest(f"input {tensor.name!r} has no data; send raw_input_contents, or contents in the input")
 
 
+def _other_way(model: ServedModel) -> str:
+    """Of an imported model: the input that takes numbers of the original's kind."""
+    if (original := model.original) is None:
+        return ""
+    return f". For {original.input_datatype} as the original file takes it, send {original.input_name!r}"
+
+
 def count_images(tensor: InputTensor, model: ServedModel) -> int:
     """How many images the tensor's shape announces. Raises InvalidRequest for another datatype or shape."""
     shape = tuple(tensor.shape)
     datatype, one = ("UINT8", model.input_shape) if tensor.name == IMAGES else ("BYTES", ())
     if tensor.datatype != datatype:
-        raise InvalidRequest(f"input {tensor.name!r} has datatype {tensor.datatype[:64]!r}; expected {datatype}")
+        raise InvalidRequest(
+            f"input {tensor.name!r} has datatype {tensor.datatype[:64]!r}; expected {datatype}{_other_way(model)}"
+        )
     if not shape or shape[1:] != one or shape[0] < 1:
         expected = ", ".join(("N", *map(str, one)))
         hint = f" Resize the images, or send them as {ENCODED!r}: then the server does." if one else ""
