@@ -119,7 +119,7 @@ class HttpFront:
             self._is_waking = True
             self._wake()
 
-    def watch(self, connection: Connection, *, reading: bool, writing: bool = False) -> None:
+    def watch(self, connection: Connection, *, reading: bool, writing: bool) -> None:
         """Sets what the intake thread waits for."""
         if (reading, writing) == (connection.is_reading, connection.is_writing) or connection not in self._connections:
             return
