@@ -238,6 +238,19 @@ def test_no_http_means_no_port(start_server: StartServer, tmp_path: Path, write_
     assert start_server(tmp_path, http=False).app.http is None
 
 
+def test_all_addresses_are_those_of_ipv4_too(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, host="::")
+    for address in ("127.0.0.1", "::1"):
+        with socket.create_connection((address, server.http_port), timeout=TIMEOUT_S) as connection:
+            connection.sendall(GET + b"\r\n")
+            assert read_answer(connection).status == 200
+
+
 def test_pages_of_other_origins_may_not_call(server: Server) -> None:
     answer = ask(server.http_port, "GET", "/v1/models", headers={"Origin": "https://evil.example"})
     assert answer.status == 403
@@ -364,6 +377,25 @@ def test_what_was_accepted_is_answered_at_the_end(tmp_path: Path, write_echo_mod
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert is_closed(idle)
         stopping.join()
+
+
+def test_an_upload_that_the_end_interrupts_is_told(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path)
+    server = Server(App(Config(models=tmp_path, grpc_port=0, metrics_port=0)))
+    server.channel.close()
+    server.app.start()
+    http = server.app.http
+    assert http is not None
+    with connected(server.http_port) as connection:
+        connection.sendall(b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n" + FILE)
+        wait_until(lambda: any(each.reader.body_bytes for each in tuple(http._connections)))
+        stopping = threading.Thread(target=server.app.stop)
+        stopping.start()
+        connection.sendall(bytes(10))  # it goes on meanwhile
+        answer = read_answer(connection)
+        assert (answer.status, "shutting down" in answer.error) == (503, True)
+        assert answer.headers["connection"] == "close"
+    stopping.join()
 
 
 def test_a_caller_who_hangs_up_cancels_its_request(server: Server) -> None:
