@@ -1,4 +1,4 @@
-"""A server under mixed calls, streams, cancellations and reloads, with a model that fails for some inputs."""
+"""A server under mixed calls, over gRPC and HTTP, with reloads and a model that fails for some inputs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.processes import covey_server
+from bench.processes import covey_server, free_port
 from bench.publishing import publish, wait_until_served
 from tests.conftest import echo_model
 from tests.identity.callers import BROKEN, CLASSES, Caller, Score
+from tests.identity.http_callers import HttpCaller
 
 _KINDS = ("single", "single", "many", "hurried", "leaving", "broken", "broken", "stream", "stream")
+_HTTP_KINDS = ("http", "http", "http ahead", "http leaving")
 _RELOAD_EVERY_S = 0.5
 _FLAGS = ("--reload-interval-s", "0.05")
 
@@ -31,8 +33,13 @@ def campaign(folder: Path, front: str, seconds: float, seed: int) -> tuple[Score
     `folder`/log."""
     score, ended = Score(), threading.Event()
     file = write_model(folder / "models/echo/1/model.onnx")
-    with covey_server(folder / "models", front, folder / "log", _FLAGS) as server:
-        callers = [Caller(server.target, kind, seed + place, score, ended) for place, kind in enumerate(_KINDS)]
+    http_port = free_port()
+    flags = (*_FLAGS, "--http-port", str(http_port))
+    with covey_server(folder / "models", front, folder / "log", flags) as server:
+        callers: list[Caller | HttpCaller] = [
+            Caller(server.target, kind, seed + place, score, ended) for place, kind in enumerate(_KINDS)
+        ]
+        callers += [HttpCaller(http_port, kind, seed - place, score, ended) for place, kind in enumerate(_HTTP_KINDS)]
         with ThreadPoolExecutor(len(callers)) as pool:
             running = [pool.submit(caller.run) for caller in callers]
             try:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.identity.callers import is_right
 from tests.identity.campaign import campaign
+from tests.identity.http_callers import is_right_over_http
 
 from covey_proto.v1 import classifier_pb2 as pb
 
@@ -18,6 +19,7 @@ def test_everybody_gets_his_own_and_only_the_guilty_fail(front: str, tmp_path: P
     score, reloads = campaign(tmp_path, front, 2.0, seed=3)
     assert (score.wrong, score.lost, dict(score.innocent)) == (0, 0, {})
     assert score.outcomes["OK"] > 100
+    assert score.outcomes["OK over HTTP"] > 100
     assert score.outcomes["guilty: INTERNAL"] > 5
     assert reloads >= 1
 
@@ -29,3 +31,7 @@ def test_an_answer_of_another_image_is_found() -> None:
     assert is_right(right, pixels)
     assert not is_right(right, pixels[:, ::-1])
     assert not is_right(pb.ClassifyResponse(), pixels)
+    head = b'{"outputs": [{"shape": [1, 10]}]}'
+    body = head + (pixels[0, :10] / 255).astype("<f4").tobytes()
+    assert is_right_over_http(body, len(head), pixels)
+    assert not is_right_over_http(body, len(head), pixels[:, ::-1])

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import choose_encoder
 
 from covey_server.observability.health import Health
 
@@ -105,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             "REQUEST_METHOD": "GET",
             "PATH_INFO": "/metrics",
             "QUERY_STRING": urlsplit(self.path).query,
-            "HTTP_ACCEPT": self.headers.get("Accept", ""),
+            "HTTP_ACCEPT": accepted_format(self.headers.get("Accept", "")),
             "HTTP_ACCEPT_ENCODING": self.headers.get("Accept-Encoding", ""),
         }
 
@@ -129,6 +130,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def accepted_format(accept: str) -> str:
+    """An Accept header; empty, which means the plain format, if prometheus_client fails on it: on a version that is no
+    number."""
+    try:
+        choose_encoder(accept)
+    except (TypeError, ValueError):
+        return ""
+    return accept
 
 
 class MetricsServer(TCPServer):

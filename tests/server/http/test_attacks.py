@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -180,6 +181,7 @@ def test_heads_and_framing_without_end_are_refused(server: Server, data: bytes) 
         b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
         b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n1\na\n0\n\n",
         b"X: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
@@ -210,6 +212,7 @@ def test_what_two_servers_might_read_differently_is_refused(server: Server, fiel
         b"SUMMON /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\n\r\n",  # no host
         b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /v1/models/echo/classify HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /%ff HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /\xc3\xbc HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -232,6 +235,24 @@ def test_nothing_of_a_request_becomes_a_header(server: Server) -> None:
     assert answer.status == 403
     answer = ask(server.http_port, "GET", "/v1/models/%0d%0aX-Evil:%201")
     assert (answer.status, "x-evil" in answer.headers) == (404, False)
+
+
+@pytest.mark.parametrize("value", [b'"' + b";" * 60_000, b"*=x;" * 15_000, b'"\\"' * 20_000])
+def test_a_content_type_costs_no_more_than_its_length(server: Server, value: bytes) -> None:
+    """Python's own parser takes 3 s for the first one, on the thread that takes requests."""
+    fields = b"Content-Type: multipart/form-data; boundary=" + value + b"\r\nContent-Length: 5\r\n\r\nhello"
+    begin = time.process_time()
+    assert send(server.http_port, POST + fields).status == 400
+    assert time.process_time() - begin < 0.5
+
+
+def test_arrays_in_arrays_cost_no_more_than_their_length(server: Server) -> None:
+    """They are read once, not once for each level: that took a minute."""
+    data = b"[" * 800 + b"]" * 800 + b',"a"' * 200_000
+    body = b'{"inputs":[{"name":"encoded","datatype":"BYTES","shape":[1],"data":[' + data + b"]}]}"
+    begin = time.process_time()
+    assert ask(server.http_port, "POST", "/v2/models/echo/infer", body).status == 400
+    assert time.process_time() - begin < 3
 
 
 def test_a_form_of_very_many_parts_is_refused(server: Server) -> None:

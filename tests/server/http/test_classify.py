@@ -92,6 +92,7 @@ def test_the_query_sets_top_k_version_and_timeout(server: Server) -> None:
         (400, f"{CLASSIFY}?top_k=-1", "top_k is '-1'"),
         (400, f"{CLASSIFY}?top-k=1", "the query has the parameter 'top-k'"),
         (400, f"{CLASSIFY}?top_k=1&top_k=2", "'top_k' comes more than once"),
+        (400, f"{CLASSIFY}?timeout_ms={'0' * 12}9999999999", "timeout_ms is '000"),
         (400, f"{CLASSIFY}?timeout_ms=soon", "timeout_ms is 'soon'"),
     ],
 )

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gc
 import http.client
+import io
+import json
+import re
+import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,6 +92,83 @@ def test_an_upgrade_is_declined(server: Server) -> None:
         assert read_answer(connection).body == b"live\n"
 
 
+@pytest.mark.parametrize("piece", [1 << 16, 7])
+def test_a_body_that_comes_with_an_offer_to_upgrade_is_read(server: Server, piece: int) -> None:
+    """Java's HttpClient offers HTTP/2 with each request, uploads included."""
+    offer = b"Host: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+    upload = b"POST /v1/models/echo/classify?top_k=1 HTTP/1.1\r\n" + offer
+    whole = upload + b"Content-Length: %d\r\n\r\n" % len(FILE) + FILE
+    chunked = upload + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(FILE) + FILE + b"\r\n0\r\n\r\n"
+    last = upload.replace(b"Upgrade, ", b"close, Upgrade, ") + b"Content-Length: %d\r\n\r\n" % len(FILE) + FILE
+    data = whole + chunked + GET + b"\r\n" + last
+    with connected(server.http_port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(data), piece):
+            connection.sendall(data[start : start + piece])
+        found = connection.makefile("rb").read()
+    assert re.findall(rb"HTTP/1.1 (\d+)", found) == [b"200"] * 4
+    assert found.count(b'"index":%d,' % EXPECTED[0].argmax()) == 3
+    assert found.count(b"Connection: close") == 1
+
+
+@pytest.fixture
+def unread(server: Server) -> Iterator[socket.socket]:
+    """A connection whose answer did not fit into the network's buffers."""
+    http = server.app.http
+    assert http is not None
+    images: dict[str, object] = {"name": "images", "shape": [60_000, 4, 4, 1], "datatype": "UINT8"}
+    images["parameters"] = {"binary_data_size": 960_000}
+    text = json.dumps({"inputs": [images], "parameters": {"binary_data_output": True}}).encode()
+    fields = b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n" % (len(text), len(text) + 960_000)
+    with connected(server.http_port) as connection:
+        connection.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\n" + fields + text + bytes(960_000))
+        wait_until(lambda: any(each.is_writing for each in http._connections))
+        yield connection
+
+
+def behind_the_answer(reader: io.BufferedIOBase) -> io.BufferedIOBase:
+    """Reads the answer of `unread`."""
+    length = 0
+    while (line := reader.readline()) != b"\r\n":
+        name, _, value = line.partition(b":")
+        length = int(value) if name == b"Content-Length" else length
+    assert length > 2_400_000
+    assert len(reader.read(length)) == length
+    return reader
+
+
+def test_what_follows_an_unread_answer_waits_for_it(server: Server, unread: socket.socket) -> None:
+    http = server.app.http
+    assert http is not None
+    unread.sendall((GET + b"\r\n") * 3 + GET + b"Connection: close\r\n\r\n")
+    wait_until(lambda: any(each.waiting for each in http._connections))
+    found = behind_the_answer(unread.makefile("rb")).read()
+    assert [each[-5:] for each in found.split(b"HTTP/1.1 200 OK")] == [b"", *[b"live\n"] * 4]
+
+
+def test_an_upload_is_invited_after_the_answer_before_it(server: Server, unread: socket.socket) -> None:
+    http = server.app.http
+    assert http is not None
+    head = b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n" % len(FILE)
+    unread.sendall(head + b"Expect: 100-continue\r\n\r\n")
+    wait_until(lambda: any(each.reader.in_body for each in http._connections))
+    reader = behind_the_answer(unread.makefile("rb"))
+    assert reader.readline() + reader.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    unread.sendall(FILE)
+    assert reader.readline() == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_the_server_as_a_whole_answers_options(server: Server) -> None:
+    assert ask(server.http_port, "OPTIONS", "*").status == 204
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text;version=abc", "text/plain;version=1.x", ";,=;q"])
+def test_metrics_are_answered_whatever_is_accepted(server: Server, accept: str) -> None:
+    for port in (server.http_port, server.app.metrics_port):
+        answer = ask(port, "GET", "/metrics", headers={"Accept": accept})
+        assert (answer.status, b"covey_" in answer.body) == (200, True)
+
+
 def test_unknown_paths_and_methods_are_said(server: Server) -> None:
     answer = ask(server.http_port, "GET", "/nowhere")
     assert (answer.status, answer.error) == (404, "there is nothing at '/nowhere'; /openapi.json lists what is")
@@ -154,6 +236,19 @@ def test_probes_and_metrics_are_answered(server: Server) -> None:
 def test_no_http_means_no_port(start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel) -> None:
     write_echo_model(tmp_path)
     assert start_server(tmp_path, http=False).app.http is None
+
+
+def test_all_addresses_are_those_of_ipv4_too(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, host="::")
+    for address in ("127.0.0.1", "::1"):
+        with socket.create_connection((address, server.http_port), timeout=TIMEOUT_S) as connection:
+            connection.sendall(GET + b"\r\n")
+            assert read_answer(connection).status == 200
 
 
 def test_pages_of_other_origins_may_not_call(server: Server) -> None:
@@ -282,6 +377,25 @@ def test_what_was_accepted_is_answered_at_the_end(tmp_path: Path, write_echo_mod
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert is_closed(idle)
         stopping.join()
+
+
+def test_an_upload_that_the_end_interrupts_is_told(tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path)
+    server = Server(App(Config(models=tmp_path, grpc_port=0, metrics_port=0)))
+    server.channel.close()
+    server.app.start()
+    http = server.app.http
+    assert http is not None
+    with connected(server.http_port) as connection:
+        connection.sendall(b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n" + FILE)
+        wait_until(lambda: any(each.reader.body_bytes for each in tuple(http._connections)))
+        stopping = threading.Thread(target=server.app.stop)
+        stopping.start()
+        connection.sendall(bytes(10))  # it goes on meanwhile
+        answer = read_answer(connection)
+        assert (answer.status, "shutting down" in answer.error) == (503, True)
+        assert answer.headers["connection"] == "close"
+    stopping.join()
 
 
 def test_a_caller_who_hangs_up_cancels_its_request(server: Server) -> None:

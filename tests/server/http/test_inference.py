@@ -96,6 +96,7 @@ def test_classes_in_words(server: Server) -> None:
         (400, {"inputs": [images(data=["a"] * 16)]}, "no numbers of UINT8"),
         (400, {"inputs": [images(data=[[1], 2])]}, "no numbers of UINT8"),
         (400, {"inputs": [images(data=[10**400] * 16)]}, "no numbers of UINT8"),
+        (400, {"inputs": [{**images(data=[1e300] * 16), "datatype": "FP32"}]}, "no numbers of FP32: overflow"),
         (501, {"inputs": [{**images(data=FLAT), "datatype": "UINT4"}]}, "has datatype 'UINT4'"),
         (400, {"inputs": [{**images(data=FLAT), "datatype": "INT32"}]}, "expected UINT8"),
         (400, {"inputs": [{**images(data=FLAT), "shape": "x"}]}, "shape of input 'images'"),
@@ -121,7 +122,7 @@ def test_what_is_wrong_is_said_where_its_clients_look(server: Server, status: in
     assert answer.json["error"] == answer.error
 
 
-@pytest.mark.parametrize("length", ["0", "-1", "x", "99999", "1" * 100])
+@pytest.mark.parametrize("length", ["0", "-1", "x", "99999", "1" * 100, "1" * 5000])
 def test_a_wrong_length_of_the_json_is_said(server: Server, length: str) -> None:
     answer = ask(server.http_port, "POST", INFER, b"{}", {"Inference-Header-Content-Length": length})
     assert (answer.status, "expected the bytes of the JSON" in answer.error) == (400, True)

@@ -31,8 +31,8 @@ class Connection:
 
     __slots__ = (
         "_close_after", "_counted_bytes", "_current", "_has_asked", "_is_lingering", "_linger_bytes", "_lock", "_out",
-        "_socket", "_tls", "_waiting", "_waiting_bytes", "deadline_s", "front", "is_closed", "is_reading", "is_writing",
-        "peer", "principal", "reader", "since_s",
+        "_owes_continue", "_socket", "_tls", "_waiting", "_waiting_bytes", "deadline_s", "front", "is_closed",
+        "is_reading", "is_writing", "peer", "principal", "reader", "since_s",
     )  # fmt: skip
 
     def __init__(self, front: HttpFront, connected: socket.socket, peer: str, tls: TlsLayer | None) -> None:
@@ -55,6 +55,7 @@ class Connection:
         self._out: memoryview | None = None  # the rest of the answer that is being written
         self._counted_bytes = 0  # of that answer, by admission
         self._close_after = False  # the answer
+        self._owes_continue = False  # once the requests before are answered
         self._is_lingering = False  # everything is written; the caller is to close
         self._linger_bytes = 0
 
@@ -62,6 +63,11 @@ class Connection:
     def is_answering(self) -> bool:
         """Whether an answer is being made or written, or is on its way as the last one."""
         return self._current is not None or self._out is not None or self._is_lingering
+
+    @property
+    def _is_busy(self) -> bool:
+        """Under the lock: whether an answer to come now would not be the next one on the network."""
+        return self._current is not None or self._out is not None or bool(self._waiting)
 
     @property
     def is_idle(self) -> bool:
@@ -84,30 +90,29 @@ class Connection:
         if not data:  # it is gone, or has closed its side, which servers take for the same
             self.drop()
             return
-        if self._tls is not None:
-            data = self._decrypt(data)
         if self._is_lingering:
             self._linger_bytes += len(data)
             if self._linger_bytes > limits.MAX_LINGER_BYTES:
                 self.drop()
             return
-        if not data:
+        if self._tls is not None and not (data := self._decrypt(self._tls, data)):
             return
         was_idle, was_in_body = self.reader.is_idle, self.reader.in_body
         self.reader.feed(data)
         if not self.reader.is_idle:
             self._set_deadline(is_new=was_idle, is_new_body=not was_in_body)
         if self._waiting:  # enough is read; the rest waits in the network
-            self.front.watch(self, reading=False)
+            self.front.watch(self, reading=False, writing=self._out is not None)
 
     def take(self, call: ReceivedCall) -> None:
-        """Hands over a request, or lets it wait for the answer of the one before."""
+        """Hands over a request, or lets it wait until all before it are answered and written."""
         self._has_asked = True
         if call.close:
             self.reader.close()
         with self._lock:
-            self.deadline_s = math.inf
-            if self._current is not None:
+            if self._out is None:
+                self.deadline_s = math.inf
+            if self._is_busy:
                 self._waiting.append(call)
                 self._waiting_bytes += len(call.payload)
                 self.front.unfinished_bytes += len(call.payload)
@@ -118,8 +123,10 @@ class Connection:
     def send_continue(self) -> None:
         """Tells the caller to send its body."""
         with self._lock:
-            if self._current is None and self._out is None:  # else it would interrupt an answer
+            self._owes_continue = self._is_busy  # now it would interrupt an answer, or come before it
+            if not self._owes_continue:
                 self._write(answers.CONTINUE)
+        self._watch_writing()
 
     def attend(self) -> None:
         """Does what another thread has left to this one: after an answer, or the rest of it."""
@@ -132,6 +139,11 @@ class Connection:
             if not is_writing and not is_ending and self._current is None and self._waiting:
                 call = self._current = self._waiting.popleft()
                 self._forget_waiting(len(call.payload))
+            elif self._owes_continue and not self._is_busy:
+                self._owes_continue = False
+                if self.reader.in_body:
+                    self._write(answers.CONTINUE)
+                    is_writing = self._out is not None
         if call is not None:
             self.front.ready.append((call.target.handler, call))
         if is_ending and not self._is_lingering:
@@ -212,7 +224,9 @@ class Connection:
                     self._finish()
                 else:
                     counted_bytes = 0  # `continue_writing` or `drop` count them out
-                needs_attention = self.is_closed or self._out is not None or call.close or bool(self._waiting)
+                needs_attention = (
+                    self.is_closed or self._out is not None or call.close or bool(self._waiting) or self._owes_continue
+                )
         if counted_bytes:
             self.front.written(counted_bytes, self.peer)
         if needs_attention:
@@ -263,31 +277,40 @@ class Connection:
         """Under the lock: the answer is written."""
         self._counted_bytes = 0
         self.since_s = now_s = time.monotonic()
-        if not self.reader.is_idle:  # the next request has begun to come
+        if not self.reader.is_idle or not self._has_asked:  # the next request has begun to come, or the first shall
             self.deadline_s = now_s + limits.HEAD_S
         else:
             self.deadline_s = now_s + (self.front.limits.idle_s or math.inf)
 
     # Further steps of the intake thread.
 
-    def _decrypt(self, data: bytes) -> bytes:
-        assert self._tls is not None
+    def _decrypt(self, tls: TlsLayer, data: bytes) -> bytes:
         with self._lock:
-            was_established = self._tls.is_established
+            was_established = tls.is_established
             try:
-                data = self._tls.receive(data)
+                data = tls.receive(data)
             except ssl.SSLError:
                 data, self.is_closed = b"", True
-            if reply := self._tls.outgoing():  # of a handshake
-                self._push(memoryview(reply if self._out is None else bytes(self._out) + reply))
+            if self._out is not None:  # replies go with what is written next
+                self.is_closed = self.is_closed or tls.outgoing_bytes > limits.MAX_HEAD_BYTES
+            elif reply := tls.outgoing():  # of a handshake
+                self._push(memoryview(reply))
         if self.is_closed:
             self.drop()
-        elif not was_established and self._tls.is_established and (subject := self._tls.subject):
+            return b""
+        self._watch_writing()
+        if not was_established and tls.is_established and (subject := tls.subject):
             self.principal = f"certificate:{subject}"
         return data
 
+    def _watch_writing(self) -> None:
+        if self._out is not None and not self.is_writing:
+            self.front.watch(self, reading=self.is_reading, writing=True)
+
     def _set_deadline(self, *, is_new: bool, is_new_body: bool) -> None:
-        """For the rest of the request that is being received."""
+        """For the rest of the request that is being received, unless the caller is to take its answer first."""
+        if self._out is not None:
+            return
         if self.reader.in_body:
             if is_new_body:
                 self.since_s = time.monotonic()

@@ -20,7 +20,7 @@ from covey_server.calls import status
 from covey_server.calls.call import Call
 from covey_server.calls.http import Route
 from covey_server.calls.service import Handler, Services
-from covey_server.errors import Overloaded, PortUnavailable
+from covey_server.errors import Overloaded, PortUnavailable, Stopping
 from covey_server.fronts import CLOSE_REASONS, HTTP_PEER, CloseReason
 from covey_server.fronts.http.connection import Connection
 from covey_server.fronts.http.limits import HttpLimits
@@ -38,6 +38,7 @@ _ACCEPTED_AT_ONCE = 64
 _BACKLOG = 1024
 _NOTSENT_BYTES = 256 << 10  # of an answer, kept by the kernel for a caller who does not read it
 _FLUSH_TICK_S = 0.005
+_STOPPING = status.of(Stopping("the server is shutting down; send the request again, to another server or later"))
 
 
 class HttpFront:
@@ -65,6 +66,7 @@ class HttpFront:
         self._woken: deque[Connection] = deque()
         self._is_waking = False
         self._is_stopped = False
+        self._refuses_unfinished = False  # once, at the end
         self._sweep_s = 0.0
         self._accepts_again_s = math.inf
         self._listener = _listen(host, port)
@@ -95,10 +97,15 @@ class HttpFront:
         self.is_draining = True
 
     def stop(self, flush_s: float) -> None:
-        """Closes all connections as soon as all answers are written, or after `flush_s`."""
+        """Closes all connections as soon as all answers are written, or after `flush_s`. Tells callers who are still
+        sending a request."""
         self.is_draining = True
         give_up = time.monotonic() + flush_s
-        while time.monotonic() < give_up and any(each.is_answering for each in tuple(self._connections)):
+        self._refuses_unfinished = True
+        self._wake()
+        while time.monotonic() < give_up and (
+            self._refuses_unfinished or any(each.is_answering for each in tuple(self._connections))
+        ):
             time.sleep(_FLUSH_TICK_S)
         self._is_stopped = True
         self._wake()
@@ -119,7 +126,7 @@ class HttpFront:
             self._is_waking = True
             self._wake()
 
-    def watch(self, connection: Connection, *, reading: bool, writing: bool = False) -> None:
+    def watch(self, connection: Connection, *, reading: bool, writing: bool) -> None:
         """Sets what the intake thread waits for."""
         if (reading, writing) == (connection.is_reading, connection.is_writing) or connection not in self._connections:
             return
@@ -214,6 +221,11 @@ class HttpFront:
         self._is_waking = False  # first: whoever wakes from now on is heard
         while self._woken:
             self._woken.popleft().attend()
+        if self._refuses_unfinished:
+            for connection in tuple(self._connections):
+                if not connection.reader.is_idle:
+                    connection.refuse(_STOPPING)
+            self._refuses_unfinished = False
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # it is full: then it wakes anyway; or closed
@@ -258,7 +270,10 @@ class HttpFront:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=_BACKLOG)
+        both = address[0] == "::" and socket.has_dualstack_ipv6()  # IPv4 too, as gRPC's port
+        return socket.create_server(
+            (str(address[0]), int(address[1])), family=family, backlog=_BACKLOG, dualstack_ipv6=both
+        )
     except OSError as error:
         raise PortUnavailable(
             f"HTTP cannot listen on {host}:{port}: {error.strerror or error}; choose others with --host and "

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from covey_server.calls import status
 from covey_server.calls.status import Status
-from covey_server.errors import RequestTooLarge, Unsupported, UnsupportedMediaType
 from covey_server.fronts.http import answers
+from covey_server.fronts.http.heads import Head, check, check_body, too_large
 from covey_server.fronts.http.known_request import MAX_KNOWN_BYTES, KnownRequest
 from covey_server.fronts.http.limits import CHUNK_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SENT_AHEAD
 from covey_server.fronts.http.received import ReceivedCall
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 _ID_START = os.urandom(6).hex().encode()  # differs between processes
 _numbers: Callable[[], int] = itertools.count(1).__next__
-_ONCE = (b"host", b"authorization", b"content-encoding", b"content-type", b"inference-header-content-length", b"origin")
 _INVALID = 3  # gRPC's INVALID_ARGUMENT
-_WRONG_HOST = Status(_INVALID, "expected exactly one Host header, as HTTP/1.1 demands", None, 400)
 _LARGE_HEAD = Status(
     _INVALID, f"the request's line and headers exceed {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} headers", None, 431
 )
@@ -63,6 +60,7 @@ class RequestReader:
         self._whole: tuple[ReceivedCall, int] | None = None  # the only request in what was read last, and its number
         self._last_head = b""  # of such a request
         self._known: KnownRequest | None = None
+        self._without_offer = b""  # the head of a request that offers another protocol, without that offer
         self._principal = ""
         self._fields = b""
         self._request_id = b""
@@ -81,8 +79,12 @@ class RequestReader:
                 try:
                     parser.feed_data(data)
                     break
-                except HttpParserUpgrade as upgrade:  # the offer is declined: the connection goes on
+                except HttpParserUpgrade as upgrade:
                     data = data[upgrade.args[0] :]
+                    if self._without_offer:
+                        # The parser takes what follows for the other protocol. Offers are declined, so it is read anew.
+                        parser = self._parser = HttpRequestParser(self)
+                        data, self._without_offer = self._without_offer + data, b""
         except HttpParserCallbackError as error:
             if not isinstance(error.__context__, _Refused):
                 raise
@@ -133,15 +135,20 @@ class RequestReader:
         parser, front = self._parser, self._front
         assert parser is not None
         headers = dict(self._headers)
+        if b"upgrade" in headers and parser.should_upgrade() and parser.get_method() != b"CONNECT":
+            self._without_offer = self._head_without(b"upgrade")
+            return
         given_id = headers.get(b"x-request-id", b"")
         is_valid = given_id and _REQUEST_ID.fullmatch(given_id)
         self._request_id = given_id if is_valid else _made_id()
         target = front.router.find(parser.get_method(), self._url)
         expected_bytes = int(headers.get(b"content-length", b"0"))
         has_body = expected_bytes > 0 or b"transfer-encoding" in headers
-        refusal = self._check(headers, target)
+        head = Head(headers, self._headers, parser.get_http_version())
+        found = check(front, head, target, self._connection.principal)
+        refusal, self._principal, self._fields = found
         if refusal is None and has_body:
-            refusal = self._check_body(headers, expected_bytes)
+            refusal = check_body(head, expected_bytes, front.limits.max_body_bytes)
         if refusal is not None:
             target = refusing(refusal, target.error_members)
         if target.allow:
@@ -164,7 +171,7 @@ class RequestReader:
         self.body_bytes += len(data)
         self._front.unfinished_bytes += len(data)
         if self.body_bytes > self._front.limits.max_body_bytes:
-            self._stop(_too_large(self.body_bytes, self._front.limits.max_body_bytes))
+            self._stop(too_large(self.body_bytes, self._front.limits.max_body_bytes))
         if not self._body:
             self._body = data
         elif isinstance(self._body, bytes):
@@ -176,6 +183,8 @@ class RequestReader:
     def on_message_complete(self) -> None:
         parser = self._parser
         assert parser is not None
+        if self._without_offer:
+            return
         body = self._body
         self._take(body, close=not parser.should_keep_alive())  # type: ignore[arg-type]  # used as bytes
 
@@ -223,51 +232,13 @@ class RequestReader:
         self._request_id = self._fields = b""
         self._connection.take(call)
 
-    def _check(self, headers: dict[bytes, bytes], target: Target) -> Status | None:
-        """What is wrong with a request, whatever its body."""
-        front = self._front
-        if len(headers) < len(self._headers):
-            names = [name for name, _ in self._headers]
-            double = next((name for name in _ONCE if names.count(name) > 1), None)
-            if double is not None:
-                return Status(_INVALID, f"the header {double.decode()!r} comes more than once", None, 400)
-        if b"host" not in headers and self._parser is not None and self._parser.get_http_version() != "1.0":
-            return _WRONG_HOST
-        if b"origin" in headers:
-            found = front.origins.check(headers, front.scheme)
-            if isinstance(found, Status):
-                return found
-            self._fields = found
-            if found and target.allow:
-                self._fields += front.origins.preflight(headers)
-        self._principal = self._connection.principal
-        if front.tokens is not None and not target.is_open:
-            identified = front.tokens.identify(headers.get(b"authorization"))
-            if isinstance(identified, Status):
-                return identified
-            self._principal = identified
-        return None
-
-    def _check_body(self, headers: dict[bytes, bytes], expected_bytes: int) -> Status | None:
-        """What is wrong with a body that is still to come."""
-        limit = self._front.limits.max_body_bytes
-        if expected_bytes > limit:
-            return _too_large(expected_bytes, limit)
-        coding = headers.get(b"transfer-encoding")
-        if coding is not None and coding.lower() != b"chunked":
-            return status.of(Unsupported(f"the transfer encoding {_shown(coding)} is not read here; only chunked is"))
-        coding = headers.get(b"content-encoding", b"identity")
-        if coding.lower() != b"identity":
-            return status.of(
-                UnsupportedMediaType(
-                    f"bodies in the encoding {_shown(coding)} are not read here; send it as it is (image files are "
-                    f"compressed already)"
-                )
-            )
-        expected = headers.get(b"expect", b"100-continue").lower()
-        if expected != b"100-continue":
-            return Status(_INVALID, f"expectation {_shown(expected)}: only 100-continue is met here", None, 417)
-        return None
+    def _head_without(self, header: bytes) -> bytes:
+        """The line and headers that were read, written again without one."""
+        parser = self._parser
+        assert parser is not None
+        line = b"%b %b HTTP/%b" % (parser.get_method(), self._url, parser.get_http_version().encode())
+        rest = [b"%b: %b" % (name, value) for name, value in self._headers if name != header]
+        return b"\r\n".join((line, *rest, b"", b""))
 
     def _require_little_framing(self) -> None:
         """Refuses requests of which far more came than is kept of them: endless headers, trailers, or chunk
@@ -292,19 +263,6 @@ def _made_id() -> bytes:
     return b"%b-%x" % (_ID_START, _numbers())
 
 
-def _too_large(size_bytes: int, limit: int) -> Status:
-    return status.of(
-        RequestTooLarge(
-            f"the request has {size_bytes:,} bytes or more, at most {limit:,} are taken here; send fewer images per "
-            f"call, or start the server with a larger --max-message-bytes"
-        )
-    )
-
-
 def timed_out(what: str) -> Status:
     """The refusal of a request that comes too slowly."""
     return Status(4, f"the request's {what} did not come in time", None, HTTPStatus.REQUEST_TIMEOUT)
-
-
-def _shown(value: bytes) -> str:
-    return repr(value[:64].decode("latin-1"))

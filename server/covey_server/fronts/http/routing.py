@@ -20,6 +20,7 @@ from covey_server.errors import InvalidRequest
 
 TIMEOUT = "timeout_ms"
 MAX_TIMEOUT_MS = 10**9
+_MAX_DIGITS = 12
 _MAX_KNOWN_BYTES = 512  # longer targets are not remembered
 _MAX_PARAMETERS = 32
 _INVALID, _NOT_FOUND, _UNIMPLEMENTED = 3, 5, 12  # gRPC's codes
@@ -52,6 +53,8 @@ class Router:
         return self._known(method, target) if len(target) <= _MAX_KNOWN_BYTES else self._find(method, target)
 
     def _find(self, method: bytes, target: bytes) -> Target:
+        if (method, target) == (b"OPTIONS", b"*"):  # about the server as a whole
+            return Target(for_http(_nothing), {}, {}, is_open=True, allow=("GET", "HEAD", "POST", "PUT", "OPTIONS"))
         try:
             url = parse_url(target)
             path = (url.path or b"").decode("ascii")
@@ -125,7 +128,7 @@ def _read_query(query: bytes) -> dict[str, str]:
 
 def _timeout_ms(text: str) -> int:
     """Raises InvalidRequest."""
-    if not (text.isascii() and text.isdigit()) or int(text[:12]) > MAX_TIMEOUT_MS:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS) or int(text) > MAX_TIMEOUT_MS:
         raise InvalidRequest(
             f"{TIMEOUT} is {text[:64]!r}; expected a whole number of milliseconds up to {MAX_TIMEOUT_MS:,}, or "
             f"nothing for no limit"

@@ -57,6 +57,11 @@ class TlsLayer:
         except ssl.SSLError:  # it wants the caller's goodbye too, for which nobody waits
             return
 
+    @property
+    def outgoing_bytes(self) -> int:
+        """How much has to be sent."""
+        return self._outgoing.pending
+
     def outgoing(self) -> bytes:
         """What has to be sent."""
         return self._outgoing.read()

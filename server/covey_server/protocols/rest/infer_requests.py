@@ -20,6 +20,7 @@ from covey_server.protocols.wire_format import write_varint
 LENGTH_HEADER = "inference-header-content-length"
 _RAW = bytes((pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2,))
 _SMALL_HEAD_BYTES = 1024  # larger ones are read anew each time
+_MAX_DIGITS = 12
 _MAX_TENSORS = 64  # far more than a model has
 _INT64 = range(-(2**63), 2**63)
 _SIZE, _WANTS_BINARY, _ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
@@ -40,7 +41,7 @@ def read_infer(body: bytes, header_length: str, model: str, version: str) -> tup
     RequestTooLarge."""
     length = len(body)
     if header_length:
-        length = int(header_length) if header_length.isascii() and header_length.isdigit() else -1
+        length = _length(header_length)
         if not 0 < length <= len(body):
             raise InvalidRequest(
                 f"Inference-Header-Content-Length is {header_length[:32]!r}; expected the bytes of the JSON at the "
@@ -69,7 +70,12 @@ def read_infer(body: bytes, header_length: str, model: str, version: str) -> tup
 def slow_bytes(call: HttpCall) -> int:
     """How many bytes of a body are slow to read: those of the JSON."""
     length = call.header(LENGTH_HEADER)
-    return int(length[:12]) if length.isascii() and length.isdigit() else len(call.payload)
+    return _length(length) if length else len(call.payload)
+
+
+def _length(text: str) -> int:
+    """The number in LENGTH_HEADER; -1 if it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else -1
 
 
 def set_parameters(target: Any, found: object, what: str) -> None:  # noqa: ANN401 - a map of any message

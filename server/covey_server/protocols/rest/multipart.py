@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from email.message import Message as Header
 
 from covey_server.errors import InvalidRequest
 
 MAX_FILES = 4_096  # of one request
 _MAX_HEAD_BYTES = 8192  # of one part
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_MAX_TYPE_CHARACTERS = 1024
+_PLAIN = r"0-9A-Za-z'()+_,./:=?\-"
+_BOUNDARY = re.compile(  # some clients leave the quotes away where they are demanded
+    rf';\s*boundary=(?:"([{_PLAIN} ]{{0,69}}[{_PLAIN}])"|([{_PLAIN}]{{1,70}}))\s*(?:;|$)', re.IGNORECASE
+)
 
 
 def files(body: bytes, content_type: str) -> list[bytes]:
@@ -34,12 +37,10 @@ def files(body: bytes, content_type: str) -> list[bytes]:
 
 
 def _boundary(content_type: str) -> bytes:
-    header = Header()
-    header["Content-Type"] = content_type
-    boundary = header.get_param("boundary")
-    if not isinstance(boundary, str) or not _BOUNDARY.fullmatch(boundary):
+    found = _BOUNDARY.search(content_type) if len(content_type) <= _MAX_TYPE_CHARACTERS else None
+    if found is None:
         raise InvalidRequest("Content-Type: multipart/form-data needs a boundary of 1 to 70 characters")
-    return boundary.encode("ascii")
+    return (found[1] or found[2]).encode("ascii")
 
 
 def _file(body: bytes, start: int, stop: int, number: int) -> bytes:

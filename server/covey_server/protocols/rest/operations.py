@@ -12,6 +12,7 @@ from covey_server.calls.http import TEXT, HttpCall, Route, for_http
 from covey_server.calls.service import handle
 from covey_server.errors import Overloaded, Stopping
 from covey_server.observability.health import Health
+from covey_server.observability.metrics_server import accepted_format
 
 _MAX_SCRAPES = 16  # that wait
 
@@ -58,5 +59,5 @@ class OperationRoutes:
 
     def _render(self, call: HttpCall) -> None:
         self._places.release()
-        encode, call.answer_type = choose_encoder(call.header("accept"))
+        encode, call.answer_type = choose_encoder(accepted_format(call.header("accept")))
         call.reply(encode(self._registry))

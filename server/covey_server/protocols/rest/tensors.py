@@ -43,8 +43,9 @@ def read_data(data: object, datatype: str, content_type: object, name: str) -> b
                 raise ValueError(
                     f"they reach from {found.min()} to {found.max()}, {datatype} from {limits.min} to {limits.max}"
                 )
-        return found.astype(wanted).tobytes()
-    except (ValueError, TypeError, OverflowError) as error:
+        with np.errstate(over="raise"):
+            return found.astype(wanted).tobytes()
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise InvalidRequest(f"data of input {name!r} are no numbers of {datatype}: {error}") from None
 
 
@@ -86,7 +87,14 @@ def _quoted(octets: bytes) -> str:
 
 
 def _flat(data: list[Any]) -> list[Any]:
-    """The elements of arrays in arrays, without recursion."""
-    while data and isinstance(data[0], list):
-        data = [each for part in data for each in (part if isinstance(part, list) else [part])]
-    return data
+    """The elements of arrays in arrays, without recursion. Each is looked at once."""
+    found, open_arrays = [], [iter(data)]
+    while open_arrays:
+        for each in open_arrays[-1]:
+            if isinstance(each, list):
+                open_arrays.append(iter(each))
+                break
+            found.append(each)
+        else:
+            open_arrays.pop()
+    return found
