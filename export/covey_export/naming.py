@@ -10,7 +10,7 @@ from pathlib import Path
 from covey_export.errors import ExportError, UnknownName
 from covey_proto import layout
 
-_NAMES_LIMIT = 100  # of those that a message lists: timm has 1,300 networks
+_NAMES_LIMIT = 100  # of those that a message lists: timm has 1,371 networks
 _FEW = 20  # are listed where there are more
 _MAX_LENGTH = 56  # of a name that is made here: a variant's is longer by "-float16"
 

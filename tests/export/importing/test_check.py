@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.export.importing import coloured_digits
 from tests.export.importing.coloured_digits import LABELS
 from tests.export.importing.imports import published, run
 
 from covey_export.datasets import Dataset
+from covey_export.importing.proving.check import Row, Table
 
 MEAN, STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
 
@@ -94,6 +96,15 @@ def test_wrong_imports_are_named(
     assert named in said.err
     assert "Nothing was published" in said.err
     assert not any(tmp_path.iterdir())
+
+
+def test_of_settings_as_accurate_the_one_whose_confidence_fits_is_advised() -> None:
+    right = np.array([True] * 60 + [False] * 40)
+    chosen = Row("chosen", "", "", np.zeros(100, np.bool_), 0.9)
+    fitting, too_sure = Row("a", "a", "--a", right, 0.65), Row("b", "b", "--b", right, 0.95)
+    advice = Table((chosen, too_sure, fitting), 100).advice
+    assert advice is not None
+    assert "Import it with --a" in advice
 
 
 def test_settings_of_the_same_accuracy_are_told_apart_by_confidence(

@@ -112,7 +112,7 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     for said in ("none.txt", "my,labels.json", "only", ""):
         with pytest.raises(InvalidLabels, match="there is no such file; expected a file of labels, or two"):
             labels.read(said)
-    with pytest.raises(InvalidLabels, match="Is a directory"):
+    with pytest.raises(InvalidLabels, match=r"is a folder; expected a file of labels.*--samples"):
         labels.read(str(tmp_path))
     (tmp_path / "latin.txt").write_bytes("Größe\n".encode("latin-1"))
     with pytest.raises(InvalidLabels, match="expected UTF-8"):

@@ -64,8 +64,8 @@ class Table:
 
     @property
     def best(self) -> Row:
-        """The most accurate; the chosen one where none is more so."""
-        return max(self.rows, key=lambda row: (row.accuracy, not row.change, row.confidence))
+        """The most accurate; the chosen one where none is more so, else the one whose confidence fits best."""
+        return max(self.rows, key=lambda row: (row.accuracy, not row.change, -row.surplus))
 
     @property
     def advice(self) -> str | None:
