@@ -44,7 +44,7 @@ test-docker: setup ## build the images and run them, with Docker: ten minutes, 1
 test-recipes: setup ## train each network on each data set in both precisions, convert large ones: 15 minutes on two cores
 	$(BIN)/python -m pytest -m recipes tests/export
 
-fuzz: setup ## send 200,000 mutated requests to a running server, on each front, in a few minutes
+fuzz: setup ## send 200,000 mutated requests to a running server, on each gRPC front and over HTTP
 	$(BIN)/python -m tests.fuzz
 
 mutate: setup ## put 100 small faults into the code, one at a time, and see whether tests notice: hours; COUNT=20, SEED=2

@@ -1,6 +1,6 @@
-"""`make fuzz`: 200,000 mutated requests on a running server, on each front.
+"""`make fuzz`: 200,000 mutated requests on a running server, on each front of gRPC and over HTTP.
 
-    python -m tests.fuzz [--front native|grpcio] [--cases N] [--seed N] [--only NUMBER]
+    python -m tests.fuzz [--front native|grpcio|http] [--cases N] [--seed N] [--only NUMBER]
 
 Exit code 1 where anything was found; each suspect is in a file then, which says how to send it again.
 """
@@ -19,13 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from tests.fuzz.cases import case, cases
 from tests.fuzz.findings import write_findings
-from tests.fuzz.run import Verdict, fuzz
+from tests.fuzz.http_cases import http_case, http_cases
+from tests.fuzz.run import HTTP, Verdict, fuzz
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fuzzes each front asked for; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--front", choices=("native", "grpcio"), help="default: one after the other")
+    parser.add_argument("--front", choices=("native", "grpcio", HTTP), help="default: one after the other")
     parser.add_argument("--cases", type=int, default=200_000, help="requests on each front (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="another one makes other requests (default: %(default)s)")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="send this one case alone")
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=120)
     failed = False
-    for front in [options.front] if options.front else ["native", "grpcio"]:
+    for front in [options.front] if options.front else ["native", "grpcio", HTTP]:
         with tempfile.TemporaryDirectory(prefix="covey-fuzz-") as folder:
             verdict = _run(console, Path(folder), front, options)
         _show(console, front, options.seed, verdict)
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(console: Console, folder: Path, front: str, options: argparse.Namespace) -> Verdict:
     count = options.cases if options.only is None else 1
-    chosen = cases(options.seed, count) if options.only is None else iter([case(options.seed, options.only)])
+    make, make_all = (http_case, http_cases) if front == HTTP else (case, cases)
+    chosen = make_all(options.seed, count) if options.only is None else iter([make(options.seed, options.only)])
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"fuzzing, front {front}", total=count)
@@ -68,13 +70,14 @@ def _show(console: Console, front: str, seed: int, verdict: Verdict) -> None:
         counts = [tally.statuses[kind, name] for kind in kinds]
         table.add_row(name, *(f"{count:,}" if count else "" for count in counts), f"{sum(counts):,}")
     console.print(table)
-    console.print(
-        f"INTERNAL by the server's own count: {verdict.internal}; those above are said by the front's library, of "
-        f"requests that break gRPC's own rules and never reached the server",
-        highlight=False,
-    )
-    images = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in tally.images.most_common())
-    console.print(f"images in answers: {images}", highlight=False)
+    if front != HTTP:
+        console.print(
+            f"INTERNAL by the server's own count: {verdict.internal}; those above are said by the front's library, of "
+            f"requests that break gRPC's own rules and never reached the server",
+            highlight=False,
+        )
+        images = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in tally.images.most_common())
+        console.print(f"images in answers: {images}", highlight=False)
     growth = (
         "not judged, too few requests" if verdict.growth is None else f"{verdict.growth:+.1%} since the first quarter"
     )

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import BenchError, Server
+from bench.processes import BenchError, Server, free_port
 from tests.fuzz.campaign import Campaign, Finding, Tally
 from tests.fuzz.case import Case
 from tests.fuzz.cases import right_case
+from tests.fuzz.http_campaign import HttpCampaign
 from tests.fuzz.infer_cases import right_infer_case
 from tests.fuzz.server import MemoryCurve, alarms, fuzzed_server, internal_errors
 
+HTTP = "http"
 MIN_FOR_MEMORY = 50_000  # cases; shorter runs are still filling caches and pools
 MAX_GROWTH = 0.05
 MEMORY_SAMPLES = 400
@@ -39,9 +41,11 @@ def fuzz(
 ) -> Verdict:
     """Starts a server in `folder`, sends it `count` cases, asks it something in order, and reads its log and memory.
 
+    `front`: of gRPC, or "http", which takes those of `http_cases`.
     `progress` is told how many cases are done. Raises BenchError where the server does not start.
     """
-    with fuzzed_server(folder, front) as server:
+    http_port = free_port()
+    with fuzzed_server(folder, "native" if front == HTTP else front, http_port) as server:
         memory = MemoryCurve(server)
         taken = 0
 
@@ -53,7 +57,8 @@ def fuzz(
                 memory.take(done / count)
 
         started = time.monotonic()
-        tally = _campaign(server, watch).run(cases)
+        campaign = HttpCampaign(http_port, watch) if front == HTTP else _campaign(server, watch)
+        tally = campaign.run(cases)
         seconds = time.monotonic() - started
         findings = list(tally.findings)
         growth, resident_bytes, internal = None, 0, 0

@@ -21,11 +21,12 @@ RECORD = re.compile(r"^(?=\d{4}-\d\d-\d\d |[EWIF]\d{4} )", re.MULTILINE)
 
 
 @contextmanager
-def fuzzed_server(folder: Path, front: str) -> Iterator[Server]:
+def fuzzed_server(folder: Path, front: str, http_port: int) -> Iterator[Server]:
     """A server of the two models of `samples`, its log in `folder`/server.log."""
     models = folder / "models"
     write_models(models)
-    with covey_server(models, front, folder / "server.log", FLAGS) as server:
+    flags = (*FLAGS, "--http-port", str(http_port))
+    with covey_server(models, front, folder / "server.log", flags) as server:
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import socket
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from tests.fuzz.campaign import Campaign, Finding
 from tests.fuzz.cases import case, cases
 from tests.fuzz.findings import write_findings
+from tests.fuzz.http_cases import BODY, HEAD, RIGHT, WHOLE, http_cases
 from tests.fuzz.mutations import MUTATIONS, Mutation, mutate
-from tests.fuzz.run import fuzz
+from tests.fuzz.run import HTTP, fuzz
 from tests.fuzz.samples import image_files
 from tests.fuzz.server import alarms
 
@@ -36,6 +38,26 @@ def test_no_request_does_harm(front: str, tmp_path: Path) -> None:
     ):
         assert tally.statuses[kind, status] > 10, tally.statuses
     assert min(tally.images[what] for what in ("classified", "invalid", "too_large")) > 20, tally.images
+
+
+@pytest.mark.slow
+def test_no_request_over_http_does_harm(tmp_path: Path) -> None:
+    verdict = fuzz(tmp_path, HTTP, http_cases(SEED, CASES), CASES)
+    kept = write_findings(tmp_path / "findings", HTTP, SEED, verdict.findings)
+    assert not verdict.findings, [finding.what for finding in verdict.findings] + [path.read_text() for path in kept]
+    assert verdict.tally.done == CASES
+    for kind, status in ((RIGHT, "200"), (BODY, "200"), (BODY, "422"), (HEAD, "400"), (HEAD, "200"), (WHOLE, "404")):
+        assert verdict.tally.statuses[kind, status] > 10, verdict.tally.statuses
+
+
+def test_a_wrong_answer_over_http_is_found(tmp_path: Path) -> None:
+    right = next(each for each in http_cases(SEED, 1000) if each.kind == RIGHT)
+    spoiled = [
+        dataclasses.replace(right, expected=(9 - right.expected[0],)),
+        dataclasses.replace(right, allowed=frozenset()),
+    ]
+    verdict = fuzz(tmp_path, HTTP, spoiled, len(spoiled))
+    assert sorted(finding.what.split()[0] for finding in verdict.findings) == ["answer", "other"]
 
 
 def test_a_wrong_answer_is_found(tmp_path: Path) -> None:

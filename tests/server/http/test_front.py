@@ -94,7 +94,7 @@ def test_an_upgrade_is_declined(server: Server) -> None:
 
 @pytest.mark.parametrize("piece", [1 << 16, 7])
 def test_a_body_that_comes_with_an_offer_to_upgrade_is_read(server: Server, piece: int) -> None:
-    """Java's HttpClient offers HTTP/2 with each request, uploads included."""
+    """As `curl --http2` offers HTTP/2 with each request, uploads included."""
     offer = b"Host: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
     upload = b"POST /v1/models/echo/classify?top_k=1 HTTP/1.1\r\n" + offer
     whole = upload + b"Content-Length: %d\r\n\r\n" % len(FILE) + FILE

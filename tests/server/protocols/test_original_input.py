@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tritonclient.http as triton
 from bench.processes import fetch
 from numpy.typing import NDArray
 from onnx import TensorProto
@@ -112,6 +113,23 @@ def test_it_is_answered_as_by_the_original_file(server: Server, models: Path, na
     assert output(response).shape == expected.shape
     assert output(response).dtype == expected.dtype
     np.testing.assert_allclose(output(response), expected, atol=2e-2 if name == "half" else 1e-4)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_it_is_answered_so_over_http(server: Server, models: Path, name: str, is_binary: bool) -> None:
+    values = original_input(models, name, 3)
+    client = triton.InferenceServerClient(f"127.0.0.1:{server.http_port}")
+    tensor = triton.InferInput(KINDS[name].get("input_name", "data"), values.shape, DATATYPES[values.dtype.name])
+    # The client writes no FP16 in JSON.
+    tensor.set_data_from_numpy(values, binary_data=is_binary or values.dtype == np.float16)
+    output_name = KINDS[name].get("output_name", "scores")
+    asked = [triton.InferRequestedOutput(output_name, binary_data=is_binary)]
+    found = client.infer(name, [tensor], outputs=asked).as_numpy(output_name)
+    client.close()
+    expected = by_onnxruntime(models, name, values)
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(found, expected, atol=2e-2 if name == "half" else 1e-4)
 
 
 def test_typed_contents_give_the_same(server: Server, models: Path) -> None:

@@ -1,4 +1,4 @@
-"""One connection: its socket, the requests on it one after another, and what is to be written.
+"""One connection: the requests on it one after another, their answers, and how long each may take.
 
 Requests are read on the intake thread; answers come from any thread and are written by it, as far as the network takes
 them at once.
@@ -6,10 +6,8 @@ them at once.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -21,6 +19,7 @@ from covey_server.fronts.http import answers, limits
 from covey_server.fronts.http.reading import RequestReader, timed_out
 from covey_server.fronts.http.received import ReceivedCall
 from covey_server.fronts.http.tls import TlsLayer
+from covey_server.fronts.http.wire import Wire
 
 if TYPE_CHECKING:
     from covey_server.fronts.http.front import HttpFront
@@ -30,44 +29,49 @@ class Connection:
     """Only `send`, `closes_after` may be used outside the intake thread."""
 
     __slots__ = (
-        "_close_after", "_counted_bytes", "_current", "_has_asked", "_is_lingering", "_linger_bytes", "_lock", "_out",
-        "_owes_continue", "_socket", "_tls", "_waiting", "_waiting_bytes", "deadline_s", "front", "is_closed",
-        "is_reading", "is_writing", "peer", "principal", "reader", "since_s",
+        "_close_after", "_counted_bytes", "_current", "_has_asked", "_is_lingering", "_lock", "_owes_continue",
+        "_waiting", "_waiting_bytes", "_wire", "deadline_s", "front", "is_reading", "is_writing", "peer", "reader",
+        "since_s",
     )  # fmt: skip
 
     def __init__(self, front: HttpFront, connected: socket.socket, peer: str, tls: TlsLayer | None) -> None:
         self.front = front
         self.peer = peer
-        self.principal = ""  # by the caller's certificate
         self.reader = RequestReader(self)
-        self.is_closed = False
         self.is_reading = True  # what the selector waits for
         self.is_writing = False
         self.since_s = time.monotonic()  # since when nothing is asked or answered
         self.deadline_s = self.since_s + limits.HEAD_S  # for what has to happen next
         self._has_asked = False
-        self._socket = connected
-        self._tls = tls
         self._lock = threading.Lock()  # of all that follows
+        self._wire = Wire(connected, tls)
         self._current: ReceivedCall | None = None  # handed over and not answered
         self._waiting: deque[ReceivedCall] = deque()  # behind it: callers may send before they are answered
         self._waiting_bytes = 0  # of their bodies
-        self._out: memoryview | None = None  # the rest of the answer that is being written
-        self._counted_bytes = 0  # of that answer, by admission
+        self._counted_bytes = 0  # of the answer that is being written, by admission
         self._close_after = False  # the answer
         self._owes_continue = False  # once the requests before are answered
         self._is_lingering = False  # everything is written; the caller is to close
-        self._linger_bytes = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more can be written."""
+        return self._wire.is_closed
+
+    @property
+    def principal(self) -> str:
+        """Who calls, by the certificate; empty without one."""
+        return self._wire.principal
 
     @property
     def is_answering(self) -> bool:
         """Whether an answer is being made or written, or is on its way as the last one."""
-        return self._current is not None or self._out is not None or self._is_lingering
+        return self._current is not None or self._wire.rest is not None or self._is_lingering
 
     @property
     def _is_busy(self) -> bool:
         """Under the lock: whether an answer to come now would not be the next one on the network."""
-        return self._current is not None or self._out is not None or bool(self._waiting)
+        return self._current is not None or self._wire.rest is not None or bool(self._waiting)
 
     @property
     def is_idle(self) -> bool:
@@ -75,34 +79,25 @@ class Connection:
         return self.reader.is_idle and not self.is_answering
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self._wire.fileno()
 
     # Reading, on the intake thread.
 
     def receive(self) -> None:
         """Reads what has come."""
-        try:
-            data = self._socket.recv(limits.READ_BYTES)
-        except (BlockingIOError, InterruptedError):
+        if (data := self._wire.receive()) is None:
             return
-        except OSError:
-            data = b""
         if not data:  # it is gone, or has closed its side, which servers take for the same
             self.drop()
             return
-        if self._is_lingering:
-            self._linger_bytes += len(data)
-            if self._linger_bytes > limits.MAX_LINGER_BYTES:
-                self.drop()
-            return
-        if self._tls is not None and not (data := self._decrypt(self._tls, data)):
+        if self._wire.is_encrypted and not (data := self._decrypt(data)):
             return
         was_idle, was_in_body = self.reader.is_idle, self.reader.in_body
         self.reader.feed(data)
         if not self.reader.is_idle:
             self._set_deadline(is_new=was_idle, is_new_body=not was_in_body)
         if self._waiting:  # enough is read; the rest waits in the network
-            self.front.watch(self, reading=False, writing=self._out is not None)
+            self.front.watch(self, reading=False, writing=self._wire.rest is not None)
 
     def take(self, call: ReceivedCall) -> None:
         """Hands over a request, or lets it wait until all before it are answered and written."""
@@ -110,7 +105,7 @@ class Connection:
         if call.close:
             self.reader.close()
         with self._lock:
-            if self._out is None:
+            if self._wire.rest is None:
                 self.deadline_s = math.inf
             if self._is_busy:
                 self._waiting.append(call)
@@ -134,7 +129,7 @@ class Connection:
             self.drop()
             return
         with self._lock:
-            is_writing, call = self._out is not None, None
+            is_writing, call = self._wire.rest is not None, None
             is_ending = self._close_after and not is_writing and self._current is None
             if not is_writing and not is_ending and self._current is None and self._waiting:
                 call = self._current = self._waiting.popleft()
@@ -143,20 +138,19 @@ class Connection:
                 self._owes_continue = False
                 if self.reader.in_body:
                     self._write(answers.CONTINUE)
-                    is_writing = self._out is not None
+                    is_writing = self._wire.rest is not None
         if call is not None:
             self.front.ready.append((call.target.handler, call))
         if is_ending and not self._is_lingering:
             self._linger()
-        is_full = bool(self._waiting)
-        self.front.watch(self, reading=not is_full, writing=is_writing)
+        self.front.watch(self, reading=not self._waiting, writing=is_writing)
 
     @property
     def overdue(self) -> CloseReason | None:
         """Why `expire` would close the connection; None if that is the caller's turn, who has its last answer."""
         if self._is_lingering:
             return None
-        if self._out is not None:
+        if self._wire.rest is not None:
             return "unread"
         if self.reader.is_idle:
             return "idle" if self._has_asked else "preface"
@@ -164,7 +158,7 @@ class Connection:
 
     def expire(self) -> None:
         """Does what is due at `deadline_s`."""
-        if self._out is not None or self._is_lingering or self.reader.is_idle:
+        if self._wire.rest is not None or self._is_lingering or self.reader.is_idle:
             self.drop()
         else:
             self.deadline_s = math.inf
@@ -189,18 +183,16 @@ class Connection:
 
     def drop(self) -> None:
         """Closes the connection at once. Whoever still answers does so for nobody."""
+        self.front.forget(self)
         with self._lock:
-            self.is_closed = True
+            self._wire.close()
             counted_bytes, self._counted_bytes = self._counted_bytes, 0
-            self._out = None
             calls = [*self._waiting] if self._current is None else [self._current, *self._waiting]
             self._waiting.clear()
             self._forget_waiting(self._waiting_bytes)
         for call in calls:
             call.cancelled = True
         self.reader.close()
-        self.front.forget(self)
-        self._socket.close()
         if counted_bytes:
             self.front.written(counted_bytes, self.peer)
 
@@ -220,12 +212,16 @@ class Connection:
                 self._close_after = call.close
                 self._counted_bytes = counted_bytes
                 self._write(data)
-                if self._out is None and not self.is_closed:
+                if self._wire.rest is None and not self.is_closed:
                     self._finish()
                 else:
                     counted_bytes = 0  # `continue_writing` or `drop` count them out
                 needs_attention = (
-                    self.is_closed or self._out is not None or call.close or bool(self._waiting) or self._owes_continue
+                    self.is_closed
+                    or self._wire.rest is not None
+                    or call.close
+                    or bool(self._waiting)
+                    or self._owes_continue
                 )
         if counted_bytes:
             self.front.written(counted_bytes, self.peer)
@@ -236,11 +232,10 @@ class Connection:
         """Writes more of the answer, since the network takes more; on the intake thread."""
         counted_bytes = 0
         with self._lock:
-            rest = self._out
-            if rest is not None:
-                self._push(rest)
-                if self._out is not None:
-                    self.deadline_s += (len(rest) - len(self._out)) / limits.SLOWEST_BYTES_S
+            if self._wire.rest is not None:
+                sent_bytes, is_whole = self._wire.write_more()
+                if not is_whole:
+                    self.deadline_s += sent_bytes / limits.SLOWEST_BYTES_S
                     return
                 if not self.is_closed:
                     counted_bytes = self._counted_bytes
@@ -250,28 +245,10 @@ class Connection:
         self.attend()
 
     def _write(self, data: bytes) -> None:
-        """Under the lock: sends data, encrypted where the connection is."""
-        if self._tls is not None:
-            try:
-                self._tls.send(data)
-            except ssl.SSLError:
-                self.is_closed = True
-                return
-            data = self._tls.outgoing()
-        self._push(memoryview(data))
-        if self._out is not None:
+        """Under the lock."""
+        self._wire.write(data)
+        if self._wire.rest is not None:
             self.deadline_s = time.monotonic() + limits.UNREAD_S
-
-    def _push(self, data: memoryview) -> None:
-        """Under the lock: what the network does not take at once becomes `_out`."""
-        try:
-            sent = self._socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:  # the caller is gone
-            self.is_closed = True
-            sent = len(data)
-        self._out = data[sent:] if sent < len(data) else None
 
     def _finish(self) -> None:
         """Under the lock: the answer is written."""
@@ -284,32 +261,22 @@ class Connection:
 
     # Further steps of the intake thread.
 
-    def _decrypt(self, tls: TlsLayer, data: bytes) -> bytes:
+    def _decrypt(self, data: bytes) -> bytes:
         with self._lock:
-            was_established = tls.is_established
-            try:
-                data = tls.receive(data)
-            except ssl.SSLError:
-                data, self.is_closed = b"", True
-            if self._out is not None:  # replies go with what is written next
-                self.is_closed = self.is_closed or tls.outgoing_bytes > limits.MAX_HEAD_BYTES
-            elif reply := tls.outgoing():  # of a handshake
-                self._push(memoryview(reply))
+            data = self._wire.decrypt(data)
         if self.is_closed:
             self.drop()
             return b""
         self._watch_writing()
-        if not was_established and tls.is_established and (subject := tls.subject):
-            self.principal = f"certificate:{subject}"
         return data
 
     def _watch_writing(self) -> None:
-        if self._out is not None and not self.is_writing:
+        if self._wire.rest is not None and not self.is_writing:
             self.front.watch(self, reading=self.is_reading, writing=True)
 
     def _set_deadline(self, *, is_new: bool, is_new_body: bool) -> None:
         """For the rest of the request that is being received, unless the caller is to take its answer first."""
-        if self._out is not None:
+        if self._wire.rest is not None:
             return
         if self.reader.in_body:
             if is_new_body:
@@ -327,9 +294,6 @@ class Connection:
         """Closes this side only: closing both while the caller still sends would destroy the answer on its way."""
         self._is_lingering = True
         self.reader.close()
-        with self._lock, contextlib.suppress(OSError):
-            if self._tls is not None and self._tls.is_established:
-                self._tls.close()
-                self._socket.send(self._tls.outgoing())
-            self._socket.shutdown(socket.SHUT_WR)
+        with self._lock:
+            self._wire.end()
         self.deadline_s = time.monotonic() + limits.LINGER_S
