@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -11,6 +13,7 @@ from covey_export.datasets import Dataset
 from covey_export.publication import Published
 from covey_export.quantization import timing
 from covey_export.quantization.precision import Precision
+from covey_server.inference.engine import Engine
 
 
 class TestSpeed:
@@ -40,6 +43,20 @@ class TestSpeed:
         found = timing.compare(slow, published.path, Precision.INT8, small.test_images)
         assert found.pays
         assert found.times_the_speed[1] > 1.1
+
+    def test_what_others_take_of_the_cores_does_not_count(
+        self, published: Published, small: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine = Engine(published.path, threads=1)
+        batch, run = small.test_images[:1], engine.run
+        undisturbed = timing._turn(engine, batch, 20)
+
+        def preempted(images: np.ndarray) -> np.ndarray:
+            time.sleep(0.05)  # the thread is ready, and gets no core
+            return run(images)
+
+        monkeypatch.setattr(engine, "run", preempted)
+        assert timing._turn(engine, batch, 3) < undisturbed + 0.02
 
     @pytest.mark.parametrize(
         ("faster", "verdict", "figures"),

@@ -90,7 +90,7 @@ def _best_batch_size(engine: Engine, images: Images) -> int:
 
 
 def _turns(engines: list[Engine], batch: Images, turns: int) -> list[list[float]]:
-    """The seconds of one batch in each turn of each engine; the engines take turns."""
+    """The CPU seconds of one batch in each turn of each engine; the engines take turns."""
     runs = []
     for engine in engines:
         engine.run(batch)  # the first reserves memory
@@ -106,10 +106,12 @@ def _turns(engines: list[Engine], batch: Images, turns: int) -> list[list[float]
 
 
 def _turn(engine: Engine, batch: Images, runs: int) -> float:
-    began = time.perf_counter()
+    """CPU time: with one thread the engine computes on this one. By the clock of a busy machine a float16 variant that
+    costs as much as float32 was found to be 1.9 times as fast."""
+    began = time.thread_time()
     for _ in range(runs):
         engine.run(batch)
-    return (time.perf_counter() - began) / runs
+    return (time.thread_time() - began) / runs
 
 
 def _batch(images: Images, size: int) -> Images:

@@ -14,6 +14,7 @@ from covey_export.datasets import Dataset
 from covey_export.importing.proving.check import Row, Table
 
 MEAN, STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
+MEAN_BGR, STD_BGR = "0.406,0.456,0.485", "0.225,0.224,0.229"
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +81,13 @@ def test_the_right_import_is_published_with_its_accuracy(
     [
         (("--like", "0..1", "--resize", "center_crop"), "the scaling of imagenet in place of 0..1"),
         (("--like", "0..255", "--resize", "center_crop"), "the scaling of imagenet in place of 0..255"),
-        (("--like", "imagenet", "--bgr", "--resize", "center_crop"), "RGB in place of BGR"),
-        (("--like", "caffe", "--resize", "center_crop"), "the scaling of imagenet in place of caffe"),
+        (("--like", "imagenet", "--bgr", "--resize", "center_crop"), "Import it with --rgb, or"),
+        (("--like", "0..1", "--bgr", "--resize", "center_crop"), "Import it with --like imagenet --rgb, or"),
+        (
+            ("--mean", MEAN_BGR, "--std", STD_BGR, "--bgr", "--resize", "center_crop"),
+            "Import it with --rgb --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, or",
+        ),
+        (("--like", "caffe", "--resize", "center_crop"), "the scaling of imagenet in place of caffe and RGB in place"),
         (("--like", "imagenet", "--resize", "stretch"), "in place of stretch"),
         (("--like", "0..1", "--bgr", "--resize", "stretch"), "the scaling of imagenet in place of 0..1"),
     ],

@@ -185,9 +185,11 @@ def _presets(chosen: Preset, original: Original) -> Iterator[tuple[Preset, str, 
                 options.append(f"--like {preset.name}")
             if preset.bgr != chosen.bgr:
                 changes.append("BGR in place of RGB" if preset.bgr else "RGB in place of BGR")
-            usual = PRESETS[preset.name].bgr if preset.name in PRESETS else not preset.bgr
-            if preset.bgr != usual:
+            known = PRESETS.get(preset.name)
+            if preset.bgr != chosen.bgr or (known is not None and preset.bgr != known.bgr):
                 options.append("--bgr" if preset.bgr else "--rgb")
+            if known is None and len(preset.mean) + len(preset.std) > 2:  # in the network's order of colours, too
+                options += [f"{flag} {_list(each)}" for flag, each in (("--mean", preset.mean), ("--std", preset.std))]
             yield preset, " and ".join(changes), " ".join(options)
 
 
@@ -197,6 +199,10 @@ def _brief(preset: Preset, channels: int) -> str:
         return preset.describe(channels)
     order = "" if channels == 1 else "BGR, " if preset.bgr else "RGB, "
     return f"{order}--like {preset.name}"
+
+
+def _list(numbers: Sequence[float]) -> str:
+    return ",".join(f"{number:.6g}" for number in numbers)
 
 
 def _named(preset: Preset) -> str:
