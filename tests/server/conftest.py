@@ -61,7 +61,7 @@ def running_servers(front: str) -> Iterator[StartServer]:
     servers: list[Server] = []
 
     def start(models: Path, **settings: Any) -> Server:
-        ports_and_front: dict[str, Any] = {"grpc_port": 0, "metrics_port": 0, "front": front}
+        ports_and_front: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0, "front": front}
         config = Config(models=models, **(ports_and_front | settings))
         server = Server(App(config))
         servers.append(server)
