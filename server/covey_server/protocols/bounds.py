@@ -11,8 +11,8 @@ from functools import cache
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from covey_proto.wire_format import DELIMITED, fields
 from covey_server.errors import InvalidRequest
-from covey_server.protocols.wire_format import DELIMITED, fields
 
 MAX_FIELDS = 65_536  # of a message and those in it; each encoded image is one
 MAX_NUMBER_BYTES = 4 << 20  # of repeated numbers; pixels may be sent so, a byte or two each

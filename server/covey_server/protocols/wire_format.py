@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from covey_proto.wire_format import DELIMITED, VARINT, fields, read_varint, write_varint
-
-__all__ = ["DELIMITED", "VARINT", "cut_out", "fields", "read_varint", "write_varint"]
+from covey_proto.wire_format import DELIMITED, fields, read_varint, write_varint
 
 
 def cut_out(

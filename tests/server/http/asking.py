@@ -96,6 +96,16 @@ def is_closed(connection: socket.socket) -> bool:
     return True
 
 
+def large_infer() -> bytes:
+    """A request whose answer, 2.4 MB, does not fit into the network's buffers."""
+    size = 960_000
+    images = {"name": "images", "shape": [size // 16, 4, 4, 1], "datatype": "UINT8"}
+    inputs = [images | {"parameters": {"binary_data_size": size}}]
+    text = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    lengths = b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n" % (len(text), len(text) + size)
+    return b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\n" + lengths + text + bytes(size)
+
+
 def wait_until(is_so: Callable[[], bool]) -> None:
     """Asks again and again, for something that has to become so."""
     give_up = time.monotonic() + TIMEOUT_S

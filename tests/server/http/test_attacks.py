@@ -15,7 +15,18 @@ from pathlib import Path
 import pytest
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, running_servers
-from tests.server.http.asking import EXPECTED, PIXELS, ask, connected, is_closed, png, read_answer, send, wait_until
+from tests.server.http.asking import (
+    EXPECTED,
+    PIXELS,
+    ask,
+    connected,
+    is_closed,
+    large_infer,
+    png,
+    read_answer,
+    send,
+    wait_until,
+)
 
 from covey_server.fronts.http import limits
 
@@ -79,15 +90,11 @@ def test_who_reads_late_may_go_on(server: Server, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(limits, "UNREAD_S", 1.0)
     http = server.app.http
     assert http is not None
-    images: dict[str, object] = {"name": "images", "shape": [60_000, 4, 4, 1], "datatype": "UINT8"}
-    images["parameters"] = {"binary_data_size": 960_000}
-    text = json.dumps({"inputs": [images], "parameters": {"binary_data_output": True}}).encode()
-    fields = b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n" % (len(text), len(text) + 960_000)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(20)
         connection.connect(("127.0.0.1", server.http_port))
-        connection.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\n" + fields + text + bytes(960_000))
+        connection.sendall(large_infer())
         wait_until(lambda: server.app._admission.answer_bytes > 0)
         assert len(read_answer(connection).body) > 2_400_000
         (kept,) = http._connections

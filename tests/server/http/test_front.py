@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import http.client
 import io
-import json
 import re
 import socket
 import ssl
@@ -25,6 +24,7 @@ from tests.server.http.asking import (
     ask_by,
     connected,
     is_closed,
+    large_infer,
     png,
     read_answer,
     send,
@@ -116,12 +116,8 @@ def unread(server: Server) -> Iterator[socket.socket]:
     """A connection whose answer did not fit into the network's buffers."""
     http = server.app.http
     assert http is not None
-    images: dict[str, object] = {"name": "images", "shape": [60_000, 4, 4, 1], "datatype": "UINT8"}
-    images["parameters"] = {"binary_data_size": 960_000}
-    text = json.dumps({"inputs": [images], "parameters": {"binary_data_output": True}}).encode()
-    fields = b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n" % (len(text), len(text) + 960_000)
     with connected(server.http_port) as connection:
-        connection.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\n" + fields + text + bytes(960_000))
+        connection.sendall(large_infer())
         wait_until(lambda: any(each.is_writing for each in http._connections))
         yield connection
 
@@ -281,13 +277,17 @@ def test_pages_of_allowed_origins_may_call(
         assert ask(port, "GET", "/v1/models", headers={"Origin": wrong}).status == 403
 
 
-def test_callers_need_a_token_but_for_probes(
-    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
-) -> None:
+@pytest.fixture
+def tokens(tmp_path: Path, write_echo_model: WriteModel) -> Path:
+    """A file with the token "good", beside models."""
     write_echo_model(tmp_path / "models")
-    tokens = tmp_path / "tokens"
-    tokens.touch(mode=0o600)
-    tokens.write_text("good\n")
+    file = tmp_path / "tokens"
+    file.touch(mode=0o600)
+    file.write_text("good\n")
+    return file
+
+
+def test_callers_need_a_token_but_for_probes(start_server: StartServer, tmp_path: Path, tokens: Path) -> None:
     port = start_server(tmp_path / "models", auth_token_file=str(tokens)).http_port
     for path in ("/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"):
         assert ask(port, "GET", path).status == 200
@@ -471,12 +471,8 @@ def test_requests_that_begin_alike_are_told_apart(server: Server) -> None:
 
 
 def test_a_token_that_is_revoked_is_refused_on_an_open_connection(
-    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+    start_server: StartServer, tmp_path: Path, tokens: Path
 ) -> None:
-    write_echo_model(tmp_path / "models")
-    tokens = tmp_path / "tokens"
-    tokens.touch(mode=0o600)
-    tokens.write_text("good\n")
     server = start_server(tmp_path / "models", auth_token_file=str(tokens))
     request = b"GET /v1/models HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\n\r\n"
     with connected(server.http_port) as connection:

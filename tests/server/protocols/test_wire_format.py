@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from covey_proto.inference import open_inference_pb2 as oi
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_proto.wire_format import read_varint, write_varint
 from covey_server.errors import InvalidRequest
 from covey_server.protocols.classifier.stream_messages import ClassifyElement
 from covey_server.protocols.pipeline import parse_around
-from covey_server.protocols.wire_format import cut_out, read_varint, write_varint
+from covey_server.protocols.wire_format import cut_out
 
 DATA = (pb.ClassifyRequest.PIXELS_FIELD_NUMBER, pb.Pixels.DATA_FIELD_NUMBER)
 RAW = (oi.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER,)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_proto.wire_format import write_varint
 from covey_server.batching.output import NOT_FINITE, PIECE_CLASSES, Output
 from covey_server.inference.served_model import ServedModel
 from covey_server.protocols.classifier.given_labels import given
-from covey_server.protocols.wire_format import write_varint
 
 _LENGTH_DELIMITED = 2
 _FIXED_32 = 5

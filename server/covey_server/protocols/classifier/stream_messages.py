@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_proto.wire_format import DELIMITED, VARINT, fields, read_varint, write_varint
 from covey_server.calls.service import Element
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidRequest
-from covey_server.protocols.wire_format import DELIMITED, VARINT, fields, read_varint, write_varint
 
 _REQUEST, _RESPONSE = pb.ClassifyStreamRequest, pb.ClassifyStreamResponse
 _MAX_FIELDS = 16  # three are known; a message of many more would only take time

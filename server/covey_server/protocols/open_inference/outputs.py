@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_proto.tensors import PROBABILITIES
+from covey_proto.wire_format import write_varint
 from covey_server.batching.output import Output
 from covey_server.inference.served_model import ServedModel
-from covey_server.protocols.wire_format import write_varint
 
 _ID, _RAW = (
     bytes((number << 3 | 2,))  # wire type 2: a length follows

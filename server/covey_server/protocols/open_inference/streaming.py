@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import islice
 
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.wire_format import DELIMITED, fields, write_varint
 from covey_server.calls.service import Element
 from covey_server.calls.status import Status
-from covey_server.protocols.wire_format import DELIMITED, fields, write_varint
 
 _REQUEST = pb.ModelInferRequest
 _INFER = bytes((pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER << 3 | 2,))

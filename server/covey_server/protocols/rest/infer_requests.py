@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_proto.wire_format import write_varint
 from covey_server.calls.http import HttpCall
 from covey_server.errors import InvalidRequest
 from covey_server.protocols.rest import json_text, tensors
-from covey_server.protocols.wire_format import write_varint
 
 LENGTH_HEADER = "inference-header-content-length"
 _RAW = bytes((pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2,))
