@@ -78,7 +78,7 @@ class Pipeline:
     """Shared by the services. Its methods return at once; answers come from the workers' threads.
 
     A service calls `admit` first. From then on the call is answered here, exactly once: by a request that the service
-    puts into the batcher, by `answer`, or by `fail`.
+    puts into the batcher, by `prepare`, or by `fail`.
     """
 
     def __init__(
@@ -126,10 +126,10 @@ class Pipeline:
         call.size_bytes += answer_bytes
 
     def prepare(
-        self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None], answer_bytes: int = 0
+        self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | bytes], answer_bytes: int = 0
     ) -> None:
-        """Runs `make` on a thread of the decode pool and queues the request that it returns; it returns None if it has
-        answered the call itself. `answer_bytes` is how large the answer can be.
+        """Runs `make` on a thread of the decode pool and queues the request that it returns, or answers with the bytes
+        that it returns if no image is left to run. `answer_bytes` is how large the answer can be.
 
         Raises RequestTooLarge or Overloaded.
         """
@@ -157,11 +157,6 @@ class Pipeline:
         if failures:
             self._metrics.count_invalid_images(model, failures)
         return decoded
-
-    def answer(self, call: Call, model: ServedModel, payload: bytes) -> None:
-        """Answers a call that was let in and needed no batch."""
-        self._metrics.count_answer(model, "OK")
-        self.succeed(call, payload)
 
     def succeed(self, call: Call, payload: bytes) -> None:
         """Answers a call whose batch the metrics have counted."""
@@ -201,21 +196,24 @@ class Pipeline:
             return call.arrived_ns + self.default_deadline_ns
         return call.deadline_ns
 
-    def _prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | None]) -> None:
+    def _prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | bytes]) -> None:
         again = partial(self._prepare, call, model, images, make)
         try:
             waits = False
             try:
-                request = make()
+                made = make()
             except TooLong:
                 self._decoders.submit(again, images=images, long=True)
                 waits = True
                 return
             finally:
-                if not waits:
+                if not waits:  # before the answer, whose caller may send the next images at once
                     self.admission.leave_decoding(images)
-            if request is not None:
-                self.workers.submit(request)
+            if isinstance(made, Request):
+                self.workers.submit(made)
+            else:
+                self._metrics.count_answer(model, "OK")
+                self.succeed(call, made)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             self.fail(call, model, error)
 

@@ -21,6 +21,7 @@ from tests.server.fronts.stream_calls import metric
 from tests.server.protocols import open_inference_calls as oip
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.admission import Admission
 from covey_server.calls.call import Call
 from covey_server.inference.engine import Engine
 
@@ -70,6 +71,21 @@ def test_decoded_images_make_room_for_others_whatever_becomes_of_them(server: Se
     for sample in ("covey_calls_in_flight", "covey_bytes_in_flight", "covey_decodes_in_flight"):
         until(server, sample, 0)
     assert metric(server, 'covey_refused_total{reason="decode"}') == 0
+
+
+def test_images_none_of_which_can_be_read_make_room_before_their_answer(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decodes: list[int] = []
+    leave = Admission.leave
+
+    def seen(admission: Admission, size_bytes: int, caller: str, answer_bytes: int = 0) -> None:
+        decodes.append(admission.decodes)
+        leave(admission, size_bytes, caller, answer_bytes)
+
+    monkeypatch.setattr(Admission, "leave", seen)  # a call leaves right before its answer
+    assert len(server.classify(request([BROKEN, BROKEN])).results) == 2
+    assert decodes == [0]
 
 
 def test_images_whose_answer_finds_no_room_are_not_kept(

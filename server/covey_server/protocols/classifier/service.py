@@ -100,8 +100,8 @@ class Classifier:
         )
         self._pipeline.reply(call, pb.GetModelResponse(model=model).SerializeToString())
 
-    def _decode(self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]) -> Classification | None:
-        """Decodes the images of a request. If none can be read, answers the call at once."""
+    def _decode(self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]) -> Classification | bytes:
+        """Decodes the images of a request. If none can be read, returns the answer."""
         writer: ResponseWriter = model.prepared[ResponseWriter]
         decoded = self._pipeline.decode(call, model, images)
         rows, count, failures = decoded.rows, decoded.count, decoded.failures
@@ -110,9 +110,7 @@ class Classifier:
         if count:
             return PartialClassification(self._pipeline, call, model, writer, top_k, rows, count, failures)
         decode_us = (time.monotonic_ns() - call.arrived_ns) // 1000
-        results = messages.write_results((), failures)
-        self._pipeline.answer(call, model, results + writer.tail(decode_us, decode_us, 0, 0))
-        return None
+        return messages.write_results((), failures) + writer.tail(decode_us, decode_us, 0, 0)
 
     def _describe(self, catalog: Catalog, model: ServedModel) -> pb.Model:
         return messages.served_model(
