@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,10 @@ WriteModel = Callable[..., Path]
 
 # A shell starts a background job with SIGINT ignored, and so would all processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Networks this small only lose by waiting for a second thread, above all on a busy machine. torch reads it when it is
+# imported, also in processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def echo_model(
