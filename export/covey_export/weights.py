@@ -24,11 +24,8 @@ from covey_proto.wording import listed, plural
 
 TORCHVISION = "torchvision"  # in place of a file: the weights that torchvision has for the network
 
-_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
 # What DistributedDataParallel, torch.compile, Lightning and others put before each name.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
-_AVERAGE_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")  # the average is what is meant to be served
-_COUNTERS = ("n_averaged",)  # of AveragedModel, beside its tensors
 # What torchmetrics counts with, which Lightning saves among a network's tensors.
 _METRIC_STATES = ("tp", "fp", "tn", "fn", "confmat", "correct", "total", "_update_count")
 _TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")  # GoogLeNet's and Inception's heads that are not built here
@@ -172,7 +169,7 @@ def load(path: Path) -> Weights:
     content = weights_files.read(file)
     if isinstance(content, dict) and content.keys() >= {"recipe", "history", "model"}:
         return _of_checkpoint(content, file)
-    tensors, part = _tensors(content, file)
+    tensors, part = weights_files.state_dict(content, file)
     return Weights(file.name, _named(tensors), part=part, wrappers=_wrappers_of(tensors))
 
 
@@ -213,52 +210,6 @@ def _of_checkpoint(fields: dict[str, Any], file: Path) -> Weights:
         checkpoint.recipe.std,
         checkpoint.labels,
     )
-
-
-def _tensors(content: object, file: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """The tensors, and which of several state dicts they are."""
-    part = ""
-    if isinstance(content, dict):
-        found = [key for key in (*_AVERAGE_KEYS, *_STATE_DICT_KEYS) if _holds_tensors(content.get(key))]
-        others = [key for key, value in content.items() if key not in found and _is_state_dict(value)]
-        if not found and len(others) > 1 and not _holds_tensors(content):
-            raise InvalidWeights(
-                f"{file} holds several state dicts ({', '.join(map(str, others))}); save the one of the network alone: "
-                f"torch.save(torch.load(FILE)[NAME], ...)"
-            )
-        if not _holds_tensors(content):
-            found = found or others
-        found = found or [key for key in _STATE_DICT_KEYS if isinstance(content.get(key), dict)]
-        if len(found) > 1:
-            part = f": its {found[0]}, not its {' or '.join(found[1:])}"
-        content = content[found[0]] if found else content
-    if not isinstance(content, dict) or not content:
-        raise InvalidWeights(f"{file} holds a {type(content).__name__}; expected tensors by their names (a state dict)")
-    content = {name: value for name, value in content.items() if name not in _COUNTERS}
-    strange = [
-        f"{name} is a {type(value).__name__}"
-        for name, value in content.items()
-        if not (isinstance(name, str) and isinstance(value, torch.Tensor))
-    ]
-    if strange:
-        raise InvalidWeights(
-            f"{file} is no state dict: {', '.join(strange[:_SHOWN])}; expected tensors by their names, alone or below "
-            f"one of {', '.join(_STATE_DICT_KEYS)}"
-        )
-    return dict(content), part
-
-
-def _is_state_dict(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(name, str) and isinstance(each, torch.Tensor) for name, each in value.items())
-    )
-
-
-def _holds_tensors(value: object) -> bool:
-    """Beside the settings of an average (its decay and the like) some file formats keep no tensors."""
-    return isinstance(value, dict) and any(isinstance(each, torch.Tensor) for each in value.values())
 
 
 def _named(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Reads a file of weights, or says what else the file is. Runs none of its code."""
+"""Reads a file of weights and finds the tensors in it, or says what else the file is. Runs none of its code."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from covey_export.errors import InvalidWeights
 _EXPECTED = "expected what torch.save(network.state_dict(), FILE) writes, or .safetensors"
 _LFS = b"version https://git-lfs"
 _PAGE = (b"<!doctype", b"<html", b"<?xml")
+_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
+_AVERAGE_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")  # the average is what is meant to be served
+_COUNTERS = ("n_averaged",)  # of AveragedModel, beside its tensors
+_SHOWN = 8
 
 
 def read(file: Path) -> object:
@@ -37,6 +41,52 @@ def read(file: Path) -> object:
     except Exception as error:
         raise InvalidWeights(_explanation(file, error)) from error
     return content
+
+
+def state_dict(content: object, file: Path) -> tuple[dict[str, torch.Tensor], str]:
+    """The tensors by name in what `read` gave, and which of several state dicts they are. Raises InvalidWeights."""
+    part = ""
+    if isinstance(content, dict):
+        found = [key for key in (*_AVERAGE_KEYS, *_STATE_DICT_KEYS) if _holds_tensors(content.get(key))]
+        others = [key for key, value in content.items() if key not in found and _is_state_dict(value)]
+        if not found and len(others) > 1 and not _holds_tensors(content):
+            raise InvalidWeights(
+                f"{file} holds several state dicts ({', '.join(map(str, others))}); save the one of the network alone: "
+                f"torch.save(torch.load(FILE)[NAME], ...)"
+            )
+        if not _holds_tensors(content):
+            found = found or others
+        found = found or [key for key in _STATE_DICT_KEYS if isinstance(content.get(key), dict)]
+        if len(found) > 1:
+            part = f": its {found[0]}, not its {' or '.join(found[1:])}"
+        content = content[found[0]] if found else content
+    if not isinstance(content, dict) or not content:
+        raise InvalidWeights(f"{file} holds a {type(content).__name__}; expected tensors by their names (a state dict)")
+    content = {name: value for name, value in content.items() if name not in _COUNTERS}
+    strange = [
+        f"{name} is a {type(value).__name__}"
+        for name, value in content.items()
+        if not (isinstance(name, str) and isinstance(value, torch.Tensor))
+    ]
+    if strange:
+        raise InvalidWeights(
+            f"{file} is no state dict: {', '.join(strange[:_SHOWN])}; expected tensors by their names, alone or below "
+            f"one of {', '.join(_STATE_DICT_KEYS)}"
+        )
+    return dict(content), part
+
+
+def _is_state_dict(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(name, str) and isinstance(each, torch.Tensor) for name, each in value.items())
+    )
+
+
+def _holds_tensors(value: object) -> bool:
+    """Beside the settings of an average (its decay and the like) some file formats keep no tensors."""
+    return isinstance(value, dict) and any(isinstance(each, torch.Tensor) for each in value.values())
 
 
 def _head(file: Path) -> bytes:
