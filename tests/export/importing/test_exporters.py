@@ -65,7 +65,7 @@ def test_pytorch(name: str, dynamo: bool, batch: int | None, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["squeezenet", "resnet50"])
+@pytest.mark.parametrize("name", ["squeezenet", pytest.param("resnet50", marks=pytest.mark.recipes)])
 def test_files_of_the_onnx_package(name: str, tmp_path: Path) -> None:
     folder = Path(onnx.__file__).parent / "backend/test/data/light"
     served = published(folder / f"light_{name}.onnx", tmp_path / "models")
