@@ -38,12 +38,19 @@ _FACTOR, _GRACE_S = 5.0, 60.0  # of the time that the tests take without a fault
 
 
 def nearest_tests(module: Path) -> list[str]:
-    """The test files and folders next to a module."""
+    """The test files next to a module, those first that are named like it: most faults are noticed there."""
     package = Path("tests", module.parts[0])
     if module.is_relative_to(_EXPORT):
-        return [f"{package}/test_export_{name}.py" for name in _NEAREST.get(module.stem, ())] or [str(package)]
-    wing = package / module.relative_to(_SERVER).parts[0]
-    return [str(wing if (ROOT / wing).is_dir() else package)]
+        places = [package / f"test_export_{name}.py" for name in _NEAREST.get(module.stem, ())] or [package]
+    else:
+        wing, *rest = module.relative_to(_SERVER).parts
+        places = [place for name in (wing, *rest) if (place := package / name).is_dir()] or [package]
+    found = [file for place in places for file in ([place] if place.suffix else sorted(place.rglob("test_*.py")))]
+    words = set(module.with_suffix("").parts)
+    words |= {word for part in words for word in part.split("_")}
+    return [
+        str(file) for file in sorted(found, key=lambda file: -len(words & {file.parent.name, *file.stem.split("_")}))
+    ]
 
 
 class Tree:
@@ -51,6 +58,7 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.output = folder / "pytest.log"  # of the tests that ran last
         files = subprocess.check_output(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, text=True)
         for name in filter(None, files.split("\0")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -62,10 +70,11 @@ class Tree:
     def passes(self, tests: Sequence[str], timeout_s: float, say: str = "") -> bool:
         """Whether these tests pass in time; a line every 10 s says that they still run."""
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--numprocesses", "2"]
-        process = subprocess.Popen(
-            [*command, "--dist", "loadfile", *tests], cwd=self.folder, env=self._environment,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        with self.output.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, "--dist", "loadfile", *tests], cwd=self.folder, env=self._environment,
+                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
         began_s = time.monotonic()
         try:
             while (ran_s := time.monotonic() - began_s) < timeout_s:
@@ -111,17 +120,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.sort(key=lambda fault: (fault.path, fault.start))
     missed: list[Fault] = []
     tried = 0
-    takes_s: dict[tuple[str, ...], float] = {}
+    takes_s: dict[frozenset[str], float] = {}
     with tempfile.TemporaryDirectory(prefix="covey-mutation-") as folder:
         tree = Tree(Path(folder))
         try:
             for fault in chosen:
                 for tests in [nearest_tests(fault.path), *[[f"tests/{fault.path.parts[0]}"]] * options.whole]:
-                    key, began_s = tuple(tests), time.monotonic()
+                    key, began_s = frozenset(tests), time.monotonic()
                     if key not in takes_s:
-                        print(f"{' '.join(tests)}: without a fault", flush=True)
+                        where = os.path.commonpath([Path(test).parent for test in tests])
+                        print(f"{len(tests)} files in {where}: without a fault", flush=True)
                         if not tree.passes(tests, 3600.0, "still without a fault"):
-                            print(f"{' '.join(tests)} fail without any fault; nothing can be said of {fault.path}")
+                            print(tree.output.read_text(errors="replace"))
+                            print(f"they fail without any fault; nothing can be said of {fault.path}")
                             return 2
                         takes_s[key] = time.monotonic() - began_s
                     is_noticed = tree.notices(fault, tests, _FACTOR * takes_s[key] + _GRACE_S, str(fault))
