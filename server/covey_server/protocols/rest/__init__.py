@@ -14,13 +14,14 @@ from covey_server.protocols.rest.inference import InferenceRoutes
 from covey_server.protocols.rest.large_bodies import LargeBodies
 from covey_server.protocols.rest.openapi import OpenApiRoute
 from covey_server.protocols.rest.operations import OperationRoutes
+from covey_server.protocols.rest.static import PAGES, static_routes
 from covey_server.protocols.rest.torchserve import TorchServeRoutes
 
 _CLASSIFIER, _OPEN_INFERENCE = "covey.v1.Classifier", "inference.GRPCInferenceService"
 
 
 class Rest:
-    """All routes."""
+    """All routes: `pages` are those of web pages, `routes` all, these included."""
 
     def __init__(self, services: Services, health: Health, registry: CollectorRegistry, max_waiting_bytes: int) -> None:
         """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in."""
@@ -28,12 +29,14 @@ class Rest:
         classifier = handlers[_CLASSIFIER]
         self._large = LargeBodies(services.begin, max_waiting_bytes)
         self._operations = OperationRoutes(health, registry)
+        self.pages = static_routes(PAGES / "docs", page="/docs", files="/docs")
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
             *InferenceRoutes(handlers[_OPEN_INFERENCE], self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *self._operations.routes,
             *OpenApiRoute().routes,
+            *self.pages,
         )
 
     def close(self) -> None:
