@@ -104,8 +104,10 @@ def _write_classified(payload: bytes, *, is_one: bool) -> bytes:
     if is_one:
         raise_failure(answer.results[0])
     results = ",".join(map(_result, answer.results))
-    answer.ClearField("results")
-    rest = json_text.as_dict(answer, defaults=False)
+    rest: dict[str, object] = {"model": answer.model, "version": answer.version}
+    rest["timing"] = json_text.as_dict(answer.timing)
+    if answer.answer:
+        rest["answer"] = pb.ModelInfo.Answer.Name(answer.answer)
     return b'{"results":[%b],%b' % (results.encode(), json_text.compact(rest)[1:])
 
 
