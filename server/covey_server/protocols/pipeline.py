@@ -160,7 +160,7 @@ class Pipeline:
 
     def answer(self, call: Call, model: ServedModel, payload: bytes) -> None:
         """Answers a call that was let in and needed no batch."""
-        self._metrics.count_answer(model, "OK")
+        self._metrics.count_answer(model, "OK", call.peer)
         self.succeed(call, payload)
 
     def succeed(self, call: Call, payload: bytes) -> None:
@@ -190,7 +190,7 @@ class Pipeline:
         self._with_hint(error)
         answer = status.of(error)
         self._metrics.count_refusal(error, len(calls))
-        self._metrics.count_answer(model, answer.name, len(calls))
+        self._metrics.count_answer(model, answer.name, calls[0].peer, len(calls))
         self.admission.leave_together(Counter(call.peer for call in calls), calls[0].size_bytes, {})
         for call in calls:
             call.fail(answer)
@@ -223,7 +223,7 @@ class Pipeline:
         if isinstance(error, Overloaded) and call.waits_for_room:
             return  # it is tried again
         self._metrics.count_refusal(error)
-        self._metrics.count_answer(model, answer.name)
+        self._metrics.count_answer(model, answer.name, call.peer)
 
     def _with_hint(self, error: Exception) -> None:
         """Tells callers of an overloaded server when to try again: when all that waits now should be done."""

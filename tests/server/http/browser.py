@@ -1,6 +1,6 @@
 """A page in headless Chromium: what it holds, and what happens when it is used.
 
-Speaks the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/) over two pipes: that needs no library.
+Speaks the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/) over two pipes, without a library.
 """
 
 from __future__ import annotations
