@@ -31,6 +31,7 @@ demo: setup ## train, convert, verify, serve and classify, end to end, in a few 
 
 serve: setup ## serve the models in models/ (those of the demo, or one made now) on the default ports
 	@ls $(MODELS)/*/*/model.onnx >/dev/null 2>&1 || $(BIN)/covey-export all lenet --dataset sample --models $(MODELS)
+	@echo "Once it is ready: curl -T docs/digit.png localhost:8000/v1/models/$$(ls $(MODELS) | head -n 1)/classify"
 	$(BIN)/covey-server --models $(MODELS)
 
 # Tests wait as much as they compute: four workers suit two cores. A file's tests stay together.

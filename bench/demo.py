@@ -39,6 +39,7 @@ def main() -> int:
         return 1
     print(f"\nDone in {time.monotonic() - began:.0f} s. `make serve` serves the model on the default ports.")
     print(f"What it learned, drawn: {model_file.parent / 'report.html'}")
+    print(f"While `make serve` runs: curl -T docs/digit.png localhost:8000/v1/models/{NETWORK}/classify")
     return 0 if passed else 1
 
 

@@ -9,6 +9,7 @@ from deploy.grafana.panel import Dashboard, Panel
 
 _WINDOW = "[$__rate_interval]"
 _OF = '{model=~"$model"}'
+_OVERLOAD = "calls|bytes|decode|share|deadline|room|address"  # reasons to refuse calls, as in ../prometheus/rules.yml
 
 
 def _rate(metric: str, by: str, labels: str = _OF) -> str:
@@ -83,7 +84,7 @@ USERS = Dashboard(
             "Calls refused",
             "The share of calls that were refused at once since they could not have been answered in time or held.",
             "percentunit",
-            {"refused": _share_of_calls('covey_refused_total{reason!="stopping"}')},
+            {"refused": _share_of_calls(f'covey_refused_total{{reason=~"{_OVERLOAD}"}}')},
         ),
         Panel(
             "Images waiting",
@@ -96,6 +97,12 @@ USERS = Dashboard(
             "Not JPEG, PNG, WebP, GIF or AVIF, or cut off. Their neighbours were answered.",
             "ops",
             {"{{model}}": _rate("covey_invalid_images_total", "model")},
+        ),
+        Panel(
+            "Requests per second by protocol",
+            "http: curl, browsers, and clients of Triton, KServe and TorchServe; grpc costs less per request.",
+            "reqps",
+            {"{{protocol}}": _rate("covey_requests_total", "protocol")},
         ),
     ),
 )

@@ -13,7 +13,7 @@ from covey_server.batching.batcher import Batcher
 from covey_server.batching.worker import Workers
 from covey_server.calls.service import Services
 from covey_server.config import Config
-from covey_server.errors import PortUnavailable
+from covey_server.errors import PortUnavailable, RefusalReason
 from covey_server.fronts import CLOSE_REASONS
 from covey_server.fronts.opening import guard_connections, open_front, open_http
 from covey_server.fronts.security import Security
@@ -106,7 +106,7 @@ class App:
         self._guard = guard_connections(
             config, self.front, self._admission, lambda: self._decoders.budget.reserved_bytes
         )
-        self._rest = Rest(services, self._health, self.registry, config.max_bytes // 4)
+        self._rest = Rest(services, self._health, self.registry, self._metrics, config.max_bytes // 4)
         self.http = None
         try:
             self.http = open_http(config, self._rest.routes, services, self._security)
@@ -196,11 +196,14 @@ class App:
         """For the metrics."""
         guard, http, tokens, certificates = self._guard, self.http, self._security.tokens, self._security.certificates
         closings = [each.closed for each in (guard, http) if each is not None]
+        refused: dict[RefusalReason, int] = {} if http is None else dict(http.refused)
+        if tokens is not None:
+            refused["token"] = tokens.refused + self.front.refused_tokens
         if guard is not None:
             guard.look()  # so that answers which are written are not shown any more
         return ServerFigures(
             waiting_images=self._batcher.waiting_images(),
-            refused_tokens=tokens.refused + self.front.refused_tokens if tokens is not None else 0,
+            refused=refused,
             closed_connections={reason: sum(each[reason] for each in closings) for reason in CLOSE_REASONS},
             certificate_expiry_timestamp_seconds=certificates.identity.expires_s if certificates is not None else None,
             calls_in_flight=self._admission.calls,

@@ -66,11 +66,17 @@ class FirstLook:
         shutil.rmtree(self._folder, ignore_errors=True)
         config = app.config
         host = config.host if config.host not in ("0.0.0.0", "::") else "localhost"
-        target = f"[{host}]:{app.front.port}" if ":" in host else f"{host}:{app.front.port}"
+        host = f"[{host}]" if ":" in host else host
         secured = (" --ca-certificate FILE" if config.tls_certificate else "") + (
             f" --token-file {shlex.quote(config.auth_token_file)}" if config.auth_token_file else ""
         )
-        print(f"try it:   covey classify --target {target}{secured} photo.jpg")
+        print(f"try it:   covey classify --target {host}:{app.front.port}{secured} photo.jpg")
+        if app.http is not None:
+            secured = (" --cacert FILE" if config.tls_certificate else "") + (
+                ' -H "Authorization: Bearer TOKEN"' if config.auth_token_file else ""
+            )
+            url = f"{app.http.scheme}://{host}:{app.http.port}/v1/models/{config.default_model}/classify"
+            print(f"or:       curl{secured} -T photo.jpg {shlex.quote(url)}")
         print(f"keep it:  covey-export import {shlex.join(self._for_import)}")
         print("Ctrl-C ends it; nothing is left behind", flush=True)
 

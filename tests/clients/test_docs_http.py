@@ -71,3 +71,22 @@ def test_the_javascript_of_the_page_runs(place: Path, address: str) -> None:
     command = ["node", "--no-warnings", "--input-type=module", "-e", code]
     run = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=60)
     assert (run.returncode, run.stdout) == (0, "cat\n"), run.stderr
+
+
+@pytest.mark.parametrize(("command", "name"), [(("php",), "page.php"), (("go", "run"), "page.go")])
+def test_the_php_and_the_go_of_the_page_run(
+    place: Path, address: str, tmp_path: Path, command: tuple[str, ...], name: str
+) -> None:
+    """Both ran on 2026-11-29, with PHP 8.2.36 and Go 1.27.3; where one is not installed, it is skipped."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}")
+    block = re.search(rf"^```{command[0]}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    for model, exit_code, printed in (("animals", 0, "cat\n"), ("plants", 1, "model 'plants' is not served here")):
+        program = tmp_path / name
+        program.write_text(block[1].replace("localhost:8000", address).replace("/animals/", f"/{model}/"))
+        run = subprocess.run(
+            [*command, str(program)], cwd=place, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert bool(run.returncode) == bool(exit_code), run.stderr
+        assert printed in run.stdout + run.stderr

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.export.importing.imports import images, original, softmax
 from tests.export.importing.onnx_models import CLASSES, SIZE, save, small_cnn
 
@@ -78,6 +82,12 @@ def test_from_a_file_to_an_answer(start: Start, scratch: Path, tmp_path: Path) -
     ready = re.search(r"covey-server ready grpc=(\S+)", said)
     assert ready is not None
     assert f"try it:   covey classify --target {ready[1]} photo.jpg" in said
+    if shutil.which("curl"):
+        curl = re.search(r"^or:       (curl .* photo.jpg .*)$", said, re.MULTILINE)
+        assert curl is not None
+        Image.fromarray(pixels[0]).save(tmp_path / "photo.jpg")
+        answer = subprocess.run(shlex.split(curl[1]), cwd=tmp_path, capture_output=True, timeout=60, check=True).stdout
+        assert {each["label"] for each in json.loads(answer)["results"][0]["classes"]} == set("abcde")
     with Client(ready[1]) as client:
         (model,) = client.models()
         assert (model.name, model.labels) == ("my-net", tuple("abcde"))

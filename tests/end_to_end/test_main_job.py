@@ -162,11 +162,11 @@ def test_the_counters_equal_what_was_sent(models: Path, digits: Dataset, tmp_pat
         assert server.metrics_url is not None
         families = text_string_to_metric_families(fetch(server.metrics_url))
         samples = {
-            (sample.name, sample.labels.get("model"), sample.labels.get("code")): sample.value
+            (sample.name, *map(sample.labels.get, ("model", "code", "protocol"))): sample.value
             for family in families
             for sample in family.samples
         }
-    assert samples["covey_requests_total", "mlp", "OK"] == 21
-    assert samples["covey_images_total", "mlp", None] == 120
-    assert samples["covey_requests_total", "", "NOT_FOUND"] == 1
-    assert samples["covey_request_seconds_count", "mlp", None] == 21
+    assert samples["covey_requests_total", "mlp", "OK", "grpc"] == 21
+    assert samples["covey_images_total", "mlp", None, None] == 120
+    assert samples["covey_requests_total", "", "NOT_FOUND", "grpc"] == 1
+    assert samples["covey_request_seconds_count", "mlp", None, None] == 21

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from covey_server.calls.status import Status
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+Protocol = Literal["grpc", "http"]  # by which callers come
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+HTTP_PEER = "http:"  # how the names of callers over HTTP begin
+
+
+def protocol_of(peer: str) -> Protocol:
+    """By which protocol a caller came."""
+    return "http" if peer.startswith(HTTP_PEER) else "grpc"
 
 
 class Call(ABC):

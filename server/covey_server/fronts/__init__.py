@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 CloseReason = Literal["preface", "idle", "places", "unfinished", "unread"]  # why the server closes a connection
 CLOSE_REASONS: tuple[CloseReason, ...] = get_args(CloseReason)
-HTTP_PEER = "http:"  # how the names of callers of the HTTP front begin
 LIVE = "live"  # the service name under which grpc.health.v1 tells whether the process works
 CALL_BYTES = 256  # assumed for each call's headers and frames; they have less, since HPACK shortens the usual ones
 MAX_METADATA_BYTES = 64 << 10  # of one call, 32 added for each header; a token with many groups has 20 KB

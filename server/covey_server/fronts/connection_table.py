@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from covey_server.batching.admission import Admission
-from covey_server.fronts import HTTP_PEER, Front
+from covey_server.calls.call import HTTP_PEER
+from covey_server.fronts import Front
 from covey_server.fronts.sockets import Address, Sockets, address_of
 
 # grpc-core, tonic and nginx exchange less before the first call (91 and 55 bytes), and more with one.

@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 
 from covey_server.batching.batch import Batch
 from covey_server.batching.request import Request
-from covey_server.errors import REFUSAL_REASONS, RequestError
+from covey_server.calls.call import HTTP_PEER, protocol_of
+from covey_server.errors import REFUSAL_REASONS, RefusalReason, RequestError
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
 from covey_server.observability.tally import ModelTally
@@ -36,7 +37,7 @@ class ServerFigures:
     """The figures of the whole server at one scrape. Each field with a text is shown as the gauge covey_NAME."""
 
     waiting_images: Mapping[ServedModel, int]
-    refused_tokens: int
+    refused: Mapping[RefusalReason, int]  # by fronts, before a protocol saw the call
     closed_connections: Mapping[Any, int]  # by reason
     certificate_expiry_timestamp_seconds: float | None = _gauge("When the served certificate expires.")  # None: none
     calls_in_flight: int = _gauge("Calls inside the server.")
@@ -124,15 +125,19 @@ class Metrics(Collector):
                 tally.images += batch.size
                 tally.invalid_outputs += batch.not_finite
                 tally.cost_error = batch.model.cost.error
-                tally.codes["OK"] = tally.codes.get("OK", 0) + sum(request.calls for request in answered)
+                # The fast way brings one entry for many calls, of gRPC's: for those, telling protocols apart is free.
+                by_http = sum([request.calls for request in answered if request.caller.startswith(HTTP_PEER)])
+                tally.codes["OK", "http"] += by_http
+                tally.codes["OK", "grpc"] += sum([request.calls for request in answered]) - by_http
                 tally.add_requests(answered)
 
-    def count_answer(self, model: ServedModel | None, code: str, calls: int = 1) -> None:
-        """Counts calls that were answered without a batch: with an error, or since none of their images can be read.
-        `model` is None if they failed before one was found."""
+    def count_answer(self, model: ServedModel | None, code: str, peer: str, calls: int = 1) -> None:
+        """Counts calls of one protocol that were answered without a batch: with an error, or since none of their images
+        can be read. `model` is None if they failed before one was found; `peer` is one of the callers."""
+        key = code, protocol_of(peer)
         with self._lock:
             codes = (self._by_model[model] if model is not None else self._no_model).codes
-            codes[code] = codes.get(code, 0) + calls
+            codes[key] = codes.get(key, 0) + calls
 
     def count_refusal(self, error: Exception, calls: int = 1) -> None:
         """Counts calls that were refused before they waited; ignores other errors."""
@@ -164,7 +169,7 @@ class Metrics(Collector):
             "covey_refused", "Calls refused before they waited, by reason.", labels=["reason"]
         )
         for refusal, count in self._refused.items():
-            refused_calls.add_metric((refusal,), count + (figures.refused_tokens if refusal == "token" else 0))
+            refused_calls.add_metric((refusal,), count + figures.refused.get(refusal, 0))
         yield refused_calls
         closed = CounterMetricFamily(
             "covey_connections_closed", "Connections that the server closed, by reason.", labels=["reason"]
@@ -182,7 +187,9 @@ class Metrics(Collector):
 
     def _collect_models(self, waits: Mapping[ServedModel, int]) -> Iterable[Metric]:
         model = ("model", "version")
-        requests = CounterMetricFamily("covey_requests", "Calls answered, by status code.", labels=(*model, "code"))
+        requests = CounterMetricFamily(
+            "covey_requests", "Calls answered, by status code and protocol.", labels=(*model, "code", "protocol")
+        )
         images = CounterMetricFamily("covey_images", "Images computed.", labels=model)
         invalid = CounterMetricFamily("covey_invalid_images", "Encoded images that could not be decoded.", labels=model)
         invalid_outputs = CounterMetricFamily(
@@ -213,8 +220,8 @@ class Metrics(Collector):
             for key, count in waits.items():
                 waiting_by_tally[id(self._by_model[key])] += count  # a model's own input and its original one
             for tally in (self._no_model, *self._tallies.values()):
-                for code, count in tally.codes.items():
-                    requests.add_metric((*tally.labels, code), count)
+                for (code, protocol), count in tally.codes.items():
+                    requests.add_metric((*tally.labels, code, protocol), count)
             for (name, result), count in self._loads.items():
                 loads.add_metric((name, result), count)
             for tally in self._tallies.values():

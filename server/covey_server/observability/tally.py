@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from covey_server.batching.batch import DISPATCH_REASONS, DispatchReason
 from covey_server.batching.request import Request
+from covey_server.calls.call import PROTOCOLS, Protocol
 
 SECONDS = (
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
@@ -64,7 +65,8 @@ class ModelTally:
         self.batch_size = Histogram(BATCH_SIZES)
         self.reasons: dict[DispatchReason, int] = dict.fromkeys(DISPATCH_REASONS, 0)
         # They begin at 0: the rate of a counter that begins with the first failure would leave that out.
-        self.codes: dict[str, int] = {"OK": 0, "INTERNAL": 0} if name else {}
+        codes = ("OK", "INTERNAL") if name else ()
+        self.codes: dict[tuple[str, Protocol], int] = {(code, each): 0 for each in PROTOCOLS for code in codes}
         self.images = 0
         self.last_computed_ns = 0  # by time.monotonic_ns; 0: never
         self.invalid_images = 0

@@ -185,7 +185,7 @@ class Pipeline:
         self._with_hint(error)
         answer = status.of(error)
         self._metrics.count_refusal(error, len(calls))
-        self._metrics.count_answer(model, answer.name, len(calls))
+        self._metrics.count_answer(model, answer.name, calls[0].peer, len(calls))
         self.admission.leave_together(Counter(call.peer for call in calls), calls[0].size_bytes, {})
         for call in calls:
             call.fail(answer)
@@ -212,7 +212,7 @@ class Pipeline:
             if isinstance(made, Request):
                 self.workers.submit(made)
             else:
-                self._metrics.count_answer(model, "OK")
+                self._metrics.count_answer(model, "OK", call.peer)
                 self.succeed(call, made)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             self.fail(call, model, error)
@@ -221,7 +221,7 @@ class Pipeline:
         if isinstance(error, Overloaded) and call.waits_for_room:
             return  # it is tried again
         self._metrics.count_refusal(error)
-        self._metrics.count_answer(model, answer.name)
+        self._metrics.count_answer(model, answer.name, call.peer)
 
     def _with_hint(self, error: Exception) -> None:
         """Tells callers of an overloaded server when to try again: when all that waits now should be done."""

@@ -264,7 +264,7 @@ def test_a_server_that_stops_answers_what_it_has_read_and_says_so(
     assert details == "the server is shutting down; send what is not answered to another one, or here once it is back"
     answered = [answer for answer in found if answer.HasField("response")]
     assert all(best(answer) == [int(answer.id) % 10] * 200 for answer in answered)
-    labels = {"model": "echo", "version": "1", "code": "OK"}
+    labels = {"model": "echo", "version": "1", "code": "OK", "protocol": "grpc"}
     assert server.app.registry.get_sample_value("covey_requests_total", labels) == len(answered)
     assert sorted(int(answer.id) for answer in found) == list(range(len(found))), "what was read was answered"
     with pytest.raises(grpc.RpcError, match="the server is shutting down"):

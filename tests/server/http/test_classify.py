@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.server.conftest import Server
+from tests.conftest import WriteModel
+from tests.server.conftest import Server, StartServer
 from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png
 
 from covey_proto.v1 import classifier_pb2 as pb
@@ -166,3 +168,29 @@ def test_torchserve_callers_find_what_they_know(server: Server) -> None:
     assert ask(server.http_port, "GET", "/ping").json == {"status": "Healthy"}
     failed = ask(server.http_port, "POST", "/predictions/nobody", FILES[6])
     assert (failed.json["code"], failed.json["message"]) == (404, failed.error)
+
+
+def test_independent_labels_are_limited_by_how_many_are_answered(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    """Without top_k that may be all labels of each image, or none."""
+    write_echo_model(tmp_path, shape=(40, 50, 1), classes=2000, thresholds=[0.5])
+    port = start_server(tmp_path).http_port
+    dark, bright = (base64.b64encode(png(np.full((40, 50, 1), value, np.uint8))).decode() for value in (9, 200))
+
+    def classify(images: list[str], query: str = "") -> Answer:
+        body = json.dumps({"images": images}).encode()
+        return ask(port, "POST", f"/v1/models/echo/classify{query}", body, {"Content-Type": "application/json"})
+
+    for images, query, classes in (
+        ([bright] * 32, "", 64_000),
+        ([dark] * 200, "", 0),
+        ([bright] * 32 + [dark] * 100, "", 64_000),
+        ([bright] * 200, "?top_k=5", 1000),
+    ):
+        answer = classify(images, query)
+        assert answer.status == 200
+        assert sum(len(each["classes"]) for each in answer.json["results"]) == classes
+    answer = classify([bright] * 33)
+    assert answer.status == 413
+    assert answer.error.startswith("the answer has more than 65,536 classes")

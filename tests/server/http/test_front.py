@@ -255,6 +255,13 @@ def test_pages_of_other_origins_may_not_call(server: Server) -> None:
     assert ask(server.http_port, "GET", "/v1/models", headers={"Origin": own}).status == 200
 
 
+def test_the_servers_own_pages_may_call_through_a_proxy(server: Server) -> None:
+    # A proxy that ends TLS: the browser says https, and to this server everything is http.
+    for site, status in (("same-origin", 200), ("same-site", 403), ("cross-site", 403), ("none", 403)):
+        headers = {"Origin": "https://covey.example", "Host": "covey.example", "Sec-Fetch-Site": site}
+        assert ask(server.http_port, "GET", "/v1/models", headers=headers).status == status, site
+
+
 def test_pages_of_allowed_origins_may_call(
     start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
 ) -> None:
@@ -405,7 +412,7 @@ def test_a_caller_who_hangs_up_cancels_its_request(server: Server) -> None:
         wait_until(lambda: server.app._admission.decodes > 0)
     wait_until(lambda: not server.app._admission.calls)
     answer = ask(server.http_port, "GET", "/metrics")
-    assert b'covey_requests_total{code="CANCELLED",model="echo",version="1"}' in answer.body
+    assert b'covey_requests_total{code="CANCELLED",model="echo",protocol="http",version="1"}' in answer.body
 
 
 def test_the_end_under_load_loses_nothing_that_was_accepted(tmp_path: Path, write_echo_model: WriteModel) -> None:
@@ -446,7 +453,7 @@ def test_the_end_under_load_loses_nothing_that_was_accepted(tmp_path: Path, writ
     assert not lost
     assert told
     assert set(told) <= {200, 503}
-    assert server.app._metrics.tally(server.app.repository.catalog.find("echo", 0)).codes["OK"] == sum(counts)
+    assert server.app._metrics.tally(server.app.repository.catalog.find("echo", 0)).codes["OK", "http"] == sum(counts)
 
 
 def test_requests_that_begin_alike_are_told_apart(server: Server) -> None:

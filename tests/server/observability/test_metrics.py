@@ -31,7 +31,7 @@ def figures() -> ServerFigures:
     """A server's, all of them different."""
     gauges = [each.name for each in fields(ServerFigures) if "text" in each.metadata]
     values: dict[str, Any] = {name: number for number, name in enumerate(gauges, 100)}
-    return ServerFigures(waiting_images={}, refused_tokens=3, closed_connections={"places": 2}, **values)
+    return ServerFigures(waiting_images={}, refused={"token": 3, "slow": 1}, closed_connections={"places": 2}, **values)
 
 
 def shown(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
@@ -92,6 +92,7 @@ def test_the_whole_server_s_figures_and_refusals_are_shown() -> None:
     found = shown(registry)
     assert (found["covey_refused_total", "calls"], found["covey_refused_total", "bytes"]) == (2, 0)
     assert found["covey_refused_total", "token"] == 1 + 3
+    assert found["covey_refused_total", "slow"] == 1
     assert found["covey_connections_closed_total", "places"] == 2
     gauges = [each.name for each in fields(ServerFigures) if "text" in each.metadata]
     assert [found[f"covey_{name}",] for name in gauges] == list(range(100, 100 + len(gauges)))
@@ -118,8 +119,10 @@ def test_the_same_version_with_other_content_goes_on_counting(tmp_path: Path, wr
     for _ in range(2):
         model = load("echo", 1, path)
         metrics.model_loaded(model, 0.1)
-        metrics.count_answer(model, "OK")
-    assert shown(registry)["covey_requests_total", "OK", "echo", "1"] == 2
+        metrics.count_answer(model, "OK", "http:127.0.0.1:1")
+        metrics.count_answer(model, "OK", "ipv4:127.0.0.1:1", 2)
+    assert shown(registry)["covey_requests_total", "OK", "echo", "http", "1"] == 2
+    assert shown(registry)["covey_requests_total", "OK", "echo", "grpc", "1"] == 4
 
 
 def test_what_is_noted_is_in_the_next_scrape_whoever_counts_it(tmp_path: Path, write_echo_model: WriteModel) -> None:
@@ -127,18 +130,20 @@ def test_what_is_noted_is_in_the_next_scrape_whoever_counts_it(tmp_path: Path, w
     metrics = Metrics(registry)
     model = ModelLoader(CPU, threads=1, max_batch_size=1)("echo", 1, write_echo_model(tmp_path))
     metrics.model_loaded(model, 0.1)
-    request = make_request(FakeModel(), count=3)
-    request.queued_ns, request.started_ns, request.computed_ns = 150_000, 1_150_000, 4_150_000
-    metrics.note_batch(Batch(model, [Part(request, 0, 3)], 3, 1_150_000, "full"), [request])
+    request, other = make_request(FakeModel(), count=3), make_request(FakeModel(), caller="http:127.0.0.1:1")
+    for each in (request, other):
+        each.queued_ns, each.started_ns, each.computed_ns = 150_000, 1_150_000, 4_150_000
+    metrics.note_batch(Batch(model, [Part(request, 0, 3), Part(other, 0, 1)], 4, 1_150_000, "full"), [request, other])
     found = shown(registry)
-    assert found["covey_requests_total", "OK", "echo", "1"] == 1
-    assert found["covey_images_total", "echo", "1"] == 3
+    assert found["covey_requests_total", "OK", "echo", "grpc", "1"] == 1
+    assert found["covey_requests_total", "OK", "echo", "http", "1"] == 1
+    assert found["covey_images_total", "echo", "1"] == 4
     assert found["covey_batches_total", "echo", "full", "1"] == 1
     parts = {
         part: found[f"covey_{part}_seconds_sum", "echo", "1"] for part in ("decode", "queue", "compute", "request")
     }
-    assert parts == pytest.approx({"decode": 0.00015, "queue": 0.001, "compute": 0.003, "request": 0.00415})
-    assert found["covey_queue_seconds_bucket", "0.001", "echo", "1"] == 1
+    assert parts == pytest.approx({"decode": 0.0003, "queue": 0.002, "compute": 0.006, "request": 0.0083})
+    assert found["covey_queue_seconds_bucket", "0.001", "echo", "1"] == 2
     assert found["covey_queue_seconds_bucket", "0.0005", "echo", "1"] == 0
 
 
@@ -146,7 +151,7 @@ def test_keeps_no_model_alive(tmp_path: Path, write_echo_model: WriteModel) -> N
     metrics = Metrics(CollectorRegistry())
     model = ModelLoader(CPU, threads=1, max_batch_size=1)("echo", 1, write_echo_model(tmp_path))
     metrics.model_loaded(model, 0.1)
-    metrics.count_answer(model, "OK")
+    metrics.count_answer(model, "OK", "")
     gone = weakref.ref(model)
     del model
     assert gone() is None

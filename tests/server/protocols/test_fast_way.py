@@ -161,7 +161,7 @@ def totals(server: Server) -> Counter[str]:
     figures: Counter[str] = Counter()
     for model in server.app.repository.catalog.served:
         tally = server.app._metrics.tally(model)
-        figures.update({f"{model.name} {code}": count for code, count in tally.codes.items()})
+        figures.update({f"{model.name} {code}": count for (code, _), count in tally.codes.items()})
         figures[f"{model.name} images"] = tally.images
         figures[f"{model.name} not finite"] = tally.invalid_outputs
         figures[f"{model.name} times"] = sum(tally.request.counts)
@@ -344,7 +344,7 @@ def test_in_overload_all_calls_of_a_burst_are_refused_and_counted(
         for answer in wait(burst):
             assert isinstance(answer, Status)
             assert (answer.name, answer.retry_after_ms is not None) == ("RESOURCE_EXHAUSTED", True)
-        assert server.app._metrics.tally(model).codes["RESOURCE_EXHAUSTED"] == len(burst)
+        assert server.app._metrics.tally(model).codes["RESOURCE_EXHAUSTED", "grpc"] == len(burst)
         assert server.app._metrics._refused["deadline"] == len(burst)
         assert server.app._admission.calls == len(waiting)
         gate.set()

@@ -78,7 +78,7 @@ def test_files_streams_and_images_that_cannot_be_read(tags: Server) -> None:
     streamed = ask_all(tags, [pb.ClassifyStreamRequest(id="a", request=request(SOME, NONE)).SerializeToString()])
     assert indices(streamed["a"].response) == [[2, 0, 3], []]
     metrics = fetch(tags.metrics_url)
-    assert 'covey_requests_total{code="OK",model="tags",version="1"} 3.0' in metrics
+    assert 'covey_requests_total{code="OK",model="tags",protocol="grpc",version="1"} 3.0' in metrics
 
 
 def test_exclusive_models_beside_it_say_nothing_new(tags: Server) -> None:

@@ -58,8 +58,8 @@ def test_the_open_inference_protocol_which_has_no_errors_of_images_fails_that_ca
     assert error(server, raw(images[1:], model_name="echo", outputs=[output])) == ("INTERNAL", NOT_FINITE)
     infer(server, raw(images[:1], model_name="echo", outputs=[output]))
     metrics = fetch(server.metrics_url)
-    assert 'covey_requests_total{code="OK",model="echo",version="1"} 1.0' in metrics
-    assert 'covey_requests_total{code="INTERNAL",model="echo",version="1"} 2.0' in metrics
+    assert 'covey_requests_total{code="OK",model="echo",protocol="grpc",version="1"} 1.0' in metrics
+    assert 'covey_requests_total{code="INTERNAL",model="echo",protocol="grpc",version="1"} 2.0' in metrics
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

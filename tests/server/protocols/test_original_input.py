@@ -301,8 +301,8 @@ def test_its_requests_count_as_those_of_the_model(front: str, models: Path) -> N
         infer(server, raw(np.zeros((2, SIZE, SIZE, 3), np.uint8), model_name="maps"))
         metrics = fetch(server.metrics_url)
         assert 'covey_images_total{model="maps",version="1"} 5.0' in metrics
-        assert 'covey_requests_total{code="OK",model="maps",version="1"} 2.0' in metrics
-        assert 'covey_requests_total{code="INVALID_ARGUMENT",model="maps",version="1"} 1.0' in metrics
+        assert 'covey_requests_total{code="OK",model="maps",protocol="grpc",version="1"} 2.0' in metrics
+        assert 'covey_requests_total{code="INVALID_ARGUMENT",model="maps",protocol="grpc",version="1"} 1.0' in metrics
         assert server.app._admission.calls == 0
 
 

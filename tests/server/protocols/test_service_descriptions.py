@@ -114,11 +114,14 @@ def test_metrics_parse_and_equal_what_was_sent(
         for sample in family.samples
     }
     echo, colour = (("model", "echo"), ("version", "1")), (("model", "colour"), ("version", "7"))
-    nobody = (("model", ""), ("version", ""))
-    assert samples["covey_requests_total", ("code", "OK"), *echo] == 5
-    assert samples["covey_requests_total", ("code", "OK"), *colour] == 1
-    assert samples["covey_requests_total", ("code", "INVALID_ARGUMENT"), *colour] == 1
-    assert samples["covey_requests_total", ("code", "NOT_FOUND"), *nobody] == 1
+    for code, model, version, count in (
+        ("OK", "echo", "1", 5),
+        ("OK", "colour", "7", 1),
+        ("INVALID_ARGUMENT", "colour", "7", 1),
+        ("NOT_FOUND", "", "", 1),
+    ):
+        labels = ("code", code), ("model", model), ("protocol", "grpc"), ("version", version)
+        assert samples["covey_requests_total", *labels] == count
     assert samples["covey_images_total", *echo] == 15
     assert samples["covey_images_total", *colour] == 1
     assert samples["covey_invalid_images_total", *colour] == 1

@@ -17,12 +17,14 @@ from collections import deque
 from collections.abc import Sequence
 
 from covey_server.calls import status
-from covey_server.calls.call import Call
+from covey_server.calls.call import HTTP_PEER, Call
 from covey_server.calls.http import Route
 from covey_server.calls.service import Handler, Services
-from covey_server.errors import Overloaded, PortUnavailable, Stopping
-from covey_server.fronts import CLOSE_REASONS, HTTP_PEER, CloseReason
+from covey_server.calls.status import Status
+from covey_server.errors import Overloaded, PortUnavailable, RefusalReason, Stopping
+from covey_server.fronts import CLOSE_REASONS, CloseReason
 from covey_server.fronts.http.connection import Connection
+from covey_server.fronts.http.heads import REASONS
 from covey_server.fronts.http.limits import HttpLimits
 from covey_server.fronts.http.origins import Origins
 from covey_server.fronts.http.routing import Router
@@ -59,6 +61,7 @@ class HttpFront:
         self.now_ns = 0  # when what is being read has come
         self.unfinished_bytes = 0  # of bodies that are not whole yet, or wait behind another request
         self.closed: dict[CloseReason, int] = dict.fromkeys(CLOSE_REASONS, 0)
+        self.refused: dict[RefusalReason, int] = dict.fromkeys(REASONS.values(), 0)
         self.is_draining = False
         self._certificates = security.certificates
         self._services = services
@@ -118,6 +121,11 @@ class HttpFront:
         self._wake_receiver.close()
 
     # For connections.
+
+    def count_refusal(self, refusal: Status) -> None:
+        """Counts a request that was refused before a protocol saw it."""
+        if (reason := REASONS.get(refusal.http)) is not None:
+            self.refused[reason] += 1
 
     def wake(self, connection: Connection) -> None:
         """Lets the intake thread attend to a connection; from any thread."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from covey_server.calls import status
 from covey_server.calls.status import Status
-from covey_server.errors import RequestTooLarge, Unsupported, UnsupportedMediaType
+from covey_server.errors import RefusalReason, RequestTooLarge, Unsupported, UnsupportedMediaType
 from covey_server.fronts.http.routing import Target
 
 if TYPE_CHECKING:
@@ -18,6 +18,11 @@ _ONCE = (
     b"transfer-encoding", b"content-length", b"expect",
 )  # fmt: skip
 _INVALID = 3  # gRPC's INVALID_ARGUMENT
+# For the metrics, by the status over HTTP. Missing tokens are counted where tokens are checked.
+REASONS: Mapping[int, RefusalReason] = {
+    400: "malformed", 403: "origin", 408: "slow", 413: "message_size", 415: "media_type", 417: "malformed",
+    429: "share", 431: "header_size", 501: "malformed", 503: "stopping",
+}  # fmt: skip
 _WRONG_HOST = Status(_INVALID, "expected exactly one Host header, as HTTP/1.1 demands", None, 400)
 _NO_CHUNKS = Status(_INVALID, "HTTP/1.0 has no Transfer-Encoding; send Content-Length, or use HTTP/1.1", None, 400)
 

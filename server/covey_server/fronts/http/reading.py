@@ -106,6 +106,7 @@ class RequestReader:
         """Refuses the request that is being read, as the last one."""
         if self._parser is None:
             return
+        self._front.count_refusal(refusal)
         self._target = refusing(refusal, () if self._target is None else self._target.error_members)
         self._request_id = self._request_id or _made_id()
         self._take(b"", close=True)
@@ -150,6 +151,7 @@ class RequestReader:
         if refusal is None and has_body:
             refusal = check_body(head, expected_bytes, front.limits.max_body_bytes)
         if refusal is not None:
+            front.count_refusal(refusal)
             target = refusing(refusal, target.error_members)
         if target.allow:
             self._fields += answers.lines((("Allow", ", ".join(target.allow)),))

@@ -76,7 +76,7 @@ def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.Mo
 
 def statistics(model: ServedModel, tally: ModelTally) -> pb.ModelStatistics:
     """What a model has done since it was loaded. Of failed calls only the number is known, not the time."""
-    failed = sum(count for code, count in tally.codes.items() if code != "OK")
+    failed = sum(count for (code, _), count in tally.codes.items() if code != "OK")
     last_ms = 0
     if tally.last_computed_ns:
         last_ms = int(time.time() * 1e3) - (time.monotonic_ns() - tally.last_computed_ns) // 1_000_000

@@ -6,37 +6,50 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from covey_server.calls.http import Route
+from covey_server.calls import status
+from covey_server.calls.http import HttpCall, Route
 from covey_server.calls.service import Services
+from covey_server.errors import RequestError
 from covey_server.observability.health import Health
+from covey_server.observability.metrics import Metrics
 from covey_server.protocols.rest.classify import ClassifyRoutes
 from covey_server.protocols.rest.inference import InferenceRoutes
 from covey_server.protocols.rest.large_bodies import LargeBodies
 from covey_server.protocols.rest.openapi import OpenApiRoute
 from covey_server.protocols.rest.operations import OperationRoutes
+from covey_server.protocols.rest.static import PAGES, static_routes
 from covey_server.protocols.rest.torchserve import TorchServeRoutes
 
 _CLASSIFIER, _OPEN_INFERENCE = "covey.v1.Classifier", "inference.GRPCInferenceService"
 
 
 class Rest:
-    """All routes."""
+    """All routes: `pages` are those of web pages, `routes` all, these included."""
 
-    def __init__(self, services: Services, health: Health, registry: CollectorRegistry, max_waiting_bytes: int) -> None:
+    def __init__(
+        self, services: Services, health: Health, registry: CollectorRegistry, metrics: Metrics, max_waiting_bytes: int
+    ) -> None:
         """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in."""
+        self._metrics = metrics
         handlers = {service.name: service.handlers for service in services.all}
         classifier = handlers[_CLASSIFIER]
-        self._large = LargeBodies(services.begin, max_waiting_bytes)
+        self._large = LargeBodies(services.begin, max_waiting_bytes, self._count_failure)
         self._operations = OperationRoutes(health, registry)
+        self.pages = static_routes(PAGES / "docs", page="/docs", files="/docs")
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
             *InferenceRoutes(handlers[_OPEN_INFERENCE], self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *self._operations.routes,
             *OpenApiRoute().routes,
+            *self.pages,
         )
 
     def close(self) -> None:
         """Ends its threads."""
         self._large.close()
         self._operations.close()
+
+    def _count_failure(self, call: HttpCall, error: RequestError) -> None:
+        self._metrics.count_refusal(error)
+        self._metrics.count_answer(None, status.of(error).name, call.peer)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache, partial
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_proto.wire_format import DELIMITED, fields
 from covey_server.calls.http import HttpCall, Route, for_http
 from covey_server.calls.service import Handler
 from covey_server.errors import EngineFailed, ImageTooLarge, InvalidImage, InvalidRequest, RequestError, RequestTooLarge
@@ -16,6 +17,7 @@ from covey_server.protocols.rest.large_bodies import LargeBodies, aside
 MAX_CLASSES = (
     65_536  # in one answer, of all its images: writing them in JSON takes 60 ms, in which no other thread runs
 )
+_FEW_BYTES = 65_536  # an answer up to this size has a few thousand classes at most
 _DEFAULT_TOP_K = 5
 _MAX_INT = 2**63 - 1
 _MAX_UINT32 = 2**32 - 1
@@ -48,9 +50,10 @@ class ClassifyRoutes:
     def _classify(self, call: HttpCall) -> None:
         images = read_images(call, ("image",), "images", _SETTINGS)
         request = classify_request(call, images)
-        call.hand_over(
-            self._handlers["Classify"], request.SerializeToString(), partial(_write_classified, is_one=images.is_one)
-        )
+        # Of independent labels without top_k, any number may be answered.
+        is_open_ended = not request.HasField("top_k") and len(images.files) > 1
+        write = partial(_write_classified, is_one=images.is_one, is_open_ended=is_open_ended)
+        call.hand_over(self._handlers["Classify"], request.SerializeToString(), write)
 
     def _list(self, call: HttpCall) -> None:
         require_query(call, ())
@@ -77,11 +80,7 @@ def classify_request(call: HttpCall, images: Images, version: int | None = None)
     request.encoded.images.extend(images.files)
     classes = len(images.files) * (request.top_k if request.HasField("top_k") else _DEFAULT_TOP_K)
     if classes > MAX_CLASSES and len(images.files) > 1:
-        raise RequestTooLarge(
-            f"the answer would have up to {classes:,} classes, at most {MAX_CLASSES:,} are written in JSON; ask for "
-            f"fewer, send fewer images per request, or use gRPC",
-            refused_for="answer_size",
-        )
+        raise _too_many_classes(f"would have up to {classes:,}")
     return request
 
 
@@ -99,13 +98,36 @@ def raise_failure(result: pb.Result) -> None:
         raise _ERRORS.get(result.error.reason, EngineFailed)(result.error.message)
 
 
-def _write_classified(payload: bytes, *, is_one: bool) -> bytes:
+def _too_many_classes(count: str) -> RequestTooLarge:
+    return RequestTooLarge(
+        f"the answer {count} classes, at most {MAX_CLASSES:,} are written in JSON; ask for fewer by top_k, send fewer "
+        f"images per request, or use gRPC",
+        refused_for="answer_size",
+    )
+
+
+def _require_few_classes(payload: bytes) -> None:
+    """Counts an answer's classes before it is parsed. Raises RequestTooLarge."""
+    count = 0
+    for number, wire_type, start, stop in fields(payload, 0, len(payload)):
+        if number == pb.ClassifyResponse.RESULTS_FIELD_NUMBER and wire_type == DELIMITED:
+            for _ in fields(payload, start, stop):
+                count += 1
+                if count > MAX_CLASSES:
+                    raise _too_many_classes(f"has more than {MAX_CLASSES:,}")
+
+
+def _write_classified(payload: bytes, *, is_one: bool, is_open_ended: bool) -> bytes:
+    if is_open_ended and len(payload) > _FEW_BYTES:
+        _require_few_classes(payload)
     answer = pb.ClassifyResponse.FromString(payload)
     if is_one:
         raise_failure(answer.results[0])
     results = ",".join(map(_result, answer.results))
-    answer.ClearField("results")
-    rest = json_text.as_dict(answer, defaults=False)
+    rest: dict[str, object] = {"model": answer.model, "version": answer.version}
+    rest["timing"] = json_text.as_dict(answer.timing)
+    if answer.answer:
+        rest["answer"] = pb.ModelInfo.Answer.Name(answer.answer)
     return b'{"results":[%b],%b' % (results.encode(), json_text.compact(rest)[1:])
 
 

@@ -82,6 +82,8 @@ def set_parameters(target: Any, found: object, what: str) -> None:  # noqa: ANN4
     """Copies parameters into a message's map. Raises InvalidRequest."""
     for name, value in _object(found, f"parameters of {what}").items():
         parameter = target[_text(name, f"the name of a parameter of {what}")]
+        if isinstance(value, float) and not isinstance(parameter, pb.InferParameter) and value.is_integer():
+            value = int(value)  # JSON has one kind of number, but these parameters hold whole ones only
         if isinstance(value, bool):
             parameter.bool_param = value
         elif isinstance(value, int) and value in _INT64:
@@ -92,8 +94,8 @@ def set_parameters(target: Any, found: object, what: str) -> None:  # noqa: ANN4
             parameter.double_param = value
         else:
             raise InvalidRequest(
-                f"parameter {name[:64]!r} of {what} is {json_text.kind_of(value)}; expected true, false, a number or a "
-                f"string"
+                f"parameter {name[:64]!r} of {what} is {json_text.kind_of(value)}; expected true, false, a number of "
+                f"64 bits or a string"
             )
 
 
@@ -103,13 +105,13 @@ def _read(text: bytes, model: str, version: str) -> Head:
     if "id" in found:
         request.id = _text(found["id"], "id")
     parameters = dict(_object(found.get("parameters", {}), "parameters"))
-    is_binary = parameters.pop(_ALL_BINARY, False) is True
+    is_binary = _flag(parameters, _ALL_BINARY, False)
     set_parameters(request.parameters, parameters, "the request")
     contents = [_read_input(request, each) for each in _objects(found.get("inputs"), "inputs")]
     for each in _objects(found.get("outputs", []), "outputs"):
         output = request.outputs.add(name=_text(each.get("name"), "name of an output"))
         parameters = dict(_object(each.get("parameters", {}), f"parameters of output {output.name!r}"))
-        is_binary = parameters.pop(_WANTS_BINARY, is_binary) is True
+        is_binary = _flag(parameters, _WANTS_BINARY, is_binary)
         set_parameters(output.parameters, parameters, f"output {output.name!r}")
     return Head(request.SerializeToString(), tuple(contents), is_binary)
 
@@ -134,6 +136,14 @@ def _read_input(request: pb.ModelInferRequest, found: dict[str, Any]) -> bytes |
     if "data" in found or type(size) is not int or size < 0:
         raise InvalidRequest(f"input {name!r} needs either data or a {_SIZE} from 0 up")
     return size
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
+    """Takes a parameter out that is true or false."""
+    found = parameters.pop(name, default)
+    if not isinstance(found, bool):
+        raise InvalidRequest(f"{name} is {json_text.kind_of(found)}; expected true or false")
+    return found
 
 
 def _objects(found: object, what: str) -> Sequence[dict[str, Any]]:

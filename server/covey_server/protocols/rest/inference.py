@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_server.calls.http import HttpCall, HttpHandler, Route, for_http
 from covey_server.calls.service import Handler
+from covey_server.errors import InvalidRequest
 from covey_server.protocols.rest import json_text, tensors
 from covey_server.protocols.rest.infer_requests import LENGTH_HEADER, read_infer, set_parameters, slow_bytes
 from covey_server.protocols.rest.large_bodies import LargeBodies, aside
@@ -92,7 +93,10 @@ class InferenceRoutes:
     def _index(self, call: HttpCall) -> None:
         found = _optional_object(call)
         json_text.require_known(found, ("ready",), "the JSON")
-        request = pb.RepositoryIndexRequest(ready=found.get("ready") is True)
+        ready = found.get("ready", False)
+        if not isinstance(ready, bool):
+            raise InvalidRequest(f"'ready' is {json_text.kind_of(ready)}; expected true or false")
+        request = pb.RepositoryIndexRequest(ready=ready)
 
         def write(payload: bytes) -> bytes:
             return json_text.compact(json_text.as_dict(pb.RepositoryIndexResponse.FromString(payload))["models"])

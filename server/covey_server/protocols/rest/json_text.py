@@ -67,20 +67,17 @@ def compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def as_dict(message: Message, *, defaults: bool = True) -> dict[str, Any]:
-    """A message with its fields' own names; whole numbers stay numbers. `defaults`: fields that are 0 or empty are
-    shown too."""
+def as_dict(message: Message) -> dict[str, Any]:
+    """A message with its own names of fields; whole numbers stay numbers, and what is 0 or empty is shown too."""
     found: dict[str, Any] = {}
     for name, has_presence, convert in _fields_of(message.DESCRIPTOR):
-        if has_presence and not message.HasField(name):
-            continue
-        value = getattr(message, name)
-        if has_presence or defaults or value:
-            found[name] = value if convert is None else convert(value, defaults)
+        if not has_presence or message.HasField(name):
+            value = getattr(message, name)
+            found[name] = value if convert is None else convert(value)
     return found
 
 
-Convert: TypeAlias = Callable[[Any, bool], Any]
+Convert: TypeAlias = Callable[[Any], Any]
 
 
 @cache
@@ -94,10 +91,10 @@ def _convert(field: Any) -> Convert | None:  # noqa: ANN401 - as above
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
         inner = _convert_one(kind.fields_by_name["value"])
-        return lambda value, defaults: {str(key): inner(value[key], defaults) for key in sorted(value)}
+        return lambda value: {str(key): inner(value[key]) for key in sorted(value)}
     if field.is_repeated:
         one = _convert_one(field)
-        return lambda value, defaults: [one(each, defaults) for each in value]
+        return lambda value: [one(each) for each in value]
     is_plain = kind is None and field.enum_type is None and field.cpp_type != FieldDescriptor.CPPTYPE_FLOAT
     return None if is_plain else _convert_one(field)
 
@@ -105,12 +102,12 @@ def _convert(field: Any) -> Convert | None:  # noqa: ANN401 - as above
 def _convert_one(field: Any) -> Convert:  # noqa: ANN401 - as above
     kind, enum = field.message_type, field.enum_type
     if kind is not None and kind.full_name == Timestamp.DESCRIPTOR.full_name:
-        return lambda value, defaults: value.ToJsonString()
+        return lambda value: value.ToJsonString()
     if kind is not None:
-        return lambda value, defaults: as_dict(value, defaults=defaults)
+        return as_dict
     if enum is not None:
         names = {number: each.name for number, each in enum.values_by_number.items()}
-        return lambda value, defaults: names.get(value, value)
+        return lambda value: names.get(value, value)
     if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
-        return lambda value, defaults: float(f"{value:.9g}")
-    return lambda value, defaults: value
+        return lambda value: float(f"{value:.9g}")
+    return lambda value: value

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from covey_server.calls.http import HttpCall, HttpHandler, for_http
 from covey_server.calls.service import Handler, handle
-from covey_server.errors import Overloaded, Stopping
+from covey_server.errors import Overloaded, RequestError, Stopping
 
 LARGE_BYTES = 128 << 10
 
@@ -17,13 +17,29 @@ LARGE_BYTES = 128 << 10
 class LargeBodies:
     """The thread, and the requests that wait for it: at most `max_bytes` of them together, or one."""
 
-    def __init__(self, begin: Callable[[bool], None], max_bytes: int) -> None:
-        """`begin` starts what handlers have queued."""
+    def __init__(
+        self, begin: Callable[[bool], None], max_bytes: int, count_failure: Callable[[HttpCall, RequestError], None]
+    ) -> None:
+        """`begin` starts what handlers have queued. `count_failure` is told of requests that no service has seen."""
         self._begin = begin
+        self._count_failure = count_failure
         self._max_bytes = max_bytes
         self._waiting_bytes = 0
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "http-bodies")
+
+    def counted(self, handler: HttpHandler) -> HttpHandler:
+        """A handler whose failures are counted, unless it has handed the call over, since then the service counts."""
+
+        def count(call: HttpCall) -> None:
+            try:
+                handler(call)
+            except RequestError as error:
+                if call.write is None:
+                    self._count_failure(call, error)
+                raise
+
+        return count
 
     def submit(self, call: HttpCall, handler: Handler) -> None:
         """Has a handler read the call when its turn comes. Raises Overloaded, Stopping."""
@@ -57,13 +73,13 @@ class LargeBodies:
 
 
 def aside(large: LargeBodies, handler: HttpHandler, slow_bytes: Callable[[HttpCall], int]) -> HttpHandler:
-    """A handler that leaves large bodies to that thread. `slow_bytes` tells how many bytes of a body are slow to
-    read."""
+    """A handler that leaves large bodies to that thread, and has its failures counted. `slow_bytes` tells how many
+    bytes of a body are slow to read."""
 
     def choose(call: HttpCall) -> None:
         if len(call.payload) > LARGE_BYTES and slow_bytes(call) > LARGE_BYTES:
-            large.submit(call, for_http(handler))
+            large.submit(call, for_http(large.counted(handler)))
         else:
             handler(call)
 
-    return choose
+    return large.counted(choose)
