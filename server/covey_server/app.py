@@ -106,7 +106,9 @@ class App:
         self._guard = guard_connections(
             config, self.front, self._admission, lambda: self._decoders.budget.reserved_bytes
         )
-        self._rest = Rest(services, self._health, self.registry, config.max_bytes // 4)
+        self._rest = Rest(
+            services, self._health, self.registry, self.repository, config.max_bytes // 4, page=config.page
+        )
         self.http = None
         try:
             self.http = open_http(config, self._rest.routes, services, self._security)
@@ -144,6 +146,8 @@ class App:
             "off" if self.http is None else f"on {self.http.scheme}://{address(self.http.port)}",
             self.config.metrics_address(self.metrics_port),
         )  # fmt: skip
+        if self.http is not None and self.config.page:
+            log.info("open %s", self.config.url(self.http.scheme, self.http.port))
 
     def stop(self) -> bool:
         """Becomes not ready, refuses new calls, answers those that were accepted, and closes. Returns False if time ran
@@ -154,6 +158,7 @@ class App:
         self.front.set_ready(False)
         if self.http is not None:
             self.http.drain()
+            self._rest.end_streams()
         self._watch.stop(0)  # does not wait for a model that is being loaded
         if self._management is not None:
             self._management.close()

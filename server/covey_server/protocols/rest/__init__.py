@@ -8,35 +8,54 @@ from prometheus_client import CollectorRegistry
 
 from covey_server.calls.http import Route
 from covey_server.calls.service import Services
+from covey_server.models.repository import Repository
 from covey_server.observability.health import Health
 from covey_server.protocols.rest.classify import ClassifyRoutes
 from covey_server.protocols.rest.inference import InferenceRoutes
 from covey_server.protocols.rest.large_bodies import LargeBodies
+from covey_server.protocols.rest.live import LiveRoute
+from covey_server.protocols.rest.model_files import ModelFiles
 from covey_server.protocols.rest.openapi import OpenApiRoute
 from covey_server.protocols.rest.operations import OperationRoutes
+from covey_server.protocols.rest.static import PAGES, static_routes
 from covey_server.protocols.rest.torchserve import TorchServeRoutes
 
 _CLASSIFIER, _OPEN_INFERENCE = "covey.v1.Classifier", "inference.GRPCInferenceService"
 
 
 class Rest:
-    """All routes."""
+    """All routes: `pages` are those of web pages, `routes` all, these included."""
 
-    def __init__(self, services: Services, health: Health, registry: CollectorRegistry, max_waiting_bytes: int) -> None:
-        """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in."""
+    def __init__(
+        self, services: Services, health: Health, registry: CollectorRegistry, repository: Repository,
+        max_waiting_bytes: int, *, page: bool,
+    ) -> None:  # fmt: skip
+        """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in. `page`: whether
+        there is one at /."""
         handlers = {service.name: service.handlers for service in services.all}
         classifier = handlers[_CLASSIFIER]
         self._large = LargeBodies(services.begin, max_waiting_bytes)
         self._operations = OperationRoutes(health, registry)
+        self._live = LiveRoute(registry)
+        self._files = ModelFiles(repository.folder_of)
+        self.pages = static_routes(PAGES / "app", page="/", files="/page") if page else ()
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
             *InferenceRoutes(handlers[_OPEN_INFERENCE], self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *self._operations.routes,
             *OpenApiRoute().routes,
+            *self._live.routes,
+            *self._files.routes,
+            *self.pages,
         )
+
+    def end_streams(self) -> None:
+        """Ends the answers that go on until somebody ends them."""
+        self._live.close()
 
     def close(self) -> None:
         """Ends its threads."""
+        self._files.close()
         self._large.close()
         self._operations.close()

@@ -81,6 +81,11 @@ def _classifying() -> dict[str, dict[str, Any]]:
     return {
         "/v1/models": {"get": _operation("all models, those that are refused included", _ANY_JSON, (429,))},
         "/v1/models/{model}": {"get": _operation("one model", _ANY_JSON, (404, 429), _VERSION)},
+        "/v1/models/{model}/files/{file}": {
+            "get": _operation(
+                "MODEL_CARD.md, report.html, report.json or verification.json", _FILES_OUT, (404, 429), _VERSION
+            )
+        },
         "/v1/models/{model}/classify": {"post": classify, "put": classify},
         "/predictions/{model}": {"post": predict, "put": predict},
         "/predictions/{model}/{version}": {"post": predict, "put": predict},
@@ -119,6 +124,7 @@ def _operating() -> dict[str, dict[str, Any]]:
         "/healthz": {"get": _operation("whether the process works", _ANY_TEXT, (503,), failing=_ANY_TEXT)},
         "/readyz": {"get": _operation("whether requests are taken", _ANY_TEXT, (503,), failing=_ANY_TEXT)},
         "/metrics": {"get": _operation("metrics for Prometheus", _ANY_TEXT, (429, 503))},
+        "/v1/watch": {"get": _operation("figures each second, as server-sent events", _EVENTS, (429, 503))},
         "/openapi.json": {"get": _operation("this document", _ANY_JSON, ())},
     }
 
@@ -145,6 +151,8 @@ def _schemas() -> dict[str, Any]:
 
 _ANY_JSON: dict[str, Any] = {JSON: {"schema": {}}}
 _ANY_TEXT = {"text/plain": {"schema": _STRING}}
+_EVENTS = {"text/event-stream": {"schema": _STRING}}
+_FILES_OUT: dict[str, Any] = {kind: {"schema": {}} for kind in ("text/markdown", "text/html", JSON)}
 _BYTES: dict[str, Any] = {"schema": {}}
 _FILES = {"schema": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}}
 
