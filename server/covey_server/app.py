@@ -107,7 +107,13 @@ class App:
             config, self.front, self._admission, lambda: self._decoders.budget.reserved_bytes
         )
         self._rest = Rest(
-            services, self._health, self.registry, self.repository, config.max_bytes // 4, page=config.page
+            services,
+            self._health,
+            self.registry,
+            self.repository,
+            self.front.port,
+            config.max_bytes // 4,
+            page=config.page,
         )
         self.http = None
         try:

@@ -30,7 +30,8 @@ class Origins:
 
     def check(self, headers: Mapping[bytes, bytes], scheme: str) -> bytes | Status:
         """The headers that an answer to this caller needs; or the status that its call is refused with. A page of the
-        server's own needs none, and callers that are no browsers send no origin."""
+        server's own needs none, and callers that are no browsers send no origin. Through a proxy that ends TLS, only
+        the browser knows that the page is the server's own (Sec-Fetch-Site, which pages cannot set)."""
         origin = headers[b"origin"].decode("latin-1")
         if origin.rstrip("/") in self._allowed or ANY in self._allowed:
             return lines(
@@ -40,7 +41,8 @@ class Origins:
                     ("Access-Control-Expose-Headers", _EXPOSED),
                 )
             )
-        if origin == f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}":
+        is_own = origin == f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}"
+        if is_own or headers.get(b"sec-fetch-site") == b"same-origin":
             return b""
         return Status(
             _INVALID,

@@ -10,6 +10,7 @@ from covey_server.calls.http import Route
 from covey_server.calls.service import Services
 from covey_server.models.repository import Repository
 from covey_server.observability.health import Health
+from covey_server.protocols.rest.about import AboutRoute
 from covey_server.protocols.rest.classify import ClassifyRoutes
 from covey_server.protocols.rest.inference import InferenceRoutes
 from covey_server.protocols.rest.large_bodies import LargeBodies
@@ -28,7 +29,7 @@ class Rest:
 
     def __init__(
         self, services: Services, health: Health, registry: CollectorRegistry, repository: Repository,
-        max_waiting_bytes: int, *, page: bool,
+        grpc_port: int, max_waiting_bytes: int, *, page: bool,
     ) -> None:  # fmt: skip
         """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in. `page`: whether
         there is one at /."""
@@ -38,13 +39,16 @@ class Rest:
         self._operations = OperationRoutes(health, registry)
         self._live = LiveRoute(registry)
         self._files = ModelFiles(repository.folder_of)
-        self.pages = static_routes(PAGES / "app", page="/", files="/page") if page else ()
+        self.pages = static_routes(PAGES / "docs", page="/docs", files="/docs")
+        if page:
+            self.pages += static_routes(PAGES / "app", page="/", files="/page")
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
             *InferenceRoutes(handlers[_OPEN_INFERENCE], self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *self._operations.routes,
             *OpenApiRoute().routes,
+            *AboutRoute(grpc_port).routes,
             *self._live.routes,
             *self._files.routes,
             *self.pages,

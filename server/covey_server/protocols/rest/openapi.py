@@ -124,6 +124,7 @@ def _operating() -> dict[str, dict[str, Any]]:
         "/healthz": {"get": _operation("whether the process works", _ANY_TEXT, (503,), failing=_ANY_TEXT)},
         "/readyz": {"get": _operation("whether requests are taken", _ANY_TEXT, (503,), failing=_ANY_TEXT)},
         "/metrics": {"get": _operation("metrics for Prometheus", _ANY_TEXT, (429, 503))},
+        "/v1/about": {"get": _operation("the server's version and its port of gRPC", _ANY_JSON, ())},
         "/v1/watch": {"get": _operation("figures each second, as server-sent events", _EVENTS, (429, 503))},
         "/openapi.json": {"get": _operation("this document", _ANY_JSON, ())},
     }
