@@ -136,9 +136,13 @@ export function explain(model, version, image, wanted, signal) {
 /** @param {string} model @param {number} version @returns {Promise<any>} */
 export const layers = (model, version) => json(`/v1/models/${encodeURIComponent(model)}/layers?${query({ version })}`);
 
-/** A file beside a model. @param {string} model @param {number} version @param {string} file @returns {Promise<Response>} */
-export const modelFile = (model, version, file) =>
-  ask(`/v1/models/${encodeURIComponent(model)}/files/${file}?${query({ version })}`);
+/** Which files lie beside a model. @param {Model} model @returns {Promise<string[]>} */
+export const modelFiles = async ({ name, version }) =>
+  version ? (await json(`/v1/models/${encodeURIComponent(name)}/files?${query({ version })}`)).files : [];
+
+/** @param {Model} model @param {string} file @returns {Promise<Response>} */
+export const modelFile = ({ name, version }, file) =>
+  ask(`/v1/models/${encodeURIComponent(name)}/files/${file}?${query({ version })}`);
 
 /** @param {Record<string, string | number>} values @returns {string} without those that are 0 or empty */
 const query = (values) =>

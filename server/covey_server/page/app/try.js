@@ -206,6 +206,7 @@ export function show(place, signal) {
           h("span", { class: "muted" }, picture.model ? t("result.by", { model: picture.model, version: picture.version ?? 0 }) : ""),
           h("a", { href: "#inside", on: { click: () => ((store.image = picture.blob), (store.imageName = picture.name)) } }, t("result.inside"), icon("right")))),
     );
+    return card;
   }
 
   function seenFigure(/** @type {Picture} */ picture) {

@@ -81,6 +81,7 @@ def _classifying() -> dict[str, dict[str, Any]]:
     return {
         "/v1/models": {"get": _operation("all models, those that are refused included", _ANY_JSON, (429,))},
         "/v1/models/{model}": {"get": _operation("one model", _ANY_JSON, (404, 429), _VERSION)},
+        "/v1/models/{model}/files": {"get": _operation("which files lie beside it", _ANY_JSON, (404, 429), _VERSION)},
         "/v1/models/{model}/files/{file}": {
             "get": _operation(
                 "MODEL_CARD.md, report.html, report.json or verification.json", _FILES_OUT, (404, 429), _VERSION
