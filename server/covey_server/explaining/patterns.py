@@ -1,4 +1,4 @@
-"""Operations that exporters write as several nodes, found again: SiLU, Mish, GELU, and a matrix product with its bias."""
+"""Operations that exporters write as several nodes, found again: SiLU, Mish, GELU, a matrix product with its bias."""
 
 from __future__ import annotations
 

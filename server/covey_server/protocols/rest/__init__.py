@@ -10,6 +10,7 @@ from covey_server.calls.http import Route
 from covey_server.calls.service import Services
 from covey_server.observability.health import Health
 from covey_server.protocols.rest.classify import ClassifyRoutes
+from covey_server.protocols.rest.explain import ExplainRoutes
 from covey_server.protocols.rest.inference import InferenceRoutes
 from covey_server.protocols.rest.large_bodies import LargeBodies
 from covey_server.protocols.rest.openapi import OpenApiRoute
@@ -30,6 +31,7 @@ class Rest:
         self._operations = OperationRoutes(health, registry)
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
+            *ExplainRoutes(classifier["Explain"], self._large).routes,
             *InferenceRoutes(handlers[_OPEN_INFERENCE], self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *self._operations.routes,
