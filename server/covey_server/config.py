@@ -79,6 +79,7 @@ class Config:
         "", "origins whose pages may call over HTTP from browsers, separated by commas; * for all"
     )
     allow_management: bool = _setting(False, "let calls load and unload models (RepositoryModelLoad, ...Unload)")
+    explain: bool = _setting(True, "answer Explain: layers, heat maps, units; at the lowest priority")
     reflection: bool = _setting(True, "tell callers the services and their messages (gRPC server reflection)")
     check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
     probe: bool = _setting(False, "ask the server of the same settings whether it is ready, and exit: 0 yes, 1 no")

@@ -150,9 +150,7 @@ class Pipeline:
 
         Raises Cancelled or Expired if nobody waits for the answer any more.
         """
-        decoded = self._decoders.decode(
-            images, model.input, partial(self._raise_if_expired_or_cancelled, call), all_or_none
-        )
+        decoded = self._decoders.decode(images, model.input, partial(self.require_wanted, call), all_or_none)
         failures = len(decoded.failures) - decoded.count
         if failures:
             self._metrics.count_invalid_images(model, failures)
@@ -230,7 +228,8 @@ class Pipeline:
         if isinstance(error, Overloaded) and error.retry_after_ms is None:
             error.retry_after_ms = max(1, math.ceil(self.batcher.backlog_ms()))
 
-    def _raise_if_expired_or_cancelled(self, call: Call) -> None:
+    def require_wanted(self, call: Call) -> None:
+        """Raises Cancelled or Expired if nobody waits for the answer any more."""
         raise_if_expired_or_cancelled(call.cancelled, call.arrived_ns, self.deadline_of(call), time.monotonic_ns())
 
 

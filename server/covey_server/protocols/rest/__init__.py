@@ -12,6 +12,7 @@ from covey_server.models.repository import Repository
 from covey_server.observability.health import Health
 from covey_server.protocols.rest.about import AboutRoute
 from covey_server.protocols.rest.classify import ClassifyRoutes
+from covey_server.protocols.rest.explain import ExplainRoutes
 from covey_server.protocols.rest.inference import InferenceRoutes
 from covey_server.protocols.rest.large_bodies import LargeBodies
 from covey_server.protocols.rest.live import LiveRoute
@@ -44,6 +45,7 @@ class Rest:
             self.pages += static_routes(PAGES / "app", page="/", files="/page")
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
+            *ExplainRoutes(classifier["Explain"], self._large).routes,
             *InferenceRoutes(handlers[_OPEN_INFERENCE], self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *self._operations.routes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -68,8 +69,8 @@ def compact(value: object) -> bytes:
 
 
 def as_dict(message: Message, *, defaults: bool = True) -> dict[str, Any]:
-    """A message with its fields' own names; whole numbers stay numbers. `defaults`: fields that are 0 or empty are
-    shown too."""
+    """A message with its fields' own names; whole numbers stay numbers, bytes become base64. `defaults`: fields that
+    are 0 or empty are shown too."""
     found: dict[str, Any] = {}
     for name, has_presence, convert in _fields_of(message.DESCRIPTOR):
         if has_presence and not message.HasField(name):
@@ -98,7 +99,12 @@ def _convert(field: Any) -> Convert | None:  # noqa: ANN401 - as above
     if field.is_repeated:
         one = _convert_one(field)
         return lambda value, defaults: [one(each, defaults) for each in value]
-    is_plain = kind is None and field.enum_type is None and field.cpp_type != FieldDescriptor.CPPTYPE_FLOAT
+    is_plain = (
+        kind is None
+        and field.enum_type is None
+        and field.cpp_type != FieldDescriptor.CPPTYPE_FLOAT
+        and field.type != FieldDescriptor.TYPE_BYTES
+    )
     return None if is_plain else _convert_one(field)
 
 
@@ -113,4 +119,6 @@ def _convert_one(field: Any) -> Convert:  # noqa: ANN401 - as above
         return lambda value, defaults: names.get(value, value)
     if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
         return lambda value, defaults: float(f"{value:.9g}")
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return lambda value, defaults: binascii.b2a_base64(value, newline=False).decode("ascii")
     return lambda value, defaults: value

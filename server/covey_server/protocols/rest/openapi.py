@@ -31,9 +31,22 @@ _STATUSES = {
 _ALWAYS = (400, 401, 403, 408, 431)
 _RUNS = (404, 413, 415, 422, 429, 500, 501, 503, 504)
 _INTEGER, _STRING, _OBJECT = {"type": "integer"}, {"type": "string"}, {"type": "object"}
+_COUNT = {"type": "integer", "minimum": 0}
 _BASE64 = {"type": "string", "contentEncoding": "base64"}
 _TIMEOUT = {"timeout_ms": "milliseconds that the answer may take; 0: no limit"}
 _VERSION = {"version": "0: the highest that is served"}
+_EXPLAIN = {
+    "maps": ("what layers answer: all, or their numbers with commas", _STRING),
+    "map_channels": "of each layer the strongest so many; 0: as many as fit",
+    "map_side": "larger maps are averaged down to so many rows and columns; by default 64",
+    "map_bytes": "of all maps together; by default 1048576",
+    "map_encoding": ("uint8, or float32", _STRING),
+    "heat": ("which pixels speak for a class: top, or its number", _STRING),
+    "heat_method": ("class_activation or occlusion", _STRING),
+    "unit": ("how one number comes about: LAYER,CHANNEL,Y,X", _STRING),
+    **_VERSION,
+    **_TIMEOUT,
+}
 _CLASSIFY = {"top_k": "classes per image; by default 5", **_VERSION, **_TIMEOUT}
 
 
@@ -75,6 +88,8 @@ def document() -> dict[str, Any]:
 def _classifying() -> dict[str, dict[str, Any]]:
     images = {_FILE: _BYTES, _FORM: _FILES, JSON: _schema("ImagesInJson")}
     classify = _operation("classify images", {JSON: _schema("Classified")}, _RUNS, _CLASSIFY, images)
+    explained = {JSON: _schema("Explained")}
+    explain = _operation("look inside a model with one image", explained, _RUNS, _EXPLAIN, images)
     image = {_FILE: _BYTES, _FORM: _FILES, JSON: _schema("ImageInJson")}
     probabilities = {"schema": {"type": "object", "additionalProperties": {"type": "number"}}}
     predict = _operation("classify as TorchServe does", {JSON: probabilities}, _RUNS, _TIMEOUT, image)
@@ -88,6 +103,10 @@ def _classifying() -> dict[str, dict[str, Any]]:
             )
         },
         "/v1/models/{model}/classify": {"post": classify, "put": classify},
+        "/v1/models/{model}/layers": {
+            "get": _operation("a model's layers", explained, _RUNS, {**_VERSION, **_TIMEOUT})
+        },
+        "/v1/models/{model}/explain": {"post": explain, "put": explain},
         "/predictions/{model}": {"post": predict, "put": predict},
         "/predictions/{model}/{version}": {"post": predict, "put": predict},
     }
@@ -143,6 +162,7 @@ def _schemas() -> dict[str, Any]:
     return {
         "Problem": _members({**problem, "status": _INTEGER}, ("type", "title", "status", "detail")),
         "Classified": _members(answer, tuple(answer)),
+        "Explained": _members({"model": _STRING, "version": _INTEGER, "layers": {"type": "array", "items": _OBJECT}}),
         "ImagesInJson": _members(images),
         "ImageInJson": _members({"data": _BASE64, "body": _BASE64}),
         "Index": _members({"ready": {"type": "boolean"}}),
@@ -160,10 +180,11 @@ _FILES = {"schema": {"type": "object", "additionalProperties": {"type": "string"
 
 
 def _operation(
-    summary: str, answer: Mapping[str, Any], statuses: Sequence[int], query: Mapping[str, str] | None = None,
+    summary: str, answer: Mapping[str, Any], statuses: Sequence[int], query: Mapping[str, Any] | None = None,
     body: Mapping[str, Any] | None = None, failing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """`failing`: what a status of 503 answers with, if not with a problem."""
+    """`failing`: what a status of 503 answers with, if not with a problem. `query` has a text for each parameter, or a
+    text and a schema; without it is a whole number."""
     responses: dict[str, Any] = {"200": {"description": _STATUSES[200], **({"content": answer} if answer else {})}}
     for status in sorted({*_ALWAYS, *statuses}):
         content = {_PROBLEM: _schema("Problem")}
@@ -173,8 +194,9 @@ def _operation(
     found: dict[str, Any] = {"summary": summary, "responses": responses}
     if query:
         found["parameters"] = [
-            {"name": name, "in": "query", "description": text, "schema": {"type": "integer", "minimum": 0}}
-            for name, text in query.items()
+            {"name": name, "in": "query", "description": text, "schema": schema}
+            for name, said in query.items()
+            for text, schema in (said if isinstance(said, tuple) else (said, _COUNT),)
         ]
     if body:
         found["requestBody"] = {"content": dict(body)}
