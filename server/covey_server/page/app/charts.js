@@ -97,6 +97,7 @@ export function columnChart(place, chart) {
   const width = inside(place);
   const most = Math.max(1e-12, ...chart.columns.map((each) => each.value));
   const step = (width - 12) / Math.max(1, chart.columns.length);
+  const every = Math.ceil((6.5 * Math.max(...chart.columns.map((each) => each.name.length), 1) + 6) / step); // names that fit
   fill(
     place,
     h("div", { class: "chart-head" }, h("h3", {}, chart.title), chart.unit ? h("p", { class: "small muted" }, chart.unit) : null),
@@ -108,7 +109,7 @@ export function columnChart(place, chart) {
         return s("g", {},
           s("rect", { class: "column", x: middle - Math.min(32, step * 0.36), width: Math.min(64, step * 0.72), y: HEIGHT - BOTTOM - height, height, rx: 3 }),
           each.value ? s("text", { class: "tick strong", x: middle, y: HEIGHT - BOTTOM - height - 5, "text-anchor": "middle" }, format(each.value)) : "",
-          s("text", { class: "tick", x: middle, y: HEIGHT - 4, "text-anchor": "middle" }, each.name));
+          at % every ? "" : s("text", { class: "tick", x: middle, y: HEIGHT - 4, "text-anchor": "middle" }, each.name));
       })),
     chart.note ? h("p", { class: "small muted" }, chart.note) : null,
   );

@@ -174,6 +174,7 @@ export default {
   "inside.rate": "{n} updates/s",
   "inside.picture": "The image as the model sees it; the arrow keys move it",
   "inside.network": "From image to answer",
+  "inside.between": "+ {n} layers",
   "inside.view": "View",
   "inside.flat": "Row",
   "inside.deep": "In 3D",

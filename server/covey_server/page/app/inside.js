@@ -21,7 +21,7 @@ export function show(place, signal) {
   const panes = h("div", { class: "panes" });
   const rate = h("p", { class: "small muted", role: "status", data: { figure: "updates" } });
   const tooltip = h("div", { class: "tooltip", hidden: true });
-  const chooser = h("input", { type: "file", accept: "image/*", class: "hidden", tabIndex: -1, id: "inside-file", "aria-label": t("try.choose"), on: { change: () => use(chooser.files[0]) } });
+  const chooser = h("input", { type: "file", accept: "image/*", class: "hidden", tabIndex: -1, id: "inside-file", "aria-label": t("try.choose"), on: { change: () => choose(chooser.files[0]) } });
   /** @type {ReturnType<typeof pane>[]} */
   let shown = [];
   /** @type {((aside: number, down: number) => Promise<Blob>) | null} */
@@ -53,11 +53,11 @@ export function show(place, signal) {
   place.addEventListener("drop", (event) => {
     event.preventDefault();
     const file = event.dataTransfer?.files[0];
-    if (file) use(file);
+    choose(file);
   });
   document.addEventListener("paste", (event) => {
     const file = event.clipboardData?.files[0];
-    if (file) use(file);
+    choose(file);
   }, { signal });
   changes.addEventListener("models", () => (drawSettings(), shown.length ? undefined : rebuild()), { signal });
   changes.addEventListener("choice", rebuild, { signal });
@@ -83,6 +83,12 @@ export function show(place, signal) {
     panes.classList.toggle("two", shown.length > 1);
     if (store.image) await use(store.image);
     else if (chosen()) drawOne();
+  }
+
+  function choose(/** @type {File | undefined} */ file) {
+    if (!file) return;
+    fill(tool);
+    use(file);
   }
 
   async function use(/** @type {Blob | undefined} */ image) {

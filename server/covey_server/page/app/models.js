@@ -26,7 +26,7 @@ export function show(place, signal) {
     if (!store.models.length) return fill(list, h("li", { class: "empty" }, t("choice.none")));
     if (!store.models.some((each) => key(each) === opened)) opened = key(chosen() ?? store.models[0]);
     fill(list, store.models.map((each) => h("li", {},
-      h("button", { type: "button", class: "card model", "aria-pressed": String(key(each) === opened), on: { click: () => ((opened = key(each)), draw()) } },
+      h("button", { type: "button", class: "card model", "aria-pressed": String(key(each) === opened), on: { click: () => ((opened = key(each)), draw(), detail.scrollIntoView({ block: "nearest" })) } },
         h("span", { class: "name" }, each.name, h("span", { class: "muted" }, ` ${each.version || ""}`)),
         h("span", { class: `pill ${each.state === "STATE_READY" ? "good" : "bad"}` }, t(each.state === "STATE_READY" ? "models.served" : "models.refused")),
         h("span", { class: "small muted" }, each.state === "STATE_READY" ? oneLine(each) : each.reason)))));

@@ -203,15 +203,41 @@ export function pane(model, host) {
       h("button", { type: "button", "aria-pressed": String(flat === isFlat), on: { click: () => choose(Boolean(isFlat)) } }, t(String(text)))));
   }
 
+  /** The layers in a row; those between the ones that are shown are one step each, which opens them. */
   function drawRow() {
-    fill(row, layers.map((layer) => {
-      const tiles = layerTiles(layer, labels, pick, host.tell);
-      if (wanted.has(layer.index)) rows.set(layer.index, tiles);
-      return h("div", { class: `layer kind-${layer.kind}`, data: { layer: layer.index } },
-        h("button", { type: "button", class: "tag", title: layer.detail, on: { click: () => select(layer.index) } },
-          h("span", {}, t(`kind.${layer.kind}`)), h("span", { class: "small muted" }, layer.shape.join(" × "))),
-        wanted.has(layer.index) ? tiles.element : null);
-    }));
+    /** @type {HTMLElement[]} */
+    const columns = [];
+    for (let at = 0; at < layers.length; ) {
+      if (wanted.has(layers[at].index)) {
+        columns.push(column(layers[at++]));
+        continue;
+      }
+      const start = at;
+      while (at < layers.length && !wanted.has(layers[at].index)) at++;
+      const between = layers.slice(start, at);
+      columns.push(h("button", {
+        type: "button", class: "between", title: between.map((each) => each.name).join(", "),
+        on: { click: () => (between.forEach((each) => wanted.add(each.index)), drawRow(), again()) },
+      }, t("inside.between", { n: between.length })));
+    }
+    fill(row, columns);
+    mark();
+  }
+
+  /** @param {import("./tiles.js").Layer} layer @returns {HTMLElement} */
+  function column(layer) {
+    const tiles = layerTiles(layer, labels, pick, host.tell);
+    const known = maps.get(layer.index);
+    if (known) tiles.update(few(known));
+    rows.set(layer.index, tiles);
+    return h("div", { class: `layer kind-${layer.kind}`, data: { layer: layer.index } },
+      h("button", { type: "button", class: "tag", title: layer.detail, on: { click: () => select(layer.index) } },
+        h("span", {}, t(`kind.${layer.kind}`)), h("span", { class: "small muted" }, layer.shape.join(" × "))),
+      tiles.element);
+  }
+
+  function mark() {
+    row.querySelectorAll(".layer").forEach((/** @type {any} */ each) => each.classList.toggle("selected", Number(each.dataset.layer) === selected));
   }
 
   /** @param {number} index */
@@ -220,7 +246,7 @@ export function pane(model, host) {
     if (!layer) return;
     const isNew = selected !== index;
     selected = index;
-    row.querySelectorAll(".layer").forEach((/** @type {any} */ each) => each.classList.toggle("selected", Number(each.dataset.layer) === index));
+    mark();
     if (!isNew) return;
     large = layerTiles(layer, labels, pick, host.tell);
     fill(layerView,

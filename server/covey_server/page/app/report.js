@@ -26,7 +26,7 @@ export function report(text) {
   for (const each of /** @type {NodeListOf<HTMLElement>} */ (body.querySelectorAll("*"))) {
     const style = each.getAttribute("data-css");
     for (const { name, value } of [...each.attributes]) {
-      const isScript = /^\s*(javascript|data|vbscript):/i.test(value) && each.tagName !== "IMG";
+      const isScript = /^\s*(javascript|data|vbscript):/i.test(value) && !(/^(img|image)$/i.test(each.tagName) && /^data:image\//.test(value));
       if (name.startsWith("on") || name === "data-css" || (/^(href|xlink:href|src|action)$/.test(name) && isScript)) each.removeAttribute(name);
     }
     if (style) each.style.cssText = style;

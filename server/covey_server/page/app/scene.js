@@ -6,10 +6,13 @@ import { paintMap, watchUnits } from "./tiles.js";
 import { t } from "./text.js";
 
 const PLANES = 10; // of one layer
-const DEPTH = 16; // pixels between two planes
-const GAP = 46; // between two layers
-const [LEAST, MOST] = [34, 132]; // pixels of a plane's side
-const START = { turn: -32, tilt: -14 };
+const MOST_GROUPS = 12; // layers, spread over the network
+const DEPTH = 20; // pixels between two planes
+const GAP = 76; // between two layers
+const [LEAST, MOST] = [40, 176]; // pixels of a plane's side
+const START = { turn: -27, tilt: -12 };
+
+const PLAIN = ["activation", "flatten", "scaling", "other"]; // kinds that the row shows, and that would only fill this view
 
 /**
  * @param {import("./tiles.js").Layer[]} layers those that have maps @param {string[]} labels
@@ -20,6 +23,9 @@ export function scene(layers, labels, pick, open, tell) {
   let { turn, tilt } = START;
   let zoom = 1;
   let width = 0;
+  const telling = layers.filter((layer) => !PLAIN.includes(layer.kind));
+  const step = Math.max(1, (telling.length - 1) / (MOST_GROUPS - 1));
+  const shownLayers = telling.filter((_, at) => Math.round(Math.round(at / step) * step) === at);
   const world = h("div", { class: "world" });
   const stage = h("div", { class: "stage", tabIndex: 0, role: "group", "aria-label": t("inside.scene") }, world);
   const element = h(
@@ -33,7 +39,7 @@ export function scene(layers, labels, pick, open, tell) {
   );
   /** @type {Map<number, {planes: HTMLCanvasElement[], group: HTMLElement, maps: import("./tiles.js").Maps | null}>} */
   const groups = new Map();
-  for (const layer of layers) {
+  for (const layer of shownLayers) {
     const group = h("div", { class: "group" });
     groups.set(layer.index, { planes: [], group, maps: null });
     world.append(group);
@@ -55,11 +61,11 @@ export function scene(layers, labels, pick, open, tell) {
   function build() {
     const most = Math.max(...layers.map((layer) => Math.max(layer.shape[1] ?? 1, layer.shape[2] ?? 1)));
     width = 0;
-    for (const layer of layers) {
+    for (const layer of shownLayers) {
       const known = groups.get(layer.index);
       if (!known?.maps) continue;
       const { maps, group } = known;
-      const side = maps.isVector ? (maps.width === 1 ? 12 * Math.min(12, maps.height) : LEAST + 4 * Math.sqrt(maps.length)) : LEAST + (MOST - LEAST) * Math.sqrt(Math.max(maps.width, maps.height) / most);
+      const side = maps.isVector ? (maps.width === 1 ? 16 * Math.min(12, maps.height) : LEAST + 5 * Math.sqrt(maps.length)) : LEAST + (MOST - LEAST) * Math.sqrt(Math.max(maps.width, maps.height) / most);
       const scale = side / Math.max(maps.width, maps.height);
       const count = Math.min(PLANES, maps.channels.length);
       known.planes = Array.from({ length: count }, (_, at) => {
@@ -73,7 +79,7 @@ export function scene(layers, labels, pick, open, tell) {
       });
       const span = maps.width * scale;
       const name = h("button", { type: "button", class: "tag", tabIndex: -1, on: { click: () => open(layer.index) } }, t(`kind.${layer.kind}`), h("br"), h("span", { class: "muted" }, layer.shape.join(" × ")));
-      name.style.transform = `translate(-50%, ${(maps.height * scale) / 2 + 10}px)`;
+      name.style.transform = `translate(-50%, ${(maps.height * scale) / 2 + 12}px) translateZ(${((count - 1) / 2) * DEPTH}px)`;
       fill(group, known.planes, name);
       group.style.transform = `translateX(${width + span / 2}px)`;
       width += span + GAP;
@@ -83,7 +89,7 @@ export function scene(layers, labels, pick, open, tell) {
 
   function place() {
     // All of it is to be seen, in a frame that is as wide as it may be.
-    const fit = Math.min(1.25, (stage.clientWidth - 40) / Math.max(1, width)) * zoom;
+    const fit = Math.min(1.3, (stage.clientWidth - 60) / Math.max(1, width * 1.04)) * zoom;
     world.style.transform = `scale(${fit}) rotateX(${tilt}deg) rotateY(${turn}deg) translateX(${-(width - GAP) / 2}px)`;
   }
 

@@ -93,9 +93,11 @@ export function layerTiles(layer, labels, pick, tell) {
     maps = found;
     if (tiles.length !== found.channels.length) {
       tiles = found.channels.map((_, at) => tile(at));
-      element.replaceChildren(...tiles);
+      const isOfClasses = layer.kind === "softmax" && found.width === 1 && labels.length === found.length;
+      element.replaceChildren(...tiles, ...(isOfClasses ? [h("ol", { class: "names" }, labels.map((each) => h("li", { title: each }, each)))] : []));
     }
     element.classList.toggle("vector", found.isVector);
+    element.classList.toggle("thin", found.isVector && found.width === 1);
     tiles.forEach((each, at) => {
       paintMap(found, at, each);
       each.setAttribute("aria-label", t("inside.map", { layer: layer.name, channel: found.channels[at] }));

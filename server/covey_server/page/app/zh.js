@@ -174,6 +174,7 @@ export default {
   "inside.rate": "每秒更新 {n} 次",
   "inside.picture": "模型看到的图像；方向键可移动它",
   "inside.network": "从图像到回答",
+  "inside.between": "+ {n} 层",
   "inside.view": "视图",
   "inside.flat": "平铺",
   "inside.deep": "三维",
