@@ -14,6 +14,7 @@ from covey_server.batching.worker import Workers
 from covey_server.calls.service import Services
 from covey_server.config import Config
 from covey_server.errors import PortUnavailable, RefusalReason
+from covey_server.explaining.explainer import Explainer
 from covey_server.fronts import CLOSE_REASONS
 from covey_server.fronts.opening import guard_connections, open_front, open_http
 from covey_server.fronts.security import Security
@@ -29,6 +30,7 @@ from covey_server.models.watch import Watch
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics, ServerFigures
 from covey_server.observability.metrics_server import MetricsServer
+from covey_server.protocols.classifier.explain import ExplainMethod
 from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.classifier.service import Classifier
 from covey_server.protocols.management import Management
@@ -93,10 +95,11 @@ class App:
             config.default_deadline_ms,
         )
         self._management = Management() if config.allow_management else None
+        self._explainer = Explainer(self._batcher.backlog_ms) if config.explain else None
         threads = workers + reserves
         services = Services(
             (
-                Classifier(pipeline, workers=threads).service,
+                Classifier(pipeline, ExplainMethod(pipeline, self._explainer, self._metrics), workers=threads).service,
                 OpenInference(pipeline, self._health, self._metrics, self._management, workers=threads).service,
             ),
             begin=self._workers.dispatch,
@@ -106,7 +109,16 @@ class App:
         self._guard = guard_connections(
             config, self.front, self._admission, lambda: self._decoders.budget.reserved_bytes
         )
-        self._rest = Rest(services, self._health, self.registry, self._metrics, config.max_bytes // 4)
+        self._rest = Rest(
+            services,
+            self._health,
+            self.registry,
+            self._metrics,
+            self.repository,
+            self.front.port,
+            config.max_bytes // 4,
+            page=config.page,
+        )
         self.http = None
         try:
             self.http = open_http(config, self._rest.routes, services, self._security)
@@ -144,6 +156,8 @@ class App:
             "off" if self.http is None else f"on {self.http.scheme}://{address(self.http.port)}",
             self.config.metrics_address(self.metrics_port),
         )  # fmt: skip
+        if self.http is not None and self.config.page:
+            log.info("open %s", self.config.url(self.http.scheme, self.http.port))
 
     def stop(self) -> bool:
         """Becomes not ready, refuses new calls, answers those that were accepted, and closes. Returns False if time ran
@@ -154,9 +168,12 @@ class App:
         self.front.set_ready(False)
         if self.http is not None:
             self.http.drain()
+            self._rest.end_streams()
         self._watch.stop(0)  # does not wait for a model that is being loaded
         if self._management is not None:
             self._management.close()
+        if self._explainer is not None:
+            self._explainer.close()
         self._admission.close()
         drained = self._admission.wait_until_empty(self.config.drain_timeout_s)
         if not drained:
@@ -176,7 +193,8 @@ class App:
             self._guard.stop()
         watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
         managed = self._management is None or self._management.join(max(0.0, give_up - time.monotonic()))
-        self.loads = not (watched and managed)
+        explained = self._explainer is None or self._explainer.join(max(0.0, give_up - time.monotonic()))
+        self.loads = not (watched and managed and explained)
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained

@@ -39,6 +39,7 @@ class Config:
     grpc_port: int = _setting(8001, "port of gRPC; 0 takes a free one")
     http: bool = _setting(True, "serve HTTP beside gRPC")
     http_port: int = _setting(-1, "port of HTTP; 0 takes a free one; -1: 8000, or a free one if --grpc-port is 0")
+    page: bool = _setting(True, "serve the web page at the port of HTTP: try, watch, look inside")
     metrics_port: int = _setting(8002, "port of Prometheus' /metrics; 0 takes a free one")
     metrics_host: str = _setting("", "address to listen on for /metrics; by default that of --host")
     front: str = _setting("auto", "gRPC front: native is the fast one", ("auto", "native", "grpcio"))
@@ -78,6 +79,7 @@ class Config:
         "", "origins whose pages may call over HTTP from browsers, separated by commas; * for all"
     )
     allow_management: bool = _setting(False, "let calls load and unload models (RepositoryModelLoad, ...Unload)")
+    explain: bool = _setting(True, "answer Explain: layers, heat maps, units; at the lowest priority")
     reflection: bool = _setting(True, "tell callers the services and their messages (gRPC server reflection)")
     check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
     probe: bool = _setting(False, "ask the server of the same settings whether it is ready, and exit: 0 yes, 1 no")
@@ -122,6 +124,11 @@ class Config:
     def address(self, port: int) -> str:
         """`host:port`, an IPv6 host in brackets."""
         return _address(self.host, port)
+
+    def url(self, scheme: str, port: int) -> str:
+        """Where a browser on this machine finds the server."""
+        host = "localhost" if self.host in ("0.0.0.0", "::", "127.0.0.1") else self.host
+        return f"{scheme}://{_address(host, port)}/"
 
     def metrics_address(self, port: int) -> str:
         """The same for /metrics."""

@@ -15,6 +15,7 @@ LEVELS = (
     {"observability"},
     {"batching"},
     {"models"},
+    {"explaining"},
     {"inference"},
     {"images"},
     {"calls"},

@@ -401,3 +401,259 @@ class GoldenSet(_message.Message):
     tolerance: float
     reference: str
     def __init__(self, pixels: _Optional[bytes] = ..., probabilities: _Optional[_Iterable[float]] = ..., tolerance: _Optional[float] = ..., reference: _Optional[str] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("model", "version", "encoded", "pixels", "maps", "heat_map", "unit")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    MAPS_FIELD_NUMBER: _ClassVar[int]
+    HEAT_MAP_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    encoded: bytes
+    pixels: bytes
+    maps: MapsRequest
+    heat_map: HeatMapRequest
+    unit: UnitRequest
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[bytes] = ..., maps: _Optional[_Union[MapsRequest, _Mapping]] = ..., heat_map: _Optional[_Union[HeatMapRequest, _Mapping]] = ..., unit: _Optional[_Union[UnitRequest, _Mapping]] = ...) -> None: ...
+
+class MapsRequest(_message.Message):
+    __slots__ = ("layers", "channels", "side", "bytes", "float32")
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    FLOAT32_FIELD_NUMBER: _ClassVar[int]
+    layers: _containers.RepeatedScalarFieldContainer[int]
+    channels: int
+    side: int
+    bytes: int
+    float32: bool
+    def __init__(self, layers: _Optional[_Iterable[int]] = ..., channels: _Optional[int] = ..., side: _Optional[int] = ..., bytes: _Optional[int] = ..., float32: _Optional[bool] = ...) -> None: ...
+
+class HeatMapRequest(_message.Message):
+    __slots__ = ("class_index", "method")
+    CLASS_INDEX_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    class_index: int
+    method: str
+    def __init__(self, class_index: _Optional[int] = ..., method: _Optional[str] = ...) -> None: ...
+
+class UnitRequest(_message.Message):
+    __slots__ = ("layer", "channel", "y", "x")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    X_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    channel: int
+    y: int
+    x: int
+    def __init__(self, layer: _Optional[int] = ..., channel: _Optional[int] = ..., y: _Optional[int] = ..., x: _Optional[int] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("model", "version", "classes", "image", "layers", "maps", "heat_map", "unit", "timing")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    MAPS_FIELD_NUMBER: _ClassVar[int]
+    HEAT_MAP_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    classes: _containers.RepeatedCompositeFieldContainer[Class]
+    image: ExplainedImage
+    layers: _containers.RepeatedCompositeFieldContainer[Layer]
+    maps: _containers.RepeatedCompositeFieldContainer[LayerMaps]
+    heat_map: HeatMap
+    unit: Unit
+    timing: ExplainTiming
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., classes: _Optional[_Iterable[_Union[Class, _Mapping]]] = ..., image: _Optional[_Union[ExplainedImage, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., maps: _Optional[_Iterable[_Union[LayerMaps, _Mapping]]] = ..., heat_map: _Optional[_Union[HeatMap, _Mapping]] = ..., unit: _Optional[_Union[Unit, _Mapping]] = ..., timing: _Optional[_Union[ExplainTiming, _Mapping]] = ...) -> None: ...
+
+class ExplainedImage(_message.Message):
+    __slots__ = ("height", "width", "channels", "pixels")
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    height: int
+    width: int
+    channels: int
+    pixels: bytes
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., pixels: _Optional[bytes] = ...) -> None: ...
+
+class Layer(_message.Message):
+    __slots__ = ("index", "name", "kind", "op", "detail", "shape", "parameters", "inputs", "has_units", "output")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    OP_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    HAS_UNITS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    name: str
+    kind: str
+    op: str
+    detail: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    parameters: int
+    inputs: _containers.RepeatedScalarFieldContainer[int]
+    has_units: bool
+    output: str
+    def __init__(self, index: _Optional[int] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., op: _Optional[str] = ..., detail: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[int] = ..., inputs: _Optional[_Iterable[int]] = ..., has_units: _Optional[bool] = ..., output: _Optional[str] = ...) -> None: ...
+
+class LayerMaps(_message.Message):
+    __slots__ = ("layer", "channels", "height", "width", "values", "low", "high", "strength", "encoding")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    channels: _containers.RepeatedScalarFieldContainer[int]
+    height: int
+    width: int
+    values: bytes
+    low: _containers.RepeatedScalarFieldContainer[float]
+    high: _containers.RepeatedScalarFieldContainer[float]
+    strength: _containers.RepeatedScalarFieldContainer[float]
+    encoding: str
+    def __init__(self, layer: _Optional[int] = ..., channels: _Optional[_Iterable[int]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., values: _Optional[bytes] = ..., low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ..., strength: _Optional[_Iterable[float]] = ..., encoding: _Optional[str] = ...) -> None: ...
+
+class HeatMap(_message.Message):
+    __slots__ = ("method", "exact", "class_index", "label", "height", "width", "values", "low", "high", "score", "bias", "images", "compute_us", "detail")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    CLASS_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_US_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    exact: bool
+    class_index: int
+    label: str
+    height: int
+    width: int
+    values: bytes
+    low: float
+    high: float
+    score: float
+    bias: float
+    images: int
+    compute_us: int
+    detail: str
+    def __init__(self, method: _Optional[str] = ..., exact: _Optional[bool] = ..., class_index: _Optional[int] = ..., label: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., values: _Optional[bytes] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., score: _Optional[float] = ..., bias: _Optional[float] = ..., images: _Optional[int] = ..., compute_us: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class Unit(_message.Message):
+    __slots__ = ("layer", "channel", "y", "x", "operation", "receptive_field", "channels", "height", "width", "first_channel", "rows", "columns", "inputs", "weights", "places", "rest", "bias", "result", "engine_value", "next", "channel_sums")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    X_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    RECEPTIVE_FIELD_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    FIRST_CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    REST_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_VALUE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_SUMS_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    channel: int
+    y: int
+    x: int
+    operation: str
+    receptive_field: Box
+    channels: int
+    height: int
+    width: int
+    first_channel: int
+    rows: _containers.RepeatedScalarFieldContainer[int]
+    columns: _containers.RepeatedScalarFieldContainer[int]
+    inputs: bytes
+    weights: bytes
+    places: _containers.RepeatedScalarFieldContainer[int]
+    rest: float
+    bias: float
+    result: float
+    engine_value: float
+    next: _containers.RepeatedCompositeFieldContainer[UnitStep]
+    channel_sums: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, layer: _Optional[int] = ..., channel: _Optional[int] = ..., y: _Optional[int] = ..., x: _Optional[int] = ..., operation: _Optional[str] = ..., receptive_field: _Optional[_Union[Box, _Mapping]] = ..., channels: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., first_channel: _Optional[int] = ..., rows: _Optional[_Iterable[int]] = ..., columns: _Optional[_Iterable[int]] = ..., inputs: _Optional[bytes] = ..., weights: _Optional[bytes] = ..., places: _Optional[_Iterable[int]] = ..., rest: _Optional[float] = ..., bias: _Optional[float] = ..., result: _Optional[float] = ..., engine_value: _Optional[float] = ..., next: _Optional[_Iterable[_Union[UnitStep, _Mapping]]] = ..., channel_sums: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class UnitStep(_message.Message):
+    __slots__ = ("layer", "y", "x", "height", "width", "inputs", "value")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    X_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    y: int
+    x: int
+    height: int
+    width: int
+    inputs: _containers.RepeatedScalarFieldContainer[float]
+    value: float
+    def __init__(self, layer: _Optional[int] = ..., y: _Optional[int] = ..., x: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., inputs: _Optional[_Iterable[float]] = ..., value: _Optional[float] = ...) -> None: ...
+
+class Box(_message.Message):
+    __slots__ = ("top", "left", "bottom", "right")
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    top: int
+    left: int
+    bottom: int
+    right: int
+    def __init__(self, top: _Optional[int] = ..., left: _Optional[int] = ..., bottom: _Optional[int] = ..., right: _Optional[int] = ...) -> None: ...
+
+class ExplainTiming(_message.Message):
+    __slots__ = ("total_us", "decode_us", "queue_us", "compute_us", "open_us", "images")
+    TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    DECODE_US_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_US_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_US_FIELD_NUMBER: _ClassVar[int]
+    OPEN_US_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    total_us: int
+    decode_us: int
+    queue_us: int
+    compute_us: int
+    open_us: int
+    images: int
+    def __init__(self, total_us: _Optional[int] = ..., decode_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., compute_us: _Optional[int] = ..., open_us: _Optional[int] = ..., images: _Optional[int] = ...) -> None: ...

@@ -54,6 +54,11 @@ class ClassifierStub:
                 request_serializer=covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
                 response_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/covey.v1.Classifier/Explain',
+                request_serializer=covey__proto_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServicer:
@@ -94,6 +99,14 @@ class ClassifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Looks inside one model with one image: its layers, what each of them answers, which pixels speak for a class, and how
+        one number comes about. Runs at the lowest priority, and is the first to be refused under load (RESOURCE_EXHAUSTED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -116,6 +129,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.ClassifyStream,
                     request_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.FromString,
                     response_serializer=covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ExplainRequest.FromString,
+                    response_serializer=covey__proto_dot_v1_dot_classifier__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +244,33 @@ class Classifier:
             '/covey.v1.Classifier/ClassifyStream',
             covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
             covey__proto_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/covey.v1.Classifier/Explain',
+            covey__proto_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
+            covey__proto_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

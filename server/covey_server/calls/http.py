@@ -5,6 +5,7 @@ Headers, paths and bodies are those of HTTP; what they mean is the protocol's bu
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -48,6 +49,20 @@ class HttpCall(Call):
     answer_type: str
     answer_headers: Sequence[tuple[str, str]]
     write: Callable[[bytes], bytes] | None
+
+    @abstractmethod
+    def begin_stream(self) -> bool:
+        """Begins an answer in parts, in place of `reply`. False if there is nothing to send: it was asked for the
+        headers only, or the caller is gone."""
+
+    @abstractmethod
+    def send_part(self, data: bytes) -> bool:
+        """Sends a part of such an answer, from any thread. False, and nothing is sent, while the caller has not taken
+        the part before; `cancelled` tells whether it is gone."""
+
+    @abstractmethod
+    def end_stream(self) -> None:
+        """Ends such an answer."""
 
     def hand_over(self, handler: Handler, payload: bytes, write: Callable[[bytes], bytes]) -> None:
         """Has a handler of another protocol answer: it gets `payload`, and `write` makes an answer of its reply."""

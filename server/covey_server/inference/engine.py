@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,21 @@ _LOG_ERRORS_ONLY = 3
 _IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBI=")
 
 
+class FileState(NamedTuple):
+    """Tells whether a file is still the one that was loaded."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, descriptor: int) -> FileState:
+        """The state of an open file."""
+        found = os.fstat(descriptor)
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 class Engine:
     """One model, ready to run on one device from any number of threads at once."""
 
@@ -53,6 +68,7 @@ class Engine:
         self.threads = threads
         try:
             with open_regular(path) as (descriptor, size_bytes):
+                self.file = FileState.of(descriptor)
                 require_loadable(path, size_bytes, room() if size_bytes > _SMALL_BYTES else None)
                 self._session = _load(path, descriptor, device, threads)
         except OSError as error:
@@ -72,7 +88,7 @@ class Engine:
 
 
 class Session:
-    """Any model of one input and one output, ready to run on one device from any number of threads at once."""
+    """Any model of one input, ready to run on one device from any number of threads at once."""
 
     def __init__(self, model: bytes | str, device: Device, threads: int) -> None:
         """`model` is its file's bytes or path. Raises RefusedModel, DeviceUnavailable."""
@@ -82,13 +98,22 @@ class Session:
             raise
         except Exception as error:
             raise RefusedModel(f"onnxruntime cannot load it: {_first_line(error)}") from error
-        (entry,), (exit_,) = self._session.get_inputs(), self._session.get_outputs()
-        self._input, self._outputs = entry.name, [exit_.name]
+        (entry,) = self._session.get_inputs()
+        self._input = entry.name
+        # Each output's shape, as far as it is known: a number, a name or None for each axis.
+        self.output_shapes: dict[str, list[int | str | None]] = {
+            each.name: each.shape for each in self._session.get_outputs()
+        }
+        self._first = next(iter(self.output_shapes))
 
     def run(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Raises EngineFailed."""
+        """The first output. Raises EngineFailed."""
+        return self.run_outputs(values, [self._first])[0]
+
+    def run_outputs(self, values: NDArray[Any], names: list[str]) -> list[NDArray[Any]]:
+        """The outputs of these names. Raises EngineFailed."""
         try:
-            found: NDArray[Any] = self._session.run(self._outputs, {self._input: values})[0]
+            found: list[NDArray[Any]] = self._session.run(names, {self._input: values})
         except Exception as error:
             raise EngineFailed(f"onnxruntime failed on a batch of {len(values)}: {_first_line(error)}") from error
         return found

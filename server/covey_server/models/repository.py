@@ -90,6 +90,14 @@ class Repository:
                 f"--default-model {default_model!r} is not served; these are: {', '.join(self.catalog.names)}"
             )
 
+    def folder_of(self, name: str, version: int) -> Path:
+        """The folder of a version that is served, or was found and refused; version 0 as requests mean it. Raises
+        UnknownModel."""
+        catalog = self.catalog
+        refusal = catalog.find_refusal(name, version)
+        found = refusal if refusal is not None and refusal.version else catalog.find(name, version)
+        return self.folder / found.name / str(found.version)
+
     def refresh(self) -> None:
         """Looks at the folder once and follows changes. Returns when new models are served."""
         with self._refreshing:

@@ -7,22 +7,12 @@ of five models takes 0.1 ms (AMD EPYC, ext4). If a network drive hangs, only thi
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable
 
+from covey_server.system.threads import lower_priority
+
 log = logging.getLogger(__name__)
-
-# Loading and measuring a model keeps a core busy for a while. At half load on two cores the p99 of requests during a
-# reload was 3.4 times that before it at the usual priority, and 1.2 times at the lowest one (a run each).
-_LOWEST_PRIORITY = 19
-
-
-def lower_priority() -> None:
-    """Gives the calling thread the lowest priority, so that requests go first."""
-    if sys.platform == "linux":  # elsewhere threads have no priority of their own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
 
 
 class Watch:

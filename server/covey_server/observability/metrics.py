@@ -67,6 +67,7 @@ class Metrics(Collector):
         self._loads: dict[tuple[str, str], int] = {}  # by model and result
         self._noted: deque[tuple[Batch, Sequence[Request]]] = deque()
         self._refused = dict.fromkeys(REFUSAL_REASONS, 0)
+        self._explanations: dict[str, int] = {}  # by status code
         self._figures: Callable[[], ServerFigures] | None = None
         registry.register(self)
         ProcessCollector(registry=registry)
@@ -145,6 +146,11 @@ class Metrics(Collector):
             with self._lock:
                 self._refused[error.refused_for] += calls
 
+    def count_explanation(self, code: str) -> None:
+        """Counts a call of Explain, which is not one of `covey_requests`."""
+        with self._lock:
+            self._explanations[code] = self._explanations.get(code, 0) + 1
+
     def count_invalid_images(self, model: ServedModel, count: int) -> None:
         """Counts encoded images that could not be decoded."""
         with self._lock:
@@ -171,6 +177,10 @@ class Metrics(Collector):
         for refusal, count in self._refused.items():
             refused_calls.add_metric((refusal,), count + figures.refused.get(refusal, 0))
         yield refused_calls
+        explanations = CounterMetricFamily("covey_explanations", "Calls of Explain, by status code.", labels=["code"])
+        for code, count in tuple(self._explanations.items()):
+            explanations.add_metric((code,), count)
+        yield explanations
         closed = CounterMetricFamily(
             "covey_connections_closed", "Connections that the server closed, by reason.", labels=["reason"]
         )

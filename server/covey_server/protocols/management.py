@@ -11,7 +11,7 @@ from covey_server.calls import status
 from covey_server.calls.call import Call
 from covey_server.calls.service import Handler, handle
 from covey_server.errors import Overloaded, Stopping
-from covey_server.models.watch import lower_priority
+from covey_server.system.threads import lower_priority
 
 _MAX_WAITING = 64
 

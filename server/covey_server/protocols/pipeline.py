@@ -126,10 +126,16 @@ class Pipeline:
         call.size_bytes += answer_bytes
 
     def prepare(
-        self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | bytes], answer_bytes: int = 0
+        self,
+        call: Call,
+        model: ServedModel,
+        images: int,
+        make: Callable[[], Request | bytes | None],
+        answer_bytes: int = 0,
     ) -> None:
-        """Runs `make` on a thread of the decode pool and queues the request that it returns, or answers with the bytes
-        that it returns if no image is left to run. `answer_bytes` is how large the answer can be.
+        """Runs `make` on a thread of the decode pool. It returns a request, which is queued; or bytes, which are the
+        answer if no image is left to run; or None if it has handed the call on. `answer_bytes` is how large the answer
+        can be.
 
         Raises RequestTooLarge or Overloaded.
         """
@@ -150,9 +156,7 @@ class Pipeline:
 
         Raises Cancelled or Expired if nobody waits for the answer any more.
         """
-        decoded = self._decoders.decode(
-            images, model.input, partial(self._raise_if_expired_or_cancelled, call), all_or_none
-        )
+        decoded = self._decoders.decode(images, model.input, partial(self.require_wanted, call), all_or_none)
         failures = len(decoded.failures) - decoded.count
         if failures:
             self._metrics.count_invalid_images(model, failures)
@@ -196,7 +200,7 @@ class Pipeline:
             return call.arrived_ns + self.default_deadline_ns
         return call.deadline_ns
 
-    def _prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | bytes]) -> None:
+    def _prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | bytes | None]) -> None:
         again = partial(self._prepare, call, model, images, make)
         try:
             waits = False
@@ -211,7 +215,7 @@ class Pipeline:
                     self.admission.leave_decoding(images)
             if isinstance(made, Request):
                 self.workers.submit(made)
-            else:
+            elif made is not None:
                 self._metrics.count_answer(model, "OK", call.peer)
                 self.succeed(call, made)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
@@ -228,7 +232,8 @@ class Pipeline:
         if isinstance(error, Overloaded) and error.retry_after_ms is None:
             error.retry_after_ms = max(1, math.ceil(self.batcher.backlog_ms()))
 
-    def _raise_if_expired_or_cancelled(self, call: Call) -> None:
+    def require_wanted(self, call: Call) -> None:
+        """Raises Cancelled or Expired if nobody waits for the answer any more."""
         raise_if_expired_or_cancelled(call.cancelled, call.arrived_ns, self.deadline_of(call), time.monotonic_ns())
 
 

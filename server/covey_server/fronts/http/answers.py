@@ -41,6 +41,11 @@ def answer(
     return b"".join((begin, request_id, _date(int(time.time())), length, fields, b"\r\n", body))
 
 
+def stream_head(content_type: str, request_id: bytes, fields: bytes) -> bytes:
+    """The head of an answer whose end is that of its connection."""
+    return b"".join((_begin(200, content_type), request_id, _date(int(time.time())), fields, CLOSE, b"\r\n"))
+
+
 def lines(fields: Sequence[tuple[str, str]]) -> bytes:
     """Headers as bytes. Values are the server's own: none holds a line's end."""
     return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1", "replace")

@@ -211,7 +211,8 @@ class Connection:
                 self._current = None
                 self._close_after = call.close
                 self._counted_bytes = counted_bytes
-                self._write(data)
+                if data:
+                    self._write(data)
                 if self._wire.rest is None and not self.is_closed:
                     self._finish()
                 else:
@@ -227,6 +228,18 @@ class Connection:
             self.front.written(counted_bytes, self.peer)
         if needs_attention:
             self.front.wake(self)
+
+    def send_part(self, call: ReceivedCall, data: bytes) -> bool:
+        """Writes a part of an answer that goes on. False, and nothing is written, while the part before is not taken or
+        if the connection is closed."""
+        with self._lock:
+            if self._current is not call or self.is_closed or self._wire.rest is not None:
+                return False
+            self._write(data)
+            needs_attention = self.is_closed or self._wire.rest is not None
+        if needs_attention:
+            self.front.wake(self)
+        return True
 
     def continue_writing(self) -> None:
         """Writes more of the answer, since the network takes more; on the intake thread."""
@@ -254,7 +267,9 @@ class Connection:
         """Under the lock: the answer is written."""
         self._counted_bytes = 0
         self.since_s = now_s = time.monotonic()
-        if not self.reader.is_idle or not self._has_asked:  # the next request has begun to come, or the first shall
+        if self._current is not None:  # its answer has further parts
+            self.deadline_s = math.inf
+        elif not self.reader.is_idle or not self._has_asked:  # the next request has begun to come, or the first shall
             self.deadline_s = now_s + limits.HEAD_S
         else:
             self.deadline_s = now_s + (self.front.limits.idle_s or math.inf)

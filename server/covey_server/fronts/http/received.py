@@ -95,6 +95,20 @@ class ReceivedCall(HttpCall):
     def fail(self, status: Status) -> None:
         self._fail(status, 0)  # errors are small, and not counted by admission
 
+    def begin_stream(self) -> bool:
+        if self._is_head:
+            self.reply(b"")
+            return False
+        self.close = True  # the connection's end is the answer's
+        head = answers.stream_head(self.answer_type, self.request_id, self.fields + answers.lines(self.answer_headers))
+        return self._connection.send_part(self, head)
+
+    def send_part(self, data: bytes) -> bool:
+        return self._connection.send_part(self, data)
+
+    def end_stream(self) -> None:
+        self._connection.send(self, b"", 0)
+
     def _fail(self, failure: Status, counted_bytes: int) -> None:
         if failure.http >= 500:
             log.info("request %s failed with %d: %s", self.request_id.decode(), failure.http, failure.message)

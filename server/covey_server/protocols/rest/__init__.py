@@ -10,12 +10,17 @@ from covey_server.calls import status
 from covey_server.calls.http import HttpCall, Route
 from covey_server.calls.service import Services
 from covey_server.errors import RequestError
+from covey_server.models.repository import Repository
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics
+from covey_server.protocols.rest.about import AboutRoute
 from covey_server.protocols.rest.classify import ClassifyRoutes
+from covey_server.protocols.rest.explain import ExplainRoutes
 from covey_server.protocols.rest.inference import InferenceRoutes
 from covey_server.protocols.rest.large_bodies import LargeBodies
-from covey_server.protocols.rest.openapi import OpenApiRoute
+from covey_server.protocols.rest.live import LiveRoute
+from covey_server.protocols.rest.model_files import ModelFiles
+from covey_server.protocols.rest.openapi.document import OpenApiRoute
 from covey_server.protocols.rest.operations import OperationRoutes
 from covey_server.protocols.rest.static import PAGES, static_routes
 from covey_server.protocols.rest.torchserve import TorchServeRoutes
@@ -27,26 +32,41 @@ class Rest:
     """All routes: `pages` are those of web pages, `routes` all, these included."""
 
     def __init__(
-        self, services: Services, health: Health, registry: CollectorRegistry, metrics: Metrics, max_waiting_bytes: int
-    ) -> None:
-        """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in."""
+        self, services: Services, health: Health, registry: CollectorRegistry, metrics: Metrics, repository: Repository,
+        grpc_port: int, max_waiting_bytes: int, *, page: bool,
+    ) -> None:  # fmt: skip
+        """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in. `page`: whether
+        there is one at /."""
         self._metrics = metrics
         handlers = {service.name: service.handlers for service in services.all}
         classifier = handlers[_CLASSIFIER]
         self._large = LargeBodies(services.begin, max_waiting_bytes, self._count_failure)
         self._operations = OperationRoutes(health, registry)
+        self._live = LiveRoute(registry)
+        self._files = ModelFiles(repository.folder_of)
         self.pages = static_routes(PAGES / "docs", page="/docs", files="/docs")
+        if page:
+            self.pages += static_routes(PAGES / "app", page="/", files="/page")
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
+            *ExplainRoutes(classifier["Explain"], self._large).routes,
             *InferenceRoutes(handlers[_OPEN_INFERENCE], self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *self._operations.routes,
             *OpenApiRoute().routes,
+            *AboutRoute(grpc_port).routes,
+            *self._live.routes,
+            *self._files.routes,
             *self.pages,
         )
 
+    def end_streams(self) -> None:
+        """Ends the answers that go on until somebody ends them."""
+        self._live.close()
+
     def close(self) -> None:
         """Ends its threads."""
+        self._files.close()
         self._large.close()
         self._operations.close()
 

@@ -19,8 +19,8 @@ MAX_CLASSES = (
 )
 _FEW_BYTES = 65_536  # an answer up to this size has a few thousand classes at most
 _DEFAULT_TOP_K = 5
-_MAX_INT = 2**63 - 1
-_MAX_UINT32 = 2**32 - 1
+MAX_INT = 2**63 - 1
+MAX_UINT32 = 2**32 - 1
 _SETTINGS = ("top_k", "version")
 _ERRORS: dict[int, type[RequestError]] = {
     pb.ImageError.REASON_INVALID: InvalidImage,
@@ -61,7 +61,7 @@ class ClassifyRoutes:
 
     def _get(self, call: HttpCall) -> None:
         require_query(call, ("version",))
-        request = pb.GetModelRequest(name=call.arguments["model"], version=_number(call.query, "version", _MAX_INT))
+        request = pb.GetModelRequest(name=call.arguments["model"], version=number(call.query, "version", MAX_INT))
         call.hand_over(self._handlers["GetModel"], request.SerializeToString(), _write_model)
 
 
@@ -73,10 +73,10 @@ def classify_request(call: HttpCall, images: Images, version: int | None = None)
         raise InvalidRequest(f"{both[0]!r} is in the query and in the JSON; give it once")
     settings = {**call.query, **images.settings}
     if version is None:
-        version = _number(settings, "version", _MAX_INT)
+        version = number(settings, "version", MAX_INT)
     request = pb.ClassifyRequest(model=call.arguments["model"], version=version)
     if "top_k" in settings:
-        request.top_k = _number(settings, "top_k", _MAX_UINT32)
+        request.top_k = number(settings, "top_k", MAX_UINT32)
     request.encoded.images.extend(images.files)
     classes = len(images.files) * (request.top_k if request.HasField("top_k") else _DEFAULT_TOP_K)
     if classes > MAX_CLASSES and len(images.files) > 1:
@@ -152,7 +152,8 @@ def _write_model(payload: bytes) -> bytes:
     return json_text.compact(json_text.as_dict(pb.GetModelResponse.FromString(payload).model))
 
 
-def _number(settings: Mapping[str, object], name: str, maximum: int) -> int:
+def number(settings: Mapping[str, object], name: str, maximum: int) -> int:
+    """A whole number among the settings, 0 where it is not there. Raises InvalidRequest."""
     value = settings.get(name, 0)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
         value = int(value)

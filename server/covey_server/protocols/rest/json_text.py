@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -68,7 +69,8 @@ def compact(value: object) -> bytes:
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """A message with its own names of fields; whole numbers stay numbers, and what is 0 or empty is shown too."""
+    """A message with its fields' own names; whole numbers stay numbers, bytes become base64, and what is 0 or empty is
+    shown too."""
     found: dict[str, Any] = {}
     for name, has_presence, convert in _fields_of(message.DESCRIPTOR):
         if not has_presence or message.HasField(name):
@@ -95,7 +97,12 @@ def _convert(field: Any) -> Convert | None:  # noqa: ANN401 - as above
     if field.is_repeated:
         one = _convert_one(field)
         return lambda value: [one(each) for each in value]
-    is_plain = kind is None and field.enum_type is None and field.cpp_type != FieldDescriptor.CPPTYPE_FLOAT
+    is_plain = (
+        kind is None
+        and field.enum_type is None
+        and field.cpp_type != FieldDescriptor.CPPTYPE_FLOAT
+        and field.type != FieldDescriptor.TYPE_BYTES
+    )
     return None if is_plain else _convert_one(field)
 
 
@@ -110,4 +117,6 @@ def _convert_one(field: Any) -> Convert:  # noqa: ANN401 - as above
         return lambda value: names.get(value, value)
     if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
         return lambda value: float(f"{value:.9g}")
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return lambda value: binascii.b2a_base64(value, newline=False).decode("ascii")
     return lambda value: value

@@ -1,0 +1,154 @@
+"""The thread that explains, one request after another, at the lowest priority; and the sessions that it keeps.
+
+Serving goes first: while more waits than a moment's work, explanations wait, and those that come are refused.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from covey_server.errors import Overloaded, Stopping
+from covey_server.explaining.inside import Inside
+from covey_server.inference.served_model import ServedModel
+from covey_server.system.threads import lower_priority
+
+MAX_WAITING = 8
+MAX_OF_CALLER = 4  # of those
+MAX_BACKLOG_MS = 10.0  # of requests that wait; more, and serving has no time to spare
+MAX_KEPT_BYTES = 256 << 20  # of the files of kept sessions; one session may have more
+IDLE_S = 60.0
+_GIVE_WAY_S = 2.0  # in one explanation, all waits together
+_LOOK_S = 0.01
+
+
+@dataclass
+class Job:
+    """One explanation. `work` gets the opened model and how long opening took, in ns; `fail` gets what went wrong."""
+
+    model: ServedModel
+    caller: str
+    work: Callable[[Inside, int], None]
+    fail: Callable[[Exception], None]
+
+
+class Explainer:
+    """Its thread starts with the first explanation. Safe from any thread."""
+
+    def __init__(self, backlog_ms: Callable[[], float], idle_s: float = IDLE_S) -> None:
+        """`backlog_ms` tells how long what waits to be served will take."""
+        self._backlog_ms = backlog_ms
+        self._idle_s = idle_s
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: Counter[str] = Counter()  # the running one too, by caller
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._kept: WeakKeyDictionary[ServedModel, Inside] = WeakKeyDictionary()  # the latest used last
+        self._stop_waiting = threading.Event()
+
+    @property
+    def sessions(self) -> int:
+        """How many are kept."""
+        return len(self._kept)
+
+    def require_time(self) -> None:
+        """Raises Overloaded while serving has no time to spare."""
+        backlog_ms = self._backlog_ms()
+        if backlog_ms > MAX_BACKLOG_MS:
+            raise Overloaded(
+                f"requests of {backlog_ms:.0f} ms wait to be served, and explanations come after them; try again later",
+                retry_after_ms=max(1000, round(backlog_ms)),
+                refused_for="calls",
+            )
+
+    def submit(self, job: Job) -> None:
+        """Queues an explanation. Raises Overloaded, Stopping."""
+        with self._lock:
+            if self._closed:
+                raise Stopping("the server is stopping; it explains nothing any more", refused_for="stopping")
+            waiting, own = self._waiting.total(), self._waiting[job.caller]
+            if waiting >= MAX_WAITING or own >= MAX_OF_CALLER:
+                raise Overloaded(
+                    f"{own} explanations of this connection and {waiting - own} of others wait already; at most "
+                    f"{MAX_OF_CALLER} of one and {MAX_WAITING} of all do. Try again later",
+                    retry_after_ms=1000,
+                    refused_for="calls" if waiting >= MAX_WAITING else "share",
+                )
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="explain", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # no more threads
+                    raise Overloaded(f"the thread that explains cannot be started: {error}") from error
+                self._thread = thread
+            self._waiting[job.caller] += 1
+            self._jobs.put(job)
+
+    def give_way(self, require_wanted: Callable[[], None]) -> None:
+        """Called between runs: waits while requests wait to be served. Raises Overloaded if that takes too long, and
+        what `require_wanted` raises where nobody waits for the explanation."""
+        give_up = time.monotonic() + _GIVE_WAY_S
+        require_wanted()
+        while self._backlog_ms() > MAX_BACKLOG_MS:
+            if time.monotonic() > give_up or self._stop_waiting.wait(_LOOK_S):
+                self.require_time()
+            require_wanted()
+
+    def close(self) -> None:
+        """Fails what waits; the explanation that runs goes on."""
+        with self._lock:
+            self._closed = True
+        self._stop_waiting.set()
+        self._jobs.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """Waits for the thread to end, after `close`. Returns False if it was still at work."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
+
+    def _run(self) -> None:
+        lower_priority()
+        while True:
+            try:
+                job = self._jobs.get(timeout=self._idle_s)
+            except queue.Empty:
+                self._kept.clear()
+                continue
+            if job is None:
+                return
+            self._handle(job)
+            del job  # else it would keep its model alive until the next one comes
+
+    def _handle(self, job: Job) -> None:
+        try:
+            if self._closed:
+                raise Stopping("the server is stopping; it did not begin to explain")
+            began = time.monotonic_ns()
+            inside, is_new = self._open(job.model)
+            job.work(inside, time.monotonic_ns() - began if is_new else 0)
+        except Exception as error:  # noqa: BLE001 - the caller is told, whatever it is
+            job.fail(error)
+        finally:
+            with self._lock:
+                self._waiting[job.caller] -= 1
+                if not self._waiting[job.caller]:
+                    del self._waiting[job.caller]
+
+    def _open(self, model: ServedModel) -> tuple[Inside, bool]:
+        inside = self._kept.pop(model, None)
+        is_new = inside is None
+        if inside is None:
+            inside = Inside(model)
+            kept_bytes = inside.file_bytes + sum(each.file_bytes for each in self._kept.values())
+            for other in list(self._kept):
+                if kept_bytes > MAX_KEPT_BYTES:
+                    kept_bytes -= self._kept.pop(other).file_bytes
+        self._kept[model] = inside
+        return inside, is_new

@@ -1,0 +1,108 @@
+"""A model with all its layers' answers as outputs: a session of its own over the file of the served model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_proto import tensors
+from covey_server.errors import EngineFailed, Overloaded, RefusedModel, RequestTooLarge
+from covey_server.explaining import layers, onnx_graph
+from covey_server.explaining.layers import Layer
+from covey_server.inference.devices import CPU
+from covey_server.inference.engine import FileState, Session, require_loadable
+from covey_server.inference.merged_file import Content, merged
+from covey_server.inference.served_model import ServedModel
+from covey_server.system.memory_limit import room
+from covey_server.system.regular_files import open_regular
+
+MAX_ACTIVATION_BYTES = 512 << 20  # of one image, all layers together: a run keeps them all
+_SMALL_BYTES = 64 << 20
+_COPIES = 1  # of the file in memory while it is loaded, beside what any model takes
+_FLOAT_BYTES = 4
+
+
+class Inside:
+    """The layers of a model, and what they answer. Runs on the CPU and on the calling thread, whatever the model is
+    served by: it takes nothing of a GPU. Does not keep the served model alive."""
+
+    def __init__(self, model: ServedModel) -> None:
+        """Raises EngineFailed, Overloaded if there is no memory for it now, RequestTooLarge."""
+        path = model.engine.path
+        changed = EngineFailed(
+            f"the file of model {model.name!r} version {model.version} is not the one that was loaded any more; ask "
+            f"again once the server has loaded the new one"
+        )
+        try:
+            with open_regular(path) as (descriptor, self.file_bytes):
+                if FileState.of(descriptor) != model.engine.file:
+                    raise changed
+                left = room() if self.file_bytes > _SMALL_BYTES else None
+                require_loadable(path, self.file_bytes, left, _COPIES)
+                with merged(descriptor, self.file_bytes, self._add_outputs) as merged_model:
+                    self._session = Session(merged_model, CPU, threads=1)
+        except OSError as error:
+            raise changed from error
+        except RefusedModel as error:
+            if isinstance(error.__cause__, OSError):
+                raise Overloaded(f"no room to explain the model now: {error}", retry_after_ms=10_000) from error
+            raise EngineFailed(f"the model cannot be opened to be explained: {error}") from error
+        self.shapes = {layer.index: self._declared(layer) for layer in self.layers}
+        self._complete(model)
+
+    def run(self, pixels: NDArray[np.uint8], names: list[str]) -> dict[str, NDArray[Any]]:
+        """The tensors of these names for one image `[1, H, W, C] uint8`. Raises EngineFailed."""
+        asked = list(dict.fromkeys(names))
+        return dict(zip(asked, self._session.run_outputs(pixels, asked), strict=True))
+
+    def answer(self, layer: Layer, found: NDArray[Any]) -> NDArray[np.float32]:
+        """A layer's answer to one image without the axis of images, channels first: `[C, H, W]`, `[T, F]`, `[F]`."""
+        return self.planes(found, layer.layout)
+
+    @staticmethod
+    def planes(found: NDArray[Any], layout: str) -> NDArray[np.float32]:
+        """The same of any tensor."""
+        if found.ndim > 1 and found.shape[0] == 1:
+            found = found[0]
+            if found.ndim == 3 and layout == "NHWC":
+                found = found.transpose(2, 0, 1)
+        return np.ascontiguousarray(found, np.float32)
+
+    def _add_outputs(self, model: Content) -> bytes:
+        graph = onnx_graph.read(model)
+        self.layers = layers.find(graph)
+        names: list[str] = []
+        for layer in self.layers:
+            names += (layer.output, layer.data, layer.weight, layer.bias)
+        own = {"", tensors.IMAGES, tensors.PROBABILITIES}
+        return onnx_graph.outputs([name for name in dict.fromkeys(names) if name not in own])
+
+    def _declared(self, layer: Layer) -> tuple[int, ...]:
+        """The shape of a layer's answer as the engine says; () where it does not know."""
+        shape = self._session.output_shapes.get(layer.output, [])[1:]
+        sizes = tuple(size for size in shape if isinstance(size, int))
+        if len(sizes) < len(shape):
+            return ()
+        return (sizes[2], *sizes[:2]) if len(sizes) == 3 and layer.layout == "NHWC" else sizes
+
+    def _complete(self, model: ServedModel) -> None:
+        """Runs an image once: it tells the shapes that are not declared, and that both sessions answer alike."""
+        total_bytes = _FLOAT_BYTES * sum(int(np.prod(shape, dtype=np.int64)) for shape in self.shapes.values())
+        if total_bytes > MAX_ACTIVATION_BYTES:
+            raise RequestTooLarge(
+                f"the layers of model {model.name!r} answer {total_bytes:,} bytes for one image; models of up to "
+                f"{MAX_ACTIVATION_BYTES:,} are explained"
+            )
+        image = np.zeros((1, *model.input_shape), np.uint8)
+        unknown = [each for each in self.layers if not self.shapes[each.index] and each.output != tensors.IMAGES]
+        found = self.run(image, [tensors.PROBABILITIES, *(layer.output for layer in unknown)])
+        for layer in unknown:
+            self.shapes[layer.index] = self.answer(layer, found[layer.output]).shape
+        self.shapes[0] = self.shapes[0] or (model.input_shape[2], *model.input_shape[:2])
+
+
+def requires_image(layer: Layer) -> bool:
+    """Whether a layer has answers of its own: not so the bare image of a network without layers."""
+    return layer.output != tensors.IMAGES

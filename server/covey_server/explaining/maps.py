@@ -1,0 +1,65 @@
+"""What layers answer, as pictures: which channels, how small, within a bound of bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEFAULT_SIDE, MAX_SIDE = 64, 512
+DEFAULT_BYTES, MAX_BYTES = 1 << 20, 8 << 20
+_MAX_ROW = 4096  # numbers of a layer without rows and columns that are shown one by one
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Some of a layer's maps, `[M, H, W] float32`, in the order of their channels."""
+
+    channels: list[int]
+    values: NDArray[np.float32]
+    strength: NDArray[np.float32]  # `[M]`: the mean of each map's absolute values at full size
+
+
+def as_pictures(answer: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A layer's answer as `[C, H, W]`: what has fewer axes is one picture, of one row or of rows and columns."""
+    if answer.ndim == 3:
+        return answer
+    if answer.ndim < 2:
+        return answer.reshape(1, 1, -1)
+    return answer.reshape(-1, *answer.shape[-2:])
+
+
+def choose(answer: NDArray[np.float32], max_channels: int, side: int, max_bytes: int, value_bytes: int) -> Maps | None:
+    """The strongest maps, in the order of their channels, averaged down to `side`; None if not even one fits."""
+    pictures = as_pictures(answer)
+    count, height, width = pictures.shape
+    limit = _MAX_ROW if answer.ndim < 2 else side
+    shown = (min(height, limit), min(width, limit))
+    fitting = max_bytes // max(1, shown[0] * shown[1] * value_bytes)
+    taken = min(count, fitting, max_channels or count)
+    if not taken:
+        return None
+    strength = np.abs(pictures).mean(axis=(1, 2), dtype=np.float32)
+    channels = np.sort(np.argsort(-strength, kind="stable")[:taken])
+    chosen = pictures[channels]
+    return Maps(channels.tolist(), _averaged(_averaged(chosen, 1, shown[0]), 2, shown[1]), strength[channels])
+
+
+def to_bytes(values: NDArray[np.float32]) -> tuple[bytes, NDArray[np.float32], NDArray[np.float32]]:
+    """Maps `[M, H, W]` as a byte each, and the lowest and highest value of each map."""
+    finite = np.nan_to_num(values, nan=0.0)
+    low, high = finite.min(axis=(1, 2)), finite.max(axis=(1, 2))
+    step = np.where(high > low, (high - low) / 255, 1)[:, None, None]
+    return np.rint((finite - low[:, None, None]) / step).astype(np.uint8).tobytes(), low, high
+
+
+def _averaged(values: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:
+    """Averages neighbours along an axis, so that `size` are left. The parts differ in length by one at the most."""
+    before = values.shape[axis]
+    if before == size:
+        return values
+    edges = np.arange(size + 1) * before // size
+    sums = np.add.reduceat(values, edges[:-1], axis=axis)
+    lengths = np.diff(edges).astype(np.float32)
+    return np.asarray(sums / (lengths[:, None] if axis == 1 else lengths), np.float32)

@@ -1,0 +1,50 @@
+"""Names of layers that people recognise: those of the training code, as far as the file still has them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from covey_server.explaining.onnx_graph import Node
+
+_WRAPPERS = ("network.", "model.", "module.")
+_SUFFIXES = (".weight", ".weight_quantized", "/ReadVariableOp", ".kernel")
+_QUANTIZED = re.compile(r"(_quantized|_DequantizeLinear(_Output)?(_\d+)?|_scale)$")
+
+
+def name_of(node: Node, op: str, weight: str, taken: Counter[str]) -> str:
+    """The name of a layer. `weight` is the tensor of its weights; `taken` counts the names so far."""
+    name = _of_weight(weight) or _of_node(node.name) or _numbered(op, taken)
+    taken[name] += 1
+    return name if taken[name] == 1 else f"{name}_{taken[name]}"
+
+
+def _of_weight(weight: str) -> str:
+    """ "network.features.0.weight" -> "features.0"."""
+    name = _QUANTIZED.sub("", weight)
+    for suffix in _SUFFIXES:
+        if name.endswith(suffix):
+            name = name.removesuffix(suffix)
+            for wrapper in _WRAPPERS:
+                name = name.removeprefix(wrapper)
+            return name
+    return ""
+
+
+def _of_node(name: str) -> str:
+    """ "/layer1/layer1.0/relu/Relu" -> "layer1.0.relu", as the older exporter of PyTorch writes them."""
+    if not name.startswith("/"):
+        return ""
+    path = ""
+    for part in name.strip("/").split("/")[:-1]:
+        path = part if not path or part.startswith(f"{path}.") else f"{path}.{part}"
+    return path
+
+
+def _numbered(op: str, taken: Counter[str]) -> str:
+    """ "MaxPool" -> "max_pool_1"."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", op).lower()
+    number = 1
+    while taken[f"{plain}_{number}"]:
+        number += 1
+    return f"{plain}_{number}"

@@ -1,0 +1,112 @@
+"""Operations that exporters write as several nodes, found again: SiLU, Mish, GELU, a matrix product with its bias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+
+from covey_server.explaining.onnx_graph import Graph, Node
+
+_GATES = {"Sigmoid": "SiLU", "HardSigmoid": "HardSwish"}
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Several nodes that are one operation. `last` gives its output, `core` says what it is (for a matrix product: the
+    node of the product), `inner` are the others."""
+
+    op: str
+    core: Node
+    last: int  # place in Graph.nodes
+    inner: frozenset[int]
+    data: str  # the tensor that it reads
+    bias: str = ""
+
+
+def find(graph: Graph, data: Set[str]) -> dict[int, Pattern]:
+    """The patterns, by their last node's place. `data` are the tensors that depend on the image."""
+    consumers: dict[str, list[int]] = {}
+    for place, node in enumerate(graph.nodes):
+        for name in node.inputs:
+            consumers.setdefault(name, []).append(place)
+    finder = _Finder(graph.nodes, consumers, data)
+    return {pattern.last: pattern for place in range(len(graph.nodes)) for pattern in finder.at(place)}
+
+
+class _Finder:
+    def __init__(self, nodes: tuple[Node, ...], consumers: dict[str, list[int]], data: Set[str]) -> None:
+        self._nodes = nodes
+        self._consumers = consumers
+        self._data = data
+        self._made_by = {name: place for place, node in enumerate(nodes) for name in node.outputs}
+
+    def at(self, place: int) -> Iterator[Pattern]:
+        """The pattern that is known by the node at `place`, if there is one."""
+        node = self._nodes[place]
+        found: Pattern | None = None
+        if node.op in _GATES:
+            found = self._gated(_GATES[node.op], place, [place])
+        elif node.op == "Softplus" and (tanh := self._only_reader(place)) is not None:
+            if self._nodes[tanh].op == "Tanh":
+                found = self._gated("Mish", place, [place, tanh])
+        elif node.op == "Erf":
+            found = self._gelu(place)
+        elif node.op == "MatMul":
+            found = self._with_bias(place)
+        if found is not None:
+            yield found
+
+    def _gated(self, op: str, first: int, inner: list[int]) -> Pattern | None:
+        """x * f(x)."""
+        x, last = self._nodes[first].inputs[0], self._only_reader(inner[-1])
+        if last is None or self._nodes[last].op != "Mul" or x not in self._nodes[last].inputs:
+            return None
+        return Pattern(op, self._nodes[last], last, frozenset(inner), x)
+
+    def _with_bias(self, place: int) -> Pattern | None:
+        """A product with constant weights, and the sum with a constant behind it."""
+        product = self._nodes[place]
+        if self._is_data(product.inputs[1]) or not self._is_data(product.inputs[0]):
+            return None
+        last = self._only_reader(place)
+        if last is None or self._nodes[last].op != "Add":
+            return None
+        (bias,) = [name for name in self._nodes[last].inputs if name != product.outputs[0]] or [""]
+        if not bias or self._is_data(bias):
+            return None
+        return Pattern("MatMul", product, last, frozenset((place,)), product.inputs[0], bias)
+
+    def _gelu(self, place: int) -> Pattern | None:
+        """x * (1 + erf(x / sqrt(2))) / 2, its factors in any order."""
+        scaling = self._made_by.get(self._nodes[place].inputs[0])
+        if scaling is None or self._nodes[scaling].op not in ("Div", "Mul"):
+            return None
+        (x,) = [name for name in self._nodes[scaling].inputs if self._is_data(name)] or [""]
+        inner, last, had_x = [scaling, place], place, False
+        while (following := self._only_reader(last)) is not None and self._nodes[following].op in ("Add", "Mul"):
+            (other,) = [name for name in self._nodes[following].inputs if name not in self._nodes[last].outputs] or [""]
+            if self._is_data(other):
+                if had_x or self._nodes[following].op != "Mul":
+                    break
+                if other != x:  # half of it
+                    half = self._made_by.get(other, -1)
+                    if half < 0 or x not in self._nodes[half].inputs:
+                        break
+                    inner.append(half)
+                had_x = True
+            elif had_x and self._nodes[following].op == "Add":
+                break
+            inner.append(following)
+            last = following
+            if had_x and len(inner) >= 5:  # scaling, erf, 1 + ..., x * ..., and a half on either side
+                break
+        if not x or not had_x:
+            return None
+        return Pattern("Gelu", self._nodes[last], last, frozenset(inner) - {last}, x)
+
+    def _only_reader(self, place: int) -> int | None:
+        readers = self._consumers.get(self._nodes[place].outputs[0], [])
+        return readers[0] if len(readers) == 1 else None
+
+    def _is_data(self, name: str) -> bool:
+        return name in self._data

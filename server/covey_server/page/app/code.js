@@ -1,0 +1,62 @@
+// @ts-check
+/** The call that the page has just made, as code to copy. */
+import { json, token } from "./api.js";
+import { button, fill, h } from "./dom.js";
+import { t } from "./text.js";
+
+/** @type {Promise<{grpc_port: number}> | null} */
+let about = null;
+
+/** @param {string} model @param {number} version @param {number} topK @returns {HTMLElement} */
+export function asCode(model, version, topK) {
+  const place = h("div", { class: "code-tabs" });
+  const view = h("details", { class: "card code", on: { toggle: () => view.open && draw("Python") } }, h("summary", {}, t("code.title")), place);
+  return view;
+
+  async function draw(/** @type {string} */ chosen) {
+    about ??= json("/v1/about").catch(() => ((about = null), { grpc_port: 8001 }));
+    const samples = written(model, version, topK, (await about).grpc_port);
+    const code = h("code", {}, samples[chosen]);
+    fill(
+      place,
+      h("div", { class: "tabs", role: "group", "aria-label": t("code.title") },
+        Object.keys(samples).map((name) => button(name, () => draw(name), { "aria-pressed": String(name === chosen) })),
+        button(t("code.copy"), () => navigator.clipboard?.writeText(samples[chosen]), { class: "quiet", icon: "copy" })),
+      h("pre", { tabIndex: 0 }, code),
+      token() ? h("p", { class: "small muted" }, t("code.token")) : null,
+    );
+  }
+}
+
+/**
+ * @param {string} model @param {number} version 0: not named @param {number} topK @param {number} grpcPort
+ * @returns {Record<string, string>}
+ */
+function written(model, version, topK, grpcPort) {
+  const grpc = `${location.hostname}:${grpcPort}`;
+  const query = [topK ? `top_k=${topK}` : "", version ? `version=${version}` : ""].filter(Boolean).join("&");
+  const url = `${location.origin}/v1/models/${encodeURIComponent(model)}/classify${query ? `?${query}` : ""}`;
+  const secret = Boolean(token());
+  const python = [`model=${JSON.stringify(model)}`, version ? `version=${version}` : "", topK ? `top_k=${topK}` : ""].filter(Boolean).join(", ");
+  const message = { model, ...(version ? { version } : {}), ...(topK ? { top_k: topK } : {}), encoded: { images: ["'$(base64 -w0 image.jpg)'"] } };
+  return {
+    Python: `import covey  # pip install covey-serve
+
+with covey.Client("${grpc}"${secret ? ", token=TOKEN" : ""}) as client:
+    answer = client.classify("image.jpg", ${python})
+    for each in answer.classes:
+        print(each.label, each.probability)
+    print(answer.timing)`,
+    curl: `curl -s -T image.jpg ${secret ? '-H "Authorization: Bearer $TOKEN" ' : ""}\\
+  '${url}'`,
+    grpcurl: `grpcurl -plaintext ${secret ? '-H "authorization: Bearer $TOKEN" ' : ""}\\
+  -d '${JSON.stringify(message)}' \\
+  ${grpc} covey.v1.Classifier/Classify`,
+    JavaScript: `const answer = await fetch("${url}", {
+  method: "POST",
+  body: image,  // a File or a Blob${secret ? "\n  headers: { Authorization: `Bearer ${TOKEN}` }," : ""}
+});
+const { results, timing } = await answer.json();
+console.log(results[0].classes[0].label, timing.total_us);`,
+  };
+}

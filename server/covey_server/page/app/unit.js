@@ -1,0 +1,154 @@
+// @ts-check
+/** What one unit computes, step by step: its window, the kernel's numbers, their products and the sum. */
+import { button, fill, h } from "./dom.js";
+import { colour, floats } from "./pixels.js";
+import { t, value as written } from "./text.js";
+
+const STEP_MS = 350;
+const LISTED = 12; // strongest terms of a unit with many inputs
+
+/**
+ * @param {HTMLElement} place @param {any} unit of an explanation @param {import("./tiles.js").Layer[]} layers
+ * @param {AbortSignal} signal ends the animation
+ */
+export function showUnit(place, unit, layers, signal) {
+  const layer = layers.find((each) => each.index === unit.layer);
+  const { receptive_field: field } = unit;
+  const work = h("div", { class: "work" });
+  fill(
+    place,
+    h("h3", {}, t("unit.title", { layer: layer?.name ?? "", channel: unit.channel }), layer && layer.shape.length > 1 ? h("span", { class: "muted" }, ` ${t("unit.at", { y: unit.y, x: unit.x })}`) : null),
+    field ? h("p", {}, t("unit.field", { width: field.right - field.left, height: field.bottom - field.top, top: field.top, left: field.left })) : null,
+    work, result(unit), next(unit, layers),
+  );
+  const inputs = floats(unit.inputs ?? "");
+  const weights = floats(unit.weights ?? "");
+  if (unit.operation === "sum" && !unit.places?.length && unit.height * unit.width > 1) windows(work, unit, inputs, weights, signal);
+  else if (unit.operation === "sum") terms(work, unit, inputs, weights);
+  else plain(work, unit, inputs);
+}
+
+/** @param {any} unit @returns {HTMLElement} */
+function result(unit) {
+  const isEqual = Math.abs(unit.result - unit.engine_value) <= 1e-4 * Math.max(1, Math.abs(unit.engine_value));
+  const sums = unit.channel_sums ?? [];
+  const shown = sums.slice(0, 8).map((/** @type {number} */ each) => written(each)).join(" + ").replaceAll("+ -", "− ");
+  return h("div", { class: "equation" },
+    unit.operation === "sum" ? h("p", {}, shown, sums.length > 8 ? ` + … (${sums.length})` : "", unit.rest ? ` + ${t("unit.rest")} ${written(unit.rest)}` : "", ` + ${t("unit.bias")} ${written(unit.bias ?? 0)} = `, h("b", { data: { value: "result" } }, written(unit.result))) : h("p", {}, "= ", h("b", { data: { value: "result" } }, written(unit.result))),
+    h("p", { class: isEqual ? "good" : "bad" }, t(isEqual ? "unit.equal" : "unit.unequal"), " ", h("b", { data: { value: "engine" } }, written(unit.engine_value))));
+}
+
+/** What follows from it: the activation, the pooling. @param {any} unit @param {import("./tiles.js").Layer[]} layers */
+function next(unit, layers) {
+  const steps = (unit.next ?? []).map((/** @type {any} */ each) => {
+    const layer = layers.find((one) => one.index === each.layer);
+    return h("li", {}, h("b", {}, t(`kind.${layer?.kind ?? "other"}`)), layer?.op ? ` (${layer.op})` : "", ": ",
+      each.inputs.length > 1 ? h("span", {}, each.inputs.slice(0, 9).map((/** @type {number} */ one) => written(one)).join(", "), each.inputs.length > 9 ? ", …" : "", " → ") : `${written(each.inputs[0])} → `,
+      h("b", {}, written(each.value)));
+  });
+  return steps.length ? h("div", {}, h("h4", {}, t("unit.next")), h("ol", { class: "steps" }, steps)) : null;
+}
+
+/**
+ * The window of a convolution, one input channel at a time.
+ * @param {HTMLElement} place @param {any} unit @param {Float32Array} inputs @param {Float32Array} weights @param {AbortSignal} signal
+ */
+function windows(place, unit, inputs, weights, signal) {
+  const { height, width } = unit;
+  const count = height * width;
+  const most = { inputs: largest(inputs), weights: largest(weights), products: 0 };
+  const products = inputs.map((each, at) => each * weights[at]);
+  most.products = largest(products);
+  let channel = 0;
+  let step = count;
+  /** @type {any} */
+  let timer = 0;
+  const line = h("p", { class: "running", role: "status" });
+  const grids = h("div", { class: "grids" });
+  const channels = inputs.length / count;
+  const play = button(t("unit.play"), () => (timer ? stop() : start()), { class: "primary" });
+  fill(
+    place,
+    h("div", { class: "row" },
+      channels > 1 ? h("label", {}, t("unit.channel"), " ", h("select", { on: { change: (/** @type {any} */ event) => ((channel = Number(event.target.value)), (step = count), draw()) } },
+        Array.from({ length: channels }, (_, at) => h("option", { value: at }, at + (unit.first_channel ?? 0))))) : null,
+      play,
+      button(t("unit.back"), () => (stop(), (step = Math.max(0, step - 1)), draw()), { class: "ghost" }),
+      button(t("unit.step"), () => (stop(), (step = step >= count ? 1 : step + 1), draw()), { class: "ghost" })),
+    grids, line,
+  );
+  signal.addEventListener("abort", stop);
+  draw();
+
+  function start() {
+    if (step >= count) step = 0;
+    play.textContent = t("unit.pause");
+    timer = setInterval(() => {
+      step++;
+      draw();
+      if (step >= count) stop();
+    }, STEP_MS);
+  }
+  function stop() {
+    clearInterval(timer);
+    timer = 0;
+    play.textContent = t("unit.play");
+  }
+  function draw() {
+    const from = channel * count;
+    const grid = (/** @type {string} */ title, /** @type {Float32Array} */ values, /** @type {number} */ most, /** @type {number} */ shown) =>
+      h("figure", {}, h("figcaption", {}, title),
+        h("table", { class: "grid-table" }, h("tbody", {}, Array.from({ length: height }, (_, y) => h("tr", {}, Array.from({ length: width }, (_, x) => {
+          const at = y * width + x;
+          const outside = isOutside(unit, y, x);
+          return at < shown ? cell(values[from + at], most, at === step - 1 && step <= count && step > 0 && timerOrStep(), outside) : h("td", { class: "blank" });
+        }))))));
+    fill(grids,
+      grid(t("unit.inputs"), inputs, most.inputs, count), h("span", { class: "sign" }, "×"),
+      grid(t("unit.weights"), weights, most.weights, count), h("span", { class: "sign" }, "="),
+      grid(t("unit.products"), products, most.products, step));
+    const sum = products.slice(from, from + step).reduce((a, b) => a + b, 0);
+    const at = from + step - 1;
+    line.textContent = step > 0 && step < count
+      ? t("unit.so-far", { input: written(inputs[at]), weight: written(weights[at]), product: written(products[at]), sum: written(sum) })
+      : step === 0 ? t("unit.begin", { count }) : t("unit.all", { count, sum: written(sum) });
+  }
+  function timerOrStep() {
+    return step < count || Boolean(timer);
+  }
+}
+
+/** Whether a place of the window lies beside the image: in the padding. @param {any} unit @param {number} y @param {number} x */
+function isOutside(unit, y, x) {
+  return (unit.rows?.[y] ?? 0) < 0 || (unit.columns?.[x] ?? 0) < 0;
+}
+
+/** A unit with many single inputs: the strongest terms. @param {HTMLElement} place @param {any} unit @param {Float32Array} inputs @param {Float32Array} weights */
+function terms(place, unit, inputs, weights) {
+  const order = [...inputs.keys()].sort((a, b) => Math.abs(inputs[b] * weights[b]) - Math.abs(inputs[a] * weights[a]));
+  const most = Math.abs(inputs[order[0]] * weights[order[0]]) || 1;
+  fill(place, h("p", {}, t("unit.strongest", { shown: Math.min(LISTED, order.length), all: inputs.length })),
+    h("div", { class: "scroll" }, h("table", { class: "terms" },
+      h("thead", {}, h("tr", {}, [t("unit.input-n"), t("unit.inputs"), t("unit.weights"), t("unit.products")].map((each) => h("th", { scope: "col" }, each)))),
+      h("tbody", {}, order.slice(0, LISTED).map((at) => h("tr", {}, h("th", { scope: "row" }, unit.places?.length ? unit.places[at] : at), h("td", {}, written(inputs[at])), h("td", {}, written(weights[at])), cell(inputs[at] * weights[at], most, false, false)))))));
+}
+
+/** A window without weights: pooling, an activation. @param {HTMLElement} place @param {any} unit @param {Float32Array} inputs */
+function plain(place, unit, inputs) {
+  const most = largest(inputs);
+  fill(place, h("p", {}, t(`unit.${unit.operation}`)),
+    h("table", { class: "grid-table" }, h("tbody", {}, Array.from({ length: unit.height || 1 }, (_, y) => h("tr", {}, Array.from({ length: unit.width || 1 }, (_, x) => {
+      const each = inputs[y * (unit.width || 1) + x];
+      return cell(each, most, unit.operation === "max" && each === Math.max(...inputs), isOutside(unit, y, x));
+    }))))));
+}
+
+/** @param {number} value @param {number} most @param {boolean} isCurrent @param {boolean} isOutside @returns {HTMLElement} */
+function cell(value, most, isCurrent, isOutside) {
+  const rgb = colour(most ? value / most : 0);
+  const isBright = rgb[0] * 0.3 + rgb[1] * 0.6 + rgb[2] * 0.1 > 130;
+  return h("td", { class: `${isCurrent ? "current " : ""}${isOutside ? "outside" : ""}`, title: isOutside ? t("unit.padding") : undefined, style: { "background-color": `rgb(${rgb.join(" ")})`, color: isBright ? "#14181e" : "#f5f3ef" } }, value === undefined ? "" : written(Number(value.toPrecision(3))));
+}
+
+/** @param {Float32Array} values @returns {number} */
+const largest = (values) => values.reduce((most, each) => Math.max(most, Math.abs(each)), 0);
