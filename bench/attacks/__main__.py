@@ -22,15 +22,17 @@ import trustme
 
 from bench.attacks import victims
 from bench.attacks.attackers import ATTACKS, Attack, Target
+from bench.attacks.http_attackers import HTTP_ATTACKS
 from bench.attacks.limited_server import limited_server
 from bench.edges import Edge, edge_before
 from bench.load import Caller, OpenLoad, open_load
-from bench.processes import CALL_TIMEOUT_S, ROOT, BenchError
+from bench.processes import CALL_TIMEOUT_S, ROOT, BenchError, Server
 from bench.raw_http2 import Place
 from covey.security import TLS, TokenFile
 from covey_proto.v1.classifier_pb2 import ClassifyRequest, Pixels
 
 TOKEN = "a-token-of-the-innocent"
+HTTP = "http"  # as a front
 RATE_PER_S = 100  # of the innocent callers
 _IMAGES = 64  # different ones of theirs
 _COLUMNS = "attack|front|server|RSS before, MB|peak, MB|after, MB|innocent p50, ms|p99, ms|max, ms|failed|attacker gets"
@@ -65,8 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="covey-attacks-") as scratch:
         for front in options.fronts.split(","):
-            for name in options.only.split(";") if options.only else ATTACKS:
-                row = _attack(name, ATTACKS[name], front, Path(scratch), options)
+            attacks = HTTP_ATTACKS if front == HTTP else ATTACKS
+            for name in options.only.split(";") if options.only else attacks:
+                row = _attack(name, attacks[name], front, Path(scratch), options)
                 print(" | ".join(row.cells()), flush=True)
                 rows.append(row)
     if options.json:
@@ -79,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argparse.Namespace) -> Result:
     folder = Path(tempfile.mkdtemp(dir=scratch))
-    flags = ["--front", front, "--default-model", attack.model, *options.flags.split()]
+    flags = ["--front", "native" if front == HTTP else front, "--default-model", attack.model, *options.flags.split()]
+    seconds = max(options.seconds, attack.min_seconds)
     models = victims.write(folder / "models", (attack.model, *attack.others))
     innocent = Caller()
     if attack.tokens:
@@ -100,17 +104,20 @@ def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argpa
             innocent = replace(innocent, tls=TLS(authority))
             context = ssl.create_default_context(cafile=str(authority))
             context.set_alpn_protocols(["h2"])
-        front_door = edge or server
-        target = Target(Place.of(front_door.target, context), Place("127.0.0.1", server.metrics_port), options.seconds)
+        front_door: Server = edge or server
+        target = Target(
+            Place.of(front_door.target, context), Place("127.0.0.1", server.metrics_port),
+            Place.of(server.http_target), seconds,
+        )  # fmt: skip
+        if front == HTTP:
+            innocent = replace(innocent, http=True, path=f"/v1/models/{attack.model}/classify")
+            front_door = server.over_http
         before_mb = server.resident_mb()
-        requests = [
-            ClassifyRequest(model=attack.model, pixels=Pixels(data=victims.image(seed))) for seed in range(_IMAGES)
-        ]
         with open_load(
             front_door,
-            [request.SerializeToString() for request in requests],
+            [_request(attack.model, seed, by_http=innocent.http) for seed in range(_IMAGES)],
             rate=RATE_PER_S,
-            seconds=options.seconds + 4,
+            seconds=seconds + 4,
             timeout_s=CALL_TIMEOUT_S,
             caller=innocent,
         ) as running:
@@ -135,6 +142,13 @@ def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argpa
     return Result(name, where, verdict, before_mb, peak_mb, after_mb, p50_ms, p99_ms, max_ms, failed, got)
 
 
+def _request(model: str, seed: int, *, by_http: bool) -> bytes:
+    """What an innocent caller sends: pixels or, over HTTP, an image file."""
+    if by_http:
+        return victims.picture(seed)
+    return ClassifyRequest(model=model, pixels=Pixels(data=victims.image(seed))).SerializeToString()
+
+
 def _edge(
     stack: contextlib.ExitStack, address: str, metrics_port: int, folder: Path, *, with_tokens: bool
 ) -> tuple[Edge, Path]:
@@ -152,8 +166,9 @@ def _edge(
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.attacks", description=__doc__)
-    parser.add_argument("--fronts", default="native,grpcio", help="of native, grpcio (default: both)")
-    parser.add_argument("--only", default="", metavar="NAME;...", help=f"of {', '.join(ATTACKS)}".replace("%", "%%"))
+    parser.add_argument("--fronts", default="native,grpcio", help="of native, grpcio, http (default: the first two)")
+    names = f"of {', '.join(ATTACKS)}; of http: {', '.join(HTTP_ATTACKS)}"
+    parser.add_argument("--only", default="", metavar="NAME;...", help=names.replace("%", "%%"))
     parser.add_argument("--edge", action="store_true", help="with nginx before the server; both are measured")
     parser.add_argument("--seconds", type=float, default=8.0, help="bound of each attack (default: 8)")
     parser.add_argument("--limit-mb", type=int, default=512, help="memory of the server; 0: no limit (default: 512)")

@@ -32,6 +32,7 @@ class Target:
 
     grpc: Place
     metrics: Place
+    http: Place
     seconds: float
     headers: tuple[tuple[str, str], ...] = ()  # of every call; a token, where the attacker has one
 
@@ -45,23 +46,24 @@ class Attack:
     others: tuple[str, ...] = ()
     tokens: bool = False  # whether the server wants tokens, and the attacker has none
     soft_files: int = 0
+    min_seconds: float = 0.0  # that it needs to show anything
 
 
 def image_bombs(target: Target) -> str:
     """Four lossless WebPs of a few bytes and four RGBA PNGs, 50 million pixels each, at once."""
-    files = [_image_bomb("WEBP", lossless=True), _image_bomb("PNG")]
+    files = [image_bomb("WEBP", lossless=True), image_bomb("PNG")]
     calls = [_message(ClassifyRequest(encoded=EncodedImages(images=[file]))) for file in files * 4]
     return _together([partial(_one_body, target, CLASSIFY, call) for call in calls])
 
 
 def gzip_classify(target: Target) -> str:
     """One message of 1 MB that unfolds to 1 GB."""
-    return _one_body(target, CLASSIFY, _gzip_bomb(), encoding="gzip")
+    return _one_body(target, CLASSIFY, gzip_bomb(), encoding="gzip")
 
 
 def gzip_health(target: Target) -> str:
     """The same to grpc.health.v1, which asks for no token."""
-    return _one_body(target, HEALTH, _gzip_bomb(), encoding="gzip")
+    return _one_body(target, HEALTH, gzip_bomb(), encoding="gzip")
 
 
 def long_prefix(target: Target) -> str:
@@ -95,7 +97,7 @@ def half_sent(target: Target) -> str:
     taken = Counter(map(_got, connections))
     for connection in connections:
         connection.close()
-    return f"{total / _MIB:,.0f} MB taken; {_counted(taken)}"
+    return f"{total / _MIB:,.0f} MB taken; {counted(taken)}"
 
 
 def unread_answers(target: Target) -> str:
@@ -110,12 +112,12 @@ def unread_answers(target: Target) -> str:
 
 def silent_connections(target: Target) -> str:
     """1,004 connections that send nothing, to a server that was started with a soft limit of 1,024 files."""
-    return _idle(target, target.grpc, 1_004, b"", lambda: f"; a newcomer gets {_newcomer(target)}")
+    return idle(target, target.grpc, 1_004, b"", lambda: f"; a newcomer gets {_newcomer(target)}")
 
 
 def half_scrapes(target: Target) -> str:
     """300 half requests to the metrics port."""
-    return _idle(target, target.metrics, 300, b"GET /metrics HTTP/1.1\r\nHost: x\r\n", lambda: "")
+    return idle(target, target.metrics, 300, b"GET /metrics HTTP/1.1\r\nHost: x\r\n", lambda: "")
 
 
 def resets(target: Target) -> str:
@@ -133,7 +135,7 @@ def resets(target: Target) -> str:
                 connection.reset(stream)
                 sent += 1
             endings[connection.closed or "kept"] += 1
-    return f"{sent:,} calls on {connections} connections; {_counted(endings)}"
+    return f"{sent:,} calls on {connections} connections; {counted(endings)}"
 
 
 def failing_model(target: Target) -> str:
@@ -181,7 +183,7 @@ ATTACKS = {
 }
 
 
-def _idle(target: Target, place: Place, count: int, first: bytes, and_then: Callable[[], str]) -> str:
+def idle(target: Target, place: Place, count: int, first: bytes, and_then: Callable[[], str]) -> str:
     """Connections that say `first` and no more, and how many of them the server closes."""
     sockets: list[socket.socket] = []
     for _ in range(count):
@@ -223,7 +225,7 @@ def _together(calls: Iterable[Callable[[], str]]) -> str:
     """What calls get that are made at once, each on a thread of its own."""
     waiting = list(calls)
     with ThreadPoolExecutor(len(waiting)) as pool:
-        return _counted(Counter(pool.map(lambda call: call(), waiting)))
+        return counted(Counter(pool.map(lambda call: call(), waiting)))
 
 
 def _repeated(target: Target, model: str, image: bytes, in_flight: int, callers: int = 1) -> str:
@@ -246,7 +248,7 @@ def _repeated(target: Target, model: str, image: bytes, in_flight: int, callers:
 
     with ThreadPoolExecutor(callers) as pool:
         list(pool.map(call, range(callers)))
-    return _counted(got)
+    return counted(got)
 
 
 def _got(connection: RawConnection) -> str:
@@ -254,10 +256,10 @@ def _got(connection: RawConnection) -> str:
     found = Counter(connection.statuses)
     if connection.closed:
         found[connection.closed] += 1
-    return _counted(found)
+    return counted(found)
 
 
-def _counted(found: Counter[str]) -> str:
+def counted(found: Counter[str]) -> str:
     return (
         ", ".join(f"{count:,} x {name}" if count > 1 else name for name, count in found.most_common(4)) or "no answer"
     )
@@ -280,7 +282,7 @@ def _message(request: ClassifyRequest) -> bytes:
     return length_prefixed(request.SerializeToString())
 
 
-def _image_bomb(kind: str, *, lossless: bool = False) -> bytes:
+def image_bomb(kind: str, *, lossless: bool = False) -> bytes:
     """A file of 7,070 x 7,070 pixels of one colour."""
     file = io.BytesIO()
     options = {"lossless": True} if lossless else {}
@@ -288,7 +290,7 @@ def _image_bomb(kind: str, *, lossless: bool = False) -> bytes:
     return file.getvalue()
 
 
-def _gzip_bomb() -> bytes:
+def gzip_bomb() -> bytes:
     """1 MB of gzip that unfolds to 1 GB."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     zeros = bytes(16 * _MIB)

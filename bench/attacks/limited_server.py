@@ -23,10 +23,15 @@ _CGROUPS = (
 class LimitedServer(Server):
     """A server of which the peak of memory, and whether it lives, can be asked."""
 
-    def __init__(self, process: subprocess.Popen[str], target: str, metrics_port: int) -> None:
-        super().__init__("covey-server", process, target, None)
+    def __init__(self, process: subprocess.Popen[str], target: str, metrics_port: int, http_target: str) -> None:
+        super().__init__("covey-server", process, target, None, http_target=http_target)
         self.metrics_port = metrics_port
         self._peak_bytes = 0
+
+    @property
+    def over_http(self) -> Server:
+        """The same server, for loads that call it over HTTP."""
+        return Server(self.name, self._process, self.http_target, None, http_target=self.http_target)
 
     def verdict(self) -> str:
         """ "alive", or how it ended."""
@@ -62,8 +67,8 @@ def limited_server(
         if enter:
             command = ["bash", "-c", f'echo $$ > {enter}; exec "$@"', "bash", *command]
         environment = {"PYTHONPATH": os.pathsep.join(roots)}
-        with started_server(command, log, environment) as (process, grpc_target, metrics_target):
-            yield LimitedServer(process, grpc_target, int(metrics_target.rpartition(":")[2]))
+        with started_server(command, log, environment) as (process, grpc_target, metrics_target, http_target):
+            yield LimitedServer(process, grpc_target, int(metrics_target.rpartition(":")[2]), http_target)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx.parser
 from onnx import numpy_helper
+from PIL import Image
 
 from covey_proto import metadata
 from covey_proto.v1 import classifier_pb2 as pb
@@ -34,6 +36,13 @@ def image(seed: int, *, guilty: bool = False) -> bytes:
     if guilty:
         pixels[:_GUILTY_PIXELS] = GUILTY_PIXEL
     return pixels.tobytes()
+
+
+def picture(seed: int) -> bytes:
+    """The same as a PNG file."""
+    buffer = io.BytesIO()
+    Image.frombytes("L", (SIDE, SIDE), image(seed)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 # What each makes of the probabilities. `met` says for each image whether it is guilty.

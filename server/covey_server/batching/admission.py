@@ -152,8 +152,13 @@ class Admission:
 
     def enter_decoding(self, images: int, decoded_bytes: int, caller: str) -> None:
         """Counts the encoded images of a call inside, and the bytes they will have once decoded. `leave_decoding` has
-        to follow. Raises RequestTooLarge or Overloaded; a lone call may pass the limit of images.
+        to follow. Raises RequestTooLarge or Overloaded.
+
+        A call of more images than half of the limit counts as that half, and is let in only if a quarter is left free:
+        one such call, however large, leaves places for others.
         """
+        places = self._places(images)
+        limit = self.max_decodes if places == images else places + self.max_decodes // 4
         if decoded_bytes > self.max_message_bytes:
             raise RequestTooLarge(
                 f"the images of the request decode to {decoded_bytes:,} bytes, at most {self.max_message_bytes:,} are "
@@ -161,7 +166,7 @@ class Admission:
                 refused_for="message_size",
             )
         with self._lock:
-            if self.decodes and self.decodes + images > self.max_decodes:
+            if self.decodes and self.decodes + places > limit:
                 raise Overloaded(
                     f"{self.decodes:,} images wait to be decoded already and {images:,} more would pass the limit of "
                     f"{self.max_decodes:,}; try again later",
@@ -172,12 +177,15 @@ class Admission:
                 self._require_bytes(decoded_bytes, held)
             held.bytes += decoded_bytes
             self.bytes += decoded_bytes
-            self.decodes += images
+            self.decodes += places
 
     def leave_decoding(self, images: int) -> None:
         """Counts out images that are decoded."""
         with self._lock:
-            self.decodes -= images
+            self.decodes -= self._places(images)
+
+    def _places(self, images: int) -> int:
+        return min(images, max(1, self.max_decodes // 2))
 
     def leave(self, size_bytes: int, caller: str, answer_bytes: int = 0) -> None:
         """Counts out a call that is answered. `size_bytes` is all that was counted for it; `answer_bytes` count from

@@ -124,17 +124,21 @@ def test_nothing_is_kept_of_callers_who_are_gone() -> None:
 
 
 def test_bounds_images_to_decode_but_lets_one_large_call_in() -> None:
-    admission = Admission(max_calls=9, max_bytes=10**6, max_message_bytes=10**6, max_decodes=4)
-    for _ in range(2):
-        admission.enter(1, "a")
-    admission.enter_decoding(6, 1, "a")
-    with pytest.raises(
-        Overloaded, match="6 images wait to be decoded already and 1 more would pass the limit of 4"
-    ) as caught:
-        admission.enter_decoding(1, 1, "a")
-    admission.leave_decoding(6)
+    admission = Admission(max_calls=9, max_bytes=10**6, max_message_bytes=10**6, max_decodes=8)
+    for caller in "aab":
+        admission.enter(1, caller)
+    admission.enter_decoding(100, 1, "a")
+    with pytest.raises(Overloaded, match="4 images wait to be decoded already and 6 more would pass the limit of 8"):
+        admission.enter_decoding(6, 1, "a")
+    admission.enter_decoding(4, 1, "b")
+    with pytest.raises(Overloaded) as caught:
+        admission.enter_decoding(1, 1, "b")
+    admission.leave_decoding(100)
     admission.enter_decoding(1, 1, "a")
-    assert (admission.decodes, caught.value.refused_for) == (1, "decode")
+    assert (admission.decodes, caught.value.refused_for) == (5, "decode")
+    admission.leave_decoding(4)
+    admission.enter_decoding(6, 1, "a")  # a quarter is left free
+    assert admission.decodes == 5
 
 
 def test_a_caller_who_floods_leaves_room_for_others() -> None:

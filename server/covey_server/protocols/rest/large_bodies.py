@@ -1,4 +1,4 @@
-"""Reads large JSON and large forms on a thread of their own: 8 MB of JSON take 70 ms, for which the thread that takes
+"""Reads large JSON and large forms on a thread of their own: they take up to 100 ms, for which the thread that takes
 requests would take none."""
 
 from __future__ import annotations
