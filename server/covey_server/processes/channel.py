@@ -32,7 +32,9 @@ class Channel:
 
     def receive(self) -> tuple[str, Any]:
         """The next message, before `run`. Raises ConnectionError if the other side is gone."""
-        line = self._lines.readline()
+        line = b""
+        with contextlib.suppress(OSError):
+            line = self._lines.readline()
         if not line:
             raise ConnectionError("the other side is gone")
         message = json.loads(line)
@@ -54,15 +56,15 @@ class Channel:
         return answer
 
     def run(self) -> None:
-        """Reads until the other side is gone."""
-        with contextlib.suppress(OSError):
+        """Reads until the other side is gone, and closes this one."""
+        with self._socket, self._lines, contextlib.suppress(OSError):
             for line in self._lines:
                 self._take(json.loads(line))
         self._is_closed = True
         self._fail_all()
 
     def close(self) -> None:
-        """Ends `run`, on both sides."""
+        """Ends `run`, on both sides, from any thread."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 

@@ -86,5 +86,4 @@ class Child:
     def _follow(self) -> None:
         self._channel.run()
         code = self._process.wait()
-        self._channel.close()
         self._told(self, "ended", code)

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -76,8 +77,8 @@ class Supervisor:
             self._ports.close()
 
     def _wait_for(self, signals: StopSignals) -> None:
-        signals.wait()
-        self._events.put(lambda: self._stop(0 if self._is_complete else INTERRUPTED))
+        is_ctrl_c = signals.wait() == signal.SIGINT
+        self._events.put(lambda: self._stop(INTERRUPTED if is_ctrl_c and not self._is_complete else 0))
 
     def _next(self, until_s: float) -> bool:
         """Waits for the next event and handles it. Returns False if none came by then."""
