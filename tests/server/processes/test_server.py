@@ -22,7 +22,8 @@ from tests.conftest import WriteModel
 from tests.end_to_end.serving import connected_to_each_process
 from tests.server.http.asking import wait_until
 
-from covey_load.observation import family
+from covey_load.observation import family, find_listener
+from covey_load.wire.sockets import Endpoint
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.processes import merging
 
@@ -154,16 +155,17 @@ def test_one_scrape_has_the_sum_of_all(server: Server, channels: list[grpc.Chann
         for _ in range(count):
             classify(channel)
     found = samples(server)
-    assert (found["covey_requests_total"], found["covey_images_total"], found["covey_request_seconds_count"]) == (
-        8,
-    ) * 3
-    assert found["covey_batch_size_sum"] == 8
+    counts = ("covey_requests_total", "covey_images_total", "covey_request_seconds_count", "covey_batch_size_sum")
+    assert [found[name] for name in counts] == [8, 8, 8, 8]
     assert (found["covey_ready"], found["covey_processes"], found["covey_calls_in_flight"]) == (1, 2, 0)
     assert found["covey_connections_open"] >= 2
+    listener = find_listener(Endpoint("127.0.0.1", int(server.target.rpartition(":")[2])))
+    assert listener is not None
+    assert listener.pid == server.pid
     resident = sum(each.memory_info().rss for each in family(server.pid))
     assert found["process_resident_memory_bytes"] == pytest.approx(resident, rel=0.2)
     page = fetch(f"{http_address(tmp_path / 'log')}/metrics")
-    for name in ("covey_requests_total", "covey_images_total", "covey_request_seconds_count", "covey_processes"):
+    for name in (*counts, "covey_processes"):
         assert read(page)[name] == found[name]
     gauges = {each.name for each in text_string_to_metric_families(page) if each.type == "gauge"} - {"covey_processes"}
     assert gauges <= merging.ADDED | merging.LARGEST | merging.LEAST, "decide how processes' gauges become one"
