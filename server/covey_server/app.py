@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -28,7 +29,6 @@ from covey_server.models.watch import Watch
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics, ServerFigures
 from covey_server.observability.metrics_server import open_metrics
-from covey_server.processes.siblings import Siblings
 from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.classifier.service import Classifier
 from covey_server.protocols.management import Management
@@ -37,6 +37,9 @@ from covey_server.protocols.open_inference.service import OpenInference
 from covey_server.protocols.pipeline import Pipeline
 from covey_server.protocols.rest import Rest
 from covey_server.system import memory_limit
+
+if TYPE_CHECKING:
+    from covey_server.processes.siblings import Siblings
 
 log = logging.getLogger(__name__)
 

@@ -123,7 +123,8 @@ def connected_to_each_process(server: Server) -> Iterator[list[grpc.Channel]]:
             assert time.monotonic() < give_up, f"of {len(members)} processes {len(found)} took connections"
             channel = stack.enter_context(grpc.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]))
             before = [_connections(each, port) for each in members]
-            channel.unary_unary(f"{SERVICE}/ListModels")(b"", timeout=20)  # type: ignore[var-annotated]
+            ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{SERVICE}/ListModels")
+            ask(b"", timeout=20)
             grown = [_connections(each, port) > count for each, count in zip(members, before, strict=True)]
             found.setdefault(grown.index(True), channel)
         yield list(found.values())
