@@ -9,13 +9,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+log = logging.getLogger(__name__)
+
 Handle = Callable[[str, Any], Any]  # a message's kind and value; returns the answer, or a Future of it
+
+
+class Unanswered(Exception):
+    """The other side is gone, or failed to answer."""
 
 
 class Channel:
@@ -45,7 +52,7 @@ class Channel:
         self._write({"kind": kind, "value": value})
 
     def ask(self, kind: str, value: object = None) -> Future[Any]:
-        """Sends a message and returns its answer to come; ConnectionError if the other side goes before it."""
+        """Sends a message and returns its answer to come, or Unanswered."""
         answer: Future[Any] = Future()
         number = next(self._numbers)
         with self._sending:
@@ -72,20 +79,27 @@ class Channel:
         if "answer" in message:
             with self._sending:
                 asked = self._asked.pop(message["answer"], None)
-            if asked is not None:
+            if asked is not None and "value" in message:
                 asked.set_result(message["value"])
+            elif asked is not None:
+                asked.set_exception(Unanswered("the other side failed; its log says why"))
             return
-        found = self._handle(message["kind"], message["value"])
-        number = message.get("ask")
-        if number is None:
-            return
-        if isinstance(found, Future):
-            found.add_done_callback(lambda done: self._answer(number, None if done.exception() else done.result()))
+        found: Future[Any] = Future()
+        try:
+            said = self._handle(message["kind"], message["value"])
+        except Exception as error:
+            log.exception("a message between processes was not handled; this is a bug")
+            found.set_exception(error)
         else:
-            self._answer(number, found)
+            if isinstance(said, Future):
+                found = said
+            else:
+                found.set_result(said)
+        if "ask" in message:
+            found.add_done_callback(lambda done: self._answer(message["ask"], done))
 
-    def _answer(self, number: int, value: object) -> None:
-        self._write({"answer": number, "value": value})
+    def _answer(self, number: int, done: Future[Any]) -> None:
+        self._write({"answer": number} | ({} if done.exception() else {"value": done.result()}))
 
     def _write(self, message: dict[str, object]) -> None:
         line = json.dumps(message).encode() + b"\n"
@@ -96,4 +110,4 @@ class Channel:
         with self._sending:
             asked, self._asked = list(self._asked.values()), {}
         for each in asked:
-            each.set_exception(ConnectionError("the other side is gone"))
+            each.set_exception(Unanswered("the other side is gone"))

@@ -31,6 +31,8 @@ class Child:
         self.works = True  # no batch hangs
         self.figures: Plain = []  # as it told them last
         self._asked: Future[Plain] | None = None
+        self._answer_to_look: Future[Any] | None = None
+        self._silence = 0
         self._asking = threading.Lock()
         self._told = told
         ours, theirs = socket.socketpair()
@@ -63,6 +65,15 @@ class Child:
                 self._asked = self._channel.ask("figures")
                 self._asked.add_done_callback(self._keep)
             return self._asked
+
+    def count_silence(self) -> int:
+        """To be called regularly: how many times in a row it has not answered meanwhile."""
+        if self._answer_to_look is None or self._answer_to_look.done():
+            self._silence = 0
+            self._answer_to_look = self._channel.ask("look")
+        else:
+            self._silence += 1
+        return self._silence
 
     def stop(self) -> None:
         """Lets it answer what it accepted, and end; one that takes no calls yet ends at once."""

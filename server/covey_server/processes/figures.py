@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from concurrent.futures import wait
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -41,11 +40,7 @@ class Figures(Collector):
         """The merged families."""
         with self._lock:
             children = self._children()
-            asked = [child.ask_figures() for child in children]
-            give_up = time.monotonic() + _ANSWER_S
-            for answer in asked:
-                with suppress(TimeoutError, ConnectionError):
-                    answer.result(max(0.0, give_up - time.monotonic()))
+            wait([child.ask_figures() for child in children], _ANSWER_S)
             running = [child.figures for child in children]
             counts = self._ended.counts(running)
             return merging.merge([merging.plain(self._own(children)), *running, counts])

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from covey_server.errors import EngineFailed
 from covey_server.observability.health import Health
 from covey_server.processes import merging
-from covey_server.processes.channel import Channel
+from covey_server.processes.channel import Channel, Unanswered
 
 _PAGE_S = 5.0  # for the parent to ask all processes
 
@@ -62,10 +62,8 @@ class Siblings(Collector):
         """The metrics of the whole server. Raises EngineFailed if the parent does not answer."""
         try:
             page = self._channel.ask("page").result(_PAGE_S)
-        except (TimeoutError, ConnectionError):
-            page = None
-        if page is None:
-            raise EngineFailed("the metrics of the other processes did not come; ask again")
+        except (TimeoutError, Unanswered) as error:
+            raise EngineFailed("the metrics of the other processes did not come; ask again") from error
         return merging.families(page)
 
     def _listen(self) -> None:

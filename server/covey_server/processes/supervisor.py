@@ -30,6 +30,7 @@ from covey_server.system.signals import INTERRUPTED, StopSignals
 
 log = logging.getLogger(__name__)
 
+_LOOK_S, _MAX_SILENT_LOOKS = 5.0, 6  # a process that does not answer so often hangs
 _SHOWN_S = 1.0  # for all processes to say that they are not ready, before calls are refused
 _END_S = 25.0  # beyond the time for draining: for answers to be taken, and models that are being loaded
 
@@ -57,6 +58,7 @@ class Supervisor:
             "config": shares.to_message(shares.of_one(config, self._ports.grpc, self._ports.http)),
             "metrics_port": self._metrics.port,
         }
+        self._look_s = 0.0  # when the processes are looked at next
         self._is_complete = False  # once all processes have served at the same time
         self._exit_code: int | None = None
 
@@ -68,7 +70,8 @@ class Supervisor:
         try:
             while self._exit_code is None:
                 self._start_due()
-                self._next(min(self._due_s.values()))
+                self._look()
+                self._next(min(self._look_s, *self._due_s.values()))
             return self._drain(self._exit_code)
         finally:
             self._kill_all()
@@ -101,6 +104,18 @@ class Supervisor:
                     self._again(place, 0.0, served=False, code=1)
                 else:
                     self._children.append(child)
+
+    def _look(self) -> None:
+        """Kills processes that hang as a whole, so that they are replaced. Counted in looks, not in seconds: a machine
+        that was suspended is no reason."""
+        if time.monotonic() < self._look_s:
+            return
+        self._look_s = time.monotonic() + _LOOK_S
+        for child in self._children:
+            if child.serves and child.count_silence() == _MAX_SILENT_LOOKS:
+                log.error("process %d (%d) has not answered for %g s; it is killed", child.place + 1, child.pid,
+                          _MAX_SILENT_LOOKS * _LOOK_S)  # fmt: skip
+                child.kill()
 
     def _told(self, child: Child, kind: str, value: Any) -> object:  # noqa: ANN401 - as it was sent
         """What a child's own thread hears."""
@@ -154,7 +169,8 @@ class Supervisor:
             log.error("process %d ended %s before the server was ready", child.place + 1, how)
             self._stop(code if code > 0 else 1)
             return
-        log.error("process %d (%d) ended %s; the others go on", child.place + 1, child.pid, how)
+        level = logging.ERROR if code else logging.WARNING  # somebody stopped it
+        log.log(level, "process %d (%d) ended %s; the others go on", child.place + 1, child.pid, how)
         self._again(child.place, time.monotonic() - child.began_s, served=child.serves, code=code)
         self._show_health()
 

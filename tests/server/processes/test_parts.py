@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from covey_server.config import Config, parse
 from covey_server.errors import InvalidConfiguration
 from covey_server.processes import merging, shares
-from covey_server.processes.channel import Channel
+from covey_server.processes.channel import Channel, Unanswered
 from covey_server.processes.merging import Ended, Plain
 from covey_server.processes.restarts import Restarts
 from covey_server.system.ports import ReservedPort, require_free
@@ -115,6 +115,26 @@ def test_both_sides_ask_at_once(sockets: tuple[socket.socket, socket.socket]) ->
         thread.join(20)
 
 
+def test_a_message_that_cannot_be_handled_ends_nothing(
+    sockets: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    def handle(kind: str, value: int) -> float:
+        return 1 / value
+
+    left, right = Channel(sockets[0], lambda kind, value: None), Channel(sockets[1], handle)
+    threads = [threading.Thread(target=each.run) for each in (left, right)]
+    for thread in threads:
+        thread.start()
+    with pytest.raises(Unanswered, match="the other side failed; its log says why"):
+        left.ask("inverse", 0).result(20)
+    assert "ZeroDivisionError" in caplog.text
+    left.send("inverse", 0)
+    assert left.ask("inverse", 2).result(20) == 0.5
+    left.close()
+    for thread in threads:
+        thread.join(20)
+
+
 def test_nobody_waits_for_a_side_that_is_gone(sockets: tuple[socket.socket, socket.socket]) -> None:
     def handle(kind: str, value: Any) -> None:  # noqa: ANN401 - as it was sent
         raise AssertionError(f"nobody says {kind} {value} here")
@@ -126,7 +146,7 @@ def test_nobody_waits_for_a_side_that_is_gone(sockets: tuple[socket.socket, sock
         channel.receive()
     channel.run()
     for answer in (before, channel.ask("figures")):
-        with pytest.raises(ConnectionError, match="gone"):
+        with pytest.raises(Unanswered, match="gone"):
             answer.result(20)
     channel.send("stop")  # is lost
 

@@ -243,6 +243,25 @@ def test_it_is_ready_once_all_processes_are(stack: ExitStack, tmp_path: Path, wr
     assert fetch(f"{http}/readyz") == fetch(f"{metrics}/readyz") == "ready\n"
 
 
+def test_a_process_that_hangs_as_a_whole_is_replaced(
+    stack: ExitStack, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    log = tmp_path / "log"
+    impatient = (
+        "import covey_server.__main__, covey_server.processes.supervisor as supervisor\n"
+        "supervisor._LOOK_S = 0.2\nraise SystemExit(covey_server.__main__.main())"
+    )
+    command = [sys.executable, "-c", impatient, "--models", str(tmp_path), *TWO]
+    process = stack.enter_context(own_process([*command, "--grpc-port", "0", "--metrics-port", "0"], log))
+    assert process.stdout is not None
+    metrics = re.findall(r"metrics=(\S+)", process.stdout.readline())[0]
+    victim = family(process.pid)[1]
+    victim.suspend()
+    wait_until(lambda: read(fetch(f"http://{metrics}/metrics"))["covey_processes_replaced_total"] == 1)
+    assert f"({victim.pid}) has not answered for 1.2 s; it is killed" in log.read_text()
+
+
 def test_it_gives_up_where_no_process_can_start_any_more(server: Server, tmp_path: Path) -> None:
     (tmp_path / "models").rename(tmp_path / "elsewhere")
     for each in family(server.pid)[1:]:
