@@ -4,6 +4,8 @@ CONSTRAINTS ?= -c constraints.txt
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODELS ?= models
+# gpu: onnxruntime for CUDA, in a .venv that `make setup` makes anew.
+ENGINE ?= cpu
 
 .DEFAULT_GOAL := help
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -13,7 +15,7 @@ SEED ?= 1
 # Not --quiet: it hides warnings, and --strict then no longer sees them. The variable silences a notice of the theme.
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-.PHONY: help setup demo serve test test-docker test-recipes fuzz mutate check format docs proto bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-recipes test-gpu fuzz mutate check format docs proto bench soak image up down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +25,7 @@ setup: $(INSTALLED) ## make .venv and install Covey with all it needs
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Covey needs Python 3.11 or newer, this is %d.%d; run: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[cpu,export,load,dev,docs]'
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[$(ENGINE),export,load,dev,docs]'
 	@touch $@
 
 demo: setup ## train, convert, verify, serve and classify, end to end, in a few minutes
@@ -44,6 +46,9 @@ test-docker: setup ## build the images and run them, with Docker: ten minutes, 1
 # One after another: each training uses both cores.
 test-recipes: setup ## train each network on each data set in both precisions, convert large ones: 15 minutes on two cores
 	$(BIN)/python -m pytest -m recipes tests/export
+
+test-gpu: setup ## try what Covey promises of a GPU, in 8 minutes, into bench/results/gpu.json; ENGINE=gpu
+	$(BIN)/python -m tests.gpu
 
 fuzz: setup ## send 200,000 mutated requests to a running server, on each gRPC front and over HTTP
 	$(BIN)/python -m tests.fuzz

@@ -16,6 +16,7 @@ from bench.scenarios import (
     reload,
     sdk,
     security,
+    several_processes,
     single_images,
     turns,
 )
@@ -42,6 +43,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "reload": partial(reload.reload, model="lenet", failures_goal=Goal(0, 0), latency_goal=Goal(2.0, 1.3)),
     "memory": partial(footprint.memory, model="lenet", goal=Goal(150)),
     "start": partial(footprint.start, goal=Goal(2.5, 1.2)),
+    "processes": partial(several_processes.against_one, model="lenet"),
     "open-inference": partial(protocols.open_inference, model="lenet", goal=Goal(1.15)),
     "tokens": partial(security.tokens, model="lenet", goal=Goal(1.02)),
     "tls": partial(security.tls, model="lenet"),

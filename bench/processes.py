@@ -69,9 +69,9 @@ class Server:
             return sum(each.user + each.system for each in times)
 
     def resident_bytes(self) -> int:
-        """Resident memory. Raises BenchError where it is gone."""
+        """Resident memory, with that of the processes it started. Raises BenchError where it is gone."""
         with self._alive():
-            return resident_bytes(self.pid)
+            return sum(resident_bytes(each.pid) for each in family(self.pid))
 
     @contextmanager
     def _alive(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ Each rule is a function of the two runs that answers a sentence with its figures
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ BUSY_CLIENT = 0.9  # of a core: from there on its own waiting is in the figures
 BUSY_SERVER = 0.8  # of all cores
 IDLE_SERVER = 0.5  # of all cores: below, work that waits does not wait for a processor
 LITTLE_GAIN = 1.5  # times as many calls a second with many in flight as with one
+SHORT_COMPUTE_MS = 1.0  # of a batch: up to here the server runs batches on the thread that receives calls
 NO_BATCHING = 1.5  # mean batch size up to which batches hardly form
 
 
@@ -191,6 +193,21 @@ def processor(runs: Runs) -> str | None:
     return used
 
 
+def interpreter(runs: Runs) -> str | None:
+    """Many cores of which one process of small models can use few."""
+    process, timing = runs.loaded.server_process, runs.loaded.timing
+    if process is None or process.cores_used is None or timing is None or client(runs) is not None:
+        return None
+    is_limited = 1.0 <= process.cores_used < IDLE_SERVER * runs.cores
+    if not is_limited or timing.mean_ms.get("compute", math.inf) > SHORT_COMPUTE_MS:
+        return None
+    more = min(runs.cores, round(runs.cores / process.cores_used))
+    return (
+        f"a batch takes only {number(timing.mean_ms['compute'])} ms: one process's interpreter may be the limit. If it "
+        f"is Covey's, try covey-server --processes {more}; callers need several connections then"
+    )
+
+
 def failures(runs: Runs) -> str | None:
     """Calls that failed."""
     failed = [
@@ -212,7 +229,7 @@ def counts(runs: Runs) -> str | None:
     )
 
 
-_OTHERS: tuple[Rule, ...] = (lone_call, lone_batches, batches, gain, processor, front, failures, counts)
+_OTHERS: tuple[Rule, ...] = (lone_call, lone_batches, batches, gain, processor, interpreter, front, failures, counts)
 
 
 def _service_ms(mean_ms: dict[str, float]) -> float:

@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 import urllib.request
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import psutil
@@ -58,10 +59,18 @@ def find_listener(endpoint: Endpoint) -> Listener | None:
         }
         if not listening:
             return None
-        pid = min(listening)  # of several workers, started one after the other, the first: their parent
+        pid = _parent(listening)
         return Listener(pid, psutil.Process(pid).name())
     except psutil.Error:
         return None
+
+
+def _parent(listening: Collection[int]) -> int:
+    """Of the processes that share a port the one above them, which may listen itself or not."""
+    above = {psutil.Process(pid).ppid() for pid in listening}
+    if len(listening) > 1 and len(above) == 1:
+        return above.pop()
+    return min(listening)  # they were started one after the other, by the first
 
 
 def find_metrics(endpoint: Endpoint) -> str | None:

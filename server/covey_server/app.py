@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -13,7 +14,7 @@ from covey_server.batching.batcher import Batcher
 from covey_server.batching.worker import Workers
 from covey_server.calls.service import Services
 from covey_server.config import Config
-from covey_server.errors import PortUnavailable, RefusalReason
+from covey_server.errors import RefusalReason
 from covey_server.explaining.explainer import Explainer
 from covey_server.fronts import CLOSE_REASONS
 from covey_server.fronts.opening import guard_connections, open_front, open_http
@@ -29,7 +30,7 @@ from covey_server.models.version_policy import VersionPolicy
 from covey_server.models.watch import Watch
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics, ServerFigures
-from covey_server.observability.metrics_server import MetricsServer
+from covey_server.observability.metrics_server import open_metrics
 from covey_server.protocols.classifier.explain import ExplainMethod
 from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.classifier.service import Classifier
@@ -39,6 +40,9 @@ from covey_server.protocols.open_inference.service import OpenInference
 from covey_server.protocols.pipeline import Pipeline
 from covey_server.protocols.rest import Rest
 from covey_server.system import memory_limit
+
+if TYPE_CHECKING:
+    from covey_server.processes.siblings import Siblings
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +55,11 @@ _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certi
 class App:
     """One server. `start`, then `stop`; several can live in one process."""
 
-    def __init__(self, config: Config) -> None:
-        """Loads and checks the models and binds the ports. Raises StartupError."""
+    def __init__(self, config: Config, siblings: Siblings | None = None) -> None:
+        """Loads and checks the models and binds the ports. `siblings`: the other processes of the same server. Raises
+        StartupError."""
         self.config = config
+        self._siblings = siblings
         self.registry = CollectorRegistry()
         self._metrics = Metrics(self.registry)
         self._health = Health()
@@ -63,7 +69,7 @@ class App:
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = open_repository(config, self._metrics)
         config = self.config = _within_memory(config)  # after the models are loaded: calls get what is left
-        cores = devices.usable_cores()
+        cores = max(1, devices.usable_cores() // config.processes)
         workers, reserves = devices.share_cores(cores, config.workers)
         log.info("%d cores, %d workers and %d in reserve, %d threads each", cores, workers, reserves, config.threads)
 
@@ -81,7 +87,7 @@ class App:
             on_stuck=self._on_stuck,
             on_held_up=self._on_held_up,
         )
-        decode_room = decode_budget.limit(config.max_decode_bytes)
+        decode_room = decode_budget.limit(config.max_decode_bytes, config.processes)
         log.info("images are decoded with at most %.0f MiB: %s", decode_room.free_bytes / 2**20, decode_room.source)
         self._decoders = DecodePool(cores, config.max_image_pixels, decode_room.free_bytes, formats)
         self._metrics.show(self._figures)
@@ -109,10 +115,11 @@ class App:
         self._guard = guard_connections(
             config, self.front, self._admission, lambda: self._decoders.budget.reserved_bytes
         )
+        shown = self.registry if siblings is None else siblings.registry
         self._rest = Rest(
             services,
             self._health,
-            self.registry,
+            shown,
             self._metrics,
             self.repository,
             self.front.port,
@@ -122,13 +129,20 @@ class App:
         self.http = None
         try:
             self.http = open_http(config, self._rest.routes, services, self._security)
-            self._metrics_server = self._open_metrics()
+            self._metrics_server = None if siblings else open_metrics(config, self.registry, self._health)
         except BaseException:
             self.front.stop(flush_s=0)
             if self.http is not None:
                 self.http.stop(flush_s=0)
             raise
-        self.metrics_port = self._metrics_server.port
+        self.metrics_port = 0
+        if self._metrics_server is not None:
+            self._metrics_server.start()
+            self.metrics_port = self._metrics_server.port
+        if siblings is not None:
+            self.metrics_port = siblings.metrics_port
+            self._health.others_ready = False  # until the parent says so
+            siblings.join(self.registry, self._show_others)
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
         # A thread of its own: a revoked token must not stay valid for as long as a model takes to load.
         interval_s = _SECURITY_INTERVAL_S if self._security.followed else 0
@@ -144,9 +158,8 @@ class App:
             self.http.start()
         if self._guard is not None:
             self._guard.start()
-        self.front.set_live(True)
-        self.front.set_ready(True)
         self._health.serving = True
+        self._tell_health()
         self._watch.start()
         self._security_watch.start()
         address = self.config.address
@@ -165,7 +178,7 @@ class App:
         began = time.monotonic()
         log.info("stopping: %d calls to answer first", self._admission.calls)
         self._health.serving = False
-        self.front.set_ready(False)
+        self._tell_health()
         if self.http is not None:
             self.http.drain()
             self._rest.end_streams()
@@ -188,7 +201,10 @@ class App:
             self.http.stop(flush_s)
         self._rest.close()
         self.hangs = not self._workers.join(flush_s)
-        self._metrics_server.stop()
+        if self._siblings is not None:
+            self._siblings.tell_last_figures()
+        if self._metrics_server is not None:
+            self._metrics_server.stop()
         if self._guard is not None:
             self._guard.stop()
         watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
@@ -250,29 +266,29 @@ class App:
             self.http.take_over(thread)
 
     def _on_stuck(self, stuck: bool) -> None:
-        self._health.live = not stuck
+        self._health.works = not stuck
         if stuck:
             log.error("a batch does not end; not ready and not alive until it does: restarting the server helps")
         else:
             log.warning("the batch that did not end has ended")
-        # In this order, so that nobody ever sees a process that is ready and not live.
-        if stuck:
-            self.front.set_ready(False)
-        self.front.set_live(not stuck)
-        if not stuck:
-            self.front.set_ready(self._health.serving)
+        self._tell_health()
 
-    def _open_metrics(self) -> MetricsServer:
-        host, port = self.config.metrics_host or self.config.host, self.config.metrics_port
-        try:
-            server = MetricsServer(host, port, self.registry, self._health)
-        except OSError as error:
-            raise PortUnavailable(
-                f"metrics cannot listen on {host}:{port}: {error.strerror}; choose others with "
-                f"{'--metrics-host' if self.config.metrics_host else '--host'} and --metrics-port"
-            ) from error
-        server.start()
-        return server
+    def _show_others(self, live: bool, ready: bool) -> None:
+        self._health.others_live, self._health.others_ready = live, ready
+        self._show_health()
+
+    def _tell_health(self) -> None:
+        self._show_health()
+        if self._siblings is not None:
+            self._siblings.tell(self._health)
+
+    def _show_health(self) -> None:
+        # In this order, so that nobody ever sees a process that is ready and not live.
+        if not self._health.ready:
+            self.front.set_ready(False)
+        self.front.set_live(self._health.live)
+        if self._health.ready:
+            self.front.set_ready(True)
 
 
 def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Device, Repository]:
@@ -293,10 +309,12 @@ def _within_memory(config: Config) -> Config:
     """The configuration with `max_bytes` cut to a quarter of the memory that is left: beyond that a container's limit
     could end the process before the server's own limit is reached."""
     room = memory_limit.room()
-    if room is None or config.max_bytes <= (limit := max(_MIN_CALL_BYTES, room.free_bytes // 4)):
+    if room is None or config.max_bytes <= (limit := max(_MIN_CALL_BYTES, room.free_bytes // 4) // config.processes):
         return config
     log.warning(
-        "--max-bytes is %.0f MiB, not %.0f: a quarter of what %s leaves; give the server more memory, or a lower limit",
+        "--max-bytes is %.0f MiB, not %.0f: a quarter of what %s leaves%s; give the server more memory, or a lower "
+        "limit",
         limit / 2**20, config.max_bytes / 2**20, room.source,
+        f", divided by {config.processes} processes" if config.processes > 1 else "",
     )  # fmt: skip
     return replace(config, max_bytes=limit)

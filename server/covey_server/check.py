@@ -29,9 +29,10 @@ def print_findings(config: Config, output: TextIO) -> int:
     if device.fallback:
         print(f"          in place of CUDA: {device.fallback}", file=output)
     print(f"cores     {cores} usable", file=output)
-    workers, reserves = devices.share_cores(cores, config.workers)
+    workers, reserves = devices.share_cores(max(1, cores // config.processes), config.workers)
+    print(f"processes {_processes(cores, repository.catalog.served, config.processes)}", file=output)
     print(f"workers   {workers}, and {reserves} for full batches; {config.threads} thread(s) in each", file=output)
-    room = decode_budget.limit(config.max_decode_bytes)
+    room = decode_budget.limit(config.max_decode_bytes, config.processes)
     print(f"decoding  with at most {room.free_bytes / 2**20:.0f} MiB: {room.source}", file=output)
     for model in repository.catalog.served:
         print(file=output)
@@ -39,6 +40,19 @@ def print_findings(config: Config, output: TextIO) -> int:
     for refusal in repository.catalog.refusals:
         print(f"\nmodel {refusal.name} version {refusal.version} is REFUSED: {refusal.reason}", file=output)
     return _REFUSED if repository.catalog.refusals else 0
+
+
+def _processes(cores: int, models: Sequence[ServedModel], processes: int) -> str:
+    """How many are set, and how many would help the model that computes fastest."""
+    times = [(min(ns / size for size, ns in each.cost.measured.items()) / 1e3, each.name) for each in models]
+    image_us, name = min(times)
+    useful = devices.useful_processes(cores, image_us)
+    if useful <= processes:
+        return f"{processes}; more would not help"
+    return (
+        f"{processes}; --processes {useful} would help {name} ({image_us:.0f} us an image) with one image per call: "
+        f"one interpreter cannot keep {cores} cores busy"
+    )
 
 
 def _describe(model: ServedModel, *, is_default: bool) -> Sequence[str]:

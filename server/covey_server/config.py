@@ -15,6 +15,8 @@ from covey_proto import __version__, image_formats
 from covey_proto.command_line import Parser
 from covey_server.errors import InvalidConfiguration
 
+HTTP_PORT = 8000
+
 EXIT_CODES = """\
 exit codes:
   0 stopped as asked    2 wrong flags or settings    3 no model can be served
@@ -43,8 +45,14 @@ class Config:
     metrics_port: int = _setting(8002, "port of Prometheus' /metrics; 0 takes a free one")
     metrics_host: str = _setting("", "address to listen on for /metrics; by default that of --host")
     front: str = _setting("auto", "gRPC front: native is the fast one", ("auto", "native", "grpcio"))
+    processes: int = _setting(
+        1,
+        "processes that share the ports, each with its own models; limits of calls, bytes and connections are divided",
+    )
     device: str = _setting("auto", "auto, cpu, cuda or cuda:N; cuda refuses to start where it cannot be had")
-    workers: int = _setting(0, "threads that run batches; 0: one per usable core, one of them for full batches only")
+    workers: int = _setting(
+        0, "threads of each process that run batches; 0: one per usable core, one of them for full batches only"
+    )
     threads: int = _setting(1, "onnxruntime's threads within one batch")
     max_batch_size: int = _setting(0, "images in one batch at the most; 0: as many as pay, measured at load")
     max_delay_us: int = _setting(0, "time a batch that is not full waits for more; 0: not at all")
@@ -93,6 +101,7 @@ class Config:
             "grpc_port": (0, 65535),
             "http_port": (-1, 65535),
             "metrics_port": (0, 65535),
+            "processes": (1, 256),
             "workers": (0, 1024),
             "threads": (1, 1024),
             "max_batch_size": (0, 65536),
@@ -119,6 +128,11 @@ class Config:
             image_formats.parse(self.image_formats)
         except ValueError as error:
             raise InvalidConfiguration(f"{_flag('image_formats')} {self.image_formats!r}: {error}") from None
+        if self.processes > 1 and self.allow_management:
+            raise InvalidConfiguration(
+                "--allow-management with --processes: a call that loads or unloads a model reaches one process only; "
+                "publish versions into the models folder, which all processes follow, or use --processes 1"
+            )
         self._require_whole_tls()
 
     def address(self, port: int) -> str:
@@ -133,6 +147,11 @@ class Config:
     def metrics_address(self, port: int) -> str:
         """The same for /metrics."""
         return _address(self.metrics_host or self.host, port)
+
+    @property
+    def http_port_to_open(self) -> int:
+        """The port of HTTP; 0: a free one."""
+        return self.http_port if self.http_port >= 0 else HTTP_PORT if self.grpc_port else 0
 
     def _require_whole_tls(self) -> None:
         if bool(self.tls_certificate) != bool(self.tls_key):

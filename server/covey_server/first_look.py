@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 COMMAND = "serve"
 # The models folder is one of our own, read once; --check is the import's.
-_OMITTED = ("models", "default_model", "reload_interval_s", "check", "probe")
+# One process: a second one would find the folder gone.
+_OMITTED = ("models", "default_model", "reload_interval_s", "processes", "check", "probe")
 _TEXT = """\
 Imports an image classifier that was trained elsewhere, serves it at once, and keeps nothing: for a first look. What it
 assumes is printed. Its options are those of the import but for --models (covey-export import --help), such as --like

@@ -69,9 +69,10 @@ def models(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:
     return folder / "models"
 
 
-@pytest.fixture(scope="module", params=["native", "grpcio"])
+@pytest.fixture(scope="module", params=["native", "grpcio", "2 processes"])
 def server(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with covey_server(models, request.param, tmp_path_factory.mktemp("log") / "server.log") as running:
+    front, flags = (request.param, ()) if request.param != "2 processes" else ("native", ("--processes", "2"))
+    with covey_server(models, front, tmp_path_factory.mktemp("log") / "server.log", flags) as running:
         yield running
 
 

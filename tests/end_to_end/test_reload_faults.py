@@ -45,9 +45,9 @@ def models(tmp_path: Path, write_echo_model: WriteModel) -> Path:
     return tmp_path / "models"
 
 
-@pytest.fixture
-def serving(stack: ExitStack, models: Path, tmp_path: Path) -> Serving:
-    return serve(stack, models, tmp_path / "log")
+@pytest.fixture(params=[1, 2], ids="{} processes".format)
+def serving(request: pytest.FixtureRequest, stack: ExitStack, models: Path, tmp_path: Path) -> Serving:
+    return serve(stack, models, tmp_path / "log", "--processes", str(request.param))
 
 
 def _golden_pixels(path: Path) -> bytes:
@@ -240,7 +240,7 @@ def test_an_idle_server_holds_nothing_of_what_it_replaced(
     stack: ExitStack, models: Path, tmp_path: Path, write_echo_model: WriteModel, front: str
 ) -> None:
     server = stack.enter_context(covey_server(models, front, tmp_path / "log", FLAGS))
-    serving = Serving(server, stack.enter_context(grpc.insecure_channel(server.target)), tmp_path / "log")
+    serving = Serving(server, [stack.enter_context(grpc.insecure_channel(server.target))], tmp_path / "log")
     assert serving.versions_answering([0] * 200) == [1] * 200
     picture = io.BytesIO()
     Image.new("L", (4, 4)).save(picture, "PNG")

@@ -28,13 +28,13 @@ def write_model(path: Path) -> Path:
     return path
 
 
-def campaign(folder: Path, front: str, seconds: float, seed: int) -> tuple[Score, int]:
-    """Runs one; what became of all requests, and how many versions were published meanwhile. The server's log is
-    `folder`/log."""
+def campaign(folder: Path, front: str, seconds: float, seed: int, processes: int = 1) -> tuple[Score, int]:
+    """Runs one on a server of so many processes; what became of all requests, and how many versions were published
+    meanwhile. The server's log is `folder`/log."""
     score, ended = Score(), threading.Event()
     file = write_model(folder / "models/echo/1/model.onnx")
     http_port = free_port()
-    flags = (*_FLAGS, "--http-port", str(http_port))
+    flags = (*_FLAGS, "--http-port", str(http_port), "--processes", str(processes))
     with covey_server(folder / "models", front, folder / "log", flags) as server:
         callers: list[Caller | HttpCaller] = [
             Caller(server.target, kind, seed + place, score, ended) for place, kind in enumerate(_KINDS)

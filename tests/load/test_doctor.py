@@ -127,6 +127,29 @@ def test_processor(cores_used: float, timing: ServerTiming, words: str) -> None:
     assert doctor.processor(loaded(server_process=None)) is None
 
 
+@pytest.mark.parametrize(
+    ("cores_used", "cores", "compute", "is_said"),
+    [
+        (3.0, 16, 0.5, True),
+        (8.0, 16, 0.5, False),  # half of them
+        (0.9, 16, 0.5, False),  # it is not busy
+        (3.0, 16, 1.1, False),  # computing is no small part
+        (1.0, 2, 0.5, False),
+    ],
+)
+def test_several_processes_are_proposed_where_the_interpreter_is_the_limit(
+    cores_used: float, cores: int, compute: float, is_said: bool
+) -> None:
+    process = ServerProcess(1, 50.0, cores_used, 10**8)
+    seen = replace(loaded(server_process=process, timing=made.timing(queue=5.0, compute=compute)), cores=cores)
+    found = doctor.interpreter(seen)
+    assert bool(found) is is_said
+    if found:
+        assert "a batch takes only 0.500 ms" in found
+        assert "try covey-server --processes 5;" in found
+    assert doctor.interpreter(replace(seen, loaded=replace(seen.loaded, generator=Generator(1, 2, 90.0, 0.9)))) is None
+
+
 def test_failures() -> None:
     assert doctor.failures(runs()) is None
     assert sentence(doctor.failures(loaded(errors={"RESOURCE_EXHAUSTED": 1_000}))) == (

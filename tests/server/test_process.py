@@ -59,19 +59,31 @@ class Process:
         return self.popen.returncode, log
 
 
+@pytest.fixture(params=["native", "grpcio", "2 processes"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """A front, or several processes with the native one."""
+    return str(request.param)
+
+
 @pytest.fixture
-def start(front: str) -> Iterator[type[Process]]:
-    """Starts servers on one front; none outlives the test."""
+def front(kind: str) -> str:
+    return kind if kind in ("native", "grpcio") else "native"
+
+
+@pytest.fixture
+def start(kind: str, front: str) -> Iterator[type[Process]]:
+    """Starts servers of one kind; none outlives the test."""
+    processes = "2" if kind == "2 processes" else "1"
     started: list[subprocess.Popen[str]] = []
 
     class OnFront(Process):
         def __init__(self, *flags: str, command: Sequence[str] = MODULE) -> None:
-            super().__init__("--front", front, *flags, command=command)
+            super().__init__("--front", front, "--processes", processes, *flags, command=command)
             started.append(self.popen)
 
     yield OnFront
     for popen in started:
-        popen.kill()
+        popen.kill()  # its processes end with it
         popen.communicate()
 
 
@@ -120,7 +132,7 @@ def test_it_stops_when_asked_after_it_was_frozen(
 ) -> None:
     write_echo_model(tmp_path)
     server = start("--models", str(tmp_path))
-    server.wait_for_log("ready: 1 model(s)")
+    server.target()
     server.popen.send_signal(signal.SIGSTOP)
     assert os.WIFSTOPPED(os.waitpid(server.popen.pid, os.WUNTRACED)[1])
     server.popen.send_signal(signal.SIGCONT)

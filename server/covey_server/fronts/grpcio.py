@@ -182,8 +182,11 @@ class GrpcioFront(Front):
         max_message_bytes: int,
         max_stream_bytes: int,
         security: Security,
+        *,
+        shares_port: bool = False,
     ) -> None:
-        """While the streams hold `max_stream_bytes` together, none is read.
+        """While the streams hold `max_stream_bytes` together, none is read. `shares_port`: with other processes of this
+        server, which listen there too.
 
         Raises PortUnavailable where the address cannot be bound.
         """
@@ -197,7 +200,8 @@ class GrpcioFront(Front):
         self.handed = {}
         self.streams = Streams(max_stream_bytes, security.tokens, self.handed)
         try:
-            self._run(self._build(address, services, max_message_bytes, security))
+            options = server_options(max_message_bytes, shares_port=shares_port)
+            self._run(self._build(address, services, options, security))
         except BaseException:
             self._end_loop()
             raise
@@ -236,9 +240,11 @@ class GrpcioFront(Front):
         self._thread.join()
         self._loop.close()
 
-    async def _build(self, address: str, services: Services, max_message_bytes: int, security: Security) -> None:
+    async def _build(
+        self, address: str, services: Services, options: list[tuple[str, int]], security: Security
+    ) -> None:
         checks = [TokenCheck(security.tokens)] if security.tokens is not None else []
-        self._server = grpc.aio.server(options=server_options(max_message_bytes), interceptors=checks)
+        self._server = grpc.aio.server(options=options, interceptors=checks)
         self._server.add_generic_rpc_handlers((_Handlers(services, self.streams, security.tokens, self.handed),))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

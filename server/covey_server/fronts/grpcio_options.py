@@ -14,10 +14,13 @@ MAX_CALLS_PER_CONNECTION = 1_024
 WINDOW_BYTES = 4 << 20
 
 
-def server_options(max_message_bytes: int, max_calls: int = MAX_CALLS_PER_CONNECTION) -> list[tuple[str, int]]:
-    """For messages of `max_message_bytes` and `max_calls` calls at once on one connection."""
+def server_options(
+    max_message_bytes: int, max_calls: int = MAX_CALLS_PER_CONNECTION, *, shares_port: bool = False
+) -> list[tuple[str, int]]:
+    """For messages of `max_message_bytes` and `max_calls` calls at once on one connection. `shares_port`: with other
+    processes of the same server."""
     return [
-        ("grpc.so_reuseport", 0),  # on by default: then a second server would silently share the port
+        ("grpc.so_reuseport", int(shares_port)),  # on by default: then a second server would silently share the port
         # A little more than admission lets in, so that admission refuses, with its message and its count.
         ("grpc.max_receive_message_length", max_message_bytes + 2**20),
         ("grpc.max_send_message_length", -1),

@@ -51,6 +51,8 @@ class NativeFront(Front):
         max_message_bytes: int,
         max_stream_bytes: int,
         security: Security,
+        *,
+        shares_port: bool = False,
     ) -> None:
         """As GrpcioFront, without TLS. Raises PortUnavailable if the address cannot be bound, InvalidConfiguration if
         there is no place for the socket."""
@@ -63,7 +65,7 @@ class NativeFront(Front):
         self._tokens = security.tokens
         self._refused_here = 0  # calls with a token that was revoked after the Rust server was built
         try:
-            self._servers = NativeServers(address, methods, security.tokens)
+            self._servers = NativeServers(address, methods, security.tokens, shares_port=shares_port)
         except OSError as error:
             raise PortUnavailable(
                 f"gRPC cannot listen on {address}: {error}; choose others with --host and --grpc-port"

@@ -7,9 +7,7 @@ same port and the old one closes; its clients connect again.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +19,7 @@ from covey_server.fronts import MAX_METADATA_BYTES
 from covey_server.fronts.intake import Intake
 from covey_server.fronts.port_sockets import listeners, peers, reading_stopped, stop_listening
 from covey_server.fronts.security.tokens import HEADER, NOT_VALID, Tokens
+from covey_server.system.ports import require_free
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +45,21 @@ class _Server:
 class NativeServers:
     """The servers at one address. `tokens` None: anybody may call."""
 
-    def __init__(self, address: str, methods: Sequence[tuple[str, bool]], tokens: Tokens | None) -> None:
-        """Opens the first server. Raises OSError where the address cannot be bound."""
+    def __init__(
+        self, address: str, methods: Sequence[tuple[str, bool]], tokens: Tokens | None, *, shares_port: bool = False
+    ) -> None:
+        """Opens the first server. `shares_port`: with other processes of this server. Raises OSError where the address
+        cannot be bound."""
         self._methods = list(methods)
         self._tokens = tokens
+        self._shares_port = shares_port
         self._fallback = ""
         self._taker: Callable[[NativeGrpcFront], Callable[[], bool]] | None = None
         self._changing = threading.Lock()
         self._closed = False
         self._refused_before = 0  # by servers that are closed
-        if tokens is not None:
-            _require_free(address)
+        if tokens is not None and not shares_port:
+            require_free(address)
         self._current = self._open(address)
         self._retired: list[_Server] = []
         self.port = self._current.front.bound_port
@@ -137,7 +140,7 @@ class NativeServers:
             bearer_token_sha256=digests,
             unauthenticated_message=NOT_VALID,
             max_metadata_size=MAX_METADATA_BYTES,
-            reuse_port=digests is not None,
+            reuse_port=self._shares_port or digests is not None,
         )
         return _Server(front, digests)
 
@@ -197,16 +200,3 @@ def _refused(front: NativeGrpcFront) -> int:
     metrics = front.metrics() or {"methods": {}}
     statuses = [method["status"].get(_UNAUTHENTICATED) for method in metrics["methods"].values()]
     return sum(status["count"] for status in statuses if status is not None)
-
-
-def _require_free(address: str) -> None:
-    """Raises OSError if another server listens there: with `reuse_port` both would silently share the port."""
-    host, _, port = address.rpartition(":")
-    if port == "0":
-        return
-    for family, kind, _, _, place in socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
-        with contextlib.closing(socket.socket(family, kind)) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            tried.bind(place)

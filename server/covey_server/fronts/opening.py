@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from covey_server.batching.admission import Admission
 from covey_server.calls.http import Route
@@ -20,13 +21,15 @@ from covey_server.fronts.http.origins import Origins
 from covey_server.fronts.security import Security
 from covey_server.system import memory
 
+if TYPE_CHECKING:
+    from covey_server.fronts.native import NativeFront
+
 log = logging.getLogger(__name__)
 
 _MAX_ANNOUNCED_BYTES = 1 << 32  # that a message's header can announce; pygrpc-native reserves them at once
 _GRPCIO_FACTOR = 2  # grpcio takes twice a message's bytes: for the pieces, then for one copy
 _UNFINISHED_REST_BYTES = 8 << 20
 _CONNECTION_BYTES, _MIN_CONNECTIONS = 32_768, 64  # an idle one of the native front takes 18 KB
-HTTP_PORT = 8000
 _OTHER_FILES = 256  # that connections must leave: for gRPC's first ones, models, probes
 
 
@@ -51,7 +54,7 @@ def guard_connections(
 
 def open_front(config: Config, services: Services, security: Security) -> Front:
     """The gRPC front that the settings ask for. Raises PortUnavailable, InvalidConfiguration."""
-    kind: Callable[[str, Services, int, int, Security], Front] = GrpcioFront
+    kind: type[GrpcioFront | NativeFront] = GrpcioFront
     if security.certificates is not None:
         log.info(
             "the grpcio front serves, since the native one has no TLS; it costs several times more. Where that "
@@ -78,7 +81,9 @@ def open_front(config: Config, services: Services, security: Security) -> Front:
                 error,
             )
     address, max_stream_bytes = config.address(config.grpc_port), max(1, config.max_bytes // 2)
-    return kind(address, services, config.max_message_bytes, max_stream_bytes, security)
+    return kind(
+        address, services, config.max_message_bytes, max_stream_bytes, security, shares_port=config.processes > 1
+    )
 
 
 def open_http(config: Config, routes: Sequence[Route], services: Services, security: Security) -> HttpFront | None:
@@ -93,8 +98,10 @@ def open_http(config: Config, routes: Sequence[Route], services: Services, secur
         max_connections=min(_max_connections(config), max(_MIN_CONNECTIONS, (files - _OTHER_FILES) // 2)),
         idle_s=config.idle_timeout_s,
     )
-    port = config.http_port if config.http_port >= 0 else HTTP_PORT if config.grpc_port else 0
-    return HttpFront(config.host, port, routes, services, limits, security, origins)
+    return HttpFront(
+        config.host, config.http_port_to_open, routes, services, limits, security, origins,
+        shares_port=config.processes > 1,
+    )  # fmt: skip
 
 
 def _max_connections(config: Config) -> int:

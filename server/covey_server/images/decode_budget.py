@@ -73,11 +73,13 @@ class DecodeBudget:
                 self._changed.notify_all()
 
 
-def limit(asked_bytes: int) -> Room:
-    """The bytes for decoding, and what sets them: `asked_bytes` or, if that is 0, a share of what is free now."""
+def limit(asked_bytes: int, processes: int = 1) -> Room:
+    """The bytes for decoding, and what sets them: `asked_bytes` or, if that is 0, a share of what is free now, divided
+    by the `processes` of the server."""
     if asked_bytes:
         return Room(asked_bytes, "--max-decode-bytes")
     found = room()
     if found is None:
-        return Room(1 << 30, "a guess: this system does not say how much memory is free")
-    return Room(max(MIN_BYTES, int(found.free_bytes * _SHARE)), f"half of what {found.source} leaves")
+        return Room((1 << 30) // processes, "a guess: this system does not say how much memory is free")
+    source = f"half of what {found.source} leaves" + (f", divided by {processes} processes" if processes > 1 else "")
+    return Room(max(MIN_BYTES, int(found.free_bytes * _SHARE / processes)), source)

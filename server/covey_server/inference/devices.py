@@ -21,6 +21,9 @@ CUDA_PROVIDER = "CUDAExecutionProvider"
 # HEURISTIC: the default search benchmarks on the first run of every new batch size (hundreds of ms each).
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 
+# Of CPU per call of one image: in the interpreter, and in the front's own thread (docs/performance.md).
+_PYTHON_US, _FRONT_US = 9.0, 18.0
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -99,6 +102,12 @@ def share_cores(cores: int, workers: int = 0) -> tuple[int, int]:
     if workers:
         return workers, 0
     return max(1, cores - 1), 1 if cores > 1 else 0
+
+
+def useful_processes(cores: int, image_us: float) -> int:
+    """How many processes a server can use for calls of one image, which is computed in `image_us` at the best batch
+    size. One interpreter runs Python for one call at a time; computing and the front's work do not need it."""
+    return max(1, min(cores, round(cores * _PYTHON_US / (image_us + _PYTHON_US + _FRONT_US))))
 
 
 def _cgroup_quota(cgroup: Path) -> float | None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 
 class Health:
-    """The state of one server. It begins live and not ready."""
+    """The state of one server. It begins live and not ready. Where several processes are the server, callers may reach
+    any of them, so each shows the state of all."""
 
     def __init__(self) -> None:
-        self.live = True  # the process works: no batch hangs
+        self.works = True  # no batch of this process hangs
         self.serving = False  # between start and stop
+        self.others_live = self.others_ready = True
+
+    @property
+    def live(self) -> bool:
+        """Whether the server works; else a restart helps."""
+        return self.works and self.others_live
 
     @property
     def ready(self) -> bool:
         """Whether requests are taken."""
-        return self.serving and self.live
+        return self.serving and self.live and self.others_ready

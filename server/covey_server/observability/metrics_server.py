@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import choose_encoder
 
+from covey_server.config import Config
+from covey_server.errors import PortUnavailable
 from covey_server.observability.health import Health
 
 log = logging.getLogger(__name__)
@@ -140,6 +142,18 @@ def accepted_format(accept: str) -> str:
     except (TypeError, ValueError):
         return ""
     return accept
+
+
+def open_metrics(config: Config, registry: CollectorRegistry, health: Health) -> MetricsServer:
+    """The port that the settings ask for, not started yet. Raises PortUnavailable."""
+    host, port = config.metrics_host or config.host, config.metrics_port
+    try:
+        return MetricsServer(host, port, registry, health)
+    except OSError as error:
+        raise PortUnavailable(
+            f"metrics cannot listen on {host}:{port}: {error.strerror}; choose others with "
+            f"{'--metrics-host' if config.metrics_host else '--host'} and --metrics-port"
+        ) from error
 
 
 class MetricsServer(TCPServer):

@@ -37,6 +37,10 @@ class StopSignals:
         """Waits for the first signal and returns its number."""
         return self._arrived.get()
 
+    def stop(self) -> None:
+        """As a first signal; from any thread. Does not count as one: the next signal is not the second."""
+        self._arrived.put(signal.SIGTERM)
+
     def _watch(self) -> None:
         stopping = False
         while numbers := self._numbers.recv(64):

@@ -10,7 +10,15 @@ import pytest
 
 from covey_server.errors import DeviceUnavailable, InvalidConfiguration
 from covey_server.inference import devices
-from covey_server.inference.devices import CPU_PROVIDER, CUDA_PROVIDER, Device, choose, share_cores, usable_cores
+from covey_server.inference.devices import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    Device,
+    choose,
+    share_cores,
+    usable_cores,
+    useful_processes,
+)
 
 BOTH = (CUDA_PROVIDER, CPU_PROVIDER)
 
@@ -93,3 +101,8 @@ def test_both_builds_of_onnxruntime_are_refused(monkeypatch: pytest.MonkeyPatch,
 def test_one_core_in_several_is_the_fronts_and_runs_full_batches_only() -> None:
     assert [share_cores(cores) for cores in (1, 2, 3, 8)] == [(1, 0), (1, 1), (2, 1), (7, 1)]
     assert share_cores(8, workers=3) == (3, 0)
+
+
+def test_more_processes_help_small_models_on_many_cores() -> None:
+    assert [useful_processes(cores, 12.0) for cores in (1, 2, 4, 16, 64)] == [1, 1, 1, 4, 15]
+    assert useful_processes(64, 5000.0) == 1

@@ -82,7 +82,7 @@ def test_the_probes_tell_the_truth(server: MetricsServer, health: Health) -> Non
     assert (said(server, "/healthz"), said(server, "/readyz?verbose")) == ((200, "live\n"), (200, "ready\n"))
     health.serving = False
     assert (said(server, "/healthz")[0], said(server, "/readyz")[0]) == (200, 503)
-    health.live = False
+    health.works = False
     assert (said(server, "/healthz")[0], said(server, "/readyz")[0]) == (503, 503)
 
 

@@ -48,9 +48,9 @@ class HttpFront:
 
     def __init__(
         self, host: str, port: int, routes: Sequence[Route], services: Services, limits: HttpLimits,
-        security: Security, origins: Origins,
+        security: Security, origins: Origins, *, shares_port: bool = False,
     ) -> None:  # fmt: skip
-        """Raises PortUnavailable if the address cannot be bound."""
+        """`shares_port`: with other processes of this server. Raises PortUnavailable if the address cannot be bound."""
         self.limits = limits
         self.router = Router(routes)
         self.origins = origins
@@ -72,7 +72,7 @@ class HttpFront:
         self._refuses_unfinished = False  # once, at the end
         self._sweep_s = 0.0
         self._accepts_again_s = math.inf
-        self._listener = _listen(host, port)
+        self._listener = _listen(host, port, shares_port)
         self.port = int(self._listener.getsockname()[1])
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -275,13 +275,14 @@ class HttpFront:
             )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, shares_port: bool) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         both = address[0] == "::" and socket.has_dualstack_ipv6()  # IPv4 too, as gRPC's port
         return socket.create_server(
-            (str(address[0]), int(address[1])), family=family, backlog=_BACKLOG, dualstack_ipv6=both
-        )
+            (str(address[0]), int(address[1])), family=family, backlog=_BACKLOG, dualstack_ipv6=both,
+            reuse_port=shares_port,
+        )  # fmt: skip
     except OSError as error:
         raise PortUnavailable(
             f"HTTP cannot listen on {host}:{port}: {error.strerror or error}; choose others with --host and "

@@ -1,0 +1,85 @@
+"""One process that serves: from its settings to its exit code."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from covey_server.config import Config
+from covey_server.errors import InvalidConfiguration, StartupError
+from covey_server.fronts.security import logs
+from covey_server.system import memory, open_files
+from covey_server.system.signals import INTERRUPTED, StopSignals
+
+if TYPE_CHECKING:
+    from covey_server.app import App
+    from covey_server.processes.siblings import Siblings
+
+log = logging.getLogger(__name__)
+
+
+def log_to_standard_error(config: Config, before: str = "") -> None:
+    """`before` stands before each message."""
+    logging.basicConfig(
+        level=config.log_level.upper(), format=f"%(asctime)s %(levelname)s {before}%(message)s", stream=sys.stderr
+    )
+
+
+def prepare() -> None:
+    """Sets what holds for the whole process. To be called once, before there are threads."""
+    logs.leave_out_headers()
+    memory.bound_freed_memory()
+    open_files.raise_limit()
+
+
+def explained(run: Callable[[], int]) -> int:
+    """The exit code of `run`, and of what keeps a server from starting, with the reason on standard error."""
+    try:
+        return run()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("covey"):
+            raise
+        print(
+            f"covey-server: the package {error.name!r} is not installed; the server needs its extra: "
+            f"pip install 'covey-serve[cpu]', or 'covey-serve[gpu]' for CUDA",
+            file=sys.stderr,
+        )
+        return InvalidConfiguration.exit_code
+    except StartupError as error:
+        print(f"covey-server: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def serve(config: Config, announce: Callable[[App], int], siblings: Siblings | None = None) -> int:
+    """Serves until SIGTERM or SIGINT, or until the parent says so; a second signal ends the process at once. `announce`
+    is called once calls are taken; unless it returns 0 the server stops, and that is its exit code. Raises
+    StartupError."""
+    from covey_server.app import App  # here, so that --help and wrong flags do not wait for onnxruntime
+
+    app = App(config, siblings)
+    signals = StopSignals(app.abandon)
+    if siblings is not None:
+        siblings.stop = signals.stop
+    # All objects there are now live until the end. Without this the garbage collector walks them again and again, for
+    # milliseconds in the middle of requests.
+    gc.collect()
+    gc.freeze()
+    app.start()
+    failed = announce(app)
+    if not failed:
+        signals.wait()
+    exit_code = failed if app.stop() and not app.hangs else 1
+    if app.hangs or app.loads:  # the interpreter cannot end while a thread is inside onnxruntime
+        if app.hangs:
+            log.error("a batch still runs and would keep this process; it is left behind")
+        else:
+            log.warning("a model is still being loaded; that is given up")
+        logging.shutdown()
+        os._exit(exit_code)
+    return exit_code
