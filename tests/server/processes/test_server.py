@@ -80,7 +80,10 @@ def read(page: str) -> dict[str, float]:
         sample.name: sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
-        if sample.labels in ({}, {"model": "echo", "version": "1"}, {"model": "echo", "version": "1", "code": "OK"})
+        if sample.labels.keys() <= {"model", "version", "code", "protocol"}
+        and sample.labels.get("model", "echo") == "echo"
+        and sample.labels.get("code", "OK") == "OK"
+        and sample.labels.get("protocol", "grpc") == "grpc"
     }
 
 

@@ -205,7 +205,8 @@ async function offerModels(operations) {
   const first = ready.find((each) => each.is_default) ?? ready[0] ?? { name: "NAME", version: 1 };
   for (const operation of operations) {
     for (const [each, input] of operation.inputs) {
-      if (each.in === "path") input.placeholder = each.name === "model" ? first.name : first.version;
+      if (each.in !== "path") continue;
+      input.placeholder = each.name === "model" ? first.name : each.schema.enum?.[0] ?? first.version;
     }
     operation.update();
   }

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from covey_server.calls.http import JSON, HttpCall, HttpHandler, Route, for_http
 from covey_server.calls.service import handle
-from covey_server.errors import InvalidRequest, Overloaded, Stopping, UnknownModel
+from covey_server.errors import Overloaded, Stopping, UnknownModel
 from covey_server.protocols.rest import json_text
-from covey_server.protocols.rest.classify import require_query
+from covey_server.protocols.rest.classify import MAX_INT, number, require_query
 from covey_server.system.regular_files import read_regular
 
 MAX_FILE_BYTES = 32 << 20
@@ -68,10 +68,7 @@ class ModelFiles:
             self._places.release()
 
     def _folder(self, call: HttpCall) -> Path:
-        asked = call.query.get("version", "0")
-        if not (asked.isascii() and asked.isdigit() and len(asked) < 19):
-            raise InvalidRequest(f"version is {asked[:64]!r}; expected a whole number from 0 up")
-        return self._folder_of(call.arguments["model"], int(asked))
+        return self._folder_of(call.arguments["model"], number(call.query, "version", MAX_INT))
 
     def _list(self, call: HttpCall) -> None:
         folder = self._folder(call)

@@ -14,6 +14,10 @@ from covey_server.protocols.rest.openapi.schemas import schemas
 
 _IN_PATHS = {
     "model": {"description": "the model's name", "schema": {"type": "string", "minLength": 1}},
+    "file": {
+        "description": "its name",
+        "schema": {"type": "string", "enum": ["MODEL_CARD.md", "report.html", "report.json", "verification.json"]},
+    },
     "version": {"description": "a whole number", "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,8}$"}},
 }
 _GROUPS = {  # by how paths begin
