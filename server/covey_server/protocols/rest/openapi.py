@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from covey_proto import __version__
 from covey_proto.inference import open_inference_pb2 as v2
@@ -11,6 +11,8 @@ from covey_proto.v1 import classifier_pb2 as v1
 from covey_server.calls.http import JSON, HttpCall, Route, for_http
 from covey_server.protocols.rest import json_text
 from covey_server.protocols.rest.schemas import of_message
+
+Parameter: TypeAlias = str | tuple[str, Mapping[str, Any]]
 
 _FILE, _FORM, _PROBLEM = "application/octet-stream", "multipart/form-data", "application/problem+json"
 _STATUSES = {
@@ -106,7 +108,9 @@ def _completed(path: str, operations: Mapping[str, Mapping[str, Any]]) -> dict[s
     }
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     if names:
-        found["parameters"] = [{"name": name, "in": "path", "required": True, **_IN_PATHS[name]} for name in names]
+        found["parameters"] = [
+            {"name": name, "in": "path", "required": True, **_IN_PATHS.get(name, {"schema": _STRING})} for name in names
+        ]
     return found
 
 
@@ -244,10 +248,11 @@ _RETRY = {
 
 
 def _operation(
-    summary: str, answer: Mapping[str, Any], statuses: Sequence[int], query: Mapping[str, str] | None = None,
+    summary: str, answer: Mapping[str, Any], statuses: Sequence[int], query: Mapping[str, Parameter] | None = None,
     body: Mapping[str, Any] | None = None, failing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """`failing`: what a status of 503 answers with, if not with a problem."""
+    """`query`: its parameters' texts, of those that are no numbers with their schemas. `failing`: what a status of 503
+    answers with, if not with a problem."""
     responses: dict[str, Any] = {"200": {"description": _STATUSES[200], **({"content": answer} if answer else {})}}
     for status in sorted({*_ALWAYS, *statuses}):
         responses[str(status)] = {"$ref": f"#/components/responses/Error{status}"}
@@ -257,7 +262,7 @@ def _operation(
     found: dict[str, Any] = {"summary": summary, "responses": responses}
     if query:
         found["parameters"] = [
-            {"name": name, "in": "query", "description": text, "schema": _number(name)} for name, text in query.items()
+            {"name": name, "in": "query", **_described(name, parameter)} for name, parameter in query.items()
         ]
     if body:
         found["requestBody"] = {"content": dict(body)}
@@ -279,8 +284,13 @@ def _answering(schema: str) -> dict[str, Any]:
     return {JSON: _schema(schema)}
 
 
+def _described(name: str, parameter: Parameter) -> dict[str, Any]:
+    text, schema = (parameter, _number(name)) if isinstance(parameter, str) else parameter
+    return {"description": text, "schema": schema}
+
+
 def _number(name: str) -> dict[str, Any]:
-    minimum, maximum = _LIMITS[name]
+    minimum, maximum = _LIMITS.get(name, (0, 2**32 - 1))
     return {"type": "integer", "minimum": minimum, "maximum": maximum}
 
 
