@@ -43,8 +43,8 @@ def test_all_references_lead_somewhere(server: Server) -> None:
 def test_schemathesis_finds_nothing(
     server: Server, start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel, names: str
 ) -> None:
-    """No 500, no undocumented status, and answers are what their schemas say; about 1,000 requests for each of the first two,
-    always the same ones."""
+    """No 500, no undocumented status, and answers are what their schemas say: about 1,000 requests for each of the
+    first two, always the same ones."""
     options, settings = [], CONFIG.read_text()
     if names != "made up":
         settings = f'[parameters]\n"path.model" = "echo"\n"path.version" = "1"\n\n{settings}'
