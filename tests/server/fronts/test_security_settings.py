@@ -123,7 +123,7 @@ def test_no_token_is_in_a_log_a_metric_an_error_or_the_process_list(
         assert process.stdout is not None
         ready = READY.match(process.stdout.readline())
         assert ready is not None
-        grpc_address, metrics_address = ready.groups()
+        grpc_address, metrics_address = ready["grpc"], ready["metrics"]
         with grpc.insecure_channel(grpc_address) as channel:
             for path in ("/covey.v1.Classifier/Classify", "/inference.GRPCInferenceService/ModelInfer", "/no/Method"):
                 call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)

@@ -38,6 +38,8 @@ def _of_value(field: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
         return _of_descriptor(field.message_type)
     if field.enum_type is not None:
         return {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return {"type": "string", "contentEncoding": "base64"}
     if field.cpp_type in _UNSIGNED:
         return {"type": "integer", "minimum": 0}
     if field.cpp_type in _SIGNED:
