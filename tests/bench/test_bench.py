@@ -93,6 +93,17 @@ def test_overload_and_footprint(models: Path, tmp_path: Path) -> None:
     assert 0 < float(str(rows["start with 5 models", "process start to ready"]["value"])) < 60
 
 
+def test_two_processes_are_held_against_one(models: Path, tmp_path: Path) -> None:
+    rows = run(models, tmp_path / "results", "processes", rounds=1)
+    scenario = "lenet, 64 in flight by 32 connections"
+    cpu = rows[f"{scenario}, 2 processes", "server CPU"]
+    assert (cpu["target"], cpu["against"]) == (None, "1 process")
+    memory = rows[f"{scenario}, 2 processes", "resident memory of all"]
+    assert 1.5 < float(str(memory["ratio"])) < 3.5
+    for side in ("1 process", "2 processes"):
+        assert float(str(rows[f"{scenario}, {side}", "throughput"]["value"])) > 0
+
+
 def test_what_security_costs_is_held_against_the_same_without(models: Path, tmp_path: Path) -> None:
     rows = run(models, tmp_path / "results", "tokens,tls")
     tokens = rows["lenet, 64 in flight, tokens", "server CPU"]

@@ -23,6 +23,8 @@ from covey_server.inference.devices import CPU
 from covey_server.inference.model_loader import ModelLoader
 from covey_server.models.catalog import RefusedVersion
 from covey_server.observability.metrics import Metrics, ServerFigures
+from covey_server.processes import merging
+from covey_server.processes.figures import Figures
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
@@ -52,7 +54,9 @@ def test_every_metric_of_a_server_is_documented_and_the_other_way_round(
     config = Config(models=tmp_path / "models", grpc_port=0, metrics_port=0, tls_certificate=certificate, tls_key=key)
     app = App(config)
     app.start()
-    families = {family.name: family for family in app.registry.collect() if family.name.startswith("covey_")}
+    of_several = Figures(lambda: [], lambda: 0).registry.collect()  # that a parent adds
+    found = [*app.registry.collect(), *of_several]
+    families = {family.name: family for family in found if family.name.startswith("covey_")}
     app.stop()
     names = {f"{name}_total" if family.type == "counter" else name for name, family in families.items()}
     rows = dict(re.findall(r"^\| `(covey_\w+)` \| (\w+) \|", DOCUMENT.read_text(), flags=re.MULTILINE))
@@ -61,6 +65,9 @@ def test_every_metric_of_a_server_is_documented_and_the_other_way_round(
     assert set(rows) == names
     for name, kind in rows.items():
         assert families[name.removesuffix("_total")].type == kind
+    decided = merging.ADDED | merging.LARGEST | merging.LEAST | {"covey_processes"}
+    gauges = {name for name, family in families.items() if family.type == "gauge"}
+    assert gauges <= decided, "decide how gauges of several processes become one"
 
 
 def test_versions_come_and_go(tmp_path: Path, write_echo_model: WriteModel) -> None:
