@@ -187,19 +187,26 @@ def test_what_cannot_be_explained_is_told(server: Server, fields: dict[str, obje
     assert counted(server)[code] == before + 1
 
 
-def test_explanations_are_counted_apart_from_requests(server: Server) -> None:
-    def requests() -> float:
+def test_explanations_are_counted_apart_from_requests_and_their_refusals(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alerts on those are about serving."""
+
+    def served() -> float:
         return sum(
             sample.value
             for family in server.app.registry.collect()
-            if family.name == "covey_requests"
+            if family.name in ("covey_requests", "covey_refused")
             for sample in family.samples
         )
 
-    before, all_before = counted(server).get("OK", 0), requests()
+    before, all_before = counted(server), served()
     explain(server)
-    assert counted(server)["OK"] == before + 1
-    assert requests() == all_before
+    monkeypatch.setattr(explainer_module, "MAX_BACKLOG_MS", -1.0)
+    error(server)
+    assert counted(server)["OK"] == before.get("OK", 0) + 1
+    assert counted(server)["RESOURCE_EXHAUSTED"] == before.get("RESOURCE_EXHAUSTED", 0) + 1
+    assert served() == all_before
 
 
 def test_serving_goes_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
