@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from playwright.sync_api import expect
 from tests.conftest import WriteModel
-from tests.page.conftest import OpenTab
+from tests.page.conftest import OpenTab, Visit
 from tests.page.test_try import give, picture
-from tests.server.conftest import StartServer, running_servers
+from tests.server.conftest import Server, StartServer, running_servers
 from tests.server.http.asking import ask
 
 from covey_server.protocols.rest.static import PAGES
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 MAX_PAGE_BYTES = 300_000
 NAMELESS = """() => [...document.querySelectorAll("a, button, input, select, canvas, img, svg, [role=group]")]
@@ -126,6 +126,36 @@ def test_no_view_is_wider_than_the_window_and_everything_has_a_name(
             page.locator(".answer .bars").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
         assert page.evaluate(NAMELESS) == [], view
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Browser, digit_server: Server, theme: Literal["light", "dark"]) -> None:
+    axe = Path(str(pytest.importorskip("axe_playwright_python").__file__)).parent / "axe.min.js"
+    # The policy of the page keeps a tester's script out too.
+    context = browser.new_context(color_scheme=theme, bypass_csp=True, viewport={"width": 1280, "height": 900})
+    tab = Visit(context.new_page(), digit_server.http_port)
+    for view in VIEWS:
+        page = tab.open(view)
+        expect(page.locator(".state-ready")).to_be_visible()
+        if view == "try":
+            give(page, {"a.jpg": picture(), "b.jpg": b"no image"})
+            page.locator(".result .seen canvas").wait_for()
+            page.get_by_role("button", name="Draw").click()
+            page.get_by_text("As code").click()
+            page.locator("pre").wait_for()
+        if view == "inside":
+            page.set_input_files("#inside-file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture()})
+            page.locator(".answer .bars").wait_for()
+            page.locator(".layer-view canvas").first.click()
+            page.locator(".equation").wait_for()
+            page.get_by_role("button", name="In 3D").click()
+            page.locator(".plane").first.wait_for()
+        if view == "watch":
+            page.locator("table").wait_for()
+        page.evaluate(axe.read_text())
+        found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], view
+    context.close()
 
 
 def test_views_are_reached_by_the_keyboard(
