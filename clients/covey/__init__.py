@@ -34,6 +34,7 @@ from covey.errors import (
     UnsupportedInput,
     WrongEventLoop,
 )
+from covey.explaining import Explanation, HeatMap, Layer, LayerMaps, Unit
 from covey.results import (
     BatchCost,
     Class,
@@ -61,8 +62,10 @@ __all__ = [
     "ClientClosed",
     "CoveyError",
     "DeadlineExceeded",
+    "Explanation",
     "ForkedProcess",
     "HandshakeFailed",
+    "HeatMap",
     "ImageError",
     "ImageTooLarge",
     "InputSize",
@@ -70,6 +73,8 @@ __all__ = [
     "InvalidImage",
     "InvalidInput",
     "InvalidRequest",
+    "Layer",
+    "LayerMaps",
     "MissingFile",
     "Model",
     "ModelState",
@@ -85,6 +90,7 @@ __all__ = [
     "Training",
     "Unauthenticated",
     "Unavailable",
+    "Unit",
     "UnknownModel",
     "UnreadableFile",
     "UnsupportedInput",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -17,6 +17,7 @@ from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import TaskCoalescer, TaskItem
 from covey.connection import Deadline
 from covey.errors import ClientClosed, CoveyError, WrongEventLoop
+from covey.explaining import ExplainOptions, Explanation
 from covey.messages import ClassifyOptions
 from covey.packing import Item, Window
 from covey.results import Classification, Model
@@ -186,6 +187,24 @@ class AsyncClient(BaseClient):
 
     async def model(self, name: str = "", version: int = 0, *, deadline_ms: float | None = None) -> Model:
         return await self._run(self._session.model(name, version, self._deadline(deadline_ms)))
+
+    async def explain(
+        self,
+        image: EncodedImage | NDArray[np.uint8],
+        *,
+        model: str = "",
+        version: int = 0,
+        heat_map: bool = True,
+        class_index: int | None = None,
+        method: str = "",
+        maps: bool | Sequence[int] = False,
+        map_channels: int = 0,
+        map_side: int = 0,
+        unit: tuple[int, int, int, int] | None = None,
+        deadline_ms: float | None = None,
+    ) -> Explanation:
+        options = ExplainOptions(model, version, heat_map, class_index, method, maps, map_channels, map_side, unit)
+        return await self._run(self._session.explain(image, options, deadline_ms))
 
     async def wait_until_ready(self, *, deadline_ms: float | None = None) -> None:
         await self._run(self._session.wait_until_ready(deadline_ms))

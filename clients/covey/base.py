@@ -149,6 +149,21 @@ class BaseClient:
         """
         raise NotImplementedError
 
+    def explain(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the clients' own signatures say it
+        """Looks inside a model with one image: its layers, what it saw, and which pixels speak for a class.
+
+        The image is as `classify` takes one. `heat_map` is for the class `class_index`, by default the most probable
+        one; `method` is "class_activation" (exact, for networks whose last maps are averaged and followed by one linear
+        layer) or "occlusion" (any model), by default the better one that the model allows. `maps` True asks for what
+        all layers answer, a list for these layers; `map_channels` for the strongest so many of each, `map_side` is the
+        longest side of a map (by default 64, larger ones are averaged down). `unit` `(layer, channel, y, x)` asks for
+        the arithmetic of one number.
+
+        Servers explain at the lowest priority, and raise Overloaded (with `retry_after_ms`) while serving needs the
+        time. Raises as `classify`, and InvalidRequest where the model has no such layer, class or unit.
+        """
+        raise NotImplementedError
+
     def wait_until_ready(self, *, deadline_ms: float | None = None) -> Any:  # noqa: ANN401
         """Returns once a server says that it is ready: it takes requests and serves a model.
 

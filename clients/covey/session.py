@@ -13,18 +13,20 @@ from typing import Any
 
 import grpc
 
-from covey import descriptions, downscaling, health, inputs, messages
+from covey import descriptions, downscaling, explaining, health, inputs, messages
 from covey.addresses import Addresses
 from covey.connection import Deadline, normalised_targets
 from covey.errors import (
     CallError,
     DeadlineExceeded,
     HandshakeFailed,
+    InvalidInput,
     InvalidRequest,
     Unavailable,
     UnknownModel,
     from_rpc_error,
 )
+from covey.explaining import ExplainOptions, Explanation
 from covey.messages import Answer, Classify, ClassifyOptions, Method, RequestT, ResponseT
 from covey.results import Classification, InputSize, Model
 from covey.retries import Retries
@@ -144,6 +146,15 @@ class Session:
         request = messages.get_model_request(name, version)
         response = yield from self._call(messages.GET_MODEL, request, deadline)
         return descriptions.model(response.model)
+
+    def explain(self, image: object, options: ExplainOptions, deadline_ms: float | None) -> Steps[Explanation]:
+        """As the clients' `explain`."""
+        deadline = self.deadline(deadline_ms)
+        if inputs.is_many(image):
+            raise InvalidInput("one image is explained at a time; call explain for each of them")
+        part = (yield Work(lambda: inputs.read_one(image))) if inputs.may_wait(image) else inputs.read_one(image)
+        response = yield from self._call(explaining.EXPLAIN, explaining.request(part, options), deadline)
+        return explaining.explanation(response)
 
     def wait_until_ready(self, deadline_ms: float | None) -> Steps[None]:
         """As the clients' `wait_until_ready`."""

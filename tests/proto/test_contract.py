@@ -18,6 +18,10 @@ PROTO = Path(__file__).parents[2] / "proto"
 FIELDS = """
 BatchCost batch_size 1 UINT32
 BatchCost run_us 2 DOUBLE
+Box bottom 3 UINT32
+Box left 2 UINT32
+Box right 4 UINT32
+Box top 1 UINT32
 Build covey_version 2 STRING
 Build created 1 Timestamp
 Build onnx_version 4 STRING
@@ -44,6 +48,32 @@ ClassifyStreamResponse error 3 oneof answer StreamError
 ClassifyStreamResponse id 1 STRING
 ClassifyStreamResponse response 2 oneof answer ClassifyResponse
 EncodedImages images 1 repeated BYTES
+ExplainRequest encoded 3 oneof image BYTES
+ExplainRequest heat_map 6 HeatMapRequest
+ExplainRequest maps 5 MapsRequest
+ExplainRequest model 1 STRING
+ExplainRequest pixels 4 oneof image BYTES
+ExplainRequest unit 7 UnitRequest
+ExplainRequest version 2 INT64
+ExplainResponse classes 3 repeated Class
+ExplainResponse heat_map 7 HeatMap
+ExplainResponse image 4 ExplainedImage
+ExplainResponse layers 5 repeated Layer
+ExplainResponse maps 6 repeated LayerMaps
+ExplainResponse model 1 STRING
+ExplainResponse timing 9 ExplainTiming
+ExplainResponse unit 8 Unit
+ExplainResponse version 2 INT64
+ExplainTiming compute_us 4 UINT64
+ExplainTiming decode_us 2 UINT64
+ExplainTiming images 6 UINT32
+ExplainTiming open_us 5 UINT64
+ExplainTiming queue_us 3 UINT64
+ExplainTiming total_us 1 UINT64
+ExplainedImage channels 3 UINT32
+ExplainedImage height 1 UINT32
+ExplainedImage pixels 4 BYTES
+ExplainedImage width 2 UINT32
 GetModelRequest name 1 STRING
 GetModelRequest version 2 INT64
 GetModelResponse model 1 Model
@@ -51,6 +81,22 @@ GoldenSet pixels 1 BYTES
 GoldenSet probabilities 2 repeated FLOAT
 GoldenSet reference 4 STRING
 GoldenSet tolerance 3 FLOAT
+HeatMap bias 11 FLOAT
+HeatMap class_index 3 UINT32
+HeatMap compute_us 13 UINT64
+HeatMap detail 14 STRING
+HeatMap exact 2 BOOL
+HeatMap height 5 UINT32
+HeatMap high 9 FLOAT
+HeatMap images 12 UINT32
+HeatMap label 4 STRING
+HeatMap low 8 FLOAT
+HeatMap method 1 STRING
+HeatMap score 10 FLOAT
+HeatMap values 7 BYTES
+HeatMap width 6 UINT32
+HeatMapRequest class_index 1 optional UINT32
+HeatMapRequest method 2 STRING
 ImageError message 2 STRING
 ImageError reason 1 Reason
 ImageSpec background 6 STRING
@@ -68,7 +114,31 @@ ImageSpec resize 4 Resize
 ImageSpec resize_to 9 UINT32
 ImageSpec std 8 repeated FLOAT
 ImageSpec width 2 UINT32
+Layer detail 5 STRING
+Layer has_units 9 BOOL
+Layer index 1 UINT32
+Layer inputs 8 repeated UINT32
+Layer kind 3 STRING
+Layer name 2 STRING
+Layer op 4 STRING
+Layer output 10 STRING
+Layer parameters 7 UINT64
+Layer shape 6 repeated UINT32
+LayerMaps channels 2 repeated UINT32
+LayerMaps encoding 9 STRING
+LayerMaps height 3 UINT32
+LayerMaps high 7 repeated FLOAT
+LayerMaps layer 1 UINT32
+LayerMaps low 6 repeated FLOAT
+LayerMaps strength 8 repeated FLOAT
+LayerMaps values 5 BYTES
+LayerMaps width 4 UINT32
 ListModelsResponse models 1 repeated Model
+MapsRequest bytes 4 UINT32
+MapsRequest channels 2 UINT32
+MapsRequest float32 5 BOOL
+MapsRequest layers 1 repeated UINT32
+MapsRequest side 3 UINT32
 Model info 6 ModelInfo
 Model is_default 5 BOOL
 Model name 1 STRING
@@ -137,6 +207,38 @@ Training seed 5 UINT64
 Training started_from 9 STRING
 Training test_accuracy 6 DOUBLE
 Training test_images 7 UINT32
+Unit bias 17 FLOAT
+Unit channel 2 UINT32
+Unit channel_sums 21 repeated FLOAT
+Unit channels 7 UINT32
+Unit columns 12 repeated INT32
+Unit engine_value 19 FLOAT
+Unit first_channel 10 UINT32
+Unit height 8 UINT32
+Unit inputs 13 BYTES
+Unit layer 1 UINT32
+Unit next 20 repeated UnitStep
+Unit operation 5 STRING
+Unit places 15 repeated UINT32
+Unit receptive_field 6 Box
+Unit rest 16 FLOAT
+Unit result 18 FLOAT
+Unit rows 11 repeated INT32
+Unit weights 14 BYTES
+Unit width 9 UINT32
+Unit x 4 UINT32
+Unit y 3 UINT32
+UnitRequest channel 2 UINT32
+UnitRequest layer 1 UINT32
+UnitRequest x 4 UINT32
+UnitRequest y 3 UINT32
+UnitStep height 4 UINT32
+UnitStep inputs 6 repeated FLOAT
+UnitStep layer 1 UINT32
+UnitStep value 7 FLOAT
+UnitStep width 5 UINT32
+UnitStep x 3 UINT32
+UnitStep y 2 UINT32
 """
 TYPES = {value: name.removeprefix("TYPE_") for name, value in vars(FieldDescriptor).items() if name.startswith("TYPE_")}
 

@@ -64,21 +64,19 @@ class Explainer:
             raise Overloaded(
                 f"requests of {backlog_ms:.0f} ms wait to be served, and explanations come after them; try again later",
                 retry_after_ms=max(1000, round(backlog_ms)),
-                refused_for="calls",
             )
 
     def submit(self, job: Job) -> None:
         """Queues an explanation. Raises Overloaded, Stopping."""
         with self._lock:
             if self._closed:
-                raise Stopping("the server is stopping; it explains nothing any more", refused_for="stopping")
+                raise Stopping("the server is stopping; it explains nothing any more")
             waiting, own = self._waiting.total(), self._waiting[job.caller]
             if waiting >= MAX_WAITING or own >= MAX_OF_CALLER:
                 raise Overloaded(
                     f"{own} explanations of this connection and {waiting - own} of others wait already; at most "
                     f"{MAX_OF_CALLER} of one and {MAX_WAITING} of all do. Try again later",
                     retry_after_ms=1000,
-                    refused_for="calls" if waiting >= MAX_WAITING else "share",
                 )
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="explain", daemon=True)

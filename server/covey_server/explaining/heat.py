@@ -17,7 +17,7 @@ from covey_server.explaining.layers import Layer
 
 METHODS = ("class_activation", "occlusion")
 CELLS = 14  # along the longer side of an image
-_COVERED = 3  # cells along each side of what is covered at once
+_COVERED = 2  # cells along each side of what is covered at once
 _BATCH = 16  # covered images in one run
 _TOLERANCE = 1e-3  # of the score, by which a class activation map may differ from it
 _LEAST = 1e-30  # a probability that is 0 in float32

@@ -22,19 +22,25 @@ class Maps:
 
 
 def as_pictures(answer: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A layer's answer as `[C, H, W]`: what has fewer axes is one picture, of one row or of rows and columns."""
+    """A layer's answer as `[C, H, W]`. One number for each channel is one picture of one row; what has two axes is one
+    picture of rows and columns."""
+    if is_row(answer):
+        return answer.reshape(1, 1, -1)
     if answer.ndim == 3:
         return answer
-    if answer.ndim < 2:
-        return answer.reshape(1, 1, -1)
     return answer.reshape(-1, *answer.shape[-2:])
+
+
+def is_row(answer: NDArray[np.float32]) -> bool:
+    """Whether a layer has no rows and columns, only one number for each channel."""
+    return answer.ndim < 2 or (answer.ndim == 3 and answer.shape[1:] == (1, 1))
 
 
 def choose(answer: NDArray[np.float32], max_channels: int, side: int, max_bytes: int, value_bytes: int) -> Maps | None:
     """The strongest maps, in the order of their channels, averaged down to `side`; None if not even one fits."""
     pictures = as_pictures(answer)
     count, height, width = pictures.shape
-    limit = _MAX_ROW if answer.ndim < 2 else side
+    limit = _MAX_ROW if is_row(answer) else side
     shown = (min(height, limit), min(width, limit))
     fitting = max_bytes // max(1, shown[0] * shown[1] * value_bytes)
     taken = min(count, fitting, max_channels or count)

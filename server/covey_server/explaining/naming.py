@@ -43,7 +43,7 @@ def _of_node(name: str) -> str:
 
 def _numbered(op: str, taken: Counter[str]) -> str:
     """ "MaxPool" -> "max_pool_1"."""
-    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", op).lower()
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", op).lower()
     number = 1
     while taken[f"{plain}_{number}"]:
         number += 1

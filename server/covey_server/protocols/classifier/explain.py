@@ -113,7 +113,6 @@ class ExplainMethod:
         call.fail(answer)
 
     def _count(self, error: Exception) -> None:
-        self._metrics.count_refusal(error)
         self._metrics.count_explanation(status.of(error).name)
 
 
