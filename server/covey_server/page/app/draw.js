@@ -23,10 +23,13 @@ export function drawingBoard(model, tell) {
   /** @type {{x: number, y: number} | null} */
   let last = null;
   let waits = false;
+  let strokes = 0; // that are finished
 
   const clear = () => {
     pen.fillStyle = "#000";
     pen.fillRect(0, 0, SIDE, SIDE);
+    strokes = 0;
+    shown.dataset.sent = "0";
     show();
   };
   const show = () => {
@@ -53,8 +56,10 @@ export function drawingBoard(model, tell) {
   };
   const send = async () => {
     waits = false;
+    const done = strokes;
     const made = centres ? likeMnist(ink, width, height, isWhiteOnBlack) : plain();
     if (made) tell(await toPng(made));
+    shown.dataset.sent = String(done); // strokes
   };
   const plain = () => {
     const made = canvas(width, height);
@@ -77,7 +82,7 @@ export function drawingBoard(model, tell) {
     line(event);
     soon();
   });
-  shown.addEventListener("pointerup", () => ((last = null), soon()));
+  shown.addEventListener("pointerup", () => ((last = null), strokes++, soon()));
   shown.addEventListener("pointercancel", () => (last = null));
   clear();
 

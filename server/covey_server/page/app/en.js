@@ -73,6 +73,7 @@ export default {
 
   "watch.title": "Watch",
   "watch.lead": "What the server does right now, second by second.",
+  "watch.charts": "The last two minutes",
   "watch.source": "The same counts as for Prometheus:",
   "watch.all": "all models",
   "watch.waits": "Waiting for the first figures…",

@@ -92,7 +92,7 @@ export function moment(before, after, only = {}) {
   return {
     time: after.time,
     perSecond: all,
-    errors: all - ok + (Object.keys(only).length ? 0 : rate("covey_refused", {})),
+    errors: all - ok + rate("covey_invalid_images") + (Object.keys(only).length ? 0 : rate("covey_refused", {})),
     images: rate("covey_images"),
     p50: ms(0.5), p90: ms(0.9), p99: ms(0.99),
     batch: batches.count ? batches.sum / batches.count : null,

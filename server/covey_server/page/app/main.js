@@ -89,9 +89,15 @@ function useTheme() {
 function drawNotice() {
   const place = /** @type {HTMLElement} */ (document.getElementById("notice"));
   if (state === "gone") fill(place, h("p", { class: "notice bad" }, h("span", { class: "spinner" }), t("error.gone")));
-  else if (state === "denied" || asksForToken) fill(place, tokenForm());
+  else if (state === "denied" || asksForToken) {
+    const label = place.querySelector("label"); // a form that is being filled in stays
+    if (label) label.textContent = whyToken();
+    else fill(place, tokenForm());
+  }
   else fill(place);
 }
+
+const whyToken = () => (state === "denied" ? whyDenied() : t("token.why"));
 
 function tokenForm() {
   const field = h("input", {
@@ -107,7 +113,7 @@ function tokenForm() {
   };
   return h(
     "form", { class: "notice token", on: { submit: use } },
-    h("label", { for: "token", htmlFor: "token" }, state === "denied" ? whyDenied() : t("token.why")),
+    h("label", { htmlFor: "token" }, whyToken()),
     h("div", { class: "row" }, field, h("button", { type: "submit", class: "primary" }, t("token.use"))),
     h("p", { class: "small muted" }, t("token.kept")),
   );

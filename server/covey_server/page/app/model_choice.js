@@ -1,5 +1,6 @@
 // @ts-check
 /** The choice of a model and of its version, which all views share. */
+import { state } from "./api.js";
 import { h } from "./dom.js";
 import { choose, chosen, served, store } from "./store.js";
 import { t } from "./text.js";
@@ -31,7 +32,7 @@ export function field(id, label, control) {
 
 /** What a view shows where no model is served. @returns {HTMLElement | null} */
 export function nothingServed() {
-  if (chosen()) return null;
+  if (chosen() || state !== "ready") return null; // else the frame says why nothing is known
   const refused = store.models.length;
   return h("div", { class: "empty" }, h("p", {}, refused ? t("choice.refused") : t("choice.none")),
     refused ? h("a", { href: "#models" }, t("nav.models")) : null);

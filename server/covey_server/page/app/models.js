@@ -1,6 +1,6 @@
 // @ts-check
 /** Models: what is served, what is refused and why, and what is known of each. */
-import { Problem, modelFile, modelFiles } from "./api.js";
+import { Problem, modelFile, modelFiles, state } from "./api.js";
 import { columnChart } from "./charts.js";
 import { button, fill, h } from "./dom.js";
 import { changes, choose, chosen, isIndependent, store } from "./store.js";
@@ -23,7 +23,7 @@ export function show(place, signal) {
   draw();
 
   function draw() {
-    if (!store.models.length) return fill(list, h("li", { class: "empty" }, t("choice.none")));
+    if (!store.models.length) return fill(list, state === "ready" ? h("li", { class: "empty" }, t("choice.none")) : null);
     if (!store.models.some((each) => key(each) === opened)) opened = key(chosen() ?? store.models[0]);
     fill(list, store.models.map((each) => h("li", {},
       h("button", { type: "button", class: "card model", "aria-pressed": String(key(each) === opened), on: { click: () => ((opened = key(each)), draw(), detail.scrollIntoView({ block: "nearest" })) } },

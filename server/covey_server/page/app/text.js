@@ -50,7 +50,7 @@ export function percent(value) {
 
 /** @param {number} us @returns {string} microseconds in a fitting unit */
 export function duration(us) {
-  if (us < 1000) return `${number(us)} µs`;
+  if (us < 1000) return `${number(us, us < 10 ? 1 : 0)} µs`;
   if (us < 1e6) return `${number(us / 1000, us < 1e4 ? 2 : 1)} ms`;
   return `${number(us / 1e6, 2)} s`;
 }

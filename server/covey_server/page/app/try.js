@@ -152,7 +152,10 @@ export function show(place, signal) {
     const model = chosen();
     if (!model || !some.length) return;
     for (const group of groups(some)) {
-      group.forEach((each) => busy.add(each));
+      for (const each of group) {
+        busy.add(each);
+        cards.get(each)?.setAttribute("aria-busy", "true");
+      }
       const began = performance.now();
       try {
         const answer = await classify(model.name, store.version, group.map((each) => each.blob), isIndependent(model) ? 0 : Math.min(store.topK, model.info.labels.length));
@@ -167,9 +170,9 @@ export function show(place, signal) {
       }
       group.forEach((each) => busy.delete(each));
       group.forEach(drawCard);
-      for (const each of group.slice(0, SEEN_AT_ONCE)) if (!each.error) await look(each);
       const changed = group.filter((each) => late.delete(each));
       if (changed.length) await run(changed);
+      for (const each of group.slice(0, SEEN_AT_ONCE)) if (!each.error && !each.pixels) await look(each);
     }
   }
 
@@ -189,7 +192,7 @@ export function show(place, signal) {
     let card = cards.get(picture);
     if (!card) cards.set(picture, (card = h("li", { class: "card result" })));
     const best = picture.result?.classes?.[0];
-    card.setAttribute("aria-busy", String(busy.has(picture)));
+    card.setAttribute("aria-busy", String(busy.has(picture) || late.has(picture)));
     fill(
       card,
       h("div", { class: "pair" },

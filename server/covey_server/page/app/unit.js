@@ -146,8 +146,9 @@ function plain(place, unit, inputs) {
 /** @param {number} value @param {number} most @param {boolean} isCurrent @param {boolean} isOutside @returns {HTMLElement} */
 function cell(value, most, isCurrent, isOutside) {
   const rgb = colour(most ? value / most : 0);
-  const isBright = rgb[0] * 0.3 + rgb[1] * 0.6 + rgb[2] * 0.1 > 130;
-  return h("td", { class: `${isCurrent ? "current " : ""}${isOutside ? "outside" : ""}`, title: isOutside ? t("unit.padding") : undefined, style: { "background-color": `rgb(${rgb.join(" ")})`, color: isBright ? "#14181e" : "#f5f3ef" } }, value === undefined ? "" : written(Number(value.toPrecision(3))));
+  const [red, green, blue] = rgb.map((each) => (each / 255) ** 2.2);
+  const isBright = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179; // from here on black is easier to read
+  return h("td", { class: `${isCurrent ? "current " : ""}${isOutside ? "outside" : ""}`, title: isOutside ? t("unit.padding") : undefined, style: { "background-color": `rgb(${rgb.join(" ")})`, color: isBright ? "#000" : "#fff" } }, value === undefined ? "" : written(Number(value.toPrecision(3))));
 }
 
 /** @param {Float32Array} values @returns {number} */

@@ -27,6 +27,7 @@ export function show(place, signal) {
     h("h1", {}, t("watch.title")),
     h("p", { class: "lead" }, t("watch.lead")),
     choice, numbers,
+    h("h2", { class: "hidden" }, t("watch.charts")),
     h("div", { class: "charts" }, Object.values(charts)),
     table,
     h("p", { class: "small muted" }, t("watch.source"), " ", h("a", { href: "/metrics" }, "/metrics")),
@@ -65,10 +66,13 @@ export function show(place, signal) {
     const moments = history.slice(1).map((each, at) => moment(history[at], each, labels));
     const shown = [...new Array(Math.max(0, KEPT - moments.length)).fill(null), ...moments];
     const offset = KEPT - moments.length;
-    const marks = history.slice(1).flatMap((each, at) =>
-      reloads(history[at], each)
-        .filter((change) => !only || change.model === only)
-        .map((change) => ({ at: at + offset, text: t(`watch.${change.result}`, { model: change.model }) })));
+    const marks = history.slice(1).flatMap((each, at) => {
+      const found = reloads(history[at], each).filter((change) => !only || change.model === only);
+      // A version that leaves for another one says nothing of its own.
+      const told = found.filter(({ model, result }) => result !== "unloaded" || !found.some((one) => one.model === model && one.result === "loaded"));
+      const text = told.map(({ model, result }) => t(`watch.${result}`, { model })).join(", ");
+      return text ? [{ at: at + offset, text }] : [];
+    });
     const line = (/** @type {string} */ name, /** @type {string} */ tone, /** @type {keyof import("./figures.js").Moment} */ key) =>
       ({ name, tone, values: shown.map((each) => (each ? /** @type {number | null} */ (each[key]) : null)) });
     const now = moments[moments.length - 1];

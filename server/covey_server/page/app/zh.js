@@ -73,6 +73,7 @@ export default {
 
   "watch.title": "监控",
   "watch.lead": "服务器此刻在做什么，每秒更新。",
+  "watch.charts": "最近两分钟",
   "watch.source": "与 Prometheus 使用相同的计数：",
   "watch.all": "全部模型",
   "watch.waits": "正在等待第一批数据…",

@@ -1,0 +1,165 @@
+"""Look inside: layers, units, heat maps, the view in three dimensions, the image that is dragged, two models."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+from tests.page.conftest import OpenTab, Visit
+from tests.server.conftest import Server, StartServer
+from tests.server.http.asking import ask, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+DIGIT = Path(__file__).parents[2] / "docs" / "digit.png"
+
+
+def look_inside(tab: Visit) -> Page:
+    """The view with the digit in it."""
+    page = tab.open("inside")
+    page.set_input_files("#inside-file", DIGIT)
+    page.locator(".answer .bars").first.wait_for()
+    return page
+
+
+def explained(server: Server, url: str) -> Any:  # noqa: ANN401 - as the server says
+    """The server's answer to what the page has asked."""
+    return ask(server.http_port, "POST", url[url.index("/v1/") :], DIGIT.read_bytes()).json
+
+
+def test_the_layers_are_those_of_the_server(digit_server: Server, visit: OpenTab) -> None:
+    page = look_inside(visit(digit_server))
+    layers = ask(digit_server.http_port, "GET", "/v1/models/mnist-deep/layers").json["layers"]
+    shapes = page.locator(".network .layer .tag .small").all_inner_texts()
+    assert shapes == [" \u00d7 ".join(map(str, layer["shape"])) for layer in layers]
+    assert page.locator(".network .layer canvas").count() >= len(layers)
+    for kind in ("Convolution", "Max pooling", "Fully connected", "Softmax"):
+        page.locator(".network .tag", has_text=kind).first.click()
+        expect(page.locator(".layer-view h3")).to_contain_text(kind)
+        assert len(page.locator(".layer-view p").first.inner_text()) > 40
+
+
+def test_the_terms_of_the_tutorial_are_explained(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open("inside")
+    page.locator(".terms-list summary").click()
+    terms = page.locator(".terms-list dt").all_inner_texts()
+    assert terms == [
+        "Convolution", "Padding", "Stride", "Parameter sharing", "Pooling", "Flatten", "Fully connected", "Dropout",
+        "Softmax", "Cross-entropy",
+    ]  # fmt: skip
+
+
+def test_pointing_at_a_map_tells_its_value(digit_server: Server, visit: OpenTab) -> None:
+    page = look_inside(visit(digit_server))
+    page.locator(".layer-view canvas").first.hover()
+    expect(page.locator(".tooltip")).to_contain_text("channel 0, row")
+
+
+def test_a_units_arithmetic_is_the_engines(digit_server: Server, visit: OpenTab) -> None:
+    page = look_inside(visit(digit_server))
+    canvas = page.locator(".layer-view canvas").first
+    canvas.wait_for()
+    box = canvas.bounding_box()
+    assert box is not None
+    with page.expect_response(lambda response: "unit=" in response.url) as asked:
+        canvas.click(position={"x": box["width"] * 0.5, "y": box["height"] * 0.4})
+    unit = explained(digit_server, asked.value.url)["unit"]
+    panel = page.locator(".unit-view")
+    panel.locator(".equation").wait_for()
+    products = np.frombuffer(base64.b64decode(unit["inputs"]), "<f4") * np.frombuffer(
+        base64.b64decode(unit["weights"]), "<f4"
+    )
+    total = products.sum() + unit["bias"] + unit["rest"]
+    assert total == pytest.approx(unit["engine_value"], rel=1e-3, abs=1e-4)
+    shown = float(panel.locator("[data-value=result]").inner_text())
+    assert shown == pytest.approx(unit["engine_value"], rel=2e-3, abs=1e-4)
+    assert "The engine computed the same" in panel.inner_text()
+    assert page.locator(".field-box").is_visible()
+    # Step by step: the running sum ends at the sum of the shown channel.
+    count = unit["height"] * unit["width"]
+    step = panel.get_by_role("button", name="One step")
+    for _ in range(count):
+        step.click()
+    first = float(products[:count].sum())
+    words = panel.locator(".running").inner_text().rstrip(".").split()
+    assert float(words[-1]) == pytest.approx(first, rel=2e-3, abs=1e-4)
+
+
+def test_the_heat_map_can_be_faded_and_asked_of_another_class(digit_server: Server, visit: OpenTab) -> None:
+    page = look_inside(visit(digit_server))
+    heat = page.locator(".picture .heat")
+    heat.wait_for()
+    page.locator("#heat-strength").fill("20")
+    assert float(heat.evaluate("canvas => canvas.style.opacity")) == pytest.approx(0.2)
+    drawn = "canvas => canvas.toDataURL()"
+    before = heat.evaluate(drawn)
+    with page.expect_response(lambda response: "heat=2" in response.url) as asked:
+        page.locator(".heat-choice select").select_option("2")
+    assert explained(digit_server, asked.value.url)["heat_map"]["class_index"] == 2
+    page.locator(".picture-card").get_by_text("Occlusion").or_(page.get_by_text("Class activation")).first.wait_for()
+    assert heat.evaluate(drawn) != before
+    page.locator("#heat-strength").fill("0")
+    expect(heat).to_be_hidden()
+
+
+def test_the_view_in_three_dimensions_turns(digit_server: Server, visit: OpenTab) -> None:
+    page = look_inside(visit(digit_server))
+    page.get_by_role("button", name="In 3D").click()
+    plane = page.locator(".scene .plane")
+    plane.first.wait_for()
+    assert plane.count() > 10
+    turned = "world => world.style.transform"
+    world = page.locator(".scene .world")
+    seen = {world.evaluate(turned)}
+    page.locator(".stage").focus()
+    page.keyboard.press("ArrowLeft")
+    seen.add(world.evaluate(turned))
+    box = page.locator(".stage").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 20, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 150, box["y"] + 60, steps=4)
+    page.mouse.up()
+    seen.add(world.evaluate(turned))
+    assert len(seen) == 3
+    assert world.evaluate("world => getComputedStyle(world).transformStyle") == "preserve-3d"
+
+
+def test_the_network_changes_while_the_image_is_dragged(digit_server: Server, visit: OpenTab) -> None:
+    page = look_inside(visit(digit_server))
+    maps = page.locator(".network .layer canvas").nth(1)
+    before = maps.evaluate("canvas => canvas.toDataURL()")
+    box = page.locator(".picture").bounding_box()
+    assert box is not None
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*middle)
+    page.mouse.down()
+    count = page.locator("[data-figure=updates]")
+    for step in range(400):
+        page.mouse.move(middle[0] - 60 + step * 7 % 120, middle[1] + step * 5 % 70)
+        if int(count.get_attribute("data-count") or 0) >= 5:  # answers within one second, while the button is down
+            break
+    assert int(count.get_attribute("data-count") or 0) >= 5
+    page.mouse.move(middle[0] + 90, middle[1])
+    page.mouse.up()
+    wait_until(lambda: maps.evaluate("canvas => canvas.toDataURL()") != before)
+    page.get_by_role("button", name="Back to the middle").click()
+    wait_until(lambda: maps.evaluate("canvas => canvas.toDataURL()") == before)
+
+
+def test_two_models_see_the_same_image(digits: Path, tmp_path: Path, start_server: StartServer, visit: OpenTab) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(digits / "mnist-deep", tmp_path / name)
+    page = look_inside(visit(start_server(tmp_path)))
+    page.locator("#compare").select_option("two/1")
+    panes = page.locator(".pane")
+    expect(panes).to_have_count(2)
+    panes.nth(1).locator(".answer .bars").wait_for()
+    panes.nth(0).locator(".answer .bars").wait_for()
+    assert panes.nth(0).locator(".answer").inner_text() == panes.nth(1).locator(".answer").inner_text()

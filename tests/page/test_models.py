@@ -1,0 +1,90 @@
+"""Models: what is served, what is refused and why, and a report that may be anybody's file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import expect
+from tests.conftest import WriteModel
+from tests.page.conftest import OpenTab
+from tests.server.conftest import StartServer
+from tests.server.http.asking import ask
+
+REPORT = """<!doctype html><html><head><style>:root { --x: red } body { color: rgb(1, 2, 3) }</style>
+<script>window.wasRun = 1</script></head><body><h1 onclick="window.wasRun = 2">A report</h1>
+<p style="color: rgb(4, 5, 6)">with style="quotes"</p><img src="http://127.0.0.1:1/spy.png" onerror="window.wasRun = 3">
+<iframe src="/v1/models"></iframe><a href="javascript:window.wasRun = 4">go</a><a href="#end">to the end</a>
+<form action="/v2/repository/models/echo/unload" method="post"></form><h2 id="end">End</h2></body></html>"""
+
+
+def test_what_is_served_and_what_is_refused(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    write_echo_model(tmp_path, "echo")
+    write_echo_model(tmp_path, "skewed", wrong_golden=True)
+    server = start_server(tmp_path)
+    page = visit(server).open("models")
+    page.locator(".model", has_text="skewed").click()
+    reason = next(
+        each["reason"] for each in ask(server.http_port, "GET", "/v1/models").json["models"] if each["name"] == "skewed"
+    )
+    assert page.locator(".detail .problem").inner_text() == reason
+    expect(page.locator(".model", has_text="skewed").locator(".pill")).to_have_text("refused")
+    page.locator(".model", has_text="echo").click()
+    detail = page.locator(".detail")
+    for text in ("echo", "4 \u00d7 4", "class 3", "passed; largest difference"):
+        expect(detail).to_contain_text(text)
+
+
+def test_a_report_is_shown_and_does_nothing(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    folder = write_echo_model(tmp_path).parent
+    (folder / "report.html").write_text(REPORT)
+    (folder / "MODEL_CARD.md").write_text("# Card\n\nIt is **bold**.\n\n| a | b |\n| - | - |\n| 1 | <b>2</b> |\n")
+    tab = visit(start_server(tmp_path))
+    page = tab.open("models")
+    page.get_by_role("button", name="Training report").click()
+    body = page.locator(".report-body")
+    expect(body.locator("h1")).to_have_text("A report")
+    assert body.locator("script, iframe, form, style, link").count() == 0
+    assert body.locator("p").evaluate("p => getComputedStyle(p).color") == "rgb(4, 5, 6)"
+    assert body.evaluate("body => getComputedStyle(body).color") == "rgb(1, 2, 3)"
+    body.locator("h1").click()
+    body.get_by_text("to the end").click()
+    assert page.evaluate("window.wasRun") is None
+    assert page.url.endswith("#models")
+    tab.elsewhere.clear()  # the picture was asked for, and the policy has refused it
+    assert any("Content Security Policy" in each for each in tab.errors)
+    tab.errors.clear()
+    page.get_by_role("button", name="Model card").click()
+    expect(page.locator(".markdown strong")).to_have_text("bold")
+    expect(page.locator(".markdown td").nth(1)).to_have_text("<b>2</b>")
+
+
+def test_confusion_and_calibration_of_a_report(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    folder = write_echo_model(tmp_path, classes=3).parent
+    found = {
+        "labels": ["cat", "dog", "fox"],
+        "confusion": [[0, 0, 8], [0, 1, 2], [1, 1, 9], [2, 2, 7]],
+        "calibration": {"bins": [{"low": 0.5, "high": 1, "images": 26, "confidence": 0.9, "accuracy": 0.92}]},
+    }
+    (folder / "report.json").write_text(json.dumps(found))
+    page = visit(start_server(tmp_path)).open("models")
+    expect(page.locator(".confusion tbody tr").first.locator("td").nth(1)).to_have_text("2")
+    expect(page.locator(".detail")).to_contain_text("Calibration")
+
+
+def test_a_server_that_lost_its_models_says_so(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    write_echo_model(tmp_path, "echo")
+    write_echo_model(tmp_path, "other", shape=(8, 8, 3))
+    page = visit(start_server(tmp_path, reload_interval_s=0.1)).open("models")
+    expect(page.locator(".model")).to_have_count(2)
+    shutil.rmtree(tmp_path / "other")
+    expect(page.locator(".model")).to_have_count(1, timeout=30_000)  # the page looks every ten seconds

@@ -1,0 +1,192 @@
+"""Try: images come in every way that the page offers, and answers are those of the server."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import WriteModel
+from tests.page.conftest import OpenTab
+from tests.page.strokes import DIGITS, Stroke
+from tests.server.conftest import Server, StartServer
+from tests.server.http.asking import ask
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+GIVE = """(target, {files, event}) => {
+    const transfer = new DataTransfer();
+    for (const {name, type, data} of files) {
+        const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
+        transfer.items.add(new File([bytes], name, {type}));
+    }
+    const options = {bubbles: true, cancelable: true};
+    target.dispatchEvent(event === "paste" ? new ClipboardEvent("paste", {clipboardData: transfer, ...options})
+                                           : new DragEvent("drop", {dataTransfer: transfer, ...options}));
+}"""
+
+
+def picture(kind: str = "JPEG", size: int = 40) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (size, size, 3), dtype=np.uint8)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def give(page: Page, files: dict[str, bytes], event: str = "drop") -> None:
+    """Drops or pastes files."""
+    listed = [
+        {"name": name, "type": "image/jpeg", "data": base64.b64encode(content).decode()}
+        for name, content in files.items()
+    ]
+    page.locator(".zone").evaluate(GIVE, {"files": listed, "event": event})
+
+
+def draw(page: Page, strokes: list[Stroke]) -> None:
+    """Draws on the board with the mouse."""
+    page.get_by_role("button", name="Clear").click()
+    box = page.locator(".board").bounding_box()
+    assert box is not None
+    for stroke in strokes:
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point)
+        page.mouse.up()
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_an_image_is_classified_as_by_any_other_caller(digit_server: Server, visit: OpenTab, event: str) -> None:
+    image = picture()
+    page = visit(digit_server).open()
+    give(page, {"noise.jpg": image}, event)
+    page.locator(".result .bars li").nth(4).wait_for()
+    expected = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/classify", image).json["results"][0][
+        "classes"
+    ]
+    assert page.locator(".result .bars .label").all_inner_texts() == [each["label"] for each in expected]
+    shown = page.locator(".result .bars .figure").all_inner_texts()
+    assert [float(each.rstrip(" %")) for each in shown] == pytest.approx(
+        [each["probability"] * 100 for each in expected], abs=0.06
+    )
+    assert re.search(r"in a batch of 1 on cpu", page.locator(".result .timing").inner_text())
+
+
+def test_what_the_model_saw_is_shown(digit_server: Server, visit: OpenTab) -> None:
+    image = picture()
+    page = visit(digit_server).open()
+    give(page, {"noise.jpg": image})
+    seen = page.locator(".result .seen canvas")
+    seen.wait_for()
+    found = seen.evaluate(
+        "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
+        ".filter((_, place) => place % 4 === 0)"
+    )
+    answer = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/explain", image).json
+    assert bytes(found) == base64.b64decode(answer["image"]["pixels"])
+
+
+def test_of_several_files_each_has_its_answer_or_its_error(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open()
+    give(page, {"good.jpg": picture(), "bad.jpg": b"no image at all", "other.jpg": picture(size=20)})
+    page.locator(".result .problem").wait_for()
+    cards = page.locator(".result")
+    assert [card.locator("figcaption").first.inner_text().split()[0] for card in cards.all()] == [
+        "good.jpg", "bad.jpg", "other.jpg",
+    ]  # fmt: skip
+    expected = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/classify", b"no image at all").error
+    assert cards.nth(1).locator(".problem").inner_text() == expected
+    for place in (0, 2):
+        assert cards.nth(place).locator(".bars li").count() == 5
+
+
+def test_two_hundred_files_at_once(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open()
+    give(page, {f"{number}.jpg": picture(size=8) for number in range(200)})
+    page.locator(".result .bars").nth(199).wait_for()
+
+
+def test_a_file_that_is_too_large_is_refused_with_the_servers_sentence(
+    digits: Path, start_server: StartServer, visit: OpenTab
+) -> None:
+    tab = visit(start_server(digits, max_message_bytes=5_000))
+    page = tab.open()
+    give(page, {"large.jpg": picture(size=200)})
+    text = page.locator(".result .problem").inner_text()
+    assert re.search(r"5,000|ended the request", text)
+    page.locator(".state-ready").wait_for()
+    tab.errors.clear()  # the browser reports the status
+
+
+def test_the_camera(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open()
+    page.get_by_role("button", name="Camera").click()
+    page.get_by_role("button", name="Take a picture").click()
+    page.locator(".result .bars").wait_for()
+    assert "camera.jpg" in page.locator(".result figcaption").first.inner_text()
+
+
+def test_drawn_digits_are_read(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open()
+    page.get_by_role("button", name="Draw").click()
+    page.locator(".board").wait_for()
+    assert "scaled to fit 20" in page.locator(".drawing").inner_text()
+    read = []
+    for _, strokes in DIGITS:
+        draw(page, list(strokes))
+        page.locator(f".board[data-sent='{len(strokes)}']").wait_for()
+        page.locator(".result[aria-busy=false]").first.wait_for()
+        read.append(page.locator(".result h2 span").first.inner_text())
+    wrong = [(digit, said) for (digit, _), said in zip(DIGITS, read, strict=True) if str(digit) != said]
+    assert len(wrong) <= 1, wrong
+
+
+def test_the_code_that_is_shown_does_what_the_page_did(
+    digit_server: Server,
+    visit: OpenTab,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "image.jpg").write_bytes(picture())
+    page = visit(digit_server).open()
+    page.get_by_text("As code").click()
+    best = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/classify", picture()).json["results"][0]
+    label = best["classes"][0]["label"]
+    code = page.locator(".code pre")
+    monkeypatch.chdir(tmp_path)
+    code.wait_for()
+    exec(compile(code.inner_text(), "python", "exec"), {})
+    assert capsys.readouterr().out.split()[0] == label
+    for name in ("grpcurl", "JavaScript", "curl"):
+        page.locator(".code").get_by_role("button", name=name, exact=True).click()
+        assert "mnist-deep" in code.inner_text()
+    if shutil.which("curl"):
+        run = subprocess.run(code.inner_text(), shell=True, capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert f'"label":"{label}"' in run.stdout
+
+
+def test_independent_labels(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    write_echo_model(tmp_path, thresholds=[0.25])
+    page = visit(start_server(tmp_path)).open()
+    assert "at or above their threshold (0.25)" in page.locator(".settings").inner_text()
+    assert page.locator("#top-k").count() == 0
+    give(page, {"black.png": png(0), "white.png": png(255)})
+    page.locator(".result .bars li").nth(9).wait_for()
+    assert page.locator(".result").first.get_by_text("No label reaches its threshold.").is_visible()
+
+
+def png(value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (4, 4), value).save(buffer, "PNG")
+    return buffer.getvalue()
