@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from covey_proto import __version__
+from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.calls.http import JSON, HttpCall, Route, for_http
-from covey_server.protocols.rest import json_text
+from covey_server.protocols.rest import json_text, protobuf
 
 _FILE, _FORM, _PROBLEM = "application/octet-stream", "multipart/form-data", "application/problem+json"
 _STATUSES = {
@@ -53,7 +54,7 @@ class OpenApiRoute:
 
 def document() -> dict[str, Any]:
     """The document."""
-    paths = {**_classifying(), **_inference(), **_operating()}
+    paths = {**_classifying(), **_messages(), **_inference(), **_operating()}
     for path, operations in paths.items():
         names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
         if names:
@@ -85,6 +86,20 @@ def _classifying() -> dict[str, dict[str, Any]]:
         "/predictions/{model}": {"post": predict, "put": predict},
         "/predictions/{model}/{version}": {"post": predict, "put": predict},
     }
+
+
+def _messages() -> dict[str, dict[str, Any]]:
+    message: dict[str, Any] = dict.fromkeys(protobuf.KINDS, _BYTES)
+    service = pb.DESCRIPTOR.services_by_name["Classifier"]
+    paths = {
+        f"/{service.full_name}/{method.name}": {
+            "post": _operation(f"gRPC's {method.name}: a message for a message", message, _RUNS, _TIMEOUT, message)
+        }
+        for method in service.methods
+        if not method.client_streaming
+    }
+    check = _operation("gRPC's health check: a message for a message", message, (413, 415, 429), body=message)
+    return {**paths, protobuf.HEALTH_PATH: {"post": check}}
 
 
 def _inference() -> dict[str, dict[str, Any]]:
