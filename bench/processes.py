@@ -23,7 +23,7 @@ from covey_proto.v1.classifier_pb2 import ClassifyRequest
 SERVICE = "/covey.v1.Classifier"
 CLASSIFY = f"{SERVICE}/Classify"
 # What covey-server prints once it serves.
-READY = re.compile(r"covey-server ready grpc=(?P<grpc>\S+) metrics=(?P<metrics>\S+)")
+READY = re.compile(r"covey-server ready grpc=(?P<grpc>\S+) metrics=(?P<metrics>\S+)(?: http=(?P<http>\S+))?")
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40
@@ -35,7 +35,8 @@ class BenchError(Exception):
 
 
 class Server:
-    """A running server process that answers on `target`. `start_s` is what it took to be ready."""
+    """A running server process that answers on `target`, and over HTTP on `http_target` if it is not empty. `start_s`
+    is what it took to be ready."""
 
     def __init__(
         self,
@@ -44,7 +45,9 @@ class Server:
         target: str,
         metrics_url: str | None,
         start_s: float = 0.0,
+        http_target: str = "",
     ) -> None:
+        self.http_target = http_target
         self.name = name
         self.target = target
         self.metrics_url = metrics_url
@@ -134,23 +137,23 @@ def covey_server(models: Path, front: str, log: Path, flags: Sequence[str] = ())
     command = [sys.executable, "-m", "covey_server", "--models", str(models), "--front", front]
     command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", *flags]
     began = time.monotonic()
-    with started_server(command, log) as (process, grpc_target, metrics_target):
+    with started_server(command, log) as (process, grpc_target, metrics_target, http_target):
         start_s = time.monotonic() - began
         metrics = f"http://{metrics_target}/metrics"
-        yield Server(f"covey-server --front {front}", process, grpc_target, metrics, start_s)
+        yield Server(f"covey-server --front {front}", process, grpc_target, metrics, start_s, http_target)
 
 
 @contextmanager
 def started_server(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """A process of covey-server once it says that it is ready, and where it listens for calls and for scrapes. Raises
-    BenchError as covey_server."""
+) -> Iterator[tuple[subprocess.Popen[str], str, str, str]]:
+    """A process of covey-server once it says that it is ready, and where it listens for calls, for scrapes and for
+    HTTP (empty without). Raises BenchError as covey_server."""
     with own_process(command, log, environment) as process:
         ports = READY.match(first_line(process, "covey-server", log))
         if ports is None:
             raise BenchError(f"{' '.join(command)} did not start:\n{tail(log)}")
-        yield process, ports["grpc"], ports["metrics"]
+        yield process, ports["grpc"], ports["metrics"], ports["http"] or ""
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def limited_server(
         if enter:
             command = ["bash", "-c", f'echo $$ > {enter}; exec "$@"', "bash", *command]
         environment = {"PYTHONPATH": os.pathsep.join(roots)}
-        with started_server(command, log, environment) as (process, grpc_target, metrics_target):
+        with started_server(command, log, environment) as (process, grpc_target, metrics_target, _):
             yield LimitedServer(process, grpc_target, int(metrics_target.rpartition(":")[2]))
 
 
