@@ -18,7 +18,7 @@ ResponseT = TypeVar("ResponseT")
 PROTOBUF = "application/x-protobuf"
 _PROBLEM = "application/problem+json"
 _MAX_WORDS = 160  # of a page that is no Covey server's
-_MAX_READ = 65_536  # of a page, to find words in
+_MAX_READ = 4_096  # of a page, to find words in
 _MAX_DIGITS = 6  # of a Retry-After
 
 # For answers that do not say it themselves, such as a proxy's. As gRPC reads them
@@ -52,9 +52,8 @@ def message(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
     problem = _problem(kind, body)
     if problem is not None:
         raise Failure(*problem, retry_after_ms)
-    raise Failure(_STATUSES.get(status, "UNKNOWN" if status >= 400 else "UNIMPLEMENTED"), _words(
-        status, headers, kind, body
-    ), retry_after_ms)  # fmt: skip
+    name = _STATUSES.get(status, "UNKNOWN" if status >= 400 else "UNIMPLEMENTED")
+    raise Failure(name, _words(status, headers, kind, body), retry_after_ms)
 
 
 def parsed(parse: Callable[[bytes], ResponseT], message: bytes) -> ResponseT:
@@ -72,7 +71,7 @@ def _problem(kind: str, body: bytes) -> tuple[str, str] | None:
     try:
         found = json.loads(body)
         name, details = found["grpc_status"], found["detail"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     known = isinstance(name, str) and isinstance(details, str) and name in grpc.StatusCode.__members__
     return (name, details) if known else None
@@ -89,7 +88,8 @@ def _words(status: int, headers: Mapping[str, str], kind: str, body: bytes) -> s
     text = body[:_MAX_READ].decode("utf-8", "replace") if kind.startswith(("text/", "application/")) else ""
     title = _TITLE.search(text)
     words = " ".join(_TAG.sub(" ", title[1] if title else text).split())
-    return f"{phrase}: {words[:_MAX_WORDS]}" if words.isprintable() and words else phrase
+    says_more = words and words.isprintable() and not phrase.endswith(words)  # nginx only repeats the status
+    return f"{phrase}: {words[:_MAX_WORDS]}" if says_more else phrase
 
 
 _PHRASED = {each.value for each in HTTPStatus}
