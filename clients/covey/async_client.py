@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import grpc
-import grpc.aio
 
-from covey import forking, inputs, messages, packing, streaming
+from covey import channels, forking, inputs, messages, packing, streaming
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import TaskCoalescer, TaskItem
 from covey.connection import Deadline
@@ -54,9 +53,10 @@ class AsyncClient(BaseClient):
     def _begin(self) -> None:
         self._coalescer = TaskCoalescer(self._send_shared) if self._settings()["coalesce"] else None
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call, to which gRPC binds a channel
-        self._channels: list[grpc.aio.Channel] = []
+        self._rules = forking.HTTP if channels.over_http(self._session.targets) else forking.GRPC_AIO
+        self._channels: list[Any] = []
         self._rooms = [asyncio.Semaphore(_MAX_CALLS_PER_CONNECTION) for _ in self._session.targets]
-        self._callables: dict[tuple[int, str], grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
+        self._callables: dict[tuple[int, str], Callable[..., Awaitable[Any]]] = {}
 
     @overload
     async def classify(
@@ -253,7 +253,7 @@ class AsyncClient(BaseClient):
         method, metadata = messages.CLASSIFY_STREAM, self._access.metadata
         open_stream = self._channels[place].stream_stream(method.path, method.serialize, method.parse)
         try:
-            with forking.LONG_CALL:
+            with self._rules.long_call:
                 await conversation.converse(
                     lambda elements: open_stream(elements, metadata=metadata), self._session.targets[place]
                 )
@@ -275,7 +275,7 @@ class AsyncClient(BaseClient):
             call = self._callables.get((step.place, step.method.path))
             if call is None or self._closed or asyncio.get_running_loop() is not self._loop:
                 call = self._connected(step)
-            with forking.LONG_CALL:
+            with self._rules.long_call:
                 return await call(step.request, timeout=timeout_s, metadata=self._access.metadata)
         except asyncio.CancelledError as error:
             self._raise_if_closed(error)
@@ -289,29 +289,24 @@ class AsyncClient(BaseClient):
         if self._closed and not (task and task.cancelling()):  # gRPC's way to end the calls of a closed channel
             raise ClientClosed(f"{self!r} was closed during a call") from error
 
-    def _open(self, target: str) -> grpc.aio.Channel:
-        credentials, options = self._access.credentials, self._access.options(target)
-        if credentials is None:
-            return grpc.aio.insecure_channel(target, options)
-        return grpc.aio.secure_channel(target, credentials, options)
-
-    def _connected(self, step: Send) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
+    def _connected(self, step: Send) -> Callable[..., Awaitable[Any]]:
         self._connect()
         method = step.method
-        call = self._channels[step.place].unary_unary(method.path, method.serialize, method.parse)
+        channel = self._channels[step.place]
+        call: Callable[..., Awaitable[Any]] = channel.unary_unary(method.path, method.serialize, method.parse)
         self._callables[step.place, method.path] = call
         return call
 
     def _connect(self) -> None:
-        """Opens the channels, the first time. Raises ClientClosed, WrongEventLoop, ForkedProcess."""
-        forking.require_async_usable()
+        """Opens the channels, the first time. Raises ClientClosed, WrongEventLoop, ForkedProcess, grpc.RpcError."""
+        self._rules.require_usable()
         if self._closed:
             raise ClientClosed(f"{self!r} is closed; make a new one")
         loop = asyncio.get_running_loop()
         if self._loop is None:
+            self._rules.opened()
+            self._channels = channels.open_async(self._session.targets, self._access)
             self._loop = loop
-            forking.opened(is_async=True)
-            self._channels = [self._open(one) for one in self._session.targets]
         if loop is not self._loop:
             raise WrongEventLoop(f"{self!r} belongs to the event loop of its first call; make one for each loop")
 

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from covey import forking, inputs, messages, packing, streaming
+from covey import channels, forking, inputs, messages, packing, streaming
 from covey.coalescing import SharedItem
-from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline
+from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET, Deadline, normalised_targets
 from covey.errors import InvalidInput
 from covey.inputs import EncodedPart, PixelsPart
 from covey.messages import ClassifyOptions
+from covey.over_http import require_httpx
 from covey.packing import Item, ItemT, Room
 from covey.results import InputSize
 from covey.retries import DEFAULT_RETRIES
-from covey.security import TLS, Access, Token
+from covey.security import TLS, Access, Token, tls_of_scheme
 from covey.session import Session
 from covey.streaming import Exchange, StreamItem
 
@@ -54,8 +55,11 @@ class BaseClient:
             "token": token,
         }
         self._settings: Callable[[], dict[str, Any]] = lambda: settings  # no representation shows a token
-        self._access = Access(tls, token)
-        self._session = Session(target, deadline_ms, retries, self._access, downscale=downscale)
+        targets = normalised_targets(target)
+        if channels.over_http(targets):
+            require_httpx()
+        self._access = Access(tls_of_scheme(targets, tls), token)
+        self._session = Session(targets, deadline_ms, retries, self._access, downscale=downscale)
         self._closed = False
         self._begin()
         forking.watch(self)

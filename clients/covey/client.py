@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import grpc
 
-from covey import forking, inputs, messages, packing
+from covey import channels, forking, inputs, messages, packing
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
 from covey.coalescing import ThreadCoalescer, ThreadItem
 from covey.connection import Deadline
@@ -43,8 +43,9 @@ class Client(BaseClient):
             print(client.classify("cat.jpg").label)
 
     `target` is the server's `host:port`, or what else gRPC takes (`dns:///name:port` for all servers behind a name,
-    `unix:path`). Several addresses, in a list or separated by commas, are asked in turn; those that cannot be
-    reached are left out until they are back.
+    `unix:path`). With `http://host:8000` or `https://host` the same calls travel over HTTP, for places where gRPC does
+    not pass; that needs httpx (`pip install 'covey-serve[http]'`). Several addresses of one kind, in a list or
+    separated by commas, are asked in turn; those that cannot be reached are left out until they are back.
     `deadline_ms` is how long a call may take where it does not say so itself.
     `retries` is how often a call is tried again, within its deadline, where a server is not there (Unavailable) or
     says when it has room (Overloaded with `retry_after_ms`); 0 for never.
@@ -61,8 +62,9 @@ class Client(BaseClient):
     def _begin(self) -> None:
         self._coalescer = ThreadCoalescer(self._send_shared) if self._settings()["coalesce"] else None
         self._opening = threading.Lock()
-        self._channels: list[grpc.Channel] = []  # opened at the first call: before it, a fork does no harm
-        self._callables: dict[tuple[int, str], grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
+        self._rules = forking.HTTP if channels.over_http(self._session.targets) else forking.GRPC
+        self._channels: list[Any] = []  # opened at the first call: before it, a fork does no harm
+        self._callables: dict[tuple[int, str], Callable[..., Any]] = {}
 
     @overload
     def classify(
@@ -196,10 +198,10 @@ class Client(BaseClient):
         """Ends the connection. Calls under way raise ClientClosed, and so does every later one."""
         self._closed = True
         with self._opening:
-            channels = self._channels
-        if channels:
-            with forking.CALL:
-                for channel in channels:
+            opened = self._channels
+        if opened:
+            with self._rules.call:
+                for channel in opened:
                     channel.close()
 
     def __enter__(self) -> Client:
@@ -210,22 +212,16 @@ class Client(BaseClient):
     ) -> None:
         self.close()
 
-    def _channel(self, place: int) -> grpc.Channel:
-        """The channel to an address. Raises ClientClosed."""
+    def _channel(self, place: int) -> Any:  # noqa: ANN401 - gRPC's, or one that looks so
+        """The channel to an address. Raises ClientClosed, grpc.RpcError."""
         if not self._channels:
             with self._opening:
                 if self._closed:
                     raise ClientClosed(f"{self!r} is closed; make a new one")
                 if not self._channels:
-                    forking.opened()
-                    self._channels = [self._open(one) for one in self._session.targets]
+                    self._rules.opened()
+                    self._channels = channels.open_blocking(self._session.targets, self._access)
         return self._channels[place]
-
-    def _open(self, target: str) -> grpc.Channel:
-        credentials, options = self._access.credentials, self._access.options(target)
-        if credentials is None:
-            return grpc.insecure_channel(target, options)
-        return grpc.secure_channel(target, credentials, options)
 
     def _run(self, steps: Steps[T]) -> T:
         try:
@@ -257,9 +253,9 @@ class Client(BaseClient):
 
     def _open_stream(self, place: int, conversation: ThreadConversation) -> None:
         method, metadata = messages.CLASSIFY_STREAM, self._access.metadata
-        forking.require_usable()
+        self._rules.require_usable()
         try:
-            with forking.LONG_CALL:
+            with self._rules.long_call:
                 open_stream = self._channel(place).stream_stream(method.path, method.serialize, method.parse)
                 conversation.converse(
                     lambda elements: open_stream(elements, metadata=metadata), self._session.targets[place]
@@ -277,7 +273,7 @@ class Client(BaseClient):
         key = (step.place, step.method.path)
         call = self._callables.get(key)
         try:
-            with forking.CALL:
+            with self._rules.call:
                 if call is None:
                     channel = self._channel(step.place)
                     call = channel.unary_unary(step.method.path, step.method.serialize, step.method.parse)

@@ -8,16 +8,19 @@ import time
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
+from urllib.parse import urlsplit
 
 from covey.errors import InvalidInput
 
 DEFAULT_TARGET = "localhost:8001"
+DEFAULT_HTTP_TARGET = "http://localhost:8000"
 DEFAULT_DEADLINE_MS = 10_000.0
 _MAX_DEADLINE_MS = 1_000_000_000  # more than that, timers of some systems cannot count
 _NUMBERS: Any = (float, int, Real)  # Real alone is all of them, found more slowly
 _DEFAULT_PORT = 8001
-_LOCAL = re.compile(r"((dns|ipv4|ipv6):/{0,3})?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
+_LOCAL = re.compile(r"((dns|ipv4|ipv6):/{0,3}|https?://)?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?(/.*)?")
 _SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")  # gRPC's own, where no // follows
+_URL = re.compile(r"https?://", re.IGNORECASE)
 
 CHANNEL_OPTIONS = (
     # The server decides how large a message may be; gRPC's own 4 MB would only hide its answer.
@@ -44,12 +47,24 @@ def normalised_targets(target: str | Sequence[str]) -> tuple[str, ...]:
     given = _given_targets(target)
     if not given:
         raise InvalidInput(f"there is no target; give a host and port, as in {DEFAULT_TARGET!r}")
-    return tuple(dict.fromkeys(normalised_target(one) for one in given))
+    targets = tuple(dict.fromkeys(normalised_target(one) for one in given))
+    if len(kinds := {_kind(one) for one in targets}) > 1:
+        raise InvalidInput(f"the targets are of several kinds, {', '.join(sorted(kinds))}; give those of one kind")
+    return targets
+
+
+def is_url(target: str) -> bool:
+    """Whether a target is reached over HTTP."""
+    return _URL.match(target) is not None
+
+
+def _kind(target: str) -> str:
+    return f"{target.partition('://')[0]}://" if is_url(target) else "gRPC"
 
 
 def _given_targets(target: object) -> list[str]:
     if isinstance(target, str):
-        one_for_grpc = "://" in target or target.startswith(_SCHEMES)
+        one_for_grpc = not is_url(target) and ("://" in target or target.startswith(_SCHEMES))
         return [target] if one_for_grpc else [one.strip() for one in target.split(",")]
     given: list[str] = []
     for one in target if isinstance(target, Sequence) and not isinstance(target, bytes) else [target]:
@@ -60,12 +75,15 @@ def _given_targets(target: object) -> list[str]:
 
 
 def normalised_target(target: str) -> str:
-    """`target` as gRPC takes it: `host:port` (8001 where no port is given), `dns:///...`, `unix:...`.
+    """`target` as gRPC takes it: `host:port` (8001 where no port is given), `dns:///...`, `unix:...`; or a URL of HTTP
+    without a slash at its end.
 
-    Raises InvalidInput for a URL of HTTP and for an empty address.
+    Raises InvalidInput for what is neither, and for an empty address.
     """
+    if is_url(target):
+        return _normalised_url(target)
     scheme, separator, rest = target.partition("://")
-    if separator and scheme in ("http", "https", "grpc"):
+    if separator and scheme in ("grpc", "grpcs"):
         raise InvalidInput(f"the target {target!r} is a URL; give host and port alone: {rest.rstrip('/')!r}")
     if not target.strip():
         raise InvalidInput(f"the target is empty; give a host and port, as in {DEFAULT_TARGET!r}")
@@ -82,6 +100,25 @@ def normalised_target(target: str) -> str:
     if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
         raise InvalidInput(f"the target {target!r} has the port {port!r}; expected 1 to 65535, as in {host}:8001")
     return target
+
+
+def _normalised_url(target: str) -> str:
+    expected = "expected http:// or https://, a host, and what else is needed of port and path, as in"
+    try:
+        url = urlsplit(target)
+        port = "" if url.port is None else f":{url.port}"
+    except ValueError as error:
+        raise InvalidInput(f"the target {target!r} cannot be read: {error}; {expected} 'http://host:8000'") from error
+    if not url.hostname or url.port == 0 or not target.isascii() or any(each <= " " for each in target):
+        raise InvalidInput(f"the target {target!r} names no server; {expected} 'http://host:8000'")
+    if url.username is not None or url.query or url.fragment:
+        shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        raise InvalidInput(
+            f"the target has a user, a query or a fragment beside {shown!r}; {expected} 'http://host:8000' (a token is "
+            f"given by token=)"
+        )
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
 
 
 def is_local(target: str) -> bool:

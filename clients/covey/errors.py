@@ -186,8 +186,12 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
 _ANY_OTHER = (ServerError, "the server at {target} failed with {status}: {details}; its log says more")
 
 
-# grpcio's words, tonic's or a proxy's, and tonic's where it is more than four times too long.
-_METADATA_TOO_LONG = ("received metadata size exceeds", "http2 header with status: 431", "header_list_way_too_large")
+# grpcio's words, tonic's or a proxy's, and tonic's where it is more than four times too long; over HTTP a proxy's and
+# Covey's.
+_METADATA_TOO_LONG = (
+    *("received metadata size exceeds", "http2 header with status: 431", "header_list_way_too_large"),
+    *("HTTP 431", "line and headers exceed"),
+)
 RETRY_AFTER = "retry-after-ms"  # the server's hint, in the trailing metadata
 
 

@@ -3,7 +3,8 @@
 gRPC's own threads survive a fork only if no other thread is inside gRPC at that moment. So a fork waits until the
 calls under way have ended, and new ones wait for the fork. The child then starts afresh: each client connects anew,
 with locks of its own. Where a call did not end in time, or a stream was open, the child's gRPC cannot be trusted: it
-might hang past every deadline, so each call of the child raises ForkedProcess instead.
+might hang past every deadline, so each call of the child raises ForkedProcess instead. Clients over HTTP need none of
+this.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -145,6 +150,23 @@ class _LongCall:
 
 CALL = _Call()
 LONG_CALL = _LongCall()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a client observes: `call` is held during each call, `long_call` during those that no fork waits for;
+    `require_usable` raises ForkedProcess, and `opened` is called, before there is a channel."""
+
+    call: AbstractContextManager[None]
+    long_call: AbstractContextManager[None]
+    require_usable: Callable[[], None]
+    opened: Callable[[], None]
+
+
+GRPC = Rules(CALL, LONG_CALL, require_usable, opened)
+GRPC_AIO = Rules(LONG_CALL, LONG_CALL, require_async_usable, partial(opened, is_async=True))
+# Its sockets, loops and threads are each client's own; a child makes new ones, whatever the parent was doing.
+HTTP = Rules(nullcontext(), nullcontext(), lambda: None, lambda: None)
 
 
 def _before() -> None:

@@ -12,17 +12,20 @@ class ClientTLS(Protocol):
     def client_certificate(self) -> object | None: ...
 
 
+_OTHER_NAME = (
+    "the server's certificate is for another name than the target; if that is right, say so: "
+    "covey.TLS(server_name=...) (--server-name)"
+)
+_NO_HTTP = (
+    "what listens there does not speak HTTP/1.1; is it another port? One with TLS is given as https://, one of gRPC "
+    "without http://"
+)
 # In this order: BoringSSL's general word for a certificate that is refused stands beside the particular ones.
 _FAILED = (
     ("certificate has expired", "the server's certificate has expired; it has to be renewed there"),
     ("certificate is not yet valid", "the server's certificate is not valid yet; is the clock right, here and there?"),
-    (
-        "Hostname Verification Check failed",
-        (
-            "the server's certificate is for another name than the target; if that is right, say so: "
-            "covey.TLS(server_name=...) (--server-name)"
-        ),
-    ),
+    ("Hostname Verification Check failed", _OTHER_NAME),
+    ("certificate is not valid for", _OTHER_NAME),  # Python's words, over HTTP
     (
         "CERTIFICATE_VERIFY_FAILED",
         (
@@ -34,8 +37,21 @@ _FAILED = (
         "Failed to create security handshaker",
         "the certificates or the key given here cannot be used; do they belong together?",
     ),
-    ("Expected SETTINGS frame as the first frame", "what listens there does not speak gRPC; is it another port?"),
-    ("WRONG_VERSION_NUMBER", "what listens there does not speak TLS; omit tls (--tls), or is it another port?"),
+    (
+        "ALERT_CERTIFICATE_REQUIRED",  # OpenSSL's words, as those below; gRPC tells only that the server hangs up
+        "the server asks for a client's certificate: covey.TLS(client_certificate=..., ...) (--client-certificate)",
+    ),
+    ("ALERT_UNKNOWN_CA", "the server does not accept this client's certificate"),
+    (
+        "Expected SETTINGS frame as the first frame",
+        "what listens there does not speak gRPC; is it another port? A port of HTTP is given as http://HOST:PORT",
+    ),
+    ("illegal request line", _NO_HTTP),  # h11's words
+    ("illegal status line", _NO_HTTP),
+    (
+        "WRONG_VERSION_NUMBER",
+        "what listens there does not speak TLS; omit tls (--tls), or the s of https, or is it another port?",
+    ),
 )
 _HUNG_UP = ("Socket closed", "Connection reset by peer")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TypeAlias
 
 import grpc
 
-from covey.connection import CHANNEL_OPTIONS, is_local
+from covey.connection import CHANNEL_OPTIONS, is_local, is_url
 from covey.errors import InvalidInput, MissingFile, UnreadableFile
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
@@ -49,6 +50,15 @@ class TLS:
         )
         return grpc.ssl_channel_credentials(authorities, key, certificate)
 
+    def context(self) -> ssl.SSLContext:
+        """As Python's own sockets take it; without a `ca_certificate` the system's authorities count. Raises OSError
+        where a file cannot be used."""
+        context = ssl.create_default_context(cafile=self.ca_certificate)
+        if self.client_certificate is not None:
+            # A password, else OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(self.client_certificate, self.client_key, password="")
+        return context
+
 
 class TokenFile:
     """A token in a file, which is read again when it changes: `covey.Client(..., token=covey.TokenFile(path))`.
@@ -82,6 +92,18 @@ class TokenFile:
 
     def __repr__(self) -> str:
         return f"TokenFile({str(self._path)!r})"
+
+
+def tls_of_scheme(targets: Sequence[str], tls: TLS | bool | None) -> TLS | bool | None:
+    """`tls`, and what the scheme of normalised targets says of it. Raises InvalidInput where they contradict."""
+    for target in targets:
+        if target.startswith("https:"):
+            if tls is False:
+                raise InvalidInput(f"the target {target!r} has TLS, and tls=False (--no-tls) says that it has none")
+            return tls or True
+        if target.startswith("http:") and tls:
+            raise InvalidInput(f"the target {target!r} has no TLS; write https://, or omit tls (--tls)")
+    return tls
 
 
 class Access:
@@ -123,8 +145,9 @@ class Access:
             return
         for target in targets:
             if not is_local(target):
+                encrypt = "write https://" if is_url(target) else "give tls=True"
                 raise InvalidInput(
-                    f"the token would travel to {target} for everybody on the way to read; give tls=True, or tls=False "
+                    f"the token would travel to {target} for everybody on the way to read; {encrypt}, or tls=False "
                     f"where the way is safe, as in a service mesh"
                 )
 

@@ -15,7 +15,7 @@ import grpc
 
 from covey import descriptions, downscaling, explaining, health, inputs, messages
 from covey.addresses import Addresses
-from covey.connection import Deadline, normalised_targets
+from covey.connection import Deadline
 from covey.errors import (
     CallError,
     DeadlineExceeded,
@@ -47,10 +47,11 @@ class Session:
     """The state of one client. Safe from any thread. Raises InvalidInput for settings that cannot be."""
 
     def __init__(
-        self, target: str | Sequence[str], deadline_ms: float, retries: int, access: Access, *, downscale: bool
+        self, targets: Sequence[str], deadline_ms: float, retries: int, access: Access, *, downscale: bool
     ) -> None:
-        self.targets = normalised_targets(target)
-        access.require_safe(self.targets)
+        """`targets` are normalised."""
+        self.targets = targets
+        access.require_safe(targets)
         self._tls = access.tls
         self._metadata_bytes = access.metadata_bytes
         self.target = ",".join(self.targets)

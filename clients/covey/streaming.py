@@ -15,7 +15,8 @@ import grpc
 
 from covey import messages, packing
 from covey.connection import Deadline
-from covey.errors import RETRY_AFTER, DeadlineExceeded, InvalidInput, ServerError
+from covey.errors import DeadlineExceeded, InvalidInput, ServerError
+from covey.failures import Failure
 from covey.inputs import EncodedPart, PixelsPart
 from covey.messages import Answer, ClassifyOptions
 from covey.packing import Item, Room, Waiting
@@ -52,24 +53,6 @@ class Element:
         self.sent_ns = time.perf_counter_ns()
         deadline_us = max(1, int(self.deadline.remaining_s() * 1e6))
         return messages.stream_request(self.name, self.part, self.items[0].options, deadline_us)
-
-
-class Refused(grpc.RpcError):
-    """An error that came by a stream, in the form that gRPC gives those of calls."""
-
-    def __init__(self, error: pb.StreamError) -> None:
-        super().__init__(error.message)
-        self._error = error
-
-    def code(self) -> grpc.StatusCode:
-        return getattr(grpc.StatusCode, self._error.code, grpc.StatusCode.UNKNOWN)
-
-    def details(self) -> str:
-        return self._error.message
-
-    def trailing_metadata(self) -> Any:  # noqa: ANN401 - as grpc has it
-        after_ms = self._error.retry_after_ms
-        return ((RETRY_AFTER, str(after_ms)),) if after_ms else ()
 
 
 class Exchange:
@@ -146,7 +129,7 @@ class Exchange:
         return item.key, item.result()
 
     def answer(self, message: pb.ClassifyStreamResponse, target: str) -> None:
-        """Settles what a message answers. Raises Refused for an element's error, ServerError for no answer at all."""
+        """Settles what a message answers. Raises Failure for an element's error, ServerError for no answer at all."""
         element = self._sent.get(message.id)
         if element is None:
             raise ServerError(f"the server at {target} answered {message.id!r}, which was not asked", target)
@@ -168,9 +151,9 @@ class Exchange:
         self._sent.clear()
 
     def require_finished(self) -> None:
-        """For a stream that ended in good order. Raises Refused where it owes answers, as one that broke."""
+        """For a stream that ended in good order. Raises Failure where it owes answers, as one that broke."""
         if not self.finished:
-            raise Refused(pb.StreamError(code="UNAVAILABLE", message="the stream ended before all was answered"))
+            raise Failure("UNAVAILABLE", "the stream ended before all was answered")
 
     def expired(self, target: str) -> DeadlineExceeded | None:
         """The error of an element that is not answered in time, if there is one."""
@@ -192,7 +175,7 @@ class Exchange:
             del self._sent[element.name]  # one may be at fault: each is told, or answered, for itself
             self._alone.extend(element.items)
             return
-        raise Refused(error)
+        raise Failure(error.code, error.message, error.retry_after_ms)
 
 
 def key_and_image(pair: object) -> tuple[object, object]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import grpc.aio
 
+from covey.failures import Failure
 from covey.results import Classification
-from covey.streaming import Exchange, Refused, StreamItem
+from covey.streaming import Exchange, StreamItem
 from covey.tasks import TURN_S, Source
 from covey_proto.v1 import classifier_pb2 as pb
 
@@ -99,7 +100,7 @@ class TaskConversation:
         except grpc.aio.AioRpcError as error:
             if error.details() != _LOST_STATUS:
                 raise
-            raise Refused(pb.StreamError(code="UNAVAILABLE", message="the stream broke off")) from error
+            raise Failure("UNAVAILABLE", "the stream broke off") from error
         finally:
             call.cancel()  # nothing, where it ended by itself
             messages.ended = True

@@ -178,7 +178,7 @@ class Report:
     command: str
     machine: dict[str, str]  # "cpu", "cores", "system", "python"
     target: str
-    protocol: str  # "covey", "oip", "oip-http"
+    protocol: str  # "covey", "http", "oip", "oip-http"
     models: dict[str, float]  # weight by name; "" is the server's default
     payload: str  # in words: "28 x 28 x 1 pixels, random; 784 bytes an image"
     slo_ms: float | None

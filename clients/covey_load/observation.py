@@ -73,9 +73,9 @@ def _parent(listening: Collection[int]) -> int:
     return min(listening)  # they were started one after the other, by the first
 
 
-def find_metrics(endpoint: Endpoint) -> str | None:
-    """The metrics page of a Covey server: by default one port above."""
-    url = f"http://{Endpoint(endpoint.host, endpoint.port + 1).authority}/metrics"
+def find_metrics(endpoint: Endpoint, *, is_http: bool = False) -> str | None:
+    """The metrics page of a Covey server: by default one port above that of gRPC, and on that of HTTP, `is_http`."""
+    url = f"http://{Endpoint(endpoint.host, endpoint.port + (not is_http)).authority}/metrics"
     try:
         return url if _is_coveys(fetch(url)) else None
     except (OSError, ValueError):

@@ -19,9 +19,14 @@ MAX_DURATION_S = 86_400.0  # each call's time is kept, 4 bytes: at 5,000 calls/s
 
 
 class ProtocolName(StrEnum):
-    COVEY = "covey"  # covey.v1.Classifier
+    COVEY = "covey"  # covey.v1.Classifier over gRPC
+    HTTP = "http"  # the same over HTTP/1.1
     OIP = "oip"  # Open Inference Protocol over gRPC
     OIP_HTTP = "oip-http"  # the same over HTTP/1.1
+
+    @property
+    def is_http(self) -> bool:
+        return self in (ProtocolName.HTTP, ProtocolName.OIP_HTTP)
 
 
 class Arrival(StrEnum):

@@ -49,7 +49,9 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
     if plan.metrics_url is not None:
         require_metrics(plan.metrics_url)
     pid, remarks = _find_server(plan, remote.endpoint)
-    metrics_url = plan.metrics_url if plan.metrics_url is not None else find_metrics(remote.endpoint)
+    metrics_url = plan.metrics_url
+    if metrics_url is None:
+        metrics_url = find_metrics(remote.endpoint, is_http=plan.protocol.is_http)
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     found: Capacity | None = None
     runs: list[Run] = []

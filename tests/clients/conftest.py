@@ -6,20 +6,26 @@ labelled by their first byte, b"bad..." and b"huge..." are images that cannot be
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 import pytest
 from google.protobuf.message import Message
+from tests.server.conftest import Server, StartServer, running_servers
 
 import covey
+from covey.testing import FakeServer
 from covey_proto.v1 import classifier_pb2 as pb
+
+from .gateway import Gateway
 
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
@@ -29,9 +35,11 @@ TIMING = pb.Timing(total_us=600, decode_us=100, queue_us=200, compute_us=300, ba
 
 
 class ScriptedServer:
-    """A real server on a port of its own. `requests` are those it got; `fail` and `hold` change what it answers."""
+    """A real server on a port of its own. `requests` are those it got; `fail` and `hold` change what it answers.
+    `transport`: how `target` is reached, "grpc" or "http"."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: str = "grpc") -> None:
+        self.transport = transport
         self.requests: list[pb.ClassifyRequest] = []
         self.time_remaining_s: list[float] = []
         self.takes_s = 0.0
@@ -45,7 +53,9 @@ class ScriptedServer:
         self._held = threading.Event()
         self._released = threading.Event()
         self._released.set()
-        self._server, self.target = self._listening("127.0.0.1:0")
+        self._server, self._grpc_target = self._listening("127.0.0.1:0")
+        self._gateway = None if transport == "grpc" else Gateway(self._grpc_target)
+        self.target = self._grpc_target if self._gateway is None else self._gateway.target
 
     def fail(
         self,
@@ -76,12 +86,16 @@ class ScriptedServer:
         assert self._held.wait(timeout=30)
 
     def stop(self) -> None:
+        if self._gateway is not None:
+            self._gateway.stop()
         self._released.set()
         self._server.stop(grace=None).wait()
 
     def start_again(self) -> None:
         """Listens on the same address again, after `stop`."""
-        self._server, _ = self._listening(self.target)
+        self._server, _ = self._listening(self._grpc_target)
+        if self._gateway is not None:
+            self._gateway = Gateway(self._grpc_target, self._gateway.server_port)
 
     def _listening(self, address: str) -> tuple[grpc.Server, str]:
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
@@ -166,6 +180,38 @@ def _result(image: bytes, top_k: int) -> pb.Result:
     return pb.Result(classes=[pb.Class(label=label, index=0, probability=0.75), *others])
 
 
+@contextlib.contextmanager
+def fake_server(transport: str, **settings: Any) -> Iterator[FakeServer]:
+    """A FakeServer whose `target` is reached over "grpc" or "http"."""
+    with FakeServer(**settings) as server:
+        if transport == "grpc":
+            yield server
+            return
+        gateway = Gateway(server.target)
+        server.target = gateway.target
+        try:
+            yield server
+        finally:
+            gateway.stop()
+
+
+WAYS = ("native", "grpcio", "http")  # Covey's server by each of gRPC's fronts, and over HTTP
+
+
+@contextlib.contextmanager
+def covey_servers(way: str) -> Iterator[StartServer]:
+    """Starts Covey's own servers in this process; `target` is as `way` reaches them."""
+    with running_servers("native" if way == "http" else way) as start:
+
+        def started(models: Path, **settings: Any) -> Server:
+            server = start(models, **settings)
+            if way == "http":
+                server.target = f"http://127.0.0.1:{server.http_port}"
+            return server
+
+        yield started
+
+
 def digits() -> pb.Model:
     """A model as a server describes one that it serves."""
     return pb.Model(
@@ -206,9 +252,15 @@ def broken() -> pb.Model:
     return pb.Model(name="broken", version=1, state=pb.Model.STATE_REFUSED, reason="model.onnx is no ONNX file")
 
 
+@pytest.fixture(params=["grpc", "http"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Tests that ask for a scripted server run once over each."""
+    return str(request.param)
+
+
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    server = ScriptedServer()
+def server(transport: str) -> Iterator[ScriptedServer]:
+    server = ScriptedServer(transport)
     server.models = [broken(), digits()]
     yield server
     server.stop()

@@ -1,7 +1,9 @@
-"""Runs the Python blocks of a Markdown file one after the other, in one namespace: `python docs_runner.py FILE TARGET`.
+"""Runs the Python blocks of a Markdown file one after the other, in one namespace:
+`python docs_runner.py FILE TARGET HTTP_TARGET`.
 
-`localhost:8001` stands for TARGET. What a block prints must be what the comments behind its calls of print say, line by
-line: ` / ` parts lines, `...` stands for anything. (`--unchecked` looks at no output.)
+`localhost:8001` stands for TARGET, `localhost:8000` for HTTP_TARGET. What a block prints must be what the comments
+behind its calls of print say, line by line: ` / ` parts lines, `...` stands for anything. (`--unchecked` looks at no
+output.)
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXPECTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 
 
-def main(file: str, target: str, unchecked: str = "") -> None:
+def main(file: str, target: str, http_target: str, unchecked: str = "") -> None:
     text = Path(file).read_text()
     namespace: dict[str, object] = {"__name__": "__main__"}
     count = 0
     for block in BLOCK.finditer(text):
         line = text.count("\n", 0, block.start(1))
-        source = "\n" * line + block[1].replace("localhost:8001", target)  # so that tracebacks name the right line
+        source = "\n" * line + block[1]  # so that tracebacks name the right line
+        source = source.replace("localhost:8001", target).replace("localhost:8000", http_target)
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
             exec(compile(source, file, "exec"), namespace)

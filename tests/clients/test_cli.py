@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from .conftest import ScriptedServer
 
 
+@pytest.fixture
+def transport() -> str:
+    return "grpc"  # what is printed does not depend on it
+
+
 @pytest.fixture(autouse=True)
 def _target(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COVEY_TARGET", server.target)
@@ -205,9 +210,9 @@ def test_models_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_target_option_comes_before_the_environment(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COVEY_TARGET", "http://nowhere")
+    monkeypatch.setenv("COVEY_TARGET", "grpc://nowhere")
     assert main(["classify", "cat.jpg"]) == 2
-    assert "covey: the target 'http://nowhere' is a URL" in capsys.readouterr().err
+    assert "covey: the target 'grpc://nowhere' is a URL" in capsys.readouterr().err
     assert main(["classify", "cat.jpg", "--target", server.target]) == 0
 
 

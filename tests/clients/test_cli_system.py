@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from .conftest import ScriptedServer
 
 
+@pytest.fixture
+def transport() -> str:
+    return "grpc"  # this is about gRPC's core, and what prints
+
+
 @pytest.fixture(autouse=True)
 def _target(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COVEY_TARGET", server.target)

@@ -327,9 +327,9 @@ def test_targets_are_as_grpc_takes_them_with_a_default_port(given: str, target: 
 
 def test_targets_that_no_server_can_have_are_refused() -> None:
     with pytest.raises(
-        covey.InvalidInput, match="'http://vision:8001/' is a URL; give host and port alone: 'vision:8001'"
+        covey.InvalidInput, match="'grpc://vision:8001/' is a URL; give host and port alone: 'vision:8001'"
     ):
-        covey.Client("http://vision:8001/")
+        covey.Client("grpc://vision:8001/")
     with pytest.raises(covey.InvalidInput, match="the target is empty"):
         covey.Client("")
 

@@ -64,6 +64,11 @@ class Relay:
 
 
 @pytest.fixture
+def transport() -> str:
+    return "grpc"  # HTTP/1.1 has no pings: such a call lasts until its deadline
+
+
+@pytest.fixture
 def relay(server: ScriptedServer) -> Iterator[Relay]:
     relay = Relay(server.target)
     yield relay

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from bench.processes import ROOT, covey_server
+from bench.processes import ROOT, Server, covey_server
 from tests.clients import docs_runner
 from tests.conftest import echo_model
 
@@ -46,14 +46,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def target(place: Path) -> Iterator[str]:
+def server(place: Path) -> Iterator[Server]:
     with covey_server(place / "models", "native", place / "server.log") as server:
-        yield server.target
+        yield server
+
+
+@pytest.fixture(scope="module")
+def target(server: Server) -> str:
+    return server.target
 
 
 @pytest.mark.parametrize(("file", "checked"), [("docs/clients.md", True), ("README.md", False)])
-def test_the_blocks_of_python_run_and_print_what_they_say(place: Path, target: str, file: str, checked: bool) -> None:
-    command = [sys.executable, "-W", "error", docs_runner.__file__, str(ROOT / file), target]
+def test_the_blocks_of_python_run_and_print_what_they_say(
+    place: Path, server: Server, file: str, checked: bool
+) -> None:
+    targets = [server.target, server.http_target]
+    command = [sys.executable, "-W", "error", docs_runner.__file__, str(ROOT / file), *targets]
     run = subprocess.run(
         [*command, *([] if checked else ["--unchecked"])], cwd=place, capture_output=True, text=True, check=False
     )

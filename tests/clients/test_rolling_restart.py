@@ -97,19 +97,24 @@ def _image(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return image
 
 
-def test_a_rolling_restart_of_two_servers_fails_no_call(tmp_path: Path, write_echo_model: WriteModel) -> None:
+def test_a_rolling_restart_of_two_servers_fails_no_call(
+    tmp_path: Path, write_echo_model: WriteModel, transport: str
+) -> None:
     """Each serves a version of its own, so that answers tell which server gave them."""
     versions = {"native": 1, "grpcio": 2}
     for front, version in versions.items():
         write_echo_model(tmp_path / front, version=version)
 
     def start(stack: contextlib.ExitStack, front: str, port: str = "0") -> Server:
-        options = ["--grpc-port", port]
+        options = [f"--{transport}-port", port]
         return stack.enter_context(covey_server(tmp_path / front, front, tmp_path / f"{front}.log", options))
+
+    def target_of(server: Server) -> str:
+        return server.target if transport == "grpc" else f"http://{server.http_target}"
 
     with contextlib.ExitStack() as restarted, contextlib.ExitStack() as first, contextlib.ExitStack() as second:
         servers = [
-            (stack, front, start(stack, front).target) for stack, front in ((first, "native"), (second, "grpcio"))
+            (stack, front, target_of(start(stack, front))) for stack, front in ((first, "native"), (second, "grpcio"))
         ]
         load = Load([target for _, _, target in servers])
         with load.running():

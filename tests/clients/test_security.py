@@ -1,4 +1,4 @@
-"""TLS and tokens against real server processes: what works, and what each failure says."""
+"""TLS and tokens against real server processes, over gRPC and over HTTP: what works, and what each failure says."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.conftest import WriteModel
 import covey
 from covey import cli, errors, messages
 from covey.connection import is_local
+from covey.failures import Failure
 from covey.security import Access
-from covey.streaming import Refused
 from covey.testing import FakeServer
 from covey_load.remote import Remote
 from covey_proto.v1 import classifier_pb2 as pb
@@ -34,7 +34,11 @@ IMAGE = bytes.fromhex("89504e470d0a1a0a")  # no whole image: what matters here i
 class Servers:
     """Three servers of one model: `secure` with TLS and a token, `mutual` asking for client certificates, and
     `plaintext` with a token; the authority that signed, and one that nobody knows. The certificate is for localhost,
-    and the targets are 127.0.0.1: of a name with two addresses gRPC tells one's failure only."""
+    and the targets are 127.0.0.1: of a name with two addresses gRPC tells one's failure only.
+
+    `transport` is "grpc" or "http", and the targets are as that takes them."""
+
+    transport = "grpc"
 
     def __init__(self, folder: Path, models: Path, running: contextlib.ExitStack) -> None:
         self.folder = folder
@@ -48,9 +52,33 @@ class Servers:
         mutual = [*tls, "--tls-client-ca", str(self.authority.certificate)]
         with ThreadPoolExecutor() as pool:  # they start at once
             starts = [pool.submit(self._start, models, flags, running) for flags in ([*tls, *token], mutual, token)]
-        self.secure, self.mutual, self.plaintext = (start.result() for start in starts)
+        self._addresses = [start.result() for start in starts]
 
-    def _start(self, models: Path, flags: list[str], running: contextlib.ExitStack) -> str:
+    @property
+    def secure(self) -> str:
+        return self._target(0)
+
+    @property
+    def mutual(self) -> str:
+        return self._target(1)
+
+    @property
+    def plaintext(self) -> str:
+        return self._target(2)
+
+    def _target(self, number: int) -> str:
+        found = self._addresses[number]
+        return found["grpc"] if self.transport == "grpc" else f"http{'s' * (number < 2)}://{found['http']}"
+
+    @property
+    def metrics(self) -> str:
+        return self._addresses[2]["metrics"]
+
+    @property
+    def grpc_address(self) -> str:
+        return self._addresses[2]["grpc"]
+
+    def _start(self, models: Path, flags: list[str], running: contextlib.ExitStack) -> dict[str, str]:
         command = [sys.executable, "-m", "covey_server", "--models", str(models), *flags]
         command += ["--grpc-port", "0", "--metrics-port", "0"]
         log = self.folder / f"log-{len(flags)}"
@@ -58,8 +86,7 @@ class Servers:
         assert process.stdout is not None
         ready = READY.match(process.stdout.readline())
         assert ready is not None, log.read_text()
-        self.metrics = ready["metrics"]
-        return ready["grpc"]
+        return ready.groupdict()
 
     @property
     def tls(self) -> covey.TLS:
@@ -67,11 +94,17 @@ class Servers:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory, write_echo_model: WriteModel) -> Iterator[Servers]:
+def started(tmp_path_factory: pytest.TempPathFactory, write_echo_model: WriteModel) -> Iterator[Servers]:
     folder = tmp_path_factory.mktemp("servers")
     write_echo_model(folder / "models")
     with contextlib.ExitStack() as running:
         yield Servers(folder, folder / "models", running)
+
+
+@pytest.fixture
+def servers(started: Servers, transport: str) -> Servers:
+    started.transport = transport
+    return started
 
 
 def failure(target: str, **settings: Any) -> covey.CallError:
@@ -133,8 +166,12 @@ def test_health_needs_no_token_over_tls_and_one_without(servers: Servers) -> Non
         client.wait_until_ready()
     with covey.Client(servers.plaintext, token=TOKEN) as client:
         client.wait_until_ready()
-    with covey.Client(servers.plaintext) as client, pytest.raises(covey.Unauthenticated, match="none that is valid"):
-        client.wait_until_ready()
+    with covey.Client(servers.plaintext) as client:
+        if servers.transport == "http":  # probes of load balancers have no token
+            client.wait_until_ready()
+        else:
+            with pytest.raises(covey.Unauthenticated, match="none that is valid"):
+                client.wait_until_ready()
 
 
 def test_an_unknown_authority(servers: Servers) -> None:
@@ -178,31 +215,46 @@ def test_files_of_this_client_that_cannot_be_used(servers: Servers, tmp_path: Pa
 
 
 def test_a_port_of_http(servers: Servers) -> None:
-    """As the metrics' one is, beside the server's own."""
-    error = failure(servers.metrics)
-    assert type(error) is covey.HandshakeFailed
-    assert "what listens there does not speak gRPC; is it another port?" in str(error)
+    """As the metrics' one is, beside the server's own. And one of gRPC, asked over HTTP."""
+    if servers.transport == "grpc":
+        error = failure(servers.metrics)
+        assert type(error) is covey.HandshakeFailed
+        assert "what listens there does not speak gRPC; is it another port?" in str(error)
+        return
+    error = failure(f"http://{servers.metrics}")
+    assert type(error) is covey.ServerError
+    assert "is it a Covey server, and new enough? (HTTP 404 Not Found" in str(error)
+    error = failure(f"http://{servers.grpc_address}", retries=0)
+    assert "what listens there does not speak HTTP/1.1; is it another port?" in str(error)
 
 
 def test_tls_to_a_plaintext_port(servers: Servers) -> None:
-    error = failure(servers.plaintext, tls=servers.tls)
+    error = failure(servers.plaintext.replace("http:", "https:"), tls=servers.tls)
     assert type(error) is covey.HandshakeFailed
     assert "what listens there does not speak TLS; omit tls (--tls)" in str(error)
 
 
 def test_plaintext_to_a_tls_port_is_told_as_far_as_it_can_be(servers: Servers) -> None:
-    error = failure(servers.secure, retries=0)
+    error = failure(servers.secure.replace("https:", "http:"), retries=0)
     assert type(error) is covey.Unavailable
-    assert "something listens there and hangs up; if the server has TLS, give tls=True or covey.TLS" in str(error)
+    if servers.transport == "http":
+        assert "if the server has TLS, write https://" in str(error)
+    else:
+        assert "something listens there and hangs up; if the server has TLS, give tls=True or covey.TLS" in str(error)
 
 
 def test_a_missing_and_an_unknown_client_certificate(servers: Servers) -> None:
     error = failure(servers.mutual, tls=servers.tls, retries=0)
-    assert type(error) is covey.Unavailable
-    assert "if it asks for a client's certificate: covey.TLS(client_certificate=..., ...)" in str(error)
+    if servers.transport == "http":  # OpenSSL tells what the server said
+        assert type(error) is covey.HandshakeFailed
+        assert "the server asks for a client's certificate: covey.TLS(client_certificate=..., ...)" in str(error)
+    else:
+        assert type(error) is covey.Unavailable
+        assert "if it asks for a client's certificate: covey.TLS(client_certificate=..., ...)" in str(error)
     certificate, key = servers.stranger.sign("client", file="client")
     tls = covey.TLS(servers.authority.certificate, certificate, key, server_name="localhost")
-    assert "it may not accept this client's certificate" in str(failure(servers.mutual, tls=tls, retries=0))
+    said = "the server does not" if servers.transport == "http" else "it may not"
+    assert f"{said} accept this client's certificate" in str(failure(servers.mutual, tls=tls, retries=0))
 
 
 def test_what_fails_for_good_is_not_tried_again_nor_waited_for(servers: Servers) -> None:
@@ -217,7 +269,7 @@ def test_what_fails_for_good_is_not_tried_again_nor_waited_for(servers: Servers)
 
 
 def test_another_address_is_asked_where_one_cannot_be_trusted(servers: Servers) -> None:
-    targets = [servers.plaintext, servers.secure]
+    targets = [servers.plaintext.replace("http:", "https:"), servers.secure]
     with covey.Client(targets, tls=servers.tls, token=TOKEN) as client:
         client.wait_until_ready()
         assert [client.models()[0].name for _ in range(5)] == ["echo"] * 5
@@ -312,7 +364,7 @@ def test_a_token_that_is_too_long_for_the_server_is_told_with_its_length(asynchr
 
 
 def test_what_other_servers_say_of_long_metadata_is_understood() -> None:
-    refused = Refused(pb.StreamError(code="UNKNOWN", message="Received http2 header with status: 431"))
+    refused = Failure("UNKNOWN", "Received http2 header with status: 431")
     error = errors.from_rpc_error(refused, "here:1", 10, metadata_bytes=lambda: 17_020)
     assert type(error) is covey.InvalidRequest
     assert "as long as this call's, 17,020 bytes," in str(error)

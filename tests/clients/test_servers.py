@@ -13,16 +13,22 @@ import numpy as np
 import PIL.Image
 import pytest
 from tests.conftest import WriteModel
-from tests.server.conftest import StartServer, running_servers
+from tests.server.conftest import StartServer
 
 import covey
 from covey import cli
-from covey.testing import FakeServer
+
+from .conftest import WAYS, covey_servers, fake_server
 
 
-@pytest.fixture(params=["native", "grpcio"])
-def start(request: pytest.FixtureRequest) -> Iterator[StartServer]:
-    with running_servers(request.param) as start:
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def start(way: str) -> Iterator[StartServer]:
+    with covey_servers(way) as start:
         yield start
 
 
@@ -33,11 +39,11 @@ def models(tmp_path: Path, write_echo_model: WriteModel) -> Path:
 
 
 @pytest.fixture
-def dead() -> Iterator[str]:
+def dead(way: str) -> Iterator[str]:
     """An address where nobody listens."""
     with socket.socket() as bound_but_not_listening:
         bound_but_not_listening.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound_but_not_listening.getsockname()[1]}"
+        yield f"{'http://' * (way == 'http')}127.0.0.1:{bound_but_not_listening.getsockname()[1]}"
 
 
 def _image(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -61,10 +67,14 @@ def test_a_dead_address_among_three_fails_no_call(start: StartServer, models: Pa
     assert asyncio.run(run()) == answers
 
 
-@pytest.mark.parametrize("scheme", ["ipv4:{}", "{}"], ids=["several addresses of one name", "a list"])
-def test_every_server_gets_the_same_share(scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "transport"),
+    [("ipv4:{}", "grpc"), ("{}", "grpc"), ("{}", "http")],
+    ids=["several addresses of one name", "a list", "a list of URLs"],
+)
+def test_every_server_gets_the_same_share(scheme: str, transport: str) -> None:
     """`ipv4:` takes the way that `dns:///` takes: one channel over all that a name stands for, round robin."""
-    with FakeServer() as first, FakeServer() as second:
+    with fake_server(transport) as first, fake_server(transport) as second:
         with covey.Client(scheme.format(f"{first.target},{second.target}")) as client:
             client.wait_until_ready()
             while not (first.requests and second.requests):  # until both are connected

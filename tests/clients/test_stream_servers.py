@@ -1,4 +1,4 @@
-"""classify_stream against Covey's own server, on both fronts: bounds by counts, servers that come and go, errors."""
+"""classify_stream against Covey's own server, by each way to it: bounds by counts, servers that come and go, errors."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ import numpy as np
 import pytest
 from bench.processes import fetch
 from tests.conftest import WriteModel
-from tests.server.conftest import Server, StartServer, running_servers
+from tests.server.conftest import Server, StartServer
 
 import covey
+
+from .conftest import WAYS, covey_servers
 
 IMAGES = 20_000
 IN_FLIGHT = 512
 
 
-@pytest.fixture(params=["native", "grpcio"])
-def front(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def start(front: str) -> Iterator[StartServer]:
-    with running_servers(front) as start:
+def start(way: str) -> Iterator[StartServer]:
+    with covey_servers(way) as start:
         yield start
 
 
@@ -94,15 +96,15 @@ def test_a_task_that_stops_reading_stops_the_server(start: StartServer, models: 
 
 
 @pytest.mark.parametrize("kind", ["Client", "AsyncClient"])
-def test_a_restart_loses_no_answer_and_gives_none_twice(front: str, models: Path, kind: str) -> None:
+def test_a_restart_loses_no_answer_and_gives_none_twice(way: str, models: Path, kind: str) -> None:
     source, found = Source(), list[tuple[int, int]]()
     with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
-        server = first.enter_context(running_servers(front))(models, default_model="echo")
-        port = server.app.front.port
+        server = first.enter_context(covey_servers(way))(models, default_model="echo")
+        ports = {"http_port": server.http_port} if way == "http" else {"grpc_port": server.app.front.port}
 
         def restart() -> None:
             first.close()
-            second.enter_context(running_servers(front))(models, default_model="echo", grpc_port=port)
+            second.enter_context(covey_servers(way))(models, default_model="echo", **ports)
 
         if kind == "Client":
             with covey.Client(server.target, retries=20) as client:

@@ -1,4 +1,5 @@
-"""Load on Covey's own server: both of its protocols, what it tells of itself, and the way with TLS and a token."""
+"""Load on Covey's own server: its protocols over gRPC and HTTP, what it tells of itself, and the way with TLS and a
+token."""
 
 from __future__ import annotations
 
@@ -17,19 +18,28 @@ from tests.certificates import Authority
 from tests.conftest import WriteModel
 from tests.export.importing.onnx_models import small_cnn
 
-from covey import TLS
+from covey import TLS, cli
 from covey.errors import InvalidInput, UnknownModel
 from covey_export.__main__ import main
 from covey_load.plan import Plan, ProtocolName
+from covey_load.reports import json_file
 from covey_load.runner import run
 
 TOKEN = "token-of-these-tests"
 
 
 class Server(NamedTuple):
-    target: str
+    grpc: str
+    http: str
     metrics_url: str
     pid: int
+
+    @property
+    def target(self) -> str:
+        return self.grpc
+
+    def target_of(self, protocol: ProtocolName) -> str:
+        return self.http if protocol.is_http else self.grpc
 
 
 def started(folder: Path, models: Path, *flags: str) -> Iterator[Server]:
@@ -38,7 +48,7 @@ def started(folder: Path, models: Path, *flags: str) -> Iterator[Server]:
         assert process.stdout is not None
         ready = READY.match(process.stdout.readline())
         assert ready is not None, (folder / "log").read_text()
-        yield Server(ready["grpc"], f"http://{ready['metrics']}/metrics", process.pid)
+        yield Server(ready["grpc"], ready["http"], f"http://{ready['metrics']}/metrics", process.pid)
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +64,15 @@ def server(folder: Path) -> Iterator[Server]:
     yield from started(folder, folder / "models", "--default-model", "one")
 
 
-def test_its_own_protocol_tells_where_the_time_went(server: Server) -> None:
+@pytest.mark.parametrize("protocol", [ProtocolName.COVEY, ProtocolName.HTTP])
+def test_its_own_protocol_tells_where_the_time_went(server: Server, protocol: ProtocolName) -> None:
     plan = Plan(
-        server.target, concurrencies=(16,), seconds=1, warm_up_s=0.3, metrics_url=server.metrics_url, slo_ms=5_000
-    )
+        server.target_of(protocol), protocol=protocol, concurrencies=(16,), seconds=1, warm_up_s=0.3,
+        metrics_url=server.metrics_url, slo_ms=5_000,
+    )  # fmt: skip
     report = run(plan)
     (measured,) = report.runs
-    assert (measured.errors, report.protocol, report.server["model"]) == ({}, "covey", "one version 1")
+    assert (measured.errors, report.protocol, report.server["model"]) == ({}, protocol, "one version 1")
     assert measured.calls == measured.response.count == measured.images > 100
     assert measured.timing is not None
     assert set(measured.timing.mean_ms) == {"decode", "queue", "compute", "total", "outside"}
@@ -78,15 +90,16 @@ def test_its_own_protocol_tells_where_the_time_went(server: Server) -> None:
     assert measured.goodput_per_s == pytest.approx(measured.calls_per_s)
 
 
-def test_the_open_inference_protocol_reaches_the_same_models(server: Server) -> None:
-    plan = Plan(server.target, protocol=ProtocolName.OIP, models={"two": 1.0}, rates=(200,), seconds=0.5, warm_up_s=0)
-    report = run(plan)
+@pytest.mark.parametrize("protocol", [ProtocolName.OIP, ProtocolName.OIP_HTTP])
+def test_the_open_inference_protocol_reaches_the_same_models(server: Server, protocol: ProtocolName) -> None:
+    target = server.target_of(protocol)
+    report = run(Plan(target, protocol=protocol, models={"two": 1.0}, rates=(200,), seconds=0.5, warm_up_s=0))
     (measured,) = report.runs
     assert (measured.errors, measured.timing) == ({}, None)
     assert measured.calls == measured.response.count > 50
     assert report.server["server"].startswith("covey ")
     with pytest.raises(UnknownModel, match="three"):
-        run(Plan(server.target, protocol=ProtocolName.OIP, models={"three": 1.0}, rates=(1,)))
+        run(Plan(target, protocol=protocol, models={"three": 1.0}, rates=(1,)))
 
 
 def test_a_mix_of_models_is_sent_by_its_weights(server: Server) -> None:
@@ -116,19 +129,48 @@ def calls_by_model(server: Server) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("protocol", [ProtocolName.COVEY, ProtocolName.OIP])
+@pytest.mark.parametrize("protocol", ProtocolName)
 def test_image_files_are_sent_as_they_are(server: Server, tmp_path: Path, protocol: ProtocolName) -> None:
     for number in range(3):
         PIL.Image.fromarray(np.full((30, 20), number, np.uint8)).save(tmp_path / f"{number}.png")
-    wanted = Plan(server.target, protocol=protocol, payload=str(tmp_path), concurrencies=(2,), calls=50, warm_up_s=0)
+    wanted = Plan(
+        server.target_of(protocol), protocol=protocol, models={"one": 1.0}, payload=str(tmp_path), concurrencies=(2,),
+        calls=50, warm_up_s=0,
+    )  # fmt: skip
     (measured,) = run(wanted).runs
     assert (measured.response.count, measured.errors) == (50, {})
 
 
-def test_a_file_that_is_no_image_is_found_before_the_load(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", [ProtocolName.COVEY, ProtocolName.HTTP])
+def test_a_file_that_is_no_image_is_found_before_the_load(
+    server: Server, tmp_path: Path, protocol: ProtocolName
+) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image at all")
+    target = server.target_of(protocol)
     with pytest.raises(InvalidInput, match="the server cannot read an image of the payload"):
-        run(Plan(server.target, payload=str(tmp_path), concurrencies=(2,)))
+        run(Plan(target, protocol=protocol, payload=str(tmp_path), concurrencies=(2,)))
+    with pytest.raises(UnknownModel, match="nobody"):
+        run(Plan(target, protocol=protocol, models={"nobody": 1.0}, concurrencies=(2,)))
+
+
+def test_a_url_is_measured_over_http_and_its_metrics_are_found(
+    server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Without --protocol; the page is on the same port."""
+    options = ["--calls", "300", "--warm-up", "0", "--concurrency", "4", "--quiet", "--json", str(tmp_path / "a.json")]
+    assert cli.main(["load", f"http://{server.http}", *options]) in (0, 4)  # 4: the machine is too busy
+    report = json_file.read(tmp_path / "a.json")
+    (measured,) = report.runs
+    assert (report.protocol, report.target) == ("http", f"http://{server.http}")
+    assert (measured.calls, measured.errors, measured.generator.connections) == (300, {}, 4)
+    assert measured.metrics is not None
+    assert measured.metrics.requests == 300
+    assert measured.timing is not None
+    assert cli.main(["load", f"http://{server.http}", "--protocol", "covey", *options]) == 2
+    assert cli.main(["load", f"http://{server.http}/elsewhere", *options]) == 3
+    wrong, nothing = capsys.readouterr().err.splitlines()
+    assert "is a URL, and this protocol is gRPC's; give HOST:PORT, or --protocol http" in wrong
+    assert "there is nothing at '/elsewhere/covey.v1.Classifier/GetModel'" in nothing
 
 
 def test_tls_and_a_token_go_with_every_call(folder: Path) -> None:
@@ -141,9 +183,9 @@ def test_tls_and_a_token_go_with_every_call(folder: Path) -> None:
     flags += ["--auth-token-file", str(token_file), "--default-model", "one"]
     tls = TLS(authority.certificate, server_name="localhost")
     for server in started(folder, folder / "models", *flags):
-        for protocol in (ProtocolName.COVEY, ProtocolName.OIP):
+        for protocol in ProtocolName:
             plan = Plan(
-                server.target,
+                server.target_of(protocol),
                 protocol=protocol,
                 models={"one": 1.0},
                 concurrencies=(8,),

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from covey.client import Client
-from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_TARGET
+from covey.connection import DEFAULT_DEADLINE_MS, DEFAULT_HTTP_TARGET, DEFAULT_TARGET
 from covey.errors import InvalidInput
 from covey.security import TLS, Token, TokenFile
 
@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--target",
         metavar="HOST:PORT",
-        help=f"its address, or several, separated by commas (default: $COVEY_TARGET, else {DEFAULT_TARGET})",
+        help=f"its address, or several, separated by commas; over HTTP {DEFAULT_HTTP_TARGET} (default: $COVEY_TARGET, "
+        f"else {DEFAULT_TARGET})",
     )
     group.add_argument(
         "--deadline-ms",
@@ -66,12 +67,12 @@ def connect(options: argparse.Namespace, **settings: Any) -> Client:
     return Client(target(options), deadline_ms=options.deadline_ms, tls=tls(options), token=token(options), **settings)
 
 
-def target(options: argparse.Namespace, word: str = "") -> str:
+def target(options: argparse.Namespace, word: str = "", default: str = DEFAULT_TARGET) -> str:
     """The server's address; `word` is the one that a command was given without `--target`, if it was. Raises
     InvalidInput where both were given."""
     if word and options.target:
         raise InvalidInput(f"two targets were given, {word} and --target {options.target}; give one of them")
-    return word or options.target or os.environ.get("COVEY_TARGET") or DEFAULT_TARGET
+    return word or options.target or os.environ.get("COVEY_TARGET") or default
 
 
 def tls(options: argparse.Namespace) -> TLS | bool | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from covey.cli import connection
 from covey.cli.exits import Exit
 from covey.errors import InvalidInput
+from covey_load.cli import load_options
 from covey_load.cli.load import missing_package
 
 if TYPE_CHECKING:
@@ -30,12 +31,7 @@ _WARM_UP_S = 0.5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="?", default="", metavar="TARGET", help="the server, as --target")
     parser.add_argument("--model", default="", help="name of the model (default: the server's default model)")
-    parser.add_argument(
-        "--protocol",
-        choices=["covey", "oip", "oip-http"],
-        default="covey",
-        help="Covey's own, or the Open Inference Protocol over gRPC or HTTP/1.1 (default: %(default)s)",
-    )
+    load_options.add_protocol(parser)
     parser.add_argument(
         "--payload", default="random", metavar="WHAT", help="as of covey load: random, jpeg:WxH, a file, a folder"
     )
@@ -65,15 +61,14 @@ def _examine(options: argparse.Namespace) -> Exit:
     from covey_load.live import Live
     from covey_load.measurement import BY_CTRL_C
     from covey_load.observation import Front, find_front
-    from covey_load.plan import Plan, ProtocolName
+    from covey_load.plan import Plan
     from covey_load.remote import Remote
     from covey_load.reports.text import write_diagnosis
 
     if options.in_flight < 2:
         raise InvalidInput(f"--in-flight takes a number of at least 2, not {options.in_flight}: it is held against 1")
     plan = Plan(
-        target=connection.target(options, options.words),
-        protocol=ProtocolName(options.protocol),
+        **load_options.server(options, options.words),
         models={options.model: 1.0},
         concurrencies=(1, options.in_flight),
         seconds=options.seconds,
@@ -95,7 +90,7 @@ def _examine(options: argparse.Namespace) -> Exit:
         return Exit.SERVER
     alone, loaded = answered
     endpoint = Remote(plan.target, plan.deadline_ms, plan.tls, plan.token).endpoint
-    front = find_front(endpoint) if plan.protocol is not ProtocolName.OIP_HTTP else Front.UNKNOWN
+    front = find_front(endpoint) if not plan.protocol.is_http else Front.UNKNOWN
     print(
         write_diagnosis(report, Runs(alone, loaded, int(report.machine["cores"]), front, tls=endpoint.tls is not None))
     )

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covey.cli import connection
 from covey.cli.exits import Exit
 from covey.errors import InvalidInput
 from covey_load.cli import load_options
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 NAME = "load"
 SUMMARY = "measure a server under load"
 DESCRIPTION = """\
-Measure a server under load: its own protocol, or any server of the Open Inference Protocol.
+Measure a server under load: its own protocol, over gRPC or HTTP, or any server of the Open Inference Protocol.
 
   covey load [TARGET] --concurrency 1,8,64         closed loop: what the server can do
   covey load [TARGET] --rate 500                   open loop: what its users see
@@ -77,7 +76,7 @@ def _measure(options: argparse.Namespace) -> Exit:
         raise InvalidInput(f"one target at a time, not {', '.join(options.words)}; or: compare A.json B.json")
     if options.anyway:
         raise InvalidInput("--anyway goes with compare only: omit it")
-    plan = load_options.plan(options, connection.target(options, *options.words))
+    plan = load_options.plan(options, *options.words)
     demands = assertions.parse(options.assertions) if options.assertions is not None else []
     assertions.require_judgeable(demands, plan)
     _require_folders(options.json, options.html)

@@ -8,9 +8,10 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from covey.cli import connection
+from covey.connection import DEFAULT_HTTP_TARGET, DEFAULT_TARGET, is_url
 from covey.errors import InvalidInput
 from covey_load.plan import DEFAULT_SECONDS, DEFAULT_WARM_UP_S, Arrival, Plan, ProtocolName, Scenario
 
@@ -18,7 +19,7 @@ T = TypeVar("T", int, float)
 
 _RANGE = ".."
 _AS_THEY_ARE = (  # options that are Plan's fields
-    *("protocol", "arrival", "scenario", "find_capacity", "seconds", "calls", "warm_up_s", "repeat", "images_per_call"),
+    *("arrival", "scenario", "find_capacity", "seconds", "calls", "warm_up_s", "repeat", "images_per_call"),
     *("payload", "connections", "processes", "deadline_ms", "slo_ms", "seed", "server_pid", "metrics_url"),
 )
 
@@ -30,10 +31,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_measurement(parser.add_argument_group("what is observed"))
 
 
-def plan(options: argparse.Namespace, target: str) -> Plan:
-    """What the options ask for. Raises InvalidInput as Plan does."""
+def add_protocol(group: argparse._ActionsContainer) -> None:
+    """The option; `server` reads it."""
+    group.add_argument(
+        "--protocol",
+        type=ProtocolName,
+        choices=list(ProtocolName),
+        help="Covey's own over gRPC (covey) or HTTP/1.1 (http), or the Open Inference Protocol over either (oip, "
+        "oip-http) (default: http for a target with http:// or https://, else covey)",
+    )
+
+
+def server(options: argparse.Namespace, word: str = "") -> dict[str, Any]:
+    """Target and protocol, as Plan takes them; `word` is a target that was given without `--target`. Raises
+    InvalidInput."""
+    protocol: ProtocolName | None = options.protocol
+    default = DEFAULT_HTTP_TARGET if protocol is not None and protocol.is_http else DEFAULT_TARGET
+    target = connection.target(options, word, default)
+    if protocol is None:
+        protocol = ProtocolName.HTTP if is_url(target) else ProtocolName.COVEY
+    return {"target": target, "protocol": protocol}
+
+
+def plan(options: argparse.Namespace, word: str = "") -> Plan:
+    """What the options ask for; `word` as in `server`. Raises InvalidInput as Plan does."""
     return Plan(
-        target=target,
+        **server(options, word),
         models=_models(options.model),
         concurrencies=_numbers(options.concurrency, int, "--concurrency", "1,8,64"),
         rates=_numbers(options.rate, float, "--rate", "100,200,400"),
@@ -88,13 +111,7 @@ def _add_amount(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_requests(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--protocol",
-        type=ProtocolName,
-        choices=list(ProtocolName),
-        default=ProtocolName.COVEY,
-        help="Covey's own, or the Open Inference Protocol over gRPC or HTTP/1.1 (default: %(default)s)",
-    )
+    add_protocol(group)
     group.add_argument(
         "--model",
         action="append",

@@ -52,6 +52,11 @@ def bytes_tensor(files: Sequence[bytes]) -> bytes:
     return b"".join(struct.pack("<I", len(content)) + content for content in files)
 
 
+def files_tensor(taken: ModelInput) -> str:
+    """Which tensor takes image files."""
+    return taken.name if taken.datatype == "BYTES" else _COVEYS_FILES
+
+
 class OpenInference(Protocol):
     def describe(self, model: str) -> ModelInput:
         described = self._remote.call(_METADATA, pb.ModelMetadataRequest(name=model))
@@ -64,8 +69,7 @@ class OpenInference(Protocol):
     def body(self, model: str, taken: ModelInput, batch: Batch) -> bytes:
         request = pb.ModelInferRequest(model_name=model)
         if isinstance(batch, Files):
-            name = taken.name if taken.datatype == "BYTES" else _COVEYS_FILES
-            request.inputs.add(name=name, datatype="BYTES", shape=[len(batch.contents)])
+            request.inputs.add(name=files_tensor(taken), datatype="BYTES", shape=[len(batch.contents)])
             request.raw_input_contents.append(bytes_tensor(batch.contents))
         else:
             request.inputs.add(name=taken.name, datatype=taken.datatype, shape=batch.array.shape)

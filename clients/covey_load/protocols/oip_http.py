@@ -8,16 +8,16 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from __future__ import annotations
 
 import base64
-import http.client
 import json
-import ssl
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
 from covey.errors import CallError, InvalidInput, InvalidRequest, ServerError, Unavailable, UnknownModel
+from covey_load.asking import ask
 from covey_load.payloads import Batch, Files
 from covey_load.protocols.base import ModelInput, Protocol
-from covey_load.protocols.oip import bytes_tensor, one_image, one_input
+from covey_load.protocols.oip import bytes_tensor, files_tensor, one_image, one_input
 from covey_load.remote import Remote
 from covey_load.wire.http1 import HttpRequest
 
@@ -53,10 +53,12 @@ class OpenInferenceHttp(Protocol):
 
     def body(self, model: str, taken: ModelInput, batch: Batch) -> bytes:
         if isinstance(batch, Files):
-            datatype, shape, raw = "BYTES", [len(batch.contents)], bytes_tensor(batch.contents)
+            name, datatype, shape = files_tensor(taken), "BYTES", [len(batch.contents)]
+            raw = bytes_tensor(batch.contents)
         else:
-            datatype, shape, raw = taken.datatype, list(batch.array.shape), batch.array.tobytes()
-        tensor: dict[str, Any] = {"name": taken.name, "datatype": datatype, "shape": shape}
+            name, datatype, shape = taken.name, taken.datatype, list(batch.array.shape)
+            raw = batch.array.tobytes()
+        tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
         if self._is_binary:
             tensor["parameters"] = {"binary_data_size": len(raw)}
         elif isinstance(batch, Files):
@@ -71,46 +73,33 @@ class OpenInferenceHttp(Protocol):
     def requests(self, bodies: list[tuple[str, bytes]]) -> list[HttpRequest]:
         authority = self._remote.endpoint.authority
         return [
-            HttpRequest(authority, _path(model), body, number, self._headers(body))
+            HttpRequest(authority, self._remote.prefix + _path(model), body, number, self._headers(body))
             for number, (model, body) in enumerate(bodies)
         ]
 
     def check(self, model: str, body: bytes) -> None:
-        self._ask("POST", _path(model), body, dict(self._headers(body)))
+        self._ask("POST", _path(model), body, self._headers(body))
 
     def _headers(self, body: bytes) -> list[tuple[str, str]]:
         kind = [("Content-Type", "application/octet-stream"), (_HEAD_LENGTH, str(self._head_bytes[body]))]
         return [*(kind if self._is_binary else [("Content-Type", "application/json")]), *self._remote.metadata]
 
     def _get(self, path: str) -> dict[str, Any]:
-        answer = self._ask("GET", path, None, dict(self._remote.metadata))
+        answer = self._ask("GET", path, None, self._remote.metadata)
         try:
             found: dict[str, Any] = json.loads(answer)
         except ValueError as error:
-            raise ServerError(f"http://{self._remote.target}{path} answers no JSON: {answer[:80]!r}") from error
+            raise ServerError(f"{self._remote.target}{path} answers no JSON: {answer[:80]!r}") from error
         return found
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
-        remote, endpoint = self._remote, self._remote.endpoint
-        timeout_s = remote.deadline_ms / 1_000
-        connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
-        try:
-            connection.sock = endpoint.connect("http/1.1")  # HTTPSConnection knows no other name than the host's
-            connection.sock.settimeout(timeout_s)
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
-        except (OSError, http.client.HTTPException, ssl.SSLError) as error:
-            raise Unavailable(f"no HTTP server answers at {remote.target} ({error})", remote.target) from error
-        finally:
-            connection.close()
+    def _ask(self, method: str, path: str, body: bytes | None, headers: Iterable[tuple[str, str]]) -> bytes:
+        target = self._remote.target
+        answer = ask(self._remote, method, path, body, headers)
         if answer.status != 200:
             kind = _ERRORS.get(answer.status, ServerError)
-            words = content[:200].decode("utf-8", "replace")
-            raise kind(
-                f"the server at {remote.target} answers {path} with HTTP {answer.status}: {words}", remote.target
-            )
-        return content
+            words = answer.content[:200].decode("utf-8", "replace")
+            raise kind(f"the server at {target} answers {path} with HTTP {answer.status}: {words}", target)
+        return answer.content
 
 
 def _path(model: str) -> str:

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from dataclasses import dataclass
 
 from covey.security import TLS
 
 CONNECT_TIMEOUT_S = 10.0
-
-
-def tls_context(tls: TLS) -> ssl.SSLContext:
-    """As Python's own sockets take it; without a `ca_certificate` the system's authorities count.
-
-    Raises OSError where a file cannot be used.
-    """
-    context = ssl.create_default_context(cafile=tls.ca_certificate)
-    if tls.client_certificate is not None:
-        context.load_cert_chain(tls.client_certificate, tls.client_key)
-    return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +34,7 @@ class Endpoint:
         if self.tls is None:
             return connected
         try:
-            context = tls_context(self.tls)
+            context = self.tls.context()
             context.set_alpn_protocols([application_protocol])
             return context.wrap_socket(connected, server_hostname=self.tls.server_name or self.host)
         except BaseException:

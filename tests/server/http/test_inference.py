@@ -153,7 +153,8 @@ def test_triton_client_asks_and_is_answered(server: Server) -> None:
         assert client.is_server_ready()
         assert client.is_model_ready("echo", "1")
         assert not client.is_model_ready("nobody")
-        assert client.get_server_metadata()["name"] == "covey"
+        metadata = client.get_server_metadata()
+        assert (metadata["name"], "binary_tensor_data" in metadata["extensions"]) == ("covey", True)
         metadata = client.get_model_metadata("colour")
         assert metadata["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 2, 3, 3]}]
         assert client.get_model_config("echo")["input"][0]["dims"] == [4, 4, 1]

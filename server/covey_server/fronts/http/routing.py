@@ -23,7 +23,7 @@ MAX_TIMEOUT_MS = 10**9
 _MAX_DIGITS = 12
 _MAX_KNOWN_BYTES = 512  # longer targets are not remembered
 _MAX_PARAMETERS = 32
-_INVALID, _NOT_FOUND, _UNIMPLEMENTED = 3, 5, 12  # gRPC's codes
+_INVALID, _UNIMPLEMENTED = 3, 12  # gRPC's codes
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Router:
             allowed += route.methods
         if not allowed:
             text = f"there is nothing at {_shown(path.encode())}; /openapi.json lists what is"
-            return refusing(Status(_NOT_FOUND, text, None, HTTPStatus.NOT_FOUND), members)
+            return refusing(Status(_UNIMPLEMENTED, text, None, HTTPStatus.NOT_FOUND), members)  # as gRPC has it
         if "GET" in allowed:
             allowed.append("HEAD")
         allow = tuple(dict.fromkeys((*allowed, "OPTIONS")))

@@ -1,6 +1,6 @@
 """HTTP as another way to the services that gRPC has: bodies and paths become their messages, and their answers become
-JSON. What a request means, and every limit on it, is decided by these services; this folder knows none of them but
-their messages."""
+JSON; or both are messages as they are. What a request means, and every limit on it, is decided by these services; this
+folder knows none of them but their messages."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from covey_server.protocols.rest.live import LiveRoute
 from covey_server.protocols.rest.model_files import ModelFiles
 from covey_server.protocols.rest.openapi.document import OpenApiRoute
 from covey_server.protocols.rest.operations import OperationRoutes
+from covey_server.protocols.rest.protobuf import ProtobufRoutes
 from covey_server.protocols.rest.static import PAGES, static_routes
 from covey_server.protocols.rest.torchserve import TorchServeRoutes
 
@@ -38,8 +39,8 @@ class Rest:
         """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in. `page`: whether
         there is one at /."""
         self._metrics = metrics
-        handlers = {service.name: service.handlers for service in services.all}
-        classifier = handlers[_CLASSIFIER]
+        by_name = {service.name: service for service in services.all}
+        classifier = by_name[_CLASSIFIER].handlers
         self._large = LargeBodies(services.begin, max_waiting_bytes, self._count_failure)
         self._operations = OperationRoutes(health, registry)
         self._live = LiveRoute(registry)
@@ -50,8 +51,9 @@ class Rest:
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
             *ExplainRoutes(classifier["Explain"], self._large).routes,
-            *InferenceRoutes(handlers[_OPEN_INFERENCE], self._large).routes,
+            *InferenceRoutes(by_name[_OPEN_INFERENCE].handlers, self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
+            *ProtobufRoutes(by_name[_CLASSIFIER], health).routes,
             *self._operations.routes,
             *OpenApiRoute().routes,
             *AboutRoute(grpc_port).routes,

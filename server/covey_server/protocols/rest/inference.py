@@ -17,6 +17,7 @@ from covey_server.protocols.rest.infer_requests import LENGTH_HEADER, read_infer
 from covey_server.protocols.rest.large_bodies import LargeBodies, aside
 
 _OCTETS = "application/octet-stream"
+_BINARY = "binary_tensor_data"  # the extension that only HTTP needs
 _ERROR_MEMBERS = ("error",)  # where clients of Triton and KServe look
 
 
@@ -35,7 +36,7 @@ class InferenceRoutes:
         found = [
             _route("GET", "/v2/health/live", ready("ServerLive", pb.ServerLiveResponse, "live"), is_open=True),
             _route("GET", "/v2/health/ready", ready("ServerReady", pb.ServerReadyResponse, "ready"), is_open=True),
-            _route("GET", "/v2", ask("ServerMetadata", None, pb.ServerMetadataResponse)),
+            _route("GET", "/v2", self._server),
             _route("GET", "/v2/models/stats", ask("ModelStatistics", None, pb.ModelStatisticsResponse)),
             _route("POST", "/v2/repository/index", self._index),
             _route("POST", f"{repository}/load", manage("RepositoryModelLoad", pb.RepositoryModelLoadRequest)),
@@ -78,6 +79,9 @@ class InferenceRoutes:
             call.hand_over(self._handlers[method], payload, write)
 
         return ask
+
+    def _server(self, call: HttpCall) -> None:
+        call.hand_over(self._handlers["ServerMetadata"], b"", _write_server)
 
     def _ready(self, method: str, answer: type[Message], member: str) -> HttpHandler:
         def ask(call: HttpCall) -> None:
@@ -136,6 +140,12 @@ def _write_ready(
     good = bool(getattr(answer.FromString(payload), member))
     call.answer_status = 200 if good else 503
     return json_text.compact({**rest, member: good})
+
+
+def _write_server(payload: bytes) -> bytes:
+    found = json_text.as_dict(pb.ServerMetadataResponse.FromString(payload))
+    found["extensions"] = sorted([*found["extensions"], _BINARY])
+    return json_text.compact(found)
 
 
 def _write_json(payload: bytes) -> bytes:

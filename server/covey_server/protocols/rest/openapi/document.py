@@ -11,6 +11,7 @@ from covey_server.protocols.rest import json_text
 from covey_server.protocols.rest.openapi.parts import STATUSES, error
 from covey_server.protocols.rest.openapi.paths import paths
 from covey_server.protocols.rest.openapi.schemas import schemas
+from covey_server.protocols.rest.protobuf import HEALTH_PATH
 
 _IN_PATHS = {
     "model": {"description": "the model's name", "schema": {"type": "string", "minLength": 1}},
@@ -27,7 +28,15 @@ _GROUPS = {  # by how paths begin
     "ping": ("TorchServe", ""),
     "": ("Operation", "For probes, Prometheus and tools."),
 }
-_OPEN = {"/ping", "/healthz", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready"}  # without a token
+_OPEN = {
+    "/ping",
+    "/healthz",
+    "/readyz",
+    "/openapi.json",
+    "/v2/health/live",
+    "/v2/health/ready",
+    HEALTH_PATH,
+}  # without a token
 _NO_BRACES = str.maketrans("", "", "{}")
 
 

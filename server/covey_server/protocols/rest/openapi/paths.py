@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.calls.http import JSON
+from covey_server.protocols.rest import protobuf
 from covey_server.protocols.rest.openapi.parts import answering, operation, schema, whether
 
 _FILE, _FORM = "application/octet-stream", "multipart/form-data"
@@ -49,7 +51,7 @@ _HEADER_LENGTH = {
 
 def paths() -> dict[str, dict[str, Any]]:
     """The operations by path and method."""
-    return {**_classifying(), **_explaining(), **_inference(), **_operating()}
+    return {**_classifying(), **_explaining(), **_messages(), **_inference(), **_operating()}
 
 
 def _classifying() -> dict[str, dict[str, Any]]:
@@ -82,6 +84,20 @@ def _explaining() -> dict[str, dict[str, Any]]:
     layers = operation("a model's layers", answer, _RUNS, {**_VERSION, **_TIMEOUT})
     path = "/v1/models/{model}"
     return {f"{path}/layers": {"get": layers}, f"{path}/explain": {"post": explain, "put": explain}}
+
+
+def _messages() -> dict[str, dict[str, Any]]:
+    message: dict[str, Any] = dict.fromkeys(protobuf.KINDS, _BYTES)
+    service = pb.DESCRIPTOR.services_by_name["Classifier"]
+    paths = {
+        f"/{service.full_name}/{method.name}": {
+            "post": operation(f"gRPC's {method.name}: a message for a message", message, _RUNS, _TIMEOUT, message)
+        }
+        for method in service.methods
+        if not method.client_streaming
+    }
+    check = operation("gRPC's health check: a message for a message", message, (413, 415, 429), body=message)
+    return {**paths, protobuf.HEALTH_PATH: {"post": check}}
 
 
 def _inference() -> dict[str, dict[str, Any]]:
