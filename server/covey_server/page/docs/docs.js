@@ -1,7 +1,7 @@
 // Shows /openapi.json: each operation with its parameters, bodies and answers, a curl line, and a button that sends it.
 "use strict";
 
-const JSON_TYPE = "application/json", FORM = "multipart/form-data";
+const JSON_TYPE = "application/json", FORM = "multipart/form-data", FILE = "application/octet-stream";
 const FILE_NAME = "image.jpg"; // in curl lines, until a file is chosen
 const MAX_SHOWN = 20000; // characters of an answer
 
@@ -80,7 +80,8 @@ class Operation {
   get headers() {
     const headers = {};
     for (const [each, input] of this.inputs) if (each.in === "header" && input.value) headers[each.name] = input.value;
-    if (this.isJson) headers["Content-Type"] = JSON_TYPE;
+    // curl and fetch set that of a form, and need none for a file.
+    if (this.hasBody && ![FORM, FILE].includes(this.type.value)) headers["Content-Type"] = this.type.value;
     return headers;
   }
 

@@ -26,6 +26,8 @@ _GROUPS = {  # by how paths begin
     "v2": ("Open Inference Protocol", "As clients of KServe and Triton speak it."),
     "predictions": ("TorchServe", "As TorchServe answers for an image_classifier."),
     "ping": ("TorchServe", ""),
+    "covey.v1.Classifier": ("Messages of gRPC", "The same messages as over gRPC, one in and one out; the SDK's way."),
+    "grpc.health.v1.Health": ("Messages of gRPC", ""),
     "": ("Operation", "For probes, Prometheus and tools."),
 }
 _OPEN = {
