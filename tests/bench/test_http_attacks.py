@@ -25,13 +25,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("path traversal", r"\d+ x 404"),
+        ("path traversal", r"[\d,]+ x 404"),
         ("header injection", r"400, closed.*; injected 0 times"),
-        ("smuggling", r"^\d+ x 400, closed.*; smuggled 0 times"),
+        ("smuggling", r"^[\d,]+ x 400, closed.*; smuggled 0 times"),
         ("sent ahead", r"429, closed|200"),
-        ("hung up", r"\d+ hung up"),
-        ("deep JSON", r"^\d+ x 400$"),
-        ("endless heads", r"^\d+ x 431, closed"),
+        ("hung up", r"[\d,]+ hung up"),
+        ("deep JSON", r"^[\d,]+ x 400$"),
+        ("endless heads", r"^[\d,]+ x 431, closed"),
     ],
 )
 def test_an_attack_ends_in_time_and_gets_what_it_should(server: Server, name: str, expected: str) -> None:

@@ -100,11 +100,8 @@ def calls_of(guarded: Guarded) -> float:
     """Calls that the server has answered OK."""
     assert guarded.server.metrics_url is not None
     page = fetch(guarded.server.metrics_url)
-    return (
-        figure(page, 'covey_requests_total{code="OK",model="echo",protocol="grpc",version="1"}')
-        if "echo" in page
-        else 0.0
-    )
+    sample = 'covey_requests_total{code="OK",model="echo",protocol="grpc",version="1"}'
+    return figure(page, sample) if "echo" in page else 0.0
 
 
 def test_without_a_token_no_message_is_taken(start_edge: StartEdge, tmp_path: Path) -> None:

@@ -63,6 +63,20 @@ def test_requests_that_cannot_be_read_are_counted_as_calls(server: Server) -> No
         assert grown == ({reason} if reason else set())
 
 
+def test_a_lone_image_that_cannot_be_read_counts_as_answered(server: Server) -> None:
+    """As over gRPC, where the answer tells of it."""
+    labels = {"model": "echo", "version": "1"}
+    answered = labels | {"code": "OK", "protocol": "http"}
+
+    def counts() -> tuple[float, float]:
+        value = server.app.registry.get_sample_value
+        return value("covey_requests_total", answered) or 0.0, value("covey_invalid_images_total", labels) or 0.0
+
+    answers, images = counts()
+    assert ask(server.http_port, "POST", "/v1/models/echo/classify", b"no image").status == 422
+    assert counts() == (answers + 1, images + 1)
+
+
 def refused(server: Server) -> dict[str, float]:
     """How many calls were refused, by reason."""
     found = next(each for each in server.app.registry.collect() if each.name == "covey_refused")

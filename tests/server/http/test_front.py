@@ -167,7 +167,7 @@ def test_metrics_are_answered_whatever_is_accepted(server: Server, accept: str) 
 
 def test_unknown_paths_and_methods_are_said(server: Server) -> None:
     answer = ask(server.http_port, "GET", "/nowhere")
-    assert (answer.status, answer.error) == (404, "there is nothing at '/nowhere'; /openapi.json lists what is")
+    assert (answer.status, answer.error) == (404, "there is nothing at '/nowhere'; /docs shows what is")
     answer = ask(server.http_port, "DELETE", "/v1/models")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
     assert answer.error == "DELETE is not answered at this path; use GET or HEAD"

@@ -78,7 +78,7 @@ class Router:
                 return Target(route.handler, arguments, query, timeout_ms, route.is_open, route.error_members)
             allowed += route.methods
         if not allowed:
-            text = f"there is nothing at {_shown(path.encode())}; /openapi.json lists what is"
+            text = f"there is nothing at {_shown(path.encode())}; /docs shows what is"
             return refusing(Status(_UNIMPLEMENTED, text, None, HTTPStatus.NOT_FOUND), members)  # as gRPC has it
         if "GET" in allowed:
             allowed.append("HEAD")
