@@ -284,12 +284,13 @@ class App:
             self._siblings.tell(self._health)
 
     def _show_health(self) -> None:
-        # In this order, so that nobody ever sees a process that is ready and not live.
-        if not self._health.ready:
-            self.front.set_ready(False)
-        self.front.set_live(self._health.live)
-        if self._health.ready:
-            self.front.set_ready(True)
+        with self._health.showing:
+            # In this order, so that nobody ever sees a process that is ready and not live.
+            if not self._health.ready:
+                self.front.set_ready(False)
+            self.front.set_live(self._health.live)
+            if self._health.ready:
+                self.front.set_ready(True)
 
 
 def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Device, Repository]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 
 class Health:
     """The state of one server. It begins live and not ready. Where several processes are the server, callers may reach
@@ -11,6 +13,7 @@ class Health:
         self.works = True  # no batch of this process hangs
         self.serving = False  # between start and stop
         self.others_live = self.others_ready = True
+        self.showing = threading.Lock()  # held by the thread that shows the state elsewhere
 
     @property
     def live(self) -> bool:

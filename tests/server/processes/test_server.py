@@ -175,17 +175,20 @@ def test_one_scrape_has_the_sum_of_all(server: Server, channels: list[grpc.Chann
 
 
 def test_one_process_can_be_replaced_in_good_order_and_none_of_its_counts_is_lost(
-    server: Server, channels: list[grpc.Channel]
+    server: Server, channels: list[grpc.Channel], tmp_path: Path
 ) -> None:
-    for channel in channels:
-        classify(channel)
-    os.kill(process_of(server, channels[0]).pid, signal.SIGTERM)
+    victim = process_of(server, channels[0])
     before = samples(server)["covey_requests_total"]
-    wait_until(lambda: samples(server)["covey_processes_replaced_total"] == 1)
+    for _ in range(7):
+        classify(channels[0])
+    os.kill(victim.pid, signal.SIGTERM)
+    log = tmp_path / "log"
+    wait_until(lambda: f"({victim.pid}) ended with exit code 0" in log.read_text())  # unseen by any scrape
+    assert samples(server)["covey_requests_total"] == before + 7
     wait_until(lambda: samples(server)["covey_processes"] == 2)
-    assert samples(server)["covey_requests_total"] == before
     classify(channels[0])
-    assert samples(server)["covey_requests_total"] == before + 1
+    found = samples(server)
+    assert (found["covey_requests_total"], found["covey_processes_replaced_total"]) == (before + 8, 1)
 
 
 def test_a_revoked_token_is_refused_by_all(start: Start, tmp_path: Path) -> None:
