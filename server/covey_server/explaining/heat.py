@@ -118,15 +118,15 @@ def occlusion(
     before, *after = np.concatenate(scores)
     drops = (before - np.array(after)).reshape(len(tops), len(lefts))
     # Each cell is covered by as many places as there are cells in one: the mean of their drops.
-    down, right = len(tops) - _COVERED + 1, len(lefts) - _COVERED + 1
-    shifted = [drops[y : y + down, x : x + right] for y in range(_COVERED) for x in range(_COVERED)]
-    values = np.mean(shifted, axis=0, dtype=np.float64)
+    tall, wide = len(tops) - _COVERED + 1, len(lefts) - _COVERED + 1
+    shifted = [drops[y : y + tall, x : x + wide] for y in range(_COVERED) for x in range(_COVERED)]
+    values: NDArray[np.float32] = np.stack(shifted).mean(axis=0).astype(np.float32)
     size = f"{rows[min(_COVERED, len(rows) - 1)]} x {columns[min(_COVERED, len(columns) - 1)]}"
     detail = (
         f"{len(covered)} times another part of up to {size} pixels was covered: by how much the log odds of the class "
         f"fall, on average over all that cover a place"
     )
-    return HeatMap("occlusion", values.astype(np.float32), float(before), 0.0, len(covered) + 1, detail)
+    return HeatMap("occlusion", values, float(before), 0.0, len(covered) + 1, detail)
 
 
 def _spans(edges: Sequence[int]) -> list[slice]:

@@ -28,7 +28,10 @@ def node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> Node
 def normal(*shape: int, scale: float = 1.0) -> NDArray[np.float32]:
     """Weights whose sums stay about as large as what goes in; the same for the same shape."""
     width = int(np.prod(shape[1:])) or 1
-    return (np.random.default_rng((_SEED, *shape)).normal(0, scale, shape) / np.sqrt(width)).astype(np.float32)
+    found: NDArray[np.float32] = (
+        np.random.default_rng((_SEED, *shape)).normal(0, scale, shape) / np.sqrt(width)
+    ).astype(np.float32)
+    return found
 
 
 def write(
