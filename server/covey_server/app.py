@@ -15,6 +15,7 @@ from covey_server.calls.service import Services
 from covey_server.config import Config
 from covey_server.errors import PortUnavailable
 from covey_server.explaining.explainer import Explainer
+from covey_server.explaining.serving_time import ServingTime
 from covey_server.fronts import CLOSE_REASONS
 from covey_server.fronts.opening import guard_connections, open_front, open_http
 from covey_server.fronts.security import Security
@@ -95,7 +96,7 @@ class App:
             config.default_deadline_ms,
         )
         self._management = Management() if config.allow_management else None
-        self._explainer = Explainer(self._batcher.backlog_ms) if config.explain else None
+        self._explainer = Explainer(self._batcher.backlog_ms, ServingTime(cores)) if config.explain else None
         threads = workers + reserves
         services = Services(
             (

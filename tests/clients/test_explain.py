@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,9 +70,12 @@ def test_what_is_asked_for_is_sent(server: Server) -> None:
             client.explain(PIXELS, unit=(99, 0, 0, 0))
         with pytest.raises(covey.InvalidInput, match="one image is explained at a time"):
             client.explain([PIXELS])  # type: ignore[arg-type]
-        for wrong in ({"maps": []}, {"unit": (1, 2, 3)}, {"class_index": -1}, {"model": 3}):
+        cannot: tuple[dict[str, Any], ...] = (
+            {"maps": []}, {"unit": (1, 2, 3)}, {"class_index": -1}, {"model": 3},
+        )  # fmt: skip
+        for wrong in cannot:
             with pytest.raises(covey.InvalidInput, match="cannot be sent"):
-                client.explain(PIXELS, **wrong)  # type: ignore[arg-type]
+                client.explain(PIXELS, **wrong)
 
 
 def test_the_asynchronous_client_answers_the_same(server: Server) -> None:

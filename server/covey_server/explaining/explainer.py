@@ -1,6 +1,7 @@
 """The thread that explains, one request after another, at the lowest priority; and the sessions that it keeps.
 
-Serving goes first: while more waits than a moment's work, explanations wait, and those that come are refused.
+Serving goes first: while it has more to do than a share of the machine, explanations wait, and those that come are
+refused.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from weakref import WeakKeyDictionary
 
 from covey_server.errors import Overloaded, Stopping
 from covey_server.explaining.inside import Inside
+from covey_server.explaining.serving_time import SAMPLE_S, ServingTime
 from covey_server.inference.served_model import ServedModel
 from covey_server.system.threads import lower_priority
 
 MAX_WAITING = 8
 MAX_OF_CALLER = 4  # of those
 MAX_BACKLOG_MS = 10.0  # of requests that wait; more, and serving has no time to spare
+# Of all cores, by serving. The lowest priority alone does not do: the threads that serve wait while the thread that
+# explains holds the interpreter's lock, and others on the machine may keep it from running.
+MAX_SERVING_SHARE = 0.35
 MAX_KEPT_BYTES = 256 << 20  # of the files of kept sessions; one session may have more
 IDLE_S = 60.0
-_GIVE_WAY_S = 2.0  # in one explanation, all waits together
-_LOOK_S = 0.01
+_GIVE_WAY_S = 1.0  # between two runs, at the most
 
 
 @dataclass
@@ -40,9 +44,10 @@ class Job:
 class Explainer:
     """Its thread starts with the first explanation. Safe from any thread."""
 
-    def __init__(self, backlog_ms: Callable[[], float], idle_s: float = IDLE_S) -> None:
+    def __init__(self, backlog_ms: Callable[[], float], serving: ServingTime, idle_s: float = IDLE_S) -> None:
         """`backlog_ms` tells how long what waits to be served will take."""
         self._backlog_ms = backlog_ms
+        self._serving = serving
         self._idle_s = idle_s
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: Counter[str] = Counter()  # the running one too, by caller
@@ -59,11 +64,20 @@ class Explainer:
 
     def require_time(self) -> None:
         """Raises Overloaded while serving has no time to spare."""
+        self._require_time(self._serving.latest)
+
+    def _require_time(self, share: float) -> None:
         backlog_ms = self._backlog_ms()
         if backlog_ms > MAX_BACKLOG_MS:
             raise Overloaded(
                 f"requests of {backlog_ms:.0f} ms wait to be served, and explanations come after them; try again later",
                 retry_after_ms=max(1000, round(backlog_ms)),
+            )
+        if share > MAX_SERVING_SHARE:
+            raise Overloaded(
+                f"serving takes {share:.0%} of all cores, and explanations come after it (they are answered up to "
+                f"{MAX_SERVING_SHARE:.0%}); try again later",
+                retry_after_ms=1000,
             )
 
     def submit(self, job: Job) -> None:
@@ -92,11 +106,15 @@ class Explainer:
         """Called between runs: waits while requests wait to be served. Raises Overloaded if that takes too long, and
         what `require_wanted` raises where nobody waits for the explanation."""
         give_up = time.monotonic() + _GIVE_WAY_S
-        require_wanted()
-        while self._backlog_ms() > MAX_BACKLOG_MS:
-            if time.monotonic() > give_up or self._stop_waiting.wait(_LOOK_S):
-                self.require_time()
+        while True:
             require_wanted()
+            share = self._serving.share(self._stop_waiting.wait)
+            try:
+                self._require_time(share)
+                return
+            except Overloaded:
+                if time.monotonic() > give_up or self._stop_waiting.wait(SAMPLE_S):
+                    raise
 
     def close(self) -> None:
         """Fails what waits; the explanation that runs goes on."""

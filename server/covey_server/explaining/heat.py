@@ -18,7 +18,7 @@ from covey_server.explaining.layers import Layer
 METHODS = ("class_activation", "occlusion")
 CELLS = 14  # along the longer side of an image
 _COVERED = 2  # cells along each side of what is covered at once
-_BATCH = 16  # covered images in one run
+MAX_BATCH = 64  # covered images in one run
 _TOLERANCE = 1e-3  # of the score, by which a class activation map may differ from it
 _LEAST = 1e-30  # a probability that is 0 in float32
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -98,35 +98,41 @@ def class_activation(inside: Inside, head: Head, pixels: NDArray[np.uint8], clas
     return HeatMap("class_activation", values.astype(np.float32), score, bias, 1, detail, exact=True)
 
 
-def occlusion(run: Run, pixels: NDArray[np.uint8], class_index: int, fill: Sequence[float]) -> HeatMap:
+def occlusion(
+    run: Run, pixels: NDArray[np.uint8], class_index: int, fill: Sequence[float], batch: int = MAX_BATCH
+) -> HeatMap:
     """How much the log odds of a class fall while a part of the image `[1, H, W, C] uint8` has the colour `fill`, one
-    number for each channel. `run` gives probabilities; what it raises ends the work."""
+    number for each channel. `run` gives probabilities of at most `batch` images; what it raises ends the work."""
     height, width = pixels.shape[1:3]
     cell = max(1.0, max(height, width) / CELLS)
     rows, columns = _edges(height, cell), _edges(width, cell)
-    before = _log_odds(run(pixels), class_index)[0]
-    covered = [
-        (top, left) for top in range(1 - _COVERED, len(rows) - 1) for left in range(1 - _COVERED, len(columns) - 1)
-    ]
-    sums = np.zeros((len(rows) - 1, len(columns) - 1))
-    counts = np.zeros_like(sums)
+    tops, lefts = _spans(rows), _spans(columns)
+    covered = [(down, right) for down in tops for right in lefts]
     colour = np.clip(np.rint(fill), 0, 255).astype(np.uint8)
-    for start in range(0, len(covered), _BATCH):
-        some = covered[start : start + _BATCH]
-        images = np.repeat(pixels, len(some), axis=0)
-        cells = [(slice(max(0, top), top + _COVERED), slice(max(0, left), left + _COVERED)) for top, left in some]
-        for image, (down, right) in zip(images, cells, strict=True):
-            bottom, end = min(down.stop, len(rows) - 1), min(right.stop, len(columns) - 1)
-            image[rows[down.start] : rows[bottom], columns[right.start] : columns[end]] = colour
-        for drop, (down, right) in zip(before - _log_odds(run(images), class_index), cells, strict=True):
-            sums[down, right] += drop
-            counts[down, right] += 1
+    scores = [_log_odds(run(pixels), class_index)]
+    for start in range(0, len(covered), batch):  # as little as can be between runs: other threads wait for this one
+        images = np.repeat(pixels, len(covered[start : start + batch]), axis=0)
+        for image, (down, right) in zip(images, covered[start : start + batch], strict=True):
+            image[down, right] = colour
+        scores.append(_log_odds(run(images), class_index))
+    before, *after = np.concatenate(scores)
+    drops = (before - np.array(after)).reshape(len(tops), len(lefts))
+    # Each cell is covered by as many places as there are cells in one: the mean of their drops.
+    tall, wide = len(tops) - _COVERED + 1, len(lefts) - _COVERED + 1
+    shifted = [drops[y : y + tall, x : x + wide] for y in range(_COVERED) for x in range(_COVERED)]
+    values: NDArray[np.float32] = np.stack(shifted).mean(axis=0).astype(np.float32)
     size = f"{rows[min(_COVERED, len(rows) - 1)]} x {columns[min(_COVERED, len(columns) - 1)]}"
     detail = (
         f"{len(covered)} times another part of up to {size} pixels was covered: by how much the log odds of the class "
         f"fall, on average over all that cover a place"
     )
-    return HeatMap("occlusion", (sums / counts).astype(np.float32), float(before), 0.0, len(covered) + 1, detail)
+    return HeatMap("occlusion", values, float(before), 0.0, len(covered) + 1, detail)
+
+
+def _spans(edges: Sequence[int]) -> list[slice]:
+    """All parts of _COVERED cells, those that lie half outside too."""
+    last = len(edges) - 1
+    return [slice(edges[max(0, first)], edges[min(last, first + _COVERED)]) for first in range(1 - _COVERED, last)]
 
 
 def _edges(size: int, cell: float) -> list[int]:

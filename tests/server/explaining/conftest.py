@@ -20,10 +20,13 @@ from covey_server.inference.served_model import ServedModel
 
 @pytest.fixture(scope="package")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`plain`, `residual`, two detectors, and `imported`: float32 NCHW, as an exporter of others writes it."""
+    """`plain`, `residual`, `quantized` (int8), `half` (float16), two detectors, and `imported`: float32 NCHW, as an
+    exporter of others writes it."""
     folder = tmp_path_factory.mktemp("explained") / "models"
     networks.plain(folder)
     networks.residual(folder)
+    networks.quantized(folder)
+    networks.half(folder)
     networks.detector(folder, "mean")
     networks.detector(folder, "max")
     source = folder.parent / "imported.onnx"

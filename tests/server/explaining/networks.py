@@ -28,7 +28,10 @@ def node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> Node
 def normal(*shape: int, scale: float = 1.0) -> NDArray[np.float32]:
     """Weights whose sums stay about as large as what goes in; the same for the same shape."""
     width = int(np.prod(shape[1:])) or 1
-    return (np.random.default_rng((_SEED, *shape)).normal(0, scale, shape) / np.sqrt(width)).astype(np.float32)
+    found: NDArray[np.float32] = (
+        np.random.default_rng((_SEED, *shape)).normal(0, scale, shape) / np.sqrt(width)
+    ).astype(np.float32)
+    return found
 
 
 def write(
@@ -206,4 +209,57 @@ def detector(models: Path, head: str) -> Path:
         scale=1 / 255,
         shift=-0.5,
         mean=(0.5,),
+    )
+
+
+def quantized(models: Path) -> Path:
+    """A convolution and a matrix with int8 weights and uint8 activations, as quantizers write them (QDQ)."""
+    chance = np.random.default_rng(_SEED)
+    return write(
+        models,
+        "quantized",
+        [
+            node("QuantizeLinear", ["input", "in.scale", "in.zero"], "in.q"),
+            node("DequantizeLinear", ["in.q", "in.scale", "in.zero"], "in.d"),
+            node("DequantizeLinear", ["conv.weight_quantized", "conv.scale", "conv.zero"], "conv.w", axis=0),
+            node("Conv", ["in.d", "conv.w", "conv.bias"], "conv", pads=[1, 1, 1, 1]),
+            node("Relu", ["conv"], "relu"),
+            node("QuantizeLinear", ["relu", "in.scale", "in.zero"], "relu.q"),
+            node("DequantizeLinear", ["relu.q", "in.scale", "in.zero"], "relu.d"),
+            node("GlobalAveragePool", ["relu.d"], "means"),
+            node("Flatten", ["means"], "row"),
+            node("DequantizeLinear", ["fc.weight_quantized", "fc.scale", "fc.zero"], "fc.w"),
+            node("Gemm", ["row", "fc.w", "fc.bias"], "scores", transB=1),
+        ],
+        {
+            "in.scale": np.array(0.03, np.float32),
+            "in.zero": np.array(70, np.uint8),
+            "conv.weight_quantized": chance.integers(-127, 128, (6, 3, 3, 3), dtype=np.int8),
+            "conv.scale": np.abs(normal(6)) * 0.005 + 0.001,
+            "conv.zero": np.zeros(6, np.int8),
+            "conv.bias": normal(6),
+            "fc.weight_quantized": chance.integers(-127, 128, (CLASSES, 6), dtype=np.int8),
+            "fc.scale": np.array(0.01, np.float32),
+            "fc.zero": np.array(0, np.int8),
+            "fc.bias": normal(CLASSES),
+        },
+    )
+
+
+def half(models: Path) -> Path:
+    """A network that computes in float16."""
+    weights = {"conv.weight": normal(6, 3, 3, 3), "conv.bias": normal(6), "fc.weight": normal(CLASSES, 6)}
+    return write(
+        models,
+        "half",
+        [
+            node("Cast", ["input"], "input16", to=TensorProto.FLOAT16),
+            node("Conv", ["input16", "conv.weight", "conv.bias"], "conv", pads=[1, 1, 1, 1]),
+            node("Relu", ["conv"], "relu"),
+            node("GlobalAveragePool", ["relu"], "means"),
+            node("Flatten", ["means"], "row"),
+            node("Gemm", ["row", "fc.weight"], "scores16", transB=1),
+            node("Cast", ["scores16"], "scores", to=TensorProto.FLOAT),
+        ],
+        {name: value.astype(np.float16) for name, value in weights.items()},
     )

@@ -28,7 +28,7 @@ def test_of_a_linear_model_it_is_the_mean_of_the_terms_that_are_covered() -> Non
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         odds = (images[..., 0] * weights).sum(axis=(1, 2))
         own = 1 / (1 + np.exp(-odds))
-        return np.stack([1 - own, own], axis=1).astype(np.float64)  # type: ignore[return-value]
+        return np.stack([1 - own, own], axis=1).astype(np.float64)
 
     fill = 100
     found = heat.occlusion(run, image, 1, [fill])
@@ -63,7 +63,8 @@ class Digits:
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores = 12 * (images.reshape(len(images), -1) / 255 - self._mean) @ self._weights
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        found: NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return found
 
 
 def score(digits: Digits, image: NDArray[np.uint8], index: int, order: NDArray[np.int64]) -> float:

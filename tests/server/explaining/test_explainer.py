@@ -15,6 +15,7 @@ from covey_server.errors import Expired, Overloaded, Stopping
 from covey_server.explaining import explainer as explainer_module
 from covey_server.explaining.explainer import MAX_OF_CALLER, MAX_WAITING, Explainer, Job
 from covey_server.explaining.inside import Inside
+from covey_server.explaining.serving_time import FRESH_S, ServingTime
 from covey_server.inference.devices import CPU
 from covey_server.inference.model_loader import ModelLoader
 from covey_server.inference.served_model import ServedModel
@@ -48,6 +49,11 @@ class Load:
         return self.backlog_ms
 
 
+def idle() -> ServingTime:
+    """Of a server that has nothing else to do, whatever this process does."""
+    return ServingTime(2, process_s=lambda: 0.0, own_s=lambda: 0.0)
+
+
 @pytest.fixture
 def waiting() -> Load:
     return Load()
@@ -55,7 +61,7 @@ def waiting() -> Load:
 
 @pytest.fixture
 def explainer(waiting: Load) -> Iterator[Explainer]:
-    made = Explainer(waiting)
+    made = Explainer(waiting, idle())
     yield made
     made.close()
     assert made.join(TIMEOUT_S)
@@ -98,7 +104,7 @@ def test_a_session_is_kept_for_the_next_explanation(explainer: Explainer, model:
 
 
 def test_sessions_are_dropped_when_nothing_was_explained_for_a_while(model: ServedModel) -> None:
-    explainer = Explainer(Load(), idle_s=0.05)
+    explainer = Explainer(Load(), idle(), idle_s=0.05)
     run(explainer, model)
     wait_until(lambda: explainer.sessions == 0)
     assert run(explainer, model).open_ns > 0
@@ -204,7 +210,7 @@ def test_it_ends_where_nobody_waits_any_more(explainer: Explainer) -> None:
 
 
 def test_after_the_end_nothing_is_taken_and_what_waits_fails(model: ServedModel) -> None:
-    explainer = Explainer(Load())
+    explainer = Explainer(Load(), idle())
     started, go = threading.Event(), threading.Event()
 
     def hold(inside: Inside, open_ns: int) -> None:
@@ -221,3 +227,49 @@ def test_after_the_end_nothing_is_taken_and_what_waits_fails(model: ServedModel)
     go.set()
     assert explainer.join(TIMEOUT_S)
     assert isinstance(waits.error, Stopping)
+
+
+class Clocks:
+    """Times as a test says."""
+
+    now_s = process_s = own_s = 0.0
+
+    def pass_(self, seconds: float, serving_s: float, own_s: float = 0.0) -> None:
+        self.now_s += seconds
+        self.process_s += serving_s + own_s
+        self.own_s += own_s
+
+
+def no_wait(seconds: float) -> None:
+    raise AssertionError(f"it waited for {seconds} s")
+
+
+def measured(clocks: Clocks) -> ServingTime:
+    return ServingTime(2, lambda: clocks.now_s, lambda: clocks.process_s, lambda: clocks.own_s)
+
+
+def test_the_share_of_serving_is_that_of_all_other_threads() -> None:
+    clocks = Clocks()
+    serving = measured(clocks)
+    assert serving.share(lambda seconds: clocks.pass_(seconds, seconds, own_s=0.0)) == pytest.approx(0.5)
+    clocks.pass_(0.1, serving_s=0.02, own_s=0.08)
+    assert serving.share(no_wait) == pytest.approx(0.1)
+    clocks.pass_(0.001, serving_s=0.001)
+    assert serving.share(no_wait) == pytest.approx(0.1)  # too soon to tell
+    assert serving.latest == pytest.approx(0.1)
+    clocks.pass_(2 * FRESH_S, serving_s=4 * FRESH_S)
+    assert serving.latest == 0
+    assert serving.share(lambda seconds: clocks.pass_(seconds, 0.0)) == 0
+
+
+def test_it_is_refused_while_serving_takes_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explainer_module, "_GIVE_WAY_S", 0.0)
+    clocks = Clocks()
+    explainer = Explainer(Load(), measured(clocks))
+    clocks.pass_(10, serving_s=10)
+    explainer.require_time()  # nothing is known yet
+    monkeypatch.setattr(explainer._stop_waiting, "wait", lambda seconds: clocks.pass_(seconds, serving_s=seconds))
+    with pytest.raises(Overloaded, match="serving takes 50% of all cores, and explanations come after it"):
+        explainer.give_way(lambda: None)
+    with pytest.raises(Overloaded, match="serving takes 50%"):
+        explainer.require_time()

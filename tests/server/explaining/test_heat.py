@@ -107,9 +107,11 @@ def test_occlusion_counts_what_it_runs_and_ends_with_what_its_runs_raise(open_mo
         sizes.append(len(images))
         return model.run(images)
 
-    found = heat.occlusion(run, image, 1, GREY)
+    found = heat.occlusion(run, image, 1, GREY, batch=7)
     assert found.images == sum(sizes)
-    assert max(sizes) <= 16
+    assert max(sizes) == 7
+    whole = heat.occlusion(model.run, image, 1, GREY)
+    np.testing.assert_allclose(whole.values, found.values, atol=1e-5)
 
     def fails(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise TimeoutError

@@ -50,6 +50,20 @@ def test_the_arithmetic_is_the_engines(open_model: Open, name: str) -> None:
     assert operations >= {"sum", "mean", "function"}
 
 
+@pytest.mark.parametrize(("name", "tolerance"), [("quantized", 1e-4), ("half", 2e-3)])  # the engine rounds biases too
+def test_it_is_so_for_quantized_and_half_precision_networks(open_model: Open, name: str, tolerance: float) -> None:
+    model, inside = open_model(name)
+    pixels = networks.images(1, model.input_shape)
+    kinds = [layer.kind for layer in inside.layers]
+    assert kinds[:2] == ["input", "convolution"]
+    assert inside.layers[1].parameters == 6 * 27 + 6
+    for place in places(inside, 12):
+        unit = units.explain(inside, pixels, place)
+        assert abs(unit.result - unit.engine_value) <= tolerance * magnitude(unit), (place, unit)
+    found = inside.run(pixels, ["probabilities"])["probabilities"]
+    np.testing.assert_allclose(found, model.run(pixels), atol=0.02)  # served in whole numbers, or fused
+
+
 def test_the_numbers_are_those_of_kernel_and_image(open_model: Open) -> None:
     """A convolution with a stride, padding and the next layers, number by number."""
     model, inside = open_model("residual")

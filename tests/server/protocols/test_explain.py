@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -37,13 +38,13 @@ def server(front: str, models: Path) -> Iterator[Server]:
         yield start(models, default_model="plain", max_batch_size=16)
 
 
-def explain(server: Server, timeout_s: float = 20.0, **fields: object) -> pb.ExplainResponse:
-    request = pb.ExplainRequest(**({"pixels": PIXELS.tobytes()} | fields))  # type: ignore[arg-type]
+def explain(server: Server, timeout_s: float = 20.0, **fields: Any) -> pb.ExplainResponse:
+    request = pb.ExplainRequest(**({"pixels": PIXELS.tobytes()} | fields))
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary("/covey.v1.Classifier/Explain")
     return pb.ExplainResponse.FromString(call(request.SerializeToString(), timeout=timeout_s))
 
 
-def error(server: Server, **fields: object) -> tuple[str, str]:
+def error(server: Server, **fields: Any) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as caught:
         explain(server, **fields)
     return caught.value.code().name, caught.value.details() or ""
@@ -79,7 +80,7 @@ def test_an_image_is_explained_as_it_is_classified(server: Server) -> None:
 
 
 def test_an_encoded_image_is_the_same(server: Server) -> None:
-    asked = {"maps": pb.MapsRequest(), "heat_map": pb.HeatMapRequest(), "unit": pb.UnitRequest(layer=1)}
+    asked: dict[str, Any] = {"maps": pb.MapsRequest(), "heat_map": pb.HeatMapRequest(), "unit": pb.UnitRequest(layer=1)}
     one, other = explain(server, pixels=b"", encoded=png(), **asked), explain(server, **asked)
     for each in (one, other):
         each.ClearField("timing")
@@ -179,7 +180,7 @@ def test_of_many_terms_the_strongest_are_listed(server: Server, monkeypatch: pyt
         ({"unit": pb.UnitRequest(layer=7)}, "INVALID_ARGUMENT", "layer 7 (reshape_1, flatten) has no units"),
     ],
 )
-def test_what_cannot_be_explained_is_told(server: Server, fields: dict[str, object], code: str, text: str) -> None:
+def test_what_cannot_be_explained_is_told(server: Server, fields: dict[str, Any], code: str, text: str) -> None:
     before = counted(server).get(code, 0)
     found = error(server, **fields)
     assert found[0] == code

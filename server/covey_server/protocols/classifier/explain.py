@@ -28,6 +28,7 @@ from covey_server.protocols.pipeline import Pipeline, parse
 
 log = logging.getLogger(__name__)
 
+_RUN_NS = 5e6  # of one run, by the cost model
 _GREY = 0.5  # where a file says no mean
 
 
@@ -207,7 +208,7 @@ class _Explanation:
                 f"and followed by one linear layer. Ask for occlusion"
             )
         if found is None:
-            found = heat.occlusion(self._run, pixels, class_index, self._fill())
+            found = heat.occlusion(self._run, pixels, class_index, self._fill(), self._batch())
         self._images += found.images
         compute_us = (time.monotonic_ns() - began) // 1000
         answer.heat_map.CopyFrom(messages.write_heat_map(found, class_index, model.labels[class_index], compute_us))
@@ -221,6 +222,10 @@ class _Explanation:
         channels = self._model.input_shape[2]
         mean = list(self._model.info.input.mean) or [_GREY]
         return [255 * each for each in (mean if len(mean) == channels else mean[:1] * channels)]
+
+    def _batch(self) -> int:
+        """Images in one run: few enough that it ends soon, and enough that little is done between runs."""
+        return max(1, min(heat.MAX_BATCH, int(_RUN_NS / self._model.cost.image_ns)))
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self._give_way()
