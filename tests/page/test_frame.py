@@ -128,6 +128,7 @@ def test_no_view_is_wider_than_the_window_and_everything_has_a_name(
         assert page.evaluate(NAMELESS) == [], view
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing(browser: Browser, digit_server: Server, theme: Literal["light", "dark"]) -> None:
     axe = Path(str(pytest.importorskip("axe_playwright_python").__file__)).parent / "axe.min.js"

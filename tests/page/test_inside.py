@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 from tests.page.conftest import OpenTab, Visit
+from tests.page.networks import write_convolutions
 from tests.server.conftest import Server, StartServer
 from tests.server.http.asking import ask, wait_until
 
@@ -151,6 +152,26 @@ def test_the_network_changes_while_the_image_is_dragged(digit_server: Server, vi
     wait_until(lambda: maps.evaluate("canvas => canvas.toDataURL()") != before)
     page.get_by_role("button", name="Back to the middle").click()
     wait_until(lambda: maps.evaluate("canvas => canvas.toDataURL()") == before)
+
+
+@pytest.mark.parametrize(("layers", "side", "classes"), [(100, 28, 10), (1, 512, 1000)])
+def test_deep_networks_large_images_and_many_classes(
+    tmp_path: Path, start_server: StartServer, visit: OpenTab, layers: int, side: int, classes: int
+) -> None:
+    write_convolutions(tmp_path, layers, side, classes)
+    server = start_server(tmp_path)
+    page = look_inside(visit(server))
+    found = ask(server.http_port, "GET", "/v1/models/convolutions/layers").json["layers"]
+    shown = page.locator(".network .layer")
+    expect(shown.last).to_contain_text("Softmax")
+    expect(page.locator(".answer .bars li")).to_have_count(5)
+    assert shown.count() <= 24
+    if len(found) > 24:
+        page.get_by_role("button", name="layers", exact=False).first.click()
+        assert shown.count() > 24
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.get_by_role("link", name="Models").click()
+    expect(page.locator(".labels li")).to_have_count(min(classes, 201))
 
 
 def test_two_models_see_the_same_image(digits: Path, tmp_path: Path, start_server: StartServer, visit: OpenTab) -> None:

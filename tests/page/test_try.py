@@ -134,6 +134,7 @@ def test_the_camera(digit_server: Server, visit: OpenTab) -> None:
     assert "camera.jpg" in page.locator(".result figcaption").first.inner_text()
 
 
+@pytest.mark.slow
 def test_drawn_digits_are_read(digit_server: Server, visit: OpenTab) -> None:
     page = visit(digit_server).open()
     page.get_by_role("button", name="Draw").click()

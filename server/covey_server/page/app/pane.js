@@ -280,6 +280,6 @@ function few(maps) {
 function pickLayers(layers) {
   if (layers.length <= MOST_LAYERS) return layers.map((each) => each.index);
   const telling = layers.filter((each) => KINDS_FIRST.includes(each.kind));
-  const step = Math.max(1, telling.length / MOST_LAYERS);
-  return Array.from({ length: Math.min(MOST_LAYERS, telling.length) }, (_, at) => telling[Math.min(telling.length - 1, Math.round(at * step))].index);
+  if (telling.length <= MOST_LAYERS) return telling.map((each) => each.index);
+  return Array.from({ length: MOST_LAYERS }, (_, at) => telling[Math.round((at * (telling.length - 1)) / (MOST_LAYERS - 1))].index);
 }

@@ -8,8 +8,9 @@ import { t } from "./text.js";
 const PLANES = 10; // of one layer
 const MOST_GROUPS = 12; // layers, spread over the network
 const DEPTH = 20; // pixels between two planes
-const GAP = 76; // between two layers
+const GAP = 58; // between two layers
 const [LEAST, MOST] = [40, 176]; // pixels of a plane's side
+const TAG = 92; // pixels that a layer's name needs
 const START = { turn: -27, tilt: -12 };
 
 const PLAIN = ["activation", "flatten", "scaling", "other"]; // kinds that the row shows, and that would only fill this view
@@ -77,7 +78,7 @@ export function scene(layers, labels, pick, open, tell) {
         watchUnits(plane, () => (known.maps ? { layer, maps: known.maps, at } : null), labels, (unit) => !wasTurned && pick(unit), tell);
         return plane;
       });
-      const span = maps.width * scale;
+      const span = Math.max(TAG, maps.width * scale);
       const name = h("button", { type: "button", class: "tag", tabIndex: -1, on: { click: () => open(layer.index) } }, t(`kind.${layer.kind}`), h("br"), h("span", { class: "muted" }, layer.shape.join(" × ")));
       name.style.transform = `translate(-50%, ${(maps.height * scale) / 2 + 12}px) translateZ(${((count - 1) / 2) * DEPTH}px)`;
       fill(group, known.planes, name);
