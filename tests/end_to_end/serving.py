@@ -112,8 +112,9 @@ class Serving:
 
 
 @contextmanager
-def connected_to_each_process(server: Server) -> Iterator[list[grpc.Channel]]:
-    """A channel to each process that serves: the kernel chooses, so channels are opened until each has one."""
+def connected_to_each_process(server: Server) -> Iterator[dict[int, grpc.Channel]]:
+    """A channel to each process that serves, by its id: the kernel chooses, so channels are opened until each has
+    one."""
     members = family(server.pid)[1:] or family(server.pid)
     port = int(server.target.rpartition(":")[2])
     with ExitStack() as stack:
@@ -126,8 +127,8 @@ def connected_to_each_process(server: Server) -> Iterator[list[grpc.Channel]]:
             ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{SERVICE}/ListModels")
             ask(b"", timeout=20)
             grown = [_connections(each, port) > count for each, count in zip(members, before, strict=True)]
-            found.setdefault(grown.index(True), channel)
-        yield list(found.values())
+            found.setdefault(members[grown.index(True)].pid, channel)
+        yield found
 
 
 def _connections(process: psutil.Process, port: int) -> int:
@@ -139,7 +140,7 @@ def _connections(process: psutil.Process, port: int) -> int:
 def under_load(server: Server, log: Path) -> Iterator[Serving]:
     """Callers ask the server until the end; no answer may have failed or been wrong by then."""
     with connected_to_each_process(server) as channels:
-        serving = Serving(server, channels, log)
+        serving = Serving(server, list(channels.values()), log)
         callers = [threading.Thread(target=serving.ask_until_stopped, args=(number,)) for number in range(CALLERS)]
         for caller in callers:
             caller.start()

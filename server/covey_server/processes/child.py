@@ -36,7 +36,7 @@ class Child:
         self._asking = threading.Lock()
         self._told = told
         ours, theirs = socket.socketpair()
-        with theirs:
+        try:
             # In a group of its own: Ctrl-C reaches the parent alone, which drains all.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "covey_server.processes.member", str(theirs.fileno())],
@@ -44,6 +44,11 @@ class Child:
                 pass_fds=[theirs.fileno()],
                 process_group=0,
             )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self.pid = self._process.pid
         self._channel = Channel(ours, self._handle)
         self._channel.send("begin", beginning)
