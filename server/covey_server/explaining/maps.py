@@ -37,8 +37,9 @@ def is_row(answer: NDArray[np.float32]) -> bool:
 
 
 def choose(answer: NDArray[np.float32], max_channels: int, side: int, max_bytes: int, value_bytes: int) -> Maps | None:
-    """The strongest maps, in the order of their channels, averaged down to `side`; None if not even one fits."""
-    pictures = as_pictures(answer)
+    """The strongest maps, in the order of their channels, averaged down to `side`; None if not even one fits. NaN and
+    infinity are shown as 0: no answer holds them."""
+    pictures = as_pictures(np.where(np.isfinite(answer), answer, np.float32(0)))
     count, height, width = pictures.shape
     limit = _MAX_ROW if is_row(answer) else side
     shown = (min(height, limit), min(width, limit))
@@ -54,10 +55,9 @@ def choose(answer: NDArray[np.float32], max_channels: int, side: int, max_bytes:
 
 def to_bytes(values: NDArray[np.float32]) -> tuple[bytes, NDArray[np.float32], NDArray[np.float32]]:
     """Maps `[M, H, W]` as a byte each, and the lowest and highest value of each map."""
-    finite = np.nan_to_num(values, nan=0.0)
-    low, high = finite.min(axis=(1, 2)), finite.max(axis=(1, 2))
+    low, high = values.min(axis=(1, 2)), values.max(axis=(1, 2))
     step = np.where(high > low, (high - low) / 255, 1)[:, None, None]
-    return np.rint((finite - low[:, None, None]) / step).astype(np.uint8).tobytes(), low, high
+    return np.rint((values - low[:, None, None]) / step).astype(np.uint8).tobytes(), low, high
 
 
 def _averaged(values: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer, running_servers
 from tests.server.explaining import networks
 
@@ -241,6 +242,16 @@ def test_a_run_that_fails_is_told(server: Server, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(model, "run", fails)
     assert error(server, heat_map=pb.HeatMapRequest()) == ("INTERNAL", "onnxruntime failed")
     assert server.app._admission.calls == 0
+
+
+def test_no_answer_holds_nan(start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path, nan_at=255)
+    server = start_server(tmp_path)
+    pixels = np.full(16, 255, np.uint8).tobytes()
+    code, text = error(server, pixels=pixels, heat_map=pb.HeatMapRequest(), maps=pb.MapsRequest())
+    assert code == "INTERNAL"
+    assert "not finite" in text or "NaN" in text
+    assert explain(server, pixels=np.arange(16, dtype=np.uint8).tobytes(), maps=pb.MapsRequest()).maps
 
 
 def test_nothing_is_left_of_an_explanation(server: Server) -> None:

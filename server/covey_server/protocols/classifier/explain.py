@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from covey_proto import tensors
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.output import NOT_FINITE
 from covey_server.calls import status
 from covey_server.calls.call import Call
-from covey_server.errors import InvalidRequest, RequestError, Unsupported
+from covey_server.errors import EngineFailed, InvalidRequest, RequestError, Unsupported
 from covey_server.explaining import heat, maps, units
 from covey_server.explaining.explainer import Explainer, Job
 from covey_server.explaining.heat import HeatMap
@@ -27,6 +29,8 @@ from covey_server.protocols.classifier import explain_messages as messages
 from covey_server.protocols.pipeline import Pipeline, parse
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=np.floating[Any])
 
 _RUN_NS = 5e6  # of one run, by the cost model
 _GREY = 0.5  # where a file says no mean
@@ -155,9 +159,9 @@ class _Explanation:
                 self._add_heat_map(answer, inside, pixels)
             if message.HasField("unit"):
                 self._give_way()
-                answer.unit.CopyFrom(
-                    messages.write_unit(units.explain(inside, pixels, messages.place_of(message.unit)))
-                )
+                unit = units.explain(inside, pixels, messages.place_of(message.unit))
+                _finite(np.array([unit.engine_value, unit.result]))
+                answer.unit.CopyFrom(messages.write_unit(unit))
                 self._images += 1
         arrived_ns, ended_ns = self._call.arrived_ns, time.monotonic_ns()
         total_us, decode_us = (ended_ns - arrived_ns) // 1000, (self._queued_ns - arrived_ns) // 1000
@@ -195,7 +199,7 @@ class _Explanation:
                 written.append(one)
                 left_bytes -= len(one.values)
         answer.maps.extend(sorted(written, key=lambda one: one.layer))
-        return np.asarray(found[tensors.PROBABILITIES][0], np.float32)
+        return _finite(np.asarray(found[tensors.PROBABILITIES][0], np.float32))
 
     def _add_heat_map(self, answer: pb.ExplainResponse, inside: Inside, pixels: NDArray[np.uint8]) -> None:
         model, asked = self._model, self._message.heat_map
@@ -209,6 +213,7 @@ class _Explanation:
             )
         if found is None:
             found = heat.occlusion(self._run, pixels, class_index, self._fill(), self._batch())
+        _finite(found.values)
         self._images += found.images
         compute_us = (time.monotonic_ns() - began) // 1000
         answer.heat_map.CopyFrom(messages.write_heat_map(found, class_index, model.labels[class_index], compute_us))
@@ -233,3 +238,10 @@ class _Explanation:
 
     def _give_way(self) -> None:
         self._explainer.give_way(lambda: self._pipeline.require_wanted(self._call))
+
+
+def _finite(values: NDArray[T]) -> NDArray[T]:
+    """`values`. Raises EngineFailed for NaN and infinity, which no answer holds."""
+    if not np.isfinite(values).all():
+        raise EngineFailed(NOT_FINITE)
+    return values
