@@ -10,6 +10,7 @@ ENGINE ?= cpu
 .DEFAULT_GOAL := help
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 SERVERS ?= 1
+TSC ?= tsc
 COUNT ?= 100
 SEED ?= 1
 # Not --quiet: it hides warnings, and --strict then no longer sees them. The variable silences a notice of the theme.
@@ -61,6 +62,7 @@ check: setup ## lint, formatting, types, generated code, documentation
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python proto/generate.py --check
+	@if command -v $(TSC) >/dev/null; then $(TSC) -p tests/page/jsconfig.json; else echo "no $(TSC): the types of the page's modules are not checked"; fi
 	$(DOCS)
 
 format: setup ## format the code

@@ -52,7 +52,9 @@ def watching(server: Server) -> Iterator[Watcher]:
 
 
 def requests(snapshot: dict[str, Any], model: str, code: str) -> float:
-    return sum(float(row[-1]) for row in snapshot["covey_requests"]["rows"] if (row[0], row[2]) == (model, code))
+    family = snapshot["covey_requests"]
+    rows = [dict(zip([*family["labels"], "count"], row, strict=True)) for row in family["rows"]]
+    return sum(float(row["count"]) for row in rows if (row["model"], row["code"]) == (model, code))
 
 
 def test_each_snapshot_has_the_counts_of_metrics(server: Server) -> None:

@@ -157,7 +157,7 @@ export async function watch(path, tell, signal) {
     let pauseMs = 1000;
     try {
       const answer = await ask(path, { signal });
-      const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).pipeThrough(new TextDecoderStream()).getReader();
+      const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).pipeThrough(/** @type {any} */ (new TextDecoderStream())).getReader();
       let rest = "";
       for (;;) {
         const { done, value } = await reader.read();

@@ -37,19 +37,23 @@ function written(model, version, topK, grpcPort) {
   const query = [topK ? `top_k=${topK}` : "", version ? `version=${version}` : ""].filter(Boolean).join("&");
   const url = `${location.origin}/v1/models/${encodeURIComponent(model)}/classify${query ? `?${query}` : ""}`;
   const secret = Boolean(token());
+  const isEncrypted = location.protocol === "https:";
+  const isNear = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  // The SDK sends no token unencrypted to another machine unless it is told to.
+  const tls = isEncrypted ? ", tls=True" : secret && !isNear ? ", tls=False" : "";
   const python = [`model=${JSON.stringify(model)}`, version ? `version=${version}` : "", topK ? `top_k=${topK}` : ""].filter(Boolean).join(", ");
   const message = { model, ...(version ? { version } : {}), ...(topK ? { top_k: topK } : {}), encoded: { images: ["'$(base64 -w0 image.jpg)'"] } };
   return {
     Python: `import covey  # pip install covey-serve
 
-with covey.Client("${grpc}"${secret ? ", token=TOKEN" : ""}) as client:
+with covey.Client("${grpc}"${tls}${secret ? ", token=TOKEN" : ""}) as client:
     answer = client.classify("image.jpg", ${python})
     for each in answer.classes:
         print(each.label, each.probability)
     print(answer.timing)`,
     curl: `curl -s -T image.jpg ${secret ? '-H "Authorization: Bearer $TOKEN" ' : ""}\\
   '${url}'`,
-    grpcurl: `grpcurl -plaintext ${secret ? '-H "authorization: Bearer $TOKEN" ' : ""}\\
+    grpcurl: `grpcurl ${isEncrypted ? "" : "-plaintext "}${secret ? '-H "authorization: Bearer $TOKEN" ' : ""}\\
   -d '${JSON.stringify(message)}' \\
   ${grpc} covey.v1.Classifier/Classify`,
     JavaScript: `const answer = await fetch("${url}", {

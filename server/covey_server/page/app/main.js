@@ -2,7 +2,7 @@
 /** The frame around the views: navigation, language, colours, token, and whether the server is there. */
 import { Problem, events, setToken, state, token, whyDenied } from "./api.js";
 import { button, fill, h } from "./dom.js";
-import { refreshModels, store } from "./store.js";
+import { refreshModels } from "./store.js";
 import { LANGUAGES, language, loadLanguage, t, useLanguage } from "./text.js";
 
 /** @typedef {(place: HTMLElement, signal: AbortSignal) => void} View draws itself into a place, until the signal. */
@@ -143,7 +143,6 @@ useTheme();
 await loadLanguage();
 drawFrame();
 await Promise.all([showView(), look()]);
-if (!store.models.length) await look();
 setInterval(() => {
   if (!document.hidden && state === "ready") look();
 }, LOOK_MS);

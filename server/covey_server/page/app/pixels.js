@@ -42,7 +42,8 @@ export function colour(share) {
   const from = stops[Math.floor(place)];
   const to = stops[Math.min(stops.length - 1, Math.floor(place) + 1)];
   const part = place - Math.floor(place);
-  return [0, 1, 2].map((each) => Math.round(from[each] + (to[each] - from[each]) * part)).map(Number);
+  const mixed = (/** @type {number} */ channel) => Math.round(from[channel] + (to[channel] - from[channel]) * part);
+  return [mixed(0), mixed(1), mixed(2)];
 }
 
 const WARM = [[20, 24, 30], [112, 58, 26], [204, 112, 32], [246, 178, 82], [255, 240, 214]];

@@ -11,6 +11,7 @@ const DEPTH = 20; // pixels between two planes
 const GAP = 58; // between two layers
 const [LEAST, MOST] = [40, 176]; // pixels of a plane's side
 const TAG = 92; // pixels that a layer's name needs
+const NARROW = 640;
 const START = { turn: -27, tilt: -12 };
 
 const PLAIN = ["activation", "flatten", "scaling", "other"]; // kinds that the row shows, and that would only fill this view
@@ -21,7 +22,9 @@ const PLAIN = ["activation", "flatten", "scaling", "other"]; // kinds that the r
  * @param {(text: string, event: PointerEvent | null) => void} tell
  */
 export function scene(layers, labels, pick, open, tell) {
-  let { turn, tilt } = START;
+  // A narrow window sees the network from its beginning, where it takes less room.
+  const start = { ...START, turn: window.innerWidth < NARROW ? -64 : START.turn };
+  let { turn, tilt } = start;
   let zoom = 1;
   let width = 0;
   const telling = layers.filter((layer) => !PLAIN.includes(layer.kind));
@@ -36,7 +39,7 @@ export function scene(layers, labels, pick, open, tell) {
       button("↻", () => move(15, 0), { class: "quiet", "aria-label": t("inside.right"), title: t("inside.right") }),
       button("+", () => ((zoom *= 1.2), place()), { class: "quiet", "aria-label": t("inside.nearer"), title: t("inside.nearer") }),
       button("−", () => ((zoom /= 1.2), place()), { class: "quiet", "aria-label": t("inside.farther"), title: t("inside.farther") }),
-      button(t("inside.reset"), () => (({ turn, tilt } = START), (zoom = 1), place()), { class: "quiet" })),
+      button(t("inside.reset"), () => (({ turn, tilt } = start), (zoom = 1), place()), { class: "quiet" })),
   );
   /** @type {Map<number, {planes: HTMLCanvasElement[], group: HTMLElement, maps: import("./tiles.js").Maps | null}>} */
   const groups = new Map();
@@ -90,7 +93,7 @@ export function scene(layers, labels, pick, open, tell) {
 
   function place() {
     // All of it is to be seen, in a frame that is as wide as it may be.
-    const fit = Math.min(1.3, (stage.clientWidth - 60) / Math.max(1, width * 1.04)) * zoom;
+    const fit = Math.min(1.3, (stage.clientWidth - 60) / Math.max(1, width * 1.17 * Math.cos((start.turn * Math.PI) / 180))) * zoom;
     world.style.transform = `scale(${fit}) rotateX(${tilt}deg) rotateY(${turn}deg) translateX(${-(width - GAP) / 2}px)`;
   }
 

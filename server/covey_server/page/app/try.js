@@ -189,8 +189,8 @@ export function show(place, signal) {
   }
 
   function drawCard(/** @type {Picture} */ picture) {
-    let card = cards.get(picture);
-    if (!card) cards.set(picture, (card = h("li", { class: "card result" })));
+    const card = cards.get(picture) ?? h("li", { class: "card result" });
+    cards.set(picture, card);
     const best = picture.result?.classes?.[0];
     card.setAttribute("aria-busy", String(busy.has(picture) || late.has(picture)));
     fill(

@@ -61,6 +61,7 @@ export function show(place, signal) {
   }
 
   function draw() {
+    /** @type {Record<string, string>} */
     const labels = only ? { model: only } : {};
     /** @type {(import("./figures.js").Moment | null)[]} */
     const moments = history.slice(1).map((each, at) => moment(history[at], each, labels));
