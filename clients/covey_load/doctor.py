@@ -53,8 +53,8 @@ Rule = Callable[[Runs], str | None]
 UNKNOWN = "not to be told"
 _UNTOLD = "the client was not busy, and this server's answers do not say where the time of a call goes"
 _OUTSIDE = (
-    "network, kernel and gRPC on both ends. Put more images into a call, or bring client and server closer; on one "
-    "machine the two share its cores"
+    "network, kernel and the protocol on both ends. Put more images into a call, or bring client and server closer; on "
+    "one machine the two share its cores"
 )
 _STAGES = {  # what limits, and in what words, where that stage is the longest
     "outside": ("network", _OUTSIDE),

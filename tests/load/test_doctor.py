@@ -36,7 +36,7 @@ def sentence(found: str | None) -> str:
 @pytest.mark.parametrize(
     ("longest", "part", "words"),
     [
-        ("outside", "network", "7.00 of a call's 10.0 ms are network, kernel and gRPC on both ends"),
+        ("outside", "network", "7.00 of a call's 10.0 ms are network, kernel and the protocol on both ends"),
         ("decode", "decode", "7.00 of a call's 10.0 ms are reading the image files"),
         ("queue", "queue", "7.00 of a call's 10.0 ms are waiting for a batch to begin"),
         ("compute", "compute", "7.00 of a call's 10.0 ms are the network itself"),
@@ -179,8 +179,8 @@ OUTSIDE = made.timing(outside=7.0, decode=0.1, queue=0.1, compute=0.1)
         (Front.GRPCIO, False, "front", "the server's grpcio front needs several times the processor time a call"),
         (Front.GRPCIO, True, "front", "the server's grpcio front, TLS included, needs several times"),
         (Front.OTHER, True, "front", "TLS is encrypted and decrypted at both ends"),
-        (Front.OTHER, False, "network", "network, kernel and gRPC on both ends"),
-        (Front.UNKNOWN, False, "network", "network, kernel and gRPC on both ends"),
+        (Front.OTHER, False, "network", "network, kernel and the protocol on both ends"),
+        (Front.UNKNOWN, False, "network", "network, kernel and the protocol on both ends"),
     ],
 )
 def test_a_costly_front_is_named_where_the_way_to_the_server_limits(
