@@ -54,7 +54,8 @@ class LogOdds(nn.Module):
         others = torch.stack(
             [torch.cat([chances[:, :k], chances[:, k + 1 :]], dim=1).logsumexp(dim=1) for k in range(10)], dim=1
         )
-        return chances - others
+        odds: torch.Tensor = chances - others
+        return odds
 
 
 class Trained:
@@ -68,7 +69,7 @@ class Trained:
         self.network = Net()
         optimizer = torch.optim.Adam(self.network.parameters(), 0.01)
         for _ in range(2):
-            for some in torch.randperm(len(images)).split(64):
+            for some in torch.split(torch.randperm(len(images)), 64):
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(self.network(images[some]), labels[some]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -101,7 +102,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def cells(attributions: torch.Tensor) -> NDArray[np.float64]:
     """Per cell of the occlusion's grid."""
     values: NDArray[np.float64] = attributions.detach().double().numpy().reshape(SIDE, SIDE)
-    return values.reshape(CELLS, SIDE // CELLS, CELLS, SIDE // CELLS).mean(axis=(1, 3))
+    return np.asarray(values.reshape(CELLS, SIDE // CELLS, CELLS, SIDE // CELLS).mean(axis=(1, 3)))
 
 
 def correlation(one: NDArray[np.float32], other: NDArray[np.float64]) -> float:
