@@ -30,15 +30,8 @@ _GROUPS = {  # by how paths begin
     "grpc.health.v1.Health": ("Messages of gRPC", ""),
     "": ("Operation", "For probes, Prometheus and tools."),
 }
-_OPEN = {
-    "/ping",
-    "/healthz",
-    "/readyz",
-    "/openapi.json",
-    "/v2/health/live",
-    "/v2/health/ready",
-    HEALTH_PATH,
-}  # without a token
+# Without a token.
+_OPEN = {"/ping", "/healthz", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready", HEALTH_PATH}
 _NO_BRACES = str.maketrans("", "", "{}")
 
 
