@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from covey_server import resources
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.worker import Workers
@@ -22,25 +22,17 @@ from covey_server.fronts.opening import guard_connections, open_front, open_http
 from covey_server.fronts.security import Security
 from covey_server.images import decode_budget, image_formats
 from covey_server.images.decode_pool import DecodePool
-from covey_server.inference import devices, engine
-from covey_server.inference.devices import Device
-from covey_server.inference.model_loader import ModelLoader
-from covey_server.models.loading import RepositoryObserver
-from covey_server.models.repository import Repository
-from covey_server.models.version_policy import VersionPolicy
+from covey_server.inference import devices
 from covey_server.models.watch import Watch
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics, ServerFigures
 from covey_server.observability.metrics_server import open_metrics
 from covey_server.protocols.classifier.explain import ExplainMethod
-from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.classifier.service import Classifier
 from covey_server.protocols.management import Management
-from covey_server.protocols.open_inference.outputs import OutputWriter
 from covey_server.protocols.open_inference.service import OpenInference
 from covey_server.protocols.pipeline import Pipeline
 from covey_server.protocols.rest import Rest
-from covey_server.system import memory_limit
 
 if TYPE_CHECKING:
     from covey_server.processes.siblings import Siblings
@@ -49,7 +41,6 @@ log = logging.getLogger(__name__)
 
 _TAKEN_S = 0.005  # between two looks at what callers have taken, while stopping
 _FLUSH_S = 5.0  # at the end: for answers to reach the network, and for models that are being loaded
-_MIN_CALL_BYTES = 16 << 20  # for calls, however little memory there is
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
 
@@ -68,8 +59,8 @@ class App:
         self.hangs = self.loads = False
         self._security = Security.of(config)  # first: wrong files are reported before models are loaded
         formats = image_formats.chosen(config.image_formats)
-        self.device, self.repository = open_repository(config, self._metrics)
-        config = self.config = _within_memory(config)  # after the models are loaded: calls get what is left
+        self.device, self.repository = resources.open_repository(config, self._metrics)
+        config = self.config = resources.within_memory(config)  # after the models are loaded: calls get what is left
         cores = max(1, devices.usable_cores() // config.processes)
         workers, reserves = devices.share_cores(cores, config.workers)
         log.info("%d cores, %d workers and %d in reserve, %d threads each", cores, workers, reserves, config.threads)
@@ -291,32 +282,3 @@ class App:
             self.front.set_live(self._health.live)
             if self._health.ready:
                 self.front.set_ready(True)
-
-
-def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Device, Repository]:
-    """The device the settings ask for, and the models loaded on it. Raises StartupError."""
-    policy = VersionPolicy.parse(config.version_policy)
-    devices.refuse_mixed_installation()
-    device = devices.choose(config.device, engine.available_providers(), engine.probe)
-    log.info("device %s", device.name)
-    if device.fallback:
-        log.warning("running on %s in place of CUDA: %s", device.name, device.fallback)
-    load_model = ModelLoader(device, config.threads, config.max_batch_size, (ResponseWriter.of, OutputWriter.of))
-    repository = Repository(config.models, load_model, policy, observer)
-    repository.load(config.default_model)
-    return device, repository
-
-
-def _within_memory(config: Config) -> Config:
-    """The configuration with `max_bytes` cut to a quarter of the memory that is left: beyond that a container's limit
-    could end the process before the server's own limit is reached."""
-    room = memory_limit.room()
-    if room is None or config.max_bytes <= (limit := max(_MIN_CALL_BYTES, room.free_bytes // 4) // config.processes):
-        return config
-    log.warning(
-        "--max-bytes is %.0f MiB, not %.0f: a quarter of what %s leaves%s; give the server more memory, or a lower "
-        "limit",
-        limit / 2**20, config.max_bytes / 2**20, room.source,
-        f", divided by {config.processes} processes" if config.processes > 1 else "",
-    )  # fmt: skip
-    return replace(config, max_bytes=limit)

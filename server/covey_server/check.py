@@ -7,7 +7,6 @@ from typing import TextIO
 
 from prometheus_client import CollectorRegistry
 
-from covey_server.app import open_repository
 from covey_server.config import Config
 from covey_server.fronts.security import Security
 from covey_server.images import decode_budget
@@ -15,6 +14,7 @@ from covey_server.inference import devices
 from covey_server.inference.model_file import other_name
 from covey_server.inference.served_model import ServedModel
 from covey_server.observability.metrics import Metrics
+from covey_server.resources import open_repository
 
 _REFUSED = 3
 

@@ -13,11 +13,11 @@ from tests.export.importing.onnx_models import small_cnn
 
 from covey_export.__main__ import main
 from covey_proto import metadata
-from covey_server.app import open_repository
 from covey_server.config import Config
 from covey_server.errors import StartupError
 from covey_server.models.loading import RepositoryObserver
 from covey_server.observability.metrics import Metrics
+from covey_server.resources import open_repository
 
 
 def said_of(models: Path, caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from covey_server import app
+from covey_server import resources
 from covey_server.config import Config
 from covey_server.system import memory_limit
 from covey_server.system.memory_limit import Room
@@ -20,11 +20,11 @@ def test_a_quarter_of_what_is_left_is_the_limit(
 ) -> None:
     monkeypatch.setattr(memory_limit, "room", lambda: Room(free_mib << 20, "the cgroup's limit of 512 MiB"))
     with caplog.at_level(logging.WARNING):
-        found = app._within_memory(Config(max_bytes=max_mib << 20))
+        found = resources.within_memory(Config(max_bytes=max_mib << 20))
     assert found.max_bytes == kept_mib << 20
     assert bool(caplog.records) == (kept_mib < max_mib)
 
 
 def test_where_the_system_does_not_say_the_setting_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_limit, "room", lambda: None)
-    assert app._within_memory(Config(max_bytes=1 << 40)).max_bytes == 1 << 40
+    assert resources.within_memory(Config(max_bytes=1 << 40)).max_bytes == 1 << 40
