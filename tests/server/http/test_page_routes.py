@@ -102,6 +102,35 @@ def test_only_so_many_may_watch_and_those_who_left_leave_room(
         each.close()
 
 
+def test_a_watcher_that_leaves_while_figures_are_made_ends_nobody_elses_stream(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "INTERVAL_S", 0.01)
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path)
+    front = server.app.http
+    assert front is not None
+    make_event = live.LiveRoute._event
+    late: list[Watcher] = []
+    with connected(server.http_port) as newcomer, connected(server.http_port) as leaver:
+        first = Watcher(leaver)
+
+        def event(route: live.LiveRoute) -> bytes:
+            if not late:
+                first.close()
+                leaver.close()
+                wait_until(lambda: front.open == 1)
+                late.append(Watcher(newcomer))  # as it comes, those who left are forgotten
+            return make_event(route)
+
+        first.next()
+        monkeypatch.setattr(live.LiveRoute, "_event", event)
+        wait_until(lambda: bool(late))
+        late[0].next()
+        late[0].next()
+        late[0].close()
+
+
 def test_streams_end_when_the_server_stops(tmp_path: Path, write_echo_model: WriteModel) -> None:
     write_echo_model(tmp_path)
     with running_servers("native") as start:
