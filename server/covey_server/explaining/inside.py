@@ -63,7 +63,9 @@ class Inside:
 
     @staticmethod
     def planes(found: NDArray[Any], layout: str) -> NDArray[np.float32]:
-        """The same of any tensor."""
+        """The same of any tensor; nothing of what is no tensor of numbers."""
+        if not isinstance(found, np.ndarray) or found.dtype == object:  # a sequence of tensors, or text
+            return np.zeros(0, np.float32)
         if found.ndim > 1 and found.shape[0] == 1:
             found = found[0]
             if found.ndim == 3 and layout == "NHWC":
