@@ -206,11 +206,7 @@ def test_what_a_branch_reads_from_outside_is_an_input_of_its_layer(tmp_path: Pat
 
 
 def test_layers_that_answer_no_tensor_have_no_maps(tmp_path: Path) -> None:
-    parts = [
-        node("SplitToSequence", ["conv", "two"], "parts", axis=1),
-        node("ConcatFromSequence", ["parts"], "seen", axis=1),
-    ]
-    inside = _small(tmp_path, [CONV, *parts, *MEANS], {"two": np.array(2)})
+    inside = Inside(ModelLoader(CPU, 1, 1)("sequence", 1, networks.sequence(tmp_path)))
     layer = inside.layers[2]
     assert (layer.op, inside.shapes[2]) == ("SplitToSequence", (0,))
     answer = inside.answer(layer, inside.run(networks.images(1), ["parts"])["parts"])
