@@ -194,5 +194,25 @@ def test_the_files_beside_a_model(start_server: StartServer, tmp_path: Path, wri
     assert ask(port, "GET", "/v1/models/echo/files?version=one").status == 400
 
 
+def test_files_that_callers_do_not_read_are_bounded(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    """29 callers that asked for a report of 30 MB and read nothing had the server hold 830 MB, and so on."""
+    (write_echo_model(tmp_path).parent / "report.html").write_bytes(b"a" * (8 << 20))
+    server = start_server(tmp_path, max_bytes=64 << 20)
+    path = "/v1/models/echo/files/report.html"
+    with connected(server.http_port) as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert silent.recv(12) == b"HTTP/1.1 200"
+        refused = ask(server.http_port, "GET", path)
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+        assert "bytes of answers are not read yet" in refused.error
+    admission = server.app._admission
+    wait_until(lambda: not admission.answer_bytes)
+    assert len(ask(server.http_port, "GET", path).body) == 8 << 20
+    wait_until(lambda: not admission.bytes)
+
+
 def test_what_the_server_says_of_itself(server: Server) -> None:
     assert ask(server.http_port, "GET", "/v1/about").json["grpc_port"] == server.app.front.port
