@@ -114,6 +114,7 @@ class App:
             shown,
             self._metrics,
             self.repository,
+            self._admission,
             self.front.port,
             config.max_bytes // 4,
             page=config.page,

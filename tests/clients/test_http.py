@@ -139,6 +139,11 @@ def test_what_is_no_url_of_a_server(target: str, text: str) -> None:
         assert "secret" not in str(caught.value)
 
 
+def test_a_host_whose_international_name_means_nothing_is_not_reached() -> None:
+    with covey.Client("http://xn--a.invalid:8000", retries=0) as client, pytest.raises(covey.Unavailable):
+        client.models()
+
+
 def test_the_scheme_and_tls_must_agree() -> None:
     with pytest.raises(covey.InvalidInput, match="has no TLS; write https://"):
         covey.Client("http://a", tls=True)

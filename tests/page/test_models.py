@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -88,3 +89,43 @@ def test_a_server_that_lost_its_models_says_so(
     expect(page.locator(".model")).to_have_count(2)
     shutil.rmtree(tmp_path / "other")
     expect(page.locator(".model")).to_have_count(1, timeout=30_000)  # the page looks every ten seconds
+
+
+HOSTILE = """<style>:host { position: fixed !important; inset: 0 !important; z-index: 99 }</style>
+<div id="cover" style="position: fixed; inset: 0; z-index: 999; background: #fff">The server wants your token</div>
+<a href="java&#10;script:window.wasRun = 1">a</a><a href="&#1; javascript:window.wasRun = 2">a</a>
+<a href="java&#9;script:window.wasRun = 3" ping="/v1/about">a</a><a href="vbscript:window.wasRun = 4">a</a>
+<svg width="9" height="9"><a xlink:href="java&#13;script:window.wasRun = 5"><text y="9">a</text></a>
+<a><animate attributeName="href" values="javascript:window.wasRun = 6"/><text y="9">a</text></a>
+<script>window.wasRun = 7</script></svg><scr<style></style>ipt>window.wasRun = 8</script>
+<button formaction="javascript:window.wasRun = 9">a</button><details open ontoggle="window.wasRun = 10"></details>
+<object data="/v1/about"></object><noscript><p title="</noscript><img src=x onerror=window.wasRun=11>"></noscript>
+<math><mtext><table><mglyph><style><img src onerror="window.wasRun = 12"></style></mglyph></table></mtext></math>
+<p id="end">End</p>"""
+
+
+def test_a_report_keeps_to_its_place_and_has_no_way_to_a_script(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    folder = write_echo_model(tmp_path).parent
+    (folder / "report.html").write_text(HOSTILE)
+    tab = visit(start_server(tmp_path))
+    page = tab.open("models")
+    page.get_by_role("button", name="Training report").click()
+    body = page.locator(".report-body")
+    expect(body.locator("#end")).to_have_text("End")
+    urls = body.evaluate(
+        "body => [...body.querySelectorAll('*')].flatMap(each => [...each.attributes]).map(each => each.value)"
+    )
+    plain = [re.sub(r"[\x00-\x20]", "", each) for each in urls]
+    assert [each for each in plain if each.startswith(("javascript:", "vbscript:"))] == []
+    for link in body.locator("a, button").all():
+        link.dispatch_event("click")
+    assert page.evaluate("window.wasRun") is None
+    # What a visitor sees of the page itself is the page's own: a report cannot lie over it.
+    covered = page.evaluate(
+        "() => [[5, 5], [640, 20], [1270, 890]].map(([x, y]) => document.elementFromPoint(x, y)?.closest('.report'))"
+    )
+    assert covered == [None] * 3
+    tab.elsewhere.clear()
+    tab.errors.clear()

@@ -92,7 +92,8 @@ class HttpChannel:
                 response = await connection.post(url, content=message, headers=metadata, extensions=self._extensions)
         except TimeoutError:
             raise Failure("DEADLINE_EXCEEDED", "Deadline Exceeded") from None
-        except (httpx.RequestError, OSError) as error:  # an alert of TLS comes as what it is, ssl.SSLError
+        except (httpx.RequestError, OSError, UnicodeError) as error:
+            # An alert of TLS comes as what it is, ssl.SSLError; a host that starts with xn-- and means nothing, too.
             raise Failure("UNAVAILABLE", self._words(error)) from error
         return answers.message(response.status_code, response.headers, response.content)
 

@@ -42,7 +42,8 @@ class Inside:
                 left = room() if self.file_bytes > _SMALL_BYTES else None
                 require_loadable(path, self.file_bytes, left, _COPIES)
                 with merged(descriptor, self.file_bytes, self._add_outputs) as merged_model:
-                    self._session = Session(merged_model, CPU, threads=1)
+                    # All layers' answers of 30 models at 256 x 256 would stay as 2 GB (2026-11-29).
+                    self._session = Session(merged_model, CPU, threads=1, keeps_memory=False)
         except OSError as error:
             raise changed from error
         except RefusedModel as error:
@@ -63,7 +64,9 @@ class Inside:
 
     @staticmethod
     def planes(found: NDArray[Any], layout: str) -> NDArray[np.float32]:
-        """The same of any tensor."""
+        """The same of any tensor; nothing of what is no tensor of numbers."""
+        if not isinstance(found, np.ndarray) or found.dtype == object:  # a sequence of tensors, or text
+            return np.zeros(0, np.float32)
         if found.ndim > 1 and found.shape[0] == 1:
             found = found[0]
             if found.ndim == 3 and layout == "NHWC":

@@ -208,7 +208,7 @@ class _Finder:
         elif kind in ("flatten", "fully_connected", "attention", "other") or op in ("ReduceMean", "ReduceMax"):
             layout = layout if node.attributes.get("keepdims", 1) and op.startswith("Reduce") else ""
         name = name_of(core, op, weight, self._names)
-        output = node.outputs[0]
+        output = next(filter(None, node.outputs), "")  # names of outputs that nobody reads may be empty
         parameters = sum(int(np.prod(shape, dtype=np.int64)) for shape in sizes.values())
         shape = self._shape(weight) if weight else ()
         return Layer(

@@ -37,8 +37,10 @@ def is_row(answer: NDArray[np.float32]) -> bool:
 
 
 def choose(answer: NDArray[np.float32], max_channels: int, side: int, max_bytes: int, value_bytes: int) -> Maps | None:
-    """The strongest maps, in the order of their channels, averaged down to `side`; None if not even one fits. NaN and
-    infinity are shown as 0: no answer holds them."""
+    """The strongest maps, in the order of their channels, averaged down to `side`; None if not even one fits, or if the
+    layer answered nothing. NaN and infinity are shown as 0: no answer holds them."""
+    if not answer.size:
+        return None
     pictures = as_pictures(np.where(np.isfinite(answer), answer, np.float32(0)))
     count, height, width = pictures.shape
     limit = _MAX_ROW if is_row(answer) else side

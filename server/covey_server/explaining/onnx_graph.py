@@ -18,7 +18,7 @@ from covey_server.errors import RefusedModel
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT = 1, 5, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 3, 4, 5
-_NAME, _FLOAT, _INT, _STRING, _TENSOR, _FLOATS, _INTS = 1, 2, 3, 4, 5, 7, 8
+_NAME, _FLOAT, _INT, _STRING, _TENSOR, _GRAPH, _FLOATS, _INTS, _GRAPHS = 1, 2, 3, 4, 5, 6, 7, 8, 11
 _DIMS, _TYPE, _FLOAT_DATA, _INT64_DATA, _TENSOR_NAME, _RAW = 1, 2, 4, 7, 8, 9
 _VALUE_NAME = 1  # of onnx.ValueInfoProto
 
@@ -42,7 +42,8 @@ class Constant:
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. Attributes are whole numbers, floats, lists of them, text, or a Constant."""
+    """One operation. Attributes are whole numbers, floats, lists of them, text, or a Constant. The last `inputs` are
+    the tensors that graphs within it (the branches of If, the body of Loop) read from outside."""
 
     op: str
     name: str
@@ -107,6 +108,7 @@ def _node(model: Payload, start: int, stop: int) -> Node:
     inputs: list[str] = []
     found: list[str] = []
     attributes: dict[str, Any] = {}
+    inner: list[str] = []
     for number, _, first, end in fields(model, start, stop):
         if number == _NODE_INPUT:
             inputs.append(_text(model, first, end))
@@ -119,7 +121,20 @@ def _node(model: Payload, start: int, stop: int) -> Node:
         elif number == _NODE_ATTRIBUTE:
             key, value = _attribute(model, first, end)
             attributes[key] = value
-    return Node(op, name, tuple(inputs), tuple(found), attributes)
+            inner += _captured(model, first, end)
+    return Node(op, name, (*inputs, *inner), tuple(found), attributes)
+
+
+def _captured(model: Payload, start: int, stop: int) -> list[str]:
+    """What the graphs of an attribute read and do not make. Names of constants may be among them."""
+    names: list[str] = []
+    for number, _, first, end in fields(model, start, stop):
+        if number in (_GRAPH, _GRAPHS):
+            nodes: list[Node] = []
+            _read_graph(model, first, end, nodes, {})
+            made = {name for node in nodes for name in node.outputs}
+            names += (name for node in nodes for name in node.inputs if name and name not in made)
+    return list(dict.fromkeys(names))
 
 
 def _attribute(model: Payload, start: int, stop: int) -> tuple[str, Any]:

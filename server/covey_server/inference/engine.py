@@ -90,10 +90,11 @@ class Engine:
 class Session:
     """Any model of one input, ready to run on one device from any number of threads at once."""
 
-    def __init__(self, model: bytes | str, device: Device, threads: int) -> None:
-        """`model` is its file's bytes or path. Raises RefusedModel, DeviceUnavailable."""
+    def __init__(self, model: bytes | str, device: Device, threads: int, *, keeps_memory: bool = True) -> None:
+        """`model` is its file's bytes or path. With `keeps_memory` what a run took is kept for the next one. Raises
+        RefusedModel, DeviceUnavailable."""
         try:
-            self._session = _start_session(model, device, threads)
+            self._session = _start_session(model, device, threads, keeps_memory=keeps_memory)
         except DeviceUnavailable:
             raise
         except Exception as error:
@@ -184,8 +185,11 @@ def _load(path: Path, descriptor: int, device: Device, threads: int) -> onnxrunt
         raise RefusedModel(f"{path}: onnxruntime cannot load it: {reason}") from error
 
 
-def _start_session(model: bytes | str, device: Device, threads: int) -> onnxruntime.InferenceSession:
+def _start_session(
+    model: bytes | str, device: Device, threads: int, *, keeps_memory: bool = True
+) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = keeps_memory
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_ERRORS_ONLY

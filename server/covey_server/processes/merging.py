@@ -80,8 +80,9 @@ class Ended:
         self._counts = merge([self._counts, [family for family in last if family[1] in _SUMMED]])
 
     def counts(self, running: Sequence[Plain]) -> Plain:
-        """The counts, without model versions that no process of `running` shows any more."""
-        if running:
+        """The counts, without model versions that no process of `running` shows any more. As long as one of those has
+        told nothing yet, all counts stay: it may serve them."""
+        if running and all(running):
             shown = {_version(sample[1]) for part in running for family in part for sample in family[3]} | {None}
             self._counts = [
                 [name, kind, text, [each for each in samples if _version(each[1]) in shown]]

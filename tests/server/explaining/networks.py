@@ -109,6 +109,23 @@ def tensors(model: onnx.ModelProto, pixels: NDArray[np.uint8], names: Sequence[s
     return dict(zip(names, session.run(list(names), {"images": pixels}), strict=True))
 
 
+def sequence(models: Path) -> Path:
+    """With a layer that answers a sequence of tensors."""
+    return write(
+        models,
+        "sequence",
+        [
+            node("Conv", ["input", "conv.weight"], "conv", kernel_shape=[3, 3]),
+            node("SplitToSequence", ["conv", "two"], "parts", axis=1),
+            node("ConcatFromSequence", ["parts"], "joined", axis=1),
+            node("GlobalAveragePool", ["joined"], "means"),
+            node("Flatten", ["means"], "features"),
+            node("MatMul", ["features", "head.weight"], "scores"),
+        ],
+        {"conv.weight": normal(4, 3, 3, 3), "head.weight": normal(4, CLASSES), "two": np.array(2)},
+    )
+
+
 def plain(models: Path) -> Path:
     """As LeNet: convolutions, poolings, a flat row, matrices; one of them as product and sum."""
     return write(

@@ -173,3 +173,60 @@ def test_one_number_for_each_channel_is_one_row(shape: tuple[int, ...]) -> None:
     found = maps.choose(np.arange(7, dtype=np.float32).reshape(shape), 0, 4, 100, 1)
     assert found is not None
     assert (found.channels, found.values.tolist()) == ([0], [[list(range(7))]])
+
+
+def _small(models: Path, nodes: list[onnx.NodeProto], constants: networks.Constants) -> Inside:
+    """A network whose `nodes` make `[N, 4]` `features`."""
+    weights = {"conv.weight": normal(4, 3, 3, 3), "head.weight": normal(4, networks.CLASSES)}
+    head = [node("MatMul", ["features", "head.weight"], "scores")]
+    path = networks.write(models, "odd", [*nodes, *head], {**weights, **constants})
+    return Inside(ModelLoader(CPU, threads=1, max_batch_size=1)("odd", 1, path))
+
+
+CONV = node("Conv", ["input", "conv.weight"], "conv", kernel_shape=[3, 3])
+MEANS = [node("GlobalAveragePool", ["seen"], "means"), node("Flatten", ["means"], "features")]
+
+
+def test_what_a_branch_reads_from_outside_is_an_input_of_its_layer(tmp_path: Path) -> None:
+    """`If` has the condition as its only input; its branches read what they like."""
+    branches = {
+        f"{name}_branch": onnx.helper.make_graph(
+            [node(op, ["conv"], f"{name}_out")],
+            name,
+            [],
+            [onnx.helper.make_tensor_value_info(f"{name}_out", onnx.TensorProto.FLOAT, None)],
+        )
+        for name, op in (("then", "Relu"), ("else", "Neg"))
+    }
+    branch = node("If", ["condition"], "seen", **branches)
+    inside = _small(tmp_path, [CONV, branch, *MEANS], {"condition": np.array(True)})
+    assert [each.op for each in inside.layers[1:4]] == ["Conv", "If", "GlobalAveragePool"]
+    assert [each.inputs for each in inside.layers[1:4]] == [(0,), (1,), (2,)]
+    assert inside.layers[-1].kind == "softmax"
+
+
+def test_layers_that_answer_no_tensor_have_no_maps(tmp_path: Path) -> None:
+    inside = Inside(ModelLoader(CPU, 1, 1)("sequence", 1, networks.sequence(tmp_path)))
+    layer = inside.layers[2]
+    assert (layer.op, inside.shapes[2]) == ("SplitToSequence", (0,))
+    answer = inside.answer(layer, inside.run(networks.images(1), ["parts"])["parts"])
+    assert maps.choose(answer, 0, 64, 10_000, 1) is None
+    assert describe(layer, inside.shapes)
+
+
+def test_outputs_that_nobody_reads_may_have_no_name(tmp_path: Path) -> None:
+    """torch exports an LSTM whose last state alone is used in this way."""
+    rows = [
+        node("ReduceMean", ["input", "channels"], "grey", keepdims=0),
+        node("Transpose", ["grey"], "rows", perm=[1, 0, 2]),
+        onnx.helper.make_node("LSTM", ["rows", "w", "r"], ["", "last"], hidden_size=4),
+        node("Squeeze", ["last", "first"], "features"),
+    ]
+    constants = {"channels": np.array([1]), "first": np.array([0]), "w": normal(1, 16, 18), "r": normal(1, 16, 4)}
+    inside = _small(tmp_path, rows, constants)
+    lstm = next(each for each in inside.layers if each.op == "LSTM")
+    assert (lstm.output, inside.shapes[lstm.index]) == ("last", (1, 4))
+
+
+def test_a_layer_that_found_nothing_has_no_maps() -> None:
+    assert maps.choose(np.zeros((4, 0), np.float32), 0, 64, 10_000, 4) is None

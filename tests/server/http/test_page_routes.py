@@ -102,6 +102,35 @@ def test_only_so_many_may_watch_and_those_who_left_leave_room(
         each.close()
 
 
+def test_a_watcher_that_leaves_while_figures_are_made_ends_nobody_elses_stream(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "INTERVAL_S", 0.01)
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path)
+    front = server.app.http
+    assert front is not None
+    make_event = live.LiveRoute._event
+    late: list[Watcher] = []
+    with connected(server.http_port) as newcomer, connected(server.http_port) as leaver:
+        first = Watcher(leaver)
+
+        def event(route: live.LiveRoute) -> bytes:
+            if not late:
+                first.close()
+                leaver.close()
+                wait_until(lambda: front.open == 1)
+                late.append(Watcher(newcomer))  # as it comes, those who left are forgotten
+            return make_event(route)
+
+        first.next()
+        monkeypatch.setattr(live.LiveRoute, "_event", event)
+        wait_until(lambda: bool(late))
+        late[0].next()
+        late[0].next()
+        late[0].close()
+
+
 def test_streams_end_when_the_server_stops(tmp_path: Path, write_echo_model: WriteModel) -> None:
     write_echo_model(tmp_path)
     with running_servers("native") as start:
@@ -163,6 +192,26 @@ def test_the_files_beside_a_model(start_server: StartServer, tmp_path: Path, wri
         assert answer.status == 404, path
         assert str(tmp_path) not in answer.error
     assert ask(port, "GET", "/v1/models/echo/files?version=one").status == 400
+
+
+def test_files_that_callers_do_not_read_are_bounded(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    """29 callers that asked for a report of 30 MB and read nothing had the server hold 830 MB, and so on."""
+    (write_echo_model(tmp_path).parent / "report.html").write_bytes(b"a" * (8 << 20))
+    server = start_server(tmp_path, max_bytes=64 << 20)
+    path = "/v1/models/echo/files/report.html"
+    with connected(server.http_port) as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert silent.recv(12) == b"HTTP/1.1 200"
+        refused = ask(server.http_port, "GET", path)
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+        assert "bytes of answers are not read yet" in refused.error
+    admission = server.app._admission
+    wait_until(lambda: not admission.answer_bytes)
+    assert len(ask(server.http_port, "GET", path).body) == 8 << 20
+    wait_until(lambda: not admission.bytes)
 
 
 def test_what_the_server_says_of_itself(server: Server) -> None:

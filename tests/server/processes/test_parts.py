@@ -62,6 +62,7 @@ def test_what_ended_processes_counted_stays_until_its_version_is_gone() -> None:
     assert values(merging.merge([*running, ended.counts(running)]))["covey_requests_total"] == 8
     assert values(merging.merge([*running, ended.counts(running)]))["covey_waiting_images"] == 0
     assert values(ended.counts([]))["covey_requests_total"] == 7  # nobody runs: nothing is forgotten
+    assert values(ended.counts([[]]))["covey_requests_total"] == 7  # nor while the successor has told nothing yet
     running = [counted(1, version="2")]
     found = values(merging.merge([*running, ended.counts(running)]))
     assert found["covey_requests_total"] == 1

@@ -30,6 +30,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explain")
     networks.plain(folder)
     networks.residual(folder)
+    networks.sequence(folder)
     return folder
 
 
@@ -109,6 +110,13 @@ def test_maps_are_those_of_the_graph(server: Server, models: Path) -> None:
         whole = whole.reshape(1, 1, -1) if whole.size == len(whole) else whole
         np.testing.assert_allclose(values, whole[list(maps.channels)], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(maps.strength, np.abs(whole).mean(axis=(1, 2)), rtol=1e-4)
+
+
+def test_layers_that_answer_no_tensor_are_left_out_of_the_maps(server: Server) -> None:
+    found = explain(server, model="sequence", maps=pb.MapsRequest(), heat_map=pb.HeatMapRequest())
+    ops = [found.layers[each.layer].op for each in found.maps]
+    assert ops[1:3] == ["Conv", "ConcatFromSequence"]
+    assert found.layers[2].op == "SplitToSequence"
 
 
 def test_maps_stay_within_their_bytes(server: Server) -> None:

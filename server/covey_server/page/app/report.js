@@ -5,7 +5,9 @@
  */
 import { h } from "./dom.js";
 
-const UNWANTED = "script, style, iframe, object, embed, link, meta, base, form, template";
+const UNWANTED =
+  "script, style, iframe, object, embed, link, meta, base, form, template, button, input, textarea, select, animate, set";
+const SCRIPT = /^(javascript|data|vbscript):/i;
 
 /** @param {string} text HTML @returns {HTMLElement} */
 export function report(text) {
@@ -26,8 +28,9 @@ export function report(text) {
   for (const each of /** @type {NodeListOf<HTMLElement>} */ (body.querySelectorAll("*"))) {
     const style = each.getAttribute("data-css");
     for (const { name, value } of [...each.attributes]) {
-      const isScript = /^\s*(javascript|data|vbscript):/i.test(value) && !(/^(img|image)$/i.test(each.tagName) && /^data:image\//.test(value));
-      if (name.startsWith("on") || name === "data-css" || (/^(href|xlink:href|src|action)$/.test(name) && isScript)) each.removeAttribute(name);
+      // Browsers read past spaces and control characters in an address.
+      const isScript = SCRIPT.test(value.replace(/[\u0000-\u0020]/g, "")) && !(/^(img|image)$/i.test(each.tagName) && /^data:image\//.test(value));
+      if (name.startsWith("on") || name === "data-css" || name === "ping" || isScript) each.removeAttribute(name);
     }
     if (style) each.style.cssText = style;
     if (each.tagName === "A" && !each.getAttribute("href")?.startsWith("#")) Object.assign(each, { rel: "noopener noreferrer", target: "_blank" });
@@ -39,7 +42,7 @@ export function report(text) {
     tree.getElementById(link.getAttribute("href").slice(1))?.scrollIntoView({ behavior: "smooth" });
   });
   tree.append(body);
-  return place;
+  return h("div", { class: "report-frame" }, place);
 }
 
 /** Styles for a whole page as styles for the tree. @param {string} css @returns {string} */

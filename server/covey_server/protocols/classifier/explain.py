@@ -190,7 +190,7 @@ class _Explanation:
         self._images += 1
         left_bytes = asked.bytes or maps.DEFAULT_BYTES
         # Small ones first: what they leave of their share is for the larger ones.
-        wanted.sort(key=lambda layer: found[layer.output].size)
+        wanted.sort(key=lambda layer: int(np.prod(inside.shapes[layer.index])))
         written = []
         for place, layer in enumerate(wanted):
             share_bytes = left_bytes // (len(wanted) - place)

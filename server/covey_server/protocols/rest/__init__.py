@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from covey_server.batching.admission import Admission
 from covey_server.calls import status
 from covey_server.calls.http import HttpCall, Route
 from covey_server.calls.service import Services
@@ -34,7 +35,7 @@ class Rest:
 
     def __init__(
         self, services: Services, health: Health, registry: CollectorRegistry, metrics: Metrics, repository: Repository,
-        grpc_port: int, max_waiting_bytes: int, *, page: bool,
+        admission: Admission, grpc_port: int, max_waiting_bytes: int, *, page: bool,
     ) -> None:  # fmt: skip
         """`max_waiting_bytes`: of large bodies that wait to be read, beside what admission lets in. `page`: whether
         there is one at /."""
@@ -44,7 +45,7 @@ class Rest:
         self._large = LargeBodies(services.begin, max_waiting_bytes, self._count_failure)
         self._operations = OperationRoutes(health, registry)
         self._live = LiveRoute(registry)
-        self._files = ModelFiles(repository.folder_of)
+        self._files = ModelFiles(repository.folder_of, admission)
         self.pages = static_routes(PAGES / "docs", page="/docs", files="/docs")
         if page:
             self.pages += static_routes(PAGES / "app", page="/", files="/page")

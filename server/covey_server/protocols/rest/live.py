@@ -90,7 +90,7 @@ class LiveRoute:
             with self._changed:
                 for call, until_s in watchers.items():
                     if call.cancelled or now_s > until_s:
-                        del self._watchers[call]
+                        self._watchers.pop(call, None)  # `_begin` may have forgotten it
                 self._changed.wait_for(lambda: self._is_closed, INTERVAL_S)
 
     def _event(self) -> bytes:

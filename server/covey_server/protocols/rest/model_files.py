@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from covey_server.batching.admission import Admission
 from covey_server.calls.http import JSON, HttpCall, HttpHandler, Route, for_http
 from covey_server.calls.service import handle
 from covey_server.errors import Overloaded, Stopping, UnknownModel
@@ -31,9 +32,11 @@ _POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:
 class ModelFiles:
     """Reads on a thread of its own: the folder may be on a disk that is slow."""
 
-    def __init__(self, folder_of: Callable[[str, int], Path]) -> None:
-        """`folder_of` is the folder of a model's version; it raises UnknownModel."""
+    def __init__(self, folder_of: Callable[[str, int], Path], admission: Admission) -> None:
+        """`folder_of` is the folder of a model's version; it raises UnknownModel. `admission` counts what callers have
+        not taken yet."""
         self._folder_of = folder_of
+        self._admission = admission
         self._reader = ThreadPoolExecutor(1, "http-model-files")
         self._places = threading.BoundedSemaphore(_MAX_WAITING)
 
@@ -82,6 +85,19 @@ class ModelFiles:
             content = read_regular(folder / file, MAX_FILE_BYTES)
         except OSError as error:
             raise UnknownModel(f"model {call.arguments['model']!r} has no {file}: {error.strerror or error}") from None
+        self._hold(len(content), call.peer)
         call.answer_type = _TYPES[file]
         call.answer_headers = (("Content-Security-Policy", _POLICY), ("Cache-Control", "no-cache"))
         call.reply(content)
+
+    def _hold(self, size_bytes: int, caller: str) -> None:
+        """Counts a file until it is taken. Raises Overloaded where callers leave many: serving needs the rest."""
+        unread_bytes, limit = self._admission.answer_bytes, self._admission.max_bytes >> 3
+        if unread_bytes and unread_bytes + size_bytes > limit:
+            raise Overloaded(
+                f"{unread_bytes:,} bytes of answers are not read yet, and {size_bytes:,} more would pass the {limit:,} "
+                f"that files may be of; try again later",
+                retry_after_ms=1000,
+                refused_for="bytes",
+            )
+        self._admission.hold(size_bytes, caller)
