@@ -29,7 +29,7 @@ export function show(place, signal) {
   const tool = h("div", { class: "tool" });
   const list = h("ol", { class: "results", "aria-label": t("try.results"), "aria-live": "polite" });
   const code = h("div");
-  const chooser = h("input", { type: "file", multiple: true, accept: "image/*", class: "hidden", id: "files", tabIndex: -1, "aria-label": t("try.choose"), on: { change: () => (add([...chooser.files]), (chooser.value = "")) } });
+  const chooser = h("input", { type: "file", multiple: true, accept: "image/*", class: "hidden", id: "files", tabIndex: -1, "aria-label": t("try.choose"), on: { change: () => (add([...chooser.files]), (chooser.value = ""), list.firstElementChild?.scrollIntoView({ block: "nearest" })) } });
   const zone = h(
     "div", { class: "zone" },
     h("div", { class: "zone-text" }, icon("file"), h("p", {}, t("try.drop")), h("p", { class: "small muted" }, t("try.formats"))),
@@ -60,7 +60,7 @@ export function show(place, signal) {
           id: "top-k", type: "number", min: 1, max: most, value: Math.min(store.topK, most),
           on: { change: (/** @type {any} */ event) => ((store.topK = Math.max(1, Math.min(most, Number(event.target.value) || 5))), again()) },
         })),
-      h("p", { class: "small muted" }, inputText(model)),
+      h("p", { class: "small muted" }, inputText(model), " ", h("a", { href: `#models/${encodeURIComponent(`${model.name}/${model.version}`)}` }, t("try.prepared"))),
     );
     fill(code, asCode(model.name, store.version, isIndependent(model) ? 0 : Math.min(store.topK, most)));
   };
@@ -162,6 +162,8 @@ export function show(place, signal) {
         const roundTripMs = performance.now() - began;
         group.forEach((each, index) => {
           const result = answer.results[index];
+          // Another model prepares the image in its own way.
+          if (each.model !== answer.model || each.version !== answer.version) each.pixels = undefined;
           Object.assign(each, { result, error: result.error?.message, timing: answer.timing, roundTripMs, version: answer.version, model: answer.model });
         });
       } catch (error) {
@@ -177,13 +179,14 @@ export function show(place, signal) {
   }
 
   async function look(/** @type {Picture} */ picture) {
-    const { blob } = picture;
+    const { blob, model, version } = picture;
+    const isCurrent = () => picture.blob === blob && picture.model === model && picture.version === version;
     try {
-      const found = await explain(picture.model ?? store.name, picture.version ?? 0, blob, {});
-      if (picture.blob === blob) picture.pixels = found.image;
+      const found = await explain(model ?? store.name, version ?? 0, blob, {});
+      if (isCurrent()) picture.pixels = found.image;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      picture.pixels = { why: error.message };
+      if (isCurrent()) picture.pixels = { why: error.message };
     }
     drawCard(picture);
   }
