@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from covey_proto.v1 import classifier_pb2 as pb
 from google.protobuf import json_format
 from PIL import Image
 from playwright.sync_api import expect
@@ -22,6 +21,8 @@ from tests.page.conftest import OpenTab
 from tests.page.strokes import DIGITS, Stroke
 from tests.server.conftest import Server, StartServer
 from tests.server.http.asking import ask
+
+from covey_proto.v1 import classifier_pb2 as pb
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
