@@ -1,6 +1,6 @@
 // @ts-check
 /** Try: images by drop, paste, file, camera or drawing, and what the model says of each. */
-import { Problem, classify, explain } from "./api.js";
+import { Problem, classify, explain, state, whenBack } from "./api.js";
 import { classBars, timingStrip } from "./bars.js";
 import { asCode } from "./code.js";
 import { button, fill, h, icon } from "./dom.js";
@@ -16,7 +16,7 @@ const SEEN_AT_ONCE = 4; // images whose pixels as the model saw them are shown u
 
 /**
  * @typedef {{name: string, blob: Blob, url: string, result?: import("./api.js").Result, error?: string,
- *   timing?: import("./api.js").Timing, roundTripMs?: number, version?: number, model?: string, pixels?: any}} Picture
+ *   isLost?: boolean, timing?: import("./api.js").Timing, roundTripMs?: number, version?: number, model?: string, pixels?: any}} Picture
  */
 
 /** @type {Picture[]} kept while other views are shown, the newest first */
@@ -96,8 +96,12 @@ export function show(place, signal) {
   }, { signal });
   signal.addEventListener("abort", () => board.abort());
 
+  const askLost = () => run(pictures.filter((each) => each.isLost && !busy.has(each)));
+  whenBack(askLost, signal);
+
   redraw();
   drawList();
+  askLost();
 
   function closeTool() {
     board.abort();
@@ -164,11 +168,11 @@ export function show(place, signal) {
           const result = answer.results[index];
           // Another model prepares the image in its own way.
           if (each.model !== answer.model || each.version !== answer.version) each.pixels = undefined;
-          Object.assign(each, { result, error: result.error?.message, timing: answer.timing, roundTripMs, version: answer.version, model: answer.model });
+          Object.assign(each, { result, error: result.error?.message, isLost: false, timing: answer.timing, roundTripMs, version: answer.version, model: answer.model });
         });
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
-        group.forEach((each) => Object.assign(each, { result: undefined, error: error.message }));
+        group.forEach((each) => Object.assign(each, { result: undefined, error: error.message, isLost: state === "gone" || error.status === 401 }));
       }
       group.forEach((each) => busy.delete(each));
       group.forEach(drawCard);
