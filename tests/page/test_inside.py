@@ -83,6 +83,7 @@ def test_a_units_arithmetic_is_the_engines(digit_server: Server, visit: OpenTab)
     shown = float(panel.locator("[data-value=result]").inner_text())
     assert shown == pytest.approx(unit["engine_value"], rel=2e-3, abs=1e-4)
     assert "The engine computed the same" in panel.inner_text()
+    assert "scaled as in training" in panel.inner_text()
     assert page.locator(".field-box").is_visible()
     # Step by step: the running sum ends at the sum of the shown channel.
     count = unit["height"] * unit["width"]

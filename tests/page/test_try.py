@@ -111,7 +111,7 @@ def test_what_the_model_saw_follows_the_model(
     page.locator("#choose-model").select_option("echo")
     expect(page.locator(".result")).to_contain_text("by echo 1")
     expect(page.locator(".result .seen figcaption")).not_to_contain_text("28 \u00d7 28")
-    page.get_by_role("link", name="How an image is prepared").click()
+    page.get_by_role("link", name="How it was prepared").click()
     expect(page.locator(".detail h2")).to_contain_text("echo")
 
 

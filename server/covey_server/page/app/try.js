@@ -60,7 +60,7 @@ export function show(place, signal) {
           id: "top-k", type: "number", min: 1, max: most, value: Math.min(store.topK, most),
           on: { change: (/** @type {any} */ event) => ((store.topK = Math.max(1, Math.min(most, Number(event.target.value) || 5))), again()) },
         })),
-      h("p", { class: "small muted" }, inputText(model), " ", h("a", { href: `#models/${encodeURIComponent(`${model.name}/${model.version}`)}` }, t("try.prepared"))),
+      h("p", { class: "small muted" }, inputText(model)),
     );
     fill(code, asCode(model.name, store.version, isIndependent(model) ? 0 : Math.min(store.topK, most)));
   };
@@ -214,6 +214,7 @@ export function show(place, signal) {
         picture.timing && !picture.error ? timingStrip(picture.timing, picture.roundTripMs ?? 0) : null,
         picture.error ? null : h("p", { class: "row small" },
           h("span", { class: "muted" }, picture.model ? t("result.by", { model: picture.model, version: picture.version ?? 0 }) : ""),
+          picture.model ? h("a", { href: `#models/${encodeURIComponent(`${picture.model}/${picture.version}`)}` }, t("result.prepared")) : null,
           h("a", { href: "#inside", on: { click: () => ((store.image = picture.blob), (store.imageName = picture.name)) } }, t("result.inside"), icon("right")))),
     );
     return card;
