@@ -50,7 +50,7 @@ def test_curl_gets_what_the_page_says(place: Path, address: str, number: int) ->
 
 
 def test_all_commands_have_their_output() -> None:
-    assert len(COMMANDS) == PAGE.count("```sh\n") == 7
+    assert len(COMMANDS) == PAGE.count("```sh\n") == 8
 
 
 def test_the_python_of_the_page_runs(place: Path, address: str) -> None:

@@ -81,6 +81,40 @@ def test_the_server_goes_and_comes_back(
     tab.errors.clear()
 
 
+def test_what_was_asked_while_the_server_was_gone_is_asked_again(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    write_echo_model(tmp_path)
+    with running_servers("native") as start:
+        server = start(tmp_path)
+        tab = visit(server)
+        page = tab.open()
+        expect(page.locator("#choose-model")).to_have_value("echo")
+    give(page, {"a.jpg": picture()})
+    expect(page.locator(".result .problem")).to_contain_text("does not answer")
+    start_server(tmp_path, http_port=server.http_port)
+    page.locator(".result .bars").wait_for()
+    assert all("ERR_" in each or "503" in each for each in tab.errors), tab.errors
+    tab.errors.clear()
+
+
+def test_a_view_that_is_opened_while_the_server_is_gone_comes_with_it(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    write_echo_model(tmp_path)
+    with running_servers("native") as start:
+        server = start(tmp_path)
+        tab = visit(server)
+        page = tab.open()
+        expect(page.locator("#choose-model")).to_have_value("echo")
+    page.get_by_role("link", name="Models").click()
+    expect(page.locator("main .empty")).to_contain_text("does not answer")
+    start_server(tmp_path, http_port=server.http_port)
+    expect(page.locator(".detail h2")).to_contain_text("echo")
+    assert all("ERR_" in each or "503" in each for each in tab.errors), tab.errors
+    tab.errors.clear()
+
+
 def test_the_page_can_be_left_out(tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer) -> None:
     write_echo_model(tmp_path)
     server = start_server(tmp_path, page=False)

@@ -40,6 +40,8 @@ def test_the_layers_are_those_of_the_server(digit_server: Server, visit: OpenTab
     shapes = page.locator(".network .layer .tag .small").all_inner_texts()
     assert shapes == [" \u00d7 ".join(map(str, layer["shape"])) for layer in layers]
     assert page.locator(".network .layer canvas").count() >= len(layers)
+    names = page.locator(".network .layer .tag span:first-child").all_inner_texts()
+    assert [int(each.split()[0]) for each in names] == [layer["index"] for layer in layers]
     for kind in ("Convolution", "Max pooling", "Fully connected", "Softmax"):
         page.locator(".network .tag", has_text=kind).first.click()
         expect(page.locator(".layer-view h3")).to_contain_text(kind)
@@ -81,6 +83,7 @@ def test_a_units_arithmetic_is_the_engines(digit_server: Server, visit: OpenTab)
     shown = float(panel.locator("[data-value=result]").inner_text())
     assert shown == pytest.approx(unit["engine_value"], rel=2e-3, abs=1e-4)
     assert "The engine computed the same" in panel.inner_text()
+    assert "scaled as in training" in panel.inner_text()
     assert page.locator(".field-box").is_visible()
     # Step by step: the running sum ends at the sum of the shown channel.
     count = unit["height"] * unit["width"]

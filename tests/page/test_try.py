@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -12,12 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
 from PIL import Image
+from playwright.sync_api import expect
 from tests.conftest import WriteModel
 from tests.page.conftest import OpenTab
 from tests.page.strokes import DIGITS, Stroke
 from tests.server.conftest import Server, StartServer
 from tests.server.http.asking import ask
+
+from covey_proto.v1 import classifier_pb2 as pb
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -92,6 +97,34 @@ def test_what_the_model_saw_is_shown(digit_server: Server, visit: OpenTab) -> No
     )
     answer = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/explain", image).json
     assert bytes(found) == base64.b64decode(answer["image"]["pixels"])
+
+
+def test_what_the_model_saw_follows_the_model(
+    digits: Path, tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    shutil.copytree(digits, tmp_path / "models")
+    write_echo_model(tmp_path / "models")
+    page = visit(start_server(tmp_path / "models")).open()
+    page.locator("#choose-model").select_option("mnist-deep")
+    give(page, {"noise.jpg": picture()})
+    expect(page.locator(".result .seen figcaption")).to_contain_text("28 \u00d7 28")
+    page.locator("#choose-model").select_option("echo")
+    expect(page.locator(".result")).to_contain_text("by echo 1")
+    expect(page.locator(".result .seen figcaption")).not_to_contain_text("28 \u00d7 28")
+    page.get_by_role("link", name="How it was prepared").click()
+    expect(page.locator(".detail h2")).to_contain_text("echo")
+
+
+def test_a_phone_shows_the_answer_before_the_code(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("#files").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture()})
+    page.locator(".result .bars li").nth(4).wait_for()
+    answer, code = page.locator(".result").bounding_box(), page.locator(".code").bounding_box()
+    assert answer is not None
+    assert code is not None
+    assert answer["y"] < code["y"]
+    expect(page.locator(".result")).to_be_in_viewport()
 
 
 def test_of_several_files_each_has_its_answer_or_its_error(digit_server: Server, visit: OpenTab) -> None:
@@ -173,6 +206,42 @@ def test_the_code_that_is_shown_does_what_the_page_did(
     if shutil.which("curl"):
         run = subprocess.run(code.inner_text(), shell=True, capture_output=True, text=True, check=True, cwd=tmp_path)
         assert f'"label":"{label}"' in run.stdout
+
+
+def test_the_code_for_grpcurl_sends_large_images(digit_server: Server, visit: OpenTab, tmp_path: Path) -> None:
+    image = picture("PNG", 300)  # in base64 more than the 128 KiB that an argument may have
+    (tmp_path / "image.jpg").write_bytes(image)
+    (tmp_path / "grpcurl").write_text("#!/bin/sh\ncat\n")  # what it is given on its standard input
+    (tmp_path / "grpcurl").chmod(0o755)
+    page = visit(digit_server).open()
+    page.get_by_text("As code").click()
+    page.locator(".code").get_by_role("button", name="grpcurl", exact=True).click()
+    code = page.locator(".code pre").inner_text()
+    assert "-d @" in code
+    run = subprocess.run(
+        code, shell=True, capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+    )  # fmt: skip
+    message = json_format.Parse(run.stdout, pb.ClassifyRequest())
+    assert list(message.encoded.images) == [image]
+
+
+def test_the_code_for_javascript_runs(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open()
+    page.get_by_text("As code").click()
+    page.locator(".code").get_by_role("button", name="JavaScript", exact=True).click()
+    code = page.locator(".code pre").inner_text()
+    give_to_input = """(name) => {
+        const transfer = new DataTransfer();
+        const bytes = Uint8Array.from(atob(name), (each) => each.charCodeAt(0));
+        transfer.items.add(new File([bytes], "image.jpg"));
+        document.querySelector("input[type=file]").files = transfer.files;
+    }"""
+    page.evaluate(give_to_input, base64.b64encode(picture()).decode())
+    best = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/classify", picture()).json["results"][0]
+    with page.expect_console_message() as said:
+        page.evaluate(f"(async () => {{ {code} }})()")
+    assert said.value.text.split()[0] == best["classes"][0]["label"]
 
 
 def test_independent_labels(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 from tests.conftest import WriteModel
 from tests.page.conftest import OpenTab
@@ -53,6 +54,25 @@ def test_figures_are_live_and_a_reload_is_a_mark(
         expect(page.locator("table tbody tr").first).to_contain_text("2")
     page.locator("#watch-model").select_option("echo")
     expect(page.locator("[data-chart]")).to_have_count(6)
+
+
+def test_a_charts_ticks_are_evenly_spaced_as_written(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    write_echo_model(tmp_path)
+    page = visit(start_server(tmp_path)).open("watch")
+    for most in (0.004, 0.01, 0.07, 0.7, 7, 11, 70):
+        ticks = page.evaluate(
+            """async (most) => {
+                const { timeChart } = await import("/page/charts.js");
+                const place = document.createElement("div");
+                timeChart(place, {title: "", unit: "", lines: [{name: "", tone: "", values: [most]}], length: 2});
+                return [...place.querySelectorAll(".grid + .tick")].map((each) => Number(each.textContent));
+            }""",
+            most,
+        )
+        assert ticks == pytest.approx([number * ticks[1] for number in range(len(ticks))])
+        assert ticks[-1] >= most
 
 
 def test_the_figures_are_those_of_metrics(

@@ -49,6 +49,13 @@ function become(found) {
   if (found === "gone") setTimeout(lookAgain, LOOK_AGAIN_MS);
 }
 
+/** Calls `act` each time the server is back. @param {() => void} act @param {AbortSignal} [signal] */
+export function whenBack(act, signal) {
+  events.addEventListener("state", (event) => {
+    if (state === "ready" && /** @type {CustomEvent} */ (event).detail.wasGone) act();
+  }, { signal });
+}
+
 async function lookAgain() {
   try {
     const answer = await fetch("/readyz", { cache: "no-store" });

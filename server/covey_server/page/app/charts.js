@@ -19,12 +19,12 @@ function inside(place) {
   return Math.max(220, place.clientWidth - (parseFloat(paddingLeft) || 0) - (parseFloat(paddingRight) || 0)); // none: not shown yet
 }
 
-/** @param {number} most @returns {number[]} about four round steps from 0 */
+/** @param {number} most @returns {number[]} about four round steps from 0, which two decimals tell exactly */
 function steps(most) {
   if (!(most > 0)) return [0, 1];
-  const rough = most / 3;
+  const rough = Math.max(most, 0.03) / 3;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((each) => each * power).find((each) => each >= rough) ?? rough;
+  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough) ?? rough;
   const found = [0];
   while (found[found.length - 1] < most) found.push(found.length * step);
   return found;

@@ -42,7 +42,7 @@ function written(model, version, topK, grpcPort) {
   // The SDK sends no token unencrypted to another machine unless it is told to.
   const tls = isEncrypted ? ", tls=True" : secret && !isNear ? ", tls=False" : "";
   const python = [`model=${JSON.stringify(model)}`, version ? `version=${version}` : "", topK ? `top_k=${topK}` : ""].filter(Boolean).join(", ");
-  const message = { model, ...(version ? { version } : {}), ...(topK ? { top_k: topK } : {}), encoded: { images: ["'$(base64 -w0 image.jpg)'"] } };
+  const message = { model, ...(version ? { version } : {}), ...(topK ? { top_k: topK } : {}), encoded: { images: ["%s"] } };
   return {
     Python: `import covey  # pip install covey-serve
 
@@ -51,16 +51,21 @@ with covey.Client("${grpc}"${tls}${secret ? ", token=TOKEN" : ""}) as client:
     for each in answer.classes:
         print(each.label, each.probability)
     print(answer.timing)`,
-    curl: `curl -s -T image.jpg ${secret ? '-H "Authorization: Bearer $TOKEN" ' : ""}\\
+    curl: `curl -sS -T image.jpg ${secret ? '-H "Authorization: Bearer $TOKEN" ' : ""}\\
   '${url}'`,
-    grpcurl: `grpcurl ${isEncrypted ? "" : "-plaintext "}${secret ? '-H "authorization: Bearer $TOKEN" ' : ""}\\
-  -d '${JSON.stringify(message)}' \\
+    // Through a pipe: an argument may have 128 KiB only, less than most photographs.
+    grpcurl: `printf '${JSON.stringify(message)}' "$(base64 < image.jpg | tr -d '\\n')" \\
+  | grpcurl ${isEncrypted ? "" : "-plaintext "}${secret ? '-H "authorization: Bearer $TOKEN" ' : ""}-d @ \\
   ${grpc} covey.v1.Classifier/Classify`,
-    JavaScript: `const answer = await fetch("${url}", {
+    JavaScript: `// A page of another origin may call if the server has its --cors-origin.
+const image = document.querySelector("input[type=file]").files[0];
+// in Node: const image = await (await import("node:fs")).openAsBlob("image.jpg");
+const answer = await fetch("${url}", {
   method: "POST",
-  body: image,  // a File or a Blob${secret ? "\n  headers: { Authorization: `Bearer ${TOKEN}` }," : ""}
+  body: image,${secret ? "\n  headers: { Authorization: `Bearer ${TOKEN}` }," : ""}
 });
-const { results, timing } = await answer.json();
-console.log(results[0].classes[0].label, timing.total_us);`,
+const found = await answer.json();
+if (!answer.ok) throw new Error(found.detail);
+for (const each of found.results[0].classes) console.log(each.label, each.probability);`,
   };
 }

@@ -1,5 +1,6 @@
 // @ts-check
 /** Look inside: the image's way through one network or two, on the explanations of the server. */
+import { whenBack } from "./api.js";
 import { button, fill, h } from "./dom.js";
 import { field, modelChoice, nothingServed } from "./model_choice.js";
 import { pane } from "./pane.js";
@@ -61,6 +62,7 @@ export function show(place, signal) {
   }, { signal });
   changes.addEventListener("models", () => (drawSettings(), shown.length ? undefined : rebuild()), { signal });
   changes.addEventListener("choice", rebuild, { signal });
+  whenBack(rebuild, signal);
   signal.addEventListener("abort", () => boards.abort());
   rebuild();
 

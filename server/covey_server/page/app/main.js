@@ -1,6 +1,6 @@
 // @ts-check
 /** The frame around the views: navigation, language, colours, token, and whether the server is there. */
-import { Problem, events, setToken, state, token, whyDenied } from "./api.js";
+import { Problem, events, setToken, state, token, whenBack, whyDenied } from "./api.js";
 import { button, fill, h } from "./dom.js";
 import { refreshModels } from "./store.js";
 import { LANGUAGES, language, loadLanguage, t, useLanguage } from "./text.js";
@@ -16,6 +16,7 @@ const VIEWS = {
 };
 const THEME = "covey-theme";
 const THEMES = ["auto", "light", "dark"];
+const RETRY_MS = 1500; // between two tries to load a view
 const LOOK_MS = 10_000; // between two looks at the models
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
@@ -33,8 +34,19 @@ async function showView() {
   const name = viewName();
   const { signal } = leave;
   drawFrame();
-  const view = await VIEWS[name]();
-  if (signal.aborted) return;
+  /** @type {{show: View} | null} */
+  let view = null;
+  while (!view) {
+    try {
+      view = await VIEWS[name]();
+    } catch {
+      // The server is gone, and this view's module was not loaded before.
+      if (!signal.aborted) fill(main, h("p", { class: "empty" }, t("error.gone")));
+      look();
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+    if (signal.aborted) return;
+  }
   const place = h("div", { class: `view view-${name}` });
   fill(main, place);
   view.show(place, signal);
@@ -128,10 +140,8 @@ async function look() {
   }
 }
 
-events.addEventListener("state", async (event) => {
-  drawFrame();
-  if (state === "ready" && /** @type {CustomEvent} */ (event).detail.wasGone) await look();
-});
+events.addEventListener("state", drawFrame);
+whenBack(look);
 events.addEventListener("token", drawNotice);
 window.addEventListener("hashchange", showView);
 document.getElementById("skip")?.addEventListener("click", (event) => {

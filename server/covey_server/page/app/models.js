@@ -39,7 +39,7 @@ export function show(place, signal) {
 function oneLine(model) {
   const { training, labels } = model.info;
   const parts = [training?.network, t("models.classes", { n: number(labels.length) })];
-  if (training?.test_images) parts.push(percent(training.test_accuracy));
+  if (training?.test_images) parts.push(t("models.right", { share: percent(training.test_accuracy) }));
   return parts.filter(Boolean).join(" · ");
 }
 

@@ -5,7 +5,7 @@ import { classBars } from "./bars.js";
 import { fill, h } from "./dom.js";
 import { picture } from "./picture.js";
 import { scene } from "./scene.js";
-import { layerTiles, readMaps } from "./tiles.js";
+import { layerTiles, named, readMaps } from "./tiles.js";
 import { duration, hasText, number, t } from "./text.js";
 import { showUnit } from "./unit.js";
 
@@ -232,7 +232,7 @@ export function pane(model, host) {
     rows.set(layer.index, tiles);
     return h("div", { class: `layer kind-${layer.kind}`, data: { layer: layer.index } },
       h("button", { type: "button", class: "tag", title: layer.detail, on: { click: () => select(layer.index) } },
-        h("span", {}, t(`kind.${layer.kind}`)), h("span", { class: "small muted" }, layer.shape.join(" × "))),
+        h("span", {}, named(layer)), h("span", { class: "small muted" }, layer.shape.join(" × "))),
       tiles.element);
   }
 
@@ -250,7 +250,7 @@ export function pane(model, host) {
     if (!isNew) return;
     large = layerTiles(layer, labels, pick, host.tell);
     fill(layerView,
-      h("h3", {}, t(`kind.${layer.kind}`), h("span", { class: "muted" }, ` ${layer.name}`)),
+      h("h3", {}, named(layer), h("span", { class: "muted" }, ` ${layer.name}`)),
       h("p", {}, hasText(`kind.${layer.kind}.is`) ? t(`kind.${layer.kind}.is`) : ""),
       h("p", { class: "small muted" }, [layer.detail, t("inside.shape", { shape: layer.shape.join(" × ") }), layer.parameters ? t("inside.parameters", { n: number(layer.parameters) }) : ""].filter(Boolean).join(" · ")),
       large.element,

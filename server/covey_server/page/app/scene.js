@@ -2,7 +2,7 @@
 /** The network in three dimensions: each layer's maps as planes behind one another, from the image to the answer. */
 import { canvas } from "./digits.js";
 import { button, fill, h } from "./dom.js";
-import { paintMap, watchUnits } from "./tiles.js";
+import { named, paintMap, watchUnits } from "./tiles.js";
 import { t } from "./text.js";
 
 const PLANES = 10; // of one layer
@@ -82,7 +82,7 @@ export function scene(layers, labels, pick, open, tell) {
         return plane;
       });
       const span = Math.max(TAG, maps.width * scale);
-      const name = h("button", { type: "button", class: "tag", tabIndex: -1, on: { click: () => open(layer.index) } }, t(`kind.${layer.kind}`), h("br"), h("span", { class: "muted" }, layer.shape.join(" × ")));
+      const name = h("button", { type: "button", class: "tag", tabIndex: -1, on: { click: () => open(layer.index) } }, named(layer), h("br"), h("span", { class: "muted" }, layer.shape.join(" × ")));
       name.style.transform = `translate(-50%, ${(maps.height * scale) / 2 + 12}px) translateZ(${((count - 1) / 2) * DEPTH}px)`;
       fill(group, known.planes, name);
       group.style.transform = `translateX(${width + span / 2}px)`;

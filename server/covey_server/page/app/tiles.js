@@ -14,6 +14,9 @@ import { t, value as written } from "./text.js";
  * @typedef {{layer: number, channel: number, y: number, x: number}} Place
  */
 
+/** @param {Layer} layer @returns {string} its number and kind, as `covey explain` numbers it */
+export const named = (layer) => `${layer.index} ${t(`kind.${layer.kind}`)}`;
+
 /** @param {RawMaps} raw @returns {Maps} a layer without rows and columns becomes one square of cells */
 export function readMaps(raw) {
   const all = bytes(raw.values);

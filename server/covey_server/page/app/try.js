@@ -1,6 +1,6 @@
 // @ts-check
 /** Try: images by drop, paste, file, camera or drawing, and what the model says of each. */
-import { Problem, classify, explain } from "./api.js";
+import { Problem, classify, explain, state, whenBack } from "./api.js";
 import { classBars, timingStrip } from "./bars.js";
 import { asCode } from "./code.js";
 import { button, fill, h, icon } from "./dom.js";
@@ -16,7 +16,7 @@ const SEEN_AT_ONCE = 4; // images whose pixels as the model saw them are shown u
 
 /**
  * @typedef {{name: string, blob: Blob, url: string, result?: import("./api.js").Result, error?: string,
- *   timing?: import("./api.js").Timing, roundTripMs?: number, version?: number, model?: string, pixels?: any}} Picture
+ *   isLost?: boolean, timing?: import("./api.js").Timing, roundTripMs?: number, version?: number, model?: string, pixels?: any}} Picture
  */
 
 /** @type {Picture[]} kept while other views are shown, the newest first */
@@ -29,7 +29,7 @@ export function show(place, signal) {
   const tool = h("div", { class: "tool" });
   const list = h("ol", { class: "results", "aria-label": t("try.results"), "aria-live": "polite" });
   const code = h("div");
-  const chooser = h("input", { type: "file", multiple: true, accept: "image/*", class: "hidden", id: "files", tabIndex: -1, "aria-label": t("try.choose"), on: { change: () => (add([...chooser.files]), (chooser.value = "")) } });
+  const chooser = h("input", { type: "file", multiple: true, accept: "image/*", class: "hidden", id: "files", tabIndex: -1, "aria-label": t("try.choose"), on: { change: () => (add([...chooser.files]), (chooser.value = ""), list.firstElementChild?.scrollIntoView({ block: "nearest" })) } });
   const zone = h(
     "div", { class: "zone" },
     h("div", { class: "zone-text" }, icon("file"), h("p", {}, t("try.drop")), h("p", { class: "small muted" }, t("try.formats"))),
@@ -96,8 +96,12 @@ export function show(place, signal) {
   }, { signal });
   signal.addEventListener("abort", () => board.abort());
 
+  const askLost = () => run(pictures.filter((each) => each.isLost && !busy.has(each)));
+  whenBack(askLost, signal);
+
   redraw();
   drawList();
+  askLost();
 
   function closeTool() {
     board.abort();
@@ -162,11 +166,13 @@ export function show(place, signal) {
         const roundTripMs = performance.now() - began;
         group.forEach((each, index) => {
           const result = answer.results[index];
-          Object.assign(each, { result, error: result.error?.message, timing: answer.timing, roundTripMs, version: answer.version, model: answer.model });
+          // Another model prepares the image in its own way.
+          if (each.model !== answer.model || each.version !== answer.version) each.pixels = undefined;
+          Object.assign(each, { result, error: result.error?.message, isLost: false, timing: answer.timing, roundTripMs, version: answer.version, model: answer.model });
         });
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
-        group.forEach((each) => Object.assign(each, { result: undefined, error: error.message }));
+        group.forEach((each) => Object.assign(each, { result: undefined, error: error.message, isLost: state === "gone" || error.status === 401 }));
       }
       group.forEach((each) => busy.delete(each));
       group.forEach(drawCard);
@@ -177,13 +183,14 @@ export function show(place, signal) {
   }
 
   async function look(/** @type {Picture} */ picture) {
-    const { blob } = picture;
+    const { blob, model, version } = picture;
+    const isCurrent = () => picture.blob === blob && picture.model === model && picture.version === version;
     try {
-      const found = await explain(picture.model ?? store.name, picture.version ?? 0, blob, {});
-      if (picture.blob === blob) picture.pixels = found.image;
+      const found = await explain(model ?? store.name, version ?? 0, blob, {});
+      if (isCurrent()) picture.pixels = found.image;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      picture.pixels = { why: error.message };
+      if (isCurrent()) picture.pixels = { why: error.message };
     }
     drawCard(picture);
   }
@@ -207,6 +214,7 @@ export function show(place, signal) {
         picture.timing && !picture.error ? timingStrip(picture.timing, picture.roundTripMs ?? 0) : null,
         picture.error ? null : h("p", { class: "row small" },
           h("span", { class: "muted" }, picture.model ? t("result.by", { model: picture.model, version: picture.version ?? 0 }) : ""),
+          picture.model ? h("a", { href: `#models/${encodeURIComponent(`${picture.model}/${picture.version}`)}` }, t("result.prepared")) : null,
           h("a", { href: "#inside", on: { click: () => ((store.image = picture.blob), (store.imageName = picture.name)) } }, t("result.inside"), icon("right")))),
     );
     return card;

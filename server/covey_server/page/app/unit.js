@@ -15,10 +15,12 @@ export function showUnit(place, unit, layers, signal) {
   const layer = layers.find((each) => each.index === unit.layer);
   const { receptive_field: field } = unit;
   const work = h("div", { class: "work" });
+  const readsImage = layer?.inputs.some((index) => layers.find((each) => each.index === index)?.kind === "input");
   fill(
     place,
     h("h3", {}, t("unit.title", { layer: layer?.name ?? "", channel: unit.channel }), layer && layer.shape.length > 1 ? h("span", { class: "muted" }, ` ${t("unit.at", { y: unit.y, x: unit.x })}`) : null),
     field ? h("p", {}, t("unit.field", { width: field.right - field.left, height: field.bottom - field.top, top: field.top, left: field.left })) : null,
+    readsImage ? h("p", { class: "small muted" }, t("kind.input.is")) : null,
     work, result(unit), next(unit, layers),
   );
   const inputs = floats(unit.inputs ?? "");
