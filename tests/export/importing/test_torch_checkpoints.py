@@ -99,7 +99,7 @@ def test_wrapped_weights(kind: str, resnet18: nn.Module, tmp_path: Path) -> None
     [
         "resnet10t",  # 176x176, crop_pct 0.875
         pytest.param("mobilenetv3_small_050", marks=pytest.mark.recipes),
-        "vit_tiny_patch16_224",  # crop_pct 0.9, mean 0.5
+        pytest.param("vit_tiny_patch16_224", marks=pytest.mark.recipes),  # crop_pct 0.9, mean 0.5
         "test_vit",  # 160x160, crop_pct 0.95
     ],
 )
