@@ -107,7 +107,7 @@ class ReceivedCall(HttpCall):
         return self._connection.send_part(self, data)
 
     def end_stream(self) -> None:
-        self._connection.send(self, b"", 0)
+        self._connection.front.send(self._connection, self, b"", 0)
 
     def _fail(self, failure: Status, counted_bytes: int) -> None:
         if failure.http >= 500:
@@ -119,4 +119,4 @@ class ReceivedCall(HttpCall):
         if self._connection.closes_after(self):
             fields += answers.CLOSE
         data = answers.answer(status, kind, payload, self.request_id, fields, without_body=self._is_head)
-        self._connection.send(self, data, counted_bytes)
+        self._connection.front.send(self._connection, self, data, counted_bytes)
