@@ -20,7 +20,7 @@ CELLS = 14  # along the longer side of an image
 _COVERED = 2  # cells along each side of what is covered at once
 MAX_BATCH = 64  # covered images in one run
 _TOLERANCE = 1e-3  # of the score, by which a class activation map may differ from it
-_LEAST = 1e-30  # a probability that is 0 in float32
+_MIN_PROBABILITY = 1e-30  # a probability that is 0 in float32
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
@@ -145,7 +145,7 @@ def _log_odds(probabilities: NDArray[np.float32], class_index: int) -> NDArray[n
     values = probabilities.astype(np.float64)
     own = values[:, class_index]
     others = np.delete(values, class_index, axis=1).sum(axis=1)
-    odds: NDArray[np.float64] = np.log(np.maximum(own, _LEAST)) - np.log(np.maximum(others, _LEAST))
+    odds: NDArray[np.float64] = np.log(np.maximum(own, _MIN_PROBABILITY)) - np.log(np.maximum(others, _MIN_PROBABILITY))
     return odds
 
 

@@ -33,7 +33,7 @@ LARGEST = frozenset(
         "covey_models_refused", "covey_device_fallback", "python_info",
     }
 )  # fmt: skip
-LEAST = frozenset({"covey_ready", "covey_certificate_expiry_timestamp_seconds", "process_start_time_seconds"})
+SMALLEST = frozenset({"covey_ready", "covey_certificate_expiry_timestamp_seconds", "process_start_time_seconds"})
 
 
 def plain(families: Iterable[Metric]) -> Plain:
@@ -94,7 +94,7 @@ class Ended:
 def _combine(name: str, kind: str) -> Callable[[float, float], float]:
     if kind in _SUMMED or name in ADDED:
         return operator.add
-    return min if name in LEAST else max
+    return min if name in SMALLEST else max
 
 
 def _key(sample: Sequence[Any]) -> tuple[object, ...]:

@@ -28,7 +28,9 @@ from tests.server.http.asking import (
     wait_until,
 )
 
+from covey_server.calls.status import Status
 from covey_server.fronts.http import limits
+from covey_server.fronts.http.received import ReceivedCall
 
 POST = b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\n"
 CLASSIFY = "/v1/models/echo/classify"
@@ -146,6 +148,21 @@ def test_bodies_sent_ahead_do_not_add_up(front: str, tmp_path: Path, write_echo_
         for each in connections:
             each.__exit__(None, None, None)
         server.app._batcher.close()  # what waits is computed now
+
+
+def test_little_is_read_at_a_time_of_a_body_in_tiny_chunks(server: Server) -> None:
+    """64 KB of them take 20 ms, for which all other connections would wait."""
+    front = server.app.http
+    assert front is not None
+    with connected(server.http_port) as connection:
+        connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n" + 100 * b"1\r\na\r\n")
+        wait_until(lambda: front.unfinished_bytes == 100)
+        (reader,) = [each.reader for each in front._connections if each.reader.body_bytes]
+        assert reader.read_bytes == limits.TINY_READ_BYTES
+        connection.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+        wait_until(lambda: front.unfinished_bytes == 100 + 0x10000)
+        assert reader.read_bytes == limits.READ_BYTES
+    wait_until(lambda: front.unfinished_bytes == 0)
 
 
 def test_chunks_without_end_are_refused_at_the_limit(server: Server) -> None:
@@ -268,6 +285,23 @@ def test_a_form_of_very_many_parts_is_refused(server: Server) -> None:
         server.http_port, "POST", "/v1/models/echo/classify", body, {"Content-Type": "multipart/form-data; boundary=b"}
     )
     assert (answer.status, "more than 4,096 parts" in answer.error) == (400, True), answer.body
+
+
+def test_a_large_body_that_is_refused_makes_room_before_its_answer(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = server.app._rest._large
+    waiting_bytes: list[int] = []
+    fail = ReceivedCall.fail
+
+    def seen(call: ReceivedCall, failure: Status) -> None:
+        waiting_bytes.append(bodies._waiting_bytes)
+        fail(call, failure)
+
+    monkeypatch.setattr(ReceivedCall, "fail", seen)
+    body = b'{"images":[' + b"[]," * 300_000 + b"[]]}"
+    assert ask(server.http_port, "POST", CLASSIFY, body, {"Content-Type": "application/json"}).status == 400
+    assert waiting_bytes == [0]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_every_metric_of_a_server_is_documented_and_the_other_way_round(
     assert set(rows) == names
     for name, kind in rows.items():
         assert families[name.removesuffix("_total")].type == kind
-    decided = merging.ADDED | merging.LARGEST | merging.LEAST | {"covey_processes"}
+    decided = merging.ADDED | merging.LARGEST | merging.SMALLEST | {"covey_processes"}
     gauges = {name for name, family in families.items() if family.type == "gauge"}
     assert gauges <= decided, "decide how gauges of several processes become one"
 

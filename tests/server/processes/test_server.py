@@ -174,7 +174,7 @@ def test_one_scrape_has_the_sum_of_all(server: Server, channels: dict[int, grpc.
     for name in (*counts, "covey_processes"):
         assert read(page)[name] == found[name]
     gauges = {each.name for each in text_string_to_metric_families(page) if each.type == "gauge"} - {"covey_processes"}
-    assert gauges <= merging.ADDED | merging.LARGEST | merging.LEAST, "decide how processes' gauges become one"
+    assert gauges <= merging.ADDED | merging.LARGEST | merging.SMALLEST, "decide how processes' gauges become one"
 
 
 def test_one_process_can_be_replaced_in_good_order_and_none_of_its_counts_is_lost(

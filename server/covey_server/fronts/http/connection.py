@@ -85,7 +85,7 @@ class Connection:
 
     def receive(self) -> None:
         """Reads what has come."""
-        if (data := self._wire.receive()) is None:
+        if (data := self._wire.receive(self.reader.read_bytes)) is None:
             return
         if not data:  # it is gone, or has closed its side, which servers take for the same
             self.drop()

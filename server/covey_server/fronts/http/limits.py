@@ -15,6 +15,8 @@ MAX_LINGER_BYTES = 128 << 20  # dropped meanwhile: many clients read no answer b
 MAX_SENT_AHEAD = 32  # requests behind one that is not answered
 CHUNK_BYTES = 32  # of a chunk, beside its content: its size, and what little else is usual
 READ_BYTES = 64 << 10  # from one connection at a time, so that none keeps the others waiting
+TINY_CHUNK_BYTES = 64  # on average: of bodies in such chunks, each of which takes as long as a large one,
+TINY_READ_BYTES = 2 << 10  # less is read at a time
 
 
 @dataclass(frozen=True)

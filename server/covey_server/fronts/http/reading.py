@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from covey_server.calls.status import Status
-from covey_server.fronts.http import answers
+from covey_server.fronts.http import answers, limits
 from covey_server.fronts.http.heads import Head, check, check_body, too_large
 from covey_server.fronts.http.known_request import MAX_KNOWN_BYTES, KnownRequest
 from covey_server.fronts.http.limits import CHUNK_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SENT_AHEAD
@@ -64,6 +64,12 @@ class RequestReader:
         self._principal = ""
         self._fields = b""
         self._request_id = b""
+
+    @property
+    def read_bytes(self) -> int:
+        """How much to read at once, so that it takes a millisecond at the most."""
+        are_tiny = self.body_bytes < limits.TINY_CHUNK_BYTES * self._chunks
+        return limits.TINY_READ_BYTES if are_tiny else limits.READ_BYTES
 
     def feed(self, data: bytes) -> None:
         """Reads bytes. After a refusal or `close` does nothing."""
@@ -230,7 +236,7 @@ class RequestReader:
         self._drop_body()
         self.is_idle = True
         self._whole = (call, len(body)) if self._received and self._whole is None else None
-        self._received = 0
+        self._received = self._chunks = 0
         self._request_id = self._fields = b""
         self._connection.take(call)
 

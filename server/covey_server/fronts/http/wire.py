@@ -31,11 +31,11 @@ class Wire:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def receive(self) -> bytes | None:
-        """What has come; None if nothing has, empty if the caller is gone. After `end` what comes is dropped, and who
-        sends more than MAX_LINGER_BYTES is taken for gone."""
+    def receive(self, read_bytes: int) -> bytes | None:
+        """At most so much of what has come; None if nothing has, empty if the caller is gone. After `end` what comes is
+        dropped, and who sends more than MAX_LINGER_BYTES is taken for gone."""
         try:
-            data = self._socket.recv(limits.READ_BYTES)
+            data = self._socket.recv(read_bytes)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from covey_server.calls.call import Call
 from covey_server.calls.http import HttpCall, HttpHandler, for_http
 from covey_server.calls.service import Handler, handle
 from covey_server.errors import Overloaded, RequestError, Stopping
@@ -63,13 +64,16 @@ class LargeBodies:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, call: HttpCall, handler: Handler, size_bytes: int) -> None:
-        try:
-            if not call.cancelled:  # else nobody waits for it any more
-                handle(handler, call)
-                self._begin(False)
-        finally:
-            with self._lock:
-                self._waiting_bytes -= size_bytes
+        def read(call: Call) -> None:
+            try:
+                if not call.cancelled:  # else nobody waits for it any more
+                    handler(call)
+            finally:  # before the answer, whose caller may send the next body at once
+                with self._lock:
+                    self._waiting_bytes -= size_bytes
+
+        handle(read, call)
+        self._begin(False)
 
 
 def aside(large: LargeBodies, handler: HttpHandler, slow_bytes: Callable[[HttpCall], int]) -> HttpHandler:
