@@ -48,6 +48,14 @@ def test_the_layers_are_those_of_the_server(digit_server: Server, visit: OpenTab
         assert len(page.locator(".layer-view p").first.inner_text()) > 40
 
 
+def test_the_image_that_was_tried_is_the_one_looked_at(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open("try")
+    page.set_input_files("#files", DIGIT)
+    page.locator(".result .bars").wait_for()
+    page.locator("nav a", has_text="Look inside").click()
+    expect(page.locator(".answer .bars").first).to_be_visible()
+
+
 def test_the_terms_of_the_tutorial_are_explained(digit_server: Server, visit: OpenTab) -> None:
     page = visit(digit_server).open("inside")
     page.locator(".terms-list summary").click()

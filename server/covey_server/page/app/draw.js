@@ -24,11 +24,13 @@ export function drawingBoard(model, tell) {
   let last = null;
   let waits = false;
   let strokes = 0; // that are finished
+  let [taken, told] = [0, 0]; // the numbers of the last drawings that were taken and told
 
   const clear = () => {
     pen.fillStyle = "#000";
     pen.fillRect(0, 0, SIDE, SIDE);
     strokes = 0;
+    told = taken;
     shown.dataset.sent = "0";
     show();
   };
@@ -56,9 +58,12 @@ export function drawingBoard(model, tell) {
   };
   const send = async () => {
     waits = false;
-    const done = strokes;
+    const [done, number] = [strokes, ++taken];
     const made = centres ? likeMnist(ink, width, height, isWhiteOnBlack) : plain();
-    if (made) tell(await toPng(made));
+    const file = made && (await toPng(made));
+    if (number <= told) return; // a later drawing was ready before this one, or the board was cleared
+    told = number;
+    if (file) tell(file);
     shown.dataset.sent = String(done); // strokes
   };
   const plain = () => {

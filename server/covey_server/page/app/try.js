@@ -132,10 +132,16 @@ export function show(place, signal) {
     const added = files.slice(0, SHOWN).map((file) => ({ name: file.name, blob: file, url: URL.createObjectURL(file) }));
     if (!added.length) return added;
     pictures = [...added, ...pictures];
+    keep(added[0]);
     for (const old of pictures.splice(SHOWN)) URL.revokeObjectURL(old.url);
     drawList();
     run(added);
     return added;
+  }
+
+  /** For the other views. */
+  function keep(/** @type {Picture} */ picture) {
+    [store.image, store.imageName] = [picture.blob, picture.name];
   }
 
   function replace(/** @type {Picture} */ picture, /** @type {Blob} */ image) {
@@ -143,6 +149,7 @@ export function show(place, signal) {
     picture.blob = image;
     picture.url = URL.createObjectURL(image);
     picture.pixels = undefined;
+    keep(picture);
     if (!busy.has(picture)) run([picture]);
     else late.add(picture);
   }
@@ -215,7 +222,7 @@ export function show(place, signal) {
         picture.error ? null : h("p", { class: "row small" },
           h("span", { class: "muted" }, picture.model ? t("result.by", { model: picture.model, version: picture.version ?? 0 }) : ""),
           picture.model ? h("a", { href: `#models/${encodeURIComponent(`${picture.model}/${picture.version}`)}` }, t("result.prepared")) : null,
-          h("a", { href: "#inside", on: { click: () => ((store.image = picture.blob), (store.imageName = picture.name)) } }, t("result.inside"), icon("right")))),
+          h("a", { href: "#inside", on: { click: () => keep(picture) } }, t("result.inside"), icon("right")))),
     );
     return card;
   }
