@@ -76,7 +76,20 @@ def test_the_server_goes_and_comes_back(
     page.get_by_role("link", name="Try").click()
     give(page, {"a.jpg": picture()})
     page.locator(".result .bars").wait_for()
-    # The browser reports each failed connection, and what a stopping server refuses.
+    forgive_lost_connections(tab)
+
+
+def left_behind(models: Path, visit: OpenTab) -> tuple[Visit, int]:
+    """A tab whose server has stopped, and the server's port."""
+    with running_servers("native") as start:
+        server = start(models)
+        tab = visit(server)
+        expect(tab.open().locator("#choose-model")).to_have_value("echo")
+    return tab, server.http_port
+
+
+def forgive_lost_connections(tab: Visit) -> None:
+    """The browser reports each failed connection, and what a stopping server refuses; nothing else may have failed."""
     assert all("ERR_" in each or "503" in each for each in tab.errors), tab.errors
     tab.errors.clear()
 
@@ -85,34 +98,24 @@ def test_what_was_asked_while_the_server_was_gone_is_asked_again(
     tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
 ) -> None:
     write_echo_model(tmp_path)
-    with running_servers("native") as start:
-        server = start(tmp_path)
-        tab = visit(server)
-        page = tab.open()
-        expect(page.locator("#choose-model")).to_have_value("echo")
-    give(page, {"a.jpg": picture()})
-    expect(page.locator(".result .problem")).to_contain_text("does not answer")
-    start_server(tmp_path, http_port=server.http_port)
-    page.locator(".result .bars").wait_for()
-    assert all("ERR_" in each or "503" in each for each in tab.errors), tab.errors
-    tab.errors.clear()
+    tab, port = left_behind(tmp_path, visit)
+    give(tab.page, {"a.jpg": picture()})
+    expect(tab.page.locator(".result .problem")).to_contain_text("does not answer")
+    start_server(tmp_path, http_port=port)
+    tab.page.locator(".result .bars").wait_for()
+    forgive_lost_connections(tab)
 
 
 def test_a_view_that_is_opened_while_the_server_is_gone_comes_with_it(
     tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
 ) -> None:
     write_echo_model(tmp_path)
-    with running_servers("native") as start:
-        server = start(tmp_path)
-        tab = visit(server)
-        page = tab.open()
-        expect(page.locator("#choose-model")).to_have_value("echo")
-    page.get_by_role("link", name="Models").click()
-    expect(page.locator("main .empty")).to_contain_text("does not answer")
-    start_server(tmp_path, http_port=server.http_port)
-    expect(page.locator(".detail h2")).to_contain_text("echo")
-    assert all("ERR_" in each or "503" in each for each in tab.errors), tab.errors
-    tab.errors.clear()
+    tab, port = left_behind(tmp_path, visit)
+    tab.page.get_by_role("link", name="Models").click()
+    expect(tab.page.locator("main .empty")).to_contain_text("does not answer")
+    start_server(tmp_path, http_port=port)
+    expect(tab.page.locator(".detail h2")).to_contain_text("echo")
+    forgive_lost_connections(tab)
 
 
 def test_the_page_can_be_left_out(tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer) -> None:

@@ -1,7 +1,7 @@
 """One connection: the requests on it one after another, their answers, and how long each may take.
 
-Requests are read on the intake thread; answers come from any thread and are written by it, as far as the network takes
-them at once.
+Requests are read and answers are written on the intake thread (answers of other threads come by HttpFront.send), as far
+as the network takes them at once. Parts of answers that go on are written by the thread that has them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Connection:
-    """Only `send`, `closes_after` may be used outside the intake thread."""
+    """Only `send_part` and `closes_after` may be used outside the intake thread."""
 
     __slots__ = (
         "_close_after", "_counted_bytes", "_current", "_has_asked", "_is_lingering", "_lock", "_owes_continue",
@@ -196,7 +196,7 @@ class Connection:
         if counted_bytes:
             self.front.written(counted_bytes, self.peer)
 
-    # Writing, on any thread.
+    # Writing.
 
     def closes_after(self, call: ReceivedCall) -> bool:
         """Whether this answer is the last one."""

@@ -134,9 +134,7 @@ class HttpFront:
     def wake(self, connection: Connection) -> None:
         """Lets the intake thread attend to a connection; from any thread."""
         self._woken.append(connection)
-        if not self._is_waking:
-            self._is_waking = True
-            self._wake()
+        self._call_intake()
 
     def send(self, connection: Connection, call: ReceivedCall, data: bytes, counted_bytes: int) -> None:
         """Writes an answer, from any thread. The intake thread writes those of other threads too: each write gives up
@@ -146,9 +144,7 @@ class HttpFront:
             connection.send(call, data, counted_bytes)
             return
         self._answers.append((connection, call, data, counted_bytes))
-        if not self._is_waking:
-            self._is_waking = True
-            self._wake()
+        self._call_intake()
 
     def watch(self, connection: Connection, *, reading: bool, writing: bool) -> None:
         """Sets what the intake thread waits for."""
@@ -254,6 +250,12 @@ class HttpFront:
                 if not connection.reader.is_idle:
                     connection.refuse(_STOPPING)
             self._refuses_unfinished = False
+
+    def _call_intake(self) -> None:
+        """Has `_attend` called soon; once, however many ask."""
+        if not self._is_waking:
+            self._is_waking = True
+            self._wake()
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # it is full: then it wakes anyway; or closed
