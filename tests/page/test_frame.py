@@ -28,6 +28,14 @@ NAMELESS = """() => [...document.querySelectorAll("a, button, input, select, can
 VIEWS = ("try", "inside", "watch", "models")
 
 
+def use_token(page: Page, token: str) -> None:
+    """Gives a valid token, and waits for the view that is shown anew with it: what is dropped before is lost."""
+    before = page.locator(".zone").element_handle()
+    page.locator("#token").fill(token)
+    page.get_by_role("button", name="Use it").click()
+    before.wait_for_element_state("hidden")
+
+
 def test_without_a_token_the_page_asks_for_one(
     tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
 ) -> None:
@@ -41,8 +49,7 @@ def test_without_a_token_the_page_asks_for_one(
     field.fill("wrong")
     page.get_by_role("button", name="Use it").click()
     expect(page.locator(".notice.token")).to_contain_text("no token of this server")
-    field.fill("first-secret-token")
-    page.get_by_role("button", name="Use it").click()
+    use_token(page, "first-secret-token")
     expect(page.locator("#choose-model")).to_be_visible()
     give(page, {"a.jpg": picture()})
     page.locator(".result .bars").wait_for()
@@ -50,8 +57,7 @@ def test_without_a_token_the_page_asks_for_one(
     # The token is taken back while the page is open.
     tokens.write_text("second-secret-token\n")
     expect(field).to_be_visible(timeout=30_000)  # the page looks every ten seconds
-    field.fill("second-secret-token")
-    page.get_by_role("button", name="Use it").click()
+    use_token(page, "second-secret-token")
     expect(page.locator(".state-ready")).to_be_visible()
     give(page, {"b.jpg": picture()})
     expect(page.locator(".result .bars")).to_have_count(2)
