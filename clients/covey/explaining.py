@@ -228,16 +228,7 @@ def _unit(message: pb.Unit) -> Unit:
         rows=tuple(message.rows),
         columns=tuple(message.columns),
         places=tuple(message.places),
-        next=tuple(
-            UnitStep(
-                step.layer,
-                step.y,
-                step.x,
-                np.array(step.inputs, np.float32).reshape(step.height, step.width),
-                step.value,
-            )
-            for step in message.next
-        ),
+        next=tuple(map(_step, message.next)),
         **plain,
     )
 

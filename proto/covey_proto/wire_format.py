@@ -78,3 +78,8 @@ def write_varint(number: int) -> bytes:
         number >>= 7
     octets.append(number)
     return bytes(octets)
+
+
+def write_delimited(number: int, content: bytes) -> bytes:
+    """A field of bytes; `number` is below 16."""
+    return b"".join((bytes((number << 3 | DELIMITED,)), write_varint(len(content)), content))

@@ -60,12 +60,9 @@ def _run(configure: Callable[[], Config], served: Callable[[App], None]) -> int:
         return supervise(config)
 
     def announce(app: App) -> int:
-        # For programs that start a server (with port 0, say); the log is for people.
-        grpc_address, metrics_address = config.address(app.front.port), config.metrics_address(app.metrics_port)
-        http = "" if app.http is None else f" http={config.address(app.http.port)}"
-        return standard_output.write(
-            lambda: print(f"covey-server ready grpc={grpc_address} metrics={metrics_address}{http}")
-        ) or standard_output.write(lambda: served(app))
+        http_port = None if app.http is None else app.http.port
+        line = serving.ready_line(config, app.front.port, app.metrics_port, http_port)
+        return standard_output.write(lambda: print(line)) or standard_output.write(lambda: served(app))
 
     return serving.serve(config, announce)
 

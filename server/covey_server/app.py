@@ -55,8 +55,9 @@ class App:
         self.registry = CollectorRegistry()
         self._metrics = Metrics(self.registry)
         self._health = Health()
-        # After `stop`: whether a batch, or the loading of a model, still runs: then the process cannot end normally.
-        self.hangs = self.loads = False
+        # After `stop`: whether a batch, or loading or explaining a model, still runs: then the process cannot end
+        # normally.
+        self.hangs = self.has_work_left = False
         self._security = Security.of(config)  # first: wrong files are reported before models are loaded
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = resources.open_repository(config, self._metrics)
@@ -203,7 +204,7 @@ class App:
         watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
         managed = self._management is None or self._management.join(max(0.0, give_up - time.monotonic()))
         explained = self._explainer is None or self._explainer.join(max(0.0, give_up - time.monotonic()))
-        self.loads = not (watched and managed and explained)
+        self.has_work_left = not (watched and managed and explained)
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained

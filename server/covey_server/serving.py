@@ -56,6 +56,12 @@ def explained(run: Callable[[], int]) -> int:
         return INTERRUPTED
 
 
+def ready_line(config: Config, grpc_port: int, metrics_port: int, http_port: int | None) -> str:
+    """For programs that start a server (with port 0, say); the log is for people."""
+    http = "" if http_port is None else f" http={config.address(http_port)}"
+    return f"covey-server ready grpc={config.address(grpc_port)} metrics={config.metrics_address(metrics_port)}{http}"
+
+
 def serve(config: Config, announce: Callable[[App], int], siblings: Siblings | None = None) -> int:
     """Serves until SIGTERM or SIGINT, or until the parent says so; a second signal ends the process at once. `announce`
     is called once calls are taken; unless it returns 0 the server stops, and that is its exit code. Raises
@@ -75,11 +81,11 @@ def serve(config: Config, announce: Callable[[App], int], siblings: Siblings | N
     if not failed:
         signals.wait()
     exit_code = failed if app.stop() and not app.hangs else 1
-    if app.hangs or app.loads:  # the interpreter cannot end while a thread is inside onnxruntime
+    if app.hangs or app.has_work_left:  # the interpreter cannot end while a thread is inside onnxruntime
         if app.hangs:
             log.error("a batch still runs and would keep this process; it is left behind")
         else:
-            log.warning("a model is still being loaded; that is given up")
+            log.warning("a model is still being loaded or explained; that is given up")
         logging.shutdown()
         os._exit(exit_code)
     return exit_code

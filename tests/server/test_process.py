@@ -211,7 +211,7 @@ def test_it_stops_in_good_order_while_a_model_is_loaded(
         server.popen.send_signal(signal.SIGTERM)
         code, log = server.end()
     assert code == 0, log
-    assert "a model is still being loaded; that is given up" in log
+    assert "a model is still being loaded or explained; that is given up" in log
 
 
 def test_check_prints_the_plan_and_the_curves(

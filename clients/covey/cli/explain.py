@@ -24,12 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="PNG", help="file to write the heat map to")
     parser.add_argument("--model", default="", help="name of the model (default: the server's default model)")
     parser.add_argument("--version", type=int, default=0, help="version of the model (default: the highest)")
-    parser.add_argument("--label", default="", help="class that the heat map is for (default: the most probable one)")
+    parser.add_argument(
+        "--label", default="", help="class that the heat map is for, with --out (default: the most probable one)"
+    )
     parser.add_argument(
         "--method",
         default="",
         metavar="METHOD",
-        help="class_activation or occlusion (default: the better one that the model allows)",
+        help="class_activation or occlusion, with --out (default: the better one that the model allows)",
     )
 
 
@@ -63,7 +65,8 @@ def _index(client: Client, options: argparse.Namespace) -> int:
     labels = client.model(options.model, options.version).labels
     if options.label not in labels:
         raise InvalidInput(
-            f"no class has the label {options.label!r}; `covey info --json` lists the {len(labels)} labels"
+            f"no class has the label {options.label!r}; `covey info {options.model or 'MODEL'} --json` lists the "
+            f"{len(labels)} labels"
         )
     return labels.index(options.label)
 

@@ -99,13 +99,13 @@ class Inside:
                 f"{MAX_ACTIVATION_BYTES:,} are explained"
             )
         image = np.zeros((1, *model.input_shape), np.uint8)
-        unknown = [each for each in self.layers if not self.shapes[each.index] and each.output != tensors.IMAGES]
+        unknown = [each for each in self.layers if not self.shapes[each.index] and has_answer(each)]
         found = self.run(image, [tensors.PROBABILITIES, *(layer.output for layer in unknown)])
         for layer in unknown:
             self.shapes[layer.index] = self.answer(layer, found[layer.output]).shape
         self.shapes[0] = self.shapes[0] or (model.input_shape[2], *model.input_shape[:2])
 
 
-def requires_image(layer: Layer) -> bool:
+def has_answer(layer: Layer) -> bool:
     """Whether a layer has answers of its own: not so the bare image of a network without layers."""
     return layer.output != tensors.IMAGES

@@ -46,10 +46,12 @@ _MOVING = {
     "Cast", "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Dropout", "QuantizeLinear",
     "DequantizeLinear", "Slice", "Gather", "Split", "Flatten",
 }  # fmt: skip
-_KEEPS_LAYOUT = {"Cast", "Identity", "Dropout", "QuantizeLinear", "DequantizeLinear", "Slice", "Gather", "Split"}
+_KEEPS_LAYOUT = _SCALING | {
+    "Cast", "Identity", "Dropout", "QuantizeLinear", "DequantizeLinear", "Slice", "Gather", "Split", "Concat", "Clip",
+}  # fmt: skip
 _PREPARING = (_MOVING - {"Flatten"}) | _SCALING | {"Concat", "Clip"}
 _SHAPES = {"Shape", "Size"}  # they read no numbers of the image
-_TO_PLANES, _TO_PIXELS = [0, 3, 1, 2], [0, 2, 3, 1]
+_TURNED = {"NHWC": ([0, 3, 1, 2], "NCHW"), "NCHW": ([0, 2, 3, 1], "NHWC")}  # by which Transpose, into what
 _SPATIAL = {"NCHW": {2, 3}, "NHWC": {1, 2}}
 
 
@@ -126,7 +128,6 @@ class _Finder:
         known = self._known
         sources = [name for name in node.inputs if name in self._data]
         kind = self._kind(node, sources, pattern)
-        is_moving = not kind or (not self.layers and kind == "scaling")
         if not self.layers:
             if node.op in _PREPARING and kind not in ("flatten", "multiplication", "fully_connected"):
                 known.prepared.update(node.outputs)
@@ -135,7 +136,7 @@ class _Finder:
             first = next((name for name in ([pattern.data] if pattern else sources) if name in known.prepared), "")
             self.layers.append(self.input_layer(first))
             known.source.update(dict.fromkeys(known.prepared, 0))
-        if is_moving:
+        if not kind:
             self._pass_on(node, sources)
             return
         layer = self._layer(node, kind, sources, pattern)
@@ -145,10 +146,10 @@ class _Finder:
 
     def _pass_on(self, node: Node, sources: list[str]) -> None:
         first, known = sources[0], self._known
-        layout = known.layout.get(first, "") if node.op in _KEEPS_LAYOUT | _SCALING | {"Concat", "Clip"} else ""
+        layout = known.layout.get(first, "") if node.op in _KEEPS_LAYOUT else ""
         if node.op == "Transpose":
-            order = (known.layout.get(first), node.attributes.get("perm"))
-            layout = {"NHWC": "NCHW", "NCHW": "NHWC"}[str(order[0])] if order in _TURNS else ""
+            order, turned = _TURNED.get(known.layout.get(first, ""), ([], ""))
+            layout = turned if order and node.attributes.get("perm") == order else ""
         for name in node.outputs:
             known.layout[name] = layout
             if first in known.source:
@@ -160,7 +161,7 @@ class _Finder:
             return "fully_connected" if pattern.op == "MatMul" else "activation"
         if node.op in ("MatMul", "Gemm"):
             return "fully_connected" if node.inputs[1] not in self._data else "attention"
-        if node.op in _SCALING and len(sources) == 1 and len(set(node.inputs)) > len(sources) - 1:
+        if node.op in _SCALING and len(sources) == 1:
             return "scaling"
         if node.op in ("ReduceMean", "ReduceMax") and self._is_over_maps(node):
             return "average_pooling" if node.op == "ReduceMean" else "max_pooling"
@@ -226,6 +227,3 @@ class _Finder:
                 return tuple(inner[axis] for axis in node.attributes["perm"]) if inner else ()
             name = node.inputs[0]
         return constant.shape
-
-
-_TURNS = (("NHWC", _TO_PLANES), ("NCHW", _TO_PIXELS))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_proto.wire_format import DELIMITED, Payload, fields, read_varint, write_varint
+from covey_proto.wire_format import DELIMITED, Payload, fields, read_varint, write_delimited
 from covey_server.errors import RefusedModel
 
 # Fields of onnx.ModelProto and the messages in it: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
@@ -33,11 +33,6 @@ class Constant:
 
     shape: tuple[int, ...]
     values: NDArray[Any] | None
-
-    @property
-    def size(self) -> int:
-        """How many numbers it has."""
-        return int(np.prod(self.shape, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -77,11 +72,7 @@ def read(model: Payload) -> Graph:
 
 def outputs(names: list[str]) -> bytes:
     """An onnx.GraphProto that only has these tensors as outputs; onnxruntime finds their types itself."""
-    return b"".join(_delimited(_GRAPH_OUTPUT, _delimited(_VALUE_NAME, name.encode())) for name in names)
-
-
-def _delimited(number: int, content: bytes) -> bytes:
-    return b"".join((bytes((number << 3 | DELIMITED,)), write_varint(len(content)), content))
+    return b"".join(write_delimited(_GRAPH_OUTPUT, write_delimited(_VALUE_NAME, name.encode())) for name in names)
 
 
 def _read_graph(model: Payload, start: int, stop: int, nodes: list[Node], constants: dict[str, Constant]) -> None:

@@ -81,7 +81,10 @@ class _Finder:
         scaling = self._made_by.get(self._nodes[place].inputs[0])
         if scaling is None or self._nodes[scaling].op not in ("Div", "Mul"):
             return None
-        (x,) = [name for name in self._nodes[scaling].inputs if self._is_data(name)] or [""]
+        scaled = [name for name in self._nodes[scaling].inputs if self._is_data(name)]
+        if len(scaled) != 1:
+            return None
+        x = scaled[0]
         inner, last, had_x = [scaling, place], place, False
         while (following := self._only_reader(last)) is not None and self._nodes[following].op in ("Add", "Mul"):
             (other,) = [name for name in self._nodes[following].inputs if name not in self._nodes[last].outputs] or [""]
@@ -100,7 +103,7 @@ class _Finder:
             last = following
             if had_x and len(inner) >= 5:  # scaling, erf, 1 + ..., x * ..., and a half on either side
                 break
-        if not x or not had_x:
+        if not had_x:
             return None
         return Pattern("Gelu", self._nodes[last], last, frozenset(inner) - {last}, x)
 

@@ -88,7 +88,7 @@ def explain(inside: Inside, pixels: NDArray[np.uint8], place: Place) -> Unit:
     if layer.kind == "fully_connected":
         _sum_row(unit, layer, source, found)
     elif layer.kind == "activation":
-        value = float(_value(source, place))
+        value = _value(source, place)
         unit.operation, unit.inputs = "function", np.full((1, 1, 1), value, np.float32)
         unit.rows, unit.columns, unit.first_channel = [place.y], [place.x], place.channel
         result = functions.of(layer.op, layer.node.attributes, value)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from covey_proto.wire_format import DELIMITED, write_varint
+from covey_proto.wire_format import write_delimited
 from covey_server.errors import RefusedModel
 
 _MODEL_GRAPH = 7  # of onnx.ModelProto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
@@ -45,7 +45,7 @@ def merged(descriptor: int, size_bytes: int, change: Callable[[Content], bytes])
 
 def graph_field(graph: bytes) -> bytes:
     """An onnx.ModelProto that holds nothing but this onnx.GraphProto."""
-    return b"".join((bytes((_MODEL_GRAPH << 3 | DELIMITED,)), write_varint(len(graph)), graph))
+    return write_delimited(_MODEL_GRAPH, graph)
 
 
 def _open_memory() -> int | None:

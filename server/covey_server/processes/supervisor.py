@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
+from covey_server import serving
 from covey_server.config import Config
 from covey_server.observability.health import Health
 from covey_server.observability.metrics_server import open_metrics
@@ -72,7 +73,7 @@ class Supervisor:
                 self._start_due()
                 self._look()
                 self._next(min(self._look_s, *self._due_s.values()))
-            return self._drain(self._exit_code)
+            return self._drain()
         finally:
             self._kill_all()
             self._metrics.stop()
@@ -148,9 +149,9 @@ class Supervisor:
             config.processes, ", ".join(str(child.pid) for child in self._children), facts["models"], each,
             "" if device == "cpu" else f", in the memory of {device}",
         )  # fmt: skip
-        http = f" http={config.address(self._ports.http)}" if config.http else ""
-        grpc, metrics = config.address(self._ports.grpc), config.metrics_address(self._metrics.port)
-        unwritten = standard_output.write(lambda: print(f"covey-server ready grpc={grpc} metrics={metrics}{http}"))
+        http_port = self._ports.http if config.http else None
+        line = serving.ready_line(config, self._ports.grpc, self._metrics.port, http_port)
+        unwritten = standard_output.write(lambda: print(line))
         if unwritten:
             self._stop(unwritten)
 
@@ -203,7 +204,7 @@ class Supervisor:
         if wait_s:
             wait(told, wait_s)
 
-    def _drain(self, code: int) -> int:
+    def _drain(self) -> int:
         """All processes become not ready, then refuse, answer what they accepted, and end. Returns the exit code."""
         log.info("stopping: %d processes", len(self._children))
         self._show_health(_SHOWN_S)
@@ -215,7 +216,7 @@ class Supervisor:
         if self._children:
             log.error("%d processes did not end in time and are killed", len(self._children))
             return self._exit_code or 1
-        return self._exit_code or code
+        return self._exit_code or 0
 
     def _kill_all(self) -> None:
         for child in list(self._children):

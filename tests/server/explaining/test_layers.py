@@ -111,6 +111,24 @@ def test_operations_of_several_nodes_are_one_layer(tmp_path: Path) -> None:
     assert [each.inputs for each in found[1:]] == [(0,), (1,), (2,), (3,), (4,), (5,), (6,)]
 
 
+def test_an_error_function_of_a_product_is_no_gelu(tmp_path: Path) -> None:
+    path = networks.write(
+        tmp_path,
+        "squared",
+        [
+            node("Conv", ["input", "c.weight"], "c", pads=[1, 1, 1, 1]),
+            node("Sigmoid", ["c"], "s"),
+            node("Mul", ["c", "s"], "product"),
+            node("Erf", ["product"], "erf"),
+            node("ReduceMean", ["erf", "axes"], "means", keepdims=0),
+            node("Gemm", ["means", "fc"], "scores"),
+        ],
+        {"c.weight": normal(4, 3, 3, 3), "axes": np.array([2, 3]), "fc": normal(4, networks.CLASSES)},
+    )
+    found = layers.find(onnx_graph.read(path.read_bytes()))
+    assert [each.op for each in found[1:]] == ["Conv", "SiLU", "Erf", "ReduceMean", "Gemm", "Softmax"]
+
+
 def test_a_model_that_only_moves_numbers_has_hardly_a_layer(write_echo_model: WriteModel, tmp_path: Path) -> None:
     path = write_echo_model(tmp_path)
     inside = Inside(ModelLoader(CPU, 1, 1)("echo", 1, path))

@@ -21,7 +21,7 @@ from covey_server.errors import EngineFailed, InvalidRequest, RequestError, Unsu
 from covey_server.explaining import heat, maps, units
 from covey_server.explaining.explainer import Explainer, Job
 from covey_server.explaining.heat import HeatMap
-from covey_server.explaining.inside import Inside, requires_image
+from covey_server.explaining.inside import Inside, has_answer
 from covey_server.images.decode_pool import TooLong
 from covey_server.inference.served_model import ServedModel
 from covey_server.observability.metrics import Metrics
@@ -185,7 +185,7 @@ class _Explanation:
             raise InvalidRequest(f"maps.layers has {wrong[0]}; expected 0 to {count - 1}, as the layers are listed")
         chosen = sorted(set(asked.layers)) or range(count)
         wanted = [inside.layers[index] for index in chosen] if self._message.HasField("maps") else []
-        wanted = [layer for layer in wanted if requires_image(layer)]
+        wanted = [layer for layer in wanted if has_answer(layer)]
         found = inside.run(pixels, [tensors.PROBABILITIES, *(layer.output for layer in wanted)])
         self._images += 1
         left_bytes = asked.bytes or maps.DEFAULT_BYTES

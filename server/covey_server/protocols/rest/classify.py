@@ -13,14 +13,13 @@ from covey_server.errors import EngineFailed, ImageTooLarge, InvalidImage, Inval
 from covey_server.protocols.rest import json_text
 from covey_server.protocols.rest.images import Images, read_images, slow_bytes
 from covey_server.protocols.rest.large_bodies import LargeBodies, aside
+from covey_server.protocols.rest.settings import MAX_INT, MAX_UINT32, number, require_query
 
 MAX_CLASSES = (
     65_536  # in one answer, of all its images: writing them in JSON takes 60 ms, in which no other thread runs
 )
 _FEW_BYTES = 65_536  # an answer up to this size has a few thousand classes at most
 _DEFAULT_TOP_K = 5
-MAX_INT = 2**63 - 1
-MAX_UINT32 = 2**32 - 1
 _SETTINGS = ("top_k", "version")
 _ERRORS: dict[int, type[RequestError]] = {
     pb.ImageError.REASON_INVALID: InvalidImage,
@@ -84,14 +83,6 @@ def classify_request(call: HttpCall, images: Images, version: int | None = None)
     return request
 
 
-def require_query(call: HttpCall, known: tuple[str, ...]) -> None:
-    """Raises InvalidRequest for a parameter that nobody reads: it may be a misspelled one."""
-    for name in call.query:
-        if name not in known:
-            expected = ", ".join(map(repr, (*known, "timeout_ms")))
-            raise InvalidRequest(f"the query has the parameter {name[:64]!r}; expected {expected}")
-
-
 def raise_failure(result: pb.Result) -> None:
     """Raises the error of an image, if it has one."""
     if result.HasField("error"):
@@ -109,8 +100,8 @@ def _too_many_classes(count: str) -> RequestTooLarge:
 def _require_few_classes(payload: bytes) -> None:
     """Counts an answer's classes before it is parsed. Raises RequestTooLarge."""
     count = 0
-    for number, wire_type, start, stop in fields(payload, 0, len(payload)):
-        if number == pb.ClassifyResponse.RESULTS_FIELD_NUMBER and wire_type == DELIMITED:
+    for field, wire_type, start, stop in fields(payload, 0, len(payload)):
+        if field == pb.ClassifyResponse.RESULTS_FIELD_NUMBER and wire_type == DELIMITED:
             for _ in fields(payload, start, stop):
                 count += 1
                 if count > MAX_CLASSES:
@@ -150,13 +141,3 @@ def _write_models(payload: bytes) -> bytes:
 @lru_cache(8)
 def _write_model(payload: bytes) -> bytes:
     return json_text.compact(json_text.as_dict(pb.GetModelResponse.FromString(payload).model))
-
-
-def number(settings: Mapping[str, object], name: str, maximum: int) -> int:
-    """A whole number among the settings, 0 where it is not there. Raises InvalidRequest."""
-    value = settings.get(name, 0)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= maximum:
-        raise InvalidRequest(f"{name} is {str(value)[:64]!r}; expected a whole number from 0 up")
-    return value

@@ -9,9 +9,9 @@ from covey_server.calls.http import HttpCall, Route, for_http
 from covey_server.calls.service import Handler
 from covey_server.errors import InvalidRequest
 from covey_server.protocols.rest import json_text
-from covey_server.protocols.rest.classify import MAX_INT, MAX_UINT32, number, require_query
 from covey_server.protocols.rest.images import read_images, slow_bytes
 from covey_server.protocols.rest.large_bodies import LargeBodies, aside
+from covey_server.protocols.rest.settings import MAX_INT, MAX_UINT32, number, require_query
 
 _MAX_LAYERS = 4096  # in one request
 _SETTINGS = (

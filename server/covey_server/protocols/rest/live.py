@@ -59,7 +59,6 @@ class LiveRoute:
                 raise Overloaded(
                     f"{MAX_WATCHERS} callers watch already; close a page, or read /metrics",
                     retry_after_ms=1000,
-                    refused_for="calls",
                 )
             call.answer_type = "text/event-stream"
             call.answer_headers = (("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"))

@@ -14,12 +14,12 @@ from covey_server.calls.http import JSON, HttpCall, HttpHandler, Route, for_http
 from covey_server.calls.service import handle
 from covey_server.errors import Overloaded, Stopping, UnknownModel
 from covey_server.protocols.rest import json_text
-from covey_server.protocols.rest.classify import MAX_INT, number, require_query
+from covey_server.protocols.rest.settings import MAX_INT, number, require_query
 from covey_server.system.regular_files import read_regular
 
 MAX_FILE_BYTES = 32 << 20
 _MAX_WAITING = 8
-_TYPES = {
+FILE_TYPES = {
     "MODEL_CARD.md": "text/markdown; charset=utf-8",
     "report.html": "text/html; charset=utf-8",
     "report.json": JSON,
@@ -55,9 +55,7 @@ class ModelFiles:
     def _ask(self, answer: HttpHandler, call: HttpCall) -> None:
         require_query(call, ("version",))
         if not self._places.acquire(blocking=False):
-            raise Overloaded(
-                f"{_MAX_WAITING} files wait to be read; try again", retry_after_ms=1000, refused_for="calls"
-            )
+            raise Overloaded(f"{_MAX_WAITING} files wait to be read; try again", retry_after_ms=1000)
         try:
             self._reader.submit(self._run, answer, call)
         except RuntimeError as error:  # it is closed
@@ -75,18 +73,18 @@ class ModelFiles:
 
     def _list(self, call: HttpCall) -> None:
         folder = self._folder(call)
-        call.reply(json_text.compact({"files": [name for name in _TYPES if (folder / name).is_file()]}))
+        call.reply(json_text.compact({"files": [name for name in FILE_TYPES if (folder / name).is_file()]}))
 
     def _answer(self, call: HttpCall) -> None:
         folder, file = self._folder(call), call.arguments["file"]
-        if file not in _TYPES:
-            raise UnknownModel(f"there is no file {file[:64]!r}; expected one of {', '.join(_TYPES)}")
+        if file not in FILE_TYPES:
+            raise UnknownModel(f"there is no file {file[:64]!r}; expected one of {', '.join(FILE_TYPES)}")
         try:
             content = read_regular(folder / file, MAX_FILE_BYTES)
         except OSError as error:
             raise UnknownModel(f"model {call.arguments['model']!r} has no {file}: {error.strerror or error}") from None
         self._hold(len(content), call.peer)
-        call.answer_type = _TYPES[file]
+        call.answer_type = FILE_TYPES[file]
         call.answer_headers = (("Content-Security-Policy", _POLICY), ("Cache-Control", "no-cache"))
         call.reply(content)
 
@@ -98,6 +96,5 @@ class ModelFiles:
                 f"{unread_bytes:,} bytes of answers are not read yet, and {size_bytes:,} more would pass the {limit:,} "
                 f"that files may be of; try again later",
                 retry_after_ms=1000,
-                refused_for="bytes",
             )
         self._admission.hold(size_bytes, caller)

@@ -8,6 +8,7 @@ from typing import Any
 from covey_proto import __version__
 from covey_server.calls.http import HttpCall, Route, for_http
 from covey_server.protocols.rest import json_text
+from covey_server.protocols.rest.model_files import FILE_TYPES
 from covey_server.protocols.rest.openapi.parts import STATUSES, error
 from covey_server.protocols.rest.openapi.paths import paths
 from covey_server.protocols.rest.openapi.schemas import schemas
@@ -17,7 +18,7 @@ _IN_PATHS = {
     "model": {"description": "the model's name", "schema": {"type": "string", "minLength": 1}},
     "file": {
         "description": "its name",
-        "schema": {"type": "string", "enum": ["MODEL_CARD.md", "report.html", "report.json", "verification.json"]},
+        "schema": {"type": "string", "enum": [*FILE_TYPES]},
     },
     "version": {"description": "a whole number", "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,8}$"}},
 }

@@ -17,7 +17,7 @@ _VERSION = {"version": "0: the highest that is served"}
 _EXPLAIN: dict[str, Any] = {
     "maps": (
         "what layers answer: all, or their numbers with commas",
-        {"type": "string", "pattern": "^(all|[0-9]{1,4})$"},
+        {"type": "string", "pattern": "^(all|[0-9]{1,4}(,[0-9]{1,4})*)$"},
     ),
     "map_channels": "of each layer the strongest so many; 0: as many as fit",
     "map_side": "larger maps are averaged down to so many rows and columns; by default 64",
@@ -61,7 +61,7 @@ def _classifying() -> dict[str, dict[str, Any]]:
     image = {_FILE: _BYTES, _FORM: _FILES, JSON: schema("ImageInJson") | {"example": {"data": _PICTURE}}}
     probabilities = {"schema": {"type": "object", "additionalProperties": {"type": "number"}}}
     predict = operation("classify as TorchServe does", {JSON: probabilities}, _RUNS, _TIMEOUT, image)
-    files = "MODEL_CARD.md, report.html, report.json or verification.json"
+    files = "a file beside the model"
     return {
         "/v1/models": {
             "get": operation("all models, those that are refused included", answering("ListModelsResponse"), (429,))
