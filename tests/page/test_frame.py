@@ -145,7 +145,7 @@ def test_both_languages_have_the_same_texts(
         .map(([key, text]) => [key, [...text.matchAll(/\\{\\w+\\}/g)].map(String).sort().join()])"""
     assert page.evaluate(keys, "en") == page.evaluate(keys, "zh")
     page.get_by_label("Language").select_option("zh")
-    for view, title in zip(VIEWS, ("试用模型", "看内部", "监控", "模型"), strict=True):
+    for view, title in zip(VIEWS, ("试用模型", "查看内部", "监控", "模型"), strict=True):
         page.goto(f"{page.url.partition('#')[0]}#{view}")
         expect(page.locator("h1")).to_have_text(title)
     assert page.locator("html").get_attribute("lang") == "zh-Hans"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,24 @@ from tests.page.networks import write_convolutions
 from tests.server.conftest import Server, StartServer
 from tests.server.http.asking import ask, wait_until
 
+from covey_server.explaining.functions import FORMULAS
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+# Of explaining/describing.py, what no layer of the network of these tests says.
+DETAILS = (
+    "224 x 224 pixels, 3 channels, as prepared",
+    "1 filter of 3 x 1 over 1 channel, stride 2, dilation 2, padding 1 x 0",
+    "32 filters of 3 x 3 each over one channel, stride 1, padding 1",
+    "64 filters of 3 x 3 in 32 groups, each over 4 channels, stride 1 x 2, dilation 1 x 2, no padding",
+    "the greatest of each map",
+    "the mean of each map",
+    "the mean of each 3 x 3, stride 2, padding 1",
+    "of 2 layers",
+    "each channel shifted and scaled",
+    "a part of the network that runs image by image; what is in it is not shown",
+)
 DIGIT = Path(__file__).parents[2] / "docs" / "digit.png"
 
 
@@ -46,6 +62,20 @@ def test_the_layers_are_those_of_the_server(digit_server: Server, visit: OpenTab
         page.locator(".network .tag", has_text=kind).first.click()
         expect(page.locator(".layer-view h3")).to_contain_text(kind)
         assert len(page.locator(".layer-view p").first.inner_text()) > 40
+
+
+def test_layers_are_described_in_the_visitors_language(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open("inside")
+    page.get_by_label("Language").select_option("zh")
+    page.set_input_files("#inside-file", DIGIT)
+    page.locator(".network .tag").nth(1).click()
+    expect(page.locator(".layer-view")).to_contain_text("\u5377\u79ef\u6838")  # kernel
+    told = """async (sentences) => sentences.map((await import("/page/text.js")).told)"""
+    layers = ask(digit_server.http_port, "GET", "/v1/models/mnist-deep/layers").json["layers"]
+    sentences = [*(layer["detail"] for layer in layers), *FORMULAS.values(), *DETAILS]
+    functions = {"tanh", "exp", "log", "max", "x", "X", "P"}
+    for sentence, words in zip(sentences, page.evaluate(told, sentences), strict=True):
+        assert set(re.findall("[A-Za-z]+", words)) <= functions, f"{sentence} became {words}"
 
 
 def test_the_image_that_was_tried_is_the_one_looked_at(digit_server: Server, visit: OpenTab) -> None:

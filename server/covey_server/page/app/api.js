@@ -15,7 +15,7 @@ const LOOK_AGAIN_MS = 1500;
 
 /** What the rest of the page listens to: "state" when `state` changes, "token" when a token is needed. */
 export const events = new EventTarget();
-/** @type {"starting" | "ready" | "gone" | "denied"} */
+/** @typedef {"starting" | "ready" | "gone" | "denied"} State @type {State} */
 export let state = "starting";
 let denial = "";
 
@@ -40,7 +40,7 @@ export function setToken(value) {
 /** Why the server wants a token. @returns {string} */
 export const whyDenied = () => denial;
 
-/** @param {typeof state} found */
+/** @param {State} found */
 function become(found) {
   if (found === state) return;
   const wasGone = state === "gone";

@@ -6,7 +6,7 @@ import { fill, h } from "./dom.js";
 import { picture } from "./picture.js";
 import { scene } from "./scene.js";
 import { layerTiles, named, readMaps } from "./tiles.js";
-import { duration, hasText, number, t } from "./text.js";
+import { duration, hasText, number, t, told } from "./text.js";
 import { showUnit } from "./unit.js";
 
 const MOST_LAYERS = 24; // whose maps are shown at once
@@ -231,7 +231,7 @@ export function pane(model, host) {
     if (known) tiles.update(few(known));
     rows.set(layer.index, tiles);
     return h("div", { class: `layer kind-${layer.kind}`, data: { layer: layer.index } },
-      h("button", { type: "button", class: "tag", title: layer.detail, on: { click: () => select(layer.index) } },
+      h("button", { type: "button", class: "tag", title: told(layer.detail), on: { click: () => select(layer.index) } },
         h("span", {}, named(layer)), h("span", { class: "small muted" }, layer.shape.join(" × "))),
       tiles.element);
   }
@@ -252,7 +252,7 @@ export function pane(model, host) {
     fill(layerView,
       h("h3", {}, named(layer), h("span", { class: "muted" }, ` ${layer.name}`)),
       h("p", {}, hasText(`kind.${layer.kind}.is`) ? t(`kind.${layer.kind}.is`) : ""),
-      h("p", { class: "small muted" }, [layer.detail, t("inside.shape", { shape: layer.shape.join(" × ") }), layer.parameters ? t("inside.parameters", { n: number(layer.parameters) }) : ""].filter(Boolean).join(" · ")),
+      h("p", { class: "small muted" }, [told(layer.detail), t("inside.shape", { shape: layer.shape.join(" × ") }), layer.parameters ? t("inside.parameters", { n: number(layer.parameters) }) : ""].filter(Boolean).join(" · ")),
       large.element,
       layer.has_units ? h("p", { class: "small muted" }, t("inside.click")) : null);
     const known = maps.get(index);

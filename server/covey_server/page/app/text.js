@@ -7,6 +7,8 @@ export const LANGUAGES = { en: "English", zh: "中文" };
 
 /** @type {Record<string, string>} */
 let words = english;
+/** @type {[RegExp, string][]} what the server says of layers, in that language */
+let phrases = [];
 export let language = "en";
 
 /** Loads the visitor's language: the one chosen before, else the browser's. @returns {Promise<void>} */
@@ -17,7 +19,9 @@ export async function loadLanguage() {
 
 /** @param {string} name @param {boolean} [keep] @returns {Promise<void>} */
 export async function useLanguage(name, keep = true) {
-  words = name === "zh" ? (await import("./zh.js")).default : english;
+  const chinese = name === "zh" ? await import("./zh.js") : null;
+  words = chinese?.default ?? english;
+  phrases = chinese?.phrases ?? [];
   language = name;
   if (keep) localStorage.setItem(KEPT, name);
   document.documentElement.lang = name === "zh" ? "zh-Hans" : name;
@@ -30,6 +34,11 @@ export async function useLanguage(name, keep = true) {
 export function t(key, values = {}) {
   const text = words[key] ?? english[/** @type {keyof typeof english} */ (key)] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+}
+
+/** What the server says of a layer, in the visitor's language. @param {string} sentence @returns {string} */
+export function told(sentence) {
+  return phrases.reduce((text, [pattern, phrase]) => text.replace(pattern, phrase), sentence);
 }
 
 /** @param {string} key @returns {boolean} */
