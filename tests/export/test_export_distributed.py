@@ -5,53 +5,30 @@ The network has no batch normalisation, so that the mean of the two processes' g
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tests.export.recorded_report import tree
+from tests.export.group_of_two import run_two
+from tests.export.recorded_report import CPU, tree
 
 from covey_export import checkpoint as checkpoints
 from covey_export.__main__ import main
 from covey_export.checkpoint import Checkpoint
-from covey_export.training.distributed import ALONE, Group
-
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
-OTHER_IMAGES = """
-import os
-from pathlib import Path
-import torch
-from covey_export.datasets import Dataset, find_entry
-from covey_export.networks import NETWORKS
-from covey_export.reports.progress import ProgressReport
-from covey_export.training.recipes import find_recipe
-from covey_export.training.run import train
-network, demo = NETWORKS["mlp"], find_entry("demo").load(NETWORKS["mlp"].spec, None)
-images = demo.test_images if os.environ["RANK"] == "0" else demo.test_images[::-1]
-mine = Dataset("demo", demo.labels, demo.train_images, demo.train_labels, images, demo.test_labels, "")
-train(network, mine, find_recipe("mlp"), Path("checkpoint"), torch.device("cpu"), ProgressReport.silent())
-"""
-BATCHES_OF_THREE = """
-import dataclasses
-import sys
-from pathlib import Path
-import torch
 from covey_export.datasets import find_entry
 from covey_export.networks import NETWORKS
 from covey_export.reports.progress import ProgressReport
+from covey_export.training.distributed import ALONE, Group
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
-network, sample = NETWORKS["mlp"], find_entry("sample").load(NETWORKS["mlp"].spec, None)
-few = dataclasses.replace(sample, train_images=sample.train_images[:60], train_labels=sample.train_labels[:60])
-changes = {"epochs": 1, "batch_size": 3}
-cpu, report = torch.device("cpu"), ProgressReport.silent()
-train(network, few, find_recipe("mlp"), Path(sys.argv[1]), cpu, report, changes=changes)
-"""
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+MLP = NETWORKS["mlp"]
 TRAIN = ("train", "mlp", "--dataset", "sample", "--epochs", "2", "--device", "cpu")
 
 
@@ -74,18 +51,29 @@ def _start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def _group() -> dict[str, str]:
-    """What torchrun tells each of two processes, but for its rank."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    return {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+def _train_the_command() -> None:
+    sys.exit(main([*TRAIN, "--checkpoint", "together"]))
+
+
+def _train_on_batches_of_three(folder: str) -> None:
+    """Twenty of them."""
+    sample = find_entry("sample").load(MLP.spec, None)
+    few = dataclasses.replace(sample, train_images=sample.train_images[:60], train_labels=sample.train_labels[:60])
+    changes = {"epochs": 1, "batch_size": 3}
+    train(MLP, few, find_recipe("mlp"), Path(folder), CPU, ProgressReport.silent(), changes=changes)
+
+
+def _train_on_other_images_than_the_first() -> None:
+    demo = find_entry("demo").load(MLP.spec, None)
+    if os.environ["RANK"] != "0":
+        demo = dataclasses.replace(demo, test_images=demo.test_images[::-1])
+    train(MLP, demo, find_recipe("mlp"), Path("checkpoint"), CPU, ProgressReport.silent())
 
 
 def test_two_processes_come_to_what_one_does(tmp_path: Path, alone: Checkpoint) -> None:
-    process = _start(tmp_path)
-    said, errors = process.communicate()
-    assert process.returncode == 0, errors
+    processes = run_two(_train_the_command, tmp_path)
+    assert [process.exit_code for process in processes] == [0, 0], processes
+    said = "".join(process.output for process in processes)
     assert "device  cpu (1 thread), 2 processes" in said
     for once in ("mlp: 203,530 parameters", "epoch 1/2", "epoch 2/2", "accuracy on the 1,000 test images"):
         assert said.count(once) == 1
@@ -99,15 +87,9 @@ def test_two_processes_come_to_what_one_does(tmp_path: Path, alone: Checkpoint) 
 
 def test_shares_of_uneven_sizes_count_by_their_images(tmp_path: Path) -> None:
     """Of each three images one process has two; the mean of the processes' gradients would favour the other."""
-    for group, folder in (({}, "alone"), (_group(), "together")):
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", BATCHES_OF_THREE, str(tmp_path / folder)],
-                env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
-            )
-            for rank in ("0", "1")[: 2 if group else 1]
-        ]
-        assert [process.wait() for process in processes] == [0] * len(processes)
+    _train_on_batches_of_three(str(tmp_path / "alone"))
+    processes = run_two(_train_on_batches_of_three, tmp_path, "together")
+    assert [process.exit_code for process in processes] == [0, 0], processes
     alone, together = (checkpoints.load_finished(tmp_path / name) for name in ("alone", "together"))
     for name, tensor in alone.model.items():
         assert torch.allclose(together.model[name], tensor, atol=1e-5), name
@@ -133,21 +115,9 @@ def test_two_processes_stop_together_and_one_goes_on(
 
 def test_processes_with_other_images_than_the_first_train_nothing(tmp_path: Path) -> None:
     """All of them say so, and none waits for another."""
-    group = _group()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", OTHER_IMAGES],
-            cwd=tmp_path,
-            env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    for process in processes:
-        _, errors = process.communicate()
-        last = errors.splitlines()[-1]
-        assert process.returncode == 1, errors
+    for process in run_two(_train_on_other_images_than_the_first, tmp_path):
+        last = process.errors.splitlines()[-1]
+        assert process.exit_code == 1, process.errors
         assert "InvalidDataset: 1 of 2 processes would train on other images than the first, which has" in last
         assert "mlp on demo, 100 + 400 images of 28x28 grey by stretch (crop 1.0), SHA-256" in last
     assert not tree(tmp_path)

@@ -42,29 +42,23 @@ class TestImagesOfFolders:
     def model(self, folder: Path, name: str) -> Description:
         return model_file.describe(Engine(folder / name / "1" / "model.onnx"))
 
-    def test_size_crop_and_recipe_need_not_be_said_again(
+    def test_size_crop_background_and_recipe_need_not_be_said_again(
         self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        images = ["--image-size", "16", "--resize", "center_crop", "--crop", "0.9", "--precision", "float32"]
-        options = ["--epochs", "1", "--recipe", "fine-tune"]
+        images = ["--image-size", "16", "--resize", "center_crop", "--crop", "0.9", "--background", "Black"]
+        options = ["--epochs", "1", "--recipe", "fine-tune", "--precision", "float32"]
         assert self.run("train", "nin", *images, *options, photos=photos) == 0
         for command in ("convert", "verify"):
             assert self.run(command, "nin", photos=photos) == 0
         assert self.run("train", "nin", "--recipe", "fine-tune", "--grey", photos=photos) == 2
-        assert "images of 16x16 RGB by center_crop (crop 0.9), not 16x16 grey" in capsys.readouterr().err
-        spec = self.model(tmp_path / "models", "nin").input
-        assert (spec.shape, spec.resize) == ((16, 16, 3), Resize.CENTER_CROP)
-        assert spec.crop == pytest.approx(0.9)
-
-    def test_the_background_is_recorded_and_need_not_be_said_again(
-        self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        options = ["--image-size", "16", "--epochs", "1", "--recipe", "fine-tune", "--precision", "float32"]
-        assert self.run("train", "nin", "--background", "Black", *options, photos=photos) == 0
-        assert self.run("convert", "nin", photos=photos) == 0
-        assert self.model(tmp_path / "models", "nin").info.input.background == "#000000"
+        images_were = "images of 16x16 RGB by center_crop (crop 0.9, on #000000), not 16x16"
+        assert f"{images_were} grey by center_crop (crop 0.9, on #000000)" in capsys.readouterr().err
         assert self.run("train", "nin", "--recipe", "fine-tune", "--background", "white", photos=photos) == 2
-        assert "(crop 1, on #000000), not 16x16 RGB by stretch (crop 1)" in capsys.readouterr().err
+        assert f"{images_were} RGB by center_crop (crop 0.9)" in capsys.readouterr().err
+        model = self.model(tmp_path / "models", "nin")
+        assert (model.input.shape, model.input.resize) == ((16, 16, 3), Resize.CENTER_CROP)
+        assert model.input.crop == pytest.approx(0.9)
+        assert model.info.input.background == "#000000"
 
     def test_grey_is_said(self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert self.run("train", "cifar-net", "--grey", photos=photos) == 2

@@ -27,28 +27,24 @@ from tests.export.trainings import (
 from covey_export import checkpoint as checkpoints
 from covey_export.__main__ import main
 from covey_export.checkpoint import Checkpoint, Epoch
-from covey_export.datasets import Dataset
+from covey_export.datasets import Dataset, find_entry
 from covey_export.errors import InvalidCheckpoint, TrainingInterrupted
 from covey_export.networks import NETWORKS
 from covey_export.training.recipe import Recipe
 from covey_export.training.run import train
 
 ADAM = dataclasses.replace(RECIPE, optimizer="adam", learning_rate=0.001)
-# The recipe EVERYTHING on the sample, 94 steps an epoch, saved every 20.
-LONGER = dataclasses.replace(
-    EVERYTHING, batch_size=64, epochs=2, log_steps=10, checkpoint_steps=20, train_images=6000, threads=1
-)
-LONGER_PROGRAM = """
+# Killed in its second epoch, saved every 20 steps.
+SAVED_OFTEN = dataclasses.replace(EVERYTHING, epochs=2, checkpoint_steps=20, threads=1)
+KILLED_AT = STEPS + 35
+KILLED_PROGRAM = """
 import sys
 from pathlib import Path
-from tests.export.test_export_resuming import LONGER, train_mlp
-from covey_export.datasets import find_entry
-from covey_export.reports.progress import ProgressReport
-from covey_server.images.pixels import InputSpec
-train_mlp(find_entry("sample").load(InputSpec(28, 28, 1), None), Path(sys.argv[1]), ProgressReport(), LONGER)
+from tests.export.test_export_resuming import train_and_wait_for_the_kill
+train_and_wait_for_the_kill(Path(sys.argv[1]))
 """
 PROJECT = Path(__file__).parents[2]
-COMMAND = ("train", "mlp", "--dataset", "sample", "--epochs", "3", "--device", "cpu")
+COMMAND = ("train", "mlp", "--dataset", "sample", "--epochs", "2", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return checkpoints.load_finished(folder)
 
 
-@pytest.fixture(scope="module", params=[RECIPE, ADAM, EVERYTHING], ids=["sgd", "adam", "everything"])
+@pytest.fixture(scope="module")
 def uninterrupted(
     request: pytest.FixtureRequest, small: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Recipe, Checkpoint]:
@@ -69,7 +65,16 @@ def uninterrupted(
 
 
 @pytest.mark.parametrize(
-    "at_step", [1, 50, 2 * STEPS, 3 * STEPS - 1], ids=["first", "mid-epoch", "last-of-epoch", "last-but-one"]
+    ("uninterrupted", "at_step"),
+    [
+        pytest.param(RECIPE, 50, id="sgd-mid-epoch"),
+        pytest.param(ADAM, 50, id="adam-mid-epoch"),
+        pytest.param(EVERYTHING, 1, id="everything-first"),
+        pytest.param(EVERYTHING, 50, id="everything-mid-epoch"),
+        pytest.param(EVERYTHING, 2 * STEPS, id="everything-last-of-epoch"),
+        pytest.param(EVERYTHING, 3 * STEPS - 1, id="everything-last-but-one"),
+    ],
+    indirect=["uninterrupted"],
 )
 def test_an_interrupted_training_goes_on_to_the_same_result(
     small: Dataset, tmp_path: Path, report: RecordedReport, at_step: int, uninterrupted: tuple[Recipe, Checkpoint]
@@ -179,44 +184,53 @@ def test_an_interrupted_training_may_end_earlier(small: Dataset, tmp_path: Path,
 class TestProcesses:
     """Real processes that end by real signals; another one, this one, goes on."""
 
-    @pytest.mark.parametrize(
-        ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["Ctrl-C", "kill -9"]
-    )
-    def test_the_same_command_goes_on(
-        self,
-        tmp_path: Path,
-        capsys: pytest.CaptureFixture[str],
-        whole: Checkpoint,
-        number: signal.Signals,
-        exit_code: int,
+    def test_the_same_command_goes_on_after_ctrl_c(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: Checkpoint
     ) -> None:
         command = [*COMMAND, "--checkpoint", str(tmp_path)]
         stopped = _start("-m", "covey_export", *command)
-        _wait_for(stopped, "epoch 2/")
-        stopped.send_signal(number)
+        _wait_for(stopped, "epoch 1/")
+        stopped.send_signal(signal.SIGINT)
         _, errors = stopped.communicate()
-        assert stopped.returncode == exit_code, errors
+        assert stopped.returncode == 130, errors
         assert "Traceback" not in errors
-        assert (f"the same command goes on from {tmp_path}" in errors) == (number == signal.SIGINT)
+        assert f"the same command goes on from {tmp_path}" in errors
         assert not checkpoints.load(tmp_path).is_finished
 
         assert main(command) == 0
         assert f"going on from the checkpoint in {tmp_path}" in capsys.readouterr().out
         assert_same(checkpoints.load(tmp_path), whole)
 
-    def test_kill_9_within_an_epoch_with_all_that_has_a_state(
-        self, sample: Dataset, tmp_path: Path, report: RecordedReport
-    ) -> None:
-        killed = _start("-c", LONGER_PROGRAM, str(tmp_path / "parts"))
-        _wait_for(killed, "[2,    50]")
+    def test_kill_9_within_an_epoch_with_all_that_has_a_state(self, tmp_path: Path, report: RecordedReport) -> None:
+        few = _few_images()
+        killed = _start("-c", KILLED_PROGRAM, str(tmp_path / "parts"))
+        _wait_for(killed, "waiting")
         killed.kill()
         _, errors = killed.communicate()
         assert (killed.returncode, errors) == (-signal.SIGKILL, "")
         left = checkpoints.load(tmp_path / "parts")
-        assert len(left.history) == 1
-        assert left.step >= 40
-        resumed = train_mlp(sample, tmp_path / "parts", report, LONGER)
-        assert_same(resumed, train_mlp(sample, tmp_path / "whole", report, LONGER))
+        assert (len(left.history), left.step) == (1, 20)
+        resumed = train_mlp(few, tmp_path / "parts", report, SAVED_OFTEN)
+        assert_same(resumed, train_mlp(few, tmp_path / "whole", report, SAVED_OFTEN))
+
+
+class WaitingReport(InterruptingReport):
+    """Stops for good in the given step, until the process is killed."""
+
+    def strike(self) -> None:
+        print("waiting", flush=True)
+        while True:
+            signal.pause()
+
+
+def train_and_wait_for_the_kill(folder: Path) -> None:
+    train_mlp(_few_images(), folder, WaitingReport(KILLED_AT), SAVED_OFTEN)
+
+
+def _few_images() -> Dataset:
+    """600 images to train with, 1,000 to test with."""
+    sample = find_entry("sample").load(MLP.spec, None)
+    return dataclasses.replace(sample, train_images=sample.train_images[::10], train_labels=sample.train_labels[::10])
 
 
 def _start(*arguments: str) -> subprocess.Popen[str]:

@@ -119,8 +119,7 @@ def _in_a_folder_of_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     sys.modules.pop("own_tutorial", None)
 
 
-@pytest.mark.parametrize("name", ["Net", "Blocks"])
-@pytest.mark.parametrize("recipe", ["tutorial", "best", "fine-tune"])
+@pytest.mark.parametrize(("name", "recipe"), [("Net", "tutorial"), ("Blocks", "best")])
 def test_a_class_in_a_tutorials_style_trains_and_is_published(
     small: Dataset, tmp_path: Path, name: str, recipe: str
 ) -> None:
