@@ -20,6 +20,7 @@ import covey
 CALLERS = 3  # threads of one Client, and as many tasks of one AsyncClient
 ANSWERS = 100  # that are waited for between two events
 PATIENCE_S = 60.0
+PAUSE_S = 0.01  # of a caller between two calls: the servers need the cores to start
 
 
 class Load:
@@ -69,6 +70,7 @@ class Load:
                 self._take("Client", number, client.classify(_image(number)))
             except covey.CoveyError as error:
                 self.failures.append(repr(error))
+            self._stopping.wait(PAUSE_S)
 
     async def _call_in_tasks(self) -> None:
         async def call(number: int) -> None:
@@ -78,6 +80,7 @@ class Load:
                     self._take("AsyncClient", number, await client.classify(_image(number)))
                 except covey.CoveyError as error:
                     self.failures.append(repr(error))
+                await asyncio.sleep(PAUSE_S)
 
         async with covey.AsyncClient(self.targets) as client:
             await asyncio.gather(*[call(caller) for caller in range(CALLERS)])
