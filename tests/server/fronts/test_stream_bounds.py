@@ -46,6 +46,11 @@ def occupy(server: Server) -> Any:  # noqa: ANN401 - the stubs do not name it
 LARGE = element("large", 1_250, mark=4)  # 20 kB
 
 
+def wait_until_held(server: Server, count: int) -> None:
+    """So many large requests."""
+    wait_until(lambda: metric(server, "covey_stream_bytes") >= count * len(LARGE))
+
+
 def test_where_streams_hold_all_they_may_no_other_is_read(busy: Server) -> None:
     occupying = occupy(busy)
     held = [Held() for _ in range(3)]
@@ -53,7 +58,7 @@ def test_where_streams_hold_all_they_may_no_other_is_read(busy: Server) -> None:
     for number, each in enumerate(held):
         calls.append(stream(busy, iter(each)))
         each.send(LARGE)
-        wait_until(lambda: metric(busy, "covey_stream_bytes") >= min(number + 1, 2) * len(LARGE))
+        wait_until_held(busy, min(number + 1, 2))
     wait_until(lambda: metric(busy, "covey_streams_open") >= 3)
     for _ in range(10):
         assert metric(busy, "covey_stream_bytes") == 2 * len(LARGE)
@@ -75,7 +80,7 @@ def test_what_comes_beyond_all_that_may_wait_is_refused(busy: Server) -> None:
     occupying = occupy(busy)
     for number, each in enumerate(held[:4], 1):
         each.send(LARGE)
-        wait_until(lambda: metric(busy, "covey_stream_bytes") >= number * len(LARGE))
+        wait_until_held(busy, number)
     held[4].send(LARGE)
     refused = next(calls[4])
     assert (refused.id, refused.error.code) == ("large", "RESOURCE_EXHAUSTED")
