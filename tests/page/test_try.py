@@ -55,12 +55,12 @@ def give(page: Page, files: dict[str, bytes], event: str = "drop") -> None:
 
 
 def draw(page: Page, strokes: list[Stroke]) -> None:
-    """Draws on the board with the mouse."""
+    """Draws with the mouse, small and in a corner of the board."""
     page.get_by_role("button", name="Clear").click()
     box = page.locator(".board").bounding_box()
     assert box is not None
     for stroke in strokes:
-        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        points = [(box["x"] + 0.7 * x * box["width"], box["y"] + 0.7 * y * box["height"]) for x, y in stroke]
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
