@@ -1,4 +1,5 @@
-"""Two server processes, one on each front, behind one client: each is restarted under load, and no call fails."""
+"""Two servers behind one client: each is restarted under load, and no call fails. They are processes for gRPC, one on
+each front; over HTTP they are in this process."""
 
 from __future__ import annotations
 
@@ -12,14 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from bench.processes import Server, covey_server
+from bench.processes import covey_server
 from tests.conftest import WriteModel
 
 import covey
 
+from .conftest import covey_servers
+
 CALLERS = 3  # threads of one Client, and as many tasks of one AsyncClient
-ANSWERS = 100  # that are waited for between two events
+ANSWERS = 50  # that are waited for between two events
 PATIENCE_S = 60.0
+PAUSE_S = 0.01  # of a caller between two calls: the servers need the cores to start
 
 
 class Load:
@@ -69,6 +73,7 @@ class Load:
                 self._take("Client", number, client.classify(_image(number)))
             except covey.CoveyError as error:
                 self.failures.append(repr(error))
+            self._stopping.wait(PAUSE_S)
 
     async def _call_in_tasks(self) -> None:
         async def call(number: int) -> None:
@@ -78,6 +83,7 @@ class Load:
                     self._take("AsyncClient", number, await client.classify(_image(number)))
                 except covey.CoveyError as error:
                     self.failures.append(repr(error))
+                await asyncio.sleep(PAUSE_S)
 
         async with covey.AsyncClient(self.targets) as client:
             await asyncio.gather(*[call(caller) for caller in range(CALLERS)])
@@ -105,23 +111,20 @@ def test_a_rolling_restart_of_two_servers_fails_no_call(
     for front, version in versions.items():
         write_echo_model(tmp_path / front, version=version)
 
-    def start(stack: contextlib.ExitStack, front: str, port: str = "0") -> Server:
-        options = [f"--{transport}-port", port]
-        return stack.enter_context(covey_server(tmp_path / front, front, tmp_path / f"{front}.log", options))
-
-    def target_of(server: Server) -> str:
-        return server.target if transport == "grpc" else f"http://{server.http_target}"
+    def start(stack: contextlib.ExitStack, front: str, port: str = "0") -> str:
+        if transport == "http":
+            return stack.enter_context(covey_servers("http"))(tmp_path / front, http_port=int(port)).target
+        options = ["--grpc-port", port]
+        return stack.enter_context(covey_server(tmp_path / front, front, tmp_path / f"{front}.log", options)).target
 
     with contextlib.ExitStack() as restarted, contextlib.ExitStack() as first, contextlib.ExitStack() as second:
-        servers = [
-            (stack, front, target_of(start(stack, front))) for stack, front in ((first, "native"), (second, "grpcio"))
-        ]
+        servers = [(stack, front, start(stack, front)) for stack, front in ((first, "native"), (second, "grpcio"))]
         load = Load([target for _, _, target in servers])
         with load.running():
             for version in versions.values():
                 load.wait_until_asked(version)
             for stack, front, target in servers:
-                stack.close()  # SIGTERM, and the end of the process
+                stack.close()  # of a process: SIGTERM, and its end
                 load.wait_for_answers()
                 start(restarted, front, target.rpartition(":")[2])
                 load.wait_until_asked(versions[front])

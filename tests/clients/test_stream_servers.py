@@ -18,7 +18,7 @@ import covey
 
 from .conftest import WAYS, covey_servers
 
-IMAGES = 20_000
+IMAGES = 6_000
 IN_FLIGHT = 512
 
 

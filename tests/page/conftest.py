@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.page.networks import write_digits
 from tests.reports.pages import CHROMIUM
 from tests.server.conftest import Server, StartServer, running_servers
 
@@ -101,12 +100,10 @@ def start_server() -> Iterator[StartServer]:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with a network that reads digits, trained for one epoch on the embedded sample."""
+    """A models folder with a network that reads digits."""
     folder = tmp_path_factory.mktemp("digits")
-    command = [sys.executable, "-m", "covey_export", "all", "mnist-deep", "--dataset", "sample", "--epochs", "1"]
-    command += ["--no-report", "--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints")]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder / "models"
+    write_digits(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

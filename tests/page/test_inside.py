@@ -52,7 +52,7 @@ def explained(server: Server, url: str) -> Any:  # noqa: ANN401 - as the server 
 
 def test_the_layers_are_those_of_the_server(digit_server: Server, visit: OpenTab) -> None:
     page = look_inside(visit(digit_server))
-    layers = ask(digit_server.http_port, "GET", "/v1/models/mnist-deep/layers").json["layers"]
+    layers = ask(digit_server.http_port, "GET", "/v1/models/digits/layers").json["layers"]
     shapes = page.locator(".network .layer .tag .small").all_inner_texts()
     assert shapes == [" \u00d7 ".join(map(str, layer["shape"])) for layer in layers]
     assert page.locator(".network .layer canvas").count() >= len(layers)
@@ -141,9 +141,10 @@ def test_the_heat_map_can_be_faded_and_asked_of_another_class(digit_server: Serv
     assert float(heat.evaluate("canvas => canvas.style.opacity")) == pytest.approx(0.2)
     drawn = "canvas => canvas.toDataURL()"
     before = heat.evaluate(drawn)
-    with page.expect_response(lambda response: "heat=2" in response.url) as asked:
-        page.locator(".heat-choice select").select_option("2")
-    assert explained(digit_server, asked.value.url)["heat_map"]["class_index"] == 2
+    other = page.locator(".heat-choice option").last.get_attribute("value")
+    with page.expect_response(lambda response: f"heat={other}" in response.url) as asked:
+        page.locator(".heat-choice select").select_option(other)
+    assert explained(digit_server, asked.value.url)["heat_map"]["class_index"] == int(other or -1)
     page.locator(".picture-card").get_by_text("Occlusion").or_(page.get_by_text("Class activation")).first.wait_for()
     assert heat.evaluate(drawn) != before
     page.locator("#heat-strength").fill("0")
@@ -217,7 +218,7 @@ def test_deep_networks_large_images_and_many_classes(
 
 def test_two_models_see_the_same_image(digits: Path, tmp_path: Path, start_server: StartServer, visit: OpenTab) -> None:
     for name in ("one", "two"):
-        shutil.copytree(digits / "mnist-deep", tmp_path / name)
+        shutil.copytree(digits / "digits", tmp_path / name)
     page = look_inside(visit(start_server(tmp_path)))
     page.locator("#compare").select_option("two/1")
     panes = page.locator(".pane")

@@ -55,12 +55,12 @@ def give(page: Page, files: dict[str, bytes], event: str = "drop") -> None:
 
 
 def draw(page: Page, strokes: list[Stroke]) -> None:
-    """Draws on the board with the mouse."""
+    """Draws with the mouse, small and in a corner of the board."""
     page.get_by_role("button", name="Clear").click()
     box = page.locator(".board").bounding_box()
     assert box is not None
     for stroke in strokes:
-        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        points = [(box["x"] + 0.7 * x * box["width"], box["y"] + 0.7 * y * box["height"]) for x, y in stroke]
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
@@ -74,9 +74,7 @@ def test_an_image_is_classified_as_by_any_other_caller(digit_server: Server, vis
     page = visit(digit_server).open()
     give(page, {"noise.jpg": image}, event)
     page.locator(".result .bars li").nth(4).wait_for()
-    expected = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/classify", image).json["results"][0][
-        "classes"
-    ]
+    expected = ask(digit_server.http_port, "POST", "/v1/models/digits/classify", image).json["results"][0]["classes"]
     assert page.locator(".result .bars .label").all_inner_texts() == [each["label"] for each in expected]
     shown = page.locator(".result .bars .figure").all_inner_texts()
     assert [float(each.rstrip(" %")) for each in shown] == pytest.approx(
@@ -95,7 +93,7 @@ def test_what_the_model_saw_is_shown(digit_server: Server, visit: OpenTab) -> No
         "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
         ".filter((_, place) => place % 4 === 0)"
     )
-    answer = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/explain", image).json
+    answer = ask(digit_server.http_port, "POST", "/v1/models/digits/explain", image).json
     assert bytes(found) == base64.b64decode(answer["image"]["pixels"])
 
 
@@ -105,7 +103,7 @@ def test_what_the_model_saw_follows_the_model(
     shutil.copytree(digits, tmp_path / "models")
     write_echo_model(tmp_path / "models")
     page = visit(start_server(tmp_path / "models")).open()
-    page.locator("#choose-model").select_option("mnist-deep")
+    page.locator("#choose-model").select_option("digits")
     give(page, {"noise.jpg": picture()})
     expect(page.locator(".result .seen figcaption")).to_contain_text("28 \u00d7 28")
     page.locator("#choose-model").select_option("echo")
@@ -135,7 +133,7 @@ def test_of_several_files_each_has_its_answer_or_its_error(digit_server: Server,
     assert [card.locator("figcaption").first.inner_text().split()[0] for card in cards.all()] == [
         "good.jpg", "bad.jpg", "other.jpg",
     ]  # fmt: skip
-    expected = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/classify", b"no image at all").error
+    expected = ask(digit_server.http_port, "POST", "/v1/models/digits/classify", b"no image at all").error
     assert cards.nth(1).locator(".problem").inner_text() == expected
     for place in (0, 2):
         assert cards.nth(place).locator(".bars li").count() == 5
@@ -179,8 +177,7 @@ def test_drawn_digits_are_read(digit_server: Server, visit: OpenTab) -> None:
         page.locator(f".board[data-sent='{len(strokes)}']").wait_for()
         page.locator(".result[aria-busy=false]").first.wait_for()
         read.append(page.locator(".result h2 span").first.inner_text())
-    wrong = [(digit, said) for (digit, _), said in zip(DIGITS, read, strict=True) if str(digit) != said]
-    assert len(wrong) <= 1, wrong
+    assert read == [str(digit) for digit, _ in DIGITS]
 
 
 def test_the_code_that_is_shown_does_what_the_page_did(
@@ -193,7 +190,7 @@ def test_the_code_that_is_shown_does_what_the_page_did(
     (tmp_path / "image.jpg").write_bytes(picture())
     page = visit(digit_server).open()
     page.get_by_text("As code").click()
-    best = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/classify", picture()).json["results"][0]
+    best = ask(digit_server.http_port, "POST", "/v1/models/digits/classify", picture()).json["results"][0]
     label = best["classes"][0]["label"]
     code = page.locator(".code pre")
     monkeypatch.chdir(tmp_path)
@@ -202,7 +199,7 @@ def test_the_code_that_is_shown_does_what_the_page_did(
     assert capsys.readouterr().out.split()[0] == label
     for name in ("grpcurl", "JavaScript", "curl"):
         page.locator(".code").get_by_role("button", name=name, exact=True).click()
-        assert "mnist-deep" in code.inner_text()
+        assert "digits" in code.inner_text()
     if shutil.which("curl"):
         run = subprocess.run(code.inner_text(), shell=True, capture_output=True, text=True, check=True, cwd=tmp_path)
         assert f'"label":"{label}"' in run.stdout
@@ -238,7 +235,7 @@ def test_the_code_for_javascript_runs(digit_server: Server, visit: OpenTab) -> N
         document.querySelector("input[type=file]").files = transfer.files;
     }"""
     page.evaluate(give_to_input, base64.b64encode(picture()).decode())
-    best = ask(digit_server.http_port, "POST", "/v1/models/mnist-deep/classify", picture()).json["results"][0]
+    best = ask(digit_server.http_port, "POST", "/v1/models/digits/classify", picture()).json["results"][0]
     with page.expect_console_message() as said:
         page.evaluate(f"(async () => {{ {code} }})()")
     assert said.value.text.split()[0] == best["classes"][0]["label"]

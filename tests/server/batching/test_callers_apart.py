@@ -86,16 +86,16 @@ def test_one_image_does_not_wait_for_the_many_of_others(
 ) -> None:
     write_echo_model(tmp_path)
     server = start_server(tmp_path, max_batch_size=1, inline_us=0)
-    many = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 30_000)))
+    many = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 10_000)))
     others = [other_connection(server) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         bulk = [pool.submit(other.classify, many, 100.0) for other in others]
-        while sum(server.app._batcher.waiting_images().values()) < 30_000:
+        while sum(server.app._batcher.waiting_images().values()) < 10_000:
             time.sleep(0.001)  # until they wait
-        for _ in range(20):
+        for _ in range(10):
             server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16))), timeout_s=1.0)
         assert not any(each.done() for each in bulk)
         for each in bulk:
-            assert len(each.result(100).results) == 30_000
+            assert len(each.result(100).results) == 10_000
     for other in others:
         other.channel.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -55,6 +56,14 @@ def metric(server: Server, sample: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+def wait_until(holds: Callable[[], bool | float]) -> None:
+    """Looks fifty times a second: metrics are dear to read."""
+    give_up = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
 class Held:
     """Messages that are sent one by one, as the test says so."""
 
@@ -81,11 +90,9 @@ def refusals(server: Server) -> float:
 
 def expect_end_of_what_stalled(server: Server, call: Iterator[bytes]) -> None:
     """It counts as open until its caller has taken what is on the way, and holds nothing."""
-    while metric(server, "covey_stream_bytes"):
-        pass
+    wait_until(lambda: not metric(server, "covey_stream_bytes"))
     assert metric(server, "covey_streams_open") == 1
     with pytest.raises(grpc.RpcError, match="no answer was taken for too long: the stream has ended") as caught:
         list(call)
     assert caught.value.code() is grpc.StatusCode.ABORTED
-    while metric(server, "covey_streams_open"):
-        pass
+    wait_until(lambda: not metric(server, "covey_streams_open"))

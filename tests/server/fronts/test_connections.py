@@ -165,7 +165,7 @@ def test_silent_connections_without_number_keep_nobody_out(
     callers.callback(process.popen.kill)
     target = process.target()
     host, _, port = target.rpartition(":")
-    for _ in range(400):
+    for _ in range(300):
         callers.enter_context(socket.create_connection((host, int(port)), timeout=20))
     with grpc.insecure_channel(target) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
@@ -254,8 +254,7 @@ def send_halves(server: Server, callers: ExitStack, count: int, size: int, path:
             upload.send(body)
 
 
-@pytest.mark.parametrize("length", [8_000_000, 2**32 - 1])
-@pytest.mark.parametrize("path", [CLASSIFY, INFER])
+@pytest.mark.parametrize(("path", "length"), [(CLASSIFY, 8_000_000), (INFER, 2**32 - 1)])
 def test_half_sent_messages_take_no_more_memory_than_they_may(
     front: str, tmp_path: Path, write_echo_model: WriteModel, callers: ExitStack, path: str, length: int
 ) -> None:
@@ -350,9 +349,9 @@ def test_slow_but_honest_uploads_are_left_alone(started: Server, callers: ExitSt
     uploads = [Upload(started, CLASSIFY) for _ in range(3)]
     for upload in uploads:
         callers.enter_context(upload.connection)
-    for start in range(0, len(body), 100_000):
+    for start in range(0, len(body), 200_000):
         for upload in uploads:
-            upload.send(body[start : start + 100_000], end=start + 100_000 >= len(body))
+            upload.send(body[start : start + 200_000], end=start + 200_000 >= len(body))
         assert metric(started, "covey_unfinished_bytes") < 3.3 * len(body)
     wait_until(lambda: metric(started, 'covey_images_total{model="echo",version="1"}') >= 3 * 200_000)
     assert metric(started, "covey_unfinished_bytes") < 100_000
@@ -378,7 +377,7 @@ def test_a_stream_of_more_than_may_be_half_sent_is_left_alone(
     server = start_server(tmp_path, max_bytes=32 << 20, max_message_bytes=8 << 20)
     request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(200 * 10_000)), top_k=1)
     message = pb.ClassifyStreamRequest(request=request).SerializeToString()
-    assert sum(1 for _ in responses(stream(server, iter([message] * 60)))) == 60  # 120 MB
+    assert sum(1 for _ in responses(stream(server, iter([message] * 30)))) == 30  # 60 MB
     assert metric(server, "covey_unfinished_bytes") < 4 << 20
     assert metric(server, 'covey_connections_closed_total{reason="unfinished"}') == 0
 
@@ -393,7 +392,7 @@ def test_a_stream_is_not_asked_for_more_than_a_server_may_hold_of_it(
     body = frames.length_prefixed(pb.ClassifyStreamRequest(request=request).SerializeToString())
     upload = Upload(server, STREAM)
     callers.enter_context(upload.connection)
-    for _ in range(60):
+    for _ in range(30):
         upload.send(body)
     assert upload.max_window_bytes <= 6 << 20
 

@@ -24,6 +24,7 @@ from tests.server.fronts.stream_calls import (
     refusals,
     responses,
     stream,
+    wait_until,
 )
 
 from covey_proto.v1 import classifier_pb2 as pb
@@ -88,12 +89,12 @@ def test_a_bad_request_fails_alone(server: Server, message: bytes, name: str, co
     assert text in answers[name].error.message
 
 
-def test_ten_thousand_bad_requests_are_each_told(server: Server) -> None:
+def test_two_thousand_bad_requests_are_each_told(server: Server) -> None:
     kinds = itertools.cycle([element("unknown", model="nobody"), b"", b"\xff", b"\x12\x01\x00"])
-    messages = [next(kinds) for _ in range(10_000)]
+    messages = [next(kinds) for _ in range(2_000)]
     *bad, good = sorted(responses(stream(server, iter([*messages, element("good", mark=7)]))), key=best_or_error)
-    assert [answer.error.code for answer in bad] == ["INVALID_ARGUMENT"] * 7_500 + ["NOT_FOUND"] * 2_500
-    assert {answer.id for answer in bad[7_500:]} == {"unknown"}
+    assert [answer.error.code for answer in bad] == ["INVALID_ARGUMENT"] * 1_500 + ["NOT_FOUND"] * 500
+    assert {answer.id for answer in bad[1_500:]} == {"unknown"}
     assert (good.id, best(good)) == ("good", [7])
 
 
@@ -102,15 +103,14 @@ def best_or_error(answer: pb.ClassifyStreamResponse) -> tuple[bool, str]:
 
 
 def test_callers_who_go_away_leave_nothing_behind(server: Server) -> None:
-    for _ in range(3):
+    for _ in range(2):
         held = Held()
-        held.send(*(element(n, 50_000) for n in range(20)))
+        held.send(*(element(n, 20_000) for n in range(20)))
         call = stream(server, iter(held))
         next(call)
         call.cancel()
         held.end()
-    while metric(server, "covey_calls_in_flight") or metric(server, "covey_streams_open"):
-        pass
+    wait_until(lambda: not (metric(server, "covey_calls_in_flight") or metric(server, "covey_streams_open")))
     assert best(ask_all(server, [element("next", mark=5)])["next"]) == [5]
 
 
@@ -171,8 +171,7 @@ def test_a_request_that_may_not_wait_for_room_is_told(
     held.send(element("long", 250_000))
     other.send(element("short", deadline_us=20_000))
     first = stream(server, iter(held))
-    while not metric(server, "covey_calls_in_flight"):
-        pass
+    wait_until(lambda: metric(server, "covey_calls_in_flight"))
     answers = responses(stream(server, iter(other)))
     error = next(answers).error
     assert error.code == "RESOURCE_EXHAUSTED"
@@ -181,8 +180,7 @@ def test_a_request_that_may_not_wait_for_room_is_told(
     assert refusals(server) == 2, "one, told by two metrics, however often it was tried"
     first.cancel()
     held.end()
-    while metric(server, "covey_calls_in_flight"):
-        pass
+    wait_until(lambda: not metric(server, "covey_calls_in_flight"))
     other.send(element("now", mark=6))
     assert best(next(answers)) == [6]
     other.end()

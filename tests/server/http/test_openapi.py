@@ -55,7 +55,7 @@ def test_schemathesis_finds_nothing(
     config = tmp_path / "schemathesis.toml"
     config.write_text(settings)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", *options]
-    command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--generation-deterministic"]
+    command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "5", "--generation-deterministic"]
     command += ["--continue-on-failure", "--no-shrink", "--warnings", "off", "--request-timeout", "20"]
     command.append(f"http://127.0.0.1:{server.http_port}/openapi.json")
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_what_is_too_much_at_once_is_told_so(
 ) -> None:
     write_echo_model(tmp_path)
     server = start_server(tmp_path, max_calls=1, max_batch_size=1)
-    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 50_000)))
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 10_000)))
     with ThreadPoolExecutor(8) as callers:
         outcomes = list(callers.map(lambda _: outcome_of(server, request), range(8)))
     assert {code for code, _ in outcomes} == {"OK", "RESOURCE_EXHAUSTED"}
@@ -69,11 +70,12 @@ def test_a_connection_that_floods_leaves_room_for_others(
 ) -> None:
     write_echo_model(tmp_path)
     server = start_server(tmp_path, max_calls=8, max_batch_size=1, inline_us=0)
-    large = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 20_000)), top_k=1).SerializeToString()
+    large = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 5_000)), top_k=1).SerializeToString()
     flood: grpc.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary("/covey.v1.Classifier/Classify")
     calls = [flood.future(large, timeout=60) for _ in range(16)]
     while "covey_calls_in_flight 5.0" not in fetch(server.metrics_url):
         assert not all(call.done() for call in calls)
+        time.sleep(0.005)
     with grpc.insecure_channel(server.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         quiet: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
         quiet(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16))).SerializeToString(), timeout=60)

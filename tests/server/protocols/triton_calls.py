@@ -1,4 +1,4 @@
-"""What Triton's own client asks of a server: `python -m tests.server.protocols.triton_calls NAME ADDRESS`.
+"""What Triton's own client asks of a server: `python -m tests.server.protocols.triton_calls ADDRESS`.
 
 Runs in a process of its own, and imports no Covey: package `inference` can be registered once per process. The models
 are those of the fixture `server`.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import queue
 import sys
+import traceback
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -313,6 +315,15 @@ def check_errors(address: str) -> None:
 
 CHECKS = {name.removeprefix("check_"): check for name, check in list(globals().items()) if name.startswith("check_")}
 
+
+def failure(check: Callable[[str], None], address: str) -> str:
+    """What a check fails with, or nothing."""
+    try:
+        check(address)
+    except Exception:  # noqa: BLE001 - it is told
+        return traceback.format_exc()
+    return ""
+
+
 if __name__ == "__main__":
-    CHECKS[sys.argv[1]](sys.argv[2])
-    print("all as expected")
+    print(json.dumps({name: failure(check, sys.argv[1]) for name, check in CHECKS.items()}))

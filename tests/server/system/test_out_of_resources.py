@@ -42,7 +42,9 @@ def run(flags: list[str], code: str | None = None, **options: object) -> subproc
     return subprocess.run([*command, *flags], text=True, timeout=60, check=False, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload,no-any-return]
 
 
-@pytest.mark.parametrize("limit", [0, 1, 3, 5, 6, 10])
+@pytest.mark.parametrize(
+    ("front", "limit"), [("native", 0), ("grpcio", 1), ("grpcio", 3), ("native", 5), ("grpcio", 6), ("native", 10)]
+)
 def test_a_server_that_gets_no_thread_says_so(
     tmp_path: Path, write_echo_model: WriteModel, front: str, limit: int
 ) -> None:
@@ -60,10 +62,8 @@ def test_a_server_that_gets_no_thread_says_so(
         (["--check"], ""),
         (["--check"], "1"),
         ([], ""),
-        ([], "1"),
         (["--help"], ""),
         (["--help"], "1"),
-        (["--version"], "1"),
     ],
 )
 def test_an_output_that_cannot_be_written(
@@ -79,7 +79,7 @@ def test_an_output_that_cannot_be_written(
     assert "Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("flag", ["--check", "--help", "--version"])
+@pytest.mark.parametrize("flag", ["--check", "--help"])
 def test_a_standard_output_that_is_closed_is_no_error(tmp_path: Path, write_echo_model: WriteModel, flag: str) -> None:
     write_echo_model(tmp_path)
     command = [
