@@ -1,5 +1,5 @@
-"""The main job, with nothing replaced: covey-export makes networks of each kind, one server serves them, the SDK and the
-command line classify real images, and every answer is the one its own image has in onnxruntime.
+"""The main job, with nothing replaced: covey-export makes networks of each kind, one server serves them, the SDK and
+the command line classify real images, and every answer is the one its own image has in onnxruntime.
 
 All networks of Covey are converted by tests/export/test_export_every_network.py."""
 

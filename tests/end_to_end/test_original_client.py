@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import pytest
 from bench.processes import READY, own_process
 from PIL import Image
 from tests.export.importing.onnx_models import SIZE, save, small_cnn
