@@ -153,9 +153,9 @@ def test_a_version_that_is_removed_while_it_is_loaded(
 ) -> None:
     serving = serve(stack, models, tmp_path / "log", "--log-level", "debug")
     path = models / "echo" / "2" / "model.onnx"
-    # Its golden check meets its largest pixel and takes seconds: so long it is being loaded.
+    # Its golden check meets its largest pixel and takes most of a second: so long it is being loaded.
     largest = int(np.frombuffer(_golden_pixels(models / "echo" / "1" / "model.onnx"), np.uint8).max())
-    write_echo_model(models, version=2, hangs_at=largest, hang_turns=500_000)
+    write_echo_model(models, version=2, hangs_at=largest, hang_turns=150_000)
     serving.wait_for_log("model echo version 2: loading")
     shutil.rmtree(path.parent)
     assert serving.models() == ["echo/1"]

@@ -25,7 +25,7 @@ def test_it_is_converted_and_verified(name: str, tmp_path: Path) -> None:
         arguments += ["--grey"] * (channels == 1)
     assert main([*arguments, "--no-report"]) == 0
     verification = json.loads((tmp_path / "models" / name / "1" / "verification.json").read_text())
-    assert verification["torch_accuracy"] == verification["onnx_accuracy"]
+    assert verification["torch_accuracy"] == verification["onnxruntime_accuracy"]
 
 
 def _write_images(folder: Path, side: int) -> None:
