@@ -111,7 +111,6 @@ def test_what_cannot_be_imported_is_not_served(start: Start, scratch: Path, tmp_
     (tmp_path / "x.onnx").write_text("not found")
     for arguments, said in (
         ((tmp_path / "x.onnx",), "covey-export: "),
-        ((tmp_path / "x.onnx", "--grpc-prt", "1"), "unrecognized arguments: --grpc-prt"),
         ((tmp_path / "x.onnx", "--labls", "a,b"), "covey-server serve: error: unrecognized arguments: --labls"),
         ((tmp_path / "x.onnx", "--models", "m"), "covey-server: --models: serve keeps nothing"),
         ((tmp_path / "x.onnx", "--workers", "x"), "argument --workers: invalid int value"),

@@ -1,4 +1,4 @@
-"""The short fuzz run: 4,000 mutated requests on a real server process, on both fronts. `make fuzz` is the long one."""
+"""The short fuzz run: 2,000 mutated requests on a real server process, on both fronts. `make fuzz` is the long one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fuzz.run import HTTP, fuzz
 from tests.fuzz.samples import image_files
 from tests.fuzz.server import alarms
 
-CASES = 4000
+CASES = 2000
 SEED = 1
 
 

@@ -18,7 +18,9 @@ from covey_server.inference.engine import Engine
 @pytest.mark.slow
 def test_every_step_runs_here_or_says_why_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "results" / "gpu.json"
-    assert main(["--device", "cpu", "--seconds", "0.3", "--results", str(file)]) == 0, capsys.readouterr().out
+    assert main(["--device", "cpu", "--size", "16", "--seconds", "0.2", "--results", str(file)]) == 0, (
+        capsys.readouterr().out
+    )
     content = json.loads(file.read_text())
     outcomes = {step["name"]: step["outcome"] for step in content["steps"]}
     assert outcomes == dict.fromkeys(_STEPS, "passed") | {"out of device memory": "skipped"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.identity.http_callers import HttpCaller
 _KINDS = ("single", "single", "many", "hurried", "leaving", "broken", "broken", "stream", "stream")
 _HTTP_KINDS = ("http", "http", "http ahead", "http leaving")
 _RELOAD_EVERY_S = 0.5
+_GIVE_UP_S = 60.0
 _FLAGS = ("--reload-interval-s", "0.05")
 
 
@@ -28,9 +30,16 @@ def write_model(path: Path) -> Path:
     return path
 
 
-def campaign(folder: Path, front: str, seconds: float, seed: int, processes: int = 1) -> tuple[Score, int]:
-    """Runs one on a server of so many processes; what became of all requests, and how many versions were published
-    meanwhile. The server's log is `folder`/log."""
+def campaign(
+    folder: Path,
+    front: str,
+    seconds: float,
+    seed: int,
+    processes: int = 1,
+    is_enough: Callable[[Score], bool] = lambda score: True,
+) -> tuple[Score, int]:
+    """Runs one on a server of so many processes, for so long and until it is enough, a minute longer at most; what
+    became of all requests, and how many versions were published meanwhile. The server's log is `folder`/log."""
     score, ended = Score(), threading.Event()
     file = write_model(folder / "models/echo/1/model.onnx")
     http_port = free_port()
@@ -43,9 +52,9 @@ def campaign(folder: Path, front: str, seconds: float, seed: int, processes: int
         with ThreadPoolExecutor(len(callers)) as pool:
             running = [pool.submit(caller.run) for caller in callers]
             try:
-                version, give_up = 1, time.monotonic() + seconds
-                while (left_s := give_up - time.monotonic()) > 0:
-                    time.sleep(min(_RELOAD_EVERY_S, left_s))
+                version, until = 1, time.monotonic() + seconds
+                while (left_s := until - time.monotonic()) > 0 or (left_s > -_GIVE_UP_S and not is_enough(score)):
+                    time.sleep(min(_RELOAD_EVERY_S, left_s) if left_s > 0 else _RELOAD_EVERY_S)
                     old = file.parent
                     publish(file, old.parent, version + 1)
                     wait_until_served(server, "echo", version + 1)

@@ -1,5 +1,4 @@
-"""The short campaign: two seconds on each front, by one process and by two. `python -m tests.identity` is the long
-one."""
+"""The short campaign: on each front, by one process and by two. `python -m tests.identity` is the long one."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.identity.callers import is_right
+from tests.identity.callers import Score, is_right
 from tests.identity.campaign import campaign
 from tests.identity.http_callers import is_right_over_http
 
@@ -15,13 +14,15 @@ from covey_proto.v1 import classifier_pb2 as pb
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("front", "processes"), [("native", 1), ("grpcio", 1), ("native", 2), ("grpcio", 2)])
+@pytest.mark.parametrize(("front", "processes"), [("native", 1), ("grpcio", 1), ("native", 2)])
 def test_everybody_gets_his_own_and_only_the_guilty_fail(front: str, processes: int, tmp_path: Path) -> None:
-    score, reloads = campaign(tmp_path, front, 2.0, seed=3, processes=processes)
+    def is_enough(score: Score) -> bool:
+        found = score.outcomes
+        return min(found["OK"], found["OK over HTTP"]) > 100 and found["guilty: INTERNAL"] > 5
+
+    score, reloads = campaign(tmp_path, front, 0.5, seed=3, processes=processes, is_enough=is_enough)
     assert (score.wrong, score.lost, dict(score.innocent)) == (0, 0, {})
-    assert score.outcomes["OK"] > 100
-    assert score.outcomes["OK over HTTP"] > 100
-    assert score.outcomes["guilty: INTERNAL"] > 5
+    assert is_enough(score), score.outcomes
     assert reloads >= 1
 
 

@@ -65,6 +65,10 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+# What a front has no part in: what is said and returned before there is one.
+BEFORE_IT_LISTENS = pytest.mark.parametrize("kind", ["native", "2 processes"])
+
+
 @pytest.fixture
 def front(kind: str) -> str:
     return kind if kind in ("native", "grpcio") else "native"
@@ -214,6 +218,7 @@ def test_it_stops_in_good_order_while_a_model_is_loaded(
     assert "a model is still being loaded or explained; that is given up" in log
 
 
+@BEFORE_IT_LISTENS
 def test_check_prints_the_plan_and_the_curves(
     start: type[Process], tmp_path: Path, write_echo_model: WriteModel
 ) -> None:
@@ -229,6 +234,7 @@ def test_check_prints_the_plan_and_the_curves(
     assert output.count("<- up to here images gather") == 1
 
 
+@BEFORE_IT_LISTENS
 def test_check_exits_with_3_where_a_version_is_refused(
     start: type[Process], tmp_path: Path, write_echo_model: WriteModel
 ) -> None:
@@ -241,6 +247,7 @@ def test_check_exits_with_3_where_a_version_is_refused(
     assert "model skewed version 1 is REFUSED: golden set:" in output
 
 
+@BEFORE_IT_LISTENS
 def test_no_models_exits_with_3(start: type[Process], tmp_path: Path) -> None:
     code, log = start("--models", str(tmp_path)).end()
     assert code == 3
@@ -248,6 +255,7 @@ def test_no_models_exits_with_3(start: type[Process], tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+@BEFORE_IT_LISTENS
 def test_cuda_that_is_not_there_exits_with_4(start: type[Process], tmp_path: Path) -> None:
     code, log = start("--models", str(tmp_path), "--device", "cuda").end()
     assert code == 4
@@ -266,6 +274,7 @@ def test_a_port_in_use_exits_with_5(start: type[Process], tmp_path: Path, write_
             assert "Traceback" not in log
 
 
+@pytest.mark.parametrize("kind", ["native"])
 def test_a_wrong_setting_exits_with_2(start: type[Process], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "COVEY_WORKERS", "many")
     code, log = start().end()

@@ -41,16 +41,22 @@ def stack() -> Iterator[ExitStack]:
 Start = Callable[..., Server]
 
 
-@pytest.fixture(params=["native", "grpcio"])
+@pytest.fixture
 def start(request: pytest.FixtureRequest, stack: ExitStack, tmp_path: Path, write_echo_model: WriteModel) -> Start:
-    """Starts two processes on either front; their models are in `tmp_path`/models, their log is `tmp_path`/log."""
+    """Starts two processes on the native front, or on that which the test is given; their models are in
+    `tmp_path`/models, their log is `tmp_path`/log."""
+    front = getattr(request, "param", "native")
 
     def started(*flags: str) -> Server:
         if not (tmp_path / "models").exists():
             write_echo_model(tmp_path / "models")
-        return stack.enter_context(covey_server(tmp_path / "models", request.param, tmp_path / "log", (*TWO, *flags)))
+        return stack.enter_context(covey_server(tmp_path / "models", front, tmp_path / "log", (*TWO, *flags)))
 
     return started
+
+
+# Only what a front has a part in: who listens and who counts.
+ON_BOTH_FRONTS = pytest.mark.parametrize("start", ["native", "grpcio"], indirect=True)
 
 
 @pytest.fixture
@@ -109,6 +115,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@ON_BOTH_FRONTS
 def test_a_killed_process_is_replaced_and_no_other_callers_call_fails(
     server: Server, channels: dict[int, grpc.Channel]
 ) -> None:
@@ -156,6 +163,7 @@ def test_a_killed_process_is_replaced_and_no_other_callers_call_fails(
     assert ready(server)
 
 
+@ON_BOTH_FRONTS
 def test_one_scrape_has_the_sum_of_all(server: Server, channels: dict[int, grpc.Channel], tmp_path: Path) -> None:
     for channel, count in zip(channels.values(), (3, 5), strict=True):
         for _ in range(count):
