@@ -57,31 +57,30 @@ class TestModelFile:
         assert model.opset_import[0].version == onnx_graph.OPSET
         assert all(not tensor.external_data for tensor in model.graph.initializer)
 
-    @pytest.mark.parametrize(("name", "adds"), [("mnist-cnn", 1), ("mnist-deep", 0)])
-    def test_normalisation_is_one_multiply_and_one_add_and_there_is_one_softmax(self, name: str, adds: int) -> None:
+    @pytest.mark.parametrize(("mean", "adds"), [(0.1307, 1), (0.0, 0)])
+    def test_normalisation_is_one_multiply_and_one_add_and_there_is_one_softmax(self, mean: float, adds: int) -> None:
         """No add where the recipe takes no mean from the pixels: it would add 0."""
         torch.manual_seed(0)
-        model = image_classifier.build(NETWORKS[name], 10, find_recipe(name, "tutorial")).eval()
+        recipe = dataclasses.replace(find_recipe("mlp", "tutorial"), mean=(mean,), std=(0.25,))
+        model = image_classifier.build(MLP, 10, recipe).eval()
         info = ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
-        proto = onnx_graph.export(model, NETWORKS[name].image_shape)
+        proto = onnx_graph.export(model, MLP.image_shape)
         kinds = [node.op_type for node in onnx.load_from_string(sealing.seal(proto, info)).graph.node]
         assert kinds[: 3 + adds] == ["Transpose", "Cast", "Mul", "Add"][: 3 + adds]
         assert [kinds.count(kind) for kind in ("Mul", "Add", "Sub", "Div", "Softmax")] == [1, adds, 0, 0, 1]
 
-    def test_a_graph_that_is_no_valid_onnx_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_graph_that_is_no_valid_onnx_is_refused(
+        self, trained_model: TrainedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """None is known that the exporter would make; so the checker is told to find one."""
 
         def find(model: onnx.ModelProto, *, full_check: bool) -> None:
             assert full_check
             raise onnx.checker.ValidationError("a node without a name")
 
-        torch.manual_seed(0)
-        model = image_classifier.build(MLP, 10, find_recipe("mlp", "tutorial")).eval()
         monkeypatch.setattr(onnx.checker, "check_model", find)
         with pytest.raises(ConversionFailed, match="the exported graph is no valid ONNX: a node without a name"):
-            sealing.seal(
-                onnx_graph.export(model, MLP.image_shape), ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
-            )
+            sealing.seal(trained_model.graph, ModelInfo())
 
     def test_a_softmax_of_the_networks_own_is_not_doubled(self, published: Published) -> None:
         kinds = [node.op_type for node in onnx.load(published.path).graph.node]
