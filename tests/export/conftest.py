@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ from covey_server.images.pixels import InputSpec
 def _torch_parses_its_operators_once() -> Iterator[None]:
     """torch.onnx.export parses the Python source of its 557 operators every time: 0.4 s of CPU, always with the same
     result. It is kept from the first export on."""
-    export = torch.onnx.export
+    export: Callable[..., object] = torch.onnx.export
     with pytest.MonkeyPatch.context() as patch:
 
         def first_export(*arguments: object, **options: object) -> object:
