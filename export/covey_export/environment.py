@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata as distributions
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import covey_proto
@@ -13,13 +14,11 @@ from covey_proto.wording import plural
 
 def versions() -> dict[str, str]:
     """Of Python, of Covey, and of the packages that compute."""
-    wanted = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "pillow")
-    installed = {distribution.name.lower(): distribution.version for distribution in distributions.distributions()}
-    return {
-        "covey": covey_proto.__version__,
-        "python": platform.python_version(),
-        **{name: installed[name] for name in wanted if name in installed},
-    }
+    found = {"covey": covey_proto.__version__, "python": platform.python_version()}
+    for name in ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "pillow"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def machine() -> str:

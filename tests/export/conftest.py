@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
+from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 from tests.export.recorded_report import CPU, RecordedReport
 
 from covey_export import publication
@@ -12,10 +16,28 @@ from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset, Family, find_entry
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
+from covey_export.quantization import timing
 from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 from covey_server.images.pixels import InputSpec
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _torch_parses_its_operators_once() -> Iterator[None]:
+    """torch.onnx.export parses the Python source of its 557 operators every time: 0.4 s of CPU, always with the same
+    result. It is kept from the first export on."""
+    export: Callable[..., object] = torch.onnx.export
+    with pytest.MonkeyPatch.context() as patch:
+
+        def first_export(*arguments: object, **options: object) -> object:
+            patch.setattr(torch.onnx, "export", export)
+            library = importlib.import_module("torch.onnx._internal.exporter._registration").onnxscript_apis
+            patch.setattr(library, "get_torchlib_ops", functools.cache(library.get_torchlib_ops))
+            return export(*arguments, **options)
+
+        patch.setattr(torch.onnx, "export", first_export)
+        yield
 
 
 @pytest.fixture
@@ -51,7 +73,18 @@ def trained(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Checkpo
 
 
 @pytest.fixture(scope="session")
-def published(trained: Checkpoint, small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Published:
-    """`trained` as version 1 of the model `mlp`. Not to be changed: copy it first."""
-    models = tmp_path_factory.mktemp("models")
-    return publication.publish(TrainedModel(NETWORKS["mlp"], trained, small), models, "mlp", RecordedReport())
+def trained_model(trained: Checkpoint, small: Dataset) -> TrainedModel:
+    """`trained` with what is made of it when first needed, above all its graph: the tests export it once."""
+    return TrainedModel(NETWORKS["mlp"], trained, small)
+
+
+@pytest.fixture(scope="session")
+def published(trained_model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """`trained_model` as version 1 of the model `mlp`. Not to be changed: copy it first."""
+    return publication.publish(trained_model, tmp_path_factory.mktemp("models"), "mlp", RecordedReport())
+
+
+@pytest.fixture
+def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speed of a variant is measured for tenths of a second less: where the figures do not matter."""
+    monkeypatch.setattr(timing, "_TURN_S", 0.0)  # one run in each turn

@@ -156,8 +156,7 @@ def test_weights_that_are_published_as_they_are_need_no_network_that_can_be_trai
     assert "published models/foreign_networks-Inference/1/model.onnx" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["Sigmoid", "SigmoidLayer"])
-@pytest.mark.parametrize("command", ["all", "train"])
+@pytest.mark.parametrize(("name", "command"), [("Sigmoid", "all"), ("SigmoidLayer", "train")])
 def test_a_network_that_ends_in_a_sigmoid_gets_no_softmax_behind_it(
     name: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

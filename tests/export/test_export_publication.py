@@ -8,9 +8,9 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from tests.export.recorded_report import RecordedReport, tree
 
 from covey_export import checkpoint as checkpoints
 from covey_export import image_classifier, model_info, onnx_graph, publication, sealing, verification
+from covey_export.__main__ import main
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
 from covey_export.errors import ConversionFailed, ExportError, InvalidCheckpoint, MissingModel, VerificationFailed
@@ -56,31 +57,30 @@ class TestModelFile:
         assert model.opset_import[0].version == onnx_graph.OPSET
         assert all(not tensor.external_data for tensor in model.graph.initializer)
 
-    @pytest.mark.parametrize(("name", "adds"), [("mnist-cnn", 1), ("mnist-deep", 0)])
-    def test_normalisation_is_one_multiply_and_one_add_and_there_is_one_softmax(self, name: str, adds: int) -> None:
+    @pytest.mark.parametrize(("mean", "adds"), [(0.1307, 1), (0.0, 0)])
+    def test_normalisation_is_one_multiply_and_one_add_and_there_is_one_softmax(self, mean: float, adds: int) -> None:
         """No add where the recipe takes no mean from the pixels: it would add 0."""
         torch.manual_seed(0)
-        model = image_classifier.build(NETWORKS[name], 10, find_recipe(name, "tutorial")).eval()
+        recipe = dataclasses.replace(find_recipe("mlp", "tutorial"), mean=(mean,), std=(0.25,))
+        model = image_classifier.build(MLP, 10, recipe).eval()
         info = ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
-        proto = onnx_graph.export(model, NETWORKS[name].image_shape)
+        proto = onnx_graph.export(model, MLP.image_shape)
         kinds = [node.op_type for node in onnx.load_from_string(sealing.seal(proto, info)).graph.node]
         assert kinds[: 3 + adds] == ["Transpose", "Cast", "Mul", "Add"][: 3 + adds]
         assert [kinds.count(kind) for kind in ("Mul", "Add", "Sub", "Div", "Softmax")] == [1, adds, 0, 0, 1]
 
-    def test_a_graph_that_is_no_valid_onnx_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_graph_that_is_no_valid_onnx_is_refused(
+        self, trained_model: TrainedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """None is known that the exporter would make; so the checker is told to find one."""
 
         def find(model: onnx.ModelProto, *, full_check: bool) -> None:
             assert full_check
             raise onnx.checker.ValidationError("a node without a name")
 
-        torch.manual_seed(0)
-        model = image_classifier.build(MLP, 10, find_recipe("mlp", "tutorial")).eval()
         monkeypatch.setattr(onnx.checker, "check_model", find)
         with pytest.raises(ConversionFailed, match="the exported graph is no valid ONNX: a node without a name"):
-            sealing.seal(
-                onnx_graph.export(model, MLP.image_shape), ModelInfo(input=ImageSpec(height=28, width=28, channels=1))
-            )
+            sealing.seal(trained_model.graph, ModelInfo())
 
     def test_a_softmax_of_the_networks_own_is_not_doubled(self, published: Published) -> None:
         kinds = [node.op_type for node in onnx.load(published.path).graph.node]
@@ -117,10 +117,21 @@ class TestModelFile:
         assert len(places) == 32
 
 
+@contextmanager
+def _files_end_at(size_bytes: int) -> Iterator[None]:
+    """A limit on the size of files, which fails a write as a full disk does."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
 class TestNothingIsLeftBehind:
     """A version that did not come to its end leaves the models folder as it was."""
 
-    def test_by_ctrl_c(self, trained: Checkpoint, small: Dataset, tmp_path: Path) -> None:
+    def test_by_ctrl_c(self, trained_model: TrainedModel, tmp_path: Path) -> None:
         class InterruptingReport(RecordedReport):
             def line(self, text: str = "") -> None:
                 super().line(text)
@@ -130,52 +141,43 @@ class TestNothingIsLeftBehind:
 
         written: list[str] = []
         with pytest.raises(KeyboardInterrupt):
-            publication.publish(TrainedModel(MLP, trained, small), tmp_path / "models", "mlp", InterruptingReport())
+            publication.publish(trained_model, tmp_path / "models", "mlp", InterruptingReport())
         assert any(path.endswith("model.onnx") for path in written)
         assert not tree(tmp_path)
 
-    def test_by_a_full_disk(self, trained: Checkpoint, sample: Dataset, tmp_path: Path) -> None:
-        """The disk's end is a limit on the size of a file, which fails the write as a full disk does."""
+    def test_by_a_full_disk(
+        self,
+        trained: Checkpoint,
+        sample: Dataset,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
         whole = dataclasses.replace(trained, train_images=6000, images_digest=sample.digest)
         checkpoints.save(whole, tmp_path / "checkpoint")
         (tmp_path / "models" / "mlp" / "1").mkdir(parents=True)
         before = tree(tmp_path)
-        program = (
-            "import resource, sys; from covey_export.__main__ import main;"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY));"
-            "sys.exit(main(sys.argv[1:]))"
-        )
-        places = ["--dataset", "sample", "--checkpoint", "checkpoint", "--models", "models"]
-        result = subprocess.run(
-            [sys.executable, "-c", program, "convert", "mlp", *places], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert result.returncode == 2, result.stderr
-        assert "cannot write the model into models: File too large; nothing was left there" in result.stderr
-        assert "Traceback" not in result.stderr
+        monkeypatch.chdir(tmp_path)
+        with _files_end_at(100_000):
+            places = ["--dataset", "sample", "--checkpoint", "checkpoint", "--models", "models"]
+            assert main(["convert", "mlp", *places]) == 2
+        said = capsys.readouterr().err
+        assert "cannot write the model into models: File too large; nothing was left there" in said
+        assert "Traceback" not in said
         assert tree(tmp_path) == before
 
     def test_by_a_full_temporary_folder(
-        self, trained: Checkpoint, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, trained_model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Which is then to blame, not the models folder."""
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, usual[1]))
-        try:
-            with pytest.raises(ConversionFailed, match=f"cannot write temporary files into {tmp_path}: File too large"):
-                publication.publish(
-                    TrainedModel(MLP, trained, small),
-                    tmp_path / "models",
-                    "mlp",
-                    RecordedReport(),
-                    precision=Precision.INT8,
-                )
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        message = f"cannot write temporary files into {tmp_path}: File too large"
+        with _files_end_at(100_000), pytest.raises(ConversionFailed, match=message):
+            publication.publish(trained_model, tmp_path / "models", "mlp", RecordedReport(), precision=Precision.INT8)
         assert not tree(tmp_path)
 
     def test_by_a_failed_verification(
-        self, trained: Checkpoint, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, trained_model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         right = sealing.seal
 
@@ -184,13 +186,13 @@ class TestNothingIsLeftBehind:
 
         monkeypatch.setattr(sealing, "seal", wrong)
         with pytest.raises(VerificationFailed, match="golden set: probabilities differ"):
-            publication.publish(TrainedModel(MLP, trained, small), tmp_path / "models", "mlp", RecordedReport())
+            publication.publish(trained_model, tmp_path / "models", "mlp", RecordedReport())
         assert not tree(tmp_path)
 
-    def test_by_a_models_folder_that_is_a_file(self, trained: Checkpoint, small: Dataset, tmp_path: Path) -> None:
+    def test_by_a_models_folder_that_is_a_file(self, trained_model: TrainedModel, tmp_path: Path) -> None:
         (tmp_path / "models").write_text("")
         with pytest.raises(ExportError, match="cannot write the model"):
-            publication.publish(TrainedModel(MLP, trained, small), tmp_path / "models", "mlp", RecordedReport())
+            publication.publish(trained_model, tmp_path / "models", "mlp", RecordedReport())
         assert tree(tmp_path) == {"models"}
 
 
@@ -221,8 +223,8 @@ class TestVerification:
         shutil.copytree(published.path.parent.parent.parent, models)
         return models
 
-    def _verify(self, models: Path, trained: Checkpoint, small: Dataset, version: int | None = None) -> None:
-        publication.verify(TrainedModel(MLP, trained, small), models, "mlp", version, RecordedReport())
+    def _verify(self, model: TrainedModel, models: Path, version: int | None = None) -> None:
+        publication.verify(model, models, "mlp", version, RecordedReport())
 
     def test_its_record_lies_beside_the_model(self, published: Published, small: Dataset) -> None:
         record = json.loads(published.path.with_name("verification.json").read_text())
@@ -235,24 +237,24 @@ class TestVerification:
         assert set(record["per_class_accuracy"]) == set(small.labels)
         assert {"torch", "onnxruntime", "covey"} <= record["versions"].keys()
 
-    def test_it_can_be_done_again(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
+    def test_it_can_be_done_again(self, models: Path, trained_model: TrainedModel) -> None:
         record = models / "mlp" / "1" / "verification.json"
         record.unlink()
-        self._verify(models, trained, small)
+        self._verify(trained_model, models)
         assert json.loads(record.read_text())["problems"] == []
 
-    def test_a_file_of_other_weights_is_found_out(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
+    def test_a_file_of_other_weights_is_found_out(self, models: Path, trained_model: TrainedModel) -> None:
         path = models / "mlp" / "1" / "model.onnx"
         path.write_bytes(_with_other_weights(path.read_bytes()))
         with pytest.raises(VerificationFailed, match="the server refuses the model: golden set"):
-            self._verify(models, trained, small)
+            self._verify(trained_model, models)
 
     def test_a_checkpoint_trained_otherwise_is_found_out(
         self, models: Path, trained: Checkpoint, small: Dataset
     ) -> None:
         other = {name: tensor.flip(0) for name, tensor in trained.model.items()}
         with pytest.raises(VerificationFailed, match=r"probabilities differ by up to .*; \d+ test images get another"):
-            self._verify(models, dataclasses.replace(trained, model=other), small)
+            self._verify(TrainedModel(MLP, dataclasses.replace(trained, model=other), small), models)
         # The record is of the checkpoint that the file was made from, and stays.
         assert json.loads((models / "mlp" / "1" / "verification.json").read_text())["problems"] == []
 
@@ -268,15 +270,15 @@ class TestVerification:
         assert found.problems == ()
 
     def test_a_version_knows_the_checkpoint_it_was_made_from(
-        self, models: Path, trained: Checkpoint, small: Dataset, report: RecordedReport
+        self, trained_model: TrainedModel, models: Path, trained: Checkpoint, small: Dataset, report: RecordedReport
     ) -> None:
         """Another one that verifies it, with the same answers, does not become it."""
-        other = dataclasses.replace(trained, seed=1)
-        self._verify(models, other, small)
-        assert publication.verify_made_from(TrainedModel(MLP, other, small), models, "mlp", report) is None
-        assert publication.verify_made_from(TrainedModel(MLP, trained, small), models, "mlp-int8", report) is None
+        other = TrainedModel(MLP, dataclasses.replace(trained, seed=1), small)
+        self._verify(other, models)
+        assert publication.verify_made_from(other, models, "mlp", report) is None
+        assert publication.verify_made_from(trained_model, models, "mlp-int8", report) is None
         assert not report.text
-        found = publication.verify_made_from(TrainedModel(MLP, trained, small), models, "mlp", report)
+        found = publication.verify_made_from(trained_model, models, "mlp", report)
         assert found is not None
         assert (found.path, found.info.version) == (models / "mlp" / "1" / "model.onnx", 1)
         assert "mlp version 1 was made from this very checkpoint" in report.text
@@ -284,11 +286,11 @@ class TestVerification:
         assert dataclasses.replace(trained, model=weights).digest != trained.digest
         assert dataclasses.replace(trained, seconds=0.0, optimizer=None).digest == trained.digest
 
-    def test_a_version_that_is_not_there_is_named(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
+    def test_a_version_that_is_not_there_is_named(self, models: Path, trained_model: TrainedModel) -> None:
         with pytest.raises(MissingModel, match=r"no version 7 \(there: 1\)"):
-            self._verify(models, trained, small, version=7)
+            self._verify(trained_model, models, version=7)
         with pytest.raises(MissingModel, match=r"no version \(there: none\)"):
-            self._verify(models / "elsewhere", trained, small)
+            self._verify(trained_model, models / "elsewhere")
 
     def test_another_networks_checkpoint_is_refused(self, models: Path, trained: Checkpoint, small: Dataset) -> None:
         with pytest.raises(InvalidCheckpoint, match="is of mlp on sample, not of lenet on sample"):
@@ -296,10 +298,10 @@ class TestVerification:
 
 
 def test_a_next_version_with_other_labels_is_pointed_out(
-    trained: Checkpoint, small: Dataset, tmp_path: Path, report: RecordedReport
+    trained_model: TrainedModel, trained: Checkpoint, small: Dataset, tmp_path: Path, report: RecordedReport
 ) -> None:
-    publication.publish(TrainedModel(MLP, trained, small), tmp_path, "digits", report)
-    publication.publish(TrainedModel(MLP, trained, small), tmp_path, "digits", report)
+    for _ in range(2):
+        publication.publish(trained_model, tmp_path, "digits", report)
     assert "other labels" not in report.text
     labels = tuple(f"class {name}" for name in small.labels)
     renamed = dataclasses.replace(small, labels=labels)

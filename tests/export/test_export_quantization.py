@@ -47,17 +47,18 @@ class Variants:
 
 
 @pytest.fixture(scope="module")
-def variants(trained: Checkpoint, small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Variants:
+def variants(trained_model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Variants:
     """`trained` as `mlp-int8` and `mlp-float16`. Not to be changed: copy them first."""
     models = tmp_path_factory.mktemp("variants")
     reports = {precision: RecordedReport() for precision in VARIANTS}
     found = {
-        precision: publication.publish(TrainedModel(MLP, trained, small), models, "mlp", report, precision=precision)
+        precision: publication.publish(trained_model, models, "mlp", report, precision=precision)
         for precision, report in reports.items()
     }
     return Variants(models, found, {precision: report.text for precision, report in reports.items()})
 
 
+@pytest.mark.usefixtures("short_timing")
 @pytest.mark.parametrize("precision", VARIANTS)
 class TestVariant:
     def test_its_graph_is_the_contract(self, variants: Variants, precision: Precision) -> None:
@@ -129,28 +130,26 @@ class TestVariant:
         assert f"{precision.value} {'pays' if found.speed.pays else 'does not pay'} here" in said
 
     def test_the_next_version_is_its_own(
-        self, variants: Variants, trained: Checkpoint, small: Dataset, tmp_path: Path, precision: Precision
+        self, trained_model: TrainedModel, variants: Variants, tmp_path: Path, precision: Precision
     ) -> None:
         (tmp_path / "mlp" / "7").mkdir(parents=True)
         (tmp_path / precision.model_name("mlp") / "2").mkdir(parents=True)
-        found = publication.publish(
-            TrainedModel(MLP, trained, small), tmp_path, "mlp", RecordedReport(), precision=precision
-        )
+        found = publication.publish(trained_model, tmp_path, "mlp", RecordedReport(), precision=precision)
         assert found.path == tmp_path / f"mlp-{precision.value}" / "3" / "model.onnx"
         assert found.info.version == 3
 
     def test_it_can_be_verified_again(
-        self, variants: Variants, trained: Checkpoint, small: Dataset, tmp_path: Path, precision: Precision
+        self, trained_model: TrainedModel, variants: Variants, tmp_path: Path, precision: Precision
     ) -> None:
         name = precision.model_name("mlp")
         shutil.copytree(variants.models, tmp_path / "models")
         record = tmp_path / "models" / name / "1" / "verification.json"
         record.unlink()
-        publication.verify(TrainedModel(MLP, trained, small), tmp_path / "models", name, None, RecordedReport())
+        publication.verify(trained_model, tmp_path / "models", name, None, RecordedReport())
         assert json.loads(record.read_text())["speed"]["sentence"].startswith(precision.value)
 
     def test_other_weights_are_found_out(
-        self, variants: Variants, trained: Checkpoint, small: Dataset, tmp_path: Path, precision: Precision
+        self, trained_model: TrainedModel, variants: Variants, tmp_path: Path, precision: Precision
     ) -> None:
         name = precision.model_name("mlp")
         shutil.copytree(variants.models, tmp_path / "models")
@@ -160,7 +159,7 @@ class TestVariant:
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[::-1], weight.name))
         path.write_bytes(model.SerializeToString())
         with pytest.raises(VerificationFailed, match="the server refuses the model: golden set"):
-            publication.verify(TrainedModel(MLP, trained, small), tmp_path / "models", name, None, RecordedReport())
+            publication.verify(trained_model, tmp_path / "models", name, None, RecordedReport())
 
 
 def _ruined(trained: Checkpoint, precision: Precision) -> Checkpoint:
@@ -201,6 +200,7 @@ def test_a_ruined_variant_is_refused_and_nothing_is_left(
     assert tree(scratch) == set()
 
 
+@pytest.mark.usefixtures("short_timing")
 def test_publishing_leaves_nothing_behind_in_the_process_or_the_temporary_folder(
     trained: Checkpoint,
     small: Dataset,
@@ -213,10 +213,9 @@ def test_publishing_leaves_nothing_behind_in_the_process_or_the_temporary_folder
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     root = logging.getLogger()
     before = (list(sys.path), list(root.handlers), list(root.filters))
+    model = TrainedModel(MLP, trained, small)  # which torch is to export in here
     for precision in VARIANTS:
-        publication.publish(
-            TrainedModel(MLP, trained, small), tmp_path / "models", "mlp", RecordedReport(), precision=precision
-        )
+        publication.publish(model, tmp_path / "models", "mlp", RecordedReport(), precision=precision)
     assert (sys.path, root.handlers, root.filters) == before
     assert tree(scratch) == set()
     assert capfd.readouterr() == ("", "")
@@ -233,7 +232,7 @@ def test_convolutions_are_quantized_too(name: str, tmp_path: Path) -> None:
     info = ModelInfo(input=ImageSpec(height=height, width=width, channels=channels))
     path = tmp_path / "model.onnx"
     path.write_bytes(sealing.seal(onnx_graph.export(model, network.image_shape), info))
-    images = np.random.default_rng(0).integers(0, 256, (40, *network.image_shape), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (8, *network.image_shape), dtype=np.uint8)
     expected = predict(model, torch.tensor(images))
     float32_size = path.stat().st_size
 
@@ -262,10 +261,10 @@ class TestCalibrationImages:
 
 class TestPrecision:
     def test_a_name_that_gets_too_long_is_refused(
-        self, trained: Checkpoint, small: Dataset, tmp_path: Path, report: RecordedReport
+        self, trained_model: TrainedModel, tmp_path: Path, report: RecordedReport
     ) -> None:
         with pytest.raises(ExportError, match="-int8' cannot be a model's name"):
-            publication.publish(TrainedModel(MLP, trained, small), tmp_path, "x" * 60, report, precision=Precision.INT8)
+            publication.publish(trained_model, tmp_path, "x" * 60, report, precision=Precision.INT8)
         assert not tree(tmp_path)
 
     def test_what_no_version_of_covey_computes_in_is_refused(self) -> None:

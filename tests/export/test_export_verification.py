@@ -64,34 +64,34 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Answers], An
 class TestWhatIsCompared:
     """Each of these files would be refused, and nothing of it is published."""
 
-    def publish(self, trained: Checkpoint, small: Dataset, models: Path, text: str) -> None:
+    def publish(self, trained_model: TrainedModel, models: Path, text: str) -> None:
         with pytest.raises(VerificationFailed, match=text):
-            publication.publish(TrainedModel(MLP, trained, small), models, "mlp", RecordedReport())
+            publication.publish(trained_model, models, "mlp", RecordedReport())
         assert not list(models.rglob("*.onnx"))
 
     def test_answers_to_all_test_images(
-        self, trained: Checkpoint, small: Dataset, tmp_path: Path, answers: Callable[..., None]
+        self, trained_model: TrainedModel, tmp_path: Path, answers: Callable[..., None]
     ) -> None:
         answers(lambda found: found + np.float32(0.01) * (len(found) == 100 % 64))  # what is left of batches of 64
-        self.publish(trained, small, tmp_path, "probabilities differ by up to 0.01, allowed are")
+        self.publish(trained_model, tmp_path, "probabilities differ by up to 0.01, allowed are")
 
     @pytest.mark.parametrize("size", verification.BATCH_SIZES)
     def test_answers_to_batches_of_each_size(
-        self, trained: Checkpoint, small: Dataset, tmp_path: Path, answers: Callable[..., None], size: int
+        self, trained_model: TrainedModel, tmp_path: Path, answers: Callable[..., None], size: int
     ) -> None:
-        golden = trained.labels  # of the golden set's size, which would be refused before
+        golden = trained_model.checkpoint.labels  # of the golden set's size, which would be refused before
         answers(lambda found: found + np.float32(0.01) * (len(found) == size != len(golden)))
-        self.publish(trained, small, tmp_path, "probabilities differ by up to 0.01, allowed are")
+        self.publish(trained_model, tmp_path, "probabilities differ by up to 0.01, allowed are")
 
     def test_pixels_of_png_files(
-        self, trained: Checkpoint, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, trained_model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         decode = pixels.decode
         monkeypatch.setattr(pixels, "decode", lambda *given: decode(*given) ^ 1)
-        self.publish(trained, small, tmp_path, "PNG files of test images do not decode to the same pixels")
+        self.publish(trained_model, tmp_path, "PNG files of test images do not decode to the same pixels")
 
     def test_answers_to_png_files(
-        self, trained: Checkpoint, small: Dataset, tmp_path: Path, answers: Callable[..., None]
+        self, trained_model: TrainedModel, tmp_path: Path, answers: Callable[..., None]
     ) -> None:
         runs = 0
 
@@ -101,16 +101,14 @@ class TestWhatIsCompared:
             return found + np.float32(1e-7) * (runs % 2)  # less than is allowed
 
         answers(change)
-        self.publish(trained, small, tmp_path, "PNG files of test images get other answers than their pixels")
+        self.publish(trained_model, tmp_path, "PNG files of test images get other answers than their pixels")
 
     def test_answers_of_a_variant_to_batches_of_each_size(
-        self, trained: Checkpoint, small: Dataset, tmp_path: Path, answers: Callable[..., None]
+        self, trained_model: TrainedModel, tmp_path: Path, answers: Callable[..., None]
     ) -> None:
         answers(lambda found: found + np.float32(0.06) * (len(found) == 2))
         with pytest.raises(VerificationFailed, match=r"the same image's probabilities differ by up to 0\.06"):
-            publication.publish(
-                TrainedModel(MLP, trained, small), tmp_path, "mlp", RecordedReport(), precision=Precision.FLOAT16
-            )
+            publication.publish(trained_model, tmp_path, "mlp", RecordedReport(), precision=Precision.FLOAT16)
 
 
 def test_a_training_on_other_images_is_not_published(trained: Checkpoint, small: Dataset) -> None:

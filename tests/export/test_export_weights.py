@@ -128,7 +128,7 @@ def test_a_training_with_frozen_layers_changes_the_last_one_alone(small: Dataset
     [
         ("torchvision:squeezenet1_1", "classifier.1"),
         ("torchvision:densenet121", "classifier"),
-        pytest.param("torchvision:vit_b_32", "heads.head", marks=pytest.mark.slow),
+        pytest.param("torchvision:vit_b_32", "heads.head", marks=pytest.mark.recipes),
         ("torchvision:mobilenet_v3_small", "classifier.3"),
         ("torchvision:shufflenet_v2_x0_5", "fc"),
         ("torchvision:mnasnet0_5", "classifier.1"),

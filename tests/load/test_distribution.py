@@ -59,12 +59,12 @@ def queue_times_ms(generator: np.random.Generator, load: float, seconds: int) ->
 def test_the_interval_of_the_99th_holds_the_true_one_in_about_95_of_100_runs() -> None:
     """Where the times are independent, and where they are those of a queue."""
     generator = np.random.default_rng(4)
-    half_loaded = [interval(queue_times_ms(generator, 0.5, 20), 20) for _ in range(100)]
-    independent = [interval(generator.exponential(1.0, 20_000), 20) for _ in range(100)]
+    half_loaded = [interval(queue_times_ms(generator, 0.5, 20), 20) for _ in range(40)]
+    independent = [interval(generator.exponential(1.0, 20_000), 20) for _ in range(40)]
     for found, truth_ms in ((half_loaded, -np.log(0.01)), (independent, -np.log(0.01))):
         held = [each[0] <= truth_ms <= each[1] for each in found if each is not None]
-        assert len(held) == 100
-        assert sum(held) >= 90
+        assert len(held) == 40
+        assert sum(held) >= 36
 
 
 def test_the_interval_is_never_narrower_than_for_independent_times() -> None:
@@ -84,9 +84,9 @@ def test_no_percentile_lies_beyond_what_was_measured() -> None:
 def test_a_run_too_short_for_its_queue_has_mostly_no_interval() -> None:
     generator = np.random.default_rng(5)
     truth_ms = -np.log(0.01) * 0.9 / (1 - 0.9)
-    found = [interval(queue_times_ms(generator, 0.9, 10), 10) for _ in range(50)]
-    assert sum(each is not None and not each[0] <= truth_ms <= each[1] for each in found) <= 2
-    assert sum(each is None for each in found) > 45
+    found = [interval(queue_times_ms(generator, 0.9, 10), 10) for _ in range(20)]
+    assert sum(each is not None and not each[0] <= truth_ms <= each[1] for each in found) <= 1
+    assert sum(each is None for each in found) >= 18
 
 
 @pytest.mark.parametrize(("slow_seconds", "has_interval"), [(9, False), (11, True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +49,16 @@ REPORTS: dict[str, tuple[Report, list[str]]] = {
 }
 
 
+@functools.cache
+def page_of(name: str) -> str:
+    """The page of one of these reports, drawn once."""
+    return page.write_page(REPORTS[name][0])
+
+
 @pytest.mark.parametrize("name", REPORTS)
 def test_every_kind_of_report(name: str) -> None:
     """Warnings of matplotlib are errors here."""
-    report, wanted = REPORTS[name]
-
-    text = page.write_page(report)
+    text, wanted = page_of(name), REPORTS[name][1]
 
     assert pictures(text) == wanted
     assert text.count("<figcaption>") == len(wanted)
@@ -85,9 +90,7 @@ def test_runs_that_a_chart_has_no_room_for() -> None:
 
 
 def test_foremost_figures_are_those_at_the_capacity() -> None:
-    report, _ = REPORTS["a capacity"]
-
-    texts = Page(page.write_page(report)).texts
+    texts = Page(page_of("a capacity")).texts
 
     assert texts[texts.index("capacity, calls/s") + 1] == "5,200"
     assert "calls/s at 5,200/s poisson" in texts
@@ -107,12 +110,10 @@ def test_nothing_in_a_report_becomes_part_of_the_page() -> None:
 
 def test_same_report_same_page_for_light_and_dark(tmp_path: Path) -> None:
     """Ink takes the page's colour; no chart brings a background of its own."""
-    report = made.report(made.run())
-
-    page.write(tmp_path / "a.html", report)
+    page.write(tmp_path / "a.html", REPORTS["one run"][0])
     text = (tmp_path / "a.html").read_text()
 
-    assert text == page.write_page(report)
+    assert text == page_of("one run")
     assert "prefers-color-scheme: dark" in text
     assert "currentColor" in text
     assert "#0a0b0c" not in text
@@ -122,10 +123,9 @@ def test_same_report_same_page_for_light_and_dark(tmp_path: Path) -> None:
 
 @needs_browser
 def test_browser_shows_the_page_without_a_complaint(tmp_path: Path) -> None:
-    report, wanted = REPORTS["a capacity"]
-    page.write(tmp_path / "a.html", report)
+    (tmp_path / "a.html").write_text(page_of("a capacity"), encoding="utf-8")
 
     document = open_in_browser(tmp_path / "a.html", tmp_path)
 
-    assert document.count('<svg role="img"') == len(wanted)
+    assert document.count('<svg role="img"') == len(REPORTS["a capacity"][1])
     assert "</footer>" in document

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,12 @@ class Case:
     probabilities: NDArray[np.float32]
     recording: Recording
 
-    @property
+    @cached_property
     def page(self) -> str:
+        """Drawn once: it takes a second of CPU."""
+        return self.write_page()
+
+    def write_page(self) -> str:
         return report_page.write_page(self.findings, self.dataset, self.probabilities, self.recording, 0)
 
     def write_json(self, models: Path) -> Path:

@@ -36,19 +36,25 @@ def version_folder(published: Published, tmp_path: Path) -> Path:
     return folder
 
 
-def write(checkpoint: Checkpoint, dataset: Dataset, folder: Path) -> Path:
-    return writing.write(TrainedModel(MLP, checkpoint, dataset), folder, RecordedReport())
+@pytest.fixture(scope="module")
+def written(trained_model: TrainedModel, published: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the published version with its report, which takes seconds to draw. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("written") / "mlp" / "1"
+    shutil.copytree(published.path.parent, folder)
+    with matplotlib.rc_context({"font.size": 33}):
+        assert write(trained_model, folder) == folder / "report.html"
+        assert matplotlib.rcParams["font.size"] == 33, "the user's own settings stay"
+    return folder
 
 
-def test_report_of_a_published_model(
-    trained: Checkpoint, small: Dataset, published: Published, version_folder: Path
-) -> None:
-    path = write(trained, small, version_folder)
+def write(model: TrainedModel, folder: Path) -> Path:
+    return writing.write(model, folder, RecordedReport())
 
-    assert path == version_folder / "report.html"
-    assert tree(version_folder) == FILES
-    assert_self_contained(path.read_text(encoding="utf-8"))
-    found = json.loads((version_folder / "report.json").read_text())
+
+def test_report_of_a_published_model(small: Dataset, published: Published, written: Path) -> None:
+    assert tree(written) == FILES
+    assert_self_contained((written / "report.html").read_text(encoding="utf-8"))
+    found = json.loads((written / "report.json").read_text())
     assert found["accuracy"] == published.verification.torch_accuracy
     assert len(found["history"]) == 3
     assert found["size_bytes"] == published.path.stat().st_size
@@ -57,28 +63,27 @@ def test_report_of_a_published_model(
     assert len(found["mistakes"]) == round((1 - found["accuracy"]) * len(small.test_images))
 
 
-def test_written_again_nothing_changes(trained: Checkpoint, small: Dataset, version_folder: Path) -> None:
-    """And the user's own settings of matplotlib stay."""
-    with matplotlib.rc_context({"font.size": 33}):
-        write(trained, small, version_folder)
-        assert matplotlib.rcParams["font.size"] == 33
-    before = {name: (version_folder / name).read_bytes() for name in FILES}
+def test_written_again_nothing_changes(trained_model: TrainedModel, written: Path, tmp_path: Path) -> None:
+    """Whatever the user's own settings of matplotlib."""
+    again = tmp_path / "mlp" / "1"
+    shutil.copytree(written, again)
 
-    write(trained, small, version_folder)
+    write(trained_model, again)
 
-    assert {name: (version_folder / name).read_bytes() for name in FILES} == before
+    assert {name: (again / name).read_bytes() for name in FILES} == {
+        name: (written / name).read_bytes() for name in FILES
+    }
 
 
-def test_two_published_versions_compared(trained: Checkpoint, small: Dataset, tmp_path: Path) -> None:
+def test_two_published_versions_compared(trained: Checkpoint, small: Dataset, written: Path, tmp_path: Path) -> None:
     """The second was trained by other means: here its last layer is left as it began."""
     models = tmp_path / "models"
     weights = {**trained.model, "classifier.3.bias": torch.zeros(10), "classifier.3.weight": torch.zeros(10, 256)}
     weights["classifier.3.bias"][3] = 1
-    other = dataclasses.replace(trained, model=weights)
-    for checkpoint in (trained, other):
-        publication.publish(TrainedModel(MLP, checkpoint, small), models, "mlp", RecordedReport())
-    write(trained, small, models / "mlp" / "1")
-    write(other, small, models / "mlp" / "2")
+    other = TrainedModel(MLP, dataclasses.replace(trained, model=weights), small)
+    shutil.copytree(written, models / "mlp" / "1")
+    publication.publish(other, models, "mlp", RecordedReport())
+    write(other, models / "mlp" / "2")
 
     first, second = (find_version_folder(text, models) for text in ("mlp/1", "mlp"))
     text = compare(first, second, tmp_path / "compare.html").read_text(encoding="utf-8")
@@ -92,7 +97,7 @@ def test_checkpoint_of_another_model_is_refused(trained: Checkpoint, small: Data
     before = tree(version_folder)
 
     with pytest.raises(ReportFailed, match="is not the model of this checkpoint"):
-        write(other, small, version_folder)
+        write(TrainedModel(MLP, other, small), version_folder)
     assert tree(version_folder) == before
 
 
@@ -100,32 +105,30 @@ def test_checkpoint_of_other_images_is_refused(trained: Checkpoint, small: Datas
     fewer = dataclasses.replace(small, test_images=small.test_images[1:], test_labels=small.test_labels[1:])
 
     with pytest.raises(InvalidCheckpoint, match="not the same ones"):
-        write(trained, fewer, version_folder)
+        write(TrainedModel(MLP, trained, fewer), version_folder)
 
 
-def test_folder_without_a_model_is_refused(trained: Checkpoint, small: Dataset, tmp_path: Path) -> None:
+def test_folder_without_a_model_is_refused(trained_model: TrainedModel, tmp_path: Path) -> None:
     with pytest.raises(ReportFailed, match=r"holds no model\.onnx; publish the model first"):
-        write(trained, small, tmp_path)
+        write(trained_model, tmp_path)
 
 
-def test_variant_of_another_checkpoint_is_refused(trained: Checkpoint, small: Dataset, version_folder: Path) -> None:
+def test_variant_of_another_checkpoint_is_refused(trained_model: TrainedModel, version_folder: Path) -> None:
     """A variant's answers are its own, so it is known by the accuracy of the checkpoint that it was made from."""
     path = version_folder / "verification.json"
     said = json.loads(path.read_text())
     path.write_text(json.dumps({**said, "precision": "int8"}))
-    write(trained, small, version_folder)
+    write(trained_model, version_folder)
     assert json.loads((version_folder / "report.json").read_text())["verification"]["precision"] == "int8"
 
     path.write_text(json.dumps({**said, "precision": "int8", "torch_accuracy": said["torch_accuracy"] - 0.1}))
     with pytest.raises(ReportFailed, match="is not of this checkpoint"):
-        write(trained, small, version_folder)
+        write(trained_model, version_folder)
 
 
 @needs_browser
-def test_browser_shows_the_page_without_a_complaint(
-    trained: Checkpoint, small: Dataset, version_folder: Path, tmp_path: Path
-) -> None:
-    document = open_in_browser(write(trained, small, version_folder), tmp_path)
+def test_browser_shows_the_page_without_a_complaint(written: Path, tmp_path: Path) -> None:
+    document = open_in_browser(written / "report.html", tmp_path)
 
     assert document.count('<svg role="img"') == 7
     assert "</footer>" in document
