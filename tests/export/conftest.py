@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
+from collections.abc import Iterator
 
 import pytest
 from tests.export.recorded_report import CPU, RecordedReport
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from covey_export import publication
 from covey_export.checkpoint import Checkpoint
@@ -16,6 +20,22 @@ from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 from covey_server.images.pixels import InputSpec
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_table_of_onnx_functions() -> Iterator[None]:
+    """torch builds its table of ONNX functions anew for each export: 0.85 s of CPU, more than all else that the export
+    of a small network takes. Here it is built once, and each export gets a copy."""
+    build = functools.cache(ONNXRegistry.from_torchlib)
+
+    def copied(opset_version: int) -> ONNXRegistry:
+        made = copy.copy(build(opset_version))
+        made.functions = {target: list(found) for target, found in made.functions.items()}
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copied))
+        yield
 
 
 @pytest.fixture
