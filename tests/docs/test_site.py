@@ -100,6 +100,5 @@ def test_broken_links_fail_the_build(tmp_path: Path) -> None:
     built = build(tmp_path, tmp_path / "site")
     assert built.returncode != 0
     warnings = [line for line in built.stderr.splitlines() if line.startswith("WARNING")]
-    assert len(warnings) == len(links), built.stderr
     for link in links:
-        assert any(link.partition("#")[0] in line for line in warnings), link
+        assert any(f"'{link}'" in line for line in warnings), link
