@@ -55,6 +55,7 @@ def lively(module: nn.Module, transform: Callable[[Image.Image], torch.Tensor]) 
         module(prepared)
         module.eval()
         head.weight.mul_(1 / scores_of(module(prepared)).std(dim=0).mean())
+        assert head.bias is not None
         head.bias.sub_(scores_of(module(prepared)).mean(dim=0))
     return module
 
