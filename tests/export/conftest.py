@@ -28,8 +28,8 @@ def _one_table_of_onnx_functions() -> Iterator[None]:
     of a small network takes. Here it is built once, and each export gets a copy."""
     build = functools.cache(ONNXRegistry.from_torchlib)
 
-    def copied(opset_version: int) -> ONNXRegistry:
-        made = copy.copy(build(opset_version))
+    def copied(**options: int) -> ONNXRegistry:
+        made = copy.copy(build(**options))
         made.functions = {target: list(found) for target, found in made.functions.items()}
         return made
 
