@@ -1,4 +1,4 @@
-"""Photographs as files, and what Covey's server says of them, to be held against a library's own answers."""
+"""Photographs as files, and what an imported model says of them, to be held against a library's own answers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from bench.photographs import photograph
 from bench.processes import covey_server
 from numpy.typing import NDArray
 from PIL import Image
+from tests.export.importing.imports import Served
 from torch import nn
 
 from covey import Client
 from covey_export.importing.sources.torch_module import scores_of
+from covey_server.images.pixels import decode
 
 SIZES = ((160, 120), (101, 150), (97, 61), (90, 200))  # odd rests among them
 
@@ -43,7 +45,7 @@ def lively(module: nn.Module, transform: Callable[[Image.Image], torch.Tensor]) 
     has prepared them; batch normalisation has seen them, as else rounding would grow from layer to layer."""
     torch.manual_seed(3)
     prepared = torch.stack([transform(image(data)) for data in files()])
-    head = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1]
+    head = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
     nn.init.normal_(head.weight, std=1.0)
     with torch.no_grad():
         for layer in module.modules():
@@ -53,6 +55,7 @@ def lively(module: nn.Module, transform: Callable[[Image.Image], torch.Tensor]) 
         module(prepared)
         module.eval()
         head.weight.mul_(1 / scores_of(module(prepared)).std(dim=0).mean())
+        assert head.bias is not None
         head.bias.sub_(scores_of(module(prepared)).mean(dim=0))
     return module
 
@@ -65,23 +68,28 @@ def answers(module: nn.Module, transform: Callable[[Image.Image], torch.Tensor])
     return found
 
 
-def served(models: Path, classes: int) -> tuple[NDArray[np.float32], list[str]]:
-    """The probabilities `[N, K]` that the server gives for the files of model `net`, one by one, and its labels."""
+def served_answers(models: Path, classes: int) -> tuple[NDArray[np.float32], list[str]]:
+    """The probabilities `[N, K]` that a server gives for the files of model `net`, one by one, and its labels."""
     rows, labels = [], []
     with covey_server(models, "native", models.parent / "server.log") as server, Client(server.target) as client:
         for data in files():
-            (answer,) = (client.classify(data, model="net", top_k=classes),)
+            answer = client.classify(data, model="net", top_k=classes)
             ordered = sorted(answer.classes, key=lambda each: each.index)
             rows.append([each.probability for each in ordered])
             labels = [each.label for each in ordered]
     return np.array(rows, np.float32), labels
 
 
-def assert_alike(models: Path, expected: NDArray[np.float32], labels: list[str] | None = None) -> None:
-    """`expected` are the library's own probabilities for the files."""
-    found, names = served(models, expected.shape[1])
+def assert_alike(served: Served, expected: NDArray[np.float32], labels: list[str] | None = None) -> None:
+    """`expected` are the library's own probabilities for the files; decoding and engine are the server's."""
+    found = np.concatenate([served.engine.run(decode(data, served.description.input)[None]) for data in files()])
+    assert_close(found, expected)
+    if labels is not None:
+        assert list(served.description.info.labels) == labels
+
+
+def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    """Within what the import itself allows, and the same classes."""
     assert np.ptp(expected, axis=0).max() > 1e-3  # else nothing would be compared
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
-    if labels is not None:
-        assert names == labels

@@ -15,9 +15,10 @@ import pytest
 import timm
 import torch
 import transformers
+from onnx import numpy_helper
 from PIL import Image
-from tests.export.importing.imports import images, published, refused, run
-from tests.export.importing.library_answers import answers, assert_alike, lively
+from tests.export.importing.imports import images, original, published, refused, run, softmax
+from tests.export.importing.library_answers import answers, assert_alike, files, image, lively
 from tests.export.importing.onnx_models import save, small_cnn
 from torch import nn
 
@@ -32,7 +33,7 @@ SIDE = 64
 
 def vit(**options: Any) -> nn.Module:
     config = transformers.ViTConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=SIDE,
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=SIDE,
         patch_size=16, **options,
     )  # fmt: skip
     made: nn.Module = transformers.ViTForImageClassification(config)
@@ -45,8 +46,11 @@ def resnet(**options: Any) -> nn.Module:
     return made
 
 
-def saved(module: nn.Module, folder: Path, kind: str, **options: Any) -> Callable[[Image.Image], torch.Tensor]:
-    """Writes the folder; the processor that works by Pillow, as Covey does."""
+Transform = Callable[[Image.Image], torch.Tensor]
+
+
+def saved_processor(folder: Path, kind: str, **options: Any) -> Transform:
+    """Writes its settings; the processor that works by Pillow, as Covey does."""
     getattr(transformers, f"{kind}ImageProcessor")(**options).save_pretrained(folder)
     reader = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
 
@@ -54,9 +58,35 @@ def saved(module: nn.Module, folder: Path, kind: str, **options: Any) -> Callabl
         found: torch.Tensor = reader(image, return_tensors="pt")["pixel_values"][0]
         return found
 
+    return transform
+
+
+def saved(module: nn.Module, folder: Path, kind: str, **options: Any) -> Transform:
+    """Writes the whole folder."""
+    transform = saved_processor(folder, kind, **options)
     lively(module, transform)
     module.save_pretrained(folder)  # type: ignore[operator]
     return transform
+
+
+def assert_prepared_alike(folder: Path, transform: Transform, tmp_path: Path) -> None:
+    """Images for a network in an ONNX file are prepared as `folder` says: as `transform` does."""
+    prepared = np.stack([transform(image(data)).numpy() for data in files()])
+    source = lively_file(prepared, tmp_path)
+    served = published(source, tmp_path / "models", "--like", folder, "--exact")
+    assert_alike(served, softmax(original(source, prepared)))
+
+
+def lively_file(prepared: np.ndarray, folder: Path) -> Path:
+    """A network whose scores for these images differ by about 1, as library_answers.lively makes them."""
+    made = small_cnn(height="h", width="w")
+    scores = original(save(made, folder), prepared)
+    constants = {tensor.name: tensor for tensor in made.graph.initializer}
+    matrix, offset = (numpy_helper.to_array(constants[name]) for name in ("matrix", "offset"))
+    spread = scores.std(axis=0).mean()
+    constants["offset"].CopyFrom(numpy_helper.from_array((offset - scores.mean(axis=0)) / spread, "offset"))
+    constants["matrix"].CopyFrom(numpy_helper.from_array(matrix / spread, "matrix"))
+    return save(made, folder)
 
 
 @pytest.fixture(autouse=True)
@@ -87,20 +117,31 @@ FOLDERS: dict[str, tuple[Callable[..., nn.Module], str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", FOLDERS)
+@pytest.mark.parametrize("kind", ["ViT", "ResNet"])
 def test_transformers(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(1)
     make, processor_name, options = FOLDERS[kind]
     module = make(id2label=ID2LABEL, label2id={label: place for place, label in ID2LABEL.items()})
     transform = saved(module, tmp_path / "folder", processor_name, **options)
     served = published(tmp_path / "folder", tmp_path / "models", "--exact")
-    assert_alike(tmp_path / "models", answers(module, transform), LABELS)
+    assert_alike(served, answers(module, transform), LABELS)
     info = served.description.info
     assert (info.source.kind, info.source.file, info.source.input_name) == ("hugging_face", "folder", "pixel_values")
     said = capsys.readouterr().out
     assert "[preprocessor_config.json" in said
     assert "[id2label of config.json]" in said
     assert "assumed" not in said
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FOLDERS if kind not in ("ViT", "ResNet")])
+def test_processors_of_transformers(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, processor_name, options = FOLDERS[kind]
+    assert_prepared_alike(
+        tmp_path / "folder", saved_processor(tmp_path / "folder", processor_name, **options), tmp_path
+    )
+    said = capsys.readouterr().out
+    assert "[preprocessor_config.json" in said
+    assert "no preprocessing was given" not in said
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
@@ -114,8 +155,11 @@ def test_timm(crop_mode: str, tmp_path: Path) -> None:
     timm.models._hub.save_for_hf(
         module, tmp_path / "folder", model_config={"label_names": LABELS}, safe_serialization=True, data_config=settings
     )
+    if crop_mode != "center":
+        assert_prepared_alike(tmp_path / "folder", transform, tmp_path)
+        return
     served = published(tmp_path / "folder", tmp_path / "models", "--exact")
-    assert_alike(tmp_path / "models", answers(module, transform), LABELS)
+    assert_alike(served, answers(module, transform), LABELS)
     assert served.description.info.source.kind == "timm"
 
 
@@ -152,23 +196,29 @@ def test_without_torch_and_transformers(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{}")
     (folder / "preprocessor_config.json").write_text('{"image_processor_type": "ViTImageProcessor", "size": 32}')
     (folder / "model.safetensors").touch()
-    program = "import sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'timm', 'rich')))\n"
-    program += "from covey_export.__main__ import main; sys.exit(main())"
-
-    def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-        options = ["import", *map(str, arguments), "--name", "net", "--models", str(tmp_path / "models")]
-        return subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, check=False)
-
-    done = command(source, "--like", folder)
-    assert (done.returncode, done.stderr) == (0, "")
+    whole = tmp_path / "whole.safetensors"
+    whole.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    program = "import json, sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'timm', 'rich')))\n"
+    program += "from covey_export.__main__ import main\n"
+    program += "for each in json.loads(sys.argv[1]): print('exit code', main(each))"
+    network = ("--network", "torchvision:resnet18")
+    commands = [
+        ["import", *map(str, arguments), "--name", "net", "--models", str(tmp_path / "models")]
+        for arguments in (
+            (source, "--like", folder),
+            (folder,),
+            (folder / "model.safetensors", *network),
+            (whole, *network),
+        )
+    ]
+    line = [sys.executable, "-c", program, json.dumps(commands)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert "32x32: stretched to 32x32, bilinear [preprocessor_config.json in" in done.stdout
-    for arguments in ((folder,), (folder / "model.safetensors", "--network", "torchvision:resnet18")):
-        done = command(*arguments)
-        assert done.returncode == 2
-    assert "empty" in done.stderr
-    (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    done = command(folder / "model.safetensors", "--network", "torchvision:resnet18")
-    assert "'covey-serve[cpu,export]'" in done.stderr
+    codes = [line for line in done.stdout.splitlines() if line.startswith("exit code")]
+    assert codes == ["exit code 0", "exit code 2", "exit code 2", "exit code 2"]
+    _, empty, installed = done.stderr.splitlines()
+    assert "empty" in empty
+    assert "'covey-serve[cpu,export]'" in installed
 
 
 def test_options_go_before_what_a_folder_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,38 +13,43 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
+from PIL import Image
 from tests.export.importing.imports import published, refused
-from tests.export.importing.library_answers import answers, assert_alike, lively
+from tests.export.importing.library_answers import answers, assert_alike, assert_close, lively, served_answers
 from torch import nn
+from torchvision import transforms
 
 from covey_export.networks import Task, find_network, torchvision_networks
 from covey_proto import metadata
 from covey_proto.v1.classifier_pb2 import ImageSpec
 
 CLASSES = 7
-TRANSFORM = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
 
 
-@pytest.fixture(scope="module")
-def resnet18() -> nn.Module:
+def torchvision_network(name: str) -> tuple[nn.Module, Callable[[Image.Image], torch.Tensor]]:
     torch.manual_seed(1)
-    return lively(torchvision.models.resnet18(num_classes=CLASSES), TRANSFORM)
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return lively(torchvision.models.get_model(name, num_classes=CLASSES), transform), transform
 
 
-def test_torchvision(resnet18: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save(resnet18.state_dict(), tmp_path / "weights.pth")
+@pytest.mark.parametrize("name", ["squeezenet1_1", pytest.param("resnet18", marks=pytest.mark.recipes)])
+def test_torchvision(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network, transform = torchvision_network(name)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join("abcdefg"))
     served = published(
         tmp_path / "weights.pth",
         tmp_path / "models",
         "--network",
-        "torchvision:resnet18",
+        f"torchvision:{name}",
         "--exact",
         "--labels",
         labels,
     )
-    assert_alike(tmp_path / "models", answers(resnet18, TRANSFORM), list("abcdefg"))
+    found, names = served_answers(tmp_path / "models", CLASSES)
+    assert_close(found, answers(network, transform))
+    assert names == list("abcdefg")
     info = served.description.info
     assert (info.source.kind, info.source.file, info.source.input_layout) == ("torch", "weights.pth", "NCHW")
     whole = metadata.from_json(served.engine.metadata[metadata.KEY])
@@ -53,7 +58,7 @@ def test_torchvision(resnet18: nn.Module, tmp_path: Path, capsys: pytest.Capture
     assert info.source.max_batch == 0
     said = capsys.readouterr().out
     assert "weights.pth does not say how its images were prepared; assumed is what torchvision's" in said
-    assert "[torchvision's ResNet18_Weights.IMAGENET1K_V1]" in said
+    assert f"[torchvision's {torchvision.models.get_model_weights(name).IMAGENET1K_V1}]" in said
 
 
 def wrapped(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -75,45 +80,33 @@ CHECKPOINTS: dict[str, Callable[[dict[str, torch.Tensor]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", CHECKPOINTS)
-def test_wrapped_weights(kind: str, resnet18: nn.Module, tmp_path: Path) -> None:
-    torch.save(CHECKPOINTS[kind](resnet18.state_dict()), tmp_path / "weights.pt")
-    served = published(
-        tmp_path / "weights.pt",
-        tmp_path / "models",
-        "--network",
-        "torchvision:resnet18",
-        "--like",
-        "0..1",
-        "--image-size",
-        32,
-    )
-    pixels = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    with torch.inference_mode():
-        expected = resnet18(torch.tensor(pixels / 255, dtype=torch.float32).permute(0, 3, 1, 2)).softmax(1).numpy()
-    np.testing.assert_allclose(served.engine.run(pixels), expected, atol=1e-4 if kind != "half" else 0.02)
-
-
 @pytest.mark.parametrize(
-    "name",
+    ("name", "side"),
     [
-        "resnet10t",  # 176x176, crop_pct 0.875
-        pytest.param("mobilenetv3_small_050", marks=pytest.mark.recipes),
-        pytest.param("vit_tiny_patch16_224", marks=pytest.mark.recipes),  # crop_pct 0.9, mean 0.5
-        "test_vit",  # 160x160, crop_pct 0.95
+        ("test_resnet", 0),  # 160x160, crop_pct 0.95, bilinear
+        ("test_vit", 64),  # made for 160x160
+        pytest.param("test_vit", 0, marks=pytest.mark.recipes),
+        pytest.param("resnet10t", 0, marks=pytest.mark.recipes),  # 176x176, crop_pct 0.875
+        pytest.param("mobilenetv3_small_050", 0, marks=pytest.mark.recipes),
+        pytest.param("vit_tiny_patch16_224", 0, marks=pytest.mark.recipes),  # crop_pct 0.9, mean 0.5
     ],
 )
-def test_timm(name: str, tmp_path: Path) -> None:
+def test_timm(name: str, side: int, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    module = timm.create_model(name, num_classes=CLASSES)
-    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(module))
+    module = timm.create_model(name, num_classes=CLASSES, **({"img_size": side} if side else {}))
+    settings = timm.data.resolve_model_data_config(module, {"img_size": side} if side else {})
+    transform = timm.data.create_transform(**settings)
     lively(module, transform)
     safetensors.torch.save_file(module.state_dict(), tmp_path / "weights.safetensors")
-    served = published(tmp_path / "weights.safetensors", tmp_path / "models", "--network", f"timm:{name}", "--exact")
-    assert_alike(tmp_path / "models", answers(module, transform))
+    options = ("--network", f"timm:{name}", "--exact", *(("--image-size", side) if side else ()))
+    served = published(tmp_path / "weights.safetensors", tmp_path / "models", *options)
+    assert_alike(served, answers(module, transform))
     info = served.description.info
     assert info.source.kind == "timm"
-    assert info.input.interpolation == ImageSpec.INTERPOLATION_BICUBIC
+    bilinear = settings["interpolation"] == "bilinear"
+    assert info.input.interpolation == (
+        ImageSpec.INTERPOLATION_BILINEAR if bilinear else ImageSpec.INTERPOLATION_BICUBIC
+    )
 
 
 OWN = """
@@ -163,6 +156,22 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     yield "my_networks"
     sys.modules.pop("my_networks", None)
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_wrapped_weights(kind: str, module: str, tmp_path: Path) -> None:
+    __import__(module)
+    torch.manual_seed(1)
+    transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
+    network = lively(sys.modules[module].Net(CLASSES), transform)
+    torch.save(CHECKPOINTS[kind](network.state_dict()), tmp_path / "weights.pt")
+    options = ("--network", f"{module}:Net", "--like", "0..1", "--image-size", 32)
+    served = published(tmp_path / "weights.pt", tmp_path / "models", *options)
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = network(torch.tensor(pixels / 255, dtype=torch.float32).permute(0, 3, 1, 2)).softmax(1).numpy()
+    assert np.ptp(expected, axis=1).min() > 0.2  # weights that were not read give all classes the same
+    np.testing.assert_allclose(served.engine.run(pixels), expected, atol=1e-4 if kind != "half" else 0.02)
 
 
 @pytest.mark.parametrize(("function", "classes"), [("Net", 6), ("Logits", 6), ("fixed", 5), ("grey", 3)])
@@ -225,13 +234,13 @@ def test_as_many_outputs_as_imagenet(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "assumed are ImageNet's, as there are 1,000 outputs" in said
 
 
-def test_what_is_refused(module: str, resnet18: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_refused(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     __import__(module)
     net = sys.modules[module].Net(4)
     models, own = tmp_path / "models", tmp_path / "own.pt"
     torch.save(net.state_dict(), own)
     weights = tmp_path / "weights.pt"
-    torch.save(resnet18.state_dict(), weights)
+    torch.save(torchvision.models.squeezenet1_1(num_classes=CLASSES).state_dict(), weights)
 
     def message(source: Path, *options: object) -> str:
         return refused(source, models, capsys, *options)

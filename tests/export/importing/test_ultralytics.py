@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 import torch
+from PIL import Image
 from tests.export.importing.imports import published, refused
 from tests.export.importing.library_answers import answers, assert_alike, lively
 from torch import nn
@@ -36,26 +38,50 @@ def metadata(**changes: Any) -> dict[str, str]:
     return {key: str(value) for key, value in {**found, **changes}.items()}
 
 
-def exported(path: Path, said: dict[str, str], *, height: int = SIDE, width: int = SIDE) -> nn.Module:
-    """Writes the file; the network, whose answers go through a softmax there."""
-    transform = transforms.Compose([transforms.Resize(SIDE), transforms.CenterCrop(SIDE), transforms.ToTensor()])
+@pytest.fixture(scope="module")
+def transform() -> Callable[[Image.Image], torch.Tensor]:
+    made: Callable[[Image.Image], torch.Tensor] = transforms.Compose(
+        [transforms.Resize(SIDE), transforms.CenterCrop(SIDE), transforms.ToTensor()]
+    )
+    return made
+
+
+@pytest.fixture(scope="module")
+def network(transform: Callable[[Image.Image], torch.Tensor]) -> nn.Module:
     torch.manual_seed(1)
-    network = lively(Classify(), transform)
-    example = (torch.zeros((1, 3, height, width)),)
+    return lively(Classify(), transform)
+
+
+def exported(network: nn.Module, height: int, path: Path) -> onnx.ModelProto:
+    """As their exporter does it: the network's answers go through a softmax."""
+    example = (torch.zeros((1, 3, height, SIDE)),)
     whole = nn.Sequential(network, nn.Softmax(1)).eval()
     torch.onnx.export(whole, example, path, input_names=["images"], output_names=["output0"], verbose=False)
-    model = onnx.load(path)
+    return onnx.load(path)
+
+
+@pytest.fixture(scope="module")
+def square(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
+    return exported(network, SIDE, tmp_path_factory.mktemp("square") / "network.onnx")
+
+
+def write(path: Path, model: onnx.ModelProto, said: dict[str, str]) -> Path:
+    """The file, with this metadata in place of what the model has."""
     onnx.helper.set_model_props(model, said)
     onnx.save(model, path)
-    return network
+    return path
 
 
-def test_a_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network = exported(tmp_path / "yolo-cls.onnx", metadata())
-    served = published(tmp_path / "yolo-cls.onnx", tmp_path / "models", "--exact")
-    transform = transforms.Compose([transforms.Resize(SIDE), transforms.CenterCrop(SIDE), transforms.ToTensor()])
+def test_a_classifier(
+    network: nn.Module,
+    transform: Callable[[Image.Image], torch.Tensor],
+    square: onnx.ModelProto,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    served = published(write(tmp_path / "yolo-cls.onnx", square, metadata()), tmp_path / "models", "--exact")
     labels = ["tench, Tinca tinca", "it's", "crane", "crane (2)", "鱼"]
-    assert_alike(tmp_path / "models", answers(network, transform), labels)
+    assert_alike(served, answers(network, transform), labels)
     assert served.description.info.source.kind == "ultralytics"
     said = capsys.readouterr().out
     assert "[Ultralytics' metadata: imgsz 48x48]" in said
@@ -63,9 +89,11 @@ def test_a_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "probabilities that add up to 1" in said
 
 
-def test_not_square(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    exported(tmp_path / "yolo-cls.onnx", metadata(imgsz=[32, SIDE]), height=32)
-    published(tmp_path / "yolo-cls.onnx", tmp_path / "models")
+def test_not_square(network: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(
+        tmp_path / "yolo-cls.onnx", exported(network, 32, tmp_path / "made.onnx"), metadata(imgsz=[32, SIDE])
+    )
+    published(source, tmp_path / "models")
     assert "stretched to 32x48" in capsys.readouterr().out
 
 
@@ -81,14 +109,14 @@ def test_not_square(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_what_is_refused(
-    change: dict[str, Any], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: dict[str, Any], expected: str, square: onnx.ModelProto, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    exported(tmp_path / "yolo-cls.onnx", metadata(**change))
-    capsys.readouterr()
-    assert expected in refused(tmp_path / "yolo-cls.onnx", tmp_path / "models", capsys)
+    source = write(tmp_path / "yolo-cls.onnx", square, metadata(**change))
+    assert expected in refused(source, tmp_path / "models", capsys)
 
 
-def test_without_their_metadata_nothing_is_assumed_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    exported(tmp_path / "other.onnx", {"names": "{}", "task": "classify"})
-    published(tmp_path / "other.onnx", tmp_path / "models")
+def test_without_their_metadata_nothing_is_assumed_of_them(
+    square: onnx.ModelProto, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(write(tmp_path / "other.onnx", square, {"names": "{}", "task": "classify"}), tmp_path / "models")
     assert "no preprocessing was given; assumed is imagenet" in capsys.readouterr().out
