@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,21 @@ from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.errors import EngineFailed
+from covey_server.images.decode_pool import Steps
 from covey_server.inference.cost import CostModel
 from covey_server.inference.served_model import ServedModel
 
 MS = 1_000_000  # nanoseconds
+T = TypeVar("T")
+
+
+def finish(steps: Steps[T]) -> T:
+    """Takes all steps on the calling thread."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 class FakeModel(ServedModel):
