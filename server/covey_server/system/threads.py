@@ -24,7 +24,7 @@ _LOWEST_PRIORITY = 19
 
 # A thread that computes in Python keeps the interpreter's lock for 5 ms each time another one wants it, and a request
 # needs that lock about seven times on its way. One that pauses keeps it for a step.
-STEP_NS = 2_000_000
+STEP_NS = 1_000_000
 _PAUSE_S = 0.000_05  # with what the system adds, 0.1 ms
 
 
