@@ -84,7 +84,14 @@ class Connection:
     # Reading, on the intake thread.
 
     def receive(self) -> None:
-        """Reads what has come."""
+        """Reads what has come. Behind a connection's first request it looks for its end too: who has hung up by then is
+        not worth an answer, and callers who do that on purpose cost far less so."""
+        is_first = not self._has_asked
+        self._receive()
+        if is_first and self._has_asked and not self.is_closed:
+            self._receive()
+
+    def _receive(self) -> None:
         if (data := self._wire.receive(self.reader.read_bytes)) is None:
             return
         if not data:  # it is gone, or has closed its side, which servers take for the same

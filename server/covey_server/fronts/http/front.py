@@ -183,7 +183,8 @@ class HttpFront:
             log.exception("HTTP connections were not attended to; this is a bug")
         if self.ready:  # last: while a batch holds this thread up, another one may take over
             calls, self.ready = self.ready, []
-            self._services.serve(calls, inline=True)
+            wanted = [each for each in calls if not each[1].cancelled]  # others have hung up since they were read
+            self._services.serve(wanted, inline=True)
         return True
 
     def _read(self, events: Sequence[tuple[selectors.SelectorKey, int]]) -> None:
