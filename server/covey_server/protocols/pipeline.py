@@ -265,10 +265,10 @@ class PipelineRequest(Request):
         return self._call.cancelled
 
     @abstractmethod
-    def write(self, rows: list[bytes]) -> bytes:
+    def write(self, rows: Sequence[Buffer]) -> bytes:
         """The answer's message, from what `write_rows` gave for all images."""
 
-    def succeed(self, rows: list[bytes]) -> None:
+    def succeed(self, rows: Sequence[Buffer]) -> None:
         try:
             payload = self.write(rows)
         except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is

@@ -110,8 +110,7 @@ def test_requests_of_one_caller_are_taken_in_their_order(pool: DecodePool) -> No
 
     def note(name: str) -> Steps[None]:
         order.append(name)
-        return
-        yield
+        yield from ()
 
     pool.submit(first.steps(), "a", images=1)
     assert first.began.wait(20)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from covey_server.calls.call import Buffer
 from covey_server.calls.status import Status
 from covey_server.fronts import CloseReason
 from covey_server.fronts.http import answers, limits
@@ -210,8 +211,9 @@ class Connection:
         call.close = call.close or (self.front.is_draining and not self._waiting)
         return call.close
 
-    def send(self, call: ReceivedCall, data: bytes, counted_bytes: int) -> None:
-        """Writes the answer of a call. `counted_bytes` are what admission counts until they are written."""
+    def send(self, call: ReceivedCall, data: bytes, body: Buffer, counted_bytes: int) -> None:
+        """Writes the answer of a call: `data`, then `body`. `counted_bytes` are what admission counts until they are
+        written."""
         needs_attention = False
         with self._lock:
             if not self.is_closed:
@@ -219,7 +221,7 @@ class Connection:
                 self._close_after = call.close
                 self._counted_bytes = counted_bytes
                 if data:
-                    self._write(data)
+                    self._write(data, body)
                 if self._wire.rest is None and not self.is_closed:
                     self._finish()
                 else:
@@ -264,9 +266,9 @@ class Connection:
             self.front.written(counted_bytes, self.peer)
         self.attend()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, body: Buffer = b"") -> None:
         """Under the lock."""
-        self._wire.write(data)
+        self._wire.write(data, body)
         if self._wire.rest is not None:
             self.deadline_s = time.monotonic() + limits.UNREAD_S
 

@@ -61,7 +61,7 @@ def _require_shape(pixels: pb.Pixels, model: ServedModel) -> None:
         )
 
 
-def write_results(results: Iterable[bytes], failures: Iterable[ImageFailure | None]) -> bytes:
+def write_results(results: Iterable[Buffer], failures: Iterable[ImageFailure | None]) -> bytes:
     """All results in the order of the images: the written ones, and errors in the places of failed images. `failures`
     has an entry for each image, None for those that could be read."""
     good = iter(results)

@@ -140,10 +140,10 @@ class Classification(PipelineRequest):
         """One for each row."""
         return self._writer.results(output, self._top_k, first, count)
 
-    def write(self, rows: list[bytes]) -> bytes:
+    def write(self, rows: Sequence[Buffer]) -> bytes:
         return self._write_results(rows) + _tail(self._writer, self)
 
-    def _write_results(self, results: Sequence[bytes]) -> bytes:
+    def _write_results(self, results: Sequence[Buffer]) -> bytes:
         return b"".join(results)
 
 
@@ -159,7 +159,7 @@ class PartialClassification(Classification):
         super().__init__(pipeline, call, model, writer, top_k, rows, count)
         self._failures = failures
 
-    def _write_results(self, results: Sequence[bytes]) -> bytes:
+    def _write_results(self, results: Sequence[Buffer]) -> bytes:
         return messages.write_results(results, self._failures)
 
 

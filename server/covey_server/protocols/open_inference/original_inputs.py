@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -184,11 +184,11 @@ class OriginalWriter(OutputWriter):
         self._dtype = engine.output_dtype
         self.row_bytes[0] = len(self._labels) * self._dtype.itemsize
 
-    def rows(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
+    def rows(self, output: Output, k: int, first: int, count: int) -> Sequence[Buffer]:
         """As the original has them or, for k classes, as OutputWriter."""
         if k:
             return OutputWriter.rows(self, output, k, first, count)
-        return [output.probabilities[first : first + count].astype(self._dtype).tobytes()]
+        return [output.probabilities[first : first + count].astype(self._dtype).data.cast("B")]
 
 
 @lru_cache(1024)

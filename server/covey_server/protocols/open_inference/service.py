@@ -3,7 +3,7 @@ pipeline's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import Message
 
@@ -229,7 +229,7 @@ class Inference(PipelineRequest):
     def can_answer(self, output: Output, first: int) -> bool:
         return self.joined is not None or output.are_finite(first, self.count)
 
-    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+    def write_rows(self, output: Output, first: int, count: int) -> Sequence[Buffer]:
         """Raises EngineFailed where a row is not finite: this protocol has no errors of single images."""
         if output.finite is not None and not output.are_finite(first, count):
             place = int(output.finite[first : first + count].argmin())
@@ -237,7 +237,7 @@ class Inference(PipelineRequest):
             raise EngineFailed(which + NOT_FINITE)
         return self._writer.rows(output, self._top_k, first, count)
 
-    def write(self, rows: list[bytes]) -> bytes:
+    def write(self, rows: Sequence[Buffer]) -> bytes:
         return self._writer.write(self._top_k, self._id, self.count, rows)
 
 
