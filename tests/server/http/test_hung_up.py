@@ -8,6 +8,7 @@ from tests.server.http.asking import connected, read_answer
 from covey_server.calls.http import HttpCall, Route, for_http
 from covey_server.calls.service import Services
 from covey_server.fronts.http.front import HttpFront
+from covey_server.fronts.http.hosts import Hosts
 from covey_server.fronts.http.limits import HttpLimits
 from covey_server.fronts.http.origins import Origins
 from covey_server.fronts.security import Security
@@ -27,7 +28,7 @@ def test_callers_who_have_hung_up_are_not_handed_over(ahead: int) -> None:
     limits = HttpLimits(max_body_bytes=100, max_unfinished_bytes=1000, max_connections=100)
     services = Services((), begin=lambda _: None, written=lambda *_: None)
     routes = (Route(("GET",), "/x", for_http(handle)),)
-    front = HttpFront("127.0.0.1", 0, routes, services, limits, Security(), Origins(""))
+    front = HttpFront("127.0.0.1", 0, routes, services, limits, Security(), Origins(""), Hosts("*", is_open=True))
     try:
         for _ in range(20):
             with connected(front.port) as connection:

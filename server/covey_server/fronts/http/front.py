@@ -26,6 +26,7 @@ from covey_server.errors import Overloaded, PortUnavailable, RefusalReason, Stop
 from covey_server.fronts import CLOSE_REASONS, CloseReason
 from covey_server.fronts.http.connection import Connection
 from covey_server.fronts.http.heads import REASONS
+from covey_server.fronts.http.hosts import Hosts
 from covey_server.fronts.http.limits import HttpLimits
 from covey_server.fronts.http.origins import Origins
 from covey_server.fronts.http.received import ReceivedCall
@@ -50,12 +51,13 @@ class HttpFront:
 
     def __init__(
         self, host: str, port: int, routes: Sequence[Route], services: Services, limits: HttpLimits,
-        security: Security, origins: Origins, *, shares_port: bool = False,
+        security: Security, origins: Origins, hosts: Hosts, *, shares_port: bool = False,
     ) -> None:  # fmt: skip
         """`shares_port`: with other processes of this server. Raises PortUnavailable if the address cannot be bound."""
         self.limits = limits
         self.router = Router(routes)
         self.origins = origins
+        self.hosts = hosts
         self.tokens = security.tokens
         self.scheme = "http" if security.certificates is None else "https"
         self.written = services.written
