@@ -56,7 +56,7 @@ def test_what_is_no_name_is_no_setting(text: str) -> None:
 def test_a_page_that_points_its_name_to_this_machine_gets_nothing(server: Server) -> None:
     """Browsers send such a Host, and an Origin that is the same."""
     own = f"evil.example:{server.http_port}"
-    requests = (
+    requests: tuple[tuple[str, str, bytes | None, dict[str, str]], ...] = (
         ("GET", "/", None, {}),
         ("GET", "/v1/models", None, {}),
         ("GET", "/metrics", None, {}),

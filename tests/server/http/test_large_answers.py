@@ -43,7 +43,9 @@ def test_rows_go_into_their_answer_without_a_copy_before_and_after() -> None:
     assert np.shares_memory(np.frombuffer(rows[0], np.float32), probabilities)
     message = writer.write(0, "", 2, rows)
     call = Answering()
-    head, rest = inference._write_binary(call, message)  # type: ignore[arg-type, misc]
+    made = inference._write_binary(call, message)  # type: ignore[arg-type]
+    assert isinstance(made, tuple)
+    head, rest = made
     assert np.shares_memory(np.frombuffer(rest, np.uint8), np.frombuffer(message, np.uint8))
     assert bytes(rest) == probabilities[1:].tobytes()
     assert call.answer_headers == (("Inference-Header-Content-Length", str(len(head))),)
