@@ -22,12 +22,13 @@ from covey_server.calls.call import HTTP_PEER, Buffer, Call
 from covey_server.calls.http import Route
 from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
-from covey_server.errors import Overloaded, PortUnavailable, RefusalReason, Stopping
+from covey_server.errors import Overloaded, RefusalReason, Stopping
 from covey_server.fronts import CLOSE_REASONS, CloseReason
 from covey_server.fronts.http.connection import Connection
 from covey_server.fronts.http.heads import REASONS
 from covey_server.fronts.http.hosts import Hosts
 from covey_server.fronts.http.limits import HttpLimits
+from covey_server.fronts.http.listening import listen
 from covey_server.fronts.http.origins import Origins
 from covey_server.fronts.http.received import ReceivedCall
 from covey_server.fronts.http.routing import Router
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 _SWEEP_S = 0.5  # between two looks for what is overdue
 _SWEEP_PER_CONNECTION_S = 1e-5  # longer with many connections, so that looks cost little
 _ACCEPTED_AT_ONCE = 64
-_BACKLOG = 1024
 _NOTSENT_BYTES = 256 << 10  # of an answer, kept by the kernel for a caller who does not read it
 _FLUSH_TICK_S = 0.005
 _STOPPING = status.of(Stopping("the server is shutting down; send the request again, to another server or later"))
@@ -78,7 +78,7 @@ class HttpFront:
         self._refuses_unfinished = False  # once, at the end
         self._sweep_s = 0.0
         self._accepts_again_s = math.inf
-        self._listener = _listen(host, port, shares_port)
+        self._listener = listen(host, port, shares_port=shares_port)
         self.port = int(self._listener.getsockname()[1])
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -298,18 +298,3 @@ class HttpFront:
                     )
                 )
             )
-
-
-def _listen(host: str, port: int, shares_port: bool) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        both = address[0] == "::" and socket.has_dualstack_ipv6()  # IPv4 too, as gRPC's port
-        return socket.create_server(
-            (str(address[0]), int(address[1])), family=family, backlog=_BACKLOG, dualstack_ipv6=both,
-            reuse_port=shares_port,
-        )  # fmt: skip
-    except OSError as error:
-        raise PortUnavailable(
-            f"HTTP cannot listen on {host}:{port}: {error.strerror or error}; choose others with --host and "
-            f"--http-port, or use --no-http"
-        ) from error
