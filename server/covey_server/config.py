@@ -27,8 +27,9 @@ exit codes:
 _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def _setting(default: Any, text: str, choices: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 - as dataclasses.field
-    return field(default=default, metadata={"text": text, "choices": choices})
+def _setting(default: Any, text: str, choices: tuple[str, ...] | None = None, *, is_list: bool = False) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """`is_list`: of texts, separated by commas; the flag may be given several times."""
+    return field(default=default, metadata={"text": text, "choices": choices, "is_list": is_list})
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,13 @@ class Config:
     tls_client_ca: str = _setting("", "PEM file of the authorities that callers' certificates must be signed by")
     auth_token_file: str = _setting("", "file of bearer tokens, one a line, of which callers must bring one")
     cors_origin: str = _setting(
-        "", "origins whose pages may call over HTTP from browsers, separated by commas; * for all"
+        "", "origins whose pages may call over HTTP from browsers, separated by commas; * for all", is_list=True
+    )
+    allowed_host: str = _setting(
+        "",
+        "names by which the server may be called over HTTP, separated by commas; * for any. IP addresses and localhost "
+        "always are. By default any, but only these on a loopback address without tokens and TLS",
+        is_list=True,
     )
     allow_management: bool = _setting(False, "let calls load and unload models (RepositoryModelLoad, ...Unload)")
     explain: bool = _setting(True, "answer Explain: layers, heat maps, units; at the lowest priority")
@@ -201,8 +208,24 @@ def add_settings(
         if kind is not bool:
             metavar = None if choices else each.name.rsplit("_", 1)[-1].upper()
             how = {"type": kind, "choices": choices, "metavar": metavar}
+            if each.metadata["is_list"]:
+                how["action"] = _Joined
         text = f"{each.metadata['text']} (default: {shown}; {variable})".replace("%", "%%")
         parser.add_argument(_flag(each.name), default=default, help=text, **how)
+
+
+class _Joined(argparse.Action):
+    """Joins what a flag is given several times by commas; the environment's value does not count then."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        said = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if said == self.default else f"{said},{values}")
 
 
 def _address(host: str, port: int) -> str:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 RefusalReason = Literal[
     "calls", "bytes", "decode", "share", "message_size", "answer_size", "stopping", "deadline", "token",
-    "slow", "header_size", "media_type", "origin", "malformed",  # by the HTTP front
+    "slow", "header_size", "media_type", "origin", "host", "malformed",  # by the HTTP front
 ]  # fmt: skip
 REFUSAL_REASONS: tuple[RefusalReason, ...] = get_args(RefusalReason)
 

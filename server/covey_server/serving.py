@@ -63,8 +63,8 @@ def ready_line(config: Config, grpc_port: int, metrics_port: int, http_port: int
 
 
 def serve(config: Config, announce: Callable[[App], int], siblings: Siblings | None = None) -> int:
-    """Serves until SIGTERM or SIGINT, or until the parent says so; a second signal ends the process at once. `announce`
-    is called once calls are taken; unless it returns 0 the server stops, and that is its exit code. Raises
+    """Serves until SIGTERM, SIGINT or SIGHUP, or until the parent says so; a second signal ends the process at once.
+    `announce` is called once calls are taken; unless it returns 0 the server stops, and that is its exit code. Raises
     StartupError."""
     from covey_server.app import App  # here, so that --help and wrong flags do not wait for onnxruntime
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import gzip
 import os
 import re
 import signal
@@ -25,7 +26,7 @@ from tests.conftest import WriteModel
 import covey
 from covey import cli
 from covey.connection import is_local, normalised_targets
-from covey.over_http import connections
+from covey.over_http import connections, reading
 from covey.testing import FakeServer
 
 from .conftest import ScriptedServer, fake_server
@@ -271,6 +272,61 @@ def test_an_answer_that_drips_does_not_outlast_the_deadline(at: bytes) -> None:
     assert type(error) is covey.DeadlineExceeded
     assert "within 300 ms" in str(error)
     assert time.monotonic() - began < 10
+    server.stop()
+
+
+MESSAGE = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n"
+ENDLESS = {
+    "an announced size": (MESSAGE + b"Content-Length: 99999999999\r\n\r\n", b" " * 65_536, "has 99,999,999,999 bytes"),
+    "a size of many digits": (MESSAGE + b"Content-Length: " + b"9" * 18 + b"\r\n\r\n", b" " * 65_536, "at most"),
+    "chunks without end": (
+        MESSAGE + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 65_536 + b"\r\n", "more than 1,048,576",
+    ),
+    "bytes until the end of the connection": (MESSAGE + b"\r\n", b" " * 65_536, "has more than 1,048,576 bytes"),
+    "gzip": (MESSAGE + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(bytes(1 << 20)), "is compressed ('gzip')"),
+    "a page": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<title>Welcome</title>", b" " * 65_536, "message: Welcome)",
+    ),
+    "an error": (
+        b"HTTP/1.1 500 Oh\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"800\r\n" + b"! " * 1024 + b"\r\n", "HTTP 500 Internal Server Error: ! ! !",
+    ),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n" * 9_000, "Receive buffer too long"),
+    "interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1_000, "within 2000 ms"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_answers_without_end_are_read_up_to_a_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_ANSWER_BYTES", 1 << 20)
+    head, piece, text = ENDLESS[name]
+    taken: list[int] = []
+
+    def send_without_end(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        connection.sendall(head)
+        taken.append(0)
+        while True:
+            connection.sendall(piece)
+            taken[-1] += len(piece)
+
+    server = Stub(send_without_end)
+    error = failure(f"http://{server.address}", deadline_ms=2_000)
+    server.stop()
+    assert text in str(error)
+    # Beside what was read, the system holds some: of the sender, and of the receiver.
+    assert name == "interim answers" or max(taken) < 16 << 20
+
+
+def test_a_client_goes_on_after_an_answer_that_was_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_ANSWER_BYTES", 1 << 20)
+    answers = iter([MESSAGE + b"Content-Length: 1048577\r\n\r\n" + bytes(1_048_577)])
+    server = Stub(lambda connection: connection.sendall(next(answers, MESSAGE + b"Content-Length: 0\r\n\r\n")))
+    with covey.Client(f"http://{server.address}", retries=0) as client:
+        with pytest.raises(covey.ServerError, match=r"has 1,048,577 bytes, at most 1,048,576 are read over HTTP"):
+            client.models()
+        assert client.models() == []
+    assert len(server.requests) == 2
     server.stop()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +13,23 @@ from numpy.typing import NDArray
 from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
-from covey_server.batching.request import Request
+from covey_server.batching.request import Buffer, Request
 from covey_server.errors import EngineFailed
+from covey_server.images.decode_pool import Steps
 from covey_server.inference.cost import CostModel
 from covey_server.inference.served_model import ServedModel
 
 MS = 1_000_000  # nanoseconds
+T = TypeVar("T")
+
+
+def finish(steps: Steps[T]) -> T:
+    """Takes all steps on the calling thread."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 class FakeModel(ServedModel):
@@ -72,7 +85,7 @@ class FakeRequest(Request):
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
         return [row.tobytes() for row in output.probabilities[first : first + count]]
 
-    def succeed(self, rows: list[bytes]) -> None:
+    def succeed(self, rows: Sequence[Buffer]) -> None:
         assert len(rows) == self.count
         self.answers.append(np.frombuffer(b"".join(rows), np.float32).reshape(self.count, -1))
         self.answered.set()

@@ -58,3 +58,18 @@ def test_a_file_is_no_setting(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--model-folder", "x"], {})
     assert "unrecognized arguments: --model-folder x" in capsys.readouterr().err
+
+
+def test_lists_are_given_with_commas_or_by_several_flags() -> None:
+    environment = {"COVEY_ALLOWED_HOST": "a.example,b.example"}
+    assert parse([], environment).allowed_host == "a.example,b.example"
+    said = [
+        "--allowed-host",
+        "c.example",
+        "--allowed-host",
+        "d.example,e.example",
+        "--cors-origin",
+        "https://a.example",
+    ]
+    assert parse(said, environment).allowed_host == "c.example,d.example,e.example"
+    assert parse(said, {}).cors_origin == "https://a.example"

@@ -131,6 +131,46 @@ def test_sigterm_under_load_answers_every_accepted_call(
     assert {outcome.split()[0] for outcome in outcomes} <= allowed, outcomes
 
 
+def test_a_terminal_that_closes_stops_it_in_good_order(
+    start: type[Process], tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    """SIGHUP: the shell and the kernel may both send it."""
+    write_echo_model(tmp_path)
+    server = start("--models", str(tmp_path), "--max-batch-size", "1")
+    many = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16 * 20_000)), top_k=1).SerializeToString()
+    with grpc.insecure_channel(server.target()) as channel:
+        classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
+        call = classify.future(many, timeout=60)
+        while "covey_calls_in_flight 1.0" not in fetch(server.metrics_url):
+            assert not call.done()
+        server.popen.send_signal(signal.SIGHUP)
+        server.wait_for_log("stopping: 1 calls to answer first")
+        server.popen.send_signal(signal.SIGHUP)
+        assert len(pb.ClassifyResponse.FromString(call.result()).results) == 20_000
+    code, log = server.end()
+    assert code == 0, log
+
+
+def test_it_outlives_a_terminal_if_it_was_told_to(
+    start: type[Process], tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    """As nohup starts it."""
+    write_echo_model(tmp_path)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        server = start("--models", str(tmp_path))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    target = server.target()
+    server.popen.send_signal(signal.SIGHUP)
+    with grpc.insecure_channel(target) as channel:
+        classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
+        classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16))).SerializeToString(), timeout=30)
+    server.popen.send_signal(signal.SIGTERM)
+    code, log = server.end()
+    assert code == 0, log
+
+
 def test_it_stops_when_asked_after_it_was_frozen(
     start: type[Process], tmp_path: Path, write_echo_model: WriteModel
 ) -> None:

@@ -19,6 +19,7 @@ from covey.connection import Deadline, is_local
 from covey.failures import Failure
 from covey.over_http import answers
 from covey.over_http.connections import CONNECT_S, Connections
+from covey.over_http.reading import read_body
 from covey.over_http.stream import HttpStream
 from covey.security import TLS, Access, Metadata
 from covey_proto.v1 import classifier_pb2 as pb
@@ -88,14 +89,20 @@ class HttpChannel:
     async def _post(self, path: str, message: bytes, timeout_s: float, metadata: Metadata | None) -> bytes:
         url = f"{self._target}{path}?timeout_ms={max(1, math.ceil(timeout_s * 1_000))}"
         try:
-            async with asyncio.timeout(timeout_s), self._connections.taken() as connection:
-                response = await connection.post(url, content=message, headers=metadata, extensions=self._extensions)
+            async with (
+                asyncio.timeout(timeout_s),
+                self._connections.taken() as connection,
+                connection.stream(
+                    "POST", url, content=message, headers=metadata, extensions=self._extensions
+                ) as response,
+            ):
+                body = await read_body(response)
         except TimeoutError:
             raise Failure("DEADLINE_EXCEEDED", "Deadline Exceeded") from None
         except (httpx.RequestError, OSError, UnicodeError) as error:
             # An alert of TLS comes as what it is, ssl.SSLError; a host that starts with xn-- and means nothing, too.
             raise Failure("UNAVAILABLE", self._words(error)) from error
-        return answers.message(response.status_code, response.headers, response.content)
+        return answers.message(response.status_code, response.headers, body)
 
     async def _answer(self, element: pb.ClassifyStreamRequest) -> pb.ClassifyStreamResponse:
         """An element of a stream by a call of its own. Raises Failure where the stream is to end."""

@@ -20,12 +20,17 @@ from covey_server.errors import Overloaded, RequestTooLarge, Stopping
 class _Held:
     """What one caller holds."""
 
-    __slots__ = ("answer_bytes", "bytes", "calls")
+    __slots__ = ("answer_bytes", "bytes", "calls", "decodes")
 
     def __init__(self) -> None:
         self.calls = 0
+        self.decodes = 0
         self.bytes = 0  # of calls and answers
         self.answer_bytes = 0  # of answers that are not written yet
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.calls or self.answer_bytes or self.decodes)
 
 
 class Admission:
@@ -76,11 +81,7 @@ class Admission:
                     refused_for="calls",
                 )
             if held.calls > free:
-                raise Overloaded(
-                    f"{held.calls:,} calls of this connection are waiting already; the {free:,} places that are free "
-                    f"are kept for others. Wait for answers before sending more",
-                    refused_for="share",
-                )
+                raise _over_share(f"{held.calls:,} calls", f"{free:,} places")
             if not self._is_lone(self.calls):
                 self._require_bytes(size_bytes, held)
             self._held[caller] = held
@@ -155,7 +156,7 @@ class Admission:
         to follow. Raises RequestTooLarge or Overloaded.
 
         A call of more images than half of the limit counts as that half, and is let in only if a quarter is left free:
-        one such call, however large, leaves places for others.
+        one such call, however large, leaves places for others. A caller shares the places as it shares all else.
         """
         places = self._places(images)
         limit = self.max_decodes if places == images else places + self.max_decodes // 4
@@ -173,16 +174,25 @@ class Admission:
                     refused_for="decode",
                 )
             held = self._held[caller]
+            free = self.max_decodes - self.decodes
+            if held.decodes > free:
+                raise _over_share(f"{held.decodes:,} images", f"{free:,} places")
             if not self._is_lone(self.calls - 1):
                 self._require_bytes(decoded_bytes, held)
             held.bytes += decoded_bytes
+            held.decodes += places
             self.bytes += decoded_bytes
             self.decodes += places
 
-    def leave_decoding(self, images: int) -> None:
-        """Counts out images that are decoded."""
+    def leave_decoding(self, images: int, caller: str) -> None:
+        """Counts out images that are decoded. Their call may have left before."""
+        places = self._places(images)
         with self._lock:
-            self.decodes -= self._places(images)
+            held = self._held[caller]
+            held.decodes -= places
+            self.decodes -= places
+            if held.is_nothing:
+                del self._held[caller]
 
     def _places(self, images: int) -> int:
         return min(images, max(1, self.max_decodes // 2))
@@ -199,7 +209,7 @@ class Admission:
             if answer_bytes:
                 held.answer_bytes += answer_bytes
                 self.answer_bytes += answer_bytes
-            elif not held.calls and not held.answer_bytes:
+            elif not held.calls and held.is_nothing:
                 del self._held[caller]
             if self._closed and self.calls == 0:
                 self._empty.set()
@@ -216,7 +226,7 @@ class Admission:
                 self.calls -= number
                 self.bytes += answer_bytes - number * size_bytes
                 self.answer_bytes += answer_bytes
-                if not held.calls and not held.answer_bytes:
+                if not held.calls and held.is_nothing:
                     del self._held[caller]
             if self._closed and self.calls == 0:
                 self._empty.set()
@@ -243,7 +253,7 @@ class Admission:
             held.answer_bytes -= answer_bytes
             self.bytes -= answer_bytes
             self.answer_bytes -= answer_bytes
-            if not held.calls and not held.answer_bytes:
+            if held.is_nothing:
                 del self._held[caller]
 
     def unwritten(self) -> dict[str, int]:
@@ -276,11 +286,15 @@ class Admission:
                 refused_for="bytes",
             )
         if held.bytes > free:
-            raise Overloaded(
-                f"{held.bytes:,} bytes of this connection are waiting already{_unread(held)}; the {free:,} bytes that "
-                f"are free are kept for others. Wait for answers before sending more",
-                refused_for="share",
-            )
+            raise _over_share(f"{held.bytes:,} bytes", f"{free:,} bytes", _unread(held))
+
+
+def _over_share(held: str, free: str, remark: str = "") -> Overloaded:
+    return Overloaded(
+        f"{held} of this connection are waiting already{remark}; the {free} that are free are kept for others. Wait "
+        f"for answers before sending more",
+        refused_for="share",
+    )
 
 
 def _unread(held: _Held | Admission) -> str:

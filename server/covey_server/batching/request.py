@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from covey_server.batching.output import Output
+from covey_server.calls.call import Buffer as Buffer
 from covey_server.errors import Cancelled, Expired
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
     from covey_server.inference.served_model import ServedModel
-
-Buffer = bytes | memoryview
 
 
 class Request(ABC):
@@ -64,8 +63,8 @@ class Request(ABC):
         self.started_ns = 0
         self.computed_ns = 0
         self.batch_size = 0
-        self._parts: dict[int, list[bytes]] | None = None
-        self.joined: list[bytes] | None = None  # the written rows of all parts, once they are there
+        self._parts: dict[int, Sequence[Buffer]] | None = None
+        self.joined: Sequence[Buffer] | None = None  # the written rows of all parts, once they are there
         self.taken = 0  # images that have left the queue; for the batcher alone
         self.turn = 0  # of its next image; for the batcher alone
 
@@ -79,12 +78,12 @@ class Request(ABC):
         return True
 
     @abstractmethod
-    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+    def write_rows(self, output: Output, first: int, count: int) -> Sequence[Buffer]:
         """The answer's bytes for `count` rows of an output from `first` on, in pieces. Raises RequestError if these
         rows are no answer."""
 
     @abstractmethod
-    def succeed(self, rows: list[bytes]) -> None:
+    def succeed(self, rows: Sequence[Buffer]) -> None:
         """Answers with the written rows of all images, in order."""
 
     @abstractmethod

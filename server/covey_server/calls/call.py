@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, get_args
 
 from covey_server.calls.status import Status
 
+Buffer: TypeAlias = bytes | memoryview
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 Protocol = Literal["grpc", "http"]  # by which callers come
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)

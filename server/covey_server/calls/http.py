@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from covey_server.calls.call import Call
+from covey_server.calls.call import Buffer, Call
 from covey_server.calls.service import Handler
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 Arguments: TypeAlias = Mapping[str, str]
+Written: TypeAlias = bytes | tuple[bytes, Buffer]
+"""A body; or its beginning and, if that is large, its rest as it lies in memory."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class HttpCall(Call):
     answer_status: int
     answer_type: str
     answer_headers: Sequence[tuple[str, str]]
-    write: Callable[[bytes], bytes] | None
+    write: Callable[[bytes], Written] | None
 
     @abstractmethod
     def begin_stream(self) -> bool:
@@ -64,7 +66,7 @@ class HttpCall(Call):
     def end_stream(self) -> None:
         """Ends such an answer."""
 
-    def hand_over(self, handler: Handler, payload: bytes, write: Callable[[bytes], bytes]) -> None:
+    def hand_over(self, handler: Handler, payload: bytes, write: Callable[[bytes], Written]) -> None:
         """Has a handler of another protocol answer: it gets `payload`, and `write` makes an answer of its reply."""
         self.payload, self.size_bytes, self.write = payload, len(payload), write
         handler(self)

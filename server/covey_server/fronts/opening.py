@@ -16,9 +16,10 @@ from covey_server.fronts import Front, sockets
 from covey_server.fronts.connections import ConnectionGuard, Limits
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.http.front import HttpFront
+from covey_server.fronts.http.hosts import Hosts
 from covey_server.fronts.http.limits import HttpLimits
 from covey_server.fronts.http.origins import Origins
-from covey_server.fronts.security import Security
+from covey_server.fronts.security import Security, is_loopback
 from covey_server.system import memory
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def open_front(config: Config, services: Services, security: Security) -> Front:
 def open_http(config: Config, routes: Sequence[Route], services: Services, security: Security) -> HttpFront | None:
     """The HTTP front; None with --no-http. Raises PortUnavailable, InvalidConfiguration."""
     origins = Origins(config.cors_origin)
+    is_local = is_loopback(config.host) and security.tokens is None and security.certificates is None
+    hosts = Hosts(config.allowed_host, is_open=not is_local)
     if not config.http:
         return None
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -99,7 +102,7 @@ def open_http(config: Config, routes: Sequence[Route], services: Services, secur
         idle_s=config.idle_timeout_s,
     )
     return HttpFront(
-        config.host, config.http_port_to_open, routes, services, limits, security, origins,
+        config.host, config.http_port_to_open, routes, services, limits, security, origins, hosts,
         shares_port=config.processes > 1,
     )  # fmt: skip
 

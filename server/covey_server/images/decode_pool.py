@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias, TypeVar
 
 from covey_proto import image_formats
 from covey_proto.image_formats import Format
+from covey_server.calls.turns import Turns
 from covey_server.errors import ImageTooLarge, InvalidImage, Stopping
 from covey_server.images.decode_budget import DecodeBudget
+from covey_server.images.headers.header import Header
 from covey_server.images.pixels import InputSpec, decode_into, needed_bytes, read_header
-from covey_server.system.threads import start_all
+from covey_server.system.threads import STEP_NS, pause, start_all
 
 _SHORT_IMAGES = 16  # of a request, at up to a few milliseconds each
 _SHORT_PIXELS = 2_000_000  # of an image: a JPEG of these takes about 5 ms
+
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[bool, None, T]
+"""Work on one thread after another: it yields where other callers may have a turn, and True where it must go on as long
+work, apart from requests of few small images."""
 
 
 @dataclass(slots=True)
@@ -32,15 +42,12 @@ class Decoded:
         return self.failures.count(None)
 
 
-class TooLong(Exception):
-    """The request takes too long for the thread it is on, which is for short ones: `submit` it again as `long`."""
-
-
 class DecodePool:
-    """Decodes whole requests, each on one thread. Admission limits what waits here.
+    """Decodes whole requests, each on one thread at a time. Admission limits what waits here.
 
     Half of the threads take only requests of few small images, which so need not wait behind one that takes a second
-    or waits for memory.
+    or waits for memory. In each half the callers take turns, of a step of STEP_NS or an image, whichever is longer: a
+    request of thousands of images delays another one by the step that it is at.
     """
 
     def __init__(
@@ -52,31 +59,36 @@ class DecodePool:
         self._max_pixels = max_pixels
         self._formats = formats
         self._of_thread = threading.local()
-        self._short = ThreadPoolExecutor(threads, "decode", partial(setattr, self._of_thread, "is_for_short", True))
-        self._long = ThreadPoolExecutor(threads, "decode-long")
-        for pool in (self._short, self._long):
-            start_all(pool, threads)
+        self._short = _Half(threads, "decode", partial(setattr, self._of_thread, "is_for_short", True))
+        self._long = _Half(threads, "decode-long")
         self._closed = False
 
-    def submit(self, job: Callable[[], None], *, images: int, long: bool = False) -> None:
-        """Runs a job on a thread of the pool. The job handles its own errors, TooLong among them. Raises Stopping."""
+    def submit(self, steps: Steps[None], caller: str, *, images: int) -> None:
+        """Takes steps on threads of the pool, in the caller's turns. They handle their own errors. Raises Stopping."""
         self._require_open()
-        (self._long if long or images > _SHORT_IMAGES else self._short).submit(job)
+        self._submit(self._long if images > _SHORT_IMAGES else self._short, caller, steps)
 
     def decode(
         self, images: Sequence[bytes], spec: InputSpec, check: Callable[[], None], all_or_none: bool = False
-    ) -> Decoded:
-        """Decodes on the calling thread. An image that cannot be read fails alone or, with `all_or_none`, ends the
-        work. `check` is called before each image and while one waits for memory; if it raises, the work ends. Raises
-        TooLong."""
+    ) -> Steps[Decoded]:
+        """An image that cannot be read fails alone or, with `all_or_none`, ends the work. `check` is called before each
+        image and while one waits for memory; if it raises, the work ends."""
         rows = memoryview(bytearray(len(images) * spec.nbytes))
         good = 0
         failures: list[InvalidImage | ImageTooLarge | None] = []
+        began_ns = time.monotonic_ns()
         for image in images:
+            if time.monotonic_ns() - began_ns > STEP_NS:
+                yield False
+                began_ns = time.monotonic_ns()
             self._require_open()
             check()
             try:
-                self._decode(rows[good * spec.nbytes : (good + 1) * spec.nbytes], image, spec, check)
+                header = read_header(image, self._max_pixels, self._formats)
+                needed_bytes, is_short = self._needs(header, spec)
+                if not is_short and getattr(self._of_thread, "is_for_short", False):
+                    yield True
+                self._decode(rows[good * spec.nbytes : (good + 1) * spec.nbytes], header, spec, needed_bytes, check)
                 failures.append(None)
                 good += 1
             except (InvalidImage, ImageTooLarge) as error:
@@ -85,19 +97,19 @@ class DecodePool:
                     break
         return Decoded(rows[: good * spec.nbytes], failures)
 
-    def _decode(self, place: memoryview, image: bytes, spec: InputSpec, check: Callable[[], None]) -> None:
-        header = read_header(image, self._max_pixels, self._formats)
+    def _needs(self, header: Header, spec: InputSpec) -> tuple[int, bool]:
+        """The memory for an image, and whether it may be decoded by threads for short requests. Raises
+        ImageTooLarge."""
         needed = needed_bytes(header, spec)
-        is_small = needed <= self.budget.small_bytes
-        if is_small and header.pixels <= _SHORT_PIXELS:
-            decode_into(place, header, spec)
-            return
-        if not is_small:
-            what = f"the {header.format} image of {header.width} x {header.height} pixels"
-            self.budget.require_fits(needed, what)
-        if getattr(self._of_thread, "is_for_short", False):
-            raise TooLong
-        if is_small:
+        if needed <= self.budget.small_bytes:
+            return needed, header.pixels <= _SHORT_PIXELS
+        self.budget.require_fits(needed, f"the {header.format} image of {header.width} x {header.height} pixels")
+        return needed, False
+
+    def _decode(
+        self, place: memoryview, header: Header, spec: InputSpec, needed_bytes: int, check: Callable[[], None]
+    ) -> None:
+        if needed_bytes <= self.budget.small_bytes:
             decode_into(place, header, spec)
             return
 
@@ -105,8 +117,26 @@ class DecodePool:
             self._require_open()
             check()
 
-        with self.budget.reserve(needed, still_wanted):
+        with self.budget.reserve(needed_bytes, still_wanted):
             decode_into(place, header, spec)
+
+    def _submit(self, half: _Half, caller: str, steps: Steps[None]) -> None:
+        half.turns.put(caller, steps)
+        half.threads.submit(self._work, half.turns)
+
+    def _work(self, turns: Turns[Steps[None]]) -> None:
+        """On a thread of the pool, once for each request that was submitted."""
+        caller, steps = turns.take()
+        while True:
+            try:
+                is_long = next(steps)
+            except StopIteration:
+                return
+            if is_long and not self._closed:
+                self._submit(self._long, caller, steps)
+                return
+            pause()
+            caller, steps = turns.swap(caller, steps)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -115,5 +145,14 @@ class DecodePool:
     def close(self) -> None:
         """Ends each thread after its current image; waiting jobs are dropped."""
         self._closed = True
-        for threads in (self._short, self._long):
-            threads.shutdown(wait=False, cancel_futures=True)
+        for half in (self._short, self._long):
+            half.threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Half:
+    """Some threads of the pool, and what waits for them."""
+
+    def __init__(self, threads: int, name: str, at_start: Callable[[], None] = lambda: None) -> None:
+        self.turns = Turns[Steps[None]]()
+        self.threads = ThreadPoolExecutor(threads, name, at_start)
+        start_all(self.threads, threads)

@@ -64,7 +64,7 @@ class Supervisor:
         self._exit_code: int | None = None
 
     def run(self) -> int:
-        """Serves until SIGTERM or SIGINT; a second one ends all processes at once. Returns the exit code."""
+        """Serves until SIGTERM, SIGINT or SIGHUP; a second one ends all processes at once. Returns the exit code."""
         signals = StopSignals(self._kill_all)
         threading.Thread(target=self._wait_for, args=(signals,), name="stopping", daemon=True).start()
         self._metrics.start()

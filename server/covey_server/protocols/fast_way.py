@@ -278,8 +278,8 @@ class FormGroup(Group):
         for request in self.make_requests():
             request.fail(error)
 
-    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+    def write_rows(self, output: Output, first: int, count: int) -> Sequence[Buffer]:
         raise AssertionError("a group is not split; this is a bug")
 
-    def succeed(self, rows: list[bytes]) -> None:
+    def succeed(self, rows: Sequence[Buffer]) -> None:
         raise AssertionError("a group answers by itself; this is a bug")

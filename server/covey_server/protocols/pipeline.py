@@ -24,7 +24,7 @@ from covey_server.calls import status
 from covey_server.calls.call import Call
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidRequest, Overloaded, RequestError
-from covey_server.images.decode_pool import Decoded, DecodePool, TooLong
+from covey_server.images.decode_pool import Decoded, DecodePool, Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.repository import Repository
 from covey_server.observability.metrics import Metrics
@@ -104,7 +104,7 @@ class Pipeline:
         try:
             self.admission.enter(call.size_bytes, call.peer)
         except RequestError as error:
-            self._with_hint(error)
+            self.add_hint(error)
             self._count_failure(call, None, error, status.of(error))
             raise
 
@@ -130,12 +130,12 @@ class Pipeline:
         call: Call,
         model: ServedModel,
         images: int,
-        make: Callable[[], Request | bytes | None],
+        steps: Steps[Request | bytes | None],
         answer_bytes: int = 0,
     ) -> None:
-        """Runs `make` on a thread of the decode pool. It returns a request, which is queued; or bytes, which are the
-        answer if no image is left to run; or None if it has handed the call on. `answer_bytes` is how large the answer
-        can be.
+        """Takes `steps` on threads of the decode pool. They return a request, which is queued; or bytes, which are the
+        answer if no image is left to run; or None if they have handed the call on. `answer_bytes` is how large the
+        answer can be.
 
         Raises RequestTooLarge or Overloaded.
         """
@@ -146,17 +146,20 @@ class Pipeline:
             try:
                 self.reserve_answer(call, answer_bytes)
             except RequestError:
-                self.admission.leave_decoding(images)
+                self.admission.leave_decoding(images, call.peer)
                 raise
-        self._decoders.submit(partial(self._prepare, call, model, images, make), images=images)
+        self._decoders.submit(self._prepare(call, model, images, steps), call.peer, images=images)
 
-    def decode(self, call: Call, model: ServedModel, images: Sequence[bytes], *, all_or_none: bool = False) -> Decoded:
-        """Decodes images on the calling thread, which is one of the pool's, and counts those that cannot be read. With
-        `all_or_none` it stops at the first of them.
+    def decode(
+        self, call: Call, model: ServedModel, images: Sequence[bytes], *, all_or_none: bool = False
+    ) -> Steps[Decoded]:
+        """Decodes images on threads of the pool, and counts those that cannot be read. With `all_or_none` it stops at
+        the first of them.
 
         Raises Cancelled or Expired if nobody waits for the answer any more.
         """
-        decoded = self._decoders.decode(images, model.input, partial(self.require_wanted, call), all_or_none)
+        wanted = partial(self.require_wanted, call)
+        decoded = yield from self._decoders.decode(images, model.input, wanted, all_or_none)
         failures = len(decoded.failures) - decoded.count
         if failures:
             self._metrics.count_invalid_images(model, failures)
@@ -176,17 +179,21 @@ class Pipeline:
 
     def fail(self, call: Call, model: ServedModel | None, error: Exception) -> None:
         """Answers a call that was let in with the status of an error."""
-        self._with_hint(error)
+        self.fail_counted(call, error, partial(self._count_failure, call, model))
+
+    def fail_counted(self, call: Call, error: Exception, count: Callable[[Exception, Status], None]) -> None:
+        """As `fail`, for calls that are counted in another way."""
+        self.add_hint(error)
         answer = status.of(error)
         if answer is status.INTERNAL:
             log.error("a request failed; this is a bug", exc_info=error)
-        self._count_failure(call, model, error, answer)
+        count(error, answer)
         self.admission.leave(call.size_bytes, call.peer)
         call.fail(answer)
 
     def refuse(self, calls: Sequence[Call], error: Overloaded, model: ServedModel) -> None:
         """As `fail`, for calls of one size that are refused alike."""
-        self._with_hint(error)
+        self.add_hint(error)
         answer = status.of(error)
         self._metrics.count_refusal(error, len(calls))
         self._metrics.count_answer(model, answer.name, calls[0].peer, len(calls))
@@ -200,19 +207,14 @@ class Pipeline:
             return call.arrived_ns + self.default_deadline_ns
         return call.deadline_ns
 
-    def _prepare(self, call: Call, model: ServedModel, images: int, make: Callable[[], Request | bytes | None]) -> None:
-        again = partial(self._prepare, call, model, images, make)
+    def _prepare(
+        self, call: Call, model: ServedModel, images: int, steps: Steps[Request | bytes | None]
+    ) -> Steps[None]:
         try:
-            waits = False
             try:
-                made = make()
-            except TooLong:
-                self._decoders.submit(again, images=images, long=True)
-                waits = True
-                return
-            finally:
-                if not waits:  # before the answer, whose caller may send the next images at once
-                    self.admission.leave_decoding(images)
+                made = yield from steps
+            finally:  # before the answer, whose caller may send the next images at once
+                self.admission.leave_decoding(images, call.peer)
             if isinstance(made, Request):
                 self.workers.submit(made)
             elif made is not None:
@@ -227,7 +229,7 @@ class Pipeline:
         self._metrics.count_refusal(error)
         self._metrics.count_answer(model, answer.name, call.peer)
 
-    def _with_hint(self, error: Exception) -> None:
+    def add_hint(self, error: Exception) -> None:
         """Tells callers of an overloaded server when to try again: when all that waits now should be done."""
         if isinstance(error, Overloaded) and error.retry_after_ms is None:
             error.retry_after_ms = max(1, math.ceil(self.batcher.backlog_ms()))
@@ -263,10 +265,10 @@ class PipelineRequest(Request):
         return self._call.cancelled
 
     @abstractmethod
-    def write(self, rows: list[bytes]) -> bytes:
+    def write(self, rows: Sequence[Buffer]) -> bytes:
         """The answer's message, from what `write_rows` gave for all images."""
 
-    def succeed(self, rows: list[bytes]) -> None:
+    def succeed(self, rows: Sequence[Buffer]) -> None:
         try:
             payload = self.write(rows)
         except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is

@@ -16,11 +16,13 @@ from collections.abc import Callable
 from types import FrameType
 
 INTERRUPTED = 130
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_HANGUP = signal.SIGHUP  # a terminal closes: bash and the kernel may both say so, so that it is never the second one
+_STOPPING = (signal.SIGTERM, signal.SIGINT, _HANGUP)
 
 
 class StopSignals:
-    """Handles SIGTERM and SIGINT from now on: `wait` returns the first one, the second one ends the process at once."""
+    """Handles SIGTERM, SIGINT and SIGHUP from now on: `wait` returns the first one, the second one ends the process at
+    once. SIGHUP has no effect once the process stops, or if it was started to ignore it (nohup)."""
 
     def __init__(self, before_the_end: Callable[[], None]) -> None:
         """To be made in the main thread, once. `before_the_end` is called before the second signal ends the process."""
@@ -29,6 +31,8 @@ class StopSignals:
         self._numbers, self._written = socket.socketpair()
         self._written.setblocking(False)
         for number in _STOPPING:
+            if number == _HANGUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             signal.signal(number, _leave_it_to_the_thread)
         signal.set_wakeup_fd(self._written.fileno())
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
@@ -45,7 +49,7 @@ class StopSignals:
         stopping = False
         while numbers := self._numbers.recv(64):
             for number in numbers:
-                if number not in _STOPPING:
+                if number not in _STOPPING or (stopping and number == _HANGUP):
                     continue
                 if stopping:
                     try:

@@ -84,7 +84,7 @@ def test_what_a_caller_has_got_answered_does_not_count_for_its_share() -> None:
     for _ in range(10):
         admission.enter(60, "a")
         admission.enter_decoding(1, 10, "a")
-        admission.leave_decoding(1)
+        admission.leave_decoding(1, "a")
         admission.leave(70, "a")
     assert (admission.calls, admission.bytes, admission.decodes) == (1, 1, 0)
 
@@ -133,12 +133,42 @@ def test_bounds_images_to_decode_but_lets_one_large_call_in() -> None:
     admission.enter_decoding(4, 1, "b")
     with pytest.raises(Overloaded) as caught:
         admission.enter_decoding(1, 1, "b")
-    admission.leave_decoding(100)
+    admission.leave_decoding(100, "a")
     admission.enter_decoding(1, 1, "a")
     assert (admission.decodes, caught.value.refused_for) == (5, "decode")
-    admission.leave_decoding(4)
+    admission.leave_decoding(4, "b")
     admission.enter_decoding(6, 1, "a")  # a quarter is left free
     assert admission.decodes == 5
+
+
+def test_a_caller_who_floods_with_images_leaves_places_for_others() -> None:
+    admission = Admission(max_calls=100, max_bytes=10**6, max_message_bytes=10**6, max_decodes=8)
+    for _ in range(6):
+        admission.enter(1, "flood")
+    for _ in range(5):
+        admission.enter_decoding(1, 1, "flood")
+    with pytest.raises(
+        Overloaded, match="5 images of this connection are waiting already; the 3 places that are free"
+    ) as caught:
+        admission.enter_decoding(1, 1, "flood")
+    assert caught.value.refused_for == "share"
+    admission.enter(1, "quiet")
+    admission.enter_decoding(3, 1, "quiet")
+    admission.leave_decoding(3, "quiet")
+    admission.leave_decoding(1, "flood")
+    admission.enter_decoding(1, 1, "flood")
+    assert admission.decodes == 5
+
+
+def test_images_that_are_counted_out_after_their_call_leave_nothing_behind() -> None:
+    """An explanation may be answered while the thread that decoded its image has not come as far."""
+    admission = Admission(max_calls=100, max_bytes=10**6, max_message_bytes=10**6, max_decodes=1)
+    for _ in range(3):
+        admission.enter(1, "a")
+        admission.enter_decoding(1, 1, "a")
+        admission.leave(2, "a")
+        admission.leave_decoding(1, "a")
+    assert (admission.calls, admission.bytes, admission.decodes) == (0, 0, 0)
 
 
 def test_a_caller_who_floods_leaves_room_for_others() -> None:

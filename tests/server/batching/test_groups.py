@@ -10,7 +10,7 @@ from tests.server.fakes import MS, FakeModel, FakeRequest, in_ms, make_request, 
 from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
-from covey_server.batching.request import Group, Request
+from covey_server.batching.request import Buffer, Group, Request
 from covey_server.batching.worker import Workers
 
 
@@ -43,7 +43,7 @@ class FakeGroup(Group):
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
         raise NotImplementedError
 
-    def succeed(self, rows: list[bytes]) -> None:
+    def succeed(self, rows: Sequence[Buffer]) -> None:
         raise NotImplementedError
 
     def fail(self, error: Exception) -> None:

@@ -18,7 +18,7 @@ from tests.server.fakes import FakeModel, FakeRequest, in_ms, make_request
 from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
-from covey_server.batching.request import Request
+from covey_server.batching.request import Buffer, Request
 from covey_server.batching.worker import Workers
 from covey_server.errors import EngineFailed, Overloaded
 
@@ -143,7 +143,7 @@ def test_metrics_are_counted_before_the_answer_leaves() -> None:
     counted_at_answer: list[int] = []
 
     class Caller(FakeRequest):
-        def succeed(self, rows: list[bytes]) -> None:
+        def succeed(self, rows: Sequence[Buffer]) -> None:
             counted_at_answer.append(tally.answered)
             super().succeed(rows)
 
@@ -158,7 +158,7 @@ def test_metrics_are_counted_before_the_answer_leaves() -> None:
 
 def test_an_answer_that_cannot_be_given_costs_nobody_else_theirs(caplog: pytest.LogCaptureFixture) -> None:
     class Caller(FakeRequest):
-        def succeed(self, rows: list[bytes]) -> None:
+        def succeed(self, rows: Sequence[Buffer]) -> None:
             raise RuntimeError("the front is broken")
 
     batcher, model = Batcher(), FakeModel(best_batch_size=4)
@@ -180,7 +180,7 @@ def test_an_answer_that_cannot_be_given_costs_nobody_else_theirs(caplog: pytest.
 
 def test_workers_learn_what_runs_and_their_answers_take() -> None:
     class Slow(FakeRequest):
-        def succeed(self, rows: list[bytes]) -> None:
+        def succeed(self, rows: Sequence[Buffer]) -> None:
             time.sleep(0.005)  # of work: writing it
             super().succeed(rows)
 

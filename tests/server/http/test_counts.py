@@ -18,13 +18,16 @@ def test_what_is_refused_before_a_service_sees_it_is_counted(
     write_echo_model(tmp_path / "models")
     tokens = tmp_path / "tokens"
     tokens.write_text("good\n")
-    server = start_server(tmp_path / "models", auth_token_file=str(tokens), max_message_bytes=1 << 20)
+    server = start_server(
+        tmp_path / "models", auth_token_file=str(tokens), max_message_bytes=1 << 20, allowed_host="covey.example"
+    )
     post = b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\n"
     for reason, status, request in (
         ("malformed", 400, post + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
         ("malformed", 417, post + b"Expect: miracles\r\nContent-Length: 1\r\n\r\n"),
         ("malformed", 501, post + b"Transfer-Encoding: gzip, chunked\r\n\r\n"),
         ("origin", 403, post + b"Origin: https://evil.example\r\n\r\n"),
+        ("host", 421, post.replace(b"Host: a", b"Host: evil.example") + b"\r\n"),
         ("message_size", 413, post + b"Content-Length: 9999999\r\n\r\n"),
         ("media_type", 415, post + b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\n"),
         ("header_size", 431, post + b"a: b\r\n" * 101 + b"\r\n"),

@@ -255,7 +255,11 @@ def test_pages_of_other_origins_may_not_call(server: Server) -> None:
     assert ask(server.http_port, "GET", "/v1/models", headers={"Origin": own}).status == 200
 
 
-def test_the_servers_own_pages_may_call_through_a_proxy(server: Server) -> None:
+def test_the_servers_own_pages_may_call_through_a_proxy(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, allowed_host="covey.example")
     # A proxy that ends TLS: the browser says https, and to this server everything is http.
     for site, status in (("same-origin", 200), ("same-site", 403), ("cross-site", 403), ("none", 403)):
         headers = {"Origin": "https://covey.example", "Host": "covey.example", "Sec-Fetch-Site": site}

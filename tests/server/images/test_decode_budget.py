@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.server.fakes import finish
 
 from covey_server.errors import Cancelled, ImageTooLarge, Stopping
 from covey_server.images import decode_budget
 from covey_server.images.decode_budget import DecodeBudget
-from covey_server.images.decode_pool import DecodePool, TooLong
+from covey_server.images.decode_pool import DecodePool, Steps
 from covey_server.images.pixels import InputSpec, needed_bytes, read_header
 from covey_server.system import memory_limit
 from covey_server.system.memory_limit import Room, room
@@ -105,7 +106,7 @@ def test_what_can_never_fit_is_refused_with_the_numbers() -> None:
     bomb = encode(Image.new("RGBA", (7070, 7070)), "WEBP", lossless=True)
     assert len(bomb) < 100_000
     pool = DecodePool(1, 50_000_000, 200 * MIB)
-    decoded = pool.decode([bomb], GREY, nothing)
+    decoded = finish(pool.decode([bomb], GREY, nothing))
     assert isinstance(decoded.failures[0], ImageTooLarge)
     text = str(decoded.failures[0])
     assert "the WebP image of 7070 x 7070 pixels takes about 7" in text
@@ -123,7 +124,12 @@ pool = DecodePool(1, 50_000_000, 200 * 2**20)
 data = sys.stdin.buffer.read()
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20, -1))
-print(type(pool.decode([data] * 4, InputSpec(28, 28, 1), lambda: None).failures[3]).__name__)
+steps = pool.decode([data] * 4, InputSpec(28, 28, 1), lambda: None)
+try:
+    while True:
+        next(steps)
+except StopIteration as end:
+    print(type(end.value.failures[3]).__name__)
 """
     run = subprocess.run([sys.executable, "-c", script], input=bomb, capture_output=True, timeout=60, check=False)
     assert run.stdout.decode().strip() == "ImageTooLarge", run.stderr.decode()
@@ -232,7 +238,7 @@ def test_small_images_need_not_ask() -> None:
     assert needed_bytes(header, GREY) <= pool.budget.small_bytes <= 8 * MIB
     holding = Reservation(pool.budget, 96 * MIB)  # all there is for larger ones
     assert holding.holds.wait(20)
-    assert pool.decode([encode(Image.new("L", (28, 28)), "PNG")], GREY, nothing).count == 1
+    assert finish(pool.decode([encode(Image.new("L", (28, 28)), "PNG")], GREY, nothing)).count == 1
     holding.end()
 
 
@@ -245,25 +251,21 @@ def test_large_images_leave_the_threads_for_small_ones() -> None:
     waits, ended = threading.Event(), threading.Event()
     done: list[str] = []
 
-    def decode_large() -> None:
-        try:
-            pool.decode([large], GREY, lambda: waits.set() if pool.budget.waiting else None)
-        except TooLong:
-            pool.submit(decode_large, images=1, long=True)
-            return
+    def decode_large() -> Steps[None]:
+        yield from pool.decode([large], GREY, lambda: waits.set() if pool.budget.waiting else None)
         done.append("large")
         ended.set()
 
-    pool.submit(decode_large, images=1)
+    pool.submit(decode_large(), "a", images=1)
     assert waits.wait(20)
     short = threading.Event()
 
-    def decode_small() -> None:
-        pool.decode([small], GREY, nothing)
+    def decode_small() -> Steps[None]:
+        yield from pool.decode([small], GREY, nothing)
         done.append("small")
         short.set()
 
-    pool.submit(decode_small, images=1)
+    pool.submit(decode_small(), "a", images=1)
     assert short.wait(20)
     assert done == ["small"]
     holding.end()
@@ -271,7 +273,7 @@ def test_large_images_leave_the_threads_for_small_ones() -> None:
     assert done == ["small", "large"]
     pool.close()
     with pytest.raises(Stopping):
-        pool.submit(nothing, images=1)
+        pool.submit(decode_small(), "a", images=1)
 
 
 def test_closing_the_pool_ends_the_waiting() -> None:
@@ -280,7 +282,7 @@ def test_closing_the_pool_ends_the_waiting() -> None:
     assert holding.holds.wait(20)
     large = encode(Image.new("RGB", (2500, 2000)), "PNG")
     with pytest.raises(Stopping):
-        pool.decode([large], GREY, lambda: pool.close() if pool.budget.waiting else None)
+        finish(pool.decode([large], GREY, lambda: pool.close() if pool.budget.waiting else None))
     holding.end()
 
 

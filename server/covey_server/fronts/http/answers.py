@@ -32,10 +32,12 @@ def _date(second: int) -> bytes:
 
 
 def answer(
-    status: int, content_type: str, payload: bytes, request_id: bytes, fields: bytes, *, without_body: bool = False
-) -> bytes:
-    """A whole answer. `fields` are further headers, each with its line's end; `without_body` is for HEAD."""
-    length = b"" if status in _NO_BODY else b"Content-Length: %d\r\n" % len(payload)
+    status: int, content_type: str, payload: bytes, rest_bytes: int, request_id: bytes, fields: bytes, *,
+    without_body: bool = False,
+) -> bytes:  # fmt: skip
+    """An answer, but for the last `rest_bytes` of its body. `fields` are further headers, each with its line's end;
+    `without_body` is for HEAD."""
+    length = b"" if status in _NO_BODY else b"Content-Length: %d\r\n" % (len(payload) + rest_bytes)
     begin = _begin(status, content_type)
     body = b"" if without_body else payload
     return b"".join((begin, request_id, _date(int(time.time())), length, fields, b"\r\n", body))

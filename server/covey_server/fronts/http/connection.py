@@ -13,6 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from covey_server.calls.call import Buffer
 from covey_server.calls.status import Status
 from covey_server.fronts import CloseReason
 from covey_server.fronts.http import answers, limits
@@ -84,7 +85,14 @@ class Connection:
     # Reading, on the intake thread.
 
     def receive(self) -> None:
-        """Reads what has come."""
+        """Reads what has come. Behind a connection's first request it looks for its end too: who has hung up by then is
+        not worth an answer, and callers who do that on purpose cost far less so."""
+        is_first = not self._has_asked
+        self._receive()
+        if is_first and self._has_asked and not self.is_closed:
+            self._receive()
+
+    def _receive(self) -> None:
         if (data := self._wire.receive(self.reader.read_bytes)) is None:
             return
         if not data:  # it is gone, or has closed its side, which servers take for the same
@@ -203,8 +211,9 @@ class Connection:
         call.close = call.close or (self.front.is_draining and not self._waiting)
         return call.close
 
-    def send(self, call: ReceivedCall, data: bytes, counted_bytes: int) -> None:
-        """Writes the answer of a call. `counted_bytes` are what admission counts until they are written."""
+    def send(self, call: ReceivedCall, data: bytes, body: Buffer, counted_bytes: int) -> None:
+        """Writes the answer of a call: `data`, then `body`. `counted_bytes` are what admission counts until they are
+        written."""
         needs_attention = False
         with self._lock:
             if not self.is_closed:
@@ -212,7 +221,7 @@ class Connection:
                 self._close_after = call.close
                 self._counted_bytes = counted_bytes
                 if data:
-                    self._write(data)
+                    self._write(data, body)
                 if self._wire.rest is None and not self.is_closed:
                     self._finish()
                 else:
@@ -257,9 +266,9 @@ class Connection:
             self.front.written(counted_bytes, self.peer)
         self.attend()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, body: Buffer = b"") -> None:
         """Under the lock."""
-        self._wire.write(data)
+        self._wire.write(data, body)
         if self._wire.rest is not None:
             self.deadline_s = time.monotonic() + limits.UNREAD_S
 

@@ -18,15 +18,17 @@ from collections import deque
 from collections.abc import Sequence
 
 from covey_server.calls import status
-from covey_server.calls.call import HTTP_PEER, Call
+from covey_server.calls.call import HTTP_PEER, Buffer, Call
 from covey_server.calls.http import Route
 from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
-from covey_server.errors import Overloaded, PortUnavailable, RefusalReason, Stopping
+from covey_server.errors import Overloaded, RefusalReason, Stopping
 from covey_server.fronts import CLOSE_REASONS, CloseReason
 from covey_server.fronts.http.connection import Connection
 from covey_server.fronts.http.heads import REASONS
+from covey_server.fronts.http.hosts import Hosts
 from covey_server.fronts.http.limits import HttpLimits
+from covey_server.fronts.http.listening import listen
 from covey_server.fronts.http.origins import Origins
 from covey_server.fronts.http.received import ReceivedCall
 from covey_server.fronts.http.routing import Router
@@ -39,7 +41,6 @@ log = logging.getLogger(__name__)
 _SWEEP_S = 0.5  # between two looks for what is overdue
 _SWEEP_PER_CONNECTION_S = 1e-5  # longer with many connections, so that looks cost little
 _ACCEPTED_AT_ONCE = 64
-_BACKLOG = 1024
 _NOTSENT_BYTES = 256 << 10  # of an answer, kept by the kernel for a caller who does not read it
 _FLUSH_TICK_S = 0.005
 _STOPPING = status.of(Stopping("the server is shutting down; send the request again, to another server or later"))
@@ -50,12 +51,13 @@ class HttpFront:
 
     def __init__(
         self, host: str, port: int, routes: Sequence[Route], services: Services, limits: HttpLimits,
-        security: Security, origins: Origins, *, shares_port: bool = False,
+        security: Security, origins: Origins, hosts: Hosts, *, shares_port: bool = False,
     ) -> None:  # fmt: skip
         """`shares_port`: with other processes of this server. Raises PortUnavailable if the address cannot be bound."""
         self.limits = limits
         self.router = Router(routes)
         self.origins = origins
+        self.hosts = hosts
         self.tokens = security.tokens
         self.scheme = "http" if security.certificates is None else "https"
         self.written = services.written
@@ -69,14 +71,14 @@ class HttpFront:
         self._services = services
         self._connections: set[Connection] = set()
         self._woken: deque[Connection] = deque()
-        self._answers: deque[tuple[Connection, ReceivedCall, bytes, int]] = deque()  # of other threads, to be written
+        self._answers: deque[tuple[Connection, ReceivedCall, bytes, Buffer, int]] = deque()  # of other threads
         self._thread = 0  # the intake thread
         self._is_waking = False
         self._is_stopped = False
         self._refuses_unfinished = False  # once, at the end
         self._sweep_s = 0.0
         self._accepts_again_s = math.inf
-        self._listener = _listen(host, port, shares_port)
+        self._listener = listen(host, port, shares_port=shares_port)
         self.port = int(self._listener.getsockname()[1])
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -136,14 +138,14 @@ class HttpFront:
         self._woken.append(connection)
         self._call_intake()
 
-    def send(self, connection: Connection, call: ReceivedCall, data: bytes, counted_bytes: int) -> None:
+    def send(self, connection: Connection, call: ReceivedCall, data: bytes, body: Buffer, counted_bytes: int) -> None:
         """Writes an answer, from any thread. The intake thread writes those of other threads too: each write gives up
         the interpreter's lock, for which two threads would then compete. That takes 0.66 times the CPU per small
         request (median of 5 rounds by turns, 2 shared AMD EPYC cores, 2026-11-29)."""
         if threading.get_ident() == self._thread:
-            connection.send(call, data, counted_bytes)
+            connection.send(call, data, body, counted_bytes)
             return
-        self._answers.append((connection, call, data, counted_bytes))
+        self._answers.append((connection, call, data, body, counted_bytes))
         self._call_intake()
 
     def watch(self, connection: Connection, *, reading: bool, writing: bool) -> None:
@@ -183,7 +185,8 @@ class HttpFront:
             log.exception("HTTP connections were not attended to; this is a bug")
         if self.ready:  # last: while a batch holds this thread up, another one may take over
             calls, self.ready = self.ready, []
-            self._services.serve(calls, inline=True)
+            wanted = [each for each in calls if not each[1].cancelled]  # others have hung up since they were read
+            self._services.serve(wanted, inline=True)
         return True
 
     def _read(self, events: Sequence[tuple[selectors.SelectorKey, int]]) -> None:
@@ -241,8 +244,8 @@ class HttpFront:
             self._wake_receiver.recv(4096)
         self._is_waking = False  # first: whoever wakes from now on is heard
         while self._answers:
-            connection, call, data, counted_bytes = self._answers.popleft()
-            connection.send(call, data, counted_bytes)
+            connection, call, data, body, counted_bytes = self._answers.popleft()
+            connection.send(call, data, body, counted_bytes)
         while self._woken:
             self._woken.popleft().attend()
         if self._refuses_unfinished:
@@ -295,18 +298,3 @@ class HttpFront:
                     )
                 )
             )
-
-
-def _listen(host: str, port: int, shares_port: bool) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        both = address[0] == "::" and socket.has_dualstack_ipv6()  # IPv4 too, as gRPC's port
-        return socket.create_server(
-            (str(address[0]), int(address[1])), family=family, backlog=_BACKLOG, dualstack_ipv6=both,
-            reuse_port=shares_port,
-        )  # fmt: skip
-    except OSError as error:
-        raise PortUnavailable(
-            f"HTTP cannot listen on {host}:{port}: {error.strerror or error}; choose others with --host and "
-            f"--http-port, or use --no-http"
-        ) from error

@@ -21,7 +21,7 @@ _INVALID = 3  # gRPC's INVALID_ARGUMENT
 # For the metrics, by the status over HTTP. Missing tokens are counted where tokens are checked.
 REASONS: Mapping[int, RefusalReason] = {
     400: "malformed", 403: "origin", 408: "slow", 413: "message_size", 415: "media_type", 417: "malformed",
-    429: "share", 431: "header_size", 501: "malformed", 503: "stopping",
+    421: "host", 429: "share", 431: "header_size", 501: "malformed", 503: "stopping",
 }  # fmt: skip
 _WRONG_HOST = Status(_INVALID, "expected exactly one Host header, as HTTP/1.1 demands", None, 400)
 _NO_CHUNKS = Status(_INVALID, "HTTP/1.0 has no Transfer-Encoding; send Content-Length, or use HTTP/1.1", None, 400)
@@ -54,6 +54,8 @@ def check(front: HttpFront, head: Head, target: Target, principal: str) -> Found
             return Found(Status(_INVALID, text, None, 400), principal, fields)
     if b"host" not in headers and head.version != "1.0":
         return Found(_WRONG_HOST, principal, fields)
+    if (misdirected := front.hosts.check(headers.get(b"host", b""))) is not None:
+        return Found(misdirected, principal, fields)
     if b"origin" in headers:
         allowed = front.origins.check(headers, front.scheme)
         if isinstance(allowed, Status):

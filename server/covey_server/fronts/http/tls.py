@@ -46,7 +46,7 @@ class TlsLayer:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Encrypts data into `outgoing`. Raises ssl.SSLError."""
         self._tls.write(data)
 

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 
+from covey_server.calls.call import Buffer
 from covey_server.fronts.http import limits
 from covey_server.fronts.http.tls import TlsLayer
 
@@ -62,16 +63,22 @@ class Wire:
             self.principal = f"certificate:{subject}"
         return data
 
-    def write(self, data: bytes) -> None:
-        """Sends data, encrypted where the connection is. What the network does not take at once becomes `rest`."""
+    def write(self, data: bytes, body: Buffer = b"") -> None:
+        """Sends data and what follows it, encrypted where the connection is. What the network does not take at once
+        becomes `rest`; of a `body` that is a view without a copy."""
         if self._tls is not None:
             try:
                 self._tls.send(data)
+                if body:
+                    self._tls.send(body)
             except ssl.SSLError:
                 self.is_closed = True
                 return
-            data = self._tls.outgoing()
-        self._push(memoryview(data))
+            data, body = self._tls.outgoing(), b""
+        if body:
+            self._push_both(data, memoryview(body))
+        else:
+            self._push(memoryview(data))
 
     def write_more(self) -> tuple[int, bool]:
         """Sends more of `rest`: how many bytes of it the network took, and whether that was all."""
@@ -96,11 +103,23 @@ class Wire:
         self._socket.close()
 
     def _push(self, data: memoryview) -> None:
-        try:
-            sent = self._socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:  # the caller is gone
-            self.is_closed = True
-            sent = len(data)
+        sent = self._sent(data)
         self.rest = data[sent:] if sent < len(data) else None
+
+    def _push_both(self, data: bytes, body: memoryview) -> None:
+        sent = self._sent(data, body)
+        if sent < len(data):  # hardly ever
+            self.rest = memoryview(b"".join((data[sent:], body)))
+        else:
+            sent -= len(data)
+            self.rest = body[sent:] if sent < len(body) else None
+
+    def _sent(self, *parts: Buffer) -> int:
+        """How many bytes the network takes now; all of them if the caller is gone."""
+        try:
+            return self._socket.send(parts[0]) if len(parts) == 1 else self._socket.sendmsg(parts)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            self.is_closed = True
+            return sum(map(len, parts))

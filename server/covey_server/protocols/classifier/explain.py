@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,18 +16,17 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.output import NOT_FINITE
 from covey_server.calls import status
 from covey_server.calls.call import Call
+from covey_server.calls.status import Status
 from covey_server.errors import EngineFailed, InvalidRequest, RequestError, Unsupported
 from covey_server.explaining import heat, maps, units
 from covey_server.explaining.explainer import Explainer, Job
 from covey_server.explaining.heat import HeatMap
 from covey_server.explaining.inside import Inside, has_answer
-from covey_server.images.decode_pool import TooLong
+from covey_server.images.decode_pool import Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.observability.metrics import Metrics
 from covey_server.protocols.classifier import explain_messages as messages
 from covey_server.protocols.pipeline import Pipeline, parse
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=np.floating[Any])
 
@@ -54,7 +52,8 @@ class ExplainMethod:
             self._explainer.require_time()  # first, so that a refusal costs nothing
             self._pipeline.admission.enter(call.size_bytes, call.peer)
         except RequestError as error:
-            self._count(error)
+            self._pipeline.add_hint(error)
+            self._count(error, status.of(error))
             raise
         try:
             self._begin(call, self._explainer)
@@ -70,22 +69,20 @@ class ExplainMethod:
         pipeline.reserve_answer(call, messages.answer_bytes(message, model))
         match message.WhichOneof("image"):
             case "encoded":
-                pipeline.prepare(call, model, 1, partial(self._decode, call, explainer, model, message))
+                pipeline.prepare(call, model, 1, self._decode(call, explainer, model, message))
             case "pixels":
                 self._submit(call, explainer, model, message, messages.pixels_of(message.pixels, model))
             case _:
                 self._submit(call, explainer, model, message, None)
 
-    def _decode(self, call: Call, explainer: Explainer, model: ServedModel, message: pb.ExplainRequest) -> None:
-        """On a thread of the decode pool."""
+    def _decode(self, call: Call, explainer: Explainer, model: ServedModel, message: pb.ExplainRequest) -> Steps[None]:
+        """On threads of the decode pool."""
         try:
-            decoded = self._pipeline.decode(call, model, (message.encoded,), all_or_none=True)
+            decoded = yield from self._pipeline.decode(call, model, (message.encoded,), all_or_none=True)
             if failure := decoded.failures[0]:
                 raise failure
             pixels = np.frombuffer(decoded.rows, np.uint8).reshape(1, *model.input_shape)
             self._submit(call, explainer, model, message, pixels)
-        except TooLong:
-            raise
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(call, error)
 
@@ -110,15 +107,10 @@ class ExplainMethod:
         explainer.submit(Job(model, call.peer, work, partial(self._fail, call)))
 
     def _fail(self, call: Call, error: Exception) -> None:
-        answer = status.of(error)
-        if answer is status.INTERNAL:
-            log.error("an explanation failed; this is a bug", exc_info=error)
-        self._count(error)
-        self._pipeline.admission.leave(call.size_bytes, call.peer)
-        call.fail(answer)
+        self._pipeline.fail_counted(call, error, self._count)
 
-    def _count(self, error: Exception) -> None:
-        self._metrics.count_explanation(status.of(error).name)
+    def _count(self, error: Exception, answer: Status) -> None:
+        self._metrics.count_explanation(answer.name)
 
 
 class _Explanation:

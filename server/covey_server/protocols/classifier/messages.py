@@ -11,6 +11,7 @@ from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
 from covey_server.protocols.classifier.responses import write_result
+from covey_server.system.threads import with_pauses
 
 DEFAULT_TOP_K = 5
 ImageFailure = InvalidImage | ImageTooLarge
@@ -60,11 +61,13 @@ def _require_shape(pixels: pb.Pixels, model: ServedModel) -> None:
         )
 
 
-def write_results(results: Iterable[bytes], failures: Iterable[ImageFailure | None]) -> bytes:
+def write_results(results: Iterable[Buffer], failures: Iterable[ImageFailure | None]) -> bytes:
     """All results in the order of the images: the written ones, and errors in the places of failed images. `failures`
     has an entry for each image, None for those that could be read."""
     good = iter(results)
-    return b"".join(next(good) if failure is None else write_result(failed_image(failure)) for failure in failures)
+    return b"".join(
+        next(good) if failure is None else write_result(failed_image(failure)) for failure in with_pauses(failures)
+    )
 
 
 def failed_image(failure: ImageFailure) -> pb.Result:

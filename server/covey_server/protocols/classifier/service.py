@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from covey_proto import image_formats
 from covey_proto.v1 import classifier_pb2 as pb
@@ -13,6 +12,7 @@ from covey_server.batching.request import Buffer, Request
 from covey_server.calls.call import Call
 from covey_server.calls.service import Service, StreamMethod
 from covey_server.errors import InvalidRequest
+from covey_server.images.decode_pool import Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.protocols.classifier import messages
@@ -74,8 +74,8 @@ class Classifier:
                 case "encoded" if message.encoded.images:
                     images = message.encoded.images  # each is copied when it is decoded
                     answer_bytes = len(images) * writer.row_bytes[top_k]
-                    make = partial(self._decode, call, model, top_k, images)
-                    pipeline.prepare(call, model, len(images), make, answer_bytes)
+                    steps = self._decode(call, model, top_k, images)
+                    pipeline.prepare(call, model, len(images), steps, answer_bytes)
                 case _:
                     raise InvalidRequest(
                         f"the request holds no image; set encoded.images to {image_formats.listed()} files, or "
@@ -107,10 +107,12 @@ class Classifier:
         )
         self._pipeline.reply(call, pb.GetModelResponse(model=model).SerializeToString())
 
-    def _decode(self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]) -> Classification | bytes:
+    def _decode(
+        self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]
+    ) -> Steps[Classification | bytes]:
         """Decodes the images of a request. If none can be read, returns the answer."""
         writer: ResponseWriter = model.prepared[ResponseWriter]
-        decoded = self._pipeline.decode(call, model, images)
+        decoded = yield from self._pipeline.decode(call, model, images)
         rows, count, failures = decoded.rows, decoded.count, decoded.failures
         if count == len(images):
             return Classification(self._pipeline, call, model, writer, top_k, rows, count)
@@ -138,10 +140,10 @@ class Classification(PipelineRequest):
         """One for each row."""
         return self._writer.results(output, self._top_k, first, count)
 
-    def write(self, rows: list[bytes]) -> bytes:
+    def write(self, rows: Sequence[Buffer]) -> bytes:
         return self._write_results(rows) + _tail(self._writer, self)
 
-    def _write_results(self, results: Sequence[bytes]) -> bytes:
+    def _write_results(self, results: Sequence[Buffer]) -> bytes:
         return b"".join(results)
 
 
@@ -157,7 +159,7 @@ class PartialClassification(Classification):
         super().__init__(pipeline, call, model, writer, top_k, rows, count)
         self._failures = failures
 
-    def _write_results(self, results: Sequence[bytes]) -> bytes:
+    def _write_results(self, results: Sequence[Buffer]) -> bytes:
         return messages.write_results(results, self._failures)
 
 

@@ -16,6 +16,7 @@ from covey_proto.tensors import ENCODED, IMAGES, PROBABILITIES
 from covey_server.batching.request import Buffer
 from covey_server.calls.call import Call
 from covey_server.errors import InvalidRequest, Unsupported
+from covey_server.images.decode_pool import Steps
 from covey_server.inference.served_model import ServedModel
 
 RAW = (pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER,)
@@ -134,18 +135,23 @@ def require_pixels(raw: Buffer, count: int, model: ServedModel) -> None:
         raise _wrong_size(f"{len(raw):,} bytes of raw_input_contents", count, model)
 
 
-def typed_pixels(tensor: InputTensor, count: int, model: ServedModel) -> bytes:
-    """The pixels of `count` images from typed contents, one number per pixel. Raises InvalidRequest."""
+def typed_pixels(tensor: InputTensor, count: int, model: ServedModel) -> Steps[bytes]:
+    """The pixels of `count` images from typed contents, one number per pixel. In steps, since no other thread runs
+    while `bytes` reads numbers. Raises InvalidRequest."""
     values = tensor.contents.uint_contents
     if len(values) != count * model.image_bytes:
         raise _wrong_size(f"{len(values):,} values in contents.uint_contents", count, model)
+    pieces = []
     try:
-        # In pieces: no other thread runs while `bytes` reads numbers.
-        return b"".join(bytes(values[start : start + _PIECE]) for start in range(0, len(values), _PIECE))
+        for start in range(0, len(values), _PIECE):
+            if start:
+                yield False
+            pieces.append(bytes(values[start : start + _PIECE]))
     except ValueError:
         raise InvalidRequest(
             f"contents.uint_contents of input {IMAGES!r} holds {max(values)}; UINT8 ends at {_MAX_BYTE}"
         ) from None
+    return b"".join(pieces)
 
 
 def encoded_images(raw: Buffer | None, tensor: InputTensor, count: int) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer, Request
 from covey_server.calls.call import Call
 from covey_server.errors import InvalidRequest
+from covey_server.images.decode_pool import Steps
 from covey_server.inference.original_input import OriginalInput
 from covey_server.protocols.open_inference import inputs
 from covey_server.protocols.open_inference.inputs import InputTensor
@@ -57,23 +58,23 @@ def infer(
     if writer is None:
         writer = original.prepared[OriginalWriter] = OriginalWriter(original)
 
-    def make() -> Request:
-        """On a thread of the decode pool: looking at so many numbers takes long."""
-        rows = raw if raw is not None else _typed_rows(tensor, count, original)
+    def make() -> Steps[Request]:
+        """On threads of the decode pool: looking at so many numbers takes long."""
+        rows = raw if raw is not None else (yield from _typed_rows(tensor, count, original))
         _require_finite(rows, count, original)
         return make_request(pipeline, call, original, writer, k, rows, count, request.id)
 
-    original.engine.when_open(partial(_begin, pipeline, call, original, count, make, count * writer.row_bytes[k]))
+    original.engine.when_open(partial(_begin, pipeline, call, original, count, make(), count * writer.row_bytes[k]))
 
 
 def _begin(
-    pipeline: Pipeline, call: Call, original: OriginalInput, count: int, make: Callable[[], Request], answer_bytes: int,
+    pipeline: Pipeline, call: Call, original: OriginalInput, count: int, steps: Steps[Request], answer_bytes: int,
     error: Exception | None,
 ) -> None:  # fmt: skip
     try:
         if error is not None:
             raise error
-        pipeline.prepare(call, original, count, make, answer_bytes)
+        pipeline.prepare(call, original, count, steps, answer_bytes)
     except Exception as failed:  # noqa: BLE001 - whatever went wrong, the caller is answered
         pipeline.fail(call, original, failed)
 
@@ -124,8 +125,8 @@ def _classes_asked(request: pb.ModelInferRequest, original: OriginalInput) -> in
     return min(inputs.classification(request.outputs[0]), len(original.output_labels))
 
 
-def _typed_rows(tensor: InputTensor, count: int, original: OriginalInput) -> bytes:
-    """The bytes of typed contents. In pieces: no other thread runs while numbers are read."""
+def _typed_rows(tensor: InputTensor, count: int, original: OriginalInput) -> Steps[bytes]:
+    """The bytes of typed contents. In steps, since no other thread runs while numbers are read."""
     contents, dtype = tensor.contents, original.engine.dtype
     if original.input_datatype == "FP16":
         raise InvalidRequest(
@@ -136,13 +137,17 @@ def _typed_rows(tensor: InputTensor, count: int, original: OriginalInput) -> byt
     needed = count * original.image_bytes // dtype.itemsize
     if len(values) != needed:
         raise _wrong_size(f"{len(values):,} values in contents.{field}", needed, tensor, original)
+    pieces = []
     try:
-        pieces = [np.array(values[start : start + _PIECE], dtype) for start in range(0, needed, _PIECE)]
+        for start in range(0, needed, _PIECE):
+            if start:
+                yield False
+            pieces.append(np.array(values[start : start + _PIECE], dtype).tobytes())
     except OverflowError:
         raise InvalidRequest(
             f"contents.{field} of input {tensor.name!r} holds {max(values)}; UINT8 ends at 255"
         ) from None
-    return b"".join(piece.tobytes() for piece in pieces)
+    return b"".join(pieces)
 
 
 def _require_finite(rows: Buffer, count: int, original: OriginalInput) -> None:
@@ -179,11 +184,11 @@ class OriginalWriter(OutputWriter):
         self._dtype = engine.output_dtype
         self.row_bytes[0] = len(self._labels) * self._dtype.itemsize
 
-    def rows(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
+    def rows(self, output: Output, k: int, first: int, count: int) -> Sequence[Buffer]:
         """As the original has them or, for k classes, as OutputWriter."""
         if k:
             return OutputWriter.rows(self, output, k, first, count)
-        return [output.probabilities[first : first + count].astype(self._dtype).tobytes()]
+        return [output.probabilities[first : first + count].astype(self._dtype).data.cast("B")]
 
 
 @lru_cache(1024)

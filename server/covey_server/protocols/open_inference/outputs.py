@@ -17,6 +17,7 @@ from covey_proto.inference import open_inference_pb2 as pb
 from covey_proto.tensors import PROBABILITIES
 from covey_proto.wire_format import write_varint
 from covey_server.batching.output import Output
+from covey_server.batching.request import Buffer
 from covey_server.inference.served_model import ServedModel
 
 _ID, _RAW = (
@@ -25,6 +26,7 @@ _ID, _RAW = (
 )
 INDEPENDENT = "independent"  # the parameter `answer` where each label has a probability of its own
 _FLOAT_BYTES = 4
+_LARGE_BYTES = 256 << 10  # of rows that are not copied before they are in their answer
 # Of a class, beside its label: at most 8 + 1 + 10 + 1 characters, and a length before them.
 _MAX_TEXT_BYTES = 24
 
@@ -51,28 +53,30 @@ class OutputWriter:
         """The writer for a model."""
         return cls(model.name, model.version, model.labels, independent=model.thresholds is not None)
 
-    def rows(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
+    def rows(self, output: Output, k: int, first: int, count: int) -> Sequence[Buffer]:
         """`count` rows of an output from `first` on: as FP32 `[count, K]` or, for k classes, as BYTES `[count, k]`,
         each element "probability:index:label", best first. Of independent labels, too, these are the k most probable:
         a tensor's rows are of one length, so that thresholds are left to the caller."""
         if k:
             return [self._write_classes(*piece) for piece in output.pieces(k, first, count)]
+        row_bytes = self.row_bytes[0]
+        if count * row_bytes > _LARGE_BYTES:
+            return [np.ascontiguousarray(output.probabilities[first : first + count], "<f4").data.cast("B")]
         key = (self, 0)
         written = output.written.get(key)
         if written is None:
             written = output.written[key] = [output.probabilities.astype("<f4", copy=False).tobytes()]
-        row_bytes = self.row_bytes[0]
         return [written[0][first * row_bytes : (first + count) * row_bytes]]
 
-    def write(self, k: int, request_id: str, count: int, rows: list[bytes]) -> bytes:
+    def write(self, k: int, request_id: str, count: int, rows: Sequence[Buffer]) -> bytes:
         """The answer for `count` images, made of what `rows` gave for them."""
         datatype, width = ("BYTES", k) if k else ("FP32", len(self._labels))
         head = self._head(self._name, self._version, datatype, count, width)
-        raw = b"".join(rows)
+        size = write_varint(sum(map(len, rows)))
         if request_id:
             octets = request_id.encode()
-            return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, write_varint(len(raw)), raw))
-        return b"".join((head, _RAW, write_varint(len(raw)), raw))
+            return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, size, *rows))
+        return b"".join((head, _RAW, size, *rows))
 
     def begin(self, count: int) -> bytes:
         """What comes before the probabilities in an answer for `count` images, which has nothing else."""

@@ -3,8 +3,7 @@ pipeline's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import Message
 
@@ -15,6 +14,7 @@ from covey_server.batching.request import Buffer
 from covey_server.calls.call import Call
 from covey_server.calls.service import Handler, Service, StreamMethod
 from covey_server.errors import EngineFailed, ManagementOff, RequestError, Unsupported
+from covey_server.images.decode_pool import Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.observability.health import Health
@@ -101,12 +101,12 @@ class OpenInference:
                     said = InferenceForm(request.model_name, version, count, writer), catalog
                 pipeline.batcher.put(Inference(pipeline, call, model, writer, k, contents, count, request.id))
             else:
-                make = (
-                    partial(self._decode, call, model, writer, k, request.id, contents, tensor, count)
+                steps = (
+                    self._decode(call, model, writer, k, request.id, contents, tensor, count)
                     if tensor.name == ENCODED
-                    else partial(self._convert, call, model, writer, k, request.id, tensor, count)
+                    else self._convert(call, model, writer, k, request.id, tensor, count)
                 )
-                pipeline.prepare(call, model, count, make, answer_bytes)
+                pipeline.prepare(call, model, count, steps, answer_bytes)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
             pipeline.fail(call, model, error)
         return said
@@ -114,10 +114,10 @@ class OpenInference:
     def _decode(
         self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str, raw: Buffer | None,
         tensor: inputs.InputTensor, count: int,
-    ) -> Inference:  # fmt: skip
+    ) -> Steps[Inference]:  # fmt: skip
         """Decodes encoded images. The protocol has no errors of single images: one that cannot be read fails all."""
         files = inputs.encoded_images(raw, tensor, count)
-        decoded = self._pipeline.decode(call, model, files, all_or_none=True)
+        decoded = yield from self._pipeline.decode(call, model, files, all_or_none=True)
         *good, failure = decoded.failures
         if failure is not None:
             raise type(failure)(f"element {len(good)} of input {ENCODED!r}: {failure}")
@@ -126,9 +126,9 @@ class OpenInference:
     def _convert(
         self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
         tensor: inputs.InputTensor, count: int,
-    ) -> Inference:  # fmt: skip
+    ) -> Steps[Inference]:  # fmt: skip
         """Reads typed contents: one number of up to two bytes per pixel, which takes long."""
-        rows = inputs.typed_pixels(tensor, count, model)
+        rows = yield from inputs.typed_pixels(tensor, count, model)
         return Inference(self._pipeline, call, model, writer, k, rows, count, request_id)
 
     def _handler(self, answer: Callable[[bytes], Message]) -> Handler:
@@ -229,7 +229,7 @@ class Inference(PipelineRequest):
     def can_answer(self, output: Output, first: int) -> bool:
         return self.joined is not None or output.are_finite(first, self.count)
 
-    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+    def write_rows(self, output: Output, first: int, count: int) -> Sequence[Buffer]:
         """Raises EngineFailed where a row is not finite: this protocol has no errors of single images."""
         if output.finite is not None and not output.are_finite(first, count):
             place = int(output.finite[first : first + count].argmin())
@@ -237,7 +237,7 @@ class Inference(PipelineRequest):
             raise EngineFailed(which + NOT_FINITE)
         return self._writer.rows(output, self._top_k, first, count)
 
-    def write(self, rows: list[bytes]) -> bytes:
+    def write(self, rows: Sequence[Buffer]) -> bytes:
         return self._writer.write(self._top_k, self._id, self.count, rows)
 
 

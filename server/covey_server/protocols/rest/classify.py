@@ -14,6 +14,7 @@ from covey_server.protocols.rest import json_text
 from covey_server.protocols.rest.images import Images, read_images, slow_bytes
 from covey_server.protocols.rest.large_bodies import LargeBodies, aside
 from covey_server.protocols.rest.settings import MAX_INT, MAX_UINT32, number, require_query
+from covey_server.system.threads import with_pauses
 
 MAX_CLASSES = (
     65_536  # in one answer, of all its images: writing them in JSON takes 60 ms, in which no other thread runs
@@ -114,7 +115,7 @@ def _write_classified(payload: bytes, *, is_one: bool, is_open_ended: bool) -> b
     answer = pb.ClassifyResponse.FromString(payload)
     if is_one:
         raise_failure(answer.results[0])
-    results = ",".join(map(_result, answer.results))
+    results = ",".join(map(_result, with_pauses(answer.results)))
     rest: dict[str, object] = {"model": answer.model, "version": answer.version}
     rest["timing"] = json_text.as_dict(answer.timing)
     if answer.answer:

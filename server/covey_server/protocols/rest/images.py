@@ -10,6 +10,7 @@ from typing import Any
 from covey_server.calls.http import JSON, HttpCall
 from covey_server.errors import InvalidRequest, UnsupportedMediaType
 from covey_server.protocols.rest import json_text, multipart
+from covey_server.system.threads import with_pauses
 
 # curl's --data-binary says that a file is a form of this kind; no form of it holds a file.
 _FILE_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream")
@@ -65,7 +66,7 @@ def _of_json(found: dict[str, Any], single: Sequence[str], several: str, setting
         raise InvalidRequest(f"{name!r} is {json_text.kind_of(found[name])}; expected an array of strings in base64")
     if len(found[name]) > multipart.MAX_FILES:
         raise InvalidRequest(f"{name!r} has {len(found[name]):,} elements; expected at most {multipart.MAX_FILES:,}")
-    files = [decode_base64(each, f"{name}[{place}]") for place, each in enumerate(found[name])]
+    files = [decode_base64(each, f"{name}[{place}]") for place, each in enumerate(with_pauses(found[name]))]
     return Images(files, False, rest)
 
 
@@ -78,8 +79,7 @@ def decode_base64(text: object, what: str) -> bytes:
         if not separator:
             raise InvalidRequest(f"{what!r} is a data: URL without base64")
     try:
-        # In pieces: other threads may run between them.
         pieces = (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
-        return b"".join([binascii.a2b_base64(piece, strict_mode=True) for piece in pieces])
+        return b"".join([binascii.a2b_base64(piece, strict_mode=True) for piece in with_pauses(pieces)])
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest(f"{what!r} is not in base64: {error}") from None

@@ -9,15 +9,19 @@ from typing import Any
 from google.protobuf.message import Message
 
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_server.calls.http import HttpCall, HttpHandler, Route, for_http
+from covey_server.calls.call import Buffer
+from covey_server.calls.http import HttpCall, HttpHandler, Route, Written, for_http
 from covey_server.calls.service import Handler
 from covey_server.errors import InvalidRequest
 from covey_server.protocols.rest import json_text, tensors
 from covey_server.protocols.rest.infer_requests import LENGTH_HEADER, read_infer, set_parameters, slow_bytes
 from covey_server.protocols.rest.large_bodies import LargeBodies, aside
+from covey_server.protocols.wire_format import cut_out
 
 _OCTETS = "application/octet-stream"
 _BINARY = "binary_tensor_data"  # the extension that only HTTP needs
+_RAW_CONTENTS = (pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER,)
+_LARGE_BYTES = 256 << 10  # of a message whose tensor is not copied
 _ERROR_MEMBERS = ("error",)  # where clients of Triton and KServe look
 
 
@@ -157,14 +161,20 @@ def _write_json(payload: bytes) -> bytes:
     return f'{json_text.compact(_about(message)).decode()[:-1]},"outputs":[{",".join(outputs)}]}}'.encode()
 
 
-def _write_binary(call: HttpCall, payload: bytes) -> bytes:
-    message = pb.ModelInferResponse.FromString(payload)
-    raw: Sequence[bytes] = tuple(message.raw_output_contents)
+def _write_binary(call: HttpCall, payload: bytes) -> Written:
+    call.answer_type = _OCTETS
+    cut = cut_out(payload, _RAW_CONTENTS) if len(payload) > _LARGE_BYTES else None
+    raw: Sequence[Buffer]
+    if cut is not None:  # parsing would copy it
+        rest, start, stop = cut
+        raw, message = (memoryview(payload)[start:stop],), pb.ModelInferResponse.FromString(rest)
+    else:
+        message = pb.ModelInferResponse.FromString(payload)
+        raw = tuple(message.raw_output_contents)
     message.ClearField("raw_output_contents")
     head = _binary_head(message.SerializeToString(), tuple(map(len, raw)))
-    call.answer_type = _OCTETS
     call.answer_headers = (("Inference-Header-Content-Length", str(len(head))),)
-    return b"".join((head, *raw))
+    return b"".join((head, *raw)) if cut is None else (head, raw[0])
 
 
 @lru_cache(1024)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from covey_server.errors import InvalidRequest
+from covey_server.system.threads import with_pauses
 
 MAX_FILES = 4_096  # of one request
 _MAX_HEAD_BYTES = 8192  # of one part
@@ -17,21 +19,26 @@ _BOUNDARY = re.compile(  # some clients leave the quotes away where they are dem
 
 def files(body: bytes, content_type: str) -> list[bytes]:
     """All files, in order. Raises InvalidRequest for a body that is no such form, or has fields that are no files."""
+    return list(with_pauses(_files(body, content_type)))
+
+
+def _files(body: bytes, content_type: str) -> Iterator[bytes]:
     delimiter = b"--" + _boundary(content_type)
     marker = b"\r\n" + delimiter
-    found: list[bytes] = []
     # What stands before the first part means nothing.
     start = 0 if body.startswith(delimiter) else body.find(marker) + len(b"\r\n")
+    number = 1
     while start != 1:  # 1: nothing was found
         start += len(delimiter)
         if body.startswith(b"--", start):
-            return found
-        if len(found) == MAX_FILES:
+            return
+        if number > MAX_FILES:
             raise InvalidRequest(f"the form has more than {MAX_FILES:,} parts; send fewer files per request")
         stop = body.find(marker, start)
         if stop < 0:
             break
-        found.append(_file(body, start, stop, len(found) + 1))
+        yield _file(body, start, stop, number)
+        number += 1
         start = stop + len(b"\r\n")
     raise InvalidRequest("the form does not end with its boundary and two dashes: it is not whole")
 

@@ -18,6 +18,7 @@ STATUSES = {
     409: "the model was found and refused",
     413: "the request, an image or the answer is too large",
     415: "the body is compressed or of a type that is not read",
+    421: "the server was called by a name that is not among those of --allowed-host",
     422: "the image cannot be read",
     429: "too much waits already; Retry-After says when there should be room",
     431: "the headers are too large",
@@ -26,7 +27,7 @@ STATUSES = {
     503: "the server starts, stops, or does not work",
     504: "the deadline passed, or cannot be met",
 }
-_ALWAYS = (400, 401, 403, 408, 431)
+_ALWAYS = (400, 401, 403, 408, 421, 431)
 _COUNT = {"type": "integer", "minimum": 0}
 _LIMITS = {
     "top_k": (1, 2**32 - 1), "version": (0, 2**63 - 1), "timeout_ms": (0, 10**9), "map_channels": (0, 2**32 - 1),
