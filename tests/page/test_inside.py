@@ -71,7 +71,7 @@ def test_layers_are_described_in_the_visitors_language(digit_server: Server, vis
     page.locator(".network .tag").nth(1).click()
     expect(page.locator(".layer-view")).to_contain_text("\u5377\u79ef\u6838")  # kernel
     told = """async (sentences) => sentences.map((await import("/page/text.js")).told)"""
-    layers = ask(digit_server.http_port, "GET", "/v1/models/mnist-deep/layers").json["layers"]
+    layers = ask(digit_server.http_port, "GET", "/v1/models/digits/layers").json["layers"]
     sentences = [*(layer["detail"] for layer in layers), *FORMULAS.values(), *DETAILS]
     functions = {"tanh", "exp", "log", "max", "x", "X", "P"}
     for sentence, words in zip(sentences, page.evaluate(told, sentences), strict=True):
