@@ -39,6 +39,22 @@ def test_lets_a_lone_message_in_that_is_larger_than_all_bytes() -> None:
     assert admission.bytes == 50
 
 
+def test_what_a_lone_call_becomes_may_be_larger_than_all_bytes_too() -> None:
+    admission = Admission(max_calls=2, max_bytes=10, max_message_bytes=80)
+    admission.enter(5, "a")
+    admission.enter_decoding(1, 50, "a")
+    admission.enter_answer(60, "a")
+    assert admission.bytes == 5 + 50 + 60
+    admission.leave_decoding(1, "a")
+    admission.leave(115, "a")
+    admission.enter(2, "a")
+    admission.enter(1, "b")
+    for become in (lambda: admission.enter_decoding(1, 50, "b"), lambda: admission.enter_answer(60, "b")):
+        with pytest.raises(Overloaded, match="3 bytes are waiting already"):
+            become()
+    assert (admission.bytes, admission.decodes) == (3, 0)
+
+
 def test_drains() -> None:
     admission = Admission(max_calls=2, max_bytes=10, max_message_bytes=80)
     admission.enter(1, "a")
