@@ -157,6 +157,13 @@ def test_bounds_images_to_decode_but_lets_one_large_call_in() -> None:
     assert admission.decodes == 5
 
 
+def test_a_large_call_takes_the_only_place_to_decode() -> None:
+    admission = Admission(max_calls=9, max_bytes=10**6, max_message_bytes=10**6, max_decodes=1)
+    admission.enter(1, "a")
+    admission.enter_decoding(100, 1, "a")
+    assert admission.decodes == 1
+
+
 def test_a_caller_who_floods_with_images_leaves_places_for_others() -> None:
     admission = Admission(max_calls=100, max_bytes=10**6, max_message_bytes=10**6, max_decodes=8)
     for _ in range(6):
