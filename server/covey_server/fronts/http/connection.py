@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from covey_server.calls.status import Status
 from covey_server.fronts import CloseReason
 from covey_server.fronts.http import answers, limits
+from covey_server.fronts.http.burst import ReceivedBurst
+from covey_server.fronts.http.known_request import KnownRequest
 from covey_server.fronts.http.reading import RequestReader, timed_out
-from covey_server.fronts.http.received import ReceivedCall
+from covey_server.fronts.http.received import ReceivedCall, made_id
 from covey_server.fronts.http.tls import TlsLayer
 from covey_server.fronts.http.wire import Wire
 
@@ -45,7 +47,7 @@ class Connection:
         self._has_asked = False
         self._lock = threading.Lock()  # of all that follows
         self._wire = Wire(connected, tls)
-        self._current: ReceivedCall | None = None  # handed over and not answered
+        self._current: ReceivedCall | ReceivedBurst | None = None  # handed over and not answered
         self._waiting: deque[ReceivedCall] = deque()  # behind it: callers may send before they are answered
         self._waiting_bytes = 0  # of their bodies
         self._counted_bytes = 0  # of the answer that is being written, by admission
@@ -114,6 +116,17 @@ class Connection:
                 return
             self._current = call
         self.front.ready.append((call.target.handler, call))
+
+    def take_known(self, known: KnownRequest, body: bytes, principal: str) -> None:
+        """As `take`, for a request that was not parsed: with others that came with it, if it may be."""
+        if known.target.burst_handler is not None:
+            with self._lock:
+                if not self._is_busy:
+                    self._has_asked = True
+                    self.deadline_s = math.inf
+                    self._current = self.front.gather(known, self, body, principal)
+                    return
+        self.take(known.call(self, body, self.front.now_ns, principal, known.request_id or made_id()))
 
     def send_continue(self) -> None:
         """Tells the caller to send its body."""
@@ -191,7 +204,7 @@ class Connection:
             self._waiting.clear()
             self._forget_waiting(self._waiting_bytes)
         for call in calls:
-            call.cancelled = True
+            call.cancel(self)
         self.reader.close()
         if counted_bytes:
             self.front.written(counted_bytes, self.peer)
@@ -203,31 +216,27 @@ class Connection:
         call.close = call.close or (self.front.is_draining and not self._waiting)
         return call.close
 
-    def send(self, call: ReceivedCall, data: bytes, counted_bytes: int) -> None:
-        """Writes the answer of a call. `counted_bytes` are what admission counts until they are written."""
-        needs_attention = False
+    def send(self, data: bytes, counted_bytes: int, *, close: bool) -> bool:
+        """Writes the answer of the call that was handed over; with `close` it is the last one. `counted_bytes` are what
+        admission counts until they are written: with True they can be counted out now."""
+        needs_attention, is_written = False, True
         with self._lock:
             if not self.is_closed:
                 self._current = None
-                self._close_after = call.close
+                self._close_after = close
                 self._counted_bytes = counted_bytes
                 if data:
                     self._write(data)
                 if self._wire.rest is None and not self.is_closed:
                     self._finish()
                 else:
-                    counted_bytes = 0  # `continue_writing` or `drop` count them out
+                    is_written = False  # `continue_writing` or `drop` count them out
                 needs_attention = (
-                    self.is_closed
-                    or self._wire.rest is not None
-                    or call.close
-                    or bool(self._waiting)
-                    or self._owes_continue
+                    self.is_closed or self._wire.rest is not None or close or bool(self._waiting) or self._owes_continue
                 )
-        if counted_bytes:
-            self.front.written(counted_bytes, self.peer)
         if needs_attention:
             self.front.wake(self)
+        return is_written
 
     def send_part(self, call: ReceivedCall, data: bytes) -> bool:
         """Writes a part of an answer that goes on. False, and nothing is written, while the part before is not taken or

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from covey_server.calls import status
@@ -20,12 +22,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
+_ID_START = os.urandom(6).hex().encode()  # differs between processes
+_numbers: Callable[[], int] = itertools.count(1).__next__
+
+
+def made_id() -> bytes:
+    """A request id, for a caller who sent none."""
+    return b"%b-%x" % (_ID_START, _numbers())
 
 
 class ReceivedCall(HttpCall):
     """A call that a connection has received as a whole, or refused."""
 
-    __slots__ = ("_connection", "_headers", "_is_head", "_principal", "close", "fields", "request_id", "target")
+    __slots__ = ("_connection", "_headers", "_principal", "close", "fields", "is_head", "request_id", "target")
     holds_answer = True
 
     def __init__(
@@ -53,19 +62,16 @@ class ReceivedCall(HttpCall):
         self._connection = connection
         self._headers = headers
         self._principal = principal
-        self._is_head = is_head
+        self.is_head = is_head
 
     @property
     def raw_headers(self) -> RawHeaders:
         """As they came, their names in lower case."""
         return self._headers
 
-    def again(self, payload: bytes, arrived_ns: int, principal: str, request_id: bytes) -> ReceivedCall:
-        """The same call with another body."""
-        return ReceivedCall(
-            self._connection, self.target, self._headers, payload, arrived_ns, principal, request_id, self.fields,
-            close=False, is_head=self._is_head,
-        )  # fmt: skip
+    def cancel(self, _: Connection) -> None:
+        """Tells that the caller has gone."""
+        self.cancelled = True
 
     @property
     def metadata(self) -> Metadata:
@@ -96,7 +102,7 @@ class ReceivedCall(HttpCall):
         self._fail(status, 0)  # errors are small, and not counted by admission
 
     def begin_stream(self) -> bool:
-        if self._is_head:
+        if self.is_head:
             self.reply(b"")
             return False
         self.close = True  # the connection's end is the answer's
@@ -107,7 +113,7 @@ class ReceivedCall(HttpCall):
         return self._connection.send_part(self, data)
 
     def end_stream(self) -> None:
-        self._connection.front.send(self._connection, self, b"", 0)
+        self._connection.front.send(((self._connection, b"", 0, self.close),))
 
     def _fail(self, failure: Status, counted_bytes: int) -> None:
         if failure.http >= 500:
@@ -118,5 +124,5 @@ class ReceivedCall(HttpCall):
     def _send(self, status: int, kind: str, payload: bytes, fields: bytes, counted_bytes: int) -> None:
         if self._connection.closes_after(self):
             fields += answers.CLOSE
-        data = answers.answer(status, kind, payload, self.request_id, fields, without_body=self._is_head)
-        self._connection.front.send(self._connection, self, data, counted_bytes)
+        data = answers.answer(status, kind, payload, self.request_id, fields, without_body=self.is_head)
+        self._connection.front.send(((self._connection, data, counted_bytes, self.close),))
