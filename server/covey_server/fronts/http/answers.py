@@ -45,10 +45,8 @@ def alike(content_type: str, bodies: Sequence[bytes], request_ids: Sequence[byte
     """As `answer`, for several with status 200 that have all but their bodies in common."""
     begin, date = _begin(200, content_type), _date(int(time.time()))
     ends = {size: b"%bContent-Length: %d\r\n%b\r\n" % (date, size, fields) for size in set(map(len, bodies))}
-    return [
-        b"".join((begin, request_id, ends[len(body)], body))
-        for request_id, body in zip(request_ids, bodies, strict=True)
-    ]
+    parts = zip(request_ids, bodies, strict=True)
+    return [b"".join((begin, request_id, ends[len(body)], body)) for request_id, body in parts]
 
 
 def stream_head(content_type: str, request_id: bytes, fields: bytes) -> bytes:

@@ -16,7 +16,7 @@ from covey_server.calls.call import Call
 from covey_server.calls.http import HttpBurst
 from covey_server.fronts.http import answers
 from covey_server.fronts.http.known_request import KnownRequest
-from covey_server.fronts.http.received import ReceivedCall, made_id
+from covey_server.fronts.http.received import ReceivedCall, made_id, made_ids
 
 if TYPE_CHECKING:
     from covey_server.fronts.http.connection import Connection
@@ -106,7 +106,7 @@ class ReceivedBurst(HttpBurst):
                 call.reply(payload)
             return
         fields = known.fields + answers.lines(written.headers)
-        request_ids = [known.request_id or made_id() for _ in payloads]
+        request_ids = [known.request_id] * len(payloads) if known.request_id else made_ids(len(payloads))
         data = answers.alike(written.content_type, written.bodies, request_ids, fields)
         front.send(
             [

@@ -18,6 +18,7 @@ from covey_server.fronts import CloseReason
 from covey_server.fronts.http import answers, limits
 from covey_server.fronts.http.burst import ReceivedBurst
 from covey_server.fronts.http.known_request import KnownRequest
+from covey_server.fronts.http.limits import READ_BYTES
 from covey_server.fronts.http.reading import RequestReader, timed_out
 from covey_server.fronts.http.received import ReceivedCall, made_id
 from covey_server.fronts.http.tls import TlsLayer
@@ -87,16 +88,17 @@ class Connection:
 
     def receive(self) -> None:
         """Reads what has come."""
-        if (data := self._wire.receive(self.reader.read_bytes)) is None:
+        reader = self.reader
+        if (data := self._wire.receive(READ_BYTES if reader.is_idle else reader.read_bytes)) is None:
             return
         if not data:  # it is gone, or has closed its side, which servers take for the same
             self.drop()
             return
         if self._wire.is_encrypted and not (data := self._decrypt(data)):
             return
-        was_idle, was_in_body = self.reader.is_idle, self.reader.in_body
-        self.reader.feed(data)
-        if not self.reader.is_idle:
+        was_idle, was_in_body = reader.is_idle, reader.in_body
+        reader.feed(data)
+        if not reader.is_idle:
             self._set_deadline(is_new=was_idle, is_new_body=not was_in_body)
         if self._waiting:  # enough is read; the rest waits in the network
             self.front.watch(self, reading=False, writing=self._wire.rest is not None)
@@ -124,7 +126,8 @@ class Connection:
                 if not self._is_busy:
                     self._has_asked = True
                     self.deadline_s = math.inf
-                    self._current = self.front.gather(known, self, body, principal)
+                    self._current = burst = self.front.burst_of(known)
+                    burst.add(self, body, principal)
                     return
         self.take(known.call(self, body, self.front.now_ns, principal, known.request_id or made_id()))
 
@@ -218,22 +221,20 @@ class Connection:
 
     def send(self, data: bytes, counted_bytes: int, *, close: bool) -> bool:
         """Writes the answer of the call that was handed over; with `close` it is the last one. `counted_bytes` are what
-        admission counts until they are written: with True they can be counted out now."""
-        needs_attention, is_written = False, True
+        admission counts until they are written. Returns whether nothing is left to be written; else `continue_writing`
+        or `drop` count them out."""
+        wire = self._wire
         with self._lock:
-            if not self.is_closed:
-                self._current = None
-                self._close_after = close
-                self._counted_bytes = counted_bytes
-                if data:
-                    self._write(data)
-                if self._wire.rest is None and not self.is_closed:
-                    self._finish()
-                else:
-                    is_written = False  # `continue_writing` or `drop` count them out
-                needs_attention = (
-                    self.is_closed or self._wire.rest is not None or close or bool(self._waiting) or self._owes_continue
-                )
+            if wire.is_closed:
+                return True
+            self._current = None
+            self._close_after = close
+            self._counted_bytes = counted_bytes
+            if data:
+                self._write(data)
+            if is_written := wire.rest is None and not wire.is_closed:
+                self._finish()
+            needs_attention = not is_written or close or self._waiting or self._owes_continue
         if needs_attention:
             self.front.wake(self)
         return is_written

@@ -45,7 +45,7 @@ _BURST = 32  # connections read before what came by them is handed over: a batch
 _NOTSENT_BYTES = 256 << 10  # of an answer, kept by the kernel for a caller who does not read it
 _FLUSH_TICK_S = 0.005
 Answer = tuple[Connection, bytes, int, bool]
-"""The parameters of Connection.send, after the connection."""
+"""A connection, and what its `send` is to be given."""
 
 _STOPPING = status.of(Stopping("the server is shutting down; send the request again, to another server or later"))
 
@@ -143,12 +143,11 @@ class HttpFront:
         self._woken.append(connection)
         self._call_intake()
 
-    def gather(self, known: KnownRequest, connection: Connection, payload: bytes, principal: str) -> ReceivedBurst:
-        """Adds a request to those like it that are handed over next; returns them."""
+    def burst_of(self, known: KnownRequest) -> ReceivedBurst:
+        """The requests like this one that are handed over next, to add one."""
         burst = self._bursts.get(known)
         if burst is None:
             burst = self._bursts[known] = ReceivedBurst(self, known, self.now_ns)
-        burst.add(connection, payload, principal)
         return burst
 
     def send(self, answers: Sequence[Answer]) -> None:

@@ -23,10 +23,11 @@ _NOT_PLAIN = {b"transfer-encoding", b"expect", b"upgrade"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownRequest:
-    """`size` are all the bytes of such a request. `request_id` is the caller's own, or empty. `fields` and `is_head` as
-    in ReceivedCall."""
+    """`size` are all the bytes of such a request, `body` is where its body begins. `request_id` is the caller's own, or
+    empty. `fields` and `is_head` as in ReceivedCall."""
 
     size: int
+    body: int
     target: Target
     headers: RawHeaders
     authorization: bytes | None
@@ -50,11 +51,10 @@ class KnownRequests:
     def __init__(self) -> None:
         self._by_head: dict[bytes, KnownRequest] = {}
 
-    def find(self, data: bytes) -> tuple[KnownRequest, bytes] | None:
-        """What the request says that `data` is, and its body; None if that is not known."""
-        stop = data.find(_END, 0, MAX_KNOWN_BYTES) + len(_END)
-        known = self._by_head.get(data[:stop])
-        return None if known is None or known.size != len(data) else (known, data[stop:])
+    def find(self, data: bytes) -> KnownRequest | None:
+        """What the request says that `data` is; None if that is not known."""
+        known = self._by_head.get(data[: data.find(_END, 0, MAX_KNOWN_BYTES) + 4])
+        return known if known is not None and known.size == len(data) else None
 
     def add(self, head: bytes, call: ReceivedCall, body_bytes: int) -> None:
         """Keeps what a call said that was just taken, unless such requests have to be read anew each time."""
@@ -67,6 +67,6 @@ class KnownRequests:
             self._by_head.clear()
         request_id = call.request_id if headers.get(b"x-request-id") == call.request_id else b""
         self._by_head[head] = KnownRequest(
-            len(head) + body_bytes, call.target, call.raw_headers, headers.get(b"authorization"), request_id,
+            len(head) + body_bytes, len(head), call.target, call.raw_headers, headers.get(b"authorization"), request_id,
             call.fields, call.is_head,
         )  # fmt: skip

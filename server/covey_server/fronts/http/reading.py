@@ -15,7 +15,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 from covey_server.calls.status import Status
 from covey_server.fronts.http import answers, limits
 from covey_server.fronts.http.heads import Head, check, check_body, too_large
-from covey_server.fronts.http.known_request import MAX_KNOWN_BYTES
+from covey_server.fronts.http.known_request import MAX_KNOWN_BYTES, KnownRequest
 from covey_server.fronts.http.limits import CHUNK_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SENT_AHEAD
 from covey_server.fronts.http.received import ReceivedCall, made_id
 from covey_server.fronts.http.routing import Target, refusing
@@ -70,9 +70,9 @@ class RequestReader:
         parser = self._parser
         if parser is None:
             return
-        if self.is_idle and self._take_known(data):
-            return
         begins = self.is_idle
+        if begins and (known := self._front.known.find(data)) is not None and self._take_known(known, data):
+            return
         self._received += len(data)
         try:
             while True:
@@ -200,19 +200,16 @@ class RequestReader:
             self._front.known.add(head, call, body_bytes)
         self._last_head = head if len(head) <= MAX_KNOWN_BYTES else b""
 
-    def _take_known(self, data: bytes) -> bool:
-        """Takes a request whose line and headers came before, byte for byte; False if they did not."""
+    def _take_known(self, known: KnownRequest, data: bytes) -> bool:
+        """Takes a request whose line and headers came before; False if its token is not valid any more."""
         front, connection = self._front, self._connection
-        if (found := front.known.find(data)) is None:
-            return False
-        known, body = found
         principal = connection.principal
         if front.tokens is not None and not known.target.is_open:
             identified = front.tokens.identify(known.authorization)
-            if isinstance(identified, Status):  # it was valid, and is not any more
+            if isinstance(identified, Status):
                 return False
             principal = identified
-        connection.take_known(known, body, principal)
+        connection.take_known(known, data[known.body :], principal)
         return True
 
     def _take(self, body: bytes, *, close: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from covey_server.calls import status
@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
-_ID_START = os.urandom(6).hex().encode()  # differs between processes
-_numbers: Callable[[], int] = itertools.count(1).__next__
+_ID_START = os.urandom(6).hex().encode() + b"-"  # differs between processes
+_numbers = itertools.count(1)
 
 
 def made_id() -> bytes:
     """A request id, for a caller who sent none."""
-    return b"%b-%x" % (_ID_START, _numbers())
+    return b"%b%x" % (_ID_START, next(_numbers))
+
+
+def made_ids(count: int) -> list[bytes]:
+    """Several of them."""
+    return [b"%b%x" % (_ID_START, number) for number in itertools.islice(_numbers, count)]
 
 
 class ReceivedCall(HttpCall):

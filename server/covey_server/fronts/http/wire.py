@@ -71,7 +71,7 @@ class Wire:
                 self.is_closed = True
                 return
             data = self._tls.outgoing()
-        self._push(memoryview(data))
+        self._push(data)
 
     def write_more(self) -> tuple[int, bool]:
         """Sends more of `rest`: how many bytes of it the network took, and whether that was all."""
@@ -95,7 +95,7 @@ class Wire:
         self.is_closed = True
         self._socket.close()
 
-    def _push(self, data: memoryview) -> None:
+    def _push(self, data: bytes | memoryview) -> None:
         try:
             sent = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
@@ -103,4 +103,4 @@ class Wire:
         except OSError:  # the caller is gone
             self.is_closed = True
             sent = len(data)
-        self.rest = data[sent:] if sent < len(data) else None
+        self.rest = None if sent == len(data) else memoryview(data)[sent:]
