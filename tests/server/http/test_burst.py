@@ -21,13 +21,16 @@ from tests.conftest import WriteModel
 from tests.server.conftest import Server, running_servers
 from tests.server.http.asking import PIXELS, TIMEOUT_S, png, wait_until
 
+from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.fronts.http import known_request
 from covey_server.fronts.http.front import Answer, HttpFront
 from covey_server.fronts.http.known_request import KnownRequests
 from covey_server.fronts.security import Security
+from covey_server.protocols.rest.infer_answers import BinaryAnswers
 from covey_server.protocols.wire_format import cut_out
 
+LEARNING = 3  # times: the line and headers are known, then the message's form
 NAN_AT = 77  # a last pixel for which the model `echo` answers NaN
 SHAPES = {"echo": (4, 4, 1), "colour": (2, 3, 3)}
 TIMES = re.compile(rb'"(\w+_us|batch_size)":\d+|[\d.]+ ms|image \d of \d: ')
@@ -39,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, write_echo_model: WriteMode
     write_echo_model(models, "echo", nan_at=NAN_AT)
     write_echo_model(models, "colour", version=7, shape=SHAPES["colour"], classes=18)
     with running_servers("native") as start:
-        yield start(models, default_model="echo", max_batch_size=8)
+        yield start(models, default_model="echo", max_batch_size=8, cors_origin="http://c")
 
 
 class HandDriven:
@@ -84,7 +87,7 @@ class HandDriven:
         and headers came before."""
         for request in requests if known else ():
             (connection,) = self.connect(1)
-            for _ in range(2):
+            for _ in range(LEARNING):
                 connection.sendall(request)
                 self.take()
                 if b"Connection: close" in connection.recv(1 << 20):
@@ -210,7 +213,9 @@ def classify(draw: st.DrawFn) -> bytes:
 
 
 queries = st.sampled_from(["", "", "", "?timeout_ms=60000", "?nobody=1"])
-more_headers = st.sampled_from(["", "", "", "X-Request-Id: 7\r\n", "Origin: http://a\r\n", "Origin: http://b\r\n"])
+more_headers = st.sampled_from(
+    ["", "", "", "X-Request-Id: 7\r\n", "Origin: http://a\r\n", "Origin: http://b\r\n", "Origin: http://c\r\n"]
+)
 others = st.sampled_from(
     [
         http("/healthz", b"", method="GET"),
@@ -343,7 +348,7 @@ def driven(slow: Server) -> Iterator[HandDriven]:
 
 def learned(driven: HandDriven, request: bytes, count: int) -> list[socket.socket]:
     connections = driven.connect(count)
-    for _ in range(2):
+    for _ in range(LEARNING):
         connections[0].sendall(request)
         driven.take()
         connections[0].recv(1 << 20)
@@ -379,7 +384,7 @@ def test_a_caller_who_hangs_up_is_the_only_one_without_an_answer(
         assert is_answer(connections[mark].recv(1 << 20), mark)
     (model,) = slow.app.repository.catalog.served
     codes = slow.app._metrics.tally(model).codes
-    wait_until(lambda: codes.get(("CANCELLED", "http")) == 1 and codes["OK", "http"] == 6)
+    wait_until(lambda: codes.get(("CANCELLED", "http")) == 1 and codes["OK", "http"] == LEARNING + 4)
     assert slow.app._admission.calls == 0
     driven.close([connections[mark] for mark in (0, 1, 3, 4)])
 
@@ -424,6 +429,41 @@ def test_answers_tell_that_the_server_stops(slow: Server, driven: HandDriven, mo
         answer = connection.recv(1 << 20)
         assert is_answer(answer, mark)
         assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_a_request_waits_for_the_one_before_it_on_its_connection(
+    slow: Server, driven: HandDriven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = learned(driven, infer_request(0), 2)
+    held = HeldBack(slow, monkeypatch)
+    connections[0].sendall(infer_request(1))
+    while not slow.app._admission.calls:
+        driven.front._take()
+    assert held.runs.acquire(timeout=TIMEOUT_S)
+    connections[0].sendall(infer_request(2))
+    while not driven.front.unfinished_bytes:
+        driven.front._take()
+    assert slow.app._admission.calls == 1
+    held.gate.set()
+    driven.take(2)
+    found = b""
+    while found.count(b"HTTP/1.1 200 OK") < 2:
+        found += connections[0].recv(1 << 20)
+    assert is_answer(found, 2)
+
+
+def test_answers_of_one_length_are_told_apart() -> None:
+    answers = BinaryAnswers()
+    for name in ("one", "two", "one"):
+        tensor = oip.ModelInferResponse.InferOutputTensor(name="p", datatype="UINT8", shape=(1, 4))
+        message = oip.ModelInferResponse(model_name=name, outputs=[tensor], raw_output_contents=[b"1234"])
+        payload = message.SerializeToString()
+        written = answers.write([payload] * 2)
+        assert written is not None
+        assert all(name.encode() in body and body.endswith(b"}1234") for body in written.bodies)
+        assert answers.write([payload, payload.replace(name.encode(), b"six")]) is None
+        assert answers.write([payload, payload + b"\x1a\x01i"]) is None
+    assert answers.write([oip.ModelInferResponse(model_name="one").SerializeToString()]) is None
 
 
 def test_known_requests_are_limited_in_number(front: HandDriven, monkeypatch: pytest.MonkeyPatch) -> None:
