@@ -13,6 +13,8 @@ from tests.server.conftest import Server, StartServer
 from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.protocols.rest import json_text
+from covey_server.protocols.rest.classify import _write_classified
 
 CLASSIFY = "/v1/models/echo/classify"
 FILES = [png(each) for each in PIXELS]
@@ -194,3 +196,16 @@ def test_independent_labels_are_limited_by_how_many_are_answered(
     answer = classify([bright] * 33)
     assert answer.status == 413
     assert answer.error.startswith("the answer has more than 65,536 classes")
+
+
+def test_the_timing_of_an_answer_has_all_its_fields() -> None:
+    """It is written by hand, since that is quicker."""
+    timing = pb.Timing(device='cpu "0"')
+    for number, field in enumerate(pb.Timing.DESCRIPTOR.fields, 1):
+        if field.name != "device":
+            setattr(timing, field.name, number)
+    payload = pb.ClassifyResponse(model="m", version=3, timing=timing, answer=pb.ModelInfo.ANSWER_INDEPENDENT)
+    written = json.loads(_write_classified(payload.SerializeToString(), is_one=False, is_open_ended=False))
+    assert written == {
+        "results": [], "model": "m", "version": 3, "timing": json_text.as_dict(timing), "answer": "ANSWER_INDEPENDENT",
+    }  # fmt: skip
