@@ -85,10 +85,10 @@ class Workers:
         self._inline_watch.stop()
         return not any(thread.is_alive() for thread in self._threads) and not self._running and not self._inline
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, *, inline: bool = True) -> None:
         """Queues a request that came alone and starts it. Raises as `Batcher.put`."""
         self._batcher.put(request)
-        self.dispatch()
+        self.dispatch(inline)
 
     def dispatch(self, inline: bool = True) -> None:
         """Starts what was queued; with `inline` the calling thread runs short batches itself."""

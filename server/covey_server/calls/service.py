@@ -96,15 +96,24 @@ class Services:
             handle(handler, call)
         self.begin(inline)
 
-    def serve_bursts(self, bursts: Sequence[tuple[Handler, BurstHandler | None, Burst]], *, inline: bool) -> None:
-        """As `serve`, for bursts of calls that came together, each with its method's handlers."""
+    def serve_bursts(
+        self,
+        bursts: Sequence[tuple[Handler, BurstHandler | None, Burst]],
+        calls: Sequence[tuple[Handler, Call]] = (),
+        *,
+        inline: bool,
+    ) -> None:
+        """As `serve`, for bursts of calls that came together, each with its method's handlers, and single calls that
+        came with them."""
+        for handler, call in calls:
+            handle(handler, call)
         for handler, burst_handler, burst in bursts:
             if burst_handler is None:
                 for call in burst.calls():
                     handle(handler, call)
                 continue
             try:
-                burst_handler(burst, inline and len(bursts) == 1)
+                burst_handler(burst, inline and len(bursts) == 1 and not calls)
             except Exception:
                 log.exception("a burst of calls was lost; this is a bug")
         self.begin(inline)

@@ -40,6 +40,11 @@ class Intake:
                 except RuntimeError as error:  # then that thread takes calls again when it can
                     log.error("calls wait for the thread that takes them: %s; %s", error, ADVICE)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the calling thread is the one that takes calls."""
+        return self._threads[-1] is threading.current_thread()
+
     def join(self, timeout_s: float) -> None:
         """Waits for the threads to end. To be called when no more calls can come."""
         give_up = time.monotonic() + timeout_s
@@ -59,6 +64,5 @@ class Intake:
             raise
 
     def _run(self) -> None:
-        me = threading.current_thread()
-        while self._threads[-1] is me and self._take():
+        while self.is_current and self._take():
             pass

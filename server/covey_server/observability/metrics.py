@@ -126,7 +126,7 @@ class Metrics(Collector):
                 tally.images += batch.size
                 tally.invalid_outputs += batch.not_finite
                 tally.cost_error = batch.model.cost.error
-                # The fast way brings one entry for many calls, of gRPC's: for those, telling protocols apart is free.
+                # The fast way brings one entry for many calls: for those, telling protocols apart is free.
                 by_http = sum([request.calls for request in answered if request.caller.startswith(HTTP_PEER)])
                 tally.codes["OK", "http"] += by_http
                 tally.codes["OK", "grpc"] += sum([request.calls for request in answered]) - by_http

@@ -26,7 +26,7 @@ import numpy as np
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer, Group
 from covey_server.calls.burst import Burst
-from covey_server.calls.call import Call
+from covey_server.calls.call import HTTP_PEER, Call
 from covey_server.calls.service import Handler, handle
 from covey_server.errors import Overloaded
 from covey_server.inference.served_model import ServedModel
@@ -233,7 +233,9 @@ class FormGroup(Group):
         if default_ns := pipeline.default_deadline_ns:  # of those calls that have none
             latest_ns = burst.arrived_ns + default_ns
             deadline_ns = latest_ns if deadline_ns is None else min(deadline_ns, latest_ns)
-        Group.__init__(self, model, rows, calls * form.count, burst.arrived_ns, deadline_ns)
+        # Its turn is nobody's; of a caller only the protocol is counted.
+        caller = HTTP_PEER if burst.peers[0].startswith(HTTP_PEER) else ""
+        Group.__init__(self, model, rows, calls * form.count, burst.arrived_ns, deadline_ns, caller)
         self.calls = calls
         self._pipeline = pipeline
         self._form = form

@@ -49,9 +49,10 @@ def test_what_a_lone_call_becomes_may_be_larger_than_all_bytes_too() -> None:
     admission.leave(115, "a")
     admission.enter(2, "a")
     admission.enter(1, "b")
-    for become in (lambda: admission.enter_decoding(1, 50, "b"), lambda: admission.enter_answer(60, "b")):
-        with pytest.raises(Overloaded, match="3 bytes are waiting already"):
-            become()
+    with pytest.raises(Overloaded, match="3 bytes are waiting already and 50 more"):
+        admission.enter_decoding(1, 50, "b")
+    with pytest.raises(Overloaded, match="3 bytes are waiting already and 60 more"):
+        admission.enter_answer(60, "b")
     assert (admission.bytes, admission.decodes) == (3, 0)
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
-from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png
+from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png, wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.images.decode_pool import Decoded, DecodePool, Steps
+from covey_server.protocols.rest import json_text
+from covey_server.protocols.rest.classify import _write_classified
 
 CLASSIFY = "/v1/models/echo/classify"
 FILES = [png(each) for each in PIXELS]
@@ -194,3 +202,47 @@ def test_independent_labels_are_limited_by_how_many_are_answered(
     answer = classify([bright] * 33)
     assert answer.status == 413
     assert answer.error.startswith("the answer has more than 65,536 classes")
+
+
+def test_the_timing_of_an_answer_has_all_its_fields() -> None:
+    """It is written by hand, since that is quicker."""
+    timing = pb.Timing(device='cpu "0"')
+    for number, name in enumerate(pb.Timing.DESCRIPTOR.fields_by_name, 1):
+        if name != "device":
+            setattr(timing, name, number)
+    payload = pb.ClassifyResponse(model="m", version=3, timing=timing, answer=pb.ModelInfo.ANSWER_INDEPENDENT)
+    written = json.loads(_write_classified(payload.SerializeToString(), is_one=False, is_open_ended=False))
+    assert written == {
+        "results": [], "model": "m", "version": 3, "timing": json_text.as_dict(timing), "answer": "ANSWER_INDEPENDENT",
+    }  # fmt: skip
+
+
+def test_while_others_are_decoded_a_worker_runs_what_is_done(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it gathers a batch. The last one is run by the thread that decoded it."""
+    write_echo_model(tmp_path)
+    server = start_server(tmp_path, inline_us=1_000_000)
+    (model,) = server.app.repository.catalog.served
+    pool, admission, run, decode = server.app._decoders, server.app._admission, model.engine.run, DecodePool.decode
+    threads, places, has_run = [], itertools.count(), threading.Event()
+
+    def noted(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        threads.append(threading.current_thread().name)
+        has_run.set()
+        return run(images)
+
+    def in_turn(*given: Any, **more: Any) -> Steps[Decoded]:
+        if next(places):
+            assert has_run.wait(20)
+            wait_until(lambda: not server.app._workers._batcher._running[model])  # nobody runs anything else
+        else:
+            wait_until(lambda: admission.decodes == 2)
+        return (yield from decode(pool, *given, **more))
+
+    monkeypatch.setattr(model.engine, "run", noted)
+    monkeypatch.setattr(pool, "decode", in_turn)
+    with ThreadPoolExecutor(2) as callers:
+        for answer in callers.map(lambda place: ask(server.http_port, "POST", CLASSIFY, FILES[place]), range(2)):
+            assert answer.status == 200
+    assert [name.rstrip("_-0123456789") for name in threads] == ["worker", "decode"]

@@ -11,7 +11,7 @@ from tests.server.http.asking import TIMEOUT_S
 from covey_server.batching.output import Output
 from covey_server.fronts.http.wire import Wire
 from covey_server.protocols.open_inference.outputs import OutputWriter
-from covey_server.protocols.rest import inference
+from covey_server.protocols.rest.infer_answers import write_binary
 
 LABELS = [f"class {number}" for number in range(50_000)]
 
@@ -43,7 +43,7 @@ def test_rows_go_into_their_answer_without_a_copy_before_and_after() -> None:
     assert np.shares_memory(np.frombuffer(rows[0], np.float32), probabilities)
     message = writer.write(0, "", 2, rows)
     call = Answering()
-    made = inference._write_binary(call, message)  # type: ignore[arg-type]
+    made = write_binary(call, message)  # type: ignore[arg-type]
     assert isinstance(made, tuple)
     head, rest = made
     assert np.shares_memory(np.frombuffer(rest, np.uint8), np.frombuffer(message, np.uint8))
@@ -53,7 +53,7 @@ def test_rows_go_into_their_answer_without_a_copy_before_and_after() -> None:
 
 
 class Answering:
-    """What `_write_binary` sets of a call."""
+    """What `write_binary` sets of a call."""
 
     answer_type = ""
     answer_headers: tuple[tuple[str, str], ...] = ()

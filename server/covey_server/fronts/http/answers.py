@@ -43,6 +43,14 @@ def answer(
     return b"".join((begin, request_id, _date(int(time.time())), length, fields, b"\r\n", body))
 
 
+def alike(content_type: str, bodies: Sequence[bytes], request_ids: Sequence[bytes], fields: bytes) -> list[bytes]:
+    """As `answer`, for several with status 200 that have all but their bodies in common."""
+    begin, date = _begin(200, content_type), _date(int(time.time()))
+    ends = {size: b"%bContent-Length: %d\r\n%b\r\n" % (date, size, fields) for size in set(map(len, bodies))}
+    parts = zip(request_ids, bodies, strict=True)
+    return [b"".join((begin, request_id, ends[len(body)], body)) for request_id, body in parts]
+
+
 def stream_head(content_type: str, request_id: bytes, fields: bytes) -> bytes:
     """The head of an answer whose end is that of its connection."""
     return b"".join((_begin(200, content_type), request_id, _date(int(time.time())), fields, CLOSE, b"\r\n"))

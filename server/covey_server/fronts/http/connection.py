@@ -17,8 +17,11 @@ from covey_server.calls.call import Buffer
 from covey_server.calls.status import Status
 from covey_server.fronts import CloseReason
 from covey_server.fronts.http import answers, limits
+from covey_server.fronts.http.burst import ReceivedBurst
+from covey_server.fronts.http.known_request import KnownRequest
+from covey_server.fronts.http.limits import READ_BYTES
 from covey_server.fronts.http.reading import RequestReader, timed_out
-from covey_server.fronts.http.received import ReceivedCall
+from covey_server.fronts.http.received import ReceivedCall, made_id
 from covey_server.fronts.http.tls import TlsLayer
 from covey_server.fronts.http.wire import Wire
 
@@ -46,7 +49,7 @@ class Connection:
         self._has_asked = False
         self._lock = threading.Lock()  # of all that follows
         self._wire = Wire(connected, tls)
-        self._current: ReceivedCall | None = None  # handed over and not answered
+        self._current: ReceivedCall | ReceivedBurst | None = None  # handed over and not answered
         self._waiting: deque[ReceivedCall] = deque()  # behind it: callers may send before they are answered
         self._waiting_bytes = 0  # of their bodies
         self._counted_bytes = 0  # of the answer that is being written, by admission
@@ -93,16 +96,17 @@ class Connection:
             self._receive()
 
     def _receive(self) -> None:
-        if (data := self._wire.receive(self.reader.read_bytes)) is None:
+        reader = self.reader
+        if (data := self._wire.receive(READ_BYTES if reader.is_idle else reader.read_bytes)) is None:
             return
         if not data:  # it is gone, or has closed its side, which servers take for the same
             self.drop()
             return
         if self._wire.is_encrypted and not (data := self._decrypt(data)):
             return
-        was_idle, was_in_body = self.reader.is_idle, self.reader.in_body
-        self.reader.feed(data)
-        if not self.reader.is_idle:
+        was_idle, was_in_body = reader.is_idle, reader.in_body
+        reader.feed(data)
+        if not reader.is_idle:
             self._set_deadline(is_new=was_idle, is_new_body=not was_in_body)
         if self._waiting:  # enough is read; the rest waits in the network
             self.front.watch(self, reading=False, writing=self._wire.rest is not None)
@@ -122,6 +126,18 @@ class Connection:
                 return
             self._current = call
         self.front.ready.append((call.target.handler, call))
+
+    def take_known(self, known: KnownRequest, body: bytes, principal: str) -> None:
+        """As `take`, for a request that was not parsed: with others that came with it, if it may be."""
+        if known.target.burst_handler is not None:
+            with self._lock:
+                if not self._is_busy:
+                    self._has_asked = True
+                    self.deadline_s = math.inf
+                    self._current = burst = self.front.burst_of(known)
+                    burst.add(self, body, principal)
+                    return
+        self.take(known.call(self, body, self.front.now_ns, principal, known.request_id or made_id()))
 
     def send_continue(self) -> None:
         """Tells the caller to send its body."""
@@ -199,7 +215,7 @@ class Connection:
             self._waiting.clear()
             self._forget_waiting(self._waiting_bytes)
         for call in calls:
-            call.cancelled = True
+            call.cancel(self)
         self.reader.close()
         if counted_bytes:
             self.front.written(counted_bytes, self.peer)
@@ -211,32 +227,25 @@ class Connection:
         call.close = call.close or (self.front.is_draining and not self._waiting)
         return call.close
 
-    def send(self, call: ReceivedCall, data: bytes, body: Buffer, counted_bytes: int) -> None:
-        """Writes the answer of a call: `data`, then `body`. `counted_bytes` are what admission counts until they are
-        written."""
-        needs_attention = False
+    def send(self, data: bytes, body: Buffer, counted_bytes: int, *, close: bool) -> bool:
+        """Writes the answer of the call that was handed over: `data`, then `body`; with `close` it is the last one.
+        `counted_bytes` are what admission counts until they are written. Returns whether nothing is left to be written;
+        else `continue_writing` or `drop` count them out."""
+        wire = self._wire
         with self._lock:
-            if not self.is_closed:
-                self._current = None
-                self._close_after = call.close
-                self._counted_bytes = counted_bytes
-                if data:
-                    self._write(data, body)
-                if self._wire.rest is None and not self.is_closed:
-                    self._finish()
-                else:
-                    counted_bytes = 0  # `continue_writing` or `drop` count them out
-                needs_attention = (
-                    self.is_closed
-                    or self._wire.rest is not None
-                    or call.close
-                    or bool(self._waiting)
-                    or self._owes_continue
-                )
-        if counted_bytes:
-            self.front.written(counted_bytes, self.peer)
+            if wire.is_closed:
+                return True
+            self._current = None
+            self._close_after = close
+            self._counted_bytes = counted_bytes
+            if data:
+                self._write(data, body)
+            if is_written := wire.rest is None and not wire.is_closed:
+                self._finish()
+            needs_attention = not is_written or close or self._waiting or self._owes_continue
         if needs_attention:
             self.front.wake(self)
+        return is_written
 
     def send_part(self, call: ReceivedCall, data: bytes) -> bool:
         """Writes a part of an answer that goes on. False, and nothing is written, while the part before is not taken or

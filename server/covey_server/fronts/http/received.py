@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from covey_server.calls import status
 from covey_server.calls.call import Buffer, Metadata
-from covey_server.calls.http import JSON, HttpCall
+from covey_server.calls.http import JSON, LARGE_BYTES, HttpCall
 from covey_server.calls.status import Status
 from covey_server.errors import RequestError
 from covey_server.fronts.http import answers
@@ -19,14 +21,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LARGE_BYTES = 256 << 10  # an answer above is not copied: 8 MB take 5 ms, in which no other thread runs
 RawHeaders = Sequence[tuple[bytes, bytes]]
+_ID_START = os.urandom(6).hex().encode() + b"-"  # differs between processes
+_numbers = itertools.count(1)
+
+
+def made_id() -> bytes:
+    """A request id, for a caller who sent none."""
+    return b"%b%x" % (_ID_START, next(_numbers))
+
+
+def made_ids(count: int) -> list[bytes]:
+    """Several of them."""
+    return [b"%b%x" % (_ID_START, number) for number in itertools.islice(_numbers, count)]
 
 
 class ReceivedCall(HttpCall):
     """A call that a connection has received as a whole, or refused."""
 
-    __slots__ = ("_connection", "_headers", "_is_head", "_principal", "close", "fields", "request_id", "target")
+    __slots__ = ("_connection", "_headers", "_principal", "close", "fields", "is_head", "request_id", "target")
     holds_answer = True
 
     def __init__(
@@ -54,19 +67,16 @@ class ReceivedCall(HttpCall):
         self._connection = connection
         self._headers = headers
         self._principal = principal
-        self._is_head = is_head
+        self.is_head = is_head
 
     @property
     def raw_headers(self) -> RawHeaders:
         """As they came, their names in lower case."""
         return self._headers
 
-    def again(self, payload: bytes, arrived_ns: int, principal: str, request_id: bytes) -> ReceivedCall:
-        """The same call with another body."""
-        return ReceivedCall(
-            self._connection, self.target, self._headers, payload, arrived_ns, principal, request_id, self.fields,
-            close=False, is_head=self._is_head,
-        )  # fmt: skip
+    def cancel(self, _: Connection) -> None:
+        """Tells that the caller has gone."""
+        self.cancelled = True
 
     @property
     def metadata(self) -> Metadata:
@@ -90,7 +100,7 @@ class ReceivedCall(HttpCall):
                 self._fail(status.of(error), counted_bytes)
                 return
             payload, rest = made if isinstance(made, tuple) else (made, b"")
-        if len(payload) > _LARGE_BYTES and not rest:
+        if len(payload) > LARGE_BYTES and not rest:
             payload, rest = b"", payload
         fields = self.fields
         if self.answer_headers:
@@ -101,7 +111,7 @@ class ReceivedCall(HttpCall):
         self._fail(status, 0)  # errors are small, and not counted by admission
 
     def begin_stream(self) -> bool:
-        if self._is_head:
+        if self.is_head:
             self.reply(b"")
             return False
         self.close = True  # the connection's end is the answer's
@@ -112,7 +122,7 @@ class ReceivedCall(HttpCall):
         return self._connection.send_part(self, data)
 
     def end_stream(self) -> None:
-        self._connection.front.send(self._connection, self, b"", b"", 0)
+        self._connection.front.send(((self._connection, b"", b"", 0, self.close),))
 
     def _fail(self, failure: Status, counted_bytes: int) -> None:
         if failure.http >= 500:
@@ -125,5 +135,7 @@ class ReceivedCall(HttpCall):
     ) -> None:
         if self._connection.closes_after(self):
             fields += answers.CLOSE
-        data = answers.answer(status, kind, payload, len(rest), self.request_id, fields, without_body=self._is_head)
-        self._connection.front.send(self._connection, self, data, b"" if self._is_head else rest, counted_bytes)
+        data = answers.answer(status, kind, payload, len(rest), self.request_id, fields, without_body=self.is_head)
+        self._connection.front.send(
+            ((self._connection, data, b"" if self.is_head else rest, counted_bytes, self.close),)
+        )

@@ -14,7 +14,7 @@ from httptools import HttpParserInvalidURLError, parse_url
 from covey_server.calls import status
 from covey_server.calls.call import Call
 from covey_server.calls.http import Arguments, HttpCall, Route, for_http
-from covey_server.calls.service import Handler
+from covey_server.calls.service import BurstHandler, Handler
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidRequest
 
@@ -38,6 +38,7 @@ class Target:
     error_members: Sequence[str] = ()
     is_refused: bool = False  # the handler only fails the call
     allow: tuple[str, ...] = ()  # methods, in answers to OPTIONS and to a wrong one
+    burst_handler: BurstHandler | None = None
 
 
 class Router:
@@ -75,7 +76,10 @@ class Router:
             if arguments is None:
                 continue
             if name in route.methods or (name == "HEAD" and "GET" in route.methods):
-                return Target(route.handler, arguments, query, timeout_ms, route.is_open, route.error_members)
+                return Target(
+                    route.handler, arguments, query, timeout_ms, route.is_open, route.error_members,
+                    burst_handler=route.burst_handler,
+                )  # fmt: skip
             allowed += route.methods
         if not allowed:
             text = f"there is nothing at {_shown(path.encode())}; /docs shows what is"

@@ -78,7 +78,7 @@ class Wire:
         if body:
             self._push_both(data, memoryview(body))
         else:
-            self._push(memoryview(data))
+            self._push(data)
 
     def write_more(self) -> tuple[int, bool]:
         """Sends more of `rest`: how many bytes of it the network took, and whether that was all."""
@@ -102,9 +102,9 @@ class Wire:
         self.is_closed = True
         self._socket.close()
 
-    def _push(self, data: memoryview) -> None:
+    def _push(self, data: bytes | memoryview) -> None:
         sent = self._sent(data)
-        self.rest = data[sent:] if sent < len(data) else None
+        self.rest = None if sent == len(data) else memoryview(data)[sent:]
 
     def _push_both(self, data: bytes, body: memoryview) -> None:
         sent = self._sent(data, body)

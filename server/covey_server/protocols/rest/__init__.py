@@ -41,7 +41,7 @@ class Rest:
         there is one at /."""
         self._metrics = metrics
         by_name = {service.name: service for service in services.all}
-        classifier = by_name[_CLASSIFIER].handlers
+        classifier, inference = by_name[_CLASSIFIER].handlers, by_name[_OPEN_INFERENCE]
         self._large = LargeBodies(services.begin, max_waiting_bytes, self._count_failure)
         self._operations = OperationRoutes(health, registry)
         self._live = LiveRoute(registry)
@@ -52,7 +52,7 @@ class Rest:
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
             *ExplainRoutes(classifier["Explain"], self._large).routes,
-            *InferenceRoutes(by_name[_OPEN_INFERENCE].handlers, self._large).routes,
+            *InferenceRoutes(inference.handlers, inference.burst_handlers, self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *ProtobufRoutes(by_name[_CLASSIFIER], health).routes,
             *self._operations.routes,

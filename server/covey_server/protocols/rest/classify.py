@@ -116,11 +116,18 @@ def _write_classified(payload: bytes, *, is_one: bool, is_open_ended: bool) -> b
     if is_one:
         raise_failure(answer.results[0])
     results = ",".join(map(_result, with_pauses(answer.results)))
-    rest: dict[str, object] = {"model": answer.model, "version": answer.version}
-    rest["timing"] = json_text.as_dict(answer.timing)
+    rest = f'"model":{json_text.quoted(answer.model)},"version":{answer.version},"timing":{_timing(answer.timing)}'
     if answer.answer:
-        rest["answer"] = pb.ModelInfo.Answer.Name(answer.answer)
-    return b'{"results":[%b],%b' % (results.encode(), json_text.compact(rest)[1:])
+        rest += f',"answer":"{pb.ModelInfo.Answer.Name(answer.answer)}"'
+    return f'{{"results":[{results}],{rest}}}'.encode()
+
+
+def _timing(timing: pb.Timing) -> str:
+    """As json_text would write it, in a fifth of the time."""
+    return (
+        f'{{"total_us":{timing.total_us},"decode_us":{timing.decode_us},"queue_us":{timing.queue_us},'
+        f'"compute_us":{timing.compute_us},"batch_size":{timing.batch_size},"device":{json_text.quoted(timing.device)}}}'
+    )
 
 
 def _result(result: pb.Result) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_proto.wire_format import write_varint
 from covey_server.calls.http import HttpCall
-from covey_server.errors import InvalidRequest
+from covey_server.errors import InvalidRequest, RequestError
 from covey_server.protocols.rest import json_text, tensors
 
 LENGTH_HEADER = "inference-header-content-length"
@@ -65,6 +65,25 @@ def read_infer(body: bytes, header_length: str, model: str, version: str) -> tup
     if place != len(body):
         raise InvalidRequest(f"{len(body) - place:,} bytes follow the inputs; expected the sum of all {_SIZE}")
     return b"".join(parts), head.is_binary
+
+
+def read_alike(
+    bodies: Sequence[bytes], header_length: str, model: str, version: str
+) -> tuple[list[bytes], bool] | None:
+    """As `read_infer`, for bodies of one length that have the same JSON and one tensor's bytes behind it; None for
+    others."""
+    length = _length(header_length)
+    if not 0 < length <= _SMALL_HEAD_BYTES or len({body[:length] for body in bodies}) > 1:
+        return None
+    try:
+        head = _known(bodies[0][:length], model, version)
+    except RequestError:
+        return None
+    size = len(bodies[0]) - length
+    if head.contents != (size,):
+        return None
+    begin = head.message + _RAW + write_varint(size)
+    return [begin + body[length:] for body in bodies], head.is_binary
 
 
 def slow_bytes(call: HttpCall) -> int:

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
 
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_server.calls.call import Buffer
-from covey_server.calls.http import HttpCall, HttpHandler, Route, Written, for_http
-from covey_server.calls.service import Handler
+from covey_server.calls.http import (
+    HttpBurst,
+    HttpCall,
+    HttpHandler,
+    Route,
+    bursts_for_http,
+    for_http,
+)
+from covey_server.calls.service import BurstHandler, Handler, handle
 from covey_server.errors import InvalidRequest
-from covey_server.protocols.rest import json_text, tensors
-from covey_server.protocols.rest.infer_requests import LENGTH_HEADER, read_infer, set_parameters, slow_bytes
+from covey_server.protocols.rest import json_text
+from covey_server.protocols.rest.infer_answers import BinaryAnswers, write_all_json, write_binary, write_json
+from covey_server.protocols.rest.infer_requests import LENGTH_HEADER, read_alike, read_infer, set_parameters, slow_bytes
 from covey_server.protocols.rest.large_bodies import LargeBodies, aside
-from covey_server.protocols.wire_format import cut_out
 
-_OCTETS = "application/octet-stream"
 _BINARY = "binary_tensor_data"  # the extension that only HTTP needs
-_RAW_CONTENTS = (pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER,)
-_LARGE_BYTES = 256 << 10  # of a message whose tensor is not copied
 _ERROR_MEMBERS = ("error",)  # where clients of Triton and KServe look
 
 
 class InferenceRoutes:
     """Hands over to the service inference.GRPCInferenceService."""
 
-    def __init__(self, handlers: Mapping[str, Handler], large: LargeBodies) -> None:
-        """`handlers` are the service's, by method."""
+    def __init__(
+        self, handlers: Mapping[str, Handler], burst_handlers: Mapping[str, BurstHandler], large: LargeBodies
+    ) -> None:
+        """The handlers are the service's, by method."""
         self._handlers = handlers
+        self._burst_handlers = burst_handlers
         self._large = large
+        self._binary = BinaryAnswers()
+        self._infer_alone = for_http(aside(large, self._infer, slow_bytes))
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -49,14 +57,14 @@ class InferenceRoutes:
         metadata = ask("ModelMetadata", pb.ModelMetadataRequest, pb.ModelMetadataResponse)
         config = ask("ModelConfig", pb.ModelConfigRequest, pb.ModelConfigResponse, "config")
         statistics = ask("ModelStatistics", pb.ModelStatisticsRequest, pb.ModelStatisticsResponse)
-        infer = aside(self._large, self._infer, slow_bytes)
+        together = bursts_for_http(self._infer_together)
         for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             found += (
                 _route("GET", path, metadata),
                 _route("GET", f"{path}/config", config),
                 _route("GET", f"{path}/stats", statistics),
                 _route("GET", f"{path}/ready", self._model_ready),
-                _route("POST", f"{path}/infer", infer),
+                Route(("POST",), f"{path}/infer", self._infer_alone, False, _ERROR_MEMBERS, together),
             )
         return tuple(found)
 
@@ -65,8 +73,19 @@ class InferenceRoutes:
         message, is_binary = read_infer(
             call.payload, call.header(LENGTH_HEADER), arguments["model"], arguments.get("version", "")
         )
-        write = partial(_write_binary, call) if is_binary else _write_json
-        call.hand_over(self._handlers["ModelInfer"], message, write)
+        call.hand_over(self._handlers["ModelInfer"], message, partial(write_binary, call) if is_binary else write_json)
+
+    def _infer_together(self, burst: HttpBurst, at_once: bool) -> None:
+        """Requests that are the same but for the tensor's bytes go on together. The others are read one by one."""
+        arguments = burst.arguments
+        read = read_alike(burst.payloads, burst.header(LENGTH_HEADER), arguments["model"], arguments.get("version", ""))
+        if read is None:
+            for call in burst.calls():
+                handle(self._infer_alone, call)
+            return
+        messages, is_binary = read
+        settle, write = (_settle_binary, self._binary.write) if is_binary else (_settle_json, write_all_json)
+        burst.hand_over(self._burst_handlers["ModelInfer"], at_once, messages, settle, write)
 
     def _ask(
         self, method: str, request: Callable[..., Message] | None, answer: type[Message], member: str = ""
@@ -152,57 +171,9 @@ def _write_server(payload: bytes) -> bytes:
     return json_text.compact(found)
 
 
-def _write_json(payload: bytes) -> bytes:
-    message = pb.ModelInferResponse.FromString(payload)
-    outputs = [
-        f'{json_text.compact(_output(output)).decode()[:-1]},"data":{tensors.write_data(raw, output.datatype)}}}'
-        for output, raw in zip(message.outputs, message.raw_output_contents, strict=True)
-    ]
-    return f'{json_text.compact(_about(message)).decode()[:-1]},"outputs":[{",".join(outputs)}]}}'.encode()
+def _settle_json(call: HttpCall) -> None:
+    call.write = write_json
 
 
-def _write_binary(call: HttpCall, payload: bytes) -> Written:
-    call.answer_type = _OCTETS
-    cut = cut_out(payload, _RAW_CONTENTS) if len(payload) > _LARGE_BYTES else None
-    raw: Sequence[Buffer]
-    if cut is not None:  # parsing would copy it
-        rest, start, stop = cut
-        raw, message = (memoryview(payload)[start:stop],), pb.ModelInferResponse.FromString(rest)
-    else:
-        message = pb.ModelInferResponse.FromString(payload)
-        raw = tuple(message.raw_output_contents)
-    message.ClearField("raw_output_contents")
-    head = _binary_head(message.SerializeToString(), tuple(map(len, raw)))
-    call.answer_headers = (("Inference-Header-Content-Length", str(len(head))),)
-    return b"".join((head, *raw)) if cut is None else (head, raw[0])
-
-
-@lru_cache(1024)
-def _binary_head(payload: bytes, sizes: tuple[int, ...]) -> bytes:
-    message = pb.ModelInferResponse.FromString(payload)
-    outputs = []
-    for output, size in zip(message.outputs, sizes, strict=True):
-        found = _output(output)
-        found["parameters"] = {**found.get("parameters", {}), "binary_data_size": size}
-        outputs.append(found)
-    return json_text.compact({**_about(message), "outputs": outputs})
-
-
-def _about(message: pb.ModelInferResponse) -> dict[str, Any]:
-    found: dict[str, Any] = {"model_name": message.model_name, "model_version": message.model_version}
-    if message.id:
-        found["id"] = message.id
-    if message.parameters:
-        found["parameters"] = _parameters(message.parameters)
-    return found
-
-
-def _output(output: pb.ModelInferResponse.InferOutputTensor) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}
-    if output.parameters:
-        found["parameters"] = _parameters(output.parameters)
-    return found
-
-
-def _parameters(found: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
-    return {name: getattr(value, str(value.WhichOneof("parameter_choice")), None) for name, value in found.items()}
+def _settle_binary(call: HttpCall) -> None:
+    call.write = partial(write_binary, call)

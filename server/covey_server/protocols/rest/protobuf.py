@@ -3,10 +3,11 @@ posted to /covey.v1.Classifier/Classify and answered by a message. Errors are pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
-from covey_server.calls.http import HttpCall, Route, for_http
-from covey_server.calls.service import Handler, Service
+from covey_server.calls.http import HttpBurst, HttpCall, Route, Written, bursts_for_http, for_http
+from covey_server.calls.service import BurstHandler, Handler, Service, handle
 from covey_server.errors import InvalidRequest, UnsupportedMediaType
 from covey_server.observability.health import Health
 
@@ -24,9 +25,9 @@ class ProtobufRoutes:
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        methods = self._service.paths.items()
+        together = self._service.burst_paths
         return (
-            *(Route(("POST",), path, for_http(partial(_pass_on, handler))) for path, handler in methods),
+            *(_route(path, handler, together.get(path)) for path, handler in self._service.paths.items()),
             Route(("POST",), HEALTH_PATH, for_http(partial(_pass_on, for_http(self._check))), is_open=True),
         )
 
@@ -36,8 +37,37 @@ class ProtobufRoutes:
         call.reply(_SERVING if self._health.ready else _NOT_SERVING)
 
 
+def _route(path: str, handler: Handler, burst_handler: BurstHandler | None) -> Route:
+    alone = for_http(partial(_pass_on, handler))
+    if burst_handler is None:
+        return Route(("POST",), path, alone)
+    return Route(("POST",), path, alone, burst_handler=bursts_for_http(partial(_pass_all_on, alone, burst_handler)))
+
+
 def _pass_on(handler: Handler, call: HttpCall) -> None:
-    kind = call.header("content-type")
+    call.answer_type = _kind(call.header("content-type"))
+    handler(call)
+
+
+def _pass_all_on(alone: Handler, handler: BurstHandler, burst: HttpBurst, at_once: bool) -> None:
+    try:
+        kind = _kind(burst.header("content-type"))
+    except UnsupportedMediaType:
+        for call in burst.calls():
+            handle(alone, call)
+        return
+
+    def settle(call: HttpCall) -> None:
+        call.answer_type = kind
+
+    def write(payloads: Sequence[bytes]) -> Written:
+        return Written(kind, (), payloads)
+
+    burst.hand_over(handler, at_once, burst.payloads, settle, write)
+
+
+def _kind(kind: str) -> str:
+    """The content type, if it is one of messages. Raises UnsupportedMediaType."""
     if kind not in KINDS:
         kind = kind.partition(";")[0].strip().lower()
         if kind not in KINDS:
@@ -45,5 +75,4 @@ def _pass_on(handler: Handler, call: HttpCall) -> None:
                 f"bodies of the type {kind[:64]!r} are not read here; expected a protobuf message as {KINDS[0]}; for "
                 f"files and JSON there is /v1/models/NAME/classify"
             )
-    call.answer_type = kind
-    handler(call)
+    return kind
