@@ -231,9 +231,11 @@ class Connection:
             self._close_after = close
             self._counted_bytes = counted_bytes
             if data:
-                self._write(data)
+                wire.write(data)
             if is_written := wire.rest is None and not wire.is_closed:
                 self._finish()
+            else:
+                self.deadline_s = time.monotonic() + limits.UNREAD_S
             needs_attention = not is_written or close or self._waiting or self._owes_continue
         if needs_attention:
             self.front.wake(self)

@@ -207,6 +207,8 @@ class HttpFront:
             return
         calls, self.ready = self.ready, []
         gathered, self._bursts = self._bursts, {}
+        for burst in gathered.values():
+            burst.complete()
         bursts = [(known.target.handler, known.target.burst_handler, burst) for known, burst in gathered.items()]
         self._services.serve_bursts(bursts, calls, inline=True)
 
