@@ -24,19 +24,17 @@ if TYPE_CHECKING:
 
 
 class ReceivedBurst(HttpBurst):
-    """Requests of several connections, one of each. The intake thread gathers it by `add`, then hands it over."""
+    """Requests of several connections, one of each. The intake thread gathers it by `add`, then calls `complete` and
+    hands it over."""
 
     __slots__ = ("_calls", "_connections", "_front", "_gone", "_parts", "_principals", "known")
     payloads: list[bytes]
-    peers: list[str]
-    by_peer: dict[str, int]
     holds_answer = ReceivedCall.holds_answer
 
     def __init__(self, front: HttpFront, known: KnownRequest, arrived_ns: int) -> None:
         target = known.target
         self.payloads = []
-        self.peers = []
-        self.by_peer = {}
+        self.peers = ()
         self.arrived_ns = arrived_ns
         self.deadline_ns = arrived_ns + target.timeout_ms * 1_000_000 if target.timeout_ms else None
         self.arguments = target.arguments
@@ -52,12 +50,14 @@ class ReceivedBurst(HttpBurst):
 
     def add(self, connection: Connection, payload: bytes, principal: str) -> None:
         """Adds a request."""
-        peer = connection.peer
         self.payloads.append(payload)
-        self.peers.append(peer)
-        self.by_peer[peer] = self.by_peer.get(peer, 0) + 1
         self._connections.append(connection)
         self._principals.append(principal)
+
+    def complete(self) -> None:
+        """Tells that nothing more is added."""
+        self.peers = [connection.peer for connection in self._connections]
+        self.by_peer = dict.fromkeys(self.peers, 1)  # each connection has one request at a time
 
     def header(self, name: str) -> str:
         wanted = name.encode()
@@ -80,6 +80,7 @@ class ReceivedBurst(HttpBurst):
         part.settle, part.write = self.settle, self.write
         for place in places:
             part.add(self._connections[place], self.payloads[place], self._principals[place])
+        part.complete()
         self._parts = (*self._parts, part)
         for connection in tuple(self._gone):
             part.cancel(connection)

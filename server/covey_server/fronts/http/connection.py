@@ -239,9 +239,11 @@ class Connection:
             self._close_after = close
             self._counted_bytes = counted_bytes
             if data:
-                self._write(data, body)
+                wire.write(data, body)
             if is_written := wire.rest is None and not wire.is_closed:
                 self._finish()
+            else:
+                self.deadline_s = time.monotonic() + limits.UNREAD_S
             needs_attention = not is_written or close or self._waiting or self._owes_continue
         if needs_attention:
             self.front.wake(self)

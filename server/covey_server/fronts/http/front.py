@@ -210,6 +210,8 @@ class HttpFront:
         calls = [each for each in self.ready if not each[1].cancelled]  # others have hung up since they were read
         self.ready = []
         gathered, self._bursts = self._bursts, {}
+        for burst in gathered.values():
+            burst.complete()
         bursts = [(known.target.handler, known.target.burst_handler, burst) for known, burst in gathered.items()]
         self._services.serve_bursts(bursts, calls, inline=True)
 

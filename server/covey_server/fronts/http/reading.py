@@ -71,7 +71,12 @@ class RequestReader:
         if parser is None:
             return
         begins = self.is_idle
-        if begins and (known := self._front.known.find(data)) is not None and self._take_known(known, data):
+        if (
+            begins
+            and (known := self._front.known.find(data)) is not None
+            and (principal := self._principal_of(known)) is not None
+        ):
+            self._connection.take_known(known, data[known.body :], principal)
             return
         self._received += len(data)
         try:
@@ -200,17 +205,13 @@ class RequestReader:
             self._front.known.add(head, call, body_bytes)
         self._last_head = head if len(head) <= MAX_KNOWN_BYTES else b""
 
-    def _take_known(self, known: KnownRequest, data: bytes) -> bool:
-        """Takes a request whose line and headers came before; False if its token is not valid any more."""
-        front, connection = self._front, self._connection
-        principal = connection.principal
-        if front.tokens is not None and not known.target.is_open:
-            identified = front.tokens.identify(known.authorization)
-            if isinstance(identified, Status):
-                return False
-            principal = identified
-        connection.take_known(known, data[known.body :], principal)
-        return True
+    def _principal_of(self, known: KnownRequest) -> str | None:
+        """Who sends a known request again; None if its token is not valid any more."""
+        tokens = self._front.tokens
+        if tokens is None or known.target.is_open:
+            return self._connection.principal
+        identified = tokens.identify(known.authorization)
+        return None if isinstance(identified, Status) else identified
 
     def _take(self, body: bytes, *, close: bool) -> None:
         parser, target = self._parser, self._target
