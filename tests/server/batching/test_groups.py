@@ -82,6 +82,17 @@ def test_a_group_of_which_a_part_would_wait_is_not_queued() -> None:
     assert batcher.waiting_images() == {model: 2}
 
 
+def test_the_model_whose_group_waits_longest_is_next() -> None:
+    batcher, early, late = Batcher(), FakeModel(), FakeModel()
+    assert batcher.put_group(group_of(early, 1, 2))
+    assert batcher.put_group(group_of(late, 11, 12))
+    assert batcher.put_group(group_of(early, 3, 4))
+    assert [marks(take(batcher)), marks(take(batcher))] == [[1, 2, 3, 4], [11, 12]]
+    put(batcher, make_request(early, 5))
+    assert batcher.put_group(group_of(late, 13, 14))
+    assert [marks(take(batcher)), marks(take(batcher))] == [[5], [13, 14]]
+
+
 def test_a_group_is_made_into_requests_when_others_have_to_wait() -> None:
     batcher, model = Batcher(), FakeModel(best_batch_size=4)
     assert batcher.put_group(group_of(model, 1, 2, 3, caller="a"))
