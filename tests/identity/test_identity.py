@@ -38,8 +38,8 @@ def test_an_answer_of_another_image_is_found() -> None:
     body = head + (pixels[0, :10] / 255).astype("<f4").tobytes()
     assert is_right_over_http(body, len(head), pixels)
     assert not is_right_over_http(body, len(head), pixels[:, ::-1])
-    classes = [{"index": index, "probability": float(pixels[0, index] / 255)} for index in range(10)]
-    answer = {"results": [{"classes": classes}, {"error": {}}]}
+    found = [{"index": index, "probability": float(pixels[0, index] / 255)} for index in range(10)]
+    answer = {"results": [{"classes": found}, {"error": {}}]}
     assert are_right_files(answer, np.repeat(pixels, 2, axis=0), {1})
     assert not are_right_files(answer, np.repeat(pixels, 2, axis=0), ())
     assert not are_right_files(answer, np.repeat(pixels[:, ::-1], 2, axis=0), {1})
