@@ -175,14 +175,14 @@ class App:
         self._tell_health()
         if self.http is not None:
             self.http.drain()
-            self._rest.end_streams()
+            self._rest.drain(self.config.drain_timeout_s)
         self._watch.stop(0)  # does not wait for a model that is being loaded
         if self._management is not None:
             self._management.close()
         if self._explainer is not None:
             self._explainer.close()
         self._admission.close()
-        drained = self._admission.wait_until_empty(self.config.drain_timeout_s)
+        drained = self._admission.wait_until_empty(max(0.0, began + self.config.drain_timeout_s - time.monotonic()))
         if not drained:
             log.error("%d calls are unanswered after %g s", self._admission.calls, self.config.drain_timeout_s)
         give_up = time.monotonic() + _FLUSH_S  # waiting for models that are being loaded

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults += score.faults
         outcomes = ", ".join(f"{name} {count:,}" for name, count in sorted(score.outcomes.items()))
         print(f"{front}: {score.images:,} images answered over {reloads} reloads ({outcomes})")
+        print(f"  {score.shared:,} requests were answered from a batch with images of others")
         print(
             f"  {score.wrong} wrong, {score.lost} lost, {score.innocent.total()} innocent failures",
             dict(score.innocent),

@@ -6,16 +6,18 @@ images whose largest pixel is `BROKEN`; innocent callers send none.
 
 from __future__ import annotations
 
+import io
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from covey_proto.v1 import classifier_pb2 as pb
 
@@ -31,6 +33,7 @@ class Score:
     """What became of the requests of all callers."""
 
     images: int = 0  # answered with their own rows
+    shared: int = 0  # requests answered from a batch that held images of others too
     wrong: int = 0  # requests answered with others
     lost: int = 0  # without an outcome
     innocent: Counter[str] = field(default_factory=Counter)  # failures of requests that had to be answered, by status
@@ -42,6 +45,11 @@ class Score:
         with self._lock:
             self.outcomes[outcome] += 1
             self.images += images
+
+    def note_batch(self, size: int, own: int) -> None:
+        """The batch that a request of `own` images was answered from."""
+        with self._lock:
+            self.shared += size > own
 
     def note_fault(self, kind: str, status: str = "") -> None:
         """One that is `wrong`, `lost`, or `innocent` and failed."""
@@ -67,6 +75,22 @@ def images(chance: random.Random, most: int) -> NDArray[np.uint8]:
 def request(pixels: NDArray[np.uint8]) -> pb.ClassifyRequest:
     """All classes of all images."""
     return pb.ClassifyRequest(model="echo", top_k=CLASSES, pixels=pb.Pixels(data=pixels.tobytes()))
+
+
+def request_of_files(pixels: NDArray[np.uint8]) -> pb.ClassifyRequest:
+    """The same of image files."""
+    return pb.ClassifyRequest(model="echo", top_k=CLASSES, encoded=pb.EncodedImages(images=files(pixels)))
+
+
+def files(pixels: NDArray[np.uint8]) -> list[bytes]:
+    """The images as PNG, which keeps their pixels."""
+    return [_png(each) for each in pixels]
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.reshape(4, 4)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def is_right(response: pb.ClassifyResponse, pixels: NDArray[np.uint8]) -> bool:
@@ -97,7 +121,8 @@ class Caller:
             "single": lambda: self._call(1),
             "many": lambda: self._call(300),
             "hurried": lambda: self._call(3, self._chance.uniform(0.001, 0.05)),
-            "leaving": self._call_and_leave,
+            "leaving": lambda: self._call_and_leave(request),
+            "files": lambda: self._call_and_leave(request_of_files),
             "broken": self._call_badly,
             "stream": self._call_stream,
         }[self._kind]
@@ -114,7 +139,7 @@ class Caller:
         else:
             self._check(answer, pixels)
 
-    def _call_and_leave(self) -> None:
+    def _call_and_leave(self, request: Callable[[NDArray[np.uint8]], pb.ClassifyRequest]) -> None:
         """Several at once, of which some are cancelled; the others have to be answered."""
         sent = [images(self._chance, 20) for _ in range(8)]
         calls = [self._classify.future(request(pixels).SerializeToString(), timeout=_TIMEOUT_S) for pixels in sent]
@@ -192,8 +217,10 @@ class Caller:
             self._check(answer.response.SerializeToString(), pixels)
 
     def _check(self, answer: bytes, pixels: NDArray[np.uint8]) -> None:
-        if is_right(pb.ClassifyResponse.FromString(answer), pixels):
+        response = pb.ClassifyResponse.FromString(answer)
+        if is_right(response, pixels):
             self._score.note("OK", len(pixels))
+            self._score.note_batch(response.timing.batch_size, len(pixels))
         else:
             self._score.note_fault("wrong")
 

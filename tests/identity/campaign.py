@@ -9,14 +9,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.processes import covey_server, free_port
+from bench.processes import Server, covey_server, fetch, free_port
 from bench.publishing import publish, wait_until_served
+from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import echo_model
 from tests.identity.callers import BROKEN, CLASSES, Caller, Score
 from tests.identity.http_callers import HttpCaller
 
-_KINDS = ("single", "single", "many", "hurried", "leaving", "broken", "broken", "stream", "stream")
-_HTTP_KINDS = ("http", "http", "http ahead", "http leaving")
+_KINDS = ("single", "single", "many", "hurried", "leaving", "files", "broken", "broken", "stream", "stream")
+_HTTP_KINDS = ("http", "http", "http ahead", "http files", "http leaving")
+_GAUGES = ("calls_in_flight", "bytes_in_flight", "decodes_in_flight", "unfinished_bytes")
 _RELOAD_EVERY_S = 0.5
 _GIVE_UP_S = 60.0
 _FLAGS = ("--reload-interval-s", "0.05")
@@ -39,7 +41,8 @@ def campaign(
     is_enough: Callable[[Score], bool] = lambda score: True,
 ) -> tuple[Score, int]:
     """Runs one on a server of so many processes, for so long and until it is enough, a minute longer at most; what
-    became of all requests, and how many versions were published meanwhile. The server's log is `folder`/log."""
+    became of all requests, and how many versions were published meanwhile. What the server still holds when all have
+    gone is a fault too. Its log is `folder`/log."""
     score, ended = Score(), threading.Event()
     file = write_model(folder / "models/echo/1/model.onnx")
     http_port = free_port()
@@ -65,4 +68,17 @@ def campaign(
                 ended.set()
             for each in running:
                 each.result()
+        for _ in range(int(_GIVE_UP_S / _RELOAD_EVERY_S)):
+            if not (held := _held(server)):
+                break
+            time.sleep(_RELOAD_EVERY_S)
+    for name in held:
+        score.note_fault("innocent", f"{name} stays above 0 when everybody has gone")
     return score, version - 1
+
+
+def _held(server: Server) -> list[str]:
+    """Gauges of what is inside the server that are not 0."""
+    assert server.metrics_url is not None
+    families = {each.name: each for each in text_string_to_metric_families(fetch(server.metrics_url))}
+    return [name for name in _GAUGES if any(sample.value for sample in families[f"covey_{name}"].samples)]

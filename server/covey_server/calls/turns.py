@@ -1,4 +1,5 @@
-"""Work that waits for a thread, given out to its callers in turn: whoever brings much waits for it, not the others."""
+"""Work that waits for a thread, given out to its callers in turn: whoever brings much waits for it, not the others.
+What one caller brings is done in its order."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ class Turns(Generic[T]):
     def put(self, caller: str, work: T) -> None:
         """Adds work behind the rest of its caller's."""
         with self._lock:
-            self._put(caller, work)
+            self._queue_of(caller).append(work)
 
     def take(self) -> tuple[str, T]:
         """The next caller and its oldest work. Raises StopIteration if nothing waits."""
@@ -27,16 +28,17 @@ class Turns(Generic[T]):
             return self._take()
 
     def swap(self, caller: str, work: T) -> tuple[str, T]:
-        """As `put` and then `take`: what was put itself if nothing else waits."""
+        """Puts back work that was begun, before the rest of its caller's, and takes: what was put back itself if nobody
+        else has any."""
         with self._lock:
-            self._put(caller, work)
+            self._queue_of(caller).appendleft(work)
             return self._take()
 
-    def _put(self, caller: str, work: T) -> None:
+    def _queue_of(self, caller: str) -> deque[T]:
         queue = self._queues.get(caller)
         if queue is None:
             queue = self._queues[caller] = deque()
-        queue.append(work)
+        return queue
 
     def _take(self) -> tuple[str, T]:
         caller = next(iter(self._queues))

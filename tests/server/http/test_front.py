@@ -9,7 +9,9 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,10 +36,13 @@ from tests.server.http.asking import (
 from covey_server.app import App
 from covey_server.config import Config
 from covey_server.fronts.http.received import ReceivedCall
+from covey_server.protocols.rest.large_bodies import LARGE_BYTES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
 FILE = png(PIXELS[0])
+HeldUp = tuple[Server, threading.Event]
 MANY = (b"--b\r\nContent-Disposition: f; filename=f\r\n\r\n" + FILE + b"\r\n") * 900 + b"--b--"
+LARGE = b"x" * LARGE_BYTES + b"\r\n" + MANY  # what comes before the first part means nothing
 
 
 def test_a_connection_is_kept_for_further_requests(server: Server) -> None:
@@ -407,6 +412,46 @@ def test_an_upload_that_the_end_interrupts_is_told(tmp_path: Path, write_echo_mo
         assert (answer.status, "shutting down" in answer.error) == (503, True)
         assert answer.headers["connection"] == "close"
     stopping.join()
+
+
+@pytest.fixture
+def held_up(tmp_path: Path, write_echo_model: WriteModel) -> Iterator[HeldUp]:
+    """A server whose thread for large bodies does nothing yet. Tests stop it."""
+    write_echo_model(tmp_path)
+    server = Server(App(Config(models=tmp_path, grpc_port=0, http_port=0, metrics_port=0, drain_timeout_s=5)))
+    server.channel.close()
+    server.app.start()
+    may_read = threading.Event()
+    server.app._rest._large._thread.submit(may_read.wait, 2 * TIMEOUT_S)
+    yield server, may_read
+    may_read.set()
+
+
+def test_forms_that_wait_to_be_read_are_answered_at_the_end(held_up: HeldUp) -> None:
+    """They came whole before the server began to stop. What comes later is refused."""
+    server, may_read = held_up
+    large = server.app._rest._large
+    request = b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    request += b"Content-Length: %d\r\n\r\n" % len(LARGE) + LARGE
+    with connected(server.http_port) as early, connected(server.http_port) as late, ThreadPoolExecutor(1) as other:
+        early.sendall(request)
+        wait_until(lambda: large._waiting_bytes > 0)
+        stopping = other.submit(server.app.stop)
+        wait_until(lambda: large.is_draining)
+        late.sendall(request)
+        answer = read_answer(late)
+        assert (answer.status, "shutting down" in answer.error) == (503, True)
+        may_read.set()
+        answer = read_answer(early)
+        assert (answer.status, len(answer.json["results"])) == (200, 900)
+        assert stopping.result()
+
+
+def test_a_body_that_is_never_read_does_not_keep_the_server_from_ending(held_up: HeldUp) -> None:
+    server, _ = held_up
+    began = time.monotonic()
+    server.app.stop()
+    assert time.monotonic() - began < TIMEOUT_S
 
 
 def test_a_caller_who_hangs_up_cancels_its_request(server: Server) -> None:

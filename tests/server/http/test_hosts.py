@@ -81,6 +81,29 @@ def test_a_connection_is_not_bound_to_its_first_name(server: Server) -> None:
             assert read_answer(connection).status == status
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://localhost/v1/models", "localhost", 200),
+        ("http://127.0.0.1:8000/healthz", "localhost", 200),
+        ("http://[::1]:8000/healthz", "[::1]", 200),
+        ("HTTP://LOCALHOST:1/healthz", "localhost", 200),
+        ("http://evil.example/v1/models", "localhost", 421),
+        ("http://evil.example:8000/healthz", "localhost", 421),
+        ("http://localhost@evil.example/healthz", "localhost", 421),
+        ("http://localhost/healthz", "evil.example", 421),
+        ("http://evil.example/v1/models", "evil.example", 421),
+    ],
+)
+def test_a_target_that_names_the_server_must_name_it_rightly_too(
+    server: Server, target: str, host: str, status: int
+) -> None:
+    """As requests to proxies do; it then counts more than Host (RFC 9112, 3.2.2)."""
+    with connected(server.http_port) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert read_answer(connection).status == status
+
+
 def test_who_proves_itself_or_listens_for_others_is_called_by_any_name(
     start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel
 ) -> None:

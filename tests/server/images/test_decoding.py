@@ -122,3 +122,20 @@ def test_requests_of_one_caller_are_taken_in_their_order(pool: DecodePool) -> No
     first.may_begin.set()
     assert last.ended.wait(20)
     assert order == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+@pytest.mark.parametrize("images", [10, 100])
+def test_a_request_is_decoded_before_its_caller_s_next_ones(pool: DecodePool, images: int) -> None:
+    """Else many requests of one connection would all be done at the end, and none before its deadline."""
+    requests = [Decoding(pool, images) for _ in range(3)]
+    done_then: list[list[int]] = []
+    for each in requests:
+        each.ended.set = lambda: done_then.append([each.done for each in requests])  # type: ignore[method-assign]
+    last = Decoding(pool, 1)
+    for each in (*requests, last):
+        pool.submit(each.steps(), "a", images=images)
+    assert requests[0].began.wait(20)
+    for each in (*requests, last):
+        each.may_begin.set()
+    assert last.ended.wait(20)
+    assert done_then == [[images, -1, -1], [images, images, -1], [images, images, images]]

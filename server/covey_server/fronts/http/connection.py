@@ -89,10 +89,11 @@ class Connection:
 
     def receive(self) -> None:
         """Reads what has come. Behind a connection's first request it looks for its end too: who has hung up by then is
-        not worth an answer, and callers who do that on purpose cost far less so."""
+        not worth an answer, and callers who do that on purpose cost far less so. Not if the request has no body: it
+        costs little, and probes by `nc` close their sending side at once and wait for the answer."""
         is_first = not self._has_asked
         self._receive()
-        if is_first and self._has_asked and not self.is_closed:
+        if is_first and self._current is not None and self._current.payload and not self.is_closed:
             self._receive()
 
     def _receive(self) -> None:

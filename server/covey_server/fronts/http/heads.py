@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from httptools import HttpParserInvalidURLError, parse_url
+
 from covey_server.calls import status
 from covey_server.calls.status import Status
 from covey_server.errors import RefusalReason, RequestTooLarge, Unsupported, UnsupportedMediaType
@@ -28,8 +30,9 @@ _NO_CHUNKS = Status(_INVALID, "HTTP/1.0 has no Transfer-Encoding; send Content-L
 
 
 class Head(NamedTuple):
-    """`headers`: the last of each name; `raw`: all. `version`: of HTTP."""
+    """`target`: of the request's line. `headers`: the last of each name; `raw`: all. `version`: of HTTP."""
 
+    target: bytes
     headers: Mapping[bytes, bytes]
     raw: Sequence[tuple[bytes, bytes]]
     version: str
@@ -54,7 +57,10 @@ def check(front: HttpFront, head: Head, target: Target, principal: str) -> Found
             return Found(Status(_INVALID, text, None, 400), principal, fields)
     if b"host" not in headers and head.version != "1.0":
         return Found(_WRONG_HOST, principal, fields)
-    if (misdirected := front.hosts.check(headers.get(b"host", b""))) is not None:
+    misdirected = front.hosts.check(headers.get(b"host", b""))
+    if misdirected is None and not head.target.startswith(b"/"):
+        misdirected = front.hosts.check(_host_of(head.target))
+    if misdirected is not None:
         return Found(misdirected, principal, fields)
     if b"origin" in headers:
         allowed = front.origins.check(headers, front.scheme)
@@ -69,6 +75,15 @@ def check(front: HttpFront, head: Head, target: Target, principal: str) -> Found
             return Found(identified, principal, fields)
         principal = identified
     return Found(None, principal, fields)
+
+
+def _host_of(target: bytes) -> bytes:
+    """The name in a target that is a whole URL, as proxies get it; empty in others."""
+    try:
+        name: bytes = parse_url(target).host or b""
+    except HttpParserInvalidURLError:  # the router says so
+        return b""
+    return b"[%b]" % name if b":" in name else name
 
 
 def check_body(head: Head, expected_bytes: int, limit: int) -> Status | None:

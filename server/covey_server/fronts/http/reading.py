@@ -150,7 +150,7 @@ class RequestReader:
         target = front.router.find(parser.get_method(), self._url)
         expected_bytes = int(headers.get(b"content-length", b"0"))
         has_body = expected_bytes > 0 or b"transfer-encoding" in headers
-        head = Head(headers, self._headers, parser.get_http_version())
+        head = Head(self._url, headers, self._headers, parser.get_http_version())
         found = check(front, head, target, self._connection.principal)
         refusal, self._principal, self._fields = found
         if refusal is None and has_body:

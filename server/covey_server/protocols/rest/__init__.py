@@ -63,9 +63,11 @@ class Rest:
             *self.pages,
         )
 
-    def end_streams(self) -> None:
-        """Ends the answers that go on until somebody ends them."""
+    def drain(self, timeout_s: float) -> None:
+        """Ends the answers that go on until somebody ends them, and has all bodies that have come read by the services,
+        which are to take no new calls soon."""
         self._live.close()
+        self._large.drain(timeout_s)
 
     def close(self) -> None:
         """Ends its threads."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from covey_server.calls.call import Call
 from covey_server.calls.http import HttpCall, HttpHandler, for_http
@@ -26,6 +26,7 @@ class LargeBodies:
         self._count_failure = count_failure
         self._max_bytes = max_bytes
         self._waiting_bytes = 0
+        self.is_draining = False
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "http-bodies")
 
@@ -46,6 +47,8 @@ class LargeBodies:
         """Has a handler read the call when its turn comes. Raises Overloaded, Stopping."""
         size_bytes = len(call.payload)
         with self._lock:
+            if self.is_draining:
+                raise Stopping("the server is shutting down; send the request again, to another server or later")
             if self._waiting_bytes and self._waiting_bytes + size_bytes > self._max_bytes:
                 raise Overloaded(
                     f"{self._waiting_bytes:,} bytes of JSON and forms wait to be read already; try again later, or "
@@ -54,13 +57,21 @@ class LargeBodies:
                     refused_for="bytes",
                 )
             self._waiting_bytes += size_bytes
-        try:
             self._thread.submit(self._read, call, handler, size_bytes)
-        except RuntimeError as error:  # it is closed
-            raise Stopping("the server has stopped") from error
+
+    def drain(self, timeout_s: float) -> None:
+        """Takes nothing more, and waits until all that waits is read and handed over, or time runs out."""
+        with self._lock:
+            if self.is_draining:
+                return
+            self.is_draining = True
+            last = self._thread.submit(lambda: None)
+        wait((last,), timeout_s)
 
     def close(self) -> None:
         """Reads nothing more."""
+        with self._lock:
+            self.is_draining = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, call: HttpCall, handler: Handler, size_bytes: int) -> None:
