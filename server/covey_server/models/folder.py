@@ -87,8 +87,8 @@ def scan(folder: Path) -> Listing:
         is_network = not is_folder and entry.name.endswith(import_hint.SUFFIXES)
         if is_folder and not layout.is_model_name(entry.name):
             passed_over.add(
-                f"{entry.path} is passed over: a model's name has 1 to 64 letters of English, digits, dots, hyphens and "
-                f"underscores, and begins with no dot"
+                f"{entry.path} is passed over: a model's name has 1 to 64 letters of English, digits, dots, hyphens "
+                f"and underscores, and begins with no dot"
             )
         elif is_network or not layout.is_model_name(entry.name):
             passed_over.add(
