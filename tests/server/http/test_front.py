@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import http.client
 import io
+import logging
 import re
 import socket
 import ssl
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.certificates import Authority
 from tests.conftest import WriteModel
@@ -218,6 +220,21 @@ def test_what_comes_late_is_not_computed(server: Server) -> None:
         {"Content-Type": "multipart/form-data; boundary=b"},
     )  # fmt: skip
     assert (answer.status, answer.json["grpc_status"]) == (504, "DEADLINE_EXCEEDED"), answer.body
+
+
+def test_failures_are_logged_and_refusals_are_not(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A caller could have a line written for each request."""
+    write_echo_model(tmp_path, nan_at=77)
+    port = start_server(tmp_path).http_port
+    bad = png(np.full((4, 4, 1), 77, np.uint8))
+    caplog.set_level(logging.INFO, "covey_server.fronts")
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert ask(port, "POST", "/v1/models/echo/classify?timeout_ms=1", MANY, headers).status == 504
+    assert ask(port, "POST", "/v1/models/echo/classify", bad, {"X-Request-Id": "mine"}).status == 500
+    (said,) = (each.getMessage() for each in caplog.records if each.name == "covey_server.fronts.http.received")
+    assert said.startswith("request mine failed with 500: ")
 
 
 def test_an_upload_is_invited_and_a_wrong_one_refused_before_it_comes(server: Server) -> None:
