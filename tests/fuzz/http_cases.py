@@ -12,7 +12,7 @@ from tests.fuzz.case import Case
 from tests.fuzz.mutations import mutate
 from tests.fuzz.samples import ECHO_CLASSES, image_files
 
-_STATUSES = (200, 204, 400, 403, 404, 405, 408, 411, 413, 415, 417, 422, 429, 431, 501, 504)  # 500 is none of them
+_STATUSES = (200, 204, 400, 403, 404, 405, 408, 411, 413, 415, 417, 421, 422, 429, 431, 501, 504)  # 500 is none of them
 RIGHT, BODY, HEAD, WHOLE = "http right", "http body", "http head", "http whole"
 FRAMED = (RIGHT, BODY)  # their framing is right, so that each must be answered
 _KINDS, _SHARES = (RIGHT, BODY, HEAD, WHOLE), (5, 45, 25, 25)
