@@ -247,6 +247,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
         (["classify", "x", "--modle", "m"], ". Did you mean --model?"),
         (["models", "--tagret=a:1"], ". Did you mean --target?"),
         (["models", "--colour"], "--colour\n"),
+        (["models", "--server", "http://a:1"], "unrecognized arguments: --server http://a:1"),  # not --server-name
     ],
 )
 def test_a_misspelled_option_gets_the_nearest(

@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
             description=command.DESCRIPTION,
             epilog=_EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # --server would mean --server-name, and what is meant is --target
         )
         connection.add_arguments(added)
         command.add_arguments(added)

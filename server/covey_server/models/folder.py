@@ -85,7 +85,12 @@ def scan(folder: Path) -> Listing:
             unreadable[entry.name] = _why(error)
             continue
         is_network = not is_folder and entry.name.endswith(import_hint.SUFFIXES)
-        if is_network or not layout.is_model_name(entry.name):
+        if is_folder and not layout.is_model_name(entry.name):
+            passed_over.add(
+                f"{entry.path} is passed over: a model's name has 1 to 64 letters of English, digits, dots, hyphens "
+                f"and underscores, and begins with no dot"
+            )
+        elif is_network or not layout.is_model_name(entry.name):
             passed_over.add(
                 f"{entry.path} is passed over: models lie in {folder}/NAME/VERSION/{layout.FILE_NAME}"
                 + (f"; to serve it: {import_hint.command(entry.path, folder, _name(entry.name))}" if is_network else "")

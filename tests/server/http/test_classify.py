@@ -133,7 +133,10 @@ def test_what_is_wrong_with_path_or_query_is_said(server: Server, status: int, p
         (400, b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\n5\r\n--b--", "multipart/form-data; boundary=b",
          "part 1 of the form is no file"),
         (400, b"--b\r\n\r\nx\r\n--b--", "multipart/form-data; boundary=b", "is no file"),
-        (400, b"--b--", "multipart/form-data; boundary=b", "the request holds no image"),
+        (400, b"--b--", "multipart/form-data; boundary=b", "the request holds no image: the form is empty"),
+        (400, b'{"images":[]}', "application/json", "the request holds no image: 'images' is empty"),
+        *((422, each, "application/x-www-form-urlencoded", "send a file with -T FILE or --data-binary @FILE (-d")
+          for each in (FILES[0].translate(None, b"\r\n\0"), b'{"image":"AA=="}', b"image=cat.jpg")),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_body_is_said(server: Server, status: int, body: bytes, kind: str, text: str) -> None:
@@ -174,6 +177,12 @@ def test_torchserve_callers_find_what_they_know(server: Server) -> None:
     body, headers = as_json({"data": base64.b64encode(FILES[6]).decode()})
     assert list(ask(server.http_port, "POST", "/predictions/echo", body, headers).json) == list(answer.json)
     assert ask(server.http_port, "GET", "/ping").json == {"status": "Healthy"}
+    assert list(ask(server.http_port, "PUT", "/predictions/echo?top_k=2", FILES[6]).json) == list(answer.json)[:2]
+    failed = ask(server.http_port, "PUT", "/predictions/echo?version=1", FILES[6])  # it is in the path
+    assert (failed.status, failed.error) == (
+        400,
+        "the query has the parameter 'version'; expected 'top_k', 'timeout_ms'",
+    )
     failed = ask(server.http_port, "POST", "/predictions/nobody", FILES[6])
     assert (failed.json["code"], failed.json["message"]) == (404, failed.error)
 

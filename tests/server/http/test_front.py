@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import http.client
 import io
+import logging
 import re
 import socket
 import ssl
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.certificates import Authority
 from tests.conftest import WriteModel
@@ -173,6 +175,18 @@ def test_metrics_are_answered_whatever_is_accepted(server: Server, accept: str) 
 def test_unknown_paths_and_methods_are_said(server: Server) -> None:
     answer = ask(server.http_port, "GET", "/nowhere")
     assert (answer.status, answer.error) == (404, "there is nothing at '/nowhere'; /docs shows what is")
+    for method, path, near in (
+        ("GET", "/v1/models/", "/v1/models"),
+        ("GET", "//v1//models/ech%6f/", "/v1/models/ech%6f"),
+        ("GET", "/healthz/", "/healthz"),
+        ("POST", "/v1/models/echo/classify/", "/v1/models/echo/classify"),
+        ("PUT", "/v1/models/echo/classify/cat.jpg", "/v1/models/echo/classify"),  # curl -T cat.jpg .../classify/
+    ):
+        answer = ask(server.http_port, method, path)
+        assert (answer.status, answer.error) == (404, f"there is nothing at '{path}'; there is '{near}'")
+    for method, path in (("POST", "/v1/models/echo/classify/cat.jpg"), ("GET", "/v1//"), ("PUT", "/v1/models/")):
+        answer = ask(server.http_port, method, path)
+        assert (answer.status, answer.error) == (404, f"there is nothing at '{path}'; /docs shows what is")
     answer = ask(server.http_port, "DELETE", "/v1/models")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
     assert answer.error == "DELETE is not answered at this path; use GET or HEAD"
@@ -211,6 +225,21 @@ def test_what_comes_late_is_not_computed(server: Server) -> None:
         {"Content-Type": "multipart/form-data; boundary=b"},
     )  # fmt: skip
     assert (answer.status, answer.json["grpc_status"]) == (504, "DEADLINE_EXCEEDED"), answer.body
+
+
+def test_failures_are_logged_and_refusals_are_not(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A caller could have a line written for each request."""
+    write_echo_model(tmp_path, nan_at=77)
+    port = start_server(tmp_path).http_port
+    bad = png(np.full((4, 4, 1), 77, np.uint8))
+    caplog.set_level(logging.INFO, "covey_server.fronts")
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert ask(port, "POST", "/v1/models/echo/classify?timeout_ms=1", MANY, headers).status == 504
+    assert ask(port, "POST", "/v1/models/echo/classify", bad, {"X-Request-Id": "mine"}).status == 500
+    (said,) = (each.getMessage() for each in caplog.records if each.name == "covey_server.fronts.http.received")
+    assert said.startswith("request mine failed with 500: ")
 
 
 def test_an_upload_is_invited_and_a_wrong_one_refused_before_it_comes(server: Server) -> None:
@@ -393,6 +422,39 @@ def test_what_was_accepted_is_answered_at_the_end(tmp_path: Path, write_echo_mod
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert is_closed(idle)
         stopping.join()
+
+
+def test_at_the_end_no_connection_is_taken_that_would_not_be_answered(
+    tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    """Who cannot connect may try elsewhere; what was sent on a connection that is reset may have been heard."""
+    write_echo_model(tmp_path, hangs_at=255, hang_turns=600_000)  # for some tenths of a second
+    server = Server(App(Config(models=tmp_path, grpc_port=0, metrics_port=0, inline_us=0)))
+    server.channel.close()
+    server.app.start()
+    slow = PIXELS[0].copy()
+    slow[0] = 255
+    with connected(server.http_port) as busy:
+        body = png(slow)
+        busy.sendall(
+            b"POST /v1/models/echo/classify HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        wait_until(lambda: server.app._admission.calls > 0)
+        stopping = threading.Thread(target=server.app.stop)
+        stopping.start()
+        assert read_answer(busy).status == 200  # it is not closed, so the server waits for a while
+
+        def is_refused() -> bool:
+            try:
+                answer = send(server.http_port, GET + b"\r\n")
+            except ConnectionRefusedError:
+                return True
+            assert answer.headers["connection"] == "close"
+            return False
+
+        wait_until(is_refused)
+        assert stopping.is_alive()
+    stopping.join()
 
 
 def test_an_upload_that_the_end_interrupts_is_told(tmp_path: Path, write_echo_model: WriteModel) -> None:

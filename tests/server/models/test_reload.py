@@ -222,6 +222,8 @@ def test_what_is_no_model_is_named_once(models: TextFolder, caplog: pytest.LogCa
     models.refresh(3)
     passed_over = [message for message in caplog.messages if "is passed over" in message]
     assert len(passed_over) == 3
+    (named,) = (message for message in passed_over if "lost+found" in message)
+    assert "a model's name has 1 to 64 letters of English, digits, " in named
     assert all(record.levelno == logging.WARNING for record in caplog.records)
     (models.folder / "m" / "latest").rmdir()
     models.refresh(1)

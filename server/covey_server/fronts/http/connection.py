@@ -78,6 +78,11 @@ class Connection:
         return self._current is not None or self._wire.rest is not None or bool(self._waiting)
 
     @property
+    def is_new(self) -> bool:
+        """Whether its first request may be on the way: callers send it as soon as they are connected."""
+        return not self._has_asked and not self.is_closed and time.monotonic() < self.since_s + limits.NEW_S
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is asked and nothing is being answered."""
         return self.reader.is_idle and not self.is_answering

@@ -43,6 +43,7 @@ _SWEEP_S = 0.5  # between two looks for what is overdue
 _SWEEP_PER_CONNECTION_S = 1e-5  # longer with many connections, so that looks cost little
 _ACCEPTED_AT_ONCE = 64
 _BURST = 32  # connections read before what came by them is handed over: a batch of small images
+_ACCEPTED_AT_END = 2048  # twice as many as can wait
 _NOTSENT_BYTES = 256 << 10  # of an answer, kept by the kernel for a caller who does not read it
 _FLUSH_TICK_S = 0.005
 Answer = tuple[Connection, bytes, Buffer, int, bool]
@@ -82,7 +83,9 @@ class HttpFront:
         self._thread = 0  # the intake thread
         self._is_waking = False
         self._is_stopped = False
-        self._refuses_unfinished = False  # once, at the end
+        self._is_ending = False
+        self._has_listened = False  # connections are taken no more
+        self._has_refused = False  # at the end, what is not whole
         self._sweep_s = 0.0
         self._accepts_again_s = math.inf
         self._listener = listen(host, port, shares_port=shares_port)
@@ -113,14 +116,14 @@ class HttpFront:
         self.is_draining = True
 
     def stop(self, flush_s: float) -> None:
-        """Closes all connections as soon as all answers are written, or after `flush_s`. Tells callers who are still
-        sending a request."""
+        """Takes no more connections, and closes those there are as soon as all answers are written, or after `flush_s`.
+        Answers what has come by then, and tells callers who are still sending a request."""
         self.is_draining = True
         give_up = time.monotonic() + flush_s
-        self._refuses_unfinished = True
+        self._is_ending = True
         self._wake()
         while time.monotonic() < give_up and (
-            self._refuses_unfinished or any(each.is_answering for each in tuple(self._connections))
+            not self._has_refused or any(each.is_answering or each.is_new for each in tuple(self._connections))
         ):
             time.sleep(_FLUSH_TICK_S)
         self._is_stopped = True
@@ -233,19 +236,45 @@ class HttpFront:
             self._sweep(self.now_ns / 1e9)
         if self.unfinished_bytes > self.limits.max_unfinished_bytes:
             self._refuse_largest()
+        if self._is_ending and not self._has_refused:
+            self._end()
 
-    def _accept(self) -> None:
+    def _end(self) -> None:
+        """First takes the connections that wait and closes the listener: with it, the system would reset them, and
+        callers could not tell whether their requests were heard. Whoever comes later is refused by the system, before
+        a request is sent. Then, with all that has come read, refuses what is not whole."""
+        if not self._has_listened:
+            for _ in range(_ACCEPTED_AT_END // _ACCEPTED_AT_ONCE):
+                if math.isfinite(self._accepts_again_s) or not self._accept():
+                    break
+            self._stop_listening()
+            self._wake()  # the next turn reads what they have sent
+            return
+        for connection in tuple(self._connections):
+            if not connection.reader.is_idle:
+                connection.refuse(_STOPPING)
+        self._has_refused = True
+
+    def _stop_listening(self) -> None:
+        self._has_listened = True
+        if math.isinf(self._accepts_again_s):
+            self._selector.unregister(self._listener)
+        self._accepts_again_s = math.inf
+        self._listener.close()
+
+    def _accept(self) -> bool:
+        """Takes connections that wait; False once there are none, or none can be taken."""
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
                 connected, address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
-                return
+                return False
             except OSError as error:  # no file is left: again at the next sweep, when some may be closed
                 log.warning("no HTTP connection can be accepted: %s", error.strerror)
                 self._make_places(1 + len(self._connections) // 64)
                 self._selector.unregister(self._listener)
                 self._accepts_again_s = time.monotonic() + _SWEEP_S
-                return
+                return False
             if len(self._connections) >= self.limits.max_connections:
                 self._make_places(1 + len(self._connections) // 64)
                 if len(self._connections) >= self.limits.max_connections:
@@ -253,6 +282,7 @@ class HttpFront:
                     connected.close()
                     continue
             self._add(connected, address)
+        return True
 
     def _add(self, connected: socket.socket, address: Sequence[object]) -> None:
         connected.setblocking(False)
@@ -273,11 +303,6 @@ class HttpFront:
             self._write(self._answers.popleft())
         while self._woken:
             self._woken.popleft().attend()
-        if self._refuses_unfinished:
-            for connection in tuple(self._connections):
-                if not connection.reader.is_idle:
-                    connection.refuse(_STOPPING)
-            self._refuses_unfinished = False
 
     def _write(self, answers: Sequence[Answer]) -> None:
         for connection, data, body, counted_bytes, close in answers:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 MAX_HEAD_BYTES = 64 << 10  # of a request's line and headers; a token with many groups has 20 KB
 MAX_HEADERS = 100
 HEAD_S = 10.0  # for a request's line and headers, and for the first one since the connection was opened
+NEW_S = 0.1  # at the server's end, for the first request of a connection that was just opened
 BODY_S = 20.0  # for a body, and a second more for each SLOWEST_BYTES_S of it
 UNREAD_S = 60.0  # for a caller to take its answer, and a second more for each SLOWEST_BYTES_S of it
 SLOWEST_BYTES_S = 4096

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from covey_server.calls import status
@@ -125,7 +126,7 @@ class ReceivedCall(HttpCall):
         self._connection.front.send(((self._connection, b"", b"", 0, self.close),))
 
     def _fail(self, failure: Status, counted_bytes: int) -> None:
-        if failure.http >= 500:
+        if failure.http == HTTPStatus.INTERNAL_SERVER_ERROR:  # others are refusals, as many as callers cause
             log.info("request %s failed with %d: %s", self.request_id.decode(), failure.http, failure.message)
         body = answers.problem(failure, self.request_id, self.target.error_members)
         self._send(failure.http, answers.PROBLEM, body, self.fields + answers.problem_fields(failure), counted_bytes)

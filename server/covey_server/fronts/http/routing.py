@@ -3,7 +3,7 @@ touches files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -71,10 +71,7 @@ class Router:
         name = method.decode("ascii", "replace")
         members = self._members.get(segments[1] if len(segments) > 1 else "", ())
         allowed: list[str] = []
-        for route, pattern in self._routes:
-            arguments = _match(pattern, segments)
-            if arguments is None:
-                continue
+        for route, arguments in self._at(segments):
             if name in route.methods or (name == "HEAD" and "GET" in route.methods):
                 return Target(
                     route.handler, arguments, query, timeout_ms, route.is_open, route.error_members,
@@ -82,7 +79,9 @@ class Router:
                 )  # fmt: skip
             allowed += route.methods
         if not allowed:
-            text = f"there is nothing at {_shown(path.encode())}; /docs shows what is"
+            near = self._near(name, path)
+            instead = f"there is {_shown(near.encode())}" if near else "/docs shows what is"
+            text = f"there is nothing at {_shown(path.encode())}; {instead}"
             return refusing(Status(_UNIMPLEMENTED, text, None, HTTPStatus.NOT_FOUND), members)  # as gRPC has it
         if "GET" in allowed:
             allowed.append("HEAD")
@@ -91,6 +90,22 @@ class Router:
             return Target(for_http(_nothing), {}, {}, is_open=True, allow=allow)
         text = f"{name[:20]} is not answered at this path; use {' or '.join(allow[:-1])}"
         return refusing(Status(_UNIMPLEMENTED, text, None, HTTPStatus.METHOD_NOT_ALLOWED), members, allow)
+
+    def _near(self, method: str, path: str) -> str:
+        """The path that one with a slash too many means. `curl -T FILE` puts the file's name behind a last one."""
+        named = [each for each in path.split("/") if each]
+        for meant in (named, named[:-1]):
+            near = ["", *meant]
+            for route, _ in self._at(tuple(map(unquote, near))):
+                if method in route.methods and (meant is named or method == "PUT"):
+                    return "/".join(near)
+        return ""
+
+    def _at(self, segments: tuple[str, ...]) -> Iterator[tuple[Route, dict[str, str]]]:
+        """The routes of a path, and what it has for their names in braces."""
+        for route, pattern in self._routes:
+            if (arguments := _match(pattern, segments)) is not None:
+                yield route, arguments
 
 
 def refusing(status: Status, error_members: Sequence[str] = (), allow: tuple[str, ...] = ()) -> Target:

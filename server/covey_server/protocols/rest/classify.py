@@ -66,8 +66,9 @@ class ClassifyRoutes:
 
 
 def classify_request(call: HttpCall, images: Images, version: int | None = None) -> pb.ClassifyRequest:
-    """The message of a request. Raises InvalidRequest, RequestTooLarge."""
-    require_query(call, _SETTINGS)
+    """The message of a request; `version` if its path has it, and the query may not. Raises InvalidRequest,
+    RequestTooLarge."""
+    require_query(call, _SETTINGS if version is None else ("top_k",))
     both = sorted(call.query.keys() & images.settings.keys())
     if both:
         raise InvalidRequest(f"{both[0]!r} is in the query and in the JSON; give it once")

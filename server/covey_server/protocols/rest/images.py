@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from covey_server.calls.http import JSON, HttpCall
-from covey_server.errors import InvalidRequest, UnsupportedMediaType
+from covey_server.errors import InvalidImage, InvalidRequest, UnsupportedMediaType
 from covey_server.protocols.rest import json_text, multipart
 from covey_server.system.threads import with_pauses
 
-# curl's --data-binary says that a file is a form of this kind; no form of it holds a file.
-_FILE_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream")
+_CURL_DATA = "application/x-www-form-urlencoded"  # says curl of what -d and --data-binary send, whatever it is
+_FILE_TYPES = ("", "application/octet-stream", _CURL_DATA, "binary/octet-stream")
 _PIECE = 1 << 18  # characters in base64: 1.6 ms
 _FORM = "multipart/form-data"
 _EXPECTED = f"send an image file as the body (any image/ type), {_FORM} with files, or {JSON} with base64"
@@ -31,16 +31,24 @@ class Images:
 
 def read_images(call: HttpCall, single: Sequence[str], several: str = "", settings: Sequence[str] = ()) -> Images:
     """The images of a request. In JSON, a name of `single` has one, `several` has a list, `settings` is what else may
-    be there. Raises InvalidRequest, RequestTooLarge, UnsupportedMediaType."""
+    be there. Raises InvalidImage, InvalidRequest, RequestTooLarge, UnsupportedMediaType."""
     content_type = call.header("content-type")
     kind = content_type.partition(";")[0].strip().lower()
     if kind == JSON:
         return _of_json(json_text.read_object(call.payload), single, several, settings)
     if kind == _FORM:
-        return Images(multipart.files(call.payload, content_type), False, {})
+        files = multipart.files(call.payload, content_type)
+        if not files:
+            raise InvalidRequest("the request holds no image: the form is empty; send files (curl -F image=@cat.jpg)")
+        return Images(files, False, {})
     if kind in _FILE_TYPES or kind.startswith("image/"):
         if not call.payload:
             raise InvalidRequest(f"the request has no body; {_EXPECTED}")
+        if kind == _CURL_DATA and b"\0" not in call.payload:  # each image file has zero bytes; -d leaves them out
+            raise InvalidImage(
+                f"the {len(call.payload):,} bytes are no image file, and came as {kind}, as curl -d sends them; send a "
+                f"file with -T FILE or --data-binary @FILE (-d changes it), JSON with -H 'Content-Type: {JSON}'"
+            )
         return Images((bytes(call.payload),), True, {})
     raise UnsupportedMediaType(f"bodies of the type {kind[:64]!r} are not read here; {_EXPECTED}")
 
@@ -64,6 +72,8 @@ def _of_json(found: dict[str, Any], single: Sequence[str], several: str, setting
         return Images((decode_base64(found[name], name),), True, rest)
     if not isinstance(found[name], list):
         raise InvalidRequest(f"{name!r} is {json_text.kind_of(found[name])}; expected an array of strings in base64")
+    if not found[name]:
+        raise InvalidRequest(f"the request holds no image: {name!r} is empty")
     if len(found[name]) > multipart.MAX_FILES:
         raise InvalidRequest(f"{name!r} has {len(found[name]):,} elements; expected at most {multipart.MAX_FILES:,}")
     files = [decode_base64(each, f"{name}[{place}]") for place, each in enumerate(with_pauses(found[name]))]

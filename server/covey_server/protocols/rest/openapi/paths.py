@@ -32,7 +32,8 @@ _EXPLAIN: dict[str, Any] = {
     **_VERSION,
     **_TIMEOUT,
 }
-_CLASSIFY = {"top_k": "classes per image; by default 5", **_VERSION, **_TIMEOUT}
+_TOP_K = {"top_k": "classes per image; by default 5"}
+_CLASSIFY = {**_TOP_K, **_VERSION, **_TIMEOUT}
 # A grey picture of one pixel: with it the examples can be sent as they are, whatever the model.
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
 _INPUT = {"name": "encoded", "shape": [1], "datatype": "BYTES", "parameters": {"content_type": "base64"}}
@@ -60,7 +61,7 @@ def _classifying() -> dict[str, dict[str, Any]]:
     classify = operation("classify images", {JSON: schema("Classified")}, _RUNS, _CLASSIFY, images)
     image = {_FILE: _BYTES, _FORM: _FILES, JSON: schema("ImageInJson") | {"example": {"data": _PICTURE}}}
     probabilities = {"schema": {"type": "object", "additionalProperties": {"type": "number"}}}
-    predict = operation("classify as TorchServe does", {JSON: probabilities}, _RUNS, _TIMEOUT, image)
+    predict = operation("classify as TorchServe does", {JSON: probabilities}, _RUNS, {**_TOP_K, **_TIMEOUT}, image)
     files = "a file beside the model"
     return {
         "/v1/models": {
