@@ -180,7 +180,14 @@ def test_answer_and_maps_do_not_wait_for_the_heat_map(digit_server: Server, visi
     with page.expect_event("requestfailed") as given_up, page.expect_response("**/explain?*maps=*"):
         page.locator(".picture").press("ArrowLeft")
     assert "heat=" in given_up.value.url
+    # Nor does another class, or the arithmetic of a unit.
     wait_until(lambda: page.evaluate("true") and len(held) > 1)
+    with page.expect_request("**/explain?*heat=1*"):
+        page.locator(".heat-choice select").select_option("1")
+    with page.expect_response("**/explain?*unit=*"):
+        page.locator(".layer-view canvas").first.click()
+    page.locator(".unit-view .equation").wait_for()
+    wait_until(lambda: page.evaluate("true") and len(held) > 3)
     held[-1].continue_()
     expect(page.locator(".picture .heat")).to_be_visible()
     expect(page.locator(".heat-choice p")).to_contain_text("Occlusion")
@@ -280,6 +287,7 @@ def test_deep_networks_large_images_and_many_classes(
     expect(shown.last).to_contain_text("Softmax")
     expect(page.locator(".answer .bars li")).to_have_count(5)
     assert shown.count() <= 24
+    expect(page.locator(".network .layer.selected")).to_have_count(1)  # what is described below is in the row
     if len(found) > 24:
         page.get_by_role("button", name="layers", exact=False).first.click()
         assert shown.count() > 24

@@ -130,7 +130,7 @@ export default {
   "models.input": "How an image is prepared",
   "models.serving": "As it is served here",
   "models.golden": "Golden check",
-  "models.golden-is": "passed: at load, images kept in the file got the answers of training or of the original; largest difference {difference}",
+  "models.golden-is": "passed; largest difference {difference}. At load, images kept in the file must get the answers that the original network gave.",
   "models.load": "Load time",
   "models.memory": "Memory",
   "models.batch": "Batch",

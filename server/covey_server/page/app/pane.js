@@ -107,12 +107,14 @@ export function pane(model, host) {
     wanted = new Set(pickLayers(layers));
     drawRow();
     drawChoices();
-    select(layers.find((each) => each.kind === "convolution")?.index ?? layers.find((each) => each.has_units)?.index ?? 0);
+    const shown = layers.filter((each) => wanted.has(each.index));
+    select(shown.find((each) => each.kind === "convolution")?.index ?? layers.find((each) => each.has_units)?.index ?? 0);
   }
 
   function again() {
     if (last) {
       next = { image: last, isWhole: true };
+      slow.abort();
       pump();
     }
   }
@@ -127,18 +129,19 @@ export function pane(model, host) {
       next = null;
       last = blob;
       slow = new AbortController();
+      const ofClass = heatClass; // another one may be chosen before the answer comes
       try {
-        const wants = strength > 0 && (heatOf?.blob !== blob || heatOf.asked !== heatClass);
+        const wants = strength > 0 && (heatOf?.blob !== blob || heatOf.asked !== ofClass);
         const isCheap = heatUs < CHEAP_US;
         if (wants) heatOf = null;
-        take(await explain(model.name, model.version, blob, { ...asked(isWhole), ...(wants && isCheap ? { heat: heatClass } : {}) }, host.signal), blob);
+        take(await explain(model.name, model.version, blob, { ...asked(isWhole), ...(wants && isCheap ? { heat: ofClass } : {}) }, host.signal), blob, ofClass);
         fill(problem);
         element.classList.remove("failed");
         host.answered();
         if (!wants || isCheap || !isWhole || next) continue;
         // It may take seconds: the answer and the maps do not wait for it.
         heat.making();
-        take(await explain(model.name, model.version, blob, { heat: heatClass }, AbortSignal.any([host.signal, slow.signal])), blob);
+        take(await explain(model.name, model.version, blob, { heat: ofClass }, AbortSignal.any([host.signal, slow.signal])), blob, ofClass);
       } catch (error) {
         if (host.signal.aborted) return;
         if (slow.signal.aborted) continue;
@@ -164,13 +167,13 @@ export function pane(model, host) {
     return found;
   }
 
-  /** @param {any} found an explanation @param {Blob} blob of this image */
-  function take(found, blob) {
+  /** @param {any} found an explanation @param {Blob} blob of this image @param {string} ofClass that its heat map was asked for */
+  function take(found, blob, ofClass) {
     image.show(found.image);
     if (found.heat_map) {
       heatMap = found.heat_map;
       heatUs = heatMap.compute_us;
-      heatOf = { blob, asked: heatClass };
+      heatOf = { blob, asked: ofClass };
     } else if (!heatOf) heatMap = undefined; // it was of another image, or class
     image.heat(heatMap, strength);
     const best = found.classes[0];

@@ -130,7 +130,7 @@ export default {
   "models.input": "图片如何预处理",
   "models.serving": "在本服务器上",
   "models.golden": "黄金集检查",
-  "models.golden-is": "通过：加载时，文件内保存的图片得到与训练时（或原模型）相同的回答；最大差异 {difference}",
+  "models.golden-is": "通过；最大差异 {difference}。加载时，文件内保存的图片必须得到原网络给出的回答。",
   "models.load": "加载时间",
   "models.memory": "内存",
   "models.batch": "批次",
