@@ -19,7 +19,7 @@ from tests.server.http.asking import ask, wait_until
 from covey_server.explaining.functions import FORMULAS
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 # Of explaining/describing.py, what no layer of the network of these tests says.
 DETAILS = (
@@ -151,6 +151,85 @@ def test_the_heat_map_can_be_faded_and_asked_of_another_class(digit_server: Serv
     expect(heat).to_be_hidden()
 
 
+def test_a_heat_map_can_be_of_any_class_and_says_of_which(digit_server: Server, visit: OpenTab) -> None:
+    page = look_inside(visit(digit_server))
+    likely = page.locator(".answer .label").all_inner_texts()
+    unlikely = next(each for each in "0123456789" if each not in likely)
+    choice = page.locator(".heat-choice select")
+    choice.select_option(label=unlikely)
+    expect(page.locator(".heat-choice p")).to_contain_text(f"speaks for \u201c{unlikely}\u201d")
+    # The picture is moved, so that other classes may be likely: the choice and the map are still of this class.
+    with page.expect_response(lambda response: f"heat={unlikely}" in response.url):
+        page.locator(".picture").press("ArrowLeft")
+    expect(choice).to_have_value(unlikely)
+    base = page.locator(".picture .base").bounding_box()
+    assert base is not None
+    assert base["height"] > 100, "a filter on it must not make its picture vanish"
+
+
+def test_answer_and_maps_do_not_wait_for_the_heat_map(digit_server: Server, visit: OpenTab) -> None:
+    page = visit(digit_server).open("inside")
+    held: list[Route] = []
+    page.route("**/explain?*heat=*", lambda route: held.append(route))
+    page.set_input_files("#inside-file", DIGIT)
+    page.locator(".answer .bars").wait_for()
+    expect(page.locator(".heat-choice p")).to_contain_text("is being made")
+    expect(page.locator(".picture .heat")).to_be_hidden()
+    wait_until(lambda: page.evaluate("true") and bool(held))  # asking the page lets Playwright tell of the request
+    # Another image does not wait for it either: the request is given up.
+    with page.expect_event("requestfailed") as given_up, page.expect_response("**/explain?*maps=*"):
+        page.locator(".picture").press("ArrowLeft")
+    assert "heat=" in given_up.value.url
+    # Nor does another class, or the arithmetic of a unit.
+    wait_until(lambda: page.evaluate("true") and len(held) > 1)
+    with page.expect_request("**/explain?*heat=1*"):
+        page.locator(".heat-choice select").select_option("1")
+    with page.expect_response("**/explain?*unit=*"):
+        page.locator(".layer-view canvas").first.click()
+    page.locator(".unit-view .equation").wait_for()
+    wait_until(lambda: page.evaluate("true") and len(held) > 3)
+    held[-1].continue_()
+    expect(page.locator(".picture .heat")).to_be_visible()
+    expect(page.locator(".heat-choice p")).to_contain_text("Occlusion")
+
+
+def test_a_file_that_is_no_image_is_not_shown_beside_anothers_answer(digit_server: Server, visit: OpenTab) -> None:
+    tab = visit(digit_server)
+    page = look_inside(tab)
+    page.set_input_files("#inside-file", {"name": "note.jpg", "mimeType": "image/jpeg", "buffer": b"hello"})
+    expect(page.locator(".pane .problem")).to_contain_text("not a JPEG")
+    for part in (".answer", ".picture", ".network", ".layer-view"):
+        expect(page.locator(part)).to_be_hidden()
+    page.set_input_files("#inside-file", DIGIT)
+    expect(page.locator(".answer .bars")).to_be_visible()
+    expect(page.locator(".pane .problem")).to_have_count(0)
+    tab.errors[:] = [each for each in tab.errors if "422" not in each]
+
+
+def test_a_probability_is_computed_from_its_score(digit_server: Server, visit: OpenTab) -> None:
+    page = look_inside(visit(digit_server))
+    page.locator(".network .tag", has_text="Softmax").click()
+    canvas = page.locator(".layer-view canvas")
+    canvas.wait_for()
+    box = canvas.bounding_box()
+    assert box is not None
+    label = page.locator(".answer h3").inner_text()
+    canvas.click(position={"x": box["width"] / 2, "y": box["height"] * (int(label) + 0.5) / 10})
+    panel = page.locator(".unit-view")
+    expect(panel.locator("h3")).to_contain_text(f"Fully connected, unit {label}")
+    # The listed terms, the others and the bias add up to the score; its share of all powers is the probability.
+    equation = panel.locator(".equation").inner_text()
+    sums = [float(each) for each in re.findall(r"(?:listed|others|bias) (\S+)", equation)]
+    score = float(panel.locator("[data-value=result]").inner_text())
+    assert len(sums) == 3
+    assert sum(sums) == pytest.approx(score, rel=2e-3, abs=1e-3)
+    power, total = re.search(r"is (\S+); divided by (\S+),", panel.inner_text()).groups()  # type: ignore[union-attr]
+    assert float(power) == pytest.approx(np.exp(score), rel=1e-2)
+    probability = panel.locator("[data-value=probability]").inner_text()
+    assert probability == page.locator(".answer .best .figure").inner_text()
+    assert 100 * float(power) / float(total) == pytest.approx(float(probability.split()[0]), abs=0.2)
+
+
 def test_the_view_in_three_dimensions_turns(digit_server: Server, visit: OpenTab) -> None:
     page = look_inside(visit(digit_server))
     page.get_by_role("button", name="In 3D").click()
@@ -208,6 +287,7 @@ def test_deep_networks_large_images_and_many_classes(
     expect(shown.last).to_contain_text("Softmax")
     expect(page.locator(".answer .bars li")).to_have_count(5)
     assert shown.count() <= 24
+    expect(page.locator(".network .layer.selected")).to_have_count(1)  # what is described below is in the row
     if len(found) > 24:
         page.get_by_role("button", name="layers", exact=False).first.click()
         assert shown.count() > 24
@@ -226,3 +306,7 @@ def test_two_models_see_the_same_image(digits: Path, tmp_path: Path, start_serve
     panes.nth(1).locator(".answer .bars").wait_for()
     panes.nth(0).locator(".answer .bars").wait_for()
     assert panes.nth(0).locator(".answer").inner_text() == panes.nth(1).locator(".answer").inner_text()
+    first, second = (panes.nth(place).locator(".picture").bounding_box() for place in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert first["y"] == second["y"], "to be compared they stand beside one another"

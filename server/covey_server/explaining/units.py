@@ -17,7 +17,8 @@ from covey_server.explaining.windows import Axis, axes
 
 MAX_TERMS = 4096  # that are listed; of more, the strongest
 _MAX_STEP_INPUTS = 256
-_FOLLOWED = ("activation", "normalization", "scaling", "max_pooling", "average_pooling")
+_FOLLOWED = ("activation", "normalization", "scaling", "max_pooling", "average_pooling", "softmax")
+_LAST = ("max_pooling", "average_pooling", "softmax")  # which read more than this unit
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def _within(places: list[int], size: int) -> list[int]:
 
 
 def _path(layers: Sequence[Layer], layer: Layer) -> list[Layer]:
-    """The layers behind a layer that each read only the one before, up to a pooling."""
+    """The layers behind a layer that each read only the one before, up to a pooling or softmax."""
     path: list[Layer] = []
     while True:
         readers = [each for each in layers if layer.index in each.inputs]
@@ -216,7 +217,7 @@ def _path(layers: Sequence[Layer], layer: Layer) -> list[Layer]:
         if layer.kind == "normalization" and layer.op != "BatchNormalization":
             return path
         path.append(layer)
-        if layer.kind in ("max_pooling", "average_pooling"):
+        if layer.kind in _LAST:
             return path
 
 
@@ -239,10 +240,16 @@ def _follow(unit: Unit, inside: Inside, path: list[Layer], found: dict[str, NDAr
             inner = np.ix_(_within(rows, source.shape[1]), _within(columns, source.shape[2]))
             inputs = source[place.channel][inner]
             place = Place(layer.index, place.channel, y, x)
+        elif layer.kind == "softmax":
+            if answer.ndim != 1 or source.size != answer.size:  # of attention, say
+                return
+            inputs = source.reshape(1, -1)
+            place = Place(layer.index, place.channel, 0, 0)
         else:
             inputs = np.full((1, 1), _value(source, place), np.float32)
             place = Place(layer.index, place.channel, place.y, place.x)
-        shown = inputs if inputs.size <= _MAX_STEP_INPUTS else np.zeros((0, 0), np.float32)
+        limit = MAX_TERMS if layer.kind == "softmax" else _MAX_STEP_INPUTS
+        shown = inputs if inputs.size <= limit else np.zeros((0, 0), np.float32)
         unit.next.append(Step(place, shown, _value(answer, place)))
 
 

@@ -86,6 +86,20 @@ def test_the_numbers_are_those_of_kernel_and_image(open_model: Open) -> None:
     assert pool.value == found["pooled"][0, 4, 1, 0] == pool.inputs.max()
 
 
+def test_what_becomes_of_a_score_is_its_class_probability(open_model: Open) -> None:
+    model, inside = open_model("plain")
+    pixels = networks.images(1, model.input_shape)
+    softmax = inside.layers[-1]
+    assert softmax.kind == "softmax"
+    unit = units.explain(inside, pixels, Place(softmax.inputs[0], 2, 0, 0))
+    (step,) = unit.next
+    assert (step.place.layer, step.place.channel) == (softmax.index, 2)
+    assert step.inputs[0, 2] == np.float32(unit.engine_value)
+    shares = np.exp(step.inputs[0].astype(np.float64))
+    assert step.value == pytest.approx(shares[2] / shares.sum(), rel=1e-5)
+    assert step.value == pytest.approx(model.run(pixels)[0, 2], rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["plain", "residual"])
 def test_pixels_outside_the_receptive_field_change_nothing_and_those_inside_do(open_model: Open, name: str) -> None:
     model, inside = open_model(name)

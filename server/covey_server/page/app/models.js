@@ -114,7 +114,7 @@ function contract(input) {
     t("contract.background", { colour: input.background || t("contract.own") }),
     t(input.channels === 1 ? "contract.grey" : "contract.rgb"),
     t(`contract.${input.resize}`, { width: input.width, height: input.height, crop: percent(input.crop || 1), to: input.resize_to, pad: input.pad || "#000000" }),
-    t("contract.interpolation", { name: input.interpolation.replace("INTERPOLATION_", "").replace("UNSPECIFIED", "bilinear").toLowerCase() }),
+    t("contract.interpolation", { name: t(`contract.${input.interpolation}`) }),
     input.mean.length ? t("contract.normal", { mean: numbers(input.mean), std: numbers(input.std) }) : "",
   ];
   return h("div", {}, h("ol", { class: "steps" }, steps.filter(Boolean).map((each) => h("li", {}, each))), h("p", { class: "small muted" }, t("contract.same")));

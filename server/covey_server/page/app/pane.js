@@ -3,6 +3,7 @@
 import { Problem, explain, layers as fetchLayers } from "./api.js";
 import { classBars } from "./bars.js";
 import { fill, h } from "./dom.js";
+import { heatChoice } from "./heat.js";
 import { picture } from "./picture.js";
 import { scene } from "./scene.js";
 import { layerTiles, named, readMaps } from "./tiles.js";
@@ -12,6 +13,7 @@ import { showUnit } from "./unit.js";
 const MOST_LAYERS = 24; // whose maps are shown at once
 const ROW_MAPS = 6; // of a layer in the row
 const CHEAP_US = 15_000; // a heat map that takes longer is made when the image rests
+const OF_THE_IMAGE = [400, 413, 415, 422]; // HTTP's codes where the image is what is wrong
 const KINDS_FIRST = ["convolution", "max_pooling", "average_pooling", "fully_connected", "softmax", "input"];
 
 /**
@@ -31,7 +33,10 @@ export function pane(model, host) {
   let strength = 0.6;
   /** @type {string} */
   let heatClass = "top";
-  let heatUs = 0;
+  let heatUs = Infinity; // of the last one; not known yet
+  /** @type {{blob: Blob, asked: string} | null} what the heat map is of */
+  let heatOf = null;
+  let slow = new AbortController(); // ends a heat map that is made while another image is wanted
   let flat = true;
   /** @type {{image: Blob, isWhole: boolean} | null} */
   let next = null;
@@ -48,10 +53,11 @@ export function pane(model, host) {
   const answer = h("div", { class: "answer" });
   const problem = h("div");
   const note = h("p", { class: "small muted" });
-  const about = h("div", { class: "heat-choice" });
+  const heat = heatChoice(labels, (chosen) => ((heatClass = chosen), again()));
   const row = h("div", { class: "network", tabIndex: 0, role: "group", "aria-label": t("inside.network") });
   const deep = h("div", { hidden: true });
   const layerView = h("section", { class: "card layer-view", "aria-live": "polite" });
+  const howMany = h("p", { class: "small muted" });
   const unitView = h("section", { class: "card unit-view", hidden: true, "aria-live": "polite" });
   const choices = h("div", { class: "tabs", role: "group", "aria-label": t("inside.view") });
   const element = h(
@@ -59,9 +65,9 @@ export function pane(model, host) {
     h("h2", {}, model.name, h("span", { class: "muted" }, ` ${model.version}`)),
     problem,
     h("div", { class: "pane-top" },
-      h("div", { class: "card picture-card" }, image.element, about),
+      h("div", { class: "card picture-card" }, image.element, heat.element),
       h("div", { class: "card answer-card" }, answer, note)),
-    h("div", { class: "card" }, h("div", { class: "row between" }, h("h3", {}, t("inside.network")), choices), row, deep),
+    h("div", { class: "card" }, h("div", { class: "row between" }, h("h3", {}, t("inside.network")), choices), h("p", { class: "small muted" }, t("inside.legend", { n: ROW_MAPS })), row, deep),
     h("div", { class: "inspect" }, layerView, unitView),
   );
   /** @type {Map<number, ReturnType<typeof layerTiles>>} */
@@ -78,6 +84,7 @@ export function pane(model, host) {
     /** Shows what the model makes of an image. @param {Blob} blob @param {boolean} isWhole it rests: everything is to be made */
     ask(blob, isWhole) {
       next = { image: blob, isWhole: isWhole || Boolean(next?.isWhole) };
+      slow.abort();
       pump();
     },
     /** @param {number} share 0 to 1 */
@@ -100,12 +107,14 @@ export function pane(model, host) {
     wanted = new Set(pickLayers(layers));
     drawRow();
     drawChoices();
-    select(layers.find((each) => each.kind === "convolution")?.index ?? layers.find((each) => each.has_units)?.index ?? 0);
+    const shown = layers.filter((each) => wanted.has(each.index));
+    select(shown.find((each) => each.kind === "convolution")?.index ?? layers.find((each) => each.has_units)?.index ?? 0);
   }
 
   function again() {
     if (last) {
       next = { image: last, isWhole: true };
+      slow.abort();
       pump();
     }
   }
@@ -119,14 +128,26 @@ export function pane(model, host) {
       const { image: blob, isWhole } = next;
       next = null;
       last = blob;
+      slow = new AbortController();
+      const ofClass = heatClass; // another one may be chosen before the answer comes
       try {
-        take(await explain(model.name, model.version, blob, asked(isWhole), host.signal));
+        const wants = strength > 0 && (heatOf?.blob !== blob || heatOf.asked !== ofClass);
+        const isCheap = heatUs < CHEAP_US;
+        if (wants) heatOf = null;
+        take(await explain(model.name, model.version, blob, { ...asked(isWhole), ...(wants && isCheap ? { heat: ofClass } : {}) }, host.signal), blob, ofClass);
         fill(problem);
+        element.classList.remove("failed");
         host.answered();
+        if (!wants || isCheap || !isWhole || next) continue;
+        // It may take seconds: the answer and the maps do not wait for it.
+        heat.making();
+        take(await explain(model.name, model.version, blob, { heat: ofClass }, AbortSignal.any([host.signal, slow.signal])), blob, ofClass);
       } catch (error) {
         if (host.signal.aborted) return;
+        if (slow.signal.aborted) continue;
         if (!(error instanceof Problem)) throw error;
         fill(problem, h("p", { class: "problem", role: "alert" }, error.message));
+        element.classList.toggle("failed", OF_THE_IMAGE.includes(error.status)); // what is shown is another image's
         if (error.status === 429 && !next) {
           await new Promise((resolve) => setTimeout(resolve, Math.max(200, error.retryAfterMs)));
           next ??= { image: blob, isWhole };
@@ -142,30 +163,29 @@ export function pane(model, host) {
     if (selected >= 0) some.add(selected);
     /** @type {Record<string, string | number>} */
     const found = { maps: [...some].sort((a, b) => a - b).join(","), map_channels: 64, map_side: isWhole ? 64 : 32 };
-    if (strength && (isWhole || heatUs < CHEAP_US)) found.heat = heatClass;
     if (unit) found.unit = `${unit.layer},${unit.channel},${unit.y},${unit.x}`;
     return found;
   }
 
-  /** @param {any} found an explanation */
-  function take(found) {
+  /** @param {any} found an explanation @param {Blob} blob of this image @param {string} ofClass that its heat map was asked for */
+  function take(found, blob, ofClass) {
     image.show(found.image);
     if (found.heat_map) {
       heatMap = found.heat_map;
       heatUs = heatMap.compute_us;
-    }
+      heatOf = { blob, asked: ofClass };
+    } else if (!heatOf) heatMap = undefined; // it was of another image, or class
     image.heat(heatMap, strength);
     const best = found.classes[0];
     fill(answer, h("h3", {}, best?.label ?? t("result.nothing")), classBars(found.classes.slice(0, 5)));
     note.textContent = t("inside.took", { total: duration(found.timing.total_us), images: number(found.timing.images) });
-    drawHeatChoice(found);
-    for (const each of found.maps) maps.set(each.layer, readMaps(each));
+    heat.update(found.classes, heatClass, heatMap);
+    for (const each of found.maps ?? []) maps.set(each.layer, readMaps(each));
     for (const [index, tiles] of rows) {
       const own = maps.get(index);
       if (own) tiles.update(few(own));
     }
-    const own = maps.get(selected);
-    if (own && large) large.update(own);
+    updateLarge();
     if (!flat) space?.update(maps);
     if (found.unit) {
       unitLife.abort();
@@ -174,17 +194,6 @@ export function pane(model, host) {
       showUnit(unitView, found.unit, layers, unitLife.signal);
       image.field(found.unit.receptive_field ?? null);
     }
-  }
-
-  /** @param {any} found */
-  function drawHeatChoice(found) {
-    if (about.contains(document.activeElement)) return; // it is being used
-    const classes = /** @type {import("./api.js").Class[]} */ (found.classes);
-    fill(about,
-      h("label", { class: "small" }, t("inside.heat-of"), " ", h("select", { on: { change: (/** @type {any} */ event) => ((heatClass = event.target.value), event.target.blur(), again()) } },
-        h("option", { value: "top" }, t("inside.heat-top")),
-        classes.map((each) => h("option", { value: each.index, selected: heatClass === String(each.index) }, each.label)))),
-      heatMap ? h("p", { class: "small muted" }, t(`heat.${heatMap.method}`, { images: number(heatMap.images ?? 0), time: duration(heatMap.compute_us) })) : null);
   }
 
   function drawChoices() {
@@ -218,7 +227,7 @@ export function pane(model, host) {
       columns.push(h("button", {
         type: "button", class: "between", title: between.map((each) => each.name).join(", "),
         on: { click: () => (between.forEach((each) => wanted.add(each.index)), drawRow(), again()) },
-      }, t("inside.between", { n: between.length })));
+      }, between.length > 1 ? t("inside.between", { from: between[0].index, to: between[between.length - 1].index }) : t("inside.between-one", { n: between[0].index })));
     }
     fill(row, columns);
     mark();
@@ -253,11 +262,24 @@ export function pane(model, host) {
       h("h3", {}, named(layer), h("span", { class: "muted" }, ` ${layer.name}`)),
       h("p", {}, hasText(`kind.${layer.kind}.is`) ? t(`kind.${layer.kind}.is`) : ""),
       h("p", { class: "small muted" }, [told(layer.detail), t("inside.shape", { shape: layer.shape.join(" × ") }), layer.parameters ? t("inside.parameters", { n: number(layer.parameters) }) : ""].filter(Boolean).join(" · ")),
-      large.element,
-      layer.has_units ? h("p", { class: "small muted" }, t("inside.click")) : null);
-    const known = maps.get(index);
-    if (known) large.update(known);
+      large.element, howMany,
+      layer.has_units || scoresOf(layer) ? h("p", { class: "small muted" }, t(layer.has_units ? "inside.click" : "inside.click-score")) : null);
+    if (maps.has(index)) updateLarge();
     else again();
+  }
+
+  function updateLarge() {
+    const own = maps.get(selected);
+    const all = layers.find((each) => each.index === selected)?.shape ?? [];
+    if (!own || !large) return;
+    large.update(own);
+    howMany.textContent = all.length === 3 && own.channels.length < all[0] ? t("inside.strongest", { n: number(own.channels.length), all: number(all[0]) }) : "";
+  }
+
+  /** The layer whose scores a softmax turns into probabilities, if it can be explained. @param {import("./tiles.js").Layer} layer */
+  function scoresOf(layer) {
+    if (layer.kind !== "softmax" || layer.shape.length > 1) return undefined;
+    return layers.find((each) => layer.inputs.includes(each.index) && each.has_units && each.shape[0] === layer.shape[0]);
   }
 
   /** @param {import("./tiles.js").Place} place */
@@ -265,13 +287,14 @@ export function pane(model, host) {
     const layer = layers.find((each) => each.index === place.layer);
     if (!layer) return;
     select(place.layer);
-    if (!layer.has_units) return;
-    unit = place;
+    const score = scoresOf(layer);
+    if (!layer.has_units && !score) return;
+    unit = layer.has_units || !score ? place : { layer: score.index, channel: place.channel, y: 0, x: 0 };
     again();
   }
 }
 
-/** The first maps of a layer, which are its strongest. @param {import("./tiles.js").Maps} maps @returns {import("./tiles.js").Maps} */
+/** The first of the maps of a layer that came. @param {import("./tiles.js").Maps} maps @returns {import("./tiles.js").Maps} */
 function few(maps) {
   return { ...maps, channels: maps.channels.slice(0, ROW_MAPS), values: maps.values.slice(0, ROW_MAPS) };
 }

@@ -14,7 +14,7 @@ export function picture(drag) {
   heat.className = "heat";
   const field = h("div", { class: "field-box", hidden: true });
   const element = h("div", { class: "picture", tabIndex: 0, role: "img", "aria-label": t("inside.picture") }, base, heat, field);
-  let size = { width: 1, height: 1 };
+  let size = { width: 1, height: 1, channels: 1 };
   /** @type {{x: number, y: number} | null} */
   let from = null;
 
@@ -54,6 +54,8 @@ export function picture(drag) {
     /** @param {any} map of an explanation; undefined: none @param {number} strength 0 to 1 */
     heat(map, strength) {
       heat.hidden = !map || !strength;
+      // Amber and blue are to be seen on photographs, which have these colours too.
+      base.style.filter = heat.hidden || size.channels < 3 ? "" : `grayscale(${strength}) brightness(${1 - 0.25 * strength})`;
       heat.style.opacity = String(strength);
       if (!map) return;
       const values = floats(map.values);
@@ -63,7 +65,7 @@ export function picture(drag) {
       const pixels = pen.createImageData(map.width, map.height);
       values.forEach((each, place) => {
         const share = each / most;
-        pixels.data.set([...colour(Math.sign(share) * (0.25 + 0.75 * Math.abs(share))), Math.min(255, 40 + 300 * Math.abs(share))], place * 4);
+        pixels.data.set([...colour(Math.sign(share) * (0.25 + 0.5 * Math.abs(share))), Math.min(255, 30 + 220 * Math.abs(share))], place * 4);
       });
       pen.putImageData(pixels, 0, 0);
     },

@@ -2,10 +2,12 @@
 /** What one unit computes, step by step: its window, the kernel's numbers, their products and the sum. */
 import { button, fill, h } from "./dom.js";
 import { colour, floats } from "./pixels.js";
-import { t, value as written } from "./text.js";
+import { named } from "./tiles.js";
+import { number, percent, t, value as written } from "./text.js";
 
 const STEP_MS = 350;
 const LISTED = 12; // strongest terms of a unit with many inputs
+const LISTED_SUMS = 8; // of a window's channels
 
 /**
  * @param {HTMLElement} place @param {any} unit of an explanation @param {import("./tiles.js").Layer[]} layers
@@ -18,14 +20,14 @@ export function showUnit(place, unit, layers, signal) {
   const readsImage = layer?.inputs.some((index) => layers.find((each) => each.index === index)?.kind === "input");
   fill(
     place,
-    h("h3", {}, t("unit.title", { layer: layer?.name ?? "", channel: unit.channel }), layer && layer.shape.length > 1 ? h("span", { class: "muted" }, ` ${t("unit.at", { y: unit.y, x: unit.x })}`) : null),
+    h("h3", {}, t(layer && layer.shape.length > 1 ? "unit.title" : "unit.title-n", { layer: layer ? named(layer) : "", channel: unit.channel }), layer && layer.shape.length > 1 ? h("span", { class: "muted" }, ` ${t("unit.at", { y: unit.y, x: unit.x })}`) : null),
     field ? h("p", {}, t("unit.field", { width: field.right - field.left, height: field.bottom - field.top, top: field.top, left: field.left })) : null,
     readsImage ? h("p", { class: "small muted" }, t("kind.input.is")) : null,
     work, result(unit), next(unit, layers),
   );
   const inputs = floats(unit.inputs ?? "");
   const weights = floats(unit.weights ?? "");
-  if (unit.operation === "sum" && !unit.places?.length && unit.height * unit.width > 1) windows(work, unit, inputs, weights, signal);
+  if (unit.operation === "sum" && isWindow(unit)) windows(work, unit, inputs, weights, signal);
   else if (unit.operation === "sum") terms(work, unit, inputs, weights);
   else plain(work, unit, inputs);
 }
@@ -34,21 +36,60 @@ export function showUnit(place, unit, layers, signal) {
 function result(unit) {
   const isEqual = Math.abs(unit.result - unit.engine_value) <= 1e-4 * Math.max(1, Math.abs(unit.engine_value));
   const sums = unit.channel_sums ?? [];
-  const shown = sums.slice(0, 8).map((/** @type {number} */ each) => written(each)).join(" + ").replaceAll("+ -", "− ");
   return h("div", { class: "equation" },
-    unit.operation === "sum" ? h("p", {}, shown, sums.length > 8 ? ` + … (${sums.length})` : "", unit.rest ? ` + ${t("unit.rest")} ${written(unit.rest)}` : "", ` + ${t("unit.bias")} ${written(unit.bias ?? 0)} = `, h("b", { data: { value: "result" } }, written(unit.result))) : h("p", {}, "= ", h("b", { data: { value: "result" } }, written(unit.result))),
+    unit.operation === "sum" ? h("p", {}, isWindow(unit) ? ofChannels(sums) : ofTerms(unit), unit.rest ? ` + ${t("unit.rest")} ${written(unit.rest)}` : "", ` + ${t("unit.bias")} ${written(unit.bias ?? 0)} = `, h("b", { data: { value: "result" } }, written(unit.result))) : h("p", {}, "= ", h("b", { data: { value: "result" } }, written(unit.result))),
     h("p", { class: isEqual ? "good" : "bad" }, t(isEqual ? "unit.equal" : "unit.unequal"), " ", h("b", { data: { value: "engine" } }, written(unit.engine_value))));
 }
+
+/** The sums of a window's channels. @param {number[]} sums @returns {string} */
+function ofChannels(sums) {
+  const shown = added(sums.slice(0, LISTED_SUMS));
+  const others = sums.slice(LISTED_SUMS);
+  return others.length ? `${shown} + ${t("unit.channels", { n: number(others.length), sum: written(total(others)) })}` : shown;
+}
+
+/** The strongest products together, and all others together. @param {any} unit @returns {string} */
+function ofTerms(unit) {
+  const [inputs, weights] = [floats(unit.inputs ?? ""), floats(unit.weights ?? "")];
+  const products = strongest(inputs, weights).map((at) => inputs[at] * weights[at]);
+  const others = products.slice(LISTED);
+  const listed = t("unit.listed", { n: Math.min(LISTED, products.length), sum: written(total(products.slice(0, LISTED))) });
+  return others.length ? `${listed} + ${t("unit.others", { n: number(others.length), sum: written(total(others)) })}` : listed;
+}
+
+/** @param {number[]} values @returns {string} */
+const added = (values) => values.map((each) => written(each)).join(" + ").replaceAll("+ -", "− ");
+
+/** @param {ArrayLike<number>} values @returns {number} */
+const total = (values) => Array.from(values).reduce((sum, each) => sum + each, 0);
+
+/** Places of the products, the strongest first. @param {Float32Array} inputs @param {Float32Array} weights @returns {number[]} */
+const strongest = (inputs, weights) => [...inputs.keys()].sort((a, b) => Math.abs(inputs[b] * weights[b]) - Math.abs(inputs[a] * weights[a]));
+
+/** Whether a unit's terms are shown as windows: input, kernel and products. @param {any} unit @returns {boolean} */
+const isWindow = (unit) => !unit.places?.length && unit.height * unit.width > 1;
 
 /** What follows from it: the activation, the pooling. @param {any} unit @param {import("./tiles.js").Layer[]} layers */
 function next(unit, layers) {
   const steps = (unit.next ?? []).map((/** @type {any} */ each) => {
     const layer = layers.find((one) => one.index === each.layer);
+    if (layer?.kind === "softmax") return h("li", {}, h("b", {}, t("kind.softmax")), ": ", softmax(each, unit.engine_value), h("b", { data: { value: "probability" } }, percent(each.value)));
     return h("li", {}, h("b", {}, t(`kind.${layer?.kind ?? "other"}`)), layer?.op ? ` (${layer.op})` : "", ": ",
-      each.inputs.length > 1 ? h("span", {}, each.inputs.slice(0, 9).map((/** @type {number} */ one) => written(one)).join(", "), each.inputs.length > 9 ? ", …" : "", " → ") : `${written(each.inputs[0])} → `,
+      each.inputs?.length > 1 ? h("span", {}, each.inputs.slice(0, 9).map((/** @type {number} */ one) => written(one)).join(", "), each.inputs.length > 9 ? ", …" : "", " → ") : each.inputs?.length ? `${written(each.inputs[0])} → ` : "… → ",
       h("b", {}, written(each.value)));
   });
   return steps.length ? h("div", {}, h("h4", {}, t("unit.next")), h("ol", { class: "steps" }, steps)) : null;
+}
+
+/** How a score becomes a probability. @param {any} step @param {number} score @returns {string} */
+function softmax(step, score) {
+  if (!step.inputs?.length) return "";
+  // Less the largest score, as engines compute it: e to the power of a large one is no number any more.
+  const most = Math.max(...step.inputs, score);
+  const isLarge = most > 20;
+  const power = Math.exp(score - (isLarge ? most : 0));
+  const all = total(step.inputs.map((/** @type {number} */ each) => Math.exp(each - (isLarge ? most : 0))));
+  return t(isLarge ? "unit.softmax-less" : "unit.softmax", { score: written(score), most: written(most), power: written(power), n: number(step.inputs.length), sum: written(all) }) + " ";
 }
 
 /**
@@ -127,11 +168,11 @@ function isOutside(unit, y, x) {
 
 /** A unit with many single inputs: the strongest terms. @param {HTMLElement} place @param {any} unit @param {Float32Array} inputs @param {Float32Array} weights */
 function terms(place, unit, inputs, weights) {
-  const order = [...inputs.keys()].sort((a, b) => Math.abs(inputs[b] * weights[b]) - Math.abs(inputs[a] * weights[a]));
+  const order = strongest(inputs, weights);
   const most = Math.abs(inputs[order[0]] * weights[order[0]]) || 1;
-  fill(place, h("p", {}, t("unit.strongest", { shown: Math.min(LISTED, order.length), all: inputs.length })),
+  fill(place, h("p", {}, t("unit.strongest", { shown: Math.min(LISTED, order.length), all: number(inputs.length) })),
     h("div", { class: "scroll" }, h("table", { class: "terms" },
-      h("thead", {}, h("tr", {}, [t("unit.input-n"), t("unit.inputs"), t("unit.weights"), t("unit.products")].map((each) => h("th", { scope: "col" }, each)))),
+      h("thead", {}, h("tr", {}, [t("unit.input-n"), t("unit.inputs"), t("unit.weight"), t("unit.products")].map((each) => h("th", { scope: "col" }, each)))),
       h("tbody", {}, order.slice(0, LISTED).map((at) => h("tr", {}, h("th", { scope: "row" }, unit.places?.length ? unit.places[at] : at), h("td", {}, written(inputs[at])), h("td", {}, written(weights[at])), cell(inputs[at] * weights[at], most, false, false)))))));
 }
 
