@@ -64,6 +64,11 @@ class ReceivedBurst(HttpBurst):
         return next((value.decode("latin-1") for key, value in self.known.headers if key == wanted), "")
 
     @property
+    def has_body(self) -> bool:
+        """Whether its requests have bodies; all do, or none."""
+        return bool(self.payloads[0])
+
+    @property
     def cancelled(self) -> bool:
         return bool(self._gone)
 

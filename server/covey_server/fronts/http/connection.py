@@ -98,7 +98,7 @@ class Connection:
         costs little, and probes by `nc` close their sending side at once and wait for the answer."""
         is_first = not self._has_asked
         self._receive()
-        if is_first and self._current is not None and self._current.payload and not self.is_closed:
+        if is_first and self._current is not None and self._current.has_body and not self.is_closed:
             self._receive()
 
     def _receive(self) -> None:

@@ -80,6 +80,11 @@ class ReceivedCall(HttpCall):
         self.cancelled = True
 
     @property
+    def has_body(self) -> bool:
+        """Whether the request has one."""
+        return bool(self.payload)
+
+    @property
     def metadata(self) -> Metadata:
         return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._headers)
 
