@@ -9,6 +9,8 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
 
@@ -64,21 +66,31 @@ def server_error(server: Server) -> grpc.StatusCode:
 
 
 def test_a_slow_run_of_one_model_holds_up_no_other(
-    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_echo_model(tmp_path, "slow", hangs_at=77, hang_turns=1_500_000)  # about a second
+    write_echo_model(tmp_path, "slow")
     write_echo_model(tmp_path, "well")
     server = start_server(tmp_path, default_model="well")
     quick = pb.ClassifyRequest(model="well", pixels=pb.Pixels(data=bytes(16)))
     server.classify(quick)
+    (slow,) = (model for model in server.app.repository.catalog.served if model.name == "slow")
+    run, runs, answered = slow.engine.run, threading.Event(), threading.Event()
+
+    def run_until_others_are_answered(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        runs.set()
+        assert answered.wait(100)
+        return run(images)
+
+    monkeypatch.setattr(slow.engine, "run", run_until_others_are_answered)
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(server.classify, pb.ClassifyRequest(model="slow", pixels=BAD.pixels), 100.0)
-        while not server.app._admission.calls or server.app._batcher.waiting_images():
-            time.sleep(0.001)  # until it runs
-        for _ in range(20):
-            server.classify(quick)
-        assert not slow.done()  # all were answered while it ran
-        slow.result(100)
+        call = pool.submit(server.classify, pb.ClassifyRequest(model="slow", pixels=BAD.pixels), 100.0)
+        try:
+            assert runs.wait(100)
+            for _ in range(20):
+                server.classify(quick)
+        finally:
+            answered.set()
+        call.result(100)
 
 
 def test_one_image_does_not_wait_for_the_many_of_others(
