@@ -16,7 +16,7 @@ from tests.conftest import WriteModel
 from tests.server.conftest import StartServer
 
 import covey
-from covey import cli
+from covey import cli, session
 
 from .conftest import WAYS, covey_servers, fake_server
 
@@ -91,7 +91,9 @@ def test_wait_until_ready_returns_when_the_server_is(start: StartServer, models:
         client.wait_until_ready()
     with covey.Client(server.target) as client:
         client.models()
-        client.wait_until_ready(deadline_ms=9)  # one attempt is always made
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(session, "_READY_PAUSE_S", 100.0)
+            client.wait_until_ready(deadline_ms=9_000)  # a tenth of a pause and less: one attempt is always made
     with covey.Client(dead) as client, pytest.raises(covey.DeadlineExceeded, match="not ready after 250 ms") as info:
         client.wait_until_ready(deadline_ms=250)
     assert isinstance(info.value.__cause__, covey.Unavailable)

@@ -37,6 +37,7 @@ class Score:
     wrong: int = 0  # requests answered with others
     lost: int = 0  # without an outcome
     innocent: Counter[str] = field(default_factory=Counter)  # failures of requests that had to be answered, by status
+    reasons: Counter[str] = field(default_factory=Counter)  # of what was lost, as the callers know them
     outcomes: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -58,6 +59,7 @@ class Score:
                 self.innocent[status] += 1
             else:
                 setattr(self, kind, getattr(self, kind) + 1)
+                self.reasons[status] += 1
 
     @property
     def faults(self) -> int:
@@ -135,7 +137,7 @@ class Caller:
         try:
             answer = self._classify(request(pixels).SerializeToString(), timeout=timeout_s)
         except grpc.RpcError as error:
-            self._fail(error.code().name, hurried=timeout_s < _TIMEOUT_S)
+            self._fail(error.code().name, error.details(), hurried=timeout_s < _TIMEOUT_S)
         else:
             self._check(answer, pixels)
 
@@ -153,7 +155,7 @@ class Caller:
             except grpc.FutureCancelledError:
                 self._score.note("cancelled")
             except grpc.RpcError as error:
-                self._fail(error.code().name)
+                self._fail(error.code().name, error.details())
 
     def _call_badly(self) -> None:
         """One image that breaks the model, alone or among good ones, beside good ones of the same caller."""
@@ -169,11 +171,11 @@ class Caller:
             if error.code() is grpc.StatusCode.INTERNAL:
                 self._score.note("guilty: INTERNAL")
             else:
-                self._fail(error.code().name)
+                self._fail(error.code().name, error.details())
         try:
             self._check(calls[1].result(), good)
         except grpc.RpcError as error:
-            self._fail(error.code().name)
+            self._fail(error.code().name, error.details())
 
     def _call_stream(self) -> None:
         """A few hundred elements; ended early now and then, and with broken ones among them."""
@@ -196,7 +198,7 @@ class Caller:
                 waiting.remove(answer.id)
                 self._judge_element(answer, sent[answer.id], answer.id in broken)
         except grpc.RpcError as error:
-            self._fail(error.code().name)
+            self._fail(error.code().name, error.details())
             return
         if leaves_after < count:
             call.cancel()
@@ -212,7 +214,7 @@ class Caller:
             else:
                 self._score.note_fault("wrong")
         elif answer.HasField("error"):
-            self._fail(answer.error.code)
+            self._fail(answer.error.code, answer.error.message)
         else:
             self._check(answer.response.SerializeToString(), pixels)
 
@@ -224,10 +226,10 @@ class Caller:
         else:
             self._score.note_fault("wrong")
 
-    def _fail(self, status: str, hurried: bool = False) -> None:
+    def _fail(self, status: str, details: str | None, hurried: bool = False) -> None:
         if hurried and status in _BUSY:
             self._score.note(f"hurried: {status}")
         elif status == "DEADLINE_EXCEEDED":  # half a minute: nobody answered
-            self._score.note_fault("lost")
+            self._score.note_fault("lost", f"{self._kind}: {details}")
         else:
-            self._score.note_fault("innocent", status)
+            self._score.note_fault("innocent", f"{self._kind}: {status}: {details}")

@@ -22,7 +22,7 @@ def test_everybody_gets_his_own_and_only_the_guilty_fail(front: str, processes: 
         return enough and found["guilty: INTERNAL"] > 5 and score.shared > 20
 
     score, reloads = campaign(tmp_path, front, 0.5, seed=3, processes=processes, is_enough=is_enough)
-    assert (score.wrong, score.lost, dict(score.innocent)) == (0, 0, {})
+    assert (score.wrong, score.lost, dict(score.innocent), dict(score.reasons)) == (0, 0, {}, {})
     assert is_enough(score), score.outcomes
     assert reloads >= 1
 

@@ -47,12 +47,14 @@ def percentile(ordered: list[float], percent: float) -> float:
     return ordered[math.ceil(percent / 100 * len(ordered)) - 1]
 
 
+def is_close(found_ms: float | None, truth_ms: float) -> bool:
+    """Within 2 %, or what a call may wait for a core of a busy machine."""
+    return found_ms == pytest.approx(truth_ms, rel=0.02, abs=10)
+
+
 def is_true(found: Latency, truth_ms: list[float], percents: list[str]) -> bool:
     ordered = sorted(truth_ms)
-    return all(
-        found.percentiles_ms[percent] == pytest.approx(percentile(ordered, float(percent)), rel=0.02)
-        for percent in percents
-    )
+    return all(is_close(found.percentiles_ms[percent], percentile(ordered, float(percent))) for percent in percents)
 
 
 def true_of_three(measure: Callable[[], tuple[Run, bool]]) -> Run:
@@ -62,7 +64,7 @@ def true_of_three(measure: Callable[[], tuple[Run, bool]]) -> Run:
         measured, agrees = measure()
         if agrees:
             return measured
-    raise AssertionError(f"three runs, and none within 2 % of the truth; the last: {measured.response.percentiles_ms}")
+    raise AssertionError(f"three runs, and none close to the truth; the last: {measured.response.percentiles_ms}")
 
 
 def test_percentiles_are_those_of_the_scripted_delays() -> None:
@@ -76,9 +78,7 @@ def test_percentiles_are_those_of_the_scripted_delays() -> None:
             assert (server.calls, measured.calls, measured.errors) == (1200, 1200, {})
             tails = ["50", "90", "95", "99"]
             agree = (is_true(latency, server.took_ms, tails) for latency in (measured.response, measured.service))
-            return measured, all(agree) and measured.response.mean_ms == pytest.approx(
-                sum(server.took_ms) / 1200, rel=0.02
-            )
+            return measured, all(agree) and is_close(measured.response.mean_ms, sum(server.took_ms) / 1200)
 
     measured = true_of_three(measure)
     assert measured.response.min_ms >= 200
