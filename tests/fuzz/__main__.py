@@ -78,9 +78,7 @@ def _show(console: Console, front: str, seed: int, verdict: Verdict) -> None:
         )
         images = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in tally.images.most_common())
         console.print(f"images in answers: {images}", highlight=False)
-    growth = (
-        "not judged, too few requests" if verdict.growth is None else f"{verdict.growth:+.1%} since the first quarter"
-    )
+    growth = "not judged, too few requests" if verdict.growth is None else f"{verdict.growth:+.1%} in the second half"
     console.print(f"resident memory {verdict.resident_bytes / 2**20:.0f} MB, {growth}", highlight=False)
     slowest = ", ".join(
         f"{seconds:.2f} s (case {number})" for seconds, number in sorted(tally.slowest, reverse=True)[:3]

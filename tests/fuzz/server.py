@@ -64,5 +64,6 @@ class MemoryCurve:
 
     @property
     def growth(self) -> float:
-        """From the second quarter's beginning to the end: 0.05 is 5 %. The first quarter fills caches and pools."""
-        return self.median_bytes(0.95, 1.0) / self.median_bytes(0.25, 0.30) - 1
+        """From the middle to the end: 0.05 is 5 %. The first half fills caches and pools: over HTTP 109 MB became 119
+        within 100,000 requests, and stayed 119 to 120 for the next 100,000."""
+        return self.median_bytes(0.95, 1.0) / self.median_bytes(0.50, 0.55) - 1
