@@ -131,7 +131,7 @@ LARGEST = {  # 50 million pixels
     "a square": (7071, 7071),
 }
 # Decoding a column of single pixels takes 2 s whatever becomes of it: it is tried with one policy of each kind.
-LARGEST_CASES = [
+MAX_SIZE_CASES = [
     (name, resize, exact)
     for name, resize, exact in itertools.product(LARGEST, KNOWN, (True, False))
     if name != "a column" or (resize, exact) in ((Resize.SHORTER_SIDE, True), (Resize.PAD, False))
@@ -143,7 +143,7 @@ def largest(name: str) -> bytes:
     return encode(Image.new("L", LARGEST[name], 77), "PNG", compress_level=1)
 
 
-@pytest.mark.parametrize(("name", "resize", "exact"), LARGEST_CASES)
+@pytest.mark.parametrize(("name", "resize", "exact"), MAX_SIZE_CASES)
 def test_the_largest_images_take_bounded_time_whatever_the_policy(name: str, resize: Resize, exact: bool) -> None:
     """The memory is measured in test_decode_budget."""
     side = 256 if resize is Resize.SHORTER_SIDE else 0
