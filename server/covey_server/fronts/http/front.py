@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
-import math
 import selectors
 import socket
 import threading
@@ -30,7 +29,7 @@ from covey_server.fronts.http.heads import REASONS
 from covey_server.fronts.http.hosts import Hosts
 from covey_server.fronts.http.known_request import KnownRequest, KnownRequests
 from covey_server.fronts.http.limits import HttpLimits
-from covey_server.fronts.http.listening import listen
+from covey_server.fronts.http.listening import Listener
 from covey_server.fronts.http.origins import Origins
 from covey_server.fronts.http.routing import Router
 from covey_server.fronts.http.tls import TlsLayer
@@ -41,9 +40,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_S = 0.5  # between two looks for what is overdue
 _SWEEP_PER_CONNECTION_S = 1e-5  # longer with many connections, so that looks cost little
-_ACCEPTED_AT_ONCE = 64
 _BURST = 32  # connections read before what came by them is handed over: a batch of small images
-_ACCEPTED_AT_END = 2048  # twice as many as can wait
 _NOTSENT_BYTES = 256 << 10  # of an answer, kept by the kernel for a caller who does not read it
 _FLUSH_TICK_S = 0.005
 Answer = tuple[Connection, bytes, Buffer, int, bool]
@@ -84,17 +81,14 @@ class HttpFront:
         self._is_waking = False
         self._is_stopped = False
         self._is_ending = False
-        self._has_listened = False  # connections are taken no more
         self._has_refused = False  # at the end, what is not whole
         self._sweep_s = 0.0
-        self._accepts_again_s = math.inf
-        self._listener = listen(host, port, shares_port=shares_port)
-        self.port = int(self._listener.getsockname()[1])
         self._selector = selectors.DefaultSelector()
+        self._listener = Listener(host, port, self._selector, self._add, self._make_places, shares_port=shares_port)
+        self.port = self._listener.port
         self._wake_receiver, self._wake_sender = socket.socketpair()
-        for each in (self._listener, self._wake_receiver, self._wake_sender):
+        for each in (self._wake_receiver, self._wake_sender):
             each.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._attend)
         self._intake = Intake("http", self._take)
 
@@ -191,7 +185,7 @@ class HttpFront:
     def _take(self) -> bool:
         """Waits for events, reads all that came, and hands it over."""
         self._thread = threading.get_ident()
-        is_quiet = not self._connections and math.isinf(self._accepts_again_s)
+        is_quiet = not self._connections and not self._listener.is_paused
         events = self._selector.select(None if is_quiet else _SWEEP_S)
         if self._is_stopped:
             return False
@@ -240,14 +234,9 @@ class HttpFront:
             self._end()
 
     def _end(self) -> None:
-        """First takes the connections that wait and closes the listener: with it, the system would reset them, and
-        callers could not tell whether their requests were heard. Whoever comes later is refused by the system, before
-        a request is sent. Then, with all that has come read, refuses what is not whole."""
-        if not self._has_listened:
-            for _ in range(_ACCEPTED_AT_END // _ACCEPTED_AT_ONCE):
-                if math.isfinite(self._accepts_again_s) or not self._accept():
-                    break
-            self._stop_listening()
+        """First accepts the connections that wait. Then, with all that has come read, refuses what is not whole."""
+        if not self._listener.is_closed:
+            self._listener.accept_all_and_close()
             self._wake()  # the next turn reads what they have sent
             return
         for connection in tuple(self._connections):
@@ -255,36 +244,13 @@ class HttpFront:
                 connection.refuse(_STOPPING)
         self._has_refused = True
 
-    def _stop_listening(self) -> None:
-        self._has_listened = True
-        if math.isinf(self._accepts_again_s):
-            self._selector.unregister(self._listener)
-        self._accepts_again_s = math.inf
-        self._listener.close()
-
-    def _accept(self) -> bool:
-        """Takes connections that wait; False once there are none, or none can be taken."""
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                connected, address = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionError):
-                return False
-            except OSError as error:  # no file is left: again at the next sweep, when some may be closed
-                log.warning("no HTTP connection can be accepted: %s", error.strerror)
-                self._make_places(1 + len(self._connections) // 64)
-                self._selector.unregister(self._listener)
-                self._accepts_again_s = time.monotonic() + _SWEEP_S
-                return False
-            if len(self._connections) >= self.limits.max_connections:
-                self._make_places(1 + len(self._connections) // 64)
-                if len(self._connections) >= self.limits.max_connections:
-                    self.closed["places"] += 1
-                    connected.close()
-                    continue
-            self._add(connected, address)
-        return True
-
     def _add(self, connected: socket.socket, address: Sequence[object]) -> None:
+        if len(self._connections) >= self.limits.max_connections:
+            self._make_places()
+            if len(self._connections) >= self.limits.max_connections:
+                self.closed["places"] += 1
+                connected.close()
+                return
         connected.setblocking(False)
         with contextlib.suppress(OSError):  # it may be gone
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -326,12 +292,11 @@ class HttpFront:
                 if (reason := connection.overdue) is not None:
                     self.closed[reason] += 1
                 connection.expire()
-        if now_s >= self._accepts_again_s:
-            self._accepts_again_s = math.inf
-            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._listener.resume(now_s)
 
-    def _make_places(self, count: int) -> None:
+    def _make_places(self) -> None:
         """Closes connections that have been silent for longest."""
+        count = 1 + len(self._connections) // 64
         idle = (each for each in self._connections if each.is_idle)
         for connection in heapq.nsmallest(count, idle, key=lambda each: each.since_s):
             self.closed["places"] += 1
