@@ -70,7 +70,7 @@ def test_a_slow_run_of_one_model_holds_up_no_other(
 ) -> None:
     write_echo_model(tmp_path, "slow")
     write_echo_model(tmp_path, "well")
-    server = start_server(tmp_path, default_model="well")
+    server = start_server(tmp_path, default_model="well", workers=2)  # of one core there is one worker by default
     quick = pb.ClassifyRequest(model="well", pixels=pb.Pixels(data=bytes(16)))
     server.classify(quick)
     (slow,) = (model for model in server.app.repository.catalog.served if model.name == "slow")
