@@ -37,6 +37,12 @@ def list_all(options: argparse.Namespace, report: ProgressReport) -> None:
     report.table("Data sets", listing.DATASET_HEADER, listing.dataset_rows(options.data_dir))
 
 
+def show(options: argparse.Namespace, report: ProgressReport) -> None:
+    from covey_export.architecture import command  # onnxruntime and matplotlib take a second to import
+
+    command.run(options, report)
+
+
 def train(options: argparse.Namespace, report: ProgressReport) -> None:
     job = _job(options, options.network, report)
     _read_dataset(job, options)

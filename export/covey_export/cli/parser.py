@@ -50,6 +50,15 @@ def build() -> argparse.ArgumentParser:
     every.add_argument("network", metavar="NETWORK", nargs="?", help="show the recipes of this one")
     _add_data_dir(every)
 
+    show = add("show", commands.show, "Show each layer of a network or model: size, parameters, cost, what it sees.")
+    show.add_argument("network", metavar="NETWORK|FILE", help=f"{_NETWORK}; or a published model's file or folder")
+    _add_data_dir(show)
+    show.add_argument("--dataset", metavar="NAME", help="show it with images of this data set, or folder:PATH")
+    show.add_argument("--image", type=_natural, metavar="N", help="follow test image N through the layers (default: 0)")
+    show.add_argument("--image-size", type=_positive, metavar="N", help="height and width (default: the network's)")
+    show.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
+    show.add_argument("--output", type=Path, metavar="FILE", help="draw it on a page, such as show.html")
+
     train = add("train", commands.train, "Train a network, or resume its unfinished checkpoint.")
     train.add_argument("network", metavar="NETWORK", help=_NETWORK)
     _add_places(train)

@@ -18,6 +18,7 @@ from covey_export.datasets.dataset import Images
 from covey_export.reports.drawing.tiles import brighten
 
 MAX_SAMPLES, MAX_MISTAKES = 40, 40
+BATCH_TILES = 9
 
 _MAX_SIDE = 112  # pixels; larger images are made smaller
 _SMOOTH_FROM = 64  # pixels from which a browser may smooth
@@ -47,6 +48,16 @@ def samples(dataset: Dataset) -> list[Tile]:
         label = dataset.labels[int(dataset.test_labels[place])]
         found.append(_tile(dataset.test_images[place], f"a test image of {label}", label))
     return found
+
+
+def batch(dataset: Dataset) -> list[Tile]:
+    """The first BATCH_TILES training images, with their class and its number."""
+    return [
+        _tile(image, f"a training image of {dataset.labels[label]}", dataset.labels[label], f"label {label}")
+        for image, label in zip(
+            dataset.train_images[:BATCH_TILES], dataset.train_labels[:BATCH_TILES].tolist(), strict=True
+        )
+    ]
 
 
 def choose_samples(dataset: Dataset) -> list[int]:

@@ -1,0 +1,1 @@
+"""A network's layers with the arithmetic behind their sizes, parameters and cost: `covey-export show`."""

@@ -1,0 +1,128 @@
+"""`covey-export show`: the layers of a network or of a model's file as a table, and drawn on a page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from covey_export import atomic_files
+from covey_export.architecture import example, notes, page, steps, subject
+from covey_export.architecture.example import Example
+from covey_export.architecture.steps import Step
+from covey_export.architecture.subject import Subject
+from covey_export.datasets import Dataset
+from covey_export.errors import ExportError
+from covey_export.networks import find_network
+from covey_export.reports.progress import ProgressReport
+from covey_export.training.recipe import Recipe
+from covey_proto.wording import plural
+
+HEADER = ("layer", "output", "size", "parameters", "multiply-adds", "each number sees")
+_LABELS_SHOWN = 10
+
+
+def run(options: argparse.Namespace, report: ProgressReport) -> None:
+    """Prints the table, what it shows, and the image's way; with --output draws a page too."""
+    with report.doing(f"reading {options.network}"):
+        shown = _subject(options)
+    found = steps.read(shown.model)
+    report.table(shown.title, HEADER, rows(found))
+    said = [total(found, shown.trained_parameters), *notes.find(found)]
+    for text in said:
+        report.line(text)
+    seen = None
+    if shown.dataset is not None:
+        place = options.image or 0
+        seen = _run_image(shown, found, shown.dataset, place)
+        batch = [] if shown.recipe is None else [describe_batch(shown.dataset, shown.recipe)]
+        for text in (*batch, _describe_loss(seen, place, len(shown.dataset.labels))):
+            report.line(text)
+    if options.output is not None:
+        drawn = page.write_page(shown, found, rows(found), said, seen, options.image or 0)
+        atomic_files.write_text(options.output, drawn)
+        report.line(f"wrote   {options.output}")
+
+
+def rows(found: Sequence[Step]) -> list[tuple[str, ...]]:
+    """One row a layer, in the order of HEADER."""
+    return [
+        (
+            step.name if step.kind == "input" else f"{step.name} ({step.kind.replace('_', ' ')})",
+            " x ".join(f"{size:,}" for size in step.output),
+            step.size_formula,
+            f"{step.parameters_formula} = {step.parameters:,}" if step.parameters_formula else _number(step.parameters),
+            _number(step.multiply_adds),
+            "the whole image" if step.view is None else f"{step.view.size[0]} x {step.view.size[1]}",
+        )
+        for step in found
+    ]
+
+
+def total(found: Sequence[Step], trained: int | None) -> str:
+    """All layers together. `trained` are the parameters in training, if they are known."""
+    parameters = sum(step.parameters for step in found)
+    multiply_adds = sum(step.multiply_adds for step in found)
+    folded = ""
+    if trained not in (None, parameters):
+        folded = (
+            f" In training there are {trained:,}: a served model has batch normalisation folded into the convolutions "
+            f"before it."
+        )
+    return f"In all {plural(parameters, 'parameter')} and {multiply_adds:,} multiply-adds for one image.{folded}"
+
+
+def describe_batch(dataset: Dataset, recipe: Recipe) -> str:
+    """The first batch of a training as the network gets it: shapes, types, smallest and largest number."""
+    count = min(recipe.batch_size, len(dataset.train_images))
+    images = dataset.train_images[:count]
+    height, width, channels = dataset.image_shape
+    mean, std = (list(numbers or ()) * (channels // len(numbers or (0,))) for numbers in (recipe.mean, recipe.std))
+    ends = [
+        (end / 255 - mean[channel]) / std[channel]
+        for channel in range(channels)
+        for end in (int(images[..., channel].min()), int(images[..., channel].max()))
+    ]
+    labels = ", ".join(map(str, dataset.train_labels[: min(count, _LABELS_SHOWN)].tolist()))
+    return (
+        f"A batch of {recipe.name}: images [{count}, {channels}, {height}, {width}] float32 from {min(ends):.3g} to "
+        f"{max(ends):.3g}, made of [{count}, {height}, {width}, {channels}] uint8; labels [{count}] int64, the first "
+        f"ones {labels}."
+    )
+
+
+def _describe_loss(seen: Example, place: int, classes: int) -> str:
+    true = next(score for score in seen.scores if score.is_true)
+    return (
+        f"The loss of test image {place} ({seen.label}) is -ln({true.probability:.4g}) = {seen.loss:.4f}; to give each "
+        f"of {classes} classes the same probability would cost ln({classes}) = {example.chance_loss(classes):.4f}."
+    )
+
+
+def _subject(options: argparse.Namespace) -> Subject:
+    dataset = options.dataset
+    if subject.is_file(options.network):
+        if options.image is not None and dataset is None:
+            raise ExportError("--image goes with --dataset, the data set that has the test image")
+        if options.image_size or options.grey:
+            raise ExportError("a published model has its size; omit --image-size and --grey")
+        return subject.of_file(options.network, dataset=dataset, data_dir=options.data_dir)
+    if options.image is not None and dataset is None:
+        dataset = find_network(options.network).default_dataset
+    return subject.of_network(
+        options.network,
+        dataset=dataset,
+        data_dir=options.data_dir,
+        image_size=options.image_size,
+        is_grey=options.grey,
+    )
+
+
+def _run_image(shown: Subject, found: Sequence[Step], dataset: Dataset, place: int) -> Example:
+    if place >= len(dataset.test_images):
+        raise ExportError(f"--image {place}: {dataset.name} has the test images 0 to {len(dataset.test_images) - 1:,}")
+    label = int(dataset.test_labels[place])
+    return example.run(shown.model, found, dataset.test_images[place], label, dataset.labels)
+
+
+def _number(value: int) -> str:
+    return f"{value:,}" if value else ""

@@ -1,0 +1,82 @@
+"""What a network's numbers show: what sharing weights saves, small kernels in a row, halving and doubling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from covey_export.architecture.steps import Step
+from covey_proto.wording import listed
+
+_MAX_SHARING = 3  # convolutions of which it is told what they save
+_BETWEEN = ("activation", "normalization")  # kinds of layers that stand between convolutions of one chain
+
+
+def find(steps: Sequence[Step]) -> list[str]:
+    """Sentences about a network, the most general first."""
+    return [*_sharing(steps), *_chains(steps), *_halvings(steps)]
+
+
+def _sharing(steps: Sequence[Step]) -> Iterator[str]:
+    convolutions = [step for step in steps if step.dense_parameters and step.parameters]
+    for step in convolutions[:_MAX_SHARING]:
+        source = steps[step.inputs[0]]
+        _, height, width = step.output
+        reads = step.multiply_adds // step.numbers
+        yield (
+            f"{step.name} has {step.parameters:,} parameters. A fully connected layer between the same tensors would "
+            f"have {step.dense_parameters:,}, {_times(step.dense_parameters / step.parameters)} as many: each output "
+            f"reads {reads:,} of {source.numbers:,} numbers (local connections), and its weights serve "
+            f"{height} * {width} = {height * width:,} places (parameter sharing)."
+        )
+
+
+def _chains(steps: Sequence[Step]) -> Iterator[str]:
+    """Two or more convolutions of stride 1 in a row see as much as one large kernel."""
+    told = set()
+    for chain in _find_chains(steps):
+        first = chain[0]
+        channels, reach = first.output[0], 1 + sum(step.kernel[0] - 1 for step in chain)
+        shape = (len(chain), first.kernel, channels)
+        if shape in told or any(step.output[0] != channels for step in chain):
+            continue
+        told.add(shape)
+        # Without the first one, whose inputs may be fewer, the comparison would not hold: all have `channels` inputs.
+        small = len(chain) * first.kernel[0] ** 2 * channels**2
+        large = reach**2 * channels**2
+        size, whole = f"{first.kernel[0]}x{first.kernel[1]}", f"{reach}x{reach}"
+        yield (
+            f"{listed([step.name for step in chain])}: {len(chain)} kernels of {size} in a row see as much as one of "
+            f"{whole}. With {channels} channels in and out they have {small:,} weights, a {whole} kernel {large:,}."
+        )
+
+
+def _find_chains(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    chain: list[Step] = []
+    for step in steps:
+        is_same = not chain or step.kernel == chain[0].kernel
+        if step.kernel[0] == step.kernel[1] > 1 and step.stride == (1, 1) and is_same:
+            chain.append(step)
+        elif step.kind not in _BETWEEN:
+            if len(chain) > 1:
+                yield chain
+            chain = []
+    if len(chain) > 1:
+        yield chain
+
+
+def _halvings(steps: Sequence[Step]) -> Iterator[str]:
+    """Where height and width halve and channels double, a layer of the same kernel costs as much as before."""
+    convolutions = [step for step in steps if len(step.output) == 3 and step.kernel[0] > 1]
+    for before, after in pairwise(convolutions):
+        (channels, height, width), (more, lower, narrower) = before.output, after.output
+        if more == 2 * channels and lower * 2 in (height, height + 1, height - 1) and lower < height:
+            yield (
+                f"From {before.name} to {after.name} height and width halve ({height} x {width} to {lower} x "
+                f"{narrower}) and channels double ({channels} to {more}): half as many numbers, and a layer with as "
+                f"many channels in as out costs the same multiply-adds before and after."
+            )
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.1f} times"

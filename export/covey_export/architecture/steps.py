@@ -1,0 +1,176 @@
+"""The layers of an ONNX graph: size, parameters, cost and view of the image, and the formulas behind them.
+
+The layers themselves are those that the server's "Look inside" shows: both read the file by `covey_server.explaining`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from covey_export.errors import ConversionFailed
+from covey_server.explaining import layers as reading
+from covey_server.explaining import onnx_graph
+from covey_server.explaining.describing import describe
+from covey_server.explaining.layers import Layer
+from covey_server.explaining.windows import Axis, axes
+
+Shape = tuple[int, ...]  # of one image's tensor, channels first: [C, H, W], [F], ...
+
+
+@dataclass(frozen=True)
+class View:
+    """What one number of a layer sees of the image: `size` pixels high and wide, its neighbour `stride` pixels on."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer. `multiply_adds` are those of one image; `dense_parameters` those of a fully connected layer between
+    the same tensors, 0 where that is no comparison; `view` is None where each number sees the whole image."""
+
+    name: str
+    kind: str  # one of covey_server.explaining.layers.KINDS
+    description: str
+    output: Shape
+    size_formula: str
+    parameters: int
+    parameters_formula: str
+    multiply_adds: int
+    dense_parameters: int
+    view: View | None
+    inputs: tuple[int, ...]  # places of the steps that it reads
+    kernel: tuple[int, int] = (0, 0)  # of a convolution
+    stride: tuple[int, int] = (1, 1)
+
+    @property
+    def numbers(self) -> int:
+        """How many the layer gives for one image."""
+        return math.prod(self.output)
+
+
+def read(model: bytes) -> list[Step]:
+    """The steps of a model that Covey can serve, the prepared image first. Raises ConversionFailed."""
+    graph = onnx_graph.read(model)
+    found = reading.find(graph)
+    shapes = _shapes(model, found)
+    steps: list[Step] = []
+    for layer in found:
+        steps.append(_step(layer, shapes, steps))
+    return steps
+
+
+def _shapes(model: bytes, found: Sequence[Layer]) -> dict[int, Shape]:
+    """The shape of each layer's output for one image, by its place. Raises ConversionFailed."""
+    inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), data_prop=True).graph
+    known = {
+        value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim][1:]
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+    }
+    shapes: dict[int, Shape] = {}
+    for layer in found:
+        shape = tuple(known.get(layer.output, (0,)))
+        if 0 in shape:
+            raise ConversionFailed(
+                f"the size of layer {layer.name} ({layer.op}) depends on the values of the image, or the file does "
+                f"not say it; networks whose layers have fixed sizes can be shown"
+            )
+        is_channels_last = len(shape) == 3 and (layer.layout == "NHWC" or not layer.index)
+        shapes[layer.index] = (shape[2], *shape[:2]) if is_channels_last and layer.layout != "NCHW" else shape
+    return shapes
+
+
+def _step(layer: Layer, shapes: Mapping[int, Shape], before: Sequence[Step]) -> Step:
+    output = shapes[layer.index]
+    source = shapes[layer.inputs[0]] if layer.inputs else ()
+    windows = axes(layer, source, output)
+    multiply_adds = dense = 0
+    if layer.weight_shape and layer.kind in ("convolution", "fully_connected"):
+        # Each weight is used once for each place of the output: of a fully connected layer's there is one (or a token).
+        places = math.prod(output[1:]) if layer.kind == "convolution" else math.prod(output[:-1])
+        multiply_adds = math.prod(layer.weight_shape) * places
+        if layer.kind == "convolution":
+            has_bias = layer.parameters > math.prod(layer.weight_shape)
+            dense = (math.prod(source) + has_bias) * math.prod(output)
+    is_convolution = layer.kind == "convolution" and windows is not None
+    return Step(
+        name=layer.name,
+        kind=layer.kind,
+        description=describe(layer, shapes),
+        output=output,
+        size_formula=_size_formula(layer, source, output, windows),
+        parameters=layer.parameters,
+        parameters_formula=_parameters_formula(layer, output),
+        multiply_adds=multiply_adds,
+        dense_parameters=dense,
+        view=_view(layer, windows, [before[place].view for place in layer.inputs]),
+        inputs=layer.inputs,
+        kernel=(windows[0].size, windows[1].size) if is_convolution and windows else (0, 0),
+        stride=(windows[0].stride, windows[1].stride) if windows else (1, 1),
+    )
+
+
+def _size_formula(layer: Layer, source: Shape, output: Shape, windows: tuple[Axis, Axis] | None) -> str:
+    if layer.kind == "flatten":
+        return f"{' * '.join(map(str, source))} = {output[-1]:,}"
+    if windows is None or len(output) != 3:
+        return ""
+    after = _padding_after(layer)
+    formulas = [_along_one_axis(source[1 + place], windows[place], after[place], output[1 + place]) for place in (0, 1)]
+    return formulas[0] if formulas[0] == formulas[1] else f"height: {formulas[0]}; width: {formulas[1]}"
+
+
+def _padding_after(layer: Layer) -> tuple[int | None, int | None]:
+    """Below and right of the image; None where it follows from the sizes (auto_pad)."""
+    attributes = layer.node.attributes
+    if str(attributes.get("auto_pad") or "NOTSET").startswith("SAME"):
+        return None, None
+    pads = attributes.get("pads") or [0, 0, 0, 0]
+    return pads[2], pads[3]
+
+
+def _along_one_axis(size: int, window: Axis, after: int | None, result: int) -> str:
+    """floor((size + padding - kernel) / stride) + 1, with numbers."""
+    if after is None:
+        return f"{size} / {window.stride}, rounded up = {result}"
+    kernel = f"{window.dilation} * ({window.size} - 1) - 1" if window.dilation > 1 else f"{window.size}"
+    covered = window.dilation * (window.size - 1) + 1
+    padding = f" + {window.before} + {after}" if window.before or after else ""
+    free = size + window.before + after - covered
+    rounded = ""
+    if free % window.stride:
+        rounded = ", rounded down" if free // window.stride + 1 == result else ", rounded up"
+    return f"({size}{padding} - {kernel}) / {window.stride}{rounded} + 1 = {result}"
+
+
+def _parameters_formula(layer: Layer, output: Shape) -> str:
+    if not layer.weight_shape or layer.kind not in ("convolution", "fully_connected"):
+        return ""
+    weights = math.prod(layer.weight_shape)
+    outputs = output[0] if layer.kind == "convolution" else output[-1]
+    each = [*layer.weight_shape[2:], layer.weight_shape[1]] if layer.kind == "convolution" else [weights // outputs]
+    product = " * ".join(map(str, each))
+    return f"({product} + 1) * {outputs}" if layer.parameters > weights else f"{product} * {outputs}"
+
+
+def _view(layer: Layer, windows: tuple[Axis, Axis] | None, before: Sequence[View | None]) -> View | None:
+    """As far as the layers before it see, and a window's reach more."""
+    if not before:
+        return View((1, 1), (1, 1)) if layer.index == 0 else None
+    if None in before or layer.kind in ("fully_connected", "attention", "softmax"):
+        return None
+    known = [view for view in before if view is not None]
+    size = (max(view.size[0] for view in known), max(view.size[1] for view in known))
+    stride = (max(view.stride[0] for view in known), max(view.stride[1] for view in known))
+    if windows is None:
+        return View(size, stride) if layer.kind != "other" else None
+    if layer.op not in ("Conv", "MaxPool", "AveragePool"):
+        return None  # of whole maps
+    down, right = windows
+    reach = [(axis.size - 1) * axis.dilation * step for axis, step in zip(windows, stride, strict=True)]
+    return View((size[0] + reach[0], size[1] + reach[1]), (stride[0] * down.stride, stride[1] * right.stride))
