@@ -200,6 +200,5 @@ class Workers:
             f"reports itself as not ready"
         )
         log.error("%s (%d thread(s) run batches now)", error, len(self._running) + len(self._inline))
-        batch.expand()
         for request in batch.fail():
             request.fail(error)

@@ -241,3 +241,53 @@ def test_never_holds_more_than_its_limits_and_counts_to_zero(steps: list[tuple[s
         admission.leave(held, who)
     assert (admission.calls, admission.bytes) == (0, 0)
     admission.enter(1, "a")
+
+
+def _state(admission: Admission) -> object:
+    held = {
+        caller: (each.calls, each.bytes, each.answer_bytes, each.decodes) for caller, each in admission._held.items()
+    }
+    return admission.calls, admission.bytes, admission.answer_bytes, held
+
+
+_CALLS = st.dictionaries(st.sampled_from("abc"), st.integers(1, 4), min_size=1)
+
+
+@given(before=_CALLS, calls=_CALLS, size_bytes=st.integers(0, 12), answer_bytes=st.integers(0, 5))
+def test_calls_that_enter_and_leave_together_count_as_one_by_one(
+    before: dict[str, int], calls: dict[str, int], size_bytes: int, answer_bytes: int
+) -> None:
+    together, alone = (Admission(max_calls=16, max_bytes=100, max_message_bytes=10) for _ in range(2))
+    for admission in (together, alone):
+        for caller, number in before.items():
+            for _ in range(min(number, 2)):
+                admission.enter(1, caller)
+    held_before = _state(together)
+    if not together.enter_together(calls, size_bytes):
+        assert _state(together) == held_before
+        return
+    for caller, number in calls.items():
+        for _ in range(number):
+            alone.enter(size_bytes, caller)  # none is refused of what has entered together
+    assert _state(together) == _state(alone)
+    together.leave_together(calls, size_bytes, dict.fromkeys(calls, answer_bytes))
+    for caller, number in calls.items():
+        for place in range(number):
+            alone.leave(size_bytes, caller, 0 if place else answer_bytes)
+    assert _state(together) == _state(alone)
+
+
+def test_few_calls_enter_together() -> None:
+    admission = Admission(max_calls=6, max_bytes=100, max_message_bytes=10)
+    assert admission.enter_together({"a": 2, "b": 2}, 10)
+    assert not admission.enter_together({"c": 3}, 1), "one more than there are places"
+    assert admission.enter_together({"c": 2}, 1)
+
+
+def test_the_last_calls_that_leave_together_leave_the_server_empty() -> None:
+    admission = Admission(max_calls=6, max_bytes=100, max_message_bytes=10)
+    assert admission.enter_together({"a": 2}, 1)
+    admission.close()
+    assert not admission.wait_until_empty(0)
+    admission.leave_together({"a": 2}, 1, {})
+    assert admission.wait_until_empty(0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covey_server.batching import output as output_module
 from covey_server.batching.output import Output
 
 
@@ -48,3 +51,15 @@ def test_another_number_of_classes_is_ranked_for_its_own_rows_alone() -> None:
     assert indices == [[2, 0, 1]]
     assert probabilities.tolist() == [[1, 0, 0]]
     assert (output.shares(2), output.shares(3)) == (True, False)
+
+
+@given(rows=st.integers(1, 9), first=st.integers(0, 8), k=st.integers(1, 5), piece=st.integers(1, 12))
+def test_pieces_are_the_rows_in_order(rows: int, first: int, k: int, piece: int) -> None:
+    first = min(first, rows - 1)
+    output = Output(np.random.default_rng(rows).random((rows, 5), dtype=np.float32))
+    with patch.object(output_module, "PIECE_CLASSES", piece):
+        pieces = list(output.pieces(k, first, rows - first))
+    indices, probabilities = output.top(k, first, rows - first)
+    assert [row for found, _ in pieces for row in found] == indices
+    assert np.concatenate([found for _, found in pieces]).tolist() == probabilities.tolist()
+    assert all(len(found) * k <= max(piece, k) for found, _ in pieces)
