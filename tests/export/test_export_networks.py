@@ -204,7 +204,7 @@ def test_linear_layers_follow_the_size_of_the_image() -> None:
 
 
 def test_depth_and_width_of_vgg_are_parameters() -> None:
-    built = Vgg((20, 16, 3), 7, dropout=0.1, blocks=((1, 8), (3, 24)), hidden=50)
+    built = Vgg(20, 16, 3, 7, dropout=0.1, blocks=((1, 8), (3, 24)), hidden=50)
     shapes = [shape for layer in _layers(built) if (shape := _shape(layer))]
     assert shapes == [*_same(3, 8, 24, 24, 24), (24 * 5 * 4, 50), (50, 7)]
     first = built.features[0](torch.rand(2, 3, 20, 16))

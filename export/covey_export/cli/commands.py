@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from covey_export import atomic_files, devices, listing, naming, summary
 from covey_export import checkpoint as checkpoints
-from covey_export.cli import given_weights
+from covey_export import new_network as new_networks
+from covey_export.cli import given_weights, recipe_changes
 from covey_export.datasets import Entry, find_entry
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, MissingDataset
@@ -41,6 +41,12 @@ def show(options: argparse.Namespace, report: ProgressReport) -> None:
     from covey_export.architecture import command  # onnxruntime and matplotlib take a second to import
 
     command.run(options, report)
+
+
+def new_network(options: argparse.Namespace, report: ProgressReport) -> None:
+    for path in new_networks.write(options.name, options.source, Path.cwd()):
+        report.line(f"wrote   {path.name}")
+    report.line(f"{options.name}.md says how to look at it, train it and compare it with {options.source}")
 
 
 def train(options: argparse.Namespace, report: ProgressReport) -> None:
@@ -132,22 +138,9 @@ def _run_training(job: ExportJob, options: argparse.Namespace, *, is_one_of_many
         # Weights that saw pixels normalised in one way go on seeing them so.
         given_weights.require_channels(weights.mean, network.image_shape[2])
         recipe = replace(recipe, mean=weights.mean, std=weights.std)
-    if options.dropout is not None and not network.takes_dropout:
-        raise ExportError(f"{network.name} has no dropout; omit --dropout")
-    fields = ("epochs", "batch_size", "learning_rate", "dropout", "weight_decay", "label_smoothing", "augmentation")
-    said = given_weights.normalisation(options)
-    changes: dict[str, Any] = {
-        field: value for field in (*fields, "precision") if (value := getattr(options, field)) is not None
-    }
-    if said is not None:
-        given_weights.require_channels(said[0], network.image_shape[2])
-        changes["mean"], changes["std"] = said  # a checkpoint that goes on has to agree
-    if options.epochs == 0 and options.weights is None:
-        raise ExportError("--epochs 0 publishes given weights as they are: it goes with --weights")
-    if options.freeze:
-        changes["freeze"] = True
+    changes = recipe_changes.find(options, recipe, network)
     if changes and not recipe.epochs:
-        flags = ", ".join(f"--{'augment' if name == 'augmentation' else name}".replace("_", "-") for name in changes)
+        flags = recipe_changes.flags(changes)
         if not is_one_of_many:
             raise ExportError(f"{network.name} has nothing to learn; omit {flags}")
         job.report.line(f"note: {network.name} has nothing to learn; {flags} does not apply")

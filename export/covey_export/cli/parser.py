@@ -17,7 +17,7 @@ from covey_export.importing import options as import_options
 from covey_export.importing.options import numbers
 from covey_export.reports.progress import ProgressReport
 from covey_export.training.augmentation import Augmentation
-from covey_export.training.recipe import TRAINING_PRECISIONS
+from covey_export.training.recipe import OPTIMIZERS, TRAINING_PRECISIONS
 from covey_proto import colours, resize
 from covey_proto.command_line import Parser
 
@@ -58,6 +58,10 @@ def build() -> argparse.ArgumentParser:
     show.add_argument("--image-size", type=_positive, metavar="N", help="height and width (default: the network's)")
     show.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
     show.add_argument("--output", type=Path, metavar="FILE", help="draw it on a page, such as show.html")
+
+    new = add("new", commands.new_network, "Write a copy of a network as a Python file to change, and how to compare.")
+    new.add_argument("name", metavar="NAME", help="of the module: NAME.py and NAME.md are written into this folder")
+    new.add_argument("--from", dest="source", required=True, metavar="NETWORK", help="one of Covey's own networks")
 
     train = add("train", commands.train, "Train a network, or resume its unfinished checkpoint.")
     train.add_argument("network", metavar="NETWORK", help=_NETWORK)
@@ -142,11 +146,19 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="passes over the training images; 0 with --weights: publish them untrained",
     )
     group.add_argument("--batch-size", type=_positive, metavar="N", help="images a step, over all processes")
+    group.add_argument(
+        "--optimizer", choices=OPTIMIZERS, help="another than the recipe's takes its usual learning rate"
+    )
     group.add_argument("--learning-rate", type=_above_zero, metavar="RATE", help="of a one-cycle recipe: the highest")
+    group.add_argument("--momentum", type=_share, metavar="M", help="of SGD")
     group.add_argument(
         "--dropout", type=_share, metavar="P", help="share of values that the network's dropout layers drop"
     )
     group.add_argument("--weight-decay", type=_from_zero, metavar="X", help="of kernels and matrices, not of biases")
+    group.add_argument(
+        "--shuffle", action=argparse.BooleanOptionalAction, help="a new order of the images in each epoch"
+    )
+    group.add_argument("--log-steps", type=_positive, metavar="N", help="say the mean loss of every N steps")
     group.add_argument("--label-smoothing", type=_share, metavar="P", help="share of each label given to all classes")
     group.add_argument(
         "--augment",

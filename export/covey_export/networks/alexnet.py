@@ -21,9 +21,8 @@ def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
 class AlexNet(nn.Module):
     """`[N, C, H, W] float32` to logits `[N, classes]`; H and W from 16 up."""
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, dropout: float = 0.5) -> None:
+    def __init__(self, height: int, width: int, channels: int, classes: int, dropout: float = 0.5) -> None:
         super().__init__()
-        height, width, channels = image_shape
         self.features = nn.Sequential(
             *_convolution(channels, 32),
             nn.MaxPool2d(3, stride=2, padding=1),

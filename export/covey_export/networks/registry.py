@@ -68,7 +68,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "alexnet",
-            lambda task: AlexNet(task.image_shape, task.classes, task.dropout_or(0.5)),
+            lambda task: AlexNet(*task.image_shape, task.classes, task.dropout_or(0.5)),
             _GREY_28,
             "fashion-mnist",
             "Krizhevsky et al. 2012, for small images",
@@ -77,7 +77,7 @@ NETWORKS: Mapping[str, Network] = {
         ),
         Network(
             "vgg",
-            lambda task: Vgg(task.image_shape, task.classes, task.dropout_or(0.5)),
+            lambda task: Vgg(*task.image_shape, task.classes, task.dropout_or(0.5)),
             _GREY_28,
             "fashion-mnist",
             "Simonyan, Zisserman 2014, for small images",

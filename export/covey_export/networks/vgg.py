@@ -32,14 +32,15 @@ class Vgg(nn.Module):
 
     def __init__(
         self,
-        image_shape: tuple[int, int, int],
+        height: int,
+        width: int,
+        channels: int,
         classes: int,
         dropout: float = 0.5,
         blocks: Sequence[tuple[int, int]] = BLOCKS,
         hidden: int = 256,
     ) -> None:
         super().__init__()
-        height, width, channels = image_shape
         widths = [channels, *(block_width for _, block_width in blocks)]
         self.features = nn.Sequential(
             *(

@@ -15,6 +15,7 @@ from covey_proto.wording import plural
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "one-cycle"]
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 TrainingPrecision = Literal["float32", "bfloat16", "auto"]
 TRAINING_PRECISIONS: tuple[TrainingPrecision, ...] = get_args(TrainingPrecision)
 

@@ -168,7 +168,7 @@ def recipes_of(network: str, dataset: str | None = None) -> Mapping[str, Recipe]
     if network.startswith(torchvision_networks.PREFIX):
         return _ANY
     if network not in NETWORKS:
-        return {**_ANY, **_of_tutorials(dataset)}
+        return {**_ANY, **_of_other_networks(dataset)}
     own = OTHER_DATASETS.get((network, dataset), {}) if dataset else {}
     found = {**RECIPES[network], **own}
     return {**found, FINE_TUNE: _FINE_TUNE} if any(recipe.epochs for recipe in found.values()) else found
@@ -184,12 +184,13 @@ def find_recipe(network: str, name: str | None = None, dataset: str | None = Non
     return recipes[name]
 
 
-def _of_tutorials(dataset: str | None) -> Mapping[str, Recipe]:
-    """For a user's own network: `tutorial`, as is usual for such images, and each tutorial's by its network's name."""
+def _of_other_networks(dataset: str | None) -> Mapping[str, Recipe]:
+    """For a user's own network: `tutorial`, as is usual for such images, and NETWORK-RECIPE of each of Covey's."""
     usual = _MNIST_CNN if dataset in _TAUGHT_ON_DIGITS else _CIFAR_NET
     named = {
-        f"{network}-{TUTORIAL}": replace(recipes[TUTORIAL], name=f"{network}-{TUTORIAL}")
+        f"{network}-{name}": replace(recipe, name=f"{network}-{name}")
         for network, recipes in RECIPES.items()
-        if TUTORIAL in recipes and recipes[TUTORIAL].epochs
+        for name, recipe in {**recipes, **OTHER_DATASETS.get((network, dataset or ""), {})}.items()
+        if recipe.epochs
     }
     return {TUTORIAL: usual, **named}

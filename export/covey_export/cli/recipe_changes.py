@@ -1,0 +1,53 @@
+"""What the options of the command line change about a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from covey_export.cli import given_weights
+from covey_export.errors import ExportError
+from covey_export.networks import Network
+from covey_export.training.recipe import Optimizer, Recipe
+
+# Fields of a recipe that an option of the same name changes.
+_FIELDS = (
+    "epochs", "batch_size", "optimizer", "learning_rate", "momentum", "dropout", "weight_decay", "label_smoothing",
+    "augmentation", "shuffle", "log_steps", "precision",
+)  # fmt: skip
+# For another optimizer than the recipe's, whose learning rate would not fit: what its own authors, or torch, take.
+_USUAL_RATES: Mapping[Optimizer, float] = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
+_USUAL_MOMENTUM = 0.9
+
+
+def find(options: argparse.Namespace, recipe: Recipe, network: Network) -> dict[str, Any]:
+    """The fields to change, by their name. Raises ExportError where an option cannot apply."""
+    changes: dict[str, Any] = {
+        field: value for field in _FIELDS if (value := getattr(options, field, None)) is not None
+    }
+    if options.dropout is not None and not network.takes_dropout:
+        raise ExportError(f"{network.name} has no dropout; omit --dropout")
+    if options.epochs == 0 and options.weights is None:
+        raise ExportError("--epochs 0 publishes given weights as they are: it goes with --weights")
+    optimizer = changes.get("optimizer", recipe.optimizer)
+    if optimizer != "sgd" and options.momentum is not None:
+        raise ExportError(f"--momentum is SGD's, this training's optimizer is {optimizer}; omit it")
+    if optimizer != recipe.optimizer:
+        changes.setdefault("learning_rate", _USUAL_RATES[optimizer])
+        changes.setdefault("momentum", _USUAL_MOMENTUM if optimizer == "sgd" else 0.0)
+    if not changes.get("momentum", recipe.momentum):
+        changes["nesterov"] = False
+    said = given_weights.normalisation(options)
+    if said is not None:
+        given_weights.require_channels(said[0], network.image_shape[2])
+        changes["mean"], changes["std"] = said  # a checkpoint that goes on has to agree
+    if options.freeze:
+        changes["freeze"] = True
+    return {field: value for field, value in changes.items() if field != "nesterov" or value != recipe.nesterov}
+
+
+def flags(changes: Mapping[str, Any]) -> str:
+    """The options that changed these fields, for people."""
+    names = {"augmentation": "augment", "nesterov": "momentum"}
+    return ", ".join(dict.fromkeys(f"--{names.get(field, field)}".replace("_", "-") for field in changes))

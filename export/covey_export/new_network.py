@@ -1,0 +1,75 @@
+"""`covey-export new`: a copy of one of Covey's networks as a file to change, and what to do with it."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+from pathlib import Path
+
+from torch import nn
+
+from covey_export import atomic_files, naming
+from covey_export.errors import ExportError
+from covey_export.networks import NETWORKS, Network, Output, Task
+from covey_export.training.recipes import RECIPES, recipes_of
+
+_SOFTMAX = "            nn.Softmax(dim=1),\n"
+_STEPS = """# {name}
+
+`{name}.py` begins as Covey's `{source}`. Look at it, change it, and compare:
+
+```sh
+covey-export show {name}:{cls} --dataset {dataset}
+covey-export all {source} --dataset {dataset} --recipe {recipe}
+covey-export all {name}:{cls} --dataset {dataset} --recipe {source}-{recipe}
+covey-export compare {source} {name}-{cls} --output compare.html
+```
+
+Both train with the same recipe and seed, so what differs is your change. Repeat it with `--seed 1` and `--seed 2`
+before you believe a small difference.
+
+Things to try, one at a time:
+
+- another kernel: `kernel_size=3, padding=1` keeps height and width; look at the next layer's input in `show`;
+- another layer: a convolution with as many channels out as in, and its activation, behind the first;
+- dropout: `nn.Dropout(0.5)` before the last `nn.Linear`;
+- batch normalisation: `nn.BatchNorm2d(channels)` behind each convolution.
+"""
+
+
+def write(name: str, source: str, folder: Path) -> tuple[Path, Path]:
+    """Writes NAME.py, a copy of the network `source`, and NAME.md into the folder; returns both.
+
+    Raises ExportError where one of them is there already, or where the copy could not be imported by its name.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
+        raise ExportError(f"{name!r} is no name for a Python module; expected small letters, digits and _, as in mynet")
+    if source not in NETWORKS:
+        raise naming.unknown("network to begin from", source, NETWORKS)
+    network = NETWORKS[source]
+    recipe = next(iter(recipes_of(source).values()))
+    if not recipe.epochs:
+        raise ExportError(f"{source} has nothing to learn; begin from another network")
+    paths = (folder / f"{name}.py", folder / f"{name}.md")
+    for path in paths:
+        if path.exists():
+            raise ExportError(f"{path} is there already; choose another name, or move it away")
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    atomic_files.write_text(paths[0], _module(network, class_name))
+    steps = _STEPS.format(
+        name=name, cls=class_name, source=source, dataset=network.default_dataset, recipe=next(iter(RECIPES[source]))
+    )
+    atomic_files.write_text(paths[1], steps)
+    return paths
+
+
+def _module(network: Network, class_name: str) -> str:
+    """The source of the network's own module, its class renamed, and without a softmax at its end: Covey adds one."""
+    module = network.build(Task(network.image_shape, network.classes))
+    file = inspect.getsourcefile(type(module))
+    if file is None or not isinstance(module, nn.Module):
+        raise ExportError(f"the source of {network.name} is not installed; expected a file beside its module")
+    text = Path(file).read_text(encoding="utf-8").replace(f"class {type(module).__name__}(", f"class {class_name}(")
+    if network.output is Output.PROBABILITIES:
+        text = text.replace(_SOFTMAX, "").replace("probabilities", "logits")
+    return text

@@ -1,0 +1,90 @@
+"""`covey-export new`: a copy that trains exactly as the network that it was made from."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from covey_export import new_network
+from covey_export.__main__ import main
+from covey_export.checkpoint import load
+from covey_export.cli.parser import build
+from covey_export.errors import ExportError
+from covey_export.networks import NETWORKS, Output, Task, find_network
+from covey_export.training.recipes import find_recipe
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COVEY_DATA", raising=False)
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+    for name in [name for name, module in sys.modules.items() if str(tmp_path) in str(getattr(module, "__file__", ""))]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("source", [name for name in NETWORKS if name != "conv-demo"])
+def test_a_copy_computes_what_the_network_computes(source: str, tmp_path: Path) -> None:
+    new_network.write("mine", source, tmp_path)
+    network = NETWORKS[source]
+    task = Task(network.image_shape, network.classes, 0.1)
+    copy = find_network("mine:Mine").build(task)
+    original = network.build(task)
+    if network.output is Output.LOGITS:
+        original.load_state_dict(copy.state_dict())
+    else:  # without the softmax, which Covey puts behind a user's own network
+        copy = nn.Sequential(copy, nn.Softmax(dim=1))
+        original.load_state_dict({name.removeprefix("0."): value for name, value in copy.state_dict().items()})
+    height, width, channels = network.image_shape
+    images = torch.rand(2, channels, height, width)
+    with torch.no_grad():
+        assert torch.equal(copy.eval()(images), original.eval()(images))
+
+
+def test_an_unchanged_copy_trains_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "mine", "--from", "lenet"]) == 0
+    assert "mine.md says how" in capsys.readouterr().out
+    few = ["--dataset", "sample", "--epochs", "1", "--batch-size", "500", "--device", "cpu"]
+    assert main(["train", "lenet", *few, "--recipe", "tutorial", "--checkpoint", "one"]) == 0
+    assert main(["train", "mine:Mine", *few, "--recipe", "lenet-tutorial", "--checkpoint", "two"]) == 0
+    one, two = load(Path("one")), load(Path("two"))
+    assert one.history == two.history
+    assert all(torch.equal(value, two.model[name]) for name, value in one.model.items())
+
+
+@pytest.mark.parametrize("source", ["cifar-net", "vgg"])
+def test_the_commands_that_it_names_are_valid(source: str, tmp_path: Path) -> None:
+    _, steps = new_network.write("my_net", source, tmp_path)
+    commands = [line for line in steps.read_text(encoding="utf-8").splitlines() if line.startswith("covey-export ")]
+    assert len(commands) == 4
+    for command in commands:
+        options = build().parse_args(shlex.split(command)[1:])
+        if getattr(options, "recipe", None) and ":" in options.networks[0]:
+            assert find_recipe(options.networks[0], options.recipe).epochs
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "says"),
+    [
+        ("Mine", "lenet", "'Mine' is no name for a Python module"),
+        ("my-net", "lenet", "is no name for a Python module"),
+        ("class", "lenet", "is no name for a Python module"),
+        ("mine", "lenett", "Did you mean lenet"),
+        ("mine", "conv-demo", "conv-demo has nothing to learn"),
+        ("there", "lenet", "there.md is there already"),
+    ],
+)
+def test_wrong_input_is_explained_and_nothing_is_written(name: str, source: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("mine")
+    with pytest.raises(ExportError, match=says):
+        new_network.write(name, source, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["there.md"]
+    assert (tmp_path / "there.md").read_text() == "mine"
