@@ -121,11 +121,13 @@ def test_a_version_that_is_copied_slowly(serving: Serving, models: Path) -> None
     whole = (models / "echo" / "1" / "model.onnx").read_bytes()
     path = models / "echo" / "2" / "model.onnx"
     path.parent.mkdir()
+    *pieces, last = (whole[start : start + 200] for start in range(0, len(whole), 200))
     with path.open("wb", buffering=0) as file:
-        for start in range(0, len(whole), 200):
-            file.write(whole[start : start + 200])
+        for piece in pieces:
+            file.write(piece)
             serving.wait_for_answers(version=1, count=5)
             assert serving.versions == {1}
+        file.write(last)
     serving.wait_for("echo/2")
     serving.wait_for_answers(version=2)
 

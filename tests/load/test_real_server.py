@@ -67,7 +67,7 @@ def server(folder: Path) -> Iterator[Server]:
 @pytest.mark.parametrize("protocol", [ProtocolName.COVEY, ProtocolName.HTTP])
 def test_its_own_protocol_tells_where_the_time_went(server: Server, protocol: ProtocolName) -> None:
     plan = Plan(
-        server.target_of(protocol), protocol=protocol, concurrencies=(16,), seconds=1, warm_up_s=0.3,
+        server.target_of(protocol), protocol=protocol, concurrencies=(16,), calls=4000, warm_up_s=0,
         metrics_url=server.metrics_url, slo_ms=5_000,
     )  # fmt: skip
     report = run(plan)
@@ -80,7 +80,7 @@ def test_its_own_protocol_tells_where_the_time_went(server: Server, protocol: Pr
     inside = sum(measured.timing.mean_ms[part] for part in ("decode", "queue", "compute"))
     assert inside == pytest.approx(measured.timing.mean_ms["total"], rel=0.05)
     assert measured.metrics is not None
-    assert measured.metrics.requests == measured.metrics.client_calls > measured.calls  # the warm-up too
+    assert measured.metrics.requests == measured.metrics.client_calls >= measured.calls
     assert measured.server_process is not None
     assert measured.server_process.pid == server.pid
     assert measured.server_process.peak_memory_bytes > 20e6

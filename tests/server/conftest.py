@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,12 @@ class Server:
         with pytest.raises(grpc.RpcError) as caught:
             self.classify(request)
         return caught.value.code(), caught.value.details() or ""
+
+    def wait_until_idle(self) -> None:
+        """Until no worker runs a batch: they count it after its answers have left."""
+        batcher = self.app._batcher
+        while batcher.idle_workers + batcher._idle_reserves < batcher._workers:
+            time.sleep(0.0005)
 
 
 StartServer = Callable[..., Server]

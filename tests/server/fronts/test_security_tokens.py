@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -254,8 +255,9 @@ def test_a_running_server_takes_up_new_tokens(guarded: Server, caplog: pytest.Lo
         write(path, "third", SECOND)
         while not is_valid("third"):  # a look a second; the test's own time limit ends it
             pass
+        while "have changed: 2 are valid now" not in caplog.text:  # logged once they are in force
+            time.sleep(0.001)
     assert [is_valid(token) for token in (FIRST, SECOND)] == [False, True]
-    assert "have changed: 2 are valid now" in caplog.text
     write(path, FIRST, SECOND)
     while not is_valid(FIRST):
         pass

@@ -237,6 +237,7 @@ def bursts(draw: st.DrawFn) -> list[bytes]:
 
 def totals(server: Server) -> Counter[str]:
     """What the metrics have counted."""
+    server.wait_until_idle()
     figures: Counter[str] = Counter()
     for model in server.app.repository.catalog.served:
         tally = server.app._metrics.tally(model)

@@ -158,6 +158,7 @@ def comparable(method: str, answer: bytes | Status) -> object:
 
 def totals(server: Server) -> Counter[str]:
     """What the metrics have counted."""
+    server.wait_until_idle()
     figures: Counter[str] = Counter()
     for model in server.app.repository.catalog.served:
         tally = server.app._metrics.tally(model)
