@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,18 @@ class Epoch:
     augmented images), and the accuracy and mean loss on the test set. Accuracies are 0 to 1.
 
     `running` are the running losses that were printed: (share of the epoch, mean loss since the one before).
+    `clean_accuracy` is that on training images without dropout and augmentation, `norm` the length of all weights as
+    one vector. What was not looked at is None, see training.watch.
     """
 
     loss: float
     train_accuracy: float
-    test_accuracy: float
+    test_accuracy: float | None
     test_loss: float | None = None  # of checkpoints that were written before it was measured
     running: tuple[tuple[float, float], ...] = ()
+    # Not part of what a model is made from, see Checkpoint.digest.
+    clean_accuracy: float | None = field(default=None, repr=False)
+    norm: float | None = field(default=None, repr=False)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Epoch:

@@ -101,7 +101,7 @@ def test_ctrl_c_while_the_last_epoch_is_tested_is_not_forgotten(
     small: Dataset, tmp_path: Path, report: RecordedReport
 ) -> None:
     class InterruptingAtTheEnd(InterruptingReport):
-        def epoch_ends(self, epoch: int, epochs: int, result: Epoch) -> None:
+        def epoch_ends(self, epoch: int, epochs: int, result: Epoch, held_out: str) -> None:
             self.strike()
 
     with pytest.raises(TrainingInterrupted, match="stopped at the end of training; the same command goes on from"):

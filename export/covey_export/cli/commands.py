@@ -43,6 +43,13 @@ def show(options: argparse.Namespace, report: ProgressReport) -> None:
     command.run(options, report)
 
 
+def try_variants(options: argparse.Namespace, report: ProgressReport) -> None:
+    from covey_export.cli.parser import build  # which names this function
+    from covey_export.trials import command  # matplotlib takes a second to import
+
+    command.run(options, build().parse_args, report)
+
+
 def new_network(options: argparse.Namespace, report: ProgressReport) -> None:
     for path in new_networks.write(options.name, options.source, Path.cwd()):
         report.line(f"wrote   {path.name}")

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import covey_proto
 from covey_export import devices
-from covey_export.cli import commands, given_weights
+from covey_export.cli import argument_types as types
+from covey_export.cli import commands, exploring, given_weights
+from covey_export.cli.exploring import NETWORK
 from covey_export.datasets.folder import UNREADABLE
-from covey_export.errors import ExportError
 from covey_export.importing import options as import_options
 from covey_export.importing.options import numbers
 from covey_export.reports.progress import ProgressReport
-from covey_export.training.augmentation import Augmentation
 from covey_export.training.recipe import OPTIMIZERS, TRAINING_PRECISIONS
-from covey_proto import colours, resize
+from covey_proto import resize
 from covey_proto.command_line import Parser
 
-_NETWORK = "a name of `covey-export list`, torchvision:NAME, timm:NAME, or your own MODULE:FUNCTION"
 # What a sub-command without the option goes by.
 _NOT_SAID: Mapping[str, Any] = {
     **dict.fromkeys(("weights", "labels", "epochs", "image_size", "resize", "crop", "background", "name")),
@@ -48,44 +46,33 @@ def build() -> argparse.ArgumentParser:
 
     every = add("list", commands.list_all, "Show the networks, the data sets, and where each data set was found.")
     every.add_argument("network", metavar="NETWORK", nargs="?", help="show the recipes of this one")
-    _add_data_dir(every)
+    exploring.add_data_dir(every)
 
-    show = add("show", commands.show, "Show each layer of a network or model: size, parameters, cost, what it sees.")
-    show.add_argument("network", metavar="NETWORK|FILE", help=f"{_NETWORK}; or a published model's file or folder")
-    _add_data_dir(show)
-    show.add_argument("--dataset", metavar="NAME", help="show it with images of this data set, or folder:PATH")
-    show.add_argument("--image", type=_natural, metavar="N", help="follow test image N through the layers (default: 0)")
-    show.add_argument("--image-size", type=_positive, metavar="N", help="height and width (default: the network's)")
-    show.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
-    show.add_argument("--output", type=Path, metavar="FILE", help="draw it on a page, such as show.html")
-
-    new = add("new", commands.new_network, "Write a copy of a network as a Python file to change, and how to compare.")
-    new.add_argument("name", metavar="NAME", help="of the module: NAME.py and NAME.md are written into this folder")
-    new.add_argument("--from", dest="source", required=True, metavar="NETWORK", help="one of Covey's own networks")
+    exploring.add_to(add)
 
     train = add("train", commands.train, "Train a network, or resume its unfinished checkpoint.")
-    train.add_argument("network", metavar="NETWORK", help=_NETWORK)
+    train.add_argument("network", metavar="NETWORK", help=NETWORK)
     _add_places(train)
     _add_training(train)
     _add_images(train)
 
     convert = add("convert", commands.convert, "Turn a finished checkpoint into the next version of a model, verified.")
-    convert.add_argument("network", metavar="NETWORK", help=_NETWORK)
+    convert.add_argument("network", metavar="NETWORK", help=NETWORK)
     _add_places(convert)
     _add_models(convert)
     _add_variants(convert, "in place of the float32 model")
 
     verify = add("verify", commands.verify, "Verify a published model against its checkpoint again.")
-    verify.add_argument("network", metavar="NETWORK", help=_NETWORK)
+    verify.add_argument("network", metavar="NETWORK", help=NETWORK)
     _add_places(verify)
     _add_models(verify)
-    verify.add_argument("--version", type=_positive, metavar="N", help="of the model (default: the highest)")
+    verify.add_argument("--version", type=types.positive, metavar="N", help="of the model (default: the highest)")
 
     report = add("report", commands.draw_report, "Draw report.html and write MODEL_CARD.md beside a published model.")
-    report.add_argument("network", metavar="NETWORK", help=_NETWORK)
+    report.add_argument("network", metavar="NETWORK", help=NETWORK)
     _add_places(report)
     _add_models(report)
-    report.add_argument("--version", type=_positive, metavar="N", help="of the model (default: the highest)")
+    report.add_argument("--version", type=types.positive, metavar="N", help="of the model (default: the highest)")
 
     compare = add("compare", commands.compare, "Draw two published models side by side, from their reports.")
     for place in ("first", "second"):
@@ -96,7 +83,7 @@ def build() -> argparse.ArgumentParser:
     )
 
     together = add("all", commands.run_all, "Train, convert, verify and report networks (default: all of Covey's own).")
-    together.add_argument("networks", metavar="NETWORK", nargs="*", help=_NETWORK)
+    together.add_argument("networks", metavar="NETWORK", nargs="*", help=NETWORK)
     _add_places(together)
     _add_training(together)
     _add_images(together)
@@ -109,14 +96,8 @@ def build() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="folder of data sets (default: COVEY_DATA, if it is set)"
-    )
-
-
 def _add_places(parser: argparse.ArgumentParser) -> None:
-    _add_data_dir(parser)
+    exploring.add_data_dir(parser)
     parser.add_argument("--dataset", metavar="NAME", help="a data set, or folder:PATH (default: the network's own)")
     parser.add_argument(
         "--unreadable",
@@ -141,29 +122,35 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--epochs",
-        type=_natural,
+        type=types.natural,
         metavar="N",
         help="passes over the training images; 0 with --weights: publish them untrained",
     )
-    group.add_argument("--batch-size", type=_positive, metavar="N", help="images a step, over all processes")
+    group.add_argument("--batch-size", type=types.positive, metavar="N", help="images a step, over all processes")
     group.add_argument(
         "--optimizer", choices=OPTIMIZERS, help="another than the recipe's takes its usual learning rate"
     )
-    group.add_argument("--learning-rate", type=_above_zero, metavar="RATE", help="of a one-cycle recipe: the highest")
-    group.add_argument("--momentum", type=_share, metavar="M", help="of SGD")
     group.add_argument(
-        "--dropout", type=_share, metavar="P", help="share of values that the network's dropout layers drop"
+        "--learning-rate", type=types.above_zero, metavar="RATE", help="of a one-cycle recipe: the highest"
     )
-    group.add_argument("--weight-decay", type=_from_zero, metavar="X", help="of kernels and matrices, not of biases")
+    group.add_argument("--momentum", type=types.share, metavar="M", help="of SGD")
+    group.add_argument(
+        "--dropout", type=types.share, metavar="P", help="share of values that the network's dropout layers drop"
+    )
+    group.add_argument(
+        "--weight-decay", type=types.from_zero, metavar="X", help="of kernels and matrices, not of biases"
+    )
     group.add_argument(
         "--shuffle", action=argparse.BooleanOptionalAction, help="a new order of the images in each epoch"
     )
-    group.add_argument("--log-steps", type=_positive, metavar="N", help="say the mean loss of every N steps")
-    group.add_argument("--label-smoothing", type=_share, metavar="P", help="share of each label given to all classes")
+    group.add_argument("--log-steps", type=types.positive, metavar="N", help="say the mean loss of every N steps")
+    group.add_argument(
+        "--label-smoothing", type=types.share, metavar="P", help="share of each label given to all classes"
+    )
     group.add_argument(
         "--augment",
         dest="augmentation",
-        type=_augmentation,
+        type=types.augmentation,
         metavar="LIST",
         help="none, or of flip, shift=0.1, cutout=0.25, rotation=10, zoom=0.1 (default: what suits the data set)",
     )
@@ -172,7 +159,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         choices=TRAINING_PRECISIONS,
         help="number format of multiplications; auto measures which is faster here",
     )
-    group.add_argument("--seed", type=_natural, metavar="N", help="of weights and order (default: 0)")
+    group.add_argument("--seed", type=types.natural, metavar="N", help="of weights and order (default: 0)")
     group.add_argument("--device", choices=devices.CHOICES, default="auto", help="to train on (default: auto)")
     group.add_argument(
         "--restart", action="store_true", help="train from the beginning, even where there is a checkpoint"
@@ -203,15 +190,20 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images", "for folders of images; kept in the model and applied by the server")
-    group.add_argument("--image-size", type=_positive, metavar="N", help="height and width (default: the network's)")
+    group.add_argument(
+        "--image-size", type=types.positive, metavar="N", help="height and width (default: the network's)"
+    )
     group.add_argument(
         "--resize", choices=[way.value for way in resize.KNOWN], help="how an image is brought to that size"
     )
     group.add_argument(
-        "--crop", type=_crop, metavar="SHARE", help="of the centre that center_crop keeps, such as 0.875"
+        "--crop", type=types.crop, metavar="SHARE", help="of the centre that center_crop keeps, such as 0.875"
     )
     group.add_argument(
-        "--background", type=_colour, metavar="COLOUR", help="under transparent pixels: white (default), black, #rrggbb"
+        "--background",
+        type=types.colour,
+        metavar="COLOUR",
+        help="under transparent pixels: white (default), black, #rrggbb",
     )
     group.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
 
@@ -226,7 +218,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
     parser.add_argument(
         "--min-accuracy",
-        type=_share_of_all,
+        type=types.share_of_all,
         default=0.0,
         metavar="SHARE",
         help="publish only if the accuracy on the test images is at least this, 0 to 1 (default: 0)",
@@ -239,53 +231,3 @@ def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
             const=precision,
             help=f"publish {precision.model_name('NAME')} {place}: {text}; its accuracy and speed are measured",
         )
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number from 0 up, got {text!r}" + (", which is too large" if text.isdecimal() else "")
-        )
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if _natural(text) == 0:
-        raise argparse.ArgumentTypeError("expected a whole number from 1 up, got '0'")
-    return int(text)
-
-
-def _number(expected: str, is_right: Callable[[float], bool]) -> Callable[[str], float]:
-    """The type of an option that takes one number."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not is_right(value):
-            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-        return value
-
-    return parse
-
-
-_from_zero = _number("a number from 0 up", lambda value: 0 <= value < float("inf"))
-_above_zero = _number("a number above 0", lambda value: 0 < value < float("inf"))
-_share = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
-_share_of_all = _number("a number from 0 to 1", lambda value: 0 <= value <= 1)
-_crop = _number("a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
-
-
-def _colour(text: str) -> str:
-    try:
-        return colours.written(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}, white or black") from error
-
-
-def _augmentation(text: str) -> Augmentation:
-    try:
-        return Augmentation.parse(text)
-    except ExportError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

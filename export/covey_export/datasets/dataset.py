@@ -13,6 +13,8 @@ from covey_export.datasets.family import Family
 from covey_export.errors import InvalidDataset
 from covey_proto.wording import plural
 
+_VALIDATION_SHARE = 0.1
+
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
@@ -33,6 +35,7 @@ class Dataset:
     licence: str
     notes: tuple[str, ...] = ()  # what was noticed while it was read, one sentence each
     family: Family = Family.UNKNOWN
+    held_out: str = "test"  # what the test images are: "validation" where they were kept from the training images
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -92,6 +95,28 @@ class Dataset:
         places = np.array([labels.index(label) for label in self.labels], np.int64)
         return replace(
             self, labels=labels, train_labels=places[self.train_labels], test_labels=places[self.test_labels]
+        )
+
+    def with_validation(self) -> Dataset:
+        """A tenth of each class's training images in place of the test images, and no longer trained with: to choose
+        by, while nobody looks at the test images. Always the same ones; at least one is left to train with."""
+        order = np.random.default_rng(0).permutation(len(self.train_labels))
+        is_kept = np.zeros(len(self.train_labels), bool)
+        for label in range(len(self.labels)):
+            of_class = order[self.train_labels[order] == label]
+            is_kept[of_class[: round(_VALIDATION_SHARE * len(of_class))]] = True
+        if not is_kept.any():
+            raise InvalidDataset(
+                f"{self.name} has too few training images to keep some of them for validation; expected 5 or more of a "
+                f"class. Judge by the test images"
+            )
+        return replace(
+            self,
+            held_out="validation",
+            train_images=self.train_images[~is_kept],
+            train_labels=self.train_labels[~is_kept],
+            test_images=self.train_images[is_kept],
+            test_labels=self.train_labels[is_kept],
         )
 
     @property

@@ -46,6 +46,7 @@ class ProgressReport:
             console.width = _PLAIN_WIDTH
         self._console = console
         self._heartbeat = Heartbeat(self.line, every_s)
+        self._is_brief = False
 
     @classmethod
     def silent(cls) -> ProgressReport:
@@ -61,6 +62,15 @@ class ProgressReport:
         """While entered, a line is written every ten seconds where there is no terminal."""
         return nullcontext() if self._console.is_terminal else self._heartbeat.beating()
 
+    @contextmanager
+    def brief(self) -> Iterator[None]:
+        """While entered, a training says of itself its recipe alone: it is one of many."""
+        self._is_brief = True
+        try:
+            yield
+        finally:
+            self._is_brief = False
+
     def doing(self, what: str) -> AbstractContextManager[None]:
         """What is done while entered and may take long, such as "reading mnist"."""
         return self._heartbeat.doing(what)
@@ -68,6 +78,9 @@ class ProgressReport:
     def training_begins(
         self, network: Network, dataset: Dataset, recipe: Recipe, module: nn.Module, device: str, precision: str
     ) -> None:
+        if self._is_brief:
+            self.line(f"recipe  {recipe.describe()}")
+            return
         parameters = sum(parameter.numel() for parameter in module.parameters())
         self.line(f"{network.name}: {plural(parameters, 'parameter')} ({network.source})")
         self.line(str(module))
@@ -103,10 +116,10 @@ class ProgressReport:
     def running_loss(self, epoch: int, step: int, loss: float) -> None:
         self.line(f"[{epoch}, {step:5d}] loss: {loss:.3f}")
 
-    def epoch_ends(self, epoch: int, epochs: int, result: Epoch) -> None:
+    def epoch_ends(self, epoch: int, epochs: int, result: Epoch, held_out: str) -> None:
         self.line(
-            f"epoch {epoch}/{epochs}  loss {result.loss:.4f}  train accuracy {result.train_accuracy:.2%}  "
-            f"test accuracy {result.test_accuracy:.2%}"
+            f"epoch {epoch}/{epochs}  loss {result.loss:.4f}  train accuracy {result.train_accuracy:.2%}"
+            + ("" if result.test_accuracy is None else f"  {held_out} accuracy {result.test_accuracy:.2%}")
         )
 
     def stop_requested(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_export.datasets import Dataset
-from covey_export.reports import figures, sheets
+from covey_export.reports import diagnosis, figures, sheets
 from covey_export.reports.drawing import (
     activation_space,
     classes,
@@ -39,6 +39,7 @@ def write_page(
         found=found,
         figures=figures.rows(found),
         size=figures.bytes_in_words(found.size_bytes),
+        diagnosis=diagnosis.diagnose(found.history, len(found.labels)),
         pictures=_draw(found, dataset, probabilities, recording, shown),
         epochs=[
             (
@@ -46,7 +47,7 @@ def write_page(
                 f"{epoch.loss:.4f}",
                 "" if epoch.test_loss is None else f"{epoch.test_loss:.4f}",
                 f"{epoch.train_accuracy:.2%}",
-                f"{epoch.test_accuracy:.2%}",
+                "" if epoch.test_accuracy is None else f"{epoch.test_accuracy:.2%}",
             )
             for place, epoch in enumerate(found.history, start=1)
         ],

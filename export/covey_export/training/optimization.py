@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -15,20 +16,38 @@ _FIRST_SHARE = 1 / 20  # of the highest learning rate, at a one-cycle training's
 _LAST_SHARE = 1 / 1000  # and at its last
 
 
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that learn and decay alike; `rate` times the learning rate."""
+
+    name: str
+    parameters: list[nn.Parameter]
+    weight_decay: float
+    rate: float
+
+
+def parameter_groups(network: nn.Module, recipe: Recipe) -> list[ParameterGroup]:
+    """Those that have parameters to learn."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    shifts = [module.bias for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    fast = {id(shift) for shift in shifts if recipe.bias_rate != 1}
+    groups = [
+        ParameterGroup("kernels and matrices", [p for p in learning if p.ndim > 1], recipe.weight_decay, 1.0),
+        ParameterGroup("biases and scales", [p for p in learning if p.ndim <= 1 and id(p) not in fast], 0.0, 1.0),
+        ParameterGroup("biases of batch normalisation", [p for p in learning if id(p) in fast], 0.0, recipe.bias_rate),
+    ]
+    return [group for group in groups if group.parameters]
+
+
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The optimizer of all that is to learn; weight decay for kernels and matrices alone.
 
     The biases of batch normalisation learn `recipe.bias_rate` times as fast (Page 2018, Jordan 2024).
     """
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    shifts = [module.bias for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    fast = {id(shift) for shift in shifts if recipe.bias_rate != 1}
     groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": recipe.weight_decay, "rate": 1.0},
-        {"params": [p for p in learning if p.ndim <= 1 and id(p) not in fast], "weight_decay": 0.0, "rate": 1.0},
-        {"params": [p for p in learning if id(p) in fast], "weight_decay": 0.0, "rate": recipe.bias_rate},
+        {"params": group.parameters, "weight_decay": group.weight_decay, "rate": group.rate}
+        for group in parameter_groups(network, recipe)
     ]
-    groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, lr=recipe.learning_rate)
     if recipe.optimizer == "adamw":

@@ -23,6 +23,7 @@ from covey_export.training.capabilities import fit_to_network
 from covey_export.training.distributed import Group
 from covey_export.training.recipe import Recipe
 from covey_export.training.trainer import Trainer
+from covey_export.training.watch import USUAL, Watch
 from covey_export.weights import Weights
 
 
@@ -38,6 +39,7 @@ def train(
     changes: Mapping[str, Any] | None = None,
     weights: Weights | None = None,
     restart: bool = False,
+    watch: Watch = USUAL,
 ) -> Checkpoint:
     """Trains to the end, saving checkpoints in `folder`, and returns the last one.
 
@@ -92,7 +94,7 @@ def train(
                 onnx_graph.require_convertible(network, len(dataset.labels), wanted)
         checkpoints.require_writable(folder)
         with _threads(wanted.threads):
-            trainer = Trainer(network, dataset, wanted, seed, device, group)
+            trainer = Trainer(network, dataset, wanted, seed, device, group, watch)
             if found is not None:
                 trainer.restore(found)
             else:

@@ -29,6 +29,7 @@ from covey_export.training import averaging, mixed_precision, optimization
 from covey_export.training.batches import Batches
 from covey_export.training.distributed import ALONE, Group
 from covey_export.training.recipe import Recipe, TrainingPrecision
+from covey_export.training.watch import USUAL, Watch
 from covey_proto.wording import plural
 
 _SHOWN_IMAGES = 5_000
@@ -45,6 +46,7 @@ class Trainer:
         seed: int,
         device: torch.device,
         group: Group = ALONE,
+        watch: Watch = USUAL,
     ) -> None:
         torch.manual_seed(seed)
         self.network = network
@@ -53,6 +55,7 @@ class Trainer:
         self.seed = seed
         self.device = device
         self.group = group
+        self.watch = watch
         self.model = image_classifier.build(network, len(dataset.labels), recipe).to(device)
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
@@ -244,28 +247,36 @@ class Trainer:
     def _end_epoch(self, report: ProgressReport) -> None:
         images = self._batches.images_of_epoch
         with report.doing(f"testing epoch {len(self.history) + 1}"):
-            test_accuracy, test_loss = self.group.agree(self._test() if self.group.is_first else (0.0, 0.0))
+            seen = self.group.agree(self._look() if self.group.is_first else None)
         self.history.append(
-            Epoch(self.epoch_loss / images, self.epoch_right / images, test_accuracy, test_loss, tuple(self.running))
+            Epoch(self.epoch_loss / images, self.epoch_right / images, running=tuple(self.running), **seen)
         )
         self.running = []
         self.step = 0
         self.epoch_loss = self.epoch_right = self.running_loss = 0.0
-        report.epoch_ends(len(self.history), self.recipe.epochs, self.history[-1])
+        report.epoch_ends(len(self.history), self.recipe.epochs, self.history[-1], self.dataset.held_out)
 
-    def _test(self) -> tuple[float, float]:
-        """Accuracy and mean loss on the test images, of the weights as they would be served now. The last epoch's are
-        in float32, as they will be served."""
+    def _look(self) -> dict[str, float | None]:
+        """What `watch` asks for, by the field of Epoch, of the weights as they would be served now. The last epoch's
+        are in float32, as they will be served."""
         model = self.model
         if self.average:
             averaged: AveragedModel = self.average
             model = ImageClassifier.around(averaged.module, self.model)
         is_last = len(self.history) + 1 >= self.recipe.epochs
+        seen: dict[str, float | None] = {"test_accuracy": None}
         with mixed_precision.autocast("float32" if is_last else self.recipe.precision, self.device):
-            probabilities = predict(model, self._test_images)
+            if is_last or not self.watch.test_once:
+                probabilities, labels = predict(model, self._test_images), self.dataset.test_labels
+                seen["test_accuracy"] = accuracy(probabilities, labels).overall
+                seen["test_loss"] = mean_loss(probabilities, labels)
+            if count := self.watch.train_images:
+                probabilities = predict(model, self._batches.images[:count])
+                seen["clean_accuracy"] = accuracy(probabilities, self.dataset.train_labels[:count]).overall
+                squares = [value.detach().float().square().sum() for value in model.network.parameters()]
+                seen["norm"] = float(torch.stack(squares).sum().sqrt())
         self._set_train_mode()
-        labels = self.dataset.test_labels
-        return accuracy(probabilities, labels).overall, mean_loss(probabilities, labels)
+        return seen
 
     def save(self, folder: Path) -> None:
         """Writes the checkpoint, where this is the first process. Raises OSError."""

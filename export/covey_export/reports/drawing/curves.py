@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,18 +40,16 @@ def draw_curves(history: Sequence[Epoch]) -> Picture:
     if len(test_losses) == len(history):  # else the training began before they were measured
         _line(left, test_losses, BLUE, "test images", "o-")
     _line(right, [epoch.train_accuracy for epoch in history], VERMILLION, "training images", "s--")
-    _line(right, [epoch.test_accuracy for epoch in history], BLUE, "test images", "o-")
+    _line(right, _test_accuracies(history), BLUE, "test images", "o-")
     _finish(left, right, history)
     canvas.legend_above(made, right)
     first, last = history[0], history[-1]
-    best = max(range(len(history)), key=lambda place: history[place].test_accuracy)
     return canvas.render(
         made,
         "curves",
         f"Two line charts over {plural(len(history), 'epoch')}. The loss went from {first.loss:.3f} to "
-        f"{last.loss:.3f}; the accuracy on the test images from {first.test_accuracy:.2%} to "
-        f"{last.test_accuracy:.2%}, at its highest in epoch {best + 1} with {history[best].test_accuracy:.2%}; on the "
-        f"training images it ended at {last.train_accuracy:.2%}.",
+        f"{last.loss:.3f}; the accuracy on the test images {_in_words(history)}; on the training images it ended at "
+        f"{last.train_accuracy:.2%}.",
         _CAPTION,
     )
 
@@ -64,13 +63,26 @@ def draw_two_curves(names: tuple[str, str], histories: tuple[Sequence[Epoch], Se
         names, canvas.drawable(names, 28), histories, (BLUE, VERMILLION), ("o-", "s--"), strict=True
     ):
         _line(left, [epoch.loss for epoch in history], colour, short, line)
-        _line(right, [epoch.test_accuracy for epoch in history], colour, short, line)
-        end = f", loss {history[-1].loss:.3f} and test accuracy {history[-1].test_accuracy:.2%} at the end"
+        _line(right, _test_accuracies(history), colour, short, line)
+        end = f", loss {history[-1].loss:.3f} and test accuracy {history[-1].test_accuracy or 0:.2%} at the end"
         ends.append(f"{name}: {plural(len(history), 'epoch')}{end if history else ''}")
     _finish(left, right, [epoch for history in histories for epoch in history])
     right.set_ylabel("accuracy on the test images")
     canvas.legend_above(made, right)
     return canvas.render(made, "two-curves", f"Two line charts with both trainings. {'; '.join(ends)}.", _TWO_CAPTION)
+
+
+def _test_accuracies(history: Sequence[Epoch]) -> list[float]:
+    """NaN, of which nothing is drawn, where the test images were not looked at."""
+    return [math.nan if epoch.test_accuracy is None else epoch.test_accuracy for epoch in history]
+
+
+def _in_words(history: Sequence[Epoch]) -> str:
+    tested = [(epoch.test_accuracy, place) for place, epoch in enumerate(history, 1) if epoch.test_accuracy is not None]
+    if len(tested) < len(history):
+        return f"after the last epoch is {tested[-1][0]:.2%}" if tested else "was not measured"
+    best, place = max(tested, key=lambda entry: entry[0])
+    return f"went from {tested[0][0]:.2%} to {tested[-1][0]:.2%}, at its highest in epoch {place} with {best:.2%}"
 
 
 def _line(axes: Axes, values: Sequence[float], colour: str, name: str, line: str) -> None:

@@ -1,0 +1,111 @@
+"""Variants of a training side by side: accuracies over the epochs, gaps, lengths of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.ticker import MaxNLocator
+
+from covey_export.trials.trial import Trial
+from covey_reports import canvas
+from covey_reports.canvas import BLUE, GREEN, ORANGE, SKY, VERMILLION, Picture
+
+MAX_LINES = 10  # variants whose curves are drawn, the most accurate ones
+_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, SKY)
+_ROW_INCHES = 0.3
+_MAX_NAME, _MAX_HALF_NAME = 90, 44  # letters that a legend has room for, in one column and in two
+
+
+def draw_curves(trials: Sequence[Trial], images: str) -> Picture:
+    """Left the accuracy on unseen images over the epochs, right the training loss."""
+    made = canvas.figure(3.6)
+    left, right = made.subplots(1, 2)
+    for place, trial in enumerate(trials[:MAX_LINES]):
+        history, epochs = trial.mean_history(), range(1, len(trial.checkpoints[0].history) + 1)
+        colour, dashes = _COLOURS[place % len(_COLOURS)], "-" if place < len(_COLOURS) else "--"
+        name = canvas.shorten(trial.variant.title, _MAX_NAME)
+        accuracies = [math.nan if epoch.test_accuracy is None else epoch.test_accuracy for epoch in history]
+        marker = "o" if len(history) == 1 or math.isnan(accuracies[0]) else None
+        left.plot(epochs, accuracies, dashes, color=colour, label=name, marker=marker)
+        right.plot(epochs, [epoch.loss for epoch in history], dashes, color=colour, marker=marker)
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(axis="y")
+    left.set_ylabel(f"accuracy, {images}")
+    right.set_ylabel("training loss")
+    canvas.percent(left.yaxis)
+    canvas.legend_above(made, left, columns=_legend_columns(trials))
+    more = f" Of {len(trials)} variants the {MAX_LINES} best are drawn." if len(trials) > MAX_LINES else ""
+    return canvas.render(
+        made,
+        "curves",
+        "Two line charts over the epochs, one line a variant; at the end "
+        + "; ".join(f"{trial.variant.title}: {trial.accuracy:.2%}" for trial in trials[:MAX_LINES]),
+        f"Means over the seeds. Losses of different dropout, augmentation or label smoothing do not compare; "
+        f"accuracies do.{more}",
+    )
+
+
+def draw_gaps(trials: Sequence[Trial], images: str) -> Picture | None:
+    """A row for each variant: its accuracy on unseen images and on training images. None where it was not measured."""
+    shown = [trial for trial in trials if trial.gap is not None][: 3 * MAX_LINES]
+    if not shown:
+        return None
+    made = canvas.figure(0.9 + _ROW_INCHES * len(shown))
+    axes = made.subplots()
+    for row, trial in enumerate(shown):
+        clean = trial.accuracy + (trial.gap or 0.0)
+        axes.plot([trial.accuracy, clean], [row, row], color=canvas.INK, alpha=0.3, linewidth=3)
+        axes.plot(trial.accuracies, [row] * len(trial.accuracies), "o", color=BLUE, markersize=5, label=images)
+        axes.plot([clean], [row], "s", color=VERMILLION, markersize=5, label="training images, without dropout")
+    canvas.name_rows(axes, canvas.drawable([trial.variant.title for trial in shown], 48))
+    canvas.percent(axes.xaxis)
+    axes.grid(axis="x")
+    canvas.legend_above(made, axes)
+    return canvas.render(
+        made,
+        "gaps",
+        f"Dots for each variant: accuracy on {images} and on training images; the gaps are "
+        + "; ".join(f"{trial.variant.title}: {(trial.gap or 0) * 100:.1f} points" for trial in shown),
+        "Each seed has its dot. Training images are classified without dropout and augmentation. A long line is a "
+        "network that knows its training images by heart.",
+    )
+
+
+def draw_norms(trials: Sequence[Trial]) -> Picture | None:
+    """How the length of all weights grows. None where it was not measured."""
+    shown = [trial for trial in trials[:MAX_LINES] if not math.isnan(trial.norm)]
+    if not shown:
+        return None
+    made = canvas.figure(3.0)
+    axes = made.subplots()
+    for place, trial in enumerate(shown):
+        norms = [epoch.norm or math.nan for epoch in trial.mean_history()]
+        dashes = "-" if place < len(_COLOURS) else "--"
+        name = canvas.shorten(trial.variant.title, _MAX_NAME)
+        axes.plot(
+            range(1, len(norms) + 1),
+            norms,
+            dashes,
+            color=_COLOURS[place % len(_COLOURS)],
+            label=name,
+            marker="o" if len(norms) == 1 else None,
+        )
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_ylabel("length of the weights")
+    axes.grid(axis="y")
+    canvas.legend_above(made, axes, columns=_legend_columns(trials))
+    return canvas.render(
+        made,
+        "norms",
+        "A line chart of the length of all weights: "
+        + "; ".join(f"{trial.variant.title}: {trial.norm:.1f}" for trial in shown),
+        "All weights as one vector: the root of the sum of their squares. Weight decay pulls it down.",
+    )
+
+
+def _legend_columns(trials: Sequence[Trial]) -> int:
+    return 2 if max(len(trial.variant.title) for trial in trials) <= _MAX_HALF_NAME else 1

@@ -1,0 +1,75 @@
+"""`covey-export try`: trains each variant, as often as there are seeds, and writes the comparison."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from covey_export import atomic_files
+from covey_export.datasets import Dataset
+from covey_export.datasets.loaded import LoadedDatasets
+from covey_export.errors import ExportError
+from covey_export.reports.progress import ProgressReport
+from covey_export.trials import page, variants
+from covey_export.trials.plan import Plan
+from covey_proto.wording import plural
+
+_MAX_TRAININGS = 100
+# Options that all variants share, by their flag.
+_SHARED = ("dataset", "recipe", "epochs", "batch_size", "learning_rate")
+
+
+def run(
+    options: argparse.Namespace, parse: Callable[[Sequence[str]], argparse.Namespace], report: ProgressReport
+) -> None:
+    """Trains what is not trained yet, says the table and writes the page. `parse` reads a command line of
+    `covey-export`. Raises ExportError and its kinds."""
+    plans = _plan(options, parse)
+    datasets = LoadedDatasets(options.data_dir)
+    judged_by_test = options.judge == "test"
+
+    def load(plan: Plan) -> Dataset:
+        found = datasets.load(plan.entry, plan.network.spec)
+        return found if judged_by_test else found.with_validation()
+
+    folder = options.checkpoints / f"{plans[0].entry.name}-{options.judge}".replace(":", "-").replace("/", "-")
+    trials = []
+    for place, plan in enumerate(plans, 1):
+        report.line(f"{place} of {plural(len(plans), 'variant')}: {plan.variant.title}")
+        with report.brief():
+            trials.append(plan.train(load, folder, options.seeds, options.device, report, test_once=judged_by_test))
+    trials.sort(key=lambda trial: -trial.accuracy)
+    title = f"{options.network} on {plans[0].entry.name}"
+    report.table(title, page.header(options.judge), page.rows(trials))
+    for text in page.remarks(trials):
+        report.line(text)
+    atomic_files.write_text(options.output, page.write_page(title, options.judge, trials))
+    report.line(f"wrote   {options.output}")
+
+
+def _plan(options: argparse.Namespace, parse: Callable[[Sequence[str]], argparse.Namespace]) -> list[Plan]:
+    chosen = variants.combine(options.vary)
+    trainings = len(chosen) * options.seeds
+    if trainings > _MAX_TRAININGS:
+        raise ExportError(
+            f"{plural(len(chosen), 'variant')} with {plural(options.seeds, 'seed')} each are {trainings} trainings; "
+            f"expected {_MAX_TRAININGS} at most. Vary less at a time"
+        )
+    shared = [
+        part
+        for name in _SHARED
+        if (value := getattr(options, name)) is not None
+        for part in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    plans = []
+    for variant in chosen:
+        own = {name for name, _ in variant.settings}
+        twice = [name for name in _SHARED if getattr(options, name) is not None and name.replace("_", "-") in own]
+        if twice:
+            raise ExportError(f"--{twice[0].replace('_', '-')} is both given and varied; omit one of them")
+        try:
+            read = parse(["train", *variant.arguments(options.network), *shared])
+        except SystemExit as error:
+            raise ExportError(f"the variant {variant.title!r} is no training: see the line above") from error
+        plans.append(Plan.of(variant, read))
+    return plans

@@ -1,0 +1,79 @@
+"""One variant, ready to be trained: its network, data set, recipe and what its options change about it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from covey_export import devices
+from covey_export.cli import recipe_changes
+from covey_export.datasets import Dataset, Entry, find_entry
+from covey_export.errors import ExportError
+from covey_export.networks import Network, Task, find_network
+from covey_export.reports.progress import ProgressReport
+from covey_export.training.recipe import Recipe
+from covey_export.training.recipes import find_recipe
+from covey_export.training.run import train
+from covey_export.training.watch import Watch
+from covey_export.trials.trial import Trial
+from covey_export.trials.variants import Variant
+
+_CLEAN_IMAGES = 5_000  # of the training set, classified without dropout after each epoch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`changes` are to the recipe, as the options of the variant say."""
+
+    variant: Variant
+    network: Network
+    entry: Entry
+    recipe: Recipe
+    changes: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, variant: Variant, options: argparse.Namespace) -> Plan:
+        """Of the options of `covey-export train`. Raises ExportError and its kinds, also where the network cannot be
+        built: what is wrong is found before hours of work on others."""
+        network = find_network(options.network)
+        entry = find_entry(options.dataset or network.default_dataset)
+        if entry.image_shape is not None:
+            network = network.fitted_to(entry.name, entry.image_shape)
+        recipe = find_recipe(network.name, options.recipe, entry.name)
+        if not recipe.epochs:
+            raise ExportError(f"{network.name} has nothing to learn, so that there is nothing to try")
+        changes = recipe_changes.find(options, recipe, network)
+        network.build(Task(network.image_shape, network.classes, changes.get("dropout")))
+        return cls(variant, network, entry, recipe, changes)
+
+    def train(
+        self,
+        load: Callable[[Plan], Dataset],
+        folder: Path,
+        seeds: int,
+        device: str,
+        report: ProgressReport,
+        *,
+        test_once: bool,
+    ) -> Trial:
+        """Once for each seed, with checkpoints below `folder`; what is trained already is taken as it is."""
+        dataset = load(self)
+        checkpoints = tuple(
+            train(
+                self.network,
+                dataset,
+                self.recipe,
+                folder / f"{self.network.model_name}-{self.variant.slug}-{seed}",
+                devices.choose(device),
+                report,
+                seed=seed,
+                changes=self.changes,
+                watch=Watch(test_once=test_once, train_images=_CLEAN_IMAGES),
+            )
+            for seed in range(seeds)
+        )
+        module = self.network.build(Task(self.network.image_shape, len(dataset.labels), checkpoints[0].recipe.dropout))
+        return Trial(self.variant, checkpoints, module)

@@ -1,0 +1,180 @@
+"""`covey-export try`: which variants there are, what they are judged by, and what may be concluded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from covey_export.__main__ import main
+from covey_export.checkpoint import Checkpoint, Epoch, load
+from covey_export.datasets import Dataset
+from covey_export.errors import ExportError
+from covey_export.reports.diagnosis import diagnose
+from covey_export.training import trainer
+from covey_export.trials import page, variants
+from covey_export.trials.trial import Trial, describe_accuracy
+from covey_export.trials.variants import Variant
+
+FEW = ["--dataset", "sample", "--epochs", "1", "--batch-size", "500", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COVEY_DATA", raising=False)
+
+
+class TestVariants:
+    def test_every_combination_is_one(self) -> None:
+        found = variants.combine(["dropout=0,0.5", "optimizer=sgd,adam", "weight-decay=0,0.01"])
+        assert len(found) == 8
+        assert found[0].title == "dropout 0, optimizer sgd, weight decay 0"
+        assert len({variant.slug for variant in found}) == 8
+        assert found[-1].arguments("mlp") == [
+            *("mlp", "--dropout", "0.5", "--optimizer", "adam", "--weight-decay", "0.01")
+        ]
+
+    def test_without_any_the_recipe_is_tried_as_it_is(self) -> None:
+        (only,) = variants.combine([])
+        assert (only.title, only.arguments("lenet")) == ("as the recipe says", ["lenet"])
+
+    def test_networks_and_lists_can_be_varied(self) -> None:
+        found = variants.combine(["network=lenet,mine:Net", "augment=none;flip,shift=0.1"])
+        assert [variant.arguments("mlp") for variant in found][1] == ["lenet", "--augment", "flip,shift=0.1"]
+        assert found[2].arguments("mlp")[0] == "mine:Net"
+
+    @pytest.mark.parametrize(
+        ("vary", "says"),
+        [
+            (["dropout"], "expected NAME=VALUE,VALUE"),
+            (["dropout="], "expected NAME=VALUE,VALUE"),
+            (["dropuot=0,1"], "Did you mean dropout"),
+            (["dropout=0,0"], "expected different values"),
+            (["dropout=0,,1"], "expected different values, none of them empty"),
+            (["dropout=0", "dropout=1"], "--vary dropout is given twice"),
+        ],
+    )
+    def test_wrong_ones_are_explained(self, vary: list[str], says: str) -> None:
+        with pytest.raises(ExportError, match=says):
+            variants.combine(vary)
+
+
+def test_validation_images_are_kept_from_training_and_always_the_same(sample: Dataset) -> None:
+    kept = sample.with_validation()
+    assert len(kept.test_images) == pytest.approx(len(sample.train_images) / 10, abs=5)
+    assert np.bincount(kept.test_labels).min() > 0
+    assert (kept.test_images == sample.with_validation().test_images).all()
+    both = np.concatenate([kept.train_images, kept.test_images])
+    assert sorted(map(bytes, both)) == sorted(map(bytes, sample.train_images)), "none is lost or twice there"
+    assert kept.held_out == "validation"
+
+
+def test_trains_compares_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["try", "mlp", *FEW, "--vary", "optimizer=sgd,adam", "--seeds", "2"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "1 of 2 variants: optimizer sgd" in said
+    assert said.count("validation accuracy") == 4
+    assert "test accuracy" not in said
+    assert "The first is" in said
+    content = (tmp_path / "trials.html").read_text(encoding="utf-8")
+    for part in ("optimizer adam", "kernels and matrices", "were not looked at", "length of the weights"):
+        assert part in content
+    assert main([*command, "--vary", "dropout=0"]) == 0
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("already trained") == 4
+
+
+def test_judged_by_the_test_images_each_training_looks_at_them_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: Dataset
+) -> None:
+    looked: list[int] = []
+    predict = trainer.predict
+
+    def counted(model: nn.Module, images: torch.Tensor) -> np.ndarray:  # type: ignore[type-arg]
+        looked.append(len(images))
+        return predict(model, images)
+
+    monkeypatch.setattr(trainer, "predict", counted)
+    assert main(["try", "mlp", *FEW, "--epochs", "3", "--judge", "test"]) == 0
+    assert looked.count(len(sample.test_images)) == 1
+    (folder,) = (tmp_path / "trials" / "sample-test").iterdir()
+    history = load(folder).history
+    assert [epoch.test_accuracy is None for epoch in history] == [True, True, False]
+    assert all(epoch.clean_accuracy is not None and epoch.norm is not None for epoch in history)
+    assert "looked at once" in (tmp_path / "trials.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["mlp", "--vary", "optimizer=sgd,adma"], "the variant 'optimizer adma' is no training"),
+        (["lenet", "--vary", "dropout=0,0.5"], "lenet has no dropout"),
+        (["mlp", *FEW, "--vary", "epochs=1,2"], "--epochs is both given and varied"),
+        (["conv-demo"], "conv-demo has nothing to learn"),
+        (["mlp", "--vary", "dropout=0,0.1,0.2,0.3", "--seeds", "50"], "are 200 trainings; expected 100 at most"),
+        (["mlp", "--dataset", "cifar10"], "mlp takes images of 28x28 grey"),
+    ],
+)
+def test_wrong_input_is_explained_before_anything_is_trained(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["try", *arguments]) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def _trial(title: str, checkpoint: Checkpoint, *accuracies: float) -> Trial:
+    epoch = Epoch(0.5, 0.9, 0.0, 0.5, clean_accuracy=0.95, norm=3.0)
+    checkpoints = tuple(replace(checkpoint, history=(replace(epoch, test_accuracy=each),)) for each in accuracies)
+    return Trial(Variant((("dropout", title),)), checkpoints, nn.Linear(2, 2))
+
+
+def test_what_may_be_concluded(trained: Checkpoint) -> None:
+    alone, other = _trial("0", trained, 0.91), _trial("1", trained, 0.90)
+    assert "Another seed may turn them round" in page.remarks([alone, other])[0]
+    close = [_trial("0", trained, 0.92, 0.90, 0.91), _trial("1", trained, 0.91, 0.90, 0.90)]
+    assert "no more than chance gives" in page.remarks(close)[0]
+    far = [_trial("0", trained, 0.952, 0.951, 0.950), _trial("1", trained, 0.90, 0.901, 0.902)]
+    assert page.remarks(far)[0].startswith("The first is 5.00 points ahead of the second; seeds")
+    assert describe_accuracy(far[0]) == "95.10 \u00b1 0.10 %"
+    assert far[0].gap == pytest.approx(0.95 - 0.951)
+    assert page.remarks([alone]) == []
+
+
+class TestDiagnosis:
+    """Sentences about curves: only where the numbers say so."""
+
+    def history(self, *epochs: tuple[float, float, float, float]) -> list[Epoch]:
+        return [
+            Epoch(loss, train, test, test_loss=test_loss, clean_accuracy=train)
+            for loss, train, test, test_loss in epochs
+        ]
+
+    def test_a_network_that_knows_its_images_by_heart(self) -> None:
+        said = diagnose(self.history((1, 0.7, 0.7, 0.9), (0.3, 0.93, 0.8, 0.6), (0.05, 1.0, 0.81, 0.9)), 10)
+        assert len(said) == 1
+        assert "It overfits: 100.0% on its training images, 81.0% on unseen ones" in said[0]
+        assert "risen from 0.600 (epoch 2) to 0.900" in said[0]
+
+    def test_a_rate_that_is_too_high(self) -> None:
+        said = diagnose(self.history((1, 0.7, 0.7, 1), (2, 0.4, 0.4, 2), (0.9, 0.95, 0.94, 0.9)), 10)
+        assert "in epoch 2 the training loss rose from 1.000 to 2.000" in said[0]
+
+    def test_a_network_that_learned_nothing(self) -> None:
+        said = diagnose(self.history(*[(2.303, 0.1, 0.1, 2.303)] * 3), 10)
+        assert said[0].startswith("It has learned nothing: the loss ends at 2.303, and ln(10) = 2.303")
+
+    def test_one_that_is_not_done(self) -> None:
+        said = diagnose(self.history((2, 0.3, 0.3, 2), (1.6, 0.4, 0.4, 1.6), (1.3, 0.5, 0.5, 1.3)), 10)
+        assert "It is not done: 50.0% on its own training images, and the last epoch still took 19%" in said[0]
+
+    def test_of_good_curves_and_of_few_epochs_nothing_is_said(self) -> None:
+        good = self.history((0.5, 0.85, 0.86, 0.5), (0.3, 0.93, 0.92, 0.3), (0.2, 0.95, 0.94, 0.25))
+        assert diagnose(good, 10) == []
+        assert diagnose(self.history((2.3, 0.1, 0.1, 2.3)), 10) == []
