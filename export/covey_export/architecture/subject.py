@@ -33,7 +33,8 @@ class Subject:
     model: bytes
     dataset: Dataset | None  # whose images it is shown with
     recipe: Recipe | None  # of a network; a file no longer has it
-    trained_parameters: int | None  # of a network, in training
+    trained_parameters: int | None = None  # of a network, in training
+    path: Path | None = None  # of a published model
 
 
 def is_file(name: str) -> bool:
@@ -82,7 +83,7 @@ def of_file(name: str, *, dataset: str | None, data_dir: Path | None) -> Subject
                 f"set that the model was trained on"
             )
         found = found.in_order(described.labels)
-    return Subject(str(path), "a published model", path.read_bytes(), found, None, None)
+    return Subject(str(path), "a published model", path.read_bytes(), found, None, path=path)
 
 
 def _keep_zeros(model: nn.Module) -> None:

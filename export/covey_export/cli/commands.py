@@ -43,6 +43,12 @@ def show(options: argparse.Namespace, report: ProgressReport) -> None:
     command.run(options, report)
 
 
+def examine(options: argparse.Namespace, report: ProgressReport) -> None:
+    from covey_export.examination import command
+
+    command.run(options, report)
+
+
 def try_variants(options: argparse.Namespace, report: ProgressReport) -> None:
     from covey_export.cli.parser import build  # which names this function
     from covey_export.trials import command  # matplotlib takes a second to import

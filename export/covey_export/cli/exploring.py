@@ -1,4 +1,4 @@
-"""Options of the commands by which people get to know a network: show, try, new."""
+"""Options of the commands by which people get to know a network: show, examine, try, new."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Command = Callable[[argparse.Namespace, ProgressReport], None]
 
 
 def add_to(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
-    """Adds the three sub-commands by `add(name, command, text)`."""
+    """Adds the sub-commands by `add(name, command, text)`."""
     show = add("show", commands.show, "Show each layer of a network or model: size, parameters, cost, what it sees.")
     show.add_argument("network", metavar="NETWORK|FILE", help=f"{NETWORK}; or a published model's file or folder")
     add_data_dir(show)
@@ -29,11 +29,26 @@ def add_to(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
     show.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
     show.add_argument("--output", type=Path, metavar="FILE", help="draw it on a page, such as show.html")
 
+    _add_examine(
+        add("examine", commands.examine, "Examine a published model: changed images, calibration, unknown images.")
+    )
     _add_try(add("try", commands.try_variants, "Train variants of a network or recipe and compare them on one page."))
 
     new = add("new", commands.new_network, "Write a copy of a network as a Python file to change, and how to compare.")
     new.add_argument("name", metavar="NAME", help="of the module: NAME.py and NAME.md are written into this folder")
     new.add_argument("--from", dest="source", required=True, metavar="NETWORK", help="one of Covey's own networks")
+
+
+def _add_examine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a published model's file or folder, or its name in models/")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="that it was trained on")
+    parser.add_argument(
+        "--unknown", action="append", default=[], metavar="NAME", help="a data set of other classes, also several"
+    )
+    add_data_dir(parser)
+    parser.add_argument(
+        "--output", type=Path, default=Path("examination.html"), metavar="FILE", help="(default: examination.html)"
+    )
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,105 @@
+"""`covey-export examine`: three tables about a published model, and a page."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import numpy as np
+
+from covey_export import atomic_files
+from covey_export.architecture import subject
+from covey_export.datasets import Dataset, find_entry
+from covey_export.datasets.dataset import Images
+from covey_export.errors import ExportError, InvalidDataset, MissingDataset
+from covey_export.examination import corruptions, page, temperature, unknown
+from covey_export.examination.answers import Scorer, Scores
+from covey_export.examination.temperature import Scaling
+from covey_export.examination.unknown import Detection
+from covey_export.reports.progress import ProgressReport
+from covey_server.images.pixels import InputSpec
+
+MIN_IMAGES = 100  # of which halves can be judged
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All that was found. `robustness` has accuracies by kind, strength by strength; `detections` are by what was
+    unknown and by score."""
+
+    title: str
+    dataset: str
+    images: int
+    accuracy: float
+    robustness: dict[str, list[float]]
+    scaling: Scaling
+    detections: dict[str, dict[str, Detection]]
+
+
+def run(options: argparse.Namespace, report: ProgressReport) -> None:
+    """Prints the tables and writes the page. Raises ExportError and its kinds."""
+    shown = subject.of_file(options.model, dataset=options.dataset, data_dir=options.data_dir)
+    dataset = shown.dataset
+    if dataset is None or shown.path is None:
+        raise ExportError("name the data set that the model was trained on with --dataset")
+    if len(dataset.test_images) < MIN_IMAGES:
+        raise InvalidDataset(
+            f"{dataset.name} has {len(dataset.test_images)} test images; expected {MIN_IMAGES} or more"
+        )
+    others = {name: _unknown_images(name, options, dataset) for name in options.unknown}
+    found = examine(shown.title, Scorer(shown.path), dataset, others, report)
+    for title, header, rows in page.tables(found):
+        report.table(title, header, rows)
+    atomic_files.write_text(options.output, page.write_page(found))
+    report.line(f"wrote   {options.output}")
+
+
+def examine(
+    title: str, scorer: Scorer, dataset: Dataset, others: dict[str, Images], report: ProgressReport
+) -> Examination:
+    """Classifies the test images as they are, made worse, and images of no known class."""
+    images, labels = dataset.test_images, dataset.test_labels
+    with report.doing("classifying the test images"):
+        scores = scorer.scores(images)
+    robustness = {}
+    for kind, worsen in corruptions.KINDS.items():
+        accuracies = []
+        for strength in corruptions.STRENGTHS:
+            with report.doing(f"classifying them with {kind} of strength {strength}"):
+                accuracies.append(_accuracy(scorer.scores(worsen(images, strength)), dataset))
+        robustness[kind] = accuracies
+    detections = {}
+    for name, strange in {**unknown.made_here(images), **others}.items():
+        with report.doing(f"classifying {name}"):
+            found = scorer.scores(strange)
+        detections[name] = {
+            score: unknown.detect(certainty(scores), certainty(found))
+            for score, certainty in unknown.CERTAINTIES.items()
+        }
+    return Examination(
+        title,
+        dataset.name,
+        len(images),
+        _accuracy(scores, dataset),
+        robustness,
+        temperature.scale(scores, labels),
+        detections,
+    )
+
+
+def _accuracy(scores: Scores, dataset: Dataset) -> float:
+    return float(np.mean(scores.argmax(axis=1) == dataset.test_labels))
+
+
+def _unknown_images(name: str, options: argparse.Namespace, dataset: Dataset) -> Images:
+    """The test images of another data set, of the same size."""
+    try:
+        images = find_entry(name).load(InputSpec(*dataset.image_shape), options.data_dir).test_images
+    except MissingDataset as error:
+        raise MissingDataset(f"--unknown {name}: {error}") from error
+    if images.shape[1:] != dataset.image_shape:
+        raise InvalidDataset(
+            f"--unknown {name} has images of {images.shape[1:]}, the model takes {dataset.image_shape}; name one "
+            f"of that size, or a folder:PATH"
+        )
+    return images

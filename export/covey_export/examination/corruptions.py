@@ -1,0 +1,74 @@
+"""Images made worse in four ways, each at three strengths: made by code here, so that anybody gets the same ones.
+
+The kinds are those of Hendrycks, Dietterich: Benchmarking neural network robustness to common corruptions and
+perturbations (2019), the strengths our own: a person still reads a digit of strength 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from covey_export.datasets.dataset import Images
+
+STRENGTHS = (1, 2, 3)
+_NOISE = (0.1, 0.2, 0.3)  # standard deviation, of pixels from 0 to 1
+_BLUR = (0.03, 0.05, 0.08)  # radius, as a share of the shorter side
+_ROTATION = (15.0, 30.0, 45.0)  # degrees, to either side
+_CONTRAST = (0.5, 0.3, 0.15)  # what is left of each pixel's distance to the image's mean
+
+
+def _noise(images: Images, strength: int) -> Images:
+    drawn = np.random.default_rng(0).normal(0, 255 * _NOISE[strength - 1], images.shape)
+    return np.clip(images + drawn, 0, 255).round().astype(np.uint8)
+
+
+def _blur(images: Images, strength: int) -> Images:
+    blur = ImageFilter.GaussianBlur(_BLUR[strength - 1] * min(images.shape[1:3]))
+    return _each(images, lambda image, _: image.filter(blur))
+
+
+def _rotation(images: Images, strength: int) -> Images:
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], len(images))
+    edges = np.concatenate(
+        [images[:, [0, -1]].reshape(len(images), -1), images[:, :, [0, -1]].reshape(len(images), -1)], axis=1
+    )
+    fill = np.median(edges.reshape(len(images), -1, images.shape[3]), axis=1).astype(int)  # what the image ends in
+
+    def rotate(image: Image.Image, place: int) -> Image.Image:
+        colour = tuple(fill[place].tolist())
+        angle = _ROTATION[strength - 1] * signs[place]
+        return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=colour if len(colour) > 1 else colour[0])
+
+    return _each(images, rotate)
+
+
+def _contrast(images: Images, strength: int) -> Images:
+    means = images.mean(axis=(1, 2, 3), keepdims=True)
+    return ((images - means) * _CONTRAST[strength - 1] + means).round().astype(np.uint8)
+
+
+KINDS: Mapping[str, Callable[[Images, int], Images]] = {
+    "noise": _noise,
+    "blur": _blur,
+    "rotation": _rotation,
+    "contrast": _contrast,
+}
+HOW = (
+    f"Noise: normal, standard deviation {', '.join(map(str, _NOISE))} of pixels from 0 to 1. Blur: Gaussian, radius "
+    f"{', '.join(f'{share:.0%}' for share in _BLUR)} of the shorter side. Rotation: "
+    f"{', '.join(f'{angle:g}' for angle in _ROTATION)} degrees to either side. Contrast: "
+    f"{', '.join(f'{share:.0%}' for share in _CONTRAST)} of each pixel's distance to its image's mean. The random ones "
+    f"are drawn with seed 0."
+)
+
+
+def _each(images: Images, change: Callable[[Image.Image, int], Image.Image]) -> Images:
+    """`change(image, place)` of every image."""
+    made = np.empty_like(images)
+    for place, pixels in enumerate(images):
+        changed = change(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), place)
+        made[place] = np.asarray(changed).reshape(pixels.shape)
+    return made

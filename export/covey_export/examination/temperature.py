@@ -1,0 +1,64 @@
+"""Calibration by one number: scores divided by a temperature, fitted to images that it is not judged by.
+
+After Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks (2017).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from covey_export.datasets.dataset import Labels
+from covey_export.examination.answers import Scores, log_softmax
+from covey_export.reports import calibration
+
+_LOW, _HIGH = 0.05, 20.0
+_GOLDEN = (math.sqrt(5) - 1) / 2
+_STEPS = 40  # of the search; each takes a third off the interval
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Expected calibration errors and mean losses before and after, of images that it was not fitted to."""
+
+    temperature: float  # mean of the two halves'
+    error_before: float
+    error_after: float
+    loss_before: float
+    loss_after: float
+
+
+def loss(scores: Scores, labels: Labels, temperature: float = 1.0) -> float:
+    """The mean cross-entropy."""
+    return float(-log_softmax(scores, temperature)[np.arange(len(labels)), labels].mean())
+
+
+def fit(scores: Scores, labels: Labels) -> float:
+    """The temperature of the smallest loss, by golden-section search: over its logarithm the loss has one valley."""
+    low, high = math.log(_LOW), math.log(_HIGH)
+    for _ in range(_STEPS):
+        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        if loss(scores, labels, math.exp(left)) < loss(scores, labels, math.exp(right)):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2)
+
+
+def scale(scores: Scores, labels: Labels) -> Scaling:
+    """Fits to one half of the images and judges by the other, then the other way round."""
+    halves = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
+    temperatures = np.empty(len(labels))
+    for fitted, judged in (halves, halves[::-1]):
+        temperatures[judged] = fit(scores[fitted], labels[fitted])
+    before, after = log_softmax(scores), log_softmax(scores / temperatures[:, None])
+    rows = np.arange(len(labels))
+    return Scaling(
+        float(temperatures.mean()),
+        calibration.measure(np.exp(before).astype(np.float32), labels).error,
+        calibration.measure(np.exp(after).astype(np.float32), labels).error,
+        float(-before[rows, labels].mean()),
+        float(-after[rows, labels].mean()),
+    )

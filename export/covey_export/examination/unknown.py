@@ -1,0 +1,84 @@
+"""Whether a model notices images of no class that it knows, by its own scores.
+
+Scores: the largest probability (Hendrycks, Gimpel 2017) and the energy (Liu, Wang, Owens, Li 2020). The threshold is
+the one that 95 % of known images pass, set on one half of them and judged by the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_export.datasets.dataset import Images
+from covey_export.examination.answers import Scores, log_softmax
+
+KEPT = 0.95  # share of known images that a threshold lets pass
+_PIECES = 4  # along each side, of a shuffled image
+
+Certainty = NDArray[np.float64]  # [N], the larger the more certain
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Shares of 1: of known images that are taken for unknown, and of unknown ones that are taken for known. `area`:
+    how often a known image is more certain than an unknown one (the area under the ROC curve)."""
+
+    false_alarms: float
+    misses: float
+    area: float
+
+
+def probability(scores: Scores) -> Certainty:
+    """The largest one."""
+    return np.asarray(np.exp(log_softmax(scores).max(axis=1)))
+
+
+def energy(scores: Scores) -> Certainty:
+    """The logarithm of the sum of the exponentials of all scores."""
+    largest = scores.max(axis=1)
+    return np.asarray(largest + np.log(np.exp(scores - largest[:, None]).sum(axis=1)))
+
+
+CERTAINTIES: Mapping[str, Callable[[Scores], Certainty]] = {"largest probability": probability, "energy": energy}
+
+
+def detect(known: Certainty, unknown: Certainty) -> Detection:
+    """How well a threshold tells them apart."""
+    order = np.random.default_rng(0).permutation(len(known))
+    fitted, judged = known[order[: len(known) // 2]], known[order[len(known) // 2 :]]
+    threshold = np.quantile(fitted, 1 - KEPT)
+    places = np.searchsorted(np.sort(unknown), judged, side="left")
+    ties = np.searchsorted(np.sort(unknown), judged, side="right") - places
+    area = float((places + ties / 2).mean() / len(unknown))
+    return Detection(float((judged < threshold).mean()), float((unknown >= threshold).mean()), area)
+
+
+def made_here(images: Images) -> dict[str, Images]:
+    """Images of nothing, as many as those given: noise, and the same images cut in 16 pieces and shuffled."""
+    random = np.random.default_rng(0)
+    return {
+        "uniform noise": random.integers(0, 256, images.shape, dtype=np.uint8),
+        "its own images, shuffled in 16 pieces": _shuffled(images, random),
+    }
+
+
+def _shuffled(images: Images, random: np.random.Generator) -> Images:
+    made = images.copy()
+    high, wide = images.shape[1] // _PIECES, images.shape[2] // _PIECES
+    if not high or not wide:
+        return made
+    boxes = [
+        (slice(row * high, (row + 1) * high), slice(column * wide, (column + 1) * wide))
+        for row in range(_PIECES)
+        for column in range(_PIECES)
+    ]
+    for source, target in zip(images, made, strict=True):
+        order = random.permutation(len(boxes))
+        while (order == np.arange(len(boxes))).all():
+            order = random.permutation(len(boxes))
+        for place, box in enumerate(boxes):
+            target[box] = source[boxes[order[place]]]
+    return made

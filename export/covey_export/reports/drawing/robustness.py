@@ -1,0 +1,32 @@
+"""How accuracy falls as images are made worse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from covey_reports import canvas
+from covey_reports.canvas import BLUE, GREEN, ORANGE, VERMILLION, Picture
+
+_LINES = (("o-", BLUE), ("s--", VERMILLION), ("^-", GREEN), ("D--", ORANGE))
+
+
+def draw_robustness(accuracy: float, worse: Mapping[str, Sequence[float]]) -> Picture:
+    """One line a kind of change; strength 0 is the images as they are."""
+    made = canvas.figure(3.2, 6.0)
+    axes = made.subplots()
+    for (kind, accuracies), (line, colour) in zip(worse.items(), _LINES, strict=False):
+        axes.plot(range(len(accuracies) + 1), [accuracy, *accuracies], line, color=colour, label=kind, markersize=4)
+    axes.set_xticks(range(len(next(iter(worse.values()))) + 1))
+    axes.set_xlabel("strength")
+    axes.set_ylabel("accuracy")
+    axes.set_ylim(0, 1.02)
+    canvas.percent(axes.yaxis)
+    axes.grid(axis="y")
+    canvas.legend_above(made, axes)
+    ends = "; ".join(f"{kind}: {accuracies[-1]:.1%}" for kind, accuracies in worse.items())
+    return canvas.render(
+        made,
+        "robustness",
+        f"A line chart: the accuracy is {accuracy:.1%} on unchanged images, and at the greatest strength {ends}.",
+        "Accuracy on the same test images, made worse by four kinds of change at three strengths.",
+    )
