@@ -97,6 +97,7 @@ class NearestTests:
         """Whether a test that reaches the fault fails with it, or hangs; those of the first files come first."""
         tests = self.reaching(fault, files)
         options = ["--numprocesses", "2", "--dist", "loadfile"] if tests == list(files) else ["--numprocesses", "0"]
+        options += ["--timeout", "60", "--timeout-method", "thread"]  # of each test; the thread ends the whole process
         place = self._tree.folder / fault.path
         source = place.read_bytes()
         place.write_bytes(source[: fault.start] + fault.becomes.encode() + source[fault.stop :])
