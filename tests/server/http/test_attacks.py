@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,28 @@ def test_slow_bodies_are_given_up(server: Server, length: bytes) -> None:
         answer = read_answer(connection)
         assert (answer.status, answer.error) == (408, "the request's body did not come in time")
         assert is_closed(connection)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_body_that_keeps_trickling_gets_no_more_time(server: Server) -> None:
+    """The time runs from the body's first byte, not from the latest."""
+    with connected(server.http_port) as connection:
+        connection.sendall(POST + b"Content-Length: 100000\r\n\r\n")
+        ended = threading.Event()
+
+        def trickle() -> None:
+            with contextlib.suppress(OSError):  # the server closes it
+                for _ in range(10_000):
+                    connection.sendall(b"a")
+                    if ended.wait(0.01):
+                        return
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        answer = read_answer(connection)
+        ended.set()
+        sender.join(10)
+        assert (answer.status, answer.error) == (408, "the request's body did not come in time")
 
 
 @pytest.mark.usefixtures("impatient")
