@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from covey_export.__main__ import main
 from covey_export.examination import corruptions, temperature, unknown
@@ -52,7 +53,7 @@ class TestCorruptions:
 
 
 class TestTemperature:
-    def _sure_of_itself(self, factor: float) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    def _sure_of_itself(self, factor: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Scores that are `factor` times those by which their labels were drawn."""
         random = np.random.default_rng(0)
         scores = random.normal(0, 2, (4_000, 5))

@@ -37,7 +37,7 @@ def few(small: Dataset) -> Dataset:
 
 def test_the_sample_is_learned(sample: Dataset, tmp_path: Path, report: RecordedReport) -> None:
     trained = train(MLP, sample, find_recipe("mlp"), tmp_path, CPU, report, changes={"epochs": 2})
-    assert trained.history[-1].test_accuracy > 0.85
+    assert (trained.history[-1].test_accuracy or 0) > 0.85
     assert trained.history[-1].train_accuracy > trained.history[0].train_accuracy > 0.5
     assert "203,530 parameters" in report.text
     assert "device  cpu" in report.text

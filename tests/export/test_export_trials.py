@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from covey_export.__main__ import main
 from covey_export.checkpoint import Checkpoint, Epoch, load
 from covey_export.datasets import Dataset
 from covey_export.errors import ExportError
+from covey_export.evaluation import predict
+from covey_export.image_classifier import ImageClassifier
 from covey_export.reports.diagnosis import diagnose
 from covey_export.training import trainer
 from covey_export.trials import page, variants
@@ -94,9 +97,8 @@ def test_judged_by_the_test_images_each_training_looks_at_them_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: Dataset
 ) -> None:
     looked: list[int] = []
-    predict = trainer.predict
 
-    def counted(model: nn.Module, images: torch.Tensor) -> np.ndarray:  # type: ignore[type-arg]
+    def counted(model: ImageClassifier, images: torch.Tensor) -> NDArray[np.float32]:
         looked.append(len(images))
         return predict(model, images)
 

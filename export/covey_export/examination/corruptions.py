@@ -22,7 +22,7 @@ _CONTRAST = (0.5, 0.3, 0.15)  # what is left of each pixel's distance to the ima
 
 def _noise(images: Images, strength: int) -> Images:
     drawn = np.random.default_rng(0).normal(0, 255 * _NOISE[strength - 1], images.shape)
-    return np.clip(images + drawn, 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(images + drawn, 0, 255).round(), np.uint8)
 
 
 def _blur(images: Images, strength: int) -> Images:
@@ -47,7 +47,7 @@ def _rotation(images: Images, strength: int) -> Images:
 
 def _contrast(images: Images, strength: int) -> Images:
     means = images.mean(axis=(1, 2, 3), keepdims=True)
-    return ((images - means) * _CONTRAST[strength - 1] + means).round().astype(np.uint8)
+    return np.asarray(((images - means) * _CONTRAST[strength - 1] + means).round(), np.uint8)
 
 
 KINDS: Mapping[str, Callable[[Images, int], Images]] = {

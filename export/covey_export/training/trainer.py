@@ -247,7 +247,7 @@ class Trainer:
     def _end_epoch(self, report: ProgressReport) -> None:
         images = self._batches.images_of_epoch
         with report.doing(f"testing epoch {len(self.history) + 1}"):
-            seen = self.group.agree(self._look() if self.group.is_first else None)
+            seen = self.group.agree(self._look() if self.group.is_first else {})
         self.history.append(
             Epoch(self.epoch_loss / images, self.epoch_right / images, running=tuple(self.running), **seen)
         )
