@@ -65,8 +65,8 @@ def total(found: Sequence[Step], trained: int | None) -> str:
     folded = ""
     if trained not in (None, parameters):
         folded = (
-            f" In training there are {trained:,}: a served model has batch normalisation folded into the convolutions "
-            f"before it."
+            f" The network itself has {trained:,}: in the served graph some are folded into others, such as batch "
+            f"normalisation into the convolution before it."
         )
     return f"In all {plural(parameters, 'parameter')} and {multiply_adds:,} multiply-adds for one image.{folded}"
 
