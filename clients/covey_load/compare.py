@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from covey.errors import InvalidInput
-from covey_load import noise
 from covey_load.measurement import Report, Run
 from covey_load.reports import words
 from covey_load.reports.figures import FIGURES, Figure
+from covey_proto import noise
 
 NOISE_UNKNOWN = "noise unknown"
 WITHIN_NOISE = "within the noise"

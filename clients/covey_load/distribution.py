@@ -19,7 +19,7 @@ from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
 from covey_load.measurement import Latency
-from covey_load.noise import PERCENT_2_5, student
+from covey_proto.noise import PERCENT_2_5, student
 
 PERCENTILES = ("50", "90", "95", "99", "99.9")
 SAMPLES_BEYOND = 10

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from covey.errors import InvalidInput
-from covey_load import compare, noise
+from covey_load import compare
 from covey_load.measurement import Report
 from covey_load.reports.figures import FIGURES
 from covey_load.reports.text import write_comparison
+from covey_proto import noise
 
 from . import made
 

@@ -23,8 +23,11 @@ PERCENT_0_5 = (
 )
 
 
-def difference_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float] | None:
-    """The 99 % interval of mean(second) - mean(first); None where a group has fewer than two measurements."""
+def difference_interval(
+    first: Sequence[float], second: Sequence[float], table: Sequence[float] = PERCENT_0_5
+) -> tuple[float, float] | None:
+    """The interval of mean(second) - mean(first), by default that of 99 %, with PERCENT_2_5 that of 95 %; None where a
+    group has fewer than two measurements."""
     if min(len(first), len(second)) < 2:
         return None
     difference = fmean(second) - fmean(first)
@@ -33,7 +36,7 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> tupl
     if error == 0:
         return difference, difference
     freedom = error**2 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, (first, second), strict=True))
-    half_width = student(PERCENT_0_5, freedom) * math.sqrt(error)
+    half_width = student(table, freedom) * math.sqrt(error)
     return difference - half_width, difference + half_width
 
 
