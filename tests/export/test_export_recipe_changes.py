@@ -38,6 +38,10 @@ def _changes(network: str, recipe: str, *arguments: str) -> dict[str, Any]:
             *("lenet", "tutorial", ["--optimizer", "sgd", "--learning-rate", "0.2"]),
             {"optimizer": "sgd", "learning_rate": 0.2, "momentum": 0.9},
         ),
+        (
+            *("resnet", "best", ["--optimizer", "adam"]),
+            {"optimizer": "adam", "learning_rate": 0.001, "momentum": 0.0, "nesterov": False, "bias_rate": 1.0},
+        ),
         ("mlp", "tutorial", ["--momentum", "0.5"], {"momentum": 0.5}),
         ("vgg", "best", ["--momentum", "0"], {"momentum": 0.0, "nesterov": False}),
         ("mlp", "tutorial", ["--no-shuffle", "--log-steps", "100"], {"shuffle": False, "log_steps": 100}),

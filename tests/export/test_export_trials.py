@@ -14,7 +14,7 @@ from torch import nn
 from covey_export.__main__ import main
 from covey_export.checkpoint import Checkpoint, Epoch, load
 from covey_export.datasets import Dataset
-from covey_export.errors import ExportError
+from covey_export.errors import ExportError, InvalidDataset
 from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
 from covey_export.reports.diagnosis import diagnose
@@ -93,6 +93,49 @@ def test_trains_compares_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.count("already trained") == 4
 
 
+def test_five_images_of_a_class_are_enough_to_keep_one(sample: Dataset) -> None:
+    places = np.concatenate([np.flatnonzero(sample.train_labels == label)[:5] for label in range(10)])
+    few = replace(sample, train_images=sample.train_images[places], train_labels=sample.train_labels[places])
+    assert np.bincount(few.with_validation().test_labels).tolist() == [1] * 10
+    fewer = replace(few, train_images=few.train_images[1:], train_labels=few.train_labels[1:])
+    assert "no validation images of 0: too few training images" in fewer.with_validation().notes[-1]
+    with pytest.raises(InvalidDataset, match="expected 5 or more of a class"):
+        replace(few, train_images=few.train_images[:4], train_labels=few.train_labels[:4]).with_validation()
+
+
+def test_a_training_by_other_options_is_another_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["try", "mlp", "--dataset", "sample", "--vary", "momentum=0", "--device", "cpu", "--batch-size", "1000"]
+    assert main([*command, "--epochs", "1"]) == 0
+    assert main([*command, "--epochs", "2", "--seeds", "2"]) == 0
+    assert "already trained" not in capsys.readouterr().out
+    assert main([*command, "--epochs", "2"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("already trained") == 1
+    assert "--restart" not in said, "which it does not have"
+
+
+def test_a_changed_network_is_trained_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its weights have the same shapes; only what it computes differs."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["new", "changing", "--from", "lenet"]) == 0
+    command = ["try", "changing:Changing", *FEW, "--recipe", "lenet-tutorial"]
+    assert main(command) == 0
+    path = tmp_path / "changing.py"
+    path.write_text(path.read_text().replace("logits: torch.Tensor", "# the same layers\n        logits: torch.Tensor"))
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "already trained" not in capsys.readouterr().out
+
+
+def test_networks_are_compared_on_one_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["try", "lenet", "--vary", "network=lenet,cifar-net"]) == 2
+    assert "cifar-net takes images of 32x32 RGB, mnist has 28x28 grey" in capsys.readouterr().err
+
+
 def test_judged_by_the_test_images_each_training_looks_at_them_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: Dataset
 ) -> None:
@@ -141,9 +184,9 @@ def test_what_may_be_concluded(trained: Checkpoint) -> None:
     alone, other = _trial("0", trained, 0.91), _trial("1", trained, 0.90)
     assert "Another seed may turn them round" in page.remarks([alone, other])[0]
     close = [_trial("0", trained, 0.92, 0.90, 0.91), _trial("1", trained, 0.91, 0.90, 0.90)]
-    assert "no more than chance gives" in page.remarks(close)[0]
+    assert "which may be chance: its 95 % interval is -" in page.remarks(close)[0]
     far = [_trial("0", trained, 0.952, 0.951, 0.950), _trial("1", trained, 0.90, 0.901, 0.902)]
-    assert page.remarks(far)[0].startswith("The first is 5.00 points ahead of the second; seeds")
+    assert page.remarks(far)[0].startswith("The first is 5.00 points ahead of the second, more than chance gives")
     assert describe_accuracy(far[0]) == "95.10 \u00b1 0.10 %"
     assert far[0].gap == pytest.approx(0.95 - 0.951)
     assert page.remarks([alone]) == []
@@ -171,6 +214,11 @@ class TestDiagnosis:
     def test_a_network_that_learned_nothing(self) -> None:
         said = diagnose(self.history(*[(2.303, 0.1, 0.1, 2.303)] * 3), 10)
         assert said[0].startswith("It has learned nothing: the loss ends at 2.303, and ln(10) = 2.303")
+
+    def test_what_looks_like_it_and_is_not(self) -> None:
+        tiny = self.history((0.5, 0.9, 0.9, 0.5), (0.001, 1, 0.99, 0.1), (0.0014, 1, 0.99, 0.1))
+        smoothed = self.history(*[(2.27, 0.95, 0.94, 0.9)] * 3)
+        assert diagnose(tiny, 10) == diagnose(smoothed, 10) == []
 
     def test_one_that_is_not_done(self) -> None:
         said = diagnose(self.history((2, 0.3, 0.3, 2), (1.6, 0.4, 0.4, 1.6), (1.3, 0.5, 0.5, 1.3)), 10)

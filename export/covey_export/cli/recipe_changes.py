@@ -36,6 +36,7 @@ def find(options: argparse.Namespace, recipe: Recipe, network: Network) -> dict[
     if optimizer != recipe.optimizer:
         changes.setdefault("learning_rate", _USUAL_RATES[optimizer])
         changes.setdefault("momentum", _USUAL_MOMENTUM if optimizer == "sgd" else 0.0)
+        changes["bias_rate"] = 1.0  # a factor that was found for the recipe's own optimizer
     if not changes.get("momentum", recipe.momentum):
         changes["nesterov"] = False
     said = given_weights.normalisation(options)
@@ -44,10 +45,11 @@ def find(options: argparse.Namespace, recipe: Recipe, network: Network) -> dict[
         changes["mean"], changes["std"] = said  # a checkpoint that goes on has to agree
     if options.freeze:
         changes["freeze"] = True
-    return {field: value for field, value in changes.items() if field != "nesterov" or value != recipe.nesterov}
+    implied = ("nesterov", "bias_rate")
+    return {field: value for field, value in changes.items() if field not in implied or value != getattr(recipe, field)}
 
 
 def flags(changes: Mapping[str, Any]) -> str:
     """The options that changed these fields, for people."""
-    names = {"augmentation": "augment", "nesterov": "momentum"}
+    names = {"augmentation": "augment", "nesterov": "momentum", "bias_rate": "optimizer"}
     return ", ".join(dict.fromkeys(f"--{names.get(field, field)}".replace("_", "-") for field in changes))

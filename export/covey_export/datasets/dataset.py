@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from covey_export.datasets.family import Family
 from covey_export.errors import InvalidDataset
-from covey_proto.wording import plural
+from covey_proto.wording import listed, plural
 
 _VALIDATION_SHARE = 0.1
 
@@ -104,14 +104,17 @@ class Dataset:
         is_kept = np.zeros(len(self.train_labels), bool)
         for label in range(len(self.labels)):
             of_class = order[self.train_labels[order] == label]
-            is_kept[of_class[: round(_VALIDATION_SHARE * len(of_class))]] = True
+            is_kept[of_class[: int(_VALIDATION_SHARE * len(of_class) + 0.5)]] = True
         if not is_kept.any():
             raise InvalidDataset(
                 f"{self.name} has too few training images to keep some of them for validation; expected 5 or more of a "
                 f"class. Judge by the test images"
             )
+        without = [name for place, name in enumerate(self.labels) if not (self.train_labels[is_kept] == place).any()]
+        note = f"no validation images of {listed(without)}: too few training images (expected 5 or more of a class)"
         return replace(
             self,
+            notes=(*self.notes, note) if without else self.notes,
             held_out="validation",
             train_images=self.train_images[~is_kept],
             train_labels=self.train_labels[~is_kept],

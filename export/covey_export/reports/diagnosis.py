@@ -7,35 +7,39 @@ from collections.abc import Iterator, Sequence
 
 from covey_export.checkpoint import Epoch
 
-_MIN_EPOCHS = 3  # of which something can be said
+MIN_EPOCHS = 3  # of which something can be said
 _RISE = 1.1  # of the loss on unseen images, from its lowest on
 _GAP = 0.05  # between training and unseen images
 _STILL_FALLS = 0.02  # of the loss, in the last epoch
 _LOW = 0.9  # accuracy on training images
-_JUMP = 1.3  # of the training loss from one epoch to the next
+_JUMP, _MIN_JUMP = 1.3, 0.1  # of the training loss from one epoch to the next: as a factor, and as a difference
 
 
 def diagnose(history: Sequence[Epoch], classes: int) -> list[str]:
     """What the curves show, worst first. `history` is of one training of so many classes."""
-    return list(_find(history, classes)) if len(history) >= _MIN_EPOCHS else []
+    return list(_find(history, classes)) if len(history) >= MIN_EPOCHS else []
 
 
 def _find(history: Sequence[Epoch], classes: int) -> Iterator[str]:
     first, last = history[0], history[-1]
     chance = math.log(classes)
-    if last.loss > 0.95 * chance:
+    known = last.train_accuracy if last.clean_accuracy is None else last.clean_accuracy
+    if last.loss > 0.95 * chance and known < 2 / classes:  # label smoothing alone can keep the loss as high
         yield (
             f"It has learned nothing: the loss ends at {last.loss:.3f}, and ln({classes}) = {chance:.3f} is that of an "
             f"answer that knows nothing. Try a tenth of the learning rate, then ten times of it."
         )
         return
-    jumps = [place for place in range(1, len(history)) if history[place].loss > _JUMP * history[place - 1].loss]
+    jumps = [
+        place
+        for place in range(1, len(history))
+        if history[place].loss > max(_JUMP * history[place - 1].loss, history[place - 1].loss + _MIN_JUMP)
+    ]
     if jumps:
         yield (
             f"The learning rate may be too high: in epoch {jumps[0] + 1} the training loss rose from "
             f"{history[jumps[0] - 1].loss:.3f} to {history[jumps[0]].loss:.3f}. Try half of it."
         )
-    known = last.train_accuracy if last.clean_accuracy is None else last.clean_accuracy
     losses = [epoch.test_loss for epoch in history if epoch.test_loss is not None]
     if last.test_accuracy is not None and known - last.test_accuracy > _GAP:
         rises = ""

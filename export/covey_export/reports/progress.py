@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
@@ -95,6 +96,10 @@ class ProgressReport:
         self.line(f"augment {(recipe.augmentation or NONE).describe()}")
         self.line(f"device  {device}, {precision}")
         self.line(f"begins  {_now()}")
+
+    def already_trained(self, position: str, folder: Path) -> None:
+        again = "" if self._is_brief else "; --restart trains anew"
+        self.line(f"already trained ({position}, checkpoint in {folder}){again}")
 
     @contextmanager
     def progress(self, total: int, done: int) -> Iterator[Advance]:

@@ -71,7 +71,7 @@ def train(
                 f"same file to go on, or begin anew with --restart"
             )
         if found is not None and found.is_finished:
-            report.line(f"already trained ({found.position}, checkpoint in {folder}); --restart trains anew")
+            report.already_trained(found.position, folder)
             return found
         if found is not None:
             report.line(f"going on from the checkpoint in {folder}: {found.position}")

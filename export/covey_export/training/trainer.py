@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -271,8 +272,10 @@ class Trainer:
                 seen["test_accuracy"] = accuracy(probabilities, labels).overall
                 seen["test_loss"] = mean_loss(probabilities, labels)
             if count := self.watch.train_images:
-                probabilities = predict(model, self._batches.images[:count])
-                seen["clean_accuracy"] = accuracy(probabilities, self.dataset.train_labels[:count]).overall
+                # Not the first ones: folders are read class by class.
+                chosen = np.sort(np.random.default_rng(0).permutation(len(self.dataset.train_labels))[:count])
+                probabilities = predict(model, self._batches.images[torch.tensor(chosen)])
+                seen["clean_accuracy"] = accuracy(probabilities, self.dataset.train_labels[chosen]).overall
                 squares = [value.detach().float().square().sum() for value in model.network.parameters()]
                 seen["norm"] = float(torch.stack(squares).sum().sqrt())
         self._set_train_mode()

@@ -9,6 +9,7 @@ from covey_export import atomic_files
 from covey_export.datasets import Dataset
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import ExportError
+from covey_export.networks import find_network
 from covey_export.reports.progress import ProgressReport
 from covey_export.trials import page, variants
 from covey_export.trials.plan import Plan
@@ -24,13 +25,22 @@ def run(
 ) -> None:
     """Trains what is not trained yet, says the table and writes the page. `parse` reads a command line of
     `covey-export`. Raises ExportError and its kinds."""
+    if options.dataset is None:  # that of the network, also for the networks that are varied
+        options.dataset = find_network(options.network).default_dataset
     plans = _plan(options, parse)
     datasets = LoadedDatasets(options.data_dir)
     judged_by_test = options.judge == "test"
 
+    said: list[str] = []
+
     def load(plan: Plan) -> Dataset:
         found = datasets.load(plan.entry, plan.network.spec)
-        return found if judged_by_test else found.with_validation()
+        kept = found if judged_by_test else found.with_validation()
+        for note in kept.notes:
+            if note not in said:
+                said.append(note)
+                report.line(f"note: {note}")
+        return kept
 
     folder = options.checkpoints / f"{plans[0].entry.name}-{options.judge}".replace(":", "-").replace("/", "-")
     trials = []

@@ -9,6 +9,7 @@ from covey_export.reports import diagnosis
 from covey_export.reports.drawing import trials as drawing
 from covey_export.training import optimization
 from covey_export.trials.trial import Trial, describe_accuracy
+from covey_proto import noise
 from covey_proto.wording import plural
 from covey_reports import canvas
 from covey_reports import page as pages
@@ -48,23 +49,16 @@ def remarks(trials: Sequence[Trial]) -> list[str]:
     if len(trials) < 2:
         return []
     first, second = trials[:2]
-    ahead = (first.accuracy - second.accuracy) * 100
-    if first.deviation is None or second.deviation is None:
+    ahead = f"The first is {(first.accuracy - second.accuracy) * 100:.2f} points ahead of the second"
+    interval = noise.difference_interval(second.accuracies, first.accuracies, noise.PERCENT_2_5)
+    if interval is None:
+        return [f"{ahead} with one seed each. Another seed may turn them round: use --seeds 3 before you choose."]
+    low, high = (f"{end * 100:+.2f}" for end in interval)
+    if interval[0] <= 0:
         return [
-            (
-                f"The first is {ahead:.2f} points ahead of the second with one seed each. Another seed may turn them "
-                f"round: use --seeds 3 before you choose."
-            )
+            f"{ahead}, which may be chance: its 95 % interval is {low} to {high} points. More seeds make it shorter."
         ]
-    spread = max(first.deviation, second.deviation) * 100
-    if ahead <= 2 * spread / math.sqrt(len(first.accuracies)):
-        return [
-            (
-                f"The first is {ahead:.2f} points ahead of the second, which is no more than chance gives: seeds of "
-                f"one variant differ by {spread:.2f} points (standard deviation)."
-            )
-        ]
-    return [f"The first is {ahead:.2f} points ahead of the second; seeds of one variant differ by {spread:.2f} points."]
+    return [f"{ahead}, more than chance gives: its 95 % interval is {low} to {high} points."]
 
 
 @canvas.style()
@@ -82,6 +76,7 @@ def write_page(title: str, judge: str, trials: Sequence[Trial]) -> str:
         images=images,
         is_validation=judge == "validation",
         curves=drawing.draw_curves(trials, images),
+        tells_enough=len(trials[0].checkpoints[0].history) >= diagnosis.MIN_EPOCHS,
         gaps=drawing.draw_gaps(trials, images),
         norms=drawing.draw_norms(trials),
         diagnoses=[

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from covey_export import devices
 from covey_export.cli import recipe_changes
@@ -61,12 +66,14 @@ class Plan:
     ) -> Trial:
         """Once for each seed, with checkpoints below `folder`; what is trained already is taken as it is."""
         dataset = load(self)
+        module = self.network.build(Task(self.network.image_shape, len(dataset.labels), self.changes.get("dropout")))
+        name = f"{self.network.model_name}-{self.variant.slug}-{self._digest(module, dataset)}"
         checkpoints = tuple(
             train(
                 self.network,
                 dataset,
                 self.recipe,
-                folder / f"{self.network.model_name}-{self.variant.slug}-{seed}",
+                folder / f"{name}-{seed}",
                 devices.choose(device),
                 report,
                 seed=seed,
@@ -75,5 +82,11 @@ class Plan:
             )
             for seed in range(seeds)
         )
-        module = self.network.build(Task(self.network.image_shape, len(dataset.labels), checkpoints[0].recipe.dropout))
         return Trial(self.variant, checkpoints, module)
+
+    def _digest(self, module: nn.Module, dataset: Dataset) -> str:
+        """Eight letters that differ where a training would: by its recipe, its images, or the source of the network."""
+        recipe = dataclasses.replace(self.recipe.fitted_to(dataset), **self.changes)
+        source = inspect.getsourcefile(type(module)) if self.network.is_own else None
+        code = Path(source).read_text(encoding="utf-8") if source else ""
+        return hashlib.sha256(repr((recipe, dataset.digest, str(module), code)).encode()).hexdigest()[:8]

@@ -21,6 +21,10 @@ class Trial:
     checkpoints: tuple[Checkpoint, ...]
     network: nn.Module  # as it was built, to be looked at
 
+    def __post_init__(self) -> None:
+        if len({len(checkpoint.history) for checkpoint in self.checkpoints}) > 1:
+            raise ValueError("this is a bug: trainings of one variant have different numbers of epochs")
+
     @property
     def parameters(self) -> int:
         """How many numbers are learned."""
