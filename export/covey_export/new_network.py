@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import keyword
 from pathlib import Path
@@ -55,7 +56,12 @@ def write(name: str, source: str, folder: Path) -> tuple[Path, Path]:
         if path.exists():
             raise ExportError(f"{path} is there already; choose another name, or move it away")
     class_name = "".join(part.capitalize() for part in name.split("_"))
-    atomic_files.write_text(paths[0], _module(network, class_name))
+    source_text = _module(network, class_name)
+    if not class_name.isidentifier() or keyword.iskeyword(class_name) or source_text.count(f"class {class_name}(") > 1:
+        raise ExportError(f"the class of {name!r} would be named {class_name!r}, which cannot be; choose another name")
+    if importlib.util.find_spec(name) is not None:
+        raise ExportError(f"{name!r} is the name of a module that is installed here; choose another, as in mynet")
+    atomic_files.write_text(paths[0], source_text)
     steps = _STEPS.format(
         name=name, cls=class_name, source=source, dataset=network.default_dataset, recipe=next(iter(RECIPES[source]))
     )

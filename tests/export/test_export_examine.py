@@ -119,6 +119,7 @@ def test_the_command(published: Published, tmp_path: Path, capsys: pytest.Captur
     [
         (["--dataset", "demo"], "demo has (5, 5, 1)"),
         (["--dataset", "sample", "--unknown", "demo"], "--unknown demo has images of (5, 5, 1)"),
+        (["--dataset", "sample", "--unknown", "sample"], "is the data set that the model knows"),
         (["--dataset", "sampel"], "Did you mean sample"),
     ],
 )

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from covey_export import onnx_graph
 from covey_export.__main__ import main
 from covey_export.architecture import command, notes, steps, subject
 from covey_export.architecture.steps import Step, View
-from covey_export.networks import NETWORKS, Task
+from covey_export.image_classifier import ImageClassifier
+from covey_export.networks import NETWORKS, Output, Task
 from covey_export.publication import Published
 
 
@@ -70,9 +72,87 @@ def test_what_a_number_sees_is_what_changes_it(vgg: dict[str, Step]) -> None:
 
 def test_padding_and_rounding_are_in_the_formula() -> None:
     found = _steps("conv-demo")
-    assert found["max_pool_1"].size_formula == "(3 + 1 + 1 - 2) / 2, rounded down + 1 = 2"
+    assert found["max_pool_1"].size_formula == "floor((3 + 1 + 1 - 2) / 2) + 1 = 2"
     assert found["convolution"].dense_parameters == 25 * 9
     assert found["max_pool_1"].view == View((4, 4), (2, 2))
+
+
+class Shapes(nn.Module):
+    """Layers whose arithmetic is easily got wrong."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.first = nn.Conv2d(1, 6, 3, padding=1)
+        self.other = nn.Conv2d(1, 6, 3, padding=1)
+        self.up = nn.ConvTranspose2d(6, 4, 2, stride=2)
+        self.wide = nn.Conv2d(6, 6, 3, padding=2, dilation=2)
+        self.apart = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.same = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1))
+        self.group = nn.GroupNorm(2, 6)
+        self.linear = nn.Linear(6, 12)
+        self.last = nn.LazyLinear(10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.first(images)
+        if self.kind == "parallel":
+            x = x + self.other(images)
+        elif self.kind == "up":
+            x = self.up(x)
+        elif self.kind == "wide":
+            x = self.apart(self.wide(x))
+        elif self.kind == "row":
+            x = self.same(x)
+        elif self.kind == "group":
+            x = self.group(x)
+        elif self.kind == "linear":
+            x = torch.relu(self.linear(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        logits: torch.Tensor = self.last(x.flatten(1))
+        return logits
+
+
+def _of_shapes(kind: str) -> list[Step]:
+    module = Shapes(kind)
+    module(torch.zeros(1, 1, 14, 14))
+    model = ImageClassifier(module, Output.LOGITS, torch.tensor(1 / 255), torch.tensor(0.0))
+    return steps.read(onnx_graph.export(model.eval(), (14, 14, 1)).SerializeToString())
+
+
+class TestUnusualLayers:
+    def test_a_transposed_convolution(self) -> None:
+        up = next(step for step in _of_shapes("up") if step.name == "up")
+        assert (up.output, up.parameters) == ((4, 28, 28), 2 * 2 * 6 * 4 + 4)
+        assert up.parameters_formula == "(2 * 2 * 6 + 1) * 4"
+        assert up.multiply_adds == 6 * 4 * 2 * 2 * 14 * 14
+        assert up.view is None
+
+    def test_parallel_dilated_and_grouped_kernels_are_no_row(self) -> None:
+        for kind in ("parallel", "wide"):
+            assert not any("in a row" in said for said in notes.find(_of_shapes(kind)))
+
+    def test_a_row_begins_where_the_kernels_are_alike(self) -> None:
+        (said,) = (said for said in notes.find(_of_shapes("row")) if "in a row" in said)
+        assert said.startswith("first, same.0, same.2: 3 kernels of 3x3 in a row see as much as one of 7x7")
+
+    def test_a_group_s_mean_is_of_the_whole_map(self) -> None:
+        normalised = next(step for step in _of_shapes("group") if "Normalization" in step.name or step.view is None)
+        assert normalised.kind == "normalization"
+
+    def test_a_linear_layer_on_maps_works_place_by_place(self) -> None:
+        linear = next(step for step in _of_shapes("linear") if step.kind == "fully_connected")
+        assert linear.output == (12, 14, 14)
+        assert linear.multiply_adds == 6 * 12 * 14 * 14
+        assert linear.parameters_formula == "(6 + 1) * 12"
+        assert linear.view == View((3, 3), (1, 1))
+
+
+def test_a_network_s_name_goes_before_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lenet").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["show", "lenet"]) == 0
+    assert "44,426 parameters" in capsys.readouterr().out
 
 
 def test_notes_tell_of_sharing_of_small_kernels_and_of_halving(vgg: dict[str, Step]) -> None:
@@ -140,3 +220,10 @@ def test_wrong_input_is_explained(
 
 def test_a_table_has_the_columns_of_its_header(lenet: dict[str, Step]) -> None:
     assert {len(row) for row in command.rows(list(lenet.values()))} == {len(command.HEADER)}
+
+
+def test_a_folder_is_no_output_and_that_is_said_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for arguments in (["show", "lenet"], ["try", "mlp"], ["examine", "lenet", "--dataset", "sample"]):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--output", str(tmp_path)])
+        assert "expected a file to write, got the folder" in capsys.readouterr().err

@@ -25,6 +25,8 @@ def run(options: argparse.Namespace, report: ProgressReport) -> None:
     """Prints the table, what it shows, and the image's way; with --output draws a page too."""
     with report.doing(f"reading {options.network}"):
         shown = _subject(options)
+    if shown.dataset is not None:
+        _require_image(options.image or 0, shown.dataset)
     found = steps.read(shown.model)
     report.table(shown.title, HEADER, rows(found))
     said = [total(found, shown.trained_parameters), *notes.find(found)]
@@ -63,7 +65,7 @@ def total(found: Sequence[Step], trained: int | None) -> str:
     parameters = sum(step.parameters for step in found)
     multiply_adds = sum(step.multiply_adds for step in found)
     folded = ""
-    if trained not in (None, parameters):
+    if trained is not None and trained > parameters:
         folded = (
             f" The network itself has {trained:,}: in the served graph some are folded into others, such as batch "
             f"normalisation into the convolution before it."
@@ -84,17 +86,17 @@ def describe_batch(dataset: Dataset, recipe: Recipe) -> str:
     ]
     labels = ", ".join(map(str, dataset.train_labels[: min(count, _LABELS_SHOWN)].tolist()))
     return (
-        f"A batch of {recipe.name}: images [{count}, {channels}, {height}, {width}] float32 from {min(ends):.3g} to "
-        f"{max(ends):.3g}, made of [{count}, {height}, {width}, {channels}] uint8; labels [{count}] int64, the first "
-        f"ones {labels}."
+        f"A batch of recipe {recipe.name}: images [{count}, {channels}, {height}, {width}] float32 from "
+        f"{min(ends):.3g} to {max(ends):.3g}, made of [{count}, {height}, {width}, {channels}] uint8; labels [{count}] "
+        f"int64, the first ones {labels}."
     )
 
 
 def _describe_loss(seen: Example, place: int, classes: int) -> str:
-    true = next(score for score in seen.scores if score.is_true)
+    true, chance = next(score for score in seen.scores if score.is_true), example.chance_loss(classes)
     return (
-        f"The loss of test image {place} ({seen.label}) is -ln({true.probability:.4g}) = {seen.loss:.4f}; to give each "
-        f"of {classes} classes the same probability would cost ln({classes}) = {example.chance_loss(classes):.4f}."
+        f"The loss of test image {place} (label {seen.label}) is -ln({true.probability:.4g}) = {seen.loss:.4f}; to "
+        f"give each of {classes} classes the same probability would cost ln({classes}) = {chance:.4f}."
     )
 
 
@@ -117,9 +119,12 @@ def _subject(options: argparse.Namespace) -> Subject:
     )
 
 
-def _run_image(shown: Subject, found: Sequence[Step], dataset: Dataset, place: int) -> Example:
+def _require_image(place: int, dataset: Dataset) -> None:
     if place >= len(dataset.test_images):
         raise ExportError(f"--image {place}: {dataset.name} has the test images 0 to {len(dataset.test_images) - 1:,}")
+
+
+def _run_image(shown: Subject, found: Sequence[Step], dataset: Dataset, place: int) -> Example:
     label = int(dataset.test_labels[place])
     return example.run(shown.model, found, dataset.test_images[place], label, dataset.labels)
 

@@ -86,7 +86,9 @@ def _products(
     if layer is None or not layer.inputs or math.prod(layer.weight_shape[1:]) > _MAX_TERMS:
         return ""
     source = found[layer.inputs[0]]
-    if source.index or any(layer.node.attributes.get("pads") or []):
+    said = layer.node.attributes
+    is_plain = all(each == 1 for each in said.get("dilations") or []) and (said.get("auto_pad") or "NOTSET") == "NOTSET"
+    if source.index or any(said.get("pads") or []) or not is_plain:
         return ""
     initializers = {each.name: each for each in proto.graph.initializer}
     if layer.weight not in initializers or source.output not in answers:

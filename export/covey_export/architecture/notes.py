@@ -52,18 +52,21 @@ def _chains(steps: Sequence[Step]) -> Iterator[str]:
         )
 
 
-def _find_chains(steps: Sequence[Step]) -> Iterator[list[Step]]:
-    chain: list[Step] = []
+def _find_chains(steps: Sequence[Step]) -> list[list[Step]]:
+    """Convolutions of stride 1 with the same kernel, each of which reads the one before it and nothing else."""
+    chains: list[list[Step]] = []
     for step in steps:
-        is_same = not chain or step.kernel == chain[0].kernel
-        if step.kernel[0] == step.kernel[1] > 1 and step.stride == (1, 1) and is_same:
-            chain.append(step)
-        elif step.kind not in _BETWEEN:
-            if len(chain) > 1:
-                yield chain
-            chain = []
-    if len(chain) > 1:
-        yield chain
+        if step.kernel[0] != step.kernel[1] or step.kernel[0] < 2 or step.stride != (1, 1):
+            continue
+        source = steps[step.inputs[0]]
+        while source.kind in _BETWEEN and len(source.inputs) == 1:
+            source = steps[source.inputs[0]]
+        before = next((chain for chain in chains if chain[-1] is source and chain[0].kernel == step.kernel), None)
+        if before is None:
+            chains.append([step])
+        else:
+            before.append(step)
+    return [chain for chain in chains if len(chain) > 1]
 
 
 def _halvings(steps: Sequence[Step]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from covey_server.explaining.describing import describe
 from covey_server.explaining.layers import Layer
 from covey_server.explaining.windows import Axis, axes
 
+_OF_WHOLE_MAPS = ("InstanceNormalization", "GroupNormalization")
 Shape = tuple[int, ...]  # of one image's tensor, channels first: [C, H, W], [F], ...
 
 
@@ -45,7 +46,7 @@ class Step:
     dense_parameters: int
     view: View | None
     inputs: tuple[int, ...]  # places of the steps that it reads
-    kernel: tuple[int, int] = (0, 0)  # of a convolution
+    kernel: tuple[int, int] = (0, 0)  # of a convolution without groups and dilation
     stride: tuple[int, int] = (1, 1)
 
     @property
@@ -73,6 +74,7 @@ def _shapes(model: bytes, found: Sequence[Layer]) -> dict[int, Shape]:
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
     }
     shapes: dict[int, Shape] = {}
+    turned: set[int] = set()  # layers whose maps lie channels last, as those of a linear layer on maps do
     for layer in found:
         shape = tuple(known.get(layer.output, (0,)))
         if 0 in shape:
@@ -80,8 +82,13 @@ def _shapes(model: bytes, found: Sequence[Layer]) -> dict[int, Shape]:
                 f"the size of layer {layer.name} ({layer.op}) depends on the values of the image, or the file does "
                 f"not say it; networks whose layers have fixed sizes can be shown"
             )
-        is_channels_last = len(shape) == 3 and (layer.layout == "NHWC" or not layer.index)
-        shapes[layer.index] = (shape[2], *shape[:2]) if is_channels_last and layer.layout != "NCHW" else shape
+        is_image = not layer.index and layer.layout != "NCHW"
+        keeps = not layer.layout and bool(layer.inputs) and layer.inputs[0] in turned
+        is_linear = layer.kind == "fully_connected"
+        if len(shape) == 3 and (layer.layout == "NHWC" or is_image or keeps or is_linear):
+            turned.add(layer.index)
+            shape = (shape[2], *shape[:2])
+        shapes[layer.index] = shape
     return shapes
 
 
@@ -91,13 +98,17 @@ def _step(layer: Layer, shapes: Mapping[int, Shape], before: Sequence[Step]) -> 
     windows = axes(layer, source, output)
     multiply_adds = dense = 0
     if layer.weight_shape and layer.kind in ("convolution", "fully_connected"):
-        # Each weight is used once for each place of the output: of a fully connected layer's there is one (or a token).
-        places = math.prod(output[1:]) if layer.kind == "convolution" else math.prod(output[:-1])
+        # Each weight is used once for each place of the output, of a transposed convolution's input: maps have height
+        # times width, a row of tokens its length, a row of numbers one.
+        read = source if layer.op == "ConvTranspose" else output
+        places = math.prod(read[1:]) if len(read) == 3 else math.prod(read[:-1])
         multiply_adds = math.prod(layer.weight_shape) * places
         if layer.kind == "convolution":
             has_bias = layer.parameters > math.prod(layer.weight_shape)
             dense = (math.prod(source) + has_bias) * math.prod(output)
-    is_convolution = layer.kind == "convolution" and windows is not None
+    plain = layer.kind == "convolution" and windows is not None and layer.weight_shape[1] == source[0]
+    if windows is not None and any(axis.dilation > 1 for axis in windows):
+        plain = False
     return Step(
         name=layer.name,
         kind=layer.kind,
@@ -108,9 +119,9 @@ def _step(layer: Layer, shapes: Mapping[int, Shape], before: Sequence[Step]) -> 
         parameters_formula=_parameters_formula(layer, output),
         multiply_adds=multiply_adds,
         dense_parameters=dense,
-        view=_view(layer, windows, [before[place].view for place in layer.inputs]),
+        view=_view(layer, output, windows, [before[place].view for place in layer.inputs]),
         inputs=layer.inputs,
-        kernel=(windows[0].size, windows[1].size) if is_convolution and windows else (0, 0),
+        kernel=(windows[0].size, windows[1].size) if plain and windows else (0, 0),
         stride=(windows[0].stride, windows[1].stride) if windows else (1, 1),
     )
 
@@ -135,40 +146,43 @@ def _padding_after(layer: Layer) -> tuple[int | None, int | None]:
 
 
 def _along_one_axis(size: int, window: Axis, after: int | None, result: int) -> str:
-    """floor((size + padding - kernel) / stride) + 1, with numbers."""
+    """floor((size + padding before and after - kernel) / stride) + 1, with numbers."""
     if after is None:
-        return f"{size} / {window.stride}, rounded up = {result}"
+        return f"ceil({size} / {window.stride}) = {result}"
     kernel = f"{window.dilation} * ({window.size} - 1) - 1" if window.dilation > 1 else f"{window.size}"
     covered = window.dilation * (window.size - 1) + 1
     padding = f" + {window.before} + {after}" if window.before or after else ""
     free = size + window.before + after - covered
-    rounded = ""
+    steps = f"({size}{padding} - {kernel}) / {window.stride}"
     if free % window.stride:
-        rounded = ", rounded down" if free // window.stride + 1 == result else ", rounded up"
-    return f"({size}{padding} - {kernel}) / {window.stride}{rounded} + 1 = {result}"
+        steps = f"floor({steps})" if free // window.stride + 1 == result else f"ceil({steps})"
+    return f"{steps} + 1 = {result}"
 
 
 def _parameters_formula(layer: Layer, output: Shape) -> str:
     if not layer.weight_shape or layer.kind not in ("convolution", "fully_connected"):
         return ""
     weights = math.prod(layer.weight_shape)
-    outputs = output[0] if layer.kind == "convolution" else output[-1]
-    each = [*layer.weight_shape[2:], layer.weight_shape[1]] if layer.kind == "convolution" else [weights // outputs]
+    outputs = output[0] if len(output) == 3 else output[-1]
+    inputs = weights // outputs // math.prod(layer.weight_shape[2:])  # that each output reads
+    each = [*layer.weight_shape[2:], inputs]
     product = " * ".join(map(str, each))
     return f"({product} + 1) * {outputs}" if layer.parameters > weights else f"{product} * {outputs}"
 
 
-def _view(layer: Layer, windows: tuple[Axis, Axis] | None, before: Sequence[View | None]) -> View | None:
+def _view(layer: Layer, output: Shape, windows: tuple[Axis, Axis] | None, before: Sequence[View | None]) -> View | None:
     """As far as the layers before it see, and a window's reach more."""
     if not before:
         return View((1, 1), (1, 1)) if layer.index == 0 else None
-    if None in before or layer.kind in ("fully_connected", "attention", "softmax"):
+    if None in before or layer.kind == "attention" or layer.op in _OF_WHOLE_MAPS:
         return None
+    if layer.kind in ("fully_connected", "softmax") and len(output) == 1:
+        return None  # on maps and tokens it works place by place
     known = [view for view in before if view is not None]
     size = (max(view.size[0] for view in known), max(view.size[1] for view in known))
     stride = (max(view.stride[0] for view in known), max(view.stride[1] for view in known))
     if windows is None:
-        return View(size, stride) if layer.kind != "other" else None
+        return View(size, stride) if layer.kind not in ("other", "convolution") else None
     if layer.op not in ("Conv", "MaxPool", "AveragePool"):
         return None  # of whole maps
     down, right = windows

@@ -11,12 +11,13 @@ from torch import nn
 from covey_export import image_classifier, onnx_graph
 from covey_export.datasets import Dataset, Entry, find_entry
 from covey_export.errors import ExportError
-from covey_export.networks import Network, find_network
+from covey_export.networks import NETWORKS, Network, find_network
 from covey_export.reports.version_folders import find_version_folder
 from covey_export.training.recipe import Recipe
 from covey_export.training.recipes import find_recipe
 from covey_proto import layout
 from covey_server.errors import RefusedModel
+from covey_server.images.input_spec import InputSpec
 from covey_server.inference import model_file
 from covey_server.inference.engine import Engine
 
@@ -35,11 +36,12 @@ class Subject:
     recipe: Recipe | None  # of a network; a file no longer has it
     trained_parameters: int | None = None  # of a network, in training
     path: Path | None = None  # of a published model
+    spec: InputSpec | None = None  # how its images are prepared
 
 
 def is_file(name: str) -> bool:
     """Whether a model's file or folder is meant rather than a network."""
-    return Path(name).suffix == _FILE or Path(name).is_dir()
+    return Path(name).suffix == _FILE or (Path(name).is_dir() and name not in NETWORKS)
 
 
 def of_network(
@@ -83,7 +85,7 @@ def of_file(name: str, *, dataset: str | None, data_dir: Path | None) -> Subject
                 f"set that the model was trained on"
             )
         found = found.in_order(described.labels)
-    return Subject(str(path), "a published model", path.read_bytes(), found, None, path=path)
+    return Subject(str(path), "a published model", path.read_bytes(), found, None, path=path, spec=described.input)
 
 
 def _keep_zeros(model: nn.Module) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 from covey_export.errors import ExportError
 from covey_export.training.augmentation import Augmentation
@@ -47,6 +48,13 @@ above_zero = _number("a number above 0", lambda value: 0 < value < float("inf"))
 share = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 share_of_all = _number("a number from 0 to 1", lambda value: 0 <= value <= 1)
 crop = _number("a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
+
+
+def output_file(text: str) -> Path:
+    """A file to write; its folder is made."""
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file to write, got the folder {text!r}")
+    return Path(text)
 
 
 def colour(text: str) -> str:

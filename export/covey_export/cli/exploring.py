@@ -27,7 +27,7 @@ def add_to(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
         "--image-size", type=types.positive, metavar="N", help="height and width (default: the network's)"
     )
     show.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
-    show.add_argument("--output", type=Path, metavar="FILE", help="draw it on a page, such as show.html")
+    show.add_argument("--output", type=types.output_file, metavar="FILE", help="draw it on a page, such as show.html")
 
     _add_examine(
         add("examine", commands.examine, "Examine a published model: changed images, calibration, unknown images.")
@@ -47,7 +47,11 @@ def _add_examine(parser: argparse.ArgumentParser) -> None:
     )
     add_data_dir(parser)
     parser.add_argument(
-        "--output", type=Path, default=Path("examination.html"), metavar="FILE", help="(default: examination.html)"
+        "--output",
+        type=types.output_file,
+        default=Path("examination.html"),
+        metavar="FILE",
+        help="(default: examination.html)",
     )
 
 
@@ -83,5 +87,9 @@ def _add_try(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="to train on (default: auto)")
     parser.add_argument("--checkpoints", type=Path, default=Path("trials"), metavar="DIR", help="(default: trials)")
     parser.add_argument(
-        "--output", type=Path, default=Path("trials.html"), metavar="FILE", help="the page (default: trials.html)"
+        "--output",
+        type=types.output_file,
+        default=Path("trials.html"),
+        metavar="FILE",
+        help="the page (default: trials.html)",
     )

@@ -17,7 +17,7 @@ from covey_export.examination.answers import Scorer, Scores
 from covey_export.examination.temperature import Scaling
 from covey_export.examination.unknown import Detection
 from covey_export.reports.progress import ProgressReport
-from covey_server.images.pixels import InputSpec
+from covey_server.images.input_spec import InputSpec
 
 MIN_IMAGES = 100  # of which halves can be judged
 
@@ -40,13 +40,17 @@ def run(options: argparse.Namespace, report: ProgressReport) -> None:
     """Prints the tables and writes the page. Raises ExportError and its kinds."""
     shown = subject.of_file(options.model, dataset=options.dataset, data_dir=options.data_dir)
     dataset = shown.dataset
-    if dataset is None or shown.path is None:
+    if dataset is None or shown.path is None or shown.spec is None:
         raise ExportError("name the data set that the model was trained on with --dataset")
     if len(dataset.test_images) < MIN_IMAGES:
         raise InvalidDataset(
             f"{dataset.name} has {len(dataset.test_images)} test images; expected {MIN_IMAGES} or more"
         )
-    others = {name: _unknown_images(name, options, dataset) for name in options.unknown}
+    if options.dataset in options.unknown:
+        raise ExportError(
+            f"--unknown {options.dataset} is the data set that the model knows; name one of other classes"
+        )
+    others = {name: _unknown_images(name, options, shown.spec) for name in options.unknown}
     found = examine(shown.title, Scorer(shown.path), dataset, others, report)
     for title, header, rows in page.tables(found):
         report.table(title, header, rows)
@@ -91,15 +95,15 @@ def _accuracy(scores: Scores, dataset: Dataset) -> float:
     return float(np.mean(scores.argmax(axis=1) == dataset.test_labels))
 
 
-def _unknown_images(name: str, options: argparse.Namespace, dataset: Dataset) -> Images:
-    """The test images of another data set, of the same size."""
+def _unknown_images(name: str, options: argparse.Namespace, spec: InputSpec) -> Images:
+    """The test images of another data set, prepared as the model's own."""
     try:
-        images = find_entry(name).load(InputSpec(*dataset.image_shape), options.data_dir).test_images
+        images = find_entry(name).load(spec, options.data_dir).test_images
     except MissingDataset as error:
         raise MissingDataset(f"--unknown {name}: {error}") from error
-    if images.shape[1:] != dataset.image_shape:
+    if images.shape[1:] != spec.shape:
         raise InvalidDataset(
-            f"--unknown {name} has images of {images.shape[1:]}, the model takes {dataset.image_shape}; name one "
-            f"of that size, or a folder:PATH"
+            f"--unknown {name} has images of {images.shape[1:]}, the model takes {spec.shape}; name one of that size, "
+            f"or a folder:PATH"
         )
     return images
