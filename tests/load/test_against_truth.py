@@ -96,10 +96,11 @@ def test_an_open_loop_shows_a_standstill_in_full() -> None:
         with scripted(DELAY_S, stall_at=STALL_AT, stall_s=STALL_S) as server:
             plan = Plan(server.target, rates=(RATE_PER_S,), arrival=Arrival.CONSTANT, seconds=SECONDS, warm_up_s=0)
             measured = only_run(plan)
-            return measured, is_true(measured.response, true_responses_ms(slots=1000), ["90", "95"])
+            # A generator that does not get a core at the end leaves its last calls unsent.
+            is_whole = measured.calls == RATE_PER_S * SECONDS
+            return measured, is_whole and is_true(measured.response, true_responses_ms(slots=1000), ["90", "95"])
 
     measured = true_of_three(measure)
-    assert measured.calls == RATE_PER_S * SECONDS
     assert measured.response.percentiles_ms["95"] > 800
     assert measured.response.max_ms > 1000
     slow = [interval.p50_ms is not None and interval.p50_ms > 300 for interval in measured.intervals]
