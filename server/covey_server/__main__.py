@@ -12,6 +12,7 @@ from covey_server import config as configuration
 from covey_server import first_look, serving
 from covey_server.config import Config
 from covey_server.errors import StartupError
+from covey_server.observability import log_lines
 from covey_server.system import standard_output, threads
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _run(configure: Callable[[], Config], served: Callable[[App], None]) -> int:
     if os.getpid() == 1:  # the kernel drops SIGTERM for process 1 (in a container) until it has a handler
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = configure()
-    serving.log_to_standard_error(config)
+    log_lines.log_to_standard_error(config.log_level, config.log_format)
     if config.probe:
         from covey_server.probe import probe
 

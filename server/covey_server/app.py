@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from covey_server.models.watch import Watch
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics, ServerFigures
 from covey_server.observability.metrics_server import open_metrics
+from covey_server.observability.recording import open_recording
 from covey_server.protocols.classifier.explain import ExplainMethod
 from covey_server.protocols.classifier.service import Classifier
 from covey_server.protocols.management import Management
@@ -59,6 +61,9 @@ class App:
         # normally.
         self.hangs = self.has_work_left = False
         self._security = Security.of(config)  # first: wrong files are reported before models are loaded
+        self._recording = open_recording(
+            config.access_log, config.access_log_rate, os.environ, self._metrics.show_trace
+        )
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = resources.open_repository(config, self._metrics)
         config = self.config = resources.within_memory(config)  # after the models are loaded: calls get what is left
@@ -103,6 +108,7 @@ class App:
             ),
             begin=self._workers.dispatch,
             written=self._admission.written,
+            recorder=self._recording,
         )
         self.front = open_front(config, services, self._security)
         self._guard = guard_connections(
@@ -145,6 +151,8 @@ class App:
     def start(self) -> None:
         """Serves from now on: the models are loaded, checked and warm."""
         self._workers.start()
+        if self._recording is not None:
+            self._recording.start()
         if self._management is not None:
             self._management.start()
         self.front.start()
@@ -195,6 +203,8 @@ class App:
             self.http.stop(flush_s)
         self._rest.close()
         self.hangs = not self._workers.join(flush_s)
+        if self._recording is not None:
+            self._recording.stop()
         if self._siblings is not None:
             self._siblings.tell_last_figures()
         if self._metrics_server is not None:

@@ -9,13 +9,17 @@ import argparse
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from covey_proto import __version__, image_formats
 from covey_proto.command_line import Parser
 from covey_server.errors import InvalidConfiguration
 
 HTTP_PORT = 8000
+LogFormat = Literal["text", "json"]
+Access = Literal["off", "errors", "sampled", "all"]  # calls in the access log
+LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+ACCESS: tuple[Access, ...] = get_args(Access)
 
 EXIT_CODES = """\
 exit codes:
@@ -99,6 +103,13 @@ class Config:
     check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
     probe: bool = _setting(False, "ask the server of the same settings whether it is ready, and exit: 0 yes, 1 no")
     log_level: str = _setting("info", "what is logged to standard error", ("debug", "info", "warning", "error"))
+    log_format: LogFormat = _setting("text", "lines of the log: text for people, json for programs", LOG_FORMATS)
+    access_log: Access = _setting(
+        "off",
+        "calls that get a line in the log: none, those that fail, a share of the others too, or all",
+        ACCESS,
+    )
+    access_log_rate: float = _setting(0.01, "the share of calls that --access-log sampled logs, beside those that fail")
 
     def __post_init__(self) -> None:
         """Raises InvalidConfiguration for values that make no sense."""
@@ -127,6 +138,7 @@ class Config:
             "idle_timeout_s": (0, 10**7),
             "default_deadline_ms": (0, 10**9),
             "drain_timeout_s": (0, 86400),
+            "access_log_rate": (0, 1),
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:

@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def log_to_standard_error(config: Config, before: str = "") -> None:
-    """`before` stands before each message."""
-    logging.basicConfig(
-        level=config.log_level.upper(), format=f"%(asctime)s %(levelname)s {before}%(message)s", stream=sys.stderr
-    )
-
-
 def prepare() -> None:
     """Sets what holds for the whole process. To be called once, before there are threads."""
     logs.leave_out_headers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -328,3 +329,18 @@ def test_the_server_imports_neither_torch_nor_the_other_packages() -> None:
     assert "'onnxruntime'" in modules
     for stranger in ("'torch'", "'covey_export'", "'covey'", "'onnx'", "'matplotlib'"):
         assert stranger not in modules
+
+
+def test_the_log_as_json(start: type[Process], tmp_path: Path, write_echo_model: WriteModel) -> None:
+    write_echo_model(tmp_path)
+    server = start("--models", str(tmp_path), "--log-format", "json", "--access-log", "all")
+    with grpc.insecure_channel(server.target()) as channel:
+        classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
+        request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16)))
+        classify(request.SerializeToString(), timeout=30, metadata=(("x-request-id", "r-1"),))
+    server.popen.terminate()
+    code, log = server.end()
+    assert code == 0
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    assert [line["status"] for line in lines if line.get("request_id") == "r-1"] == ["OK"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from covey_server.calls.call import Call
 
@@ -17,7 +17,8 @@ class Burst(ABC):
     """At least one call. Columns have an entry for each, in the order of arrival. Either `calls` is called, once, and
     each of the calls is answered by itself, or `reply` answers all of them. Times are of time.monotonic_ns."""
 
-    __slots__ = ("arrived_ns", "by_peer", "deadline_ns", "payloads", "peers")
+    __slots__ = ("arrived_ns", "begin", "by_peer", "deadline_ns", "payloads", "peers")
+    begin: Callable[[Call], None] | None  # gives each call that is made a record
     holds_answer = False  # as in Call
 
     def __init__(
@@ -31,6 +32,11 @@ class Burst(ABC):
         self.by_peer: Mapping[str, int] = {peers[0]: 1} if len(peers) == 1 else Counter(peers)
         self.arrived_ns = arrived_ns
         self.deadline_ns = deadline_ns
+        self.begin = None
+
+    @abstractmethod
+    def headers(self, name: str) -> Sequence[str]:
+        """Of each call, as Call.header."""
 
     @property
     @abstractmethod

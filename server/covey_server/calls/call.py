@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
+from covey_server.calls.record import Record
 from covey_server.calls.status import Status
 
 Buffer: TypeAlias = bytes | memoryview
@@ -26,7 +27,8 @@ def protocol_of(peer: str) -> Protocol:
 class Call(ABC):
     """Answered exactly once, by `reply` or by `fail`, from any thread. Times are of time.monotonic_ns."""
 
-    __slots__ = ("arrived_ns", "cancelled", "deadline_ns", "payload", "peer", "size_bytes")
+    __slots__ = ("arrived_ns", "cancelled", "deadline_ns", "payload", "peer", "record", "size_bytes")
+    record: Record | None  # which fronts end with the answer
     # Whether admission counts the answer until it is written, which needs a front that tells when.
     holds_answer = False
 
@@ -37,6 +39,22 @@ class Call(ABC):
         self.arrived_ns = arrived_ns
         self.deadline_ns = deadline_ns
         self.cancelled = False  # set by the front when the caller has gone
+        self.record = None
+
+    @property
+    def asked(self) -> str:
+        """What was asked for over HTTP: method and target, as they came. "" of gRPC's calls, whose method says it."""
+        return ""
+
+    @property
+    def route(self) -> str:
+        """The same with the path of the server's route, which is one of a closed set; "" where there is none."""
+        return ""
+
+    @property
+    def request_id(self) -> str:
+        """The caller's name for the call, x-request-id; over HTTP one is made where the caller gave none."""
+        return self.header("x-request-id")
 
     @property
     def metadata(self) -> Metadata:

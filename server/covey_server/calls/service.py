@@ -7,11 +7,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from covey_server.calls import status
 from covey_server.calls.burst import Burst
 from covey_server.calls.call import Call
+from covey_server.calls.record import Recorder
 from covey_server.calls.status import Status
 from covey_server.errors import RequestError
 
@@ -83,17 +85,17 @@ class Services:
     never to a handler directly.
 
     `begin` starts what handlers have queued; with True the calling thread may run what is quickly done. `written` is
-    told the bytes of an answer that has gone to a caller, by fronts that know.
+    told the bytes of an answer that has gone to a caller, by fronts that know. `recorder` keeps records of calls.
     """
 
     all: Sequence[Service]
     begin: Callable[[bool], None]
     written: Callable[[int, str], None]
+    recorder: Recorder | None = None
 
     def serve(self, calls: Iterable[tuple[Handler, Call]], *, inline: bool) -> None:
         """Handles calls that came together, then begins what they have queued. Raises nothing."""
-        for handler, call in calls:
-            handle(handler, call)
+        self._handle_each(calls)
         self.begin(inline)
 
     def serve_bursts(
@@ -105,18 +107,48 @@ class Services:
     ) -> None:
         """As `serve`, for bursts of calls that came together, each with its method's handlers, and single calls that
         came with them."""
-        for handler, call in calls:
-            handle(handler, call)
+        self._handle_each(calls)
         for handler, burst_handler, burst in bursts:
+            left = burst if self.recorder is None else self._take_recorded(self.recorder, handler, burst)
+            if left is None:
+                continue
             if burst_handler is None:
-                for call in burst.calls():
+                for call in left.calls():
                     handle(handler, call)
                 continue
             try:
-                burst_handler(burst, inline and len(bursts) == 1 and not calls)
+                burst_handler(left, inline and left is burst and len(bursts) == 1 and not calls)
             except Exception:
                 log.exception("a burst of calls was lost; this is a bug")
         self.begin(inline)
+
+    def _handle_each(self, calls: Iterable[tuple[Handler, Call]]) -> None:
+        recorder = self.recorder
+        for handler, call in calls:
+            if recorder is not None and call.record is None:  # a stream's call that was tried before may have one
+                recorder.begin(call, self._paths.get(handler, ""))
+            handle(handler, call)
+
+    def _take_recorded(self, recorder: Recorder, handler: Handler, burst: Burst) -> Burst | None:
+        """Handles the calls of a burst that are to have records, one by one; returns what is left of it."""
+        path = self._paths.get(handler, "")
+        chosen = recorder.choose(burst)
+        others = [place for place in range(len(burst.payloads)) if place not in chosen] if chosen else ()
+        left = burst if not chosen else burst.select(others) if others else None
+        if left is not None:
+            left.begin = lambda call: recorder.begin(call, path, 0)
+        if chosen:
+            some = burst if left is None else burst.select(tuple(chosen))
+            for call, kept_for in zip(some.calls(), chosen.values(), strict=True):
+                recorder.begin(call, path, kept_for)
+                handle(handler, call)
+        return left
+
+    @cached_property
+    def _paths(self) -> Mapping[Handler, str]:
+        """The paths of gRPC, by handler."""
+        streams = {stream.handler: path for service in self.all for path, stream in service.stream_paths.items()}
+        return streams | {handler: path for service in self.all for path, handler in service.paths.items()}
 
 
 def handle(handler: Handler, call: Call) -> None:

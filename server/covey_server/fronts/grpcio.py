@@ -68,9 +68,13 @@ class GrpcioCall(Call):
 
     def reply(self, payload: bytes) -> None:
         self._answer_with(payload)
+        if self.record is not None:
+            self.record.end(None, len(payload))
 
     def fail(self, status: Status) -> None:
         self._answer_with(status)
+        if self.record is not None:
+            self.record.end(status, 0)
 
     def _answer_with(self, answer: bytes | Status) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the front has stopped, nobody is there

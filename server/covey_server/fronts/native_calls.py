@@ -48,6 +48,7 @@ class NativeCall(Call):
         self.arrived_ns = arrived_ns
         self.deadline_ns = deadline_ns
         self.cancelled = False
+        self.record = None
         self._metadata = metadata
         self._principal = principal
         self._front = front
@@ -70,10 +71,14 @@ class NativeCall(Call):
     def reply(self, payload: bytes) -> None:
         self._open.pop(self._id, None)
         self._front.respond(self._id, payload)
+        if self.record is not None:
+            self.record.end(None, len(payload))
 
     def fail(self, status: Status) -> None:
         self._open.pop(self._id, None)
         self._front.fail(self._id, status.code, status.message, status.trailing_metadata)
+        if self.record is not None:
+            self.record.end(status, 0)
 
 
 class NativeBurst(Burst):
@@ -117,6 +122,9 @@ class NativeBurst(Burst):
         for _, _, _, payload, header, (_, peer, _) in self._events:
             handed[peer] = handed.get(peer, 0) + len(payload) + len(header or "") + CALL_BYTES
 
+    def headers(self, name: str) -> Sequence[str]:
+        return [_header(event[5][0], name) for event in self._events]
+
     @property
     def cancelled(self) -> bool:
         return self._cancelled is not None
@@ -134,6 +142,7 @@ class NativeBurst(Burst):
         for call_id in self._cancelled or ():
             if call_id in selected._ids:
                 selected.cancel(call_id)
+        selected.begin = self.begin
         return selected
 
     def calls(self) -> list[Call]:
@@ -147,12 +156,21 @@ class NativeBurst(Burst):
                 payload, peer, self.arrived_ns, deadline_ns, metadata, principal, self._front, call_id, self._open
             )
             call.cancelled = call_id in gone
+            if self.begin is not None:
+                self.begin(call)
             calls.append(call)
         return calls
 
     def reply(self, payloads: Sequence[bytes]) -> None:
         deque(map(self._open.pop, self._ids, repeat(None)), maxlen=0)
         deque(map(self._front.respond, self._ids, payloads), maxlen=0)
+
+
+def _header(metadata: Metadata, name: str) -> str:
+    for key, value in metadata:
+        if key == name and isinstance(value, str):
+            return value
+    return ""
 
 
 def _deadline_ns(arrived_ns: int, remaining_s: float | None) -> int | None:

@@ -84,12 +84,16 @@ class StreamedCall(Call):
 
     def reply(self, payload: bytes) -> None:
         self._stream.answer(self, self._element.reply(payload))
+        if self.record is not None:
+            self.record.end(None, len(payload))
 
     def fail(self, status: Status) -> None:
         if status.code == _OVERLOADED and self.waits_for_room:
             self.refused = True
             return
         self._stream.answer(self, self._element.fail(status))
+        if self.record is not None:
+            self.record.end(status, 0)
         if status.code == _STOPPING:
             self._stream.end_soon()
 

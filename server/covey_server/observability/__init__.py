@@ -1,1 +1,1 @@
-"""Metrics, health, and the port that shows them."""
+"""Metrics, health, and the port that shows them; the log, the access log and traces."""

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from covey_server.batching.batch import Batch
 from covey_server.batching.request import Request
 from covey_server.calls.call import HTTP_PEER, protocol_of
+from covey_server.calls.record import Record
 from covey_server.errors import REFUSAL_REASONS, RefusalReason, RequestError
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
@@ -150,6 +151,13 @@ class Metrics(Collector):
         """Counts a call of Explain, which is not one of `covey_requests`."""
         with self._lock:
             self._explanations[code] = self._explanations.get(code, 0) + 1
+
+    def show_trace(self, record: Record, trace_id: str) -> None:
+        """Names the trace of a request that was computed, as an exemplar of how long requests take."""
+        with self._lock:
+            tally = self._tallies.get((record.model, str(record.version)))
+            if tally is not None and record.computed_ns:
+                tally.request.show((record.computed_ns - record.arrived_ns) * 1e-9, trace_id)
 
     def count_invalid_images(self, model: ServedModel, count: int) -> None:
         """Counts encoded images that could not be decoded."""

@@ -6,8 +6,11 @@ Four of prometheus_client's histograms per request would take a tenth of a small
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+
+from prometheus_client.samples import Exemplar
 
 from covey_server.batching.batch import DISPATCH_REASONS, DispatchReason
 from covey_server.batching.request import Request
@@ -23,25 +26,32 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class Histogram:
     """A histogram: how many values fell up to each bound, and their sum."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.exemplars: dict[int, Exemplar] = {}  # the last traced value of each bucket, by its place
 
     def add(self, value: float) -> None:
         """Counts a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """The cumulative counts by upper bound, as Prometheus wants them."""
+    def show(self, value: float, trace_id: str) -> None:
+        """Names the trace of a value that was counted."""
+        self.exemplars[bisect_left(self.bounds, value)] = Exemplar({"trace_id": trace_id}, value, time.time())
+
+    def buckets(self) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
+        """The cumulative counts by upper bound, as Prometheus wants them, and their exemplars."""
         names = [*(f"{float(bound)!r}" for bound in self.bounds), "+Inf"]
-        passed, cumulative = 0, []
-        for name, count in zip(names, self.counts, strict=True):
+        passed = 0
+        cumulative: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+        for place, (name, count) in enumerate(zip(names, self.counts, strict=True)):
             passed += count
-            cumulative.append((name, float(passed)))
+            exemplar = self.exemplars.get(place)
+            cumulative.append((name, float(passed)) if exemplar is None else (name, float(passed), exemplar))
         return cumulative
 
 

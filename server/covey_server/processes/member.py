@@ -8,6 +8,7 @@ import sys
 
 from covey_server import serving
 from covey_server.app import App
+from covey_server.observability import log_lines
 from covey_server.processes import shares
 from covey_server.processes.siblings import Siblings
 
@@ -21,7 +22,7 @@ def main() -> int:
         return 1
     config = shares.from_message(beginning["config"])
     siblings.metrics_port = beginning["metrics_port"]
-    serving.log_to_standard_error(config, f"process {beginning['number']}: ")
+    log_lines.log_to_standard_error(config.log_level, config.log_format, beginning["number"])
     serving.prepare()
     siblings.start()
 

@@ -271,6 +271,8 @@ class PipelineRequest(Request):
         """The answer's message, from what `write_rows` gave for all images."""
 
     def succeed(self, rows: Sequence[Buffer]) -> None:
+        if (record := self._call.record) is not None:
+            record.note(self.model, self)
         try:
             payload = self.write(rows)
         except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is
@@ -279,4 +281,6 @@ class PipelineRequest(Request):
             self._pipeline.succeed(self._call, payload)
 
     def fail(self, error: Exception) -> None:
+        if (record := self._call.record) is not None:
+            record.note(self.model, self)
         self._pipeline.fail(self._call, self.model, error)

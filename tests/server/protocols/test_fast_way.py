@@ -74,6 +74,9 @@ class RecordedBurst(Burst):
     def cancelled(self) -> bool:
         return any(call.cancelled for call in self._calls)
 
+    def headers(self, name: str) -> list[str]:
+        return [call.header(name) for call in self._calls]
+
     def select(self, places: Sequence[int]) -> RecordedBurst:
         return RecordedBurst([self._calls[place] for place in places], self._together)
 

@@ -40,6 +40,7 @@ class ReceivedBurst(HttpBurst):
         self.arguments = target.arguments
         self.query = target.query
         self.settle = self.write = None
+        self.begin = None
         self.known = known
         self._front = front
         self._connections: list[Connection] = []
@@ -63,6 +64,9 @@ class ReceivedBurst(HttpBurst):
         wanted = name.encode()
         return next((value.decode("latin-1") for key, value in self.known.headers if key == wanted), "")
 
+    def headers(self, name: str) -> Sequence[str]:
+        return [self.header(name)] * len(self.payloads)
+
     @property
     def has_body(self) -> bool:
         """Whether its requests have bodies; all do, or none."""
@@ -82,7 +86,7 @@ class ReceivedBurst(HttpBurst):
 
     def select(self, places: Sequence[int]) -> ReceivedBurst:
         part = ReceivedBurst(self._front, self.known, self.arrived_ns)
-        part.settle, part.write = self.settle, self.write
+        part.settle, part.write, part.begin = self.settle, self.write, self.begin
         for place in places:
             part.add(self._connections[place], self.payloads[place], self._principals[place])
         part.complete()
@@ -97,9 +101,11 @@ class ReceivedBurst(HttpBurst):
             known.call(connection, payload, self.arrived_ns, principal, known.request_id or made_id())
             for connection, payload, principal in zip(self._connections, self.payloads, self._principals, strict=True)
         ]
-        if settle is not None:
-            for call in self._calls:
+        for call in self._calls:
+            if settle is not None:
                 settle(call)
+            if self.begin is not None:
+                self.begin(call)
         for connection in tuple(self._gone):
             self._cancel(connection)
         return list(self._calls)

@@ -24,7 +24,7 @@ _NOT_PLAIN = {b"transfer-encoding", b"expect", b"upgrade"}
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownRequest:
     """`size` are all the bytes of such a request, `body` is where its body begins. `request_id` is the caller's own, or
-    empty. `fields` and `is_head` as in ReceivedCall."""
+    empty. `fields` and `line` as in ReceivedCall."""
 
     size: int
     body: int
@@ -33,7 +33,7 @@ class KnownRequest:
     authorization: bytes | None
     request_id: bytes
     fields: bytes
-    is_head: bool
+    line: bytes
 
     def call(
         self, connection: Connection, payload: bytes, arrived_ns: int, principal: str, request_id: bytes
@@ -41,7 +41,7 @@ class KnownRequest:
         """A call that says the same, with a body of its own."""
         return ReceivedCall(
             connection, self.target, self.headers, payload, arrived_ns, principal, request_id, self.fields,
-            close=False, is_head=self.is_head,
+            self.line, close=False,
         )  # fmt: skip
 
 
@@ -65,8 +65,8 @@ class KnownRequests:
             return
         if len(self._by_head) >= MAX_KNOWN:
             self._by_head.clear()
-        request_id = call.request_id if headers.get(b"x-request-id") == call.request_id else b""
+        request_id = call.id if headers.get(b"x-request-id") == call.id else b""
         self._by_head[head] = KnownRequest(
             len(head) + body_bytes, len(head), call.target, call.raw_headers, headers.get(b"authorization"), request_id,
-            call.fields, call.is_head,
+            call.fields, call.line,
         )  # fmt: skip

@@ -222,7 +222,7 @@ class RequestReader:
             fields += answers.KEEP
         call = ReceivedCall(
             self._connection, target, self._headers, body, self._front.now_ns, self._principal, self._request_id,
-            fields, close=close, is_head=parser.get_method() == b"HEAD",
+            fields, b"%b %b" % (parser.get_method(), self._url), close=close,
         )  # fmt: skip
         self._drop_body()
         self.is_idle = True

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_ASKED_BYTES = 512  # of the method and target that are shown
 RawHeaders = Sequence[tuple[bytes, bytes]]
 _ID_START = os.urandom(6).hex().encode() + b"-"  # differs between processes
 _numbers = itertools.count(1)
@@ -40,14 +41,15 @@ def made_ids(count: int) -> list[bytes]:
 class ReceivedCall(HttpCall):
     """A call that a connection has received as a whole, or refused."""
 
-    __slots__ = ("_connection", "_headers", "_principal", "close", "fields", "is_head", "request_id", "target")
+    __slots__ = ("_connection", "_headers", "_principal", "close", "fields", "id", "line", "target")
     holds_answer = True
 
     def __init__(
         self, connection: Connection, target: Target, headers: RawHeaders, payload: bytes, arrived_ns: int,
-        principal: str, request_id: bytes, fields: bytes, *, close: bool, is_head: bool,
+        principal: str, request_id: bytes, fields: bytes, line: bytes, *, close: bool,
     ) -> None:  # fmt: skip
-        """`fields` are further headers of the answer; with `close` the connection ends after it."""
+        """`fields` are further headers of the answer; `line` are the request's method and target; with `close` the
+        connection ends after the answer."""
         # The same as Call.__init__, which would cost each request a third of a microsecond to call.
         self.payload = payload
         self.peer = connection.peer
@@ -55,6 +57,7 @@ class ReceivedCall(HttpCall):
         self.arrived_ns = arrived_ns
         self.deadline_ns = arrived_ns + target.timeout_ms * 1_000_000 if target.timeout_ms else None
         self.cancelled = False
+        self.record = None
         self.arguments = target.arguments
         self.query = target.query
         self.answer_status = 200
@@ -62,13 +65,30 @@ class ReceivedCall(HttpCall):
         self.answer_headers = ()
         self.write = None
         self.target = target
-        self.request_id = request_id
+        self.id = request_id
         self.close = close
         self.fields = fields
         self._connection = connection
         self._headers = headers
         self._principal = principal
-        self.is_head = is_head
+        self.line = line
+
+    @property
+    def asked(self) -> str:
+        return self.line[:MAX_ASKED_BYTES].decode("latin-1")
+
+    @property
+    def route(self) -> str:
+        return f"{self.line.partition(b' ')[0].decode('latin-1')} {self.target.path}" if self.target.path else ""
+
+    @property
+    def request_id(self) -> str:
+        return self.id.decode()
+
+    @property
+    def is_head(self) -> bool:
+        """Whether only the answer's headers are wanted."""
+        return self.line.startswith(b"HEAD ")
 
     @property
     def raw_headers(self) -> RawHeaders:
@@ -112,6 +132,8 @@ class ReceivedCall(HttpCall):
         if self.answer_headers:
             fields += answers.lines(self.answer_headers)
         self._send(self.answer_status, self.answer_type, payload, fields, counted_bytes, rest)
+        if self.record is not None:
+            self.record.end(None, len(payload) + len(rest), self.answer_status)
 
     def fail(self, status: Status) -> None:
         self._fail(status, 0)  # errors are small, and not counted by admission
@@ -121,7 +143,7 @@ class ReceivedCall(HttpCall):
             self.reply(b"")
             return False
         self.close = True  # the connection's end is the answer's
-        head = answers.stream_head(self.answer_type, self.request_id, self.fields + answers.lines(self.answer_headers))
+        head = answers.stream_head(self.answer_type, self.id, self.fields + answers.lines(self.answer_headers))
         return self._connection.send_part(self, head)
 
     def send_part(self, data: bytes) -> bool:
@@ -129,19 +151,23 @@ class ReceivedCall(HttpCall):
 
     def end_stream(self) -> None:
         self._connection.front.send(((self._connection, b"", b"", 0, self.close),))
+        if self.record is not None:
+            self.record.end(None, 0, self.answer_status)
 
     def _fail(self, failure: Status, counted_bytes: int) -> None:
         if failure.http == HTTPStatus.INTERNAL_SERVER_ERROR:  # others are refusals, as many as callers cause
-            log.info("request %s failed with %d: %s", self.request_id.decode(), failure.http, failure.message)
-        body = answers.problem(failure, self.request_id, self.target.error_members)
+            log.info("request %s failed with %d: %s", self.request_id, failure.http, failure.message)
+        body = answers.problem(failure, self.id, self.target.error_members)
         self._send(failure.http, answers.PROBLEM, body, self.fields + answers.problem_fields(failure), counted_bytes)
+        if self.record is not None:
+            self.record.end(failure, len(body), failure.http)
 
     def _send(
         self, status: int, kind: str, payload: bytes, fields: bytes, counted_bytes: int, rest: Buffer = b""
     ) -> None:
         if self._connection.closes_after(self):
             fields += answers.CLOSE
-        data = answers.answer(status, kind, payload, len(rest), self.request_id, fields, without_body=self.is_head)
+        data = answers.answer(status, kind, payload, len(rest), self.id, fields, without_body=self.is_head)
         self._connection.front.send(
             ((self._connection, data, b"" if self.is_head else rest, counted_bytes, self.close),)
         )

@@ -37,6 +37,7 @@ class Target:
     is_open: bool = False
     error_members: Sequence[str] = ()
     is_refused: bool = False  # the handler only fails the call
+    path: str = ""  # of the route; "" where there is none
     allow: tuple[str, ...] = ()  # methods, in answers to OPTIONS and to a wrong one
     burst_handler: BurstHandler | None = None
 
@@ -75,7 +76,7 @@ class Router:
             if name in route.methods or (name == "HEAD" and "GET" in route.methods):
                 return Target(
                     route.handler, arguments, query, timeout_ms, route.is_open, route.error_members,
-                    burst_handler=route.burst_handler,
+                    path=route.path, burst_handler=route.burst_handler,
                 )  # fmt: skip
             allowed += route.methods
         if not allowed:
