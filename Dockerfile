@@ -29,9 +29,9 @@ FROM environment AS requirements
 WORKDIR /requirements
 COPY pyproject.toml constraints.txt deploy/requirements.py ./
 RUN python3 requirements.py load >clients.txt \
- && python3 requirements.py cpu >server-cpu.txt \
+ && python3 requirements.py cpu otel >server-cpu.txt \
  && python3 requirements.py cpu export >export.txt \
- && python3 requirements.py gpu >server-gpu.txt
+ && python3 requirements.py gpu otel >server-gpu.txt
 
 
 # Our packages without their dependencies.
