@@ -99,6 +99,32 @@ USERS = Dashboard(
             {"{{model}}": _rate("covey_invalid_images_total", "model")},
         ),
         Panel(
+            "Answers by class",
+            "The share of the images that each class was the most probable one for.",
+            "percentunit",
+            {
+                "{{model}} {{class}}": f"{_rate('covey_answers_total', 'model, class')}"
+                f" / on (model) group_left {_rate('covey_answers_total', 'model')}"
+            },
+            stacked=True,
+        ),
+        Panel(
+            "Confidence",
+            "Of the most probable class: the mean, and the share of images where it is at most one half.",
+            "percentunit",
+            {
+                "mean": _mean("covey_confidence"),
+                "at most 0.5": _rate("covey_confidence_bucket", "model", '{model=~"$model", le="0.5"}')
+                + f" / {_rate('covey_confidence_count', 'model')}",
+            },
+        ),
+        Panel(
+            "Drift",
+            "How far answers are from those on test images. Up to 0.1 is small, above 0.25 large.",
+            "short",
+            {"{{model}} {{version}} {{of}}": f"max by (model, version, of) (covey_drift_index{_OF})"},
+        ),
+        Panel(
             "Requests per second by protocol",
             "http: curl, browsers, and clients of Triton, KServe and TorchServe; grpc costs less per request.",
             "reqps",

@@ -13,7 +13,7 @@ from covey_export import onnx_graph
 from covey_export.datasets.dataset import Labels
 from covey_export.quantization.precision import Precision
 from covey_export.trained_model import TrainedModel
-from covey_proto import resize
+from covey_proto import resize, usual_answers
 from covey_proto.v1.classifier_pb2 import Build, GoldenSet, ImageSpec, ModelInfo, Training
 
 _GOLDEN_PER_CLASS = 2
@@ -57,6 +57,7 @@ def describe(trained: TrainedModel, name: str, version: int) -> ModelInfo:
             precision=Precision.FLOAT32.value,
         ),
         golden_set=_golden_set(trained),
+        usual_answers=usual_answers.to_message(trained.probabilities),
     )
     info.build.created.FromDatetime(datetime.now(UTC).replace(microsecond=0))
     return info

@@ -55,7 +55,7 @@ class App:
         self.config = config
         self._siblings = siblings
         self.registry = CollectorRegistry()
-        self._metrics = Metrics(self.registry)
+        self._metrics = Metrics(self.registry, config.drift_window)
         self._health = Health()
         # After `stop`: whether a batch, or loading or explaining a model, still runs: then the process cannot end
         # normally.

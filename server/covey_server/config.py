@@ -102,6 +102,9 @@ class Config:
     reflection: bool = _setting(True, "tell callers the services and their messages (gRPC server reflection)")
     check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
     probe: bool = _setting(False, "ask the server of the same settings whether it is ready, and exit: 0 yes, 1 no")
+    drift_window: int = _setting(
+        5000, "images whose answers are compared with those on test images, in the metrics covey_drift; 0: none"
+    )
     log_level: str = _setting("info", "what is logged to standard error", ("debug", "info", "warning", "error"))
     log_format: LogFormat = _setting("text", "lines of the log: text for people, json for programs", LOG_FORMATS)
     access_log: Access = _setting(
@@ -138,6 +141,7 @@ class Config:
             "idle_timeout_s": (0, 10**7),
             "default_deadline_ms": (0, 10**9),
             "drain_timeout_s": (0, 86400),
+            "drift_window": (0, 10**9),
             "access_log_rate": (0, 1),
         }
         for name, (low, high) in limits.items():

@@ -107,6 +107,14 @@ class TestModelFile:
         assert np.bincount(small.test_labels[places]).tolist() == [2] * 10
         assert len(golden.probabilities) == 200
 
+    def test_it_says_what_it_answers_on_the_test_images(self, published: Published, small: Dataset) -> None:
+        answers = Engine(published.path).run(small.test_images)
+        usual = published.info.usual_answers
+        assert usual.images == len(small.test_images)
+        assert list(usual.classes) == np.bincount(answers.argmax(axis=1), minlength=10).tolist()
+        assert sum(usual.confidence) == usual.images
+        assert sum(usual.confidence[:5]) == (answers.max(axis=1) <= 0.5).sum()
+
     def test_it_tells_nothing_of_the_machine_it_was_made_on(self, published: Published) -> None:
         content = published.path.read_bytes()
         assert str(Path(onnx_graph.__file__).parent).encode() not in content

@@ -155,6 +155,7 @@ ModelInfo name 1 STRING
 ModelInfo source 10 Source
 ModelInfo thresholds 9 repeated FLOAT
 ModelInfo training 5 Training
+ModelInfo usual_answers 13 UsualAnswers
 ModelInfo version 2 INT64
 OriginalPath activation 5 STRING
 OriginalPath graph 2 BYTES
@@ -239,6 +240,9 @@ UnitStep value 7 FLOAT
 UnitStep width 5 UINT32
 UnitStep x 3 UINT32
 UnitStep y 2 UINT32
+UsualAnswers classes 2 repeated UINT64
+UsualAnswers confidence 3 repeated UINT64
+UsualAnswers images 1 UINT64
 """
 TYPES = {value: name.removeprefix("TYPE_") for name, value in vars(FieldDescriptor).items() if name.startswith("TYPE_")}
 

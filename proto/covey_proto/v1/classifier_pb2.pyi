@@ -223,7 +223,7 @@ class BatchCost(_message.Message):
     def __init__(self, batch_size: _Optional[int] = ..., run_us: _Optional[float] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set", "answer", "thresholds", "source")
+    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set", "answer", "thresholds", "source", "usual_answers")
     class Answer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ANSWER_UNSPECIFIED: _ClassVar[ModelInfo.Answer]
@@ -242,6 +242,7 @@ class ModelInfo(_message.Message):
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    USUAL_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -252,7 +253,18 @@ class ModelInfo(_message.Message):
     answer: ModelInfo.Answer
     thresholds: _containers.RepeatedScalarFieldContainer[float]
     source: Source
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., source: _Optional[_Union[Source, _Mapping]] = ...) -> None: ...
+    usual_answers: UsualAnswers
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., usual_answers: _Optional[_Union[UsualAnswers, _Mapping]] = ...) -> None: ...
+
+class UsualAnswers(_message.Message):
+    __slots__ = ("images", "classes", "confidence")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    images: int
+    classes: _containers.RepeatedScalarFieldContainer[int]
+    confidence: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, images: _Optional[int] = ..., classes: _Optional[_Iterable[int]] = ..., confidence: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Source(_message.Message):
     __slots__ = ("kind", "file", "sha256", "input_name", "input_datatype", "input_layout", "output_name", "golden_is_made", "samples", "difference", "max_batch")

@@ -28,7 +28,7 @@ class BatchObserver(Protocol):
     """Counts batches (the metrics do, which this package does not import). Each is noted before its answers leave, so
     that no caller sees metrics without its call, and counted afterwards, so that no caller waits for that."""
 
-    def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None: ...
+    def note_batch(self, batch: Batch, output: Output, answered: Sequence[Request]) -> None: ...
     def count_noted(self) -> None: ...
 
 
@@ -156,7 +156,7 @@ class Workers:
                 batch.not_finite = int((~output.finite).sum())
                 self._failures.log_not_finite(batch)
             answered = [each for each, first in answers if output.finite is None or each.can_answer(output, first)]
-            self._observer.note_batch(batch, answered)
+            self._observer.note_batch(batch, output, answered)
         except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else
             if claimed or batch.claim():
                 self._fail(batch, error, on_worker)

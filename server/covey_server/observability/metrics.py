@@ -13,18 +13,23 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from covey_proto.usual_answers import CONFIDENCE
 from covey_server.batching.batch import Batch
+from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.calls.call import HTTP_PEER, protocol_of
 from covey_server.calls.record import Record
 from covey_server.errors import REFUSAL_REASONS, RefusalReason, RequestError
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
-from covey_server.observability.tally import ModelTally
+from covey_server.observability.answers import ENTROPY, Answers
+from covey_server.observability.tally import ModelTally, cumulative
 
 _RETIRED_SHOWN = 2  # unloaded versions of each model that are still shown; more would pile up over reloads
 
@@ -60,13 +65,15 @@ class ServerFigures:
 class Metrics(Collector):
     """Counts what the server does and answers scrapes. Safe from any thread. Keeps no model alive."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, drift_window: int = 0) -> None:
+        """`drift_window`: how many images drift looks back at; 0: it is not told."""
+        self._drift_window = drift_window
         self._lock = threading.Lock()
         self._by_model: WeakKeyDictionary[ServedModel, ModelTally] = WeakKeyDictionary()
         self._tallies: dict[tuple[str, str], ModelTally] = {}
         self._no_model = ModelTally("", "")  # of calls that failed before a model was found
         self._loads: dict[tuple[str, str], int] = {}  # by model and result
-        self._noted: deque[tuple[Batch, Sequence[Request]]] = deque()
+        self._noted: deque[tuple[Batch, NDArray[np.float32], Sequence[Request]]] = deque()
         self._refused = dict.fromkeys(REFUSAL_REASONS, 0)
         self._explanations: dict[str, int] = {}  # by status code
         self._figures: Callable[[], ServerFigures] | None = None
@@ -88,6 +95,11 @@ class Metrics(Collector):
             tally.load_s = load_s
             tally.golden_difference = model.golden_difference
             tally.served = True
+            if tally.answers is None or tally.answers.labels != model.labels:
+                exclusive = model.thresholds is None
+                tally.answers = Answers(
+                    model.labels, model.info.usual_answers, self._drift_window, is_exclusive=exclusive
+                )
             self._by_model[model] = tally
             if model.original is not None:
                 self._by_model[model.original] = tally
@@ -112,16 +124,19 @@ class Metrics(Collector):
             for labels in gone[:-_RETIRED_SHOWN]:
                 del self._tallies[labels]
 
-    def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None:
+    def note_batch(self, batch: Batch, output: Output, answered: Sequence[Request]) -> None:
         """Notes a batch before its answers leave, so that no caller sees metrics without its call."""
-        self._noted.append((batch, answered))
+        rows = output.probabilities
+        self._noted.append((batch, rows if output.finite is None else rows[output.finite], answered))
 
     def count_noted(self) -> None:
         """Counts the noted batches, after their answers have left."""
         with self._lock:
             while self._noted:
-                batch, answered = self._noted.popleft()
+                batch, probabilities, answered = self._noted.popleft()
                 tally = self._by_model[batch.model]
+                if tally.answers is not None:
+                    tally.answers.add(probabilities)
                 tally.batch_size.add(batch.size)
                 tally.reasons[batch.reason] += 1
                 tally.images += batch.size
@@ -271,6 +286,38 @@ class Metrics(Collector):
             waiting,
         )
         yield from histograms.values()
+        yield from self._collect_answers()
+
+    def _collect_answers(self) -> Iterable[Metric]:
+        model = ("model", "version")
+        classes = CounterMetricFamily(
+            "covey_answers", "Images by the class that was most probable.", labels=(*model, "class")
+        )
+        confidence = _histogram("covey_confidence", "The largest probability of each image.")
+        entropy = _histogram("covey_entropy", "How undecided each answer is: 0 not at all, 1 all classes alike.")
+        recent = GaugeMetricFamily("covey_drift_images", "Images that the drift is told of.", labels=model)
+        index = GaugeMetricFamily(
+            "covey_drift_index", "Population stability index of the answers against test images.", labels=(*model, "of")
+        )
+        p_value = GaugeMetricFamily(
+            "covey_drift_p_value", "How probable such a difference is by chance alone.", labels=(*model, "of")
+        )
+        with self._lock:
+            for tally in self._tallies.values():
+                if (answers := tally.answers) is None:
+                    continue
+                answers.count()
+                for label, count in answers.by_class():
+                    classes.add_metric((*tally.labels, label), count)
+                confidence.add_metric(tally.labels, cumulative(CONFIDENCE, answers.confidence), answers.confidence_sum)
+                if answers.is_exclusive:
+                    entropy.add_metric(tally.labels, cumulative(ENTROPY, answers.entropy), answers.entropy_sum)
+                for of, drift in answers.drift().items() if tally.served else ():
+                    index.add_metric((*tally.labels, of), drift.stability_index)
+                    p_value.add_metric((*tally.labels, of), drift.p_value)
+                if tally.served:
+                    recent.add_metric(tally.labels, answers.recent)
+        yield from (classes, confidence, entropy, recent, index, p_value)
 
 
 def _histogram(name: str, text: str) -> HistogramMetricFamily:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from prometheus_client.samples import Exemplar
 
 from covey_server.batching.batch import DISPATCH_REASONS, DispatchReason
 from covey_server.batching.request import Request
 from covey_server.calls.call import PROTOCOLS, Protocol
+from covey_server.observability.answers import Answers
 
 SECONDS = (
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
@@ -45,21 +47,23 @@ class Histogram:
 
     def buckets(self) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
         """The cumulative counts by upper bound, as Prometheus wants them, and their exemplars."""
-        names = [*(f"{float(bound)!r}" for bound in self.bounds), "+Inf"]
-        passed = 0
-        cumulative: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
-        for place, (name, count) in enumerate(zip(names, self.counts, strict=True)):
-            passed += count
-            exemplar = self.exemplars.get(place)
-            cumulative.append((name, float(passed)) if exemplar is None else (name, float(passed), exemplar))
-        return cumulative
+        return [
+            pair if (exemplar := self.exemplars.get(place)) is None else (*pair, exemplar)
+            for place, pair in enumerate(cumulative(self.bounds, self.counts))
+        ]
+
+
+def cumulative(bounds: Sequence[float], counts: Iterable[int]) -> list[tuple[str, float]]:
+    """Counts between bounds as Prometheus wants them: how many there are up to each bound."""
+    names = [*(f"{float(bound)!r}" for bound in bounds), "+Inf"]
+    return list(zip(names, map(float, accumulate(counts)), strict=True))
 
 
 class ModelTally:
     """The counts of one model version, and their labels."""
 
     __slots__ = (
-        "batch_size", "codes", "compute", "cost_error", "decode", "device", "golden_difference", "images",
+        "answers", "batch_size", "codes", "compute", "cost_error", "decode", "device", "golden_difference", "images",
         "invalid_images", "invalid_outputs", "labels", "last_computed_ns", "load_s", "queue", "reasons", "request",
         "served",
     )  # fmt: skip
@@ -77,6 +81,7 @@ class ModelTally:
         # They begin at 0: the rate of a counter that begins with the first failure would leave that out.
         codes = ("OK", "INTERNAL") if name else ()
         self.codes: dict[tuple[str, Protocol], int] = {(code, each): 0 for each in PROTOCOLS for code in codes}
+        self.answers: Answers | None = None  # from the first load on
         self.images = 0
         self.last_computed_ns = 0  # by time.monotonic_ns; 0: never
         self.invalid_images = 0

@@ -24,16 +24,19 @@ ADDED = frozenset(
         "covey_waiting_images", "covey_calls_in_flight", "covey_bytes_in_flight", "covey_answer_bytes",
         "covey_connections_open", "covey_unfinished_bytes", "covey_streams_open", "covey_stream_bytes",
         "covey_decodes_in_flight", "covey_decode_bytes", "covey_decodes_waiting", "covey_engine_stuck",
+        "covey_drift_images",
         "process_virtual_memory_bytes", "process_resident_memory_bytes", "process_open_fds", "process_max_fds",
     }
 )  # fmt: skip
 LARGEST = frozenset(
     {
         "covey_model_served", "covey_model_load_seconds", "covey_golden_check_difference", "covey_cost_model_error",
-        "covey_models_refused", "covey_device_fallback", "python_info",
+        "covey_models_refused", "covey_device_fallback", "covey_drift_index", "python_info",
     }
 )  # fmt: skip
-SMALLEST = frozenset({"covey_ready", "covey_certificate_expiry_timestamp_seconds", "process_start_time_seconds"})
+SMALLEST = frozenset(
+    {"covey_ready", "covey_drift_p_value", "covey_certificate_expiry_timestamp_seconds", "process_start_time_seconds"}
+)
 
 
 def plain(families: Iterable[Metric]) -> Plain:

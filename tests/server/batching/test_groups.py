@@ -53,7 +53,7 @@ class FakeGroup(Group):
 class Ignored:
     """An observer."""
 
-    def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None:
+    def note_batch(self, batch: Batch, output: Output, answered: Sequence[Request]) -> None:
         pass
 
     def count_noted(self) -> None:

@@ -29,7 +29,7 @@ class Tally:
     def __init__(self) -> None:
         self.answered = 0
 
-    def note_batch(self, batch: Batch, answered: Sequence[Request]) -> None:
+    def note_batch(self, batch: Batch, output: Output, answered: Sequence[Request]) -> None:
         self.answered += len(answered)
 
     def count_noted(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +18,7 @@ from tests.server.fakes import FakeModel, make_request
 
 from covey_server.app import App
 from covey_server.batching.batch import Batch, Part
+from covey_server.batching.output import Output
 from covey_server.config import Config
 from covey_server.errors import Overloaded, RefusalReason
 from covey_server.inference.devices import CPU
@@ -140,8 +142,15 @@ def test_what_is_noted_is_in_the_next_scrape_whoever_counts_it(tmp_path: Path, w
     request, other = make_request(FakeModel(), count=3), make_request(FakeModel(), caller="http:127.0.0.1:1")
     for each in (request, other):
         each.queued_ns, each.started_ns, each.computed_ns = 150_000, 1_150_000, 4_150_000
-    metrics.note_batch(Batch(model, [Part(request, 0, 3), Part(other, 0, 1)], 4, 1_150_000, "full"), [request, other])
+    output = Output(np.eye(4, 10, dtype=np.float32) * np.array([[1.0], [0.4], [np.nan], [0.9]], np.float32))
+    batch = Batch(model, [Part(request, 0, 3), Part(other, 0, 1)], 4, 1_150_000, "full")
+    metrics.note_batch(batch, output, [request, other])
     found = shown(registry)
+    answered = {key[1]: value for key, value in found.items() if key[0] == "covey_answers_total" and value}
+    assert answered == {"class 0": 1, "class 1": 1, "class 3": 1}  # the third answer is none
+    assert found["covey_confidence_bucket", "0.4", "echo", "1"] == 1
+    assert found["covey_confidence_sum", "echo", "1"] == pytest.approx(2.3)
+    assert found["covey_entropy_count", "echo", "1"] == 3
     assert found["covey_requests_total", "OK", "echo", "grpc", "1"] == 1
     assert found["covey_requests_total", "OK", "echo", "http", "1"] == 1
     assert found["covey_images_total", "echo", "1"] == 4
