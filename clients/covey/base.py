@@ -101,7 +101,7 @@ class BaseClient:
         with the other kinds, and as more where the server takes no request of that size. `deadline_ms` holds
         for all of them.
 
-        `model` is a name, empty for the server's default model; `version` 0 is the highest; `top_k` is how
+        `model` is a name, empty for the server's default model; `version` 0 is the model's default one; `top_k` is how
         many classes to answer per image, by default 5 or all if there are fewer. Of a model with independent labels
         all are answered that reach their threshold, `top_k` of them at the most where it is given.
 

@@ -21,6 +21,7 @@ def model(message: pb.Model) -> Model:
         state=_STATES.get(message.state, ModelState.UNKNOWN),
         reason=message.reason,
         is_default=message.is_default,
+        is_default_version=message.is_default_version,
         labels=tuple(info.labels),
         input=_input_size(info.input) if info.HasField("input") else None,
         training=_training(info) if info.HasField("training") else None,

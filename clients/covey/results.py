@@ -253,6 +253,7 @@ class Model:
     serving: Serving | None
     independent: bool = False  # each label has a probability of its own (sigmoid); else they add up to 1 (softmax)
     thresholds: tuple[float, ...] = ()  # of independent labels, one for all or one each: from where on one is given
+    is_default_version: bool = False  # answers requests for this model that name no version
 
     @property
     def is_ready(self) -> bool:

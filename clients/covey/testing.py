@@ -180,6 +180,7 @@ class FakeServer:
             version=1,
             state=pb.Model.STATE_READY,
             is_default=True,
+            is_default_version=True,
             info=pb.ModelInfo(name=self._name, version=1, labels=self._labels, input=size, answer=self._kind),
             serving=pb.Serving(device="cpu", workers=1, threads=1, max_batch_size=64, max_message_bytes=64 << 20),
         )

@@ -13,6 +13,7 @@ from covey_server.images import decode_budget
 from covey_server.inference import devices
 from covey_server.inference.model_file import other_name
 from covey_server.inference.served_model import ServedModel
+from covey_server.models.catalog import Catalog
 from covey_server.observability.metrics import Metrics
 from covey_server.resources import open_repository
 
@@ -36,7 +37,7 @@ def print_findings(config: Config, output: TextIO) -> int:
     print(f"decoding  with at most {room.free_bytes / 2**20:.0f} MiB: {room.source}", file=output)
     for model in repository.catalog.served:
         print(file=output)
-        print("\n".join(_describe(model, is_default=repository.catalog.is_default(model))), file=output)
+        print("\n".join(_describe(model, repository.catalog)), file=output)
     for refusal in repository.catalog.refusals:
         print(f"\nmodel {refusal.name} version {refusal.version} is REFUSED: {refusal.reason}", file=output)
     return _REFUSED if repository.catalog.refusals else 0
@@ -55,11 +56,15 @@ def _processes(cores: int, models: Sequence[ServedModel], processes: int) -> str
     )
 
 
-def _describe(model: ServedModel, *, is_default: bool) -> Sequence[str]:
+def _describe(model: ServedModel, catalog: Catalog) -> Sequence[str]:
+    is_one_of_several = sum(each.name == model.name for each in catalog.served) > 1
+    remark = " (the default)" if catalog.is_default(model) else ""
+    if not remark and is_one_of_several and catalog.is_default_version(model):
+        remark = " (the default version)"
     height, width, channels = model.input_shape
     cost = model.cost
     lines = [
-        f"model {model.name} version {model.version}{' (the default)' if is_default else ''}",
+        f"model {model.name} version {model.version}{remark}",
         *([f"  file    says that it is {said}"] if (said := other_name(model.info, model.name, model.version)) else []),
         f"  input   {height} x {width} x {channels} uint8, {len(model.labels)} classes",
         f"  golden  largest difference {model.golden_difference:.1e}",

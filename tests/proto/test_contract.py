@@ -141,6 +141,7 @@ MapsRequest layers 1 repeated UINT32
 MapsRequest side 3 UINT32
 Model info 6 ModelInfo
 Model is_default 5 BOOL
+Model is_default_version 8 BOOL
 Model name 1 STRING
 Model reason 4 STRING
 Model serving 7 Serving

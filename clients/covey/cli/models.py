@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 
 from covey.cli import json_lines, table
 from covey.cli.connection import connect
@@ -28,11 +29,14 @@ def run(options: argparse.Namespace) -> Exit:
         for model in models:
             print(json_lines.line(model))
     else:
-        print(table.render(_HEADER, [_row(model) for model in models], _RIGHT))
+        served = Counter(model.name for model in models if model.is_ready)
+        rows = [_row(model, model.is_default_version and served[model.name] > 1) for model in models]
+        print(table.render(_HEADER, rows, _RIGHT))
     return Exit.OK
 
 
-def _row(model: Model) -> tuple[str, ...]:
+def _row(model: Model, is_chosen: bool) -> tuple[str, ...]:
+    """`is_chosen`: of several versions, it answers requests that name none."""
     size, training, serving = model.input, model.training, model.serving
     return (
         model.name,
@@ -43,5 +47,5 @@ def _row(model: Model) -> tuple[str, ...]:
         training.dataset if training else "-",
         f"{training.test_accuracy:.2%}" if training else "-",
         serving.device if serving else "-",
-        "default" if model.is_default else model.reason,
+        "default" if model.is_default else "default version" if is_chosen else model.reason,
     )

@@ -31,8 +31,11 @@ class Catalog:
         models: Mapping[str, Mapping[int, ServedModel]],
         default: str = "",
         refusals: Sequence[RefusedVersion] = (),
+        chosen: Mapping[str, int] | None = None,
     ) -> None:
-        """Requests that name no model get the model `default`; if it is "" or not served, they fail."""
+        """Requests that name no model get the model `default`; if it is "" or not served, they fail. `chosen` are the
+        versions, by model, for requests that name none; without one they get the highest. Where that version is not
+        served, they get the highest below it and never one above, which nobody has chosen."""
         self._models = {name: dict(models[name]) for name in sorted(models) if models[name]}
         self.default = default
         self.refusals = tuple(sorted(refusals, key=lambda refusal: (refusal.name, -refusal.version)))
@@ -40,13 +43,17 @@ class Catalog:
         self.served = tuple(
             versions[version] for versions in self._models.values() for version in sorted(versions, reverse=True)
         )
-        # As requests ask: version 0 is the highest, the name "" the default. Two lookups answer any of them.
-        self._asked = {name: {**versions, 0: versions[max(versions)]} for name, versions in self._models.items()}
+        # As requests ask: version 0 is the model's default one, the name "" the default model. Two lookups answer any.
+        self._asked = {name: dict(versions) for name, versions in self._models.items()}
+        for name, versions in self._asked.items():
+            limit = (chosen or {}).get(name, max(versions))
+            if below := [version for version in versions if version <= limit]:
+                versions[0] = versions[max(below)]
         if default in self._asked:
             self._asked[""] = self._asked[default]
 
     def find(self, name: str, version: int) -> ServedModel:
-        """The model a request means: "" the default one, version 0 the highest served. Raises UnknownModel."""
+        """The model a request means: "" the default one, version 0 its default version. Raises UnknownModel."""
         try:
             return self._asked[name][version]
         except KeyError:
@@ -60,13 +67,17 @@ class Catalog:
         refused = (each for each in self.refusals if each.name == (name or self.default))
         return next((each for each in refused if version in (0, each.version)), None)
 
-    def highest(self, name: str) -> ServedModel | None:
+    def default_version(self, name: str) -> ServedModel | None:
         """The model that a request gets which names no version; None if none is served."""
         return self._asked.get(name, {}).get(0)
 
     def is_default(self, model: ServedModel) -> bool:
         """Whether requests that name no model get this one."""
         return self._asked.get("", {}).get(0) is model
+
+    def is_default_version(self, model: ServedModel) -> bool:
+        """Whether requests for its model that name no version get this one."""
+        return self.default_version(model.name) is model
 
     @property
     def keys(self) -> frozenset[tuple[str, int]]:
@@ -80,9 +91,11 @@ class Catalog:
             served = f"versions {', '.join(others)} and {lowest} are" if others else f"version {lowest} is"
             refusal = self.find_refusal(meant, version)
             refused = f" (it was found and refused: {refusal.reason})" if refusal is not None else ""
+            if not version:
+                return f"the version that was chosen for model {meant!r} is not served; {served}: name one of them"
             return (
                 f"version {version} of model {meant!r} is not served{refused}; {served} "
-                f"(ask for version 0 to get {'the highest of them' if others else 'whichever is served'})"
+                f"(ask for version 0 to get {'the default one of them' if others else 'whichever is served'})"
             )
         offered = f"these are: {', '.join(self.names)}" if self.names else "no model is, at the moment"
         if meant:

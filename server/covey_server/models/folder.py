@@ -1,6 +1,7 @@
 """Lists the models folder: which versions are there, each with a fingerprint that tells whether it has changed.
 
-Reads names and file states, never a file's content. Keeps nothing between two looks.
+Reads names and file states, and of a model's `default-version` the number in it; no other file's content. Keeps
+nothing between two looks.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -39,11 +40,13 @@ Look: TypeAlias = Fingerprint | Problem | None
 @dataclass(frozen=True)
 class Listing:
     """What one look found. `unreadable` has the models whose folder cannot be listed, with the reason; `passed_over`
-    has sentences about what is there and is no model."""
+    has sentences about what is there and is no model. `defaults` has the versions that were chosen for requests that
+    name none; where that file cannot be read, the reason."""
 
     versions: Mapping[str, Mapping[int, Fingerprint | Problem]]
     unreadable: Mapping[str, str]
     passed_over: frozenset[str]
+    defaults: Mapping[str, int | str] = field(default_factory=dict)
 
     @property
     def is_bare(self) -> bool:
@@ -64,6 +67,7 @@ class Listing:
         return self.versions.get(name, {}).get(version)
 
 
+_MAX_DEFAULT_BYTES = 64
 EMPTY = Listing({}, {}, frozenset())
 
 
@@ -76,6 +80,7 @@ def scan(folder: Path) -> Listing:
     versions: dict[str, dict[int, Fingerprint | Problem]] = {}
     unreadable: dict[str, str] = {}
     passed_over: set[str] = set()
+    defaults: dict[str, int | str] = {}
     with os.scandir(folder) as entries:
         models = [entry for entry in entries if not entry.name.startswith(".")]
     for entry in models:
@@ -97,12 +102,15 @@ def scan(folder: Path) -> Listing:
             )
         elif is_folder:
             try:
-                versions[entry.name] = _scan_versions(folder, entry.path, passed_over)
+                versions[entry.name], chosen = _scan_versions(folder, entry.path, passed_over)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # removed since it was listed
             except OSError as error:
                 unreadable[entry.name] = _why(error)
-    return Listing(versions, unreadable, frozenset(passed_over))
+            else:
+                if chosen is not None:
+                    defaults[entry.name] = chosen
+    return Listing(versions, unreadable, frozenset(passed_over), defaults)
 
 
 def look_at(path: str | Path) -> Fingerprint | Problem:
@@ -138,11 +146,18 @@ def _name(file: str) -> str:
     return stem if layout.is_model_name(stem) else "NAME"
 
 
-def _scan_versions(models: Path, folder: str, passed_over: set[str]) -> dict[int, Fingerprint | Problem]:
+def _scan_versions(
+    models: Path, folder: str, passed_over: set[str]
+) -> tuple[dict[int, Fingerprint | Problem], int | str | None]:
+    """A model's versions, and what its `default-version` says, None without one."""
     found: dict[int, Fingerprint | Problem] = {}
+    chosen: int | str | None = None
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
+                continue
+            if entry.name == layout.DEFAULT_VERSION:
+                chosen = _read_default(entry.path)
                 continue
             if not layout.is_version(entry.name):
                 passed_over.add(
@@ -155,7 +170,19 @@ def _scan_versions(models: Path, folder: str, passed_over: set[str]) -> dict[int
                     found[int(entry.name)] = look_at(f"{entry.path}/{layout.FILE_NAME}")
             except OSError as error:
                 found[int(entry.name)] = Problem(_why(error), gone=False)
-    return found
+    return found, chosen
+
+
+def _read_default(path: str) -> int | str:
+    """The version in a file, or what is wrong with it."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a str from scandir needs no Path
+            text = file.read(_MAX_DEFAULT_BYTES).decode(errors="replace").strip()
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}"
+    if not layout.is_version(text):
+        return f"{path} holds {text[:40]!r}: expected the number of a version, a whole number from 1 up"
+    return int(text)
 
 
 def _why(error: OSError) -> str:

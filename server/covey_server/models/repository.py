@@ -5,6 +5,8 @@ from its history. Beyond that:
 
 - A change is followed when two looks in a row find the same: a file that is still being copied is not loaded, and one
   that is being replaced is not unloaded. At the start everything is loaded at once.
+- Requests that name no version get the highest one, or that of the file `models/NAME/default-version`, which is served
+  whatever the policy says.
 - A new version is loaded beside the old ones; then one assignment swaps the catalog. A bad version changes nothing, and
   is tried again when its file changes (or at every look, if it could not be read).
 - If the folder cannot be listed, or holds no model file any more, its disk is probably gone: everything is kept.
@@ -61,6 +63,9 @@ class Repository:
         self._held: dict[str, dict[int, Held]] = {}
         self._refused: dict[str, dict[int, Refused]] = {}
         self._unloaded: set[str] = set()  # by name, to stay out
+        self._chosen: dict[str, int] = {}  # versions by model, for requests that name none
+        self._published_choice = self._chosen
+        self._missing_choices: set[tuple[str, int]] = set()
         self._asked_default = ""
         self._listing = EMPTY  # of the last look that found something
         self._starting = True
@@ -176,14 +181,34 @@ class Repository:
         if not listing.is_bare:  # a model whose folder is gone need not stay out any more
             self._unloaded &= listing.names | before.names
         names = {*listing.names, *self._held, *self._refused} - self._unloaded
+        self._choose_versions(listing, before)
         # Models that are gone come last, so that a renamed model is served by its new name first.
         for name in sorted(names, key=lambda name: (not listing.has_file(name), name)):
             held_before, refused_before = self._held.get(name, {}), self._refused.get(name, {})
             held, refused = self._settle_model(name, listing, before, held_before, refused_before)
             if (held, refused) != (held_before, refused_before):
                 self._replace(name, held, refused)
-        if self._starting:
+        if self._starting or self._chosen != self._published_choice:
             self._publish()
+
+    def _choose_versions(self, listing: Listing, before: Listing) -> None:
+        """Follows the files `default-version`; one that cannot be read changes nothing."""
+        chosen: dict[str, int] = {}
+        for name in listing.names:
+            said, known = listing.defaults.get(name), self._chosen.get(name)
+            rests = self._starting or said == before.defaults.get(name)
+            if isinstance(said, str) and said != before.defaults.get(name):
+                log.error(
+                    "%s; %s", said, f"version {known} stays the default" if known else "the highest one is served"
+                )
+            if name in listing.unreadable or isinstance(said, str) or not rests:
+                said = known
+            if isinstance(said, int):
+                chosen[name] = said
+            if said != known:
+                which = "the highest version" if said is None else f"version {said}"
+                log.info("model %s: requests that name no version are to get %s", name, which)
+        self._chosen = chosen
 
     def _replace(self, name: str, held: dict[int, Held], refused: dict[int, Refused]) -> None:
         """Sets what is held and refused of one model."""
@@ -206,14 +231,15 @@ class Repository:
             return held_before, {**refused_before, 0: whole}
         held: dict[int, Held] = {}
         refused: dict[int, Refused] = {}
+        chosen = self._chosen.get(name)
         for version in sorted({*listing.versions.get(name, ()), *held_before}, reverse=True):
-            if self._policy.is_met(len(held)):
-                break
+            if self._policy.is_met(len(held)) and version != chosen:
+                continue
             look = listing.look(name, version)
             kept, refusal = held_before.get(version), refused_before.get(version)
             if self._starting or look == before.look(name, version):
                 kept, refusal = self._loader.settle(
-                    name, version, look, kept, refusal, self.catalog.highest(name), self._starting
+                    name, version, look, kept, refusal, self.catalog.default_version(name), self._starting
                 )
             if kept is not None:
                 held[version] = kept
@@ -226,10 +252,23 @@ class Repository:
         before = self.catalog
         models = {name: {number: each.model for number, each in held.items()} for name, held in self._held.items()}
         refusals = [each.refusal for refused in self._refused.values() for each in refused.values()]
-        self.catalog = Catalog(models, self._choose_default(before), refusals)
+        self._published_choice = chosen = self._chosen
+        self.catalog = Catalog(models, self._choose_default(before), refusals, chosen)
+        self._report_missing_choices()
         for name, version in sorted(before.keys - self.catalog.keys):
             log.info("model %s version %d is unloaded; requests that hold it are answered", name, version)
             self._observer.model_unloaded(name, version)
+
+    def _report_missing_choices(self) -> None:
+        """Tells of versions that were chosen and are not served, once."""
+        missing = {(name, version) for name, version in self._chosen.items() if version not in self._held.get(name, ())}
+        new, self._missing_choices = sorted(missing - self._missing_choices), missing
+        for name, version in new:
+            instead = self.catalog.default_version(name)
+            log.error(
+                "model %s: version %d was chosen and is not served; requests that name no version %s", name, version,
+                f"get version {instead.version}" if instead is not None else "fail",
+            )  # fmt: skip
 
     def _choose_default(self, before: Catalog) -> str:
         """The model for requests that name none: the one that was asked for, else the only one, else the same as

@@ -9,7 +9,7 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.request import Buffer
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from covey_server.inference.served_model import ServedModel
-from covey_server.models.catalog import RefusedVersion
+from covey_server.models.catalog import Catalog, RefusedVersion
 from covey_server.protocols.classifier.responses import write_result
 from covey_server.system.threads import with_pauses
 
@@ -77,8 +77,8 @@ def failed_image(failure: ImageFailure) -> pb.Result:
     return pb.Result(error=pb.ImageError(reason=reason, message=str(failure)))
 
 
-def served_model(model: ServedModel, *, is_default: bool, workers: int, max_message_bytes: int) -> pb.Model:
-    """A model as ListModels and GetModel show it."""
+def served_model(model: ServedModel, catalog: Catalog, *, workers: int, max_message_bytes: int) -> pb.Model:
+    """A model of a catalog as ListModels and GetModel show it."""
     engine, cost = model.engine, model.cost
     serving = pb.Serving(
         device=engine.device.name,
@@ -97,7 +97,8 @@ def served_model(model: ServedModel, *, is_default: bool, workers: int, max_mess
         name=model.name,
         version=model.version,
         state=pb.Model.STATE_READY,
-        is_default=is_default,
+        is_default=catalog.is_default(model),
+        is_default_version=catalog.is_default_version(model),
         info=model.info,
         serving=serving,
     )

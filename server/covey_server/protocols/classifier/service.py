@@ -124,7 +124,7 @@ class Classifier:
     def _describe(self, catalog: Catalog, model: ServedModel) -> pb.Model:
         return messages.served_model(
             model,
-            is_default=catalog.is_default(model),
+            catalog,
             workers=self._workers,
             max_message_bytes=self._pipeline.admission.max_message_bytes,
         )

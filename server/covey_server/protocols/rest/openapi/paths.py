@@ -13,7 +13,7 @@ _FILE, _FORM = "application/octet-stream", "multipart/form-data"
 _RUNS = (404, 413, 415, 422, 429, 500, 501, 503, 504)
 _STRING = {"type": "string"}
 _TIMEOUT = {"timeout_ms": "milliseconds that the answer may take; 0: no limit"}
-_VERSION = {"version": "0: the highest that is served"}
+_VERSION = {"version": "0: the one that is served by default"}
 _EXPLAIN: dict[str, Any] = {
     "maps": (
         "what layers answer: all, or their numbers with commas",

@@ -1,0 +1,156 @@
+"""The file `default-version`: which version requests get that name none, whatever is published beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.conftest import WriteModel
+from tests.server.conftest import StartServer
+from tests.server.models.reloading import TextFolder
+
+from covey import cli
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.errors import UnknownModel
+
+
+def choose(folder: Path, text: str) -> None:
+    (folder / "m" / "default-version").write_text(text)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> TextFolder:
+    """A folder whose versions 1, 2 and 3 are good."""
+    found = TextFolder(tmp_path)
+    for version in (1, 2, 3):
+        found.write("m", version)
+    return found
+
+
+def default(models: TextFolder) -> int:
+    return models.repository.catalog.find("m", 0).version
+
+
+def test_the_chosen_version_is_served_beside_the_highest(models: TextFolder) -> None:
+    choose(models.folder, "2\n")
+    models.repository.load()
+    assert models.loads == ["m/3", "m/2"]
+    assert models.served() == ["m/3 good", "m/2 good"]
+    assert default(models) == 2
+    assert models.repository.catalog.find("", 0).version == 2
+    assert models.repository.catalog.find("m", 3).version == 3
+
+
+def test_a_chosen_version_that_is_the_highest_brings_no_other(models: TextFolder) -> None:
+    choose(models.folder, "3")
+    models.repository.load()
+    assert models.loads == ["m/3"]
+
+
+def test_a_new_version_does_not_take_over(models: TextFolder) -> None:
+    choose(models.folder, "3")
+    models.repository.load()
+    models.record.take()
+    models.write("m", 4)
+    assert models.refresh() == ["loaded m/4 good"]
+    assert (default(models), models.served()) == (3, ["m/4 good", "m/3 good"])
+
+
+def test_promoted_and_rolled_back(models: TextFolder, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    choose(models.folder, "2")
+    models.repository.load()
+    models.record.take()
+    choose(models.folder, "3")
+    assert models.refresh() == ["unloaded m/2", "retired m/2"]
+    assert default(models) == 3
+    assert "model m: requests that name no version are to get version 3" in caplog.text
+    choose(models.folder, "1")
+    assert models.refresh() == ["loaded m/1 good"]
+    assert default(models) == 1
+    (models.folder / "m" / "default-version").unlink()
+    assert models.refresh() == ["unloaded m/1", "retired m/1"]
+    assert default(models) == 3
+    assert "model m: requests that name no version are to get the highest version" in caplog.text
+
+
+def test_a_choice_is_followed_when_it_rests(models: TextFolder) -> None:
+    """Another file may be half written; so may this one."""
+    choose(models.folder, "2")
+    models.repository.load()
+    choose(models.folder, "1")
+    models.refresh(times=1)
+    assert default(models) == 2
+    models.refresh(times=1)
+    assert default(models) == 1
+
+
+@pytest.mark.parametrize("text", ["", "two", "0", "-1", "02", "2 3", "9" * 40, "\x00"])
+def test_a_choice_that_cannot_be_read_changes_nothing(
+    models: TextFolder, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    choose(models.folder, "2")
+    models.repository.load()
+    choose(models.folder, text)
+    models.refresh(times=5)
+    assert default(models) == 2
+    assert caplog.text.count("expected the number of a version, a whole number from 1 up; version 2 stays") == 1
+
+
+def test_at_the_start_it_is_as_if_there_were_none(models: TextFolder, caplog: pytest.LogCaptureFixture) -> None:
+    choose(models.folder, "two")
+    models.repository.load()
+    assert default(models) == 3
+    assert "holds 'two': expected" in caplog.text
+    assert "the highest one is served" in caplog.text
+
+
+def test_a_chosen_version_that_is_not_served_brings_the_next_below_it(
+    models: TextFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    models.write("m", 2, "bad")
+    choose(models.folder, "2")
+    models.repository.load()
+    assert models.refused() == ["m/2 it is bad"]
+    with pytest.raises(UnknownModel, match=r"chosen for model 'm' is not served; version 3 is: name one of them"):
+        models.repository.catalog.find("m", 0)
+    assert "version 2 was chosen and is not served; requests that name no version fail" in caplog.text
+    assert models.repository.catalog.find("m", 3).version == 3
+    models.refresh(times=4)
+    assert caplog.text.count("was chosen and is not served") == 1
+
+
+def test_of_all_versions_the_next_below_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    models = TextFolder(tmp_path, "all")
+    for version, text in ((1, "good"), (2, "bad"), (3, "good")):
+        models.write("m", version, text)
+    choose(tmp_path, "2")
+    models.repository.load()
+    assert default(models) == 1
+    assert "version 2 was chosen and is not served; requests that name no version get version 1" in caplog.text
+    models.write("m", 2, "good")
+    models.refresh()
+    assert default(models) == 2
+
+
+def test_it_is_no_model(models: TextFolder, caplog: pytest.LogCaptureFixture) -> None:
+    choose(models.folder, "3")
+    models.repository.load()
+    assert "passed over" not in caplog.text
+
+
+def test_callers_get_and_see_the_chosen_version(
+    start_server: StartServer, tmp_path: Path, write_echo_model: WriteModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_echo_model(tmp_path, "m", version=1)
+    write_echo_model(tmp_path, "m", version=2)
+    write_echo_model(tmp_path, "n")
+    choose(tmp_path, "1")
+    server = start_server(tmp_path, default_model="n")
+    pixels = pb.Pixels(data=bytes(16))
+    assert server.classify(pb.ClassifyRequest(model="m", pixels=pixels)).version == 1
+    assert server.classify(pb.ClassifyRequest(model="m", version=2, pixels=pixels)).version == 2
+    assert cli.main(["models", "--target", server.target]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    remarks = {f"{row[0]}/{row[1]}": " ".join(row[row.index("cpu") + 1 :]) for row in rows}
+    assert remarks == {"n/1": "default", "m/1": "default version", "m/2": ""}
