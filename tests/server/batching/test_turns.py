@@ -197,3 +197,15 @@ def test_single_images_that_leave_before_a_request_are_counted_without_a_look_at
     queue.append(request)
     # What leaves with the very next batch has no order.
     assert before == queue.requests.index(request) or queue.images <= model.cost.best_batch_size
+
+
+def test_each_request_of_a_suspect_counts_as_a_batch() -> None:
+    """It runs apart, which costs the others a batch: they go on before its next ones."""
+    batcher, model = Batcher(), FakeModel(best_batch_size=4)
+    batcher.suspect(["suspect"])
+    for place in range(12):
+        if place < 8:
+            put(batcher, make_request(model, 100 + place, caller="suspect"))
+        put(batcher, make_request(model, place, caller="other"))
+    firsts = [marks(batch)[0] for batch in take_all(batcher)]
+    assert firsts == [100, 0, 4, 8, 104]

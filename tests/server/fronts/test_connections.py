@@ -521,3 +521,13 @@ def test_memory_that_decoders_may_hold_is_not_taken_for_half_sent_messages(monke
     assert closed == [one]
     guard.stop()
     front.stop(0)
+
+
+def test_a_connection_that_is_gone_already_does_not_count_as_closed(started: Server, callers: ExitStack) -> None:
+    guard = started.app._guard
+    assert guard is not None
+    before = dict(guard.closed)
+    gone = Connection(number=0, now_s=time.monotonic())  # 0 is standard input, no connection
+    guard._close(gone, "idle")
+    guard._close(gone, "idle")  # nor when it is closed again
+    assert guard.closed == before

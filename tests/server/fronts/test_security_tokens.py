@@ -23,6 +23,7 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.app import App
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidConfiguration, PortUnavailable
+from covey_server.fronts.native import NativeFront
 from covey_server.fronts.security.files import FollowedFiles
 from covey_server.fronts.security.tokens import Tokens
 
@@ -261,6 +262,32 @@ def test_a_running_server_takes_up_new_tokens(guarded: Server, caplog: pytest.Lo
     write(path, FIRST, SECOND)
     while not is_valid(FIRST):
         pass
+
+
+def test_where_no_second_server_can_be_opened_the_old_tokens_stay(
+    guarded: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    front = guarded.app.front
+    if not isinstance(front, NativeFront):
+        pytest.skip("only the native front opens another server for new tokens")
+    path = Path(guarded.app.config.auth_token_file)
+    live: grpc.UnaryUnaryMultiCallable[bytes, bytes] = guarded.channel.unary_unary(UNARY[2])
+
+    def fail(_: str) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(front._servers, "_open", fail)
+        write(path, FIRST, "fourth")
+        while "new tokens are not taken up yet: no second server on" not in caplog.text:  # a look a second
+            time.sleep(0.001)
+        assert live(b"", metadata=(("authorization", f"Bearer {FIRST}"),), timeout=20) == b"\x08\x01"
+    code = grpc.StatusCode.UNAUTHENTICATED
+    while code is not grpc.StatusCode.OK:  # the next look tries again
+        code = live.future(b"", metadata=(("authorization", "Bearer fourth"),), timeout=20).code()
+    write(path, FIRST, SECOND)
+    while code is grpc.StatusCode.OK:
+        code = live.future(b"", metadata=(("authorization", "Bearer fourth"),), timeout=20).code()
 
 
 def test_callers_whose_token_stays_valid_notice_nothing_of_new_ones(guarded: Server) -> None:

@@ -404,3 +404,16 @@ def test_large_json_is_read_aside_and_only_so_much_waits(
         if answer.status == 200:
             assert answer.json["results"][0]["classes"][0]["index"] == EXPECTED[0].argmax()
     assert any(answer.status == 200 for answer in answers)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_keeps_a_connection_that_the_server_has_ended_is_not_counted_as_idle(server: Server) -> None:
+    """It has its answer. That it is slow to close its side is no fault of its own."""
+    http = server.app.http
+    assert http is not None
+    before = dict(http.closed)
+    with connected(server.http_port) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert read_answer(connection).status == 200
+        wait_until(lambda: not http.open)
+    assert http.closed == before
