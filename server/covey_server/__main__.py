@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from covey_server import config as configuration
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from covey_server.app import App
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        if sys.argv[1:2] == [first_look.COMMAND]:
-            with first_look.FirstLook(sys.argv[2:], os.environ) as look:
+        if given[:1] == [first_look.COMMAND]:
+            with first_look.FirstLook(given[1:], os.environ) as look:
                 return _serve(look.config, look.served)
-        return _serve(lambda: configuration.parse(None, os.environ))
+        return _serve(lambda: configuration.parse(given, os.environ))
     except SystemExit as ended:  # of --help, --version and wrong flags
         code = ended.code if isinstance(ended.code, int) else 0
         return standard_output.write(lambda: code)

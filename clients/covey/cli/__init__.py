@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from covey import __version__
-from covey.cli import classify, connection, explain, info, models, table, wait
+from covey.cli import classify, connection, explain, forwarding, info, models, table, wait
 from covey.cli.exits import Exit
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
 from covey_proto.command_line import Parser, discard_output
@@ -30,8 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command, of the command line unless `arguments` are given, and returns its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names and labels may have letters that it has not
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] and given[0] in forwarding.COMMANDS:
+        return forwarding.run(given)
     try:
-        options = _parse(arguments)
+        options = _parse(given)
         code = int(options.run(options))
         _flush()
         return code
@@ -63,7 +66,7 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     """argparse takes words on one side of an option only; those of `covey load` may stand on both."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
@@ -79,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = Parser(
         prog="covey",
-        description="Classify images on a Covey server.",
+        description="Classify images on a Covey server, measure it, and make and serve models.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -97,4 +100,6 @@ def _parser() -> argparse.ArgumentParser:
         connection.add_arguments(added)
         command.add_arguments(added)
         added.set_defaults(run=command.run)
+    for name, summary in forwarding.COMMANDS.items():  # which `main` runs before anything is parsed here
+        commands.add_parser(name, help=summary)
     return parser
