@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 FILE_NAME = "model.onnx"
-DEFAULT_VERSION = "default-version"  # a file beside the versions: the number of the one for requests that name none
+# Files beside the versions, each with the number of one: for requests that name none, and to run again what it answers.
+DEFAULT_VERSION, SHADOW_VERSION = "default-version", "shadow-version"
 MAX_VERSION = 2**63 - 1  # of an int64, as the contract has it
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 

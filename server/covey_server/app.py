@@ -29,6 +29,7 @@ from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics, ServerFigures
 from covey_server.observability.metrics_server import open_metrics
 from covey_server.observability.recording import open_recording
+from covey_server.observability.shadowing import Shadowing
 from covey_server.protocols.classifier.explain import ExplainMethod
 from covey_server.protocols.classifier.service import Classifier
 from covey_server.protocols.management import Management
@@ -75,10 +76,11 @@ class App:
         self._admission = Admission(
             config.max_calls, config.max_bytes, config.max_message_bytes, config.max_decodes, config.max_answer_bytes
         )
+        self._shadowing = Shadowing(self._metrics, lambda: self.repository.catalog, config.shadow_share)
         self._workers = Workers(
             self._batcher,
             workers,
-            self._metrics,
+            self._shadowing,
             reserves=reserves,
             inline_us=config.inline_us,
             timeout_s=config.engine_timeout_s,
@@ -151,6 +153,7 @@ class App:
     def start(self) -> None:
         """Serves from now on: the models are loaded, checked and warm."""
         self._workers.start()
+        self._shadowing.start()
         if self._recording is not None:
             self._recording.start()
         if self._management is not None:
@@ -195,6 +198,7 @@ class App:
             log.error("%d calls are unanswered after %g s", self._admission.calls, self.config.drain_timeout_s)
         give_up = time.monotonic() + _FLUSH_S  # waiting for models that are being loaded
         self._batcher.close()
+        self._shadowing.close()
         self._decoders.close()
         flush_s = _FLUSH_S if drained and not self._workers.stuck else 0
         self._wait_until_answers_are_taken(flush_s)
@@ -214,7 +218,8 @@ class App:
         watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
         managed = self._management is None or self._management.join(max(0.0, give_up - time.monotonic()))
         explained = self._explainer is None or self._explainer.join(max(0.0, give_up - time.monotonic()))
-        self.has_work_left = not (watched and managed and explained)
+        shadowed = self._shadowing.join(max(0.0, give_up - time.monotonic()))
+        self.has_work_left = not (watched and managed and explained and shadowed)
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained

@@ -102,6 +102,9 @@ class Config:
     reflection: bool = _setting(True, "tell callers the services and their messages (gRPC server reflection)")
     check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
     probe: bool = _setting(False, "ask the server of the same settings whether it is ready, and exit: 0 yes, 1 no")
+    shadow_share: float = _setting(
+        0.1, "the share of the batches that a version named in NAME/shadow-version runs again, to be compared"
+    )
     drift_window: int = _setting(
         5000, "images whose answers are compared with those on test images, in the metrics covey_drift; 0: none"
     )
@@ -141,6 +144,7 @@ class Config:
             "idle_timeout_s": (0, 10**7),
             "default_deadline_ms": (0, 10**9),
             "drain_timeout_s": (0, 86400),
+            "shadow_share": (0, 1),
             "drift_window": (0, 10**9),
             "access_log_rate": (0, 1),
         }

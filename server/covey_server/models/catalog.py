@@ -32,10 +32,13 @@ class Catalog:
         default: str = "",
         refusals: Sequence[RefusedVersion] = (),
         chosen: Mapping[str, int] | None = None,
+        shadows: Mapping[str, int] | None = None,
     ) -> None:
         """Requests that name no model get the model `default`; if it is "" or not served, they fail. `chosen` are the
         versions, by model, for requests that name none; without one they get the highest. Where that version is not
-        served, they get the highest below it and never one above, which nobody has chosen."""
+        served, they get the highest below it and never one above, which nobody has chosen. `shadows` are the versions,
+        by model, that run the same images again."""
+        self.shadows = dict(shadows or {})
         self._models = {name: dict(models[name]) for name in sorted(models) if models[name]}
         self.default = default
         self.refusals = tuple(sorted(refusals, key=lambda refusal: (refusal.name, -refusal.version)))
@@ -78,6 +81,11 @@ class Catalog:
     def is_default_version(self, model: ServedModel) -> bool:
         """Whether requests for its model that name no version get this one."""
         return self.default_version(model.name) is model
+
+    def shadow_of(self, model: ServedModel) -> ServedModel | None:
+        """The version that is to run again what this one answers; None if there is none."""
+        shadow = self._models.get(model.name, {}).get(self.shadows.get(model.name, 0))
+        return shadow if shadow is not model else None
 
     @property
     def keys(self) -> frozenset[tuple[str, int]]:

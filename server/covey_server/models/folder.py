@@ -1,6 +1,6 @@
 """Lists the models folder: which versions are there, each with a fingerprint that tells whether it has changed.
 
-Reads names and file states, and of a model's `default-version` the number in it; no other file's content. Keeps
+Reads names and file states, and of a model's choices the number in them; no other file's content. Keeps
 nothing between two looks.
 """
 
@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from covey_proto import layout
 from covey_server.inference import import_hint
+from covey_server.system.regular_files import read_regular
 
 
 class Fingerprint(NamedTuple):
@@ -40,13 +41,13 @@ Look: TypeAlias = Fingerprint | Problem | None
 @dataclass(frozen=True)
 class Listing:
     """What one look found. `unreadable` has the models whose folder cannot be listed, with the reason; `passed_over`
-    has sentences about what is there and is no model. `defaults` has the versions that were chosen for requests that
-    name none; where that file cannot be read, the reason."""
+    has sentences about what is there and is no model. `choices` has what stands in the files `default-version` and
+    `shadow-version`, by model and file: a version or, if that cannot be read, the reason."""
 
     versions: Mapping[str, Mapping[int, Fingerprint | Problem]]
     unreadable: Mapping[str, str]
     passed_over: frozenset[str]
-    defaults: Mapping[str, int | str] = field(default_factory=dict)
+    choices: Mapping[tuple[str, str], int | str] = field(default_factory=dict)
 
     @property
     def is_bare(self) -> bool:
@@ -67,7 +68,7 @@ class Listing:
         return self.versions.get(name, {}).get(version)
 
 
-_MAX_DEFAULT_BYTES = 64
+_MAX_CHOICE_BYTES = 64
 EMPTY = Listing({}, {}, frozenset())
 
 
@@ -80,7 +81,7 @@ def scan(folder: Path) -> Listing:
     versions: dict[str, dict[int, Fingerprint | Problem]] = {}
     unreadable: dict[str, str] = {}
     passed_over: set[str] = set()
-    defaults: dict[str, int | str] = {}
+    choices: dict[tuple[str, str], int | str] = {}
     with os.scandir(folder) as entries:
         models = [entry for entry in entries if not entry.name.startswith(".")]
     for entry in models:
@@ -102,15 +103,14 @@ def scan(folder: Path) -> Listing:
             )
         elif is_folder:
             try:
-                versions[entry.name], chosen = _scan_versions(folder, entry.path, passed_over)
+                versions[entry.name], said = _scan_versions(folder, entry.path, passed_over)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # removed since it was listed
             except OSError as error:
                 unreadable[entry.name] = _why(error)
             else:
-                if chosen is not None:
-                    defaults[entry.name] = chosen
-    return Listing(versions, unreadable, frozenset(passed_over), defaults)
+                choices |= {(entry.name, file): choice for file, choice in said.items()}
+    return Listing(versions, unreadable, frozenset(passed_over), choices)
 
 
 def look_at(path: str | Path) -> Fingerprint | Problem:
@@ -148,16 +148,16 @@ def _name(file: str) -> str:
 
 def _scan_versions(
     models: Path, folder: str, passed_over: set[str]
-) -> tuple[dict[int, Fingerprint | Problem], int | str | None]:
-    """A model's versions, and what its `default-version` says, None without one."""
+) -> tuple[dict[int, Fingerprint | Problem], dict[str, int | str]]:
+    """A model's versions, and what its choices say, by file."""
     found: dict[int, Fingerprint | Problem] = {}
-    chosen: int | str | None = None
+    choices: dict[str, int | str] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.name == layout.DEFAULT_VERSION:
-                chosen = _read_default(entry.path)
+            if entry.name in (layout.DEFAULT_VERSION, layout.SHADOW_VERSION):
+                choices[entry.name] = _read_choice(entry.path)
                 continue
             if not layout.is_version(entry.name):
                 passed_over.add(
@@ -170,14 +170,13 @@ def _scan_versions(
                     found[int(entry.name)] = look_at(f"{entry.path}/{layout.FILE_NAME}")
             except OSError as error:
                 found[int(entry.name)] = Problem(_why(error), gone=False)
-    return found, chosen
+    return found, choices
 
 
-def _read_default(path: str) -> int | str:
+def _read_choice(path: str) -> int | str:
     """The version in a file, or what is wrong with it."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a str from scandir needs no Path
-            text = file.read(_MAX_DEFAULT_BYTES).decode(errors="replace").strip()
+        text = read_regular(Path(path), _MAX_CHOICE_BYTES).decode(errors="replace").strip()
     except OSError as error:
         return f"{path} cannot be read: {error.strerror or error}"
     if not layout.is_version(text):

@@ -26,6 +26,7 @@ from covey_proto import layout
 from covey_server.errors import LoadFailed, NoModels, UnknownModel
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog, RefusedVersion
+from covey_server.models.choices import Choices
 from covey_server.models.folder import EMPTY, Listing, scan
 from covey_server.models.loading import Held, Loader, Refused, RepositoryObserver
 from covey_server.models.version_policy import VersionPolicy
@@ -63,8 +64,7 @@ class Repository:
         self._held: dict[str, dict[int, Held]] = {}
         self._refused: dict[str, dict[int, Refused]] = {}
         self._unloaded: set[str] = set()  # by name, to stay out
-        self._chosen: dict[str, int] = {}  # versions by model, for requests that name none
-        self._published_choice = self._chosen
+        self._choices = Choices()
         self._missing_choices: set[tuple[str, int]] = set()
         self._asked_default = ""
         self._listing = EMPTY  # of the last look that found something
@@ -181,34 +181,15 @@ class Repository:
         if not listing.is_bare:  # a model whose folder is gone need not stay out any more
             self._unloaded &= listing.names | before.names
         names = {*listing.names, *self._held, *self._refused} - self._unloaded
-        self._choose_versions(listing, before)
+        has_chosen = self._choices.follow(listing, before, starting=self._starting)
         # Models that are gone come last, so that a renamed model is served by its new name first.
         for name in sorted(names, key=lambda name: (not listing.has_file(name), name)):
             held_before, refused_before = self._held.get(name, {}), self._refused.get(name, {})
             held, refused = self._settle_model(name, listing, before, held_before, refused_before)
             if (held, refused) != (held_before, refused_before):
                 self._replace(name, held, refused)
-        if self._starting or self._chosen != self._published_choice:
+        if self._starting or has_chosen:
             self._publish()
-
-    def _choose_versions(self, listing: Listing, before: Listing) -> None:
-        """Follows the files `default-version`; one that cannot be read changes nothing."""
-        chosen: dict[str, int] = {}
-        for name in listing.names:
-            said, known = listing.defaults.get(name), self._chosen.get(name)
-            rests = self._starting or said == before.defaults.get(name)
-            if isinstance(said, str) and said != before.defaults.get(name):
-                log.error(
-                    "%s; %s", said, f"version {known} stays the default" if known else "the highest one is served"
-                )
-            if name in listing.unreadable or isinstance(said, str) or not rests:
-                said = known
-            if isinstance(said, int):
-                chosen[name] = said
-            if said != known:
-                which = "the highest version" if said is None else f"version {said}"
-                log.info("model %s: requests that name no version are to get %s", name, which)
-        self._chosen = chosen
 
     def _replace(self, name: str, held: dict[int, Held], refused: dict[int, Refused]) -> None:
         """Sets what is held and refused of one model."""
@@ -231,9 +212,9 @@ class Repository:
             return held_before, {**refused_before, 0: whole}
         held: dict[int, Held] = {}
         refused: dict[int, Refused] = {}
-        chosen = self._chosen.get(name)
+        chosen = self._choices.of(name)
         for version in sorted({*listing.versions.get(name, ()), *held_before}, reverse=True):
-            if self._policy.is_met(len(held)) and version != chosen:
+            if self._policy.is_met(len(held)) and version not in chosen:
                 continue
             look = listing.look(name, version)
             kept, refusal = held_before.get(version), refused_before.get(version)
@@ -252,8 +233,9 @@ class Repository:
         before = self.catalog
         models = {name: {number: each.model for number, each in held.items()} for name, held in self._held.items()}
         refusals = [each.refusal for refused in self._refused.values() for each in refused.values()]
-        self._published_choice = chosen = self._chosen
-        self.catalog = Catalog(models, self._choose_default(before), refusals, chosen)
+        self.catalog = Catalog(
+            models, self._choose_default(before), refusals, self._choices.default, self._choices.shadow
+        )
         self._report_missing_choices()
         for name, version in sorted(before.keys - self.catalog.keys):
             log.info("model %s version %d is unloaded; requests that hold it are answered", name, version)
@@ -261,7 +243,8 @@ class Repository:
 
     def _report_missing_choices(self) -> None:
         """Tells of versions that were chosen and are not served, once."""
-        missing = {(name, version) for name, version in self._chosen.items() if version not in self._held.get(name, ())}
+        chosen = self._choices.default.items()
+        missing = {(name, version) for name, version in chosen if version not in self._held.get(name, ())}
         new, self._missing_choices = sorted(missing - self._missing_choices), missing
         for name, version in new:
             instead = self.catalog.default_version(name)

@@ -7,6 +7,7 @@ time 10 us each (2 shared AMD EPYC cores, 2026-11-30).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,9 +86,7 @@ class Answers:
 
     def by_class(self) -> list[tuple[str, int]]:
         """How many images each class was answered for, the first hundred by name."""
-        named = [(label, int(count)) for label, count in zip(self.labels, self.classes[:MAX_CLASSES], strict=False)]
-        rest = int(self.classes[MAX_CLASSES:].sum())
-        return [*named, (_OTHER, rest)] if len(self.labels) > MAX_CLASSES else named
+        return name_classes(self.labels, self.classes.tolist())
 
     @property
     def recent(self) -> int:
@@ -103,6 +102,14 @@ class Answers:
             "classes": self._usual.drift_of_classes(self._before.classes + self._now.classes),
             "confidence": self._usual.drift_of_confidence(self._before.confidence + self._now.confidence),
         }
+
+
+def name_classes(labels: Sequence[str], counts: Sequence[int]) -> list[tuple[str, int]]:
+    """Counts by label; beyond a hundred together."""
+    named = list(zip(labels, counts, strict=True))
+    if len(named) <= MAX_CLASSES:
+        return named
+    return [*named[:MAX_CLASSES], (_OTHER, sum(counts[MAX_CLASSES:]))]
 
 
 class _Part:

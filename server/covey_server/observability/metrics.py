@@ -19,7 +19,6 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from covey_proto.usual_answers import CONFIDENCE
 from covey_server.batching.batch import Batch
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
@@ -28,8 +27,10 @@ from covey_server.calls.record import Record
 from covey_server.errors import REFUSAL_REASONS, RefusalReason, RequestError
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
-from covey_server.observability.answers import ENTROPY, Answers
-from covey_server.observability.tally import ModelTally, cumulative
+from covey_server.observability import answer_metrics
+from covey_server.observability.answers import Answers
+from covey_server.observability.comparison import Comparison
+from covey_server.observability.tally import ModelTally
 
 _RETIRED_SHOWN = 2  # unloaded versions of each model that are still shown; more would pile up over reloads
 
@@ -174,6 +175,11 @@ class Metrics(Collector):
             if tally is not None and record.computed_ns:
                 tally.request.show((record.computed_ns - record.arrived_ns) * 1e-9, trace_id)
 
+    def count_shadow(self, shadow: ServedModel, found: Comparison) -> None:
+        """Counts images that a version ran again in the shadow of the served one."""
+        with self._lock:
+            self._by_model[shadow].shadow.add(found)
+
     def count_invalid_images(self, model: ServedModel, count: int) -> None:
         """Counts encoded images that could not be decoded."""
         with self._lock:
@@ -286,38 +292,9 @@ class Metrics(Collector):
             waiting,
         )
         yield from histograms.values()
-        yield from self._collect_answers()
-
-    def _collect_answers(self) -> Iterable[Metric]:
-        model = ("model", "version")
-        classes = CounterMetricFamily(
-            "covey_answers", "Images by the class that was most probable.", labels=(*model, "class")
-        )
-        confidence = _histogram("covey_confidence", "The largest probability of each image.")
-        entropy = _histogram("covey_entropy", "How undecided each answer is: 0 not at all, 1 all classes alike.")
-        recent = GaugeMetricFamily("covey_drift_images", "Images that the drift is told of.", labels=model)
-        index = GaugeMetricFamily(
-            "covey_drift_index", "Population stability index of the answers against test images.", labels=(*model, "of")
-        )
-        p_value = GaugeMetricFamily(
-            "covey_drift_p_value", "How probable such a difference is by chance alone.", labels=(*model, "of")
-        )
         with self._lock:
-            for tally in self._tallies.values():
-                if (answers := tally.answers) is None:
-                    continue
-                answers.count()
-                for label, count in answers.by_class():
-                    classes.add_metric((*tally.labels, label), count)
-                confidence.add_metric(tally.labels, cumulative(CONFIDENCE, answers.confidence), answers.confidence_sum)
-                if answers.is_exclusive:
-                    entropy.add_metric(tally.labels, cumulative(ENTROPY, answers.entropy), answers.entropy_sum)
-                for of, drift in answers.drift().items() if tally.served else ():
-                    index.add_metric((*tally.labels, of), drift.stability_index)
-                    p_value.add_metric((*tally.labels, of), drift.p_value)
-                if tally.served:
-                    recent.add_metric(tally.labels, answers.recent)
-        yield from (classes, confidence, entropy, recent, index, p_value)
+            families = answer_metrics.collect(self._tallies.values())
+        yield from families
 
 
 def _histogram(name: str, text: str) -> HistogramMetricFamily:

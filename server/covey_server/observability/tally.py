@@ -17,6 +17,7 @@ from covey_server.batching.batch import DISPATCH_REASONS, DispatchReason
 from covey_server.batching.request import Request
 from covey_server.calls.call import PROTOCOLS, Protocol
 from covey_server.observability.answers import Answers
+from covey_server.observability.comparison import ShadowCounts
 
 SECONDS = (
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
@@ -65,7 +66,7 @@ class ModelTally:
     __slots__ = (
         "answers", "batch_size", "codes", "compute", "cost_error", "decode", "device", "golden_difference", "images",
         "invalid_images", "invalid_outputs", "labels", "last_computed_ns", "load_s", "queue", "reasons", "request",
-        "served",
+        "served", "shadow",
     )  # fmt: skip
 
     def __init__(self, name: str, version: str) -> None:
@@ -82,6 +83,7 @@ class ModelTally:
         codes = ("OK", "INTERNAL") if name else ()
         self.codes: dict[tuple[str, Protocol], int] = {(code, each): 0 for each in PROTOCOLS for code in codes}
         self.answers: Answers | None = None  # from the first load on
+        self.shadow = ShadowCounts()  # of what it ran in another version's shadow
         self.images = 0
         self.last_computed_ns = 0  # by time.monotonic_ns; 0: never
         self.invalid_images = 0
