@@ -125,6 +125,15 @@ USERS = Dashboard(
             {"{{model}} {{version}} {{of}}": f"max by (model, version, of) (covey_drift_index{_OF})"},
         ),
         Panel(
+            "Images of the shadow",
+            "What the version in the shadow answers for the same images: agrees, or differs. 0: no version is there.",
+            "ops",
+            {
+                "{{model}} {{version}} {{result}}": _rate("covey_shadow_images_total", "model, version, result")
+                + " or on () vector(0)"
+            },
+        ),
+        Panel(
             "Requests per second by protocol",
             "http: curl, browsers, and clients of Triton, KServe and TorchServe; grpc costs less per request.",
             "reqps",
