@@ -153,7 +153,7 @@ class App:
     def start(self) -> None:
         """Serves from now on: the models are loaded, checked and warm."""
         self._workers.start()
-        self._shadowing.start()
+        self._shadowing.work.start()
         if self._recording is not None:
             self._recording.start()
         if self._management is not None:
@@ -198,7 +198,7 @@ class App:
             log.error("%d calls are unanswered after %g s", self._admission.calls, self.config.drain_timeout_s)
         give_up = time.monotonic() + _FLUSH_S  # waiting for models that are being loaded
         self._batcher.close()
-        self._shadowing.close()
+        self._shadowing.work.close()
         self._decoders.close()
         flush_s = _FLUSH_S if drained and not self._workers.stuck else 0
         self._wait_until_answers_are_taken(flush_s)
@@ -218,7 +218,7 @@ class App:
         watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
         managed = self._management is None or self._management.join(max(0.0, give_up - time.monotonic()))
         explained = self._explainer is None or self._explainer.join(max(0.0, give_up - time.monotonic()))
-        shadowed = self._shadowing.join(max(0.0, give_up - time.monotonic()))
+        shadowed = self._shadowing.work.join(max(0.0, give_up - time.monotonic()))
         self.has_work_left = not (watched and managed and explained and shadowed)
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -22,9 +20,9 @@ from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
-from covey_server.observability.comparison import Comparison, compare
+from covey_server.observability.comparison import Comparison, Result, compare
 from covey_server.observability.metrics import Metrics
-from covey_server.system.threads import lower_priority
+from covey_server.system.later import Later
 
 log = logging.getLogger(__name__)
 
@@ -41,35 +39,14 @@ class _Work(NamedTuple):
 
 
 class Shadowing:
-    """Observes batches in front of the metrics. `start`, then `stop`."""
+    """Observes batches before the metrics do. `start`, then `close` and `join`."""
 
     def __init__(self, metrics: Metrics, catalog: Callable[[], Catalog], share: float) -> None:
         """`share`: of the batches of models that have a shadow, 0 to 1."""
         self._metrics = metrics
         self._catalog = catalog
         self._share = share
-        self._waiting: deque[_Work] = deque()
-        self._waiting_bytes = 0
-        self._changed = threading.Condition()
-        self._is_stopped = False
-        self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
-
-    def start(self) -> None:
-        """Begins to compare."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Begins no more; `join` tells whether the last one has ended."""
-        with self._changed:
-            self._is_stopped = True
-            self._waiting.clear()
-            self._changed.notify()
-
-    def join(self, timeout_s: float) -> bool:
-        """Waits for the thread, after `close`. False if a model still runs after that time."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        self.work: Later[_Work] = Later("shadow", self._compare, MAX_WAITING, MAX_WAITING_BYTES)
 
     def count_noted(self) -> None:
         """As the metrics do."""
@@ -89,38 +66,24 @@ class Shadowing:
 
     def _keep(self, batch: Batch, output: Output, shadow: ServedModel) -> None:
         served = batch.model
-        if (shadow.input_shape, shadow.labels) != (served.input_shape, served.labels):
-            self._metrics.count_shadow(shadow, Comparison({"other_contract": batch.size}))
-            return
+        result: Result | None = None
         size_bytes = batch.size * served.image_bytes
-        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
-            self._metrics.count_shadow(shadow, Comparison({"skipped": batch.size}))
-            return
-        work = _Work(shadow, batch.images(), output.probabilities)
-        with self._changed:
-            if not self._is_stopped:
-                self._waiting.append(work)
-                self._waiting_bytes += size_bytes
-                self._changed.notify()
+        if (shadow.input_shape, shadow.labels) != (served.input_shape, served.labels):
+            result = "other_contract"
+        elif not self.work.has_room(size_bytes) or not self.work.put(
+            _Work(shadow, batch.images(), output.probabilities), size_bytes
+        ):
+            result = "skipped"
+        if result is not None:
+            self._metrics.count_shadow(shadow, Comparison({result: batch.size}))
 
-    def _run(self) -> None:
-        lower_priority()
-        while True:
-            with self._changed:
-                while not self._waiting and not self._is_stopped:
-                    self._changed.wait()
-                if self._is_stopped:
-                    return
-                work = self._waiting.popleft()
-                self._waiting_bytes -= work.images.nbytes
-            try:
-                began_s = time.perf_counter()
-                found = work.shadow.run(work.images)
-                result = compare(work.probabilities, found, time.perf_counter() - began_s)
-            except Exception as error:  # noqa: BLE001 - a version that fails is what this is to find out
-                log.warning(
-                    "model %s: its shadow, version %d, failed: %s", work.shadow.name, work.shadow.version, error
-                )
-                result = Comparison({"failed": len(work.images)})
-            self._metrics.count_shadow(work.shadow, result)
-            del work  # it holds a model, which may have been unloaded
+    def _compare(self, work: _Work) -> None:
+        shadow = work.shadow
+        try:
+            began_s = time.perf_counter()
+            found = shadow.run(work.images)
+            result = compare(work.probabilities, found, time.perf_counter() - began_s)
+        except Exception as error:  # noqa: BLE001 - a version that fails is what this is to find out
+            log.warning("model %s: the shadow, version %d, failed: %s", shadow.name, shadow.version, error)
+            result = Comparison({"failed": len(work.images)})
+        self._metrics.count_shadow(shadow, result)

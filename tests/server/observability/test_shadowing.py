@@ -122,7 +122,7 @@ def test_a_share_of_the_batches(start_server: StartServer, models: Path, share: 
         classify(server, 1, seed)
     if share:
         wait_until(lambda: sum(shown(server, "covey_shadow_images_total").values()) >= 10)
-    wait_until(lambda: not server.app._shadowing._waiting)
+    wait_until(lambda: server.app._shadowing.work.is_idle)
     ran = sum(shown(server, "covey_shadow_images_total").values())
     assert 10 <= ran <= 55 if share else not ran  # 30 are expected, with a standard deviation of 5
 
@@ -131,7 +131,7 @@ def test_without_a_shadow_nothing_runs_again(start_server: StartServer, models: 
     (models / "echo" / "shadow-version").unlink()
     server = start_server(models, shadow_share=1.0)
     classify(server, 2, seed=1)
-    assert not server.app._shadowing._waiting
+    assert server.app._shadowing.work.is_idle
     assert shown(server, "covey_shadow_images_total") == {}
 
 
