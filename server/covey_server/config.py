@@ -105,6 +105,13 @@ class Config:
     shadow_share: float = _setting(
         0.1, "the share of the batches that a version named in NAME/shadow-version runs again, to be compared"
     )
+    capture: str = _setting(
+        "", "folder where some of the images that callers send are kept, to be labelled; none by default"
+    )
+    capture_rate: float = _setting(0.001, "the share of images that --capture keeps at random")
+    capture_below: float = _setting(0.5, "--capture keeps images whose largest probability is less than this")
+    capture_max_bytes: int = _setting(1024**3, "bytes of all captures at the most")
+    capture_max_files: int = _setting(100_000, "number of captures at the most")
     drift_window: int = _setting(
         5000, "images whose answers are compared with those on test images, in the metrics covey_drift; 0: none"
     )
@@ -145,6 +152,10 @@ class Config:
             "default_deadline_ms": (0, 10**9),
             "drain_timeout_s": (0, 86400),
             "shadow_share": (0, 1),
+            "capture_rate": (0, 1),
+            "capture_below": (0, 1),
+            "capture_max_bytes": (1, 2**63),
+            "capture_max_files": (1, 10**9),
             "drift_window": (0, 10**9),
             "access_log_rate": (0, 1),
         }

@@ -181,6 +181,7 @@ class OriginalInput(ServedModel):
     """To queues and protocols a model of its own, whose images are its input's bytes; its name, version and labels are
     those of the model."""
 
+    answers_probabilities = False
     engine: OriginalEngine  # type: ignore[assignment]  # it has what ServedModel uses of one
 
     def __init__(self, model: ServedModel, engine: OriginalEngine) -> None:

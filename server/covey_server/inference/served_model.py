@@ -28,6 +28,7 @@ class ServedModel:
     it."""
 
     original: OriginalInput | None = None  # the same network behind its original input; set by `ModelLoader`
+    answers_probabilities = True  # not of an original's own output, which may be logits
 
     def __init__(self, name: str, version: int, engine: Engine, max_batch_size: int = 0) -> None:
         """Describes, checks and measures the engine's model, which also warms it up. `max_batch_size` 0: as many images

@@ -17,7 +17,7 @@ _MODEL = ("model", "version")
 def collect(tallies: Iterable[ModelTally]) -> list[Metric]:
     """The families of some versions, counted up to now."""
     found = list(tallies)
-    return [*_answers(found), *_drift(found), *_shadows(found)]
+    return [*_answers(found), *_drift(found), *_shadows(found), _captures(found)]
 
 
 def _answers(tallies: list[ModelTally]) -> Iterable[Metric]:
@@ -75,6 +75,16 @@ def _shadows(tallies: list[ModelTally]) -> Iterable[Metric]:
         seconds.add_metric(tally.labels, found.seconds)
         difference.add_metric(tally.labels, cumulative(DIFFERENCES, found.differences), found.difference_sum)
     return (images, differs, seconds, difference)
+
+
+def _captures(tallies: list[ModelTally]) -> Metric:
+    captures = CounterMetricFamily(
+        "covey_captured_images", "Images that were captured, by why they were.", labels=(*_MODEL, "result")
+    )
+    for tally in tallies:
+        for result, count in tally.captures.items():
+            captures.add_metric((*tally.labels, result), count)
+    return captures
 
 
 def _histogram(name: str, text: str) -> HistogramMetricFamily:

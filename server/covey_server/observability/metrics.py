@@ -136,7 +136,7 @@ class Metrics(Collector):
             while self._noted:
                 batch, probabilities, answered = self._noted.popleft()
                 tally = self._by_model[batch.model]
-                if tally.answers is not None:
+                if tally.answers is not None and batch.model.answers_probabilities:
                     tally.answers.add(probabilities)
                 tally.batch_size.add(batch.size)
                 tally.reasons[batch.reason] += 1
@@ -179,6 +179,11 @@ class Metrics(Collector):
         """Counts images that a version ran again in the shadow of the served one."""
         with self._lock:
             self._by_model[shadow].shadow.add(found)
+
+    def count_capture(self, model: ServedModel, result: str) -> None:
+        """Counts an image that was captured, and why; or `dropped`."""
+        with self._lock:
+            self._by_model[model].captures[result] += 1
 
     def count_invalid_images(self, model: ServedModel, count: int) -> None:
         """Counts encoded images that could not be decoded."""

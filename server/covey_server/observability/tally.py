@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
@@ -64,9 +65,9 @@ class ModelTally:
     """The counts of one model version, and their labels."""
 
     __slots__ = (
-        "answers", "batch_size", "codes", "compute", "cost_error", "decode", "device", "golden_difference", "images",
-        "invalid_images", "invalid_outputs", "labels", "last_computed_ns", "load_s", "queue", "reasons", "request",
-        "served", "shadow",
+        "answers", "batch_size", "captures", "codes", "compute", "cost_error", "decode", "device", "golden_difference",
+        "images", "invalid_images", "invalid_outputs", "labels", "last_computed_ns", "load_s", "queue", "reasons",
+        "request", "served", "shadow",
     )  # fmt: skip
 
     def __init__(self, name: str, version: str) -> None:
@@ -83,6 +84,7 @@ class ModelTally:
         codes = ("OK", "INTERNAL") if name else ()
         self.codes: dict[tuple[str, Protocol], int] = {(code, each): 0 for each in PROTOCOLS for code in codes}
         self.answers: Answers | None = None  # from the first load on
+        self.captures: Counter[str] = Counter()
         self.shadow = ShadowCounts()  # of what it ran in another version's shadow
         self.images = 0
         self.last_computed_ns = 0  # by time.monotonic_ns; 0: never

@@ -11,7 +11,10 @@ from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration
 
 # For the whole server. Threads, and what one call, image or connection may have, are not divided.
-_DIVIDED = ("max_calls", "max_bytes", "max_decodes", "max_decode_bytes", "max_connections")
+_DIVIDED = (
+    "max_calls", "max_bytes", "max_decodes", "max_decode_bytes", "max_connections", "capture_max_bytes",
+    "capture_max_files",
+)  # fmt: skip
 
 
 def of_one(config: Config, grpc_port: int, http_port: int) -> Config:

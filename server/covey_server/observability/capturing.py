@@ -1,0 +1,205 @@
+"""Keeps some of the images that callers send, to be looked at and learned from: a few at random, and those that the
+model is least sure of.
+
+    DIR/MODEL/CLASS/0.412-20261130T094400-1234-7.png      one folder per predicted class: a data set `folder:DIR/MODEL`
+    DIR/MODEL/captures.csv                                when, which version, how sure, and why it was kept
+
+To label is to move what was answered wrongly into the folder of its true class. Names begin with how sure the model
+was, so that sorted by name the most doubtful come first.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from covey_server.batching.batch import Batch
+from covey_server.batching.output import Output
+from covey_server.batching.request import Request
+from covey_server.batching.worker import BatchObserver
+from covey_server.errors import InvalidConfiguration
+from covey_server.inference.served_model import ServedModel
+from covey_server.system.later import Later
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING, MAX_WAITING_BYTES = 1024, 64 << 20
+COLUMNS = ("file", "time", "version", "class", "probability", "reason")
+_LOG_S = 60.0  # between two lines about a folder that cannot be written
+_NOT_A_NAME = re.compile(r"[^\w .,()+=@-]")
+
+
+class CaptureCounter(Protocol):
+    """Counts captures (the metrics do)."""
+
+    def count_capture(self, model: ServedModel, result: str) -> None:
+        """`random` or `uncertain`, why it was kept; `dropped`: there was no time or room for it."""
+
+
+@dataclass(frozen=True)
+class CaptureSettings:
+    """`folder`: where to. `rate`: the share of images that are kept at random. `below`: images are kept whose largest
+    probability is less. `max_bytes`, `max_files`: of all captures; what is there already counts."""
+
+    folder: Path
+    rate: float
+    below: float
+    max_bytes: int
+    max_files: int
+
+
+class _Capture(NamedTuple):
+    model: str
+    version: int
+    label: str
+    probability: float
+    reason: str
+    pixels: NDArray[np.uint8]  # [H, W, C]
+    served: ServedModel
+
+
+class Capturing:
+    """Observes batches before another observer does. `work` is its thread: `start`, then `close` and `join`."""
+
+    def __init__(self, observer: BatchObserver, counter: CaptureCounter, settings: CaptureSettings) -> None:
+        """Raises InvalidConfiguration where the folder cannot be written."""
+        self._observer = observer
+        self._counter = counter
+        self._settings = settings
+        self._random = random.Random()
+        self._number = 0
+        self._told_s = float("-inf")
+        try:
+            settings.folder.mkdir(parents=True, exist_ok=True)
+            self.files, self.bytes = _size_of(settings.folder)
+            probe = settings.folder / f".covey-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"--capture {settings.folder}: {error.strerror}; expected a folder that can be written"
+            ) from error
+        if self._is_full():
+            log.warning("%s", self._full())
+        self.work: Later[_Capture] = Later("capture", self._write, MAX_WAITING, MAX_WAITING_BYTES)
+
+    def count_noted(self) -> None:
+        """As the observer behind it."""
+        self._observer.count_noted()
+
+    def note_batch(self, batch: Batch, output: Output, answered: Sequence[Request]) -> None:
+        """As the observer behind it; keeps some of the images."""
+        self._observer.note_batch(batch, output, answered)
+        if self._is_full() or not batch.model.answers_probabilities or batch.model.input_shape[2] not in (1, 3):
+            return
+        largest = output.probabilities.max(axis=1)
+        uncertain = largest < self._settings.below  # False for NaN
+        chosen = {int(place): "uncertain" for place in np.flatnonzero(uncertain)} if uncertain.any() else {}
+        if self._settings.rate > 0:
+            for place in range(batch.size):
+                if self._random.random() < self._settings.rate and np.isfinite(largest[place]):
+                    chosen.setdefault(place, "random")
+        if chosen:
+            self._keep(batch, output, chosen)
+
+    def _keep(self, batch: Batch, output: Output, chosen: dict[int, str]) -> None:
+        model = batch.model
+        images = batch.images()
+        best = output.probabilities.argmax(axis=1)
+        for place, reason in chosen.items():
+            probability = float(output.probabilities[place, best[place]])
+            label = model.labels[int(best[place])]
+            pixels = images[place].copy()
+            capture = _Capture(model.name, model.version, label, probability, reason, pixels, model)
+            if not self.work.put(capture, pixels.nbytes):
+                self._counter.count_capture(model, "dropped")
+
+    def _write(self, capture: _Capture) -> None:
+        if self._is_full():
+            self._counter.count_capture(capture.served, "dropped")
+            return
+        now_s = time.time()
+        self._number += 1
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_s))
+        name = f"{capture.probability:.3f}-{stamp}-{os.getpid()}-{self._number}.png"
+        folder = self._settings.folder / capture.model / folder_name(capture.label)
+        try:
+            size_bytes = _write_image(folder, name, capture.pixels)
+            row = (
+                f"{folder.name}/{name}", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s)), capture.version,
+                capture.label, f"{capture.probability:.6f}", capture.reason,
+            )  # fmt: skip
+            _append(folder.parent / "captures.csv", row)
+        except OSError as error:
+            self._counter.count_capture(capture.served, "dropped")
+            if now_s - self._told_s > _LOG_S:
+                self._told_s = now_s
+                log.error("a capture could not be written to %s: %s", folder, error.strerror or error)
+            return
+        self.files, self.bytes = self.files + 1, self.bytes + size_bytes
+        self._counter.count_capture(capture.served, capture.reason)
+        if self._is_full():
+            log.warning("%s", self._full())
+
+    def _is_full(self) -> bool:
+        return self.files >= self._settings.max_files or self.bytes >= self._settings.max_bytes
+
+    def _full(self) -> str:
+        return (
+            f"nothing more is captured: {self._settings.folder} holds {self.files:,} files of {self.bytes:,} bytes, at "
+            f"most {self._settings.max_files:,} of {self._settings.max_bytes:,} are kept. Move them away and start "
+            f"the server anew, or set --capture-max-bytes and --capture-max-files"
+        )
+
+
+def folder_name(label: str) -> str:
+    """The name of a class's folder: the label, without what a folder's name may not have."""
+    return _NOT_A_NAME.sub("_", label).strip().lstrip(".")[:100] or "_"
+
+
+def _size_of(folder: Path) -> tuple[int, int]:
+    """How many captures there are, and their bytes. Raises OSError."""
+    files = total = 0
+    for path in folder.glob("*/*/*.png"):
+        files += 1
+        total += path.stat().st_size
+    return files, total
+
+
+def _write_image(folder: Path, name: str, pixels: NDArray[np.uint8]) -> int:
+    """Writes a whole file or none; its size in bytes. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(data, "PNG")
+    partial = folder / f".{name}"
+    try:
+        partial.write_bytes(data.getvalue())
+        partial.replace(folder / name)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return len(data.getvalue())
+
+
+def _append(path: Path, row: Sequence[object]) -> None:
+    """Adds a row in one write, which several processes may do at once. Raises OSError."""
+    line = io.StringIO(newline="")
+    writer = csv.writer(line)
+    if not path.exists():
+        writer.writerow(COLUMNS)
+    writer.writerow(row)
+    with path.open("ab") as file:
+        file.write(line.getvalue().encode())

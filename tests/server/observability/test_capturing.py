@@ -1,0 +1,141 @@
+"""Images that are kept to be labelled: which, where, how many, and that a data set can be read from them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import WriteModel
+from tests.server.conftest import Server, StartServer
+from tests.server.observability.test_shadowing import wait_until
+
+from covey_export.datasets.folder import Folder
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.app import App
+from covey_server.config import Config
+from covey_server.errors import InvalidConfiguration
+from covey_server.images.pixels import InputSpec
+from covey_server.observability.capturing import COLUMNS, Capturing, folder_name
+
+
+@pytest.fixture
+def models(tmp_path: Path, write_echo_model: WriteModel) -> Path:
+    write_echo_model(tmp_path / "models")
+    return tmp_path / "models"
+
+
+def classify(server: Server, *images: tuple[int, int]) -> None:
+    """Sends images of which one pixel has a value: that class is answered, with the value / 255."""
+    pixels = np.zeros((len(images), 16), np.uint8)
+    for row, (place, value) in zip(pixels, images, strict=True):
+        row[place] = value
+    server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=pixels.tobytes())))
+
+
+def capturing(server: Server) -> Capturing:
+    found = server.app._capturing
+    assert found is not None
+    return found
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "echo" / "captures.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_uncertain_images_are_kept_by_their_predicted_class(
+    start_server: StartServer, models: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "captures"
+    server = start_server(models, capture=str(folder), capture_rate=0.0, capture_below=0.5)
+    classify(server, (3, 100), (4, 255), (5, 127), (6, 128))
+    wait_until(lambda: capturing(server).files == 2)
+
+    found = rows(folder)
+    assert tuple(found[0]) == COLUMNS
+    assert [(row["class"], row["probability"], row["reason"]) for row in found] == [
+        ("class 3", "0.392157", "uncertain"),
+        ("class 5", "0.498039", "uncertain"),
+    ]
+    image = np.asarray(Image.open(folder / "echo" / found[0]["file"]))
+    assert image.shape == (4, 4)
+    assert (image[0, 3], image.sum()) == (100, 100)
+    assert found[0]["file"].startswith("class 3/0.392-")
+    assert not [path for path in folder.rglob(".*") if path.is_file()]
+
+
+def test_some_are_kept_at_random(start_server: StartServer, models: Path, tmp_path: Path) -> None:
+    server = start_server(models, capture=str(tmp_path / "captures"), capture_rate=0.2, capture_below=0.0)
+    for _ in range(20):
+        classify(server, *[(place % 10, 255) for place in range(20)])
+    wait_until(lambda: capturing(server).files >= 40)
+    wait_until(lambda: capturing(server).work.is_idle)
+    assert 40 <= capturing(server).files <= 125  # 80 are expected, with a standard deviation of 8
+    assert {row["reason"] for row in rows(tmp_path / "captures")} == {"random"}
+
+
+def test_they_are_a_data_set(start_server: StartServer, models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "captures"
+    server = start_server(models, capture=str(folder), capture_below=1.0, capture_rate=0.0)
+    classify(server, *[(place, 200) for place in (2, 7) for _ in range(10)])
+    wait_until(lambda: capturing(server).files == 20)
+    dataset = Folder(folder / "echo").load(InputSpec(4, 4, 1), None)
+    assert dataset.labels == ("class 2", "class 7")
+    assert len(dataset.train_images) + len(dataset.test_images) == 20
+
+
+@pytest.mark.parametrize("limit", [{"capture_max_files": 5}, {"capture_max_bytes": 300}])
+def test_no_more_than_may_be(
+    start_server: StartServer, models: Path, tmp_path: Path, limit: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "captures"
+    settings = {"capture": str(folder), "capture_below": 1.0, "capture_rate": 0.0, **limit}
+    server = start_server(models, **settings)
+    for _ in range(10):
+        classify(server, (1, 9), (2, 9))
+    wait_until(lambda: capturing(server)._is_full() and capturing(server).work.is_idle)
+    held = len(list(folder.rglob("*.png")))
+    assert held <= 5
+    assert caplog.text.count("nothing more is captured") == 1
+    again = start_server(models, **settings)  # what is there counts
+    classify(again, (1, 9))
+    assert len(list(folder.rglob("*.png"))) == held
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_the_start(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(InvalidConfiguration, match=r"--capture .*file: .*; expected a folder that can be written"):
+        App(Config(models=models, grpc_port=0, metrics_port=0, capture=str(tmp_path / "file")))
+
+
+def test_a_disk_that_fails_fails_no_caller(
+    start_server: StartServer, models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "captures"
+    server = start_server(models, capture=str(folder), capture_below=1.0, capture_rate=0.0)
+    (folder / "echo").write_text("in the way")
+    for _ in range(3):
+        classify(server, (1, 9))
+    wait_until(lambda: "a capture could not be written" in caplog.text)
+    (folder / "echo").unlink()
+    classify(server, (1, 9))
+    wait_until(lambda: capturing(server).files >= 1)
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("cat", "cat"),
+        ("../../etc", "_.._etc"),
+        ("a/b\\c", "a_b_c"),
+        ("...", "_"),
+        ("", "_"),
+        ("été\n", "été_"),
+        (".猫", "猫"),
+    ],
+)
+def test_a_label_is_no_path(label: str, expected: str) -> None:
+    assert folder_name(label) == expected
