@@ -28,6 +28,7 @@ def model(message: pb.Model) -> Model:
         serving=_serving(message.serving) if message.HasField("serving") else None,
         independent=info.answer == pb.ModelInfo.ANSWER_INDEPENDENT,
         thresholds=_thresholds(info),
+        temperature=info.calibration.temperature if info.HasField("calibration") else None,
     )
 
 

@@ -254,6 +254,7 @@ class Model:
     independent: bool = False  # each label has a probability of its own (sigmoid); else they add up to 1 (softmax)
     thresholds: tuple[float, ...] = ()  # of independent labels, one for all or one each: from where on one is given
     is_default_version: bool = False  # answers requests for this model that name no version
+    temperature: float | None = None  # by which it divides its scores, so that it is calibrated; None: it is as trained
 
     @property
     def is_ready(self) -> bool:

@@ -81,6 +81,7 @@ class Checkpoint:
     optimizer: dict[str, Any] | None  # None where nothing is learned
     running: tuple[tuple[float, float], ...] = ()  # of the epoch that is under way, see Epoch
     weights_digest: str = ""  # of the first weights, where they were given; earlier versions did not keep it
+    kept_images: int = 0  # training images that it was not trained with, see Dataset.keeping_validation
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Checkpoint:
@@ -155,6 +156,11 @@ class Checkpoint:
                 f"the outputs of the checkpoint's network are {listed(self.labels)}, in this order; asked for is the "
                 f"order {listed(dataset.labels)}; give the --labels of the first time, name another folder with "
                 f"--checkpoint, or train anew with --restart"
+            )
+        if dataset.kept_images and not self.kept_images:
+            raise InvalidCheckpoint(
+                "the checkpoint was trained with all training images, so that none are left to fit a number to; train "
+                "anew with --keep-validation --restart, or name another folder with --checkpoint"
             )
         if self.images_digest != dataset.digest:
             raise InvalidCheckpoint(

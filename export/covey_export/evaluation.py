@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,14 +27,25 @@ class Accuracy:
 
 def predict(model: ImageClassifier, images: torch.Tensor) -> NDArray[np.float32]:
     """Probabilities `[N, K] float32` of `images` `[N, H, W, C] uint8`, which lie on the model's device."""
+    return _in_batches(model, model, images)
+
+
+def scores(model: ImageClassifier, images: torch.Tensor) -> NDArray[np.float64]:
+    """The same before the softmax and its temperature, see ImageClassifier.scores."""
+    return _in_batches(model, model.scores, images).astype(np.float64)
+
+
+def _in_batches(
+    model: ImageClassifier, run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> NDArray[np.float32]:
     was_training = model.training
     model.eval()
     size = max(1, _BATCH_PIXELS // (images.shape[1] * images.shape[2]))
     with torch.inference_mode():
-        batches = [model(images[start : start + size]).float().cpu() for start in range(0, len(images), size)]
+        batches = [run(images[start : start + size]).float().cpu() for start in range(0, len(images), size)]
     model.train(was_training)
-    probabilities: NDArray[np.float32] = torch.cat(batches).numpy()
-    return probabilities
+    found: NDArray[np.float32] = torch.cat(batches).numpy()
+    return found
 
 
 def accuracy(probabilities: NDArray[np.float32], labels: Labels) -> Accuracy:

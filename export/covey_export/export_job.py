@@ -15,6 +15,7 @@ import torch
 
 from covey_export import checkpoint as checkpoints
 from covey_export import model_versions, publication
+from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset, Entry
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.networks import Network
@@ -45,6 +46,8 @@ class ExportJob:
     labels_named: bool = False  # whether the user said what the outputs of the weights are
     keeps_head: bool = False  # whether the weights are published as they are
     min_accuracy: float = 0.0  # a model below it is not published
+    keeps_validation: bool = False  # whether a tenth of the training images is kept from training
+    calibrate: bool = False  # whether a temperature is fitted to those
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -53,7 +56,8 @@ class ExportJob:
             dataset = self.datasets.load(self.entry, self.network.spec)
         for note in dataset.notes:
             self.report.line(f"note: {note}")
-        return self._in_order(dataset)
+        dataset = self._in_order(dataset)
+        return dataset.keeping_validation() if self.keeps_validation else dataset
 
     def _in_order(self, dataset: Dataset) -> Dataset:
         """The data set with the classes in the order of the weights, or of the checkpoint that goes on."""
@@ -80,7 +84,7 @@ class ExportJob:
             weights=self.weights,
             restart=restart,
         )
-        trained = TrainedModel(self.network, checkpoint, self.dataset)
+        trained = self._trained(checkpoint)
         with self.report.doing("classifying the test images"):
             found = trained.accuracy
         self.report.accuracy(self.dataset.labels, found)
@@ -89,7 +93,10 @@ class ExportJob:
     def load_trained(self) -> TrainedModel:
         """Of the checkpoint that is there. Raises InvalidCheckpoint where there is none, or an unfinished one."""
         checkpoint = checkpoints.load_finished(self.checkpoint_folder)
-        return TrainedModel(self.network, checkpoint, self.dataset)
+        return self._trained(checkpoint)
+
+    def _trained(self, checkpoint: Checkpoint) -> TrainedModel:
+        return TrainedModel(self.network, checkpoint, self.dataset, self.calibrate)
 
     def publish(self, trained: TrainedModel, precision: Precision = Precision.FLOAT32) -> Published:
         """Publishes the next version of the model, verified; in another precision as a model of its own name."""

@@ -25,8 +25,10 @@ class ImageClassifier(nn.Module):
         scale: torch.Tensor,
         shift: torch.Tensor,
         memory_format: torch.memory_format = torch.channels_last,
+        temperature: float | None = None,
     ) -> None:
-        """A pixel times `scale` plus `shift` is the network's input; one number each, or `[C, 1, 1]`.
+        """A pixel times `scale` plus `shift` is the network's input; one number each, or `[C, 1, 1]`. Scores are
+        divided by `temperature` before the softmax; None: by nothing, and there is no such step in the graph.
 
         `memory_format` is that of the network's input. Networks that call view() need torch.contiguous_format; the ONNX
         graph is the same.
@@ -35,6 +37,7 @@ class ImageClassifier(nn.Module):
         self.network = network
         self.output = output
         self.memory_format = memory_format
+        self.temperature = temperature
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
 
@@ -43,12 +46,28 @@ class ImageClassifier(nn.Module):
         """Other weights of the same network, between the same normalisation and softmax."""
         return cls(network, other.output, other.scale, other.shift, other.memory_format)
 
+    def with_temperature(self, temperature: float) -> ImageClassifier:
+        """The same weights, whose scores are divided by a temperature."""
+        return ImageClassifier(
+            self.network, self.output, self.scale, self.shift, self.memory_format, temperature
+        ).train(self.training)
+
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """`[N, H, W, C] uint8` to the network's own input, `[N, C, H, W] float32`."""
         planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=self.memory_format)
         return planes * self.scale + self.shift
 
+    def scores(self, images: torch.Tensor) -> torch.Tensor:
+        """What a softmax makes the probabilities of, `[N, K] float32`, whatever the temperature: the network's logits,
+        or the logarithms of its own probabilities."""
+        outputs: torch.Tensor = self.network(self.normalise(images))
+        if self.output is Output.PROBABILITIES:
+            return outputs.clamp(min=torch.finfo(torch.float32).tiny).log()
+        return outputs
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.temperature is not None:
+            return torch.softmax(self.scores(images) / self.temperature, dim=1)
         outputs: torch.Tensor = self.network(self.normalise(images))
         return outputs if self.output is Output.PROBABILITIES else torch.softmax(outputs, dim=1)
 

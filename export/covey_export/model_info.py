@@ -60,6 +60,10 @@ def describe(trained: TrainedModel, name: str, version: int) -> ModelInfo:
         usual_answers=usual_answers.to_message(trained.probabilities),
     )
     info.build.created.FromDatetime(datetime.now(UTC).replace(microsecond=0))
+    if (scaling := trained.scaling) is not None:
+        info.calibration.temperature = scaling.temperature
+        info.calibration.images = trained.dataset.kept_images
+        info.calibration.error_before, info.calibration.error_after = scaling.error_before, scaling.error_after
     return info
 
 

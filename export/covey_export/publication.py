@@ -25,6 +25,7 @@ from covey_export.trained_model import TrainedModel
 from covey_export.verification_record import Verification
 from covey_proto import layout
 from covey_proto.v1.classifier_pb2 import ModelInfo
+from covey_server.errors import CoveyServerError
 from covey_server.inference import model_file
 from covey_server.inference.devices import choose
 from covey_server.inference.engine import Engine
@@ -92,6 +93,7 @@ def verify(trained: TrainedModel, models: Path, name: str, version: int | None, 
     """
     folder = model_versions.find(models, name, version)
     path = folder / layout.FILE_NAME
+    trained = trained.as_described(_described(path))
     with report.doing("verifying"):
         found = verification.verify(path, trained)
     if found.is_variant:
@@ -119,6 +121,10 @@ def verify_made_from(
     published = model_versions.versions(models / name)
     if not published or verification_record.made_from(models / name / str(published[-1])) != trained.checkpoint.digest:
         return None
+    path = models / name / str(published[-1]) / layout.FILE_NAME
+    info = _described(path)
+    if trained.as_described(info) is not trained:
+        return None
     report.line(
         f"{name} version {published[-1]} was made from this very checkpoint: it is verified once more; "
         f"`covey-export convert` would publish it again, --restart with another --seed trains another one"
@@ -128,8 +134,15 @@ def verify_made_from(
         raise VerificationFailed(
             f"{_too_inaccurate(name, found, min_accuracy)}; it was published before, as version {published[-1]}"
         )
-    path = models / name / str(published[-1]) / layout.FILE_NAME
-    return Published(path, model_file.describe(Engine(path, choose("cpu"), threads=1)).info, found)
+    return Published(path, info, found)
+
+
+def _described(path: Path) -> ModelInfo:
+    """What a published file says of itself. Raises VerificationFailed where the server would refuse it."""
+    try:
+        return model_file.describe(Engine(path, choose("cpu"), threads=1)).info
+    except CoveyServerError as error:
+        raise VerificationFailed(f"the server refuses the model: {error}") from error
 
 
 def _calibration(dataset: Dataset) -> Images:

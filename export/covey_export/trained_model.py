@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from covey_export import evaluation, image_classifier, onnx_graph
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
+from covey_export.errors import InvalidCheckpoint
 from covey_export.evaluation import Accuracy
+from covey_export.examination import temperature
+from covey_export.examination.temperature import Scaling
 from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import Network
+from covey_proto.v1.classifier_pb2 import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -23,22 +27,51 @@ class TrainedModel:
     """A network, its checkpoint, and the data set that it was trained on. What is made of the three is made when first
     needed, once, and kept.
 
+    `calibrate`: its scores are divided by a temperature, fitted to the images that the data set keeps from training.
+
     Raises InvalidCheckpoint where the checkpoint is of another network or of other images.
     """
 
     network: Network
     checkpoint: Checkpoint
     dataset: Dataset
+    calibrate: bool = False
 
     def __post_init__(self) -> None:
         self.checkpoint.require_match(self.network, self.dataset)
 
+    def as_described(self, info: ModelInfo) -> TrainedModel:
+        """The same one with what the file of a published version, which `info` describes, has of calibration."""
+        calibrate = info.HasField("calibration")
+        return self if calibrate == self.calibrate else replace(self, calibrate=calibrate)
+
     @cached_property
     def classifier(self) -> ImageClassifier:
         """The trained network as it will be served, on the CPU, in evaluation mode. Raises InvalidCheckpoint."""
+        scaling = self.scaling
+        return self._uncalibrated if scaling is None else self._uncalibrated.with_temperature(scaling.temperature)
+
+    @cached_property
+    def _uncalibrated(self) -> ImageClassifier:
         found = image_classifier.build(self.network, len(self.checkpoint.labels), self.checkpoint.recipe)
         self.checkpoint.load_weights_into(found.network, trained=True)
         return found.eval()
+
+    @cached_property
+    def scaling(self) -> Scaling | None:
+        """The temperature, and what it does to the test images; None where there is none. Raises InvalidCheckpoint
+        where the training kept no images to fit it to."""
+        if not self.calibrate:
+            return None
+        kept, dataset, model = self.dataset.kept, self.dataset, self._uncalibrated
+        if kept is None:
+            raise InvalidCheckpoint(
+                "the model is calibrated, which needs training images that were kept from training, and the "
+                "checkpoint's training kept none; train anew with --keep-validation --restart"
+            )
+        fitted = temperature.fit(evaluation.scores(model, torch.tensor(kept.images)), kept.labels)
+        scores = evaluation.scores(model, torch.tensor(dataset.test_images))
+        return temperature.judge(scores, dataset.test_labels, np.full(len(scores), fitted))
 
     @cached_property
     def probabilities(self) -> NDArray[np.float32]:

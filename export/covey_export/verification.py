@@ -107,6 +107,7 @@ def _compare(
         problems=tuple(problems),
         versions=environment.versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
+        calibration=trained.scaling,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from covey_export import atomic_files, model_versions
 from covey_export.errors import VerificationFailed
+from covey_export.examination.temperature import Scaling
 from covey_export.quantization.cost import MAX_ACCURACY_LOSS, points
 from covey_export.quantization.precision import Precision
 from covey_export.quantization.timing import Speed
@@ -56,6 +57,7 @@ class Verification:
     made_from: str = ""  # the checkpoint: its digest
     speed: Speed | None = None  # of a variant, beside float32
     test_set: str = ""  # the digest of the test images and labels
+    calibration: Scaling | None = None  # by PyTorch on the test images; None: as trained
 
     @property
     def is_variant(self) -> bool:
@@ -76,20 +78,21 @@ class Verification:
 
     def lines(self) -> list[str]:
         """What to tell people."""
+        calibrated = [self.calibration.sentence] if self.calibration else []
         if not self.is_variant:
             first = (
                 f"verified on {plural(self.images, 'test image')}: accuracy {self.onnxruntime_accuracy:.2%} "
                 f"(PyTorch {self.torch_accuracy:.2%}), largest difference {self.largest_difference:.1e} "
                 f"(allowed {self.tolerance:.0e}), top-1 disagreements {self.disagreements}"
             )
-            return [first, *self._disagreement_lines()]
+            return [first, *calibrated, *self._disagreement_lines()]
         first = (
             f"verified on {plural(self.images, 'test image')} in {self.precision}: accuracy "
             f"{self.onnxruntime_accuracy:.2%} (PyTorch {self.torch_accuracy:.2%}, {points(self.accuracy_lost)}, "
             f"allowed {MAX_ACCURACY_LOSS * 100:.2f}), largest difference {self.largest_difference:.1e}, "
             f"top-1 disagreements {self.disagreements}"
         )
-        return [first, *([self.speed.sentence] if self.speed else [])]
+        return [first, *calibrated, *([self.speed.sentence] if self.speed else [])]
 
     def _disagreement_lines(self) -> list[str]:
         lines = [

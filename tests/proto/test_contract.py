@@ -28,6 +28,10 @@ Build onnx_version 4 STRING
 Build opset 5 UINT32
 Build precision 6 STRING
 Build torch_version 3 STRING
+Calibration error_after 4 DOUBLE
+Calibration error_before 3 DOUBLE
+Calibration images 2 UINT32
+Calibration temperature 1 DOUBLE
 Class index 2 UINT32
 Class label 1 STRING
 Class probability 3 FLOAT
@@ -149,6 +153,7 @@ Model state 3 State
 Model version 2 INT64
 ModelInfo answer 8 Answer
 ModelInfo build 6 Build
+ModelInfo calibration 11 Calibration
 ModelInfo golden_set 7 GoldenSet
 ModelInfo input 4 ImageSpec
 ModelInfo labels 3 repeated STRING

@@ -51,6 +51,7 @@ def _rows(model: Model) -> list[tuple[str, str]]:
         *(_input_rows(model.input) if model.input else ()),
         ("labels", _labels(model.labels) if model.labels else ""),
         ("answer", _answer(model)),
+        ("calibrated", f"scores divided by a temperature of {model.temperature:.3f}" if model.temperature else ""),
         *(_training_rows(model.training) if model.training else ()),
         *(_serving_rows(model.serving) if model.serving else ()),
     ]

@@ -27,6 +27,8 @@ from covey_export.training import distributed
 from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
 from covey_proto.resize import Resize
 
+_FITTING = {"--keep-validation": "keep_validation", "--calibrate": "calibrate"}  # by option: its place in the namespace
+
 
 def list_all(options: argparse.Namespace, report: ProgressReport) -> None:
     if options.network:
@@ -103,7 +105,7 @@ def run_all(options: argparse.Namespace, report: ProgressReport) -> None:
     if len(names) > 1 and (options.name or options.checkpoint or options.weights):
         raise ExportError("--name, --checkpoint and --weights are for one network; for several there is --checkpoints")
     datasets = LoadedDatasets(options.data_dir)
-    jobs = [_job(options, name, report, datasets) for name in names]
+    jobs = [_job(options, name, report, datasets, is_one_of_many=len(names) > 1) for name in names]
     for job in jobs:  # what is missing is found before hours of work on others
         _read_dataset(job, options)
     outcomes: list[Outcome] = []
@@ -174,7 +176,12 @@ def _recipe_name(options: argparse.Namespace) -> str | None:
 
 
 def _job(
-    options: argparse.Namespace, network_name: str, report: ProgressReport, datasets: LoadedDatasets | None = None
+    options: argparse.Namespace,
+    network_name: str,
+    report: ProgressReport,
+    datasets: LoadedDatasets | None = None,
+    *,
+    is_one_of_many: bool = False,
 ) -> ExportJob:
     network = find_network(network_name)
     entry = find_entry(options.dataset or network.default_dataset, unreadable=options.unreadable)
@@ -183,9 +190,12 @@ def _job(
         # All of such an image is seen in training, and so in service.
         network = replace(network.fitted_to(entry.name, entry.image_shape), crop=1.0)
     checkpoint_labels = None
+    fits = _fits(options, network, entry.name, report, is_one_of_many=is_one_of_many)
+    keeps_validation = fits
     if (folder / checkpoints.FILE).exists() and not options.restart:
         found = checkpoints.load(folder)
         checkpoint_labels = found.labels
+        keeps_validation = fits or found.kept_images > 0
         if options.recipe not in (None, found.recipe.name) and not options.trains:
             raise InvalidCheckpoint(
                 f"the checkpoint in {folder} is of recipe {found.recipe.name}, not {options.recipe}"
@@ -208,7 +218,22 @@ def _job(
         labels_named=options.labels is not None,
         keeps_head=options.epochs == 0,
         min_accuracy=options.min_accuracy,
+        keeps_validation=keeps_validation,
+        calibrate=fits and options.calibrate,
     )
+
+
+def _fits(
+    options: argparse.Namespace, network: Network, dataset: str, report: ProgressReport, *, is_one_of_many: bool
+) -> bool:
+    """Whether images are kept from training to fit numbers to. Raises ExportError where nothing is trained."""
+    flags = [flag for flag, said in _FITTING.items() if getattr(options, said)]
+    if not flags or find_recipe(network.name, _recipe_name(options), dataset).epochs:
+        return bool(flags)
+    if not is_one_of_many:
+        raise ExportError(f"{network.name} has nothing to learn; omit {', '.join(flags)}")
+    report.line(f"note: {network.name} has nothing to learn; {', '.join(flags)} does not apply")
+    return False
 
 
 def _checkpoint_folder(options: argparse.Namespace, network: Network, dataset: str) -> Path:

@@ -24,6 +24,7 @@ from covey_proto.command_line import Parser
 _NOT_SAID: Mapping[str, Any] = {
     **dict.fromkeys(("weights", "labels", "epochs", "image_size", "resize", "crop", "background", "name")),
     **{"restart": False, "grey": False, "models": Path("models"), "min_accuracy": 0.0, "variants": []},
+    **{"keep_validation": False, "calibrate": False},
 }
 
 
@@ -61,6 +62,7 @@ def build() -> argparse.ArgumentParser:
     _add_places(convert)
     _add_models(convert)
     _add_variants(convert, "in place of the float32 model")
+    _add_fitting(convert)
 
     verify = add("verify", commands.verify, "Verify a published model against its checkpoint again.")
     verify.add_argument("network", metavar="NETWORK", help=NETWORK)
@@ -89,6 +91,7 @@ def build() -> argparse.ArgumentParser:
     _add_images(together)
     _add_models(together)
     _add_variants(together, "beside the float32 model")
+    _add_fitting(together)
     together.add_argument("--no-report", dest="report", action="store_false", help="do not write report.html")
     together.add_argument("--summary-markdown", type=Path, metavar="FILE", help="write the summary table there too")
 
@@ -170,6 +173,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="start from these: a state dict, a checkpoint.pt of Covey, or 'torchvision' for its own (default recipe: "
         "fine-tune)",
     )
+    group.add_argument(
+        "--keep-validation",
+        action="store_true",
+        help="train without a tenth of the training images, always the same, for convert --calibrate",
+    )
     group.add_argument("--freeze", action="store_true", help="with --weights: train only the last layer")
     group.add_argument(
         "--mean", type=numbers, metavar="LIST", help="subtracted from pixels of 0..1: one number, or R,G,B"
@@ -213,6 +221,15 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (default: models)"
     )
     parser.add_argument("--name", metavar="NAME", help="of the model (default: the network's name)")
+
+
+def _add_fitting(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("fitted to the images of --keep-validation", "which `all` then implies")
+    group.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="divide the scores by a fitted temperature, so that probabilities are as confident as they are right",
+    )
 
 
 def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:

@@ -20,6 +20,14 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
+class Kept:
+    """Images `[N, H, W, C] uint8` and labels `[N] int64` to choose by and to fit numbers to."""
+
+    images: Images
+    labels: Labels
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images `[N, H, W, C] uint8` and labels `[N] int64` (places in `labels`) to train on and to test with.
 
@@ -36,6 +44,7 @@ class Dataset:
     notes: tuple[str, ...] = ()  # what was noticed while it was read, one sentence each
     family: Family = Family.UNKNOWN
     held_out: str = "test"  # what the test images are: "validation" where they were kept from the training images
+    kept: Kept | None = None  # training images that nothing is trained with, see `keeping_validation`
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -121,6 +130,23 @@ class Dataset:
             test_images=self.train_images[is_kept],
             test_labels=self.train_labels[is_kept],
         )
+
+    def keeping_validation(self) -> Dataset:
+        """The same test images, and the training images without those of `with_validation`, which are `kept`. Raises
+        InvalidDataset where there are too few."""
+        split = self.with_validation()
+        return replace(
+            self,
+            notes=split.notes,
+            train_images=split.train_images,
+            train_labels=split.train_labels,
+            kept=Kept(split.test_images, split.test_labels),
+        )
+
+    @property
+    def kept_images(self) -> int:
+        """How many images are kept from training."""
+        return len(self.kept.labels) if self.kept is not None else 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

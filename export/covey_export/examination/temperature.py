@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covey_export.datasets.dataset import Labels
 from covey_export.examination.answers import Scores, log_softmax
@@ -23,11 +24,20 @@ _STEPS = 40  # of the search; each takes a third off the interval
 class Scaling:
     """Expected calibration errors and mean losses before and after, of images that it was not fitted to."""
 
-    temperature: float  # mean of the two halves'
+    temperature: float  # where two halves were fitted to, the mean of both
     error_before: float
     error_after: float
     loss_before: float
     loss_after: float
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return (
+            f"scores divided by a temperature of {self.temperature:.3f}: expected calibration error "
+            f"{self.error_before:.2%} before, {self.error_after:.2%} after; mean loss {self.loss_before:.4f} before, "
+            f"{self.loss_after:.4f} after"
+        )
 
 
 def loss(scores: Scores, labels: Labels, temperature: float = 1.0) -> float:
@@ -53,6 +63,11 @@ def scale(scores: Scores, labels: Labels) -> Scaling:
     temperatures = np.empty(len(labels))
     for fitted, judged in (halves, halves[::-1]):
         temperatures[judged] = fit(scores[fitted], labels[fitted])
+    return judge(scores, labels, temperatures)
+
+
+def judge(scores: Scores, labels: Labels, temperatures: NDArray[np.float64]) -> Scaling:
+    """What temperatures, `[N]`, do to these images, which none of them was fitted to."""
     before, after = log_softmax(scores), log_softmax(scores / temperatures[:, None])
     rows = np.arange(len(labels))
     return Scaling(

@@ -23,6 +23,7 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
         ("largest difference of a probability", _difference(findings)),
         ("disagreements with PyTorch", f"{verified.disagreements} of {verified.images:,}"),
         (CALIBRATION, calibration_error(findings)),
+        *_temperature_row(findings),
         (PARAMETERS, f"{findings.parameters:,}"),
         (SIZE, f"{findings.size_bytes:,} bytes"),
         ("computes in", verified.precision),
@@ -56,6 +57,18 @@ def _difference(findings: Findings) -> str:
     verified = findings.verification
     allowed = "" if verified.is_variant else f" (allowed {verified.tolerance:.0e})"
     return f"{verified.largest_difference:.1e}{allowed}"
+
+
+def _temperature_row(findings: Findings) -> list[tuple[str, str]]:
+    said = findings.verification.calibration
+    if said is None:
+        return []
+    before, after = said["error_before"], said["error_after"]
+    text = (
+        f"scores divided by a temperature of {said['temperature']:.3f}, fitted to training images that were kept from "
+        f"training; expected calibration error in PyTorch {before:.2%} before, {after:.2%} after"
+    )
+    return [("calibrated", text)]
 
 
 def calibration_error(findings: Findings) -> str:

@@ -47,6 +47,7 @@ class Verified:
     date: str
     precision: str = PYTORCH_PRECISION
     speed: dict[str, Any] | None = None  # as covey_export.quantization.timing.Speed; None: not measured
+    calibration: dict[str, float] | None = None  # as covey_export.examination.temperature.Scaling; None: as trained
 
     @property
     def is_variant(self) -> bool:

@@ -50,7 +50,7 @@ def write(trained: TrainedModel, folder: Path, report: ProgressReport) -> Path:
     if not (folder / layout.FILE_NAME).is_file():
         raise ReportFailed(f"{folder} holds no {layout.FILE_NAME}; publish the model first (covey-export convert)")
     report.line(f"report  {plural(len(dataset.test_images), 'test image')}, then the pictures")
-    probabilities = _answer(trained, folder)
+    trained, probabilities = _answer(trained, folder)
     found = findings.find(trained.network, trained.checkpoint, dataset, folder, probabilities, trained.parameters)
     shown = _choose_image(probabilities, dataset)
     recording = layers.record(trained.classifier, dataset.test_images[shown])
@@ -62,8 +62,9 @@ def write(trained: TrainedModel, folder: Path, report: ProgressReport) -> Path:
     return folder / FILE
 
 
-def _answer(trained: TrainedModel, folder: Path) -> NDArray[np.float32]:
-    """The probabilities `[N, K]` of all test images: PyTorch's, and of a variant in another precision the file's own.
+def _answer(trained: TrainedModel, folder: Path) -> tuple[TrainedModel, NDArray[np.float32]]:
+    """The model as the version has it, and the probabilities `[N, K]` of all test images: PyTorch's, and of a variant
+    in another precision the file's own.
 
     Raises ReportFailed where the file is not of the model that PyTorch computes here: trained anew since, perhaps.
     """
@@ -71,9 +72,11 @@ def _answer(trained: TrainedModel, folder: Path) -> NDArray[np.float32]:
     verified = findings.read_verification(folder)
     try:
         engine = Engine(path, choose("cpu"), threads=1)
+        described = model_file.describe(engine)
+        trained = trained.as_described(described.info)
         if not verified.is_variant:
-            golden.check(_PyTorch(trained.classifier), model_file.describe(engine).golden)
-            return trained.probabilities
+            golden.check(_PyTorch(trained.classifier), described.golden)
+            return trained, trained.probabilities
         found = trained.accuracy.overall
         if not math.isclose(found, verified.torch_accuracy, abs_tol=1.5 / len(images)):  # an image may be a tie
             raise ReportFailed(
@@ -81,7 +84,7 @@ def _answer(trained: TrainedModel, folder: Path) -> NDArray[np.float32]:
                 f"this one has {found:.2%}; convert the checkpoint anew"
             )
         batches = [engine.run(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
-        return np.concatenate(batches)
+        return trained, np.concatenate(batches)
     except CoveyServerError as error:
         raise ReportFailed(
             f"{path} is not the model of this checkpoint ({error}); publish the checkpoint as a version of its own "

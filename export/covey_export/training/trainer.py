@@ -142,6 +142,7 @@ class Trainer:
             average=self.average.state_dict() if self.average else None,
             optimizer=self.optimizer.state_dict() if self.optimizer else None,
             running=tuple(self.running),
+            kept_images=self.dataset.kept_images,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:

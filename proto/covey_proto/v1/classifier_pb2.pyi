@@ -225,7 +225,7 @@ class BatchCost(_message.Message):
     def __init__(self, batch_size: _Optional[int] = ..., run_us: _Optional[float] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set", "answer", "thresholds", "source", "usual_answers")
+    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set", "answer", "thresholds", "source", "calibration", "usual_answers")
     class Answer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ANSWER_UNSPECIFIED: _ClassVar[ModelInfo.Answer]
@@ -244,6 +244,7 @@ class ModelInfo(_message.Message):
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     USUAL_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
@@ -255,8 +256,21 @@ class ModelInfo(_message.Message):
     answer: ModelInfo.Answer
     thresholds: _containers.RepeatedScalarFieldContainer[float]
     source: Source
+    calibration: Calibration
     usual_answers: UsualAnswers
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., usual_answers: _Optional[_Union[UsualAnswers, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., usual_answers: _Optional[_Union[UsualAnswers, _Mapping]] = ...) -> None: ...
+
+class Calibration(_message.Message):
+    __slots__ = ("temperature", "images", "error_before", "error_after")
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_AFTER_FIELD_NUMBER: _ClassVar[int]
+    temperature: float
+    images: int
+    error_before: float
+    error_after: float
+    def __init__(self, temperature: _Optional[float] = ..., images: _Optional[int] = ..., error_before: _Optional[float] = ..., error_after: _Optional[float] = ...) -> None: ...
 
 class UsualAnswers(_message.Message):
     __slots__ = ("images", "classes", "confidence")
