@@ -48,13 +48,14 @@ def echo_model(
     nan_at: int | None = None,
     gain: float = 1.0,
     thresholds: Sequence[float] | None = None,
+    known_from: float | None = None,
 ) -> onnx.ModelProto:
     """probabilities[n, k] = pixel k of image n / 255: every answer shows whose image it was computed from.
 
     `hangs_at`: a batch whose largest pixel is that one takes about half a minute, or as many turns as are told.
     `fails_at`: a batch fails that holds an image whose largest pixel is that one.
     `nan_at`: an image whose largest pixel is that one gets NaN. `gain`: of the probabilities, which are none but for 1.
-    `thresholds`: of independent labels.
+    `thresholds`: of independent labels. `known_from`: the probability from which on an image is of a known class.
     """
     height, width, channels = shape
     classes = len(labels)
@@ -109,6 +110,7 @@ def echo_model(
             training=pb.Training(network="echo", dataset="none", test_accuracy=1.0),
             answer=pb.ModelInfo.ANSWER_UNSPECIFIED if thresholds is None else pb.ModelInfo.ANSWER_INDEPENDENT,
             thresholds=thresholds,
+            unknown=None if known_from is None else pb.Unknown(threshold=known_from),
             golden_set=pb.GoldenSet(
                 pixels=pixels.tobytes(), probabilities=golden.ravel().tolist(), tolerance=tolerance
             ),

@@ -29,6 +29,7 @@ def model(message: pb.Model) -> Model:
         independent=info.answer == pb.ModelInfo.ANSWER_INDEPENDENT,
         thresholds=_thresholds(info),
         temperature=info.calibration.temperature if info.HasField("calibration") else None,
+        known_from=info.unknown.threshold if info.HasField("unknown") else None,
     )
 
 

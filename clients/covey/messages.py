@@ -202,7 +202,8 @@ def _classification(
             return Classification((), None, *served)
         raise _broken_answer(answer, "a result of neither classes nor an error")
     # The message would keep the whole response alive, for as long as the caller keeps this one image's result.
-    return make_classification(_class(classes[0]), partial(_unread_classes, result.SerializeToString()), *served)
+    known = result.known if result.HasField("known") else None
+    return make_classification(_class(classes[0]), partial(_unread_classes, result.SerializeToString()), *served, known)
 
 
 def _unread_classes(result: bytes) -> tuple[Class, ...]:

@@ -81,6 +81,9 @@ class Classification(_ReadLater):
     version: int
     timing: Timing
     independent: bool = False  # each label has a probability of its own; else one class is right
+    # Whether the image is taken for one of a class that the model knows: if False, the classes are a guess among those
+    # it has. None: the model cannot tell, or there is an error.
+    known: bool | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -124,7 +127,7 @@ _set_total, _set_decode, _set_queue, _set_compute = _setters(Timing, "total_us",
 _set_batch_size, _set_device, _set_round_trip = _setters(Timing, "batch_size", "device", "round_trip_us")
 _set_best, _set_unread, _set_error = _setters(Classification, "_best", "_unread", "error")
 _set_model, _set_version, _set_timing = _setters(Classification, "model", "version", "timing")
-(_set_independent,) = _setters(Classification, "independent")
+_set_independent, _set_known = _setters(Classification, "independent", "known")
 
 
 def make_class(label: str, index: int, probability: float) -> Class:
@@ -158,6 +161,7 @@ def make_classification(
     version: int,
     timing: Timing,
     independent: bool,
+    known: bool | None = None,
 ) -> Classification:
     """One without an error; `unread` gives the classes, once they are asked for."""
     made = _new(Classification)
@@ -168,6 +172,7 @@ def make_classification(
     _set_version(made, version)
     _set_timing(made, timing)
     _set_independent(made, independent)
+    _set_known(made, known)
     return made
 
 
@@ -255,6 +260,7 @@ class Model:
     thresholds: tuple[float, ...] = ()  # of independent labels, one for all or one each: from where on one is given
     is_default_version: bool = False  # answers requests for this model that name no version
     temperature: float | None = None  # by which it divides its scores, so that it is calibrated; None: it is as trained
+    known_from: float | None = None  # the largest probability from which on an image is `known`; None: it cannot tell
 
     @property
     def is_ready(self) -> bool:

@@ -40,7 +40,8 @@ class FakeServer:
 
     `answer` is given each image, the file's bytes or the pixels' bytes, and gives its label; by default the first.
     With `independent` labels it gives a list of them, which may be empty. A ValueError of it makes that image an
-    InvalidImage of this text. `requests` counts the requests of Classify, and those that came by a stream.
+    InvalidImage of this text. `known` says of each image whether it is of a known class; None: the model cannot tell.
+    `requests` counts the requests of Classify, and those that came by a stream.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class FakeServer:
         model: str = "fake",
         size: tuple[int, int, int] = (28, 28, 1),
         independent: bool = False,
+        known: Callable[[bytes], bool] | None = None,
     ) -> None:
         self.requests = 0
         self._labels = tuple(labels)
         self._answer = answer or (lambda image: self._labels[0])
         self._kind = pb.ModelInfo.ANSWER_INDEPENDENT if independent else pb.ModelInfo.ANSWER_UNSPECIFIED
+        self._known = known
         self._name = model
         self._size = size
         self._failure: _Failure | None = None
@@ -152,7 +155,8 @@ class FakeServer:
         given = [said] if isinstance(said, str) else said
         if request.HasField("top_k"):
             given = given[: request.top_k]
-        return pb.Result(classes=[self._class(label) for label in given])
+        known = self._known(image) if self._known is not None else None
+        return pb.Result(classes=[self._class(label) for label in given], known=known)
 
     def _class(self, label: str) -> pb.Class:
         index = self._labels.index(label) if label in self._labels else 0

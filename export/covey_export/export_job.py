@@ -48,6 +48,7 @@ class ExportJob:
     min_accuracy: float = 0.0  # a model below it is not published
     keeps_validation: bool = False  # whether a tenth of the training images is kept from training
     calibrate: bool = False  # whether a temperature is fitted to those
+    abstain: float | None = None  # the share of false alarms of a threshold for unknown images, fitted to those too
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -96,7 +97,7 @@ class ExportJob:
         return self._trained(checkpoint)
 
     def _trained(self, checkpoint: Checkpoint) -> TrainedModel:
-        return TrainedModel(self.network, checkpoint, self.dataset, self.calibrate)
+        return TrainedModel(self.network, checkpoint, self.dataset, self.calibrate, self.abstain)
 
     def publish(self, trained: TrainedModel, precision: Precision = Precision.FLOAT32) -> Published:
         """Publishes the next version of the model, verified; in another precision as a model of its own name."""

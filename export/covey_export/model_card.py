@@ -94,11 +94,16 @@ def weakest(labels: Sequence[str], accuracy: Sequence[float | None]) -> str:
     return escape(", ".join(f"{label} ({share:.1%})" for label, share in shares))
 
 
-def always_one_of(labels: Sequence[str]) -> str:
+def always_one_of(labels: Sequence[str], *, tells_unknown: bool = False) -> str:
     """The caveat that holds for every classifier with exclusive classes."""
+    says = (
+        "answers below its threshold are marked as unknown, which many images of other things escape"
+        if tells_unknown
+        else 'nothing in it says "none of them"'
+    )
     return (
         f"It knows {plural(len(labels), 'class', 'classes')} ({escape(first(labels))}) and gives every image one of "
-        f'these, whatever it shows: nothing in it says "none of them".'
+        f"these, whatever it shows: {says}."
     )
 
 

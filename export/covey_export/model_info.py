@@ -64,6 +64,10 @@ def describe(trained: TrainedModel, name: str, version: int) -> ModelInfo:
         info.calibration.temperature = scaling.temperature
         info.calibration.images = trained.dataset.kept_images
         info.calibration.error_before, info.calibration.error_after = scaling.error_before, scaling.error_after
+    if (threshold := trained.threshold) is not None:
+        info.unknown.threshold, info.unknown.images = threshold.value, threshold.images
+        info.unknown.false_alarms = threshold.false_alarms
+        info.unknown.test_false_alarms = threshold.test_false_alarms
     return info
 
 

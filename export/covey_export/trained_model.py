@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from covey_export import evaluation, image_classifier, onnx_graph
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset
+from covey_export.datasets.dataset import Kept
 from covey_export.errors import InvalidCheckpoint
 from covey_export.evaluation import Accuracy
-from covey_export.examination import temperature
+from covey_export.examination import temperature, unknown
 from covey_export.examination.temperature import Scaling
+from covey_export.examination.unknown import Threshold
 from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import Network
 from covey_proto.v1.classifier_pb2 import ModelInfo
@@ -28,6 +30,8 @@ class TrainedModel:
     needed, once, and kept.
 
     `calibrate`: its scores are divided by a temperature, fitted to the images that the data set keeps from training.
+    `abstain`: from a threshold on, fitted to these, images are known; the share of false alarms among them. None: it
+    has none.
 
     Raises InvalidCheckpoint where the checkpoint is of another network or of other images.
     """
@@ -36,14 +40,17 @@ class TrainedModel:
     checkpoint: Checkpoint
     dataset: Dataset
     calibrate: bool = False
+    abstain: float | None = None
 
     def __post_init__(self) -> None:
         self.checkpoint.require_match(self.network, self.dataset)
 
     def as_described(self, info: ModelInfo) -> TrainedModel:
-        """The same one with what the file of a published version, which `info` describes, has of calibration."""
+        """The same one, calibrated and with a threshold where a published file, which `info` describes, is so."""
         calibrate = info.HasField("calibration")
-        return self if calibrate == self.calibrate else replace(self, calibrate=calibrate)
+        abstain = info.unknown.false_alarms if info.HasField("unknown") else None
+        is_same = (calibrate, abstain) == (self.calibrate, self.abstain)
+        return self if is_same else replace(self, calibrate=calibrate, abstain=abstain)
 
     @cached_property
     def classifier(self) -> ImageClassifier:
@@ -63,15 +70,28 @@ class TrainedModel:
         where the training kept no images to fit it to."""
         if not self.calibrate:
             return None
-        kept, dataset, model = self.dataset.kept, self.dataset, self._uncalibrated
-        if kept is None:
-            raise InvalidCheckpoint(
-                "the model is calibrated, which needs training images that were kept from training, and the "
-                "checkpoint's training kept none; train anew with --keep-validation --restart"
-            )
+        kept, dataset, model = self._kept, self.dataset, self._uncalibrated
         fitted = temperature.fit(evaluation.scores(model, torch.tensor(kept.images)), kept.labels)
         scores = evaluation.scores(model, torch.tensor(dataset.test_images))
         return temperature.judge(scores, dataset.test_labels, np.full(len(scores), fitted))
+
+    @cached_property
+    def threshold(self) -> Threshold | None:
+        """From which largest probability on an image is of a known class; None where nothing says so. Raises
+        InvalidCheckpoint as `scaling` does."""
+        if self.abstain is None:
+            return None
+        kept = evaluation.predict(self.classifier, torch.tensor(self._kept.images))
+        return unknown.fit(kept, self.probabilities, self.abstain)
+
+    @property
+    def _kept(self) -> Kept:
+        if self.dataset.kept is None:
+            raise InvalidCheckpoint(
+                "the model is calibrated or tells unknown images, which needs training images that were kept from "
+                "training, and the checkpoint's training kept none; train anew with --keep-validation --restart"
+            )
+        return self.dataset.kept
 
     @cached_property
     def probabilities(self) -> NDArray[np.float32]:

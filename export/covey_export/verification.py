@@ -108,6 +108,7 @@ def _compare(
         versions=environment.versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         calibration=trained.scaling,
+        unknown=trained.threshold,
     )
 
 

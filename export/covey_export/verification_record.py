@@ -13,6 +13,7 @@ from pathlib import Path
 from covey_export import atomic_files, model_versions
 from covey_export.errors import VerificationFailed
 from covey_export.examination.temperature import Scaling
+from covey_export.examination.unknown import Threshold
 from covey_export.quantization.cost import MAX_ACCURACY_LOSS, points
 from covey_export.quantization.precision import Precision
 from covey_export.quantization.timing import Speed
@@ -58,6 +59,7 @@ class Verification:
     speed: Speed | None = None  # of a variant, beside float32
     test_set: str = ""  # the digest of the test images and labels
     calibration: Scaling | None = None  # by PyTorch on the test images; None: as trained
+    unknown: Threshold | None = None  # by PyTorch; None: the file has none
 
     @property
     def is_variant(self) -> bool:
@@ -78,21 +80,21 @@ class Verification:
 
     def lines(self) -> list[str]:
         """What to tell people."""
-        calibrated = [self.calibration.sentence] if self.calibration else []
+        fitted = [found.sentence for found in (self.calibration, self.unknown) if found]
         if not self.is_variant:
             first = (
                 f"verified on {plural(self.images, 'test image')}: accuracy {self.onnxruntime_accuracy:.2%} "
                 f"(PyTorch {self.torch_accuracy:.2%}), largest difference {self.largest_difference:.1e} "
                 f"(allowed {self.tolerance:.0e}), top-1 disagreements {self.disagreements}"
             )
-            return [first, *calibrated, *self._disagreement_lines()]
+            return [first, *fitted, *self._disagreement_lines()]
         first = (
             f"verified on {plural(self.images, 'test image')} in {self.precision}: accuracy "
             f"{self.onnxruntime_accuracy:.2%} (PyTorch {self.torch_accuracy:.2%}, {points(self.accuracy_lost)}, "
             f"allowed {MAX_ACCURACY_LOSS * 100:.2f}), largest difference {self.largest_difference:.1e}, "
             f"top-1 disagreements {self.disagreements}"
         )
-        return [first, *calibrated, *([self.speed.sentence] if self.speed else [])]
+        return [first, *fitted, *([self.speed.sentence] if self.speed else [])]
 
     def _disagreement_lines(self) -> list[str]:
         lines = [

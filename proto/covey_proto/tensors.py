@@ -4,4 +4,5 @@ from __future__ import annotations
 
 IMAGES = "images"  # UINT8 [N, H, W, C]
 PROBABILITIES = "probabilities"  # FP32 [N, K]
+KNOWN = "known"  # BOOL [N, 1], of answers alone, where the model can tell
 ENCODED = "encoded"  # BYTES [N], of requests alone: image files in place of IMAGES

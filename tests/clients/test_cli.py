@@ -91,6 +91,7 @@ def test_classify_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
             {"label": "not cat", "index": 1, "probability": 0.25},
         ],
         "independent": False,
+        "known": None,
         "error": None,
         "model": "digits",
         "version": 3,
@@ -109,6 +110,7 @@ def test_classify_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "probability": None,
         "classes": [],
         "independent": None,
+        "known": None,
         "error": {"type": "InvalidImage", "message": "bad.png: not an image"},
         "model": None,
         "version": None,
@@ -351,9 +353,9 @@ def test_a_pattern_that_matches_nothing_is_an_error_of_its_line(capsys: pytest.C
 def test_classify_as_comma_separated_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["classify", "--csv", "cat.jpg", "bad.png"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "file,label,index,probability,error,model,version",
-        "cat.jpg,cat,0,0.75,,digits,3",
-        "bad.png,,,,bad.png: not an image,,",
+        "file,label,index,probability,error,model,version,known",
+        "cat.jpg,cat,0,0.75,,digits,3,",
+        "bad.png,,,,bad.png: not an image,,,",
     ]
 
 
@@ -521,7 +523,7 @@ class TestIndependentLabels:
         assert (none["label"], none["probability"], none["classes"], none["independent"]) == (None, None, [], True)
         assert none["error"] is None
         assert main(["classify", "none.jpg", "--csv"]) == 0
-        assert capsys.readouterr().out.splitlines()[1] == "none.jpg,,,,,fake,1"
+        assert capsys.readouterr().out.splitlines()[1] == "none.jpg,,,,,fake,1,"
 
     def test_top_k_is_at_the_most(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["classify", "both.jpg", "--top-k", "1", "--json"]) == 0
@@ -531,6 +533,33 @@ class TestIndependentLabels:
     def test_info_tells_the_kind(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["info"]) == 0
         assert "answer      independent labels: all from a probability of 0.5 on" in capsys.readouterr().out
+
+
+def test_unknown_images_are_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "stone"):
+        (tmp_path / f"{name}.jpg").write_text(name)
+    with FakeServer(["cat"], known=lambda image: image == b"cat") as fake:
+        monkeypatch.setenv("COVEY_TARGET", fake.target)
+        assert main(["classify", "cat.jpg", "stone.jpg"]) == 0
+        _, first, second, *_ = capsys.readouterr().out.splitlines()
+        assert first.split() == ["cat.jpg", "cat", "100.00%"]
+        assert second.split() == ["stone.jpg", "unknown", "(cat)", "100.00%"]
+        assert main(["classify", "cat.jpg", "stone.jpg", "--json"]) == 0
+        assert [each["known"] for each in _json_lines(capsys)] == [True, False]
+        assert main(["classify", "cat.jpg", "stone.jpg", "--csv"]) == 0
+        assert [line.split(",")[-1] for line in capsys.readouterr().out.splitlines()] == ["known", "true", "false"]
+
+
+def test_info_tells_temperature_and_threshold(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.models[1].info.calibration.temperature = 1.25
+    server.models[1].info.unknown.threshold = 0.75
+    assert main(["info", "digits"]) == 0
+    told = capsys.readouterr().out
+    assert "calibrated  scores divided by a temperature of 1.250" in told
+    assert "unknown     where no class reaches a probability of 0.75" in told
 
 
 def test_info_tells_thresholds_of_each_label(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:

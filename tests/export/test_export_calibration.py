@@ -1,5 +1,5 @@
-"""`--calibrate`: a temperature fitted to images that were kept from training, in the graph, and said wherever the model
-is described."""
+"""A temperature (`--calibrate`) and a threshold for unknown images (`--abstain`): fitted to images kept from training,
+and said wherever the model is described."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ from covey_export.__main__ import main
 from covey_export.datasets import Dataset
 from covey_export.datasets.sample import Sample
 from covey_export.errors import InvalidCheckpoint
-from covey_export.examination import temperature
+from covey_export.examination import temperature, unknown
 from covey_export.examination.answers import Scorer, log_softmax
 from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import NETWORKS
-from covey_export.networks.network import Output
+from covey_export.networks.network import Output as NetworkOutput
 from covey_export.quantization.precision import Precision
 from covey_export.trained_model import TrainedModel
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 from covey_proto import metadata
+from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.output import Output
 from covey_server.images.pixels import InputSpec
 from covey_server.inference.engine import Engine
+from covey_server.inference.served_model import ServedModel
+from covey_server.protocols.classifier.responses import ResponseWriter
 
 
 @pytest.fixture(scope="module", params=["mlp", "lenet"])
@@ -95,7 +99,7 @@ class TestClasses:
         """Scores of all sizes, close ones too."""
         random = np.random.default_rng(0)
         rows = random.normal(0, random.choice([0.1, 1, 30], (3_000, 1)), (3_000, 10)).astype(np.float32)
-        plain = ImageClassifier(_Given(rows), Output.LOGITS, torch.tensor(1.0), torch.tensor(0.0)).eval()
+        plain = ImageClassifier(_Given(rows), NetworkOutput.LOGITS, torch.tensor(1.0), torch.tensor(0.0)).eval()
         images = torch.zeros((3_000, 1, 1, 1), dtype=torch.uint8)
         before, after = plain(images), plain.with_temperature(divisor)(images)
         assert (before.argmax(dim=1) == after.argmax(dim=1)).all()
@@ -143,6 +147,40 @@ class _Given(nn.Module):
         return self._rows[: len(images)]
 
 
+class TestThreshold:
+    @pytest.mark.parametrize(("rate", "value"), [(0.05, 0.25), (0.25, 0.5), (0.3, 0.5), (0.5, 0.75)])
+    def test_it_is_the_largest_that_no_more_than_the_rate_lie_below(self, rate: float, value: float) -> None:
+        kept = np.array([[0.25], [0.5], [0.75], [1.0]], np.float32)
+        tested = np.array([[0.1, 0.2], [0.9, 0.1], [0.75, 0.25], [0.3, 0.5]], np.float32)
+        found = unknown.fit(kept, tested, rate)
+        assert (found.value, found.images, found.false_alarms) == (value, 4, rate)
+        assert found.test_false_alarms == (tested.max(axis=1) < value).mean()
+
+    def test_it_is_fitted_to_the_calibrated_probabilities_of_the_kept_images(
+        self, pair: tuple[TrainedModel, TrainedModel]
+    ) -> None:
+        for model in pair:
+            found = dataclasses.replace(model, abstain=0.1).threshold
+            assert found is not None
+            assert model.dataset.kept is not None
+            largest = evaluation.predict(model.classifier, torch.tensor(model.dataset.kept.images)).max(axis=1)
+            assert 0.08 < (largest < found.value - 1e-6).mean() <= 0.1
+            assert found.images == 61
+
+    def test_a_server_calls_as_many_unknown(self, pair: tuple[TrainedModel, TrainedModel], tmp_path: Path) -> None:
+        model = dataclasses.replace(pair[1], abstain=0.25)
+        path = publication.publish(model, tmp_path, "wary", RecordedReport()).path
+        served = ServedModel("wary", 1, Engine(path))
+        images, threshold = model.dataset.test_images, model.threshold
+        assert threshold is not None
+        writer = ResponseWriter.of(served)
+        rows = writer.results(Output(served.run(images)), 1, 0, len(images))
+        results = pb.ClassifyResponse.FromString(b"".join(rows)).results
+        share = np.mean([not result.known for result in results])
+        assert share == pytest.approx(threshold.test_false_alarms, abs=0.011)
+        assert share == pytest.approx(0.25, abs=0.15)
+
+
 class TestCommandLine:
     @pytest.fixture(autouse=True)
     def _on_few_images(self, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +217,35 @@ class TestCommandLine:
         info = metadata.from_json(Engine(Path("models/mlp/2/model.onnx")).metadata[metadata.KEY])
         assert not info.HasField("calibration")
         assert "calibrated" not in Path("models/mlp/2/MODEL_CARD.md").read_text()
+
+    def test_a_threshold_is_said_everywhere_too(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["all", *self.MLP, *self.TRAINING, "--abstain", "0.1"]) == 0
+        said = capsys.readouterr().out
+        info = metadata.from_json(Engine(Path("models/mlp/1/model.onnx")).metadata[metadata.KEY])
+        assert (info.unknown.false_alarms, info.unknown.images) == (0.1, 61)
+        assert not info.HasField("calibration")
+        line = f"images are unknown where no class reaches a probability of {info.unknown.threshold:.6g}, as on 10.00%"
+        record = json.loads(Path("models/mlp/1/verification.json").read_text())["unknown"]
+        assert record["value"] == info.unknown.threshold  # a float32 both
+        assert record["images"] == 61
+        card = Path("models/mlp/1/MODEL_CARD.md").read_text()
+        for text in (said, card, Path("models/mlp/1/report.html").read_text()):
+            assert line in text
+        assert "marked as unknown" in card
+
+        assert main(["all", *self.MLP, "--abstain", "0.1"]) == 0
+        assert "it is verified once more" in capsys.readouterr().out
+        assert main(["convert", *self.MLP, "--abstain", "0.2"]) == 0
+        assert main(["verify", *self.MLP]) == 0
+        assert main(["verify", *self.MLP, "--version", "1"]) == 0
+        again = capsys.readouterr().out
+        assert (again.count("as on 20.00%"), again.count("as on 10.00%")) == (2, 1)
+
+    @pytest.mark.parametrize("rate", ["0", "1", "-0.1", "nan", "many"])
+    def test_a_rate_is_a_share(self, rate: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit, match="2"):
+            main(["convert", *self.MLP, f"--abstain={rate}"])
+        assert "expected a number above 0, to below 1" in capsys.readouterr().err
 
     def test_each_step_alone(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["train", *self.MLP, *self.TRAINING, "--keep-validation"]) == 0

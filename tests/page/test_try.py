@@ -254,6 +254,19 @@ def test_independent_labels(
     assert page.locator(".result").first.get_by_text("No label reaches its threshold.").is_visible()
 
 
+def test_unknown_images(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    write_echo_model(tmp_path, known_from=0.5)
+    page = visit(start_server(tmp_path)).open()
+    give(page, {"black.png": png(0), "white.png": png(255)})
+    page.locator(".result .bars").nth(1).wait_for()
+    black, white = page.locator(".result").all()
+    expect(black.locator("h2 .pill")).to_have_text("unknown")
+    expect(black.get_by_text("No class is probable enough")).to_be_visible()
+    expect(white.locator("h2 .pill")).to_have_count(0)
+
+
 def png(value: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("L", (4, 4), value).save(buffer, "PNG")

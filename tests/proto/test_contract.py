@@ -161,6 +161,7 @@ ModelInfo name 1 STRING
 ModelInfo source 10 Source
 ModelInfo thresholds 9 repeated FLOAT
 ModelInfo training 5 Training
+ModelInfo unknown 12 Unknown
 ModelInfo usual_answers 13 UsualAnswers
 ModelInfo version 2 INT64
 OriginalPath activation 5 STRING
@@ -174,6 +175,7 @@ Pixels height 2 UINT32
 Pixels width 3 UINT32
 Result classes 1 repeated Class
 Result error 2 ImageError
+Result known 3 optional BOOL
 Serving batch_curve 7 repeated BatchCost
 Serving device 1 STRING
 Serving device_fallback 11 STRING
@@ -235,6 +237,10 @@ Unit weights 14 BYTES
 Unit width 9 UINT32
 Unit x 4 UINT32
 Unit y 3 UINT32
+Unknown false_alarms 2 DOUBLE
+Unknown images 4 UINT32
+Unknown test_false_alarms 3 DOUBLE
+Unknown threshold 1 FLOAT
 UnitRequest channel 2 UINT32
 UnitRequest layer 1 UINT32
 UnitRequest x 4 UINT32

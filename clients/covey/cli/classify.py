@@ -46,7 +46,7 @@ _TOP_K_HELP = (
 _IN_FLIGHT = 16  # requests under way at once, of one file each; the server makes batches of them
 _AT_ONCE = 4096  # files handed to the threads at once
 _FAILS_EVERY_FILE = (InvalidRequest, Unavailable, UnknownModel, Unauthenticated, PermissionDenied)
-_COLUMNS = ("file", "label", "index", "probability", "error", "model", "version")
+_COLUMNS = ("file", "label", "index", "probability", "error", "model", "version", "known")
 _HEADER = ("FILE", "LABEL", "PROBABILITY", "NEXT")
 
 
@@ -136,6 +136,7 @@ def _write_csv(outcomes: Iterable[_Outcome]) -> Exit:
     for outcome in outcomes:
         record = _record(outcome)
         record["index"] = best.index if (best := _best(outcome)) is not None else None
+        record["known"] = None if record["known"] is None else str(record["known"]).lower()
         writer.writerow(["" if record[column] is None else record[column] for column in _COLUMNS])
         worst = max(worst, outcome.exit)
     return worst
@@ -151,6 +152,7 @@ def _record(outcome: _Outcome) -> dict[str, object]:
         "probability": best and best.probability,
         "classes": found.classes if found else (),
         "independent": found and found.independent,
+        "known": found and found.known,
         "error": error,
         "model": found and found.model,
         "version": found and found.version,
@@ -188,7 +190,8 @@ def _row(outcome: _Outcome) -> tuple[str, ...]:
     if not answer.classes:
         return (file, "-", "-", "no label reaches its threshold")
     others = ", ".join(f"{other.label} {other.probability:.2%}" for other in answer.classes[1:])
-    return (file, answer.label, f"{answer.probability:.2%}", others)
+    label = f"unknown ({answer.label})" if answer.known is False else answer.label
+    return (file, label, f"{answer.probability:.2%}", others)
 
 
 def _timing_summary(answers: Sequence[Classification]) -> str:

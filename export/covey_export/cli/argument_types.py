@@ -46,6 +46,7 @@ def _number(expected: str, is_right: Callable[[float], bool]) -> Callable[[str],
 from_zero = _number("a number from 0 up", lambda value: 0 <= value < float("inf"))
 above_zero = _number("a number above 0", lambda value: 0 < value < float("inf"))
 share = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
+rate = _number("a number above 0, to below 1", lambda value: 0 < value < 1)
 share_of_all = _number("a number from 0 to 1", lambda value: 0 <= value <= 1)
 crop = _number("a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
 

@@ -27,7 +27,7 @@ from covey_export.training import distributed
 from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
 from covey_proto.resize import Resize
 
-_FITTING = {"--keep-validation": "keep_validation", "--calibrate": "calibrate"}  # by option: its place in the namespace
+_FITTING = {"--keep-validation": "keep_validation", "--calibrate": "calibrate", "--abstain": "abstain"}
 
 
 def list_all(options: argparse.Namespace, report: ProgressReport) -> None:
@@ -220,6 +220,7 @@ def _job(
         min_accuracy=options.min_accuracy,
         keeps_validation=keeps_validation,
         calibrate=fits and options.calibrate,
+        abstain=options.abstain if fits else None,
     )
 
 

@@ -24,7 +24,7 @@ from covey_proto.command_line import Parser
 _NOT_SAID: Mapping[str, Any] = {
     **dict.fromkeys(("weights", "labels", "epochs", "image_size", "resize", "crop", "background", "name")),
     **{"restart": False, "grey": False, "models": Path("models"), "min_accuracy": 0.0, "variants": []},
-    **{"keep_validation": False, "calibrate": False},
+    **{"keep_validation": False, "calibrate": False, "abstain": None},
 }
 
 
@@ -176,7 +176,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keep-validation",
         action="store_true",
-        help="train without a tenth of the training images, always the same, for convert --calibrate",
+        help="train without a tenth of the training images, always the same, for convert --calibrate and --abstain",
     )
     group.add_argument("--freeze", action="store_true", help="with --weights: train only the last layer")
     group.add_argument(
@@ -229,6 +229,13 @@ def _add_fitting(parser: argparse.ArgumentParser) -> None:
         "--calibrate",
         action="store_true",
         help="divide the scores by a fitted temperature, so that probabilities are as confident as they are right",
+    )
+    group.add_argument(
+        "--abstain",
+        type=types.rate,
+        metavar="RATE",
+        help="call images unknown whose largest probability is below a fitted threshold, which this share of known "
+        "images does not reach, such as 0.05; answers then say `known`",
     )
 
 

@@ -14,11 +14,32 @@ from numpy.typing import NDArray
 
 from covey_export.datasets.dataset import Images
 from covey_export.examination.answers import Scores, log_softmax
+from covey_proto.wording import plural
 
 KEPT = 0.95  # share of known images that a threshold lets pass
 _PIECES = 4  # along each side, of a shuffled image
 
 Certainty = NDArray[np.float64]  # [N], the larger the more certain
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The largest probability from which on an image is of a known class, and the shares of known images below it: of
+    the `images` that it was fitted to the one that was asked for, and of test images."""
+
+    value: float
+    false_alarms: float
+    test_false_alarms: float
+    images: int
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return (
+            f"images are unknown where no class reaches a probability of {self.value:.6g}, as on "
+            f"{self.false_alarms:.2%} of {plural(self.images, 'validation image')} and {self.test_false_alarms:.2%} of "
+            f"the test images"
+        )
 
 
 @dataclass(frozen=True)
@@ -43,6 +64,13 @@ def energy(scores: Scores) -> Certainty:
 
 
 CERTAINTIES: Mapping[str, Callable[[Scores], Certainty]] = {"largest probability": probability, "energy": energy}
+
+
+def fit(kept: NDArray[np.float32], tested: NDArray[np.float32], false_alarms: float) -> Threshold:
+    """The largest threshold below which at most the share `false_alarms` of the images kept from training lies, by
+    their probabilities `[N, K]`. `tested` are those of the test images."""
+    value = np.sort(kept.max(axis=1))[int(false_alarms * len(kept))]
+    return Threshold(float(value), false_alarms, float((tested.max(axis=1) < value).mean()), len(kept))
 
 
 def detect(known: Certainty, unknown: Certainty) -> Detection:

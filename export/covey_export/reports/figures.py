@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from covey_export.examination.unknown import Threshold
 from covey_export.networks import size
 from covey_export.reports.findings import Findings
 
@@ -24,6 +25,7 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
         ("disagreements with PyTorch", f"{verified.disagreements} of {verified.images:,}"),
         (CALIBRATION, calibration_error(findings)),
         *_temperature_row(findings),
+        *([("unknown images", Threshold(**verified.unknown).sentence)] if verified.unknown else []),
         (PARAMETERS, f"{findings.parameters:,}"),
         (SIZE, f"{findings.size_bytes:,} bytes"),
         ("computes in", verified.precision),

@@ -48,6 +48,7 @@ class Verified:
     precision: str = PYTORCH_PRECISION
     speed: dict[str, Any] | None = None  # as covey_export.quantization.timing.Speed; None: not measured
     calibration: dict[str, float] | None = None  # as covey_export.examination.temperature.Scaling; None: as trained
+    unknown: dict[str, Any] | None = None  # as covey_export.examination.unknown.Threshold; None: it has none
 
     @property
     def is_variant(self) -> bool:

@@ -30,7 +30,7 @@ def write_card(found: Findings) -> str:
         training_data=f"{found.train_images:,} training images of {dataset}; licence: {licence}.{started}{untrained}",
         analyses=_analyses(found, images),
         caveats=[
-            model_card.always_one_of(found.labels),
+            model_card.always_one_of(found.labels, tells_unknown=found.verification.unknown is not None),
             model_card.holds_for(f"the test images of {dataset}"),
             f"Weakest classes: {model_card.weakest(found.labels, found.class_accuracy)}.",
         ],

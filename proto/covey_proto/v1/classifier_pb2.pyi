@@ -57,12 +57,14 @@ class ClassifyResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("classes", "error")
+    __slots__ = ("classes", "error", "known")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
     classes: _containers.RepeatedCompositeFieldContainer[Class]
     error: ImageError
-    def __init__(self, classes: _Optional[_Iterable[_Union[Class, _Mapping]]] = ..., error: _Optional[_Union[ImageError, _Mapping]] = ...) -> None: ...
+    known: bool
+    def __init__(self, classes: _Optional[_Iterable[_Union[Class, _Mapping]]] = ..., error: _Optional[_Union[ImageError, _Mapping]] = ..., known: _Optional[bool] = ...) -> None: ...
 
 class Class(_message.Message):
     __slots__ = ("label", "index", "probability")
@@ -225,7 +227,7 @@ class BatchCost(_message.Message):
     def __init__(self, batch_size: _Optional[int] = ..., run_us: _Optional[float] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set", "answer", "thresholds", "source", "calibration", "usual_answers")
+    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set", "answer", "thresholds", "source", "calibration", "unknown", "usual_answers")
     class Answer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ANSWER_UNSPECIFIED: _ClassVar[ModelInfo.Answer]
@@ -245,6 +247,7 @@ class ModelInfo(_message.Message):
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     USUAL_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
@@ -257,8 +260,9 @@ class ModelInfo(_message.Message):
     thresholds: _containers.RepeatedScalarFieldContainer[float]
     source: Source
     calibration: Calibration
+    unknown: Unknown
     usual_answers: UsualAnswers
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., usual_answers: _Optional[_Union[UsualAnswers, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., unknown: _Optional[_Union[Unknown, _Mapping]] = ..., usual_answers: _Optional[_Union[UsualAnswers, _Mapping]] = ...) -> None: ...
 
 class Calibration(_message.Message):
     __slots__ = ("temperature", "images", "error_before", "error_after")
@@ -271,6 +275,18 @@ class Calibration(_message.Message):
     error_before: float
     error_after: float
     def __init__(self, temperature: _Optional[float] = ..., images: _Optional[int] = ..., error_before: _Optional[float] = ..., error_after: _Optional[float] = ...) -> None: ...
+
+class Unknown(_message.Message):
+    __slots__ = ("threshold", "false_alarms", "test_false_alarms", "images")
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    FALSE_ALARMS_FIELD_NUMBER: _ClassVar[int]
+    TEST_FALSE_ALARMS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    threshold: float
+    false_alarms: float
+    test_false_alarms: float
+    images: int
+    def __init__(self, threshold: _Optional[float] = ..., false_alarms: _Optional[float] = ..., test_false_alarms: _Optional[float] = ..., images: _Optional[int] = ...) -> None: ...
 
 class UsualAnswers(_message.Message):
     __slots__ = ("images", "classes", "confidence")

@@ -34,6 +34,25 @@ def read(info: ModelInfo) -> NDArray[np.float32] | None:
     return None
 
 
+def known_from(info: ModelInfo) -> np.float32 | None:
+    """The largest probability from which on an image counts as one of a known class; None of a model that cannot tell.
+    Raises RefusedModel."""
+    if not info.HasField("unknown"):
+        return None
+    if info.answer == ModelInfo.ANSWER_INDEPENDENT:
+        raise RefusedModel(
+            f"a threshold for unknown images in metadata {metadata.KEY} beside independent labels, which may all be "
+            f"absent; expected it for exclusive classes alone. Make the model again"
+        )
+    threshold = np.float32(info.unknown.threshold)
+    if not 0 < threshold <= 1:  # NaN is refused too
+        raise RefusedModel(
+            f"a threshold of {threshold:g} for unknown images in metadata {metadata.KEY}; expected a probability above "
+            f"0, to 1. Convert the model again"
+        )
+    return threshold
+
+
 def _thresholds(info: ModelInfo) -> NDArray[np.float32]:
     said = np.array(info.thresholds or [DEFAULT_THRESHOLD], np.float32)
     labels = len(info.labels)

@@ -22,13 +22,14 @@ from covey_server.inference.golden import GoldenSet
 @dataclass(frozen=True)
 class Description:
     """A model's labels, input and golden set. `info` is the message in the file, without the golden set. `thresholds`
-    `[K] float32` are those of independent labels; None: one class of all is right."""
+    `[K] float32` are those of independent labels; None: one class of all is right. `known_from` see answer_contract."""
 
     labels: tuple[str, ...]
     thresholds: NDArray[np.float32] | None
     input: InputSpec
     golden: GoldenSet
     info: ModelInfo
+    known_from: np.float32 | None = None
 
 
 def describe(engine: Engine) -> Description:
@@ -52,10 +53,11 @@ def describe(engine: Engine) -> Description:
         )
     _require_labels(info.labels)
     thresholds = answer_contract.read(info)
+    known_from = answer_contract.known_from(info)
     spec = image_contract.read(info.input)
     golden = _golden_set(info, engine, independent=thresholds is not None)
     info.ClearField("golden_set")
-    return Description(tuple(info.labels), thresholds, spec, golden, info)
+    return Description(tuple(info.labels), thresholds, spec, golden, info, known_from)
 
 
 def other_name(info: ModelInfo, name: str, version: int) -> str:

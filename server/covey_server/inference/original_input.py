@@ -188,6 +188,7 @@ class OriginalInput(ServedModel):
         """Its runs take as long as the model's own, nearly all of which is the network."""
         self.name, self.version = model.name, model.version
         self.labels, self.thresholds, self.info = model.labels, model.thresholds, model.info
+        self.known_from = None  # its outputs are the original's own
         self.engine = engine
         self.cost = CostModel(model.cost.measured)
         self.image_bytes = int(np.prod(engine.shape)) * engine.dtype.itemsize

@@ -43,6 +43,7 @@ class ServedModel:
         self.engine = engine
         self.labels: tuple[str, ...] = description.labels
         self.thresholds: NDArray[np.float32] | None = description.thresholds  # of independent labels, `[K]`
+        self.known_from: np.float32 | None = description.known_from  # the largest probability of a known class
         self.input: InputSpec = description.input
         self.input_shape: tuple[int, int, int] = self.input.shape
         self.image_bytes = self.input.nbytes

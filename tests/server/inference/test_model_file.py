@@ -15,7 +15,7 @@ from tests.conftest import WriteModel
 from covey_proto import metadata
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
-from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
+from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo, Unknown
 from covey_server.errors import RefusedModel
 from covey_server.images.pixels import InputSpec
 from covey_server.inference import golden, model_file
@@ -227,6 +227,28 @@ class TestAnswer:
     ) -> None:
         added = ModelInfo(answer=ModelInfo.ANSWER_INDEPENDENT, thresholds=thresholds)
         with pytest.raises(RefusedModel, match=message):
+            model_file.describe(engine_of(lambda info: info.MergeFrom(added)))
+
+    @pytest.mark.parametrize("threshold", [0.25, 1.0])
+    def test_a_threshold_for_unknown_images_is_read(
+        self, engine_of: Callable[[Edit], Engine], threshold: float
+    ) -> None:
+        found = model_file.describe(
+            engine_of(lambda info: info.MergeFrom(ModelInfo(unknown=Unknown(threshold=threshold))))
+        )
+        assert found.known_from == np.float32(threshold)
+        assert model_file.describe(engine_of(lambda info: None)).known_from is None
+
+    @pytest.mark.parametrize("threshold", [0.0, -0.1, 1.01, float("nan")])
+    def test_one_that_is_no_probability_is_refused(self, engine_of: Callable[[Edit], Engine], threshold: float) -> None:
+        with pytest.raises(
+            RefusedModel, match=r"for unknown images in metadata .*; expected a probability above 0, to 1"
+        ):
+            model_file.describe(engine_of(lambda info: info.MergeFrom(ModelInfo(unknown=Unknown(threshold=threshold)))))
+
+    def test_one_beside_independent_labels_is_refused(self, engine_of: Callable[[Edit], Engine]) -> None:
+        added = ModelInfo(answer=ModelInfo.ANSWER_INDEPENDENT, unknown=Unknown(threshold=0.5))
+        with pytest.raises(RefusedModel, match=r"unknown images in metadata .* beside independent labels"):
             model_file.describe(engine_of(lambda info: info.MergeFrom(added)))
 
 

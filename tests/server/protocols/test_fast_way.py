@@ -97,6 +97,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, write_echo_model: WriteMode
     models = tmp_path_factory.mktemp("models")
     write_echo_model(models, "echo", nan_at=NAN_AT)
     write_echo_model(models, "colour", version=7, shape=(2, 3, 3), classes=18)
+    write_echo_model(models, "wary", known_from=60 / 255, nan_at=NAN_AT)
     with running_servers("native") as start:
         started = start(models, default_model="echo", max_batch_size=8)
         # Its callers have no connection: each second the front would count their answers out.
@@ -185,7 +186,19 @@ def services_of(server: Server) -> Services:
 png = io.BytesIO()
 Image.new("L", (4, 4), 9).save(png, "PNG")
 
-models = st.sampled_from([("", 0), ("echo", 0), ("echo", 1), ("echo", 9), ("colour", 0), ("colour", 7), ("none", 0)])
+models = st.sampled_from(
+    [
+        ("", 0),
+        ("echo", 0),
+        ("echo", 1),
+        ("echo", 9),
+        ("colour", 0),
+        ("colour", 7),
+        ("wary", 0),
+        ("wary", 1),
+        ("none", 0),
+    ]
+)
 shapes = {"colour": (2, 3, 3)}
 
 
@@ -219,6 +232,8 @@ def infer_payloads(draw: st.DrawFn) -> bytes:
     if k := draw(st.sampled_from([0, 0, 0, 2])):
         output = request.outputs.add(name="probabilities")
         output.parameters["classification"].int64_param = k
+    if draw(st.integers(0, 4)) == 0:
+        request.outputs.add(name="known")
     if draw(st.integers(0, 5)) == 0:
         request.parameters["timeout"].int64_param = 10_000_000
     size = count * int(np.prod(shape)) + draw(st.sampled_from([0] * 9 + [1]))

@@ -4,7 +4,7 @@ import { t } from "./text.js";
 
 /**
  * @typedef {{label: string, index: number, probability: number}} Class
- * @typedef {{classes?: Class[], error?: {reason: string, message: string}}} Result
+ * @typedef {{classes?: Class[], error?: {reason: string, message: string}, known?: boolean}} Result
  * @typedef {{total_us?: number, decode_us?: number, queue_us?: number, compute_us?: number, batch_size?: number, device?: string}} Timing
  * @typedef {{results: Result[], model: string, version: number, timing: Timing, answer?: string}} Classified
  * @typedef {{name: string, version: number, state: string, reason: string, is_default: boolean, info?: any, serving?: any}} Model

@@ -60,6 +60,8 @@ export default {
   "result.nothing": "No label reaches its threshold.",
   "result.seen": "What the model saw",
   "result.look": "Show what the model saw",
+  "result.unknown": "unknown",
+  "result.unknown-is": "No class is probable enough: the image may show none of those that the model knows.",
   "result.by": "by {model} {version}",
   "result.prepared": "How it was prepared",
   "result.inside": "Look inside",

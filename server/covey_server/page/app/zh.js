@@ -60,6 +60,8 @@ export default {
   "result.nothing": "没有标签达到阈值。",
   "result.seen": "模型看到的图像",
   "result.look": "显示模型看到的图像",
+  "result.unknown": "未知",
+  "result.unknown-is": "没有任何类别的概率足够高：图像可能不属于该模型认识的类别。",
   "result.by": "{model} {version}",
   "result.prepared": "图片如何预处理",
   "result.inside": "查看内部",

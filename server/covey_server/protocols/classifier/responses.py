@@ -25,6 +25,8 @@ _RESULTS = bytes((pb.ClassifyResponse.RESULTS_FIELD_NUMBER << 3 | _LENGTH_DELIMI
 _TIMING = bytes((pb.ClassifyResponse.TIMING_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
 _CLASSES = bytes((pb.Result.CLASSES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
 _PROBABILITY = bytes((pb.Class.PROBABILITY_FIELD_NUMBER << 3 | _FIXED_32,))
+_KNOWN = tuple(pb.Result(known=known).SerializeToString() for known in (False, True))
+_KNOWN_BYTES = len(_KNOWN[True])
 _FLOAT_BYTES = 4
 _MAX_ROW_BYTES = 6  # before a row's classes: its field and their length
 _TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
@@ -42,7 +44,7 @@ _TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
 class ResponseWriter:
     """Writes the answers of one model version. Safe from any thread."""
 
-    __slots__ = ("_begins", "_device", "_tail", "_thresholds", "row_bytes")
+    __slots__ = ("_begins", "_device", "_known_from", "_tail", "_thresholds", "row_bytes")
 
     def __init__(
         self,
@@ -51,8 +53,11 @@ class ResponseWriter:
         device: str,
         labels: Sequence[str],
         thresholds: NDArray[np.float32] | None = None,
+        known_from: np.float32 | None = None,
     ) -> None:
-        """`thresholds` `[K]` are those of independent labels."""
+        """`thresholds` `[K]` are those of independent labels. From the largest probability `known_from` on an image is
+        of a known class; None: results say nothing of it."""
+        self._known_from = None if known_from is None else float(known_from)  # of a float32: exactly
         self._thresholds = thresholds
         answer = pb.ModelInfo.ANSWER_UNSPECIFIED if thresholds is None else pb.ModelInfo.ANSWER_INDEPENDENT
         self._device = pb.Timing(device=device).SerializeToString()
@@ -61,12 +66,14 @@ class ResponseWriter:
         begins = self._begins = [_begin_class(label, index) for index, label in enumerate(labels)]
         # By k: how many bytes one image's result can have, with the k longest labels.
         sizes = sorted((len(begin) + _FLOAT_BYTES for begin in begins), reverse=True)
-        self.row_bytes: list[int] = list(accumulate(sizes, initial=_MAX_ROW_BYTES))
+        most = _MAX_ROW_BYTES + (0 if known_from is None else _KNOWN_BYTES)
+        self.row_bytes: list[int] = list(accumulate(sizes, initial=most))
 
     @classmethod
     def of(cls, model: ServedModel) -> ResponseWriter:
         """The writer for a model."""
-        return cls(model.name, model.version, model.engine.device.name, model.labels, model.thresholds)
+        device = model.engine.device.name
+        return cls(model.name, model.version, device, model.labels, model.thresholds, model.known_from)
 
     def results(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
         """One `results` field for each of `count` rows from `first` on, with the row's k most probable classes or, of
@@ -132,6 +139,12 @@ class ResponseWriter:
                 for start in range(0, k, PIECE_CLASSES)
             ]
             bodies = [b"".join(row) for row in zip(*pieces, strict=True)]
+        if self._known_from is not None:
+            least, best = self._known_from, probabilities.item
+            return [
+                _RESULTS + write_varint(len(body) + _KNOWN_BYTES) + body + _KNOWN[best(row, 0) >= least]
+                for row, body in enumerate(bodies)
+            ]
         return [_RESULTS + write_varint(len(body)) + body for body in bodies]
 
     def _write_classes(self, indices: list[list[int]], probabilities: NDArray[np.float32]) -> list[bytes]:

@@ -6,7 +6,7 @@ import time
 
 from covey_proto import __version__, image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_proto.tensors import ENCODED, IMAGES, PROBABILITIES
+from covey_proto.tensors import ENCODED, IMAGES, KNOWN, PROBABILITIES
 from covey_server.inference.answer_contract import DEFAULT_THRESHOLD
 from covey_server.inference.original_input import OriginalInput
 from covey_server.inference.served_model import ServedModel
@@ -33,6 +33,8 @@ def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataRespons
     response = pb.ModelMetadataResponse(name=model.name, versions=map(str, versions), platform=PLATFORM)
     response.inputs.add(name=IMAGES, datatype="UINT8", shape=(-1, *model.input_shape))
     response.outputs.add(name=PROBABILITIES, datatype="FP32", shape=(-1, len(model.labels)))
+    if model.known_from is not None:
+        response.outputs.add(name=KNOWN, datatype="BOOL", shape=(-1, 1))
     response.properties["other_input"] = _ENCODED_TEXT
     if (original := model.original) is not None:
         engine = original.engine
@@ -59,6 +61,8 @@ def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.Mo
     )
     result.input.add(name=IMAGES, data_type=pb.TYPE_UINT8, format=pb.ModelInput.FORMAT_NHWC, dims=model.input_shape)
     result.output.add(name=PROBABILITIES, data_type=pb.TYPE_FP32, dims=(len(model.labels),))
+    if model.known_from is not None:
+        result.output.add(name=KNOWN, data_type=pb.TYPE_BOOL, dims=(1,))
     kind = pb.ModelInstanceGroup.KIND_GPU if model.engine.device.is_cuda else pb.ModelInstanceGroup.KIND_CPU
     result.instance_group.add(name=model.name, count=workers, kind=kind)
     result.dynamic_batching.preferred_batch_size.append(model.cost.best_batch_size)
@@ -117,7 +121,9 @@ def _original_text(original: OriginalInput) -> str:
 
 
 def _answer(model: ServedModel) -> dict[str, str]:
-    """What the probabilities are, where they do not add up to 1."""
+    """What the probabilities are, where they do not add up to 1, and from which on an image is of a known class."""
+    if model.known_from is not None:
+        return {"known_from": f"{model.known_from:.6g}"}
     if model.thresholds is None:
         return {}
     thresholds = model.info.thresholds or [DEFAULT_THRESHOLD]

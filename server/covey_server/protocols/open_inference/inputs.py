@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from covey_proto import image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_proto.tensors import ENCODED, IMAGES, PROBABILITIES
+from covey_proto.tensors import ENCODED, IMAGES, KNOWN, PROBABILITIES
 from covey_server.batching.request import Buffer
 from covey_server.calls.call import Call
 from covey_server.errors import InvalidRequest, Unsupported
@@ -47,6 +47,15 @@ def shorten_deadline(call: Call, request: pb.ModelInferRequest) -> None:
         return
     deadline_ns = call.arrived_ns + timeout_us * 1000
     call.deadline_ns = deadline_ns if call.deadline_ns is None else min(call.deadline_ns, deadline_ns)
+
+
+def take_known(request: pb.ModelInferRequest, model: ServedModel) -> bool:
+    """Whether the output `known` is asked for, of a model that can tell. Takes it out of the request."""
+    places = [place for place, output in enumerate(request.outputs) if output.name == KNOWN]
+    if len(places) != 1 or model.known_from is None:
+        return False  # `classes_asked` refuses what is left
+    del request.outputs[places[0]]
+    return True
 
 
 def classes_asked(request: pb.ModelInferRequest, model: ServedModel) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_proto.tensors import PROBABILITIES
+from covey_proto.tensors import KNOWN, PROBABILITIES
 from covey_proto.wire_format import write_varint
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer
@@ -78,6 +78,18 @@ class OutputWriter:
             return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, size, *rows))
         return b"".join((head, _RAW, size, *rows))
 
+    def write_known(
+        self, k: int, request_id: str, count: int, rows: Sequence[Buffer], known: Sequence[Buffer]
+    ) -> bytes:
+        """As `write`, with the output `known`, of which `known_rows` gave the parts; that alone where there are no
+        `rows`."""
+        message = pb.ModelInferResponse.FromString(self.write(k, request_id, count, rows))
+        message.outputs.add(name=KNOWN, datatype="BOOL", shape=(count, 1))
+        message.raw_output_contents.append(b"".join(known))
+        if not rows:
+            del message.outputs[0], message.raw_output_contents[0]
+        return message.SerializeToString()
+
     def begin(self, count: int) -> bytes:
         """What comes before the probabilities in an answer for `count` images, which has nothing else."""
         size = write_varint(count * self.row_bytes[0])
@@ -90,6 +102,12 @@ class OutputWriter:
                 text = f"{probability:f}:{index}:{self._labels[index]}".encode()
                 elements += [struct.pack("<I", len(text)), text]
         return b"".join(elements)
+
+
+def known_rows(output: Output, known_from: np.float32, first: int, count: int) -> bytes:
+    """For each of `count` rows from `first` on a byte: 1 where it is of a known class."""
+    known: NDArray[np.bool_] = output.probabilities[first : first + count].max(axis=1) >= known_from
+    return known.tobytes()
 
 
 @lru_cache(1024)

@@ -23,7 +23,7 @@ from covey_server.protocols.fast_way import FastWay, Form, FormGroup
 from covey_server.protocols.management import Management
 from covey_server.protocols.open_inference import descriptions, inputs, management_requests, original_inputs
 from covey_server.protocols.open_inference.management_requests import ManagementRequest
-from covey_server.protocols.open_inference.outputs import OutputWriter
+from covey_server.protocols.open_inference.outputs import OutputWriter, known_rows
 from covey_server.protocols.open_inference.streaming import InferElement
 from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
 
@@ -85,6 +85,9 @@ class OpenInference:
             if model.original is not None and not original_inputs.are_images(request, model.original):
                 original_inputs.infer(pipeline, call, model.original, request, raw, Inference)
                 return None
+            kind = Inference
+            if request.outputs and inputs.take_known(request, model):
+                kind = InferenceAndKnown if request.outputs else KnownAlone
             k = inputs.classes_asked(request, model)
             tensor = inputs.only_input(request)
             contents: Buffer | None = raw
@@ -97,14 +100,14 @@ class OpenInference:
                 if answer_bytes > SMALL_ANSWER_BYTES:
                     pipeline.reserve_answer(call, answer_bytes)
                 # An id is hardly the same twice, and a timeout is a deadline of each call's own.
-                elif not k and not request.id and not request.parameters:
+                elif not k and not request.id and not request.parameters and kind is Inference:
                     said = InferenceForm(request.model_name, version, count, writer), catalog
-                pipeline.batcher.put(Inference(pipeline, call, model, writer, k, contents, count, request.id))
+                pipeline.batcher.put(kind(pipeline, call, model, writer, k, contents, count, request.id))
             else:
                 steps = (
-                    self._decode(call, model, writer, k, request.id, contents, tensor, count)
+                    self._decode(kind, call, model, writer, k, request.id, contents, tensor, count)
                     if tensor.name == ENCODED
-                    else self._convert(call, model, writer, k, request.id, tensor, count)
+                    else self._convert(kind, call, model, writer, k, request.id, tensor, count)
                 )
                 pipeline.prepare(call, model, count, steps, answer_bytes)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
@@ -112,8 +115,8 @@ class OpenInference:
         return said
 
     def _decode(
-        self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str, raw: Buffer | None,
-        tensor: inputs.InputTensor, count: int,
+        self, kind: type[Inference], call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
+        raw: Buffer | None, tensor: inputs.InputTensor, count: int,
     ) -> Steps[Inference]:  # fmt: skip
         """Decodes encoded images. The protocol has no errors of single images: one that cannot be read fails all."""
         files = inputs.encoded_images(raw, tensor, count)
@@ -121,15 +124,15 @@ class OpenInference:
         *good, failure = decoded.failures
         if failure is not None:
             raise type(failure)(f"element {len(good)} of input {ENCODED!r}: {failure}")
-        return Inference(self._pipeline, call, model, writer, k, decoded.rows, count, request_id)
+        return kind(self._pipeline, call, model, writer, k, decoded.rows, count, request_id)
 
     def _convert(
-        self, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
+        self, kind: type[Inference], call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
         tensor: inputs.InputTensor, count: int,
     ) -> Steps[Inference]:  # fmt: skip
         """Reads typed contents: one number of up to two bytes per pixel, which takes long."""
         rows = yield from inputs.typed_pixels(tensor, count, model)
-        return Inference(self._pipeline, call, model, writer, k, rows, count, request_id)
+        return kind(self._pipeline, call, model, writer, k, rows, count, request_id)
 
     def _handler(self, answer: Callable[[bytes], Message]) -> Handler:
         """The handler of a method that needs no model run."""
@@ -239,6 +242,34 @@ class Inference(PipelineRequest):
 
     def write(self, rows: Sequence[Buffer]) -> bytes:
         return self._writer.write(self._top_k, self._id, self.count, rows)
+
+
+class KnownAlone(Inference):
+    """A request for the output `known` alone."""
+
+    __slots__ = ()
+
+    def write_rows(self, output: Output, first: int, count: int) -> Sequence[Buffer]:
+        """One buffer. Raises as Inference does."""
+        Inference.write_rows(self, output, first, count)
+        assert self.model.known_from is not None
+        return [known_rows(output, self.model.known_from, first, count)]
+
+    def write(self, rows: Sequence[Buffer]) -> bytes:
+        return self._writer.write_known(self._top_k, self._id, self.count, (), rows)
+
+
+class InferenceAndKnown(KnownAlone):
+    """A request for the output `known` and the other one."""
+
+    __slots__ = ()
+
+    def write_rows(self, output: Output, first: int, count: int) -> Sequence[Buffer]:
+        """Two buffers, those of `known` last. Raises as Inference does."""
+        return [b"".join(Inference.write_rows(self, output, first, count)), *super().write_rows(output, first, count)]
+
+    def write(self, rows: Sequence[Buffer]) -> bytes:
+        return self._writer.write_known(self._top_k, self._id, self.count, rows[::2], rows[1::2])
 
 
 class InferenceForm(Form):

@@ -139,7 +139,8 @@ def _result(result: pb.Result) -> str:
         f'{{"label":{json_text.quoted(each.label)},"index":{each.index},"probability":{each.probability:.9g}}}'
         for each in result.classes
     )
-    return f'{{"classes":[{classes}]}}'
+    known = f',"known":{str(result.known).lower()}' if result.HasField("known") else ""
+    return f'{{"classes":[{classes}]{known}}}'
 
 
 @lru_cache(8)

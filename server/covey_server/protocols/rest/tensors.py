@@ -60,6 +60,8 @@ def write_data(raw: bytes, datatype: str) -> str:
     if datatype == "BYTES":
         return f"[{','.join(map(_quoted, _elements(raw)))}]"
     values = np.frombuffer(raw, _DTYPES[datatype]).tolist()
+    if datatype == "BOOL":
+        return f"[{','.join(['true' if value else 'false' for value in values])}]"
     return f"[{','.join([f'{value:.9g}' for value in values])}]"
 
 
