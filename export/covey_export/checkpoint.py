@@ -33,9 +33,9 @@ class Epoch:
     """What one finished epoch came to: the mean loss and the accuracy in training (while the weights changed, on
     augmented images), and the accuracy and mean loss on the test set. Accuracies are 0 to 1.
 
-    `running` are the running losses that were printed: (share of the epoch, mean loss since the one before).
+    `running` are losses within the epoch: (share of the epoch, mean loss over the steps since the one before).
     `clean_accuracy` is that on training images without dropout and augmentation, `norm` the length of all weights as
-    one vector. What was not looked at is None, see training.watch.
+    one vector. What was not looked at is None, see training.watch. `seconds` of training had passed at its end.
     """
 
     loss: float
@@ -46,6 +46,7 @@ class Epoch:
     # Not part of what a model is made from, see Checkpoint.digest.
     clean_accuracy: float | None = field(default=None, repr=False)
     norm: float | None = field(default=None, repr=False)
+    seconds: float | None = field(default=None, repr=False, compare=False)  # differs from run to run
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Epoch:

@@ -6,9 +6,10 @@ Matplotlib's pyplot, with its global state, is not used. All drawing happens ins
 from __future__ import annotations
 
 import io
+import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -27,14 +28,20 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from matplotlib.transforms import Bbox
 
+from covey_reports.places import Answer, Places
+
 # Okabe, Ito: Color universal design (2008); those that stand out on white and on black alike.
 BLUE, VERMILLION, GREEN, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9"
 INK = "#0a0b0c"  # stands for the page's own text colour, which differs between light and dark
 MAP = "viridis"  # of numbers from small to large
 
-WIDTH_INCHES = 8.0
-_FONT = "DejaVu Sans"  # comes with matplotlib: charts are the same on every machine
-_PIXELS_PER_POINT = 96 / 72
+WIDTH_INCHES = 9.9  # a page's column
+HALF_INCHES = 4.8  # of a chart that has another one beside it
+_FONT = "DejaVu Sans"  # by which room is made; it comes with matplotlib, and pages' own fonts are narrower
+_PAD_INCHES = 0.05
+_MIN_SCALE = 0.68  # below it a chart is not made smaller on narrow screens: it scrolls
+_PIXELS_PER_INCH, _PIXELS_PER_POINT = 96, 96 / 72
+_WIDE = 0.9  # share of the column from which a chart fills it
 _GAP = 0.04  # between two charts side by side, as a share of the width
 _RASTER_DPI = 192  # twice a page's 96
 _MIN_SPAN = 5.0  # largest to smallest value of a logarithmic axis
@@ -69,7 +76,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.8,
     "lines.linewidth": 1.8,
     "text.parse_math": False,  # a class may be named $
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # text stays text: it can be selected and searched
     "svg.hashsalt": "covey",  # the same names of parts in every run
     "image.composite_image": False,
 }
@@ -104,22 +111,22 @@ def figure(height_inches: float, width_inches: float = WIDTH_INCHES, *, fitted: 
     return made
 
 
-def render(made: Figure, name: str, description: str, caption: str) -> Picture:
+def render(
+    made: Figure, name: str, description: str, caption: str, answers: Mapping[str, Answer] | None = None
+) -> Picture:
     """The figure as an SVG element whose ids begin with `name`, which no other picture of the page has.
 
-    `description` is read out where the picture cannot be seen.
+    `description` is read out where the picture cannot be seen. `answers` are what the page's scripts say of the places
+    in it, by the name of the attribute that holds them as JSON.
     """
+    made.draw_without_rendering()
+    made.set_layout_engine("none")  # all is in its place now, and stays there
+    box = made.get_tightbbox().padded(_PAD_INCHES)
     buffer = io.StringIO()
-    made.savefig(
-        buffer,
-        format="svg",
-        dpi=_RASTER_DPI,
-        transparent=True,
-        bbox_inches="tight",
-        pad_inches=0.05,
-        metadata=_NO_METADATA,
-    )
-    return Picture(_embed(buffer.getvalue(), name, description), caption)
+    made.savefig(buffer, format="svg", dpi=_RASTER_DPI, transparent=True, bbox_inches=box, metadata=_NO_METADATA)
+    corner = (float(box.x0), float(box.y1))
+    found = {attribute: answer(Places(made.dpi, corner)) for attribute, answer in (answers or {}).items()}
+    return Picture(_embed(buffer.getvalue(), name, description, found), caption)
 
 
 def percent(axis: Axis, decimals: int | None = None) -> None:
@@ -195,19 +202,32 @@ def _characters() -> frozenset[int]:
     return frozenset(FT2Font(font_manager.findfont(_FONT)).get_charmap())
 
 
-def _embed(svg: str, name: str, description: str) -> Markup:
+def _embed(svg: str, name: str, description: str, answers: Mapping[str, object]) -> Markup:
     """Matplotlib's SVG file as an element of a page."""
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="image[0-9a-f]+"', "", svg)  # of pixels: the same for the same pixels, and nothing refers to it
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r">\s+<", "><", svg)
+    svg = re.sub(r'(?<= d=")[^"]+', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)  # a hundredth suffices
+    svg = svg.replace(f"; font-family: '{_FONT}'", "")  # the page's own
     opening = svg[: svg.index(">") + 1]
     width_points = re.search(r'width="([\d.]+)pt"', opening)
     view_box = re.search(r'viewBox="[^"]+"', opening)
     if width_points is None or view_box is None:
         raise ValueError(f"matplotlib writes its SVG in another way, beginning with {opening}; this is a bug")
-    pixels = float(width_points[1]) * _PIXELS_PER_POINT  # as wide as its column, but never enlarged
+    pixels = float(width_points[1]) * _PIXELS_PER_POINT
+    width = f"min-width: {_MIN_SCALE * pixels:.0f}px"
+    if pixels < _WIDE * WIDTH_INCHES * _PIXELS_PER_INCH:  # as wide as its column, but never much enlarged
+        width += f"; max-width: {pixels:.0f}px"
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    start = f'<svg role="img" class="picture" style="max-width: {pixels:.0f}px" {view_box[0]} {spaces}'
+    start = f'<svg role="img" class="picture" style="{width}" {view_box[0]} {spaces}'
+    data = "".join(f" data-{attribute}='{_json(answer)}'" for attribute, answer in answers.items())
     rest = svg.removeprefix(opening).replace(INK, "currentColor")
-    return Markup(f'{start} aria-label="{escape(description)}">{rest}')
+    return Markup(f'{start}{data} aria-label="{escape(description)}">{rest}')
+
+
+def _json(value: object) -> str:
+    """For an attribute within single quotes: JSON is full of double ones."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""Reports from jinja2 templates: pages of one HTML file that loads nothing.
+"""Reports from jinja2 templates: pages of one HTML file that loads nothing, and runs nothing but its own scripts.
 
 A page's template extends `frame.html.jinja` and takes its parts (figures, tables, notes) from `parts.html.jinja`. Every
 value is escaped: names of classes and models may hold HTML.
@@ -6,18 +6,43 @@ value is escaped: names of classes and models may hold HTML.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
+from collections.abc import Sequence
+from importlib import resources
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from covey_proto.wording import plural
 
+_IMPORT = r'import .* from "./dom.js";\n'
 
-def write_page(package: str, template: str, **values: object) -> str:
+
+def write_page(package: str, template: str, *, scripts: Sequence[str] = (), **values: object) -> str:
     """The `template` in the folder `templates` of `package` as a page for light and dark screens, paper and screen
     readers. Every page needs the values `title` and `subtitle`.
+
+    `scripts` are names of modules in the folder `scripts` here. They add to a page that is complete without them; its
+    policy lets nothing else run.
     """
-    return _environment(package).get_template(template).render(**values, headings=[])
+    script = _join(scripts) if scripts else ""
+    policy = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" if script else "'none'"
+    return (
+        _environment(package)
+        .get_template(template)
+        .render(**values, headings=[], script=Markup(script), policy=Markup(policy))
+    )
+
+
+def _join(names: Sequence[str]) -> str:
+    """Modules as one that imports nothing: dom.js, and each of the others in a block, so that names stay its own."""
+    folder = resources.files("covey_reports") / "scripts"
+    dom, *texts = ((folder / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", *names))
+    blocks = "".join(f"{{\n{re.sub(_IMPORT, '', text)}}}\n" for text in texts)
+    return dom.replace("export ", "") + blocks
 
 
 def _environment(package: str) -> Environment:
@@ -33,6 +58,7 @@ def _environment(package: str) -> Environment:
     made.filters["plural"] = plural
     made.filters["percent"] = "{:.2%}".format
     made.filters["thousands"] = "{:,}".format
+    made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))  # for attributes
     return made
 
 

@@ -58,8 +58,8 @@ def test_page_shows_any_text_and_lists_its_sections(package: str) -> None:
     assert_self_contained(text)
     assert pictures(text) == ["a"]
     found = Page(text)
-    # Title and heading, subtitle, both parts of the lead, note, three cells, summary, caption.
-    assert found.texts.count(HOSTILE) == 11
+    # Title and heading, subtitle, both parts of the lead, note, three cells, summary, legend, caption.
+    assert found.texts.count(HOSTILE) == 12
     assert found.all("svg")[0]["aria-label"] == HOSTILE * 2
     assert [link["href"] for link in found.all("a")] == ["#first-things", "#second-things"]
     assert [row.get("class") for row in found.all("tr")] == [None, None, "bad"]

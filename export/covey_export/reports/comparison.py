@@ -39,6 +39,7 @@ def _write_page(one: Findings, two: Findings) -> str:
     return page.write_page(
         "covey_export.reports",
         "compare.html.jinja",
+        scripts=("values", "matrix", "tables"),
         title=f"{names[0]} and {names[1]}",
         subtitle=f"{one.network} on {one.dataset} beside {two.network} on {two.dataset}: a comparison by Covey",
         names=names,
@@ -46,7 +47,7 @@ def _write_page(one: Findings, two: Findings) -> str:
         two=two,
         difference=_points(two.verification.onnxruntime_accuracy - one.verification.onnxruntime_accuracy),
         warnings=_warnings(one, two, names),
-        figures=_figures(one, two),
+        measured=_figures(one, two),
         pairing=pair(one, two),
         curves=curves.draw_two_curves(names, (one.history, two.history)) if one.history or two.history else None,
         classes=[
@@ -86,7 +87,7 @@ def _warnings(one: Findings, two: Findings, names: Names) -> list[str]:
 
 def _figures(one: Findings, two: Findings) -> list[tuple[str, str, str, str]]:
     """(name, the first's, the second's, difference where that says something)."""
-    values, others = dict(figures.rows(one)), dict(figures.rows(two))
+    values, others = (dict([*figures.rows(found), *figures.provenance(found)]) for found in (one, two))
     accuracies = (one.verification.onnxruntime_accuracy, two.verification.onnxruntime_accuracy)
     differences = {
         figures.ACCURACY: _points(accuracies[1] - accuracies[0]),

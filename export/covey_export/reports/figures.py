@@ -15,7 +15,7 @@ TRAINING = "training"
 
 
 def rows(findings: Findings) -> list[tuple[str, str]]:
-    """(name, value), with all that the figures depend on."""
+    """(name, value): what the model is and does."""
     verified = findings.verification
     return [
         (ACCURACY, f"{verified.onnxruntime_accuracy:.2%}"),
@@ -30,21 +30,32 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
         (SIZE, f"{findings.size_bytes:,} bytes"),
         ("computes in", verified.precision),
         *speed_rows(findings),
-        ("network", f"{findings.network} ({findings.source})"),
         ("input", f"{size(findings.image_shape)}; encoded images: {findings.resize}"),
         ("classes", f"{len(findings.labels):,}"),
+        (TRAINING, f"{findings.seconds:,.1f} s"),
+        *([("noticed in the data", " ".join(findings.notes))] if findings.notes else []),
+    ]
+
+
+def provenance(findings: Findings) -> list[tuple[str, str]]:
+    """(name, value): all that the figures depend on, and by what each of it is known."""
+    verified = findings.verification
+    rows = [
+        ("network", f"{findings.network} ({findings.source})"),
         ("data set", f"{findings.dataset}, {findings.train_images:,} training images"),
         ("licence of the data", findings.licence),
-        *([("noticed in the data", " ".join(findings.notes))] if findings.notes else []),
+        ("digest of the data", findings.images_digest),
         ("recipe", f"{findings.recipe}: {findings.recipe_description}"),
         ("first weights", findings.started_from or "random"),
         ("epochs", str(len(findings.history))),
-        (TRAINING, f"{findings.seconds:,.1f} s"),
         ("seed", str(findings.seed)),
+        ("digest of the checkpoint", verified.made_from),
+        ("SHA-256 of model.onnx", findings.file_digest),
         ("verified", verified.date),
-        ("versions", ", ".join(f"{name} {version}" for name, version in verified.versions.items())),
+        *verified.versions.items(),
         ("machine of this report", findings.machine),
     ]
+    return [(name, value) for name, value in rows if value]  # earlier versions did not keep all of it
 
 
 def speed_rows(findings: Findings) -> list[tuple[str, str]]:

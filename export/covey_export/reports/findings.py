@@ -6,6 +6,7 @@ A comparison reads them back, so that it needs neither the checkpoint nor the da
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Verified:
     speed: dict[str, Any] | None = None  # as covey_export.quantization.timing.Speed; None: not measured
     calibration: dict[str, float] | None = None  # as covey_export.examination.temperature.Scaling; None: as trained
     unknown: dict[str, Any] | None = None  # as covey_export.examination.unknown.Threshold; None: it has none
+    made_from: str = ""  # the digest of the checkpoint
 
     @property
     def is_variant(self) -> bool:
@@ -92,6 +94,7 @@ class Findings:
     confusion: tuple[tuple[int, int, int], ...]  # (true class, predicted class, test images), where there are any
     mistakes: tuple[int, ...]  # places of the test images that got a wrong class
     calibration: Calibration
+    file_digest: str = ""  # the SHA-256 of model.onnx; reports of earlier versions lack it
 
     @property
     def title(self) -> str:
@@ -165,6 +168,7 @@ def find(
         confusion=_count_confusion(predicted, dataset.test_labels),
         mistakes=tuple(np.flatnonzero(predicted != dataset.test_labels).tolist()),
         calibration=calibration.measure(probabilities, dataset.test_labels),
+        file_digest=hashlib.sha256((folder / layout.FILE_NAME).read_bytes()).hexdigest(),
     )
 
 

@@ -17,7 +17,7 @@ def write_card(found: Findings) -> str:
     untrained = "" if found.history else " Nothing was learned from them: the training has 0 epochs."
     return ModelCard(
         title=found.title,
-        details=figures.rows(found),
+        details=[*figures.rows(found), *figures.provenance(found)],
         intended_use=f"Classifying images of the kind in {dataset} into its "
         f"{plural(len(found.labels), 'class', 'classes')}. For what else it was made, and by whom, is for its maker to "
         f"write here.",

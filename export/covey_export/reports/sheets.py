@@ -1,4 +1,4 @@
-"""Sheets of test images: samples of each class, and the mistakes of which the model was most certain.
+"""Sheets of test images: samples of each class, and mistakes, above all those of which the model was most certain.
 
 Each image is a PNG inside the page; the words under it are the page's own, in whatever script the classes have.
 """
@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from covey_export.datasets import Dataset
-from covey_export.datasets.dataset import Images
+from covey_export.datasets.dataset import Images, Labels
 from covey_export.reports.drawing.tiles import brighten
 
-MAX_SAMPLES, MAX_MISTAKES = 40, 40
+MAX_SAMPLES = 40
+MAX_FIRST, MAX_MISTAKES = 40, 300  # the most confident mistakes; and those together with some of each pair of classes
+MAX_MORE_BYTES = 400_000  # of the images beyond the first ones, as they stand in the page
 BATCH_TILES = 9
 
 _MAX_SIDE = 112  # pixels; larger images are made smaller
@@ -26,7 +31,8 @@ _SMOOTH_FROM = 64  # pixels from which a browser may smooth
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """An image of a sheet: `alt` describes it where it cannot be seen, `title` and `text` stand below it."""
+    """An image of a sheet: `alt` describes it where it cannot be seen, `title` and `text` stand below it. `facts` are
+    what scripts find and sort it by, see `_facts`."""
 
     data_uri: str
     width: int
@@ -34,6 +40,7 @@ class Tile:
     alt: str
     title: str
     text: str = ""
+    facts: Mapping[str, str | int] = field(default_factory=dict)
 
     @property
     def is_smooth(self) -> bool:
@@ -41,12 +48,13 @@ class Tile:
         return max(self.width, self.height) > _SMOOTH_FROM
 
 
-def samples(dataset: Dataset) -> list[Tile]:
+def samples(dataset: Dataset, probabilities: NDArray[np.float32]) -> list[Tile]:
     """Test images of each class in turn, with their class."""
     found = []
     for place in choose_samples(dataset):
         label = dataset.labels[int(dataset.test_labels[place])]
-        found.append(_tile(dataset.test_images[place], f"a test image of {label}", label))
+        facts = _facts(dataset, probabilities, place)
+        found.append(_tile(dataset.test_images[place], f"test image {place}, of {label}", label, facts=facts))
     return found
 
 
@@ -70,23 +78,58 @@ def choose_samples(dataset: Dataset) -> list[int]:
 
 
 def mistakes(dataset: Dataset, probabilities: NDArray[np.float32]) -> list[Tile]:
-    """MAX_MISTAKES wrongly classified test images at most, the most confident first: what was predicted, what they
-    are, and how probable the model held each."""
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != dataset.test_labels)
-    order = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")
-    found = []
-    for place in wrong[order][:MAX_MISTAKES].tolist():
-        predicted, true = int(probabilities[place].argmax()), int(dataset.test_labels[place])
-        guess, truth = dataset.labels[predicted], dataset.labels[true]
-        found.append(
-            _tile(
-                dataset.test_images[place],
-                f"test image {place}: {truth}, taken for {guess}",
-                f"{guess} ({_percent(probabilities[place, predicted])})",
-                f"is {truth} ({_percent(probabilities[place, true])})",
-            )
-        )
-    return found
+    """Wrongly classified test images, the most confident first: what was predicted, what they are, and how probable the
+    model held each. At most MAX_MISTAKES, and beyond the first MAX_FIRST no more than MAX_MORE_BYTES."""
+    found: dict[int, Tile] = {}
+    more_bytes = 0
+    for place in choose_mistakes(dataset.test_labels, probabilities):
+        tile = _mistake(dataset, probabilities, place)
+        if len(found) >= MAX_FIRST:
+            more_bytes += len(tile.data_uri)
+            if more_bytes > MAX_MORE_BYTES:
+                break
+        found[place] = tile
+    return [found[place] for place in sorted(found, key=lambda place: (-probabilities[place].max(), place))]
+
+
+def choose_mistakes(labels: Labels, probabilities: NDArray[np.float32]) -> list[int]:
+    """Places of at most MAX_MISTAKES wrongly classified images: the MAX_FIRST most confident ones, then some of each
+    confused pair of classes, of a pair with n images about as many as the square root of n. Of each pair the most
+    confident."""
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    order = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")].tolist()
+    pairs = [(int(labels[place]), int(predicted[place])) for place in order]
+    images, seen = Counter(pairs), Counter[tuple[int, int]]()
+    turns = []
+    for pair in pairs:
+        turns.append(seen[pair] / math.sqrt(images[pair]))
+        seen[pair] += 1
+    others = [place for _, place in sorted(zip(turns, order, strict=True), key=lambda entry: entry[0])]
+    return list(dict.fromkeys([*order[:MAX_FIRST], *others]))[:MAX_MISTAKES]
+
+
+def _mistake(dataset: Dataset, probabilities: NDArray[np.float32], place: int) -> Tile:
+    predicted, true = int(probabilities[place].argmax()), int(dataset.test_labels[place])
+    guess, truth = dataset.labels[predicted], dataset.labels[true]
+    return _tile(
+        dataset.test_images[place],
+        f"test image {place}: {truth}, taken for {guess}",
+        f"{guess} ({_percent(probabilities[place, predicted])})",
+        f"true: {truth} ({_percent(probabilities[place, true])})",
+        _facts(dataset, probabilities, place),
+    )
+
+
+def _facts(dataset: Dataset, probabilities: NDArray[np.float32], place: int) -> dict[str, str | int]:
+    """Its place in the test set, the numbers of its true and its predicted class, and the latter's probability."""
+    predicted = int(probabilities[place].argmax())
+    return {
+        "place": place,
+        "true": int(dataset.test_labels[place]),
+        "predicted": predicted,
+        "confidence": f"{probabilities[place, predicted]:.6f}",
+    }
 
 
 def data_uri(image: Images) -> str:
@@ -100,9 +143,9 @@ def data_uri(image: Images) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _tile(image: Images, alt: str, title: str, text: str = "") -> Tile:
+def _tile(image: Images, alt: str, title: str, text: str = "", facts: Mapping[str, str | int] | None = None) -> Tile:
     height, width, _ = image.shape
-    return Tile(data_uri(image), width, height, alt, title, text)
+    return Tile(data_uri(image), width, height, alt, title, text, facts or {})
 
 
 def _percent(share: float) -> str:

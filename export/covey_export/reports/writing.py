@@ -1,4 +1,7 @@
-"""Owns what lies beside a published model: report.json, MODEL_CARD.md and report.html, each replaced in one step."""
+"""Owns what lies beside a published model: report.json, history.csv, MODEL_CARD.md and report.html.
+
+Each is replaced in one step.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from covey_export.datasets.dataset import Images
 from covey_export.errors import ReportFailed
 from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
-from covey_export.reports import findings, layers, model_card, report_page
+from covey_export.reports import findings, history, layers, model_card, report_page
 from covey_export.reports.progress import ProgressReport
 from covey_export.trained_model import TrainedModel
 from covey_proto import layout
@@ -27,6 +30,7 @@ from covey_server.inference.devices import choose
 from covey_server.inference.engine import Engine
 
 FILE = "report.html"
+SHOWN_IMAGES = 4
 _BATCH = 64
 
 
@@ -52,13 +56,16 @@ def write(trained: TrainedModel, folder: Path, report: ProgressReport) -> Path:
     report.line(f"report  {plural(len(dataset.test_images), 'test image')}, then the pictures")
     trained, probabilities = _answer(trained, folder)
     found = findings.find(trained.network, trained.checkpoint, dataset, folder, probabilities, trained.parameters)
-    shown = _choose_image(probabilities, dataset)
-    recording = layers.record(trained.classifier, dataset.test_images[shown])
-    page = report_page.write_page(found, dataset, probabilities, recording, shown)
+    recordings = {
+        place: layers.record(trained.classifier, dataset.test_images[place])
+        for place in _choose_images(probabilities, dataset)
+    }
+    page = report_page.write_page(found, dataset, probabilities, recordings)
     atomic_files.write_text(folder / findings.FILE, found.to_json())
+    atomic_files.write_text(folder / history.FILE, history.to_csv(found.history))
     atomic_files.write_text(folder / cards.FILE, model_card.write_card(found))
     atomic_files.write_text(folder / FILE, page)
-    report.line(f"wrote   {folder / FILE}, {cards.FILE} and {findings.FILE}")
+    report.line(f"wrote   {folder / FILE}, {cards.FILE}, {findings.FILE} and {history.FILE}")
     return folder / FILE
 
 
@@ -92,6 +99,12 @@ def _answer(trained: TrainedModel, folder: Path) -> tuple[TrainedModel, NDArray[
         ) from error
 
 
-def _choose_image(probabilities: NDArray[np.float32], dataset: Dataset) -> int:
-    """The first test image that gets its class, else the first: whose way through the network is shown."""
-    return int(np.argmax(probabilities.argmax(axis=1) == dataset.test_labels))
+def _choose_images(probabilities: NDArray[np.float32], dataset: Dataset) -> list[int]:
+    """Places of test images whose way through the network is shown: the first one that gets its class (else the first
+    of all), the one that gets it with the least confidence, and the most confident mistakes. SHOWN_IMAGES at most."""
+    is_right = probabilities.argmax(axis=1) == dataset.test_labels
+    confidence = probabilities.max(axis=1)
+    right, wrong = np.flatnonzero(is_right), np.flatnonzero(~is_right)
+    doubtful = right[np.argsort(confidence[right], kind="stable")][:1].tolist()
+    mistaken = wrong[np.argsort(-confidence[wrong], kind="stable")].tolist()
+    return list(dict.fromkeys([int(np.argmax(is_right)), *doubtful, *mistaken]))[:SHOWN_IMAGES]

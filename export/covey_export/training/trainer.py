@@ -34,6 +34,8 @@ from covey_export.training.watch import USUAL, Watch
 from covey_proto.wording import plural
 
 _SHOWN_IMAGES = 5_000
+_FEW_EPOCHS = 5  # up to which losses within epochs are kept: so few means would make no curve
+_KEPT_LOSSES = 20  # of an epoch, then
 
 
 class Trainer:
@@ -179,7 +181,7 @@ class Trainer:
                 for batch in self._batches.remaining(len(self.history), self.step):
                     loss = self._train_step(batch)
                     progress.advance(loss)
-                    self._say_running_loss(report)
+                    self._keep_running_loss(report)
                     self.seconds = time.monotonic() - begun
                     if self._must_stop(stop):
                         self.save(folder)
@@ -239,10 +241,15 @@ class Trainer:
         self.running_loss += value
         return value
 
-    def _say_running_loss(self, report: ProgressReport) -> None:
-        if self.recipe.log_steps and self.step % self.recipe.log_steps == 0:
-            loss = self.running_loss / self.recipe.log_steps
-            report.running_loss(len(self.history) + 1, self.step, loss)
+    def _keep_running_loss(self, report: ProgressReport) -> None:
+        """And says it, where the recipe asks for that."""
+        steps = self.recipe.log_steps or (
+            math.ceil(self._batches.steps / _KEPT_LOSSES) if self.recipe.epochs <= _FEW_EPOCHS else 0
+        )
+        if steps and self.step % steps == 0:
+            loss = self.running_loss / steps
+            if self.recipe.log_steps:
+                report.running_loss(len(self.history) + 1, self.step, loss)
             self.running.append((self.step / self._batches.steps, loss))
             self.running_loss = 0.0
 
@@ -251,7 +258,13 @@ class Trainer:
         with report.doing(f"testing epoch {len(self.history) + 1}"):
             seen = self.group.agree(self._look() if self.group.is_first else {})
         self.history.append(
-            Epoch(self.epoch_loss / images, self.epoch_right / images, running=tuple(self.running), **seen)
+            Epoch(
+                self.epoch_loss / images,
+                self.epoch_right / images,
+                running=tuple(self.running),
+                seconds=self.seconds,
+                **seen,
+            )
         )
         self.running = []
         self.step = 0

@@ -68,6 +68,7 @@ def write_page(title: str, judge: str, trials: Sequence[Trial]) -> str:
     return pages.write_page(
         "covey_export.reports",
         "trials.html.jinja",
+        scripts=("values", "tables"),
         title=title,
         subtitle=f"{plural(len(trials), 'variant')}, {plural(len(trials[0].accuracies), 'seed')} each, by Covey",
         header=header(judge),

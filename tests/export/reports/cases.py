@@ -43,7 +43,7 @@ class Case:
     findings: Findings
     dataset: Dataset
     probabilities: NDArray[np.float32]
-    recording: Recording
+    recordings: dict[int, Recording]  # by the place of their image
 
     @cached_property
     def page(self) -> str:
@@ -51,7 +51,7 @@ class Case:
         return self.write_page()
 
     def write_page(self) -> str:
-        return report_page.write_page(self.findings, self.dataset, self.probabilities, self.recording, 0)
+        return report_page.write_page(self.findings, self.dataset, self.probabilities, self.recordings)
 
     def write_json(self, models: Path) -> Path:
         """The version's folder, with its report.json."""
@@ -91,9 +91,11 @@ def make_case(
     probabilities: NDArray[np.float32] | None = None,
     name: str = "bird-net",
     version: int = 1,
+    shown: int = 1,
     **verification: Any,
 ) -> Case:
-    """A model of `labels` on images of `shape`, every class with three test images unless told otherwise."""
+    """A model of `labels` on images of `shape`, every class with three test images unless told otherwise.
+    The layers of the first `shown` test images are seen."""
     if test_labels is None:
         test_labels = np.repeat(np.arange(len(labels)), 3)
     if probabilities is None:
@@ -108,7 +110,8 @@ def make_case(
     known = Network(name, lambda task: module, shape, dataset.name, "a test's own", output=Output.LOGITS)
     model = ImageClassifier(module, Output.LOGITS, torch.tensor(1 / 255), torch.tensor(0.0)).eval()
     found = findings.find(known, make_checkpoint(dataset, shape, history), dataset, place, probabilities, 1_234_567)
-    return Case(found, dataset, probabilities, layers.record(model, dataset.test_images[0]))
+    recordings = {place: layers.record(model, dataset.test_images[place]) for place in range(shown)}
+    return Case(found, dataset, probabilities, recordings)
 
 
 def small_network(channels: int, classes: int) -> nn.Module:

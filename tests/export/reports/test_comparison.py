@@ -52,7 +52,14 @@ def test_two_versions(tmp_path: Path) -> None:
     assert path == tmp_path / "compare.html"
     text, words = read(path)
     assert_self_contained(text)
-    assert pictures(text) == ["two-curves", "two-classes", "confusion-0", "confusion-1", "two-reliabilities"]
+    assert pictures(text) == [
+        "two-losses",
+        "two-accuracies",
+        "two-classes",
+        "confusion-0",
+        "confusion-1",
+        "two-reliabilities",
+    ]
     assert "Gained with bird-net version 2 (1): crow (+25.0)." in words
     assert "Lost (1): owl (\u221250.0)." in words
     assert "Unchanged: 1." in words

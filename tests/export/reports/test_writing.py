@@ -25,7 +25,7 @@ from covey_export.reports.version_folders import find_version_folder
 from covey_export.trained_model import TrainedModel
 
 MLP = NETWORKS["mlp"]
-FILES = {"model.onnx", "verification.json", "report.html", "report.json", "MODEL_CARD.md"}
+FILES = {"model.onnx", "verification.json", "report.html", "report.json", "history.csv", "MODEL_CARD.md"}
 
 
 @pytest.fixture
@@ -130,5 +130,5 @@ def test_variant_of_another_checkpoint_is_refused(trained_model: TrainedModel, v
 def test_browser_shows_the_page_without_a_complaint(written: Path, tmp_path: Path) -> None:
     document = open_in_browser(written / "report.html", tmp_path)
 
-    assert document.count('<svg role="img"') == 7
+    assert document.count('<svg role="img"') == 15
     assert "</footer>" in document

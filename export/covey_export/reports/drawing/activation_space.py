@@ -1,5 +1,5 @@
 """A network's activations in space: each layer's maps as planes that stand one behind the other along an axis, the
-input image first, the class probabilities last, as bars."""
+input image first; last a list of the classes with their probabilities as bars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
@@ -32,36 +32,40 @@ _MAX_PLANE_INCHES = 1.6
 _VIEW = np.array([[0.766, -0.145], [0.643, 0.172], [0.0, 0.974]])
 _MARGIN_INCHES, _LABEL_INCHES = 0.25, 0.9  # the latter above and below the planes
 _LABEL_STEP_INCHES, _LABEL_GAP_INCHES = 0.06, 0.03
+_ROW_INCHES, _BAR_INCHES = 0.17, 1.0  # of the probabilities: the height of a row, the length of a full bar
+_LETTER_INCHES, _SHARE_INCHES = 0.09, 0.6  # of their width: a letter of a name; the percentage with its gaps
 
 Array = NDArray[np.float32]
 
 
 def draw_activation_space(
-    image: Images, recording: Recording, probabilities: Array, labels: tuple[str, ...]
+    image: Images, recording: Recording, probabilities: Array, labels: tuple[str, ...], name: str = "space"
 ) -> Picture:
     """`image` `[H, W, C] uint8`, what its layers give, and its probabilities `[K]`. At least one layer."""
     count = min(len(recording.layers), MAX_LAYERS)
     chosen = np.unique(np.linspace(0, len(recording.layers) - 1, count).round().astype(int))
     layers = [recording.layers[place] for place in chosen]
     tallest = max(image.shape[0], *(layer.size[0] for layer in layers))
-    scene = _Scene([min(len(layer.maps), _MAX_PLANES) for layer in layers])
+    names = canvas.drawable(labels, 16)
+    list_inches = max(map(len, names)) * _LETTER_INCHES + _BAR_INCHES + _SHARE_INCHES
+    scene = _Scene([min(len(layer.maps), _MAX_PLANES) for layer in layers], list_inches)
     step = -(-max(image.shape[:2]) // _MAX_PIXELS)
     scene.add_planes("input", [brighten(image)[::step, ::step]], 1.0)
     for layer in layers:
         side = _MIN_PLANE if layer.is_vector else max(_MIN_PLANE, (layer.size[0] / tallest) ** 0.5)
         scene.add_planes(_name(layer), _planes(layer), side)
-    best = int(np.argmax(probabilities))
-    scene.add_bars(probabilities, f"{canvas.drawable(labels, 16)[best]}: {probabilities[best]:.0%}")
+    scene.add_bars(probabilities, names)
     likely = np.argsort(-probabilities, kind="stable")[:3]
     passed = ", ".join(_name(layer).replace("\n", " ") for layer in layers)
     answers = ", ".join(f"{labels[label]} {probabilities[label]:.1%}" for label in likely)
-    bars = "the class probabilities" if len(labels) <= MAX_BARS else f"the {MAX_BARS} largest probabilities"
+    bars = "classes" if len(labels) <= MAX_BARS else f"{MAX_BARS} most probable classes"
     return canvas.render(
         scene.finish(),
-        "space",
+        name,
         f"The image's way through the network, as planes in space, from the input through {passed} to the "
         f"probabilities: {answers}.",
-        f"The same image: some of each layer's maps as planes, one behind the other; last, {bars} as bars.",
+        f"The same image: some of each layer's maps as planes, one behind the other; last, the {bars} with their "
+        f"probabilities.",
     )
 
 
@@ -69,11 +73,11 @@ class _Scene:
     """Planes and bars across an axis, from back to front. Its own lengths are in sides of the largest plane; the
     drawing's coordinates are inches."""
 
-    def __init__(self, planes: Sequence[int]) -> None:
-        """`planes`: how many each layer will have."""
-        length = sum(_LAYER_GAP + _PLANE_STEP * (count - 1) for count in planes) + _LAYER_GAP
+    def __init__(self, planes: Sequence[int], list_inches: float) -> None:
+        """`planes`: how many each layer will have; `list_inches`: the width of the list of classes."""
+        length = sum(_LAYER_GAP + _PLANE_STEP * (count - 1) for count in planes)
         width, height = np.abs(_VIEW).T @ (length, 1, 1)
-        self._scale = min((canvas.WIDTH_INCHES - 2 * _MARGIN_INCHES) / width, _MAX_PLANE_INCHES)
+        self._scale = min((canvas.WIDTH_INCHES - 2 * _MARGIN_INCHES - list_inches) / width, _MAX_PLANE_INCHES)
         height_inches = self._scale * height + 2 * _LABEL_INCHES
         self._origin = np.array([_MARGIN_INCHES, height_inches - _LABEL_INCHES])
         self._origin += self._scale * np.array([0.5, -0.5]) * (_VIEW[1] + _VIEW[2])
@@ -110,23 +114,31 @@ class _Scene:
             corners += [corner, corner + across + up, corner + across, corner + up]
         self._note(name, corners)
 
-    def add_bars(self, probabilities: Array, best: str) -> None:
-        """The most probable classes in the order of the classes. `best` is written above the highest bar."""
+    def add_bars(self, probabilities: Array, names: Sequence[str]) -> None:
+        """The most probable classes, in the order of the classes: a row each, of its name, a bar and its share."""
         self._at += _LAYER_GAP
         shown = np.sort(np.argsort(-probabilities, kind="stable")[:MAX_BARS])
-        step = 1 / max(len(shown), 4)
-        corners = []
-        for number, label in enumerate(shown):
-            left = (number - len(shown) / 2 + 0.12) * step
-            right, top = left + 0.76 * step, max(float(probabilities[label]), 0.005) - 0.5
-            bar = [self._point(*corner) for corner in ((left, -0.5), (right, -0.5), (right, top), (left, top))]
-            is_best = label == np.argmax(probabilities)
-            self._axes.add_patch(Polygon(bar, color=VERMILLION if is_best else BLUE, linewidth=0.3))
-            corners += bar
-            if is_best:
-                above = bar[3] + (0.0, 0.06)
-        self._note("probabilities", corners)
-        self._move_clear(self._axes.text(above[0], above[1], best, fontsize=9), _LABEL_STEP_INCHES)
+        _, middle = self._point(0, 0)
+        left = max(box.x1 for box in self._taken) + _MARGIN_INCHES
+        top = middle + _ROW_INCHES * len(shown) / 2
+        rows = [top - _ROW_INCHES * (place + 0.5) for place in range(len(shown))]
+        texts = [
+            self._axes.text(left, row, names[label], fontsize=9, va="center")
+            for label, row in zip(shown, rows, strict=True)
+        ]
+        bars = max(self._box(text).x1 for text in texts) + 0.08
+        ends = []
+        for label, row in zip(shown, rows, strict=True):
+            share, height = float(probabilities[label]), 0.68 * _ROW_INCHES
+            colour = VERMILLION if label == np.argmax(probabilities) else BLUE
+            self._axes.add_patch(
+                Rectangle((bars, row - height / 2), max(share * _BAR_INCHES, 0.01), height, color=colour, linewidth=0.3)
+            )
+            ends.append(
+                self._axes.text(bars + share * _BAR_INCHES + 0.06, row, f"{share:.0%}", fontsize=9, va="center")
+            )
+        right = max(self._box(text).x1 for text in ends)
+        self._note("probabilities", [np.array([left, top]), np.array([right, top - _ROW_INCHES * len(shown)])])
 
     def finish(self) -> Figure:
         """Writes each name below its planes, and lower with a line where something is in the way; cuts off what is
@@ -152,11 +164,14 @@ class _Scene:
         self._named.append((name, box))
         self._taken.append(box)
 
+    def _box(self, text: Text) -> Bbox:
+        """In inches."""
+        return Bbox(text.get_window_extent().get_points() / self._figure.dpi)
+
     def _move_clear(self, text: Text, step_inches: float) -> float:
         """Moves the text up, or down where `step_inches` is negative, until nothing is in the way. Where it is then."""
-        dpi = self._figure.dpi
         while True:
-            box = Bbox(text.get_window_extent().get_points() / dpi)
+            box = self._box(text)
             if not box.padded(_LABEL_GAP_INCHES).count_overlaps(self._taken):
                 self._taken.append(box)
                 return float(text.get_position()[1])

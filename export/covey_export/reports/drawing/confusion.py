@@ -64,7 +64,18 @@ def draw_confusion(
     bar = made.colorbar(image, ax=axes, fraction=0.04, pad=0.03, format=PercentFormatter(1, decimals=0), ticks=_TICKS)
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
-    return canvas.render(made, name, _describe(findings, "Confusion matrix"), caption)
+    return canvas.render(
+        made,
+        name,
+        _describe(findings, "Confusion matrix"),
+        caption,
+        {"matrix": lambda places: _cells(findings, places.box(axes))},
+    )
+
+
+def _cells(findings: Findings, box: tuple[float, ...]) -> dict[str, object]:
+    """What the page's script matrix.js reads."""
+    return {"box": box, "labels": findings.labels, "images": findings.class_images, "cells": findings.confusion}
 
 
 def draw_confused_pairs(findings: Findings) -> Picture:

@@ -1,4 +1,4 @@
-"""Training curves: losses and accuracies over the epochs, of one model or of two in the same axes."""
+"""Training curves: losses and accuracies over the epochs, of one model or of two in the same charts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from covey_export.checkpoint import Epoch
 from covey_proto.wording import plural
-from covey_reports import canvas
+from covey_reports import canvas, places
 from covey_reports.canvas import BLUE, VERMILLION, Picture
 
 _MAX_MARKED = 30  # epochs up to which each one has its marker
@@ -21,55 +22,75 @@ _CAPTION = (
     "has it and on augmented images where the recipe augments: they may be worse than on the test images. Label "
     "smoothing makes the training loss larger, too."
 )
+_TRAINING, _TEST = "training images", "test images"
 _TWO_CAPTION = (
     "Compare the accuracies. Losses of different recipes do not compare: label smoothing, for one, changes them."
 )
 
 
-def draw_curves(history: Sequence[Epoch]) -> Picture:
-    """Losses on the left, accuracies on the right. `history` has one epoch or more. Where running losses were printed
-    they are drawn in place of the epochs' means."""
-    made = canvas.figure(3.2)
-    left, right = made.subplots(1, 2)
+def draw_curves(history: Sequence[Epoch]) -> tuple[Picture, Picture]:
+    """The losses and the accuracies. `history` has one epoch or more. Where losses within epochs were kept they are
+    drawn in place of the epochs' means."""
+    losses, accuracies = _charts()
     running = [(place + share, loss) for place, epoch in enumerate(history) for share, loss in epoch.running]
     if running:
-        left.plot(*zip(*running, strict=True), color=VERMILLION, linestyle="--", label="training images")
+        losses.plot(*zip(*running, strict=True), color=VERMILLION, linestyle="--", label=_TRAINING)
     else:
-        _line(left, [epoch.loss for epoch in history], VERMILLION, "training images", "s--")
+        _line(losses, [epoch.loss for epoch in history], VERMILLION, _TRAINING, "s--")
     test_losses = [epoch.test_loss for epoch in history if epoch.test_loss is not None]
     if len(test_losses) == len(history):  # else the training began before they were measured
-        _line(left, test_losses, BLUE, "test images", "o-")
-    _line(right, [epoch.train_accuracy for epoch in history], VERMILLION, "training images", "s--")
-    _line(right, _test_accuracies(history), BLUE, "test images", "o-")
-    _finish(left, right, history)
-    canvas.legend_above(made, right)
+        _line(losses, test_losses, BLUE, _TEST, "o-")
+    _line(accuracies, [epoch.train_accuracy for epoch in history], VERMILLION, _TRAINING, "s--")
+    _line(accuracies, _test_accuracies(history), BLUE, _TEST, "o-")
     first, last = history[0], history[-1]
-    return canvas.render(
-        made,
-        "curves",
-        f"Two line charts over {plural(len(history), 'epoch')}. The loss went from {first.loss:.3f} to "
-        f"{last.loss:.3f}; the accuracy on the test images {_in_words(history)}; on the training images it ended at "
-        f"{last.train_accuracy:.2%}.",
-        _CAPTION,
+    ended = f" On the test images it ended at {last.test_loss:.3f}." if last.test_loss is not None else ""
+    return (
+        _finish(
+            losses,
+            "losses",
+            f"A line chart of the loss over {plural(len(history), 'epoch')}. On the training images it went from "
+            f"{first.loss:.3f} to {last.loss:.3f}.{ended}",
+            _CAPTION,
+        ),
+        _finish(
+            accuracies,
+            "accuracies",
+            f"A line chart of the accuracy over {plural(len(history), 'epoch')}. On the test images it "
+            f"{_in_words(history)}; on the training images it ended at {last.train_accuracy:.2%}.",
+            _CAPTION,
+        ),
     )
 
 
-def draw_two_curves(names: tuple[str, str], histories: tuple[Sequence[Epoch], Sequence[Epoch]]) -> Picture:
-    """Both models' losses and test accuracies. At least one of them has epochs."""
-    made = canvas.figure(3.4)
-    left, right = made.subplots(1, 2)
+def draw_two_curves(
+    names: tuple[str, str], histories: tuple[Sequence[Epoch], Sequence[Epoch]]
+) -> tuple[Picture, Picture]:
+    """Both models' training losses, and their test accuracies. At least one of them has epochs."""
+    losses, accuracies = _charts()
     ends = []
     for name, short, history, colour, line in zip(
-        names, canvas.drawable(names, 28), histories, (BLUE, VERMILLION), ("o-", "s--"), strict=True
+        names, canvas.drawable(names, 40), histories, (BLUE, VERMILLION), ("o-", "s--"), strict=True
     ):
-        _line(left, [epoch.loss for epoch in history], colour, short, line)
-        _line(right, _test_accuracies(history), colour, short, line)
+        _line(losses, [epoch.loss for epoch in history], colour, short, line)
+        _line(accuracies, _test_accuracies(history), colour, short, line)
         end = f", loss {history[-1].loss:.3f} and test accuracy {history[-1].test_accuracy or 0:.2%} at the end"
         ends.append(f"{name}: {plural(len(history), 'epoch')}{end if history else ''}")
-    _finish(left, right, [epoch for history in histories for epoch in history])
-    right.set_ylabel("accuracy on the test images")
-    canvas.legend_above(made, right)
-    return canvas.render(made, "two-curves", f"Two line charts with both trainings. {'; '.join(ends)}.", _TWO_CAPTION)
+    losses.set_ylabel("training loss")
+    accuracies.set_ylabel("accuracy on the test images")
+    described = f"of both trainings. {'; '.join(ends)}."
+    return (
+        _finish(losses, "two-losses", f"A line chart of the training losses {described}", _TWO_CAPTION),
+        _finish(accuracies, "two-accuracies", f"A line chart of the test accuracies {described}", _TWO_CAPTION),
+    )
+
+
+def _charts() -> tuple[Axes, Axes]:
+    """Of losses and of accuracies, each a figure of its own: narrow screens show them one below the other."""
+    losses, accuracies = (canvas.figure(3.2, canvas.HALF_INCHES).subplots() for _ in range(2))
+    losses.set_ylabel("loss")
+    accuracies.set_ylabel("accuracy")
+    canvas.percent(accuracies.yaxis)
+    return losses, accuracies
 
 
 def _test_accuracies(history: Sequence[Epoch]) -> list[float]:
@@ -91,18 +112,19 @@ def _line(axes: Axes, values: Sequence[float], colour: str, name: str, line: str
     axes.plot(range(1, len(values) + 1), values, line, color=colour, label=name, markersize=4)
 
 
-def _finish(left: Axes, right: Axes, epochs: Sequence[Epoch]) -> None:
-    losses = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in left.get_lines()])
-    low, high = float(losses.min()), float(losses.max())
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.margins(x=0.04)
-        axes.grid(axis="y")
-    if low > 0 and high / low > _LOGARITHMIC:
-        canvas.logarithmic(left)
-    elif low >= 0:
-        left.set_ylim(0, high * 1.08 or 1)
-    left.set_ylabel("loss")
-    right.set_ylabel("accuracy")
-    canvas.percent(right.yaxis)
+def _finish(axes: Axes, name: str, description: str, caption: str) -> Picture:
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.margins(x=0.04)
+    axes.grid(axis="y")
+    if name.endswith("losses"):
+        values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in axes.get_lines()])
+        low, high = float(values.min()), float(values.max())
+        if low > 0 and high / low > _LOGARITHMIC:
+            canvas.logarithmic(axes)
+        elif low >= 0:
+            axes.set_ylim(0, high * 1.08 or 1)
+    made = axes.get_figure()
+    assert isinstance(made, Figure)
+    canvas.legend_above(made, axes, columns=1 if name.startswith("two") else 2)
+    return canvas.render(made, name, description, caption, {"values": places.values([axes])})

@@ -20,7 +20,7 @@ _MAX_TILE_INCHES, _MIN_TILE_INCHES = 1.1, 0.75
 _MAX_CELL_INCHES = 0.17  # of a vector's numbers
 
 
-def draw_feature_maps(name: str, image: Images, recording: Recording) -> Picture:
+def draw_feature_maps(title: str, image: Images, recording: Recording, name: str = "maps") -> Picture:
     """`image` `[H, W, C] uint8` and below it every layer's first maps, dark to bright from the layer's smallest
     number to its largest. At least one layer."""
     colours = matplotlib.colormaps[canvas.MAP].with_extremes(bad=(0, 0, 0, 0))
@@ -31,22 +31,22 @@ def draw_feature_maps(name: str, image: Images, recording: Recording) -> Picture
     height_inches = sum(height + _TITLE_INCHES + _SPACE_INCHES for *_, (_, height) in rows)
     made = canvas.figure(height_inches, fitted=False)
     top = height_inches
-    for title, sheet, (width, height) in rows:
+    for words, sheet, (width, height) in rows:
         top -= _TITLE_INCHES
-        made.text(0, (top + 0.06) / height_inches, title, fontsize=9.5, va="bottom", ha="left")
+        made.text(0, (top + 0.06) / height_inches, words, fontsize=9.5, va="bottom", ha="left")
         top -= height
         axes = made.add_axes((0, top / height_inches, width / canvas.WIDTH_INCHES, height / height_inches))
         axes.axis("off")
         axes.imshow(sheet, cmap=colours, interpolation="none", aspect="auto")
         top -= _SPACE_INCHES
     caption = (
-        f"{name} on its way through the network, in the order in which layers run. In each layer dark is its smallest "
+        f"{title} on its way through the network, in the order in which layers run. In each layer dark is its smallest "
         f"number, yellow its largest."
     )
     if len(layers) < recording.layers_in_all:
         caption += f" {len(layers)} of {recording.layers_in_all} layers are shown."
-    description = f"Feature maps of one test image, layer by layer: {', '.join(map(_title, layers))}."
-    return canvas.render(made, "maps", description, caption)
+    description = f"Feature maps of {title[0].lower()}{title[1:]}, layer by layer: {', '.join(map(_title, layers))}."
+    return canvas.render(made, name, description, caption)
 
 
 def _sheet(layer: Layer) -> tuple[Array, tuple[float, float]]:

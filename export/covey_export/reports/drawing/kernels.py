@@ -12,6 +12,14 @@ from covey_reports.canvas import Picture
 
 _SIGNED_MAP = "PuOr"  # of numbers around zero
 _MAX_COLUMNS = 16
+_CONVOLUTION = (
+    "The layer lays a kernel on each place of the image, multiplies weights and pixels that lie on each other, "
+    "and adds up the products: the sum, one number of a feature map, is large where the image looks like the kernel."
+)
+_LINEAR = (
+    "Each number of this layer multiplies all pixels by weights of its own and adds up the products: the sum "
+    "is large where the image looks like the weights."
+)
 _MAX_TILE_INCHES, _MIN_TILE_INCHES = 0.9, 0.42
 
 
@@ -46,11 +54,12 @@ def draw_kernels(kernels: Kernels) -> Picture:
         axes.imshow(np.concatenate([np.nan_to_num(sheet), alpha], axis=2), interpolation="none")
     which = f"{count} of {kernels.total:,} kernels" if count < kernels.total else f"All {count} kernels"
     which = "The only kernel" if kernels.total == 1 else which
+    explained = _LINEAR if "Linear" in kernels.kind else _CONVOLUTION
     layer, size = f"{kernels.name} ({kernels.kind})", f"{height}x{width} weights"
     return canvas.render(
         made,
         "kernels",
         f"The first {count} of {kernels.total} kernels of {layer}, {size} each"
         f"{' in three colours' if channels == 3 else ''}; the largest weight is {largest:.2f} away from zero.",
-        f"{which} of {layer}, {size} {'each' if count > 1 else 'in it'}: {colours}.",
+        f"{which} of {layer}, {size} {'each' if count > 1 else 'in it'}: {colours}. {explained}",
     )

@@ -9,27 +9,29 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import StrMethodFormatter, SymmetricalLogLocator
 
 from covey_export.reports.calibration import Calibration
-from covey_reports import canvas
+from covey_reports import canvas, places
 from covey_reports.canvas import BLUE, INK, ORANGE, VERMILLION, Picture
 
 _CAPTION = (
-    "Bars that end at the dotted line: the model is right as often as its probabilities say. Bars that end below it: "
-    "the model is too sure of itself. The lower chart counts images, on a logarithmic axis."
+    "Left: where bars end at the dotted line the model is right as often as its probabilities say, below it the model "
+    "is too sure of itself. Right: how many images have such a confidence, on a logarithmic axis."
 )
+_DIAGONAL = "perfectly calibrated"
+_CONFIDENCE = "confidence: the probability of the predicted class"
 
 
-def draw_reliability(calibration: Calibration) -> Picture:
-    """Accuracy over confidence above, how many images have that confidence below."""
-    made = canvas.figure(5.2, 5.2)
-    above, below = made.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
+def draw_reliability(calibration: Calibration) -> tuple[Picture, Picture]:
+    """Accuracy over confidence, and how many images have that confidence."""
+    made, counts = (canvas.figure(4.2, canvas.HALF_INCHES) for _ in range(2))
+    axes, counted = made.subplots(), counts.subplots()
     bins = calibration.bins
     width = 0.94 / len(bins)
     points = calibration.points()
     centres = [(part.low + part.high) / 2 for part in bins]
     filled = [centre for centre, part in zip(centres, bins, strict=True) if part.images]
     confidences, shares = np.array(points).T
-    above.bar(filled, shares, width, color=BLUE, label="accuracy")
-    above.bar(
+    axes.bar(filled, shares, width, color=BLUE, label="accuracy")
+    axes.bar(
         filled,
         np.abs(confidences - shares),
         width,
@@ -39,28 +41,34 @@ def draw_reliability(calibration: Calibration) -> Picture:
         hatch="////",
         label="gap to the mean confidence",
     )
-    _finish(above)
-    above.set_ylabel("accuracy")
-    canvas.legend_above(made, above)
-    below.bar(centres, [part.images for part in bins], width, color=BLUE)
-    below.set_yscale("symlog", linthresh=1)
-    below.set_ylabel("images")
-    below.set_xlabel("confidence: the probability of the predicted class")
-    below.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
-    below.yaxis.get_major_locator().set_params(numticks=4)
-    below.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    below.minorticks_off()
-    below.grid(axis="y")
+    _finish(axes)
+    axes.set_xlabel(_CONFIDENCE)
+    axes.set_ylabel("accuracy")
+    canvas.legend_above(made, axes, columns=2)
+    counted.bar(centres, [part.images for part in bins], width, color=BLUE)
+    counted.set_xlim(0, 1)
+    canvas.percent(counted.xaxis)
+    counted.set_yscale("symlog", linthresh=1)
+    counted.set_xlabel(_CONFIDENCE)
+    counted.set_ylabel("images")
+    steps = SymmetricalLogLocator(base=10, linthresh=1)
+    steps.set_params(numticks=6)
+    counted.yaxis.set_major_locator(steps)
+    counted.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    counted.minorticks_off()
+    counted.grid(axis="y")
     top = bins[-1]
     said = f"{top.images / sum(part.images for part in bins):.0%} of the images have a confidence above {top.low:.0%}"
     if top.accuracy is not None:
         said += f", and of these {top.accuracy:.1%} are right"
-    return canvas.render(
-        made,
-        "reliability",
-        f"Reliability diagram in {len(bins)} bins with the number of images of each. "
-        f"Expected calibration error {calibration.error:.2%}; {said}.",
-        _CAPTION,
+    return (
+        canvas.render(
+            made,
+            "reliability",
+            f"Reliability diagram in {len(bins)} bins. Expected calibration error {calibration.error:.2%}.",
+            _CAPTION,
+        ),
+        canvas.render(counts, "confidences", f"Bar chart of the number of images in each bin: {said}.", _CAPTION),
     )
 
 
@@ -85,12 +93,13 @@ def draw_two_reliabilities(names: tuple[str, str], calibrations: Sequence[Calibr
         f"{names[1]} {second.error:.2%}.",
         f"Points on the dotted line are right as often as they say. Expected calibration error (ECE) after Guo et al. "
         f"2017, {len(first.bins)} bins.",
+        {"values": places.values([axes], without=[_DIAGONAL])},
     )
 
 
 def _finish(axes: Axes) -> None:
     """Both axes from 0 to 100 %, with a line where the two are the same."""
-    axes.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1.5, label="perfectly calibrated")
+    axes.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1.5, label=_DIAGONAL)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     canvas.percent(axes.xaxis)

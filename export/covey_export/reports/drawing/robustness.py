@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from covey_reports import canvas
+from covey_reports import canvas, places
 from covey_reports.canvas import BLUE, GREEN, ORANGE, VERMILLION, Picture
 
 _LINES = (("o-", BLUE), ("s--", VERMILLION), ("^-", GREEN), ("D--", ORANGE))
@@ -12,7 +12,7 @@ _LINES = (("o-", BLUE), ("s--", VERMILLION), ("^-", GREEN), ("D--", ORANGE))
 
 def draw_robustness(accuracy: float, worse: Mapping[str, Sequence[float]]) -> Picture:
     """One line a kind of change; strength 0 is the images as they are."""
-    made = canvas.figure(3.2, 6.0)
+    made = canvas.figure(3.2)
     axes = made.subplots()
     for (kind, accuracies), (line, colour) in zip(worse.items(), _LINES, strict=False):
         axes.plot(range(len(accuracies) + 1), [accuracy, *accuracies], line, color=colour, label=kind, markersize=4)
@@ -29,4 +29,5 @@ def draw_robustness(accuracy: float, worse: Mapping[str, Sequence[float]]) -> Pi
         "robustness",
         f"A line chart: the accuracy is {accuracy:.1%} on unchanged images, and at the greatest strength {ends}.",
         "Accuracy on the same test images, made worse by four kinds of change at three strengths.",
+        {"values": places.values([axes])},
     )

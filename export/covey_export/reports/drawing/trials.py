@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.ticker import MaxNLocator
 
 from covey_export.trials.trial import Trial
-from covey_reports import canvas
+from covey_reports import canvas, places
 from covey_reports.canvas import BLUE, GREEN, ORANGE, SKY, VERMILLION, Picture
 
 MAX_LINES = 10  # variants whose curves are drawn, the most accurate ones
@@ -28,7 +28,7 @@ def draw_curves(trials: Sequence[Trial], images: str) -> Picture:
         accuracies = [math.nan if epoch.test_accuracy is None else epoch.test_accuracy for epoch in history]
         marker = "o" if len(history) == 1 or math.isnan(accuracies[0]) else None
         left.plot(epochs, accuracies, dashes, color=colour, label=name, marker=marker)
-        right.plot(epochs, [epoch.loss for epoch in history], dashes, color=colour, marker=marker)
+        right.plot(epochs, [epoch.loss for epoch in history], dashes, color=colour, label=name, marker=marker)
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -45,6 +45,7 @@ def draw_curves(trials: Sequence[Trial], images: str) -> Picture:
         + "; ".join(f"{trial.variant.title}: {trial.accuracy:.2%}" for trial in trials[:MAX_LINES]),
         f"Means over the seeds. Losses of different dropout, augmentation or label smoothing do not compare; "
         f"accuracies do.{more}",
+        {"values": places.values([left, right])},
     )
 
 
@@ -104,6 +105,7 @@ def draw_norms(trials: Sequence[Trial]) -> Picture | None:
         "A line chart of the length of all weights: "
         + "; ".join(f"{trial.variant.title}: {trial.norm:.1f}" for trial in shown),
         "All weights as one vector: the root of the sum of their squares. Weight decay pulls it down.",
+        {"values": places.values([axes])},
     )
 
 
