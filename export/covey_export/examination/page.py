@@ -49,7 +49,7 @@ def write_page(found: Examination) -> str:
     return pages.write_page(
         "covey_export.reports",
         "examination.html.jinja",
-        scripts=("values", "tables"),
+        scripts=("values",),
         title=found.title,
         subtitle=f"examined with the {found.images:,} test images of {found.dataset}, by Covey",
         picture=robustness.draw_robustness(found.accuracy, found.robustness),

@@ -49,12 +49,16 @@ class Tile:
 
 
 def samples(dataset: Dataset, probabilities: NDArray[np.float32]) -> list[Tile]:
-    """Test images of each class in turn, with their class."""
+    """Test images of each class in turn, with their class, and the one that they were taken for."""
     found = []
     for place in choose_samples(dataset):
-        label = dataset.labels[int(dataset.test_labels[place])]
+        label, guess = (
+            dataset.labels[int(dataset.test_labels[place])],
+            dataset.labels[int(probabilities[place].argmax())],
+        )
+        taken = "" if guess == label else f"taken for {guess}"
         facts = _facts(dataset, probabilities, place)
-        found.append(_tile(dataset.test_images[place], f"test image {place}, of {label}", label, facts=facts))
+        found.append(_tile(dataset.test_images[place], f"test image {place}, of {label}", label, taken, facts))
     return found
 
 

@@ -54,7 +54,7 @@ function answer(picture, matrix, choose) {
 /** The images that the page holds of a cell, each once. @param {number} truth @param {number} predicted @returns {HTMLElement[]} */
 function held(truth, predicted) {
   const tiles = all(`li[data-true="${truth}"][data-predicted="${predicted}"]`).filter((tile) => !tile.closest(".panel"));
-  return [...new Map(tiles.map((tile) => [tile.dataset.place, tile])).values()];
+  return [...new Map(tiles.reverse().map((tile) => [tile.dataset.place, tile])).values()].reverse(); // the first of two counts
 }
 
 /** @param {SVGSVGElement} picture @param {Matrix} matrix */

@@ -1,5 +1,5 @@
 // @ts-check
-/** Tables with a head are sorted by the column that is clicked: numbers from the largest on, then the other way round. */
+/** Tables are sorted by the column whose head is clicked: numbers from the largest on, then the other way round. */
 import { all, make } from "./dom.js";
 
 const FEWEST = 3; // rows of which an order says something
@@ -12,17 +12,17 @@ function sort(table, column, rises) {
   const body = table.tBodies[0];
   const key = (/** @type {HTMLTableRowElement} */ row) => row.cells[column].textContent?.trim() ?? "";
   const rows = [...body.rows].sort((one, other) => {
-    const [left, right] = rises ? [key(one), key(other)] : [key(other), key(one)];
+    const [left, right] = [key(one), key(other)];
     const [low, high] = [number(left), number(right)];
-    if (Number.isNaN(number(key(one))) !== Number.isNaN(number(key(other)))) return Number.isNaN(number(key(one))) ? 1 : -1; // last
-    return Number.isNaN(low) ? left.localeCompare(right) : low - high;
+    if (Number.isNaN(low) !== Number.isNaN(high)) return Number.isNaN(low) ? 1 : -1; // without a number: last
+    return (rises ? 1 : -1) * (Number.isNaN(low) ? left.localeCompare(right) : low - high);
   });
   body.append(...rows);
 }
 
-for (const table of /** @type {HTMLTableElement[]} */ (all("table"))) {
+for (const table of /** @type {HTMLTableElement[]} */ (all("table.sortable"))) {
   const heads = /** @type {HTMLTableCellElement[]} */ ([...(table.tHead?.rows[0]?.cells ?? [])]);
-  if (!table.tBodies.length || table.tBodies[0].rows.length < FEWEST) continue;
+  if (table.tBodies[0].rows.length < FEWEST) continue;
   heads.forEach((head, column) => {
     if (!head.textContent?.trim()) return;
     const button = make("button", { type: "button", className: "sort" }, ...head.childNodes);
