@@ -36,6 +36,10 @@ class InvalidWeights(ExportError):
     """Weights to begin with that are missing, damaged, or of another network."""
 
 
+class InvalidRecipe(ExportError):
+    """A recipe with a field that nothing could be trained by."""
+
+
 class DeviceUnavailable(ExportError):
     """The device asked for does not exist here."""
 

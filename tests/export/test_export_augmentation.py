@@ -25,9 +25,10 @@ EACH = {
     "flip": Augmentation(flip=True),
     "shift": Augmentation(shift=0.2),
     "cutout": Augmentation(cutout=0.5),
+    "erase": Augmentation(erase=1),
     "rotation": Augmentation(rotation=20),
     "zoom": Augmentation(zoom=0.3),
-    "all": Augmentation(flip=True, shift=0.2, cutout=0.5, rotation=20, zoom=0.3),
+    "all": Augmentation(flip=True, shift=0.2, cutout=0.5, erase=0.5, rotation=20, zoom=0.3),
 }
 
 
@@ -117,6 +118,29 @@ def test_cutout_is_one_grey_square_of_which_a_part_may_lie_outside() -> None:
     assert min(sizes) < 9
 
 
+def test_erasing_makes_noise_of_one_rectangle_in_a_share_of_the_images() -> None:
+    images = np.full((400, 20, 16, 3), 90, np.uint8)
+    changed = _augment(images, Augmentation(erase=0.4))
+    shares, ratios = [], []
+    for after in changed:
+        noise = (after != 90).any(axis=2)  # three values of noise are hardly ever 90 all at once
+        if not noise.any():
+            continue
+        rows, columns = np.flatnonzero(noise.any(axis=1)), np.flatnonzero(noise.any(axis=0))
+        height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+        assert noise.sum() == height * width, "the rectangle is whole"
+        shares.append(height * width / 320)
+        ratios.append(height / width)
+    assert 0.33 < len(shares) / 400 < 0.47
+    assert min(shares) < 0.06
+    assert 0.28 < max(shares) < 0.37
+    assert min(ratios) < 0.6
+    assert max(ratios) > 1.7
+    values = changed[changed != 90]
+    assert 120 < values.mean() < 135
+    assert (values.min(), values.max()) == (0, 255)
+
+
 @pytest.mark.parametrize("how", [Augmentation(rotation=BARELY), Augmentation(zoom=BARELY)])
 def test_no_turn_and_no_zoom_leave_every_pixel(how: Augmentation) -> None:
     images = _images(20, 9, 14, 3)
@@ -184,8 +208,8 @@ class TestWords:
     def test_a_list_is_read(self) -> None:
         assert Augmentation.parse("none") == NONE
         assert Augmentation.parse("flip, shift=0.1,rotation=5") == Augmentation(flip=True, shift=0.1, rotation=5)
-        usual = Augmentation.parse("flip,shift,cutout,rotation,zoom")
-        assert all((usual.flip, usual.shift, usual.cutout, usual.rotation, usual.zoom))
+        usual = Augmentation.parse("flip,shift,cutout,erase,rotation,zoom")
+        assert all((usual.flip, usual.shift, usual.cutout, usual.erase, usual.rotation, usual.zoom))
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -195,6 +219,7 @@ class TestWords:
             ("shift=much", "augmentation shift: expected a number from 0 to .*, got 'much'"),
             ("shift=nan", "augmentation shift: expected a number from 0 to .*, got 'nan'"),
             ("cutout=-0.1", "augmentation cutout: expected a number from 0 to .*, got '-0.1'"),
+            ("erase=2", "augmentation erase: expected a number from 0 to 1, got '2'"),
             ("zoom=5", "augmentation zoom: expected a number from 0 to .*, got '5'"),
         ],
     )

@@ -47,10 +47,10 @@ class TestLearningRate:
 
 
 class TestWeightDecay:
-    @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+    @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "lion"])
     def test_is_of_kernels_and_matrices_alone(self, optimizer: Optimizer) -> None:
         network = NETWORKS["mnist-cnn"].build(Task((28, 28, 1), 10))
-        recipe = dataclasses.replace(RECIPE, optimizer=optimizer, weight_decay=0.1)
+        recipe = dataclasses.replace(RECIPE, optimizer=optimizer, momentum=0.0, weight_decay=0.1)
         groups = optimization.build_optimizer(network, recipe).param_groups
         decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
         assert decay == {id(value): 0.1 * (value.ndim > 1) for value in network.parameters()}

@@ -17,6 +17,8 @@ from covey_export.cli.parser import build
 from covey_export.errors import ExportError
 from covey_export.networks import find_network
 from covey_export.training import optimization
+from covey_export.training.lion import Lion
+from covey_export.training.muon import Together
 from covey_export.training.recipes import find_recipe
 
 
@@ -42,6 +44,18 @@ def _changes(network: str, recipe: str, *arguments: str) -> dict[str, Any]:
             *("resnet", "best", ["--optimizer", "adam"]),
             {"optimizer": "adam", "learning_rate": 0.001, "momentum": 0.0, "nesterov": False, "bias_rate": 1.0},
         ),
+        (
+            *("lenet", "tutorial", ["--optimizer", "muon"]),
+            {"optimizer": "muon", "learning_rate": 0.001, "momentum": 0.95, "nesterov": True},
+        ),
+        (
+            *("vgg", "best", ["--optimizer", "muon", "--momentum", "0"]),
+            {"optimizer": "muon", "learning_rate": 0.001, "momentum": 0.0, "nesterov": False},
+        ),
+        (
+            *("vgg", "best", ["--optimizer", "lion"]),
+            {"optimizer": "lion", "learning_rate": 0.0001, "momentum": 0.0, "nesterov": False},
+        ),
         ("mlp", "tutorial", ["--momentum", "0.5"], {"momentum": 0.5}),
         ("vgg", "best", ["--momentum", "0"], {"momentum": 0.0, "nesterov": False}),
         ("mlp", "tutorial", ["--no-shuffle", "--log-steps", "100"], {"shuffle": False, "log_steps": 100}),
@@ -51,8 +65,9 @@ def test_options_change_what_they_say(network: str, recipe: str, arguments: list
     found = _changes(network, recipe, *arguments)
     assert found == changes
     changed = replace(find_recipe(network, recipe), **found)
-    made = optimization.build_optimizer(nn.Linear(2, 2), changed)
-    assert type(made) is {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[changed.optimizer]
+    made = optimization.build_optimizer(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), changed)
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "muon": Together, "lion": Lion}
+    assert type(made) is kinds[changed.optimizer]
     assert made.param_groups[0]["lr"] == changed.learning_rate
     assert made.param_groups[0].get("momentum", 0.0) == changed.momentum
 
@@ -60,7 +75,7 @@ def test_options_change_what_they_say(network: str, recipe: str, arguments: list
 @pytest.mark.parametrize(
     ("network", "arguments", "says"),
     [
-        ("lenet", ["--momentum", "0.9"], "--momentum is SGD's, this training's optimizer is adam"),
+        ("lenet", ["--momentum", "0.9"], "--momentum is SGD's and Muon's, this training's optimizer is adam"),
         ("mlp", ["--optimizer", "adamw", "--momentum", "0.9"], "this training's optimizer is adamw"),
         ("lenet", ["--dropout", "0.1"], "lenet has no dropout"),
         ("mlp", ["--epochs", "0"], "it goes with --weights"),

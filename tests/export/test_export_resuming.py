@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.export.recorded_report import CPU, RecordedReport
 from tests.export.trainings import (
     EVERYTHING,
+    LION,
     MLP,
+    MUON,
     RECIPE,
     STEPS,
     InterruptingReport,
@@ -33,7 +36,7 @@ from covey_export.networks import NETWORKS
 from covey_export.training.recipe import Recipe
 from covey_export.training.run import train
 
-ADAM = dataclasses.replace(RECIPE, optimizer="adam", learning_rate=0.001)
+ADAM = dataclasses.replace(RECIPE, optimizer="adam", learning_rate=0.001, momentum=0.0)
 # Killed in its second epoch, saved every 20 steps.
 SAVED_OFTEN = dataclasses.replace(EVERYTHING, epochs=2, checkpoint_steps=20, threads=1)
 KILLED_AT = STEPS + 35
@@ -69,6 +72,8 @@ def uninterrupted(
     [
         pytest.param(RECIPE, 50, id="sgd-mid-epoch"),
         pytest.param(ADAM, 50, id="adam-mid-epoch"),
+        pytest.param(MUON, 50, id="muon-mid-epoch"),
+        pytest.param(LION, 50, id="lion-mid-epoch"),
         pytest.param(EVERYTHING, 1, id="everything-first"),
         pytest.param(EVERYTHING, 50, id="everything-mid-epoch"),
         pytest.param(EVERYTHING, 2 * STEPS, id="everything-last-of-epoch"),
@@ -110,12 +115,15 @@ def test_ctrl_c_while_the_last_epoch_is_tested_is_not_forgotten(
     assert "already trained (1 epoch" in report.text
 
 
+@pytest.mark.parametrize("recipe", [EVERYTHING, MUON], ids=["everything", "muon"])
 def test_batch_normalisation_and_channels_last_go_on_too(
-    small: Dataset, tmp_path: Path, report: RecordedReport
+    recipe: Recipe, small: Dataset, tmp_path: Path, report: RecordedReport
 ) -> None:
-    """A network of convolutions: its memory layout and its running statistics are part of the state."""
+    """A network of convolutions: its memory layout, its running statistics, its kernels as matrices and the size of its
+    images are part of the state."""
     few = dataclasses.replace(small, train_images=small.train_images[:90], train_labels=small.train_labels[:90])
-    recipe = dataclasses.replace(EVERYTHING, batch_size=32, epochs=2, train_images=90)
+    changes: dict[str, Any] = {"batch_size": 32, "epochs": 2, "train_images": 90}
+    recipe = dataclasses.replace(recipe, **changes, channels_last=True, first_size=0.5)
 
     def run(folder: str, said: RecordedReport) -> Checkpoint:
         return train(NETWORKS["nin"], few, recipe, tmp_path / folder, CPU, said)

@@ -27,6 +27,10 @@ RECIPE = Recipe(
     "test", batch_size=16, epochs=3, optimizer="sgd", learning_rate=0.05, momentum=0.9, log_steps=10, train_images=600
 )
 STEPS = 38
+MUON = dataclasses.replace(
+    RECIPE, optimizer="muon", learning_rate=0.002, momentum=0.95, nesterov=True, weight_decay=0.01
+)
+LION = dataclasses.replace(RECIPE, optimizer="lion", learning_rate=0.0003, momentum=0.0, weight_decay=0.03)
 # All that has a state or is random, at once.
 EVERYTHING = dataclasses.replace(
     RECIPE,

@@ -136,7 +136,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--learning-rate", type=types.above_zero, metavar="RATE", help="of a one-cycle recipe: the highest"
     )
-    group.add_argument("--momentum", type=types.share, metavar="M", help="of SGD")
+    group.add_argument("--momentum", type=types.share, metavar="M", help="of SGD and Muon")
     group.add_argument(
         "--dropout", type=types.share, metavar="P", help="share of values that the network's dropout layers drop"
     )
@@ -155,7 +155,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         dest="augmentation",
         type=types.augmentation,
         metavar="LIST",
-        help="none, or of flip, shift=0.1, cutout=0.25, rotation=10, zoom=0.1 (default: what suits the data set)",
+        help="none, or of flip, shift=0.1, cutout=0.25, erase=0.5, rotation=10, zoom=0.1 (default: what suits the data "
+        "set)",
     )
     group.add_argument(
         "--precision",

@@ -9,7 +9,7 @@ from typing import Any
 from covey_export.cli import given_weights
 from covey_export.errors import ExportError
 from covey_export.networks import Network
-from covey_export.training.recipe import Optimizer, Recipe
+from covey_export.training.recipe import WITH_MOMENTUM, Optimizer, Recipe
 
 # Fields of a recipe that an option of the same name changes.
 _FIELDS = (
@@ -17,8 +17,8 @@ _FIELDS = (
     "augmentation", "shuffle", "log_steps", "precision",
 )  # fmt: skip
 # For another optimizer than the recipe's, whose learning rate would not fit: what its own authors, or torch, take.
-_USUAL_RATES: Mapping[Optimizer, float] = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
-_USUAL_MOMENTUM = 0.9
+_USUAL_RATES: Mapping[Optimizer, float] = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001, "muon": 0.001, "lion": 0.0001}
+_USUAL_MOMENTUM: Mapping[Optimizer, float] = {"sgd": 0.9, "muon": 0.95}
 
 
 def find(options: argparse.Namespace, recipe: Recipe, network: Network) -> dict[str, Any]:
@@ -31,11 +31,13 @@ def find(options: argparse.Namespace, recipe: Recipe, network: Network) -> dict[
     if options.epochs == 0 and options.weights is None:
         raise ExportError("--epochs 0 publishes given weights as they are: it goes with --weights")
     optimizer = changes.get("optimizer", recipe.optimizer)
-    if optimizer != "sgd" and options.momentum is not None:
-        raise ExportError(f"--momentum is SGD's, this training's optimizer is {optimizer}; omit it")
+    if optimizer not in WITH_MOMENTUM and options.momentum is not None:
+        raise ExportError(f"--momentum is SGD's and Muon's, this training's optimizer is {optimizer}; omit it")
     if optimizer != recipe.optimizer:
         changes.setdefault("learning_rate", _USUAL_RATES[optimizer])
-        changes.setdefault("momentum", _USUAL_MOMENTUM if optimizer == "sgd" else 0.0)
+        changes.setdefault("momentum", _USUAL_MOMENTUM.get(optimizer, 0.0))
+        if optimizer == "muon":
+            changes["nesterov"] = True
         changes["bias_rate"] = 1.0  # a factor that was found for the recipe's own optimizer
     if not changes.get("momentum", recipe.momentum):
         changes["nesterov"] = False

@@ -25,6 +25,7 @@ class Augmentation:
     flip: bool = False  # left and right; each image is seen both ways in any two epochs (Jordan 2024)
     shift: float = 0.0  # moved by at most this share, up, down, left, right ("crop" of a padded image)
     cutout: float = 0.0  # a grey square with this share as its side, anywhere (DeVries, Taylor 2017)
+    erase: float = 0.0  # in this share of the images a rectangle becomes noise (Zhong et al.: Random erasing, 2017)
     rotation: float = 0.0  # turned by at most this many degrees
     zoom: float = 0.0  # made larger or smaller by at most this share
 
@@ -58,6 +59,7 @@ class Augmentation:
             "flip" if self.flip else "",
             f"shift {self.shift:.0%}" if self.shift else "",
             f"cutout {self.cutout:.0%}" if self.cutout else "",
+            f"erase in {self.erase:.0%}" if self.erase else "",
             f"rotation {self.rotation:g} degrees" if self.rotation else "",
             f"zoom {self.zoom:.0%}" if self.zoom else "",
         ]
@@ -65,8 +67,8 @@ class Augmentation:
 
 
 NONE = Augmentation()
-_USUAL: Mapping[str, float] = {"flip": 1, "shift": 0.125, "cutout": 0.25, "rotation": 10, "zoom": 0.1}
-_MAX_STRENGTH: Mapping[str, float] = {"flip": 1, "shift": 0.5, "cutout": 1, "rotation": 180, "zoom": 0.9}
+_USUAL: Mapping[str, float] = {"flip": 1, "shift": 0.125, "cutout": 0.25, "erase": 0.5, "rotation": 10, "zoom": 0.1}
+_MAX_STRENGTH: Mapping[str, float] = {"flip": 1, "shift": 0.5, "cutout": 1, "erase": 1, "rotation": 180, "zoom": 0.9}
 _OF_FAMILIES: Mapping[Family, Augmentation] = {
     Family.SIGNS: Augmentation(shift=0.08, rotation=10, zoom=0.1),
     Family.CLOTHES: Augmentation(flip=True, shift=0.04),
@@ -94,10 +96,15 @@ def augment(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, gene
         images = _move(images, flipped, how, generator)
     if how.cutout:
         images = images.masked_fill(_squares(images, how.cutout, generator).to(device), _GREY)
+    if how.erase:
+        noise = torch.randint(0, 256, images.shape, dtype=torch.uint8, generator=generator)
+        images = torch.where(_rectangles(images, how.erase, generator).to(device), noise.to(device), images)
     return images
 
 
 _GREY = 127
+_ERASED_AREA = (0.02, 0.33)  # shares of the image, and the ratio of height to width: the paper's
+_ERASED_RATIO = 3.3
 
 
 def _move(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
@@ -140,10 +147,36 @@ def _squares(images: torch.Tensor, share: float, generator: torch.Generator) -> 
     """`[N, H, W, 1] bool`, true within one square per image; a part of it may lie outside."""
     count, height, width, _ = images.shape
     side = max(1, round(share * min(height, width)))
+    middles = [torch.randint(0, length, (count,), generator=generator) for length in (height, width)]
+    sides = torch.full((count,), side)
+    return _within(images, middles[0] - side // 2, sides, middles[1] - side // 2, sides)
 
-    def within(length: int) -> torch.Tensor:
-        middle = torch.randint(0, length, (count, 1), generator=generator)
-        distance = torch.arange(length) - (middle - side // 2)
-        return (distance >= 0) & (distance < side)
 
-    return (within(height)[:, :, None] & within(width)[:, None, :])[..., None]
+def _rectangles(images: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """`[N, H, W, 1] bool`, true within one rectangle in that share of the images; it lies inside."""
+    count, height, width, _ = images.shape
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    least, most = _ERASED_AREA
+    area = uniform(least, most) * height * width
+    ratio = uniform(-math.log(_ERASED_RATIO), math.log(_ERASED_RATIO)).exp()
+    rows = (area * ratio).sqrt().round().clamp(1, height)
+    columns = (area / ratio).sqrt().round().clamp(1, width)
+    top, left = (uniform(0, 1) * (height - rows + 1)).floor(), (uniform(0, 1) * (width - columns + 1)).floor()
+    is_erased = torch.rand(count, generator=generator) < share
+    return _within(images, top, rows * is_erased, left, columns * is_erased)
+
+
+def _within(
+    images: torch.Tensor, top: torch.Tensor, rows: torch.Tensor, left: torch.Tensor, columns: torch.Tensor
+) -> torch.Tensor:
+    """`[N, H, W, 1] bool`, true in those rows and columns, `[N]` each, of which a part may lie outside."""
+    _, height, width, _ = images.shape
+
+    def inside(length: int, first: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        distance = torch.arange(length) - first[:, None]
+        return (distance >= 0) & (distance < size[:, None])
+
+    return (inside(height, top, rows)[:, :, None] & inside(width, left, columns)[:, None, :])[..., None]

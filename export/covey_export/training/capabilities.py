@@ -11,7 +11,7 @@ from covey_export.errors import InvalidNetwork
 from covey_export.evaluation import predict
 from covey_export.networks import Network
 from covey_export.networks.trial import first_line
-from covey_export.training import mixed_precision, optimization
+from covey_export.training import mixed_precision, optimization, progressive
 from covey_export.training.recipe import Recipe, TrainingPrecision
 
 _BATCH = 4
@@ -41,6 +41,11 @@ def fit_to_network(network: Network, classes: int, recipe: Recipe, device: torch
         raise InvalidNetwork(
             f"{network.name} cannot be {tried} of {_BATCH} images raised {first_line(error)}"
         ) from error
+    if recipe.first_size < 1 and recipe.epochs:
+        error = _try_step(network, classes, recipe, device, "float32", done=0.0)
+        if error is not None:
+            recipe = replace(recipe, first_size=1.0)
+            notes.append(f"trained with images of one size: with smaller ones it raised {first_line(error)}")
     if recipe.precision != "float32" and recipe.epochs:
         error = _try_step(network, classes, recipe, device, "bfloat16")
         if error is not None and recipe.precision == "bfloat16":
@@ -54,9 +59,16 @@ def fit_to_network(network: Network, classes: int, recipe: Recipe, device: torch
 
 
 def _try_step(
-    network: Network, classes: int, recipe: Recipe, device: torch.device, tried: TrainingPrecision
+    network: Network,
+    classes: int,
+    recipe: Recipe,
+    device: torch.device,
+    tried: TrainingPrecision,
+    *,
+    done: float = 1.0,
 ) -> Exception | None:
-    """What a training step of a new module raises, or, where the recipe has no epochs, a run; None: nothing."""
+    """What a training step of a new module raises, or, where the recipe has no epochs, a run; None: nothing. `done` is
+    the share of the training that lies behind the step: at 0 images are smallest."""
     model = image_classifier.build(network, classes, recipe).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -68,7 +80,7 @@ def _try_step(
             return None
         model.train()
         with mixed_precision.autocast(tried, device):
-            outputs = model.network(model.normalise(images))
+            outputs = model.network(progressive.shrink(model.normalise(images), recipe.first_size, done))
         torch.autograd.backward(optimization.loss(outputs, labels, network.output, 0.0))
     except Exception as error:  # noqa: BLE001 - of the user's code or of torch, whatever it is
         return error

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from covey_export.networks import Output
+from covey_export.training import muon
+from covey_export.training.lion import Lion
 from covey_export.training.recipe import Recipe
 
 _MIN_PROBABILITY = 1e-12  # a softmax can give 0, whose logarithm would end the training
 _FIRST_SHARE = 1 / 20  # of the highest learning rate, at a one-cycle training's first step
 _LAST_SHARE = 1 / 1000  # and at its last
+
+AnyOptimizer = torch.optim.Optimizer | muon.Together
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class ParameterGroup:
     parameters: list[nn.Parameter]
     weight_decay: float
     rate: float
+    is_for_muon: bool = False
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[ParameterGroup]:
@@ -31,28 +38,48 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[ParameterGroup]
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     shifts = [module.bias for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     fast = {id(shift) for shift in shifts if recipe.bias_rate != 1}
+    hidden = {id(matrix) for matrix in muon.hidden_matrices(network)} if recipe.optimizer == "muon" else set()
+    decay = recipe.weight_decay
     groups = [
-        ParameterGroup("kernels and matrices", [p for p in learning if p.ndim > 1], recipe.weight_decay, 1.0),
+        ParameterGroup("hidden kernels and matrices", [p for p in learning if id(p) in hidden], decay, 1.0, True),
+        ParameterGroup(
+            "other kernels and matrices" if hidden else "kernels and matrices",
+            [p for p in learning if p.ndim > 1 and id(p) not in hidden],
+            *(decay, 1.0),
+        ),
         ParameterGroup("biases and scales", [p for p in learning if p.ndim <= 1 and id(p) not in fast], 0.0, 1.0),
         ParameterGroup("biases of batch normalisation", [p for p in learning if id(p) in fast], 0.0, recipe.bias_rate),
     ]
     return [group for group in groups if group.parameters]
 
 
-def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, recipe: Recipe) -> AnyOptimizer:
     """The optimizer of all that is to learn; weight decay for kernels and matrices alone.
 
-    The biases of batch normalisation learn `recipe.bias_rate` times as fast (Page 2018, Jordan 2024).
+    The biases of batch normalisation learn `recipe.bias_rate` times as fast (Page 2018, Jordan 2024). "muon" is AdamW
+    where Muon is not made for the parameters.
     """
-    groups = [
-        {"params": group.parameters, "weight_decay": group.weight_decay, "rate": group.rate}
-        for group in parameter_groups(network, recipe)
-    ]
+    found = parameter_groups(network, recipe)
+    if recipe.optimizer == "muon":
+        parts: dict[str, torch.optim.Optimizer] = {}
+        if inside := _as_dicts(group for group in found if group.is_for_muon):
+            parts["muon"] = muon.KernelMuon(inside, recipe.learning_rate, recipe.momentum, recipe.nesterov)
+        if others := _as_dicts(group for group in found if not group.is_for_muon):
+            parts["adamw"] = torch.optim.AdamW(others, lr=recipe.learning_rate)
+        return muon.Together(parts)
+    groups = _as_dicts(found)
+    if recipe.optimizer == "lion":
+        return Lion(groups, lr=recipe.learning_rate)
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, lr=recipe.learning_rate)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate)
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+
+
+def _as_dicts(groups: Iterable[ParameterGroup]) -> list[dict[str, Any]]:
+    """As torch's optimizers take them."""
+    return [{"params": group.parameters, "weight_decay": group.weight_decay, "rate": group.rate} for group in groups]
 
 
 def learning_rate(recipe: Recipe, done: float) -> float:
@@ -69,7 +96,7 @@ def learning_rate(recipe: Recipe, done: float) -> float:
     return recipe.learning_rate * (_LAST_SHARE + (1 - _LAST_SHARE) * (1 + math.cos(math.pi * falling)) / 2)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: AnyOptimizer, rate: float) -> None:
     """For the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("rate", 1.0)  # a checkpoint of an older training has none

@@ -4,21 +4,49 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from covey_export.datasets import Dataset
+from covey_export.errors import InvalidRecipe
 from covey_export.training.augmentation import NONE, Augmentation, of_family
 from covey_proto.wording import plural
 
-Optimizer = Literal["sgd", "adam", "adamw"]
+Optimizer = Literal["sgd", "adam", "adamw", "muon", "lion"]
 Schedule = Literal["constant", "one-cycle"]
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 TrainingPrecision = Literal["float32", "bfloat16", "auto"]
+WITH_MOMENTUM: tuple[Optimizer, ...] = ("sgd", "muon")
 TRAINING_PRECISIONS: tuple[TrainingPrecision, ...] = get_args(TrainingPrecision)
 
+_Limit = tuple[Callable[[Any], bool], str]
+_SHARE: _Limit = (lambda value: value is None or 0 <= value < 1, "a number from 0 to below 1")
+_COUNT: _Limit = (lambda value: value is None or value >= 1, "a whole number from 1 up")
+_FACTOR: _Limit = (lambda value: 0 < value < math.inf, "a number above 0")
+_LIMITS: Mapping[str, _Limit] = {  # is it right, and what is expected, by the field's name
+    "batch_size": _COUNT,
+    "epochs": (lambda value: value >= 0, "a whole number from 0 up"),
+    "optimizer": (lambda value: value in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
+    "learning_rate": _FACTOR,
+    "momentum": _SHARE,
+    "weight_decay": (lambda value: 0 <= value < math.inf, "a number from 0 up"),
+    "bias_rate": _FACTOR,
+    "schedule": (lambda value: value in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+    "warm_up": _SHARE,
+    "label_smoothing": _SHARE,
+    "dropout": _SHARE,
+    "averaging": _SHARE,
+    "precision": (lambda value: value in TRAINING_PRECISIONS, f"one of {', '.join(TRAINING_PRECISIONS)}"),
+    "first_size": (lambda value: 0 < value <= 1, "a number above 0, at most 1"),
+    "log_steps": _COUNT,
+    "checkpoint_steps": _COUNT,
+    "threads": _COUNT,
+    "train_images": _COUNT,
+}
 _MIN_BATCH = 16  # a batch is never made smaller than this for want of data
 _MAX_EPOCHS = 200
 
@@ -29,6 +57,8 @@ class Recipe:
 
     None in `augmentation`, `mean` or `std` stands for what the data set itself says, "auto" in `precision` for
     what is faster here: `fitted_to` and training fill them in, so that the checkpoint holds what really was done.
+
+    Raises InvalidRecipe where a field has a value that nothing could be trained by.
     """
 
     name: str
@@ -51,6 +81,7 @@ class Recipe:
     precision: TrainingPrecision = "float32"
     channels_last: bool = False
     freeze: bool = False  # only the last layer learns
+    first_size: float = 1.0  # share of the images' sides that training begins with, see training.progressive
     log_steps: int | None = None  # the running loss is said every so many steps; None: once an epoch
     shuffle: bool = True  # False: every epoch takes the images in the data set's order
     checkpoint_steps: int | None = None  # None: once an epoch
@@ -58,9 +89,22 @@ class Recipe:
     train_images: int = 60_000  # of the data set the recipe was made for
     reported: tuple[str, float] | None = None  # data set and test accuracy that the tutorial reports
 
+    def __post_init__(self) -> None:
+        for field, (is_right, expected) in _LIMITS.items():
+            value = getattr(self, field)
+            if not is_right(value):
+                raise InvalidRecipe(f"recipe {self.name!r}: {field} is {value!r}; expected {expected}")
+        if self.momentum and self.optimizer not in WITH_MOMENTUM:
+            raise InvalidRecipe(
+                f"recipe {self.name!r}: momentum is {self.momentum:g} with {self.optimizer}, which has its own; "
+                f"expected 0, or one of the optimizers {', '.join(WITH_MOMENTUM)}"
+            )
+        if self.nesterov and not self.momentum:
+            raise InvalidRecipe(f"recipe {self.name!r}: nesterov without momentum; expected a momentum above 0")
+
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Recipe:
-        """The recipe whose `dataclasses.asdict` gave `fields`. Raises TypeError."""
+        """The recipe whose `dataclasses.asdict` gave `fields`. Raises TypeError, InvalidRecipe."""
         augmentation = fields["augmentation"]
         return cls(**{**fields, "augmentation": augmentation and Augmentation(**augmentation)})
 
@@ -108,6 +152,7 @@ class Recipe:
             f"bias rate {self.bias_rate:g}" if self.bias_rate != 1 else "",
             f"label smoothing {self.label_smoothing:g}" if self.label_smoothing else "",
             f"dropout {self.dropout:g}" if self.dropout is not None else "",
+            f"from {self.first_size:.0%} of the images' size up" if self.first_size < 1 else "",
             f"averaged over {plural(round(1 / (1 - self.averaging)), 'step')}" if self.averaging else "",
             "only the last layer" if self.freeze else "",
             "" if self.shuffle else "not shuffled",

@@ -26,7 +26,7 @@ from covey_export.image_classifier import ImageClassifier
 from covey_export.interruption import StopRequest
 from covey_export.networks import Network
 from covey_export.reports.progress import ProgressReport
-from covey_export.training import averaging, mixed_precision, optimization
+from covey_export.training import averaging, mixed_precision, optimization, progressive
 from covey_export.training.batches import Batches
 from covey_export.training.distributed import ALONE, Group
 from covey_export.training.recipe import Recipe, TrainingPrecision
@@ -214,6 +214,7 @@ class Trainer:
         rate = optimization.learning_rate(self.recipe, done)
         optimization.set_learning_rate(self.optimizer, rate)
         images = self.model.normalise(self._batches.draw(batch, len(self.history), self.step))
+        images = progressive.shrink(images, self.recipe.first_size, done)
         labels = self._batches.labels[batch]
         with mixed_precision.autocast(self.recipe.precision, self.device):
             outputs = self._forward(images)
