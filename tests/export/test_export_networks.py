@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,6 +40,30 @@ def _same(*widths: int) -> list[tuple[int, ...]]:
     return [(before, after, 3, 1) for before, after in pairwise(widths)]
 
 
+def _normalised_first(channels: int, layers: int, growth: int) -> list[tuple[int, ...]]:
+    """DenseNet-BC: bottleneck and convolution of each layer, and half the channels between blocks."""
+    width = 2 * growth
+    shapes: list[tuple[int, ...]] = [(channels, width, 3, 1)]
+    for block in range(3):
+        if block:
+            shapes.append((width, width // 2, 1, 0))
+            width //= 2
+        for _ in range(layers):
+            shapes += [(width, 4 * growth, 1, 0), (4 * growth, growth, 3, 1)]
+            width += growth
+    return [*shapes, (width, 10)]
+
+
+def _wide_stage(before: int, after: int) -> list[tuple[int, ...]]:
+    """Two blocks, the first with a 1x1 convolution on the way around."""
+    return [*_same(before, after, after), (before, after, 1, 0), *_same(after, after, after)]
+
+
+def _separable(*widths: int) -> list[tuple[int, ...]]:
+    """Depthwise and pointwise convolutions; a depthwise kernel looks at one channel."""
+    return [shape for before, after in pairwise(widths) for shape in ((1, before, 3, 1), (before, after, 1, 0))]
+
+
 # (in, out, kernel, padding) of each convolution, (in, out) of each linear layer
 SHAPES: dict[str, list[tuple[int, ...]]] = {
     "cifar-net": [(3, 6, 5, 0), (6, 16, 5, 0), (400, 120), (120, 84), (84, 10)],
@@ -62,6 +87,15 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
         (256, 10),
     ],
     "resnet": [(3, 24, 2, 0), *_same(24, 64, 64, 64, 192, 192, 192, 256, 256, 256), (256, 10)],
+    # 28 -> 26 -> 24 -> 12 -> 10 -> 8 -> 4 -> 1
+    "mnist-compact": [
+        *((1, 32, 3, 0), (32, 32, 3, 0), (32, 32, 5, 2)),
+        *((32, 64, 3, 0), (64, 64, 3, 0), (64, 64, 5, 2), (64, 128, 4, 0), (128, 10)),
+    ],
+    "resnet9": [(3, 24, 2, 0), *_same(24, 128, 128, 128, 256, 512, 512, 512), (512, 10)],
+    "wide-resnet": [*_same(1, 16), *_wide_stage(16, 32), *_wide_stage(32, 64), *_wide_stage(64, 128), (128, 10)],
+    "densenet": _normalised_first(1, 6, 24),
+    "mobilenet": [*_same(3, 32), *_separable(32, 64, 128, 128, 256, 256, 256, 256), (256, 10)],
     "conv-demo": [(1, 1, 3, 0)],
 }
 OTHER_LAYERS: dict[str, dict[type[nn.Module], int]] = {
@@ -75,6 +109,11 @@ OTHER_LAYERS: dict[str, dict[type[nn.Module], int]] = {
     "nin": {nn.BatchNorm2d: 9, nn.ReLU: 9, nn.MaxPool2d: 2, nn.AdaptiveAvgPool2d: 1, nn.Dropout2d: 2},
     "googlenet": {nn.BatchNorm2d: 26, nn.ReLU: 26, nn.MaxPool2d: 6, nn.AdaptiveAvgPool2d: 1, nn.Dropout: 1},
     "resnet": {nn.BatchNorm2d: 9, nn.GELU: 10, nn.MaxPool2d: 3, nn.AdaptiveMaxPool2d: 1},
+    "mnist-compact": {nn.BatchNorm2d: 7, nn.ReLU: 7},
+    "resnet9": {nn.BatchNorm2d: 7, nn.GELU: 8, nn.MaxPool2d: 3, nn.AdaptiveMaxPool2d: 1},
+    "wide-resnet": {nn.BatchNorm2d: 13, nn.ReLU: 13, nn.AdaptiveAvgPool2d: 1},
+    "densenet": {nn.BatchNorm2d: 39, nn.ReLU: 39, nn.AvgPool2d: 2, nn.AdaptiveAvgPool2d: 1},
+    "mobilenet": {nn.BatchNorm2d: 15, nn.ReLU: 15, nn.AdaptiveAvgPool2d: 1},
     "conv-demo": {nn.ReLU: 1, nn.MaxPool2d: 1, nn.Softmax: 1},
 }
 DROPOUT = {  # of the network alone, and of its networks with dropout 0.25
@@ -88,8 +127,18 @@ DROPOUT = {  # of the network alone, and of its networks with dropout 0.25
     "nin": ([0.15, 0.3], [0.125, 0.25]),
     "googlenet": ([0.3], [0.25]),
     "resnet": ([], [0.25]),
+    "mnist-compact": ([], [0.25]),
+    "resnet9": ([], [0.25]),
+    "wide-resnet": ([], [0.25] * 6),
+    "densenet": ([], [0.25] * 18),
+    "mobilenet": ([], [0.25]),
     "conv-demo": ([], []),
 }
+# Those of its convolutions that are not 1.
+STRIDES = {"mnist-compact": [2, 2], "wide-resnet": [2] * 4, "mobilenet": [2, 2]}
+# Batch normalisation stands before the convolutions, with as many channels as come in. What these have is counted in
+# test_export_small_image_networks.py.
+NORMALISED_FIRST = ("wide-resnet", "densenet")
 ANY_SIZE = [network for network in NETWORKS.values() if network.smallest_side]
 
 
@@ -104,8 +153,7 @@ def _layers(network: nn.Module) -> list[nn.Module]:
 
 def _shape(layer: nn.Module) -> tuple[int, ...] | None:
     if isinstance(layer, nn.Conv2d):
-        assert layer.stride == (1, 1)
-        return (layer.in_channels, layer.out_channels, layer.kernel_size[0], int(layer.padding[0]))
+        return (layer.in_channels // layer.groups, layer.out_channels, layer.kernel_size[0], int(layer.padding[0]))
     if isinstance(layer, nn.Linear):
         return (layer.in_features, layer.out_features)
     return None
@@ -115,6 +163,8 @@ def _shape(layer: nn.Module) -> tuple[int, ...] | None:
 def test_layers_are_those_of_the_tutorial_or_paper(name: str) -> None:
     layers = _layers(_build(NETWORKS[name]))
     assert [shape for layer in layers if (shape := _shape(layer))] == SHAPES[name]
+    strides = [layer.stride[0] for layer in layers if isinstance(layer, nn.Conv2d) and layer.stride != (1, 1)]
+    assert strides == STRIDES.get(name, [])
     for kind, count in OTHER_LAYERS[name].items():
         assert sum(isinstance(layer, kind) for layer in layers) == count, kind
 
@@ -130,11 +180,11 @@ def test_dropout_is_a_layer_only_where_it_is_asked_for(name: str) -> None:
     assert sum(map(torch.numel, trained_with.parameters())) == sum(map(torch.numel, trained_without.parameters()))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in NORMALISED_FIRST])
 def test_parameters_are_counted(name: str) -> None:
     """By the table above: a convolution in front of batch normalisation has no bias, but scale and shift behind it.
 
-    resnet's stem, the one of 2x2, has neither.
+    The stem of resnet and resnet9, the one of 2x2, has neither.
     """
     normalised = sum(isinstance(layer, nn.BatchNorm2d) for layer in _layers(_build(NETWORKS[name])))
     expected = 0
@@ -145,6 +195,13 @@ def test_parameters_are_counted(name: str) -> None:
         expected += inputs * outputs * kernel**2 + extra * outputs
     assert normalised == 0
     assert NETWORKS[name].parameters() == expected - (name == "conv-demo")  # its convolution has no bias
+
+
+def test_the_documentation_lists_each_network_with_its_parameters() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[:2] for line in text.partition("| network | parameters |")[2].splitlines()[2:]]
+    listed = {row[0].removeprefix("| "): row[1] for row in rows[: len(NETWORKS)]}
+    assert listed == {name: f"{network.parameters():,}" for name, network in NETWORKS.items()}
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("cifar-net", 62_006), ("lenet", 44_426), ("mnist-cnn", 3_761_034)])

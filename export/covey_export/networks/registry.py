@@ -10,15 +10,20 @@ from covey_export.networks import own, timm_networks, torchvision_networks
 from covey_export.networks.alexnet import AlexNet
 from covey_export.networks.cifar_net import CifarNet
 from covey_export.networks.conv_demo import ConvDemo
+from covey_export.networks.densenet import DenseNet
 from covey_export.networks.googlenet import GoogLeNet
 from covey_export.networks.lenet import LeNet
 from covey_export.networks.mlp import MultilayerPerceptron
 from covey_export.networks.mnist_cnn import MnistCnn
+from covey_export.networks.mnist_compact import MnistCompact
 from covey_export.networks.mnist_deep import MnistDeep
+from covey_export.networks.mobilenet import MobileNet
 from covey_export.networks.network import Network, Output
 from covey_export.networks.nin import NetworkInNetwork
 from covey_export.networks.resnet import ResNet
+from covey_export.networks.resnet9 import ResNet9
 from covey_export.networks.vgg import Vgg
+from covey_export.networks.wide_resnet import WideResNet
 
 _GREY_28 = (28, 28, 1)
 _RGB_32 = (32, 32, 3)
@@ -67,6 +72,14 @@ NETWORKS: Mapping[str, Network] = {
             takes_dropout=True,
         ),
         Network(
+            "mnist-compact",
+            lambda task: MnistCompact(task.classes, task.dropout_or(0.0)),
+            _GREY_28,
+            "mnist",
+            "Deotte 2018, An et al. 2020, for few parameters",
+            takes_dropout=True,
+        ),
+        Network(
             "alexnet",
             lambda task: AlexNet(*task.image_shape, task.classes, task.dropout_or(0.5)),
             _GREY_28,
@@ -109,6 +122,42 @@ NETWORKS: Mapping[str, Network] = {
             "cifar10",
             "He et al. 2015, for small images",
             smallest_side=9,
+            takes_dropout=True,
+        ),
+        Network(
+            "resnet9",
+            lambda task: ResNet9(task.image_shape[2], task.classes, task.dropout_or(0.0)),
+            _RGB_32,
+            "cifar10",
+            "Page 2018, Jordan 2024 (airbench)",
+            smallest_side=9,
+            takes_dropout=True,
+        ),
+        Network(
+            "wide-resnet",
+            lambda task: WideResNet(task.image_shape[2], task.classes, task.dropout_or(0.0)),
+            _GREY_28,
+            "fashion-mnist",
+            "Zagoruyko, Komodakis 2016 (WRN-16-2)",
+            smallest_side=4,
+            takes_dropout=True,
+        ),
+        Network(
+            "densenet",
+            lambda task: DenseNet(task.image_shape[2], task.classes, task.dropout_or(0.0)),
+            _GREY_28,
+            "fashion-mnist",
+            "Huang et al. 2016 (DenseNet-BC), for small images",
+            smallest_side=4,
+            takes_dropout=True,
+        ),
+        Network(
+            "mobilenet",
+            lambda task: MobileNet(task.image_shape[2], task.classes, task.dropout_or(0.0)),
+            _RGB_32,
+            "cifar10",
+            "Howard et al. 2017, for small images",
+            smallest_side=4,
             takes_dropout=True,
         ),
         Network(

@@ -44,14 +44,15 @@ class WhiteningStem(nn.Conv2d):
         self.weight.copy_(torch.cat([kernels, -kernels]))
 
 
-def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+def identity_convolution(inputs: int, outputs: int) -> nn.Conv2d:
     """3x3, whose first outputs begin as the inputs themselves."""
     convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)
     nn.init.dirac_(convolution.weight[:inputs])
     return convolution
 
 
-def _normalisation(width: int) -> nn.BatchNorm2d:
+def shifting_normalisation(width: int) -> nn.BatchNorm2d:
+    """Batch normalisation with a shift to learn for each channel, and no factor."""
     normalisation = nn.BatchNorm2d(width)
     normalisation.weight.requires_grad_(False)  # stays 1: the next kernels have a scale of their own
     return normalisation
@@ -63,11 +64,11 @@ class Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.path = nn.Sequential(
-            _convolution(width, width),
-            _normalisation(width),
+            identity_convolution(width, width),
+            shifting_normalisation(width),
             nn.GELU(),
-            _convolution(width, width),
-            _normalisation(width),
+            identity_convolution(width, width),
+            shifting_normalisation(width),
         )
         self.activation = nn.GELU()
 
@@ -86,7 +87,11 @@ class ResNet(nn.Module):
             nn.GELU(),
             *(
                 nn.Sequential(
-                    _convolution(before, after), nn.MaxPool2d(2), _normalisation(after), nn.GELU(), Residual(after)
+                    identity_convolution(before, after),
+                    nn.MaxPool2d(2),
+                    shifting_normalisation(after),
+                    nn.GELU(),
+                    Residual(after),
                 )
                 for before, after in pairwise([self.stem.out_channels, *widths])
             ),
