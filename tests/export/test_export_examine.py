@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.export.recorded_report import RecordedReport
 
 from covey_export.__main__ import main
-from covey_export.examination import corruptions, temperature, unknown
+from covey_export.datasets import Dataset, Family
+from covey_export.examination import command, corruptions, page, temperature, unknown
 from covey_export.examination.answers import Scorer, log_softmax
 from covey_export.publication import Published
 from covey_server.inference.engine import Engine
@@ -101,6 +104,25 @@ class TestUnknown:
         shuffled = unknown.made_here(images)["its own images, shuffled in 16 pieces"]
         assert sorted(shuffled.ravel()) == sorted(images.ravel())
         assert (shuffled != images).any()
+
+
+@pytest.mark.parametrize("family", [Family.CLOTHES, Family.SIGNS])
+def test_mirror_images_count_where_images_may_be_mirrored(
+    family: Family, published: Published, small: Dataset, report: RecordedReport
+) -> None:
+    dataset = dataclasses.replace(small, family=family)
+    scorer = Scorer(published.path)
+    found = command.examine("mlp", scorer, dataset, {}, report)
+    rows = next(page.tables(found))[2]
+    assert rows[0][:2] == ("unchanged", f"{found.accuracy:.2%}")
+    said = [row[1] for row in rows if "mirror images (not served so)" in row[0]]
+    if family is Family.SIGNS:
+        assert (found.mirrored, said) == (None, [])
+        return
+    both = dataclasses.replace(dataset, test_images=np.ascontiguousarray(dataset.test_images[:, :, ::-1]))
+    assert found.mirrored == command.examine("mlp", scorer, both, {}, report).mirrored, "either way round"
+    assert found.mirrored != found.accuracy
+    assert said == [f"{found.mirrored:.2%}"]
 
 
 def test_the_command(published: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

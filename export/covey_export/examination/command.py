@@ -17,6 +17,7 @@ from covey_export.examination.answers import Scorer, Scores
 from covey_export.examination.temperature import Scaling
 from covey_export.examination.unknown import Detection
 from covey_export.reports.progress import ProgressReport
+from covey_export.training.augmentation import of_family
 from covey_server.images.input_spec import InputSpec
 
 MIN_IMAGES = 100  # of which halves can be judged
@@ -25,12 +26,14 @@ MIN_IMAGES = 100  # of which halves can be judged
 @dataclass(frozen=True)
 class Examination:
     """All that was found. `robustness` has accuracies by kind, strength by strength; `detections` are by what was
-    unknown and by score."""
+    unknown and by score. `mirrored` is the accuracy of an image's scores averaged with those of its mirror image, None
+    where images may not be mirrored."""
 
     title: str
     dataset: str
     images: int
     accuracy: float
+    mirrored: float | None
     robustness: dict[str, list[float]]
     scaling: Scaling
     detections: dict[str, dict[str, Detection]]
@@ -65,6 +68,11 @@ def examine(
     images, labels = dataset.test_images, dataset.test_labels
     with report.doing("classifying the test images"):
         scores = scorer.scores(images)
+    mirrored = None
+    if of_family(dataset.family).flip:
+        with report.doing("classifying their mirror images"):
+            flipped = scorer.scores(np.ascontiguousarray(images[:, :, ::-1]))
+        mirrored = _accuracy(scores + flipped, dataset)
     robustness = {}
     for kind, worsen in corruptions.KINDS.items():
         accuracies = []
@@ -85,6 +93,7 @@ def examine(
         dataset.name,
         len(images),
         _accuracy(scores, dataset),
+        mirrored,
         robustness,
         temperature.scale(scores, labels),
         detections,

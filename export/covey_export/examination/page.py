@@ -20,8 +20,10 @@ def tables(found: Examination) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
     """(title, header, rows) of each."""
     worse = [(kind, *(f"{each:.2%}" for each in accuracies)) for kind, accuracies in found.robustness.items()]
     strengths = tuple(f"strength {strength}" for strength in corruptions.STRENGTHS)
-    unchanged = ("unchanged", f"{found.accuracy:.2%}", "", "")
-    yield "Accuracy on changed images", ("images changed by", *strengths), [unchanged, *worse]
+    unchanged = [("unchanged", f"{found.accuracy:.2%}", "", "")]
+    if found.mirrored is not None:
+        unchanged.append(("averaged with their mirror images (not served so)", f"{found.mirrored:.2%}", "", ""))
+    yield "Accuracy on changed images", ("images changed by", *strengths), [*unchanged, *worse]
     scaling = found.scaling
     yield (
         "Calibration",
