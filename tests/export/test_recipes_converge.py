@@ -84,7 +84,7 @@ def _part(dataset: Dataset, images: int) -> Dataset:
 
 
 @pytest.fixture
-def _all_cores(_one_thread: None) -> Iterator[None]:
+def _all_cores() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
