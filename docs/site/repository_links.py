@@ -20,7 +20,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = "repository"
 
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
-_LANGUAGES = {".py": "python", ".yml": "yaml", ".sh": "sh", ".proto": "protobuf", ".toml": "toml"}
+_LANGUAGES = {
+    ".py": "python",
+    ".yml": "yaml",
+    ".yaml": "yaml",
+    ".json": "json",
+    ".sh": "sh",
+    ".proto": "protobuf",
+    ".toml": "toml",
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
