@@ -145,7 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compared = Comparison(network, recipe, options.steps)
     rows = compared.measure(options.rounds)
     machine = describe_machine()
-    print(f"{network.name}, {compared.recipe.describe()}, {compared.recipe.precision}")
+    described = replace(compared.recipe, precision="float32").describe()  # which says other precisions itself
+    print(f"{network.name} in {compared.recipe.precision}: {described}")
     print(f"{machine['cpu']}, {torch.get_num_threads()} threads, {machine['date']}, load {machine['load_average']:.1f}")
     print("| loop | steps/s | smallest to largest | against the bare loop |\n| --- | --- | --- | --- |")
     for row in rows:

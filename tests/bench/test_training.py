@@ -35,7 +35,7 @@ def test_a_bare_loop_and_covey_s_take_turns(tmp_path: Path, capsys: pytest.Captu
     torch.set_num_threads(before)
     said = capsys.readouterr()
     assert said.err.count("bench: round") == 2
-    assert "lenet, batch 8, adamw lr 0.01" in said.out
+    assert "lenet in float32: batch 8, adamw lr 0.01" in said.out
     rows = {row["figure"]: row for row in json.loads(file.read_text())}
     assert list(rows) == ["bare", "loop", "recipe"]
     for row in rows.values():
