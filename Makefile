@@ -16,7 +16,7 @@ SEED ?= 1
 # Not --quiet: it hides warnings, and --strict then no longer sees them. The variable silences a notice of the theme.
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-.PHONY: help setup demo serve test test-docker test-recipes test-gpu fuzz mutate check format docs proto bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-kubernetes test-recipes test-gpu fuzz mutate check format docs proto bench soak image up down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ serve: setup ## serve the models in models/ (those of the demo, or one made now)
 # Tests wait as much as they compute: four workers suit two cores. A file's tests stay together.
 test: setup ## run all tests; COVERAGE=1: and print what they do not reach
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(if $(COVERAGE),--cov --cov-report=term)
+
+test-kubernetes: setup ## validate and try the manifests of Kubernetes and the Helm chart, without a cluster; installs 500 MB of tools
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[kubernetes]'
+	$(BIN)/python -m pytest tests/deploy/kubernetes
 
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy
