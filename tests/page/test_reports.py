@@ -34,7 +34,6 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Case:
     truth = np.repeat(np.arange(len(LABELS)), 250)
     case = make_case(folder, LABELS, (12, 12, 1), history=HISTORY, test_labels=truth, shown=3)
     assert len(case.findings.mistakes) > sheets.MAX_MISTAKES
-    (folder / "report.html").write_text(case.page, encoding="utf-8")
     return case
 
 
@@ -93,10 +92,7 @@ def test_pointer_on_a_curve_shows_its_values(report: Path, open_file: OpenFile) 
 
     tip = page.locator(".tip")
     assert re.split(r"\s*\n\s*", tip.inner_text()) == ["epoch 3", "test images 0.75"]
-    dot = page.locator(".layer .dot").bounding_box()
-    marker = page.locator("#losses-axes_1 use").last  # of the ticks
-    assert dot is not None
-    assert marker.count() == 1
+    assert page.locator(".layer .dot").count() == 1
     page.mouse.move(1, 1)
     assert tip.count() == 0
 
