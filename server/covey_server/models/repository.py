@@ -65,6 +65,7 @@ class Repository:
         self._refused: dict[str, dict[int, Refused]] = {}
         self._unloaded: set[str] = set()  # by name, to stay out
         self._choices = Choices()
+        self._chosen: dict[str, tuple[int | None, int | None]] = {}  # by model, what is published
         self._missing_choices: set[tuple[str, int]] = set()
         self._asked_default = ""
         self._listing = EMPTY  # of the last look that found something
@@ -181,20 +182,23 @@ class Repository:
         if not listing.is_bare:  # a model whose folder is gone need not stay out any more
             self._unloaded &= listing.names | before.names
         names = {*listing.names, *self._held, *self._refused} - self._unloaded
-        has_chosen = self._choices.follow(listing, before, starting=self._starting)
+        self._choices.follow(listing, before, starting=self._starting)
         # Models that are gone come last, so that a renamed model is served by its new name first.
         for name in sorted(names, key=lambda name: (not listing.has_file(name), name)):
             held_before, refused_before = self._held.get(name, {}), self._refused.get(name, {})
             held, refused = self._settle_model(name, listing, before, held_before, refused_before)
-            if (held, refused) != (held_before, refused_before):
+            chosen = self._choices.in_force(name, held, starting=self._starting)
+            if (held, refused, chosen) != (held_before, refused_before, self._chosen.get(name)):
                 self._replace(name, held, refused)
-        if self._starting or has_chosen:
+        if self._starting:
             self._publish()
+        self._report_missing_choices()
 
     def _replace(self, name: str, held: dict[int, Held], refused: dict[int, Refused]) -> None:
         """Sets what is held and refused of one model."""
         _put(self._held, name, held)
         _put(self._refused, name, refused)
+        self._chosen[name] = self._choices.put_in_force(name, held, starting=self._starting)
         if not self._starting:
             self._publish()
 
@@ -212,9 +216,8 @@ class Repository:
             return held_before, {**refused_before, 0: whole}
         held: dict[int, Held] = {}
         refused: dict[int, Refused] = {}
-        chosen = self._choices.of(name)
         for version in sorted({*listing.versions.get(name, ()), *held_before}, reverse=True):
-            if self._policy.is_met(len(held)) and version not in chosen:
+            if self._policy.is_met(len(held)) and not self._choices.want(name, version, held):
                 continue
             look = listing.look(name, version)
             kept, refusal = held_before.get(version), refused_before.get(version)
@@ -233,10 +236,8 @@ class Repository:
         before = self.catalog
         models = {name: {number: each.model for number, each in held.items()} for name, held in self._held.items()}
         refusals = [each.refusal for refused in self._refused.values() for each in refused.values()]
-        self.catalog = Catalog(
-            models, self._choose_default(before), refusals, self._choices.default, self._choices.shadow
-        )
-        self._report_missing_choices()
+        default, shadow = self._choices.default_in_force, self._choices.shadow
+        self.catalog = Catalog(models, self._choose_default(before), refusals, default, shadow)
         for name, version in sorted(before.keys - self.catalog.keys):
             log.info("model %s version %d is unloaded; requests that hold it are answered", name, version)
             self._observer.model_unloaded(name, version)
@@ -248,9 +249,9 @@ class Repository:
         new, self._missing_choices = sorted(missing - self._missing_choices), missing
         for name, version in new:
             instead = self.catalog.default_version(name)
-            log.error(
-                "model %s: version %d was chosen and is not served; requests that name no version %s", name, version,
-                f"get version {instead.version}" if instead is not None else "fail",
+            log.warning(
+                "model %s: version %d is chosen and not served, or not yet; requests that name no version %s",
+                name, version, f"get version {instead.version}" if instead is not None else "fail",
             )  # fmt: skip
 
     def _choose_default(self, before: Catalog) -> str:

@@ -62,14 +62,14 @@ def test_promoted_and_rolled_back(models: TextFolder, caplog: pytest.LogCaptureF
     models.repository.load()
     models.record.take()
     choose(models.folder, "3")
-    assert models.refresh() == ["unloaded m/2", "retired m/2"]
+    assert models.refresh(times=3) == ["unloaded m/2", "retired m/2"]
     assert default(models) == 3
     assert "model m: requests that name no version are to get version 3" in caplog.text
     choose(models.folder, "1")
     assert models.refresh() == ["loaded m/1 good"]
     assert default(models) == 1
     (models.folder / "m" / "default-version").unlink()
-    assert models.refresh() == ["unloaded m/1", "retired m/1"]
+    assert models.refresh(times=3) == ["unloaded m/1", "retired m/1"]
     assert default(models) == 3
     assert "model m: requests that name no version are to get the highest version" in caplog.text
 
@@ -108,32 +108,89 @@ def test_at_the_start_it_is_as_if_there_were_none(models: TextFolder, caplog: py
     assert "it stays as it was: the highest version" in caplog.text
 
 
-def test_a_chosen_version_that_is_not_served_brings_the_next_below_it(
-    models: TextFolder, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("policy", ["latest:1", "all"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_chosen_version_that_is_not_served_at_the_start_brings_the_next_below_it(
+    tmp_path: Path, policy: str, is_there: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    models.write("m", 2, "bad")
+    models = TextFolder(tmp_path, policy)
+    for version, text in ((1, "good"), (2, "good"), (4, "good")):
+        models.write("m", version, text)
+    if is_there:
+        models.write("m", 3, "bad")
+    choose(tmp_path, "3")
+    models.repository.load()
+    assert default(models) == 2
+    assert "version 3 is chosen and not served, or not yet; requests that name no version get version 2" in caplog.text
+    models.refresh(times=4)
+    assert caplog.text.count("is chosen and not served") == 1
+    models.write("m", 3, "good")
+    models.refresh(times=3)
+    assert default(models) == 3
+
+
+def test_with_none_below_it_requests_that_name_no_version_fail(tmp_path: Path) -> None:
+    models = TextFolder(tmp_path)
+    models.write("m", 2)
+    choose(tmp_path, "1")
+    models.repository.load()
+    with pytest.raises(UnknownModel, match=r"chosen for model 'm' is not served; version 2 is: name one of them"):
+        models.repository.catalog.find("m", 0)
+    assert models.repository.catalog.find("m", 2).version == 2
+
+
+@pytest.mark.parametrize("version", ["1", "4", "9"])
+def test_while_the_server_runs_a_version_that_is_not_served_is_not_taken(
+    models: TextFolder, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A slip must not take the model from its callers."""
+    models.path("m", 1).unlink()
+    models.write("m", 4, "bad")
     choose(models.folder, "2")
     models.repository.load()
-    assert models.refused() == ["m/2 it is bad"]
-    with pytest.raises(UnknownModel, match=r"chosen for model 'm' is not served; version 3 is: name one of them"):
-        models.repository.catalog.find("m", 0)
-    assert "version 2 was chosen and is not served; requests that name no version fail" in caplog.text
-    assert models.repository.catalog.find("m", 3).version == 3
-    models.refresh(times=4)
-    assert caplog.text.count("was chosen and is not served") == 1
-
-
-def test_of_all_versions_the_next_below_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    models = TextFolder(tmp_path, "all")
-    for version, text in ((1, "good"), (2, "bad"), (3, "good")):
-        models.write("m", version, text)
-    choose(tmp_path, "2")
-    models.repository.load()
-    assert default(models) == 1
-    assert "version 2 was chosen and is not served; requests that name no version get version 1" in caplog.text
-    models.write("m", 2, "good")
-    models.refresh()
+    choose(models.folder, version)
+    models.refresh(times=5)
     assert default(models) == 2
+    assert f"version {version} is chosen and not served, or not yet; requests that name no version get version 2" in (
+        caplog.text
+    )
+    if version != "4":
+        models.write("m", int(version), "good")
+        models.refresh(times=3)
+        assert default(models) == int(version)
+
+
+def test_the_served_version_is_removed_though_it_is_chosen(models: TextFolder) -> None:
+    choose(models.folder, "2")
+    models.repository.load()
+    models.path("m", 2).unlink()
+    models.refresh(times=3)
+    assert default(models) == 1
+
+
+def test_a_rollback_leaves_no_gap_while_another_model_loads(models: TextFolder) -> None:
+    """Each model's choice comes into force with its versions."""
+    models.write("a", 1)
+    models.repository.load()
+    seen: list[int] = []
+    models.while_loading = lambda: seen.append(default(models))
+    models.write("a", 2)
+    choose(models.folder, "2")
+    models.refresh()
+    assert seen == [3, 3], "while a/2 and m/2 were loaded"
+    assert default(models) == 2
+
+
+def test_a_folder_that_is_away_for_one_look_keeps_its_choice(models: TextFolder) -> None:
+    models.write("other", 1)
+    choose(models.folder, "2")
+    models.repository.load()
+    (models.folder / "m").rename(models.folder.parent / "away")
+    models.refresh(times=1)
+    (models.folder.parent / "away").rename(models.folder / "m")
+    for _ in range(4):
+        assert default(models) == 2
+        models.refresh(times=1)
 
 
 def test_it_is_no_model(models: TextFolder, caplog: pytest.LogCaptureFixture) -> None:
