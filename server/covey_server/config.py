@@ -103,7 +103,7 @@ class Config:
     check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
     probe: bool = _setting(False, "ask the server of the same settings whether it is ready, and exit: 0 yes, 1 no")
     shadow_share: float = _setting(
-        0.1, "the share of the batches that a version named in NAME/shadow-version runs again, to be compared"
+        0.1, "the share of the batches that also run on the version in NAME/shadow-version, to be compared"
     )
     capture: str = _setting(
         "", "folder where some of the images that callers send are kept, to be labelled; none by default"

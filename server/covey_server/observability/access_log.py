@@ -61,7 +61,8 @@ def _ms(begin_ns: int, end_ns: int) -> float:
 
 def _text(record: Record, trace_id: str) -> str:
     answer = f"{record.http} {record.status}" if record.http else record.status
-    words = [record.peer, *([record.principal] if record.principal else ()), _plain(record.method) or "-", answer]
+    words = [_plain(each) for each in (record.peer, record.principal, record.method or "-") if each]
+    words.append(answer)
     parts = parts_ms(record)
     total_ms = parts.pop("total_ms")
     if record.model:

@@ -49,12 +49,15 @@ class Answers:
         self.confidence = np.zeros(len(CONFIDENCE) + 1, np.int64)
         self.entropy = np.zeros(len(ENTROPY) + 1, np.int64)
         self.confidence_sum = self.entropy_sum = 0.0
-        is_known = usual.images >= _MIN_IMAGES and len(usual.classes) == len(labels)
-        self._usual = _Usual(usual) if is_known and window else None
         self._window = window
+        self.compare_with(usual)
         self._before, self._now = (_Part(len(labels)) for _ in range(2))
         self._kept: list[NDArray[np.float32]] = []
         self._kept_rows = self._kept_bytes = 0
+
+    def compare_with(self, usual: UsualAnswers) -> None:
+        """Sets what drift compares with; where that is empty or makes no sense, there is none."""
+        self._usual = _Usual(usual) if self._window and _is_whole(usual, len(self.labels)) else None
 
     def add(self, probabilities: NDArray[np.float32]) -> None:
         """Counts `[N, K] float32`, soon."""
@@ -68,9 +71,9 @@ class Answers:
         """Counts what is kept."""
         if not self._kept:
             return
-        probabilities = self._kept[0] if len(self._kept) == 1 else np.concatenate(self._kept)
-        self._kept = []
+        kept, self._kept = self._kept, []
         self._kept_rows = self._kept_bytes = 0
+        probabilities = kept[0] if len(kept) == 1 else np.concatenate(kept)
         classes, confidence = usual_answers.count(probabilities)
         self.classes += classes
         self.confidence += confidence
@@ -138,6 +141,13 @@ class _Usual:
 
     def drift_of_confidence(self, seen: Counts) -> Drift:
         return _drift(self._confidence, seen, self._confidence_bins)
+
+
+def _is_whole(usual: UsualAnswers, classes: int) -> bool:
+    """Whether the counts in a model's file fit it and each other, and are enough."""
+    if (len(usual.classes), len(usual.confidence)) != (classes, len(CONFIDENCE) + 1):
+        return False
+    return _MIN_IMAGES <= usual.images < 2**53 and usual.images == sum(usual.classes) == sum(usual.confidence)
 
 
 def _bins(usual: Counts) -> Counts:

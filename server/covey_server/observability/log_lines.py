@@ -1,21 +1,78 @@
 """How a line of the log looks: as text for people, or as one JSON object for programs.
 
-Every line has `time`, `level`, `logger` and `message`; further members are those of its kind, as docs/logs.md lists
-them.
+Every line has `time`, `level`, `logger` and `message`; docs/logs-and-traces.md lists the further members of each kind.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Mapping
+from typing import TextIO
 
 from covey_server.config import LogFormat
 
+MAX_WAITING_LINES = 10_000
+_FLUSH_S = 2.0
 MEMBERS = "members"  # the name by which `extra` brings further members of a line
+
+
+class LinesToWriter(logging.Handler):
+    """Writes lines on a thread of its own. Where nobody reads them, a write blocks for good: then lines are dropped
+    and counted, and whoever logs goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: deque[str] = deque()
+        self._dropped = 0
+        self._changed = threading.Condition()
+        self._is_writing = False
+        self._has_begun = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - as logging.Handler does with it
+            self.handleError(record)
+            return
+        with self._changed:
+            if not self._has_begun:  # not before: what `serving.prepare` sets has to come before threads
+                self._has_begun = True
+                threading.Thread(target=self._run, name="log", daemon=True).start()
+            if len(self._lines) < MAX_WAITING_LINES:
+                self._lines.append(line)
+            else:
+                self._dropped += 1
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Waits until all lines are written, for seconds at the most. Called at the end of the process, too."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines and not self._is_writing, _FLUSH_S)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._is_writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._lines)
+                lines, self._lines = self._lines, deque()
+                if self._dropped:
+                    lines.append(
+                        f"covey-server: {self._dropped} lines of the log were dropped: nobody took them in time"
+                    )
+                    self._dropped = 0
+                self._is_writing = True
+            with contextlib.suppress(OSError, ValueError):  # a disk that is full, or a stream that is closed
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
 
 
 class TextLines(logging.Formatter):
@@ -61,6 +118,6 @@ def log_to_standard_error(level: str, form: LogFormat, process: int | None = Non
     its core writes lines of its own form, which are left out of a log for programs."""
     if form == "json":
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LinesToWriter(sys.stderr)
     handler.setFormatter(JsonLines(process) if form == "json" else TextLines(process))
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -96,7 +96,9 @@ class Metrics(Collector):
             tally.load_s = load_s
             tally.golden_difference = model.golden_difference
             tally.served = True
-            if tally.answers is None or tally.answers.labels != model.labels:
+            if tally.answers is not None and tally.answers.labels == model.labels:
+                tally.answers.compare_with(model.info.usual_answers)
+            else:
                 exclusive = model.thresholds is None
                 tally.answers = Answers(
                     model.labels, model.info.usual_answers, self._drift_window, is_exclusive=exclusive
@@ -136,8 +138,10 @@ class Metrics(Collector):
             while self._noted:
                 batch, probabilities, answered = self._noted.popleft()
                 tally = self._by_model[batch.model]
-                if tally.answers is not None and batch.model.answers_probabilities:
-                    tally.answers.add(probabilities)
+                answers = tally.answers
+                # Unless the version was replaced meanwhile, by one with other labels.
+                if answers is not None and batch.model.answers_probabilities and batch.model.labels == answers.labels:
+                    answers.add(probabilities)
                 tally.batch_size.add(batch.size)
                 tally.reasons[batch.reason] += 1
                 tally.images += batch.size
@@ -283,6 +287,7 @@ class Metrics(Collector):
                 for part, family in histograms.items():
                     histogram = getattr(tally, part)
                     family.add_metric(tally.labels, histogram.buckets(), histogram.total)
+            answers = answer_metrics.collect(self._tallies.values())
         yield from (
             requests,
             images,
@@ -297,9 +302,7 @@ class Metrics(Collector):
             waiting,
         )
         yield from histograms.values()
-        with self._lock:
-            families = answer_metrics.collect(self._tallies.values())
-        yield from families
+        yield from answers
 
 
 def _histogram(name: str, text: str) -> HistogramMetricFamily:

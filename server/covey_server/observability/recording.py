@@ -42,13 +42,15 @@ def open_recording(
     sampling = read_sampling(environment)
     try:
         from covey_server.observability.traces import Traces, open_exporter
+
+        traces = Traces(open_exporter(environment))
     except ModuleNotFoundError as error:
         raise InvalidConfiguration(
             f"OTEL_* variables ask for traces, and the package {error.name!r} is not installed: pip install "
             f"'covey-serve[otel]', for http/protobuf also opentelemetry-exporter-otlp-proto-http; or set "
             f"OTEL_SDK_DISABLED=true"
         ) from error
-    return Recording(access, rate, Traces(open_exporter(environment)), sampling, on_traced)
+    return Recording(access, rate, traces, sampling, on_traced)
 
 
 class Recording(Recorder):
@@ -69,6 +71,7 @@ class Recording(Recorder):
         self._traces = traces
         self._on_traced = on_traced
         self._sampling = Sampling() if sampling is None else sampling
+        self._lock = threading.Lock()
         self.dropped = 0  # records that nobody could take in time
         self._ended: deque[Record] = deque()
         self._wake = threading.Event()
@@ -106,7 +109,8 @@ class Recording(Recorder):
         if not record.kept_for and record.status == "OK":
             return
         if len(self._ended) >= MAX_WAITING:
-            self.dropped += 1
+            with self._lock:
+                self.dropped += 1
             return
         self._ended.append(record)
         if not self._wake.is_set():

@@ -2,7 +2,8 @@
 
 A traced call is a span with a child for each of its parts: decode, queue, compute, answer. Requests share batches, so a
 batch is a span of its own, to which `compute` has a link. The parent comes from the caller's W3C `traceparent`, whose
-sampling decision is kept. Settings are OpenTelemetry's own variables, OTEL_*; docs/tracing.md names those that matter.
+sampling decision is kept. Settings are OpenTelemetry's own variables, OTEL_*; docs/logs-and-traces.md names those that
+matter.
 
 Spans are made from a call's time stamps after its answer, so that tracing costs callers next to nothing.
 """
@@ -48,11 +49,11 @@ class Traces:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer: Tracer = self._provider.get_tracer("covey_server", __version__)
         self._batches: OrderedDict[tuple[str, int, int], SpanContext] = OrderedDict()
-        self._epoch_ns = time.time_ns() - time.monotonic_ns()
 
     def add(self, record: Record) -> str:
         """Makes the spans of a call, and returns the trace's id."""
         traceparent, tracestate = record.parent
+        epoch_ns = time.time_ns() - time.monotonic_ns()  # each time: clocks are set
         carrier = {"traceparent": traceparent, "tracestate": tracestate}
         context = _PROPAGATOR.extract({name: value for name, value in carrier.items() if value}, context=Context())
         span = self._tracer.start_span(
@@ -60,23 +61,22 @@ class Traces:
             context,
             kind=SpanKind.SERVER,
             attributes=_attributes(record),
-            start_time=record.arrived_ns + self._epoch_ns,
+            start_time=record.arrived_ns + epoch_ns,
         )
-        if record.status != "OK":
-            is_ours = record.status in ("INTERNAL", "UNAVAILABLE")
+        if record.status in ("INTERNAL", "UNAVAILABLE"):
             # A caller's mistake is no error of the server's span, by the semantic conventions.
-            span.set_status(Status(StatusCode.ERROR if is_ours else StatusCode.UNSET, record.message or None))
+            span.set_status(Status(StatusCode.ERROR, record.message))
         inside = set_span_in_context(span, Context())
         before = record.arrived_ns
         stamps = (record.queued_ns, record.started_ns, record.computed_ns, record.ended_ns)
         for name, stamp in zip(("decode", "queue", "compute", "answer"), stamps, strict=True):
             if not stamp or not record.queued_ns:
                 break
-            links = (Link(self._batch(record)),) if name == "compute" else ()
-            part = self._tracer.start_span(name, inside, links=links, start_time=before + self._epoch_ns)
-            part.end(stamp + self._epoch_ns)
+            links = (Link(self._batch(record, epoch_ns)),) if name == "compute" else ()
+            part = self._tracer.start_span(name, inside, links=links, start_time=before + epoch_ns)
+            part.end(stamp + epoch_ns)
             before = stamp
-        span.end(record.ended_ns + self._epoch_ns)
+        span.end(record.ended_ns + epoch_ns)
         return f"{span.get_span_context().trace_id:032x}"
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class Traces:
         closing.start()
         closing.join(_FLUSH_S)
 
-    def _batch(self, record: Record) -> SpanContext:
+    def _batch(self, record: Record, epoch_ns: int) -> SpanContext:
         """The span of the batch that a request ran in; made for the first of its requests that is traced."""
         key = record.model, record.version, record.started_ns
         context = self._batches.get(key)
@@ -96,9 +96,9 @@ class Traces:
                 "covey.batch_size": record.batch_size,
             }
             span = self._tracer.start_span(
-                "batch", Context(), attributes=attributes, start_time=record.started_ns + self._epoch_ns
+                "batch", Context(), attributes=attributes, start_time=record.started_ns + epoch_ns
             )
-            span.end(record.computed_ns + self._epoch_ns)
+            span.end(record.computed_ns + epoch_ns)
             context = self._batches[key] = span.get_span_context()
             if len(self._batches) > _MAX_BATCHES:
                 self._batches.popitem(last=False)
@@ -134,6 +134,7 @@ def _attributes(record: Record) -> dict[str, Value]:
         "covey.images": record.images,
         "covey.batch_size": record.batch_size,
         "covey.status": record.status,
+        "covey.error": record.message,
     }
     if record.http:
         method, _, target = record.method.partition(" ")

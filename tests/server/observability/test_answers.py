@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,3 +144,39 @@ def test_too_few_images_tell_nothing() -> None:
 )
 def test_the_p_value(statistic: float, freedom: int, expected: float) -> None:
     assert answers._chi_square_p_value(statistic, freedom) == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"confidence": []},
+        {"confidence": [0] * 20},
+        {"confidence": [10_000] + [0] * 13},
+        {"classes": [1000] * 9},
+        {"classes": [2**63, *[0] * 9]},
+        {"images": 9_999},
+        {"images": 0, "classes": [0] * 10, "confidence": [0] * 13},
+        {"images": 2**64 - 1},
+    ],
+)
+def test_counts_in_a_file_that_make_no_sense_are_none(change: dict[str, Any]) -> None:
+    message = usual()
+    for name, value in change.items():
+        message.ClearField(name)
+        if isinstance(value, list):
+            getattr(message, name).extend(value)
+        else:
+            setattr(message, name, value)
+    found = Answers(LABELS, message, 2000)
+    found.add(rows([1.0] * 10, 2000, 8, seed=10))
+    found.count()
+    assert found.drift() == {}
+
+
+def test_another_file_of_the_version_is_compared_with_from_then_on() -> None:
+    found = Answers(LABELS, usual(), 2000)
+    found.add(rows([1.0] * 9 + [0.0], 2000, 30, seed=4))
+    found.count()
+    assert found.drift()["classes"].stability_index > 0.25
+    found.compare_with(usual_answers.to_message(rows([1.0] * 9 + [0.0], 10_000, 30, seed=11)))
+    assert found.drift()["classes"].stability_index < 0.1

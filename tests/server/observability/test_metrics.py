@@ -163,6 +163,24 @@ def test_what_is_noted_is_in_the_next_scrape_whoever_counts_it(tmp_path: Path, w
     assert found["covey_queue_seconds_bucket", "0.0005", "echo", "1"] == 0
 
 
+def test_a_batch_of_a_version_that_was_replaced_by_one_with_other_labels_is_left_out_of_the_answers(
+    tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    load = ModelLoader(CPU, threads=1, max_batch_size=1)
+    before = load("echo", 1, write_echo_model(tmp_path))
+    metrics.model_loaded(before, 0.1)
+    request = make_request(FakeModel())
+    batch = Batch(before, [Part(request, 0, 1)], 1, 1, "full")
+    metrics.note_batch(batch, Output(np.eye(1, 10, dtype=np.float32)), [request])
+    metrics.model_loaded(load("echo", 1, write_echo_model(tmp_path, classes=9)), 0.1)
+    metrics.note_batch(batch, Output(np.eye(1, 10, dtype=np.float32)), [request])
+    found = shown(registry)
+    assert found["covey_images_total", "echo", "1"] == 2
+    assert sum(value for key, value in found.items() if key[0] == "covey_answers_total") == 0
+
+
 def test_keeps_no_model_alive(tmp_path: Path, write_echo_model: WriteModel) -> None:
     metrics = Metrics(CollectorRegistry())
     model = ModelLoader(CPU, threads=1, max_batch_size=1)("echo", 1, write_echo_model(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,9 @@ from covey_server.calls.record import LOG, TRACE, Record
 from covey_server.calls.service import Service, Services
 from covey_server.calls.status import Status
 from covey_server.config import Access
+from covey_server.errors import InvalidConfiguration
 from covey_server.observability import recording
-from covey_server.observability.recording import Recording
+from covey_server.observability.recording import Recording, open_recording
 from covey_server.observability.trace_settings import Sampling
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
@@ -119,6 +121,27 @@ def test_a_record_ends_once() -> None:
     call.fail(Status(13, "broken"))
     call.reply(b"late")
     assert [(record.status, record.message) for record in recorder.records] == [("INTERNAL", "broken")]
+
+
+@pytest.mark.parametrize(
+    ("module", "environment"),
+    [
+        ("opentelemetry.sdk.trace", {}),
+        ("opentelemetry.exporter.otlp.proto.grpc.trace_exporter", {}),
+        (
+            "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+        ),
+    ],
+)
+def test_a_missing_package_is_told_with_what_to_install(
+    module: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "covey_server.observability.traces", raising=False)
+    wanted = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environment}
+    with pytest.raises(InvalidConfiguration, match=r"is not installed: pip install 'covey-serve\[otel\]'"):
+        open_recording("off", 0.0, wanted, lambda _, __: None)
 
 
 def test_what_nobody_takes_is_dropped_and_reported(
