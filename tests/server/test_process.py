@@ -344,3 +344,18 @@ def test_the_log_as_json(start: type[Process], tmp_path: Path, write_echo_model:
     lines = [json.loads(line) for line in log.splitlines()]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
     assert [line["status"] for line in lines if line.get("request_id") == "r-1"] == ["OK"]
+
+
+def test_a_log_that_nobody_reads_stops_nothing(
+    start: type[Process], tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    """Its lines are dropped once the pipe is full, and the process still ends."""
+    write_echo_model(tmp_path)
+    server = start("--models", str(tmp_path), "--access-log", "all")
+    request = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16))).SerializeToString()
+    with grpc.insecure_channel(server.target()) as channel:
+        classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
+        for _ in range(1000):  # about 200 KB, of which a pipe holds 64
+            classify(request, timeout=30, metadata=(("x-request-id", "x" * 60),))
+    server.popen.terminate()
+    assert server.popen.wait(60) == 0

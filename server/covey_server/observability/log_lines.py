@@ -71,8 +71,13 @@ class LinesToWriter(logging.Handler):
                     self._dropped = 0
                 self._is_writing = True
             with contextlib.suppress(OSError, ValueError):  # a disk that is full, or a stream that is closed
-                self._stream.write("\n".join(lines) + "\n")
-                self._stream.flush()
+                self._write("\n".join((*lines, "")).encode(errors="backslashreplace"))
+
+    def _write(self, data: bytes) -> None:
+        """Not by the stream itself, whose lock a blocked write would hold when the interpreter ends: it would abort."""
+        number = self._stream.fileno()
+        while data:
+            data = data[os.write(number, data) :]
 
 
 class TextLines(logging.Formatter):
