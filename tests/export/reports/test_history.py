@@ -43,5 +43,5 @@ def test_a_short_training_keeps_losses_within_its_epochs(trained: Checkpoint) ->
 
 
 def test_a_long_training_keeps_none(small: Dataset, tmp_path: Path, report: RecordedReport) -> None:
-    found = train_mlp(small, tmp_path, report, epochs=6, log_steps=0)
+    found = train_mlp(small, tmp_path, report, epochs=6, log_steps=None)
     assert [epoch.running for epoch in found.history] == [()] * 6
