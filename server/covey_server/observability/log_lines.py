@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TextIO
 
 from covey_server.config import LogFormat
@@ -44,8 +44,12 @@ class LinesToWriter(logging.Handler):
             return
         with self._changed:
             if not self._has_begun:  # not before: what `serving.prepare` sets has to come before threads
+                try:
+                    threading.Thread(target=self._run, name="log", daemon=True).start()
+                except RuntimeError:  # no thread is left: the server will say so, and this line is not worth less
+                    self._write_lines((line,))
+                    return
                 self._has_begun = True
-                threading.Thread(target=self._run, name="log", daemon=True).start()
             if len(self._lines) < MAX_WAITING_LINES:
                 self._lines.append(line)
             else:
@@ -70,14 +74,15 @@ class LinesToWriter(logging.Handler):
                     )
                     self._dropped = 0
                 self._is_writing = True
-            with contextlib.suppress(OSError, ValueError):  # a disk that is full, or a stream that is closed
-                self._write("\n".join((*lines, "")).encode(errors="backslashreplace"))
+            self._write_lines(lines)
 
-    def _write(self, data: bytes) -> None:
+    def _write_lines(self, lines: Iterable[str]) -> None:
         """Not by the stream itself, whose lock a blocked write would hold when the interpreter ends: it would abort."""
-        number = self._stream.fileno()
-        while data:
-            data = data[os.write(number, data) :]
+        data = "\n".join((*lines, "")).encode(errors="backslashreplace")
+        with contextlib.suppress(OSError, ValueError):  # a disk that is full, or a stream that is closed
+            number = self._stream.fileno()
+            while data:
+                data = data[os.write(number, data) :]
 
 
 class TextLines(logging.Formatter):
