@@ -17,8 +17,8 @@ class Burst(ABC):
     """At least one call. Columns have an entry for each, in the order of arrival. Either `calls` is called, once, and
     each of the calls is answered by itself, or `reply` answers all of them. Times are of time.monotonic_ns."""
 
-    __slots__ = ("arrived_ns", "begin", "by_peer", "deadline_ns", "payloads", "peers")
-    begin: Callable[[Call], None] | None  # gives each call that is made a record
+    __slots__ = ("arrived_ns", "begin_record", "by_peer", "deadline_ns", "payloads", "peers")
+    begin_record: Callable[[Call], None] | None  # gives each call that is made a record
     holds_answer = False  # as in Call
 
     def __init__(
@@ -32,7 +32,7 @@ class Burst(ABC):
         self.by_peer: Mapping[str, int] = {peers[0]: 1} if len(peers) == 1 else Counter(peers)
         self.arrived_ns = arrived_ns
         self.deadline_ns = deadline_ns
-        self.begin = None
+        self.begin_record = None
 
     @abstractmethod
     def headers(self, name: str) -> Sequence[str]:

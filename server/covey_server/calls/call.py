@@ -24,6 +24,14 @@ def protocol_of(peer: str) -> Protocol:
     return "http" if peer.startswith(HTTP_PEER) else "grpc"
 
 
+def find_header(metadata: Metadata, name: str) -> str:
+    """The first value of a text header; "" where there is none."""
+    for key, value in metadata:
+        if key == name and isinstance(value, str):
+            return value
+    return ""
+
+
 class Call(ABC):
     """Answered exactly once, by `reply` or by `fail`, from any thread. Times are of time.monotonic_ns."""
 
@@ -70,7 +78,7 @@ class Call(ABC):
 
     def header(self, name: str) -> str:
         """The first value of a text header, such as "traceparent" or "x-request-id"; "" where the caller sent none."""
-        return next((value for key, value in self.metadata if key == name and isinstance(value, str)), "")
+        return find_header(self.metadata, name)
 
     @property
     def waits_for_room(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from covey_server.calls.burst import Burst
@@ -17,39 +17,12 @@ if TYPE_CHECKING:
     from covey_server.calls.status import Status
 
 LOG, TRACE = 1, 2  # what a record is kept for
-
-
-class Model(Protocol):
-    """A model, as far as a record names it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def version(self) -> int: ...
-
-
-class Run(Protocol):
-    """A request with its time stamps, as far as a record shows it: stamps are 0 for what was not reached."""
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def queued_ns(self) -> int: ...
-
-    @property
-    def started_ns(self) -> int: ...
-
-    @property
-    def computed_ns(self) -> int: ...
+PARTS = ("decode", "queue", "compute", "answer")  # of a call
 
 
 class Record:
-    """One call: what was asked by whom, what it was answered with, and when."""
+    """One call: what was asked by whom, what it was answered with, and when. `model` to `computed_ns` are those of the
+    request that the pipeline made of it; a time that was not reached is 0."""
 
     __slots__ = (
         "answer_bytes", "arrived_ns", "batch_size", "computed_ns", "ended_ns", "http", "images", "is_open", "kept_for",
@@ -80,11 +53,19 @@ class Record:
         self.message = ""  # of an error
         self.answer_bytes = 0
 
-    def note(self, model: Model, run: Run) -> None:
-        """Keeps what a request shows, when it is about to be answered."""
-        self.model, self.version, self.images = model.name, model.version, run.count
-        self.batch_size = run.batch_size
-        self.queued_ns, self.started_ns, self.computed_ns = run.queued_ns, run.started_ns, run.computed_ns
+    @property
+    def parts(self) -> list[tuple[str, int, int]]:
+        """The parts of a call that reached the queue, as far as it came: name, begin, end. They follow each other
+        without a gap, from its arrival to its answer."""
+        if not self.queued_ns:
+            return []
+        found, begin_ns = [], self.arrived_ns
+        for name, end_ns in zip(PARTS, (self.queued_ns, self.started_ns, self.computed_ns, self.ended_ns), strict=True):
+            if not end_ns:
+                break
+            found.append((name, begin_ns, end_ns))
+            begin_ns = end_ns
+        return found
 
     def end(self, failure: Status | None, answer_bytes: int, http: int = 0) -> None:
         """Ends the record with the answer. Fronts call it; what comes after the first is ignored."""

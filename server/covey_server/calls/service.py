@@ -136,7 +136,7 @@ class Services:
         others = [place for place in range(len(burst.payloads)) if place not in chosen] if chosen else ()
         left = burst if not chosen else burst.select(others) if others else None
         if left is not None:
-            left.begin = lambda call: recorder.begin(call, path, 0)
+            left.begin_record = lambda call: recorder.begin(call, path, 0)
         if chosen:
             some = burst if left is None else burst.select(tuple(chosen))
             for call, kept_for in zip(some.calls(), chosen.values(), strict=True):

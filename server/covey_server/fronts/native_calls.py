@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from covey_server.calls.burst import Burst
-from covey_server.calls.call import Call, Metadata
+from covey_server.calls.call import Call, Metadata, find_header
 from covey_server.calls.status import Status
 from covey_server.fronts import CALL_BYTES, sockets
 
@@ -123,7 +123,7 @@ class NativeBurst(Burst):
             handed[peer] = handed.get(peer, 0) + len(payload) + len(header or "") + CALL_BYTES
 
     def headers(self, name: str) -> Sequence[str]:
-        return [_header(event[5][0], name) for event in self._events]
+        return [find_header(event[5][0], name) for event in self._events]
 
     @property
     def cancelled(self) -> bool:
@@ -142,7 +142,7 @@ class NativeBurst(Burst):
         for call_id in self._cancelled or ():
             if call_id in selected._ids:
                 selected.cancel(call_id)
-        selected.begin = self.begin
+        selected.begin_record = self.begin_record
         return selected
 
     def calls(self) -> list[Call]:
@@ -156,21 +156,14 @@ class NativeBurst(Burst):
                 payload, peer, self.arrived_ns, deadline_ns, metadata, principal, self._front, call_id, self._open
             )
             call.cancelled = call_id in gone
-            if self.begin is not None:
-                self.begin(call)
+            if self.begin_record is not None:
+                self.begin_record(call)
             calls.append(call)
         return calls
 
     def reply(self, payloads: Sequence[bytes]) -> None:
         deque(map(self._open.pop, self._ids, repeat(None)), maxlen=0)
         deque(map(self._front.respond, self._ids, payloads), maxlen=0)
-
-
-def _header(metadata: Metadata, name: str) -> str:
-    for key, value in metadata:
-        if key == name and isinstance(value, str):
-            return value
-    return ""
 
 
 def _deadline_ns(arrived_ns: int, remaining_s: float | None) -> int | None:

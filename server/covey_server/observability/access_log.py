@@ -39,20 +39,12 @@ def _members(record: Record, trace_id: str) -> dict[str, object]:
         "answer_bytes": record.answer_bytes,
         "error": record.message,
     }
-    return {name: value for name, value in members.items() if value} | parts_ms(record)
+    times = {f"{name}_ms": _ms(begin_ns, end_ns) for name, begin_ns, end_ns in record.parts}
+    return {name: value for name, value in members.items() if value} | {"total_ms": _total_ms(record)} | times
 
 
-def parts_ms(record: Record) -> dict[str, float]:
-    """How long the call took, and its parts as far as it came; they add up to the total."""
-    parts = {"total_ms": _ms(record.arrived_ns, record.ended_ns)}
-    stamps = (record.queued_ns, record.started_ns, record.computed_ns, record.ended_ns)
-    before = record.arrived_ns
-    for name, stamp in zip(("decode_ms", "queue_ms", "compute_ms", "answer_ms"), stamps, strict=True):
-        if not stamp or not record.queued_ns:
-            break
-        parts[name] = _ms(before, stamp)
-        before = stamp
-    return parts
+def _total_ms(record: Record) -> float:
+    return _ms(record.arrived_ns, record.ended_ns)
 
 
 def _ms(begin_ns: int, end_ns: int) -> float:
@@ -63,13 +55,11 @@ def _text(record: Record, trace_id: str) -> str:
     answer = f"{record.http} {record.status}" if record.http else record.status
     words = [_plain(each) for each in (record.peer, record.principal, record.method or "-") if each]
     words.append(answer)
-    parts = parts_ms(record)
-    total_ms = parts.pop("total_ms")
     if record.model:
         words.append(f"{record.model}/{record.version} images={record.images}")
-    words.append(f"{total_ms:.3f} ms")
-    if parts:
-        shown = ", ".join(f"{name.removesuffix('_ms')} {value:.3f}" for name, value in parts.items())
+    words.append(f"{_total_ms(record):.3f} ms")
+    if record.parts:
+        shown = ", ".join(f"{name} {_ms(begin_ns, end_ns):.3f}" for name, begin_ns, end_ns in record.parts)
         words.append(f"({shown}; batch of {record.batch_size})" if record.batch_size else f"({shown})")
     if record.request_id:
         words.append(f"id={_plain(record.request_id)}")

@@ -67,15 +67,10 @@ class Traces:
             # A caller's mistake is no error of the server's span, by the semantic conventions.
             span.set_status(Status(StatusCode.ERROR, record.message))
         inside = set_span_in_context(span, Context())
-        before = record.arrived_ns
-        stamps = (record.queued_ns, record.started_ns, record.computed_ns, record.ended_ns)
-        for name, stamp in zip(("decode", "queue", "compute", "answer"), stamps, strict=True):
-            if not stamp or not record.queued_ns:
-                break
+        for name, begin_ns, end_ns in record.parts:
             links = (Link(self._batch(record, epoch_ns)),) if name == "compute" else ()
-            part = self._tracer.start_span(name, inside, links=links, start_time=before + epoch_ns)
-            part.end(stamp + epoch_ns)
-            before = stamp
+            part = self._tracer.start_span(name, inside, links=links, start_time=begin_ns + epoch_ns)
+            part.end(end_ns + epoch_ns)
         span.end(record.ended_ns + epoch_ns)
         return f"{span.get_span_context().trace_id:032x}"
 

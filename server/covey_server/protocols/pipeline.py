@@ -22,6 +22,7 @@ from covey_server.batching.request import Buffer, Request, raise_if_expired_or_c
 from covey_server.batching.worker import Workers
 from covey_server.calls import status
 from covey_server.calls.call import Call
+from covey_server.calls.record import Record
 from covey_server.calls.status import Status
 from covey_server.errors import InvalidRequest, Overloaded, RequestError
 from covey_server.images.decode_pool import Decoded, DecodePool, Steps
@@ -271,8 +272,8 @@ class PipelineRequest(Request):
         """The answer's message, from what `write_rows` gave for all images."""
 
     def succeed(self, rows: Sequence[Buffer]) -> None:
-        if (record := self._call.record) is not None:
-            record.note(self.model, self)
+        if self._call.record is not None:
+            self._show(self._call.record)
         try:
             payload = self.write(rows)
         except Exception as error:  # noqa: BLE001 - the caller is answered, whatever it is
@@ -281,6 +282,12 @@ class PipelineRequest(Request):
             self._pipeline.succeed(self._call, payload)
 
     def fail(self, error: Exception) -> None:
-        if (record := self._call.record) is not None:
-            record.note(self.model, self)
+        if self._call.record is not None:
+            self._show(self._call.record)
         self._pipeline.fail(self._call, self.model, error)
+
+    def _show(self, record: Record) -> None:
+        """Shows in the call's record how far this request came."""
+        record.model, record.version, record.images = self.model.name, self.model.version, self.count
+        record.batch_size, record.queued_ns = self.batch_size, self.queued_ns
+        record.started_ns, record.computed_ns = self.started_ns, self.computed_ns

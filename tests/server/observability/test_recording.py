@@ -63,8 +63,8 @@ class Together(Burst):
 
     def calls(self) -> list[Call]:
         for call in self.made:
-            if self.begin is not None:
-                self.begin(call)
+            if self.begin_record is not None:
+                self.begin_record(call)
         return list(self.made)
 
     def reply(self, payloads: Sequence[bytes]) -> None:

@@ -40,7 +40,7 @@ class ReceivedBurst(HttpBurst):
         self.arguments = target.arguments
         self.query = target.query
         self.settle = self.write = None
-        self.begin = None
+        self.begin_record = None
         self.known = known
         self._front = front
         self._connections: list[Connection] = []
@@ -86,7 +86,7 @@ class ReceivedBurst(HttpBurst):
 
     def select(self, places: Sequence[int]) -> ReceivedBurst:
         part = ReceivedBurst(self._front, self.known, self.arrived_ns)
-        part.settle, part.write, part.begin = self.settle, self.write, self.begin
+        part.settle, part.write, part.begin_record = self.settle, self.write, self.begin_record
         for place in places:
             part.add(self._connections[place], self.payloads[place], self._principals[place])
         part.complete()
@@ -104,8 +104,8 @@ class ReceivedBurst(HttpBurst):
         for call in self._calls:
             if settle is not None:
                 settle(call)
-            if self.begin is not None:
-                self.begin(call)
+            if self.begin_record is not None:
+                self.begin_record(call)
         for connection in tuple(self._gone):
             self._cancel(connection)
         return list(self._calls)
