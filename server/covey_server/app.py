@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
 from covey_server import resources
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
-from covey_server.batching.worker import BatchObserver, Workers
+from covey_server.batching.worker import Workers
 from covey_server.calls.service import Services
 from covey_server.config import Config
 from covey_server.errors import RefusalReason
@@ -26,19 +24,17 @@ from covey_server.images import decode_budget, image_formats
 from covey_server.images.decode_pool import DecodePool
 from covey_server.inference import devices
 from covey_server.models.watch import Watch
-from covey_server.observability.capturing import CaptureSettings, Capturing
 from covey_server.observability.health import Health
-from covey_server.observability.metrics import Metrics, ServerFigures
+from covey_server.observability.metrics import Metrics
 from covey_server.observability.metrics_server import open_metrics
-from covey_server.observability.recording import open_recording
-from covey_server.observability.shadowing import Shadowing
+from covey_server.observability.observers import Observers
+from covey_server.observability.server_figures import ServerFigures
 from covey_server.protocols.classifier.explain import ExplainMethod
 from covey_server.protocols.classifier.service import Classifier
 from covey_server.protocols.management import Management
 from covey_server.protocols.open_inference.service import OpenInference
 from covey_server.protocols.pipeline import Pipeline
 from covey_server.protocols.rest import Rest
-from covey_server.system.later import Later
 
 if TYPE_CHECKING:
     from covey_server.processes.siblings import Siblings
@@ -65,9 +61,7 @@ class App:
         # normally.
         self.hangs = self.has_work_left = False
         self._security = Security.of(config)  # first: wrong files are reported before models are loaded
-        self._recording = open_recording(
-            config.access_log, config.access_log_rate, os.environ, self._metrics.show_trace
-        )
+        self._observers = Observers(config, self._metrics, lambda: self.repository.catalog)
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository = resources.open_repository(config, self._metrics)
         config = self.config = resources.within_memory(config)  # after the models are loaded: calls get what is left
@@ -79,12 +73,10 @@ class App:
         self._admission = Admission(
             config.max_calls, config.max_bytes, config.max_message_bytes, config.max_decodes, config.max_answer_bytes
         )
-        self._shadowing = Shadowing(self._metrics, lambda: self.repository.catalog, config.shadow_share)
-        self._capturing = _open_capturing(config, self._shadowing, self._metrics)
         self._workers = Workers(
             self._batcher,
             workers,
-            self._capturing or self._shadowing,
+            self._observers.batches,
             reserves=reserves,
             inline_us=config.inline_us,
             timeout_s=config.engine_timeout_s,
@@ -114,7 +106,7 @@ class App:
             ),
             begin=self._workers.dispatch,
             written=self._admission.written,
-            recorder=self._recording,
+            recorder=self._observers.recording,
         )
         self.front = open_front(config, services, self._security)
         self._guard = guard_connections(
@@ -157,12 +149,9 @@ class App:
     def start(self) -> None:
         """Serves from now on: the models are loaded, checked and warm."""
         self._workers.start()
-        for work in self._later:
-            work.start()
-        if self._recording is not None:
-            self._recording.start()
+        self._observers.start()
         if self._management is not None:
-            self._management.start()
+            self._management.work.start()
         self.front.start()
         if self.http is not None:
             self.http.start()
@@ -203,8 +192,7 @@ class App:
             log.error("%d calls are unanswered after %g s", self._admission.calls, self.config.drain_timeout_s)
         give_up = time.monotonic() + _FLUSH_S  # waiting for models that are being loaded
         self._batcher.close()
-        for work in self._later:
-            work.close()
+        self._observers.close()
         self._decoders.close()
         flush_s = _FLUSH_S if drained and not self._workers.stuck else 0
         self._wait_until_answers_are_taken(flush_s)
@@ -213,8 +201,6 @@ class App:
             self.http.stop(flush_s)
         self._rest.close()
         self.hangs = not self._workers.join(flush_s)
-        if self._recording is not None:
-            self._recording.stop()
         if self._siblings is not None:
             self._siblings.tell_last_figures()
         if self._metrics_server is not None:
@@ -222,18 +208,13 @@ class App:
         if self._guard is not None:
             self._guard.stop()
         watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
-        managed = self._management is None or self._management.join(max(0.0, give_up - time.monotonic()))
+        managed = self._management is None or self._management.work.join(max(0.0, give_up - time.monotonic()))
         explained = self._explainer is None or self._explainer.join(max(0.0, give_up - time.monotonic()))
-        ended = [work.join(max(0.0, give_up - time.monotonic())) for work in self._later]
-        self.has_work_left = not (watched and managed and explained and all(ended))
+        observed = self._observers.join(max(0.0, give_up - time.monotonic()))
+        self.has_work_left = not (watched and managed and explained and observed)
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
-
-    @property
-    def _later(self) -> list[Later[Any]]:
-        """The threads of what nobody waits for."""
-        return [self._shadowing.work, *([self._capturing.work] if self._capturing is not None else ())]
 
     def _wait_until_answers_are_taken(self, timeout_s: float) -> None:
         """So that slow callers, too, get what they were answered."""
@@ -310,17 +291,3 @@ class App:
             self.front.set_live(self._health.live)
             if self._health.ready:
                 self.front.set_ready(True)
-
-
-def _open_capturing(config: Config, observer: BatchObserver, metrics: Metrics) -> Capturing | None:
-    """Keeps images as the settings say; None if none are to be kept. Raises InvalidConfiguration."""
-    if not config.capture:
-        return None
-    settings = CaptureSettings(
-        Path(config.capture),
-        config.capture_rate,
-        config.capture_below,
-        config.capture_max_bytes,
-        config.capture_max_files,
-    )
-    return Capturing(observer, metrics, settings)

@@ -24,8 +24,8 @@ def _answers(tallies: list[ModelTally]) -> Iterable[Metric]:
     classes = CounterMetricFamily(
         "covey_answers", "Images by the class that was most probable.", labels=(*_MODEL, "class")
     )
-    confidence = _histogram("covey_confidence", "The largest probability of each image.")
-    entropy = _histogram("covey_entropy", "How undecided each answer is: 0 not at all, 1 all classes alike.")
+    confidence = histogram("covey_confidence", "The largest probability of each image.")
+    entropy = histogram("covey_entropy", "How undecided each answer is: 0 not at all, 1 all classes alike.")
     for tally in tallies:
         if (answers := tally.answers) is None:
             continue
@@ -63,7 +63,7 @@ def _shadows(tallies: list[ModelTally]) -> Iterable[Metric]:
         "covey_shadow_differs", "Images of another class than served, by the class served.", labels=(*_MODEL, "class")
     )
     seconds = CounterMetricFamily("covey_shadow_compute_seconds", "What running them took.", labels=_MODEL)
-    difference = _histogram("covey_shadow_difference", "Largest difference of a probability of each image.")
+    difference = histogram("covey_shadow_difference", "Largest difference of a probability of each image.")
     for tally in tallies:
         found = tally.shadow
         if not found.results:
@@ -87,5 +87,6 @@ def _captures(tallies: list[ModelTally]) -> Metric:
     return captures
 
 
-def _histogram(name: str, text: str) -> HistogramMetricFamily:
+def histogram(name: str, text: str) -> HistogramMetricFamily:
+    """A histogram of each version."""
     return HistogramMetricFamily(name, text, labels=_MODEL)

@@ -18,7 +18,6 @@ import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -30,6 +29,7 @@ from covey_server.batching.batch import Batch
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.batching.worker import BatchObserver
+from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration
 from covey_server.inference.served_model import ServedModel
 from covey_server.system.later import Later
@@ -49,18 +49,6 @@ class CaptureCounter(Protocol):
         """`random` or `uncertain`, why it was kept; `dropped`: there was no time or room for it."""
 
 
-@dataclass(frozen=True)
-class CaptureSettings:
-    """`folder`: where to. `rate`: the share of images that are kept at random. `below`: images are kept whose largest
-    probability is less. `max_bytes`, `max_files`: of all captures; what is there already counts."""
-
-    folder: Path
-    rate: float
-    below: float
-    max_bytes: int
-    max_files: int
-
-
 class _Capture(NamedTuple):
     model: str
     version: int
@@ -74,23 +62,25 @@ class _Capture(NamedTuple):
 class Capturing:
     """Observes batches before another observer does. `work` is its thread: `start`, then `close` and `join`."""
 
-    def __init__(self, observer: BatchObserver, counter: CaptureCounter, settings: CaptureSettings) -> None:
-        """Raises InvalidConfiguration where the folder cannot be written."""
+    def __init__(self, observer: BatchObserver, counter: CaptureCounter, config: Config) -> None:
+        """What is in the folder already counts towards the limits. Raises InvalidConfiguration where it cannot be
+        written."""
         self._observer = observer
         self._counter = counter
-        self._settings = settings
+        self._folder, self._rate, self._below = Path(config.capture), config.capture_rate, config.capture_below
+        self._max_bytes, self._max_files = config.capture_max_bytes, config.capture_max_files
         self._random = random.Random()
         self._number = 0
         self._told_s = float("-inf")
         try:
-            settings.folder.mkdir(parents=True, exist_ok=True)
-            self.files, self.bytes = _size_of(settings.folder)
-            probe = settings.folder / f".covey-{os.getpid()}"
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self.files, self.bytes = _size_of(self._folder)
+            probe = self._folder / f".covey-{os.getpid()}"
             probe.touch()
             probe.unlink()
         except OSError as error:
             raise InvalidConfiguration(
-                f"--capture {settings.folder}: {error.strerror}; expected a folder that can be written"
+                f"--capture {self._folder}: {error.strerror}; expected a folder that can be written"
             ) from error
         if self._is_full():
             log.warning("%s", self._full())
@@ -106,11 +96,11 @@ class Capturing:
         if self._is_full() or not batch.model.answers_probabilities or batch.model.input_shape[2] not in (1, 3):
             return
         largest = output.probabilities.max(axis=1)
-        uncertain = largest < self._settings.below  # False for NaN
+        uncertain = largest < self._below  # False for NaN
         chosen = {int(place): "uncertain" for place in np.flatnonzero(uncertain)} if uncertain.any() else {}
-        if self._settings.rate > 0:
+        if self._rate > 0:
             for place in range(batch.size):
-                if self._random.random() < self._settings.rate and np.isfinite(largest[place]):
+                if self._random.random() < self._rate and np.isfinite(largest[place]):
                     chosen.setdefault(place, "random")
         if chosen:
             self._keep(batch, output, chosen)
@@ -135,7 +125,7 @@ class Capturing:
         self._number += 1
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_s))
         name = f"{capture.probability:.3f}-{stamp}-{os.getpid()}-{self._number}.png"
-        folder = self._settings.folder / capture.model / folder_name(capture.label)
+        folder = self._folder / capture.model / folder_name(capture.label)
         try:
             size_bytes = _write_image(folder, name, capture.pixels)
             row = (
@@ -155,12 +145,12 @@ class Capturing:
             log.warning("%s", self._full())
 
     def _is_full(self) -> bool:
-        return self.files >= self._settings.max_files or self.bytes >= self._settings.max_bytes
+        return self.files >= self._max_files or self.bytes >= self._max_bytes
 
     def _full(self) -> str:
         return (
-            f"nothing more is captured: {self._settings.folder} holds {self.files:,} files of {self.bytes:,} bytes, at "
-            f"most {self._settings.max_files:,} of {self._settings.max_bytes:,} are kept. Move them away and start "
+            f"nothing more is captured: {self._folder} holds {self.files:,} files of {self.bytes:,} bytes, at "
+            f"most {self._max_files:,} of {self._max_bytes:,} are kept. Move them away and start "
             f"the server anew, or set --capture-max-bytes and --capture-max-files"
         )
 

@@ -9,14 +9,13 @@ import copy
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import fields
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from covey_server.batching.batch import Batch
@@ -24,43 +23,17 @@ from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.calls.call import HTTP_PEER, protocol_of
 from covey_server.calls.record import Record
-from covey_server.errors import REFUSAL_REASONS, RefusalReason, RequestError
+from covey_server.errors import REFUSAL_REASONS, RequestError
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
 from covey_server.observability import answer_metrics
+from covey_server.observability.answer_metrics import histogram
 from covey_server.observability.answers import Answers
 from covey_server.observability.comparison import Comparison
+from covey_server.observability.server_figures import ServerFigures
 from covey_server.observability.tally import ModelTally
 
 _RETIRED_SHOWN = 2  # unloaded versions of each model that are still shown; more would pile up over reloads
-
-
-def _gauge(text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
-    return field(metadata={"text": text})
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerFigures:
-    """The figures of the whole server at one scrape. Each field with a text is shown as the gauge covey_NAME."""
-
-    waiting_images: Mapping[ServedModel, int]
-    refused: Mapping[RefusalReason, int]  # by fronts, before a protocol saw the call
-    closed_connections: Mapping[Any, int]  # by reason
-    certificate_expiry_timestamp_seconds: float | None = _gauge("When the served certificate expires.")  # None: none
-    calls_in_flight: int = _gauge("Calls inside the server.")
-    bytes_in_flight: int = _gauge("Bytes of those calls, decoded images and unread answers too.")
-    answer_bytes: int = _gauge("Bytes of answers that are not yet written to the network.")
-    connections_open: int = _gauge("Connections to the gRPC port.")
-    unfinished_bytes: int = _gauge("Bytes that came and belong to no call yet.")
-    streams_open: int = _gauge("Streams that are open, each of many calls.")
-    stream_bytes: int = _gauge("What they hold, from a request's reading to its answer.")
-    decodes_in_flight: int = _gauge("Encoded images that wait or are being decoded.")
-    decode_bytes: int = _gauge("Memory set aside for large images.")
-    decodes_waiting: int = _gauge("Large images that wait for memory.")
-    models_refused: int = _gauge("Versions that were found and are not served.")
-    device_fallback: bool = _gauge("1 if CUDA was wanted and the CPU is used.")
-    engine_stuck: int = _gauge("Batches that run for longer than they may.")
-    ready: bool = _gauge("1 while the server takes requests.")
 
 
 class Metrics(Collector):
@@ -257,11 +230,11 @@ class Metrics(Collector):
         )
         waiting = GaugeMetricFamily("covey_waiting_images", "Images that wait for a thread.", labels=model)
         histograms = {
-            "request": _histogram("covey_request_seconds", "From a request's arrival to its probabilities."),
-            "decode": _histogram("covey_decode_seconds", "From a request's arrival until its images are queued."),
-            "queue": _histogram("covey_queue_seconds", "Waiting for a thread."),
-            "compute": _histogram("covey_compute_seconds", "From leaving the queue to the probabilities."),
-            "batch_size": _histogram("covey_batch_size", "Images in a batch."),
+            "request": histogram("covey_request_seconds", "From a request's arrival to its probabilities."),
+            "decode": histogram("covey_decode_seconds", "From a request's arrival until its images are queued."),
+            "queue": histogram("covey_queue_seconds", "Waiting for a thread."),
+            "compute": histogram("covey_compute_seconds", "From leaving the queue to the probabilities."),
+            "batch_size": histogram("covey_batch_size", "Images in a batch."),
         }
         with self._lock:
             waiting_by_tally: Counter[int] = Counter()
@@ -285,8 +258,8 @@ class Metrics(Collector):
                 for reason, count in tally.reasons.items():
                     batches.add_metric((*tally.labels, reason), count)
                 for part, family in histograms.items():
-                    histogram = getattr(tally, part)
-                    family.add_metric(tally.labels, histogram.buckets(), histogram.total)
+                    times = getattr(tally, part)
+                    family.add_metric(tally.labels, times.buckets(), times.total)
             answers = answer_metrics.collect(self._tallies.values())
         yield from (
             requests,
@@ -303,7 +276,3 @@ class Metrics(Collector):
         )
         yield from histograms.values()
         yield from answers
-
-
-def _histogram(name: str, text: str) -> HistogramMetricFamily:
-    return HistogramMetricFamily(name, text, labels=("model", "version"))

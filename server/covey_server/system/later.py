@@ -1,5 +1,5 @@
-"""Work that nobody waits for: a thread of the lowest priority, and a bounded queue before it. What does not fit is
-refused, so that whoever offers work is never held up."""
+"""Work that may come later: a thread of the lowest priority, and a bounded queue before it. What does not fit is
+refused at once, so that whoever offers work is never held up."""
 
 from __future__ import annotations
 
@@ -48,13 +48,20 @@ class Later(Generic[T]):
             self._changed.notify()
             return True
 
-    def close(self) -> None:
-        """Drops what waits; what has begun is ended."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._is_closed
+
+    def close(self) -> list[T]:
+        """Takes no more, and returns what waits and is not begun. What has begun is ended; `join` waits for it."""
         with self._changed:
             self._is_closed = True
+            left = [item for item, _ in self._waiting]
             self._waiting.clear()
             self._bytes = 0
             self._changed.notify()
+            return left
 
     def join(self, timeout_s: float) -> bool:
         """Waits for the thread, after `close`. False if it still works after that time."""

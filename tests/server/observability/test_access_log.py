@@ -60,7 +60,7 @@ def as_json(line: logging.LogRecord) -> dict[str, Any]:
 
 def write_all(server: Server) -> None:
     """Has all lines written that there are."""
-    recording = server.app._recording
+    recording = server.app._observers.recording
     assert recording is not None
     recording.stop()
 

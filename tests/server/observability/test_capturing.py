@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
-from tests.server.observability.test_shadowing import wait_until
+from tests.server.http.asking import wait_until
 
 from covey_export.datasets.folder import Folder
 from covey_proto.v1 import classifier_pb2 as pb
@@ -36,7 +36,7 @@ def classify(server: Server, *images: tuple[int, int]) -> None:
 
 
 def capturing(server: Server) -> Capturing:
-    found = server.app._capturing
+    found = server.app._observers.capturing
     assert found is not None
     return found
 

@@ -24,7 +24,8 @@ from covey_server.errors import Overloaded, RefusalReason
 from covey_server.inference.devices import CPU
 from covey_server.inference.model_loader import ModelLoader
 from covey_server.models.catalog import RefusedVersion
-from covey_server.observability.metrics import Metrics, ServerFigures
+from covey_server.observability.metrics import Metrics
+from covey_server.observability.server_figures import ServerFigures
 from covey_server.processes import merging
 from covey_server.processes.figures import Figures
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from bench.processes import fetch
 from numpy.typing import NDArray
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
+from tests.server.http.asking import wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.observability import shadowing
@@ -29,13 +28,6 @@ def shown(server: Server, name: str) -> dict[str, float]:
             pairs.pop("model")
             values[",".join(pairs.values())] = float(value)
     return values
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def classify(server: Server, count: int, seed: int) -> pb.ClassifyResponse:
@@ -122,7 +114,7 @@ def test_a_share_of_the_batches(start_server: StartServer, models: Path, share: 
         classify(server, 1, seed)
     if share:
         wait_until(lambda: sum(shown(server, "covey_shadow_images_total").values()) >= 10)
-    wait_until(lambda: server.app._shadowing.work.is_idle)
+    wait_until(lambda: server.app._observers.shadowing.work.is_idle)
     ran = sum(shown(server, "covey_shadow_images_total").values())
     assert 10 <= ran <= 55 if share else not ran  # 30 are expected, with a standard deviation of 5
 
@@ -131,7 +123,7 @@ def test_without_a_shadow_nothing_runs_again(start_server: StartServer, models: 
     (models / "echo" / "shadow-version").unlink()
     server = start_server(models, shadow_share=1.0)
     classify(server, 2, seed=1)
-    assert server.app._shadowing.work.is_idle
+    assert server.app._observers.shadowing.work.is_idle
     assert shown(server, "covey_shadow_images_total") == {}
 
 

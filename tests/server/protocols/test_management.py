@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -194,41 +192,19 @@ def test_what_waits_is_bounded_and_refused_at_the_end() -> None:
 
 def test_it_tells_whether_a_load_goes_on() -> None:
     management, began, gate = Management(), threading.Event(), threading.Event()
-    assert management.join(0), "it was never started"
+    assert management.work.join(0), "it was never started"
 
     def load(call: Call) -> None:
         began.set()
         assert gate.wait(20)
 
-    management.start()
+    management.work.start()
     management.submit(load, Answered())
     assert began.wait(20)
     management.close()
-    assert not management.join(0.01)
+    assert not management.work.join(0.01)
     gate.set()
-    assert management.join(20)
-
-
-class ClosedMeanwhile(queue.SimpleQueue[Any]):
-    """A queue whose owner is told to close while it looks how much waits."""
-
-    def __init__(self, management: Management) -> None:
-        super().__init__()
-        self.closing = threading.Thread(target=management.close)
-
-    def qsize(self) -> int:
-        self.closing.start()
-        self.closing.join(0.2)  # it may well have to wait for the look to end
-        return super().qsize()
-
-
-def test_a_call_that_comes_while_it_closes_is_answered() -> None:
-    management, call = Management(), Answered()
-    waiting = management._waiting = ClosedMeanwhile(management)
-    management.submit(lambda call: call.reply(b""), call)
-    waiting.closing.join()
-    assert isinstance(call.answer, Status)
-    assert call.answer.name == "UNAVAILABLE"
+    assert management.work.join(20)
 
 
 def test_what_nobody_waits_for_is_not_begun() -> None:
@@ -237,7 +213,7 @@ def test_what_nobody_waits_for_is_not_begun() -> None:
     gone.cancelled = True
     management.submit(lambda call: call.reply(b""), gone)
     management.submit(lambda call: done.set(), last)
-    management.start()
+    management.work.start()
     assert done.wait(20)
     assert gone.answer is None
     management.close()

@@ -66,8 +66,8 @@ class ResponseWriter:
         begins = self._begins = [_begin_class(label, index) for index, label in enumerate(labels)]
         # By k: how many bytes one image's result can have, with the k longest labels.
         sizes = sorted((len(begin) + _FLOAT_BYTES for begin in begins), reverse=True)
-        most = _MAX_ROW_BYTES + (0 if known_from is None else _KNOWN_BYTES)
-        self.row_bytes: list[int] = list(accumulate(sizes, initial=most))
+        without_classes = _MAX_ROW_BYTES + (0 if known_from is None else _KNOWN_BYTES)
+        self.row_bytes: list[int] = list(accumulate(sizes, initial=without_classes))
 
     @classmethod
     def of(cls, model: ServedModel) -> ResponseWriter:
@@ -140,9 +140,9 @@ class ResponseWriter:
             ]
             bodies = [b"".join(row) for row in zip(*pieces, strict=True)]
         if self._known_from is not None:
-            least, best = self._known_from, probabilities.item
+            threshold, best = self._known_from, probabilities.item
             return [
-                _RESULTS + write_varint(len(body) + _KNOWN_BYTES) + body + _KNOWN[best(row, 0) >= least]
+                _RESULTS + write_varint(len(body) + _KNOWN_BYTES) + body + _KNOWN[best(row, 0) >= threshold]
                 for row, body in enumerate(bodies)
             ]
         return [_RESULTS + write_varint(len(body)) + body for body in bodies]

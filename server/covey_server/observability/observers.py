@@ -1,0 +1,55 @@
+"""What the operator has watching calls and batches, beside the metrics: records of calls, shadows, captures. Starts and
+stops their threads."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from covey_server.observability.capturing import Capturing
+from covey_server.observability.recording import open_recording
+from covey_server.observability.shadowing import Shadowing
+
+if TYPE_CHECKING:
+    from covey_server.batching.worker import BatchObserver
+    from covey_server.config import Config
+    from covey_server.models.catalog import Catalog
+    from covey_server.observability.metrics import Metrics
+    from covey_server.system.later import Later
+
+
+class Observers:
+    """`recording` is for calls, `batches` for batches: it passes them on to the metrics. `start`, then `close` and
+    `join`."""
+
+    def __init__(self, config: Config, metrics: Metrics, catalog: Callable[[], Catalog]) -> None:
+        """`catalog` tells what is served; it is asked only once batches come. Raises InvalidConfiguration."""
+        self.recording = open_recording(config.access_log, config.access_log_rate, os.environ, metrics.show_trace)
+        self.shadowing = Shadowing(metrics, catalog, config.shadow_share)
+        self.capturing = Capturing(self.shadowing, metrics, config) if config.capture else None
+        self.batches: BatchObserver = self.capturing or self.shadowing
+        self._threads: list[Later[Any]] = [self.shadowing.work]
+        if self.capturing is not None:
+            self._threads.append(self.capturing.work)
+
+    def start(self) -> None:
+        """Begins to watch."""
+        for each in self._threads:
+            each.start()
+        if self.recording is not None:
+            self.recording.start()
+
+    def close(self) -> None:
+        """Drops shadow runs and captures that wait."""
+        for each in self._threads:
+            each.close()
+
+    def join(self, timeout_s: float) -> bool:
+        """Writes the records that there are, and waits for what has begun. False if a model still runs in the shadow
+        after that time."""
+        give_up = time.monotonic() + timeout_s
+        if self.recording is not None:
+            self.recording.stop()
+        return all(each.join(max(0.0, give_up - time.monotonic())) for each in self._threads)
