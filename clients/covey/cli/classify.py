@@ -65,12 +65,7 @@ class _Outcome:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help=_FILE_HELP)
     parser.add_argument("--model", default="", help="name of the model (default: the server's default model)")
-    parser.add_argument(
-        "--version",
-        type=int,
-        default=0,
-        help="version of the model (default: the one that the server serves by default)",
-    )
+    parser.add_argument("--version", type=int, default=0, help="version of the model (default: the server's choice)")
     parser.add_argument("--top-k", type=int, metavar="K", help=_TOP_K_HELP)
     parser.add_argument("--downscale", action="store_true", help="make large images smaller before sending them")
     form = parser.add_mutually_exclusive_group()

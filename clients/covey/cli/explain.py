@@ -23,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="an image file; - for standard input")
     parser.add_argument("--out", type=Path, metavar="PNG", help="file to write the heat map to")
     parser.add_argument("--model", default="", help="name of the model (default: the server's default model)")
-    parser.add_argument(
-        "--version",
-        type=int,
-        default=0,
-        help="version of the model (default: the one that the server serves by default)",
-    )
+    parser.add_argument("--version", type=int, default=0, help="version of the model (default: the server's choice)")
     parser.add_argument(
         "--label", default="", help="class that the heat map is for, with --out (default: the most probable one)"
     )

@@ -21,12 +21,7 @@ DESCRIPTION = "Tell all about one model: labels, input size, accuracy, and how i
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", default="", metavar="MODEL", help="its name (default: the default model)")
-    parser.add_argument(
-        "--version",
-        type=int,
-        default=0,
-        help="version of the model (default: the one that the server serves by default)",
-    )
+    parser.add_argument("--version", type=int, default=0, help="version of the model (default: the server's choice)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead")
 
 
