@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if not threads.is_none_left(error):
             raise
+        log_lines.flush()
         print(f"covey-server: {error}: {threads.ADVICE}", file=sys.stderr, flush=True)
         os._exit(StartupError.exit_code)  # no orderly end: that would need threads
 

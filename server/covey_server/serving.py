@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration, StartupError
 from covey_server.fronts.security import logs
+from covey_server.observability import log_lines
 from covey_server.system import memory, open_files
 from covey_server.system.signals import INTERRUPTED, StopSignals
 
@@ -36,6 +37,7 @@ def explained(run: Callable[[], int]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("covey"):
             raise
+        log_lines.flush()
         print(
             f"covey-server: the package {error.name!r} is not installed; the server needs its extra: "
             f"pip install 'covey-serve[cpu]', or 'covey-serve[gpu]' for CUDA",
@@ -43,6 +45,7 @@ def explained(run: Callable[[], int]) -> int:
         )
         return InvalidConfiguration.exit_code
     except StartupError as error:
+        log_lines.flush()
         print(f"covey-server: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

@@ -123,6 +123,12 @@ def utc(seconds: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{microseconds:06d}Z"
 
 
+def flush() -> None:
+    """Waits until what was logged is written, so that what is printed to standard error comes after it."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 def log_to_standard_error(level: str, form: LogFormat, process: int | None = None) -> None:
     """Sends the log of this process to standard error, from `level` on ("info"). To be called before grpc is imported:
     its core writes lines of its own form, which are left out of a log for programs."""

@@ -115,3 +115,17 @@ def test_all_lines_are_written_when_the_process_ends() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert [line.rsplit(" ", 1)[1] for line in done.stderr.splitlines()] == [str(number) for number in range(1000)]
+
+
+def test_why_a_server_does_not_start_comes_after_its_log() -> None:
+    script = (
+        "import logging; from covey_server import errors, serving; "
+        "from covey_server.observability.log_lines import log_to_standard_error as begin\n"
+        "def fail():\n"
+        "    for number in range(2000): logging.info('line %d', number)\n"
+        "    raise errors.NoModels('why')\n"
+        "begin('info', 'text'); raise SystemExit(serving.explained(fail))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, lines[-1], len(lines)) == (3, "covey-server: why", 2001)
