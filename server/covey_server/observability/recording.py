@@ -27,8 +27,8 @@ if TYPE_CHECKING:  # it brings opentelemetry, which need not be installed
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 20_000  # records; about 20 MB
-_PAUSE_S = 0.02  # in which records gather: to wake the thread for each would cost a call 20 us
+MAX_WAITING = 20_000  # records; 9 MB
+_PAUSE_S = 0.02  # in which records gather, so that the thread is woken once for many
 _CHUNK = 64  # records written before other threads get the interpreter
 _JOIN_S = 5.0
 

@@ -28,8 +28,8 @@ def are_wanted(environment: Mapping[str, str]) -> bool:
 @dataclass(frozen=True)
 class Sampling:
     """Which calls are traced: a share of those that start a trace, and of the others as `follows_parent` says: those
-    that the caller traces, or the same share. (The SDK's samplers do the same in 2 to 6 us a call, this in 0.1 to 0.8;
-    2 shared AMD EPYC cores, 2026-11-30.)"""
+    that the caller traces, or the same share. (The SDK's own samplers take 1.2 us a call, 5.5 with the caller's
+    header to read; this 0.1 and 0.6. The least of 5 rounds, 2 shared AMD EPYC cores, quiet, 2026-11-30.)"""
 
     rate: float = 1.0
     follows_parent: bool = True
