@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from covey_server import config as configuration
-from covey_server import first_look, serving
+from covey_server import command_line, first_look, serving
 from covey_server.config import Config
 from covey_server.errors import StartupError
 from covey_server.observability import log_lines
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == [first_look.COMMAND]:
             with first_look.FirstLook(given[1:], os.environ) as look:
                 return _serve(look.config, look.served)
-        return _serve(lambda: configuration.parse(given, os.environ))
+        return _serve(lambda: command_line.parse(given, os.environ))
     except SystemExit as ended:  # of --help, --version and wrong flags
         code = ended.code if isinstance(ended.code, int) else 0
         return standard_output.write(lambda: code)

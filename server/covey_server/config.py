@@ -1,18 +1,14 @@
-"""The server's settings. Each field of `Config` is a flag and an environment variable, with its default and its help.
-
-`max_batch_size` is `--max-batch-size` and `COVEY_MAX_BATCH_SIZE`; a flag wins over the environment.
+"""The server's settings. Each field of `Config` is a flag and an environment variable, with its default and its help:
+`max_batch_size` is `--max-batch-size` and `COVEY_MAX_BATCH_SIZE`. `command_line` reads them.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from covey_proto import __version__, image_formats
-from covey_proto.command_line import Parser
+from covey_proto import image_formats
 from covey_server.errors import InvalidConfiguration
 
 HTTP_PORT = 8000
@@ -20,15 +16,6 @@ LogFormat = Literal["text", "json"]
 Access = Literal["off", "errors", "sampled", "all"]  # calls in the access log
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 ACCESS: tuple[Access, ...] = get_args(Access)
-
-EXIT_CODES = """\
-exit codes:
-  0 stopped as asked    2 wrong flags or settings    3 no model can be served
-  1 any other failure   4 the device is not there    5 a port cannot be opened
-  130 forced by a second signal"""
-
-
-_TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def _setting(default: Any, text: str, choices: tuple[str, ...] | None = None, *, is_list: bool = False) -> Any:  # noqa: ANN401 - as dataclasses.field
@@ -161,11 +148,11 @@ class Config:
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
-                raise InvalidConfiguration(f"{_flag(name)} {getattr(self, name)}: expected {low} to {high}")
+                raise InvalidConfiguration(f"{flag(name)} {getattr(self, name)}: expected {low} to {high}")
         try:
             image_formats.parse(self.image_formats)
         except ValueError as error:
-            raise InvalidConfiguration(f"{_flag('image_formats')} {self.image_formats!r}: {error}") from None
+            raise InvalidConfiguration(f"{flag('image_formats')} {self.image_formats!r}: {error}") from None
         if self.processes > 1 and self.allow_management:
             raise InvalidConfiguration(
                 "--allow-management with --processes: a call that loads or unloads a model reaches one process only; "
@@ -202,86 +189,10 @@ class Config:
             )
 
 
-def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Config:
-    """Reads the settings from flags and environment. Wrong flags end the process (argparse, exit code 2); a wrong
-    environment variable or value raises InvalidConfiguration."""
-    parser = Parser(
-        prog="covey-server",
-        description="Serves ONNX image classifiers over gRPC and HTTP in batches. `covey-server serve FILE.onnx` "
-        "imports a classifier from elsewhere and serves it, for a first look; see covey-server serve --help.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"covey-server {__version__}")
-    add_settings(parser, environment)
-    said, unknown = parser.parse_known_args(arguments)
-    if unknown and not unknown[0].startswith("-"):
-        parser.error(
-            f"{unknown[0]!r} is no option; expected --models DIR, or for a file: covey-server serve {unknown[0]}"
-        )
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    return Config(**vars(said))
-
-
-def add_settings(
-    parser: argparse.ArgumentParser, environment: Mapping[str, str], omitted: Collection[str] = ()
-) -> None:
-    """A flag for each field of Config but those `omitted`. Raises InvalidConfiguration for wrong variables."""
-    for each in fields(Config):
-        if each.name in omitted:
-            continue
-        kind, choices = type(each.default), each.metadata["choices"]
-        variable = f"COVEY_{each.name.upper()}"
-        default = _from_environment(environment, variable, kind, choices, each.default)
-        shown = repr("") if each.default == "" else each.default
-        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
-        if kind is not bool:
-            metavar = None if choices else each.name.rsplit("_", 1)[-1].upper()
-            how = {"type": kind, "choices": choices, "metavar": metavar}
-            if each.metadata["is_list"]:
-                how["action"] = _Joined
-        text = f"{each.metadata['text']} (default: {shown}; {variable})".replace("%", "%%")
-        parser.add_argument(_flag(each.name), default=default, help=text, **how)
-
-
-class _Joined(argparse.Action):
-    """Joins what a flag is given several times by commas; the environment's value does not count then."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        said = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, values if said == self.default else f"{said},{values}")
-
-
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """A field as the command line has it: `--max-bytes`."""
     return "--" + name.replace("_", "-")
-
-
-def _from_environment(
-    environment: Mapping[str, str],
-    variable: str,
-    kind: type,
-    choices: tuple[str, ...] | None,
-    default: object,
-) -> object:
-    text = environment.get(variable)
-    if not text or text.startswith("tcp://"):  # a variable that Kubernetes sets for a service named covey-grpc
-        return default
-    try:
-        value: object = _TRUTH[text.lower()] if kind is bool else kind(text)
-    except (ValueError, KeyError):
-        expected = "1 or 0" if kind is bool else kind.__name__
-        raise InvalidConfiguration(f"{variable}={text!r}: expected {expected}") from None
-    if choices and value not in choices:
-        raise InvalidConfiguration(f"{variable}={text!r}: expected one of {', '.join(choices)}")
-    return value

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from covey_proto.command_line import Parser
-from covey_server.config import Config, add_settings
+from covey_server.command_line import add_settings
+from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import fields
 
 import pytest
 
-from covey_server.config import Config, parse
+from covey_server.command_line import parse
+from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration
 
 

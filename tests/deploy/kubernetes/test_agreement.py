@@ -16,7 +16,7 @@ from tests.deploy.kubernetes.rendering import CHART, KSERVE, KUBERNETES, VARIANT
 from tests.deploy.test_dashboards import documented, used
 
 from covey_proto import __version__
-from covey_server import config
+from covey_server import command_line
 from covey_server.config import Config
 from covey_server.errors import REFUSAL_REASONS
 from covey_server.processes import supervisor
@@ -66,7 +66,7 @@ def test_every_variable_is_one_that_the_container_knows(manifests: tuple[Manifes
             assert len(names) == len(set(names))
             assert set(names) <= known[component(pod)]
             if component(pod) == "server" and each["name"] == "server":
-                config.parse([], {variable["name"]: variable["value"] for variable in each["env"]})
+                command_line.parse([], {variable["name"]: variable["value"] for variable in each["env"]})
 
 
 def test_the_grace_is_longer_than_all_that_the_server_may_take(manifests: tuple[Manifest, ...]) -> None:
@@ -158,7 +158,7 @@ def test_images_are_those_of_this_version() -> None:
         (each,) = runtime["spec"]["containers"]
         assert each["image"] == f"covey-server:{__version__}"
         told = {variable["name"]: variable["value"] for variable in each["env"]}
-        config.parse([], image(each["image"]).environment | told)
+        command_line.parse([], image(each["image"]).environment | told)
 
 
 def test_rules_are_those_of_prometheus_rules_yml() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from covey_server.config import Config, parse
+from covey_server.command_line import parse
+from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration
 from covey_server.processes import merging, shares
 from covey_server.processes.channel import Channel, Unanswered
