@@ -10,9 +10,11 @@ from pathlib import Path
 from playwright.sync_api import expect
 from tests.conftest import WriteModel
 from tests.page.conftest import OpenTab
+from tests.page.test_frame import use_token
 from tests.server.conftest import StartServer
 from tests.server.http.asking import ask
 
+TOKEN = "a-token-of-some-length"
 REPORT = """<!doctype html><html><head><style>:root { --x: red } body { color: rgb(1, 2, 3) }</style>
 <script>window.wasRun = 1</script></head><body><h1 onclick="window.wasRun = 2">A report</h1>
 <p style="color: rgb(4, 5, 6)">with style="quotes"</p><img src="http://127.0.0.1:1/spy.png" onerror="window.wasRun = 3">
@@ -63,6 +65,43 @@ def test_a_report_is_shown_and_does_nothing(
     page.get_by_role("button", name="Model card").click()
     expect(page.locator(".markdown strong")).to_have_text("bold")
     expect(page.locator(".markdown td").nth(1)).to_have_text("<b>2</b>")
+
+
+INTERACTIVE = """<!doctype html><h1>A report</h1><script>
+document.querySelector("h1").textContent = `${self.origin} ran`;
+fetch("/v1/models").then(() => (document.title = "answered"), () => (document.title = "refused"));
+</script>"""
+
+
+def test_a_report_by_itself_runs_its_script_and_reaches_nothing(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    (write_echo_model(tmp_path).parent / "report.html").write_text(INTERACTIVE)
+    page = visit(start_server(tmp_path)).open("models")
+    page.get_by_role("button", name="Training report").click()
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="Open with its controls").click()
+    expect(opened.value.locator("h1")).to_have_text("null ran")
+    expect(opened.value).to_have_title("refused")
+
+
+def test_where_tokens_are_wanted_a_report_is_saved(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    tokens, models = tmp_path / "tokens", tmp_path / "models"
+    tokens.write_text(f"{TOKEN}\n")
+    tokens.chmod(0o600)
+    (write_echo_model(models).parent / "report.html").write_text(INTERACTIVE)
+    tab = visit(start_server(models, auth_token_file=str(tokens)))
+    page = tab.open()
+    use_token(page, TOKEN)
+    page = tab.open("models")
+    page.get_by_role("button", name="Training report").click()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Save with its controls").click()
+    assert saved.value.suggested_filename == "echo-1-report.html"
+    assert Path(saved.value.path()).read_text() == INTERACTIVE
+    tab.errors.clear()  # what was asked for before the token was given
 
 
 def test_confusion_and_calibration_of_a_report(

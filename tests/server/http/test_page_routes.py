@@ -182,7 +182,7 @@ def test_the_files_beside_a_model(start_server: StartServer, tmp_path: Path, wri
     assert ask(port, "GET", "/v1/models/echo/files").json == {"files": ["report.html"]}
     report = ask(port, "GET", "/v1/models/echo/files/report.html?version=1")
     assert (report.status, report.body) == (200, b"<p>a report")
-    assert report.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert report.headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
     assert ask(port, "GET", "/v1/models/skewed/files/MODEL_CARD.md").body == b"# Card"
     for path in (
         "echo/files/secret.txt", "echo/files/model.onnx", "echo/files/MODEL_CARD.md", "echo/files/report.json",

@@ -148,8 +148,11 @@ export const modelFiles = async ({ name, version }) =>
   version ? (await json(`/v1/models/${encodeURIComponent(name)}/files?${query({ version })}`)).files : [];
 
 /** @param {Model} model @param {string} file @returns {Promise<Response>} */
-export const modelFile = ({ name, version }, file) =>
-  ask(`/v1/models/${encodeURIComponent(name)}/files/${file}?${query({ version })}`);
+export const modelFile = (model, file) => ask(modelFilePath(model, file));
+
+/** @param {Model} model @param {string} file @returns {string} */
+export const modelFilePath = ({ name, version }, file) =>
+  `/v1/models/${encodeURIComponent(name)}/files/${file}?${query({ version })}`;
 
 /** @param {Record<string, string | number>} values @returns {string} without those that are 0 or empty */
 const query = (values) =>

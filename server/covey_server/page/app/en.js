@@ -145,6 +145,8 @@ export default {
   "models.curve": "Time per image",
   "models.curve-of": "by images in the batch, as measured at load",
   "models.report": "Training report",
+  "models.report-alone": "Open with its controls, in a tab of its own",
+  "models.report-save": "Save with its controls, as a file",
   "models.card": "Model card",
   "models.no-report": "There is no training report beside this model; covey-export report writes one.",
   "models.per-class": "Accuracy by class",

@@ -1,6 +1,6 @@
 // @ts-check
 /** Models: what is served, what is refused and why, and what is known of each. */
-import { Problem, modelFile, modelFiles, state } from "./api.js";
+import { Problem, modelFile, modelFilePath, modelFiles, state, token } from "./api.js";
 import { columnChart } from "./charts.js";
 import { button, fill, h } from "./dom.js";
 import { changes, choose, chosen, isIndependent, store } from "./store.js";
@@ -144,7 +144,7 @@ async function findFiles(model, files, open, confusion) {
   try {
     const found = await modelFiles(model);
     fill(files,
-      found.includes("report.html") ? offer("report.html", t("models.report"), async (text) => (await import("./report.js")).report(text)) : h("p", { class: "small muted" }, t("models.no-report")),
+      found.includes("report.html") ? offer("report.html", t("models.report"), async (text) => h("div", {}, h("p", {}, wholeReport(model, text)), (await import("./report.js")).report(text))) : h("p", { class: "small muted" }, t("models.no-report")),
       found.includes("MODEL_CARD.md") ? offer("MODEL_CARD.md", t("models.card"), async (text) => (await import("./markdown.js")).markdown(text)) : null);
     if (found.includes("report.json")) drawConfusion(confusion, await (await modelFile(model, "report.json")).json());
     else if (found.includes("verification.json")) drawClasses(confusion, (await (await modelFile(model, "verification.json")).json()).per_class_accuracy ?? {});
@@ -152,6 +152,17 @@ async function findFiles(model, files, open, confusion) {
     if (!(error instanceof Problem)) throw error;
     fill(files, h("p", { class: "small muted" }, error.message));
   }
+}
+
+/**
+ * Leads to a report with its script, which does not run within the page: to the file itself or, where the server would
+ * want the token for that, to a copy of it.
+ * @param {import("./api.js").Model} model @param {string} text of the report @returns {HTMLElement}
+ */
+function wholeReport(model, text) {
+  if (!token()) return h("a", { href: modelFilePath(model, "report.html"), rel: "noopener noreferrer", target: "_blank" }, t("models.report-alone"));
+  const copy = URL.createObjectURL(new Blob([text], { type: "text/html" }));
+  return h("a", { href: copy, download: `${model.name}-${model.version}-report.html` }, t("models.report-save"));
 }
 
 /** @param {HTMLElement} place @param {Record<string, number>} classes */

@@ -145,6 +145,8 @@ export default {
   "models.curve": "每张图片的时间",
   "models.curve-of": "按批次中的图片数，加载时测得",
   "models.report": "训练报告",
+  "models.report-alone": "在新标签页中打开可交互的报告",
+  "models.report-save": "将可交互的报告保存为文件",
   "models.card": "模型卡片",
   "models.no-report": "该模型旁边没有训练报告；可用 covey-export report 生成。",
   "models.per-class": "各类别的准确率",

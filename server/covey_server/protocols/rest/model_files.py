@@ -25,8 +25,11 @@ FILE_TYPES = {
     "report.json": JSON,
     "verification.json": JSON,
 }
-# A report is somebody's file: opened by itself it may show its own pictures and styles, and nothing else.
-_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# A report is somebody's file: opened by itself it may show its own pictures, and run its own script as a page of no
+# origin, which can ask for nothing: neither this server with the visitor's rights, nor anyone else.
+_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+)
 
 
 class ModelFiles:
