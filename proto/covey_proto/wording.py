@@ -18,3 +18,9 @@ def listed(names: Sequence[str], rest: str = "") -> str:
     if len(names) <= MAX_LISTED:
         return ", ".join(names)
     return f"{', '.join(names[:_FEW])}, ... and {len(names) - _FEW:,} more{rest}"
+
+
+def signed(number: float, form: str) -> str:
+    """`+0.25` for the form `.2f`, below zero with a true minus sign; a plain `0.00` where nothing changed."""
+    text = format(number, f"+{form}")
+    return text.lstrip("+-") if not float(text) else text.replace("-", "\u2212")

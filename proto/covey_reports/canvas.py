@@ -32,6 +32,9 @@ from covey_reports.places import Answer, Places
 
 # Okabe, Ito: Color universal design (2008); those that stand out on white and on black alike.
 BLUE, VERMILLION, GREEN, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9"
+COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, SKY)
+_MARKERS, _DASHES = "oDs^v", ("-", "--")
+MAX_SERIES = len(COLOURS) * len(_DASHES)  # that one chart can tell apart
 INK = "#0a0b0c"  # stands for the page's own text colour, which differs between light and dark
 MAP = "viridis"  # of numbers from small to large
 
@@ -100,6 +103,12 @@ def style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield
+
+
+def series(place: int) -> tuple[str, str, str]:
+    """Colour, marker and dashes of the lines of a chart in turn, of MAX_SERIES at most."""
+    turn, kind = divmod(place, len(COLOURS))
+    return COLOURS[kind], _MARKERS[kind], _DASHES[turn]
 
 
 def figure(height_inches: float, width_inches: float = WIDTH_INCHES, *, fitted: bool = True) -> Figure:

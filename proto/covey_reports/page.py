@@ -58,6 +58,7 @@ def _environment(package: str) -> Environment:
     made.filters["plural"] = plural
     made.filters["percent"] = "{:.2%}".format
     made.filters["thousands"] = "{:,}".format
+    made.filters["letter"] = lambda place: chr(ord("A") + place - 1)  # for the first, second, ...
     made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))  # for attributes
     return made
 

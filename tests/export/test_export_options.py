@@ -92,6 +92,7 @@ class TestImagesOfFolders:
         (["train", "lenet", "--dataset", "sample", "--weights", "no.pth"], "there are no weights in no.pth"),
         (["all", "lenet", "mlp", "--weights", "a.pth"], "--weights are for one network"),
         (["compare", "lenet", "mlp"], "lenet"),
+        (["compare", "lenet"], "1 model to compare; expected 2 to 10"),
     ],
 )
 def test_options_that_do_not_go_together(

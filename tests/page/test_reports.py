@@ -339,7 +339,8 @@ def test_paper_shows_the_page_without_its_controls(report: Path, open_file: Open
 
 def test_comparison_answers_too(birds: Case, tmp_path: Path, open_file: OpenFile) -> None:
     second = make_case(tmp_path, LABELS[:3], name="other", history=HISTORY[:2])
-    path = compare(birds.write_json(tmp_path), second.write_json(tmp_path), tmp_path / "compare.html")
+    folders = [each.write_json(tmp_path) for each in (birds, second)]
+    path = compare(folders, tmp_path / "compare.html", lambda folder, name: birds.dataset)
     page = open_file(path)
 
     rest(page, CURVE, 0.01, 0.5)

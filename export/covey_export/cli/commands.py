@@ -12,12 +12,13 @@ from covey_export import atomic_files, devices, listing, naming, summary
 from covey_export import checkpoint as checkpoints
 from covey_export import new_network as new_networks
 from covey_export.cli import given_weights, recipe_changes
-from covey_export.datasets import Entry, find_entry
+from covey_export.datasets import Dataset, Entry, find_entry
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, MissingDataset
 from covey_export.export_job import ExportJob
 from covey_export.networks import NETWORKS, Network, find_network, size
 from covey_export.quantization.precision import Precision
+from covey_export.reports.comparison import MAX_MODELS
 from covey_export.reports.comparison import compare as compare_versions
 from covey_export.reports.progress import ProgressReport
 from covey_export.reports.version_folders import find_version_folder
@@ -26,6 +27,7 @@ from covey_export.trained_model import TrainedModel
 from covey_export.training import distributed
 from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
 from covey_proto.resize import Resize
+from covey_proto.wording import plural
 
 _FITTING = {"--keep-validation": "keep_validation", "--calibrate": "calibrate", "--abstain": "abstain"}
 
@@ -88,8 +90,18 @@ def draw_report(options: argparse.Namespace, report: ProgressReport) -> None:
 
 
 def compare(options: argparse.Namespace, report: ProgressReport) -> None:
-    first, second = (find_version_folder(text, options.models) for text in (options.first, options.second))
-    report.line(f"wrote   {compare_versions(first, second, options.output)}")
+    if not 2 <= len(options.compared) <= MAX_MODELS:
+        raise ExportError(f"{plural(len(options.compared), 'model')} to compare; expected 2 to {MAX_MODELS}")
+    folders = [find_version_folder(text, options.models) for text in options.compared]
+
+    def load(folder: Path, dataset: str) -> Dataset:
+        from covey_export.architecture import subject  # onnxruntime takes a second to import
+
+        found = subject.of_file(str(folder), dataset=options.dataset or dataset, data_dir=options.data_dir).dataset
+        assert found is not None  # it was named
+        return found
+
+    report.line(f"wrote   {compare_versions(folders, options.output, load)}")
 
 
 def import_model(options: argparse.Namespace, report: ProgressReport) -> None:

@@ -76,9 +76,16 @@ def build() -> argparse.ArgumentParser:
     _add_models(report)
     report.add_argument("--version", type=types.positive, metavar="N", help="of the model (default: the highest)")
 
-    compare = add("compare", commands.compare, "Draw two published models side by side, from their reports.")
-    for place in ("first", "second"):
-        compare.add_argument(place, metavar="MODEL", help="NAME (its highest version), NAME/VERSION, or a folder")
+    compare = add(
+        "compare", commands.compare, "Draw published models side by side, from their reports and test images."
+    )
+    compare.add_argument(
+        "compared", metavar="MODEL", nargs="+", help="NAME (its highest version), NAME/VERSION, or a folder; 2 to 10"
+    )
+    compare.add_argument(
+        "--dataset", metavar="NAME", help="whose test images are shown (default: the one that the reports name)"
+    )
+    exploring.add_data_dir(compare)
     compare.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="(default: models)")
     compare.add_argument(
         "--output", type=Path, default=Path("compare.html"), metavar="FILE", help="(default: compare.html)"

@@ -1,165 +1,198 @@
-"""compare.html: two published versions side by side, from their report.json files alone."""
+"""compare.html: published versions side by side, from their report.json files and, where the test images are at hand,
+what the models answer for them."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from covey_export import atomic_files
-from covey_export.reports import figures, findings
-from covey_export.reports.drawing import classes, confusion, curves, reliability
+from covey_export.datasets import Dataset
+from covey_export.errors import ExportError
+from covey_export.reports import figures, findings, sheets
+from covey_export.reports.answers import SideBySide, side_by_side
+from covey_export.reports.class_changes import ClassChanges
+from covey_export.reports.drawing import confusion, curves, reliability
 from covey_export.reports.findings import Findings
-from covey_export.reports.pairing import pair
-from covey_proto.wording import plural
+from covey_export.reports.pairing import Pairing, pair
+from covey_proto.wording import listed, plural, signed
 from covey_reports import canvas, page
 from covey_reports.canvas import Picture
 
+MAX_MODELS = canvas.MAX_SERIES
 _MAX_SIDE_BY_SIDE = 12  # classes up to which two matrices have room side by side
 _HALF_INCHES = 5.0  # of such a matrix
-_MAX_NAMED = 12  # classes in a sentence
 
-Names = tuple[str, str]
-Change = tuple[str, float, float]  # a class, and the accuracy that each of the two has on it
+Load = Callable[[Path, str], Dataset]  # the images that a model in a folder was tested on, from the data set's name
 
 
-def compare(first: Path, second: Path, target: Path) -> Path:
-    """Writes the comparison of two version folders, each with its report.json, into the file `target`; returns it.
+def compare(folders: Sequence[Path], target: Path, load: Load) -> Path:
+    """Writes the comparison of two to MAX_MODELS version folders, each with its report.json, into the file `target`;
+    returns it. The first is what the others are compared with. Where `load` raises ExportError the page
+    says why no answers are shown.
 
     Raises ReportFailed where a folder has no report, OSError.
     """
-    atomic_files.write_text(target, _write_page(findings.read(first), findings.read(second)))
+    atomic_files.write_text(target, _write_page(folders, [findings.read(folder) for folder in folders], load))
     return target
 
 
 @canvas.style()
-def _write_page(one: Findings, two: Findings) -> str:
-    names = (one.title, two.title)
-    if one.title == two.title:  # of two models folders
-        names = (f"{one.title} (first)", f"{two.title} (second)")
-    changes = _class_changes(one, two)
+def _write_page(folders: Sequence[Path], found: Sequence[Findings], load: Load) -> str:
+    names = _names(found)
+    changes = ClassChanges.of(found)
+    warnings = _warnings(found, names)
+    pairings = [pair(found[0], other) for other in found[1:]]
+    answers, no_answers = (None, "") if warnings else _answers(folders, found, load)
     return page.write_page(
         "covey_export.reports",
         "compare.html.jinja",
-        scripts=("values", "matrix", "tables"),
-        title=f"{names[0]} and {names[1]}",
-        subtitle=f"{one.network} on {one.dataset} beside {two.network} on {two.dataset}: a comparison by Covey",
+        scripts=("values", "matrix", "tables", "zoom"),
+        title=_joined(names),
+        subtitle=f"{_joined([f'{each.network} on {each.dataset}' for each in found])}: a comparison by Covey",
         names=names,
-        one=one,
-        two=two,
-        difference=_points(two.verification.onnxruntime_accuracy - one.verification.onnxruntime_accuracy),
-        warnings=_warnings(one, two, names),
-        measured=_figures(one, two),
-        pairing=pair(one, two),
-        curves=curves.draw_two_curves(names, (one.history, two.history)) if one.history or two.history else None,
-        classes=[
-            (label, f"{mine:.2%}", f"{other:.2%}", _signed((other - mine) * 100, ".2f"))
-            for label, mine, other in changes
+        found=found,
+        difference=_difference(found),
+        warnings=warnings,
+        measured=_figures(found),
+        pairs=_pairs(names, pairings),
+        verdicts=[
+            each.verdict((names[0], name), len(pairings))
+            for name, each in zip(names[1:], pairings, strict=True)
+            if each is not None
         ],
-        gained=_named([change for change in changes if change[2] > change[1]]),
-        lost=_named([change for change in reversed(changes) if change[2] < change[1]]),
-        class_dots=_draw_classes(names, changes) if changes else None,
-        matrices=_draw_matrices(one, two, names),
-        are_side_by_side=_are_few(one, two),
-        reliability=reliability.draw_two_reliabilities(names, (one.calibration, two.calibration)),
+        answers=answers,
+        first_answers=sheets.MAX_FIRST,
+        no_answers=no_answers,
+        curves=_curves(found, names),
+        changes=changes,
+        class_dots=changes.draw(names),
+        matrices=_draw_matrices(found, names),
+        are_side_by_side=_are_few(found),
+        reliability=reliability.draw_compared_reliabilities(names, [each.calibration for each in found]),
     )
 
 
-def _warnings(one: Findings, two: Findings, names: Names) -> list[str]:
-    """What makes the two hard to compare."""
-    if set(one.labels) != set(two.labels):
+def _names(found: Sequence[Findings]) -> tuple[str, ...]:
+    """Titles, with a number where two models folders have a version of the same name."""
+    counts = Counter(each.title for each in found)
+    return tuple(
+        f"{each.title} (number {place})" if counts[each.title] > 1 else each.title
+        for place, each in enumerate(found, 1)
+    )
+
+
+def _warnings(found: Sequence[Findings], names: Sequence[str]) -> list[str]:
+    """What makes them hard to compare."""
+    common = set.intersection(*(set(each.labels) for each in found))
+    if any(set(each.labels) != common for each in found):
         only = [
-            f"only {name}: {_listed(sorted(set(mine.labels) - set(other.labels)))}"
-            for name, mine, other in zip(names, (one, two), (two, one), strict=True)
-            if set(mine.labels) - set(other.labels)
+            f"not known to all, {name}: {listed(sorted(set(each.labels) - common))}"
+            for name, each in zip(names, found, strict=True)
+            if set(each.labels) - common
         ]
         text = (
-            f"The two models know different classes ({'; '.join(only)}). Their accuracies answer different questions; "
-            f"only the classes that both know are set side by side."
+            f"The models know different classes ({'; '.join(only)}). Their accuracies answer different questions; "
+            f"only the classes that all know are set side by side."
         )
         return [text]
-    if one.images_digest != two.images_digest:
+    if len({each.images_digest for each in found}) > 1:
+        tested = "; ".join(f"{each.dataset}, {plural(each.test_images, 'test image')}" for each in found)
         text = (
-            f"The two were tested on different images ({one.dataset}, {plural(one.test_images, 'test image')}; "
-            f"{two.dataset}, {two.test_images:,}): a difference of their accuracies may come from these."
+            f"The models were tested on different images ({tested}): a difference of their accuracies may come from "
+            f"these."
         )
         return [text]
     return []
 
 
-def _figures(one: Findings, two: Findings) -> list[tuple[str, str, str, str]]:
-    """(name, the first's, the second's, difference where that says something)."""
-    values, others = (dict([*figures.rows(found), *figures.provenance(found)]) for found in (one, two))
-    accuracies = (one.verification.onnxruntime_accuracy, two.verification.onnxruntime_accuracy)
-    differences = {
-        figures.ACCURACY: _points(accuracies[1] - accuracies[0]),
-        figures.CALIBRATION: _points(two.calibration.error - one.calibration.error),
-        figures.PARAMETERS: _factor(one.parameters, two.parameters),
-        figures.SIZE: _factor(one.size_bytes, two.size_bytes),
-        figures.TRAINING: _factor(one.seconds, two.seconds),
-    }
+def _answers(folders: Sequence[Path], found: Sequence[Findings], load: Load) -> tuple[SideBySide | None, str]:
+    """What they answer for the same images, or why that is not shown."""
+    try:
+        dataset = load(folders[0], found[0].dataset)
+        if dataset.digest != found[0].images_digest:
+            return None, f"The images of {dataset.name} have changed since the models were tested."
+        return side_by_side(folders, found, dataset), ""
+    except ExportError as error:
+        return None, str(error)
+
+
+def _figures(found: Sequence[Findings]) -> list[tuple[str, ...]]:
+    """Name, the value of each model, and of two models the difference where that says something."""
+    values = [dict([*figures.rows(each), *figures.provenance(each)]) for each in found]
+    differences: dict[str, str] = {}
+    if len(found) == 2:
+        one, two = found
+        differences = {
+            figures.ACCURACY: _difference(found),
+            figures.CALIBRATION: _points(two.calibration.error - one.calibration.error),
+            figures.PARAMETERS: _factor(one.parameters, two.parameters),
+            figures.SIZE: _factor(one.size_bytes, two.size_bytes),
+            figures.TRAINING: _factor(one.seconds, two.seconds),
+        }
     return [
-        (name, values.get(name, "not measured"), others.get(name, "not measured"), differences.get(name, ""))
-        for name in dict.fromkeys([*values, *others])
+        (
+            name,
+            *(each.get(name, "not measured") for each in values),
+            *([differences.get(name, "")] if differences else []),
+        )
+        for name in dict.fromkeys(name for each in values for name in each)
     ]
 
 
-def _class_changes(one: Findings, two: Findings) -> list[Change]:
-    """Of the classes that both know and have test images of, those that gained most first."""
-    theirs = dict(zip(two.labels, two.class_accuracy, strict=True))
-    rows = [
-        (label, mine, other)
-        for label, mine in zip(one.labels, one.class_accuracy, strict=True)
-        for other in (theirs.get(label),)
-        if mine is not None and other is not None
+def _pairs(names: Sequence[str], pairings: Sequence[Pairing | None]) -> list[tuple[str, ...]]:
+    """Each model beside the first: name, and test images that both, only the first, only it, and neither got right."""
+    return [
+        (
+            name,
+            *(
+                f"{count:,}"
+                for count in (each.both_right, each.only_first_right, each.only_second_right, each.both_wrong)
+            ),
+        )
+        for name, each in zip(names[1:], pairings, strict=True)
+        if each is not None
     ]
-    return sorted(rows, key=lambda row: row[1] - row[2])
 
 
-def _draw_classes(names: Names, changes: list[Change]) -> Picture:
-    if len(changes) <= classes.MAX_ROWS:
-        return classes.draw_two_class_accuracies(names, changes, "Every class that both know, the largest gain first.")
-    half = classes.MAX_ROWS // 2
-    caption = f"The {half} classes that gained most and the {half} that lost most, of {len(changes):,}."
-    return classes.draw_two_class_accuracies(names, [*changes[:half], *changes[-half:]], caption)
+def _curves(found: Sequence[Findings], names: Sequence[str]) -> tuple[Picture, Picture] | None:
+    histories = [each.history for each in found]
+    return curves.draw_compared_curves(names, histories) if any(histories) else None
 
 
-def _are_few(one: Findings, two: Findings, most: int = _MAX_SIDE_BY_SIDE) -> bool:
-    return max(len(one.labels), len(two.labels)) <= most
+def _are_few(found: Sequence[Findings], most: int = _MAX_SIDE_BY_SIDE) -> bool:
+    return max(len(each.labels) for each in found) <= most
 
 
-def _draw_matrices(one: Findings, two: Findings, names: Names) -> list[Picture]:
-    if not _are_few(one, two, confusion.MAX_CLASSES):
+def _draw_matrices(found: Sequence[Findings], names: Sequence[str]) -> list[Picture]:
+    if not _are_few(found, confusion.MAX_CLASSES):
         return []
-    width_inches = _HALF_INCHES if _are_few(one, two) else canvas.WIDTH_INCHES
+    width_inches = _HALF_INCHES if _are_few(found) else canvas.WIDTH_INCHES
     return [
         confusion.draw_confusion(
-            found,
+            each,
             f"confusion-{place}",
             f"{name}: rows are the true classes, columns the predicted ones.",
             width_inches,
         )
-        for place, (found, name) in enumerate(zip((one, two), names, strict=True))
+        for place, (each, name) in enumerate(zip(found, names, strict=True))
     ]
 
 
-def _named(changes: list[Change]) -> dict[str, object]:
-    text = _listed([f"{label} ({_signed((other - mine) * 100, '.1f')})" for label, mine, other in changes])
-    return {"count": len(changes), "classes": text}
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMED:,} more" if len(names) > _MAX_NAMED else ""
-    return (", ".join(names[:_MAX_NAMED]) + more) or "none"
+def _difference(found: Sequence[Findings]) -> str:
+    """Of the last one's accuracy to the first one's."""
+    return _points(found[-1].verification.onnxruntime_accuracy - found[0].verification.onnxruntime_accuracy)
 
 
 def _points(change: float) -> str:
-    return f"{_signed(change * 100, '.2f')} points"
+    return f"{signed(change * 100, '.2f')} points"
 
 
 def _factor(before: float, after: float) -> str:
     return f"{after / before:.2f} x" if before and after else ""
 
 
-def _signed(number: float, form: str) -> str:
-    """+0.25; a plain 0.00 where nothing changed."""
-    text = format(number, f"+{form}")
-    return text.lstrip("+-") if not float(text) else text.replace("-", "\u2212")
+def _joined(texts: Sequence[str]) -> str:
+    *others, last = dict.fromkeys(texts)
+    return f"{', '.join(others)} and {last}" if others else last

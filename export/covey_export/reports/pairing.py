@@ -30,15 +30,18 @@ class Pairing:
             as_uneven += ways
         return min(1.0, 2 * as_uneven / (1 << split))
 
-    def verdict(self, names: tuple[str, str]) -> str:
-        """Which of the two models is better, as a sentence."""
+    def verdict(self, names: tuple[str, str], pairs: int = 1) -> str:
+        """Which of the two models is better, as a sentence. `pairs`: how many are judged on the page. The more there
+        are, the more likely one of them looks better by chance, so that p counts that many times (Bonferroni)."""
         if self.only_first_right == self.only_second_right:
-            return "Neither is better on these images."
-        better = names[self.only_second_right > self.only_first_right]
-        reason = "more than chance explains" if self.chance < _CERTAIN else "which may well be chance"
+            return f"{names[0]} and {names[1]}: neither is better on these images."
+        better, other = names[::-1] if self.only_second_right > self.only_first_right else names
+        chance = min(1.0, self.chance * pairs)
+        reason = "more than chance explains" if chance < _CERTAIN else "which may well be chance"
+        counted = f", times the {pairs} pairs of this page" if pairs > 1 else ""
         return (
-            f"{better} is right on more images, {reason}: p = {self.chance:.2g} (exact sign test on the "
-            f"{self.only_first_right + self.only_second_right:,} images that only one of the two got right)."
+            f"{better} is right on more images than {other}, {reason}: p = {chance:.2g} (exact sign test on the "
+            f"{self.only_first_right + self.only_second_right:,} images that only one of the two got right{counted})."
         )
 
 

@@ -119,8 +119,8 @@ def _mistake(dataset: Dataset, probabilities: NDArray[np.float32], place: int) -
     return _tile(
         dataset.test_images[place],
         f"test image {place}: {truth}, taken for {guess}",
-        f"{guess} ({_percent(probabilities[place, predicted])})",
-        f"true: {truth} ({_percent(probabilities[place, true])})",
+        f"{guess} ({percent(probabilities[place, predicted])})",
+        f"true: {truth} ({percent(probabilities[place, true])})",
         _facts(dataset, probabilities, place),
     )
 
@@ -134,6 +134,12 @@ def _facts(dataset: Dataset, probabilities: NDArray[np.float32], place: int) -> 
         "predicted": predicted,
         "confidence": f"{probabilities[place, predicted]:.6f}",
     }
+
+
+def tile(dataset: Dataset, place: int) -> Tile:
+    """A test image with its class."""
+    label = dataset.labels[int(dataset.test_labels[place])]
+    return _tile(dataset.test_images[place], f"test image {place}, of {label}", label)
 
 
 def data_uri(image: Images) -> str:
@@ -152,8 +158,8 @@ def _tile(image: Images, alt: str, title: str, text: str = "", facts: Mapping[st
     return Tile(data_uri(image), width, height, alt, title, text, facts or {})
 
 
-def _percent(share: float) -> str:
-    """Never 100% where something is left, never 0% where something is there."""
+def percent(share: float) -> str:
+    """A probability for people: never 100% where something is left, never 0% where something is there."""
     if 0.999 <= share < 1:
         return ">99.9%"
     return "<0.1%" if 0 < share < 0.001 else f"{share:.1%}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from tests.export.reports.cases import THREE_EPOCHS, make_case
 from tests.export.reports.test_report_page import long_labels
 from tests.reports.pages import Page, assert_self_contained, pictures
 
-from covey_export.errors import ReportFailed, UnknownName
-from covey_export.reports.comparison import compare
+from covey_export.datasets import Dataset
+from covey_export.errors import MissingDataset, ReportFailed, UnknownName
+from covey_export.reports import comparison
 from covey_export.reports.pairing import Pairing, pair
 from covey_export.reports.version_folders import find_version_folder
 
@@ -26,6 +28,16 @@ def answers(*wrong: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     classes = TRUTH.copy()
     classes[list(wrong)] = (classes[list(wrong)] + 1) % 3
     return (np.eye(3, dtype=np.float32) * 0.7 + 0.1)[classes]
+
+
+def no_images(folder: Path, dataset: str) -> Dataset:
+    raise MissingDataset(f"{dataset} is not on this machine")
+
+
+def compare(*folders_and_target: Path) -> Path:
+    """Without the images."""
+    *folders, target = folders_and_target
+    return comparison.compare(folders, target, no_images)
 
 
 def read(path: Path) -> tuple[str, str]:
@@ -53,12 +65,12 @@ def test_two_versions(tmp_path: Path) -> None:
     text, words = read(path)
     assert_self_contained(text)
     assert pictures(text) == [
-        "two-losses",
-        "two-accuracies",
-        "two-classes",
+        "compared-losses",
+        "compared-accuracies",
+        "compared-classes",
         "confusion-0",
         "confusion-1",
-        "two-reliabilities",
+        "compared-reliabilities",
     ]
     assert "Gained with bird-net version 2 (1): crow (+25.0)." in words
     assert "Lost (1): owl (\u221250.0)." in words
@@ -68,6 +80,40 @@ def test_two_versions(tmp_path: Path) -> None:
         both_right=7, only_first_right=3, only_second_right=2, both_wrong=0
     )
     assert "p = 1 (exact sign test on the 5 images" in words
+
+
+def test_several_versions(tmp_path: Path) -> None:
+    """The first is what the others are compared with; classes that differ most come first."""
+    found = [
+        make_case(tmp_path, LABELS, test_labels=TRUTH, probabilities=answers(*wrong), version=place)
+        for place, wrong in enumerate([(0, 8), (8, 9, 10), (4,)], 1)
+    ]
+
+    text, words = read(compare(*(each.write_json(tmp_path) for each in found), tmp_path / "compare.html"))
+
+    assert_self_contained(text)
+    assert pictures(text)[2:] == [
+        "compared-classes",
+        "confusion-0",
+        "confusion-1",
+        "confusion-2",
+        "compared-reliabilities",
+    ]
+    assert "A comparison" not in words
+    first, second, third = (f"bird-net version {place}" for place in (1, 2, 3))
+    assert f"beside {first} both right only the first right only this one right both wrong" in words
+    assert f"{second} 8 2 1 1 {third} 9 1 2 0" in words
+    assert (
+        f"{third} is right on more images than {first}, which may well be chance: p = 1 (exact sign test on the 3"
+        in words
+    )
+    assert "only one of the two got right, times the 2 pairs of this page)" in words
+    assert re.findall(r"(crow|owl|tit) [\d.]+% [\d.]+% [\d.]+% ([\d.]+)", words) == [
+        ("tit", "75.00"),
+        ("crow", "25.00"),
+        ("owl", "25.00"),
+    ]
+    assert "Left out: folder:birds is not on this machine" in words
 
 
 @pytest.mark.parametrize(("few", "many"), [(0, 1), (3, 9), (20, 41), (50, 50)])
@@ -97,7 +143,8 @@ def test_different_classes_are_said(tmp_path: Path) -> None:
 
     _, words = read(compare(first.write_json(tmp_path), second.write_json(tmp_path), tmp_path / "compare.html"))
 
-    assert "The two models know different classes (only bird-net version 1: crow; only other version 1: wren)." in words
+    different = "not known to all, bird-net version 1: crow; not known to all, other version 1: wren"
+    assert f"The models know different classes ({different})." in words
     assert "The test images are not the same, so answers cannot be paired." in words
 
 
@@ -107,8 +154,8 @@ def test_no_class_in_common(tmp_path: Path) -> None:
 
     _, words = read(compare(first.write_json(tmp_path), second.write_json(tmp_path), tmp_path / "compare.html"))
 
-    assert "There is no class that both know and have test images of." in words
-    assert "Neither was trained" in words
+    assert "There is no class that all know and have test images of." in words
+    assert "None was trained" in words
 
 
 def test_thousand_classes(tmp_path: Path) -> None:
@@ -130,8 +177,8 @@ def test_different_images_are_said_and_names_of_two_models_folders_differ(tmp_pa
         compare(first.write_json(tmp_path / "one"), second.write_json(tmp_path / "two"), tmp_path / "compare.html")
     )
 
-    assert "The two were tested on different images" in words
-    assert "bird-net version 1 (first) and bird-net version 1 (second)" in words
+    assert "The models were tested on different images" in words
+    assert "bird-net version 1 (number 1) and bird-net version 1 (number 2)" in words
 
 
 def test_version_without_a_report(tmp_path: Path) -> None:

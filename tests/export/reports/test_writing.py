@@ -19,10 +19,11 @@ from covey_export.datasets import Dataset
 from covey_export.errors import InvalidCheckpoint, ReportFailed
 from covey_export.networks import NETWORKS
 from covey_export.publication import Published
-from covey_export.reports import writing
+from covey_export.reports import answers, findings, writing
 from covey_export.reports.comparison import compare
 from covey_export.reports.version_folders import find_version_folder
 from covey_export.trained_model import TrainedModel
+from covey_server.inference.engine import Engine
 
 MLP = NETWORKS["mlp"]
 FILES = {"model.onnx", "verification.json", "report.html", "report.json", "history.csv", "MODEL_CARD.md"}
@@ -49,6 +50,10 @@ def written(trained_model: TrainedModel, published: Published, tmp_path_factory:
 
 def write(model: TrainedModel, folder: Path) -> Path:
     return writing.write(model, folder, RecordedReport())
+
+
+def guess_of(dataset: Dataset, folder: Path, place: int) -> int:
+    return int(Engine(folder / "model.onnx").run(dataset.test_images[place : place + 1]).argmax())
 
 
 def test_report_of_a_published_model(small: Dataset, published: Published, written: Path) -> None:
@@ -85,11 +90,30 @@ def test_two_published_versions_compared(trained: Checkpoint, small: Dataset, wr
     publication.publish(other, models, "mlp", RecordedReport())
     write(other, models / "mlp" / "2")
 
-    first, second = (find_version_folder(text, models) for text in ("mlp/1", "mlp"))
-    text = compare(first, second, tmp_path / "compare.html").read_text(encoding="utf-8")
+    folders = [find_version_folder(text, models) for text in ("mlp/1", "mlp")]
+    text = compare(folders, tmp_path / "compare.html", lambda folder, name: small).read_text(encoding="utf-8")
 
     assert_self_contained(text)
-    assert "mlp version 1 is right on more images, more than chance explains" in text
+    assert "mlp version 1 is right on more images than mlp version 2, more than chance explains" in text
+    found = [findings.read(folder) for folder in folders]
+    wrong = [set(each.mistakes) for each in found]
+    both = answers.side_by_side(folders, found, small)
+    three = int(small.labels.index("3"))
+    alike = {place for place in wrong[0] & wrong[1] if guess_of(small, folders[0], place) == three}
+    assert (both.differ, both.alike) == (len(wrong[0] | wrong[1]) - len(alike), len(alike))
+    assert len(both.shown) == min(answers.MAX_SHOWN, both.differ + both.alike)
+    for each in both.shown:
+        place = int(each.tile.alt.split()[2].rstrip(","))
+        assert [answer.is_right for answer in each.answers] == [place not in each_wrong for each_wrong in wrong]
+        assert each.answers[1].text.startswith("3 (")
+    assert text.count(">A: ") == text.count(">B: 3 (") == len(both.shown)
+
+
+def test_images_that_changed_since_are_not_shown(small: Dataset, written: Path, tmp_path: Path) -> None:
+    fewer = dataclasses.replace(small, test_images=small.test_images[1:], test_labels=small.test_labels[1:])
+    text = compare([written, written], tmp_path / "compare.html", lambda folder, name: fewer).read_text()
+    assert "Left out: The images of sample have changed since the models were tested." in text
+    assert "mlp version 1 (number 1) and mlp version 1 (number 2): neither is better on these images." in text
 
 
 def test_checkpoint_of_another_model_is_refused(trained: Checkpoint, small: Dataset, version_folder: Path) -> None:

@@ -77,14 +77,21 @@ def draw_views(steps: Sequence[Step], image: Images) -> Picture | None:
     axes = made.subplots()
     axes.imshow(brighten(image), interpolation="none", alpha=0.55)
     axes.axis("off")
-    colours = (BLUE, VERMILLION, GREEN, ORANGE, SKY)
     for place, step in enumerate(chosen):
         assert step.view is not None
         tall, wide = step.view.size
         corner = ((width - wide) / 2 - 0.5, (height - tall) / 2 - 0.5)
         name = f"{canvas.shorten(step.name, 24)}: {tall} x {wide}"
         axes.add_patch(
-            Rectangle(corner, wide, tall, fill=False, linewidth=2, edgecolor=colours[place % len(colours)], label=name)
+            Rectangle(
+                corner,
+                wide,
+                tall,
+                fill=False,
+                linewidth=2,
+                edgecolor=canvas.COLOURS[place % len(canvas.COLOURS)],
+                label=name,
+            )
         )
     axes.legend(loc="center left", bbox_to_anchor=(1.05, 0.5))
     beyond = len(distinct) - len(inside)

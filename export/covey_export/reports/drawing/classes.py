@@ -1,5 +1,5 @@
-"""Accuracy class by class: bars for one model, pairs of dots for two. Of too many classes for a row each, the weakest
-and the distribution."""
+"""Accuracy class by class: bars for one model, dots for several. Of too many classes for a row each, the weakest and
+the distribution."""
 
 from __future__ import annotations
 
@@ -64,30 +64,33 @@ def draw_class_accuracy(findings: Findings) -> Picture:
     )
 
 
-def draw_two_class_accuracies(
-    names: tuple[str, str], rows: Sequence[tuple[str, float, float]], caption: str
+def draw_compared_class_accuracies(
+    names: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]], caption: str
 ) -> Picture:
-    """A row for each (label, first's accuracy, second's), in the order given; at least one, at most MAX_ROWS."""
+    """A row for each class and the models' accuracies on it, in the order given; at least one, at most MAX_ROWS."""
     made = canvas.figure(1.0 + _ROW_INCHES * len(rows))
     axes = made.subplots()
-    labels, *accuracies = zip(*rows, strict=True)
+    labels = [label for label, _ in rows]
+    accuracies = np.array([shares for _, shares in rows])  # [classes, models]
     places = range(len(rows))
-    axes.hlines(places, *accuracies, color=INK, alpha=0.4, linewidth=2)
-    for name, values, colour, marker in zip(
-        canvas.drawable(names, 36), accuracies, (BLUE, VERMILLION), ("o", "D"), strict=True
-    ):
-        axes.plot(values, places, marker, markersize=6.5, color=colour, label=name)
+    axes.hlines(places, accuracies.min(axis=1), accuracies.max(axis=1), color=INK, alpha=0.4, linewidth=2)
+    for place, name in enumerate(canvas.drawable(names, 36)):
+        colour, marker, _ = canvas.series(place)
+        inside = colour if place < len(canvas.COLOURS) else "none"
+        axes.plot(
+            accuracies[:, place], places, marker, markersize=6.5, color=colour, label=name, markerfacecolor=inside
+        )
     canvas.name_rows(axes, canvas.drawable(labels, 26))
     canvas.percent(axes.xaxis)
     axes.margins(x=0.06)
     axes.set_xlabel("accuracy on the class's test images")
     axes.grid(axis="x")
     canvas.legend_above(made, axes)
-    better, worse = sum(b > a for _, a, b in rows), sum(b < a for _, a, b in rows)
+    best = np.bincount(accuracies.argmax(axis=1), minlength=len(names))
+    told = "; ".join(f"{name} is the best in {count}" for name, count in zip(names, best.tolist(), strict=True))
     return canvas.render(
         made,
-        "two-classes",
-        f"Two dots for each of {len(rows)} classes, the accuracy of {names[0]} and of {names[1]}: the second is "
-        f"better in {better}, worse in {worse}.",
+        "compared-classes",
+        f"A dot of each model for each of {len(rows)} classes, its accuracy: {told}.",
         caption,
     )

@@ -1,4 +1,4 @@
-"""Training curves: losses and accuracies over the epochs, of one model or of two in the same charts."""
+"""Training curves: losses and accuracies over the epochs, of one model or of several in the same charts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CAPTION = (
     "smoothing makes the training loss larger, too."
 )
 _TRAINING, _TEST = "training images", "test images"
-_TWO_CAPTION = (
+_COMPARED_CAPTION = (
     "Compare the accuracies. Losses of different recipes do not compare: label smoothing, for one, changes them."
 )
 
@@ -62,25 +62,24 @@ def draw_curves(history: Sequence[Epoch]) -> tuple[Picture, Picture]:
     )
 
 
-def draw_two_curves(
-    names: tuple[str, str], histories: tuple[Sequence[Epoch], Sequence[Epoch]]
-) -> tuple[Picture, Picture]:
-    """Both models' training losses, and their test accuracies. At least one of them has epochs."""
+def draw_compared_curves(names: Sequence[str], histories: Sequence[Sequence[Epoch]]) -> tuple[Picture, Picture]:
+    """The models' training losses, and their test accuracies. At least one of them has epochs."""
     losses, accuracies = _charts()
     ends = []
-    for name, short, history, colour, line in zip(
-        names, canvas.drawable(names, 40), histories, (BLUE, VERMILLION), ("o-", "s--"), strict=True
-    ):
-        _line(losses, [epoch.loss for epoch in history], colour, short, line)
-        _line(accuracies, _test_accuracies(history), colour, short, line)
+    for place, (name, short, history) in enumerate(zip(names, canvas.drawable(names, 40), histories, strict=True)):
+        colour, marker, dashes = canvas.series(place)
+        _line(losses, [epoch.loss for epoch in history], colour, short, marker + dashes)
+        _line(accuracies, _test_accuracies(history), colour, short, marker + dashes)
         end = f", loss {history[-1].loss:.3f} and test accuracy {history[-1].test_accuracy or 0:.2%} at the end"
         ends.append(f"{name}: {plural(len(history), 'epoch')}{end if history else ''}")
     losses.set_ylabel("training loss")
     accuracies.set_ylabel("accuracy on the test images")
-    described = f"of both trainings. {'; '.join(ends)}."
+    described = f"of {len(names)} trainings. {'; '.join(ends)}."
     return (
-        _finish(losses, "two-losses", f"A line chart of the training losses {described}", _TWO_CAPTION),
-        _finish(accuracies, "two-accuracies", f"A line chart of the test accuracies {described}", _TWO_CAPTION),
+        _finish(losses, "compared-losses", f"A line chart of the training losses {described}", _COMPARED_CAPTION),
+        _finish(
+            accuracies, "compared-accuracies", f"A line chart of the test accuracies {described}", _COMPARED_CAPTION
+        ),
     )
 
 
@@ -126,5 +125,5 @@ def _finish(axes: Axes, name: str, description: str, caption: str) -> Picture:
             axes.set_ylim(0, high * 1.08 or 1)
     made = axes.get_figure()
     assert isinstance(made, Figure)
-    canvas.legend_above(made, axes, columns=1 if name.startswith("two") else 2)
+    canvas.legend_above(made, axes, columns=1 if name.startswith("compared") else 2)
     return canvas.render(made, name, description, caption, {"values": places.values([axes])})

@@ -10,7 +10,7 @@ from matplotlib.ticker import StrMethodFormatter, SymmetricalLogLocator
 
 from covey_export.reports.calibration import Calibration
 from covey_reports import canvas, places
-from covey_reports.canvas import BLUE, INK, ORANGE, VERMILLION, Picture
+from covey_reports.canvas import BLUE, INK, ORANGE, Picture
 
 _CAPTION = (
     "Left: where bars end at the dotted line the model is right as often as its probabilities say, below it the model "
@@ -72,27 +72,25 @@ def draw_reliability(calibration: Calibration) -> tuple[Picture, Picture]:
     )
 
 
-def draw_two_reliabilities(names: tuple[str, str], calibrations: Sequence[Calibration]) -> Picture:
-    """Both models' accuracy over confidence in the same axes."""
-    made = canvas.figure(4.4, 4.8)
+def draw_compared_reliabilities(names: Sequence[str], calibrations: Sequence[Calibration]) -> Picture:
+    """The models' accuracy over confidence in the same axes."""
+    made = canvas.figure(4.0 + 0.2 * len(names), 4.8)
     axes = made.subplots()
-    for name, calibration, colour, line in zip(
-        canvas.drawable(names, 28), calibrations, (BLUE, VERMILLION), ("o-", "D--"), strict=True
-    ):
+    for place, (name, calibration) in enumerate(zip(canvas.drawable(names, 28), calibrations, strict=True)):
+        colour, marker, dashes = canvas.series(place)
         label = f"{name} (ECE {calibration.error:.2%})"
-        axes.plot(*zip(*calibration.points(), strict=True), line, color=colour, markersize=5, label=label)
+        axes.plot(*zip(*calibration.points(), strict=True), marker + dashes, color=colour, markersize=5, label=label)
     _finish(axes)
     axes.set_xlabel("mean confidence of the bin")
     axes.set_ylabel("accuracy of the bin")
     canvas.legend_above(made, axes, columns=1)
-    first, second = calibrations
+    errors = ", ".join(f"{name} {each.error:.2%}" for name, each in zip(names, calibrations, strict=True))
     return canvas.render(
         made,
-        "two-reliabilities",
-        f"Reliability diagram of both. Expected calibration error: {names[0]} {first.error:.2%}, "
-        f"{names[1]} {second.error:.2%}.",
+        "compared-reliabilities",
+        f"Reliability diagram of {len(names)} models. Expected calibration error: {errors}.",
         f"Points on the dotted line are right as often as they say. Expected calibration error (ECE) after Guo et al. "
-        f"2017, {len(first.bins)} bins.",
+        f"2017, {len(calibrations[0].bins)} bins.",
         {"values": places.values([axes], without=[_DIAGONAL])},
     )
 

@@ -9,10 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from covey_export.trials.trial import Trial
 from covey_reports import canvas, places
-from covey_reports.canvas import BLUE, GREEN, ORANGE, SKY, VERMILLION, Picture
+from covey_reports.canvas import BLUE, VERMILLION, Picture
 
-MAX_LINES = 10  # variants whose curves are drawn, the most accurate ones
-_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, SKY)
+MAX_LINES = canvas.MAX_SERIES  # variants whose curves are drawn, the most accurate ones
 _ROW_INCHES = 0.3
 _MAX_NAME, _MAX_HALF_NAME = 90, 44  # letters that a legend has room for, in one column and in two
 
@@ -23,7 +22,7 @@ def draw_curves(trials: Sequence[Trial], images: str) -> Picture:
     left, right = made.subplots(1, 2)
     for place, trial in enumerate(trials[:MAX_LINES]):
         history, epochs = trial.mean_history(), range(1, len(trial.checkpoints[0].history) + 1)
-        colour, dashes = _COLOURS[place % len(_COLOURS)], "-" if place < len(_COLOURS) else "--"
+        colour, _, dashes = canvas.series(place)
         name = canvas.shorten(trial.variant.title, _MAX_NAME)
         accuracies = [math.nan if epoch.test_accuracy is None else epoch.test_accuracy for epoch in history]
         marker = "o" if len(history) == 1 or math.isnan(accuracies[0]) else None
@@ -84,13 +83,13 @@ def draw_norms(trials: Sequence[Trial]) -> Picture | None:
     axes = made.subplots()
     for place, trial in enumerate(shown):
         norms = [epoch.norm or math.nan for epoch in trial.mean_history()]
-        dashes = "-" if place < len(_COLOURS) else "--"
+        colour, _, dashes = canvas.series(place)
         name = canvas.shorten(trial.variant.title, _MAX_NAME)
         axes.plot(
             range(1, len(norms) + 1),
             norms,
             dashes,
-            color=_COLOURS[place % len(_COLOURS)],
+            color=colour,
             label=name,
             marker="o" if len(norms) == 1 else None,
         )
