@@ -10,6 +10,7 @@ from deploy.grafana.panel import Dashboard, Panel
 _WINDOW = "[$__rate_interval]"
 _OF = '{model=~"$model"}'
 _OVERLOAD = "calls|bytes|decode|share|deadline|room|address"  # reasons to refuse calls, as in ../prometheus/rules.yml
+_MEDIAN_AND_MOST = (("median", 0.5), ("p95", 0.95))
 
 
 def _rate(metric: str, by: str, labels: str = _OF) -> str:
@@ -94,9 +95,15 @@ USERS = Dashboard(
         ),
         Panel(
             "Images that could not be decoded",
-            "Not JPEG, PNG, WebP, GIF or AVIF, or cut off. Their neighbours were answered.",
+            "By reason; docs/metrics.md tells the reasons. Their neighbours were answered.",
             "ops",
-            {"{{model}}": _rate("covey_invalid_images_total", "model")},
+            {"{{model}} {{reason}}": _rate("covey_invalid_images_total", "model, reason")},
+        ),
+        Panel(
+            "Pixels of the images sent",
+            "Median and 95th percentile, in the file. Far more than the model sees: callers could send smaller images.",
+            "short",
+            {f"{name} {{{{model}}}}": _quantile(share, "covey_image_pixels") for name, share in _MEDIAN_AND_MOST},
         ),
         Panel(
             "Answers by class",

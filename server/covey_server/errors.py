@@ -5,13 +5,17 @@ A message says what was expected, what came, and what to do.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 RefusalReason = Literal[
     "calls", "bytes", "decode", "share", "message_size", "answer_size", "stopping", "deadline", "token",
     "slow", "header_size", "media_type", "origin", "host", "malformed",  # by the HTTP front
 ]  # fmt: skip
 REFUSAL_REASONS: tuple[RefusalReason, ...] = get_args(RefusalReason)
+ImageFault = Literal[
+    "empty", "unknown_format", "format_off", "unsupported", "damaged", "too_many_parts", "too_large", "memory",
+]  # fmt: skip
+IMAGE_FAULTS: tuple[ImageFault, ...] = get_args(ImageFault)
 
 
 class CoveyServerError(Exception):
@@ -55,11 +59,24 @@ class LoadFailed(RequestError):
     """A call asked to load a model, and the model or a version of it is refused."""
 
 
-class InvalidImage(RequestError):
+class UndecodableImage(RequestError):
+    """An encoded image cannot be decoded. Only its subclasses are raised."""
+
+    def __init__(self, message: str, reason: ImageFault) -> None:
+        """`reason`: why, for the metrics."""
+        super().__init__(message)
+        self.reason = reason
+
+    def copy(self) -> Self:
+        """The same without its traceback, whose frames keep alive what they hold."""
+        return type(self)(str(self), self.reason)
+
+
+class InvalidImage(UndecodableImage):
     """The bytes are not a complete image of a known format."""
 
 
-class ImageTooLarge(RequestError):
+class ImageTooLarge(UndecodableImage):
     """An encoded image has more pixels, or takes more memory to decode, than the server allows."""
 
 

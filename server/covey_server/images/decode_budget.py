@@ -47,7 +47,8 @@ class DecodeBudget:
                 f"{what} takes about {needed_bytes / 2**20:,.0f} MiB of memory to decode, "
                 f"{self._shared_bytes / 2**20:,.0f} MiB are there for large images (--max-decode-bytes is "
                 f"{self.limit_bytes / 2**20:,.0f} MiB); scale it down before sending, or send it as a baseline JPEG, "
-                f"which takes least"
+                f"which takes least",
+                "memory",
             )
 
     @contextmanager

@@ -32,14 +32,15 @@ work, apart from requests of few small images."""
 @dataclass(slots=True)
 class Decoded:
     """The images of one request. `rows` holds those that could be read, one after another; `failures` has an entry for
-    each image that was tried, None if it could be read."""
+    each image that was tried, None if it could be read; `pixels` is how many each of the others had in its file."""
 
     rows: memoryview
     failures: list[InvalidImage | ImageTooLarge | None]
+    pixels: list[int]
 
     @property
     def count(self) -> int:
-        return self.failures.count(None)
+        return len(self.pixels)
 
 
 class DecodePool:
@@ -75,6 +76,7 @@ class DecodePool:
         image and while one waits for memory; if it raises, the work ends."""
         rows = memoryview(bytearray(len(images) * spec.nbytes))
         good = 0
+        pixels: list[int] = []
         failures: list[InvalidImage | ImageTooLarge | None] = []
         began_ns = time.monotonic_ns()
         for image in images:
@@ -90,12 +92,13 @@ class DecodePool:
                     yield True
                 self._decode(rows[good * spec.nbytes : (good + 1) * spec.nbytes], header, spec, needed_bytes, check)
                 failures.append(None)
+                pixels.append(header.pixels)
                 good += 1
             except (InvalidImage, ImageTooLarge) as error:
-                failures.append(type(error)(str(error)))  # a copy: the raised error's stack holds this very list
+                failures.append(error.copy())  # the raised error's stack holds this very list
                 if all_or_none:
                     break
-        return Decoded(rows[: good * spec.nbytes], failures)
+        return Decoded(rows[: good * spec.nbytes], failures, pixels)
 
     def _needs(self, header: Header, spec: InputSpec) -> tuple[int, bool]:
         """The memory for an image, and whether it may be decoded by threads for short requests. Raises

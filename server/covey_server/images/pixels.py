@@ -59,16 +59,20 @@ def read_header(
 ) -> Header:
     """Reads a file's header, before a pixel is decoded. Raises InvalidImage or ImageTooLarge."""
     if not data:
-        raise InvalidImage(f"the image is empty (0 bytes); send a {table.listed(formats)} file")
+        raise InvalidImage(f"the image is empty (0 bytes); send a {table.listed(formats)} file", "empty")
     found = table.identify(data)
     if found is None or found not in formats:
         what = image_formats.not_decoded(found, formats) if found else file_kinds.describe(data)
-        raise InvalidImage(f"not a {table.listed(formats)} image: the {len(data):,} bytes are {what}")
+        raise InvalidImage(
+            f"not a {table.listed(formats)} image: the {len(data):,} bytes are {what}",
+            "format_off" if found else "unknown_format",
+        )
     header = headers.read(data, found)
     if header.pixels > max_pixels:
         raise ImageTooLarge(
             f"the image is {header.width} x {header.height} = {header.pixels:,} pixels, at most {max_pixels:,} are "
-            f"decoded here; scale it down before sending (the model sees a small image anyway)"
+            f"decoded here; scale it down before sending (the model sees a small image anyway)",
+            "too_large",
         )
     return header
 

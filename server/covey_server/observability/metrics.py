@@ -23,7 +23,7 @@ from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.calls.call import HTTP_PEER, protocol_of
 from covey_server.calls.record import Record
-from covey_server.errors import REFUSAL_REASONS, RequestError
+from covey_server.errors import REFUSAL_REASONS, RequestError, UndecodableImage
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
 from covey_server.observability import answer_metrics
@@ -162,10 +162,17 @@ class Metrics(Collector):
         with self._lock:
             self._by_model[model].captures[result] += 1
 
-    def count_invalid_images(self, model: ServedModel, count: int) -> None:
-        """Counts encoded images that could not be decoded."""
+    def count_decoded(
+        self, model: ServedModel, pixels: Sequence[int], failures: Sequence[UndecodableImage | None]
+    ) -> None:
+        """Counts encoded images: how many pixels those had that were decoded, and why others could not be."""
         with self._lock:
-            self._by_model[model].invalid_images += count
+            tally = self._by_model[model]
+            tally.pixels.add_all(pixels)
+            if len(failures) > len(pixels):
+                for failure in failures:
+                    if failure is not None:
+                        tally.invalid_images[failure.reason] += 1
 
     def tally(self, model: ServedModel) -> ModelTally:
         """A copy of a model's counts of this moment."""
@@ -212,7 +219,9 @@ class Metrics(Collector):
             "covey_requests", "Calls answered, by status code and protocol.", labels=(*model, "code", "protocol")
         )
         images = CounterMetricFamily("covey_images", "Images computed.", labels=model)
-        invalid = CounterMetricFamily("covey_invalid_images", "Encoded images that could not be decoded.", labels=model)
+        invalid = CounterMetricFamily(
+            "covey_invalid_images", "Encoded images that could not be decoded, by reason.", labels=(*model, "reason")
+        )
         invalid_outputs = CounterMetricFamily(
             "covey_invalid_outputs", "Images whose probabilities were not finite: NaN or infinity.", labels=model
         )
@@ -235,6 +244,7 @@ class Metrics(Collector):
             "queue": histogram("covey_queue_seconds", "Waiting for a thread."),
             "compute": histogram("covey_compute_seconds", "From leaving the queue to the probabilities."),
             "batch_size": histogram("covey_batch_size", "Images in a batch."),
+            "pixels": histogram("covey_image_pixels", "Pixels of each encoded image that was decoded."),
         }
         with self._lock:
             waiting_by_tally: Counter[int] = Counter()
@@ -247,7 +257,8 @@ class Metrics(Collector):
                 loads.add_metric((name, result), count)
             for tally in self._tallies.values():
                 images.add_metric(tally.labels, tally.images)
-                invalid.add_metric(tally.labels, tally.invalid_images)
+                for fault, count in tally.invalid_images.items():
+                    invalid.add_metric((*tally.labels, fault), count)
                 invalid_outputs.add_metric(tally.labels, tally.invalid_outputs)
                 waiting.add_metric(tally.labels, waiting_by_tally[id(tally)])
                 cost_error.add_metric(tally.labels, tally.cost_error)

@@ -17,6 +17,7 @@ from prometheus_client.samples import Exemplar
 from covey_server.batching.batch import DISPATCH_REASONS, DispatchReason
 from covey_server.batching.request import Request
 from covey_server.calls.call import PROTOCOLS, Protocol
+from covey_server.errors import IMAGE_FAULTS, ImageFault
 from covey_server.observability.answers import Answers
 from covey_server.observability.comparison import ShadowCounts
 
@@ -25,6 +26,7 @@ SECONDS = (
 )  # fmt: skip
 _NANOSECONDS = tuple(round(bound * 1e9) for bound in SECONDS)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+PIXELS = tuple(side**2 for side in (32, 64, 128, 256, 512, 1024, 2048, 4096))
 
 
 class Histogram:
@@ -42,6 +44,13 @@ class Histogram:
         """Counts a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def add_all(self, values: Sequence[float]) -> None:
+        """Counts several values."""
+        bounds, counts = self.bounds, self.counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.total += sum(values)
 
     def show(self, value: float, trace_id: str) -> None:
         """Names the trace of a value that was counted."""
@@ -66,8 +75,8 @@ class ModelTally:
 
     __slots__ = (
         "answers", "batch_size", "captures", "codes", "compute", "cost_error", "decode", "device", "golden_difference",
-        "images", "invalid_images", "invalid_outputs", "labels", "last_computed_ns", "load_s", "queue", "reasons",
-        "request", "served", "shadow",
+        "images", "invalid_images", "invalid_outputs", "labels", "last_computed_ns", "load_s", "pixels", "queue",
+        "reasons", "request", "served", "shadow",
     )  # fmt: skip
 
     def __init__(self, name: str, version: str) -> None:
@@ -79,6 +88,7 @@ class ModelTally:
         self.cost_error = 0.0  # moving average of |real / predicted run time - 1|
         self.request, self.decode, self.queue, self.compute = (Histogram(SECONDS) for _ in range(4))
         self.batch_size = Histogram(BATCH_SIZES)
+        self.pixels = Histogram(PIXELS)  # of encoded images, before they are resized
         self.reasons: dict[DispatchReason, int] = dict.fromkeys(DISPATCH_REASONS, 0)
         # They begin at 0: the rate of a counter that begins with the first failure would leave that out.
         codes = ("OK", "INTERNAL") if name else ()
@@ -88,7 +98,7 @@ class ModelTally:
         self.shadow = ShadowCounts()  # of what it ran in another version's shadow
         self.images = 0
         self.last_computed_ns = 0  # by time.monotonic_ns; 0: never
-        self.invalid_images = 0
+        self.invalid_images: dict[ImageFault, int] = dict.fromkeys(IMAGE_FAULTS, 0)
         self.invalid_outputs = 0  # images whose probabilities were not finite
 
     def add_requests(self, requests: Iterable[Request]) -> None:

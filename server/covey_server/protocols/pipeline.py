@@ -154,16 +154,14 @@ class Pipeline:
     def decode(
         self, call: Call, model: ServedModel, images: Sequence[bytes], *, all_or_none: bool = False
     ) -> Steps[Decoded]:
-        """Decodes images on threads of the pool, and counts those that cannot be read. With `all_or_none` it stops at
-        the first of them.
+        """Decodes images on threads of the pool, and counts them: their sizes, and why others cannot be read. With
+        `all_or_none` it stops at the first of those.
 
         Raises Cancelled or Expired if nobody waits for the answer any more.
         """
         wanted = partial(self.require_wanted, call)
         decoded = yield from self._decoders.decode(images, model.input, wanted, all_or_none)
-        failures = len(decoded.failures) - decoded.count
-        if failures:
-            self._metrics.count_invalid_images(model, failures)
+        self._metrics.count_decoded(model, decoded.pixels, decoded.failures)
         return decoded
 
     def succeed(self, call: Call, payload: bytes) -> None:

@@ -68,12 +68,12 @@ def test_requests_that_cannot_be_read_are_counted_as_calls(server: Server) -> No
 
 def test_a_lone_image_that_cannot_be_read_counts_as_answered(server: Server) -> None:
     """As over gRPC, where the answer tells of it."""
-    labels = {"model": "echo", "version": "1"}
-    answered = labels | {"code": "OK", "protocol": "http"}
+    answered = {"model": "echo", "version": "1", "code": "OK", "protocol": "http"}
+    unknown = {"model": "echo", "version": "1", "reason": "unknown_format"}
 
     def counts() -> tuple[float, float]:
         value = server.app.registry.get_sample_value
-        return value("covey_requests_total", answered) or 0.0, value("covey_invalid_images_total", labels) or 0.0
+        return value("covey_requests_total", answered) or 0.0, value("covey_invalid_images_total", unknown) or 0.0
 
     answers, images = counts()
     assert ask(server.http_port, "POST", "/v1/models/echo/classify", b"no image").status == 422

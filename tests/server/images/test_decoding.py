@@ -30,6 +30,7 @@ def test_good_rows_stay_in_order_and_bad_images_keep_their_places() -> None:
     assert decoded.rows == bytes([1] * 4 + [2] * 4)
     assert [type(failure) for failure in decoded.failures] == [type(None), InvalidImage, type(None)]
     assert decoded.count == 2
+    assert decoded.pixels == [4, 4]
 
 
 def test_of_all_or_none_nothing_is_decoded_behind_a_bad_image() -> None:

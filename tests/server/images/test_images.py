@@ -134,18 +134,19 @@ def test_a_large_jpeg_decoded_at_reduced_size_looks_like_the_whole_one() -> None
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "message", "reason"),
     [
-        (b"", "empty"),
-        (b"this is a text file named .png", "not a JPEG, PNG, WebP, GIF or AVIF"),
-        (encode(Image.fromarray(NOISE), "BMP"), "not a JPEG, PNG, WebP, GIF or AVIF"),
-        (encode(Image.fromarray(NOISE), "JPEG")[:300], "damaged or cut off"),
-        (encode(Image.fromarray(NOISE), "PNG")[:-400], "damaged or cut off"),
+        (b"", "empty", "empty"),
+        (b"this is a text file named .png", "not a JPEG, PNG, WebP, GIF or AVIF", "unknown_format"),
+        (encode(Image.fromarray(NOISE), "BMP"), "not a JPEG, PNG, WebP, GIF or AVIF", "format_off"),
+        (encode(Image.fromarray(NOISE), "JPEG")[:300], "damaged or cut off", "damaged"),
+        (encode(Image.fromarray(NOISE), "PNG")[:-400], "damaged or cut off", "damaged"),
     ],
 )
-def test_says_what_is_wrong_with_a_file(data: bytes, message: str) -> None:
-    with pytest.raises(InvalidImage, match=message):
+def test_says_what_is_wrong_with_a_file(data: bytes, message: str, reason: str) -> None:
+    with pytest.raises(InvalidImage, match=message) as caught:
         decode(data, GREY)
+    assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("orientation", range(1, 10))

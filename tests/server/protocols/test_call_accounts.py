@@ -112,7 +112,7 @@ def test_what_nobody_waits_for_is_not_decoded_to_its_end(
     call.cancel()
     until(server, "covey_decodes_in_flight", 0)
     until(server, "covey_calls_in_flight", 0)
-    assert metric(server, 'covey_invalid_images_total{model="echo",version="1"}') == 0
+    assert metric(server, 'covey_invalid_images_total{model="echo",reason="damaged",version="1"}') == 0
     assert metric(server, 'covey_requests_total{code="CANCELLED",model="echo",protocol="grpc",version="1"}') == 1
 
 

@@ -75,7 +75,7 @@ def test_a_request_that_asks_for_other_classes_than_the_first_gets_its_own_rows(
 
 def test_failed_images_stand_in_their_places() -> None:
     writer, output = ResponseWriter("m", 1, "cpu", "abc"), Output(np.eye(3, dtype=np.float32))
-    failures = [None, InvalidImage("no image"), ImageTooLarge("too large"), None]
+    failures = [None, InvalidImage("no image", "damaged"), ImageTooLarge("too large", "too_large"), None]
     results = write_results(writer.results(output, 1, 1, 2), failures)
     answer = pb.ClassifyResponse.FromString(results + writer.tail(0, 0, 0, 3))
     assert [result.classes[0].index if result.classes else result.error.message for result in answer.results] == [

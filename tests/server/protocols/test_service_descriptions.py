@@ -124,7 +124,7 @@ def test_metrics_parse_and_equal_what_was_sent(
         assert samples["covey_requests_total", *labels] == count
     assert samples["covey_images_total", *echo] == 15
     assert samples["covey_images_total", *colour] == 1
-    assert samples["covey_invalid_images_total", *colour] == 1
+    assert samples["covey_invalid_images_total", colour[0], ("reason", "unknown_format"), colour[1]] == 1
     assert samples["covey_batch_size_sum", *echo] == 15
     assert samples["covey_batch_size_bucket", ("le", "4.0"), *echo] == samples["covey_batch_size_count", *echo] == 5
     total = samples["covey_request_seconds_sum", *echo]

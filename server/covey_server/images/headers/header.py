@@ -37,16 +37,19 @@ class Header:
 
 def damaged(kind: str, size_bytes: int, what: str) -> InvalidImage:
     """The error for a file that is damaged or cut off."""
-    return InvalidImage(f"the {kind} image of {size_bytes:,} bytes is damaged or cut off ({what}); send the whole file")
+    return InvalidImage(
+        f"the {kind} image of {size_bytes:,} bytes is damaged or cut off ({what}); send the whole file", "damaged"
+    )
 
 
 def unsupported(data: bytes, what: str, advice: str) -> InvalidImage:
     """The error for a complete file of a kind that is not decoded here."""
-    return InvalidImage(f"the {len(data):,} bytes are {what}, which is not decoded here; {advice}")
+    return InvalidImage(f"the {len(data):,} bytes are {what}, which is not decoded here; {advice}", "unsupported")
 
 
 def too_many_segments(kind: str, data: bytes) -> InvalidImage:
     """The error for a file whose headers alone would keep a thread busy."""
     return InvalidImage(
-        f"the {kind} image of {len(data):,} bytes is made of more than {MAX_SEGMENTS:,} pieces; save it again"
+        f"the {kind} image of {len(data):,} bytes is made of more than {MAX_SEGMENTS:,} pieces; save it again",
+        "too_many_parts",
     )

@@ -99,7 +99,8 @@ def walk(data: bytes, position: int, frame: Frame, restart_interval: int, *, che
     if scans > MAX_SCANS:
         raise InvalidImage(
             f"the JPEG image of {len(data):,} bytes has {scans:,} scans, at most {MAX_SCANS} are decoded here "
-            f"(progressive images have about ten); save it again as a baseline JPEG"
+            f"(progressive images have about ten); save it again as a baseline JPEG",
+            "too_many_parts",
         )
     missing = set(frame.names) - set(seen)
     if missing:

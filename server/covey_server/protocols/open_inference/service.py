@@ -123,7 +123,7 @@ class OpenInference:
         decoded = yield from self._pipeline.decode(call, model, files, all_or_none=True)
         *good, failure = decoded.failures
         if failure is not None:
-            raise type(failure)(f"element {len(good)} of input {ENCODED!r}: {failure}")
+            raise type(failure)(f"element {len(good)} of input {ENCODED!r}: {failure}", failure.reason)
         return kind(self._pipeline, call, model, writer, k, decoded.rows, count, request_id)
 
     def _convert(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 from covey_proto.v1 import classifier_pb2 as pb
@@ -22,9 +22,10 @@ MAX_CLASSES = (
 _FEW_BYTES = 65_536  # an answer up to this size has a few thousand classes at most
 _DEFAULT_TOP_K = 5
 _SETTINGS = ("top_k", "version")
-_ERRORS: dict[int, type[RequestError]] = {
-    pb.ImageError.REASON_INVALID: InvalidImage,
-    pb.ImageError.REASON_TOO_LARGE: ImageTooLarge,
+# The reasons are for metrics, which have counted the images already.
+_ERRORS: dict[int, Callable[[str], RequestError]] = {
+    pb.ImageError.REASON_INVALID: partial(InvalidImage, reason="damaged"),
+    pb.ImageError.REASON_TOO_LARGE: partial(ImageTooLarge, reason="too_large"),
     pb.ImageError.REASON_NO_ANSWER: EngineFailed,
 }
 

@@ -47,7 +47,8 @@ def read_images(call: HttpCall, single: Sequence[str], several: str = "", settin
         if kind == _CURL_DATA and b"\0" not in call.payload:  # each image file has zero bytes; -d leaves them out
             raise InvalidImage(
                 f"the {len(call.payload):,} bytes are no image file, and came as {kind}, as curl -d sends them; send a "
-                f"file with -T FILE or --data-binary @FILE (-d changes it), JSON with -H 'Content-Type: {JSON}'"
+                f"file with -T FILE or --data-binary @FILE (-d changes it), JSON with -H 'Content-Type: {JSON}'",
+                "unknown_format",
             )
         return Images((bytes(call.payload),), True, {})
     raise UnsupportedMediaType(f"bodies of the type {kind[:64]!r} are not read here; {_EXPECTED}")
