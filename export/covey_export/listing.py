@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from covey_export.datasets import CATALOGUE, Folder
+from covey_export.datasets import CATALOGUE, Capture, Folder
 from covey_export.networks import NETWORKS, Network
 from covey_export.training.recipe import Recipe
 from covey_export.training.recipes import FINE_TUNE, OTHER_DATASETS, recipes_of
@@ -54,7 +54,8 @@ def dataset_rows(data_dir: Path | None) -> list[Row]:
         (entry.name, _size(entry.image_shape), entry.summary, entry.availability(data_dir))
         for entry in CATALOGUE.values()
     ]
-    return [*rows, ("folder:PATH", _size(Folder.image_shape), Folder.summary, "your own images")]
+    own = (("folder:PATH", Folder, "your own images"), ("capture:PATH", Capture, "what a server has captured"))
+    return [*rows, *((name, _size(kind.image_shape), kind.summary, source) for name, kind, source in own)]
 
 
 def _recipes(network: str) -> str:

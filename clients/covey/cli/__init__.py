@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from covey import __version__
-from covey.cli import classify, connection, explain, forwarding, info, models, table, wait
+from covey.cli import classify, connection, explain, forwarding, info, label, models, table, wait
 from covey.cli.exits import Exit
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
 from covey_proto.command_line import Parser, discard_output
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"covey {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (classify, explain, models, info, wait, load, doctor):
+    for command in (classify, explain, models, info, wait, label, load, doctor):
         added = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,
@@ -97,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,  # --server would mean --server-name, and what is meant is --target
         )
-        connection.add_arguments(added)
+        if command is not label:  # which asks no server
+            connection.add_arguments(added)
         command.add_arguments(added)
         added.set_defaults(run=command.run)
     for name, summary in forwarding.COMMANDS.items():  # which `main` runs before anything is parsed here

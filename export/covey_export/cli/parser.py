@@ -108,7 +108,11 @@ def build() -> argparse.ArgumentParser:
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
     exploring.add_data_dir(parser)
-    parser.add_argument("--dataset", metavar="NAME", help="a data set, or folder:PATH (default: the network's own)")
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="a data set, folder:PATH, capture:PATH or NAME+capture:PATH (default: the network's own)",
+    )
     parser.add_argument(
         "--unreadable",
         choices=UNREADABLE,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from covey_export import naming
-from covey_export.datasets import cifar, idx
+from covey_export.datasets import capture, cifar, idx
+from covey_export.datasets.capture import Capture, Extended
 from covey_export.datasets.demo import Demo
 from covey_export.datasets.entry import Entry
 from covey_export.datasets.family import Family
@@ -74,12 +75,18 @@ CATALOGUE: Mapping[str, Entry] = {
 
 
 def find_entry(name: str, *, unreadable: Unreadable = "refuse") -> Entry:
-    """The data set of that name, or the folder of `folder:PATH`. Raises UnknownName, with the nearest names.
+    """The data set of that name, the folder of `folder:PATH`, the labelled images of `capture:PATH`, or the former with
+    the latter, `NAME+capture:PATH`. Raises UnknownName, with the nearest names.
 
     `unreadable` says what a folder does about files that are no images.
     """
+    base, plus, path = name.rpartition(capture.PLUS)
+    if plus:
+        return Extended(find_entry(base, unreadable=unreadable), Capture(Path(path), unreadable))
+    if name.startswith(capture.PREFIX):
+        return Capture(Path(name.removeprefix(capture.PREFIX)), unreadable)
     if name.startswith(PREFIX):
         return Folder(Path(name.removeprefix(PREFIX)), unreadable)
     if name not in CATALOGUE:
-        raise naming.unknown("data set", name, [*CATALOGUE, f"{PREFIX}PATH"])
+        raise naming.unknown("data set", name, [*CATALOGUE, f"{PREFIX}PATH", f"{capture.PREFIX}PATH"])
     return CATALOGUE[name]

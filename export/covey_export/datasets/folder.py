@@ -40,7 +40,7 @@ _TEST_SHARE = 0.2
 _SHOWN = 10
 _NEW_LINE = "\n  "
 
-_Files = dict[str, list[Path]]  # by class, both in alphabetical order
+Files = dict[str, list[Path]]  # by class, both in alphabetical order
 
 
 class Folder(Entry):
@@ -93,7 +93,7 @@ class Folder(Entry):
     def availability(self, data_dir: Path | None) -> str:
         return str(self.path)
 
-    def _parts(self) -> list[_Files]:
+    def _parts(self) -> list[Files]:
         """The files to train with and to test with, or one part with both."""
         if not self.path.is_dir():
             raise MissingDataset(f"{self.path} is no folder; expected one folder per class of images in it")
@@ -110,7 +110,7 @@ class Folder(Entry):
         return parts
 
 
-def _list_classes(folder: Path) -> _Files:
+def _list_classes(folder: Path) -> Files:
     folders: dict[str, list[Path]] = {}
     for child in sorted(folder.iterdir()):
         if child.is_dir() and not image_folders.is_hidden(child.name):
@@ -158,7 +158,7 @@ def _printable(name: object) -> str:
     return str(name).encode(errors="backslashreplace").decode()
 
 
-def _labels(classes: _Files) -> Labels:
+def _labels(classes: Files) -> Labels:
     return np.repeat(np.arange(len(classes), dtype=np.int64), [len(files) for files in classes.values()])
 
 

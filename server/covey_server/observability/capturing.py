@@ -1,21 +1,17 @@
 """Keeps some of the images that callers send, to be looked at and learned from: a few at random, and those that the
 model is least sure of.
 
-    DIR/MODEL/CLASS/0.412-20261130T094400-1234-7.png      one folder per predicted class: a data set `folder:DIR/MODEL`
-    DIR/MODEL/captures.csv                                when, which version, how sure, and why it was kept
-
-To label is to move what was answered wrongly into the folder of its true class. Names begin with how sure the model
+covey_proto.captures has the layout of the folder, which `covey label` fills in. Names begin with how sure the model
 was, so that sorted by name the most doubtful come first.
 """
 
 from __future__ import annotations
 
-import csv
 import io
+import json
 import logging
 import os
 import random
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from covey_proto import captures
 from covey_server.batching.batch import Batch
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
@@ -37,9 +34,7 @@ from covey_server.system.later import Later
 log = logging.getLogger(__name__)
 
 MAX_WAITING, MAX_WAITING_BYTES = 1024, 64 << 20
-COLUMNS = ("file", "time", "version", "class", "probability", "reason")
 _LOG_S = 60.0  # between two lines about a folder that cannot be written
-_NOT_A_NAME = re.compile(r"[^\w .,()+=@-]")
 
 
 class CaptureCounter(Protocol):
@@ -71,6 +66,7 @@ class Capturing:
         self._max_bytes, self._max_files = config.capture_max_bytes, config.capture_max_files
         self._random = random.Random()
         self._number = 0
+        self._classes_of: dict[str, tuple[str, ...]] = {}  # what classes.json says, by model
         self._told_s = float("-inf")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -125,14 +121,15 @@ class Capturing:
         self._number += 1
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_s))
         name = f"{capture.probability:.3f}-{stamp}-{os.getpid()}-{self._number}.png"
-        folder = self._folder / capture.model / folder_name(capture.label)
+        folder = self._folder / capture.model / captures.folder_name(capture.label)
         try:
             size_bytes = _write_image(folder, name, capture.pixels)
             row = (
                 f"{folder.name}/{name}", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s)), capture.version,
                 capture.label, f"{capture.probability:.6f}", capture.reason,
             )  # fmt: skip
-            _append(folder.parent / "captures.csv", row)
+            _append(folder.parent / captures.CAPTURES, row)
+            self._keep_classes(folder.parent, capture.served)
         except OSError as error:
             self._counter.count_capture(capture.served, "dropped")
             if now_s - self._told_s > _LOG_S:
@@ -144,6 +141,17 @@ class Capturing:
         if self._is_full():
             log.warning("%s", self._full())
 
+    def _keep_classes(self, folder: Path, model: ServedModel) -> None:
+        """Says which classes there are to choose from; a version may add some. Raises OSError."""
+        if self._classes_of.get(model.name) == model.labels:
+            return
+        before = captures.read_classes(folder) if (folder / captures.CLASSES).exists() else ()
+        labels = [*before, *(label for label in model.labels if label not in before)]
+        partial = folder / f".{captures.CLASSES}-{os.getpid()}"
+        partial.write_text(json.dumps(labels, ensure_ascii=False), encoding="utf-8")
+        partial.replace(folder / captures.CLASSES)
+        self._classes_of[model.name] = model.labels
+
     def _is_full(self) -> bool:
         return self.files >= self._max_files or self.bytes >= self._max_bytes
 
@@ -153,11 +161,6 @@ class Capturing:
             f"most {self._max_files:,} of {self._max_bytes:,} are kept. Move them away and start "
             f"the server anew, or set --capture-max-bytes and --capture-max-files"
         )
-
-
-def folder_name(label: str) -> str:
-    """The name of a class's folder: the label, without what a folder's name may not have."""
-    return _NOT_A_NAME.sub("_", label).strip().lstrip(".")[:100] or "_"
 
 
 def _size_of(folder: Path) -> tuple[int, int]:
@@ -186,10 +189,8 @@ def _write_image(folder: Path, name: str, pixels: NDArray[np.uint8]) -> int:
 
 def _append(path: Path, row: Sequence[object]) -> None:
     """Adds a row in one write, which several processes may do at once. Raises OSError."""
-    line = io.StringIO(newline="")
-    writer = csv.writer(line)
+    line = captures.row(row)
     if not path.exists():
-        writer.writerow(COLUMNS)
-    writer.writerow(row)
+        line = captures.row(captures.CAPTURE_COLUMNS) + line
     with path.open("ab") as file:
-        file.write(line.getvalue().encode())
+        file.write(line)

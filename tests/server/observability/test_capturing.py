@@ -13,12 +13,13 @@ from tests.server.conftest import Server, StartServer
 from tests.server.http.asking import wait_until
 
 from covey_export.datasets.folder import Folder
+from covey_proto.captures import CAPTURE_COLUMNS, folder_name, read_classes
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.app import App
 from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration
 from covey_server.images.pixels import InputSpec
-from covey_server.observability.capturing import COLUMNS, Capturing, folder_name
+from covey_server.observability.capturing import Capturing
 
 
 @pytest.fixture
@@ -55,7 +56,8 @@ def test_uncertain_images_are_kept_by_their_predicted_class(
     wait_until(lambda: capturing(server).files == 2)
 
     found = rows(folder)
-    assert tuple(found[0]) == COLUMNS
+    assert tuple(found[0]) == CAPTURE_COLUMNS
+    assert read_classes(folder / "echo") == tuple(f"class {place}" for place in range(10))
     assert [(row["class"], row["probability"], row["reason"]) for row in found] == [
         ("class 3", "0.392157", "uncertain"),
         ("class 5", "0.498039", "uncertain"),
