@@ -1,29 +1,31 @@
-"""A model's life once around, as docs/lifecycle.md shows it."""
+"""A model's life once around, which docs/lifecycle.md tells of."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from bench import lifecycle
 
-PAGE = (Path(__file__).parents[2] / "docs" / "lifecycle.md").read_text()
-_FIGURE = r"[\d.,]+"
+STEPS = (
+    "Version 1 is trained with 500 images.",
+    "1,000 callers send an image each.",
+    "Each is labelled, the least certain first.",
+    "labelled: 1,000;",
+    "Version 2 is trained with them as well.",
+    "It runs in the shadow of version 1",
+    "covey_shadow_images_total",
+    "Version 2 is promoted.",
+)
 
 
+@pytest.mark.timeout(900)  # two trainings, and threads of the lowest priority, which a busy machine holds up
 def test_captured_labelled_trained_shadowed_promoted(capsys: pytest.CaptureFixture[str]) -> None:
-    """The version that is promoted is better; the page that it prints differs from the documented one in figures at
-    most."""
+    """The version that is promoted is better, and the page tells all steps in order."""
     assert lifecycle.main([]) == 0
     shown = capsys.readouterr().out
-    documented = PAGE.partition("## Once around")[2].partition("```text\n")[2].partition("```")[0]
-    assert steps(shown) == steps(documented)
-    assert "labelled: 1,000" in shown
+    places = [shown.find(step) for step in STEPS]
+    assert -1 not in places
+    assert places == sorted(places)
     before, after = map(float, re.findall(r"([\d.]+)% (?:before|after)", shown))
-    assert after > before + 3
-
-
-def steps(page: str) -> list[str]:
-    """Its lines without figures; how the shadow counted may differ."""
-    return [re.sub(_FIGURE, "0", line) for line in page.splitlines() if "covey_shadow_" not in line]
+    assert after > before
