@@ -176,7 +176,8 @@ def _show_shadow(found: Mapping[str, Counter[str]]) -> None:
         if count:
             _say(f'covey_shadow_images_total{{result="{result}"}} {count}')
     for label, count in found["differs"].most_common(3):
-        _say(f'covey_shadow_differs_total{{class="{label}"}} {count}')
+        if count:
+            _say(f'covey_shadow_differs_total{{class="{label}"}} {count}')
 
 
 def _wait(ready: Callable[[], bool], what: str) -> None:
