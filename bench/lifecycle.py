@@ -34,6 +34,8 @@ from covey_server.images.pixels import InputSpec
 REQUESTS = 1000
 MODEL = "lenet"
 _OLD = 50  # images of each class that version 1 is trained with
+# Of the two number formats the faster one would be taken, which on a busy machine is not always the same.
+_TRAINING = ("--recipe", "best", "--epochs", "40", "--precision", "float32")
 _WAIT_S = 300.0  # for threads of the lowest priority, on a busy machine
 
 
@@ -62,7 +64,7 @@ def _once_around(dataset: Dataset, folder: Path) -> int:
     models, captures = folder / "models", folder / "captures"
     _step(
         f"Version 1 is trained with {len(old):,} images.",
-        f"covey-export all {MODEL} --recipe best --dataset folder:old",
+        _command("folder:old"),
     )
     _export(folder, f"folder:{folder / 'old'}")
     (models / MODEL / DEFAULT_VERSION).write_text("1")
@@ -82,7 +84,7 @@ def _once_around(dataset: Dataset, folder: Path) -> int:
         _say(f"labelled: {sum(moved.values()):,}; {moved['moved']:,} of them lie in another folder now")
 
         source = f"folder:old+capture:captures/{MODEL}"
-        _step("Version 2 is trained with them as well.", f"covey-export all {MODEL} --recipe best --dataset {source}")
+        _step("Version 2 is trained with them as well.", _command(source))
         (models / MODEL / SHADOW_VERSION).write_text("2")
         _export(folder, f"folder:{folder / 'old'}+capture:{captures / MODEL}")
         _wait(lambda: _is_served(client, 2), "version 2 is loaded")
@@ -120,9 +122,13 @@ def _write(folder: Path, images: Images, labels: Labels, names: Sequence[str]) -
         Image.fromarray(image[..., 0]).save(folder / names[label] / f"{place}.png")
 
 
+def _command(dataset: str) -> str:
+    return f"covey-export all {MODEL} {' '.join(_TRAINING)} --dataset {dataset}"
+
+
 def _export(folder: Path, dataset: str) -> None:
     """Trains, converts and publishes the next version."""
-    arguments = ["covey_export", "all", MODEL, "--dataset", dataset, "--recipe", "best"]
+    arguments = ["covey_export", "all", MODEL, *_TRAINING, "--dataset", dataset]
     arguments += ["--no-report", "--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints")]
     run_tool(arguments, folder / "export.log")
 
