@@ -114,7 +114,8 @@ class Batcher:
     def take(self, reserve: bool = False) -> Batch | None:
         """Waits for the next batch. `finish` has to follow. Returns None once the batcher is closed and empty.
 
-        Of several models the one that has waited longest for a batch is next: a busy model cannot starve a quiet one.
+        Of several models the one that has waited longest for a batch is next: a busy model cannot starve a quiet one,
+        and one for which only priority batch waits comes later, as `ModelQueue.due_ns` says.
         Requests that are expired or cancelled, or cannot be computed in time any more, are answered so here.
         """
         reason: DispatchReason = "gathered"
@@ -222,11 +223,11 @@ class Batcher:
             return self._estimates.backlog_ns() / self._workers / 1e6
 
     def _by_waiting(self) -> Sequence[ServedModel]:
-        """The models for which something waits, the longest wait first."""
-        return list(self._queues) if len(self._queues) == 1 else sorted(self._queues, key=self._waiting_since)
+        """The models for which something waits, the longest wait first; `ModelQueue.due_ns` says how it is counted."""
+        return list(self._queues) if len(self._queues) == 1 else sorted(self._queues, key=self._turn_of)
 
-    def _waiting_since(self, model: ServedModel) -> int:
-        return self._queues[model].waiting_since_ns
+    def _turn_of(self, model: ServedModel) -> int:
+        return self._queues[model].due_ns
 
     def _is_due(self, queue: ModelQueue) -> bool:
         """Whether a batch may leave now: always, unless --max-delay-us lets it wait for more images."""
@@ -249,7 +250,7 @@ class Batcher:
                 for model, queue in self._queues.items()
                 if self._is_due(queue) and (not reserve or self._is_worth_a_core(queue))
             ),
-            key=self._waiting_since,
+            key=self._turn_of,
             default=None,
         )
 

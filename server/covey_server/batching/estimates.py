@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from covey_server.batching import places
 from covey_server.batching.model_queue import ModelQueue
 from covey_server.batching.request import Request
 from covey_server.errors import DeadlineTooShort, Expired, Overloaded
@@ -75,12 +76,12 @@ class Estimates:
         if self.answer_ns(request, queue.images, is_idle) <= left_ns:
             queue.append(request)
             return
-        before = queue.images_before(request)
+        before = places.images_before(queue, request)
         needed_ns = self.answer_ns(request, before, is_idle)
         if needed_ns <= left_ns:
             queue.append(request)
             return
-        place, ahead = queue.place_by_deadline(request, now_ns + left_ns, now_ns)
+        place, ahead = places.by_deadline(queue, request, now_ns + left_ns, now_ns)
         if place < len(queue.requests) and self.answer_ns(request, ahead, is_idle) <= left_ns:
             queue.insert(place, request)
             return

@@ -1,34 +1,34 @@
 """The queue of one model: the order of its requests, and how the next batch is cut from it.
 
-Callers take turns by images (start-time fair queueing: Goyal, Vin, Cheng 1996). Each request has a turn, a number; the
-lowest is next. A caller's next request gets the turn of its last one plus that one's images; a caller who had nothing
-waiting gets the turn just before the one that runs now. So a caller with much waiting comes later and later, and one
-with little is next. A request of more images than a batch holds gets a new turn with each batch.
+Callers take turns by images, as `turns` says: a caller with much waiting comes later and later, and one with little is
+next. A request of more images than a batch holds gets a new turn with each batch.
 
 One caller's requests keep their order. A request that would miss its deadline in its turn goes before those that have
 more time, and only then.
+
+Requests of priority batch stand behind all others, and leave when no other waits. So that they do not starve, they get
+a batch of their own whenever others have had BATCH_SHARE times as many images before them.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from covey_server.batching.batch import Batch, DispatchReason, Part
+from covey_server.batching.batch_size import batch_size
 from covey_server.batching.request import Group, Request, raise_if_expired_or_cancelled
 from covey_server.batching.reruns import Rerun, Reruns
 from covey_server.batching.suspects import Suspects
+from covey_server.batching.turns import BATCH, Turns
 from covey_server.errors import Cancelled, Expired, RequestError
 
 if TYPE_CHECKING:  # it brings onnxruntime, which nothing here needs
     from covey_server.inference.served_model import ServedModel
 
-_OVERTAKEN_NS = (
-    500_000_000  # who has waited for so long is not overtaken any more: nobody starves, however late its deadline
-)
-_INEFFICIENT = 1.5  # times an image's cost in the best batch: more is too much for one deadline while many wait
-_MIN_REMEMBERED = 64  # callers, before those without a turn to come are dropped
+BATCH_SHARE = 19  # images of others for each of priority batch, while both wait
 
 _turn = attrgetter("turn")
 
@@ -37,11 +37,11 @@ class ModelQueue:
     """The requests of one model. Its owner, the batcher, holds the lock."""
 
     __slots__ = (
-        "_clock",
+        "_batch_turns",
         "_groups",
-        "_max_turns",
-        "_next_turns",
+        "_passed",
         "_suspects",
+        "_turns",
         "images",
         "model",
         "requests",
@@ -56,9 +56,9 @@ class ModelQueue:
         self.waiting_since_ns = 0  # since when the model has waited for a batch
         self._suspects = suspects
         self._groups = 0  # of the requests; only while all that waits fits into one batch
-        self._clock = 1  # the latest turn that has begun
-        self._next_turns: dict[str, int] = {}  # by caller, of those whose turn has not come
-        self._max_turns = _MIN_REMEMBERED  # remembered before those whose turn has come are dropped
+        self._turns = Turns()
+        self._batch_turns = Turns(BATCH)
+        self._passed = 0  # images that have left before those of priority batch, since those had a batch
         self.reruns = Reruns()
 
     @property
@@ -66,15 +66,28 @@ class ModelQueue:
         """Whether nothing waits."""
         return not (self.requests or self.reruns)
 
+    @property
+    def due_ns(self) -> int:
+        """By what models take turns: since when the model has waited, or later if only priority batch waits for it:
+        other models get BATCH_SHARE times its time."""
+        if self.requests and self.requests[0].turn >= BATCH and not self.reruns:
+            return self.waiting_since_ns + int(BATCH_SHARE * self.model.cost.batch_ns)
+        return self.waiting_since_ns
+
+    def turns_of(self, request: Request) -> Turns:
+        """The turns of a request's priority."""
+        return self._batch_turns if request.gives_way else self._turns
+
     def append(self, request: Request) -> None:
         """Adds a request in its caller's turn."""
         requests = self.requests
+        turns = self.turns_of(request)
         if not requests:
             self.waiting_since_ns = request.queued_ns
         self.images += request.count
-        # All of it leaves with the next batch: no order is needed.
-        if self.images <= self.model.cost.best_batch_size and (not requests or requests[-1].turn < self._clock):
-            request.turn = self._clock - 1
+        # All of it leaves with the next batch of its priority: no order is needed.
+        if self.images <= self.model.cost.best_batch_size and (not requests or requests[-1].turn < turns.clock):
+            request.turn = turns.clock - 1
             requests.append(request)
             return
         if self._groups:
@@ -89,18 +102,19 @@ class ModelQueue:
     def append_group(self, group: Group) -> bool:
         """Adds a group, if all that waits then leaves with the next batch; else returns False."""
         requests = self.requests
+        turns = self.turns_of(group)
         if (
             self.images + group.count > self.model.cost.best_batch_size
             or self._suspects
             or self.reruns
-            or (requests and requests[-1].turn >= self._clock)
+            or (requests and requests[-1].turn >= turns.clock)
         ):
             return False
         if not requests:
             self.waiting_since_ns = group.queued_ns
         self.images += group.count
         self._groups += 1
-        group.turn = self._clock - 1
+        group.turn = turns.clock - 1
         requests.append(group)
         return True
 
@@ -114,40 +128,8 @@ class ModelQueue:
             ]
             self._groups = 0
 
-    def images_before(self, request: Request) -> int:
-        """How many images would leave before this request's last one if it were appended now."""
-        best = self.model.cost.best_batch_size
-        last_turn = self._next_turn(request.caller) + (request.count - 1) // best * best
-        ahead = self.reruns.images
-        # Nearly always only single images wait: then bisect. Walking the queue for each refused request cost more than
-        # half of the answers at three times the capacity (2 shared AMD EPYC cores, 2026-11-29).
-        if len(self.requests) + ahead == self.images:
-            return ahead + bisect_right(self.requests, last_turn, key=_turn)
-        for other in self.requests:
-            if other.turn > last_turn:
-                break
-            ahead += min(other.count - other.taken, ((last_turn - other.turn) // best + 1) * best)
-        return ahead
-
-    def place_by_deadline(self, request: Request, deadline_ns: int, now_ns: int) -> tuple[int, int]:
-        """The earliest place that a request with that deadline may take, and how many images wait before it. It passes
-        other callers' requests only if its own turn is no more than a batch away."""
-        place, ahead = len(self.requests), self.images
-        best = self.model.cost.best_batch_size
-        may_pass = request.count <= best and self._next_turn(request.caller) <= self._clock + best
-        for other in reversed(self.requests):
-            if (
-                (other.deadline_ns is not None and other.deadline_ns <= deadline_ns)
-                or now_ns - other.queued_ns > _OVERTAKEN_NS
-                or (other.taken if other.caller == request.caller else not may_pass)
-            ):
-                break
-            place -= 1
-            ahead -= other.count - other.taken
-        return place, ahead
-
     def insert(self, place: int, request: Request) -> None:
-        """Adds a request at a place before others."""
+        """Adds a request before others, at a place from `places.by_deadline`."""
         self._take_turn(request)
         request.turn = self.requests[place].turn
         self.requests.insert(place, request)
@@ -182,9 +164,13 @@ class ModelQueue:
         return batch
 
     def _form(self, now_ns: int, reason: DispatchReason, dropped: list[tuple[Request, RequestError]]) -> Batch:
-        requests, suspects, best = self.requests, self._suspects, self.model.cost.best_batch_size
+        suspects, best = self._suspects, self.model.cost.best_batch_size
         if suspects:
             suspects.forget()
+        begin, end = self._next_priority()
+        both = end - begin < len(self.requests)
+        requests = self.requests[begin:end] if both else self.requests
+        waiting = _count(requests, best + 1) if both else self.images
         room = place = 0
         parts: list[Part] = []
         passed: list[Request] = []
@@ -196,8 +182,8 @@ class ModelQueue:
             try:
                 raise_if_expired_or_cancelled(request.cancelled, request.arrived_ns, request.deadline_ns, now_ns)
                 if not parts:
-                    room = self._size(request, now_ns)
-                    if room < min(best, self.images):
+                    room = batch_size(request, waiting, now_ns)
+                    if room < min(best, waiting):
                         reason = "deadline"
             except (Cancelled, Expired) as error:
                 useless.append(request)
@@ -216,18 +202,21 @@ class ModelQueue:
             request.taken += count
             self.images -= count
             room -= count
-            if request.turn > self._clock:
-                self._clock = request.turn
+            turns = self._turns if request.turn < BATCH else self._batch_turns
+            if request.turn > turns.clock:
+                turns.clock = request.turn
             if not room:
                 break
-        requests[:place] = passed
+        self.requests[begin : begin + place] = passed
         self._groups = 0  # they have left, with all others
         size = 0
         for part in parts:
             size += part.stop - part.start
         if parts and (last := parts[-1].request).taken < last.count:
             last.turn += parts[-1].stop - parts[-1].start
-            requests.insert(bisect_right(requests, last.turn, key=_turn), last)
+            self.requests.insert(bisect_right(self.requests, last.turn, key=_turn), last)
+        if both and not begin:
+            self._passed += size
         for request in useless:
             self._drop(request)
         return Batch(self.model, parts, size, now_ns, "full" if size == best else reason)
@@ -240,34 +229,34 @@ class ModelQueue:
         self.images -= rerun.size
         return rerun.form(self.model, now_ns, dropped)
 
-    def _take_turn(self, request: Request) -> int:
-        """The turn of a caller's next request; the one after it comes later by this one's images."""
-        caller, count, turns = request.caller, request.count, self._next_turns
-        turn, earliest = turns.get(caller, 0), self._clock - 1
-        if turn < earliest:
-            turn = earliest
-        if self._suspects and caller in self._suspects:
-            count = max(count, self.model.cost.best_batch_size)  # it runs apart, which costs others a batch
-        if len(turns) >= self._max_turns:
-            for other in [other for other, next_turn in turns.items() if next_turn < self._clock]:
-                del turns[other]
-            self._max_turns = max(_MIN_REMEMBERED, 2 * len(turns))
-        turns[caller] = turn + count
-        return turn
+    def _next_priority(self) -> tuple[int, int]:
+        """From where to where in the queue the requests are that are next: all of them, unless both priorities wait."""
+        requests = self.requests
+        if not requests or requests[-1].turn < BATCH or requests[0].turn >= BATCH:
+            self._passed = 0
+            return 0, len(requests)
+        border = bisect_left(requests, BATCH, key=_turn)
+        if self._passed < BATCH_SHARE * _count(requests[border:], self.model.cost.best_batch_size):
+            return 0, border
+        self._passed = 0
+        return border, len(requests)
 
-    def _next_turn(self, caller: str) -> int:
-        return max(self._clock - 1, self._next_turns.get(caller, 0))
+    def _take_turn(self, request: Request) -> int:
+        """The turn of a caller's next request."""
+        count = request.count
+        if self._suspects and request.caller in self._suspects:
+            count = max(count, self.model.cost.best_batch_size)  # it runs apart, which costs others a batch
+        return self.turns_of(request).take(request.caller, count)
 
     def _drop(self, request: Request) -> None:
         """Counts out a request that will not run. If it is large, its caller's later requests move forward by its
         images."""
         caller, left = request.caller, request.count - request.taken
         self.images -= left
-        if left <= self.model.cost.best_batch_size or caller not in self._next_turns:
+        if left <= self.model.cost.best_batch_size or not self.turns_of(request).give_back(caller, left):
             return
-        self._next_turns[caller] -= left
         for other in self.requests:
-            if other.caller == caller and other.turn > request.turn:
+            if other.caller == caller and other.turn > request.turn and other.gives_way == request.gives_way:
                 other.turn = max(request.turn, other.turn - left)
         self.requests.sort(key=_turn)
 
@@ -275,6 +264,8 @@ class ModelQueue:
         """Whether all that waits can be the next batch: then groups need not be expanded."""
         cost = self.model.cost
         if self._suspects or self.reruns or self.images > cost.best_batch_size:
+            return False
+        if self.requests[0].turn < BATCH <= self.requests[-1].turn:
             return False
         for request in self.requests:
             deadline_ns = request.deadline_ns
@@ -288,24 +279,12 @@ class ModelQueue:
         suspects = self._suspects
         return request.caller == first.caller or not (request.caller in suspects or first.caller in suspects)
 
-    def _size(self, first: Request, now_ns: int) -> int:
-        """How many images the next batch takes. Raises Expired if the first request cannot be computed in time."""
-        cost = self.model.cost
-        size = min(self.images, cost.best_batch_size)
-        if first.deadline_ns is None:
-            return size
-        left_ns = first.deadline_ns - now_ns
-        if cost.predict(size) <= left_ns:
-            return size
-        needed = min(first.count - first.taken, size)
-        smaller = cost.largest_within(left_ns, size)
-        # While more than a batch waits, small batches for the first request would make all others late. Otherwise it is
-        # tried if it was possible at load: predictions may be wrong after a bad moment.
-        crowded = self.images > cost.best_batch_size
-        too_small = smaller < needed or cost.predict(smaller) > _INEFFICIENT * smaller * cost.image_ns
-        if (crowded and too_small) or cost.measured_ns(needed) > left_ns:
-            raise Expired(
-                f"the deadline is {left_ns / 1e6:.1f} ms away after {(now_ns - first.arrived_ns) / 1e6:.1f} ms of "
-                f"waiting, and computing takes about {max(cost.predict(needed), cost.measured_ns(needed)) / 1e6:.1f} ms"
-            )
-        return max(smaller, needed)
+
+def _count(requests: Iterable[Request], most: int) -> int:
+    """How many images of requests wait, as far as it matters: not many more than `most`."""
+    count = 0
+    for request in requests:
+        count += request.count - request.taken
+        if count >= most:
+            break
+    return count

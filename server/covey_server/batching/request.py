@@ -33,6 +33,7 @@ class Request(ABC):
         "computed_ns",
         "count",
         "deadline_ns",
+        "gives_way",
         "joined",
         "model",
         "queued_ns",
@@ -67,6 +68,7 @@ class Request(ABC):
         self.joined: Sequence[Buffer] | None = None  # the written rows of all parts, once they are there
         self.taken = 0  # images that have left the queue; for the batcher alone
         self.turn = 0  # of its next image; for the batcher alone
+        self.gives_way = False  # whether it is of priority batch
 
     @property
     @abstractmethod

@@ -14,6 +14,7 @@ from tests.server.fakes import FakeModel, FakeRequest, in_ms, make_request, mark
 from covey_server.batching.batch import Batch
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.model_queue import ModelQueue
+from covey_server.batching.places import images_before
 from covey_server.batching.request import Request
 from covey_server.batching.suspects import Suspects
 from covey_server.errors import Overloaded
@@ -147,7 +148,7 @@ def test_nothing_is_kept_of_callers_who_are_gone() -> None:
     for number in range(5_000):
         queue.append(make_request(model, caller=str(number)))
         queue.form(0, "idle", [])
-    assert len(queue._next_turns) <= 200
+    assert len(queue._turns) <= 200
 
 
 @given(
@@ -192,7 +193,7 @@ def test_single_images_that_leave_before_a_request_are_counted_without_a_look_at
         queue.append(make_request(model, caller=other))
     request = make_request(model, caller=caller)
     queue.requests = NotWalked(queue.requests)
-    before = queue.images_before(request)
+    before = images_before(queue, request)
     queue.requests = list(queue.requests[:])
     queue.append(request)
     # What leaves with the very next batch has no order.
