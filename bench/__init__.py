@@ -17,5 +17,6 @@ imported by the four packages.
     soak, stream_soak, memory_curve
                            `make soak`, and a million images through one call
     attacks, raw_http2     `python -m bench.attacks`, and a connection that minds no rules
+    principals             `python -m bench.principals`: one principal floods, another one's latency
     demo, callers, sheet   `make demo`
 """

@@ -95,6 +95,7 @@ class App:
             self._decoders,
             self._metrics,
             config.default_deadline_ms,
+            None if self._security.limits is None else self._security.limits.limits,
         )
         self._management = Management() if config.allow_management else None
         self._explainer = Explainer(self._batcher.backlog_ms, ServingTime(cores)) if config.explain else None
@@ -239,6 +240,7 @@ class App:
         return ServerFigures(
             waiting_images=self._batcher.waiting_images(),
             refused=refused,
+            principals=frozenset() if self._security.limits is None else self._security.limits.limits.names,
             closed_connections={reason: sum(each[reason] for each in closings) for reason in CLOSE_REASONS},
             certificate_expiry_timestamp_seconds=certificates.identity.expires_s if certificates is not None else None,
             calls_in_flight=self._admission.calls,

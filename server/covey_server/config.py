@@ -75,6 +75,9 @@ class Config:
     tls_key: str = _setting("", "PEM file of the certificate's key, without a password")
     tls_client_ca: str = _setting("", "PEM file of the authorities that callers' certificates must be signed by")
     auth_token_file: str = _setting("", "file of bearer tokens, one a line, of which callers must bring one")
+    limits_file: str = _setting(
+        "", "TOML file of what each token or certificate may: rates, calls in flight, priority (docs/security.md)"
+    )
     cors_origin: str = _setting(
         "", "origins whose pages may call over HTTP from browsers, separated by commas; * for all", is_list=True
     )

@@ -9,6 +9,7 @@ from typing import Literal, Self, get_args
 
 RefusalReason = Literal[
     "calls", "bytes", "decode", "share", "message_size", "answer_size", "stopping", "deadline", "token",
+    "in_flight", "requests_per_s", "images_per_s",  # limits of the caller's principal
     "slow", "header_size", "media_type", "origin", "host", "malformed",  # by the HTTP front
 ]  # fmt: skip
 REFUSAL_REASONS: tuple[RefusalReason, ...] = get_args(RefusalReason)
@@ -88,10 +89,17 @@ class Overloaded(RequestError):
     """Too much is waiting already: for the server's limits, or for the request's deadline."""
 
     def __init__(
-        self, message: str, retry_after_ms: int | None = None, *, refused_for: RefusalReason | None = None
+        self,
+        message: str,
+        retry_after_ms: int | None = None,
+        *,
+        refused_for: RefusalReason | None = None,
+        principal: str = "",
     ) -> None:
+        """`principal`: whose limit it is, by its name in the limits file; "": the server's."""
         super().__init__(message, refused_for=refused_for)
         self.retry_after_ms = retry_after_ms  # when there should be room again; None: not known
+        self.principal = principal
 
 
 class DeadlineTooShort(RequestError):

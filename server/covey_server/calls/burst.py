@@ -40,6 +40,11 @@ class Burst(ABC):
 
     @property
     @abstractmethod
+    def principals(self) -> Sequence[str]:
+        """Of each call, as Call.principal."""
+
+    @property
+    @abstractmethod
     def cancelled(self) -> bool:
         """Whether any of the callers has gone."""
 

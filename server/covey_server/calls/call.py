@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
+from covey_server.calls.account import Account
 from covey_server.calls.record import Record
 from covey_server.calls.status import Status
 
@@ -35,8 +36,12 @@ def find_header(metadata: Metadata, name: str) -> str:
 class Call(ABC):
     """Answered exactly once, by `reply` or by `fail`, from any thread. Times are of time.monotonic_ns."""
 
-    __slots__ = ("arrived_ns", "cancelled", "deadline_ns", "payload", "peer", "record", "size_bytes")
+    __slots__ = (
+        "account", "arrived_ns", "cancelled", "charged_images", "deadline_ns", "payload", "peer", "record", "size_bytes"
+    )  # fmt: skip
     record: Record | None  # which fronts end with the answer
+    account: Account  # of its principal, and the images that it was charged for; set while it is inside, if there are
+    charged_images: int  # limits of principals
     # Whether admission counts the answer until it is written, which needs a front that tells when.
     holds_answer = False
 

@@ -18,13 +18,15 @@ _OPEN = f"/{health.SERVICE_NAME}/"
 
 
 class Caller:
-    """Who calls, and the metadata of the call. Computed only when asked, while the call is open."""
+    """Who calls, and the metadata of the call. Computed only when asked, while the call is open. Who calls stays so for
+    all messages of a stream, whatever becomes of its token."""
 
-    __slots__ = ("_context", "_tokens")
+    __slots__ = ("_context", "_principal", "_tokens")
 
     def __init__(self, context: grpc.aio.ServicerContext[bytes, bytes], tokens: Tokens | None) -> None:
         self._context = context
         self._tokens = tokens
+        self._principal: str | None = None
 
     @property
     def metadata(self) -> Metadata:
@@ -34,6 +36,11 @@ class Caller:
     @property
     def principal(self) -> str:
         """As `Call.principal`: the token where the server asks for tokens, else the certificate."""
+        if self._principal is None:
+            self._principal = self._find_principal()
+        return self._principal
+
+    def _find_principal(self) -> str:
         if self._tokens is not None:
             found = self._tokens.identify(_token_header(self._context.invocation_metadata() or ()))
             return found if isinstance(found, str) else ""

@@ -126,6 +126,10 @@ class NativeBurst(Burst):
         return [find_header(event[5][0], name) for event in self._events]
 
     @property
+    def principals(self) -> Sequence[str]:
+        return [""] * len(self._events) if self._principals is None else self._principals
+
+    @property
     def cancelled(self) -> bool:
         return self._cancelled is not None
 

@@ -1,6 +1,7 @@
 """All metrics: their names, help texts, labels and buckets. docs/metrics.md lists them.
 
-Label values come from closed sets (models in the folder, status codes, reasons), never from a caller's text.
+Label values come from closed sets (models in the folder, status codes, reasons, names in the limits file), never from a
+caller's text.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.calls.call import HTTP_PEER, protocol_of
 from covey_server.calls.record import Record
-from covey_server.errors import REFUSAL_REASONS, RequestError, UndecodableImage
+from covey_server.errors import REFUSAL_REASONS, Overloaded, RefusalReason, RequestError, UndecodableImage
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
 from covey_server.observability import answer_metrics
@@ -49,6 +50,7 @@ class Metrics(Collector):
         self._loads: dict[tuple[str, str], int] = {}  # by model and result
         self._noted: deque[tuple[Batch, NDArray[np.float32], Sequence[Request]]] = deque()
         self._refused = dict.fromkeys(REFUSAL_REASONS, 0)
+        self._limited: Counter[tuple[str, RefusalReason]] = Counter()  # calls, by principal's name and its limit
         self._explanations: dict[str, int] = {}  # by status code
         self._figures: Callable[[], ServerFigures] | None = None
         registry.register(self)
@@ -139,6 +141,8 @@ class Metrics(Collector):
         if isinstance(error, RequestError) and error.refused_for is not None:
             with self._lock:
                 self._refused[error.refused_for] += calls
+                if isinstance(error, Overloaded) and error.principal:
+                    self._limited[error.principal, error.refused_for] += calls
 
     def count_explanation(self, code: str) -> None:
         """Counts a call of Explain, which is not one of `covey_requests`."""
@@ -195,6 +199,16 @@ class Metrics(Collector):
         for refusal, count in self._refused.items():
             refused_calls.add_metric((refusal,), count + figures.refused.get(refusal, 0))
         yield refused_calls
+        limited = CounterMetricFamily(
+            "covey_principal_refused", "Calls refused by a limit of their principal.", labels=["principal", "reason"]
+        )
+        with self._lock:
+            for principal, limit in tuple(self._limited):
+                if principal not in figures.principals:  # the file names it no more
+                    del self._limited[principal, limit]
+            for labels, count in self._limited.items():
+                limited.add_metric(labels, count)
+        yield limited
         explanations = CounterMetricFamily("covey_explanations", "Calls of Explain, by status code.", labels=["code"])
         for code, count in tuple(self._explanations.items()):
             explanations.add_metric((code,), count)

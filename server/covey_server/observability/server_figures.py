@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ class ServerFigures:
 
     waiting_images: Mapping[ServedModel, int]
     refused: Mapping[RefusalReason, int]  # by fronts, before a protocol saw the call
+    principals: Set[str]  # the names that the limits file has for them; none without such a file
     closed_connections: Mapping[Any, int]  # by reason
     certificate_expiry_timestamp_seconds: float | None = _gauge("When the served certificate expires.")  # None: none
     calls_in_flight: int = _gauge("Calls inside the server.")

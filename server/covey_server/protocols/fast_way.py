@@ -17,7 +17,6 @@ Measured for `lenet`, 64 requests in flight: see docs/performance.md.
 from __future__ import annotations
 
 import weakref
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,42 +24,19 @@ import numpy as np
 
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer, Group
+from covey_server.calls.account import Account
 from covey_server.calls.burst import Burst
 from covey_server.calls.call import HTTP_PEER, Call
 from covey_server.calls.service import Handler, handle
 from covey_server.errors import Overloaded
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
+from covey_server.protocols.forms import Form, Forms
 from covey_server.protocols.pipeline import Pipeline, PipelineRequest
 from covey_server.protocols.wire_format import cut_out
 
-MAX_FORMS = 256  # of one method
-_MAX_PLACES = 4  # of the pixels, in messages of one length
 _SAME_NS = 1_000_000  # between two deadlines, up to which they are one to a queue
 _MAX_MESSAGE_BYTES = 65_536  # larger ones are read without copying their pixels, which costs more to save than this
-
-
-class Form(ABC):
-    """What a message says beside its pixels, checked against the model that it means. It does not hold the model, which
-    would keep a replaced one alive."""
-
-    __slots__ = ("count", "name", "row_bytes", "start", "stop", "version")
-    start: int  # where the pixels begin in a message, and where they end
-    stop: int
-
-    def __init__(self, name: str, version: int, count: int) -> None:
-        """As the message says: the model's name, its version, and how many images there are."""
-        self.name = name
-        self.version = version
-        self.count = count
-
-    @abstractmethod
-    def request(self, pipeline: Pipeline, call: Call, model: ServedModel, rows: Buffer) -> PipelineRequest:
-        """The request that the service makes of such a message."""
-
-    @abstractmethod
-    def write(self, group: FormGroup, output: Output, first: int) -> list[bytes]:
-        """The answers of all calls of a group, whose rows begin at `first`."""
 
 
 class FastWay:
@@ -107,25 +83,41 @@ class FastWay:
             return
         callers = burst.by_peer
         size_bytes = len(burst.payloads[0])
-        if not pipeline.admission.enter_together(callers, size_bytes):
+        accounts = None if pipeline.limits is None else pipeline.limits.enter_together(burst.principals, form.count)
+        if not self._enter(callers, size_bytes, accounts, form.count):
             for call in burst.calls():
                 handle(self._handler, call)
             return
         model = catalog.find(form.name, form.version)
         if pipeline.batcher.may_group(model, form.count * len(burst.payloads)):
-            group = FormGroup(pipeline, form, burst, callers, size_bytes, model)
+            group = FormGroup(pipeline, form, burst, callers, size_bytes, model, accounts)
             if at_once and pipeline.workers.run_at_once(group):
                 return
             if pipeline.batcher.put_group(group):
                 return
-        self._put_one_by_one(form, burst, model)
+        self._put_one_by_one(form, burst, model, accounts)
 
-    def _put_one_by_one(self, form: Form, burst: Burst, model: ServedModel) -> None:
+    def _enter(
+        self, callers: Mapping[str, int], size_bytes: int, accounts: Sequence[Account] | None, images: int
+    ) -> bool:
+        """Lets calls in that their principals' limits have let in. False, and none is in, if either has no room."""
+        limits, admission = self._pipeline.limits, self._pipeline.admission
+        if limits is None:
+            return admission.enter_together(callers, size_bytes)
+        if accounts is None:
+            return False
+        if admission.enter_together(callers, size_bytes):
+            return True
+        for account in accounts:
+            limits.give_back(account, images)
+        return False
+
+    def _put_one_by_one(self, form: Form, burst: Burst, model: ServedModel, accounts: Sequence[Account] | None) -> None:
         """Queues calls that were let in, in their order. In overload most are refused, and one refusal does for all
         calls of one caller whose deadlines are next to each other."""
         pipeline = self._pipeline
         refused: dict[str, tuple[int, list[Call], Overloaded]] = {}  # by caller: a deadline that cannot be met
-        for call in burst.calls():
+        for call in _calls(burst, form, accounts):
             deadline_ns = pipeline.deadline_of(call) or 0
             known = refused.get(call.peer)
             if known is not None and abs(deadline_ns - known[0]) < _SAME_NS:
@@ -161,57 +153,10 @@ class FastWay:
         return known[1]
 
 
-class Forms:
-    """Forms by the messages' length, where their pixels lie, and all their other bytes. When there are too many, all
-    are forgotten; those in use are soon known again."""
-
-    __slots__ = ("_by_length", "_count")
-
-    def __init__(self) -> None:
-        self._by_length: dict[int, dict[tuple[int, int], dict[bytes, Form]]] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def find(self, payload: bytes) -> Form | None:
-        """The form of a message; None if it is not known."""
-        places = self._by_length.get(len(payload))
-        if places is not None:
-            for (start, stop), forms in places.items():
-                if (form := forms.get(payload[:start] + payload[stop:])) is not None:
-                    return form
-        return None
-
-    def are_alike(self, payloads: Sequence[bytes], form: Form | None) -> bool:
-        """Whether all messages are of this form, which the first one is of."""
-        if form is None or len(set(map(len, payloads))) > 1:
-            return False
-        start, stop = form.start, form.stop
-        return len({payload[:start] for payload in payloads}) == 1 and (
-            stop == len(payloads[0]) or len({payload[stop:] for payload in payloads}) == 1
-        )
-
-    def add(self, payload: bytes, form: Form) -> None:
-        """Keeps the form of a message, whose pixels lie where it says."""
-        if self._count >= MAX_FORMS:
-            self._by_length.clear()
-            self._count = 0
-        length, place = len(payload), (form.start, form.stop)
-        places = dict(self._by_length.get(length, {}))  # a copy: another thread may be reading it
-        if place not in places and len(places) == _MAX_PLACES:
-            self._count -= len(places.pop(next(iter(places))))
-        forms = places[place] = dict(places.get(place, {}))
-        self._count -= len(forms)
-        forms[payload[: form.start] + payload[form.stop :]] = form
-        self._count += len(forms)
-        self._by_length[length] = places
-
-
 class FormGroup(Group):
     """Calls of one form, in the queue."""
 
-    __slots__ = ("_burst", "_callers", "_form", "_pipeline", "_size_bytes")
+    __slots__ = ("_accounts", "_burst", "_callers", "_form", "_pipeline", "_size_bytes")
 
     def __init__(
         self,
@@ -221,7 +166,9 @@ class FormGroup(Group):
         callers: Mapping[str, int],
         size_bytes: int,
         model: ServedModel,
+        accounts: Sequence[Account] | None,
     ) -> None:
+        """`accounts` are those of the calls, of one priority, if principals have limits."""
         payloads = burst.payloads
         start, stop, calls = form.start, form.stop, len(payloads)
         if calls == 1:
@@ -236,7 +183,10 @@ class FormGroup(Group):
         # Its turn is nobody's; of a caller only the protocol is counted.
         caller = HTTP_PEER if burst.peers[0].startswith(HTTP_PEER) else ""
         Group.__init__(self, model, rows, calls * form.count, burst.arrived_ns, deadline_ns, caller)
+        if accounts is not None:
+            self.gives_way = accounts[0].is_batch
         self.calls = calls
+        self._accounts = accounts
         self._pipeline = pipeline
         self._form = form
         self._burst = burst
@@ -252,7 +202,7 @@ class FormGroup(Group):
         rows = memoryview(self.rows)
         return [
             self._form.request(self._pipeline, call, self.model, rows[place * row_bytes : (place + 1) * row_bytes])
-            for place, call in enumerate(self._burst.calls())
+            for place, call in enumerate(_calls(self._burst, self._form, self._accounts))
         ]
 
     def answer(self, output: Output, first: int) -> None:
@@ -274,6 +224,8 @@ class FormGroup(Group):
                     held[caller] += len(answer)
         # Before the replies, as in Pipeline.succeed.
         self._pipeline.admission.leave_together(callers, self._size_bytes, held)
+        if self._accounts is not None and self._pipeline.limits is not None:
+            self._pipeline.limits.leave(self._accounts)
         burst.reply(answers)
 
     def fail(self, error: Exception) -> None:
@@ -285,3 +237,11 @@ class FormGroup(Group):
 
     def succeed(self, rows: Sequence[Buffer]) -> None:
         raise AssertionError("a group answers by itself; this is a bug")
+
+
+def _calls(burst: Burst, form: Form, accounts: Sequence[Account] | None) -> list[Call]:
+    """The calls of a burst that was let in as a whole."""
+    calls = burst.calls()
+    for call, account in zip(calls, accounts or (), strict=False):
+        call.account, call.charged_images = account, form.count
+    return calls

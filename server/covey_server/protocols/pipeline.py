@@ -12,67 +12,26 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
-
-from google.protobuf.message import DecodeError, Message
+from typing import Any
 
 from covey_server.batching.admission import Admission
 from covey_server.batching.batcher import Batcher
+from covey_server.batching.limits import Limits
 from covey_server.batching.request import Buffer, Request, raise_if_expired_or_cancelled
 from covey_server.batching.worker import Workers
 from covey_server.calls import status
 from covey_server.calls.call import Call
 from covey_server.calls.record import Record
 from covey_server.calls.status import Status
-from covey_server.errors import InvalidRequest, Overloaded, RequestError
+from covey_server.errors import Overloaded, RequestError
 from covey_server.images.decode_pool import Decoded, DecodePool, Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.repository import Repository
 from covey_server.observability.metrics import Metrics
-from covey_server.protocols.bounds import SMALL_BYTES, require_few_parts
-from covey_server.protocols.wire_format import cut_out
 
 log = logging.getLogger(__name__)
 
-M = TypeVar("M", bound=Message)
-
 SMALL_ANSWER_BYTES = 65_536  # larger answers are counted before they are made
-
-
-def parse(kind: type[M], payload: bytes) -> M:
-    """Parses a message. Raises InvalidRequest if the bytes are no such message, or one of too many parts."""
-    try:
-        if len(payload) > SMALL_BYTES:
-            require_few_parts(payload, kind)
-        return kind.FromString(payload)
-    except (DecodeError, ValueError) as error:
-        raise _not_a(kind, payload, error) from error
-
-
-def parse_around(kind: type[M], payload: bytes, path: Sequence[int]) -> tuple[M, memoryview | None]:
-    """As `parse`, without copying the large bytes field at `path` (its field number after those of the messages around
-    it): returns the message with that field empty, and a view of its bytes.
-
-    The view is None, and the message complete, if the message is small or does not hold the field exactly once. Parsing
-    would copy the field once and reading it once more; each copy of 16 MB stops all threads for 13 ms (2 shared AMD
-    EPYC cores, 2026-11-29).
-    """
-    if len(payload) <= SMALL_BYTES:
-        return parse(kind, payload), None
-    try:
-        require_few_parts(payload, kind)
-        cut = cut_out(payload, path)
-        if cut is None:
-            return kind.FromString(payload), None
-        rest, start, stop = cut
-        return kind.FromString(rest), memoryview(payload)[start:stop]
-    except (DecodeError, ValueError) as error:
-        raise _not_a(kind, payload, error) from error
-
-
-def _not_a(kind: type[Message], payload: bytes, error: Exception) -> InvalidRequest:
-    name = kind.DESCRIPTOR.full_name
-    return InvalidRequest(f"the {len(payload):,} bytes are not a {name}: {error}")
 
 
 class Pipeline:
@@ -91,7 +50,10 @@ class Pipeline:
         decoders: DecodePool,
         metrics: Metrics,
         default_deadline_ms: int = 0,
+        limits: Limits | None = None,
     ) -> None:
+        """`limits`: of principals, if there are any."""
+        self.limits = limits
         self.repository = repository
         self.admission = admission
         self.batcher = batcher
@@ -103,11 +65,29 @@ class Pipeline:
     def admit(self, call: Call) -> None:
         """Lets a call in. Raises RequestTooLarge, Overloaded or Stopping: then it is not in, and already counted."""
         try:
-            self.admission.enter(call.size_bytes, call.peer)
+            self.enter(call)
         except RequestError as error:
             self.add_hint(error)
             self._count_failure(call, None, error, status.of(error))
             raise
+
+    def enter(self, call: Call) -> None:
+        """As `admit`, for calls that are counted in another way."""
+        if self.limits is None:
+            self.admission.enter(call.size_bytes, call.peer)
+            return
+        self.limits.enter(call)
+        try:
+            self.admission.enter(call.size_bytes, call.peer)
+        except RequestError:
+            self.limits.give_back(call.account, 0)
+            raise
+
+    def charge(self, call: Call, images: int) -> None:
+        """Counts images of a call that is in for its principal, before they are queued or decoded. Raises
+        Overloaded."""
+        if self.limits is not None:
+            self.limits.charge(call, images)
 
     def require_room(self, call: Call, *, whatever_is_held: bool = False) -> None:
         """For calls that need no model run, and so are never let in. Raises RequestTooLarge or, unless
@@ -140,6 +120,7 @@ class Pipeline:
 
         Raises RequestTooLarge or Overloaded.
         """
+        self.charge(call, images)
         decoded_bytes = images * model.image_bytes
         self.admission.enter_decoding(images, decoded_bytes, call.peer)
         call.size_bytes += decoded_bytes
@@ -168,6 +149,8 @@ class Pipeline:
         """Answers a call whose batch the metrics have counted."""
         # Before the reply, so that no caller sees gauges that still count its call.
         self.admission.leave(call.size_bytes, call.peer, len(payload) if call.holds_answer else 0)
+        if self.limits is not None:
+            self.limits.leave((call.account,))
         call.reply(payload)
 
     def reply(self, call: Call, payload: bytes) -> None:
@@ -188,6 +171,7 @@ class Pipeline:
             log.error("a request failed; this is a bug", exc_info=error)
         count(error, answer)
         self.admission.leave(call.size_bytes, call.peer)
+        self._leave_limits(call, error)
         call.fail(answer)
 
     def refuse(self, calls: Sequence[Call], error: Overloaded, model: ServedModel) -> None:
@@ -198,6 +182,7 @@ class Pipeline:
         self._metrics.count_answer(model, answer.name, calls[0].peer, len(calls))
         self.admission.leave_together(Counter(call.peer for call in calls), calls[0].size_bytes, {})
         for call in calls:
+            self._leave_limits(call, error)
             call.fail(answer)
 
     def deadline_of(self, call: Call) -> int | None:
@@ -205,6 +190,14 @@ class Pipeline:
         if call.deadline_ns is None and self.default_deadline_ns:
             return call.arrived_ns + self.default_deadline_ns
         return call.deadline_ns
+
+    def _leave_limits(self, call: Call, error: Exception) -> None:
+        if self.limits is None:
+            return
+        if isinstance(error, RequestError) and error.refused_for is not None:
+            self.limits.give_back(call.account, call.charged_images)
+        else:
+            self.limits.leave((call.account,))
 
     def _prepare(
         self, call: Call, model: ServedModel, images: int, steps: Steps[Request | bytes | None]
@@ -256,6 +249,8 @@ class PipelineRequest(Request):
             deadline_ns = pipeline.deadline_of(call)
         # super() would double the cost of this call
         Request.__init__(self, model, rows, count, call.arrived_ns, deadline_ns, call.peer)
+        if pipeline.limits is not None:
+            self.gives_way = call.account.is_batch
         self._pipeline = pipeline
         self._call = call
         self._writer = writer

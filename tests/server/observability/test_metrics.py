@@ -36,7 +36,13 @@ def figures() -> ServerFigures:
     """A server's, all of them different."""
     gauges = [each.name for each in fields(ServerFigures) if "text" in each.metadata]
     values: dict[str, Any] = {name: number for number, name in enumerate(gauges, 100)}
-    return ServerFigures(waiting_images={}, refused={"token": 3, "slow": 1}, closed_connections={"places": 2}, **values)
+    return ServerFigures(
+        waiting_images={},
+        refused={"token": 3, "slow": 1},
+        principals={"camera", "other"},
+        closed_connections={"places": 2},
+        **values,
+    )
 
 
 def shown(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
@@ -99,7 +105,12 @@ def test_the_whole_server_s_figures_and_refusals_are_shown() -> None:
     for reason in reasons:
         metrics.count_refusal(Overloaded("full", refused_for=reason))
     metrics.count_refusal(ValueError("no refusal"))
+    metrics.count_refusal(Overloaded("too many", refused_for="in_flight", principal="camera"), 3)
+    metrics.count_refusal(Overloaded("too many", refused_for="in_flight", principal="no longer in the file"))
     found = shown(registry)
+    limited = {key[1:]: value for key, value in found.items() if key[0] == "covey_principal_refused_total"}
+    assert limited == {("camera", "in_flight"): 3}
+    assert found["covey_refused_total", "in_flight"] == 4
     assert (found["covey_refused_total", "calls"], found["covey_refused_total", "bytes"]) == (2, 0)
     assert found["covey_refused_total", "token"] == 1 + 3
     assert found["covey_refused_total", "slow"] == 1

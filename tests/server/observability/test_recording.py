@@ -55,6 +55,10 @@ class Together(Burst):
         return [call.header(name) for call in self.made]
 
     @property
+    def principals(self) -> list[str]:
+        return [call.principal for call in self.made]
+
+    @property
     def cancelled(self) -> bool:
         return False
 

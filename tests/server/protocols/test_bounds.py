@@ -18,7 +18,7 @@ from covey_proto.v1 import classifier_pb2
 from covey_proto.wire_format import write_varint
 from covey_server.errors import InvalidRequest
 from covey_server.protocols.bounds import MAX_FIELDS, MAX_NUMBER_BYTES
-from covey_server.protocols.pipeline import parse
+from covey_server.protocols.parsing import parse
 
 CLASSIFY, INFER, INPUT = classifier_pb2.ClassifyRequest, pb.ModelInferRequest, pb.ModelInferRequest.InferInputTensor
 PADDING = INFER(raw_input_contents=[bytes(100_000)]).SerializeToString()

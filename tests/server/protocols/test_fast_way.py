@@ -23,13 +23,15 @@ from tests.server.fakes import MS
 
 from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.batching.limits import Allowances, Limits
+from covey_server.calls.account import Allowance
 from covey_server.calls.burst import Burst
 from covey_server.calls.call import Call
 from covey_server.calls.service import Services
 from covey_server.calls.status import Status
 from covey_server.fronts.native import NativeFront
 from covey_server.inference.cost import CostModel
-from covey_server.protocols import fast_way
+from covey_server.protocols import forms as known
 from covey_server.protocols.classifier.service import NAME as CLASSIFIER
 from covey_server.protocols.open_inference.service import NAME as OPEN_INFERENCE
 from covey_server.protocols.pipeline import PipelineRequest
@@ -48,6 +50,10 @@ class Recorded(Call):
         super().__init__(payload, peer, arrived_ns, deadline_ns)
         self.answers: list[bytes | Status] = []
         self.answered = threading.Event()
+
+    @property
+    def principal(self) -> str:
+        return self.peer
 
     def reply(self, payload: bytes) -> None:
         self.answers.append(payload)
@@ -69,6 +75,10 @@ class RecordedBurst(Burst):
         super().__init__(payloads, peers, calls[0].arrived_ns, min(deadlines, default=None))
         self._calls = calls
         self._together = together
+
+    @property
+    def principals(self) -> list[str]:
+        return [call.principal for call in self._calls]
 
     @property
     def cancelled(self) -> bool:
@@ -285,15 +295,27 @@ def bursts(draw: st.DrawFn) -> list[Sent]:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(bursts())
-def test_both_ways_answer_the_same_bytes(server: Server, calls: list[Sent]) -> None:
+@given(bursts(), st.booleans())
+def test_both_ways_answer_the_same_bytes(server: Server, calls: list[Sent], are_limited: bool) -> None:
+    """And take the same of what the callers' principals may, if there are such limits."""
     admission = server.app._admission
+    pipeline = services_of(server).all[0].handlers["Classify"].__self__._pipeline  # type: ignore[attr-defined]
+    tables = {"a": Allowance(1e6, 1e6, 100), "b": Allowance(1e6, 1e6, 100, "batch")}
+    limits = Limits(Allowances(tables, {each: each for each in tables}), clock_ns=lambda: 0)
+    pipeline.limits = limits if are_limited else None
+
+    def taken() -> dict[str, tuple[float, float]]:
+        accounts = limits._accounts.items()
+        assert [account.in_flight for _, account in accounts] == [0] * len(accounts)
+        return {name: (account.requests_until_ns, account.images_until_ns) for name, account in accounts}
+
     before = totals(server)
     expected = ask_one_by_one(server, calls)
+    once = taken()
     for caller, count in admission.unwritten().items():
         admission.written(count, caller)
     counted = totals(server) - before
-    for _ in range(2):  # the first may have to learn the forms
+    for times in (2, 3):  # the first may have to learn the forms
         before, held = totals(server), Counter(admission.unwritten())
         answers = ask_together(server, calls, [])
         for (method, *_), answer, other in zip(calls, answers, expected, strict=True):
@@ -305,6 +327,9 @@ def test_both_ways_answer_the_same_bytes(server: Server, calls: list[Sent]) -> N
         for caller, count in held.items():
             admission.written(count, caller)  # as if it had gone to the network
         assert (admission.calls, admission.bytes) == (0, 0)
+        assert taken() == {name: (times * paid, times * images) for name, (paid, images) in once.items()}
+    assert bool(once) == are_limited
+    pipeline.limits = None
 
 
 def pixels(mark: int) -> bytes:
@@ -387,19 +412,19 @@ def test_forms_are_forgotten_when_the_models_change(tmp_path: Path, write_echo_m
 
 
 def test_forms_are_limited_in_number() -> None:
-    class Nothing(fast_way.Form):
+    class Nothing(known.Form):
         def request(self, *_: object) -> PipelineRequest:
             raise NotImplementedError
 
         def write(self, *_: object) -> list[bytes]:
             raise NotImplementedError
 
-    forms = fast_way.Forms()
-    for number in range(3 * fast_way.MAX_FORMS):
+    forms = known.Forms()
+    for number in range(3 * known.MAX_FORMS):
         form = Nothing("", 0, 1)
         form.start, form.stop = 4, 20 + number % 9
         payload = b"%04d" % number + bytes(40)
         forms.add(payload, form)
         assert forms.find(payload) is form
-        assert len(forms) <= fast_way.MAX_FORMS
+        assert len(forms) <= known.MAX_FORMS
     assert forms.find(b"%04d" % number + bytes(41)) is None

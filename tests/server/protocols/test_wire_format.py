@@ -11,7 +11,7 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_proto.wire_format import read_varint, write_varint
 from covey_server.errors import InvalidRequest
 from covey_server.protocols.classifier.stream_messages import ClassifyElement
-from covey_server.protocols.pipeline import parse_around
+from covey_server.protocols.parsing import parse_around
 from covey_server.protocols.wire_format import cut_out
 
 DATA = (pb.ClassifyRequest.PIXELS_FIELD_NUMBER, pb.Pixels.DATA_FIELD_NUMBER)

@@ -68,6 +68,10 @@ class ReceivedBurst(HttpBurst):
         return [self.header(name)] * len(self.payloads)
 
     @property
+    def principals(self) -> Sequence[str]:
+        return self._principals
+
+    @property
     def has_body(self) -> bool:
         """Whether its requests have bodies; all do, or none."""
         return bool(self.payloads[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Any
 
@@ -18,10 +19,11 @@ class TlsLayer:
 
     @property
     def subject(self) -> str:
-        """The subject of the caller's certificate, as "CN=name,O=organisation"; "" where it has none."""
+        """The subject of the caller's certificate as gRPC tells it (RFC 4514: the last part first), such as
+        "CN=name,O=organisation"; "" where it has none."""
         certificate: Any = self._tls.getpeercert() or {}  # typed as if each value were of any kind
-        parts = (pair for names in certificate.get("subject", ()) for pair in names)
-        return ",".join(f"{_SHORT.get(name, name)}={value}" for name, value in parts)
+        parts = ("+".join(map(_written, names)) for names in reversed(certificate.get("subject", ())))
+        return ",".join(parts)
 
     def receive(self, data: bytes) -> bytes:
         """What the caller says in these bytes from the network; answers of the handshake become `outgoing`. Raises
@@ -68,6 +70,15 @@ class TlsLayer:
 
 
 _READ_BYTES = 64 << 10
+
+
+def _written(part: tuple[str, str]) -> str:
+    name, value = part
+    return f"{_SHORT.get(name, name)}={_SPECIAL.sub(_ESCAPED, value)}"
+
+
+_SPECIAL = re.compile(r'(^[ #]|[,+"\\<>;]| $)')
+_ESCAPED = r"\\\1"
 _SHORT = {
     "commonName": "CN",
     "organizationName": "O",

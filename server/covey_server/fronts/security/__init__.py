@@ -1,5 +1,5 @@
-"""Who may call, by which connections, and whether services are shown: from the settings, followed while files
-change."""
+"""Who may call, how much, by which connections, and whether services are shown: from the settings, followed while
+files change."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from covey_server.config import Config
 from covey_server.fronts.security.certificates import Certificates
+from covey_server.fronts.security.limits_file import LimitsFile
 from covey_server.fronts.security.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -17,11 +18,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Security:
-    """What a front demands. `tokens` None: anybody may call; `certificates` None: connections are plaintext."""
+    """What a front demands. `tokens` None: anybody may call; `certificates` None: connections are plaintext; `limits`
+    None: each may as much as others."""
 
     tokens: Tokens | None = None
     certificates: Certificates | None = None
     reflection: bool = True
+    limits: LimitsFile | None = None
 
     @classmethod
     def of(cls, config: Config) -> Security:
@@ -31,6 +34,12 @@ class Security:
         if config.tls_certificate:
             client_ca = Path(config.tls_client_ca) if config.tls_client_ca else None
             certificates = Certificates(Path(config.tls_certificate), Path(config.tls_key), client_ca)
+        limits = LimitsFile(Path(config.limits_file), config.processes) if config.limits_file else None
+        if limits is not None and tokens is None and not config.tls_client_ca:
+            log.warning(
+                "--limits-file: callers need neither a token nor a certificate, so that [default] holds for all of "
+                "them together; give --auth-token-file or --tls-client-ca"
+            )
         is_open = not is_loopback(config.host)
         if is_open and config.allow_management and tokens is None and not config.tls_client_ca:
             log.warning(
@@ -43,16 +52,16 @@ class Security:
                 "and --tls-key, or see to it that a proxy or mesh encrypts",
                 config.host,
             )
-        return cls(tokens, certificates, config.reflection)
+        return cls(tokens, certificates, config.reflection, limits)
 
     @property
     def followed(self) -> bool:
         """Whether there are files that may change."""
-        return self.tokens is not None or self.certificates is not None
+        return any(each is not None for each in (self.tokens, self.certificates, self.limits))
 
     def refresh(self) -> None:
         """Reads files that have changed."""
-        for each in (self.tokens, self.certificates):
+        for each in (self.tokens, self.certificates, self.limits):
             if each is not None:
                 each.refresh()
 

@@ -1,4 +1,4 @@
-"""Follows files that may change: tokens, certificates, keys. Knows their state, not what they hold."""
+"""Follows files that may change: tokens, certificates, keys, limits. Knows their state, not what they hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MAX_FILE_BYTES = 4 * 2**20  # of tokens or certificates
+MAX_FILE_BYTES = 4 * 2**20  # of each
 
 State: TypeAlias = tuple[int, int, int, int]
 """Of a file: the times of the last change of its content and of anything else (a permission), its size, its inode."""

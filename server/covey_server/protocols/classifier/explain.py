@@ -26,7 +26,8 @@ from covey_server.images.decode_pool import Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.observability.metrics import Metrics
 from covey_server.protocols.classifier import explain_messages as messages
-from covey_server.protocols.pipeline import Pipeline, parse
+from covey_server.protocols.parsing import parse
+from covey_server.protocols.pipeline import Pipeline
 
 T = TypeVar("T", bound=np.floating[Any])
 
@@ -50,7 +51,7 @@ class ExplainMethod:
             raise Unsupported("this server explains nothing: it was started with --no-explain")
         try:
             self._explainer.require_time()  # first, so that a refusal costs nothing
-            self._pipeline.admission.enter(call.size_bytes, call.peer)
+            self._pipeline.enter(call)
         except RequestError as error:
             self._pipeline.add_hint(error)
             self._count(error, status.of(error))
@@ -71,6 +72,7 @@ class ExplainMethod:
             case "encoded":
                 pipeline.prepare(call, model, 1, self._decode(call, explainer, model, message))
             case "pixels":
+                pipeline.charge(call, 1)
                 self._submit(call, explainer, model, message, messages.pixels_of(message.pixels, model))
             case _:
                 self._submit(call, explainer, model, message, None)

@@ -20,8 +20,10 @@ from covey_server.protocols.classifier.explain import ExplainMethod
 from covey_server.protocols.classifier.messages import ImageFailure
 from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.classifier.stream_messages import ClassifyElement
-from covey_server.protocols.fast_way import FastWay, Form, FormGroup
-from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
+from covey_server.protocols.fast_way import FastWay, FormGroup
+from covey_server.protocols.forms import Form
+from covey_server.protocols.parsing import parse, parse_around
+from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest
 
 _PIXELS_DATA = (pb.ClassifyRequest.PIXELS_FIELD_NUMBER, pb.Pixels.DATA_FIELD_NUMBER)
 NAME: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
@@ -66,6 +68,7 @@ class Classifier:
             match message.WhichOneof("images"):
                 case "pixels":
                     rows, count = messages.pixel_rows(message.pixels, data, model)
+                    pipeline.charge(call, count)
                     if (answer_bytes := count * writer.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
                         pipeline.reserve_answer(call, answer_bytes)
                     else:

@@ -19,13 +19,15 @@ from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics
-from covey_server.protocols.fast_way import FastWay, Form, FormGroup
+from covey_server.protocols.fast_way import FastWay, FormGroup
+from covey_server.protocols.forms import Form
 from covey_server.protocols.management import Management
 from covey_server.protocols.open_inference import descriptions, inputs, management_requests, original_inputs
 from covey_server.protocols.open_inference.management_requests import ManagementRequest
 from covey_server.protocols.open_inference.outputs import OutputWriter, known_rows
 from covey_server.protocols.open_inference.streaming import InferElement
-from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest, parse, parse_around
+from covey_server.protocols.parsing import parse, parse_around
+from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest
 
 NAME: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -97,6 +99,7 @@ class OpenInference:
             answer_bytes = count * writer.row_bytes[k]
             if tensor.name == IMAGES and contents is not None:
                 inputs.require_pixels(contents, count, model)
+                pipeline.charge(call, count)
                 if answer_bytes > SMALL_ANSWER_BYTES:
                     pipeline.reserve_answer(call, answer_bytes)
                 # An id is hardly the same twice, and a timeout is a deadline of each call's own.

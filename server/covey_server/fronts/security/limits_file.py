@@ -1,0 +1,120 @@
+"""The file of what each principal may: read, checked as a whole, and read again when it changes. docs/security.md
+describes it; `batching/limits` holds what it says."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from covey_server.batching.limits import OTHER, Allowances, Limits
+from covey_server.calls.account import PRIORITIES, Allowance
+from covey_server.errors import InvalidConfiguration
+from covey_server.fronts.security.files import FollowedFiles, read
+
+log = logging.getLogger(__name__)
+
+_SETTING = "--limits-file"
+_DEFAULT = "default"
+_PRINCIPALS = "principals"
+_PRINCIPAL = re.compile(r"token:[0-9a-f]{12}|certificate:.+")  # as Call.principal
+_EXPECTED_PRINCIPAL = (
+    "expected token: and the first 12 digits of the token's SHA-256, in lower case, or certificate: and its subject"
+)
+_MAX_TABLES = 1000  # each is a label's value in the metrics
+
+
+class LimitsFile:
+    """A limits file. `limits` are those of its last good content."""
+
+    def __init__(self, path: Path, processes: int = 1) -> None:
+        """`processes` that share the limits. Raises InvalidConfiguration if the file cannot be used."""
+        self._path = path
+        self._files = FollowedFiles(path)
+        allowances = _read(path)
+        self.limits = Limits(allowances, processes)
+        log.info("%s", _summary(path, allowances))
+
+    def refresh(self) -> None:
+        """Reads the file if it has changed; keeps the old limits if it cannot be used."""
+        allowances = self._files.read_new(lambda: _read(self._path), "the limits read before stay")
+        if allowances is not None:
+            self.limits.replace(allowances)
+            log.info("%s", _summary(self._path, allowances))
+
+
+def _summary(path: Path, allowances: Allowances) -> str:
+    return f"limits of {len(allowances.tables)} principals and of all others, by {path}"
+
+
+def _read(path: Path) -> Allowances:
+    try:
+        content = tomllib.loads(read(_SETTING, path).decode())
+    except UnicodeDecodeError:
+        raise _wrong(path, "it is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise _wrong(path, f"it is not TOML: {error}") from None
+    if len(content) > _MAX_TABLES:
+        raise _wrong(path, f"it has {len(content):,} tables; at most {_MAX_TABLES:,} are taken")
+    tables: dict[str, Allowance] = {}
+    table_of: dict[str, str] = {}
+    for name, table in content.items():
+        where = f"[{name}]"
+        if not isinstance(table, dict):
+            raise _wrong(path, f"{name} stands in no table; expected [{_DEFAULT}] or the table of a principal first")
+        tables[name] = _allowance(path, where, table, is_default=name == _DEFAULT)
+        for principal in () if name == _DEFAULT else _principals(path, name, table):
+            if principal in table_of:
+                raise _wrong(path, f"{principal!r} is in [{table_of[principal]}] and in {where}; expected it once")
+            table_of[principal] = name
+    default = tables.pop(_DEFAULT, Allowance())
+    return Allowances(tables, table_of, default)
+
+
+def _principals(path: Path, name: str, table: Mapping[str, Any]) -> list[str]:
+    """Whose limits a table has: those it lists, or the one that it is named after."""
+    if name == OTHER:
+        raise _wrong(path, f"[{OTHER}] is how metrics name principals without a table; choose another name")
+    found = table.get(_PRINCIPALS)
+    if found is None:
+        if not _PRINCIPAL.fullmatch(name):
+            raise _wrong(path, f"[{name}] names no principal and has no {_PRINCIPALS}; {_EXPECTED_PRINCIPAL}")
+        return [name]
+    if not isinstance(found, list) or not found:
+        raise _wrong(path, f"[{name}] {_PRINCIPALS}: expected a list of at least one")
+    for each in found:
+        if not isinstance(each, str) or not _PRINCIPAL.fullmatch(each):
+            raise _wrong(path, f"[{name}] {_PRINCIPALS}: {each!r} is none; {_EXPECTED_PRINCIPAL}")
+    return found
+
+
+def _allowance(path: Path, where: str, table: Mapping[str, Any], *, is_default: bool) -> Allowance:
+    readers: dict[str, tuple[Callable[[object], bool], str]] = {
+        "requests_per_s": (_is_rate, "a number above 0"),
+        "images_per_s": (_is_rate, "a number above 0"),
+        "in_flight": (_is_count, "a whole number of at least 1"),
+        "priority": (lambda value: value in PRIORITIES, " or ".join(f'"{each}"' for each in PRIORITIES)),
+    }
+    known = [*readers] if is_default else [*readers, _PRINCIPALS]
+    for key, value in table.items():
+        if key not in known:
+            raise _wrong(path, f"{where} has the key {key!r}; known are {', '.join(known)}")
+        if key in readers and not readers[key][0](value):
+            raise _wrong(path, f"{where} {key} is {value!r}; expected {readers[key][1]}")
+    return Allowance(**{key: value for key, value in table.items() if key in readers})
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _wrong(path: Path, what: str) -> InvalidConfiguration:
+    return InvalidConfiguration(f"{_SETTING} {path}: {what}")
