@@ -7,6 +7,8 @@ import re
 FILE_NAME = "model.onnx"
 # Files beside the versions, each with the number of one: for requests that name none, and to run again what it answers.
 DEFAULT_VERSION, SHADOW_VERSION = "default-version", "shadow-version"
+# Files beside a version's model, which a server shows.
+BESIDE = ("MODEL_CARD.md", "report.html", "report.json", "verification.json")
 MAX_VERSION = 2**63 - 1  # of an int64, as the contract has it
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 

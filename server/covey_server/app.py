@@ -63,7 +63,7 @@ class App:
         self._security = Security.of(config)  # first: wrong files are reported before models are loaded
         self._observers = Observers(config, self._metrics, lambda: self.repository.catalog)
         formats = image_formats.chosen(config.image_formats)
-        self.device, self.repository = resources.open_repository(config, self._metrics)
+        self.device, self.repository, self._mirror = resources.open_repository(config, self._metrics)
         config = self.config = resources.within_memory(config)  # after the models are loaded: calls get what is left
         cores = max(1, devices.usable_cores() // config.processes)
         workers, reserves = devices.share_cores(cores, config.workers)
@@ -183,6 +183,8 @@ class App:
             self.http.drain()
             self._rest.drain(self.config.drain_timeout_s)
         self._watch.stop(0)  # does not wait for a model that is being loaded
+        if self._mirror is not None:
+            self._mirror.stop(0)
         if self._management is not None:
             self._management.close()
         if self._explainer is not None:
@@ -212,7 +214,8 @@ class App:
         managed = self._management is None or self._management.work.join(max(0.0, give_up - time.monotonic()))
         explained = self._explainer is None or self._explainer.join(max(0.0, give_up - time.monotonic()))
         observed = self._observers.join(max(0.0, give_up - time.monotonic()))
-        self.has_work_left = not (watched and managed and explained and observed)
+        mirrored = self._mirror is None or self._mirror.stop(max(0.0, give_up - time.monotonic()))
+        self.has_work_left = not (watched and managed and explained and observed and mirrored)
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
@@ -253,6 +256,7 @@ class App:
             decodes_in_flight=self._admission.decodes,
             decode_bytes=self._decoders.budget.reserved_bytes,
             decodes_waiting=self._decoders.budget.waiting,
+            sync=None if self._mirror is None else self._mirror.figures(),
             models_refused=len(self.repository.catalog.refusals),
             device_fallback=bool(self.device.fallback),
             engine_stuck=self._workers.stuck,

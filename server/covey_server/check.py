@@ -24,7 +24,9 @@ def print_findings(config: Config, output: TextIO) -> int:
     """Prints what a server of these settings would serve, and how fast. Answers the exit code: 0 where every version
     found can be served, 3 where one is refused. Raises StartupError."""
     Security.of(config)  # whether the files can be used; its log tells what they hold
-    device, repository = open_repository(config, Metrics(CollectorRegistry()))
+    device, repository, mirror = open_repository(config, Metrics(CollectorRegistry()))
+    if mirror is not None:
+        mirror.stop()
     cores = devices.usable_cores()
     print(f"device    {device.name} ({device.provider})", file=output)
     if device.fallback:

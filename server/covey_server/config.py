@@ -27,7 +27,13 @@ def _setting(default: Any, text: str, choices: tuple[str, ...] | None = None, *,
 class Config:
     """Everything that can be set. Units are in the names; 0 means no limit only where the help says so."""
 
-    models: Path = _setting(Path("models"), "folder of models: NAME/VERSION/model.onnx")
+    models: str | Path = _setting(
+        "models",
+        "folder of models: NAME/VERSION/model.onnx; or a store that holds the same: s3://, gs://, az://, hf:// or "
+        "https://, mirrored into a folder of --model-cache",
+    )
+    model_cache: str = _setting("", "folder of mirrored stores; by default covey/models in the user's cache folder")
+    sync_interval_s: float = _setting(30.0, "time between two looks at the store of --models; 0: only at the start")
     default_model: str = _setting("", "model that answers requests naming none; needed only with several models")
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all")
     grpc_port: int = _setting(8001, "port of gRPC; 0 takes a free one")
@@ -130,6 +136,7 @@ class Config:
             "inline_us": (0, 10**6),
             "engine_timeout_s": (0.1, 86400),
             "reload_interval_s": (0, 86400),
+            "sync_interval_s": (0, 86400),
             "max_decodes": (1, 10**9),
             "max_calls": (1, 10**9),
             "max_bytes": (1, 2**63),
@@ -162,6 +169,11 @@ class Config:
                 "publish versions into the models folder, which all processes follow, or use --processes 1"
             )
         self._require_whole_tls()
+
+    @property
+    def models_are_remote(self) -> bool:
+        """Whether `models` is a store's URL, not a folder."""
+        return "://" in str(self.models)
 
     def address(self, port: int) -> str:
         """`host:port`, an IPv6 host in brackets."""

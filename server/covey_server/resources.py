@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from covey_server.config import Config
 from covey_server.inference import devices, engine
@@ -16,13 +19,17 @@ from covey_server.protocols.classifier.responses import ResponseWriter
 from covey_server.protocols.open_inference.outputs import OutputWriter
 from covey_server.system import memory_limit
 
+if TYPE_CHECKING:
+    from covey_server.remote.mirror import Mirror
+
 log = logging.getLogger(__name__)
 
 _MIN_CALL_BYTES = 16 << 20  # for calls, however little memory there is
 
 
-def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Device, Repository]:
-    """The device the settings ask for, and the models loaded on it. Raises StartupError."""
+def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Device, Repository, Mirror | None]:
+    """The device the settings ask for, the models loaded on it, and what keeps their folder equal to a store, already
+    started; None if they lie in a folder. Raises StartupError."""
     policy = VersionPolicy.parse(config.version_policy)
     devices.refuse_mixed_installation()
     device = devices.choose(config.device, engine.available_providers(), engine.probe)
@@ -30,9 +37,25 @@ def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Devic
     if device.fallback:
         log.warning("running on %s in place of CUDA: %s", device.name, device.fallback)
     load_model = ModelLoader(device, config.threads, config.max_batch_size, (ResponseWriter.of, OutputWriter.of))
-    repository = Repository(config.models, load_model, policy, observer)
-    repository.load(config.default_model)
-    return device, repository
+    mirror = _start_mirror(config) if config.models_are_remote else None
+    repository = Repository(Path(config.models) if mirror is None else mirror.folder, load_model, policy, observer)
+    try:
+        repository.load(config.default_model)
+    except BaseException:
+        if mirror is not None:
+            mirror.stop(0)
+        raise
+    return device, repository, mirror
+
+
+def _start_mirror(config: Config) -> Mirror:
+    from covey_server.remote.address import Address
+    from covey_server.remote.mirror import Mirror
+
+    address = Address.parse(str(config.models))
+    mirror = Mirror(address, address.cache_folder(config.model_cache, os.environ), config.sync_interval_s)
+    mirror.start()
+    return mirror
 
 
 def within_memory(config: Config) -> Config:

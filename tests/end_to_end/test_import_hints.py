@@ -59,7 +59,7 @@ def test_a_foreign_network(place: str, name: str, tmp_path: Path, caplog: pytest
     (models / place).write_bytes(small_cnn().SerializeToString())
     (command,) = set(said_of(models, caplog))
     assert main(shlex.split(command)[1:]) == 0
-    _, repository = open_repository(Config(models=models), observer())
+    _, repository, _ = open_repository(Config(models=models), observer())
     assert [model.name for model in repository.catalog.served] == [name]
 
 
@@ -69,7 +69,7 @@ def test_a_model_with_wrong_metadata(tmp_path: Path, caplog: pytest.LogCaptureFi
     (models / "net/1/model.onnx").write_bytes(relabelled(tmp_path).SerializeToString())
     (command,) = said_of(models, caplog)
     assert main([*shlex.split(command)[1:], "--labels", "a,b,c,d,e"]) == 0
-    _, repository = open_repository(Config(models=models), observer())
+    _, repository, _ = open_repository(Config(models=models), observer())
     assert [model.labels for model in repository.catalog.served] == [tuple("abcde")]
 
 

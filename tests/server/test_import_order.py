@@ -13,6 +13,7 @@ LEVELS = (
     {"fronts"},
     {"protocols"},
     {"observability"},
+    {"remote"},
     {"batching"},
     {"models"},
     {"explaining"},

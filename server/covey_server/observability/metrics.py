@@ -33,6 +33,7 @@ from covey_server.observability.answers import Answers
 from covey_server.observability.comparison import Comparison
 from covey_server.observability.server_figures import ServerFigures
 from covey_server.observability.tally import ModelTally
+from covey_server.remote.sync import SyncFigures
 
 _RETIRED_SHOWN = 2  # unloaded versions of each model that are still shown; more would pile up over reloads
 
@@ -219,6 +220,7 @@ class Metrics(Collector):
         for reason, count in figures.closed_connections.items():
             closed.add_metric((reason,), count)
         yield closed
+        yield from _collect_sync(figures.sync)
         for each in fields(figures):
             if "text" in each.metadata and (value := getattr(figures, each.name)) is not None:
                 yield GaugeMetricFamily(f"covey_{each.name}", each.metadata["text"], value=value)
@@ -301,3 +303,21 @@ class Metrics(Collector):
         )
         yield from histograms.values()
         yield from answers
+
+
+def _collect_sync(figures: SyncFigures | None) -> Iterable[Metric]:
+    """Of the models' store; families without a value where there is none."""
+    synced = GaugeMetricFamily(
+        "covey_models_synced_timestamp_seconds", "When the models were last as in their store.", labels=()
+    )
+    failures = CounterMetricFamily(
+        "covey_models_sync_failures", "Failures to follow the models' store, by reason.", labels=["reason"]
+    )
+    fetched = CounterMetricFamily("covey_models_fetched_bytes", "Bytes read of model files in the store.", labels=())
+    if figures is not None:
+        if figures.synced_s is not None:
+            synced.add_metric((), figures.synced_s)
+        for reason, count in figures.failures.items():
+            failures.add_metric((reason,), count)
+        fetched.add_metric((), figures.fetched_bytes)
+    yield from (synced, failures, fetched)

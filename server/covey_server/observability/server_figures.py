@@ -8,6 +8,7 @@ from typing import Any
 
 from covey_server.errors import RefusalReason
 from covey_server.inference.served_model import ServedModel
+from covey_server.remote.sync import SyncFigures
 
 
 def _gauge(text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
@@ -22,6 +23,7 @@ class ServerFigures:
     refused: Mapping[RefusalReason, int]  # by fronts, before a protocol saw the call
     principals: Set[str]  # the names that the limits file has for them; none without such a file
     closed_connections: Mapping[Any, int]  # by reason
+    sync: SyncFigures | None = None  # of the models' store; None: they lie in a folder
     certificate_expiry_timestamp_seconds: float | None = _gauge("When the served certificate expires.")  # None: none
     calls_in_flight: int = _gauge("Calls inside the server.")
     bytes_in_flight: int = _gauge("Bytes of those calls, decoded images and unread answers too.")

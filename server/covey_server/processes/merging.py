@@ -31,7 +31,8 @@ ADDED = frozenset(
 LARGEST = frozenset(
     {
         "covey_model_served", "covey_model_load_seconds", "covey_golden_check_difference", "covey_cost_model_error",
-        "covey_models_refused", "covey_device_fallback", "covey_drift_index", "python_info",
+        "covey_models_refused", "covey_device_fallback", "covey_drift_index", "covey_models_synced_timestamp_seconds",
+        "python_info",
     }
 )  # fmt: skip
 SMALLEST = frozenset(

@@ -40,7 +40,7 @@ def to_message(config: Config) -> dict[str, Any]:
 
 def from_message(message: dict[str, Any]) -> Config:
     """The same on the other side."""
-    return Config(**message | {"models": Path(message["models"])})
+    return Config(**message)
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,82 @@
+"""The URL of a store: which ones are taken, how they are shown, and which cache folder belongs to one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from covey_server.errors import InvalidConfiguration
+
+# What reads each kind, and how to get it.
+PACKAGES = {
+    "s3": "'covey-serve[remote]'",
+    "http": "'covey-serve[remote]'",
+    "https": "'covey-serve[remote]'",
+    "gs": "'covey-serve[remote]' gcsfs",
+    "az": "'covey-serve[remote]' adlfs",
+    "hf": "'covey-serve[remote]' huggingface_hub",
+}
+_USER = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+@dataclass(frozen=True)
+class Address:
+    """A store's URL. `url` may hold a password: show `shown`."""
+
+    url: str
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Raises InvalidConfiguration for a URL that is not taken."""
+        shown = redact(text)
+        parts = urlsplit(text)
+        if parts.scheme not in PACKAGES:
+            raise InvalidConfiguration(
+                f"--models {shown}: expected a folder, or a URL that begins with "
+                f"{', '.join(f'{each}://' for each in PACKAGES)}"
+            )
+        if not parts.netloc:
+            raise InvalidConfiguration(f"--models {shown}: expected {parts.scheme}://BUCKET/PREFIX; it names no bucket")
+        if parts.query or parts.fragment:
+            # Shown without it: it may be a signature.
+            raise InvalidConfiguration(
+                f"--models {shown.partition('?')[0].partition('#')[0]}: expected a URL without ? and #; files are "
+                f"looked for below it, and credentials come from the environment"
+            )
+        if _USER.search(text) and parts.scheme not in ("http", "https"):
+            raise InvalidConfiguration(
+                f"--models {shown}: expected no credentials in the URL; {parts.scheme}:// takes them from the "
+                f"environment"
+            )
+        return cls(text.rstrip("/"))
+
+    @property
+    def scheme(self) -> str:
+        return urlsplit(self.url).scheme
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return redact(self.url)
+
+    def cache_folder(self, parent: str, environment: Mapping[str, str]) -> Path:
+        """Where the store is mirrored: a folder of `parent` or, if that is "", of the user's cache folder. Two URLs
+        never share one."""
+        if parent:
+            above = Path(parent)
+        else:
+            base = environment.get("XDG_CACHE_HOME", "")
+            above = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "covey" / "models"  # noqa: PTH117
+        plain = _USER.sub("", self.url)
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:60]
+        return above / f"{readable}-{hashlib.sha256(plain.encode()).hexdigest()[:12]}"
+
+
+def redact(text: str) -> str:
+    """A text that may hold URLs, without their users and passwords."""
+    return _USER.sub("***@", text)

@@ -1,0 +1,212 @@
+"""The folder that a store is mirrored into: `NAME/VERSION/model.onnx` as any models folder and, with names that such a
+folder passes over, what is being fetched (`.partial`), what was fetched (`.state.json`, `.synced`), and who fetches
+(`.lock`).
+
+A version's folder appears complete, by one renaming. A file of it that changes is replaced by one renaming, its model
+last, so that there is a whole model at any moment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from covey_proto import layout
+from covey_server.remote.listing import Stamp
+
+_FORMAT = 1
+
+
+class Entry(NamedTuple):
+    """A file that was fetched: its state in the store then, and the SHA-256 of what came."""
+
+    stamp: Stamp
+    sha256: str
+
+
+class Cache:
+    """One cache folder, of one process at a time: whoever has the lock writes. Methods raise OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._state = folder / ".state.json"
+        self._synced = folder / ".synced"  # its time says when
+        self._partial = folder / ".partial"
+        self._lock: int | None = None
+        self.entries: dict[str, Entry] = {}  # by path
+
+    def lock(self) -> bool:
+        """Whether this process is the one that writes. Once it is, it stays so until `close`."""
+        if self._lock is not None:
+            return True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(self._partial, ignore_errors=True)  # of a process that has ended
+            self.entries = self._read()
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._lock = descriptor
+        return True
+
+    def close(self) -> None:
+        """Lets another process write."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def synced_s(self) -> float | None:
+        """When the folder last was as the store, whichever process looked; None: never."""
+        try:
+            return self._synced.stat().st_mtime
+        except OSError:
+            return None
+
+    @property
+    def has_models(self) -> bool:
+        """Whether there is a model to serve."""
+        return any(self.folder.glob(f"[!.]*/*/{layout.FILE_NAME}"))
+
+    def mark_synced(self) -> None:
+        """Notes that the folder is as the store now."""
+        self._synced.touch()
+
+    def holds(self, unit: str, files: Mapping[str, Stamp]) -> bool:
+        """Whether all files of a version are there as they are in the store, and no others."""
+        return self._stamps(unit) == files and (self.folder / unit / layout.FILE_NAME).is_file()
+
+    def entry(self, path: str, stamp: Stamp) -> Entry | None:
+        """What is known of a file, if it is there and the same as in the store."""
+        found = self.entries.get(path)
+        return found if found is not None and found.stamp == stamp and (self.folder / path).is_file() else None
+
+    def require_room(self, size_bytes: int) -> None:
+        """Raises OSError where the disk has no room for so many more."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(self.folder).free
+        if size_bytes > free_bytes:
+            raise OSError(
+                f"{size_bytes / 2**20:,.0f} MiB are needed and {free_bytes / 2**20:,.0f} MiB are free in {self.folder}"
+            )
+
+    def partial(self, path: str, stamp: Stamp) -> Path:
+        """Where a file of this state is put while it is fetched. What came of other states of it is removed."""
+        folder = self._partial / path
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / hashlib.sha256(repr(tuple(stamp)).encode()).hexdigest()[:16]
+        for other in folder.iterdir():
+            if other != target:
+                other.unlink()
+        return target
+
+    def forget_partial(self, unit: str) -> None:
+        """Removes what came of a version."""
+        shutil.rmtree(self._partial / unit, ignore_errors=True)
+
+    def install(self, unit: str, fetched: Mapping[str, Path], entries: Mapping[str, Entry]) -> None:
+        """Puts the fetched files of a version, by name, into its folder. `entries` are those of all its files; others
+        go."""
+        target = self.folder / unit
+        if target.is_dir():
+            for name in sorted(fetched, key=lambda name: name == layout.FILE_NAME):
+                fetched[name].replace(target / name)
+            for old in target.iterdir():
+                if old.name not in entries:
+                    _remove(old)
+        else:
+            whole = self._partial / ".whole"
+            shutil.rmtree(whole, ignore_errors=True)
+            whole.mkdir(parents=True)
+            for name, path in fetched.items():
+                path.replace(whole / name)
+            _sync(whole)
+            target.parent.mkdir(exist_ok=True)
+            whole.replace(target)
+        _sync(target)
+        _sync(target.parent)
+        self._drop(unit)
+        self.entries |= {f"{unit}/{name}": entry for name, entry in entries.items()}
+        self._write()
+        self.forget_partial(unit)
+
+    def install_choice(self, path: str, fetched: Path, entry: Entry) -> None:
+        """Puts one of a model's choices into its folder."""
+        (self.folder / path).parent.mkdir(exist_ok=True)
+        fetched.replace(self.folder / path)
+        self.entries[path] = entry
+        self._write()
+        self.forget_partial(path)
+
+    def remove(self, path: str) -> None:
+        """Removes a version, or a choice, and its model's folder with the last one."""
+        gone = self._partial / ".gone"
+        shutil.rmtree(gone, ignore_errors=True)
+        gone.mkdir(parents=True)
+        target = self.folder / path
+        target.replace(gone / target.name)  # at once, then file by file
+        shutil.rmtree(gone, ignore_errors=True)
+        if not any(target.parent.iterdir()):
+            target.parent.rmdir()
+        self._drop(path)
+        self._write()
+
+    def present(self) -> Iterable[str]:
+        """The versions and choices that are there, however they came."""
+        for model in sorted(self.folder.iterdir()):
+            if layout.is_model_name(model.name) and model.is_dir():
+                yield from (f"{model.name}/{each.name}" for each in sorted(model.iterdir()))
+
+    def _stamps(self, unit: str) -> dict[str, Stamp]:
+        above = f"{unit}/"
+        return {path[len(above) :]: each.stamp for path, each in self.entries.items() if path.startswith(above)}
+
+    def _drop(self, path: str) -> None:
+        self.entries = {
+            each: entry for each, entry in self.entries.items() if each != path and not each.startswith(f"{path}/")
+        }
+
+    def _read(self) -> dict[str, Entry]:
+        """What was fetched; nothing where that is not known: then it is fetched again."""
+        try:
+            found = json.loads(self._state.read_text())
+            files = found["files"].items() if found["format"] == _FORMAT else ()
+            return {path: Entry(Stamp(size, tag), sha256) for path, (size, tag, sha256) in files}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def _write(self) -> None:
+        files = {path: [*entry.stamp, entry.sha256] for path, entry in sorted(self.entries.items())}
+        new = self._state.with_suffix(".new")
+        with new.open("w") as file:
+            json.dump({"format": _FORMAT, "files": files}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._state)
+
+
+def _sync(folder: Path) -> None:
+    """So that a renaming outlasts a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
