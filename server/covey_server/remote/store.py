@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Protocol
 
 from covey_server.errors import CoveyServerError, InvalidConfiguration
@@ -135,6 +137,7 @@ def _open(address: Address) -> Store:
         timeout = ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_READ_S)
         options["client_kwargs"] = {"timeout": timeout}
     if address.scheme == "s3":
+        logging.getLogger("aiobotocore").setLevel(logging.WARNING)  # it tells where each setting comes from
         retries = {"max_attempts": 1}  # s3fs tries again by itself
         options["config_kwargs"] = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": retries}
     filesystem, root = fsspec.core.url_to_fs(address.url, **options)
@@ -145,8 +148,13 @@ def _open(address: Address) -> Store:
 
 
 def _stamp(info: Mapping[str, Any]) -> Stamp:
-    tags = (str(info.get(key) or "").strip('"') for key in _TAGS)
-    return Stamp(int(info["size"]), next(filter(None, tags), ""))
+    return Stamp(int(info["size"]), next(filter(None, (_text(info.get(key)) for key in _TAGS)), ""))
+
+
+def _text(tag: object) -> str:
+    if isinstance(tag, datetime):  # a listing may tell milliseconds, and the question about one file only seconds
+        return str(int(tag.timestamp()))
+    return str(tag or "").strip('"')
 
 
 @contextmanager

@@ -153,7 +153,7 @@ class Sync:
         except _Waits as error:
             self._refused[path] = files
             self._tell(logging.WARNING, path, str(error))
-            return Result.SETTLED
+            return Result.PENDING
         except StoreFailed as error:
             if not self.stopping.is_set():
                 self._fail("store", path, f"cannot be fetched: {error}")

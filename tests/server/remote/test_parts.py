@@ -7,6 +7,7 @@ import http.server
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from covey_server.remote.address import Address, redact
 from covey_server.remote.cache import Cache
 from covey_server.remote.listing import READ, Listing, Stamp
 from covey_server.remote.mirror import MAX_DELAY_S, Backoff, Mirror
-from covey_server.remote.store import open_store
+from covey_server.remote.store import _stamp, open_store
 from covey_server.remote.sync import Result, Sync
 
 
@@ -68,6 +69,15 @@ def test_only_names_of_models_are_listed() -> None:
     assert set(listing.versions["m/10"]) == {"model.onnx", "report.html"}
     assert set(listing.choices) == {"m/default-version", "m/shadow-version"}
     assert set(FILE_TYPES) <= READ, "what a server shows is fetched"
+
+
+def test_a_store_without_etags_is_known_by_its_times() -> None:
+    """As with `rclone serve s3 --etag-hash ""`, whose listing tells milliseconds."""
+    listed = datetime(2026, 11, 30, 13, 8, 54, 985_000, tzinfo=UTC)
+    stamp = _stamp({"size": 1, "ETag": '""', "LastModified": listed})
+    assert stamp == _stamp({"size": 1, "ETag": "", "LastModified": listed.replace(microsecond=0)})
+    assert stamp != _stamp({"size": 1, "LastModified": listed + timedelta(seconds=1)})
+    assert _stamp({"size": 1, "ETag": '"x"', "LastModified": listed}) == Stamp(1, "x")
 
 
 def test_failures_are_followed_by_longer_and_longer_pauses_up_to_a_limit() -> None:
