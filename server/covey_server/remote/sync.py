@@ -249,8 +249,9 @@ class Sync:
         if self._away_since_s is None:
             self._away_since_s = time.monotonic()
             log.error(
-                "the models' store %s cannot be read: %s. What is in the cache %s stays served; the store is tried "
-                "again, more and more rarely", self._shown, reason, self._cache.folder,
+                "the models' store %s cannot be read: %s. %s the cache %s; the store is tried again, more and more "
+                "rarely", self._shown, reason,
+                "Served is what is in" if self._cache.has_models else "Nothing is in", self._cache.folder,
             )  # fmt: skip
         self._failures["store"] += 1
         self.error = reason

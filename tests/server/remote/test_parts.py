@@ -94,9 +94,9 @@ def test_failures_are_followed_by_longer_and_longer_pauses_up_to_a_limit() -> No
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    mirror = Mirror(Address.parse("s3://bucket/models"), tmp_path / "cache", 1)
-    with pytest.raises(InvalidConfiguration, match=r"pip install 'covey-serve\[remote\]'"):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    mirror = Mirror(Address.parse("gs://bucket/models"), tmp_path / "cache", 1)
+    with pytest.raises(InvalidConfiguration, match=r"pip install 'covey-serve\[remote\]' gcsfs"):
         mirror.start()
     assert mirror.stop()
 
