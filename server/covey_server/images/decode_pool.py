@@ -15,8 +15,8 @@ from covey_proto.image_formats import Format
 from covey_server.calls.turns import Turns
 from covey_server.errors import ImageTooLarge, InvalidImage, Stopping
 from covey_server.images.decode_budget import DecodeBudget
-from covey_server.images.headers.header import Header
-from covey_server.images.pixels import InputSpec, decode_into, needed_bytes, read_header
+from covey_server.images.decoder import Decoder
+from covey_server.images.pixels import InputSpec
 from covey_server.system.threads import STEP_NS, pause, start_all
 
 _SHORT_IMAGES = 16  # of a request, at up to a few milliseconds each
@@ -57,8 +57,7 @@ class DecodePool:
         """`threads` in each half; `max_bytes` of memory for all of them together. Raises RuntimeError if no more
         threads can be started."""
         self.budget = DecodeBudget(max_bytes, 2 * threads)
-        self._max_pixels = max_pixels
-        self._formats = formats
+        self._decoder = Decoder(max_pixels, self.budget, formats)
         self._of_thread = threading.local()
         self._short = _Half(threads, "decode", partial(setattr, self._of_thread, "is_for_short", True))
         self._long = _Half(threads, "decode-long")
@@ -79,18 +78,23 @@ class DecodePool:
         pixels: list[int] = []
         failures: list[InvalidImage | ImageTooLarge | None] = []
         began_ns = time.monotonic_ns()
+
+        def still_wanted() -> None:
+            self._require_open()
+            check()
+
         for image in images:
             if time.monotonic_ns() - began_ns > STEP_NS:
                 yield False
                 began_ns = time.monotonic_ns()
-            self._require_open()
-            check()
+            still_wanted()
             try:
-                header = read_header(image, self._max_pixels, self._formats)
-                needed_bytes, is_short = self._needs(header, spec)
+                header, needed_bytes = self._decoder.look(image, spec)
+                is_short = needed_bytes <= self.budget.small_bytes and header.pixels <= _SHORT_PIXELS
                 if not is_short and getattr(self._of_thread, "is_for_short", False):
                     yield True
-                self._decode(rows[good * spec.nbytes : (good + 1) * spec.nbytes], header, spec, needed_bytes, check)
+                place = rows[good * spec.nbytes : (good + 1) * spec.nbytes]
+                self._decoder.decode(place, header, spec, needed_bytes, still_wanted)
                 failures.append(None)
                 pixels.append(header.pixels)
                 good += 1
@@ -99,29 +103,6 @@ class DecodePool:
                 if all_or_none:
                     break
         return Decoded(rows[: good * spec.nbytes], failures, pixels)
-
-    def _needs(self, header: Header, spec: InputSpec) -> tuple[int, bool]:
-        """The memory for an image, and whether it may be decoded by threads for short requests. Raises
-        ImageTooLarge."""
-        needed = needed_bytes(header, spec)
-        if needed <= self.budget.small_bytes:
-            return needed, header.pixels <= _SHORT_PIXELS
-        self.budget.require_fits(needed, f"the {header.format} image of {header.width} x {header.height} pixels")
-        return needed, False
-
-    def _decode(
-        self, place: memoryview, header: Header, spec: InputSpec, needed_bytes: int, check: Callable[[], None]
-    ) -> None:
-        if needed_bytes <= self.budget.small_bytes:
-            decode_into(place, header, spec)
-            return
-
-        def still_wanted() -> None:
-            self._require_open()
-            check()
-
-        with self.budget.reserve(needed_bytes, still_wanted):
-            decode_into(place, header, spec)
 
     def _submit(self, half: _Half, caller: str, steps: Steps[None]) -> None:
         half.turns.put(caller, steps)
