@@ -15,9 +15,9 @@ import pytest
 import covey
 from covey.cli import json_lines, main, table
 from covey.cli.exits import Exit
-from covey.cli.progress import Progress
 from covey.results import Class
 from covey.testing import FakeServer
+from covey_proto.progress import Progress
 from covey_proto.resize import Resize
 from covey_proto.v1 import classifier_pb2 as pb
 

@@ -17,7 +17,6 @@ from covey import messages
 from covey.cli import files, json_lines, table
 from covey.cli.connection import connect
 from covey.cli.exits import Exit
-from covey.cli.progress import Progress
 from covey.client import Client
 from covey.errors import (
     CallError,
@@ -32,6 +31,7 @@ from covey.errors import (
 from covey.messages import ClassifyOptions
 from covey.results import Class, Classification
 from covey_proto import image_folders, image_formats
+from covey_proto.progress import Progress
 from covey_proto.wording import plural
 
 NAME = "classify"
