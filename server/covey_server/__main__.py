@@ -12,6 +12,7 @@ from covey_server import command_line, first_look, serving
 from covey_server.config import Config
 from covey_server.errors import StartupError
 from covey_server.observability import log_lines
+from covey_server.offline import command as batch
 from covey_server.system import standard_output, threads
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        if given[:1] == [batch.COMMAND]:
+            return serving.explained(lambda: batch.main(given[1:], os.environ))
         if given[:1] == [first_look.COMMAND]:
             with first_look.FirstLook(given[1:], os.environ) as look:
                 return _serve(look.config, look.served)

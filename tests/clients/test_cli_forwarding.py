@@ -26,6 +26,13 @@ def test_serve_is_the_server(tmp_path: Path) -> None:
     assert "covey-server serve FILE" in said("covey", "serve", "model.onnx", "--help")
 
 
+def test_batch_is_the_servers() -> None:
+    assert said("covey", "batch", "--help") == said("covey_server", "batch", "--help")
+    assert "covey-server: nowhere: there is no such" in said(
+        "covey", "batch", "nowhere", "--model", "x", "--to", "y.csv"
+    )
+
+
 def test_check_ends_with_the_servers_exit_code(
     tmp_path: Path, write_echo_model: WriteModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -35,7 +42,7 @@ def test_check_ends_with_the_servers_exit_code(
 
 
 def test_every_other_command_is_one_of_export(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in forwarding.COMMANDS.keys() - {forwarding.SERVE}:
+    for name in forwarding.COMMANDS.keys() - {forwarding.SERVE, forwarding.BATCH}:
         with pytest.raises(SystemExit) as ended:
             cli.main([name, "--help"])
         assert ended.value.code == 0

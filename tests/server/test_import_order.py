@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "server" / "covey_server"
 LEVELS = (
-    {"__main__", "app", "check", "command_line", "first_look", "probe", "processes", "resources", "serving"},
+    {"__main__", "app", "check", "command_line", "first_look", "offline", "probe", "processes", "resources", "serving"},
     {"fronts"},
     {"protocols"},
     {"observability"},

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-SERVE = "serve"
+SERVE, BATCH = "serve", "batch"
 COMMANDS: Mapping[str, str] = {
     SERVE: "start a server: of a file (FILE.onnx) or of a models folder (--models DIR)",
+    BATCH: "classify a folder, tar files or Parquet files without a server",
     "import": "turn a classifier that was trained elsewhere into a served model",
     "train": "train a network",
     "convert": "turn a trained network into the next version of a model",
@@ -28,6 +29,10 @@ def run(arguments: Sequence[str]) -> int:
 
         is_file = arguments[1:2] and not arguments[1].startswith("-")
         return serve(arguments if is_file else arguments[1:])
+    if arguments[0] == BATCH:
+        from covey_server.__main__ import main as serve
+
+        return serve(arguments)
     from covey_export.__main__ import main as export
 
     return export(arguments)

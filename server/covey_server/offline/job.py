@@ -1,0 +1,294 @@
+"""One run: from a source to the file of rows."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self, TextIO
+
+from covey_proto import __version__, layout
+from covey_proto.progress import Progress
+from covey_proto.wording import plural
+from covey_server.config import Config
+from covey_server.errors import EngineFailed, InvalidConfiguration, NoModels, RefusedModel
+from covey_server.images import decode_budget, image_formats
+from covey_server.inference import devices, engine
+from covey_server.offline.answers import Answers, Asked, Facts
+from covey_server.offline.crew import Chunk, Crew, Kind
+from covey_server.offline.errors import BadSource, Stopped
+from covey_server.offline.parts import Parts
+from covey_server.offline.rows import Layout, form_of
+from covey_server.offline.sources import opening
+from covey_server.offline.sources.source import Source
+from covey_server.offline.worker import Settings
+from covey_server.system.signals import INTERRUPTED
+
+_CHUNK_IMAGES, _CHUNK_BYTES, _CHUNK_MS = 256, 8 << 20, 1000.0  # at most, but a batch at least
+_PART_BYTES, _PART_S = 32 << 20, 30.0  # a part is written at the latest then
+_GIVEN = 5  # labels in a row by default, where they do not exclude each other
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for. `top_k`, `workers` and `batch_size` 0: by default."""
+
+    source: tuple[str, ...]
+    model: Path
+    to: Path
+    config: Config  # of the server: device, limits, formats
+    top_k: int = 0
+    probabilities: bool = False
+    image_column: str = "image"
+    key_column: str = ""
+    max_image_bytes: int = 64 << 20
+    workers: int = 0
+    parallel: Kind = "auto"
+    batch_size: int = 0
+    part_images: int = 10_000
+    restart: bool = False
+    strict: bool = False
+
+
+class Interrupted(Exception):
+    """By a signal."""
+
+
+def run(job: Job, output: TextIO) -> int:
+    """Writes all rows and then a summary to `output`; the exit code. Raises StartupError."""
+    config = job.config
+    formats = image_formats.chosen(config.image_formats)
+    form = form_of(job.to)
+    source = opening.opened(job.source, formats, job.image_column, job.key_column, job.max_image_bytes)
+    model = model_file(job.model)
+    devices.refuse_mixed_installation()
+    device = devices.choose(config.device, engine.available_providers(), engine.probe)
+    if device.fallback:
+        print(f"running on {device.name} in place of CUDA: {device.fallback}", file=sys.stderr)
+    workers = job.workers or devices.usable_cores()
+    settings = Settings(
+        model,
+        device,
+        formats,
+        config.max_image_pixels,
+        job.max_image_bytes,
+        decode_budget.limit(config.max_decode_bytes).free_bytes,
+        workers,
+        job.batch_size,
+    )
+    parts = Parts(job.to, form, restart=job.restart)
+    try:
+        with _Signals() as signals:
+            crew = Crew(settings, workers, job.parallel, signals.check)
+            try:
+                return _Run(job, source, parts, crew, signals.check).go(model, output)
+            finally:
+                crew.close()
+    finally:
+        parts.close()
+
+
+class _Run:
+    def __init__(self, job: Job, source: Source, parts: Parts, crew: Crew, check: Callable[[], None]) -> None:
+        self._job = job
+        self._source = source
+        self._parts = parts
+        self._crew = crew
+        self._check = check
+        self._began_s = time.monotonic()
+
+    def go(self, model: Path, output: TextIO) -> int:
+        """From the survey to the summary."""
+        try:
+            identity = self._identity(model)
+            self._parts.claim(identity)
+            facts = self._facts()
+            asked = self._asked(facts)
+            columns = Layout.of(facts, asked)
+            before = self._parts.position
+            self._classify(facts, asked, columns)
+            self._parts.merge(columns, _about(identity, facts))
+        except Interrupted:
+            print(f"covey batch: stopped. {self._kept()}", file=sys.stderr)
+            return INTERRUPTED
+        except Stopped as error:
+            raise Stopped(f"{error}. {self._kept()}") from error
+        except OSError as error:  # of the folder of parts: those of images and of the model have names of their own
+            where = error.filename or self._parts.folder
+            raise Stopped(f"{where}: {error.strerror or error}. {self._kept()}") from error
+        return self._sum_up(facts, before, output)
+
+    def _identity(self, model: Path) -> dict[str, Any]:
+        """What rows depend on: parts of one file agree in all of it."""
+        job, config = self._job, self._job.config
+        try:
+            with model.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InvalidConfiguration(f"--model {model}: cannot be read: {error.strerror or error}") from error
+        return {
+            "source": self._source.survey(self._parts.folder),
+            "model": {"sha256": digest, **_names(model)},
+            "options": {
+                "--top-k": job.top_k,
+                "--probabilities": job.probabilities,
+                "--image-formats": config.image_formats,
+                "--max-image-pixels": config.max_image_pixels,
+                "--max-image-bytes": job.max_image_bytes,
+            },
+            "version of Covey": __version__,
+        }
+
+    def _facts(self) -> Facts:
+        try:
+            return self._crew.facts()
+        except (RefusedModel, EngineFailed) as error:
+            raise NoModels(f"--model {self._job.model}: {error}") from error
+
+    def _asked(self, facts: Facts) -> Asked:
+        wanted, classes = self._job.top_k, len(facts.labels)
+        if wanted > classes:
+            raise InvalidConfiguration(f"--top-k {wanted}: expected 1 to {classes}, as many classes as the model has")
+        return Asked(wanted or (min(_GIVEN, classes) if facts.independent else 1), self._job.probabilities)
+
+    def _classify(self, facts: Facts, asked: Asked, columns: Layout) -> None:
+        source, parts = self._source, self._parts
+        progress = Progress(source.total, unit="image", done=parts.position)
+        blocks: list[tuple[list[str], Answers]] = []
+        chunks = chunked(source, parts.position, chunk_images(facts, self._job.part_images))
+        try:
+            self._began_s = part_began_s = time.monotonic()
+            for block in self._crew.answers(chunks, asked, facts.batch_size):
+                blocks.append(block)
+                progress.step(len(block[0]), source.fraction())
+                is_over = time.monotonic() - part_began_s > _PART_S
+                if is_over or _is_full(blocks, self._job.part_images):
+                    parts.commit(blocks, columns)
+                    blocks, part_began_s = [], time.monotonic()
+                self._check()
+            if blocks:
+                parts.commit(blocks, columns)
+        except (Interrupted, BadSource) as error:
+            if blocks:
+                parts.commit(blocks, columns)
+            if isinstance(error, BadSource) and parts.position:
+                raise BadSource(f"{error}. {self._kept()}") from error
+            raise
+        finally:
+            progress.close()
+        if source.total is not None and parts.position != source.total:
+            raise Stopped(f"{source.name} gave {parts.position:,} of its {source.total:,} images; this is a bug")
+
+    def _kept(self) -> str:
+        if not self._parts.position:
+            return "No part was finished yet"
+        return (
+            f"{plural(self._parts.position, 'image')} {'is' if self._parts.position == 1 else 'are'} done and kept in "
+            f"{self._parts.folder}; the same command goes on from there"
+        )
+
+    def _sum_up(self, facts: Facts, before: int, output: TextIO) -> int:
+        tally = self._parts.whole
+        seconds = max(1e-9, time.monotonic() - self._began_s)
+        done = tally.images - before
+        kind = "processes" if self._crew.uses_processes else "threads"
+        print(
+            f"{plural(done, 'image')} in {seconds:,.1f} s: {done / seconds:,.0f} images/s on {facts.device}, "
+            f"{self._crew.workers} {kind}, batches of {facts.batch_size}",
+            file=output,
+        )
+        if before:
+            print(f"{plural(before, 'image')} had been done before", file=output)
+        size_bytes = self._job.to.stat().st_size
+        print(f"{self._job.to}: {plural(tally.images, 'row')}, {size_bytes:,} bytes", file=output)
+        if self._source.left_out:
+            counted = ", ".join(f"{count:,} {kind}" for kind, count in self._source.left_out.most_common())
+            print(f"left out, as they are no images by their names: {counted}", file=output)
+        print("\n".join(tally.lines(facts.labels, facts.abstains)), file=output)
+        return 1 if self._job.strict and tally.failures else 0
+
+
+def chunk_images(facts: Facts, part_images: int = _CHUNK_IMAGES) -> int:
+    """How many images go to a worker at once: whole batches, no more than a part has, and about a second of computing
+    at most, so that neither an end by Ctrl-C nor those that wait for their turn wait for long."""
+    batches = min(_CHUNK_IMAGES, part_images, _CHUNK_MS / max(1e-6, facts.image_ms)) // facts.batch_size
+    return facts.batch_size * max(1, int(batches))
+
+
+def chunked(source: Source, start: int, images: int) -> Iterator[Chunk]:
+    """The entries from `start` on, in chunks of so many, fewer where they are large."""
+    chunk, size_bytes = Chunk([], []), 0
+    for key, image in source.entries(start):
+        chunk.keys.append(key)
+        chunk.images.append(image)
+        size_bytes += len(image) if isinstance(image, bytes) else 0
+        if len(chunk.keys) == images or size_bytes >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size_bytes = Chunk([], []), 0
+    if chunk.keys:
+        yield chunk
+
+
+def model_file(said: Path) -> Path:
+    """The file that `--model` means: it may name a version's folder, or a model's, whose default version or highest one
+    is taken. Raises InvalidConfiguration."""
+    if said.is_file():
+        return said
+    folder = said
+    if said.is_dir() and not (said / layout.FILE_NAME).is_file():
+        versions = [int(path.name) for path in said.iterdir() if layout.is_version(path.name)]
+        choice = said / layout.DEFAULT_VERSION
+        chosen = choice.read_text().strip() if choice.is_file() else str(max(versions, default=0))
+        folder = said / chosen
+    if not (folder / layout.FILE_NAME).is_file():
+        raise InvalidConfiguration(
+            f"--model {said}: expected a file of Covey's, FILE.onnx, or a folder models/NAME or models/NAME/VERSION; "
+            f"there is no {folder / layout.FILE_NAME if said.is_dir() else 'such file or folder'}"
+        )
+    return folder / layout.FILE_NAME
+
+
+def _names(model: Path) -> dict[str, Any]:
+    version = model.absolute().parent
+    if layout.is_version(version.name):
+        return {"name": version.parent.name, "version": int(version.name)}
+    return {"name": model.stem}
+
+
+def _about(identity: dict[str, Any], facts: Facts) -> dict[str, Any]:
+    return {"model": identity["model"], "labels": facts.labels, "covey": __version__, "device": facts.device}
+
+
+def _is_full(blocks: list[tuple[list[str], Answers]], images: int) -> bool:
+    rows = sum(len(keys) for keys, _ in blocks)
+    return rows >= images or sum(answers.nbytes for _, answers in blocks) + 100 * rows > _PART_BYTES
+
+
+class _Signals:
+    """While entered, SIGINT and SIGTERM end the run in order; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __enter__(self) -> Self:
+        self._before = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises Interrupted once a signal came."""
+        if self._asked:
+            raise Interrupted
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True

@@ -1,0 +1,173 @@
+"""What is finished of a result: parts beside it, each whole or absent, that become one file at the end.
+
+`out.parquet.parts/` holds a file for each part, named by the numbers of its first row and of the one behind its last,
+and `run.json`, which says of what. A process that is killed at any moment leaves at most a file that no name of a part
+has; who comes next goes on behind the last part.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from covey_proto.wording import plural
+from covey_server.errors import InvalidConfiguration
+from covey_server.offline.errors import Stopped
+from covey_server.offline.rows import Block, Form, Layout
+from covey_server.offline.tally import Tally
+
+_RUN, _LOCK = "run.json", "lock"
+_PART = re.compile(r"(\d{12})-(\d{12})\.(?:parquet|csv|jsonl)")
+_OURS = re.compile(r"\d{12}-\d{12}\.\w+|\..*\.partial|run\.json|files")  # beside the lock
+
+
+class Parts:
+    """Locked for other processes until `close`."""
+
+    def __init__(self, target: Path, form: Form, *, restart: bool) -> None:
+        """Makes the folder of parts, or takes up the one that is there; `restart`: begins anew. Raises
+        InvalidConfiguration."""
+        self.target = target
+        self.folder = target.with_name(f"{target.name}.parts")
+        self.position = 0  # rows that are in parts
+        self.whole = Tally()
+        self._form = form
+        if not target.parent.is_dir():
+            raise InvalidConfiguration(
+                f"--to {target}: there is no folder {target.parent}; make it: mkdir -p {target.parent}"
+            )
+        if target.is_dir():
+            raise InvalidConfiguration(f"--to {target}: expected the name of a file, this is a folder")
+        if target.exists() and not self.folder.exists() and not restart:
+            raise InvalidConfiguration(
+                f"--to {target}: the file is there already; name another one, or replace it: --restart"
+            )
+        try:
+            self.folder.mkdir(exist_ok=True)
+            self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"--to {target}: {self.folder} cannot be made: {error.strerror}; parts are kept there until the end"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise InvalidConfiguration(
+                f"--to {target}: another process is writing it; wait for its end, or name another file"
+            ) from None
+        if restart:
+            self._clear()
+
+    def claim(self, identity: Mapping[str, Any]) -> None:
+        """Takes up what is finished of just this, or begins it. Raises InvalidConfiguration if the parts are of
+        something else."""
+        run = self.folder / _RUN
+        if run.exists() and self._found():
+            before = json.loads(run.read_text())
+            if different := [name for name in identity if identity[name] != before.get(name)]:
+                raise InvalidConfiguration(
+                    f"{self.folder} has parts of another run: {_differences(before, identity, different)}. Give the "
+                    f"same command as then to go on with it, or begin anew: --restart"
+                )
+        else:
+            self._write(run, lambda file: file.write(json.dumps(identity, indent=1).encode()))
+        for _, stop in self._found():
+            self.position = stop
+
+    def _tally(self) -> Tally:
+        whole = Tally()
+        for start, stop in self._found():
+            whole.add(Tally.from_json(self._path(start, stop).with_suffix(".json").read_text()))
+        return whole
+
+    def commit(self, blocks: Sequence[Block], layout: Layout) -> None:
+        """Adds a part, whose rows follow those of the last one. Raises Stopped if it cannot be written."""
+        tally = Tally.of(blocks)
+        start, stop = self.position, self.position + tally.images
+        path = self._path(start, stop)
+        self._write(path.with_suffix(".json"), lambda file: file.write(tally.to_json().encode()))
+        self._write(path, lambda file: self._form.write(blocks, file, layout))  # from here on there is the part
+        self.position = stop
+
+    def merge(self, layout: Layout, about: Mapping[str, Any]) -> None:
+        """Makes the target of all parts, and removes them; `whole` then tells of all. Raises Stopped."""
+        parts = [self._path(start, stop) for start, stop in self._found()]
+        self.whole = self._tally()
+        self._write(self.target, lambda file: self._form.merge(parts, file, layout, about))
+        self.remove()
+
+    def remove(self) -> None:
+        """Removes the parts and, unless somebody else keeps files there, their folder."""
+        self._clear()
+        (self.folder / _LOCK).unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def close(self) -> None:
+        """Lets go of the folder; one without a part is removed."""
+        if (self.folder / _LOCK).exists() and not self._found():
+            self.remove()
+        os.close(self._lock)
+
+    def _found(self) -> list[tuple[int, int]]:
+        """The parts, each behind the other, from row 0 on."""
+        names = filter(None, (_PART.fullmatch(path.name) for path in self.folder.iterdir()))
+        found, end = [], 0
+        for start, stop in sorted((int(name[1]), int(name[2])) for name in names):
+            if start == end and stop > start:
+                found.append((start, stop))
+                end = stop
+        return found
+
+    def _clear(self) -> None:
+        """Removes what was made here, and nothing else: the folder's name might be somebody's."""
+        for path in self.folder.iterdir():
+            if _OURS.fullmatch(path.name):
+                path.unlink()
+
+    def _path(self, start: int, stop: int) -> Path:
+        return self.folder / f"{start:012}-{stop:012}{self.target.suffix.lower()}"
+
+    def _write(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
+        """Writes a file that is whole or absent. Raises Stopped."""
+        temporary = self.folder / f".{path.name}.partial"
+        try:
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise Stopped(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str]) -> str:
+    said = []
+    for name in names:
+        was, present = before.get(name, {}), now[name]
+        if name == "source":
+            said.append(f"the source has changed, or is another one ({_source(was)} then, {_source(present)} now)")
+        elif name == "model":
+            said.append("the model's file has changed, or is another one")
+        elif isinstance(present, dict):
+            changed = [each for each in present if was.get(each) != present[each]]
+            said += [f"{each} was {was.get(each)!r}, is {present[each]!r}" for each in changed]
+        else:
+            said.append(f"{name} was {was!r}, is {present!r}")
+    return "; ".join(said)
+
+
+def _source(said: Mapping[str, Any]) -> str:
+    if said.get("kind") == "folder":
+        return f"{said['images']:,} images"
+    files = said.get("files", [])
+    return f"{plural(len(files), 'file')} of {sum(each['size_bytes'] for each in files):,} bytes"

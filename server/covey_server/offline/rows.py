@@ -1,0 +1,155 @@
+"""The rows of a result: their columns, and how they are written as Parquet, CSV or JSON Lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from covey_server.errors import InvalidConfiguration
+from covey_server.offline import errors
+from covey_server.offline.answers import Answers, Asked, Facts
+
+Block = tuple[Sequence[str], Answers]
+"""Keys, and the answers about their images."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns: key, label, index, probability, the same of the next best classes with _2 and so on behind, known if
+    the model tells, probabilities if asked for, error. A row has an error or the rest."""
+
+    labels: tuple[str, ...]
+    asked: Asked
+    abstains: bool
+
+    @classmethod
+    def of(cls, facts: Facts, asked: Asked) -> Layout:
+        return cls(facts.labels, asked, facts.abstains)
+
+    def columns(self, block: Block) -> dict[str, list[Any]]:
+        """All columns but `probabilities`; None where a row has no value."""
+        keys, answers = block
+        failures = answers.failures
+        named: dict[str, list[Any]] = {"key": list(keys)}
+        for rank in range(self.asked.top_k):
+            end = "" if rank == 0 else f"_{rank + 1}"
+            classes = answers.classes[:, rank].tolist()
+            for place in failures:
+                classes[place] = -1
+            probabilities = answers.probabilities[:, rank].tolist()
+            named[f"label{end}"] = [self.labels[each] if each >= 0 else None for each in classes]
+            named[f"index{end}"] = [each if each >= 0 else None for each in classes]
+            named[f"probability{end}"] = [
+                value if each >= 0 else None for each, value in zip(classes, probabilities, strict=True)
+            ]
+        if answers.known is not None:
+            known: list[bool | None] = answers.known.tolist()
+            for place in failures:
+                known[place] = None
+            named["known"] = known
+        said: list[str | None] = [None] * len(answers)
+        for place, failure in failures.items():
+            said[place] = failure.message
+        named["error"] = said
+        return named
+
+    def distributions(self, block: Block) -> list[list[float] | None]:
+        """The column `probabilities`."""
+        answers = block[1]
+        assert answers.distributions is not None
+        rows: list[list[float]] = answers.distributions.tolist()
+        return [None if place in answers.failures else row for place, row in enumerate(rows)]
+
+    @property
+    def names(self) -> list[str]:
+        """Of all columns, in order."""
+        ends = ["" if rank == 0 else f"_{rank + 1}" for rank in range(self.asked.top_k)]
+        best = [f"{name}{end}" for end in ends for name in ("label", "index", "probability")]
+        known = ["known"] if self.abstains else []
+        return ["key", *best, *known, *(["probabilities"] if self.asked.distribution else []), "error"]
+
+
+class Form(Protocol):
+    """A kind of file."""
+
+    def write(self, blocks: Sequence[Block], file: IO[bytes], layout: Layout) -> None:
+        """Writes a part."""
+
+    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> None:
+        """Writes the whole of all parts; `about` goes into the file if it has a place for it."""
+
+
+class Csv:
+    def write(self, blocks: Sequence[Block], file: IO[bytes], layout: Layout) -> None:
+        with _text(file) as text:
+            writer = csv.writer(text, lineterminator="\n")
+            for columns in _columns(blocks, layout):
+                for name in columns.keys() & {"known", "probabilities"}:  # as JSON has them
+                    columns[name] = [None if each is None else json.dumps(each) for each in columns[name]]
+                writer.writerows(zip(*columns.values(), strict=True))
+
+    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> None:
+        with _text(file) as text:
+            csv.writer(text, lineterminator="\n").writerow(layout.names)
+        _join(parts, file)
+
+
+class JsonLines:
+    def write(self, blocks: Sequence[Block], file: IO[bytes], layout: Layout) -> None:
+        with _text(file) as text:
+            for columns in _columns(blocks, layout):
+                for row in zip(*columns.values(), strict=True):
+                    text.write(json.dumps(dict(zip(columns, row, strict=True))) + "\n")
+
+    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> None:
+        _join(parts, file)
+
+
+def form_of(target: Path) -> Form:
+    """By the suffix. Raises InvalidConfiguration."""
+    match target.suffix.lower():
+        case ".csv":
+            return Csv()
+        case ".jsonl":
+            return JsonLines()
+        case ".parquet":
+            try:
+                from covey_server.offline.parquet_rows import ParquetRows
+            except ModuleNotFoundError:
+                raise errors.no_pyarrow(f"--to {target}") from None
+            return ParquetRows()
+    raise InvalidConfiguration(f"--to {target}: expected a file that ends with .parquet, .csv or .jsonl")
+
+
+def _columns(blocks: Sequence[Block], layout: Layout) -> Iterator[dict[str, list[Any]]]:
+    """All columns of each block, in order."""
+    for block in blocks:
+        named = layout.columns(block)
+        if layout.asked.distribution:
+            named["probabilities"] = layout.distributions(block)
+        yield {name: named[name] for name in layout.names}
+
+
+def _join(parts: Sequence[Path], file: IO[bytes]) -> None:
+    for part in parts:
+        with part.open("rb") as opened:
+            shutil.copyfileobj(opened, file)
+
+
+class _text:  # noqa: N801 - used as a function
+    """A binary file as one of text, which stays open."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._text = io.TextIOWrapper(file, "utf-8", newline="")
+
+    def __enter__(self) -> io.TextIOWrapper:
+        return self._text
+
+    def __exit__(self, *_: object) -> None:
+        self._text.detach()  # flushes

@@ -1,0 +1,61 @@
+"""What every source is to the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from covey_server.offline.errors import BadSource
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """In the place of an image that the source does not have, or not in a size that is read; `why` as a sentence."""
+
+    why: str
+
+
+class Entry(NamedTuple):
+    """An image: its encoded bytes, or the path of the file that holds them."""
+
+    key: str
+    image: bytes | str | Missing
+
+
+class Source(Protocol):
+    """Its `entries` may be asked for once `survey` has been."""
+
+    name: str  # for people
+    total: int | None  # images, once surveyed; None: not known before the end
+    left_out: Counter[str]  # what is no image, by kind
+
+    def survey(self, folder: Path) -> dict[str, Any]:
+        """What tells this source from any other, and from itself after a change; as JSON. `folder` is where it may keep
+        a file of its own until the end. Raises BadSource."""
+
+    def entries(self, start: int) -> Iterator[Entry]:
+        """All entries from number `start` on. Raises BadSource."""
+
+    def fraction(self) -> float | None:
+        """How far it was read, from 0 to 1; None: not known, or `total` tells it."""
+
+
+def file_state(path: Path) -> dict[str, Any]:
+    """A file's name and state, which are another's once it has changed. Raises BadSource."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BadSource(f"{path}: cannot be read: {error.strerror or error}") from error
+    return {"name": path.name, "size_bytes": found.st_size, "modified_ns": found.st_mtime_ns}
+
+
+def too_large(size_bytes: int, max_bytes: int) -> Missing:
+    return Missing(f"it has {size_bytes:,} bytes; at most {max_bytes:,} are read (--max-image-bytes)")
+
+
+def printable(name: str) -> str:
+    """A name as text that every format can hold; bytes of it that are no UTF-8 are shown as \\x.. ."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

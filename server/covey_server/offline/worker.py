@@ -1,0 +1,172 @@
+"""Classifies chunks of encoded images, by the same decoder and engine as the server. Knows neither source nor rows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey_proto.image_formats import Format
+from covey_server.batching.output import NOT_FINITE, Output
+from covey_server.errors import EngineFailed, ImageTooLarge, InvalidImage, Stopping
+from covey_server.images.decode_budget import DecodeBudget
+from covey_server.images.decoder import Decoder
+from covey_server.inference import golden
+from covey_server.inference.devices import Device
+from covey_server.inference.engine import Engine
+from covey_server.inference.model_file import Description, describe
+from covey_server.inference.served_model import ServedModel
+from covey_server.offline.answers import Answers, Asked, Facts, Failure
+from covey_server.offline.sources.source import Missing
+from covey_server.protocols.classifier.given_labels import given
+from covey_server.system.regular_files import read_regular
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs to know; `decode_bytes` is for the `threads` of one process together."""
+
+    model: Path
+    device: Device
+    formats: tuple[Format, ...]
+    max_image_pixels: int
+    max_image_bytes: int
+    decode_bytes: int
+    threads: int
+    batch_size: int  # 0: as many images as pay
+
+
+class Worker:
+    """Used by all threads of one process. The model is loaded by the first that needs it."""
+
+    def __init__(self, settings: Settings, is_stopping: Callable[[], bool]) -> None:
+        """Once `is_stopping`, chunks are given up between two batches."""
+        self._settings = settings
+        self._is_stopping = is_stopping
+        self._decoder = Decoder(
+            settings.max_image_pixels, DecodeBudget(settings.decode_bytes, settings.threads), settings.formats
+        )
+        self._loading = threading.Lock()
+        self._loaded: _Model | None = None
+
+    def facts(self) -> Facts:
+        """Loads the model as a server does, and measures it. Raises RefusedModel, EngineFailed, DeviceUnavailable."""
+        said = self._settings
+        with self._loading:
+            served = ServedModel("", 0, Engine(said.model, said.device), said.batch_size)
+            self._loaded = _Model.of(served)
+        cost = served.cost
+        size = said.batch_size or cost.best_batch_size
+        return Facts(
+            served.labels,
+            size,
+            cost.predict(size) / size / 1e6,
+            served.thresholds is not None,
+            served.known_from is not None,
+            said.device.name,
+            served.golden_difference,
+        )
+
+    def load(self) -> None:
+        """Loads and checks the model, so that the first chunk need not wait for it. Raises as `facts`."""
+        self._model()
+
+    def classify(self, images: Sequence[bytes | str | Missing], asked: Asked, batch_size: int) -> Answers:
+        """The answers about images: encoded bytes, or the paths of files. Raises EngineFailed if the model cannot
+        compute even what it computed when it was loaded, Stopping."""
+        model = self._model()
+        spec = model.about.input
+        answers = Answers(len(images), asked, len(model.about.labels), model.about.known_from is not None)
+        rows = memoryview(bytearray(batch_size * spec.nbytes))
+        places: list[int] = []
+        for place, image in enumerate(images):
+            try:
+                data = self._read(image)
+                header, needed_bytes = self._decoder.look(data, spec)
+                start = len(places) * spec.nbytes
+                self._decoder.decode(rows[start : start + spec.nbytes], header, spec, needed_bytes, self._go_on)
+            except InvalidImage as error:
+                answers.failures[place] = Failure("not readable as an image", str(error))
+            except ImageTooLarge as error:
+                answers.failures[place] = Failure("too large", str(error))
+            except OSError as error:
+                answers.failures[place] = Failure("missing", f"the image cannot be read: {error.strerror or error}")
+            else:
+                places.append(place)
+            if len(places) == batch_size or (places and place == len(images) - 1):
+                self._go_on()
+                batch = np.frombuffer(rows, np.uint8, len(places) * spec.nbytes).reshape(-1, *spec.shape)
+                model.answer(batch, places, answers)
+                places = []
+        return answers
+
+    def _read(self, image: bytes | str | Missing) -> bytes:
+        if isinstance(image, bytes):
+            return image
+        if isinstance(image, Missing):
+            raise OSError(image.why)
+        return read_regular(image, self._settings.max_image_bytes)
+
+    def _go_on(self) -> None:
+        if self._is_stopping():
+            raise Stopping("it was stopped")
+
+    def _model(self) -> _Model:
+        with self._loading:
+            if self._loaded is None:
+                engine = Engine(self._settings.model, self._settings.device)
+                about = describe(engine)
+                golden.check(engine, about.golden)
+                self._loaded = _Model(engine.run, about)
+            return self._loaded
+
+
+class _Model:
+    """What runs, and what its file says."""
+
+    def __init__(self, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], about: Description) -> None:
+        self.about = about
+        self._run = run
+        self._proven = about.golden.pixels[:1].copy()
+
+    @classmethod
+    def of(cls, served: ServedModel) -> _Model:
+        """A measured model, which on CUDA fills batches up to the measured sizes."""
+        return cls(served.run, describe(served.engine))
+
+    def answer(self, images: NDArray[np.uint8], places: Sequence[int], answers: Answers) -> None:
+        """Fills the places of these images. One that the model fails on fails alone, as in the server."""
+        try:
+            found = self._run(images)
+        except EngineFailed as error:
+            if len(images) > 1:
+                for row, place in enumerate(places):
+                    self.answer(images[row : row + 1], [place], answers)
+                return
+            self._run(self._proven)  # if the model fails on this too, the image is not the reason
+            answers.failures[places[0]] = Failure("computation failed", str(error))
+            return
+        self._keep(found, np.array(places), answers)
+
+    def _keep(self, found: NDArray[np.float32], places: NDArray[np.int64], answers: Answers) -> None:
+        output = Output(found)
+        k = answers.classes.shape[1]
+        if self.about.thresholds is not None:
+            classes, probabilities, counts = given(found, self.about.thresholds, k)
+            starts = np.repeat(np.cumsum(counts) - counts, counts)
+            rows, ranks = np.repeat(places, counts), np.arange(len(classes)) - starts
+            answers.classes[rows, ranks] = classes
+            answers.probabilities[rows, ranks] = probabilities
+        else:
+            answers.classes[places], answers.probabilities[places] = output.top(k, 0, len(found))
+            if answers.known is not None:
+                answers.known[places] = answers.probabilities[places, 0] >= self.about.known_from
+        if answers.distributions is not None:
+            answers.distributions[places] = found
+        if output.finite is not None:
+            for place in places[~output.finite]:
+                answers.failures[int(place)] = Failure("no finite answer", NOT_FINITE)

@@ -1,0 +1,145 @@
+"""What `covey batch` does not do: each time a sentence that says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.conftest import WriteModel
+from tests.server.offline.made import batch, images, png, read, write_folder, write_parquet, write_tar
+
+
+@pytest.fixture
+def model(tmp_path: Path, write_echo_model: WriteModel) -> Path:
+    return write_echo_model(tmp_path / "models")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "images", images(5))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
+    """What it says as it ends."""
+    assert batch(*arguments) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("covey-server: ")
+    assert len(said.err.splitlines()) == 1
+    return said.err
+
+
+def test_sources(tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rest = ("--model", model, "--to", tmp_path / "out.csv")
+    write_folder(tmp_path / "text", {"a.txt": b"", "b.tar": b""})
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "no.tar").write_bytes(b"no tar file at all" * 100)
+    for source, text in (
+        (["nowhere"], "nowhere: there is no such file or folder; expected a folder of images, tar files or Parquet"),
+        ([tmp_path / "empty"], "expected images (.jpg, .png, .webp, .gif, .avif), found no file"),
+        ([tmp_path / "text"], "found 1 .tar, 1 .txt; to classify what they hold, name them: "),
+        ([folder / "0001.png"], "one image: covey classify"),
+        ([folder, folder], "expected one folder, or files of one kind"),
+        (["s3://bucket/images"], "buckets are not read; copy it first, or mount it"),
+        ([tmp_path / "no.tar"], "Expected a whole tar file"),
+        ([write_tar(tmp_path / "labels.tar", {"a.cls": b"1"})], "expected images (.jpg, .png, .webp, .gif, .avif) in "),
+        ([tmp_path / "no.tar", write_parquet(tmp_path / "x.parquet", images(5))], "expected files of one kind"),
+    ):
+        assert text in refused(capsys, *source, *rest)
+        assert not (tmp_path / "out.csv.parts").exists()
+
+
+def test_a_tar_file_that_was_cut_off(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("images.tar", "images.tar.gz"):
+        whole = write_tar(tmp_path / name, {f"{number}.png": png(1) + os.urandom(3000) for number in range(40)})
+        whole.write_bytes(whole.read_bytes()[:-30_000])
+        arguments = (whole, "--model", model, "--to", tmp_path / f"{name}.csv", "--batch-size", 1)
+        said = refused(capsys, *arguments)
+        assert "cannot be read on behind member " in said
+        assert "fetch or pack it again" in said
+
+
+def test_parquet(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rest = ("--model", model, "--to", tmp_path / "out.csv")
+    table = write_parquet(tmp_path / "images.parquet", images(5))
+    said = refused(capsys, table, *rest, "--image-column", "picture")
+    assert "no column 'picture'; it has name: string, image: binary, size: int64" in said
+    assert "--image-column NAME" in said
+    assert "no column 'id'" in refused(capsys, table, *rest, "--key-column", "id")
+    assert "column 'size' is of int64; expected encoded images" in refused(
+        capsys, table, *rest, "--image-column", "size"
+    )
+    table.write_bytes(table.read_bytes()[:-20])
+    assert "no whole Parquet file" in refused(capsys, table, *rest)
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), table)
+    assert "expected rows with images, found none" in refused(capsys, table, *rest)
+
+
+def test_targets(tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = (folder, "--model", model, "--to")
+    (tmp_path / "there.csv").write_text("mine")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").write_text("")
+    for target, text in (
+        ("out.txt", "expected a file that ends with .parquet, .csv or .jsonl"),
+        ("nowhere/out.csv", "mkdir -p"),
+        ("there.csv", "the file is there already; name another one, or replace it: --restart"),
+        ("folder.csv", "expected the name of a file, this is a folder"),
+    ):
+        assert text in refused(capsys, *source, tmp_path / target)
+    assert (tmp_path / "there.csv").read_text() == "mine"
+    assert batch(*source, tmp_path / "there.csv", "--restart") == 0
+    assert len(read(tmp_path / "there.csv")) == 5
+    capsys.readouterr()
+    assert "cannot be made" in refused(capsys, *source, "/proc/out.csv")
+
+
+def test_two_runs_of_one_target(tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = tmp_path / "out.csv.parts"
+    parts.mkdir()
+    (parts / "mine.txt").write_text("")
+    with (parts / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = refused(capsys, folder, "--model", model, "--to", tmp_path / "out.csv")
+        assert "another process is writing it" in said
+    assert batch(folder, "--model", model, "--to", tmp_path / "out.csv") == 0
+    assert [path.name for path in parts.iterdir()] == ["mine.txt"]  # it is not ours
+
+
+def test_models(tmp_path: Path, folder: Path, write_echo_model: WriteModel, capsys: pytest.CaptureFixture[str]) -> None:
+    to = ("--to", tmp_path / "out.csv")
+    skewed = write_echo_model(tmp_path / "skewed", wrong_golden=True)
+    assert "golden set: " in refused(capsys, folder, "--model", skewed, *to, code=3)
+    foreign = write_echo_model(tmp_path / "foreign", info=False)
+    assert "covey-export import" in refused(capsys, folder, "--model", foreign, *to, code=3)
+    assert "there is no such file or folder" in refused(capsys, folder, "--model", tmp_path / "x.onnx", *to)
+    good = write_echo_model(tmp_path / "good")
+    assert "--top-k 11: expected 1 to 10" in refused(capsys, folder, "--model", good, *to, "--top-k", 11)
+    assert not (tmp_path / "out.csv.parts").exists()
+
+
+def test_a_models_folder_means_its_default_version(
+    tmp_path: Path, folder: Path, write_echo_model: WriteModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version in (1, 2, 10):
+        write_echo_model(tmp_path / "models", version=version, wrong_golden=version != 2)
+    name = tmp_path / "models" / "echo"
+    to = ("--to", tmp_path / "out.csv")
+    assert "golden set" in refused(capsys, folder, "--model", name, *to, code=3)
+    (name / "default-version").write_text("2\n")
+    assert batch(folder, "--model", name, *to) == 0
+    assert batch(folder, "--model", name / "2", *to, "--restart") == 0
+
+
+def test_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, text in (
+        (["images"], "the following arguments are required: --model, --to"),
+        (["images", "--model", "x", "--to", "y", "--top-k", "0"], "expected a whole number from 1 up, not 0"),
+        (["images", "--model", "x", "--to", "y", "--top-l", "2"], "Did you mean --top-k?"),
+    ):
+        assert batch(*arguments) == 2
+        assert text in capsys.readouterr().err
