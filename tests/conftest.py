@@ -47,6 +47,8 @@ def echo_model(
     fails_at: int | None = None,
     nan_at: int | None = None,
     gain: float = 1.0,
+    shift: int = 0,
+    test_accuracy: float = 1.0,
     thresholds: Sequence[float] | None = None,
     known_from: float | None = None,
 ) -> onnx.ModelProto:
@@ -55,6 +57,8 @@ def echo_model(
     `hangs_at`: a batch whose largest pixel is that one takes about half a minute, or as many turns as are told.
     `fails_at`: a batch fails that holds an image whose largest pixel is that one.
     `nan_at`: an image whose largest pixel is that one gets NaN. `gain`: of the probabilities, which are none but for 1.
+    `test_accuracy`: what the file says of itself.
+    `shift`: probability k is pixel k + shift: other weights, which answer otherwise.
     `thresholds`: of independent labels. `known_from`: the probability from which on an image is of a known class.
     """
     height, width, channels = shape
@@ -68,8 +72,8 @@ def echo_model(
     constants: dict[str, NDArray[np.generic]] = {
         "scale": np.array(gain / 255, np.float32),
         "flat": np.array([-1, height * width * channels]),
-        "start": np.array([0]),
-        "stop": np.array([classes]),
+        "start": np.array([shift]),
+        "stop": np.array([shift + classes]),
         "axis": np.array([1]),
     }
     if hangs_at is not None:
@@ -98,8 +102,9 @@ def echo_model(
     if info:
         chance = np.random.default_rng(1)
         pixels = chance.integers(0, 200, (2, height * width * channels), dtype=np.uint8)
-        pixels[:, :classes] = chance.multinomial(255, np.full(classes, 1 / classes), 2)  # adds up to 1
-        golden = pixels[:, :classes].astype(np.float32) * gain / 255
+        seen = slice(shift, shift + classes)
+        pixels[:, seen] = chance.multinomial(255, np.full(classes, 1 / classes), 2)  # adds up to 1
+        golden = pixels[:, seen].astype(np.float32) * gain / 255
         if wrong_golden:
             golden = 1 - golden
         described = pb.ModelInfo(
@@ -107,7 +112,7 @@ def echo_model(
             version=1,
             labels=labels,
             input=pb.ImageSpec(height=height, width=width, channels=channels, resize=pb.ImageSpec.RESIZE_STRETCH),
-            training=pb.Training(network="echo", dataset="none", test_accuracy=1.0),
+            training=pb.Training(network="echo", dataset="none", test_accuracy=test_accuracy),
             answer=pb.ModelInfo.ANSWER_UNSPECIFIED if thresholds is None else pb.ModelInfo.ANSWER_INDEPENDENT,
             thresholds=thresholds,
             unknown=None if known_from is None else pb.Unknown(threshold=known_from),

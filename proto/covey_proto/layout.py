@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 FILE_NAME = "model.onnx"
-# Files beside the versions, each with the number of one: for requests that name none, and to run again what it answers.
-DEFAULT_VERSION, SHADOW_VERSION = "default-version", "shadow-version"
+# Files beside the versions, each with the number of one: for requests that name none, to run again what that one
+# answers, and for a share of the callers that name none.
+DEFAULT_VERSION, SHADOW_VERSION, CANARY_VERSION = "default-version", "shadow-version", "canary-version"
+CHOICES = (DEFAULT_VERSION, SHADOW_VERSION, CANARY_VERSION)
 # Files beside a version's model, which a server shows.
 BESIDE = ("MODEL_CARD.md", "report.html", "report.json", "verification.json")
 MAX_VERSION = 2**63 - 1  # of an int64, as the contract has it

@@ -101,6 +101,25 @@ class Config:
     shadow_share: float = _setting(
         0.1, "the share of the batches that also run on the version in NAME/shadow-version, to be compared"
     )
+    canary_share: float = _setting(
+        0.1, "the share of callers naming no version that get the version in NAME/canary-version, until it is decided"
+    )
+    canary_images: int = _setting(1000, "images that a canary has to answer before it becomes the default version")
+    canary_window_s: float = _setting(600.0, "time that a canary has to answer before it becomes the default version")
+    canary_agreement: float = _setting(
+        0.9, "a canary is rolled back if less than this share of its answers is that of the served version"
+    )
+    canary_slowdown: float = _setting(
+        2.0, "a canary is rolled back if 99% of its calls take more than so many times as long as the served version's"
+    )
+    canary_gate: str = _setting(
+        "", "folder of labelled images, DIR/CLASS/1.png, on which a canary may hardly be worse; none by default"
+    )
+    max_accuracy_loss: float = _setting(
+        1.0,
+        "how much less accurate on its test images than the default version one may be that becomes it unchosen; and "
+        "at --canary-gate (there 0.01 by default); 1: no matter how much",
+    )
     capture: str = _setting(
         "", "folder where some of the images that callers send are kept, to be labelled; none by default"
     )
@@ -149,6 +168,12 @@ class Config:
             "default_deadline_ms": (0, 10**9),
             "drain_timeout_s": (0, 86400),
             "shadow_share": (0, 1),
+            "canary_share": (0, 1),
+            "canary_images": (1, 10**9),
+            "canary_window_s": (0, 10**7),
+            "canary_agreement": (0, 1),
+            "canary_slowdown": (1, 1000),
+            "max_accuracy_loss": (0, 1),
             "capture_rate": (0, 1),
             "capture_below": (0, 1),
             "capture_max_bytes": (1, 2**63),

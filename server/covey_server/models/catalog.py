@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from covey_server.errors import UnknownModel
 from covey_server.inference.served_model import ServedModel
+from covey_server.models.canary import Canary
 
 _SHOWN = 100  # characters of an unknown name; models' names have at most 64
 
@@ -33,11 +34,12 @@ class Catalog:
         refusals: Sequence[RefusedVersion] = (),
         chosen: Mapping[str, int] | None = None,
         shadows: Mapping[str, int] | None = None,
+        canaries: Mapping[str, Canary] | None = None,
     ) -> None:
         """Requests that name no model get the model `default`; if it is "" or not served, they fail. `chosen` are the
         versions, by model, for requests that name none; without one they get the highest. Where that version is not
         served, they get the highest below it and never one above, which nobody has chosen. `shadows` are the versions,
-        by model, that run the same images again."""
+        by model, that run the same images again; `canaries` those that a share of the callers gets."""
         self.shadows = dict(shadows or {})
         self._models = {name: dict(models[name]) for name in sorted(models) if models[name]}
         self.default = default
@@ -54,6 +56,12 @@ class Catalog:
                 versions[0] = versions[max(below)]
         if default in self._asked:
             self._asked[""] = self._asked[default]
+        # By the names that requests give, as above; nearly always empty.
+        self.canaries = {
+            name: canary
+            for name in self._asked
+            if (canary := (canaries or {}).get(name or default)) is not None and self._is_beside_another(name, canary)
+        }
 
     def find(self, name: str, version: int) -> ServedModel:
         """The model a request means: "" the default one, version 0 its default version. Raises UnknownModel."""
@@ -86,6 +94,16 @@ class Catalog:
         """The version that is to run again what this one answers; None if there is none."""
         shadow = self._models.get(model.name, {}).get(self.shadows.get(model.name, 0))
         return shadow if shadow is not model else None
+
+    def _is_beside_another(self, name: str, canary: Canary) -> bool:
+        """Whether a canary is served, is not ended, and is not what its callers get anyway."""
+        versions = self._asked[name]
+        return (
+            canary.outcome != "rolled_back"
+            and canary.version in versions
+            and 0 in versions
+            and versions[0].version != canary.version
+        )
 
     @property
     def keys(self) -> frozenset[tuple[str, int]]:

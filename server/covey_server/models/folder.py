@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from covey_proto import layout
 from covey_server.inference import import_hint
-from covey_server.system.regular_files import read_regular
+from covey_server.models import choice_files
 
 
 class Fingerprint(NamedTuple):
@@ -41,8 +41,8 @@ Look: TypeAlias = Fingerprint | Problem | None
 @dataclass(frozen=True)
 class Listing:
     """What one look found. `unreadable` has the models whose folder cannot be listed, with the reason; `passed_over`
-    has sentences about what is there and is no model. `choices` has what stands in the files `default-version` and
-    `shadow-version`, by model and file: a version or, if that cannot be read, the reason."""
+    has sentences about what is there and is no model. `choices` has what stands in the files `layout.CHOICES`, by
+    model and file: a version or, if that cannot be read, the reason."""
 
     versions: Mapping[str, Mapping[int, Fingerprint | Problem]]
     unreadable: Mapping[str, str]
@@ -68,7 +68,6 @@ class Listing:
         return self.versions.get(name, {}).get(version)
 
 
-_MAX_CHOICE_BYTES = 64
 EMPTY = Listing({}, {}, frozenset())
 
 
@@ -156,7 +155,7 @@ def _scan_versions(
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.name in (layout.DEFAULT_VERSION, layout.SHADOW_VERSION):
+            if entry.name in layout.CHOICES:
                 choices[entry.name] = _read_choice(entry.path)
                 continue
             if not layout.is_version(entry.name):
@@ -176,12 +175,12 @@ def _scan_versions(
 def _read_choice(path: str) -> int | str:
     """The version in a file, or what is wrong with it."""
     try:
-        text = read_regular(Path(path), _MAX_CHOICE_BYTES).decode(errors="replace").strip()
+        chosen, _ = choice_files.read(Path(path))
     except OSError as error:
         return f"{path} cannot be read: {error.strerror or error}"
-    if not layout.is_version(text):
-        return f"{path} holds {text[:40]!r}: expected the number of a version, a whole number from 1 up"
-    return int(text)
+    except ValueError as error:
+        return str(error)
+    return chosen
 
 
 def _why(error: OSError) -> str:

@@ -26,7 +26,7 @@ from covey_proto import layout
 from covey_server.errors import LoadFailed, NoModels, UnknownModel
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog, RefusedVersion
-from covey_server.models.choices import Choices
+from covey_server.models.choices import Choices, Chosen
 from covey_server.models.folder import EMPTY, Listing, scan
 from covey_server.models.loading import Held, Loader, Refused, RepositoryObserver
 from covey_server.models.version_policy import VersionPolicy
@@ -52,9 +52,10 @@ class Repository:
         load_model: Callable[[str, int, Path], ServedModel],
         policy: VersionPolicy,
         observer: RepositoryObserver,
+        max_accuracy_loss: float = 1.0,
     ) -> None:
         """`load_model(name, version, path)` loads, checks and warms up a model. It raises RefusedModel or EngineFailed,
-        with an OSError as its cause if the file could not be read.
+        with an OSError as its cause if the file could not be read. `max_accuracy_loss` as in Choices.
         """
         self.folder = folder
         self._policy = policy
@@ -64,8 +65,8 @@ class Repository:
         self._held: dict[str, dict[int, Held]] = {}
         self._refused: dict[str, dict[int, Refused]] = {}
         self._unloaded: set[str] = set()  # by name, to stay out
-        self._choices = Choices()
-        self._chosen: dict[str, tuple[int | None, int | None]] = {}  # by model, what is published
+        self._choices = Choices(max_accuracy_loss)
+        self._chosen: dict[str, Chosen] = {}  # by model, what is published
         self._missing_choices: set[tuple[str, int]] = set()
         self._asked_default = ""
         self._listing = EMPTY  # of the last look that found something
@@ -95,6 +96,11 @@ class Repository:
             raise NoModels(
                 f"--default-model {default_model!r} is not served; these are: {', '.join(self.catalog.names)}"
             )
+
+    @property
+    def held_back(self) -> int:
+        """How many models' highest versions are not the default one, since they are less accurate."""
+        return len(self._choices.held_back)
 
     def folder_of(self, name: str, version: int) -> Path:
         """The folder of a version that is served, or was found and refused; version 0 as requests mean it. Raises
@@ -236,8 +242,10 @@ class Repository:
         before = self.catalog
         models = {name: {number: each.model for number, each in held.items()} for name, held in self._held.items()}
         refusals = [each.refusal for refused in self._refused.values() for each in refused.values()]
-        default, shadow = self._choices.default_in_force, self._choices.shadow
-        self.catalog = Catalog(models, self._choose_default(before), refusals, default, shadow)
+        choices = self._choices
+        self.catalog = Catalog(
+            models, self._choose_default(before), refusals, choices.default_in_force, choices.shadow, choices.canaries
+        )
         for name, version in sorted(before.keys - self.catalog.keys):
             log.info("model %s version %d is unloaded; requests that hold it are answered", name, version)
             self._observer.model_unloaded(name, version)

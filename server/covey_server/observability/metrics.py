@@ -11,6 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -35,6 +36,8 @@ from covey_server.observability.server_figures import ServerFigures
 from covey_server.observability.tally import ModelTally
 from covey_server.remote.sync import SyncFigures
 
+T = TypeVar("T")
+
 _RETIRED_SHOWN = 2  # unloaded versions of each model that are still shown; more would pile up over reloads
 
 
@@ -43,6 +46,7 @@ class Metrics(Collector):
 
     def __init__(self, registry: CollectorRegistry, drift_window: int = 0) -> None:
         """`drift_window`: how many images drift looks back at; 0: it is not told."""
+        self.registry = registry
         self._drift_window = drift_window
         self._lock = threading.Lock()
         self._by_model: WeakKeyDictionary[ServedModel, ModelTally] = WeakKeyDictionary()
@@ -181,9 +185,13 @@ class Metrics(Collector):
 
     def tally(self, model: ServedModel) -> ModelTally:
         """A copy of a model's counts of this moment."""
+        return self.read(model, copy.deepcopy)
+
+    def read(self, model: ServedModel, look: Callable[[ModelTally], T]) -> T:
+        """What `look` finds in a model's counts of this moment; it is to be quick, and to keep nothing of them."""
         self.count_noted()
         with self._lock:
-            return copy.deepcopy(self._by_model[model])
+            return look(self._by_model[model])
 
     def collect(self) -> Iterable[Metric]:
         """Called by prometheus_client at each scrape."""

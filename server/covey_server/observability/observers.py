@@ -1,14 +1,20 @@
-"""What the operator has watching calls and batches, beside the metrics: records of calls, shadows, captures. Starts and
-stops their threads."""
+"""What the operator has watching calls and batches, beside the metrics: records of calls, shadows, canaries, captures.
+Starts and stops their threads."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from covey_server.images import image_formats
+from covey_server.observability.canaries import Canaries
+from covey_server.observability.canary_metrics import CanaryMetrics
+from covey_server.observability.canary_rules import Rules
 from covey_server.observability.capturing import Capturing
+from covey_server.observability.gate import MAX_LOSS, Gate
 from covey_server.observability.recording import open_recording
 from covey_server.observability.shadowing import Shadowing
 
@@ -27,7 +33,8 @@ class Observers:
     def __init__(self, config: Config, metrics: Metrics, catalog: Callable[[], Catalog]) -> None:
         """`catalog` tells what is served; it is asked only once batches come. Raises InvalidConfiguration."""
         self.recording = open_recording(config.access_log, config.access_log_rate, os.environ, metrics.show_trace)
-        self.shadowing = Shadowing(metrics, catalog, config.shadow_share)
+        self.canaries = _open_canaries(config, metrics, catalog)
+        self.shadowing = Shadowing(metrics, catalog, config.shadow_share, self.canaries)
         self.capturing = Capturing(self.shadowing, metrics, config) if config.capture else None
         self.batches: BatchObserver = self.capturing or self.shadowing
         self._threads: list[Later[Any]] = [self.shadowing.work]
@@ -38,6 +45,7 @@ class Observers:
         """Begins to watch."""
         for each in self._threads:
             each.start()
+        self.canaries.start()
         if self.recording is not None:
             self.recording.start()
 
@@ -52,4 +60,17 @@ class Observers:
         give_up = time.monotonic() + timeout_s
         if self.recording is not None:
             self.recording.stop()
-        return all(each.join(max(0.0, give_up - time.monotonic())) for each in self._threads)
+        judged = self.canaries.stop(max(0.0, give_up - time.monotonic()))
+        return all([judged, *(each.join(max(0.0, give_up - time.monotonic())) for each in self._threads)])
+
+
+def _open_canaries(config: Config, metrics: Metrics, catalog: Callable[[], Catalog]) -> Canaries:
+    """Raises InvalidConfiguration."""
+    gate = None
+    if config.canary_gate:
+        gate = Gate(Path(config.canary_gate), config.max_image_pixels, image_formats.chosen(config.image_formats))
+    rules = Rules(config.canary_agreement, config.canary_slowdown, config.canary_images, config.canary_window_s)
+    max_loss = config.max_accuracy_loss if config.max_accuracy_loss < 1 else MAX_LOSS
+    canaries = Canaries(metrics, catalog, config.models, rules, config.canary_share, gate, max_loss)
+    metrics.registry.register(CanaryMetrics(canaries))
+    return canaries

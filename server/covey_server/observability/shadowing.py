@@ -1,5 +1,6 @@
-"""Runs a share of the images again, on another version of their model, and compares the answers: what a new version
-would have said, before any caller gets it.
+"""Runs images again, on another version of their model, and compares the answers: a share of the served ones on the
+version in the shadow, which shows what a new version would have said before any caller gets it; and all those of a
+canary on the served version.
 
 One thread of the lowest priority does it. What it cannot keep up with is skipped and counted: callers never wait.
 """
@@ -19,7 +20,9 @@ from covey_server.batching.batch import Batch
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
 from covey_server.inference.served_model import ServedModel
+from covey_server.models.canary import Canary
 from covey_server.models.catalog import Catalog
+from covey_server.observability.canaries import Canaries
 from covey_server.observability.comparison import Comparison, Result, compare
 from covey_server.observability.metrics import Metrics
 from covey_server.system.later import Later
@@ -31,9 +34,12 @@ MAX_WAITING = 256  # batches
 
 
 class _Work(NamedTuple):
-    """The version to compare, images `[N, H, W, C] uint8`, and what was answered for them, `[N, K] float32`."""
+    """The version that runs again, images `[N, H, W, C] uint8`, and what was answered for them, `[N, K] float32`.
+    `canary`: it was this one that answered, as the model `answered_by`."""
 
-    shadow: ServedModel
+    other: ServedModel
+    canary: Canary | None
+    answered_by: ServedModel
     images: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
 
@@ -41,11 +47,14 @@ class _Work(NamedTuple):
 class Shadowing:
     """Observes batches before the metrics do. `start`, then `close` and `join`."""
 
-    def __init__(self, metrics: Metrics, catalog: Callable[[], Catalog], share: float) -> None:
-        """`share`: of the batches of models that have a shadow, 0 to 1."""
+    def __init__(self, metrics: Metrics, catalog: Callable[[], Catalog], share: float, canaries: Canaries) -> None:
+        """`share`: of the batches of models that have a shadow, 0 to 1. `canaries` are told how their answers compare
+        with those of the served version."""
         self._metrics = metrics
         self._catalog = catalog
         self._share = share
+        self._canaries = canaries
+        self._is_other_first = False
         self.work: Later[_Work] = Later("shadow", self._compare, MAX_WAITING, MAX_WAITING_BYTES)
 
     def count_noted(self) -> None:
@@ -56,34 +65,72 @@ class Shadowing:
         """As the metrics do; keeps the images of some batches to run them again."""
         self._metrics.note_batch(batch, output, answered)
         catalog = self._catalog()
-        if not catalog.shadows or output.finite is not None:
+        if not (catalog.shadows or catalog.canaries) or output.finite is not None:
+            return
+        served = batch.model
+        canary = catalog.canaries.get(served.name)
+        if canary is not None and canary.version == served.version:
+            default = catalog.default_version(served.name)
+            # What came to a model's original input is not compared.
+            if default is not None and not canary.outcome and served.answers_probabilities:
+                self._keep(batch, output, default, canary)
             return
         if self._share < 1 and random.random() >= self._share:
             return
-        shadow = catalog.shadow_of(batch.model)
-        if shadow is not None and catalog.is_default_version(batch.model):
-            self._keep(batch, output, shadow)
+        shadow = catalog.shadow_of(served)
+        if shadow is not None and catalog.is_default_version(served):
+            self._keep(batch, output, shadow, None)
 
-    def _keep(self, batch: Batch, output: Output, shadow: ServedModel) -> None:
+    def _keep(self, batch: Batch, output: Output, other: ServedModel, canary: Canary | None) -> None:
         served = batch.model
         result: Result | None = None
         size_bytes = batch.size * served.image_bytes
-        if (shadow.input_shape, shadow.labels) != (served.input_shape, served.labels):
+        if (other.input_shape, other.labels) != (served.input_shape, served.labels):
             result = "other_contract"
         elif not self.work.has_room(size_bytes) or not self.work.put(
-            _Work(shadow, batch.images(), output.probabilities), size_bytes
+            _Work(other, canary, served, batch.images(), output.probabilities), size_bytes
         ):
             result = "skipped"
         if result is not None:
-            self._metrics.count_shadow(shadow, Comparison({result: batch.size}))
+            self._count(other, canary, Comparison({result: batch.size}), None)
 
     def _compare(self, work: _Work) -> None:
-        shadow = work.shadow
+        other, canary, canary_s = work.other, work.canary, None
+        clock = time.perf_counter if canary is None else _clock(other)
+        is_timed = canary is not None and self._canaries.wants_times(canary)
+        self._is_other_first = not self._is_other_first  # whoever is first brings code and images into the caches
         try:
-            began_s = time.perf_counter()
-            found = shadow.run(work.images)
-            result = compare(work.probabilities, found, time.perf_counter() - began_s)
+            if is_timed and not self._is_other_first:
+                canary_s, _ = _run(work.answered_by, work.images, clock)
+            other_s, found = _run(other, work.images, clock)
+            if is_timed and self._is_other_first:
+                canary_s, _ = _run(work.answered_by, work.images, clock)
+            result = compare(work.probabilities, found, other_s)
         except Exception as error:  # noqa: BLE001 - a version that fails is what this is to find out
-            log.warning("model %s: the shadow, version %d, failed: %s", shadow.name, shadow.version, error)
-            result = Comparison({"failed": len(work.images)})
-        self._metrics.count_shadow(shadow, result)
+            log.warning(
+                "model %s: images that ran again on version %d, answered by version %d, failed: %s",
+                other.name, other.version, work.answered_by.version, error,
+            )  # fmt: skip
+            result, canary_s = Comparison({"failed": len(work.images)}), None
+        self._count(other, canary, result, canary_s)
+
+    def _count(self, other: ServedModel, canary: Canary | None, found: Comparison, canary_s: float | None) -> None:
+        if canary is None:
+            self._metrics.count_shadow(other, found)
+        else:
+            self._canaries.count(canary, found, canary_s)
+
+
+def _clock(model: ServedModel) -> Callable[[], float]:
+    """What two versions are timed by. On CPUs it is this thread's own time, which others, who have priority, do not
+    lengthen."""
+    return time.perf_counter if model.engine.device.is_cuda else time.thread_time
+
+
+def _run(
+    model: ServedModel, images: NDArray[np.uint8], clock: Callable[[], float]
+) -> tuple[float, NDArray[np.float32]]:
+    """How long a run took, and its probabilities."""
+    began_s = clock()
+    found = model.run(images)
+    return clock() - began_s, found

@@ -24,15 +24,15 @@ ADDED = frozenset(
         "covey_waiting_images", "covey_calls_in_flight", "covey_bytes_in_flight", "covey_answer_bytes",
         "covey_connections_open", "covey_unfinished_bytes", "covey_streams_open", "covey_stream_bytes",
         "covey_decodes_in_flight", "covey_decode_bytes", "covey_decodes_waiting", "covey_engine_stuck",
-        "covey_drift_images",
+        "covey_drift_images", "covey_canary_images",
         "process_virtual_memory_bytes", "process_resident_memory_bytes", "process_open_fds", "process_max_fds",
     }
 )  # fmt: skip
 LARGEST = frozenset(
     {
         "covey_model_served", "covey_model_load_seconds", "covey_golden_check_difference", "covey_cost_model_error",
-        "covey_models_refused", "covey_device_fallback", "covey_drift_index", "covey_models_synced_timestamp_seconds",
-        "python_info",
+        "covey_models_refused", "covey_models_held_back", "covey_device_fallback", "covey_drift_index",
+        "covey_canary_state", "covey_models_synced_timestamp_seconds", "python_info",
     }
 )  # fmt: skip
 SMALLEST = frozenset(

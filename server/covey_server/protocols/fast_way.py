@@ -31,6 +31,7 @@ from covey_server.calls.service import Handler, handle
 from covey_server.errors import Overloaded
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
+from covey_server.protocols.canaries import set_apart
 from covey_server.protocols.forms import Form, Forms
 from covey_server.protocols.pipeline import Pipeline, PipelineRequest
 from covey_server.protocols.wire_format import cut_out
@@ -81,6 +82,13 @@ class FastWay:
             for call in burst.calls():
                 handle(self._learn, call)
             return
+        if catalog.canaries and not form.version and (canary := catalog.canaries.get(form.name)) is not None:
+            left, calls = set_apart(burst, canary)
+            for call in calls:
+                handle(self._handler, call)
+            if left is None:
+                return
+            burst, at_once = left, at_once and left is burst
         callers = burst.by_peer
         size_bytes = len(burst.payloads[0])
         accounts = None if pipeline.limits is None else pipeline.limits.enter_together(burst.principals, form.count)

@@ -43,7 +43,7 @@ class Listing:
         for path, stamp in sorted(found.items()):
             name, _, rest = path.partition("/")
             version, _, file = rest.partition("/")
-            if layout.is_model_name(name) and rest in (layout.DEFAULT_VERSION, layout.SHADOW_VERSION):
+            if layout.is_model_name(name) and rest in layout.CHOICES:
                 choices[path] = stamp
             elif layout.is_model_name(name) and layout.is_version(version) and file in READ:
                 versions.setdefault(f"{name}/{version}", {})[file] = stamp

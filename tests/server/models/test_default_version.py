@@ -12,6 +12,7 @@ from tests.server.models.reloading import TextFolder
 from covey import cli
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.errors import UnknownModel
+from covey_server.models import accuracy
 
 
 def choose(folder: Path, text: str) -> None:
@@ -214,3 +215,57 @@ def test_callers_get_and_see_the_chosen_version(
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     remarks = {f"{row[0]}/{row[1]}": " ".join(row[row.index("cpu") + 1 :]) for row in rows}
     assert remarks == {"n/1": "default", "m/1": "default version", "m/2": ""}
+
+
+# --max-accuracy-loss: what becomes the default version where nobody has chosen.
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "served", "default", "held_back"),
+    [
+        ({1: 0.957, 2: 0.796}, 1, 1, 2),
+        ({1: 0.957, 2: 0.796}, None, 1, 2),
+        ({1: 0.957, 2: 0.796}, 2, 2, None),  # it is the served one already
+        ({1: 0.957, 2: 0.938}, 1, 2, None),  # 0.019 less
+        ({1: 0.957, 2: 0.99}, 1, 2, None),
+        ({1: 0.957, 2: 0.796, 3: 0.95}, 1, 3, None),
+        ({1: 0.957, 2: 0.796, 3: 0.8}, 1, 1, 3),
+        ({1: 0.957, 2: 0.94, 3: 0.925}, 1, 3, None),  # each step by itself
+        ({1: 0.957, 2: 0.0}, 1, 2, None),  # its file does not say
+        ({1: 0.0, 2: 0.796}, 1, 2, None),
+        ({2: 0.796}, 1, 2, None),
+    ],
+)
+def test_which_version_is_accurate_enough(
+    accuracies: dict[int, float], served: int | None, default: int, held_back: int | None
+) -> None:
+    found, back = accuracy.choose(accuracies, served, max_loss=0.02)
+    assert (found, None if back is None else back.version) == (default, held_back)
+
+
+def test_a_less_accurate_version_is_served_by_number_only(
+    tmp_path: Path, start_server: StartServer, write_echo_model: WriteModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answering() -> int:
+        return server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16)))).version
+
+    write_echo_model(tmp_path, "m", version=1, test_accuracy=0.957)
+    server = start_server(tmp_path, max_accuracy_loss=0.02)
+    repository = server.app.repository
+    write_echo_model(tmp_path, "m", version=2, test_accuracy=0.796)
+    for _ in range(4):
+        repository.refresh()
+    assert answering() == 1
+    assert server.classify(pb.ClassifyRequest(version=2, pixels=pb.Pixels(data=bytes(16)))).version == 2
+    assert repository.held_back == 1
+    assert (
+        caplog.text.count("model m: version 2 does not become the default one: its file says an accuracy of 79.60%")
+        == 1
+    )
+    server = start_server(tmp_path, max_accuracy_loss=0.02)
+    assert answering() == 1, "a restart finds the same"
+    repository = server.app.repository
+    choose(tmp_path, "2")
+    for _ in range(3):
+        repository.refresh()
+    assert (answering(), repository.held_back) == (2, 0)

@@ -15,6 +15,7 @@ from covey_server.errors import InvalidRequest
 from covey_server.images.decode_pool import Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
+from covey_server.protocols.canaries import route
 from covey_server.protocols.classifier import messages
 from covey_server.protocols.classifier.explain import ExplainMethod
 from covey_server.protocols.classifier.messages import ImageFailure
@@ -62,7 +63,9 @@ class Classifier:
             message, data = parse_around(pb.ClassifyRequest, call.payload, _PIXELS_DATA)
             call.payload = b""  # the message and `data` hold what is needed of it
             catalog = pipeline.repository.catalog
-            model = catalog.find(message.model, message.version)
+            model = found = catalog.find(message.model, message.version)
+            if catalog.canaries and not message.version:
+                model = route(catalog, found, call)
             writer: ResponseWriter = model.prepared[ResponseWriter]
             top_k = messages.top_k_of(message, model)
             match message.WhichOneof("images"):
@@ -71,7 +74,7 @@ class Classifier:
                     pipeline.charge(call, count)
                     if (answer_bytes := count * writer.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
                         pipeline.reserve_answer(call, answer_bytes)
-                    else:
+                    elif model is found:
                         said = ClassificationForm(message.model, message.version, count, writer, top_k), catalog
                     pipeline.batcher.put(Classification(pipeline, call, model, writer, top_k, rows, count))
                 case "encoded" if message.encoded.images:

@@ -19,6 +19,7 @@ from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics
+from covey_server.protocols.canaries import route
 from covey_server.protocols.fast_way import FastWay, FormGroup
 from covey_server.protocols.forms import Form
 from covey_server.protocols.management import Management
@@ -80,7 +81,9 @@ class OpenInference:
             call.payload = b""  # the message and `raw` hold what is needed of it
             catalog = pipeline.repository.catalog
             version = inputs.version_number(request.model_version)
-            model = catalog.find(request.model_name, version)
+            model = found = catalog.find(request.model_name, version)
+            if catalog.canaries and not version:
+                model = route(catalog, found, call)
             writer: OutputWriter = model.prepared[OutputWriter]
             if request.parameters:
                 inputs.shorten_deadline(call, request)
@@ -103,7 +106,7 @@ class OpenInference:
                 if answer_bytes > SMALL_ANSWER_BYTES:
                     pipeline.reserve_answer(call, answer_bytes)
                 # An id is hardly the same twice, and a timeout is a deadline of each call's own.
-                elif not k and not request.id and not request.parameters and kind is Inference:
+                elif not k and not request.id and not request.parameters and kind is Inference and model is found:
                     said = InferenceForm(request.model_name, version, count, writer), catalog
                 pipeline.batcher.put(kind(pipeline, call, model, writer, k, contents, count, request.id))
             else:

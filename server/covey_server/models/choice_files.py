@@ -1,0 +1,102 @@
+"""The files in a model's folder that say which version is what: read, and written for whoever decides by a call or a
+rule. The folder is the only truth; what is written here is followed as if it had been written by hand.
+
+A file holds the number of a version. `default-version` may have a second line: the version that was the default before,
+to go back to. Files are replaced as a whole, so nobody reads half of one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from covey_proto.layout import CANARY_VERSION, DEFAULT_VERSION, is_version
+from covey_server.system.regular_files import read_regular
+
+_MAX_BYTES = 64
+
+
+def read(path: Path) -> tuple[int, int | None]:
+    """The version in a file, and the one before it if the file says so. Raises OSError, ValueError."""
+    text = read_regular(path, _MAX_BYTES).decode(errors="replace").strip()
+    first, *more = [line.strip() for line in text.split("\n")] if path.name == DEFAULT_VERSION else [text]
+    if not is_version(first) or len(more) > 1 or not all(map(is_version, more)):
+        raise ValueError(f"{path} holds {text[:40]!r}: expected the number of a version, a whole number from 1 up")
+    return int(first), int(more[0]) if more else None
+
+
+def previous_default(folder: Path, name: str) -> int | None:
+    """The version to go back to; None if that is not known. Raises OSError, ValueError."""
+    path = folder / name / DEFAULT_VERSION
+    return read(path)[1] if path.exists() else None
+
+
+def write(folder: Path, name: str, file: str, version: int, before: int | None = None) -> None:
+    """Chooses a version; `before` is the one that `default-version` goes back to. Raises OSError."""
+    path = folder / name / file
+    partial = _beside(path)
+    try:
+        partial.write_text(f"{version}\n" if before in (None, version) else f"{version}\n{before}\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def restore(path: Path, text: bytes | None) -> None:
+    """Brings a file back to what it was; None: there was none. Raises OSError."""
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_bytes(text)
+
+
+def remove(folder: Path, name: str, file: str) -> None:
+    """Chooses none any more. Raises OSError."""
+    (folder / name / file).unlink(missing_ok=True)
+
+
+def promote_canary(folder: Path, name: str, version: int, served: int) -> bool:
+    """Makes the canary the default version, in place of the one that is `served`. False, and nothing is changed, if it
+    is the canary no more: somebody else has decided. Raises OSError; then, too, nothing is changed."""
+    with _taken(folder, name, version) as is_ours:
+        if is_ours:
+            write(folder, name, DEFAULT_VERSION, version, served)
+        return is_ours
+
+
+def roll_back_canary(folder: Path, name: str, version: int, served: int) -> bool:
+    """Ends a canary. Where no default version is chosen, the one that is `served` is from now on: else the canary would
+    be it, if it is the highest. False and OSError as above."""
+    with _taken(folder, name, version) as is_ours:
+        if is_ours and not (folder / name / DEFAULT_VERSION).exists():
+            write(folder, name, DEFAULT_VERSION, served)
+        return is_ours
+
+
+@contextmanager
+def _taken(folder: Path, name: str, version: int) -> Iterator[bool]:
+    """Takes the file of a canary away, and puts it back if what is done meanwhile fails. Several processes and servers
+    may try at once: one of them succeeds, and its decision counts for all. False for the others."""
+    path = folder / name / CANARY_VERSION
+    taken = _beside(path)
+    is_ours = False
+    with suppress(FileNotFoundError, ValueError):
+        if read(path)[0] == version:
+            path.rename(taken)
+            is_ours = True
+    if not is_ours:
+        yield False
+        return
+    try:
+        yield True
+    except BaseException:
+        taken.rename(path)
+        raise
+    taken.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name of its own in the same folder, which looks pass over."""
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}")

@@ -1,0 +1,258 @@
+"""Watches canaries, judges them, and carries out what the rules say, by the files in the models folder.
+
+One thread of the lowest priority does it. A canary is checked before it answers anybody: its answers must be of the
+served version's kind, and it must pass the gate, if there is one. Then it gets its callers, and is judged by what both
+versions have answered since, and by how far they agree on the canary's images.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from covey_server.inference.served_model import ServedModel
+from covey_server.models import choice_files
+from covey_server.models.canary import Canary
+from covey_server.models.catalog import Catalog
+from covey_server.models.watch import Watch
+from covey_server.observability.canary_rules import Compared, Figures, Reason, Rules, Verdict, percentile_s
+from covey_server.observability.comparison import Comparison, Result
+from covey_server.observability.gate import Gate, UnusableGate
+from covey_server.observability.metrics import Metrics
+from covey_server.observability.tally import SECONDS, ModelTally
+
+log = logging.getLogger(__name__)
+
+State = Literal["checking", "trial", "promoted", "rolled_back"]
+_INTERVAL_S = 0.2  # between two looks
+_TIMED_RUNS = 200  # of both versions; then it is known how long they take
+
+
+class Trial:
+    """A canary from its first check to what was decided. Keeps no model alive."""
+
+    def __init__(self, canary: Canary, tested: ServedModel, served: ServedModel) -> None:
+        self.canary = canary
+        self.served_version = served.version
+        self.state: State = "checking"
+        self.images = 0  # that it has answered, as of the last look
+        self.compared: Counter[Result] = Counter({"agrees": 0, "differs": 0, "failed": 0, "skipped": 0})
+        self.runs = 0  # of both versions on the same images, and how long they took them
+        self.canary_s = self.served_s = 0.0
+        self.began_s = 0.0
+        self.before: tuple[Figures, Figures] | None = None
+        self._models = weakref.ref(tested), weakref.ref(served)
+
+    def is_of(self, canary: Canary, tested: ServedModel, served: ServedModel) -> bool:
+        """Whether it is still this canary beside this version, and both from the same files."""
+        return self.canary is canary and self._models[0]() is tested and self._models[1]() is served
+
+
+class Canaries:
+    """All of a server's. `start`, then `stop`. Others may look at `trials` and `decisions` while they hold `lock`."""
+
+    def __init__(
+        self, metrics: Metrics, catalog: Callable[[], Catalog], folder: Path, rules: Rules, share: float,
+        gate: Gate | None = None, max_loss: float = 0.01, clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """`folder` is that of the models; `share` is that of the callers. `max_loss` is how much less accurate a canary
+        may be at the gate."""
+        self.lock = threading.Lock()
+        self.trials: dict[str, Trial] = {}  # by model: the last one, also when it is over
+        self.decisions: Counter[tuple[str, Reason]] = Counter()
+        self._metrics = metrics
+        self._catalog = catalog
+        self._folder = folder
+        self._rules = rules
+        self._share = share
+        self._gate = gate
+        self._max_loss = max_loss
+        self._clock_s = clock_s
+        self._is_stopped = False
+        self._watch = Watch(self.look, _INTERVAL_S, "canaries")
+
+    def start(self) -> None:
+        """Begins to watch."""
+        self._watch.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ends the thread. False if a model still runs on it after that time."""
+        self._is_stopped = True
+        return self._watch.stop(timeout_s)
+
+    def count(self, canary: Canary, found: Comparison, canary_s: float | None = None) -> None:
+        """Counts images that a canary answered and the served version ran again; with `canary_s` the canary, too, and
+        that is how long it took."""
+        with self.lock:
+            trial = self.trials.get(canary.name)
+            if trial is None or trial.canary is not canary:
+                return
+            trial.compared.update(found.results)
+            if canary_s is not None:
+                trial.runs += 1
+                trial.canary_s += canary_s
+                trial.served_s += found.seconds
+
+    def wants_times(self, canary: Canary) -> bool:
+        """Whether it is worth the time to run a canary again, to know how long that takes."""
+        trial = self.trials.get(canary.name)
+        return trial is not None and trial.runs < _TIMED_RUNS
+
+    def look(self) -> None:
+        """Looks at all canaries once, and decides what can be decided."""
+        catalog = self._catalog()
+        if not catalog.canaries and not self.trials:
+            return
+        there = {canary.name: canary for canary in catalog.canaries.values()}
+        with self.lock:
+            for name in self.trials.keys() - there.keys():
+                if self.trials[name].state in ("checking", "trial"):  # it was taken away
+                    del self.trials[name]
+        for name, canary in there.items():
+            served = catalog.default_version(name)
+            if served is not None and not canary.outcome:
+                self._look_at(canary, catalog.find(name, canary.version), served)
+
+    def _look_at(self, canary: Canary, tested: ServedModel, served: ServedModel) -> None:
+        trial = self.trials.get(canary.name)
+        if trial is None or not trial.is_of(canary, tested, served):
+            self._begin(canary, tested, served)
+            return
+        assert trial.before is not None
+        now = self._metrics.read(tested, figures), self._metrics.read(served, figures)
+        canary_now, served_now = (after.since(before) for after, before in zip(now, trial.before, strict=True))
+        with self.lock:
+            trial.images = canary_now.images
+            agreed, differed = trial.compared["agrees"], trial.compared["differs"]
+            compared = Compared(agreed, agreed + differed, trial.runs, trial.canary_s, trial.served_s)
+        elapsed_s = self._clock_s() - trial.began_s
+        verdict = self._rules.judge(canary_now, served_now, compared, elapsed_s, f"version {served.version}")
+        if verdict is not None:
+            seen = _seen(canary_now, served_now, compared, elapsed_s, served.version)
+            self._decide(trial, verdict, f"; in {seen}")
+
+    def _begin(self, canary: Canary, tested: ServedModel, served: ServedModel) -> None:
+        canary.begin(0)
+        trial = Trial(canary, tested, served)
+        with self.lock:
+            self.trials[canary.name] = trial
+        verdict = _compare_contracts(tested, served) or self._pass_gate(tested, served)
+        if self._is_stopped:
+            return
+        if verdict is not None:
+            self._decide(trial, verdict, "; it has answered nobody")
+            return
+        trial.before = self._metrics.read(tested, figures), self._metrics.read(served, figures)
+        trial.began_s = self._clock_s()
+        trial.state = "trial"
+        canary.begin(self._share)
+        log.info(
+            "model %s: version %d is the canary and gets %.3g%% of the callers that name no version, beside version %d",
+            canary.name, canary.version, self._share * 100, served.version,
+        )  # fmt: skip
+
+    def _pass_gate(self, tested: ServedModel, served: ServedModel) -> Verdict | None:
+        """None: it has passed, or there is no gate."""
+        if self._gate is None:
+            return None
+        try:
+            found = self._gate.test((tested, served), lambda: self._is_stopped)
+        except UnusableGate as error:
+            return Verdict("rolled_back", "gate", f"--canary-gate: {error}")
+        except Exception as error:  # noqa: BLE001 - a version that fails is what this is to find out
+            return Verdict("rolled_back", "errors", f"it or version {served.version} failed at the gate: {error}")
+        if found is None:
+            return None
+        mine, others = found.right
+        text = (
+            f"of {found.of:,} images of --canary-gate it got {mine / found.of:.2%} right, version {served.version} "
+            f"{others / found.of:.2%}"
+        )
+        if others - mine > self._max_loss * found.of:
+            return Verdict("rolled_back", "accuracy", text)
+        log.info("model %s: the canary, version %d, has passed: %s", tested.name, tested.version, text)
+        return None
+
+    def _decide(self, trial: Trial, verdict: Verdict, seen: str) -> None:
+        """Ends a trial: here at once, and for all by the files."""
+        canary, name, served = trial.canary, trial.canary.name, trial.served_version
+        is_good = verdict.outcome == "promoted"
+        by_hand = ""
+        if not is_good:
+            canary.end(verdict.outcome)
+        change = choice_files.promote_canary if is_good else choice_files.roll_back_canary
+        try:
+            if not change(self._folder, name, canary.version, served) and is_good:
+                return  # the file says otherwise meanwhile; it is followed
+        except OSError as error:
+            model = self._folder / name
+            wanted = canary.version if is_good else served
+            by_hand = (
+                f". The models folder cannot be written ({error.strerror or error}), so this holds in this process "
+                f"only, and until canary-version changes. By hand: echo {wanted} > {model}/default-version; "
+                f"rm {model}/canary-version"
+            )
+        canary.end(verdict.outcome)
+        log.log(
+            logging.INFO if is_good else logging.WARNING,
+            "model %s: the canary, version %d, is %s: %s%s%s",
+            name, canary.version, "promoted" if is_good else "rolled back", verdict.text, seen, by_hand,
+        )  # fmt: skip
+        with self.lock:
+            trial.state = "promoted" if is_good else "rolled_back"
+            self.decisions[name, verdict.reason] += 1
+
+
+def figures(tally: ModelTally) -> Figures:
+    """What the rules look at."""
+    codes: Counter[str] = Counter()
+    for (code, _), count in tally.codes.items():
+        codes[code] += count
+    late = codes["DEADLINE_EXCEEDED"]
+    times = tuple(tally.request.counts)
+    return Figures(codes["OK"], codes["INTERNAL"], late, tally.images, tally.invalid_outputs, times)
+
+
+def _compare_contracts(tested: ServedModel, served: ServedModel) -> Verdict | None:
+    """Callers of the served version must be able to read the canary's answers."""
+    if tested.labels != served.labels:
+        what = f"its {len(tested.labels)} labels are not the {len(served.labels)} of"
+    elif tested.input_shape != served.input_shape:
+        what = "its input has another shape than that of"
+    elif (tested.thresholds is None) != (served.thresholds is None):
+        what = "its labels are exclusive or independent, otherwise than those of"
+    elif served.known_from is not None and tested.known_from is None:
+        what = "it does not tell unknown images, other than"
+    elif _original(tested) != _original(served) and served.original is not None:
+        what = "it has not the original input and output of"
+    else:
+        return None
+    return Verdict("rolled_back", "contract", f"{what} version {served.version}")
+
+
+def _original(model: ServedModel) -> tuple[object, ...]:
+    found = model.original
+    if found is None:
+        return ()
+    shape = found.engine.shape, found.engine.output_shape
+    return (found.input_name, found.input_datatype, found.output_name, found.output_datatype, *shape)
+
+
+def _seen(canary: Figures, served: Figures, compared: Compared, elapsed_s: float, version: int) -> str:
+    """The figures that a decision was made by, for the log."""
+    agreed, of = compared[:2]
+    agreement = f"{agreed / of:.2%} of {of:,} images agree" if of else "no images were compared"
+    return f"{elapsed_s:.0f} s {_counts(canary)}, of version {version} {_counts(served)}; {agreement}"
+
+
+def _counts(found: Figures) -> str:
+    usual_s = percentile_s(found.times, found.late)
+    times = f"up to {usual_s * 1e3:g} ms" if math.isfinite(usual_s) else f"not within {SECONDS[-1]:g} s"
+    return f"{found.ok + found.failed:,} calls, {found.failed:,} failed, {found.images:,} images, 99% {times}"
