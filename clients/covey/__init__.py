@@ -8,6 +8,7 @@ with covey.Client("localhost:8001") as client:
 
 from covey import grpc_log as grpc_log  # first: before grpc is imported
 from covey.async_client import AsyncClient
+from covey.choosing import Choice
 from covey.client import Client
 from covey.errors import (
     CallError,
@@ -56,6 +57,7 @@ __all__ = [
     "AsyncClient",
     "BatchCost",
     "CallError",
+    "Choice",
     "Class",
     "Classification",
     "Client",

@@ -13,6 +13,7 @@ import grpc
 
 from covey import channels, forking, inputs, messages, packing, streaming
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
+from covey.choosing import Action, Choice
 from covey.coalescing import TaskCoalescer, TaskItem
 from covey.connection import Deadline
 from covey.errors import ClientClosed, CoveyError, WrongEventLoop
@@ -187,6 +188,11 @@ class AsyncClient(BaseClient):
 
     async def model(self, name: str = "", version: int = 0, *, deadline_ms: float | None = None) -> Model:
         return await self._run(self._session.model(name, version, self._deadline(deadline_ms)))
+
+    async def choose(
+        self, action: Action, model: str = "", version: int = 0, *, deadline_ms: float | None = None
+    ) -> Choice:
+        return await self._run(self._session.choose(action, model, version, self._deadline(deadline_ms)))
 
     async def explain(
         self,

@@ -153,6 +153,20 @@ class BaseClient:
         """
         raise NotImplementedError
 
+    def choose(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the clients' own signatures say it
+        """Chooses which version of a model answers whom: the server writes it into its models folder, so that restarts
+        keep it. Returns once it is in force.
+
+        `action` is "promote" (the version becomes the default one), "rollback" (the canary is taken away if there is
+        one, else the default version before comes back; takes no version), "canary" (a share of the callers gets the
+        version, until the server's rules decide) or "shadow" (the version computes the same images again); the latter
+        two take version 0 for none.
+
+        Raises PermissionDenied where the server was started without --allow-management, UnknownModel where there is no
+        such version, ServerError where it cannot be served.
+        """
+        raise NotImplementedError
+
     def explain(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the clients' own signatures say it
         """Looks inside a model with one image: its layers, what it saw, and which pixels speak for a class.
 

@@ -12,6 +12,7 @@ import grpc
 
 from covey import channels, forking, inputs, messages, packing
 from covey.base import DEFAULT_IN_FLIGHT, DEFAULT_STREAMED, BaseClient
+from covey.choosing import Action, Choice
 from covey.coalescing import ThreadCoalescer, ThreadItem
 from covey.connection import Deadline
 from covey.errors import ClientClosed, CoveyError
@@ -172,6 +173,9 @@ class Client(BaseClient):
 
     def model(self, name: str = "", version: int = 0, *, deadline_ms: float | None = None) -> Model:
         return self._run(self._session.model(name, version, self._deadline(deadline_ms)))
+
+    def choose(self, action: Action, model: str = "", version: int = 0, *, deadline_ms: float | None = None) -> Choice:
+        return self._run(self._session.choose(action, model, version, self._deadline(deadline_ms)))
 
     def explain(
         self,

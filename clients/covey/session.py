@@ -13,8 +13,9 @@ from typing import Any
 
 import grpc
 
-from covey import descriptions, downscaling, explaining, health, inputs, messages
+from covey import choosing, descriptions, downscaling, explaining, health, inputs, messages
 from covey.addresses import Addresses
+from covey.choosing import Action, Choice
 from covey.connection import Deadline
 from covey.errors import (
     CallError,
@@ -147,6 +148,11 @@ class Session:
         request = messages.get_model_request(name, version)
         response = yield from self._call(messages.GET_MODEL, request, deadline)
         return descriptions.model(response.model)
+
+    def choose(self, action: Action, model: str, version: int, deadline: Deadline) -> Steps[Choice]:
+        """As the clients' `choose`."""
+        request = choosing.request(action, model, version)
+        return choosing.choice((yield from self._call(choosing.CHOOSE_VERSION, request, deadline)))
 
     def explain(self, image: object, options: ExplainOptions, deadline_ms: float | None) -> Steps[Explanation]:
         """As the clients' `explain`."""

@@ -29,6 +29,7 @@ from covey_server.observability.metrics import Metrics
 from covey_server.observability.metrics_server import open_metrics
 from covey_server.observability.observers import Observers
 from covey_server.observability.server_figures import ServerFigures
+from covey_server.protocols.classifier.choose import ChooseMethod
 from covey_server.protocols.classifier.explain import ExplainMethod
 from covey_server.protocols.classifier.service import Classifier
 from covey_server.protocols.management import Management
@@ -102,7 +103,12 @@ class App:
         threads = workers + reserves
         services = Services(
             (
-                Classifier(pipeline, ExplainMethod(pipeline, self._explainer, self._metrics), workers=threads).service,
+                Classifier(
+                    pipeline,
+                    ExplainMethod(pipeline, self._explainer, self._metrics),
+                    ChooseMethod(pipeline, self._management),
+                    workers=threads,
+                ).service,
                 OpenInference(pipeline, self._health, self._metrics, self._management, workers=threads).service,
             ),
             begin=self._workers.dispatch,

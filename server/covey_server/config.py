@@ -93,7 +93,10 @@ class Config:
         "always are. By default any, but only these on a loopback address without tokens and TLS",
         is_list=True,
     )
-    allow_management: bool = _setting(False, "let calls load and unload models (RepositoryModelLoad, ...Unload)")
+    allow_management: bool = _setting(
+        False,
+        "let calls load and unload models (RepositoryModelLoad, ...Unload) and choose versions (covey promote, ...)",
+    )
     explain: bool = _setting(True, "answer Explain: layers, heat maps, units; at the lowest priority")
     reflection: bool = _setting(True, "tell callers the services and their messages (gRPC server reflection)")
     check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")

@@ -56,8 +56,12 @@ class ManagementOff(RequestError):
     """Calls may not load or unload models: the server was started without --allow-management."""
 
 
+class ChoosingOff(RequestError):
+    """Calls may not choose versions: the server was started without --allow-management."""
+
+
 class LoadFailed(RequestError):
-    """A call asked to load a model, and the model or a version of it is refused."""
+    """A call asked to load a model or to choose a version, and the model or the version is refused."""
 
 
 class UndecodableImage(RequestError):

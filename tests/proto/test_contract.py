@@ -32,6 +32,13 @@ Calibration error_after 4 DOUBLE
 Calibration error_before 3 DOUBLE
 Calibration images 2 UINT32
 Calibration temperature 1 DOUBLE
+ChooseVersionRequest action 2 Action
+ChooseVersionRequest model 1 STRING
+ChooseVersionRequest version 3 INT64
+ChooseVersionResponse canary_version 3 INT64
+ChooseVersionResponse default_version 2 INT64
+ChooseVersionResponse model 1 STRING
+ChooseVersionResponse shadow_version 4 INT64
 Class index 2 UINT32
 Class label 1 STRING
 Class probability 3 FLOAT
@@ -290,6 +297,13 @@ def test_enum_values_keep_their_numbers() -> None:
         ("RESIZE_PAD", 4),
     ]
     assert pb.ImageSpec.Interpolation.values() == [0, 1, 2, 3, 4]
+    assert pb.ChooseVersionRequest.Action.items() == [
+        ("ACTION_UNSPECIFIED", 0),
+        ("ACTION_PROMOTE", 1),
+        ("ACTION_ROLL_BACK", 2),
+        ("ACTION_CANARY", 3),
+        ("ACTION_SHADOW", 4),
+    ]
     assert pb.ModelInfo.Answer.items() == [
         ("ANSWER_UNSPECIFIED", 0),
         ("ANSWER_EXCLUSIVE", 1),

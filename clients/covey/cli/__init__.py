@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from covey import __version__
-from covey.cli import classify, connection, explain, forwarding, info, label, models, table, wait
+from covey.cli import choose, classify, connection, explain, forwarding, info, label, models, table, wait
 from covey.cli.exits import Exit
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
 from covey_proto.command_line import Parser, discard_output
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"covey {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (classify, explain, models, info, wait, label, load, doctor):
+    for command in (classify, explain, models, info, *choose.COMMANDS, wait, label, load, doctor):
         added = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,

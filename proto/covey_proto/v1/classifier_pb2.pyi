@@ -140,6 +140,40 @@ class StreamError(_message.Message):
     retry_after_ms: int
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
+class ChooseVersionRequest(_message.Message):
+    __slots__ = ("model", "action", "version")
+    class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ACTION_UNSPECIFIED: _ClassVar[ChooseVersionRequest.Action]
+        ACTION_PROMOTE: _ClassVar[ChooseVersionRequest.Action]
+        ACTION_ROLL_BACK: _ClassVar[ChooseVersionRequest.Action]
+        ACTION_CANARY: _ClassVar[ChooseVersionRequest.Action]
+        ACTION_SHADOW: _ClassVar[ChooseVersionRequest.Action]
+    ACTION_UNSPECIFIED: ChooseVersionRequest.Action
+    ACTION_PROMOTE: ChooseVersionRequest.Action
+    ACTION_ROLL_BACK: ChooseVersionRequest.Action
+    ACTION_CANARY: ChooseVersionRequest.Action
+    ACTION_SHADOW: ChooseVersionRequest.Action
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    action: ChooseVersionRequest.Action
+    version: int
+    def __init__(self, model: _Optional[str] = ..., action: _Optional[_Union[ChooseVersionRequest.Action, str]] = ..., version: _Optional[int] = ...) -> None: ...
+
+class ChooseVersionResponse(_message.Message):
+    __slots__ = ("model", "default_version", "canary_version", "shadow_version")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CANARY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_VERSION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    default_version: int
+    canary_version: int
+    shadow_version: int
+    def __init__(self, model: _Optional[str] = ..., default_version: _Optional[int] = ..., canary_version: _Optional[int] = ..., shadow_version: _Optional[int] = ...) -> None: ...
+
 class ListModelsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -59,6 +59,11 @@ class ClassifierStub:
                 request_serializer=covey__proto_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.ChooseVersion = channel.unary_unary(
+                '/covey.v1.Classifier/ChooseVersion',
+                request_serializer=covey__proto_dot_v1_dot_classifier__pb2.ChooseVersionRequest.SerializeToString,
+                response_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ChooseVersionResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServicer:
@@ -107,6 +112,15 @@ class ClassifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChooseVersion(self, request, context):
+        """Chooses which version of a model is what, by the files in the models folder: restarts keep it, and other servers of
+        that folder follow. The choice is in force once it is answered. PERMISSION_DENIED where the server was started
+        without --allow-management.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -134,6 +148,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ExplainRequest.FromString,
                     response_serializer=covey__proto_dot_v1_dot_classifier__pb2.ExplainResponse.SerializeToString,
+            ),
+            'ChooseVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChooseVersion,
+                    request_deserializer=covey__proto_dot_v1_dot_classifier__pb2.ChooseVersionRequest.FromString,
+                    response_serializer=covey__proto_dot_v1_dot_classifier__pb2.ChooseVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -271,6 +290,33 @@ class Classifier:
             '/covey.v1.Classifier/Explain',
             covey__proto_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
             covey__proto_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChooseVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/covey.v1.Classifier/ChooseVersion',
+            covey__proto_dot_v1_dot_classifier__pb2.ChooseVersionRequest.SerializeToString,
+            covey__proto_dot_v1_dot_classifier__pb2.ChooseVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

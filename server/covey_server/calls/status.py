@@ -34,6 +34,7 @@ NAMES = {
     3: "INVALID_ARGUMENT",
     4: "DEADLINE_EXCEEDED",
     5: "NOT_FOUND",
+    7: "PERMISSION_DENIED",
     8: "RESOURCE_EXHAUSTED",
     12: "UNIMPLEMENTED",
     13: "INTERNAL",
@@ -57,6 +58,7 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.EngineFailed: 13,
     errors.Unauthenticated: 16,
     errors.ManagementOff: 14,  # as Triton answers, though no later try helps
+    errors.ChoosingOff: 7,
     errors.LoadFailed: 13,  # as Triton answers
 }
 
@@ -77,6 +79,7 @@ HTTP_STATUSES: dict[type[errors.RequestError], int] = {
     errors.EngineFailed: 500,
     errors.Unauthenticated: 401,
     errors.ManagementOff: 403,
+    errors.ChoosingOff: 403,
     errors.LoadFailed: 409,
 }
 

@@ -1,5 +1,5 @@
-"""Runs the calls that load and unload models, one after another on a thread of its own: loading takes seconds, and
-requests have priority."""
+"""Runs the calls that load and unload models and choose versions, one after another on a thread of its own: loading
+takes seconds, and requests have priority."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Management:
         if self.work.put((handler, call), size_bytes=0):
             return
         if self.work.is_closed:
-            raise Stopping("the server is stopping; it loads and unloads no models any more")
-        raise Overloaded(f"{_MAX_WAITING} calls wait to load or unload models already; try again later")
+            raise Stopping("the server is stopping; it loads no models and chooses no versions any more")
+        raise Overloaded(f"{_MAX_WAITING} calls wait to load models or choose versions already; try again later")
 
     def close(self) -> None:
         """Refuses all calls that wait or come. Loading that has begun goes on; joining `work` tells whether it has
         ended."""
-        stopping = status.of(Stopping("the server is stopping; it did not begin to load or unload the model"))
+        stopping = status.of(Stopping("the server is stopping; it did not begin what was asked for"))
         for _, call in self.work.close():
             call.fail(stopping)
 

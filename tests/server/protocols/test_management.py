@@ -181,12 +181,12 @@ def test_what_waits_is_bounded_and_refused_at_the_end() -> None:
     waiting = [Answered() for _ in range(64)]
     for call in waiting:
         management.submit(lambda call: call.reply(b""), call)
-    with pytest.raises(Overloaded, match="64 calls wait to load or unload models already"):
+    with pytest.raises(Overloaded, match="64 calls wait to load models or choose versions already"):
         management.submit(lambda call: call.reply(b""), Answered())
     management.close()
     assert {call.answer.name for call in waiting if isinstance(call.answer, Status)} == {"UNAVAILABLE"}
     assert all(isinstance(call.answer, Status) for call in waiting)
-    with pytest.raises(Stopping, match="it loads and unloads no models any more"):
+    with pytest.raises(Stopping, match="it loads no models and chooses no versions any more"):
         management.submit(lambda call: call.reply(b""), Answered())
 
 

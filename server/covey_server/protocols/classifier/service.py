@@ -17,6 +17,7 @@ from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.protocols.canaries import route
 from covey_server.protocols.classifier import messages
+from covey_server.protocols.classifier.choose import ChooseMethod
 from covey_server.protocols.classifier.explain import ExplainMethod
 from covey_server.protocols.classifier.messages import ImageFailure
 from covey_server.protocols.classifier.responses import ResponseWriter
@@ -33,9 +34,10 @@ NAME: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 class Classifier:
     """The service. Its methods return at once; answers come from the workers' threads."""
 
-    def __init__(self, pipeline: Pipeline, explain: ExplainMethod, *, workers: int) -> None:
+    def __init__(self, pipeline: Pipeline, explain: ExplainMethod, choose: ChooseMethod, *, workers: int) -> None:
         self._pipeline = pipeline
         self._explain = explain
+        self._choose = choose
         self._workers = workers
         self._fast_way = FastWay(pipeline, _PIXELS_DATA, self.classify, self._classify)
 
@@ -46,6 +48,7 @@ class Classifier:
             "ListModels": self.list_models,
             "GetModel": self.get_model,
             "Explain": self._explain.explain,
+            "ChooseVersion": self._choose.choose,
         }
         streams = {"ClassifyStream": StreamMethod(self.classify, ClassifyElement)}
         return Service(NAME, handlers, streams, {"Classify": self._fast_way.handle})

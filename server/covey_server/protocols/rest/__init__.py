@@ -15,6 +15,7 @@ from covey_server.models.repository import Repository
 from covey_server.observability.health import Health
 from covey_server.observability.metrics import Metrics
 from covey_server.protocols.rest.about import AboutRoute
+from covey_server.protocols.rest.choose import ChooseRoutes
 from covey_server.protocols.rest.classify import ClassifyRoutes
 from covey_server.protocols.rest.explain import ExplainRoutes
 from covey_server.protocols.rest.inference import InferenceRoutes
@@ -52,6 +53,7 @@ class Rest:
         self.routes: tuple[Route, ...] = (
             *ClassifyRoutes(classifier, self._large).routes,
             *ExplainRoutes(classifier["Explain"], self._large).routes,
+            *ChooseRoutes(classifier["ChooseVersion"]).routes,
             *InferenceRoutes(inference.handlers, inference.burst_handlers, self._large).routes,
             *TorchServeRoutes(classifier["Classify"], health, self._large).routes,
             *ProtobufRoutes(by_name[_CLASSIFIER], health).routes,

@@ -12,7 +12,7 @@ STATUSES = {
     200: "the answer",
     400: "the request contradicts itself, the model or the protocol",
     401: "the server wants a token, and the request brought none that is valid",
-    403: "a page of another origin, or loading and unloading models is not allowed",
+    403: "a page of another origin, or loading, unloading and choosing models is not allowed",
     404: "the model, the version or the path is not served",
     408: "the request came too slowly",
     409: "the model was found and refused",

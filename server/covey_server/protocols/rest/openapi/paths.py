@@ -52,7 +52,7 @@ _HEADER_LENGTH = {
 
 def paths() -> dict[str, dict[str, Any]]:
     """The operations by path and method."""
-    return {**_classifying(), **_explaining(), **_messages(), **_inference(), **_operating()}
+    return {**_classifying(), **_choosing(), **_explaining(), **_messages(), **_inference(), **_operating()}
 
 
 def _classifying() -> dict[str, dict[str, Any]]:
@@ -76,6 +76,23 @@ def _classifying() -> dict[str, dict[str, Any]]:
         "/predictions/{model}": {"post": predict, "put": predict},
         "/predictions/{model}/{version}": {"post": predict, "put": predict},
     }
+
+
+def _choosing() -> dict[str, dict[str, Any]]:
+    texts = {
+        "promote": "make a version the default one",
+        "rollback": "take the canary away, or go back to the default version before",
+        "canary": "give a share of the callers a version",
+        "shadow": "run a version in the shadow of the default one",
+    }
+    found = {}
+    for action, text in texts.items():
+        query = None if action == "rollback" else {"version": "its number; of canary and shadow 0: none any more"}
+        made = operation(text, answering("ChooseVersionResponse"), (404, 409, 413, 429, 503), query)
+        for each in made.get("parameters", ()):
+            each["required"] = True
+        found[f"/v1/models/{{model}}/{action}"] = {"post": made}
+    return found
 
 
 def _explaining() -> dict[str, dict[str, Any]]:

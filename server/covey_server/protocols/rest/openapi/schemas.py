@@ -14,8 +14,8 @@ _OBJECT = {"type": "object"}
 _MESSAGES = {
     message.DESCRIPTOR.name: message
     for message in (
-        v1.ListModelsResponse, v1.Model, v1.ExplainResponse, v2.ServerMetadataResponse, v2.ServerLiveResponse,
-        v2.ServerReadyResponse,
+        v1.ListModelsResponse, v1.Model, v1.ExplainResponse, v1.ChooseVersionResponse, v2.ServerMetadataResponse,
+        v2.ServerLiveResponse, v2.ServerReadyResponse,
         v2.ModelMetadataResponse, v2.ModelStatisticsResponse, v2.ModelConfig,
     )
 }  # fmt: skip
