@@ -9,15 +9,14 @@ from __future__ import annotations
 import copy
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from covey_server.batching.batch import Batch
@@ -28,13 +27,11 @@ from covey_server.calls.record import Record
 from covey_server.errors import REFUSAL_REASONS, Overloaded, RefusalReason, RequestError, UndecodableImage
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
-from covey_server.observability import answer_metrics
-from covey_server.observability.answer_metrics import histogram
+from covey_server.observability import model_metrics, server_metrics
 from covey_server.observability.answers import Answers
 from covey_server.observability.comparison import Comparison
 from covey_server.observability.server_figures import ServerFigures
 from covey_server.observability.tally import ModelTally
-from covey_server.remote.sync import SyncFigures
 
 T = TypeVar("T")
 
@@ -197,135 +194,18 @@ class Metrics(Collector):
         """Called by prometheus_client at each scrape."""
         self.count_noted()
         figures = self._figures() if self._figures is not None else None
-        yield from self._collect_models(figures.waiting_images if figures is not None else {})
-        if figures is not None:
-            yield from self._collect_server(figures)
-
-    def _collect_server(self, figures: ServerFigures) -> Iterable[Metric]:
-        refused_calls = CounterMetricFamily(
-            "covey_refused", "Calls refused before they waited, by reason.", labels=["reason"]
-        )
-        for refusal, count in self._refused.items():
-            refused_calls.add_metric((refusal,), count + figures.refused.get(refusal, 0))
-        yield refused_calls
-        limited = CounterMetricFamily(
-            "covey_principal_refused", "Calls refused by a limit of their principal.", labels=["principal", "reason"]
-        )
         with self._lock:
-            for principal, limit in tuple(self._limited):
-                if principal not in figures.principals:  # the file names it no more
-                    del self._limited[principal, limit]
-            for labels, count in self._limited.items():
-                limited.add_metric(labels, count)
-        yield limited
-        explanations = CounterMetricFamily("covey_explanations", "Calls of Explain, by status code.", labels=["code"])
-        for code, count in tuple(self._explanations.items()):
-            explanations.add_metric((code,), count)
-        yield explanations
-        closed = CounterMetricFamily(
-            "covey_connections_closed", "Connections that the server closed, by reason.", labels=["reason"]
-        )
-        for reason, count in figures.closed_connections.items():
-            closed.add_metric((reason,), count)
-        yield closed
-        yield from _collect_sync(figures.sync)
-        for each in fields(figures):
-            if "text" in each.metadata and (value := getattr(figures, each.name)) is not None:
-                yield GaugeMetricFamily(f"covey_{each.name}", each.metadata["text"], value=value)
+            waits: Counter[int] = Counter()
+            for model, count in (figures.waiting_images if figures is not None else {}).items():
+                waits[id(self._by_model[model])] += count  # a model's own input and its original one
+            found = model_metrics.collect(self._tallies.values(), self._no_model, self._loads, waits)
+            if figures is not None:
+                for principal, limit in tuple(self._limited):
+                    if principal not in figures.principals:  # the file names it no more
+                        del self._limited[principal, limit]
+                found += server_metrics.collect(figures, self._refused, self._limited, self._explanations)
+        return found
 
     def _count_load(self, name: str, result: str) -> None:
         with self._lock:
             self._loads[name, result] = self._loads.get((name, result), 0) + 1
-
-    def _collect_models(self, waits: Mapping[ServedModel, int]) -> Iterable[Metric]:
-        model = ("model", "version")
-        requests = CounterMetricFamily(
-            "covey_requests", "Calls answered, by status code and protocol.", labels=(*model, "code", "protocol")
-        )
-        images = CounterMetricFamily("covey_images", "Images computed.", labels=model)
-        invalid = CounterMetricFamily(
-            "covey_invalid_images", "Encoded images that could not be decoded, by reason.", labels=(*model, "reason")
-        )
-        invalid_outputs = CounterMetricFamily(
-            "covey_invalid_outputs", "Images whose probabilities were not finite: NaN or infinity.", labels=model
-        )
-        batches = CounterMetricFamily("covey_batches", "Batches, by why they left.", labels=(*model, "reason"))
-        loads = CounterMetricFamily(
-            "covey_model_loads", "Versions loaded, refused, unloaded.", labels=("model", "result")
-        )
-        served = GaugeMetricFamily("covey_model_served", "1 for each model that is served.", labels=(*model, "device"))
-        load_s = GaugeMetricFamily("covey_model_load_seconds", "From the file to being ready.", labels=model)
-        golden = GaugeMetricFamily(
-            "covey_golden_check_difference", "Largest difference of a golden probability on this device.", labels=model
-        )
-        cost_error = GaugeMetricFamily(
-            "covey_cost_model_error", "Moving average of |real / predicted run time - 1|.", labels=model
-        )
-        waiting = GaugeMetricFamily("covey_waiting_images", "Images that wait for a thread.", labels=model)
-        histograms = {
-            "request": histogram("covey_request_seconds", "From a request's arrival to its probabilities."),
-            "decode": histogram("covey_decode_seconds", "From a request's arrival until its images are queued."),
-            "queue": histogram("covey_queue_seconds", "Waiting for a thread."),
-            "compute": histogram("covey_compute_seconds", "From leaving the queue to the probabilities."),
-            "batch_size": histogram("covey_batch_size", "Images in a batch."),
-            "pixels": histogram("covey_image_pixels", "Pixels of each encoded image that was decoded."),
-        }
-        with self._lock:
-            waiting_by_tally: Counter[int] = Counter()
-            for key, count in waits.items():
-                waiting_by_tally[id(self._by_model[key])] += count  # a model's own input and its original one
-            for tally in (self._no_model, *self._tallies.values()):
-                for (code, protocol), count in tally.codes.items():
-                    requests.add_metric((*tally.labels, code, protocol), count)
-            for (name, result), count in self._loads.items():
-                loads.add_metric((name, result), count)
-            for tally in self._tallies.values():
-                images.add_metric(tally.labels, tally.images)
-                for fault, count in tally.invalid_images.items():
-                    invalid.add_metric((*tally.labels, fault), count)
-                invalid_outputs.add_metric(tally.labels, tally.invalid_outputs)
-                waiting.add_metric(tally.labels, waiting_by_tally[id(tally)])
-                cost_error.add_metric(tally.labels, tally.cost_error)
-                if tally.served:
-                    served.add_metric((*tally.labels, tally.device), 1)
-                    load_s.add_metric(tally.labels, tally.load_s)
-                    golden.add_metric(tally.labels, tally.golden_difference)
-                for reason, count in tally.reasons.items():
-                    batches.add_metric((*tally.labels, reason), count)
-                for part, family in histograms.items():
-                    times = getattr(tally, part)
-                    family.add_metric(tally.labels, times.buckets(), times.total)
-            answers = answer_metrics.collect(self._tallies.values())
-        yield from (
-            requests,
-            images,
-            invalid,
-            invalid_outputs,
-            batches,
-            loads,
-            served,
-            load_s,
-            golden,
-            cost_error,
-            waiting,
-        )
-        yield from histograms.values()
-        yield from answers
-
-
-def _collect_sync(figures: SyncFigures | None) -> Iterable[Metric]:
-    """Of the models' store; families without a value where there is none."""
-    synced = GaugeMetricFamily(
-        "covey_models_synced_timestamp_seconds", "When the models were last as in their store.", labels=()
-    )
-    failures = CounterMetricFamily(
-        "covey_models_sync_failures", "Failures to follow the models' store, by reason.", labels=["reason"]
-    )
-    fetched = CounterMetricFamily("covey_models_fetched_bytes", "Bytes read of model files in the store.", labels=())
-    if figures is not None:
-        if figures.synced_s is not None:
-            synced.add_metric((), figures.synced_s)
-        for reason, count in figures.failures.items():
-            failures.add_metric((reason,), count)
-        fetched.add_metric((), figures.fetched_bytes)
-    yield from (synced, failures, fetched)
