@@ -11,6 +11,7 @@ DEFAULT_VERSION, SHADOW_VERSION, CANARY_VERSION = "default-version", "shadow-ver
 CHOICES = (DEFAULT_VERSION, SHADOW_VERSION, CANARY_VERSION)
 # Files beside a version's model, which a server shows.
 BESIDE = ("MODEL_CARD.md", "report.html", "report.json", "verification.json")
+MIRROR_LOCK = ".lock"  # in a models folder that is the copy of a store
 MAX_VERSION = 2**63 - 1  # of an int64, as the contract has it
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 

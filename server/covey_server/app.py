@@ -62,7 +62,7 @@ class App:
         # normally.
         self.hangs = self.has_work_left = False
         self._security = Security.of(config)  # first: wrong files are reported before models are loaded
-        self._observers = Observers(config, self._metrics, lambda: self.repository.catalog)
+        self._observers = Observers(config, self._metrics, lambda: self.repository)
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository, self._mirror = resources.open_repository(config, self._metrics)
         config = self.config = resources.within_memory(config)  # after the models are loaded: calls get what is left
@@ -96,7 +96,7 @@ class App:
             self._decoders,
             self._metrics,
             config.default_deadline_ms,
-            None if self._security.limits is None else self._security.limits.limits,
+            self._security.principal_limits,
         )
         self._management = Management() if config.allow_management else None
         self._explainer = Explainer(self._batcher.backlog_ms, ServingTime(cores)) if config.explain else None
@@ -121,16 +121,9 @@ class App:
         )
         shown = self.registry if siblings is None else siblings.registry
         self._rest = Rest(
-            services,
-            self._health,
-            shown,
-            self._metrics,
-            self.repository,
-            self._admission,
-            self.front.port,
-            config.max_bytes // 4,
-            page=config.page,
-        )
+            services, self._health, shown, self._metrics, self.repository, self._admission, self.front.port,
+            config.max_bytes // 4, page=config.page,
+        )  # fmt: skip
         self.http = None
         try:
             self.http = open_http(config, self._rest.routes, services, self._security)
@@ -249,7 +242,7 @@ class App:
         return ServerFigures(
             waiting_images=self._batcher.waiting_images(),
             refused=refused,
-            principals=frozenset() if self._security.limits is None else self._security.limits.limits.names,
+            principals=frozenset(() if (limits := self._security.principal_limits) is None else limits.names),
             closed_connections={reason: sum(each[reason] for each in closings) for reason in CLOSE_REASONS},
             certificate_expiry_timestamp_seconds=certificates.identity.expires_s if certificates is not None else None,
             calls_in_flight=self._admission.calls,

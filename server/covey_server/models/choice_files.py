@@ -1,18 +1,22 @@
 """The files in a model's folder that say which version is what: read, and written for whoever decides by a call or a
 rule. The folder is the only truth; what is written here is followed as if it had been written by hand.
 
+A folder that is the copy of a store is not written: the store's files are the truth, and the next look at them would
+undo it.
+
 A file holds the number of a version. `default-version` may have a second line: the version that was the default before,
 to go back to. Files are replaced as a whole, so nobody reads half of one.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from covey_proto.layout import CANARY_VERSION, DEFAULT_VERSION, is_version
+from covey_proto.layout import CANARY_VERSION, DEFAULT_VERSION, MIRROR_LOCK, is_version
 from covey_server.system.regular_files import read_regular
 
 _MAX_BYTES = 64
@@ -33,8 +37,14 @@ def previous_default(folder: Path, name: str) -> int | None:
     return read(path)[1] if path.exists() else None
 
 
+def is_copy(folder: Path) -> bool:
+    """Whether a models folder is the copy of a store."""
+    return (folder / MIRROR_LOCK).exists()
+
+
 def write(folder: Path, name: str, file: str, version: int, before: int | None = None) -> None:
     """Chooses a version; `before` is the one that `default-version` goes back to. Raises OSError."""
+    _require_own(folder)
     path = folder / name / file
     partial = _beside(path)
     try:
@@ -54,6 +64,7 @@ def restore(path: Path, text: bytes | None) -> None:
 
 def remove(folder: Path, name: str, file: str) -> None:
     """Chooses none any more. Raises OSError."""
+    _require_own(folder)
     (folder / name / file).unlink(missing_ok=True)
 
 
@@ -79,6 +90,7 @@ def roll_back_canary(folder: Path, name: str, version: int, served: int) -> bool
 def _taken(folder: Path, name: str, version: int) -> Iterator[bool]:
     """Takes the file of a canary away, and puts it back if what is done meanwhile fails. Several processes and servers
     may try at once: one of them succeeds, and its decision counts for all. False for the others."""
+    _require_own(folder)
     path = folder / name / CANARY_VERSION
     taken = _beside(path)
     is_ours = False
@@ -95,6 +107,11 @@ def _taken(folder: Path, name: str, version: int) -> Iterator[bool]:
         taken.rename(path)
         raise
     taken.unlink(missing_ok=True)
+
+
+def _require_own(folder: Path) -> None:
+    if is_copy(folder):
+        raise OSError(errno.EROFS, "it is the copy of a store; write the file there")
 
 
 def _beside(path: Path) -> Path:

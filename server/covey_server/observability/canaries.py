@@ -14,13 +14,12 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 from covey_server.inference.served_model import ServedModel
 from covey_server.models import choice_files
 from covey_server.models.canary import Canary
-from covey_server.models.catalog import Catalog
+from covey_server.models.repository import Repository
 from covey_server.models.watch import Watch
 from covey_server.observability.canary_rules import Compared, Figures, Reason, Rules, Verdict, percentile_s
 from covey_server.observability.comparison import Comparison, Result
@@ -59,17 +58,16 @@ class Canaries:
     """All of a server's. `start`, then `stop`. Others may look at `trials` and `decisions` while they hold `lock`."""
 
     def __init__(
-        self, metrics: Metrics, catalog: Callable[[], Catalog], folder: Path, rules: Rules, share: float,
+        self, metrics: Metrics, repository: Callable[[], Repository], rules: Rules, share: float,
         gate: Gate | None = None, max_loss: float = 0.01, clock_s: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`folder` is that of the models; `share` is that of the callers. `max_loss` is how much less accurate a canary
+        """`share` is that of the callers. `max_loss` is how much less accurate a canary
         may be at the gate."""
         self.lock = threading.Lock()
         self.trials: dict[str, Trial] = {}  # by model: the last one, also when it is over
         self.decisions: Counter[tuple[str, Reason]] = Counter()
         self._metrics = metrics
-        self._catalog = catalog
-        self._folder = folder
+        self._repository = repository
         self._rules = rules
         self._share = share
         self._gate = gate
@@ -107,7 +105,7 @@ class Canaries:
 
     def look(self) -> None:
         """Looks at all canaries once, and decides what can be decided."""
-        catalog = self._catalog()
+        catalog = self._repository().catalog
         if not catalog.canaries and not self.trials:
             return
         there = {canary.name: canary for canary in catalog.canaries.values()}
@@ -187,12 +185,13 @@ class Canaries:
         by_hand = ""
         if not is_good:
             canary.end(verdict.outcome)
+        folder = self._repository().folder
         change = choice_files.promote_canary if is_good else choice_files.roll_back_canary
         try:
-            if not change(self._folder, name, canary.version, served) and is_good:
+            if not change(folder, name, canary.version, served) and is_good:
                 return  # the file says otherwise meanwhile; it is followed
         except OSError as error:
-            model = self._folder / name
+            model = name if choice_files.is_copy(folder) else folder / name
             wanted = canary.version if is_good else served
             by_hand = (
                 f". The models folder cannot be written ({error.strerror or error}), so this holds in this process "

@@ -21,7 +21,7 @@ from covey_server.observability.shadowing import Shadowing
 if TYPE_CHECKING:
     from covey_server.batching.worker import BatchObserver
     from covey_server.config import Config
-    from covey_server.models.catalog import Catalog
+    from covey_server.models.repository import Repository
     from covey_server.observability.metrics import Metrics
     from covey_server.system.later import Later
 
@@ -30,11 +30,11 @@ class Observers:
     """`recording` is for calls, `batches` for batches: it passes them on to the metrics. `start`, then `close` and
     `join`."""
 
-    def __init__(self, config: Config, metrics: Metrics, catalog: Callable[[], Catalog]) -> None:
-        """`catalog` tells what is served; it is asked only once batches come. Raises InvalidConfiguration."""
+    def __init__(self, config: Config, metrics: Metrics, repository: Callable[[], Repository]) -> None:
+        """`repository` is asked only once batches come. Raises InvalidConfiguration."""
         self.recording = open_recording(config.access_log, config.access_log_rate, os.environ, metrics.show_trace)
-        self.canaries = _open_canaries(config, metrics, catalog)
-        self.shadowing = Shadowing(metrics, catalog, config.shadow_share, self.canaries)
+        self.canaries = _open_canaries(config, metrics, repository)
+        self.shadowing = Shadowing(metrics, lambda: repository().catalog, config.shadow_share, self.canaries)
         self.capturing = Capturing(self.shadowing, metrics, config) if config.capture else None
         self.batches: BatchObserver = self.capturing or self.shadowing
         self._threads: list[Later[Any]] = [self.shadowing.work]
@@ -64,13 +64,13 @@ class Observers:
         return all([judged, *(each.join(max(0.0, give_up - time.monotonic())) for each in self._threads)])
 
 
-def _open_canaries(config: Config, metrics: Metrics, catalog: Callable[[], Catalog]) -> Canaries:
+def _open_canaries(config: Config, metrics: Metrics, repository: Callable[[], Repository]) -> Canaries:
     """Raises InvalidConfiguration."""
     gate = None
     if config.canary_gate:
         gate = Gate(Path(config.canary_gate), config.max_image_pixels, image_formats.chosen(config.image_formats))
     rules = Rules(config.canary_agreement, config.canary_slowdown, config.canary_images, config.canary_window_s)
     max_loss = config.max_accuracy_loss if config.max_accuracy_loss < 1 else MAX_LOSS
-    canaries = Canaries(metrics, catalog, config.models, rules, config.canary_share, gate, max_loss)
+    canaries = Canaries(metrics, repository, rules, config.canary_share, gate, max_loss)
     metrics.registry.register(CanaryMetrics(canaries))
     return canaries

@@ -24,6 +24,7 @@ from prometheus_client import generate_latest
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer, running_servers
 
+from covey_proto import layout
 from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.models import choice_files
@@ -292,6 +293,20 @@ def test_where_the_folder_cannot_be_written_a_decision_holds_in_this_process(
     (models / "echo" / "canary-version").write_text("3")
     wait_until(lambda: state(server) == "trial")
     assert server.app.repository.catalog.canaries["echo"].version == 3, "a new canary is judged anew"
+
+
+def test_the_copy_of_a_store_is_not_written(
+    start: StartServer, models: Path, write_echo_model: WriteModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next look at the store would undo it, and the canary would begin anew."""
+    (models / layout.MIRROR_LOCK).touch()
+    write_echo_model(models, version=2, shift=1)
+    server = start(models, canary_images=50)
+    with Load(server):
+        wait_until(lambda: state(server) == "rolled_back")
+    assert files(models) == {"default-version": "1", "canary-version": "2"}
+    assert "it is the copy of a store; write the file there" in caplog.text
+    assert "By hand: echo 1 > echo/default-version; rm echo/canary-version" in caplog.text
 
 
 def test_a_canary_that_is_taken_away_by_hand_is_over(

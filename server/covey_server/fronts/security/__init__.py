@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from covey_server.batching.limits import Limits
 from covey_server.config import Config
 from covey_server.fronts.security.certificates import Certificates
 from covey_server.fronts.security.limits_file import LimitsFile
@@ -53,6 +54,11 @@ class Security:
                 config.host,
             )
         return cls(tokens, certificates, config.reflection, limits)
+
+    @property
+    def principal_limits(self) -> Limits | None:
+        """What each token or certificate may; None: as much as others."""
+        return None if self.limits is None else self.limits.limits
 
     @property
     def followed(self) -> bool:
