@@ -33,6 +33,9 @@ class _Held:
         return not (self.calls or self.answer_bytes or self.decodes)
 
 
+_NOTHING = _Held()
+
+
 class Admission:
     """Counts what is inside. Safe from any thread. A caller is one connection."""
 
@@ -101,8 +104,10 @@ class Admission:
             if self._closed or free < 0 or free_bytes < 0:
                 return False
             for caller, number in calls.items():
-                held = self._held.get(caller)
-                if held is not None and (held.calls + number > free or held.bytes + number * size_bytes > free_bytes):
+                # What a caller holds before its last call against what is free before the last call of all.
+                now = self._held.get(caller) or _NOTHING
+                most_bytes = now.bytes + (number - 1) * size_bytes
+                if now.calls + number - 1 > free + 1 or most_bytes > free_bytes + size_bytes:
                     return False
             for caller, number in calls.items():
                 held = self._held.get(caller)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from covey_server.batching.admission import Admission
@@ -253,6 +253,7 @@ def _state(admission: Admission) -> object:
 _CALLS = st.dictionaries(st.sampled_from("abc"), st.integers(1, 4), min_size=1)
 
 
+@example(before={"c": 1}, calls={"a": 4, "b": 4}, size_bytes=10, answer_bytes=0)
 @given(before=_CALLS, calls=_CALLS, size_bytes=st.integers(0, 12), answer_bytes=st.integers(0, 5))
 def test_calls_that_enter_and_leave_together_count_as_one_by_one(
     before: dict[str, int], calls: dict[str, int], size_bytes: int, answer_bytes: int
