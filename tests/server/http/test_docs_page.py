@@ -70,8 +70,9 @@ def test_each_operation_is_there_and_its_curl_line_works(server: Server, page: P
         if name != "parameters"
     }
     assert lines.keys() == ids
-    # Loading is off, and no card lies beside the model.
-    other = {operation: "403" for operation in ids if operation.endswith("load")}
+    # Loading and choosing are off, and no card lies beside the model.
+    managing = ("load", "promote", "rollback", "canary", "shadow")
+    other = {operation: "403" for operation in ids if operation.endswith(managing)}
     other["get_v1_models_model_files_file"] = "404"
     del lines["get_v1_watch"]  # goes on until somebody ends it
     for operation in [each for each in lines if "_Classifier_" in each or "_Health_" in each]:

@@ -72,7 +72,7 @@ class Operation {
     const query = new URLSearchParams();
     for (const [each, input] of this.inputs) {
       if (each.in === "path") path = path.replace(`{${each.name}}`, encodeURIComponent(input.value || input.placeholder));
-      else if (each.in === "query" && input.value) query.set(each.name, input.value);
+      else if (each.in === "query" && (input.value || each.required)) query.set(each.name, input.value || input.placeholder);
     }
     return new URL(path.slice(1) + (query.size ? `?${query}` : ""), document.baseURI);
   }
@@ -206,7 +206,7 @@ async function offerModels(operations) {
   const first = ready.find((each) => each.is_default) ?? ready[0] ?? { name: "NAME", version: 1 };
   for (const operation of operations) {
     for (const [each, input] of operation.inputs) {
-      if (each.in !== "path") continue;
+      if (each.in !== "path" && !each.required) continue;
       input.placeholder = each.name === "model" ? first.name : each.schema.enum?.[0] ?? first.version;
     }
     operation.update();
