@@ -250,11 +250,11 @@ def test_calls_without_an_answer_are_cancelled_at_their_deadline_and_others_go_o
         return message
 
     with serve_natively(hold) as (port, _):
-        result = put_load(port, [b"held", b"quick"], rates_per_s=(400.0, 400.0), seconds=10.0, calls=8, timeout_s=0.2)
+        result = put_load(port, [b"held", b"quick"], rates_per_s=(400.0, 400.0), seconds=10.0, calls=8, timeout_s=2.0)
         released.set()
     held = result.statuses == DEADLINE_EXCEEDED
     assert sorted(result.numbers[held]) == [0] * 4
-    assert ((result.ended_ns - result.due_ns)[held] >= 200_000_000).all()
+    assert ((result.ended_ns - result.due_ns)[held] >= 2_000_000_000).all()
 
 
 def test_a_load_that_is_stopped_ends_with_what_was_recorded_until_then() -> None:

@@ -20,7 +20,8 @@ def write(work: Callable[[], int | None]) -> int:
     except OSError as error:
         if error.filename is not None:  # of a file, not of standard output: a bug
             raise
-        print(f"covey-server: the output cannot be written: {error.strerror}", file=sys.stderr)
+        # As one piece: the log's thread writes there too.
+        print(f"covey-server: the output cannot be written: {error.strerror}\n", end="", file=sys.stderr)
         code = OUTPUT_LOST
     else:
         return code
