@@ -70,7 +70,8 @@ def read_labels(folder: Path) -> Sequence[Label]:
         Label(cells["file"], cells["folder"], decision, cells["class"])
         for cells in _rows(folder / LABELS)
         if all(isinstance(cells.get(column), str) for column in LABEL_COLUMNS)
-        and "/" not in cells["file"] + cells["folder"]  # whoever wrote it, no other place is meant
+        and _is_name(cells["file"])  # whoever wrote it, no other place is meant
+        and _is_name(cells["folder"])
         and (decision := _decision(cells["decision"]))
     ]
 
@@ -98,6 +99,11 @@ def read_classes(folder: Path) -> tuple[str, ...]:
     known = {folder_name(label) for label in named}
     beside = {child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")}
     return tuple(sorted(named | (beside - known)))
+
+
+def _is_name(text: str) -> bool:
+    """Whether it names something in a folder, and no other place."""
+    return "/" not in text and text not in ("", ".", "..")
 
 
 def _decision(text: str) -> Decision | None:

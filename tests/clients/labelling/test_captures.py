@@ -105,6 +105,17 @@ def test_a_line_that_was_cut_off_is_left_out_and_the_next_one_begins_a_line(fold
     assert [each.label for each in layout.read_labels(folder)] == ["dog", "cat"]
 
 
+@pytest.mark.parametrize("place", ["..", ".", "", "../lenet"])
+def test_lines_that_name_another_place_move_nothing(folder: Path, place: str) -> None:
+    for beside in (folder, folder.parent):
+        (beside / "notes.txt").write_text("of somebody else")
+    rows = [layout.LABEL_COLUMNS, ("notes.txt", "2026-11-30T09:44:00Z", place, "labelled", "cat")]
+    (folder / layout.LABELS).write_bytes(b"".join(map(layout.row, rows)))
+    assert opened(folder).decided == 0
+    assert (folder / "notes.txt").exists()
+    assert (folder.parent / "notes.txt").exists()
+
+
 def test_what_a_server_captures_meanwhile_is_asked_too(folder: Path) -> None:
     captures = opened(folder)
     label_all(captures, *["cat"] * 4)
