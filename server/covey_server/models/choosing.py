@@ -43,7 +43,7 @@ class Choosing:
         name, served = self._find(name)
         self._require_there(name, version)
         with self._undone_on_failure(name):
-            choice_files.write(self._folder, name, DEFAULT_VERSION, version, served.version)
+            choice_files.write(self._folder, name, DEFAULT_VERSION, version, self._before(name, version, served))
             if self._chosen(name, CANARY_VERSION) == version:
                 choice_files.remove(self._folder, name, CANARY_VERSION)
             self._follow()
@@ -105,6 +105,15 @@ class Choosing:
             self._follow()
             self._require_served(name, version)
         return self._told(name, f"set {file} to {version}")
+
+    def _before(self, name: str, version: int, served: ServedModel) -> int | None:
+        """What a promotion goes back to. One that is asked for twice, as callers do who got no answer, keeps it."""
+        if served.version != version:
+            return served.version
+        try:
+            return choice_files.previous_default(self._folder, name)
+        except (OSError, ValueError):
+            return None
 
     def _find(self, name: str) -> tuple[str, ServedModel]:
         """The model that is meant, in its default version."""

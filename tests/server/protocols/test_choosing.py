@@ -63,6 +63,14 @@ def test_promoted_and_rolled_back_by_the_command(
     assert files(models) == {"default-version": "3\n2\n"}
 
 
+def test_a_promotion_that_is_asked_for_twice_can_still_be_rolled_back(server: Server, models: Path) -> None:
+    with covey.Client(server.target) as client:
+        for _ in range(2):
+            assert client.choose("promote", "echo", 1) == covey.Choice("echo", 1, 0, 0)
+        assert files(models) == {"default-version": "1\n2\n"}
+        assert client.choose("rollback", "echo") == covey.Choice("echo", 2, 0, 0)
+
+
 def test_by_http_and_the_sdk(server: Server, models: Path) -> None:
     chosen = ask(server.http_port, "POST", "/v1/models/echo/canary?version=1")
     expected = {"model": "echo", "default_version": 2, "canary_version": 1, "shadow_version": 0}
