@@ -4,7 +4,6 @@ describes it; `batching/limits` holds what it says."""
 from __future__ import annotations
 
 import logging
-import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -25,6 +24,8 @@ _PRINCIPAL = re.compile(r"token:[0-9a-f]{12}|certificate:.+")  # as Call.princip
 _EXPECTED_PRINCIPAL = (
     "expected token: and the first 12 digits of the token's SHA-256, in lower case, or certificate: and its subject"
 )
+_MIN_RATE, _MAX_RATE = 1e-6, 1e9  # per second: with others the times would pass all numbers
+_EXPECTED_RATE = f"a number from {_MIN_RATE:g} to {_MAX_RATE:g}"
 _MAX_TABLES = 1000  # each is a label's value in the metrics
 
 
@@ -94,8 +95,8 @@ def _principals(path: Path, name: str, table: Mapping[str, Any]) -> list[str]:
 
 def _allowance(path: Path, where: str, table: Mapping[str, Any], *, is_default: bool) -> Allowance:
     readers: dict[str, tuple[Callable[[object], bool], str]] = {
-        "requests_per_s": (_is_rate, "a number above 0"),
-        "images_per_s": (_is_rate, "a number above 0"),
+        "requests_per_s": (_is_rate, _EXPECTED_RATE),
+        "images_per_s": (_is_rate, _EXPECTED_RATE),
         "in_flight": (_is_count, "a whole number of at least 1"),
         "priority": (lambda value: value in PRIORITIES, " or ".join(f'"{each}"' for each in PRIORITIES)),
     }
@@ -109,7 +110,7 @@ def _allowance(path: Path, where: str, table: Mapping[str, Any], *, is_default: 
 
 
 def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and _MIN_RATE <= value <= _MAX_RATE
 
 
 def _is_count(value: object) -> bool:
