@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,13 +76,18 @@ class Captures:
                     self._pending = self._look()  # a server may have added some
                 if not self._pending:
                     return None
-            if self._pending[0].path.exists():
-                return self._pending[0]
-            del self._pending[0]  # somebody has moved it by hand
+            first = next(iter(self._pending.values()))
+            if first.path.exists():
+                return first
+            del self._pending[first.name]  # somebody has moved it by hand
 
     def pending(self) -> list[Capture]:
         """All that wait, the least certain first."""
-        return list(self._pending)
+        return list(self._pending.values())
+
+    def find(self, name: str) -> Capture | None:
+        """The one of this name, if it waits."""
+        return self._pending.get(name)
 
     def label(self, capture: Capture, label: str) -> None:
         """Moves an image into the folder of its true class. Raises InvalidInput for a class that the model has not, and
@@ -106,7 +112,8 @@ class Captures:
             del self._standing[last.file]
             self._move(last.file, last.place, undone.place)
             found = self._capture(self.folder / undone.place / last.file)
-        self._pending.insert(0, found)
+        self._pending[found.name] = found
+        self._pending.move_to_end(found.name, last=False)
         return found
 
     def close(self) -> None:
@@ -124,7 +131,7 @@ class Captures:
             self._write(made)
             self._standing[made.file] = made
             self._move(made.file, made.folder, made.place)
-        self._pending = [each for each in self._pending if each.name != made.file]
+        self._pending.pop(made.file, None)
 
     def _write(self, label: Label) -> None:
         """Adds a whole line or nothing."""
@@ -158,17 +165,17 @@ class Captures:
                 (self.folder / after).mkdir(exist_ok=True)
                 self._move(name, before, after)
 
-    def _look(self) -> list[Capture]:
+    def _look(self) -> OrderedDict[str, Capture]:
+        """By name. Tens of thousands may wait, so nothing is looked at twice."""
         found = [
-            self._capture(path)
+            self._capture(child / name)
             for child in self.folder.iterdir()
-            if child.is_dir() and not image_folders.is_hidden(child.name)
-            for path in child.iterdir()
-            if path.name not in self._standing
-            and image_formats.of_name(path.name)
-            and not image_folders.is_hidden(path.name)
+            if not image_folders.is_hidden(child.name) and child.is_dir()
+            for name in os.listdir(child)  # noqa: PTH208 - Path costs several times as much
+            if name not in self._standing and image_formats.of_name(name) and not image_folders.is_hidden(name)
         ]
-        return sorted(found, key=lambda each: (2.0 if each.probability is None else each.probability, each.name))
+        found.sort(key=lambda each: (2.0 if each.probability is None else each.probability, each.name))
+        return OrderedDict((each.name, each) for each in found)
 
     def _capture(self, path: Path) -> Capture:
         folder = path.parent.name

@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer_image(self, name: str) -> None:
         """Of those that wait only: the name is looked up, never made a path."""
         with self.server.changing:
-            found = next((each for each in self.server.captures.pending() if each.name == name), None)
+            found = self.server.captures.find(name)
         kind = image_formats.of_name(name)
         try:
             data = found.path.read_bytes() if found is not None else None

@@ -9,7 +9,7 @@ from tests.clients.labelling.captured import CLASSES, places, write
 
 from covey.errors import InvalidInput
 from covey.labelling import keys
-from covey.labelling.captures import Captures
+from covey.labelling.captures import Capture, Captures
 from covey_proto import captures as layout
 
 
@@ -125,6 +125,22 @@ def test_what_a_server_captures_meanwhile_is_asked_too(folder: Path) -> None:
     assert found.name == "0.400-20261130T094400-47-9.png"
     found.path.unlink()  # somebody deletes it by hand
     assert captures.next() is None
+
+
+def test_a_decision_looks_at_no_other_image_however_many_wait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captures = opened(write(folder, [("cat", place / 1000) for place in range(300)]))
+    looks: list[Path] = []
+
+    def name(capture: Capture) -> str:
+        looks.append(capture.path)
+        return capture.path.name
+
+    monkeypatch.setattr(Capture, "name", property(name))
+    label_all(captures, "dog", "dog")
+    undone = captures.undo()
+    assert undone is not None
+    assert captures.find(undone.name) is undone is captures.next()
+    assert len(looks) < 20
 
 
 def test_what_cannot_be_is_refused_and_nothing_moves(folder: Path, tmp_path: Path) -> None:
