@@ -61,6 +61,11 @@ class Choices:
             for name, version in said.items()
         }
 
+    def begin_anew(self, canary: Canary) -> None:
+        """Takes its callers from a canary that was not decided about: another one of its version is checked first."""
+        if not canary.outcome:
+            self.canaries = {**self.canaries, canary.name: Canary(canary.name, canary.version)}
+
     def want(self, name: str, version: int, held: Collection[int]) -> bool:
         """Whether a version is to be served whatever the policy says, `held` being those above it that are: it was
         chosen, or is the highest below a default version that is not served, or the highest beside the canary."""

@@ -202,6 +202,9 @@ class Repository:
 
     def _replace(self, name: str, held: dict[int, Held], refused: dict[int, Refused]) -> None:
         """Sets what is held and refused of one model."""
+        canary = self._choices.canaries.get(name)
+        if canary is not None and self._held.get(name, {}).get(canary.version) != held.get(canary.version):
+            self._choices.begin_anew(canary)  # its file is another one
         _put(self._held, name, held)
         _put(self._refused, name, refused)
         self._chosen[name] = self._choices.put_in_force(name, held, starting=self._starting)

@@ -51,6 +51,25 @@ def test_it_is_served_beside_the_default_version_and_gets_nobody_at_first(models
     assert not any(canary(models).takes(str(key)) for key in range(100))
 
 
+def test_another_file_of_its_version_gets_nobody_until_it_is_checked_too(models: TextFolder) -> None:
+    models.repository.load()
+    first = canary(models)
+    first.begin(1)
+    models.write("m", 2, "another default one")
+    models.refresh()
+    assert canary(models) is first
+    models.write("m", 3, "another")
+    models.refresh()
+    assert models.served() == ["m/3 another", "m/2 another default one"]
+    assert not canary(models).takes("anybody")
+    first.begin(1)  # by whoever was still at the checks of the first file
+    assert not canary(models).takes("anybody")
+    canary(models).begin(1)
+    models.repository.unload_model("m")
+    models.repository.load_model("m")
+    assert not canary(models).takes("anybody")
+
+
 @pytest.mark.parametrize(("version", "highest"), [("3", 2), ("2", 3), ("1", 3)])
 def test_without_a_default_version_the_highest_other_one_is_it(models: TextFolder, version: str, highest: int) -> None:
     (models.folder / "m" / "default-version").unlink()
