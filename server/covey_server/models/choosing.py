@@ -98,6 +98,7 @@ class Choosing:
         if version == served.version:
             raise InvalidRequest(f"version {version} of model {name!r} is its default one; name another version")
         self._require_there(name, version)
+        self._follow()  # else a canary that a rule has just taken away would be the same one, which has ended
         with self._undone_on_failure(name):
             if not (self._folder / name / DEFAULT_VERSION).exists():  # else the highest would be it
                 choice_files.write(self._folder, name, DEFAULT_VERSION, served.version)

@@ -12,6 +12,7 @@ from tests.server.models.reloading import TextFolder
 
 from covey_server.models import choice_files
 from covey_server.models.canary import Canary
+from covey_server.models.choosing import Choosing
 
 
 @pytest.fixture
@@ -129,6 +130,14 @@ def test_what_was_decided_holds_though_the_files_cannot_be_written(
     models.refresh(3)
     assert canary(models).version == 1, "a new canary is judged anew"
     assert default(models) == 3, "the highest: nobody has chosen one"
+
+
+def test_one_that_a_rule_has_just_taken_away_may_be_chosen_again(models: TextFolder) -> None:
+    models.repository.load()
+    canary(models).end("rolled_back")
+    assert choice_files.roll_back_canary(models.folder, "m", 3, 2)
+    assert Choosing(models.repository).canary("m", 3) == ("m", 2, 3, 0)
+    assert canary(models).outcome == ""
 
 
 def test_a_canary_that_has_ended_does_not_begin_again() -> None:
