@@ -249,6 +249,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
         (["classify", "x", "--modle", "m"], ". Did you mean --model?"),
         (["models", "--tagret=a:1"], ". Did you mean --target?"),
         (["models", "--colour"], "--colour\n"),
+        (["models", "--concurency", "1"], "--concurency 1\n"),  # of `load` only
         (["models", "--server", "http://a:1"], "unrecognized arguments: --server http://a:1"),  # not --server-name
     ],
 )
@@ -259,7 +260,18 @@ def test_a_misspelled_option_gets_the_nearest(
         main(arguments)
     said = capsys.readouterr().err
     assert meant in said
-    assert "All options: covey COMMAND --help" in said
+    assert f"All options: covey {arguments[0]} --help" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "least"), [(["promote", "m", "x"], 1), (["promote", "m", "0"], 1), (["canary", "m", "1.5"], 0)]
+)
+def test_a_version_is_a_number(arguments: list[str], least: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as info:
+        main(arguments)
+    assert info.value.code == 2
+    expected = f"expected a version's number, {least} or more, not {arguments[-1]!r}"
+    assert expected in capsys.readouterr().err
 
 
 def test_help_tells_the_exit_codes_and_the_environment(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if isinstance(getattr(options, "words", None), list) and not any(each.startswith("-") for each in rest):
         options.words += rest
     elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options
 
 
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         if command is not label:  # which asks no server
             connection.add_arguments(added)
         command.add_arguments(added)
-        added.set_defaults(run=command.run)
+        added.set_defaults(run=command.run, parser=added)
     for name, summary in forwarding.COMMANDS.items():  # which `main` runs before anything is parsed here
         commands.add_parser(name, help=summary)
     return parser

@@ -31,7 +31,13 @@ class Command:
         parser.add_argument("model", metavar="NAME", help="the model")
         if self.takes_version:
             none = "; 0: none any more" if self.can_be_none else ""
-            parser.add_argument("version", metavar="VERSION", type=int, help=f"its version{none}")
+            parser.add_argument("version", metavar="VERSION", type=self._version, help=f"its version{none}")
+
+    def _version(self, text: str) -> int:
+        least = 0 if self.can_be_none else 1
+        if not (text.isascii() and text.isdigit()) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a version's number, {least} or more, not {text!r}")
+        return int(text)
 
     def run(self, options: argparse.Namespace) -> Exit:
         """Chooses, and prints what is chosen now."""
