@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         if given[:1] == [batch.COMMAND]:
-            return serving.explained(lambda: batch.main(given[1:], os.environ))
+            return serving.explained(lambda: batch.main(given[1:], os.environ), f"covey {batch.COMMAND}")
         if given[:1] == [first_look.COMMAND]:
             with first_look.FirstLook(given[1:], os.environ) as look:
                 return _serve(look.config, look.served)

@@ -30,8 +30,9 @@ def prepare() -> None:
     open_files.raise_limit()
 
 
-def explained(run: Callable[[], int]) -> int:
-    """The exit code of `run`, and of what keeps a server from starting, with the reason on standard error."""
+def explained(run: Callable[[], int], command: str = "covey-server") -> int:
+    """The exit code of `run`, and of what keeps a server from starting, with the reason on standard error behind the
+    name of the `command` that was given."""
     try:
         return run()
     except ModuleNotFoundError as error:
@@ -39,14 +40,14 @@ def explained(run: Callable[[], int]) -> int:
             raise
         log_lines.flush()
         print(
-            f"covey-server: the package {error.name!r} is not installed; the server needs its extra: "
+            f"{command}: the package {error.name!r} is not installed; it needs the server's extra: "
             f"pip install 'covey-serve[cpu]', or 'covey-serve[gpu]' for CUDA",
             file=sys.stderr,
         )
         return InvalidConfiguration.exit_code
     except StartupError as error:
         log_lines.flush()
-        print(f"covey-server: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -28,7 +28,7 @@ def test_serve_is_the_server(tmp_path: Path) -> None:
 
 def test_batch_is_the_servers() -> None:
     assert said("covey", "batch", "--help") == said("covey_server", "batch", "--help")
-    assert "covey-server: nowhere: there is no such" in said(
+    assert "covey batch: nowhere: there is no such" in said(
         "covey", "batch", "nowhere", "--model", "x", "--to", "y.csv"
     )
 

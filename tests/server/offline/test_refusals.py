@@ -28,7 +28,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 
     assert batch(*arguments) == code
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("covey-server: ")
+    assert said.err.startswith("covey batch: ")
     assert len(said.err.splitlines()) == 1
     return said.err
 
