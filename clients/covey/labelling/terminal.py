@@ -42,7 +42,10 @@ def _ask(captures: Captures, capture: Capture, known: dict[str, str], lines: Tex
         word = line.strip()
         is_class = word in known if len(word) == 1 else word in captures.classes
         command = "" if is_class else word.removeprefix(":")
-        if not line or command == "q":
+        if not line:
+            _print(out, "")  # the question's line has no end yet
+            return False
+        if command == "q":
             return False
         if command == "u":
             if captures.undo() is not None:

@@ -35,6 +35,7 @@ def test_keys_names_and_beginnings_are_classes_and_enter_says_that_it_is_right(f
 def test_wrong_input_is_asked_again_and_the_end_of_it_loses_nothing(folder: Path) -> None:
     done = label(folder, "u\nfish\n?\n  2  \n")
     assert done.returncode == 0, done.stderr
+    assert "class? \n1 image labelled" in done.stdout
     for text in (
         "There is nothing to take back.",
         "No class is called 'fish'",
