@@ -198,7 +198,8 @@ def _publish(
     if found.onnxruntime_accuracy < _NO_BETTER_THAN_CHANCE / len(info.labels):
         report.line(
             f"warning: {found.onnxruntime_accuracy:.2%} is no better than guessing among {len(info.labels):,} classes. "
-            f"For given weights, --mean and --std (of pixels of 0..1), --pixels or the order of --labels may be wrong"
+            f"Trained here: give it more epochs. For given weights, --mean and --std (of pixels of 0..1), --pixels or "
+            f"the order of --labels may be wrong"
         )
     found = dataclasses.replace(found, made_from=trained.checkpoint.digest, test_set=trained.dataset.test_digest)
     served = verification_record.accuracy_of_latest(new.parent, found.test_set)
