@@ -19,6 +19,7 @@ from covey_server.config import Config
 from covey_server.errors import EngineFailed, InvalidConfiguration, NoModels, RefusedModel
 from covey_server.images import decode_budget, image_formats
 from covey_server.inference import devices, engine
+from covey_server.models import choice_files
 from covey_server.offline.answers import Answers, Asked, Facts
 from covey_server.offline.crew import Chunk, Crew, Kind
 from covey_server.offline.errors import BadSource, Stopped
@@ -243,8 +244,11 @@ def model_file(said: Path) -> Path:
     if said.is_dir() and not (said / layout.FILE_NAME).is_file():
         versions = [int(path.name) for path in said.iterdir() if layout.is_version(path.name)]
         choice = said / layout.DEFAULT_VERSION
-        chosen = choice.read_text().strip() if choice.is_file() else str(max(versions, default=0))
-        folder = said / chosen
+        try:
+            chosen = choice_files.read(choice)[0] if choice.exists() else max(versions, default=0)
+        except (OSError, ValueError) as error:
+            raise InvalidConfiguration(f"--model {said}: {error}; correct it, or name a version's folder") from None
+        folder = said / str(chosen)
     if not (folder / layout.FILE_NAME).is_file():
         raise InvalidConfiguration(
             f"--model {said}: expected a file of Covey's, FILE.onnx, or a folder models/NAME or models/NAME/VERSION; "

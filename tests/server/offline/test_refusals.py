@@ -130,8 +130,12 @@ def test_a_models_folder_means_its_default_version(
     name = tmp_path / "models" / "echo"
     to = ("--to", tmp_path / "out.csv")
     assert "golden set" in refused(capsys, folder, "--model", name, *to, code=3)
+    (name / "default-version").write_text("two\n")
+    assert "holds 'two': expected the number of a version" in refused(capsys, folder, "--model", name, *to)
     (name / "default-version").write_text("2\n")
     assert batch(folder, "--model", name, *to) == 0
+    (name / "default-version").write_text("2\n1\n")  # as a promotion writes it
+    assert batch(folder, "--model", name, *to, "--restart") == 0
     assert batch(folder, "--model", name / "2", *to, "--restart") == 0
 
 
