@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -61,6 +63,27 @@ def test_a_tar_file_that_was_cut_off(tmp_path: Path, model: Path, capsys: pytest
         said = refused(capsys, *arguments)
         assert "cannot be read on behind member " in said
         assert "fetch or pack it again" in said
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data, header: data[: header + 100], "the next header is damaged (truncated header)"),
+        (lambda data, header: data[:header], "it ends without the empty blocks that close a tar file"),
+        (lambda data, header: data[:header] + os.urandom(512) + data[header + 512 :], "the next header is damaged"),
+    ],
+    ids=["within a header", "between two members", "a header of noise"],
+)
+def test_a_tar_file_that_ends_too_early(
+    damage: Callable[[bytes, int], bytes], reason: str, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No image may be lost without a word."""
+    whole = write_tar(tmp_path / "images.tar", {f"{number}.png": png(1) for number in range(5)})
+    with tarfile.open(whole) as archive:
+        header = archive.getmembers()[3].offset
+    whole.write_bytes(damage(whole.read_bytes(), header))
+    said = refused(capsys, whole, "--model", model, "--to", tmp_path / "out.csv", "--batch-size", 1)
+    assert f"cannot be read on behind member 2.png: {reason}" in said
 
 
 def test_parquet(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from covey_proto import image_folders, image_formats
 from covey_proto.image_formats import Format
@@ -17,6 +17,21 @@ from covey_server.offline.sources.source import Entry, Missing, file_state, prin
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _READ_BYTES = 1 << 20
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header. One that is damaged or cut off is an error: `tarfile` takes it for the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the empty block that closes an archive
+            raise
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
+            raise tarfile.ReadError("it ends without the empty blocks that close a tar file") from None
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"the next header is damaged ({error})") from None
 
 
 class TarFiles:
@@ -63,7 +78,7 @@ class TarFiles:
         try:
             with (
                 file.open("rb") as self._open,
-                tarfile.open(fileobj=self._open, mode="r|*", bufsize=_READ_BYTES) as tar,
+                tarfile.open(fileobj=self._open, mode="r|*", bufsize=_READ_BYTES, tarinfo=_Header) as tar,
             ):
                 while (member := tar.next()) is not None:
                     tar.members = []  # type: ignore[attr-defined]  # it would keep all that it has met
