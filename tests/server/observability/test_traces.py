@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -13,7 +11,7 @@ from urllib.request import Request, urlopen
 import grpc
 import numpy as np
 import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from bench.trace import Collector, collecting
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
@@ -27,41 +25,35 @@ PIXELS = np.zeros((2, 4, 4, 1), np.uint8)
 PARTS = ["decode", "queue", "compute", "answer"]
 
 
-class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps the spans that it is sent."""
+class Services(Collector):
+    """Keeps the names of the services that send spans, too."""
 
     def __init__(self) -> None:
-        self.spans: queue.Queue[Span] = queue.Queue()
+        super().__init__()
         self.resources: set[str] = set()
 
     def Export(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401 - as the generated class
-        for resource in request.resource_spans:
-            self.resources |= {
-                each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
-            }
-            for scope in resource.scope_spans:
-                for span in scope.spans:
-                    self.spans.put(span)
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-    def take(self, count: int) -> dict[str, Span]:
-        """The next spans, by name."""
-        found = [self.spans.get(timeout=20) for _ in range(count)]
-        return {span.name: span for span in found}
+        self.resources |= {
+            each.value.string_value
+            for resource in request.resource_spans
+            for each in resource.resource.attributes
+            if each.key == "service.name"
+        }
+        return super().Export(request, context)
 
 
 @pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     """A collector that the server's environment names."""
-    found = Collector()
-    server = grpc.server(ThreadPoolExecutor(2))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(found, server)  # type: ignore[no-untyped-call]
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    yield found
-    server.stop(0)
+    found = Services()
+    with collecting(found) as address:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        yield found
+
+
+def by_name(spans: list[Span]) -> dict[str, Span]:
+    return {span.name: span for span in spans}
 
 
 @pytest.fixture
@@ -81,11 +73,11 @@ def attributes(span: Span) -> dict[str, object]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value") or "") for each in span.attributes}
 
 
-def test_a_call_is_a_span_with_its_parts(start_server: StartServer, models: Path, collector: Collector) -> None:
+def test_a_call_is_a_span_with_its_parts(start_server: StartServer, models: Path, collector: Services) -> None:
     server = start_server(models)
     classify(server, f"00-{TRACE_ID}-{PARENT_ID}-01")
 
-    spans = collector.take(6)
+    spans = by_name(collector.take(6))
     call = spans["covey.v1.Classifier/Classify"]
     assert (call.trace_id.hex(), call.parent_span_id.hex()) == (TRACE_ID, PARENT_ID)
     assert call.kind == Span.SPAN_KIND_SERVER
@@ -114,7 +106,7 @@ def test_a_call_is_a_span_with_its_parts(start_server: StartServer, models: Path
     assert attributes(batch)["covey.batch_size"] == 2
 
 
-def test_the_caller_decides_whether_it_is_traced(start_server: StartServer, models: Path, collector: Collector) -> None:
+def test_the_caller_decides_whether_it_is_traced(start_server: StartServer, models: Path, collector: Services) -> None:
     server = start_server(models)
     for _ in range(5):
         classify(server, f"00-{TRACE_ID}-{PARENT_ID}-00")
@@ -123,7 +115,7 @@ def test_the_caller_decides_whether_it_is_traced(start_server: StartServer, mode
 
 
 def test_a_share_of_the_calls(
-    start_server: StartServer, models: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer, models: Path, collector: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.2")
@@ -135,25 +127,25 @@ def test_a_share_of_the_calls(
     assert 15 <= names.count("covey.v1.Classifier/Classify") <= 65  # 40 are expected, with a standard deviation of 6
 
 
-def test_errors(start_server: StartServer, models: Path, collector: Collector) -> None:
+def test_errors(start_server: StartServer, models: Path, collector: Services) -> None:
     """A caller's mistake is told, and is no error of the server."""
     server = start_server(models)
     with pytest.raises(grpc.RpcError):
         classify(server, model="nothing")
-    call = collector.take(1)["covey.v1.Classifier/Classify"]
+    call = by_name(collector.take(1))["covey.v1.Classifier/Classify"]
     assert attributes(call)["covey.status"] == "NOT_FOUND"
     assert call.status.code == 0
 
 
 @pytest.mark.parametrize("front", ["native"], indirect=True)
-def test_http(start_server: StartServer, models: Path, collector: Collector) -> None:
+def test_http(start_server: StartServer, models: Path, collector: Services) -> None:
     server = start_server(models)
     headers = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01", "X-Request-Id": "r-1"}
     body = (
         b'{"inputs":[{"name":"images","datatype":"UINT8","shape":[1,4,4,1],"data":[' + b",".join([b"7"] * 16) + b"]}]}"
     )
     assert ask(server.http_port, "POST", "/v2/models/echo/infer?timeout_ms=9000", body, headers).status == 200
-    call = collector.take(6)["POST /v2/models/{model}/infer"]
+    call = by_name(collector.take(6))["POST /v2/models/{model}/infer"]
     assert call.trace_id.hex() == TRACE_ID
     found = attributes(call)
     assert found["http.request.method"] == "POST"
