@@ -1,4 +1,8 @@
-"""Which of several servers is asked next: each in turn, those that could not be reached left out for a while.
+"""Which of several servers is asked next: the one that has the fewest calls of this client, in turn among equals.
+Those that could not be reached, or failed by themselves, are left out for a while.
+
+In turn alone, a server that is slower than the others collects calls until it refuses them: where one of ten took twice
+as long, p99 at 80 % load was 48 ms, and 2.5 ms by the fewest calls (simulated, docs/scale.md).
 
 Servers behind one name (`dns:///name:port`) are gRPC's own business; here each address has a channel of its own.
 """
@@ -21,29 +25,40 @@ class Addresses:
         self._turn = 0
         self._rests_s = [0.0] * count  # how long each was left out last; 0: it answered
         self._back_s = [0.0] * count  # when it may be asked again
+        self._calls = [0] * count  # in flight
         self._lock = threading.Lock()
 
-    def next(self, tried: Collection[int] = ()) -> int:
-        """Whose turn it is. Rather one that is not in `tried`, then rather one that does not rest."""
+    def take(self, tried: Collection[int] = ()) -> int:
+        """Where the next call goes, until `release`: rather to an address that is not in `tried`, then rather to one
+        that does not rest, then to the one with the fewest calls."""
         count = len(self._rests_s)
         if count == 1:
             return 0
         with self._lock:
             now_s = self._clock_s()
             turns = [(self._turn + step) % count for step in range(count)]
-            place = min(turns, key=lambda one: (one in tried, self._back_s[one] > now_s))  # of equals the first
+            place = min(  # of equals the first
+                turns, key=lambda one: (one in tried, self._back_s[one] > now_s, self._calls[one])
+            )
             self._turn = (place + 1) % count
+            self._calls[place] += 1
             if self._rests_s[place]:  # one call finds out whether it is back, the others leave it out for longer
                 self._rests_s[place] = min(_MAX_REST_S, self._rests_s[place] * 2)
                 self._back_s[place] = now_s + self._rests_s[place]
             return place
+
+    def release(self, place: int) -> None:
+        """The call that went there has ended."""
+        if len(self._calls) > 1:
+            with self._lock:
+                self._calls[place] -= 1
 
     def has_other(self, tried: Collection[int]) -> bool:
         """Whether there is an address that is not in `tried`."""
         return len(tried) < len(self._rests_s)
 
     def failed(self, place: int) -> None:
-        """It could not be reached: left out for a while, longer each time."""
+        """It could not be reached, or failed: left out for a while, longer each time."""
         with self._lock:
             if not self._rests_s[place]:
                 self._rests_s[place] = _FIRST_REST_S

@@ -23,6 +23,7 @@ from covey.errors import (
     HandshakeFailed,
     InvalidInput,
     InvalidRequest,
+    ServerError,
     Unavailable,
     UnknownModel,
     from_rpc_error,
@@ -116,7 +117,7 @@ class Session:
         tried: set[int] = set()
         attempt = 1
         while True:
-            place, answered = self._addresses.next(tried), conversation.answered
+            place, answered = self._addresses.take(tried), conversation.answered
             try:
                 yield Converse(place, conversation)
             except grpc.RpcError as failure:
@@ -129,6 +130,8 @@ class Session:
             else:
                 self._addresses.answered(place)
                 return
+            finally:
+                self._addresses.release(place)
             if pause_s:
                 yield Pause(pause_s)
             attempt += 1
@@ -170,7 +173,7 @@ class Session:
         said = "that it is not ready"
         remaining_s = deadline.remaining_s()
         while True:
-            place = self._addresses.next()
+            place = self._addresses.take()
             target = self.targets[place]
             try:
                 found = yield Send(place, health.CHECK, health.SERVER, min(remaining_s, _READY_CHECK_S))
@@ -186,6 +189,8 @@ class Session:
                 if found is health.Health.SERVING:
                     self._addresses.answered(place)
                     return
+            finally:
+                self._addresses.release(place)
             yield Pause(min(_READY_PAUSE_S, deadline.remaining_s()))
             if (remaining_s := deadline.remaining_s()) <= _READY_PAUSE_S / 10:
                 break
@@ -233,7 +238,7 @@ class Session:
         tried: set[int] = set()
         attempt = 1
         while True:
-            place = self._addresses.next(tried)
+            place = self._addresses.take(tried)
             target = self.targets[place]
             sent_ns = time.perf_counter_ns()
             try:
@@ -246,6 +251,8 @@ class Session:
                 self._addresses.answered(place)
                 self._retries.answered()
                 return made(response, target, round_trip_us)
+            finally:
+                self._addresses.release(place)
             if pause_s:
                 yield Pause(pause_s)
             attempt += 1
@@ -256,7 +263,7 @@ class Session:
         """How long to wait before the next attempt; `tried` then says where not to make it. Raises the CallError where
         there is none."""
         error = from_rpc_error(failure, self.targets[place], duration_ms, attempt, self._tls, self._metadata_bytes)
-        if isinstance(error, Unavailable):
+        if isinstance(error, Unavailable | ServerError):  # one that fails fast has the fewest calls: it would get all
             self._addresses.failed(place)
         tried.add(place)
         elsewhere = self._addresses.has_other(tried)

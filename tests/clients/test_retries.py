@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
 import covey
+from covey import session
 from covey.addresses import Addresses
 from covey.errors import HandshakeFailed
 from covey.retries import Retries
+
+from .conftest import fake_server
 
 if TYPE_CHECKING:
     from .conftest import ScriptedServer
@@ -72,28 +78,75 @@ def test_the_budget_ends_and_is_earned_again_by_answers() -> None:
     assert [retries.pause_s(covey.Unavailable("gone"), 1, 60.0) is None for _ in range(3)] == [False, False, True]
 
 
+def turn(addresses: Addresses) -> int:
+    """Where a call goes that ends at once."""
+    place = addresses.take()
+    addresses.release(place)
+    return place
+
+
 def test_addresses_take_turns_and_those_that_failed_are_left_out_for_longer_each_time() -> None:
     now_s = 0.0
     addresses = Addresses(3, lambda: now_s)
-    assert [addresses.next() for _ in range(4)] == [0, 1, 2, 0]
+    assert [turn(addresses) for _ in range(4)] == [0, 1, 2, 0]
     addresses.failed(1)
-    assert [addresses.next() for _ in range(4)] == [2, 0, 2, 0]
+    assert [turn(addresses) for _ in range(4)] == [2, 0, 2, 0]
     now_s = 0.15
-    assert [addresses.next() for _ in range(4)] == [1, 2, 0, 2], "asked once more, then left out for twice as long"
+    assert [turn(addresses) for _ in range(4)] == [1, 2, 0, 2], "asked once more, then left out for twice as long"
     now_s = 0.30
-    assert 1 not in [addresses.next() for _ in range(4)]
+    assert 1 not in [turn(addresses) for _ in range(4)]
     now_s = 0.36
-    assert 1 in [addresses.next() for _ in range(3)]
+    assert 1 in [turn(addresses) for _ in range(3)]
     addresses.answered(1)
-    assert sorted(addresses.next() for _ in range(3)) == [0, 1, 2]
+    assert sorted(turn(addresses) for _ in range(3)) == [0, 1, 2]
 
 
 def test_where_all_addresses_rest_one_is_asked_all_the_same_rather_one_not_tried() -> None:
     addresses = Addresses(2, lambda: 0.0)
     addresses.failed(0)
     addresses.failed(1)
-    assert addresses.next({0}) == 1
-    assert addresses.next({1}) == 0
+    assert addresses.take({0}) == 1
+    assert addresses.take({1}) == 0
+
+
+def test_the_address_with_the_fewest_calls_is_next() -> None:
+    addresses = Addresses(3, lambda: 0.0)
+    assert [addresses.take() for _ in range(5)] == [0, 1, 2, 0, 1]
+    addresses.release(1)
+    addresses.release(1)
+    assert [addresses.take() for _ in range(3)] == [1, 2, 1], "0 has two calls, 2 has one, 1 has none"
+
+
+def test_a_server_that_takes_its_time_gets_no_more_than_its_share() -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def hold(image: bytes) -> str:
+        held.set()
+        assert release.wait(60)
+        return "cat"
+
+    with fake_server("grpc", answer=hold) as slow, fake_server("grpc") as other:
+        with covey.Client([slow.target, other.target]) as client, ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client.classify, b"cat")
+            assert held.wait(60)
+            for _ in range(6):
+                client.classify(b"cat")
+            release.set()
+            waiting.result()
+        assert (slow.requests, other.requests) == (1, 6)
+
+
+def test_a_server_that_fails_is_left_out_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers faster than the others, and so has the fewest calls: it would get nearly all."""
+    monkeypatch.setattr(session, "Addresses", partial(Addresses, clock_s=lambda: 0.0))
+    with fake_server("grpc") as broken, fake_server("grpc") as other:
+        broken.fail("INTERNAL", "broken", times=100)
+        with covey.Client([broken.target, other.target]) as client:
+            with pytest.raises(covey.ServerError):
+                client.classify(b"cat")
+            for _ in range(6):
+                client.classify(b"cat")
+        assert other.requests == 6
 
 
 @pytest.mark.parametrize(
