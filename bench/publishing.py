@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from pathlib import Path
 
 import grpc
 
-from bench.processes import CALL_TIMEOUT_S, SERVICE, BenchError, Server
+from bench.processes import CALL_TIMEOUT_S, SERVICE, BenchError, Server, fetch
 from covey_proto.v1.classifier_pb2 import GetModelRequest, GetModelResponse
 
 RELOAD_TIMEOUT_S = 30.0
@@ -45,3 +46,14 @@ def wait_until_served(server: Server, model: str, version: int, timeout_s: float
                     f"version {version} of {model} was published {timeout_s:.0f} s ago and version {served} is served"
                 )
             time.sleep(_ASK_EVERY_S)
+
+
+def wait_until_answered(server: Server, model: str, version: int, timeout_s: float = RELOAD_TIMEOUT_S) -> None:
+    """Returns once a version has computed an image of the load under way. Raises BenchError after half a minute."""
+    assert server.metrics_url is not None
+    counted = re.compile(rf'^covey_images_total{{model="{model}",version="{version}"}} [1-9]', re.MULTILINE)
+    give_up = time.monotonic() + timeout_s
+    while not counted.search(fetch(server.metrics_url)):
+        if time.monotonic() > give_up:
+            raise BenchError(f"version {version} of {model} has answered no request in {timeout_s:.0f} s")
+        time.sleep(_ASK_EVERY_S)

@@ -6,7 +6,7 @@ import time
 
 from bench import samples
 from bench.load import open_load, put_load
-from bench.publishing import publish, wait_until_served
+from bench.publishing import publish, wait_until_answered, wait_until_served
 from bench.raw_onnxruntime import RawOnnxruntime
 from bench.rows import Goal, Row, make_row
 from bench.run import Run
@@ -48,6 +48,7 @@ def reload(run: Run, model: str, failures_goal: Goal, latency_goal: Goal) -> lis
                 publish(run.models.file(model), models / model, version)
                 wait_until_served(server, model, version)
                 seconds.append(time.perf_counter() - published)
+                wait_until_answered(server, model, version)  # else a version may come and go between two requests
             ended_ns = time.perf_counter_ns()
             running.stop()
             load = running.finish()
