@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -228,9 +228,10 @@ def test_an_open_loop_sends_each_message_in_turn_at_the_moments_of_its_schedule(
 
     messages = [b"refused", b"one", b"two"]
     rates = (500.0, 500.0)
+    order: dict[str, Any] = {"rates_per_s": rates, "seconds": 60.0, "calls": 250, "seed": 3, "round_us": 500}
     with serve_natively(answer) as (port, arrivals):
-        result = put_load(port, messages, rates_per_s=rates, seconds=0.5, seed=3, round_us=500, keep_answers=True)
-    planned = list(moments(Arrival.POISSON, rates, 0.0, 0.5, seed=3))
+        result = put_load(port, messages, keep_answers=True, **order)
+    planned = list(islice(moments(Arrival.POISSON, rates, 0.0, 60.0, seed=3), 250))
     assert sorted(result.due_ns - result.begin_ns) == planned
     assert Counter(arrivals.messages) == Counter(messages[place % 3] for place in range(len(planned)))
     assert result.by_status()["RESOURCE_EXHAUSTED"] == arrivals.messages.count(b"refused")
