@@ -5,7 +5,7 @@ choice that cannot be followed is taken back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -42,7 +42,7 @@ class Choosing:
         """Makes a version the default one."""
         name, served = self._find(name)
         self._require_there(name, version)
-        with self._undone_on_failure(name):
+        with self._undone_on_failure(name, DEFAULT_VERSION, CANARY_VERSION):
             choice_files.write(self._folder, name, DEFAULT_VERSION, version, self._before(name, version, served))
             if self._chosen(name, CANARY_VERSION) == version:
                 choice_files.remove(self._folder, name, CANARY_VERSION)
@@ -55,7 +55,7 @@ class Choosing:
         name, served = self._find(name)
         canary = self._chosen(name, CANARY_VERSION)
         if canary:
-            with self._undone_on_failure(name):
+            with self._undone_on_failure(name, DEFAULT_VERSION, CANARY_VERSION):
                 on_trial = self._repository.catalog.canaries.get(name)
                 if on_trial is not None:
                     on_trial.end("rolled_back")  # at once
@@ -72,7 +72,7 @@ class Choosing:
                 f"{DEFAULT_VERSION} has no second line. Name a version: promote it"
             )
         self._require_there(name, before)
-        with self._undone_on_failure(name):
+        with self._undone_on_failure(name, DEFAULT_VERSION):
             choice_files.write(self._folder, name, DEFAULT_VERSION, before)
             self._follow()
             self._require_default(name, before)
@@ -91,7 +91,7 @@ class Choosing:
         if not version:
             if file == CANARY_VERSION and self._chosen(name, file):
                 return self.roll_back(name)
-            with self._undone_on_failure(name):
+            with self._undone_on_failure(name, file):
                 choice_files.remove(self._folder, name, file)
                 self._follow()
             return self._told(name, f"removed {file}")
@@ -99,8 +99,9 @@ class Choosing:
             raise InvalidRequest(f"version {version} of model {name!r} is its default one; name another version")
         self._require_there(name, version)
         self._follow()  # else a canary that a rule has just taken away would be the same one, which has ended
-        with self._undone_on_failure(name):
-            if not (self._folder / name / DEFAULT_VERSION).exists():  # else the highest would be it
+        has_default = (self._folder / name / DEFAULT_VERSION).exists()
+        with self._undone_on_failure(name, *([] if has_default else [DEFAULT_VERSION]), file):
+            if not has_default:  # else the highest would be it
                 choice_files.write(self._folder, name, DEFAULT_VERSION, served.version)
             choice_files.write(self._folder, name, file, version)
             self._follow()
@@ -147,23 +148,21 @@ class Choosing:
             self._repository.refresh()
 
     @contextmanager
-    def _undone_on_failure(self, name: str) -> Iterator[None]:
-        """Puts the files back as they were if what is done meanwhile fails. Raises LoadFailed for an OSError."""
-        before = self._texts(name)
+    def _undone_on_failure(self, name: str, *files: str) -> Iterator[None]:
+        """Puts these files back as they were if what is done meanwhile fails. Others may be written meanwhile by what a
+        rule decides. Raises LoadFailed for an OSError."""
+        paths = [self._folder / name / file for file in files]
+        before = {path: path.read_bytes() if path.is_file() else None for path in paths}
         try:
             yield
         except (OSError, LoadFailed) as error:
             with suppress(OSError):  # the same as it failed with
-                for file, text in before.items():
-                    choice_files.restore(self._folder / name / file, text)
+                for path, text in before.items():
+                    choice_files.restore(path, text)
             self._follow()
             if isinstance(error, OSError):
                 raise LoadFailed(f"the models folder cannot be written: {error.strerror or error}") from error
             raise
-
-    def _texts(self, name: str) -> Mapping[str, bytes | None]:
-        paths = {file: self._folder / name / file for file in layout.CHOICES}
-        return {file: path.read_bytes() if path.is_file() else None for file, path in paths.items()}
 
     def _chosen(self, name: str, file: str) -> int:
         try:

@@ -71,6 +71,28 @@ def test_a_promotion_that_is_asked_for_twice_can_still_be_rolled_back(server: Se
         assert client.choose("rollback", "echo") == covey.Choice("echo", 2, 0, 0)
 
 
+def test_what_a_rule_decides_while_a_call_fails_is_not_undone(
+    server: Server, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = server.app.repository
+    refresh = repository.refresh
+
+    decided: list[bool] = []
+
+    def decide_meanwhile() -> None:
+        if (models / "echo" / "shadow-version").exists() and not decided:
+            decided.append(choice_files.promote_canary(models, "echo", 3, 2))
+        refresh()
+
+    with covey.Client(server.target) as client:
+        client.choose("canary", "echo", 3)
+        monkeypatch.setattr(repository, "refresh", decide_meanwhile)
+        with pytest.raises(covey.CoveyError, match="version 4"):
+            client.choose("shadow", "echo", 4)
+    assert decided == [True]
+    assert files(models) == {"default-version": "3\n2\n"}
+
+
 def test_by_http_and_the_sdk(server: Server, models: Path) -> None:
     chosen = ask(server.http_port, "POST", "/v1/models/echo/canary?version=1")
     expected = {"model": "echo", "default_version": 2, "canary_version": 1, "shadow_version": 0}
