@@ -141,5 +141,7 @@ def _follow(file: str, known: dict[str, int], listing: Listing, before: Listing,
         if said is not None:
             chosen[name] = said
         if said != was:
-            log.info("model %s: %s", name, meaning.format(none if said is None else f"version {said}"))
+            what = meaning.format(none if said is None else f"version {said}")
+            is_there = said is None or said in listing.versions.get(name, {})
+            log.info("model %s: %s%s", name, what, "" if is_there else ", which is not in the folder yet")
     return chosen

@@ -10,6 +10,7 @@ from tests.server.conftest import StartServer
 from tests.server.models.reloading import TextFolder
 
 from covey import cli
+from covey_proto import layout
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.errors import UnknownModel
 from covey_server.models import accuracy
@@ -73,6 +74,15 @@ def test_promoted_and_rolled_back(models: TextFolder, caplog: pytest.LogCaptureF
     assert models.refresh(times=3) == ["unloaded m/1", "retired m/1"]
     assert default(models) == 3
     assert "model m: requests that name no version are to get the highest version" in caplog.text
+
+
+def test_a_choice_that_names_no_version_is_told(models: TextFolder, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    models.repository.load()
+    for file in layout.CHOICES:
+        (models.folder / "m" / file).write_text("7")
+    models.refresh(times=2)
+    assert caplog.text.count("version 7, which is not in the folder yet") == len(layout.CHOICES)
 
 
 def test_a_choice_is_followed_when_it_rests(models: TextFolder) -> None:
