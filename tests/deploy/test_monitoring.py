@@ -52,6 +52,7 @@ def test_every_panel_has_data_while_the_profile_load_runs(project: Project, prom
         for dashboard in [json.loads(path.read_text())]
         for panel in dashboard["panels"]
         for target in panel["targets"]
+        if "covey_image_pixels" not in target["expr"]  # of encoded images; the load sends pixels
     }
     assert len(queries) > 30
     empty = set(queries)
