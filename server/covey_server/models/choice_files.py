@@ -45,13 +45,8 @@ def is_copy(folder: Path) -> bool:
 def write(folder: Path, name: str, file: str, version: int, before: int | None = None) -> None:
     """Chooses a version; `before` is the one that `default-version` goes back to. Raises OSError."""
     _require_own(folder)
-    path = folder / name / file
-    partial = _beside(path)
-    try:
-        partial.write_text(f"{version}\n" if before in (None, version) else f"{version}\n{before}\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = f"{version}\n" if before in (None, version) else f"{version}\n{before}\n"
+    _replace(folder / name / file, text.encode())
 
 
 def restore(path: Path, text: bytes | None) -> None:
@@ -59,7 +54,7 @@ def restore(path: Path, text: bytes | None) -> None:
     if text is None:
         path.unlink(missing_ok=True)
     else:
-        path.write_bytes(text)
+        _replace(path, text)
 
 
 def remove(folder: Path, name: str, file: str) -> None:
@@ -107,6 +102,15 @@ def _taken(folder: Path, name: str, version: int) -> Iterator[bool]:
         taken.rename(path)
         raise
     taken.unlink(missing_ok=True)
+
+
+def _replace(path: Path, text: bytes) -> None:
+    partial = _beside(path)
+    try:
+        partial.write_bytes(text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _require_own(folder: Path) -> None:
