@@ -73,7 +73,6 @@ def _parser(environment: Mapping[str, str]) -> Parser:
 
 
 def _number(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, not {text}")
-    return value
+    return int(text)

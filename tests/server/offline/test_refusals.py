@@ -166,6 +166,7 @@ def test_options(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, text in (
         (["images"], "the following arguments are required: --model, --to"),
         (["images", "--model", "x", "--to", "y", "--top-k", "0"], "expected a whole number from 1 up, not 0"),
+        (["images", "--model", "x", "--to", "y", "--top-k", "two"], "expected a whole number from 1 up, not two"),
         (["images", "--model", "x", "--to", "y", "--top-l", "2"], "Did you mean --top-k?"),
     ):
         assert batch(*arguments) == 2
