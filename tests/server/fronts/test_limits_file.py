@@ -101,7 +101,7 @@ def test_a_changed_file_is_taken_and_a_broken_one_changes_nothing(
     path = write(tmp_path, GOOD)
     with caplog.at_level(logging.INFO):
         file = LimitsFile(path)
-        assert "limits of 2 principals and of all others, by" in caplog.text
+        assert "limits of 3 principals and of all others, by" in caplog.text
         write(tmp_path, GOOD.replace("camera]", "front-door]"))
         file.refresh()
         assert "camera" in file.limits.names, "it may still be being written"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from covey_proto.wording import plural
 from covey_server.batching.limits import OTHER, Allowances, Limits
 from covey_server.calls.account import PRIORITIES, Allowance
 from covey_server.errors import InvalidConfiguration
@@ -49,7 +50,7 @@ class LimitsFile:
 
 
 def _summary(path: Path, allowances: Allowances) -> str:
-    return f"limits of {len(allowances.tables)} principals and of all others, by {path}"
+    return f"limits of {plural(len(allowances.table_of), 'principal')} and of all others, by {path}"
 
 
 def _read(path: Path) -> Allowances:
