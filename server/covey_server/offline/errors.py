@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from covey_server.errors import InvalidConfiguration, StartupError
 
-NEEDS_PYARROW = "pip install 'covey-serve[batch]'"
-
 
 class Stopped(StartupError):
     """It ended early, and the same command goes on from there."""
@@ -19,4 +17,6 @@ class BadSource(InvalidConfiguration):
 
 def no_pyarrow(what: str) -> InvalidConfiguration:
     """The error where pyarrow is missing and `what` needs it."""
-    return InvalidConfiguration(f"{what} needs the package pyarrow, which is not installed here: {NEEDS_PYARROW}")
+    return InvalidConfiguration(
+        f"{what} needs the package pyarrow, which is not installed here: pip install 'covey-serve[batch]'"
+    )

@@ -37,23 +37,23 @@ _GIVEN = 5  # labels in a row by default, where they do not exclude each other
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for. `top_k`, `workers` and `batch_size` 0: by default."""
+    """What is asked for; `command` has the defaults. `top_k`, `workers` and `batch_size` 0: chosen here."""
 
     source: tuple[str, ...]
     model: Path
     to: Path
     config: Config  # of the server: device, limits, formats
-    top_k: int = 0
-    probabilities: bool = False
-    image_column: str = "image"
-    key_column: str = ""
-    max_image_bytes: int = 64 << 20
-    workers: int = 0
-    parallel: Kind = "auto"
-    batch_size: int = 0
-    part_images: int = 10_000
-    restart: bool = False
-    strict: bool = False
+    top_k: int
+    probabilities: bool
+    image_column: str
+    key_column: str
+    max_image_bytes: int
+    workers: int
+    parallel: Kind
+    batch_size: int
+    part_images: int
+    restart: bool
+    strict: bool
 
 
 class Interrupted(Exception):

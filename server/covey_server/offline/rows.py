@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -142,14 +143,11 @@ def _join(parts: Sequence[Path], file: IO[bytes]) -> None:
             shutil.copyfileobj(opened, file)
 
 
-class _text:  # noqa: N801 - used as a function
+@contextmanager
+def _text(file: IO[bytes]) -> Iterator[io.TextIOWrapper]:
     """A binary file as one of text, which stays open."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._text = io.TextIOWrapper(file, "utf-8", newline="")
-
-    def __enter__(self) -> io.TextIOWrapper:
-        return self._text
-
-    def __exit__(self, *_: object) -> None:
-        self._text.detach()  # flushes
+    text = io.TextIOWrapper(file, "utf-8", newline="")
+    try:
+        yield text
+    finally:
+        text.detach()  # flushes

@@ -10,7 +10,7 @@ from typing import Self
 from covey_proto.wording import plural
 from covey_server.offline.rows import Block
 
-_MOST_CLASSES = 20  # in the table
+_MAX_CLASSES = 20  # in the table
 
 
 class Tally:
@@ -55,12 +55,14 @@ class Tally:
 
     def lines(self, labels: Sequence[str], abstains: bool) -> list[str]:
         """For people: the classes by how often they were the answer, and the failures."""
-        names = {index: "none of the labels" if index < 0 else labels[index] for index in self.classes}
-        table = [(names[index], count) for index, count in self.classes.most_common(_MOST_CLASSES)]
+        table = [
+            ("none of the labels" if index < 0 else labels[index], count)
+            for index, count in self.classes.most_common(_MAX_CLASSES)
+        ]
         width = max([5, *(len(name) for name, _ in table)])
         lines = [f"  {name:{width}}  {count:>11,}  {count / self.images:7.2%}" for name, count in table]
-        if len(self.classes) > _MOST_CLASSES:
-            lines.append(f"  and {plural(len(self.classes) - _MOST_CLASSES, 'more class', 'more classes')}")
+        if len(self.classes) > _MAX_CLASSES:
+            lines.append(f"  and {plural(len(self.classes) - _MAX_CLASSES, 'more class', 'more classes')}")
         if abstains:
             lines.append(
                 f"{plural(self.unknown, 'image')} of these {'is' if self.unknown == 1 else 'are'} of no known class"
