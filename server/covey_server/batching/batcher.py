@@ -224,9 +224,9 @@ class Batcher:
 
     def _by_waiting(self) -> Sequence[ServedModel]:
         """The models for which something waits, the longest wait first; `ModelQueue.due_ns` says how it is counted."""
-        return list(self._queues) if len(self._queues) == 1 else sorted(self._queues, key=self._turn_of)
+        return list(self._queues) if len(self._queues) == 1 else sorted(self._queues, key=self._due_ns)
 
-    def _turn_of(self, model: ServedModel) -> int:
+    def _due_ns(self, model: ServedModel) -> int:
         return self._queues[model].due_ns
 
     def _is_due(self, queue: ModelQueue) -> bool:
@@ -250,7 +250,7 @@ class Batcher:
                 for model, queue in self._queues.items()
                 if self._is_due(queue) and (not reserve or self._is_worth_a_core(queue))
             ),
-            key=self._turn_of,
+            key=self._due_ns,
             default=None,
         )
 

@@ -70,8 +70,8 @@ class Limits:
         """Lets a call in, and sets its account. Raises Overloaded; then it is not in."""
         with self._lock:
             account, now_ns = self._find(call.principal), self._clock_ns()
-            most, rate = account.allowance.in_flight, account.allowance.requests_per_s
-            if most is not None and account.in_flight >= self._share(most):
+            max_calls, rate = account.allowance.in_flight, account.allowance.requests_per_s
+            if max_calls is not None and account.in_flight >= self._share(max_calls):
                 raise Overloaded(
                     f"{account.in_flight:,} calls of {_who(account)} are unanswered, as many as it may have at once"
                     f"{self._divided}; wait for answers before sending more",
@@ -159,14 +159,14 @@ class Limits:
 
     def _have_room(self, account: Account, calls: int, images: int, now_ns: int) -> bool:
         """Whether so many calls would be let in one after the other."""
-        most = account.allowance.in_flight
-        if most is not None and account.in_flight + calls > self._share(most):
+        max_calls = account.allowance.in_flight
+        if max_calls is not None and account.in_flight + calls > self._share(max_calls):
             return False
-        requests, each = account.allowance.requests_per_s, account.allowance.images_per_s
-        return not (
-            (requests is not None and self._wait_ns(account.requests_until_ns, calls, requests, now_ns, calls) > 0)
-            or (each is not None and self._wait_ns(account.images_until_ns, images, each, now_ns, calls) > 0)
-        )
+        rate = account.allowance.requests_per_s
+        if rate is not None and self._wait_ns(account.requests_until_ns, calls, rate, now_ns, calls) > 0:
+            return False
+        rate = account.allowance.images_per_s
+        return rate is None or self._wait_ns(account.images_until_ns, images, rate, now_ns, calls) <= 0
 
     def _wait_ns(self, until_ns: float, count: int, rate: float, now_ns: int, calls: int = 1) -> float:
         """How long `count` of something in so many calls have to wait; not above 0: they are let in now."""

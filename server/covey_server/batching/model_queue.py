@@ -280,11 +280,11 @@ class ModelQueue:
         return request.caller == first.caller or not (request.caller in suspects or first.caller in suspects)
 
 
-def _count(requests: Iterable[Request], most: int) -> int:
-    """How many images of requests wait, as far as it matters: not many more than `most`."""
+def _count(requests: Iterable[Request], enough: int) -> int:
+    """How many images of requests wait; counting ends once there are `enough`."""
     count = 0
     for request in requests:
         count += request.count - request.taken
-        if count >= most:
+        if count >= enough:
             break
     return count

@@ -9,9 +9,8 @@ from covey_server.batching.model_queue import ModelQueue
 from covey_server.batching.request import Request
 from covey_server.batching.turns import BATCH
 
-_OVERTAKEN_NS = (
-    500_000_000  # who has waited for so long is not overtaken any more: nobody starves, however late its deadline
-)
+# Who has waited for so long is not overtaken any more: nobody starves, however late its deadline.
+_MAX_OVERTAKEN_NS = 500_000_000
 _turn = attrgetter("turn")
 
 
@@ -46,7 +45,7 @@ def by_deadline(queue: ModelQueue, request: Request, deadline_ns: int, now_ns: i
         if (
             (request.gives_way and other.turn < BATCH)
             or (other.deadline_ns is not None and other.deadline_ns <= deadline_ns)
-            or now_ns - other.queued_ns > _OVERTAKEN_NS
+            or now_ns - other.queued_ns > _MAX_OVERTAKEN_NS
             or (other.taken if other.caller == request.caller else not may_pass)
         ):
             break
