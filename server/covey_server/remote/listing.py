@@ -28,7 +28,7 @@ Files: TypeAlias = Mapping[str, Stamp]
 @dataclass(frozen=True)
 class Listing:
     """The versions that have a model file, by `NAME/VERSION`, the highest of each model first; and the files
-    `default-version` and `shadow-version`, by `NAME/FILE`. `examples` are a few of the other paths."""
+    `layout.CHOICES`, by `NAME/FILE`. `examples` are a few of the other paths."""
 
     versions: Mapping[str, Files]
     choices: Files

@@ -63,11 +63,11 @@ def test_only_names_of_models_are_listed() -> None:
     stamp = Stamp(1, "x")
     keys = ["m/2/model.onnx", "m/10/model.onnx", "m/10/report.html", "m/3/report.html", "m/01/model.onnx"]
     keys += ["../1/model.onnx", ".x/1/model.onnx", "m/../model.onnx", "m/1/../model.onnx", "m/10/a/model.onnx"]
-    keys += ["m/default-version", "m/shadow-version", "default-version"]
+    keys += ["m/default-version", "m/shadow-version", "m/canary-version", "default-version"]
     listing = Listing.of(dict.fromkeys(keys, stamp))
     assert list(listing.versions) == ["m/10", "m/2"], "the highest first; one without a model is none"
     assert set(listing.versions["m/10"]) == {"model.onnx", "report.html"}
-    assert set(listing.choices) == {"m/default-version", "m/shadow-version"}
+    assert set(listing.choices) == {"m/default-version", "m/shadow-version", "m/canary-version"}
     assert set(FILE_TYPES) <= READ, "what a server shows is fetched"
 
 
