@@ -110,18 +110,20 @@ class Config:
     canary_images: int = _setting(1000, "images that a canary has to answer before it becomes the default version")
     canary_window_s: float = _setting(600.0, "time that a canary has to answer before it becomes the default version")
     canary_agreement: float = _setting(
-        0.9, "a canary is rolled back if less than this share of its answers is that of the served version"
+        0.9, "a canary is rolled back if the served version gives the same class to less than this share of its images"
     )
     canary_slowdown: float = _setting(
-        2.0, "a canary is rolled back if 99% of its calls take more than so many times as long as the served version's"
+        2.0,
+        "a canary is rolled back if it takes more than this many times as long as the served version, for the same "
+        "images or by the 99th percentile of its calls",
     )
     canary_gate: str = _setting(
         "", "folder of labelled images, DIR/CLASS/1.png, on which a canary may hardly be worse; none by default"
     )
     max_accuracy_loss: float = _setting(
         1.0,
-        "how much less accurate on its test images than the default version one may be that becomes it unchosen; and "
-        "at --canary-gate (there 0.01 by default); 1: no matter how much",
+        "how much less accurate than the default version, on its test images, a higher version may be to take its "
+        "place without being chosen; also at --canary-gate (there 0.01 by default); 1: no matter how much",
     )
     capture: str = _setting(
         "", "folder where some of the images that callers send are kept, to be labelled; none by default"

@@ -41,8 +41,8 @@ class Choices:
     """The chosen versions, by model. Mappings are replaced, never changed: catalogs keep them."""
 
     def __init__(self, max_accuracy_loss: float = 1.0) -> None:
-        """`max_accuracy_loss`: how much less accurate than the default version one may be that becomes it and that
-        nobody has chosen; 1: no matter how much."""
+        """`max_accuracy_loss`: how much less accurate than the default version a higher one may be to take its place
+        without being chosen; 1: no matter how much."""
         self._max_loss = max_accuracy_loss
         self.held_back: dict[str, HeldBack] = {}  # by model
         self.default: dict[str, int] = {}

@@ -61,8 +61,7 @@ class Canaries:
         self, metrics: Metrics, repository: Callable[[], Repository], rules: Rules, share: float,
         gate: Gate | None = None, max_loss: float = 0.01, clock_s: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`share` is that of the callers. `max_loss` is how much less accurate a canary
-        may be at the gate."""
+        """`share` is that of the callers. `max_loss` is how much less accurate a canary may be at the gate."""
         self.lock = threading.Lock()
         self.trials: dict[str, Trial] = {}  # by model: the last one, also when it is over
         self.decisions: Counter[tuple[str, Reason]] = Counter()
@@ -86,8 +85,8 @@ class Canaries:
         return self._watch.stop(timeout_s)
 
     def count(self, canary: Canary, found: Comparison, canary_s: float | None = None) -> None:
-        """Counts images that a canary answered and the served version ran again; with `canary_s` the canary, too, and
-        that is how long it took."""
+        """Counts images that a canary answered and the served version ran again. `canary_s` is how long the canary took
+        for them; None: it did not run them again, to be timed."""
         with self.lock:
             trial = self.trials.get(canary.name)
             if trial is None or trial.canary is not canary:

@@ -1,8 +1,9 @@
 """The rules by which a canary is judged: figures in, a verdict out. Knows no model and no clock.
 
 A rule speaks only where chance alone hardly explains what it sees: it takes the bound of a share that lies 3 standard
-errors away (Wilson, 1927), which 1 of 740 fair samples passes, and a least number of calls or images. Images that came
-together are not independent samples, and a rule looks often; so these numbers are a guard against noise, not a proof.
+errors away (Wilson, 1927), which 1 of 740 fair samples passes, and a minimum number of calls or images. Images that
+came together are not independent samples, and a rule looks often; so these numbers are a guard against noise, not a
+proof.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MIN_CALLS = 10  # of a canary, before errors count
 MIN_TIMED = 200  # calls of either version, before their times count
 MIN_RUNS = 20  # of both versions on the same images, before run times count
 MIN_COMPARED = 20  # images, before agreement counts
-MIN_COMPARED_TO_PROMOTE = 100  # or all, where less images are asked for
+MIN_COMPARED_TO_PROMOTE = 100  # or all, where fewer images are asked for
 _SLOW = 0.01  # the share of calls that a 99th percentile leaves above it
 _ERRORS = 3.0  # standard errors
 
@@ -79,9 +80,9 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """`agreement`: the least share of images of the same class. `slowdown`: how many times longer the same
-    images, and calls, may take.
-    `images`, `window_s`: what a canary has to answer, and for how long, before it is promoted."""
+    """`agreement`: the minimum share of images that get the same class. `slowdown`: how many times as long the same
+    images, and calls, may take. `images`, `window_s`: what a canary has to answer, and for how long, before it is
+    promoted."""
 
     agreement: float
     slowdown: float
