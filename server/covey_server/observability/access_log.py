@@ -58,8 +58,8 @@ def _text(record: Record, trace_id: str) -> str:
     if record.model:
         words.append(f"{record.model}/{record.version} images={record.images}")
     words.append(f"{_total_ms(record):.3f} ms")
-    if record.parts:
-        shown = ", ".join(f"{name} {_ms(begin_ns, end_ns):.3f}" for name, begin_ns, end_ns in record.parts)
+    if parts := record.parts:
+        shown = ", ".join(f"{name} {_ms(begin_ns, end_ns):.3f}" for name, begin_ns, end_ns in parts)
         words.append(f"({shown}; batch of {record.batch_size})" if record.batch_size else f"({shown})")
     if record.request_id:
         words.append(f"id={_plain(record.request_id)}")
