@@ -70,15 +70,7 @@ class TlsLayer:
 
 
 _READ_BYTES = 64 << 10
-
-
-def _written(part: tuple[str, str]) -> str:
-    name, value = part
-    return f"{_SHORT.get(name, name)}={_SPECIAL.sub(_ESCAPED, value)}"
-
-
 _SPECIAL = re.compile(r'(^[ #]|[,+"\\<>;]| $)')
-_ESCAPED = r"\\\1"
 _SHORT = {
     "commonName": "CN",
     "organizationName": "O",
@@ -87,3 +79,9 @@ _SHORT = {
     "localityName": "L",
     "stateOrProvinceName": "ST",
 }
+
+
+def _written(part: tuple[str, str]) -> str:
+    name, value = part
+    escaped = _SPECIAL.sub(r"\\\1", value)
+    return f"{_SHORT.get(name, name)}={escaped}"
