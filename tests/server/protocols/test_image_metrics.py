@@ -75,9 +75,9 @@ def test_an_image_that_fails_its_call_is_counted_as_well(
     """Explain, as the Open Inference Protocol, answers all images of a call or none."""
     write_echo_model(tmp_path)
     server = start_server(tmp_path)
-    before = server.app.registry.get_sample_value
+    value = server.app.registry.get_sample_value
     labels = {"model": "echo", "version": "1", "reason": "damaged"}
-    assert before("covey_invalid_images_total", labels) == 0  # from the start, so that rate() sees the first one
+    assert value("covey_invalid_images_total", labels) == 0  # from the start, so that rate() sees the first one
     server.classify(pb.ClassifyRequest(encoded=pb.EncodedImages(images=[UNDECODABLE["damaged"]])))
-    assert before("covey_invalid_images_total", labels) == 1
-    assert before("covey_image_pixels_count", {"model": "echo", "version": "1"}) == 0
+    assert value("covey_invalid_images_total", labels) == 1
+    assert value("covey_image_pixels_count", {"model": "echo", "version": "1"}) == 0
