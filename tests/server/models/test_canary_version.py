@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -242,3 +243,17 @@ def test_other_text_is_no_choice(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match="expected the number of a version"):
         choice_files.read(path)
+
+
+def test_a_file_that_cannot_be_put_back_stays_whole(tmp_path: Path) -> None:
+    """As on a full disk: here no file may have a byte."""
+    path = tmp_path / "default-version"
+    path.write_text("3\n2\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            choice_files.restore(path, b"2\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("default-version", "3\n2\n")]
