@@ -157,6 +157,7 @@ def test_a_folder_that_cannot_be_written(server: Server, models: Path, monkeypat
         pytest.raises(covey.ServerError, match=r"the models folder cannot be written: Read-only file system"),
     ):
         client.choose("promote", "echo", 1)
+    assert files(models) == {"default-version": "2"}
     assert answering(server) == 2
 
 
