@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
-from tests.clients.labelling.captured import places, write
+from tests.clients.labelling.captured import places, serving_page
 
-from covey.labelling.captures import Captures
 from covey.labelling.page import LabelPage
 
 if TYPE_CHECKING:
@@ -19,11 +18,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def label_page(tmp_path: Path) -> Iterator[LabelPage]:
-    captures = Captures(write(tmp_path / "lenet"))
-    page = LabelPage(captures)
-    with page.running():
+    with serving_page(tmp_path / "lenet") as page:
         yield page
-    captures.close()
 
 
 @pytest.fixture

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from PIL import Image
 
+from covey.labelling.captures import Captures
+from covey.labelling.page import LabelPage
 from covey_proto import captures as layout
 
 # From the least certain: predicted class and probability.
@@ -27,6 +30,15 @@ def write(folder: Path, answers: Sequence[tuple[str, float]] = ANSWERS, classes:
     (folder / layout.CAPTURES).write_bytes(b"".join(rows))
     (folder / layout.CLASSES).write_text(json.dumps(list(classes)))
     return folder
+
+
+@contextmanager
+def serving_page(folder: Path) -> Iterator[LabelPage]:
+    """The page of such a folder, served."""
+    with closing(Captures(write(folder))) as captures:
+        page = LabelPage(captures)
+        with page.running():
+            yield page
 
 
 def places(folder: Path) -> dict[int, str]:

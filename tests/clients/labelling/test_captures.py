@@ -18,10 +18,6 @@ def folder(tmp_path: Path) -> Path:
     return write(tmp_path / "captures" / "lenet")
 
 
-def opened(folder: Path) -> Captures:
-    return Captures(folder)
-
-
 def label_all(captures: Captures, *labels: str) -> None:
     for label in labels:
         capture = captures.next()
@@ -30,7 +26,7 @@ def label_all(captures: Captures, *labels: str) -> None:
 
 
 def test_the_least_certain_come_first_and_land_in_the_folder_of_their_class(folder: Path) -> None:
-    captures = opened(folder)
+    captures = Captures(folder)
     assert [(each.predicted, each.probability) for each in captures.pending()] == [
         ("cat", 0.21), ("dog", 0.312), ("cat", 0.5), ("bird/bat", 0.75),
     ]  # fmt: skip
@@ -45,16 +41,16 @@ def test_the_least_certain_come_first_and_land_in_the_folder_of_their_class(fold
     assert places(folder) == {0: "dog", 1: "dog", 2: ".discarded", 3: "bird_bat"}
     captures.close()
 
-    again = opened(folder)
+    again = Captures(folder)
     assert again.next() is None  # nothing is asked twice
     assert again.decided == 4
 
 
 def test_undo_takes_back_one_after_another_also_of_an_earlier_run(folder: Path) -> None:
-    captures = opened(folder)
+    captures = Captures(folder)
     label_all(captures, "dog", "cat")
     captures.close()
-    captures = opened(folder)
+    captures = Captures(folder)
     label_all(captures, "bird/bat")
     assert places(folder) == {0: "dog", 1: "cat", 2: "bird_bat", 3: "bird_bat"}
     undone = [captures.undo() for _ in range(4)]
@@ -65,20 +61,20 @@ def test_undo_takes_back_one_after_another_also_of_an_earlier_run(folder: Path) 
     label_all(captures, "cat")
     assert [each.decision for each in layout.read_labels(folder)] == ["labelled"] * 3 + ["undone"] * 3 + ["labelled"]
     captures.close()
-    assert opened(folder).decided == 1
+    assert Captures(folder).decided == 1
 
 
 def test_a_decision_that_was_written_down_is_carried_out_by_the_next_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    captures = opened(folder)
+    captures = Captures(folder)
     with monkeypatch.context() as patch:
         patch.setattr(Captures, "_move", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             label_all(captures, "dog")
     captures.close()
     assert places(folder)[0] == "cat"
-    captures = opened(folder)
+    captures = Captures(folder)
     assert places(folder)[0] == "dog"
     assert captures.decided == 1
 
@@ -87,18 +83,18 @@ def test_a_decision_that_was_written_down_is_carried_out_by_the_next_run(
         with pytest.raises(KeyboardInterrupt):
             captures.undo()
     captures.close()
-    captures = opened(folder)
+    captures = Captures(folder)
     assert places(folder)[0] == "cat"
     assert captures.decided == 0
 
 
 def test_a_line_that_was_cut_off_is_left_out_and_the_next_one_begins_a_line(folder: Path) -> None:
-    captures = opened(folder)
+    captures = Captures(folder)
     label_all(captures, "dog")
     captures.close()
     with (folder / layout.LABELS).open("ab") as file:
         file.write(b"0.312-20261130T0944")
-    captures = opened(folder)
+    captures = Captures(folder)
     assert captures.decided == 1
     label_all(captures, "cat")
     captures.close()
@@ -111,13 +107,13 @@ def test_lines_that_name_another_place_move_nothing(folder: Path, place: str) ->
         (beside / "notes.txt").write_text("of somebody else")
     rows = [layout.LABEL_COLUMNS, ("notes.txt", "2026-11-30T09:44:00Z", place, "labelled", "cat")]
     (folder / layout.LABELS).write_bytes(b"".join(map(layout.row, rows)))
-    assert opened(folder).decided == 0
+    assert Captures(folder).decided == 0
     assert (folder / "notes.txt").exists()
     assert (folder.parent / "notes.txt").exists()
 
 
 def test_what_a_server_captures_meanwhile_is_asked_too(folder: Path) -> None:
-    captures = opened(folder)
+    captures = Captures(folder)
     label_all(captures, *["cat"] * 4)
     (folder / "dog" / "0.400-20261130T094400-47-9.png").write_bytes(b"new")
     found = captures.next()
@@ -128,7 +124,7 @@ def test_what_a_server_captures_meanwhile_is_asked_too(folder: Path) -> None:
 
 
 def test_a_decision_looks_at_no_other_image_however_many_wait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    captures = opened(write(folder, [("cat", place / 1000) for place in range(300)]))
+    captures = Captures(write(folder, [("cat", place / 1000) for place in range(300)]))
     looks: list[Path] = []
 
     def name(capture: Capture) -> str:
@@ -144,7 +140,7 @@ def test_a_decision_looks_at_no_other_image_however_many_wait(folder: Path, monk
 
 
 def test_what_cannot_be_is_refused_and_nothing_moves(folder: Path, tmp_path: Path) -> None:
-    captures = opened(folder)
+    captures = Captures(folder)
     first = captures.next()
     assert first is not None
     with pytest.raises(InvalidInput, match=r"no class has the label '\.\./\.\./etc'"):
@@ -153,29 +149,29 @@ def test_what_cannot_be_is_refused_and_nothing_moves(folder: Path, tmp_path: Pat
     with pytest.raises(InvalidInput, match=r"has another 0\.210"):
         captures.label(first, "dog")
     with pytest.raises(InvalidInput, match="another `covey label` is at work here"):
-        opened(folder)
+        Captures(folder)
     captures.close()
     assert first.path.exists()
     assert layout.read_labels(folder) == []
 
     with pytest.raises(InvalidInput, match="is no folder"):
-        opened(tmp_path / "none")
+        Captures(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidInput, match=r"expected a model's folder with captures\.csv, found no captures"):
-        opened(tmp_path / "empty")
+        Captures(tmp_path / "empty")
     write(tmp_path / "captures" / "resnet")
     with pytest.raises(InvalidInput, match=r"those of 2 models; name one: .*lenet, .*resnet"):
-        opened(tmp_path / "captures")
+        Captures(tmp_path / "captures")
 
 
 def test_a_folder_with_one_model_means_that_model(folder: Path) -> None:
-    assert opened(folder.parent).folder == folder
+    assert Captures(folder.parent).folder == folder
 
 
 def test_without_the_list_of_classes_those_that_were_seen_count(folder: Path) -> None:
     (folder / layout.CLASSES).unlink()
     (folder / "fish").mkdir()
-    assert opened(folder).classes == ("bird/bat", "cat", "dog", "fish")
+    assert Captures(folder).classes == ("bird/bat", "cat", "dog", "fish")
 
 
 def test_each_class_has_a_key_of_its_own_as_long_as_there_are_some() -> None:

@@ -11,19 +11,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.clients.labelling.captured import places, write
+from tests.clients.labelling.captured import places, serving_page, write
 
-from covey.labelling.captures import Captures
 from covey.labelling.page import LabelPage
 
 
 @pytest.fixture
 def label_page(tmp_path: Path) -> Iterator[LabelPage]:
-    captures = Captures(write(tmp_path / "lenet"))
-    page = LabelPage(captures)
-    with page.running():
+    with serving_page(tmp_path / "lenet") as page:
         yield page
-    captures.close()
 
 
 def test_the_command_prints_its_address_and_ends_with_the_page(tmp_path: Path) -> None:
