@@ -10,7 +10,7 @@ from PIL import Image
 from tests.clients.labelling.captured import write
 
 from covey.labelling.captures import Captures
-from covey_export.datasets import find_entry
+from covey_export.datasets import Capture, find_entry
 from covey_export.errors import InvalidDataset, MissingDataset, UnknownName
 from covey_server.images.pixels import InputSpec
 
@@ -51,7 +51,7 @@ def test_what_was_taken_back_or_moved_away_does_not_count(folder: Path) -> None:
     captures.undo()
     captures.close()
     next((folder / "3").glob("0.200*")).unlink()
-    found = find_entry(f"folder:{folder}+capture:{folder}").capture.labelled()  # type: ignore[attr-defined]
+    found = Capture(folder).labelled()
     assert {name: [path.name[:5] for path in paths] for name, paths in found.items()} == {
         "3": ["0.210"],
         "5": ["0.220", "0.230"],
