@@ -6,6 +6,7 @@ image is lost and no decision is asked for again. What a process left undone the
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -42,7 +43,7 @@ class Captures:
         """`folder` is one model's, or one that has a single model's in it. Raises InvalidInput where there is none, or
         it cannot be written."""
         self.folder = _of_one_model(folder)
-        with _told(self.folder):
+        with _os_errors_told(self.folder):
             self._file = os.open(self.folder / layout.LABELS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,7 +73,7 @@ class Captures:
         """The image that the model was least sure of; None once all are labelled. Raises InvalidInput."""
         while True:
             if not self._pending:
-                with _told(self.folder):
+                with _os_errors_told(self.folder):
                     self._pending = self._look()  # a server may have added some
                 if not self._pending:
                     return None
@@ -105,7 +106,7 @@ class Captures:
         nothing to take back. Raises InvalidInput."""
         if not self._standing:
             return None
-        with _told(self.folder):
+        with _os_errors_told(self.folder):
             last = next(reversed(self._standing.values()))
             undone = Label(last.file, last.folder, "undone", "")
             self._write(undone)
@@ -122,7 +123,7 @@ class Captures:
 
     def _decide(self, capture: Capture, decision: Decision, label: str) -> None:
         made = Label(capture.name, capture.path.parent.name, decision, label)
-        with _told(self.folder):
+        with _os_errors_told(self.folder):
             if not capture.path.exists():
                 raise InvalidInput(f"{capture.path} is gone; it was not labelled")
             if made.place != made.folder and (self.folder / made.place / made.file).exists():
@@ -145,7 +146,7 @@ class Captures:
             line = b"\r\n" + line
         try:
             if os.write(self._file, line) < len(line):
-                raise OSError(28, "the disk is full")
+                raise OSError(errno.ENOSPC, "the disk is full")
         except OSError:
             os.ftruncate(self._file, size)
             raise
@@ -187,7 +188,7 @@ def _of_one_model(folder: Path) -> Path:
         raise InvalidInput(f"{folder} is no folder; expected one that `covey-server --capture` writes")
     if (folder / layout.CAPTURES).exists():
         return folder
-    with _told(folder):
+    with _os_errors_told(folder):
         models = sorted(child for child in folder.iterdir() if (child / layout.CAPTURES).exists())
     if len(models) != 1:
         found = f"those of {len(models)} models; name one: {', '.join(map(str, models))}" if models else "no captures"
@@ -196,7 +197,7 @@ def _of_one_model(folder: Path) -> Path:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _os_errors_told(folder: Path) -> Iterator[None]:
     """What the file system refuses, as an error that `covey` tells in a line."""
     try:
         yield

@@ -39,12 +39,12 @@ def _ask(captures: Captures, capture: Capture, known: dict[str, str], lines: Tex
         out.write("class? ")
         out.flush()
         line = lines.readline()
-        word = line.strip()
-        is_class = word in known if len(word) == 1 else word in captures.classes
-        command = "" if is_class else word.removeprefix(":")
         if not line:
             _print(out, "")  # the question's line has no end yet
             return False
+        word = line.strip()
+        is_class = word in known if len(word) == 1 else word in captures.classes
+        command = "" if is_class else word.removeprefix(":")
         if command == "q":
             return False
         if command == "u":
