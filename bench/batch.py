@@ -13,7 +13,6 @@ import csv
 import io
 import os
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from PIL import Image
 
 from bench import photographs
 from bench.models import PHOTO_NETWORK, Models
-from bench.processes import ROOT, BenchError
+from bench.processes import BenchError, run_tool
 from bench.rows import Goal, Row, describe_machine, make_row, write_json
 from covey_export.datasets import find_entry
 from covey_export.errors import MissingDataset
@@ -58,13 +57,12 @@ def write_photographs(folder: Path, count: int) -> None:
         (folder / f"{number:06}.jpg").write_bytes(made[number % len(made)])
 
 
-def timed(command: Sequence[object]) -> tuple[float, float]:
-    """Seconds of a command, and of CPU by it and all that it starts. Raises BenchError if it fails."""
+def timed(command: Sequence[object], log: Path) -> tuple[float, float]:
+    """Seconds of a command, and of CPU by it and all that it starts; its output in `log`. Raises BenchError if it
+    fails."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", *map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    run_tool([*map(str, command)], log)
     seconds = time.perf_counter() - began
-    if done.returncode:
-        raise BenchError(f"{command[0]} ended with exit code {done.returncode}: {done.stderr.strip()}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -79,7 +77,7 @@ def measure(name: str, folder: Path, images: int, model: Path, rounds: int, work
             out = work / f"{name}-{kind}.csv"
             loop = ["bench.batch_loop", folder, model, out, kind]
             covey = ["covey_server", "batch", folder, "--model", model, "--to", out, "--restart", "--device", "cpu"]
-            seconds, cpu_s = timed(covey if kind == "covey" else loop)
+            seconds, cpu_s = timed(covey if kind == "covey" else loop, work / f"{name}-{kind}.log")
             rates[kind].append(images / seconds)
             cpu_us[kind].append(cpu_s / images * 1e6)
     require_alike(work / f"{name}-covey.csv", work / f"{name}-threads.csv", images)
