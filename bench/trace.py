@@ -66,8 +66,10 @@ def collecting(collector: Collector) -> Iterator[str]:
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    yield f"http://127.0.0.1:{port}"
-    server.stop(0)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop(0)
 
 
 def call_twice(image: bytes, grpc_target: str, http_target: str, address: str) -> None:
