@@ -29,8 +29,8 @@ Load = Callable[[Path, str], Dataset]  # the images that a model in a folder was
 
 def compare(folders: Sequence[Path], target: Path, load: Load) -> Path:
     """Writes the comparison of two to MAX_MODELS version folders, each with its report.json, into the file `target`;
-    returns it. The first is what the others are compared with. Where `load` raises ExportError the page
-    says why no answers are shown.
+    returns it. The first is what the others are compared with. Where `load` raises ExportError the page says why no
+    answers are shown.
 
     Raises ReportFailed where a folder has no report, OSError.
     """
