@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
+
+import numpy as np
 
 from covey.cli.table import printable
 from covey.errors import InvalidInput
@@ -81,44 +83,40 @@ def _show(capture: Capture, captures: Captures, out: TextIO) -> None:
     _print(
         out, f"\n{captures.decided + 1:,} of {captures.decided + captures.waiting:,}: {printable(str(capture.path))}"
     )
-    if out.isatty() and (draw := _drawing()) is not None:
-        _print(out, draw(capture.path))
+    if out.isatty() and (drawing := _drawing(capture.path)):
+        _print(out, drawing)
     _print(out, f"predicted: {printable(capture.predicted)}{sure}")
 
 
-def _drawing() -> Callable[[Path], str] | None:
-    """Draws an image in half blocks, two pixels a character; None where Pillow or colours are missing."""
+def _drawing(path: Path) -> str:
+    """An image in half blocks, two pixels a character; empty where Pillow or colours are missing. Raises
+    InvalidInput."""
     if os.environ.get("TERM", "dumb") == "dumb":
-        return None
+        return ""
     try:
         from PIL import Image
     except ImportError:
-        return None
-
-    def draw(path: Path) -> str:
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except OSError as error:
-            raise InvalidInput(f"{path} is no image that can be read ({error}); move it away") from error
-        columns, rows = shutil.get_terminal_size()
-        factor = min(1.0, min(_MAX_COLUMNS, columns) / image.width, 2 * max(1, rows - 6) / image.height)
-        image = image.resize((max(1, int(image.width * factor)), max(2, int(image.height * factor) // 2 * 2)))
-        pixels = image.load()
-        assert pixels is not None
-        return "\n".join(
-            "".join(
-                f"{_ESCAPE}38;2;{_colour(pixels[x, y])};48;2;{_colour(pixels[x, y + 1])}m▀" for x in range(image.width)
-            )
-            + f"{_ESCAPE}0m"
-            for y in range(0, image.height, 2)
+        return ""
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+    except OSError as error:
+        raise InvalidInput(f"{path} is no image that can be read ({error}); move it away") from error
+    columns, rows = shutil.get_terminal_size()
+    factor = min(1.0, min(_MAX_COLUMNS, columns) / image.width, 2 * max(1, rows - 6) / image.height)
+    image = image.resize((max(1, int(image.width * factor)), max(2, int(image.height * factor) // 2 * 2)))
+    pixels = np.asarray(image).tolist()
+    lines = []
+    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
+        blocks = (
+            f"{_ESCAPE}38;2;{_colour(top)};48;2;{_colour(bottom)}m▀" for top, bottom in zip(upper, lower, strict=True)
         )
+        lines.append(f"{''.join(blocks)}{_ESCAPE}0m")
+    return "\n".join(lines)
 
-    return draw
 
-
-def _colour(pixel: object) -> str:
-    return ";".join(map(str, pixel)) if isinstance(pixel, tuple) else f"{pixel};{pixel};{pixel}"
+def _colour(pixel: Sequence[int]) -> str:
+    return ";".join(map(str, pixel))
 
 
 def _print(out: TextIO, text: str) -> None:
