@@ -62,10 +62,7 @@ def _once_around(dataset: Dataset, folder: Path) -> int:
     _write(folder / "old" / "train", dataset.train_images[old], dataset.train_labels[old], dataset.labels)
     _write(folder / "old" / "test", dataset.test_images, dataset.test_labels, dataset.labels)
     models, captures = folder / "models", folder / "captures"
-    _step(
-        f"Version 1 is trained with {len(old):,} images.",
-        _command("folder:old"),
-    )
+    _step(f"Version 1 is trained with {len(old):,} images.", _command("folder:old"))
     _export(folder, f"folder:{folder / 'old'}")
     (models / MODEL / DEFAULT_VERSION).write_text("1")
     flags = ("--capture", str(captures), "--capture-rate", "1", "--capture-max-files", str(REQUESTS))
@@ -123,14 +120,17 @@ def _write(folder: Path, images: Images, labels: Labels, names: Sequence[str]) -
 
 
 def _command(dataset: str) -> str:
-    return f"covey-export all {MODEL} {' '.join(_TRAINING)} --dataset {dataset}"
+    return " ".join(("covey-export", *_arguments(dataset)))
+
+
+def _arguments(dataset: str) -> tuple[str, ...]:
+    return ("all", MODEL, *_TRAINING, "--dataset", dataset)
 
 
 def _export(folder: Path, dataset: str) -> None:
     """Trains, converts and publishes the next version."""
-    arguments = ["covey_export", "all", MODEL, *_TRAINING, "--dataset", dataset]
-    arguments += ["--no-report", "--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints")]
-    run_tool(arguments, folder / "export.log")
+    places = ("--models", str(folder / "models"), "--checkpoints", str(folder / "checkpoints"))
+    run_tool(("covey_export", *_arguments(dataset), "--no-report", *places), folder / "export.log")
 
 
 def _classify(client: covey.Client, images: Images) -> Labels:
