@@ -1,5 +1,5 @@
 """Which of several servers is asked next: the one that has the fewest calls of this client, in turn among equals.
-Those that could not be reached, or answered with a ServerError, are left out for a while.
+Those that could not be reached, or failed with INTERNAL or UNKNOWN, are left out for a while.
 
 In turn alone, a server that is slower than the others collects calls until it refuses them: where one of ten took twice
 as long, p99 at 80 % load was 48 ms, and 2.5 ms by the fewest calls (simulated, docs/scale.md).
@@ -58,7 +58,7 @@ class Addresses:
         return len(tried) < len(self._rests_s)
 
     def failed(self, place: int) -> None:
-        """It could not be reached, or answered with a ServerError: left out for a while, longer each time."""
+        """It could not be reached, or failed with INTERNAL or UNKNOWN: left out for a while, longer each time."""
         with self._lock:
             if not self._rests_s[place]:
                 self._rests_s[place] = _FIRST_REST_S

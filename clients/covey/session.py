@@ -23,7 +23,6 @@ from covey.errors import (
     HandshakeFailed,
     InvalidInput,
     InvalidRequest,
-    ServerError,
     Unavailable,
     UnknownModel,
     from_rpc_error,
@@ -40,6 +39,7 @@ MIN_LIMIT_BYTES = 1 << 16  # a smaller image is never blamed for its size, whate
 _LEARN_ABOVE_BYTES = 1 << 20  # a request smaller than that is sent without knowing the server's limit
 _LEARNT_FOR_S = 60.0  # the server may be started anew, with other limits and other models
 _MAX_LEARNT = 256  # models
+_BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)  # answers of a server that fails by itself
 _OVERHEAD_BYTES = 1_024  # of a request: all but its images
 _READY_PAUSE_S = 0.1
 _READY_CHECK_S = 2.0  # for one answer on health
@@ -263,7 +263,8 @@ class Session:
         """How long to wait before the next attempt; `tried` then says where not to make it. Raises the CallError where
         there is none."""
         error = from_rpc_error(failure, self.targets[place], duration_ms, attempt, self._tls, self._metadata_bytes)
-        if isinstance(error, Unavailable | ServerError):  # one that fails fast has the fewest calls: it would get all
+        # One that fails fast has the fewest calls, and would get all.
+        if isinstance(error, Unavailable) or failure.code() in _BROKEN:
             self._addresses.failed(place)
         tried.add(place)
         elsewhere = self._addresses.has_other(tried)

@@ -149,6 +149,17 @@ def test_a_server_that_fails_is_left_out_for_a_while(monkeypatch: pytest.MonkeyP
         assert other.requests == 6
 
 
+def test_a_server_that_does_not_know_a_method_is_still_asked_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "Addresses", partial(Addresses, clock_s=lambda: 0.0))
+    with fake_server("grpc") as older, fake_server("grpc") as other:
+        with covey.Client([older.target, other.target]) as client:
+            with pytest.raises(covey.ServerError, match="does not know this call"):
+                client.choose("promote", "fake", 1)
+            for _ in range(4):
+                client.classify(b"cat")
+        assert (older.requests, other.requests) == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("code", "hint"), [(grpc.StatusCode.UNAVAILABLE, None), (grpc.StatusCode.RESOURCE_EXHAUSTED, "20")]
 )
