@@ -30,6 +30,9 @@ CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # gRPC's clients of one address in a process share a connection, and its back-off: a new client would fail at once
+    # where another one has just found the server down.
+    ("grpc.use_local_subchannel_pool", 1),
     # A peer that vanished without a word is found: by a ping while a call is under way that nobody answers, and by
     # bytes that stay unacknowledged, each for 5 s. (Covey's servers allow a ping every
     # 10 s; others' may hang up on more than one every 5 minutes without data.)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -207,3 +208,30 @@ def test_retries_can_be_turned_off(server: ScriptedServer) -> None:
     for retries in (-1, True, 2.0):
         with pytest.raises(covey.InvalidInput, match=f"retries must be a whole number, 0 for none, not {retries}"):
             covey.Client(retries=retries)  # type: ignore[arg-type]
+
+
+def test_a_new_client_does_not_wait_for_another_ones_back_off(server: ScriptedServer) -> None:
+    with covey.Client(server.target, retries=0) as before:
+        before.classify(b"cat")
+        server.stop()
+        for _ in range(2):  # the second call finds the connection refused
+            with pytest.raises(covey.Unavailable):
+                before.classify(b"cat")
+        server.start_again()
+        with covey.Client(server.target, retries=0) as new:
+            assert new.classify(b"cat").label == "cat"
+
+
+def test_nor_does_a_new_client_of_asyncio(server: ScriptedServer) -> None:
+    async def run() -> None:
+        async with covey.AsyncClient(server.target, retries=0) as before:
+            await before.classify(b"cat")
+            server.stop()
+            for _ in range(2):
+                with pytest.raises(covey.Unavailable):
+                    await before.classify(b"cat")
+            server.start_again()
+            async with covey.AsyncClient(server.target, retries=0) as new:
+                assert (await new.classify(b"cat")).label == "cat"
+
+    asyncio.run(run())
