@@ -18,7 +18,7 @@ from covey_server.fronts.native import NativeFront
 from covey_server.fronts.security import Security
 
 KINDS = {"native": NativeFront, "grpcio": GrpcioFront}
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def front_with(kind: str, service: Service) -> Front:
