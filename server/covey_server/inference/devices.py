@@ -78,12 +78,19 @@ def choose(
 
 def refuse_mixed_installation() -> None:
     """Raises InvalidConfiguration if both builds of onnxruntime are installed, which overwrite each other."""
-    installed = {distribution.name.lower() for distribution in metadata.distributions() if distribution.name}
-    if {"onnxruntime", "onnxruntime-gpu"} <= installed:
+    if _is_installed("onnxruntime") and _is_installed("onnxruntime-gpu"):
         raise InvalidConfiguration(
             "both onnxruntime and onnxruntime-gpu are installed; they share one folder and the later one wins. "
             "Uninstall both, then install covey-serve[cpu] or covey-serve[gpu]"
         )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)  # 0.1 ms; to read what all are called takes 90 ms among 190 of them
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

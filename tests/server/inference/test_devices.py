@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -92,8 +91,8 @@ def test_both_builds_of_onnxruntime_are_refused(monkeypatch: pytest.MonkeyPatch,
         folder = tmp_path / f"{name}-1.0.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
-    found = list(metadata.distributions(path=[str(tmp_path)]))
-    monkeypatch.setattr(metadata, "distributions", lambda: iter(found))
+    devices.refuse_mixed_installation()  # this one has one of them
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InvalidConfiguration, match="both onnxruntime and onnxruntime-gpu"):
         devices.refuse_mixed_installation()
 
