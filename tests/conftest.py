@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,15 @@ def _fail() -> list[onnx.NodeProto]:
         helper.make_node("Gather", ["nothing", "any_met"], ["zero"]),
         helper.make_node("Add", ["sliced", "zero"], ["probabilities"]),
     ]
+
+
+@pytest.fixture(autouse=True)
+def _the_same_random_numbers() -> None:
+    """For each test, whichever ran before it in its process; torch is not imported for that."""
+    random.seed(0)
+    np.random.seed(0)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

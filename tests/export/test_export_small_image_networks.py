@@ -114,7 +114,7 @@ def test_depthwise_convolutions_see_one_channel_and_pointwise_ones_mix_them() ->
     images = torch.rand(1, 3, 8, 8)
     changed = images.clone()
     changed[:, 1] += 1
-    differs = (pair[:3](images) != pair[:3](changed)).flatten(2).any(dim=2)[0]
+    differs = (pair[:2](images) != pair[:2](changed)).flatten(2).any(dim=2)[0]  # before ReLU, which may make both 0
     assert differs.tolist() == [False, True, False]
     assert pair(images).shape == (1, 5, 4, 4)
     assert sum(value.numel() for value in separable_convolution(128, 128, 1).parameters() if value.ndim > 1) == 17_536

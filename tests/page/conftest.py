@@ -58,8 +58,9 @@ class Visit:
         return self.page
 
     def _hear(self, kind: str, text: str) -> None:
-        # On a busy machine explanations give way to serving, and Chromium reports each refusal; the page asks again.
-        if kind == "error" and "429 (Too Many Requests)" not in text:
+        # On a busy machine explanations give way to serving, and Chromium reports each refusal; the page asks again. It
+        # does so too where Chromium drops its connections as a network of this machine came or went (those of Docker).
+        if kind == "error" and not any(known in text for known in ("429 (Too Many Requests)", "ERR_NETWORK_CHANGED")):
             self.errors.append(text)
 
     def _look(self, request: object) -> None:
