@@ -78,7 +78,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from covey_load.cli import doctor, load  # here, as it imports modules of this package
+    from covey_load.cli import doctor, load, sizing  # here, as it imports modules of this package
 
     parser = Parser(
         prog="covey",
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"covey {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (classify, explain, models, info, *choose.COMMANDS, wait, label, load, doctor):
+    for command in (classify, explain, models, info, *choose.COMMANDS, wait, label, load, doctor, sizing):
         added = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,
