@@ -16,7 +16,7 @@ SEED ?= 1
 # Not --quiet: it hides warnings, and --strict then no longer sees them. The variable silences a notice of the theme.
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-.PHONY: help setup demo serve test test-docker test-kubernetes test-recipes test-gpu fuzz mutate check format docs proto bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-swarm test-kubernetes test-recipes test-gpu fuzz mutate check format docs proto bench soak image up down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ test-kubernetes: setup ## validate and try the manifests of Kubernetes and the H
 
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy
+
+test-swarm: setup ## run servers on a Docker Swarm of three engines, and kill, cut off and update them; root, 10 minutes
+	COVEY_TAG=test $(MAKE) image IMAGES=server
+	$(BIN)/python -m tests.swarm --image covey-server:test
 
 # One after another: each training uses both cores.
 test-recipes: setup ## train each network on each data set in both precisions, convert large ones: 15 minutes on two cores
