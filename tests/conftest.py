@@ -53,6 +53,7 @@ def echo_model(
     test_accuracy: float = 1.0,
     thresholds: Sequence[float] | None = None,
     known_from: float | None = None,
+    resize: pb.ImageSpec.Resize = pb.ImageSpec.RESIZE_STRETCH,
 ) -> onnx.ModelProto:
     """probabilities[n, k] = pixel k of image n / 255: every answer shows whose image it was computed from.
 
@@ -62,6 +63,7 @@ def echo_model(
     `test_accuracy`: what the file says of itself.
     `shift`: probability k is pixel k + shift: other weights, which answer otherwise.
     `thresholds`: of independent labels. `known_from`: the probability from which on an image is of a known class.
+    `resize`: how images of another size are brought to its own.
     """
     height, width, channels = shape
     classes = len(labels)
@@ -113,7 +115,7 @@ def echo_model(
             name="echo",
             version=1,
             labels=labels,
-            input=pb.ImageSpec(height=height, width=width, channels=channels, resize=pb.ImageSpec.RESIZE_STRETCH),
+            input=pb.ImageSpec(height=height, width=width, channels=channels, resize=resize),
             training=pb.Training(network="echo", dataset="none", test_accuracy=test_accuracy),
             answer=pb.ModelInfo.ANSWER_UNSPECIFIED if thresholds is None else pb.ModelInfo.ANSWER_INDEPENDENT,
             thresholds=thresholds,

@@ -189,6 +189,14 @@ class Admission:
             self.bytes += decoded_bytes
             self.decodes += places
 
+    def decode_again(self, images: int, caller: str) -> None:
+        """Counts images of a call inside that are decoded once more; their bytes are counted. `leave_decoding` has to
+        follow. Refuses nothing: such calls are few."""
+        places = self._places(images)
+        with self._lock:
+            self._held[caller].decodes += places
+            self.decodes += places
+
     def leave_decoding(self, images: int, caller: str) -> None:
         """Counts out images that are decoded. Their call may have left before."""
         places = self._places(images)

@@ -6,7 +6,7 @@ Payloads are bytes here; what they mean is the protocol's business.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from covey_server.calls.account import Account
@@ -37,11 +37,14 @@ class Call(ABC):
     """Answered exactly once, by `reply` or by `fail`, from any thread. Times are of time.monotonic_ns."""
 
     __slots__ = (
-        "account", "arrived_ns", "cancelled", "charged_images", "deadline_ns", "payload", "peer", "record", "size_bytes"
+        "account", "again", "arrived_ns", "cancelled", "charged_images", "deadline_ns", "payload", "peer", "record",
+        "size_bytes",
     )  # fmt: skip
     record: Record | None  # which fronts end with the answer
     account: Account  # of its principal, and the images that it was charged for; set while it is inside, if there are
     charged_images: int  # limits of principals
+    # Answers it by the served version if the canary fails that it got; None once it did. Not set for any other call.
+    again: Callable[[Call], object] | None
     # Whether admission counts the answer until it is written, which needs a front that tells when.
     holds_answer = False
 
@@ -89,6 +92,12 @@ class Call(ABC):
     def waits_for_room(self) -> bool:
         """Whether the front tries it again if it is refused as Overloaded now: then it is not counted as refused."""
         return False
+
+    def forget_request(self) -> None:
+        """Drops what is not needed once it is answered, where the call stays until its caller has read the answer."""
+        self.payload = b""
+        if hasattr(self, "again"):
+            del self.again
 
     @abstractmethod
     def reply(self, payload: bytes) -> None:

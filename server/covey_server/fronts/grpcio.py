@@ -77,6 +77,7 @@ class GrpcioCall(Call):
             self.record.end(status, 0)
 
     def _answer_with(self, answer: bytes | Status) -> None:
+        self.forget_request()
         with contextlib.suppress(RuntimeError):  # the loop is closed: the front has stopped, nobody is there
             self._loop.call_soon_threadsafe(self._settle, answer)
 

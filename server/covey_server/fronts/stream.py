@@ -160,7 +160,7 @@ class Stream:
 
     def answer(self, call: StreamedCall, message: bytes) -> None:
         """Answers a call of the stream, from any thread."""
-        call.payload = b""  # if it was never parsed: it must not stay until the answer is written
+        call.forget_request()
         self._given.append((call, message))
         if not self._collecting:  # one wake-up for all that are answered together
             self._collecting = True

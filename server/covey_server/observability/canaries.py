@@ -41,7 +41,7 @@ class Trial:
         self.canary = canary
         self.served_version = served.version
         self.state: State = "checking"
-        self.images = 0  # that it has answered, as of the last look
+        self.images = self.failed_calls = 0  # that it has answered, and that failed on it, as of the last look
         self.compared: Counter[Result] = Counter({"agrees": 0, "differs": 0, "failed": 0, "skipped": 0})
         self.runs = 0  # of both versions on the same images, and how long they took them
         self.canary_s = self.served_s = 0.0
@@ -126,7 +126,7 @@ class Canaries:
         now = self._metrics.read(tested, figures), self._metrics.read(served, figures)
         canary_now, served_now = (after.since(before) for after, before in zip(now, trial.before, strict=True))
         with self.lock:
-            trial.images = canary_now.images
+            trial.images, trial.failed_calls = canary_now.images, canary_now.failed
             agreed, differed = trial.compared["agrees"], trial.compared["differs"]
             compared = Compared(agreed, agreed + differed, trial.runs, trial.canary_s, trial.served_s)
         elapsed_s = self._clock_s() - trial.began_s
@@ -215,7 +215,7 @@ def figures(tally: ModelTally) -> Figures:
         codes[code] += count
     late = codes["DEADLINE_EXCEEDED"]
     times = tuple(tally.request.counts)
-    return Figures(codes["OK"], codes["INTERNAL"], late, tally.images, tally.invalid_outputs, times)
+    return Figures(codes["OK"], codes["INTERNAL"] + tally.passed_on, late, tally.images, tally.invalid_outputs, times)
 
 
 def _compare_contracts(tested: ServedModel, served: ServedModel) -> Verdict | None:

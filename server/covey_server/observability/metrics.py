@@ -138,6 +138,11 @@ class Metrics(Collector):
             codes = (self._by_model[model] if model is not None else self._no_model).codes
             codes[key] = codes.get(key, 0) + calls
 
+    def count_passed_on(self, canary: ServedModel) -> None:
+        """Counts a call that failed on a canary, and that the served version answers instead."""
+        with self._lock:
+            self._by_model[canary].passed_on += 1
+
     def count_refusal(self, error: Exception, calls: int = 1) -> None:
         """Counts calls that were refused before they waited; ignores other errors."""
         if isinstance(error, RequestError) and error.refused_for is not None:

@@ -1,4 +1,4 @@
-"""Which version answers a call that names none, while its model has a canary.
+"""Which version answers a call that names none, while its model has a canary; where that fails, the served one does.
 
 A caller is known by what it sends as x-request-id, else by its connection. Its principal would not do: behind one token
 there may be all callers, and a canary must not get all of them at once.
@@ -6,22 +6,51 @@ there may be all callers, and a canary must not get all of them at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
+from covey_server.calls import status
 from covey_server.calls.burst import Burst
 from covey_server.calls.call import Call
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.canary import Canary
 from covey_server.models.catalog import Catalog
 
+Again: TypeAlias = Callable[[Call], object]
+
 _ID = "x-request-id"
 
 
-def route(catalog: Catalog, default: ServedModel, call: Call) -> ServedModel:
-    """The version for a call that gets the `default` one of its model, or the canary."""
+def route(catalog: Catalog, default: ServedModel, call: Call, again: Again) -> ServedModel:
+    """The version for a call that gets the `default` one of its model, or the canary; should that fail, `again` is to
+    answer the call by the default one."""
     canary = catalog.canaries.get(default.name)
     # Not Call.request_id, which the HTTP front makes up where the caller sent none.
     if canary is None or not canary.takes(call.header(_ID) or call.peer):
         return default
+    call.again = again
     return catalog.find(default.name, canary.version)
+
+
+def may_try_again(call: Call) -> bool:
+    """Whether a canary has a call, and the served version answers it should that fail."""
+    return getattr(call, "again", None) is not None
+
+
+def is_tried_again(call: Call) -> bool:
+    """Whether the served version has a call because a canary failed on it: what it takes is counted already."""
+    return getattr(call, "again", ...) is None
+
+
+def second_try(call: Call, error: Exception) -> Again | None:
+    """What answers a call whose canary has failed with this error; None if no canary has the call, or did not fail."""
+    if not may_try_again(call):
+        return None
+    again, call.again = call.again, None
+    if status.of(error).name == "INTERNAL":
+        return again
+    del call.again  # it was refused, say, and a stream may try it anew
+    return None
 
 
 def set_apart(burst: Burst, canary: Canary) -> tuple[Burst | None, list[Call]]:

@@ -28,6 +28,7 @@ from covey_server.images.decode_pool import Decoded, DecodePool, Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.repository import Repository
 from covey_server.observability.metrics import Metrics
+from covey_server.protocols.canaries import is_tried_again, second_try
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Pipeline:
     def charge(self, call: Call, images: int) -> None:
         """Counts images of a call that is in for its principal, before they are queued or decoded. Raises
         Overloaded."""
-        if self.limits is not None:
+        if self.limits is not None and not is_tried_again(call):
             self.limits.charge(call, images)
 
     def require_room(self, call: Call, *, whatever_is_held: bool = False) -> None:
@@ -103,6 +104,8 @@ class Pipeline:
 
     def reserve_answer(self, call: Call, answer_bytes: int) -> None:
         """Counts an answer that will be large before the call waits. Raises RequestTooLarge or Overloaded."""
+        if is_tried_again(call):
+            return
         self.admission.enter_answer(answer_bytes, call.peer)
         call.size_bytes += answer_bytes
 
@@ -121,9 +124,12 @@ class Pipeline:
         Raises RequestTooLarge or Overloaded.
         """
         self.charge(call, images)
-        decoded_bytes = images * model.image_bytes
-        self.admission.enter_decoding(images, decoded_bytes, call.peer)
-        call.size_bytes += decoded_bytes
+        if is_tried_again(call):
+            self.admission.decode_again(images, call.peer)
+        else:
+            decoded_bytes = images * model.image_bytes
+            self.admission.enter_decoding(images, decoded_bytes, call.peer)
+            call.size_bytes += decoded_bytes
         if answer_bytes > SMALL_ANSWER_BYTES:
             try:
                 self.reserve_answer(call, answer_bytes)
@@ -160,8 +166,14 @@ class Pipeline:
         call.reply(payload)
 
     def fail(self, call: Call, model: ServedModel | None, error: Exception) -> None:
-        """Answers a call that was let in with the status of an error."""
-        self.fail_counted(call, error, partial(self._count_failure, call, model))
+        """Answers a call that was let in with the status of an error. If it is a canary's, the served version gets the
+        call instead, as far as there is time; the canary is judged by the failure all the same."""
+        if model is not None and (again := second_try(call, error)) is not None:
+            self._metrics.count_passed_on(model)
+            again(call)
+            self.workers.dispatch(inline=False)
+        else:
+            self.fail_counted(call, error, partial(self._count_failure, call, model))
 
     def fail_counted(self, call: Call, error: Exception, count: Callable[[Exception, Status], None]) -> None:
         """As `fail`, for calls that are counted in another way."""

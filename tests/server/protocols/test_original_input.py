@@ -443,3 +443,30 @@ class TestRefusal:
         onnx.save(model, file)
         with pytest.raises((RefusedModel, EngineFailed), match=said):
             ModelLoader(CPU, 1, 4)("net", 1, file)
+
+
+@pytest.mark.parametrize("broken", ["run", "_start"])
+def test_where_a_canarys_fails_the_served_version_answers(
+    front: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """No file is known whose graph fails here and passes the check at load."""
+    models = tmp_path / "models"
+    for _ in range(2):
+        imported(models, "bytes")
+    (models / "bytes" / "default-version").write_text("1")
+    (models / "bytes" / "canary-version").write_text("2")
+
+    def fail(*_: object) -> None:
+        raise EngineFailed("broken")
+
+    with running_servers(front) as start:
+        server = start(models, canary_share=1.0)
+        canary = server.app.repository.catalog.find("bytes", 2)
+        assert canary.original is not None
+        monkeypatch.setattr(canary.original.engine, broken, fail)
+        wait_until(lambda: {each.state for each in server.app._observers.canaries.trials.values()} == {"trial"})
+        values = original_input(models, "bytes", 3)
+        answer = infer(server, request(values, "bytes"))
+        assert answer.model_version == "1"
+        np.testing.assert_allclose(output(answer), by_onnxruntime(models, "bytes", values), atol=1e-4)
+        assert server.app._metrics.tally(canary).passed_on == 1

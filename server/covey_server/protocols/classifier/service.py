@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from covey_proto import image_formats
 from covey_proto.v1 import classifier_pb2 as pb
-from covey_server.batching.output import Output
+from covey_server.batching.output import NOT_FINITE, Output
 from covey_server.batching.request import Buffer, Request
 from covey_server.calls.call import Call
 from covey_server.calls.service import Service, StreamMethod
-from covey_server.errors import InvalidRequest
+from covey_server.errors import EngineFailed, InvalidRequest
 from covey_server.images.decode_pool import Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
-from covey_server.protocols.canaries import route
+from covey_server.protocols.canaries import may_try_again, route
 from covey_server.protocols.classifier import messages
 from covey_server.protocols.classifier.choose import ChooseMethod
 from covey_server.protocols.classifier.explain import ExplainMethod
@@ -59,16 +60,20 @@ class Classifier:
 
     def _classify(self, call: Call) -> tuple[Form, Catalog] | None:
         """Returns what the request says beside its pixels, if it is small and holds nothing else."""
+        self._pipeline.admit(call)
+        payload, call.payload = call.payload, b""  # so that only what is needed of it is kept
+        return self._answer(call, payload)
+
+    def _answer(self, call: Call, payload: bytes, served: ServedModel | None = None) -> tuple[Form, Catalog] | None:
+        """As above, for a call that is in. `served` is the version to answer if a canary has failed."""
         pipeline = self._pipeline
-        pipeline.admit(call)
         model = said = None
         try:
-            message, data = parse_around(pb.ClassifyRequest, call.payload, _PIXELS_DATA)
-            call.payload = b""  # the message and `data` hold what is needed of it
+            message, data = parse_around(pb.ClassifyRequest, payload, _PIXELS_DATA)
             catalog = pipeline.repository.catalog
-            model = found = catalog.find(message.model, message.version)
-            if catalog.canaries and not message.version:
-                model = route(catalog, found, call)
+            model = found = served or catalog.find(message.model, message.version)
+            if catalog.canaries and not message.version and served is None:
+                model = route(catalog, found, call, partial(self._answer, payload=payload, served=found))
             writer: ResponseWriter = model.prepared[ResponseWriter]
             top_k = messages.top_k_of(message, model)
             match message.WhichOneof("images"):
@@ -145,8 +150,13 @@ class Classification(PipelineRequest):
     __slots__ = ()
     _writer: ResponseWriter
 
+    def can_answer(self, output: Output, first: int) -> bool:
+        return self.joined is not None or output.are_finite(first, self.count) or not may_try_again(self._call)
+
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
-        """One for each row."""
+        """One for each row. Raises EngineFailed where a canary's row is not finite: the served version answers then."""
+        if output.finite is not None and not output.are_finite(first, count) and may_try_again(self._call):
+            raise EngineFailed(NOT_FINITE)
         return self._writer.results(output, self._top_k, first, count)
 
     def write(self, rows: Sequence[Buffer]) -> bytes:

@@ -4,6 +4,7 @@ pipeline's."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from google.protobuf.message import Message
 
@@ -73,17 +74,21 @@ class OpenInference:
 
     def _infer(self, call: Call) -> tuple[Form, Catalog] | None:
         """Returns what the request says beside its pixels, if it is small and others may be like it."""
+        self._pipeline.admit(call)
+        payload, call.payload = call.payload, b""  # so that only what is needed of it is kept
+        return self._answer(call, payload)
+
+    def _answer(self, call: Call, payload: bytes, served: ServedModel | None = None) -> tuple[Form, Catalog] | None:
+        """As above, for a call that is in. `served` is the version to answer if a canary has failed."""
         pipeline = self._pipeline
-        pipeline.admit(call)
         model = said = None
         try:
-            request, raw = parse_around(pb.ModelInferRequest, call.payload, inputs.RAW)
-            call.payload = b""  # the message and `raw` hold what is needed of it
+            request, raw = parse_around(pb.ModelInferRequest, payload, inputs.RAW)
             catalog = pipeline.repository.catalog
             version = inputs.version_number(request.model_version)
-            model = found = catalog.find(request.model_name, version)
-            if catalog.canaries and not version:
-                model = route(catalog, found, call)
+            model = found = served or catalog.find(request.model_name, version)
+            if catalog.canaries and not version and served is None:
+                model = route(catalog, found, call, partial(self._answer, payload=payload, served=found))
             writer: OutputWriter = model.prepared[OutputWriter]
             if request.parameters:
                 inputs.shorten_deadline(call, request)
