@@ -62,7 +62,8 @@ class App:
         # normally.
         self.hangs = self.has_work_left = False
         self._security = Security.of(config)  # first: wrong files are reported before models are loaded
-        self._observers = Observers(config, self._metrics, lambda: self.repository)
+        tell_trials = None if siblings is None else siblings.tell_trials
+        self._observers = Observers(config, self._metrics, lambda: self.repository, tell_trials)
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository, self._mirror = resources.open_repository(config, self._metrics)
         config = self.config = resources.within_memory(config)  # after the models are loaded: calls get what is left

@@ -81,6 +81,13 @@ def roll_back_canary(folder: Path, name: str, version: int, served: int) -> bool
         return is_ours
 
 
+def by_hand(folder: Path, name: str, version: int) -> str:
+    """The commands that end a canary, with this version as the default one. In the copy of a store they are for the
+    store."""
+    model = name if is_copy(folder) else folder / name
+    return f"echo {version} > {model}/{DEFAULT_VERSION}; rm {model}/{CANARY_VERSION}"
+
+
 @contextmanager
 def _taken(folder: Path, name: str, version: int) -> Iterator[bool]:
     """Takes the file of a canary away, and puts it back if what is done meanwhile fails. Several processes and servers

@@ -13,8 +13,8 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 from covey_server.inference.served_model import ServedModel
 from covey_server.models import choice_files
@@ -32,6 +32,15 @@ log = logging.getLogger(__name__)
 State = Literal["checking", "trial", "promoted", "rolled_back"]
 _INTERVAL_S = 0.2  # between two looks
 _TIMED_RUNS = 200  # of both versions; then it is known how long they take
+
+
+class OnTrial(NamedTuple):
+    """Where to end a canary for all, if this process cannot: what `choice_files.roll_back_canary` takes."""
+
+    folder: str
+    name: str
+    version: int
+    served: int
 
 
 class Trial:
@@ -60,8 +69,10 @@ class Canaries:
     def __init__(
         self, metrics: Metrics, repository: Callable[[], Repository], rules: Rules, share: float,
         gate: Gate | None = None, max_loss: float = 0.01, clock_s: Callable[[], float] = time.monotonic,
+        tell: Callable[[Sequence[OnTrial]], None] | None = None,
     ) -> None:  # fmt: skip
-        """`share` is that of the callers. `max_loss` is how much less accurate a canary may be at the gate."""
+        """`share` is that of the callers. `max_loss` is how much less accurate a canary may be at the gate. `tell` is
+        told which canaries run here, each time before another one does."""
         self.lock = threading.Lock()
         self.trials: dict[str, Trial] = {}  # by model: the last one, also when it is over
         self.decisions: Counter[tuple[str, Reason]] = Counter()
@@ -72,6 +83,8 @@ class Canaries:
         self._gate = gate
         self._max_loss = max_loss
         self._clock_s = clock_s
+        self._tell = tell
+        self._told: list[OnTrial] = []
         self._is_stopped = False
         self._watch = Watch(self.look, _INTERVAL_S, "canaries")
 
@@ -116,6 +129,7 @@ class Canaries:
             served = catalog.default_version(name)
             if served is not None and not canary.outcome:
                 self._look_at(canary, catalog.find(name, canary.version), served)
+        self._tell_trials()
 
     def _look_at(self, canary: Canary, tested: ServedModel, served: ServedModel) -> None:
         trial = self.trials.get(canary.name)
@@ -140,6 +154,7 @@ class Canaries:
         trial = Trial(canary, tested, served)
         with self.lock:
             self.trials[canary.name] = trial
+        self._tell_trials()
         verdict = _compare_contracts(tested, served) or self._pass_gate(tested, served)
         if self._is_stopped:
             return
@@ -190,12 +205,10 @@ class Canaries:
             if not change(folder, name, canary.version, served) and is_good:
                 return  # the file says otherwise meanwhile; it is followed
         except OSError as error:
-            model = name if choice_files.is_copy(folder) else folder / name
             wanted = canary.version if is_good else served
             by_hand = (
                 f". The models folder cannot be written ({error.strerror or error}), so this holds in this process "
-                f"only, and until canary-version changes. By hand: echo {wanted} > {model}/default-version; "
-                f"rm {model}/canary-version"
+                f"only, and until canary-version changes. By hand: {choice_files.by_hand(folder, name, wanted)}"
             )
         canary.end(verdict.outcome)
         log.log(
@@ -206,6 +219,19 @@ class Canaries:
         with self.lock:
             trial.state = "promoted" if is_good else "rolled_back"
             self.decisions[name, verdict.reason] += 1
+
+    def _tell_trials(self) -> None:
+        if self._tell is None:
+            return
+        folder = str(self._repository().folder)
+        found = [
+            OnTrial(folder, name, trial.canary.version, trial.served_version)
+            for name, trial in self.trials.items()
+            if trial.state in ("checking", "trial")
+        ]
+        if found != self._told:
+            self._told = found
+            self._tell(found)
 
 
 def figures(tally: ModelTally) -> Figures:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covey_server.images import image_formats
-from covey_server.observability.canaries import Canaries
+from covey_server.observability.canaries import Canaries, OnTrial
 from covey_server.observability.canary_metrics import CanaryMetrics
 from covey_server.observability.canary_rules import Rules
 from covey_server.observability.capturing import Capturing
@@ -30,10 +30,14 @@ class Observers:
     """`recording` is for calls, `batches` for batches: it passes them on to the metrics. `start`, then `close` and
     `join`."""
 
-    def __init__(self, config: Config, metrics: Metrics, repository: Callable[[], Repository]) -> None:
-        """`repository` is asked only once batches come. Raises InvalidConfiguration."""
+    def __init__(
+        self, config: Config, metrics: Metrics, repository: Callable[[], Repository],
+        tell_trials: Callable[[Sequence[OnTrial]], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`repository` is asked only once batches come; `tell_trials` as `tell` of Canaries. Raises
+        InvalidConfiguration."""
         self.recording = open_recording(config.access_log, config.access_log_rate, os.environ, metrics.show_trace)
-        self.canaries = _open_canaries(config, metrics, repository)
+        self.canaries = _open_canaries(config, metrics, repository, tell_trials)
         self.shadowing = Shadowing(metrics, lambda: repository().catalog, config.shadow_share, self.canaries)
         self.capturing = Capturing(self.shadowing, metrics, config) if config.capture else None
         self.batches: BatchObserver = self.capturing or self.shadowing
@@ -64,13 +68,16 @@ class Observers:
         return all([judged, *(each.join(max(0.0, give_up - time.monotonic())) for each in self._threads)])
 
 
-def _open_canaries(config: Config, metrics: Metrics, repository: Callable[[], Repository]) -> Canaries:
+def _open_canaries(
+    config: Config, metrics: Metrics, repository: Callable[[], Repository],
+    tell_trials: Callable[[Sequence[OnTrial]], None] | None,
+) -> Canaries:  # fmt: skip
     """Raises InvalidConfiguration."""
     gate = None
     if config.canary_gate:
         gate = Gate(Path(config.canary_gate), config.max_image_pixels, image_formats.chosen(config.image_formats))
     rules = Rules(config.canary_agreement, config.canary_slowdown, config.canary_images, config.canary_window_s)
     max_loss = config.max_accuracy_loss if config.max_accuracy_loss < 1 else MAX_LOSS
-    canaries = Canaries(metrics, repository, rules, config.canary_share, gate, max_loss)
+    canaries = Canaries(metrics, repository, rules, config.canary_share, gate, max_loss, tell=tell_trials)
     metrics.registry.register(CanaryMetrics(canaries))
     return canaries

@@ -29,6 +29,7 @@ class Child:
         self.serves = False  # from when it takes calls
         self.is_leaving = False  # from when it takes no more
         self.works = True  # no batch hangs
+        self.trials: list[tuple[str, str, int, int]] = []  # the canaries that run in it, as canaries.OnTrial
         self.figures: Plain = []  # as it told them last
         self._asked: Future[Plain] | None = None
         self._answer_to_look: Future[Any] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from covey_server.errors import EngineFailed
+from covey_server.observability.canaries import OnTrial
 from covey_server.observability.health import Health
 from covey_server.processes import merging
 from covey_server.processes.channel import Channel, Unanswered
@@ -53,6 +54,10 @@ class Siblings(Collector):
     def tell_serving(self, facts: dict[str, object]) -> None:
         """Tells that this process serves; `facts` are for the log."""
         self._channel.send("serving", facts)
+
+    def tell_trials(self, on_trial: Sequence[OnTrial]) -> None:
+        """Tells which canaries run here, for the case that this process dies of one."""
+        self._channel.send("trials", on_trial)
 
     def tell_last_figures(self) -> None:
         """So that what was counted until the end is not lost."""

@@ -15,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
 from covey_server import serving
 from covey_server.config import Config
+from covey_server.models import choice_files
 from covey_server.observability.health import Health
 from covey_server.observability.metrics_server import open_metrics
 from covey_server.processes import shares
@@ -123,7 +125,7 @@ class Supervisor:
         if kind == "page":
             return self._pages.submit(self._figures.page)
         handlers: dict[str, Callable[[Child, Any], None]] = {
-            "serving": self._on_serving, "health": self._on_health, "ended": self._on_end,
+            "serving": self._on_serving, "health": self._on_health, "trials": self._on_trials, "ended": self._on_end,
         }  # fmt: skip
         self._events.put(lambda: handlers[kind](child, value))
         return None
@@ -159,6 +161,9 @@ class Supervisor:
         child.works, child.is_leaving = health["works"], child.serves and not health["serving"]
         self._show_health()
 
+    def _on_trials(self, child: Child, trials: list[tuple[str, str, int, int]]) -> None:
+        child.trials = trials
+
     def _on_end(self, child: Child, code: int) -> None:
         self._figures.end(child, lambda: self._children.remove(child))
         if self._exit_code is not None:
@@ -166,6 +171,8 @@ class Supervisor:
                 self._exit_code = code if code > 0 else 1
             return
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        if code:
+            self._roll_back(child, how)
         if not self._is_complete:
             log.error("process %d ended %s before the server was ready", child.place + 1, how)
             self._stop(code if code > 0 else 1)
@@ -174,6 +181,20 @@ class Supervisor:
         log.log(level, "process %d (%d) ended %s; the others go on", child.place + 1, child.pid, how)
         self._again(child.place, time.monotonic() - child.began_s, served=child.serves, code=code)
         self._show_health()
+
+    def _roll_back(self, child: Child, how: str) -> None:
+        """Ends the canaries of a process that died, for the others and for the next one: they may be why."""
+        for folder, name, version, served in child.trials:
+            why = f"process {child.place + 1} ({child.pid}), in which it ran, ended {how}"
+            try:
+                if choice_files.roll_back_canary(Path(folder), name, version, served):
+                    log.error("model %s: the canary, version %d, is rolled back: %s", name, version, why)
+            except OSError as error:
+                log.error(
+                    "model %s: the canary, version %d, is not rolled back, though %s: the models folder cannot be "
+                    "written (%s). By hand: %s",
+                    name, version, why, error.strerror or error, choice_files.by_hand(Path(folder), name, served),
+                )  # fmt: skip
 
     def _again(self, place: int, ran_s: float, *, served: bool, code: int) -> None:
         """Has a place filled again, or gives up."""

@@ -1,8 +1,10 @@
-"""A canary of a server of two processes: the first one that decides, decides for both."""
+"""A canary of a server of two processes: the first one that decides, decides for both, and so does one that dies."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
 from collections import Counter
 from pathlib import Path
@@ -15,20 +17,29 @@ from tests.conftest import WriteModel
 from tests.end_to_end.serving import connected_to_each_process
 from tests.server.observability.test_canaries import wait_until
 
+from covey_proto import layout
 from covey_proto.v1 import classifier_pb2 as pb
 
 FLAGS = ("--processes", "2", "--canary-share", "0.5", "--canary-window-s", "0", "--canary-images", "100",
          "--canary-slowdown", "1000")  # fmt: skip
 
 
+@pytest.fixture
+def choices(tmp_path: Path, write_echo_model: WriteModel) -> Path:
+    """The folder of a model whose version 2 is the canary, once it is there."""
+    write_echo_model(tmp_path / "models", version=1)
+    folder = tmp_path / "models" / "echo"
+    (folder / "default-version").write_text("1")
+    (folder / "canary-version").write_text("2")
+    return folder
+
+
 @pytest.mark.parametrize("shift", [0, 1])
-def test_both_processes_follow_the_decision(tmp_path: Path, write_echo_model: WriteModel, shift: int) -> None:
-    models = tmp_path / "models"
-    write_echo_model(models, version=1)
+def test_both_processes_follow_the_decision(
+    tmp_path: Path, choices: Path, write_echo_model: WriteModel, shift: int
+) -> None:
+    models = choices.parent
     write_echo_model(models, version=2, shift=shift)
-    choices = models / "echo"
-    (choices / "default-version").write_text("1")
-    (choices / "canary-version").write_text("2")
     expected = 1 if shift else 2
     versions: Counter[int] = Counter()
     failures: list[grpc.RpcError] = []
@@ -72,3 +83,34 @@ def test_both_processes_follow_the_decision(tmp_path: Path, write_echo_model: Wr
     assert (choices / "default-version").read_text() == ("1" if shift else "2\n1\n")
     reason = "agreement" if shift else "enough"
     assert re.search(rf'covey_canary_decisions_total{{model="echo",reason="{reason}"}} [12]\.0', page)
+
+
+@pytest.mark.parametrize("is_copy", [False, True])
+def test_it_is_rolled_back_where_a_process_dies(
+    tmp_path: Path, choices: Path, write_echo_model: WriteModel, is_copy: bool
+) -> None:
+    """By the signal that a fault in native code ends a process with."""
+    models = choices.parent
+    write_echo_model(models, version=2)
+    if is_copy:
+        (models / layout.MIRROR_LOCK).touch()
+    log = tmp_path / "log"
+    with (
+        covey_server(models, "native", log, (*FLAGS, "--canary-images", "1000000")) as server,
+        connected_to_each_process(server) as channels,
+    ):
+        wait_until(lambda: log.read_text().count("version 2 is the canary") == 2)
+        victim = next(iter(channels))
+        os.kill(victim, signal.SIGSEGV)
+        why = rf"process \d \({victim}\), in which it ran, ended by signal 11"
+        if is_copy:
+            text = (
+                rf"model echo: the canary, version 2, is not rolled back, though {why}: the models folder cannot be "
+                r"written \(it is the copy of a store; write the file there\)\. By hand: echo 1 > "
+                r"echo/default-version; rm echo/canary-version"
+            )
+        else:
+            text = f"model echo: the canary, version 2, is rolled back: {why}"
+        wait_until(lambda: re.search(text, log.read_text()) is not None)
+    assert (choices / "canary-version").exists() is is_copy
+    assert (choices / "default-version").read_text() == "1"
