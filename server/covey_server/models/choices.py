@@ -16,6 +16,7 @@ from covey_proto.layout import CANARY_VERSION, DEFAULT_VERSION, SHADOW_VERSION
 from covey_server.models import accuracy
 from covey_server.models.accuracy import HeldBack
 from covey_server.models.canary import Canary, Outcome
+from covey_server.models.catalog import Catalog
 from covey_server.models.folder import Listing
 from covey_server.models.loading import Held
 
@@ -49,12 +50,13 @@ class Choices:
         self.shadow: dict[str, int] = {}
         self.canaries: dict[str, Canary] = {}
         self.default_in_force: dict[str, int] = {}  # the same once they are served
+        self._missing: set[tuple[str, str, int]] = set()  # by model and file: versions that are not served
 
     def follow(self, listing: Listing, before: Listing, *, starting: bool) -> None:
         """Follows the files, as two looks found them."""
         self.default = _follow(DEFAULT_VERSION, self.default, listing, before, starting=starting)
         self.shadow = _follow(SHADOW_VERSION, self.shadow, listing, before, starting=starting)
-        known = {name: canary.version for name, canary in self.canaries.items()}
+        known = self._canary_versions()
         said = _follow(CANARY_VERSION, known, listing, before, starting=starting)
         self.canaries = {
             name: self.canaries[name] if known.get(name) == version else Canary(name, version)
@@ -105,6 +107,32 @@ class Choices:
         others = {each: version for each, version in self.default_in_force.items() if each != name}
         self.default_in_force = others if chosen.default is None else {**others, name: chosen.default}
         return chosen
+
+    def report_missing(self, catalog: Catalog) -> None:
+        """Tells, once, of versions that are chosen and not served."""
+        chosen = {DEFAULT_VERSION: self.default, SHADOW_VERSION: self.shadow, CANARY_VERSION: self._canary_versions()}
+        served = catalog.keys
+        missing = {
+            (name, file, version)
+            for file, versions in chosen.items()
+            for name, version in versions.items()
+            if (name, version) not in served
+        }
+        new, self._missing = sorted(missing - self._missing), missing
+        for name, file, version in new:
+            instead = catalog.default_version(name)
+            effect = {
+                DEFAULT_VERSION: "requests that name no version "
+                + ("fail" if instead is None else f"get version {instead.version}"),
+                SHADOW_VERSION: "nothing runs in the shadow",
+                CANARY_VERSION: "no caller gets a canary",
+            }
+            log.warning(
+                "model %s: version %d, which %s names, is not served, or not yet; %s", name, version, file, effect[file]
+            )
+
+    def _canary_versions(self) -> dict[str, int]:
+        return {name: canary.version for name, canary in self.canaries.items()}
 
     def _most_accurate(self, name: str, held: Mapping[int, Held]) -> tuple[int, HeldBack | None]:
         said = {version: each.model.info.training.test_accuracy for version, each in held.items()}

@@ -67,7 +67,6 @@ class Repository:
         self._unloaded: set[str] = set()  # by name, to stay out
         self._choices = Choices(max_accuracy_loss)
         self._chosen: dict[str, Chosen] = {}  # by model, what is published
-        self._missing_choices: set[tuple[str, int]] = set()
         self._asked_default = ""
         self._listing = EMPTY  # of the last look that found something
         self._starting = True
@@ -198,7 +197,7 @@ class Repository:
                 self._replace(name, held, refused)
         if self._starting:
             self._publish()
-        self._report_missing_choices()
+        self._choices.report_missing(self.catalog)
 
     def _replace(self, name: str, held: dict[int, Held], refused: dict[int, Refused]) -> None:
         """Sets what is held and refused of one model."""
@@ -252,18 +251,6 @@ class Repository:
         for name, version in sorted(before.keys - self.catalog.keys):
             log.info("model %s version %d is unloaded; requests that hold it are answered", name, version)
             self._observer.model_unloaded(name, version)
-
-    def _report_missing_choices(self) -> None:
-        """Tells of versions that were chosen and are not served, once."""
-        chosen = self._choices.default.items()
-        missing = {(name, version) for name, version in chosen if version not in self._held.get(name, ())}
-        new, self._missing_choices = sorted(missing - self._missing_choices), missing
-        for name, version in new:
-            instead = self.catalog.default_version(name)
-            log.warning(
-                "model %s: version %d is chosen and not served, or not yet; requests that name no version %s",
-                name, version, f"get version {instead.version}" if instead is not None else "fail",
-            )  # fmt: skip
 
     def _choose_default(self, before: Catalog) -> str:
         """The model for requests that name none: the one that was asked for, else the only one, else the same as

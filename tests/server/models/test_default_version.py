@@ -132,9 +132,12 @@ def test_a_chosen_version_that_is_not_served_at_the_start_brings_the_next_below_
     choose(tmp_path, "3")
     models.repository.load()
     assert default(models) == 2
-    assert "version 3 is chosen and not served, or not yet; requests that name no version get version 2" in caplog.text
+    text = (
+        "version 3, which default-version names, is not served, or not yet; requests that name no version get version 2"
+    )
+    assert text in caplog.text
     models.refresh(times=4)
-    assert caplog.text.count("is chosen and not served") == 1
+    assert caplog.text.count("is not served") == 1
     models.write("m", 3, "good")
     models.refresh(times=3)
     assert default(models) == 3
@@ -162,9 +165,10 @@ def test_while_the_server_runs_a_version_that_is_not_served_is_not_taken(
     choose(models.folder, version)
     models.refresh(times=5)
     assert default(models) == 2
-    assert f"version {version} is chosen and not served, or not yet; requests that name no version get version 2" in (
-        caplog.text
-    )
+    assert (
+        f"version {version}, which default-version names, is not served, or not yet; requests that name no version get "
+        "version 2"
+    ) in caplog.text
     if version != "4":
         models.write("m", int(version), "good")
         models.refresh(times=3)
@@ -279,3 +283,25 @@ def test_a_less_accurate_version_is_served_by_number_only(
     for _ in range(3):
         repository.refresh()
     assert (answering(), repository.held_back) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("which", "effect"), [("shadow", "nothing runs in the shadow"), ("canary", "no caller gets a canary")]
+)
+@pytest.mark.parametrize("at_start", [True, False])
+def test_a_shadow_or_canary_that_is_not_served_is_told_once(
+    models: TextFolder, which: str, effect: str, at_start: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = models.folder / "m" / f"{which}-version"
+    if at_start:
+        file.write_text("9")
+    models.repository.load()
+    file.write_text("9")
+    models.refresh(times=5)
+    text = f"model m: version 9, which {which}-version names, is not served, or not yet; {effect}"
+    assert [each.message for each in caplog.records if "not served" in each.message] == [text]
+    models.write("m", 9, "good")
+    models.refresh(times=3)
+    models.path("m", 9).unlink()
+    models.refresh(times=3)
+    assert caplog.text.count(text) == 2, "it was there meanwhile"
