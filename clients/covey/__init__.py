@@ -38,6 +38,7 @@ from covey.errors import (
 from covey.explaining import Explanation, HeatMap, Layer, LayerMaps, Unit
 from covey.results import (
     BatchCost,
+    CanaryState,
     Class,
     Classification,
     InputSize,
@@ -57,6 +58,7 @@ __all__ = [
     "AsyncClient",
     "BatchCost",
     "CallError",
+    "CanaryState",
     "Choice",
     "Class",
     "Classification",

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import datetime
 
-from covey.results import BatchCost, InputSize, Model, ModelState, Serving, Training
+from covey.results import BatchCost, CanaryState, InputSize, Model, ModelState, Serving, Training
 from covey_proto import interpolation, resize
 from covey_proto.v1 import classifier_pb2 as pb
 
 _DEFAULT_THRESHOLD = 0.5  # of independent labels whose file says none
 _STATES = {pb.Model.STATE_READY: ModelState.READY, pb.Model.STATE_REFUSED: ModelState.REFUSED}
+_CANARIES = {
+    pb.Model.CANARY_CHECKING: CanaryState.CHECKING,
+    pb.Model.CANARY_TRIAL: CanaryState.TRIAL,
+    pb.Model.CANARY_PROMOTED: CanaryState.PROMOTED,
+    pb.Model.CANARY_ROLLED_BACK: CanaryState.ROLLED_BACK,
+}
 
 
 def model(message: pb.Model) -> Model:
@@ -29,6 +35,9 @@ def model(message: pb.Model) -> Model:
         independent=info.answer == pb.ModelInfo.ANSWER_INDEPENDENT,
         thresholds=_thresholds(info),
         temperature=info.calibration.temperature if info.HasField("calibration") else None,
+        is_shadow=message.is_shadow,
+        canary=_CANARIES.get(message.canary),
+        canary_reason=message.canary_reason,
         known_from=info.unknown.threshold if info.HasField("unknown") else None,
     )
 

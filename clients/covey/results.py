@@ -182,6 +182,13 @@ class ModelState(enum.Enum):
     UNKNOWN = "unknown"  # of a newer server than this client
 
 
+class CanaryState(enum.Enum):
+    CHECKING = "checking"  # it answers nobody yet
+    TRIAL = "trial"  # it answers a share of the callers
+    PROMOTED = "promoted"  # by the server's rules; see `Model.canary_reason`
+    ROLLED_BACK = "rolled_back"  # the same
+
+
 @dataclass(frozen=True, slots=True)
 class InputSize:
     """The images a model takes: `[height, width, channels] uint8`, channels 1 (grey) or 3 (RGB)."""
@@ -261,6 +268,9 @@ class Model:
     is_default_version: bool = False  # answers requests for this model that name no version
     temperature: float | None = None  # by which it divides its scores, so that it is calibrated; None: it is as trained
     known_from: float | None = None  # the largest probability from which on an image is `known`; None: it cannot tell
+    is_shadow: bool = False  # runs the default version's images again, to be compared; callers get none of its answers
+    canary: CanaryState | None = None  # how it does as its model's last canary, or did; None: it is none
+    canary_reason: str = ""  # why it was promoted or rolled back
 
     @property
     def is_ready(self) -> bool:

@@ -108,6 +108,7 @@ class App:
                     pipeline,
                     ExplainMethod(pipeline, self._explainer, self._metrics),
                     ChooseMethod(pipeline, self._management),
+                    self._observers.canaries,
                     workers=threads,
                 ).service,
                 OpenInference(pipeline, self._health, self._metrics, self._management, workers=threads).service,

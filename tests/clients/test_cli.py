@@ -196,6 +196,37 @@ def test_models_prints_what_is_served_and_what_is_refused(capsys: pytest.Capture
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "remark"),
+    [
+        ({"is_default": True, "is_default_version": True}, "default"),
+        ({"is_default_version": True}, "default version"),
+        ({"is_shadow": True}, "shadow"),
+        ({"canary": pb.Model.CANARY_CHECKING}, "canary, checked first"),
+        ({"canary": pb.Model.CANARY_TRIAL, "is_shadow": True}, "canary; shadow"),
+        ({"canary": pb.Model.CANARY_ROLLED_BACK, "canary_reason": "3 failed"}, "canary, rolled back: 3 failed"),
+        (
+            {"canary": pb.Model.CANARY_PROMOTED, "canary_reason": "it was good", "is_default_version": True},
+            "default version; canary, promoted: it was good",
+        ),
+        ({"canary": 99}, ""),
+    ],
+)
+def test_models_says_what_a_version_is_chosen_for(
+    server: ScriptedServer, fields: dict[str, Any], remark: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    versions = [pb.Model(name="m", version=number, state=pb.Model.STATE_READY) for number in (1, 2)]
+    versions[1].MergeFrom(pb.Model(**fields))
+    server.models = versions
+    assert main(["models"]) == 0
+    header, _, line = capsys.readouterr().out.splitlines()
+    assert line[header.index("REMARK") :] == remark
+    assert main(["models", "--json"]) == 0
+    state = fields.get("canary", 0)
+    said = pb.Model.Canary.Name(state).removeprefix("CANARY_").lower() if 0 < state < 99 else None
+    assert _json_lines(capsys)[1]["canary"] == said
+
+
 def test_models_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     broken, digits = _json_lines(capsys)

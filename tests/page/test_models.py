@@ -13,6 +13,7 @@ from tests.page.conftest import OpenTab
 from tests.page.test_frame import use_token
 from tests.server.conftest import StartServer
 from tests.server.http.asking import ask
+from tests.server.observability.test_canaries import state, wait_until
 
 TOKEN = "a-token-of-some-length"
 REPORT = """<!doctype html><html><head><style>:root { --x: red } body { color: rgb(1, 2, 3) }</style>
@@ -39,6 +40,23 @@ def test_what_is_served_and_what_is_refused(
     detail = page.locator(".detail")
     for text in ("echo", "4 \u00d7 4", "class 3", "passed; largest difference"):
         expect(detail).to_contain_text(text)
+
+
+def test_what_versions_are_chosen_for(
+    tmp_path: Path, write_echo_model: WriteModel, start_server: StartServer, visit: OpenTab
+) -> None:
+    for version, options in enumerate(({}, {"classes": 9}, {}), 1):
+        write_echo_model(tmp_path, "echo", version=version, **options)
+    for which, number in (("default", 1), ("canary", 2), ("shadow", 3)):
+        (tmp_path / "echo" / f"{which}-version").write_text(str(number))
+    server = start_server(tmp_path)
+    wait_until(lambda: state(server) == "rolled_back")
+    page = visit(server).open("models")
+    for number, marks in enumerate(("default", "canary, rolled back", "shadow"), 1):
+        entry = page.locator(".model", has_text=f"echo {number}")
+        expect(entry.locator(".name .pill")).to_have_text(marks)
+    page.locator(".model", has_text="echo 2").click()
+    expect(page.locator(".detail")).to_contain_text("canary, rolled back: its 9 labels are not the 10 of version 1")
 
 
 def test_a_report_is_shown_and_does_nothing(

@@ -150,9 +150,12 @@ MapsRequest channels 2 UINT32
 MapsRequest float32 5 BOOL
 MapsRequest layers 1 repeated UINT32
 MapsRequest side 3 UINT32
+Model canary 10 Canary
+Model canary_reason 11 STRING
 Model info 6 ModelInfo
 Model is_default 5 BOOL
 Model is_default_version 8 BOOL
+Model is_shadow 9 BOOL
 Model name 1 STRING
 Model reason 4 STRING
 Model serving 7 Serving
@@ -289,6 +292,13 @@ def test_no_field_changed() -> None:
 
 def test_enum_values_keep_their_numbers() -> None:
     assert pb.Model.State.items() == [("STATE_UNSPECIFIED", 0), ("STATE_READY", 1), ("STATE_REFUSED", 2)]
+    assert pb.Model.Canary.items() == [
+        ("CANARY_UNSPECIFIED", 0),
+        ("CANARY_CHECKING", 1),
+        ("CANARY_TRIAL", 2),
+        ("CANARY_PROMOTED", 3),
+        ("CANARY_ROLLED_BACK", 4),
+    ]
     assert pb.ImageSpec.Resize.items() == [
         ("RESIZE_UNSPECIFIED", 0),
         ("RESIZE_STRETCH", 1),

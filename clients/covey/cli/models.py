@@ -8,13 +8,19 @@ from collections import Counter
 from covey.cli import json_lines, table
 from covey.cli.connection import connect
 from covey.cli.exits import Exit
-from covey.results import Model
+from covey.results import CanaryState, Model
 
 NAME = "models"
 SUMMARY = "list the models a server knows"
 DESCRIPTION = "List the models a server knows; those it refuses to serve, and why, included."
 
 _HEADER = ("MODEL", "VERSION", "STATE", "INPUT", "CLASSES", "DATA SET", "ACCURACY", "DEVICE", "REMARK")
+_CANARY = {
+    CanaryState.CHECKING: "canary, checked first",
+    CanaryState.TRIAL: "canary",
+    CanaryState.PROMOTED: "canary, promoted",
+    CanaryState.ROLLED_BACK: "canary, rolled back",
+}
 _RIGHT = ("VERSION", "INPUT", "CLASSES", "ACCURACY")
 
 
@@ -47,5 +53,13 @@ def _row(model: Model, is_chosen: bool) -> tuple[str, ...]:
         training.dataset if training else "-",
         f"{training.test_accuracy:.2%}" if training else "-",
         serving.device if serving else "-",
-        "default" if model.is_default else "default version" if is_chosen else model.reason,
+        _remark(model, is_chosen),
     )
+
+
+def _remark(model: Model, is_chosen: bool) -> str:
+    remarks = ["default" if model.is_default else "default version" if is_chosen else ""]
+    if model.canary is not None:
+        remarks.append(f"{_CANARY[model.canary]}{model.canary_reason and ': '}{model.canary_reason}")
+    remarks.append("shadow" if model.is_shadow else "")
+    return "; ".join(filter(None, [*remarks, model.reason]))

@@ -199,7 +199,7 @@ class GetModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "reason", "is_default", "info", "serving", "is_default_version")
+    __slots__ = ("name", "version", "state", "reason", "is_default", "info", "serving", "is_default_version", "is_shadow", "canary", "canary_reason")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Model.State]
@@ -208,6 +208,18 @@ class Model(_message.Message):
     STATE_UNSPECIFIED: Model.State
     STATE_READY: Model.State
     STATE_REFUSED: Model.State
+    class Canary(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        CANARY_UNSPECIFIED: _ClassVar[Model.Canary]
+        CANARY_CHECKING: _ClassVar[Model.Canary]
+        CANARY_TRIAL: _ClassVar[Model.Canary]
+        CANARY_PROMOTED: _ClassVar[Model.Canary]
+        CANARY_ROLLED_BACK: _ClassVar[Model.Canary]
+    CANARY_UNSPECIFIED: Model.Canary
+    CANARY_CHECKING: Model.Canary
+    CANARY_TRIAL: Model.Canary
+    CANARY_PROMOTED: Model.Canary
+    CANARY_ROLLED_BACK: Model.Canary
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +228,9 @@ class Model(_message.Message):
     INFO_FIELD_NUMBER: _ClassVar[int]
     SERVING_FIELD_NUMBER: _ClassVar[int]
     IS_DEFAULT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    IS_SHADOW_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    CANARY_REASON_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     state: Model.State
@@ -224,7 +239,10 @@ class Model(_message.Message):
     info: ModelInfo
     serving: Serving
     is_default_version: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., reason: _Optional[str] = ..., is_default: _Optional[bool] = ..., info: _Optional[_Union[ModelInfo, _Mapping]] = ..., serving: _Optional[_Union[Serving, _Mapping]] = ..., is_default_version: _Optional[bool] = ...) -> None: ...
+    is_shadow: bool
+    canary: Model.Canary
+    canary_reason: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., reason: _Optional[str] = ..., is_default: _Optional[bool] = ..., info: _Optional[_Union[ModelInfo, _Mapping]] = ..., serving: _Optional[_Union[Serving, _Mapping]] = ..., is_default_version: _Optional[bool] = ..., is_shadow: _Optional[bool] = ..., canary: _Optional[_Union[Model.Canary, str]] = ..., canary_reason: _Optional[str] = ...) -> None: ...
 
 class Serving(_message.Message):
     __slots__ = ("device", "provider", "workers", "threads", "max_batch_size", "max_message_bytes", "batch_curve", "load_ms", "memory_bytes", "golden_difference", "device_fallback")

@@ -95,6 +95,11 @@ class Catalog:
         shadow = self._models.get(model.name, {}).get(self.shadows.get(model.name, 0))
         return shadow if shadow is not model else None
 
+    def is_shadow(self, model: ServedModel) -> bool:
+        """Whether this version runs again what its model's default version answers."""
+        default = self.default_version(model.name)
+        return default is not None and self.shadow_of(default) is model
+
     def _is_beside_another(self, name: str, canary: Canary) -> bool:
         """Whether a canary is served, is not ended, and is not what its callers get anyway."""
         versions = self._asked[name]

@@ -50,6 +50,7 @@ class Trial:
         self.canary = canary
         self.served_version = served.version
         self.state: State = "checking"
+        self.reason = ""  # why it was promoted or rolled back
         self.images = self.failed_calls = 0  # that it has answered, and that failed on it, as of the last look
         self.compared: Counter[Result] = Counter({"agrees": 0, "differs": 0, "failed": 0, "skipped": 0})
         self.runs = 0  # of both versions on the same images, and how long they took them
@@ -96,6 +97,15 @@ class Canaries:
         """Ends the thread. False if a model still runs on it after that time."""
         self._is_stopped = True
         return self._watch.stop(timeout_s)
+
+    def state_of(self, model: ServedModel) -> tuple[State, str] | None:
+        """How a version does as the canary, or did, and why that is over; None: it was none, or not the last one."""
+        with self.lock:
+            trial = self.trials.get(model.name)
+            if trial is not None and trial.canary.version == model.version:
+                return trial.state, trial.reason
+        canary = self._repository().catalog.canaries.get(model.name)
+        return ("checking", "") if canary is not None and canary.version == model.version else None
 
     def count(self, canary: Canary, found: Comparison, canary_s: float | None = None) -> None:
         """Counts images that a canary answered and the served version ran again. `canary_s` is how long the canary took
@@ -217,7 +227,7 @@ class Canaries:
             name, canary.version, "promoted" if is_good else "rolled back", verdict.text, seen, by_hand,
         )  # fmt: skip
         with self.lock:
-            trial.state = "promoted" if is_good else "rolled_back"
+            trial.state, trial.reason = "promoted" if is_good else "rolled_back", verdict.text
             self.decisions[name, verdict.reason] += 1
 
     def _tell_trials(self) -> None:

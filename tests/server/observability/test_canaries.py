@@ -34,6 +34,13 @@ from covey_server.processes import merging
 NO_SLOWNESS = 1000.0  # times: where time is not what a test is about, a busy machine shall not decide it
 
 
+def told(server: Server, version: int) -> tuple[str, str]:
+    """What GetModel tells of a version as the canary: its state, and why that is over."""
+    request = pb.GetModelRequest(version=version).SerializeToString()
+    model = pb.GetModelResponse.FromString(server.ask("GetModel", request)).model
+    return pb.Model.Canary.Name(model.canary).removeprefix("CANARY_"), model.canary_reason
+
+
 def wait_until(is_so: Callable[[], bool]) -> None:
     """For as long as a busy machine may need for some hundred calls."""
     give_up = time.monotonic() + 120
@@ -155,6 +162,10 @@ def test_a_worse_version_under_load_is_rolled_back_and_no_call_fails(
         line,
     )
     assert ask(server, "", version=2).version == 2, "by its number it is served"
+    state_, reason = told(server, 2)
+    assert state_ == "ROLLED_BACK"
+    assert f"is rolled back: {reason}; in" in line
+    assert told(server, 1) == ("UNSPECIFIED", "")
 
 
 def test_an_equal_version_is_promoted_and_a_restart_keeps_it(
@@ -171,7 +182,9 @@ def test_an_equal_version_is_promoted_and_a_restart_keeps_it(
     assert files(models) == {"default-version": "2\n1\n"}
     assert shown(server, "decisions_total") == {"enough": 1}
     assert shown(server, "compared_total").keys() <= {"agrees", "skipped"}
-    assert "the canary, version 2, is promoted: it has answered" in caplog.text
+    state_, reason = told(server, 2)
+    assert state_ == "PROMOTED"
+    assert f"the canary, version 2, is promoted: {reason}; in" in caplog.text
     again = start(models)
     assert ask(again, "").version == 2
     assert shown(again, "state") == {}
@@ -322,11 +335,32 @@ def test_a_canary_that_is_taken_away_by_hand_is_over(
     write_echo_model(models, version=2)
     server = start(models, canary_share=1.0)
     wait_until(lambda: state(server) == "trial")
+    assert told(server, 2) == ("TRIAL", "")
     assert ask(server, "any").version == 2
     (models / "echo" / "canary-version").unlink()
     wait_until(lambda: state(server) == "")
+    assert told(server, 2) == ("UNSPECIFIED", "")
     assert ask(server, "any").version == 1
     assert shown(server, "state") == shown(server, "decisions_total") == {}
+
+
+def test_the_shadow_is_told_and_a_canary_before_it_is_looked_at(
+    start: StartServer, models: Path, write_echo_model: WriteModel
+) -> None:
+    for version in (2, 3):
+        write_echo_model(models, version=version)
+    (models / "echo" / "shadow-version").write_text("3")
+    server = start(models)
+    wait_until(lambda: state(server) == "trial")
+    server.app._observers.canaries.stop(60)
+    server.app._observers.canaries.trials.clear()
+    assert told(server, 2) == ("CHECKING", "")
+    listed = pb.ListModelsResponse.FromString(server.ask("ListModels", b"")).models
+    assert [(each.version, each.is_shadow) for each in listed] == [(1, False), (2, False), (3, True)]
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/v1/models", timeout=60) as answer:
+        found = {each["version"]: each for each in json.load(answer)["models"]}
+    assert (found[2]["canary"], found[3]["canary"]) == ("CANARY_CHECKING", "CANARY_UNSPECIFIED")
+    assert (found[2]["is_shadow"], found[3]["is_shadow"]) == (False, True)
 
 
 def test_another_default_version_begins_the_trial_anew(

@@ -7,7 +7,7 @@ import { t } from "./text.js";
  * @typedef {{classes?: Class[], error?: {reason: string, message: string}, known?: boolean}} Result
  * @typedef {{total_us?: number, decode_us?: number, queue_us?: number, compute_us?: number, batch_size?: number, device?: string}} Timing
  * @typedef {{results: Result[], model: string, version: number, timing: Timing, answer?: string}} Classified
- * @typedef {{name: string, version: number, state: string, reason: string, is_default: boolean, info?: any, serving?: any}} Model
+ * @typedef {{name: string, version: number, state: string, reason: string, is_default: boolean, is_default_version: boolean, is_shadow: boolean, canary: string, canary_reason: string, info?: any, serving?: any}} Model
  */
 
 const TOKEN = "covey-token";

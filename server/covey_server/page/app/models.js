@@ -27,7 +27,7 @@ export function show(place, signal) {
     if (!store.models.some((each) => key(each) === opened)) opened = key(chosen() ?? store.models[0]);
     fill(list, store.models.map((each) => h("li", {},
       h("button", { type: "button", class: "card model", "aria-pressed": String(key(each) === opened), on: { click: () => ((opened = key(each)), draw(), detail.scrollIntoView({ block: "nearest" })) } },
-        h("span", { class: "name" }, each.name, h("span", { class: "muted" }, ` ${each.version || ""}`)),
+        h("span", { class: "name" }, each.name, h("span", { class: "muted" }, ` ${each.version || ""}`), roles(each)),
         h("span", { class: `pill ${each.state === "STATE_READY" ? "good" : "bad"}` }, t(each.state === "STATE_READY" ? "models.served" : "models.refused")),
         h("span", { class: "small muted" }, each.state === "STATE_READY" ? oneLine(each) : each.reason)))));
     const model = store.models.find((each) => key(each) === opened);
@@ -43,6 +43,16 @@ function oneLine(model) {
   return parts.filter(Boolean).join(" · ");
 }
 
+/** What a version is chosen for. @param {import("./api.js").Model} model @returns {HTMLElement[]} */
+function roles(model) {
+  const isOneOfSeveral = store.models.filter((each) => each.name === model.name && each.state === "STATE_READY").length > 1;
+  return [
+    model.is_default ? "models.default" : model.is_default_version && isOneOfSeveral ? "models.default-version" : "",
+    model.canary === "CANARY_UNSPECIFIED" ? "" : `models.${model.canary}`,
+    model.is_shadow ? "models.shadow" : "",
+  ].filter(Boolean).map((each) => h("span", { class: "pill" }, t(each)));
+}
+
 /** @param {HTMLElement} place @param {import("./api.js").Model} model */
 function describe(place, model) {
   const files = h("div", { class: "row" });
@@ -52,7 +62,8 @@ function describe(place, model) {
   const { info, serving } = model;
   fill(
     place,
-    h("h2", {}, model.name, h("span", { class: "muted" }, ` ${t("models.version", { version: model.version })}`), model.is_default ? h("span", { class: "pill" }, t("models.default")) : null),
+    h("h2", {}, model.name, h("span", { class: "muted" }, ` ${t("models.version", { version: model.version })}`), roles(model)),
+    model.canary_reason ? h("p", { class: "small" }, t(`models.${model.canary}`), ": ", model.canary_reason) : null,
     model.state === "STATE_READY"
       ? h("p", { class: "row" },
         h("a", { class: "button primary", href: "#try", on: { click: () => choose(model.name, model.version) } }, t("nav.try")),

@@ -10,11 +10,18 @@ from covey_server.batching.request import Buffer
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog, RefusedVersion
+from covey_server.observability.canaries import State
 from covey_server.protocols.classifier.responses import write_result
 from covey_server.system.threads import with_pauses
 
 DEFAULT_TOP_K = 5
 ImageFailure = InvalidImage | ImageTooLarge
+_CANARY_STATES: dict[State, pb.Model.Canary] = {
+    "checking": pb.Model.CANARY_CHECKING,
+    "trial": pb.Model.CANARY_TRIAL,
+    "promoted": pb.Model.CANARY_PROMOTED,
+    "rolled_back": pb.Model.CANARY_ROLLED_BACK,
+}
 
 
 def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:
@@ -77,8 +84,10 @@ def failed_image(failure: ImageFailure) -> pb.Result:
     return pb.Result(error=pb.ImageError(reason=reason, message=str(failure)))
 
 
-def served_model(model: ServedModel, catalog: Catalog, *, workers: int, max_message_bytes: int) -> pb.Model:
-    """A model of a catalog as ListModels and GetModel show it."""
+def served_model(
+    model: ServedModel, catalog: Catalog, canary: tuple[State, str] | None, *, workers: int, max_message_bytes: int
+) -> pb.Model:
+    """A model of a catalog as ListModels and GetModel show it; `canary` as `Canaries.state_of`."""
     engine, cost = model.engine, model.cost
     serving = pb.Serving(
         device=engine.device.name,
@@ -93,12 +102,16 @@ def served_model(model: ServedModel, catalog: Catalog, *, workers: int, max_mess
         memory_bytes=model.memory_bytes,
         golden_difference=model.golden_difference,
     )
+    state, reason = (pb.Model.CANARY_UNSPECIFIED, "") if canary is None else (_CANARY_STATES[canary[0]], canary[1])
     return pb.Model(
         name=model.name,
         version=model.version,
         state=pb.Model.STATE_READY,
         is_default=catalog.is_default(model),
         is_default_version=catalog.is_default_version(model),
+        is_shadow=catalog.is_shadow(model),
+        canary=state,
+        canary_reason=reason,
         info=model.info,
         serving=serving,
     )

@@ -16,6 +16,7 @@ from covey_server.errors import EngineFailed, InvalidRequest
 from covey_server.images.decode_pool import Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
+from covey_server.observability.canaries import Canaries
 from covey_server.protocols.canaries import may_try_again, route
 from covey_server.protocols.classifier import messages
 from covey_server.protocols.classifier.choose import ChooseMethod
@@ -35,8 +36,11 @@ NAME: str = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 class Classifier:
     """The service. Its methods return at once; answers come from the workers' threads."""
 
-    def __init__(self, pipeline: Pipeline, explain: ExplainMethod, choose: ChooseMethod, *, workers: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, explain: ExplainMethod, choose: ChooseMethod, canaries: Canaries, *, workers: int
+    ) -> None:
         self._pipeline = pipeline
+        self._canaries = canaries
         self._explain = explain
         self._choose = choose
         self._workers = workers
@@ -139,6 +143,7 @@ class Classifier:
         return messages.served_model(
             model,
             catalog,
+            self._canaries.state_of(model),
             workers=self._workers,
             max_message_bytes=self._pipeline.admission.max_message_bytes,
         )
