@@ -21,6 +21,9 @@ from typing import Literal, get_args
 CAPTURES, LABELS, CLASSES, DISCARDED = "captures.csv", "labels.csv", "classes.json", ".discarded"
 CAPTURE_COLUMNS = ("file", "time", "version", "class", "probability", "reason")
 LABEL_COLUMNS = ("file", "time", "folder", "decision", "class")
+# Why an image was kept: by chance; the model was not sure; the version in the shadow, or the one beside the canary,
+# gives it another class.
+Reason = Literal["random", "uncertain", "differs"]
 Decision = Literal["labelled", "discarded", "undone"]
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 
@@ -74,6 +77,15 @@ def read_labels(folder: Path) -> Sequence[Label]:
         and _is_name(cells["folder"])
         and (decision := _decision(cells["decision"]))
     ]
+
+
+def read_reasons(folder: Path) -> dict[str, str]:
+    """Why images were kept, by the file's name: a Reason, or what a newer server writes. Raises OSError."""
+    return {
+        Path(cells["file"]).name: cells["reason"]
+        for cells in _rows(folder / CAPTURES)
+        if cells.get("file") and cells.get("reason")
+    }
 
 
 def standing(labels: Sequence[Label]) -> dict[str, Label]:

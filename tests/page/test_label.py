@@ -37,7 +37,7 @@ def tab(browser: Browser, label_page: LabelPage) -> Iterator[Page]:
 
 def test_keys_label_undo_and_discard(label_page: LabelPage, tab: Page) -> None:
     folder = label_page.captures.folder
-    expect(tab.locator("#predicted")).to_have_text("predicted: cat, 21.0 % sure")
+    expect(tab.locator("#predicted")).to_have_text("predicted: cat, 21.0 % sure; kept because the model was not sure")
     expect(tab.locator("#count")).to_have_text("0 of 4 labelled")
     assert (
         tab.evaluate(
@@ -46,14 +46,14 @@ def test_keys_label_undo_and_discard(label_page: LabelPage, tab: Page) -> None:
         == 4
     )
     tab.keyboard.press("3")
-    expect(tab.locator("#predicted")).to_have_text("predicted: dog, 31.2 % sure")
+    expect(tab.locator("#predicted")).to_have_text("predicted: dog, 31.2 % sure; kept because the model was not sure")
     tab.keyboard.press("Space")
     expect(tab.locator("#count")).to_have_text("2 of 4 labelled")
     tab.keyboard.press("d")
     expect(tab.locator("#count")).to_have_text("3 of 4 labelled")
     assert places(folder) == {0: "dog", 1: "dog", 2: ".discarded", 3: "bird_bat"}
     tab.keyboard.press("u")
-    expect(tab.locator("#predicted")).to_have_text("predicted: cat, 50.0 % sure")
+    expect(tab.locator("#predicted")).to_have_text("predicted: cat, 50.0 % sure; kept because the model was not sure")
     assert places(folder)[2] == "cat"
 
     tab.keyboard.press("/")

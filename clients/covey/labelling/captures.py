@@ -21,15 +21,22 @@ from covey_proto import captures as layout
 from covey_proto import image_folders, image_formats
 from covey_proto.captures import Decision, Label
 
+_WHY: dict[str, str] = {
+    "random": "kept at random",
+    "uncertain": "kept because the model was not sure",
+    "differs": "kept because another version says otherwise",
+}
+
 
 @dataclass(frozen=True)
 class Capture:
     """An image that waits for its label. `predicted` is the class that it was answered as, `probability` how sure that
-    was; None where its name does not say."""
+    was; None where its name does not say. `why` it was kept, in words; empty where that is not known."""
 
     path: Path
     predicted: str
     probability: float | None
+    why: str
 
     @property
     def name(self) -> str:
@@ -54,6 +61,7 @@ class Captures:
             self._standing = layout.standing(labels)
             self.classes = layout.read_classes(self.folder)
             self._label_of = {layout.folder_name(label): label for label in self.classes}
+            self._reasons: dict[str, str] = {}
             self._finish(labels)
             self._pending = self._look()
         if not self.classes:
@@ -168,19 +176,23 @@ class Captures:
 
     def _look(self) -> OrderedDict[str, Capture]:
         """By name. Tens of thousands may wait, so nothing is looked at twice."""
-        found = [
-            self._capture(child / name)
+        paths = [
+            child / name
             for child in self.folder.iterdir()
             if not image_folders.is_hidden(child.name) and child.is_dir()
             for name in os.listdir(child)  # noqa: PTH208 - Path costs several times as much
             if name not in self._standing and image_formats.of_name(name) and not image_folders.is_hidden(name)
         ]
+        if paths or not self._reasons:
+            self._reasons = layout.read_reasons(self.folder)
+        found = [self._capture(path) for path in paths]
         found.sort(key=lambda each: (2.0 if each.probability is None else each.probability, each.name))
         return OrderedDict((each.name, each) for each in found)
 
     def _capture(self, path: Path) -> Capture:
-        folder = path.parent.name
-        return Capture(path, self._label_of.get(folder, folder), layout.probability_of(path.name))
+        folder, name = path.parent.name, path.name
+        why = _WHY.get(self._reasons.get(name, ""), "")
+        return Capture(path, self._label_of.get(folder, folder), layout.probability_of(name), why)
 
 
 def _of_one_model(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 
 /**
  * @typedef {{label: string, key: string}} Class
- * @typedef {{file: string, predicted: string, probability: number | null}} Current
+ * @typedef {{file: string, predicted: string, probability: number | null, why: string}} Current
  * @typedef {{folder: string, classes: Class[], decided: number, waiting: number, current: Current | null}} State
  */
 
@@ -36,7 +36,7 @@ function show(next) {
     image.src = `image/${encodeURIComponent(current.file)}`;
     image.alt = `the image ${current.file}`;
     const sure = current.probability === null ? "" : `, ${(current.probability * 100).toFixed(1)} % sure`;
-    element("predicted").textContent = `predicted: ${current.predicted}${sure}`;
+    element("predicted").textContent = `predicted: ${current.predicted}${sure}${current.why && "; "}${current.why}`;
   } else {
     say("All images are labelled. Finish ends the command; undo takes the last one back.");
   }

@@ -83,7 +83,12 @@ class LabelPage(ThreadingHTTPServer):
 
 
 def _told(capture: Capture) -> dict[str, Any]:
-    return {"file": capture.name, "predicted": capture.predicted, "probability": capture.probability}
+    return {
+        "file": capture.name,
+        "predicted": capture.predicted,
+        "probability": capture.probability,
+        "why": capture.why,
+    }
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -85,7 +85,7 @@ def _show(capture: Capture, captures: Captures, out: TextIO) -> None:
     )
     if out.isatty() and (drawing := _drawing(capture.path)):
         _print(out, drawing)
-    _print(out, f"predicted: {printable(capture.predicted)}{sure}")
+    _print(out, f"predicted: {printable(capture.predicted)}{sure}{capture.why and '; '}{capture.why}")
 
 
 def _drawing(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -38,7 +39,7 @@ class Part:
 class Batch:
     """`size` images in parts. Whoever claims it first answers its callers, once."""
 
-    __slots__ = ("_unclaimed", "formed_ns", "model", "not_finite", "parts", "reason", "search", "size")
+    __slots__ = ("_unclaimed", "captured", "formed_ns", "model", "not_finite", "parts", "reason", "search", "size")
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Batch:
         self.formed_ns = formed_ns
         self.reason = reason
         self.not_finite = 0  # images whose probabilities are not all finite
+        self.captured: Container[int] = ()  # places of images that are kept to be labelled, for whoever looks again
         self._unclaimed = [True]
 
     def claim(self) -> bool:

@@ -1,5 +1,5 @@
-"""Keeps some of the images that callers send, to be looked at and learned from: a few at random, and those that the
-model is least sure of.
+"""Keeps some of the images that callers send, to be looked at and learned from: a few at random, those that the model
+is least sure of, and those to which the version in the shadow, or the one beside the canary, gives another class.
 
 covey_proto.captures has the layout of the folder, which `covey label` fills in. Names begin with how sure the model
 was, so that sorted by name the most doubtful come first.
@@ -41,7 +41,7 @@ class CaptureCounter(Protocol):
     """Counts captures (the metrics do)."""
 
     def count_capture(self, model: ServedModel, result: str) -> None:
-        """`random` or `uncertain`, why it was kept; `dropped`: there was no time or room for it."""
+        """Why it was kept, or `dropped`: there was no time or room for it."""
 
 
 class _Capture(NamedTuple):
@@ -49,7 +49,7 @@ class _Capture(NamedTuple):
     version: int
     label: str
     probability: float
-    reason: str
+    reason: captures.Reason
     pixels: NDArray[np.uint8]  # [H, W, C]
     served: ServedModel
 
@@ -88,25 +88,43 @@ class Capturing:
 
     def note_batch(self, batch: Batch, output: Output, answered: Sequence[Request]) -> None:
         """As the observer behind it; keeps some of the images."""
+        chosen = self._choose(batch, output) if self._may_keep(batch.model) else {}
+        if chosen:
+            batch.captured = chosen  # before they are compared, so that none of them is kept twice
         self._observer.note_batch(batch, output, answered)
-        if self._is_full() or not batch.model.answers_probabilities or batch.model.input_shape[2] not in (1, 3):
-            return
+        if chosen:
+            self._keep(batch.model, batch.images(), output.probabilities, chosen)
+
+    def keep_differing(
+        self, model: ServedModel, images: NDArray[np.uint8], probabilities: NDArray[np.float32], places: Sequence[int]
+    ) -> None:
+        """Keeps those images `[N, H, W, C]`, at the places, that a model and another version give different classes;
+        the model's probabilities are `[N, K]`. To be called off the request path."""
+        if places and self._may_keep(model):
+            self._keep(model, images, probabilities, dict.fromkeys(places, "differs"))
+
+    def _may_keep(self, model: ServedModel) -> bool:
+        return not self._is_full() and model.answers_probabilities and model.input_shape[2] in (1, 3)
+
+    def _choose(self, batch: Batch, output: Output) -> dict[int, captures.Reason]:
         largest = output.probabilities.max(axis=1)
         uncertain = largest < self._below  # False for NaN
-        chosen = {int(place): "uncertain" for place in np.flatnonzero(uncertain)} if uncertain.any() else {}
+        chosen: dict[int, captures.Reason] = {}
+        if uncertain.any():
+            chosen.update((int(place), "uncertain") for place in np.flatnonzero(uncertain))
         if self._rate > 0:
             for place in range(batch.size):
                 if self._random.random() < self._rate and np.isfinite(largest[place]):
                     chosen.setdefault(place, "random")
-        if chosen:
-            self._keep(batch, output, chosen)
+        return chosen
 
-    def _keep(self, batch: Batch, output: Output, chosen: dict[int, str]) -> None:
-        model = batch.model
-        images = batch.images()
-        best = output.probabilities.argmax(axis=1)
+    def _keep(
+        self, model: ServedModel, images: NDArray[np.uint8], probabilities: NDArray[np.float32],
+        chosen: dict[int, captures.Reason],
+    ) -> None:  # fmt: skip
+        best = probabilities.argmax(axis=1)
         for place, reason in chosen.items():
-            probability = float(output.probabilities[place, best[place]])
+            probability = float(probabilities[place, best[place]])
             label = model.labels[int(best[place])]
             pixels = images[place].copy()
             capture = _Capture(model.name, model.version, label, probability, reason, pixels, model)

@@ -21,13 +21,15 @@ _BOUNDS = np.array(DIFFERENCES, np.float32)
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of some images. `classes [N] int64` are the served ones of those that differ, `differences [M] float32`
-    the largest difference of a probability of each image that ran, `seconds` the time they took."""
+    """What came of some images. `places [N] int64` are those of the images that differ, `classes [N] int64` what was
+    served for them, `differences [M] float32` the largest difference of a probability of each image that ran, `seconds`
+    the time they took."""
 
     results: dict[Result, int]
     classes: NDArray[np.int64] | None = None
     differences: NDArray[np.float32] | None = None
     seconds: float = 0.0
+    places: NDArray[np.int64] | None = None
 
 
 def compare(served: NDArray[np.float32], found: NDArray[np.float32], seconds: float) -> Comparison:
@@ -35,9 +37,9 @@ def compare(served: NDArray[np.float32], found: NDArray[np.float32], seconds: fl
     if not np.isfinite(found).all():
         return Comparison({"failed": len(found)}, seconds=seconds)
     best = served.argmax(axis=1)
-    differing = best[found.argmax(axis=1) != best]
+    differing = np.flatnonzero(found.argmax(axis=1) != best)
     results: dict[Result, int] = {"agrees": len(best) - len(differing), "differs": len(differing)}
-    return Comparison(results, differing, np.abs(found - served).max(axis=1), seconds)
+    return Comparison(results, best[differing], np.abs(found - served).max(axis=1), seconds, differing)
 
 
 class ShadowCounts:

@@ -40,6 +40,8 @@ class Observers:
         self.canaries = _open_canaries(config, metrics, repository, tell_trials)
         self.shadowing = Shadowing(metrics, lambda: repository().catalog, config.shadow_share, self.canaries)
         self.capturing = Capturing(self.shadowing, metrics, config) if config.capture else None
+        if self.capturing is not None:
+            self.shadowing.keep_differing = self.capturing.keep_differing
         self.batches: BatchObserver = self.capturing or self.shadowing
         self._threads: list[Later[Any]] = [self.shadowing.work]
         if self.capturing is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,13 +35,17 @@ MAX_WAITING = 256  # batches
 
 class _Work(NamedTuple):
     """The version that runs again, images `[N, H, W, C] uint8`, and what was answered for them, `[N, K] float32`.
-    `canary`: it was this one that answered, as the model `answered_by`."""
+    `canary`: it was this one that answered, as the model `answered_by`. `captured`: places of images that are kept."""
 
     other: ServedModel
     canary: Canary | None
     answered_by: ServedModel
     images: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
+    captured: Container[int]
+
+
+KeepDiffering = Callable[[ServedModel, NDArray[np.uint8], NDArray[np.float32], Sequence[int]], None]
 
 
 class Shadowing:
@@ -54,6 +58,8 @@ class Shadowing:
         self._catalog = catalog
         self._share = share
         self._canaries = canaries
+        # Is told of images of which two versions say different classes: who answered, images, answers, and which it is.
+        self.keep_differing: KeepDiffering | None = None
         self._is_other_first = False
         self.work: Later[_Work] = Later("shadow", self._compare, MAX_WAITING, MAX_WAITING_BYTES)
 
@@ -88,7 +94,7 @@ class Shadowing:
         if (other.input_shape, other.labels) != (served.input_shape, served.labels):
             result = "other_contract"
         elif not self.work.has_room(size_bytes) or not self.work.put(
-            _Work(other, canary, served, batch.images(), output.probabilities), size_bytes
+            _Work(other, canary, served, batch.images(), output.probabilities, batch.captured), size_bytes
         ):
             result = "skipped"
         if result is not None:
@@ -113,6 +119,9 @@ class Shadowing:
             )  # fmt: skip
             result, canary_s = Comparison({"failed": len(work.images)}), None
         self._count(other, canary, result, canary_s)
+        if self.keep_differing is not None and result.places is not None:
+            places = [place for place in result.places.tolist() if place not in work.captured]
+            self.keep_differing(work.answered_by, work.images, work.probabilities, places)
 
     def _count(self, other: ServedModel, canary: Canary | None, found: Comparison, canary_s: float | None) -> None:
         if canary is None:

@@ -112,6 +112,23 @@ def test_lines_that_name_another_place_move_nothing(folder: Path, place: str) ->
     assert (folder.parent / "notes.txt").exists()
 
 
+def test_why_each_was_kept_is_told(folder: Path) -> None:
+    table = folder / layout.CAPTURES
+    reasons = iter(("random", "differs", "of a newer server"))
+    lines = [
+        line.replace(b"uncertain", next(reasons, "uncertain").encode())
+        for line in table.read_bytes().splitlines(True)[1:]
+    ]
+    table.write_bytes(layout.row(layout.CAPTURE_COLUMNS) + b"".join(lines))
+    texts = ["kept at random", "kept because another version says otherwise", "", "kept because the model was not sure"]
+    captures = Captures(folder)
+    assert [each.why for each in captures.pending()] == texts
+    label_all(captures, "dog")
+    assert captures.undo() is not None
+    assert captures.pending()[0].why == texts[0]
+    captures.close()
+
+
 def test_what_a_server_captures_meanwhile_is_asked_too(folder: Path) -> None:
     captures = Captures(folder)
     label_all(captures, *["cat"] * 4)

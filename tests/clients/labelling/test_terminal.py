@@ -27,7 +27,7 @@ def test_keys_names_and_beginnings_are_classes_and_enter_says_that_it_is_right(f
     assert done.returncode == 0, done.stderr
     assert places(folder) == {0: "dog", 1: "dog", 2: ".discarded", 3: "cat"}
     assert "1 of 4: " in done.stdout
-    assert "predicted: cat, 21.0% sure" in done.stdout
+    assert "predicted: cat, 21.0% sure; kept because the model was not sure" in done.stdout
     assert "All 4 images are labelled." in done.stdout
     assert f"covey-export train NETWORK --dataset capture:{folder}" in done.stdout
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.processes import fetch
 from PIL import Image
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
-from tests.server.http.asking import wait_until
+from tests.server.observability.test_canaries import wait_until
 
 from covey_export.datasets.folder import Folder
 from covey_proto.captures import CAPTURE_COLUMNS, folder_name, read_classes
@@ -77,6 +78,38 @@ def test_some_are_kept_at_random(start_server: StartServer, models: Path, tmp_pa
     wait_until(lambda: capturing(server).work.is_idle)
     assert 40 <= capturing(server).files <= 125  # 80 are expected, with a standard deviation of 8
     assert {row["reason"] for row in rows(tmp_path / "captures")} == {"random"}
+
+
+@pytest.mark.parametrize("which", ["shadow", "canary"])
+def test_images_that_two_versions_answer_differently_are_kept(
+    start_server: StartServer, models: Path, tmp_path: Path, write_echo_model: WriteModel, which: str
+) -> None:
+    """Each once, also where it is kept for another reason."""
+    write_echo_model(models, version=2, shift=1)
+    (models / "echo" / "default-version").write_text("1")
+    (models / "echo" / f"{which}-version").write_text("2")
+    server = start_server(
+        models, capture=str(tmp_path / "captures"), capture_rate=0.0, capture_below=0.5, shadow_share=1.0,
+        canary_share=1.0,
+    )  # fmt: skip
+    canaries = server.app._observers.canaries
+    if which == "canary":
+        wait_until(lambda: {each.state for each in canaries.trials.values()} == {"trial"})
+    # Version 2 sees the pixel one class lower, and nothing at all of class 0, for which it says class 0 too.
+    classify(server, (3, 255), (4, 100), (0, 255))
+    own = (1, "class 3", "1.000000") if which == "shadow" else (2, "class 2", "1.000000")
+    unsure = {"shadow": [("class 4", "uncertain")], "canary": [("class 3", "uncertain"), ("class 0", "uncertain")]}[
+        which
+    ]
+    wait_until(lambda: capturing(server).files == 1 + len(unsure))
+    found = rows(tmp_path / "captures")
+    assert [(row["class"], row["reason"]) for row in found if row["reason"] != "differs"] == unsure
+    (differing,) = [row for row in found if row["reason"] == "differs"]
+    assert (int(differing["version"]), differing["class"], differing["probability"]) == own
+    image = np.asarray(Image.open(tmp_path / "captures" / "echo" / differing["file"]))
+    assert (image[0, 3], image.sum()) == (255, 255)
+    counted = f'covey_captured_images_total{{model="echo",result="differs",version="{own[0]}"}} 1.0'
+    wait_until(lambda: counted in fetch(server.metrics_url))  # a moment after the file is there
 
 
 def test_they_are_a_data_set(start_server: StartServer, models: Path, tmp_path: Path) -> None:
