@@ -10,6 +10,7 @@ from deploy.grafana.panel import Dashboard, Panel
 _WINDOW = "[$__rate_interval]"
 _OF = '{model=~"$model"}'
 _OVERLOAD = "calls|bytes|decode|share|deadline|room|address"  # reasons to refuse calls, as in ../prometheus/rules.yml
+_OR_NONE = " or on () vector(0)"
 _MEDIAN_AND_MOST = (("median", 0.5), ("p95", 0.95))
 
 
@@ -137,7 +138,16 @@ USERS = Dashboard(
             "ops",
             {
                 "{{model}} {{version}} {{result}}": _rate("covey_shadow_images_total", "model, version, result")
-                + " or on () vector(0)"
+                + _OR_NONE
+            },
+        ),
+        Panel(
+            "Images of the canary",
+            "What the served version answers for the images that the canary got: agrees, or differs. 0: there is none.",
+            "ops",
+            {
+                "{{model}} {{version}} {{result}}": _rate("covey_canary_compared_total", "model, version, result")
+                + _OR_NONE
             },
         ),
         Panel(
@@ -211,6 +221,45 @@ OPERATORS = Dashboard(
             {"{{model}} {{result}}": f"sum by (model, result) (covey_model_loads_total{_OF})"},
         ),
         Panel(
+            "Canaries",
+            "1 for the state of each model's last canary; `covey models` says why it was promoted or rolled back.",
+            "short",
+            {"{{model}} {{version}} {{state}}": f"max by (model, version, state) (covey_canary_state{_OF})" + _OR_NONE},
+        ),
+        Panel(
+            "Calls on the canary",
+            "Images that it has answered on trial, and calls that failed on it, which the served version answered.",
+            "short",
+            {
+                "images {{model}} {{version}}": f"sum by (model, version) (covey_canary_images{_OF})" + _OR_NONE,
+                "failed {{model}} {{version}}": f"sum by (model, version) (covey_canary_failed_calls{_OF})" + _OR_NONE,
+            },
+        ),
+        Panel(
+            "Canaries decided",
+            "Since each server's start. enough: promoted; all others: why it was rolled back.",
+            "short",
+            {"{{model}} {{reason}}": f"sum by (model, reason) (covey_canary_decisions_total{_OF})" + _OR_NONE},
+        ),
+        Panel(
+            "Age of the models",
+            "How long ago the models were as in their store. 0: they lie in a folder.",
+            "s",
+            {"{{instance}}": "time() - max by (instance) (covey_models_synced_timestamp_seconds)" + _OR_NONE},
+        ),
+        Panel(
+            "Failures to follow the store",
+            "store: it cannot be read; digest: a file is not what SHA256SUMS says; disk: the cache cannot be written.",
+            "ops",
+            {"{{reason}}": _rate("covey_models_sync_failures_total", "reason", "") + _OR_NONE},
+        ),
+        Panel(
+            "Bytes read from the store",
+            "Of model files.",
+            "Bps",
+            {"{{instance}}": _rate("covey_models_fetched_bytes_total", "instance", "") + _OR_NONE},
+        ),
+        Panel(
             "Load time of the versions served",
             "From the file to being ready: load, golden check, measuring.",
             "s",
@@ -257,6 +306,12 @@ OPERATORS = Dashboard(
             "docs/metrics.md tells the reasons.",
             "reqps",
             {"{{reason}}": _rate("covey_refused_total", "reason", "")},
+        ),
+        Panel(
+            "Refusals by principal",
+            "By limits of the limits file; `other`: who has no table there.",
+            "reqps",
+            {"{{principal}} {{reason}}": _rate("covey_principal_refused_total", "principal, reason", "") + _OR_NONE},
         ),
         Panel(
             "Why batches left",
