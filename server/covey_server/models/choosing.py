@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from covey_proto import layout
@@ -152,8 +153,9 @@ class Choosing:
         """Puts these files back as they were if what is done meanwhile fails. Others may be written meanwhile by what a
         rule decides. Raises LoadFailed for an OSError."""
         paths = [self._folder / name / file for file in files]
-        before = {path: path.read_bytes() if path.is_file() else None for path in paths}
+        before: dict[Path, bytes | None] = {}
         try:
+            before |= {path: path.read_bytes() if path.is_file() else None for path in paths}
             yield
         except (OSError, LoadFailed) as error:
             with suppress(OSError):  # the same as it failed with
@@ -161,7 +163,7 @@ class Choosing:
                     choice_files.restore(path, text)
             self._follow()
             if isinstance(error, OSError):
-                raise LoadFailed(f"the models folder cannot be written: {error.strerror or error}") from error
+                raise LoadFailed(f"the models folder cannot be read or written: {error.strerror or error}") from error
             raise
 
     def _chosen(self, name: str, file: str) -> int:

@@ -145,16 +145,19 @@ def test_what_cannot_be_chosen_changes_nothing(
     assert answering(server) == 2
 
 
-def test_a_folder_that_cannot_be_written(server: Server, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As root, tests can write any folder; so this one fails on purpose."""
+@pytest.mark.parametrize(("where", "what"), [(choice_files, "write"), (Path, "read_bytes")])
+def test_a_folder_that_cannot_be_read_or_written(
+    server: Server, models: Path, monkeypatch: pytest.MonkeyPatch, where: object, what: str
+) -> None:
+    """As root, tests can read and write any folder; so this one fails on purpose."""
 
     def fail(*_: object) -> None:
-        raise OSError(30, "Read-only file system")
+        raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(choice_files, "write", fail)
+    monkeypatch.setattr(where, what, fail)
     with (
         covey.Client(server.target) as client,
-        pytest.raises(covey.ServerError, match=r"the models folder cannot be written: Read-only file system"),
+        pytest.raises(covey.ServerError, match=r"the models folder cannot be read or written: Input/output error"),
     ):
         client.choose("promote", "echo", 1)
     assert files(models) == {"default-version": "2"}
