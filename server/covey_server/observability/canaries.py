@@ -23,6 +23,7 @@ from covey_server.models.repository import Repository
 from covey_server.models.watch import Watch
 from covey_server.observability.canary_rules import Compared, Figures, Reason, Rules, Verdict, percentile_s
 from covey_server.observability.comparison import Comparison, Result
+from covey_server.observability.contracts import compare_contracts
 from covey_server.observability.gate import Gate, UnusableGate
 from covey_server.observability.metrics import Metrics
 from covey_server.observability.tally import SECONDS, ModelTally
@@ -165,7 +166,7 @@ class Canaries:
         with self.lock:
             self.trials[canary.name] = trial
         self._tell_trials()
-        verdict = _compare_contracts(tested, served) or self._pass_gate(tested, served)
+        verdict = compare_contracts(tested, served) or self._pass_gate(tested, served)
         if self._is_stopped:
             return
         if verdict is not None:
@@ -252,31 +253,6 @@ def figures(tally: ModelTally) -> Figures:
     late = codes["DEADLINE_EXCEEDED"]
     times = tuple(tally.request.counts)
     return Figures(codes["OK"], codes["INTERNAL"] + tally.passed_on, late, tally.images, tally.invalid_outputs, times)
-
-
-def _compare_contracts(tested: ServedModel, served: ServedModel) -> Verdict | None:
-    """Callers of the served version must be able to read the canary's answers."""
-    if tested.labels != served.labels:
-        what = f"its {len(tested.labels)} labels are not the {len(served.labels)} of"
-    elif tested.input_shape != served.input_shape:
-        what = "its input has another shape than that of"
-    elif (tested.thresholds is None) != (served.thresholds is None):
-        what = "its labels are exclusive or independent, otherwise than those of"
-    elif served.known_from is not None and tested.known_from is None:
-        what = "it does not tell unknown images, other than"
-    elif _original(tested) != _original(served) and served.original is not None:
-        what = "it has not the original input and output of"
-    else:
-        return None
-    return Verdict("rolled_back", "contract", f"{what} version {served.version}")
-
-
-def _original(model: ServedModel) -> tuple[object, ...]:
-    found = model.original
-    if found is None:
-        return ()
-    shape = found.engine.shape, found.engine.output_shape
-    return (found.input_name, found.input_datatype, found.output_name, found.output_datatype, *shape)
 
 
 def _seen(canary: Figures, served: Figures, compared: Compared, elapsed_s: float, version: int) -> str:
