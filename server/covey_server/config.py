@@ -205,6 +205,11 @@ class Config:
         """Whether `models` is a store's URL, not a folder."""
         return "://" in str(self.models)
 
+    @property
+    def accuracy_limit(self) -> float | None:
+        """`max_accuracy_loss`; None where that is 1: no loss is too large."""
+        return None if self.max_accuracy_loss == 1 else self.max_accuracy_loss
+
     def address(self, port: int) -> str:
         """`host:port`, an IPv6 host in brackets."""
         return _address(self.host, port)

@@ -39,7 +39,7 @@ def open_repository(config: Config, observer: RepositoryObserver) -> tuple[Devic
     load_model = ModelLoader(device, config.threads, config.max_batch_size, (ResponseWriter.of, OutputWriter.of))
     mirror = _start_mirror(config) if config.models_are_remote else None
     repository = Repository(
-        Path(config.models) if mirror is None else mirror.folder, load_model, policy, observer, config.max_accuracy_loss
+        Path(config.models) if mirror is None else mirror.folder, load_model, policy, observer, config.accuracy_limit
     )
     try:
         repository.load(config.default_model)

@@ -41,9 +41,9 @@ class Chosen(NamedTuple):
 class Choices:
     """The chosen versions, by model. Mappings are replaced, never changed: catalogs keep them."""
 
-    def __init__(self, max_accuracy_loss: float = 1.0) -> None:
+    def __init__(self, max_accuracy_loss: float | None = None) -> None:
         """`max_accuracy_loss`: how much less accurate than the default version a higher one may be to take its place
-        without being chosen; 1: no matter how much."""
+        without being chosen; None: no matter how much."""
         self._max_loss = max_accuracy_loss
         self.held_back: dict[str, HeldBack] = {}  # by model
         self.default: dict[str, int] = {}
@@ -77,7 +77,7 @@ class Choices:
         if canary is not None and (version == canary.version or {*held} == {canary.version}):
             return True
         limit = self.default_in_force.get(name, self.default.get(name))
-        if limit is None and self._max_loss < 1 and len(held) == 1:  # at first there is another to compare with
+        if limit is None and self._max_loss is not None and len(held) == 1:  # at first there is another to compare with
             return True
         return limit is not None and version < limit and all(each > limit for each in held)
 
@@ -89,8 +89,8 @@ class Choices:
                 default = canary.version
             elif default is None:  # then the highest, which the canary is not
                 default = max((each for each in held if each != canary.version), default=None)
-        if default is None and self._max_loss < 1 and held:
-            default, _ = self._most_accurate(name, held)
+        if default is None and (found := self._most_accurate(name, held)) is not None:
+            default, _ = found
         if default is not None and default not in held and not starting:
             default = self.default_in_force.get(name)
         shadow = self.shadow.get(name)
@@ -134,15 +134,18 @@ class Choices:
     def _canary_versions(self) -> dict[str, int]:
         return {name: canary.version for name, canary in self.canaries.items()}
 
-    def _most_accurate(self, name: str, held: Mapping[int, Held]) -> tuple[int, HeldBack | None]:
+    def _most_accurate(self, name: str, held: Mapping[int, Held]) -> tuple[int, HeldBack | None] | None:
+        """As `accuracy.choose`; None where no loss is too large, or nothing is served."""
+        if self._max_loss is None or not held:
+            return None
         said = {version: each.model.info.training.test_accuracy for version, each in held.items()}
         return accuracy.choose(said, self.default_in_force.get(name), self._max_loss)
 
     def _hold_back(self, name: str, held: Mapping[int, Held], chosen: Chosen) -> None:
         """Tells, once, which version does not become the default one."""
         found = None
-        if self._max_loss < 1 and held and name not in self.default and chosen.canary is None:
-            _, found = self._most_accurate(name, held)
+        if name not in self.default and chosen.canary is None:
+            _, found = self._most_accurate(name, held) or (0, None)
         if found is not None and found != self.held_back.get(name):
             log.warning(
                 "model %s: version %d does not become the default one: its file says an accuracy of %.2f%% on its test "

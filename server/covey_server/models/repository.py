@@ -52,7 +52,7 @@ class Repository:
         load_model: Callable[[str, int, Path], ServedModel],
         policy: VersionPolicy,
         observer: RepositoryObserver,
-        max_accuracy_loss: float = 1.0,
+        max_accuracy_loss: float | None = None,
     ) -> None:
         """`load_model(name, version, path)` loads, checks and warms up a model. It raises RefusedModel or EngineFailed,
         with an OSError as its cause if the file could not be read. `max_accuracy_loss` as in Choices.

@@ -79,7 +79,7 @@ def _open_canaries(
     if config.canary_gate:
         gate = Gate(Path(config.canary_gate), config.max_image_pixels, image_formats.chosen(config.image_formats))
     rules = Rules(config.canary_agreement, config.canary_slowdown, config.canary_images, config.canary_window_s)
-    max_loss = config.max_accuracy_loss if config.max_accuracy_loss < 1 else MAX_LOSS
+    max_loss = MAX_LOSS if config.accuracy_limit is None else config.accuracy_limit
     canaries = Canaries(metrics, repository, rules, config.canary_share, gate, max_loss, tell=tell_trials)
     metrics.registry.register(CanaryMetrics(canaries))
     return canaries
