@@ -20,6 +20,7 @@ from covey_proto.layout import CANARY_VERSION, DEFAULT_VERSION, MIRROR_LOCK, is_
 from covey_server.system.regular_files import read_regular
 
 _MAX_BYTES = 64
+_TAKEN = f".taken-{CANARY_VERSION}"  # its name while a decision is written
 
 
 def read(path: Path) -> tuple[int, int | None]:
@@ -81,6 +82,18 @@ def roll_back_canary(folder: Path, name: str, version: int, served: int) -> bool
         return is_ours
 
 
+def put_back(folder: Path) -> None:
+    """Brings back canaries that a process took away and did not live to write for what; the rules decide again. To be
+    called before a server looks at the folder for the first time. One that cannot be written stays as it is."""
+    with suppress(OSError):
+        for taken in folder.glob(f"*/{_TAKEN}"):
+            path = taken.with_name(CANARY_VERSION)
+            if path.exists():  # another one was chosen meanwhile
+                taken.unlink(missing_ok=True)
+            else:
+                taken.rename(path)
+
+
 def by_hand(folder: Path, name: str, version: int) -> str:
     """The commands that end a canary, with this version as the default one. In the copy of a store they are for the
     store."""
@@ -94,7 +107,7 @@ def _taken(folder: Path, name: str, version: int) -> Iterator[bool]:
     may try at once: one of them succeeds, and its decision counts for all. False for the others."""
     _require_own(folder)
     path = folder / name / CANARY_VERSION
-    taken = _beside(path)
+    taken = path.with_name(_TAKEN)
     is_ours = False
     with suppress(FileNotFoundError, ValueError):
         if read(path)[0] == version:

@@ -25,6 +25,7 @@ from typing import TypeVar
 from covey_proto import layout
 from covey_server.errors import LoadFailed, NoModels, UnknownModel
 from covey_server.inference.served_model import ServedModel
+from covey_server.models import choice_files
 from covey_server.models.catalog import Catalog, RefusedVersion
 from covey_server.models.choices import Choices, Chosen
 from covey_server.models.folder import EMPTY, Listing, scan
@@ -74,8 +75,9 @@ class Repository:
         self._refreshing = threading.Lock()
 
     def load(self, default_model: str = "") -> None:
-        """Loads what the policy wants. Raises NoModels if no model, or not the default one, can be served, and the
-        StartupErrors of `load_model`."""
+        """Loads what the policy wants. Brings back a canary that a killed process was deciding about. Raises NoModels
+        if no model, or not the default one, can be served, and the StartupErrors of `load_model`."""
+        choice_files.put_back(self.folder)
         try:
             listing = scan(self.folder)
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -226,6 +227,28 @@ def test_a_decision_that_cannot_be_written_changes_nothing(models: TextFolder, m
     with pytest.raises(OSError, match="No space left"):
         choice_files.promote_canary(models.folder, "m", 3, 2)
     assert files(models) == before
+
+
+@pytest.mark.parametrize("decide", ["promote_canary", "roll_back_canary"])
+@pytest.mark.parametrize("other", [None, "1"])
+def test_one_that_a_killed_process_was_deciding_about_is_there_again_after_a_restart(
+    models: TextFolder, decide: str, other: str | None
+) -> None:
+    (models.folder / "m" / "default-version").unlink()  # which a roll back would write
+    code = (
+        "import os, pathlib, signal\n"
+        "from covey_server.models import choice_files\n"
+        "choice_files.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"choice_files.{decide}(pathlib.Path({str(models.folder)!r}), 'm', 3, 2)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert not (models.folder / "m" / "canary-version").exists()
+    if other is not None:
+        choose(models, "canary", other)
+    models.repository.load()
+    assert files(models) == {"canary-version": other or "3"}
+    assert canary(models).version == int(other or 3)
+    assert default(models) == (3 if other else 2)
 
 
 @pytest.mark.parametrize(
