@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from covey_export import atomic_files
 from covey_export.datasets import folder as image_folders
 from covey_export.datasets.dataset import Dataset
 from covey_export.errors import InvalidCheckpoint
 from covey_export.networks import ImageShape, Network, size
 from covey_export.training import averaging
 from covey_export.training.recipe import Recipe
+from covey_proto import atomic_files
 from covey_proto.colours import WHITE
 from covey_proto.resize import Resize
 from covey_proto.wording import listed, plural

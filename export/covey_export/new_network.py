@@ -9,10 +9,11 @@ from pathlib import Path
 
 from torch import nn
 
-from covey_export import atomic_files, naming
+from covey_export import naming
 from covey_export.errors import ExportError
 from covey_export.networks import NETWORKS, Network, Output, Task
 from covey_export.training.recipes import RECIPES, recipes_of
+from covey_proto import atomic_files
 
 _SOFTMAX = "            nn.Softmax(dim=1),\n"
 _STEPS = """# {name}

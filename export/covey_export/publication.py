@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey_export import atomic_files, model_info, model_versions, sealing, verification, verification_record
+from covey_export import model_info, model_versions, sealing, verification, verification_record
 from covey_export.datasets import Dataset
 from covey_export.datasets.dataset import Images
 from covey_export.errors import ConversionFailed, VerificationFailed
@@ -23,7 +23,7 @@ from covey_export.quantization.precision import Precision
 from covey_export.reports.progress import ProgressReport, describe_input, describe_labels
 from covey_export.trained_model import TrainedModel
 from covey_export.verification_record import Verification
-from covey_proto import layout
+from covey_proto import atomic_files, layout
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_server.errors import CoveyServerError
 from covey_server.inference import model_file

@@ -10,13 +10,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey_export import atomic_files, model_versions
+from covey_export import model_versions
 from covey_export.errors import VerificationFailed
 from covey_export.examination.temperature import Scaling
 from covey_export.examination.unknown import Threshold
 from covey_export.quantization.cost import MAX_ACCURACY_LOSS, points
 from covey_export.quantization.precision import Precision
 from covey_export.quantization.timing import Speed
+from covey_proto import atomic_files
 from covey_proto.wording import plural
 
 FILE = "verification.json"

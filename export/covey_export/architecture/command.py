@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from covey_export import atomic_files
 from covey_export.architecture import example, notes, page, steps, subject
 from covey_export.architecture.example import Example
 from covey_export.architecture.steps import Step
@@ -15,6 +14,7 @@ from covey_export.errors import ExportError
 from covey_export.networks import find_network
 from covey_export.reports.progress import ProgressReport
 from covey_export.training.recipe import Recipe
+from covey_proto import atomic_files
 from covey_proto.wording import plural
 
 HEADER = ("layer", "output", "size", "parameters", "multiply-adds", "each number sees")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from covey_export import atomic_files, devices, listing, naming, summary
 from covey_export import checkpoint as checkpoints
+from covey_export import devices, listing, naming, summary
 from covey_export import new_network as new_networks
 from covey_export.cli import given_weights, recipe_changes
 from covey_export.datasets import Dataset, Entry, find_entry
@@ -26,6 +26,7 @@ from covey_export.summary import Outcome
 from covey_export.trained_model import TrainedModel
 from covey_export.training import distributed
 from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
+from covey_proto import atomic_files
 from covey_proto.resize import Resize
 from covey_proto.wording import plural
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from covey_export import atomic_files
 from covey_export.datasets import idx, sample
 from covey_export.datasets.dataset import Labels
+from covey_proto import atomic_files
 
 _SEED = 0
 _TRAIN_PER_CLASS = 600

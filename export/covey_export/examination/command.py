@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covey_export import atomic_files
 from covey_export.architecture import subject
 from covey_export.datasets import Dataset, find_entry
 from covey_export.datasets.dataset import Images
@@ -18,6 +17,7 @@ from covey_export.examination.temperature import Scaling
 from covey_export.examination.unknown import Detection
 from covey_export.reports.progress import ProgressReport
 from covey_export.training.augmentation import of_family
+from covey_proto import atomic_files
 from covey_server.images.input_spec import InputSpec
 
 MIN_IMAGES = 100  # of which halves can be judged

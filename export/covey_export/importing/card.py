@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_export import atomic_files, model_card
+from covey_export import model_card
 from covey_export.importing.proving.samples import Samples
 from covey_export.model_card import ModelCard, escape
+from covey_proto import atomic_files
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_proto.wording import plural
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from covey_export import atomic_files, naming
+from covey_export import naming
 from covey_export.errors import ExportError, ImportFailed, InvalidSamples
 from covey_export.importing import card, description, lines
 from covey_export.importing.graphs import original_path, signature
@@ -27,7 +27,7 @@ from covey_export.importing.sources import reading
 from covey_export.importing.sources.contract import Contract
 from covey_export.importing.sources.onnx_file import OnnxFile
 from covey_export.model_versions import NewVersion
-from covey_proto import layout, metadata
+from covey_proto import atomic_files, layout, metadata
 from covey_proto.tolerances import TOLERANCES
 from covey_proto.v1.classifier_pb2 import ModelInfo, OriginalPath
 from covey_proto.wording import listed, plural

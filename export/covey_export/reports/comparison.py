@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from covey_export import atomic_files
 from covey_export.datasets import Dataset
 from covey_export.errors import ExportError
 from covey_export.reports import figures, findings, sheets
@@ -16,6 +15,7 @@ from covey_export.reports.class_changes import ClassChanges
 from covey_export.reports.drawing import confusion, curves, reliability
 from covey_export.reports.findings import Findings
 from covey_export.reports.pairing import Pairing, pair
+from covey_proto import atomic_files
 from covey_proto.wording import listed, plural, signed
 from covey_reports import canvas, page
 from covey_reports.canvas import Picture

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from covey_export import atomic_files
 from covey_export import model_card as cards
 from covey_export.datasets import Dataset
 from covey_export.datasets.dataset import Images
@@ -22,7 +21,7 @@ from covey_export.image_classifier import ImageClassifier
 from covey_export.reports import findings, history, layers, model_card, report_page
 from covey_export.reports.progress import ProgressReport
 from covey_export.trained_model import TrainedModel
-from covey_proto import layout
+from covey_proto import atomic_files, layout
 from covey_proto.wording import plural
 from covey_server.errors import CoveyServerError
 from covey_server.inference import golden, model_file

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from covey_export import atomic_files
 from covey_export.datasets import Dataset
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import ExportError
@@ -13,6 +12,7 @@ from covey_export.networks import find_network
 from covey_export.reports.progress import ProgressReport
 from covey_export.trials import page, variants
 from covey_export.trials.plan import Plan
+from covey_proto import atomic_files
 from covey_proto.wording import plural
 
 _MAX_TRAININGS = 100

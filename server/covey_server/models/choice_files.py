@@ -11,11 +11,11 @@ to go back to. Files are replaced as a whole, so nobody reads half of one.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from covey_proto import atomic_files
 from covey_proto.layout import CANARY_VERSION, DEFAULT_VERSION, MIRROR_LOCK, is_version
 from covey_server.system.regular_files import read_regular
 
@@ -47,7 +47,7 @@ def write(folder: Path, name: str, file: str, version: int, before: int | None =
     """Chooses a version; `before` is the one that `default-version` goes back to. Raises OSError."""
     _require_own(folder)
     text = f"{version}\n" if before in (None, version) else f"{version}\n{before}\n"
-    _replace(folder / name / file, text.encode())
+    atomic_files.write_text(folder / name / file, text)
 
 
 def restore(path: Path, text: bytes | None) -> None:
@@ -55,7 +55,7 @@ def restore(path: Path, text: bytes | None) -> None:
     if text is None:
         path.unlink(missing_ok=True)
     else:
-        _replace(path, text)
+        atomic_files.write_bytes(path, text)
 
 
 def remove(folder: Path, name: str, file: str) -> None:
@@ -124,20 +124,6 @@ def _taken(folder: Path, name: str, version: int) -> Iterator[bool]:
     taken.unlink(missing_ok=True)
 
 
-def _replace(path: Path, text: bytes) -> None:
-    partial = _beside(path)
-    try:
-        partial.write_bytes(text)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _require_own(folder: Path) -> None:
     if is_copy(folder):
         raise OSError(errno.EROFS, "it is the copy of a store; write the file there")
-
-
-def _beside(path: Path) -> Path:
-    """A name of its own in the same folder, which looks pass over."""
-    return path.with_name(f".{path.name}.{os.urandom(4).hex()}")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from covey_proto import captures
+from covey_proto import atomic_files, captures
 from covey_server.batching.batch import Batch
 from covey_server.batching.output import Output
 from covey_server.batching.request import Request
@@ -141,7 +141,8 @@ class Capturing:
         name = f"{capture.probability:.3f}-{stamp}-{os.getpid()}-{self._number}.png"
         folder = self._folder / capture.model / captures.folder_name(capture.label)
         try:
-            size_bytes = _write_image(folder, name, capture.pixels)
+            data = _png(capture.pixels)
+            atomic_files.write_bytes(folder / name, data, is_lasting=False)
             row = (
                 f"{folder.name}/{name}", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s)), capture.version,
                 capture.label, f"{capture.probability:.6f}", capture.reason,
@@ -154,7 +155,7 @@ class Capturing:
                 self._told_s = now_s
                 log.error("a capture could not be written to %s: %s", folder, error.strerror or error)
             return
-        self.files, self.bytes = self.files + 1, self.bytes + size_bytes
+        self.files, self.bytes = self.files + 1, self.bytes + len(data)
         self._counter.count_capture(capture.served, capture.reason)
         if self._is_full():
             log.warning("%s", self._full())
@@ -165,9 +166,7 @@ class Capturing:
             return
         before = captures.read_classes(folder) if (folder / captures.CLASSES).exists() else ()
         labels = [*before, *(label for label in model.labels if label not in before)]
-        partial = folder / f".{captures.CLASSES}-{os.getpid()}"
-        partial.write_text(json.dumps(labels, ensure_ascii=False), encoding="utf-8")
-        partial.replace(folder / captures.CLASSES)
+        atomic_files.write_text(folder / captures.CLASSES, json.dumps(labels, ensure_ascii=False), is_lasting=False)
         self._classes_of[model.name] = model.labels
 
     def _is_full(self) -> bool:
@@ -190,19 +189,10 @@ def _size_of(folder: Path) -> tuple[int, int]:
     return files, total
 
 
-def _write_image(folder: Path, name: str, pixels: NDArray[np.uint8]) -> int:
-    """Writes a whole file or none; its size in bytes. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _png(pixels: NDArray[np.uint8]) -> bytes:
     data = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(data, "PNG")
-    partial = folder / f".{name}"
-    try:
-        partial.write_bytes(data.getvalue())
-        partial.replace(folder / name)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    return len(data.getvalue())
+    return data.getvalue()
 
 
 def _append(path: Path, row: Sequence[object]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from covey_proto import layout
+from covey_proto import atomic_files, layout
 from covey_server.remote.listing import Stamp
 
 _FORMAT = 1
@@ -188,12 +188,7 @@ class Cache:
 
     def _write(self) -> None:
         files = {path: [*entry.stamp, entry.sha256] for path, entry in sorted(self.entries.items())}
-        new = self._state.with_suffix(".new")
-        with new.open("w") as file:
-            json.dump({"format": _FORMAT, "files": files}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._state)
+        atomic_files.write_text(self._state, json.dumps({"format": _FORMAT, "files": files}, indent=1))
 
 
 def _sync(folder: Path) -> None:

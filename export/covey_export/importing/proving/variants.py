@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from covey_export import atomic_files, sealing
+from covey_export import sealing
 from covey_export.errors import ConversionFailed, ExportError, ImportFailed
 from covey_export.importing.proving import proof
 from covey_export.importing.proving.proof import Graph, Probabilities, Proof
@@ -19,6 +19,7 @@ from covey_export.model_versions import NewVersion
 from covey_export.quantization import cost, timing, variant
 from covey_export.quantization.precision import Precision
 from covey_export.quantization.timing import Speed
+from covey_proto import atomic_files
 from covey_proto.v1.classifier_pb2 import ModelInfo
 from covey_proto.wording import plural
 from covey_server.errors import CoveyServerError
