@@ -292,3 +292,19 @@ def test_the_last_calls_that_leave_together_leave_the_server_empty() -> None:
     assert not admission.wait_until_empty(0)
     admission.leave_together({"a": 2}, 1, {})
     assert admission.wait_until_empty(0)
+
+
+def test_images_that_are_decoded_once_more_are_counted_and_never_refused() -> None:
+    admission = Admission(max_calls=10, max_bytes=1000, max_message_bytes=100, max_decodes=2)
+    for caller in ("a", "b", "c"):
+        admission.enter(1, caller)
+    for caller in ("a", "b"):
+        admission.enter_decoding(1, 10, caller)
+    with pytest.raises(Overloaded):
+        admission.enter_decoding(1, 10, "c")
+    admission.decode_again(1, "c")
+    assert (admission.decodes, admission.bytes) == (3, 23)
+    for caller, size_bytes in (("a", 11), ("b", 11), ("c", 1)):
+        admission.leave_decoding(1, caller)
+        admission.leave(size_bytes, caller)
+    assert (admission.decodes, admission.bytes, admission.calls) == (0, 0, 0)
