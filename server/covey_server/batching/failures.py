@@ -80,7 +80,10 @@ class Failures:
             )  # fmt: skip
 
     def _note_failed_alone(self, batch: Batch, search: Search) -> None:
-        caller = batch.parts[0].request.caller
+        request = batch.parts[0].request
+        if request.is_on_trial:
+            return
+        caller = request.caller
         if search.is_sound:
             self._batcher.suspect([caller])
         elif batch.search is not None:

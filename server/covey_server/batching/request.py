@@ -75,6 +75,11 @@ class Request(ABC):
     def cancelled(self) -> bool:
         """Whether nobody waits for the answer any more."""
 
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether another version answers if this one fails: then a failure says nothing of the caller."""
+        return False
+
     def can_answer(self, output: Output, first: int) -> bool:
         """Whether `answer` will succeed. Not if a row is not finite, in protocols without errors of single images."""
         return True

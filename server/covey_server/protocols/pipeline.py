@@ -28,7 +28,7 @@ from covey_server.images.decode_pool import Decoded, DecodePool, Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.repository import Repository
 from covey_server.observability.metrics import Metrics
-from covey_server.protocols.canaries import is_tried_again, second_try
+from covey_server.protocols.canaries import is_tried_again, may_try_again, second_try
 
 log = logging.getLogger(__name__)
 
@@ -271,6 +271,10 @@ class PipelineRequest(Request):
     @property
     def cancelled(self) -> bool:
         return self._call.cancelled
+
+    @property
+    def is_on_trial(self) -> bool:
+        return may_try_again(self._call)
 
     @abstractmethod
     def write(self, rows: Sequence[Buffer]) -> bytes:

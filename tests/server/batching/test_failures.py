@@ -182,6 +182,27 @@ def test_suspects_are_forgotten_after_a_time_and_bounded() -> None:
     assert "4" not in suspects
 
 
+class OnTrial(FakeRequest):
+    """A request that another version answers if this one fails."""
+
+    __slots__ = ()
+
+    @property
+    def is_on_trial(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("kind", "suspected"), [(FakeRequest, True), (OnTrial, False)])
+def test_what_fails_on_trial_makes_no_suspect(kind: type[FakeRequest], suspected: bool) -> None:
+    batcher, model = Batcher(), FakeModel(best_batch_size=4)
+    model.guilty = {1}
+    requests = [kind(model, make_request(model, mark).images, caller=f"caller {mark}") for mark in (0, 1, 2)]
+    put(batcher, *requests)
+    run_all(batcher)
+    assert isinstance(requests[1].error, EngineFailed)
+    assert ("caller 1" in batcher._suspects) is suspected
+
+
 def test_a_suspects_reruns_take_turns_with_the_requests_of_others() -> None:
     batcher, model = Batcher(), FakeModel(best_batch_size=4)
     put(batcher, *(make_request(model, mark, caller="bad") for mark in range(4)))

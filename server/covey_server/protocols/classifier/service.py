@@ -17,7 +17,7 @@ from covey_server.images.decode_pool import Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog
 from covey_server.observability.canaries import Canaries
-from covey_server.protocols.canaries import may_try_again, route
+from covey_server.protocols.canaries import route
 from covey_server.protocols.classifier import messages
 from covey_server.protocols.classifier.choose import ChooseMethod
 from covey_server.protocols.classifier.explain import ExplainMethod
@@ -156,11 +156,11 @@ class Classification(PipelineRequest):
     _writer: ResponseWriter
 
     def can_answer(self, output: Output, first: int) -> bool:
-        return self.joined is not None or output.are_finite(first, self.count) or not may_try_again(self._call)
+        return self.joined is not None or output.are_finite(first, self.count) or not self.is_on_trial
 
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
         """One for each row. Raises EngineFailed where a canary's row is not finite: the served version answers then."""
-        if output.finite is not None and not output.are_finite(first, count) and may_try_again(self._call):
+        if output.finite is not None and not output.are_finite(first, count) and self.is_on_trial:
             raise EngineFailed(NOT_FINITE)
         return self._writer.results(output, self._top_k, first, count)
 
