@@ -16,7 +16,7 @@ SEED ?= 1
 # Not --quiet: it hides warnings, and --strict then no longer sees them. The variable silences a notice of the theme.
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-.PHONY: help setup demo serve test test-docker test-swarm test-kubernetes test-recipes test-gpu fuzz mutate check format docs proto bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-swarm test-kubernetes test-recipes test-gpu fuzz mutate check format docs proto sample-model bench soak image up down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,11 @@ docs: setup ## build the documentation site into build/site, strictly: a broken 
 
 proto: setup ## generate the Python code of the .proto files
 	$(BIN)/python proto/generate.py
+
+sample-model: setup ## train the model that comes with Covey (server/covey_server/sample) again: four minutes of one core
+	rm -rf build/sample
+	$(BIN)/covey-export all lenet --dataset sample --recipe best --no-report --models build/sample/models --checkpoints build/sample/checkpoints
+	cp build/sample/models/lenet/1/model.onnx server/covey_server/sample/
 
 bench: setup ## measure, as ratios against floors of the same run
 	$(BIN)/python -m bench

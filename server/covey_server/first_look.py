@@ -1,4 +1,5 @@
 """`covey-server serve FILE`: a classifier from elsewhere is imported and served at once, and nothing of it is kept.
+Without FILE, the sample that comes with Covey is served in the same way.
 
 `covey-export import` does the importing, in a process of its own: nothing of onnx or of its memory stays in the server.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from covey_proto.command_line import Parser
+from covey_server import sample
 from covey_server.command_line import add_settings
 from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration
@@ -32,7 +34,8 @@ _OMITTED = ("models", "default_model", "reload_interval_s", "processes", "check"
 _TEXT = """\
 Imports an image classifier that was trained elsewhere, serves it at once, and keeps nothing: for a first look. What it
 assumes is printed. Its options are those of the import but for --models (covey-export import --help), such as --like
-imagenet, --labels FILE and --samples DIR, and these of the server:"""
+imagenet, --labels FILE and --samples DIR, and those of the server below. Without FILE it serves the sample that comes
+with Covey, a LeNet for digits."""
 
 
 class FirstLook:
@@ -51,35 +54,45 @@ class FirstLook:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def config(self) -> Config:
-        """Imports the file that the arguments name. Where that fails, which the import explains itself, the process
-        ends with its exit code. Raises InvalidConfiguration."""
+        """Imports the file that the arguments name, or takes the sample where they name nothing. Where an import
+        fails, which it explains itself, the process ends with its exit code. Raises InvalidConfiguration."""
         parser = Parser(
-            prog=f"covey-server {COMMAND}", usage=f"covey-server {COMMAND} FILE [options]", description=_TEXT,
+            prog=f"covey-server {COMMAND}", usage=f"covey-server {COMMAND} [FILE] [options]", description=_TEXT,
             allow_abbrev=False,
         )  # fmt: skip
         add_settings(parser, self._environment, _OMITTED)
         settings, self._for_import = parser.parse_known_args(self._arguments)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server has handlers of its own
-        name = self._import()
+        name = self._import() if self._for_import else sample.copy_into(self._folder)
         return Config(models=self._folder, default_model=name, reload_interval_s=0, **vars(settings))
 
     def served(self, app: App) -> None:
         """Says what to do now, and removes the folder: the model is in memory."""
         shutil.rmtree(self._folder, ignore_errors=True)
         config = app.config
+        image = "photo.jpg" if self._for_import else shlex.quote(str(sample.IMAGE))
         host = config.host if config.host not in ("0.0.0.0", "::") else "localhost"
         host = f"[{host}]" if ":" in host else host
         secured = (" --ca-certificate FILE" if config.tls_certificate else "") + (
             f" --token-file {shlex.quote(config.auth_token_file)}" if config.auth_token_file else ""
         )
-        print(f"try it:   covey classify --target {host}:{app.front.port}{secured} photo.jpg")
-        if app.http is not None:
+        url = "" if app.http is None else f"{app.http.scheme}://{host}:{app.http.port}"
+        if not self._for_import:
+            print(f"served:   the sample that comes with Covey, {sample.SUMMARY}")
+        if app.http is not None and config.page:
+            print(f"open:     {config.url(app.http.scheme, app.http.port)}")
+        print(f"try it:   covey classify --target {host}:{app.front.port}{secured} {image}")
+        if url:
             secured = (" --cacert FILE" if config.tls_certificate else "") + (
                 ' -H "Authorization: Bearer TOKEN"' if config.auth_token_file else ""
             )
-            url = f"{app.http.scheme}://{host}:{app.http.port}/v1/models/{config.default_model}/classify"
-            print(f"or:       curl{secured} -T photo.jpg {shlex.quote(url)}")
-        print(f"keep it:  covey-export import {shlex.join(self._for_import)}")
+            print(
+                f"or:       curl{secured} -T {image} {shlex.quote(f'{url}/v1/models/{config.default_model}/classify')}"
+            )
+        if self._for_import:
+            print(f"keep it:  covey-export import {shlex.join(self._for_import)}")
+        else:
+            print("yours:    covey serve FILE.onnx --like imagenet, or a folder of models: covey serve --models DIR")
         print("Ctrl-C ends it; nothing is left behind", flush=True)
 
     def _import(self) -> str:

@@ -40,7 +40,7 @@ def explained(run: Callable[[], int], command: str = "covey-server") -> int:
             raise
         log_lines.flush()
         print(
-            f"{command}: the package {error.name!r} is not installed; it needs the server's extra: "
+            f"{command}: the package {error.name!r} is not installed; this needs the server's extra: "
             f"pip install 'covey-serve[cpu]', or 'covey-serve[gpu]' for CUDA",
             file=sys.stderr,
         )

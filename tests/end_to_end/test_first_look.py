@@ -1,4 +1,5 @@
-"""`covey-server serve FILE`: from a file to a served answer by one command, and nothing of it is left."""
+"""`covey-server serve FILE`: from a file to a served answer by one command, and nothing of it is left. Without a file
+it serves the sample."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,8 +39,8 @@ def start(tmp_path: Path, scratch: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
     (tmp_path / "empty").mkdir()
 
-    def run(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "covey_server", "serve", *map(str, arguments)]
+    def run(*arguments: object, module: str = "covey_server") -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", module, "serve", *map(str, arguments)]
         environment = os.environ | {"TMPDIR": str(scratch), "COVEY_GRPC_PORT": "0", "COVEY_METRICS_PORT": "0"}
         started.append(
             subprocess.Popen(
@@ -75,6 +77,7 @@ def test_from_a_file_to_an_answer(start: Start, scratch: Path, tmp_path: Path) -
     assert "note: no --resize was given; assumed is stretch" in said
     assert "serve it with" not in said
     assert f"keep it:  covey-export import --like -1..1 '{source}' --labels a,b,c,d,e" in said
+    assert re.search(r"^open:     http://localhost:\d+/$", said, re.MULTILINE)
     assert not list(scratch.iterdir()), "the model is in memory"
 
     pixels = images(3, (SIZE, SIZE, 3))
@@ -99,6 +102,25 @@ def test_from_a_file_to_an_answer(start: Start, scratch: Path, tmp_path: Path) -
     assert not list(scratch.iterdir())
 
 
+def test_without_a_file_the_sample_is_served(start: Start, scratch: Path) -> None:
+    server = start("--workers", 1, module="covey")
+    said = "\n".join(read_until(server, "nothing is left behind"))
+    assert "served:   the sample that comes with Covey, lenet, which reads handwritten digits" in said
+    assert "yours:    covey serve FILE.onnx --like imagenet" in said
+    assert not list(scratch.iterdir()), "the model is in memory"
+    page = re.search(r"^open:     (http://localhost:\d+/)$", said, re.MULTILINE)
+    ask = re.search(r"^try it:   covey (classify .*)$", said, re.MULTILINE)
+    assert page is not None
+    assert ask is not None
+    with urllib.request.urlopen(page[1], timeout=60) as answer:
+        assert b"<title>Covey</title>" in answer.read()
+    command = [sys.executable, "-m", "covey", *shlex.split(ask[1]), "--json"]
+    answer = subprocess.run(command, capture_output=True, timeout=120, check=True).stdout
+    assert json.loads(answer)["label"] == "7"
+    server.send_signal(signal.SIGINT)
+    assert server.wait(60) == 0
+
+
 def test_a_size_that_the_file_leaves_open_is_assumed(start: Start, tmp_path: Path) -> None:
     server = start(save(small_cnn(height="height", width="width"), tmp_path))
     said = "\n".join(read_until(server, "nothing is left behind"))
@@ -114,7 +136,7 @@ def test_what_cannot_be_imported_is_not_served(start: Start, scratch: Path, tmp_
         ((tmp_path / "x.onnx", "--labls", "a,b"), "covey-server serve: error: unrecognized arguments: --labls"),
         ((tmp_path / "x.onnx", "--models", "m"), "covey-server: --models: serve keeps nothing"),
         ((tmp_path / "x.onnx", "--workers", "x"), "argument --workers: invalid int value"),
-        ((), "required: SOURCE"),
+        (("--like", "imagenet"), "required: SOURCE"),
     ):
         ended = start(*arguments)
         assert said in ended.communicate(timeout=60)[1], arguments

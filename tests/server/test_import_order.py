@@ -9,7 +9,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "server" / "covey_server"
 LEVELS = (
-    {"__main__", "app", "check", "command_line", "first_look", "offline", "probe", "processes", "resources", "serving"},
+    {
+        "__main__",
+        "app",
+        "check",
+        "command_line",
+        "first_look",
+        "offline",
+        "probe",
+        "processes",
+        "resources",
+        "serving",
+    },
     {"fronts"},
     {"protocols"},
     {"observability"},
@@ -20,7 +31,7 @@ LEVELS = (
     {"inference"},
     {"images"},
     {"calls"},
-    {"errors", "config", "system"},
+    {"errors", "config", "sample", "system"},
 )
 LEVEL = {wing: level for level, wings in enumerate(LEVELS) for wing in wings}
 

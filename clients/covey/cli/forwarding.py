@@ -3,11 +3,14 @@ take and print is theirs."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-SERVE, BATCH = "serve", "batch"
+SERVE, BATCH, EXPORT = "serve", "batch", "export"
+OF_THE_SERVER = (SERVE, BATCH)
 COMMANDS: Mapping[str, str] = {
-    SERVE: "start a server: of a file (FILE.onnx) or of a models folder (--models DIR)",
+    SERVE: "start a server: of a file (FILE.onnx), of a models folder (--models DIR), or of a sample",
     BATCH: "classify a folder, tar files or Parquet files without a server",
     "import": "turn a classifier that was trained elsewhere into a served model",
     "train": "train a network",
@@ -19,7 +22,24 @@ COMMANDS: Mapping[str, str] = {
     "examine": "try a model on changed and on unknown images",
     "try": "train variants of a network and compare them",
     "new": "write a copy of a network to change",
+    EXPORT: "any command of covey-export: list, all, train, convert, ...",
 }
+OF_EXPORT = tuple(name for name in COMMANDS if name not in OF_THE_SERVER)
+
+# Options of covey-server that make sense for a models folder only, or for no models at all.
+_OF_A_FOLDER = frozenset(
+    (
+        "--models",
+        "--default-model",
+        "--reload-interval-s",
+        "--processes",
+        "--check",
+        "--probe",
+        "--help",
+        "-h",
+        "--version",
+    )
+)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -27,12 +47,22 @@ def run(arguments: Sequence[str]) -> int:
     if arguments[0] == SERVE:
         from covey_server.__main__ import main as serve
 
-        is_file = arguments[1:2] and not arguments[1].startswith("-")
-        return serve(arguments if is_file else arguments[1:])
+        return serve(arguments[1:] if _is_of_a_folder(arguments[1:]) else arguments)
     if arguments[0] == BATCH:
         from covey_server.__main__ import main as serve
 
         return serve(arguments)
     from covey_export.__main__ import main as export
 
-    return export(arguments)
+    return export(arguments[1:] if arguments[0] == EXPORT else arguments)
+
+
+def _is_of_a_folder(arguments: Sequence[str]) -> bool:
+    """Whether `covey serve` with these arguments serves a models folder: one that is named, or models/ with a model in
+    it. Otherwise it serves the file that is named first, or the sample."""
+    if arguments and not arguments[0].startswith("-"):
+        return False
+    said = {word.partition("=")[0] for word in arguments}
+    return bool(
+        said & _OF_A_FOLDER or os.environ.get("COVEY_MODELS") or next(Path("models").glob("*/*/model.onnx"), None)
+    )
