@@ -25,6 +25,19 @@ _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false":
 def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Config:
     """Reads the settings from flags and environment. Wrong flags end the process (argparse, exit code 2); a wrong
     environment variable or value raises InvalidConfiguration."""
+    parser = build(environment)
+    said, unknown = parser.parse_known_args(arguments)
+    if unknown and not unknown[0].startswith("-"):
+        parser.error(
+            f"{unknown[0]!r} is no option; expected --models DIR, or for a file: covey-server serve {unknown[0]}"
+        )
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return Config(**vars(said))
+
+
+def build(environment: Mapping[str, str]) -> Parser:
+    """The parser of `covey-server`. Raises InvalidConfiguration for wrong variables."""
     parser = Parser(
         prog="covey-server",
         description="Serves ONNX image classifiers over gRPC and HTTP in batches. `covey-server serve FILE.onnx` "
@@ -34,14 +47,7 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
     )
     parser.add_argument("--version", action="version", version=f"covey-server {__version__}")
     add_settings(parser, environment)
-    said, unknown = parser.parse_known_args(arguments)
-    if unknown and not unknown[0].startswith("-"):
-        parser.error(
-            f"{unknown[0]!r} is no option; expected --models DIR, or for a file: covey-server serve {unknown[0]}"
-        )
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    return Config(**vars(said))
+    return parser
 
 
 def add_settings(

@@ -7,23 +7,10 @@ import io
 import sys
 from collections.abc import Sequence
 
-from covey import __version__
-from covey.cli import choose, classify, connection, explain, forwarding, info, label, models, table, wait
+from covey.cli import forwarding, parser, table
 from covey.cli.exits import Exit
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
-from covey_proto.command_line import Parser, discard_output
-
-_EPILOG = f"""\
-{connection.ENVIRONMENT}
-exit codes:
-  0    everything was answered
-  1    a file could not be read or sent, or is no image; the others were classified
-  2    wrong usage, a model the server does not serve, or a --top-k it refuses
-  3    the server could not be reached, or failed to answer
-  4    of load: measured, but the figures must not be believed
-  5    of load: a figure is not as --assert demands
-  130  ended by Ctrl-C
-"""
+from covey_proto.command_line import discard_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names and labels may have letters that it has not
     given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["help"]:  # covey help COMMAND
+        given = [*given[1:2], "--help"]
     if given[:1] and given[0] in forwarding.COMMANDS:
         return forwarding.run(given)
     try:
@@ -68,39 +57,12 @@ def _flush() -> None:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     """argparse takes words on one side of an option only; those of `covey load` may stand on both."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
+    known = parser.build()
+    if arguments and not arguments[0].startswith("-"):
+        known.require_known(arguments[0])
+    options, rest = known.parse_known_args(arguments)
     if isinstance(getattr(options, "words", None), list) and not any(each.startswith("-") for each in rest):
         options.words += rest
     elif rest:
         options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options
-
-
-def _parser() -> argparse.ArgumentParser:
-    from covey_load.cli import doctor, load, sizing  # here, as it imports modules of this package
-
-    parser = Parser(
-        prog="covey",
-        description="Classify images on a Covey server, measure it, and make and serve models.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"covey {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (classify, explain, models, info, *choose.COMMANDS, wait, label, load, doctor, sizing):
-        added = commands.add_parser(
-            command.NAME,
-            help=command.SUMMARY,
-            description=command.DESCRIPTION,
-            epilog=_EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,  # --server would mean --server-name, and what is meant is --target
-        )
-        if command is not label:  # which asks no server
-            connection.add_arguments(added)
-        command.add_arguments(added)
-        added.set_defaults(run=command.run, parser=added)
-    for name, summary in forwarding.COMMANDS.items():  # which `main` runs before anything is parsed here
-        commands.add_parser(name, help=summary)
-    return parser

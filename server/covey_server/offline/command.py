@@ -30,7 +30,7 @@ exit codes:
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Runs the command; its exit code. Wrong options end the process. Raises StartupError."""
-    options = vars(_parser(environment).parse_args(arguments))
+    options = vars(build(environment).parse_args(arguments))
     settings = {name: options.pop(name) for name in _OF_THE_SERVER}
     from covey_server.offline.job import Job, run  # here, so that --help does not wait for onnxruntime
 
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     return standard_output.write(lambda: run(job, sys.stdout))
 
 
-def _parser(environment: Mapping[str, str]) -> Parser:
+def build(environment: Mapping[str, str]) -> Parser:
+    """The parser of the command. Raises InvalidConfiguration for wrong variables."""
     parser = Parser(
         prog=f"covey {COMMAND}",
         usage=f"covey {COMMAND} SOURCE --model FILE.onnx --to OUT.parquet [options]",
