@@ -40,7 +40,7 @@ import sys
 sys.modules.update(dict.fromkeys({extra}))
 from covey.cli import main
 print(main(["models", "--target", "127.0.0.1:1", "--deadline-ms", "300"]))
-print(main(["load", "127.0.0.1:1", "--rate", "1"]), main(["doctor"]))
+print(main(["load", "127.0.0.1:1", "--rate", "1"]), main(["doctor", "127.0.0.1:1"]))
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split()[-3:] == ["3", "2", "2"]

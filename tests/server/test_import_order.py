@@ -15,6 +15,7 @@ LEVELS = (
         "check",
         "command_line",
         "first_look",
+        "installation",
         "offline",
         "probe",
         "processes",

@@ -1,14 +1,18 @@
-"""`covey doctor`: what limits a deployment, in plain words."""
+"""`covey doctor`: what limits a deployment, or what stands in the way of one, in plain words."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import socket
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from covey.cli import connection
 from covey.cli.exits import Exit
+from covey.connection import is_url
 from covey.errors import InvalidInput
 from covey_load.cli import load_options
 from covey_load.cli.load import missing_package
@@ -17,20 +21,26 @@ if TYPE_CHECKING:
     from covey_load.measurement import Report
 
 NAME = "doctor"
-SUMMARY = "say what limits a server"
+SUMMARY = "say what limits a server, or what keeps one from running here"
 DESCRIPTION = """\
 Measure a server for a few seconds, with one call in flight and then with many, and say in plain words what limits it:
 the client, the server's front, the network, the queue, decoding or computing.
 Exits with 3 where a run was not answered or not ended.
+
+With --local, or where no target is given and no server answers at the usual one, look at this installation instead:
+Python, packages, the build of onnxruntime, processor, cores, memory, ports and GPU, with what to do. --local exits with
+2 where something keeps a server from running here.
 """
 DEFAULT_IN_FLIGHT = 64
 _SECONDS = 3.0
 _WARM_UP_S = 0.5
+_CONNECT_S = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="?", default="", metavar="TARGET", help="the server, as --target")
     parser.add_argument("--model", default="", help="name of the model (default: the server's default model)")
+    parser.add_argument("--local", action="store_true", help="look at this installation, and at no server")
     load_options.add_protocol(parser)
     parser.add_argument(
         "--payload", default="random", metavar="WHAT", help="as of covey load: random, jpeg:WxH, a file, a folder"
@@ -49,10 +59,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Exit:
     """Raises CoveyError where the server cannot be measured."""
+    is_told = bool(options.words or options.target)
+    if options.local and is_told:
+        raise InvalidInput("--local looks at this installation and at no server; omit the target")
+    if options.local:
+        return _examine_installation()
+    target = load_options.server(options, options.words)["target"]
+    if not is_told and not os.environ.get("COVEY_TARGET") and not _listens(target):
+        print(f"no server answers at {target}, and no other was named; this is about the installation\n")
+        _examine_installation()
+        return Exit.SERVER
     try:
         return _examine(options)
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
+
+
+def _examine_installation() -> Exit:
+    from covey_server import installation  # needs none of the server's packages
+    from covey_server.errors import InvalidConfiguration
+
+    try:
+        findings = list(installation.examine())
+    except InvalidConfiguration as error:
+        raise InvalidInput(str(error)) from error
+    print(installation.text(findings))
+    return Exit.USAGE if any(each.level is installation.Level.WRONG for each in findings) else Exit.OK
+
+
+def _listens(target: str) -> bool:
+    """Whether somebody takes connections there."""
+    parts = urlsplit(target if is_url(target) else f"//{target}")
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=_CONNECT_S):
+            return True
+    except OSError:
+        return False
 
 
 def _examine(options: argparse.Namespace) -> Exit:

@@ -96,7 +96,7 @@ def _is_installed(distribution: str) -> bool:
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """The cores that this process may use: its affinity, cut to the cgroup's CPU quota; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota(cgroup)
+    quota = cgroup_quota(cgroup)
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
 
 
@@ -117,7 +117,7 @@ def useful_processes(cores: int, image_us: float) -> int:
     return max(1, min(cores, round(cores * _PYTHON_US / (image_us + _PYTHON_US + _FRONT_US))))
 
 
-def _cgroup_quota(cgroup: Path) -> float | None:
+def cgroup_quota(cgroup: Path) -> float | None:
     """The quota in cores, from cpu.max (version 2) or cpu.cfs_* (version 1); None if there is none."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()

@@ -1,0 +1,64 @@
+"""`covey doctor` without a server: it looks at the installation instead."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from bench.processes import free_port
+
+from covey.cli import main
+from covey_load.cli import doctor
+
+
+@pytest.fixture(autouse=True)
+def ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a server are free."""
+    for name in ("GRPC", "HTTP", "METRICS"):
+        monkeypatch.setenv(f"COVEY_{name}_PORT", "0")
+    monkeypatch.delenv("COVEY_TARGET", raising=False)
+
+
+def test_of_this_installation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--local"]) == 0
+    said = capsys.readouterr().out
+    assert "ok     onnxruntime: " in said
+    assert "nothing stands in the way" in said
+
+
+def test_what_stands_in_the_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("COVEY_GRPC_PORT", str(taken.getsockname()[1]))
+        assert main(["doctor", "--local"]) == 2
+    assert "for gRPC, cannot be opened on 127.0.0.1" in capsys.readouterr().out
+
+
+def test_where_no_server_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    nobody = f"localhost:{free_port()}"
+    monkeypatch.setattr("covey_load.cli.load_options.DEFAULT_TARGET", nobody)
+    assert main(["doctor"]) == 3
+    said = capsys.readouterr().out
+    assert said.startswith(f"no server answers at {nobody}, and no other was named; this is about the installation\n\n")
+    assert "ok     Python: " in said
+
+
+def test_a_server_that_was_named_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    assert main(["doctor", nobody, "--deadline-ms", "300"]) == 3
+    assert "ok     Python: " not in capsys.readouterr().out
+    assert main(["doctor", nobody, "--local"]) == 2
+    assert "--local looks at this installation and at no server" in capsys.readouterr().err
+
+
+def test_wrong_settings_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COVEY_GRPC_PORT", "x")
+    assert main(["doctor", "--local"]) == 2
+    assert capsys.readouterr().err == "covey: COVEY_GRPC_PORT='x': expected int\n"
+
+
+def test_who_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert doctor._listens(f"127.0.0.1:{port}")
+        assert doctor._listens(f"http://127.0.0.1:{port}")
+    assert not doctor._listens(f"127.0.0.1:{port}")
