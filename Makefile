@@ -11,12 +11,15 @@ ENGINE ?= cpu
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 SERVERS ?= 1
 TSC ?= tsc
+# What `make sbom`, `licences` and `audit` look at: the wheel with these extras. EXTRAS=cpu,export: with PyTorch.
+RELEASE := build/release
+EXTRAS ?= cpu,http,load,batch,remote,otel,heic,completion
 COUNT ?= 100
 SEED ?= 1
 # Not --quiet: it hides warnings, and --strict then no longer sees them. The variable silences a notice of the theme.
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-.PHONY: help setup demo serve test test-docker test-swarm test-kubernetes test-recipes test-gpu fuzz mutate check format docs proto sample-model bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-swarm test-kubernetes test-recipes test-release test-gpu fuzz mutate check format docs proto sample-model dist release-tools release-environment sbom licences audit bench soak image up down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +59,9 @@ test-swarm: setup ## run servers on a Docker Swarm of three engines, and kill, c
 test-recipes: setup ## train each network on each data set in both precisions, convert large ones: 15 minutes on two cores
 	$(BIN)/python -m pytest -m recipes tests/export
 
+test-release: release-tools ## build the distributions, install them in new environments of each Python there is, and try them
+	$(BIN)/python -m pytest -m release tests/release
+
 test-gpu: setup ## try what Covey promises of a GPU, in 8 minutes, into bench/results/gpu.json; ENGINE=gpu
 	$(BIN)/python -m tests.gpu
 
@@ -89,6 +95,32 @@ sample-model: setup ## train the model that comes with Covey (server/covey_serve
 	$(BIN)/covey-export all lenet --dataset sample --recipe best --no-report --models build/sample/models --checkpoints build/sample/checkpoints
 	cp build/sample/models/lenet/1/model.onnx server/covey_server/sample/
 
+release-tools: setup
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[release]'
+
+# Of the last commit, whatever else lies here; the date of the files is that of the commit.
+dist: release-tools ## build wheel and sdist of the last commit into dist/: the same bytes each time
+	rm -rf dist $(RELEASE)/source
+	mkdir -p $(RELEASE)/source
+	git archive HEAD | tar -x -C $(RELEASE)/source
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir dist $(RELEASE)/source
+	cd dist && sha256sum *.whl *.tar.gz | tee SHA256SUMS
+
+release-environment: dist
+	rm -rf $(RELEASE)/environment
+	$(PYTHON) -m venv --without-pip $(RELEASE)/environment
+	$(BIN)/pip --python $(RELEASE)/environment install --quiet $(CONSTRAINTS) "$$(echo dist/*.whl)[$(EXTRAS)]"
+
+sbom: release-environment ## what an installation of the wheel brings (EXTRAS=...), as CycloneDX, into dist/
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file dist/covey-serve.cdx.json $(RELEASE)/environment/bin/python
+
+licences: release-environment ## list the licences of the same, into dist/; one that pyproject.toml does not allow fails
+	$(BIN)/pip-licenses --python $(RELEASE)/environment/bin/python --output-file dist/LICENCES.md
+
+audit: release-environment ## ask PyPI for known vulnerabilities of the same; fails where it does not answer
+	$(BIN)/pip --python $(RELEASE)/environment freeze --exclude covey-serve >$(RELEASE)/requirements.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement $(RELEASE)/requirements.txt
+
 bench: setup ## measure, as ratios against floors of the same run
 	$(BIN)/python -m bench
 
@@ -105,4 +137,4 @@ down: ## stop the containers; the models stay in their volume
 	$(COMPOSE) --profile monitoring --profile load --profile edge down
 
 clean: ## remove what the targets made, models and checkpoints excepted
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/results build
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/results build dist
