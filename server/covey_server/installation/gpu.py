@@ -9,12 +9,19 @@ from pathlib import Path
 from covey_server.installation.finding import Finding, Level
 
 _DRIVER = Path("/proc/driver/nvidia/version")
+_LIBRARY = "libcuda.so.1"
 _SUBJECT = "GPU"
 
 
-def gpu(builds: Mapping[str, str], driver: Path = _DRIVER, try_cuda: Callable[[], str] | None = None) -> Finding:
-    """`builds` of onnxruntime by name. `try_cuda` gives why CUDA does not work, or nothing."""
-    has_driver = driver.exists() or _has_library("libcuda.so.1")
+def gpu(
+    builds: Mapping[str, str],
+    driver: Path = _DRIVER,
+    library: str = _LIBRARY,
+    try_cuda: Callable[[], str] | None = None,
+) -> Finding:
+    """`builds` of onnxruntime by name; file or library of the driver show that it is there. `try_cuda` gives why CUDA
+    does not work, or nothing."""
+    has_driver = driver.exists() or _has_library(library)
     is_for_cuda = "onnxruntime-gpu" in builds
     if len(builds) > 1:
         return Finding(Level.OK, _SUBJECT, "not tried while several builds of onnxruntime are installed")
