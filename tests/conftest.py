@@ -54,6 +54,7 @@ def echo_model(
     thresholds: Sequence[float] | None = None,
     known_from: float | None = None,
     resize: pb.ImageSpec.Resize = pb.ImageSpec.RESIZE_STRETCH,
+    embedding: bool = False,
 ) -> onnx.ModelProto:
     """probabilities[n, k] = pixel k of image n / 255: every answer shows whose image it was computed from.
 
@@ -62,6 +63,7 @@ def echo_model(
     `nan_at`: an image whose largest pixel is that one gets NaN. `gain`: of the probabilities, which are none but for 1.
     `test_accuracy`: what the file says of itself.
     `shift`: probability k is pixel k + shift: other weights, which answer otherwise.
+    `embedding`: all pixels / 255 are published as one.
     `thresholds`: of independent labels. `known_from`: the probability from which on an image is of a known class.
     `resize`: how images of another size are brought to its own.
     """
@@ -102,6 +104,18 @@ def echo_model(
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
+    if embedding:
+        for node in nodes[2:4]:
+            node.input[:] = ["embedding" if name == "rows" else name for name in node.input]
+            node.output[:] = ["embedding" if name == "rows" else name for name in node.output]
+        size = height * width * channels
+        graph = helper.make_graph(
+            nodes,
+            graph.name,
+            graph.input,
+            [*graph.output, helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", size])],
+            graph.initializer,
+        )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if info:
         chance = np.random.default_rng(1)
@@ -119,6 +133,7 @@ def echo_model(
             training=pb.Training(network="echo", dataset="none", test_accuracy=test_accuracy),
             answer=pb.ModelInfo.ANSWER_UNSPECIFIED if thresholds is None else pb.ModelInfo.ANSWER_INDEPENDENT,
             thresholds=thresholds,
+            embedding_size=height * width * channels if embedding else 0,
             unknown=None if known_from is None else pb.Unknown(threshold=known_from),
             golden_set=pb.GoldenSet(
                 pixels=pixels.tobytes(), probabilities=golden.ravel().tolist(), tolerance=tolerance

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from covey_export.datasets.dataset import Labels
+from covey_export.errors import InvalidNetwork
 from covey_export.image_classifier import ImageClassifier
 
 _MIN_PROBABILITY = 1e-12  # as in training: a softmax can give 0
@@ -33,6 +35,31 @@ def predict(model: ImageClassifier, images: torch.Tensor) -> NDArray[np.float32]
 def scores(model: ImageClassifier, images: torch.Tensor) -> NDArray[np.float64]:
     """The same before the softmax and its temperature, see ImageClassifier.scores."""
     return _in_batches(model, model.scores, images).astype(np.float64)
+
+
+def embeddings(model: ImageClassifier, images: torch.Tensor) -> NDArray[np.float32]:
+    """What the network's last linear layer gets, `[N, D] float32`. Raises InvalidNetwork where no such layer runs."""
+    seen: list[torch.Tensor] = []
+
+    def note(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        seen[:] = inputs[:1]
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        seen.clear()
+        model(batch)
+        if not seen:
+            raise InvalidNetwork(
+                f"{type(model.network).__name__} runs no layer of the class torch.nn.Linear; expected one at its end, "
+                f"whose input is the embedding"
+            )
+        return seen[0]
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in model.network.modules() if isinstance(layer, nn.Linear)]
+    try:
+        return _in_batches(model, run, images)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _in_batches(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from covey_export import checkpoint as checkpoints
-from covey_export import model_versions, publication
+from covey_export import model_versions, onnx_graph, publication
 from covey_export.checkpoint import Checkpoint
 from covey_export.datasets import Dataset, Entry
 from covey_export.datasets.loaded import LoadedDatasets
@@ -49,6 +49,7 @@ class ExportJob:
     keeps_validation: bool = False  # whether a tenth of the training images is kept from training
     calibrate: bool = False  # whether a temperature is fitted to those
     abstain: float | None = None  # the share of false alarms of a threshold for unknown images, fitted to those too
+    embedding: bool = False  # whether the graph publishes the vector before the last layer
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -73,6 +74,8 @@ class ExportJob:
         self, recipe: Recipe, device: torch.device, *, seed: int | None, changes: Mapping[str, Any], restart: bool
     ) -> TrainedModel:
         """Trains, or goes on, to the end, and says the accuracy in all and per class."""
+        if self.embedding and (self.checkpoint_labels is None or restart):  # before hours of training, not after them
+            onnx_graph.require_embedding(self.network, len(self.dataset.labels), recipe)
         checkpoint = train(
             self.network,
             self.dataset,
@@ -97,7 +100,7 @@ class ExportJob:
         return self._trained(checkpoint)
 
     def _trained(self, checkpoint: Checkpoint) -> TrainedModel:
-        return TrainedModel(self.network, checkpoint, self.dataset, self.calibrate, self.abstain)
+        return TrainedModel(self.network, checkpoint, self.dataset, self.calibrate, self.abstain, self.embedding)
 
     def publish(self, trained: TrainedModel, precision: Precision = Precision.FLOAT32) -> Published:
         """Publishes the next version of the model, verified; in another precision as a model of its own name."""

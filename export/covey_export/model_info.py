@@ -68,6 +68,8 @@ def describe(trained: TrainedModel, name: str, version: int) -> ModelInfo:
         info.unknown.threshold, info.unknown.images = threshold.value, threshold.images
         info.unknown.false_alarms = threshold.false_alarms
         info.unknown.test_false_alarms = threshold.test_false_alarms
+    if trained.embedding:
+        info.embedding_size = trained.embeddings.shape[1]
     return info
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import traceback
 from contextlib import redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,8 @@ import onnx
 import torch
 from torch import nn
 
-from covey_export import image_classifier, sealing
+from covey_export import embedding, evaluation, image_classifier, sealing
 from covey_export.errors import ConversionFailed, InvalidNetwork
-from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import ImageShape, Network, Output
 from covey_export.networks.trial import first_line
@@ -54,7 +54,7 @@ def require_convertible(network: Network, classes: int, recipe: Recipe) -> None:
             engine = Engine(path)
             for count in _TRIED_BATCHES:
                 images = np.random.default_rng(count).integers(0, 256, (count, *network.image_shape), dtype=np.uint8)
-                difference = np.abs(engine.run(images) - predict(model, torch.tensor(images))).max()
+                difference = np.abs(engine.run(images) - evaluation.predict(model, torch.tensor(images))).max()
                 if not difference <= _MAX_DIFFERENCE:
                     raise ConversionFailed(
                         f"{network.name} was exported, but for {count} image{'s' if count > 1 else ''} the ONNX graph "
@@ -83,10 +83,27 @@ def _require_logits(proto: onnx.ModelProto, network: Network) -> None:
         )
 
 
-def export(model: ImageClassifier, image_shape: ImageShape) -> onnx.ModelProto:
-    """The graph of `model`, for batches of any size. Raises ConversionFailed."""
+def require_embedding(network: Network, classes: int, recipe: Recipe) -> None:
+    """Learns before training whether the network's graph can publish its embedding. Leaves torch's global generator as
+    it was. Raises ConversionFailed, InvalidNetwork."""
+    with torch.random.fork_rng(devices=()):
+        model = image_classifier.build(network, classes, replace(recipe, mean=(0.5,), std=(0.5,))).eval()
+    export(model, network.image_shape, with_embedding=True)
+    evaluation.embeddings(model, torch.zeros((1, *network.image_shape), dtype=torch.uint8))
+
+
+def export(model: ImageClassifier, image_shape: ImageShape, *, with_embedding: bool = False) -> onnx.ModelProto:
+    """The graph of `model`, for batches of any size, whose second output may be the embedding. Raises ConversionFailed,
+    InvalidNetwork where the network has none."""
     example = torch.zeros((_EXAMPLE_BATCH, *image_shape), dtype=torch.uint8)
-    return convert(model, example, tensors.IMAGES, tensors.PROBABILITIES, type(model.network).__name__)
+    name = type(model.network).__name__
+    proto = convert(model, example, tensors.IMAGES, tensors.PROBABILITIES, name)
+    if with_embedding:
+        try:
+            embedding.publish(proto)
+        except InvalidNetwork as error:
+            raise InvalidNetwork(f"{name} cannot publish an embedding: {error}; omit --embedding") from error
+    return proto
 
 
 def convert(

@@ -32,6 +32,7 @@ class TrainedModel:
     `calibrate`: its scores are divided by a temperature, fitted to the images that the data set keeps from training.
     `abstain`: from a threshold on, fitted to these, images are known; the share of false alarms among them. None: it
     has none.
+    `embedding`: its graph publishes the vector before the last layer.
 
     Raises InvalidCheckpoint where the checkpoint is of another network or of other images.
     """
@@ -41,16 +42,18 @@ class TrainedModel:
     dataset: Dataset
     calibrate: bool = False
     abstain: float | None = None
+    embedding: bool = False
 
     def __post_init__(self) -> None:
         self.checkpoint.require_match(self.network, self.dataset)
 
     def as_described(self, info: ModelInfo) -> TrainedModel:
-        """The same one, calibrated and with a threshold where a published file, which `info` describes, is so."""
+        """The same one, with the calibration, threshold and embedding of a published file, which `info` describes."""
         calibrate = info.HasField("calibration")
         abstain = info.unknown.false_alarms if info.HasField("unknown") else None
-        is_same = (calibrate, abstain) == (self.calibrate, self.abstain)
-        return self if is_same else replace(self, calibrate=calibrate, abstain=abstain)
+        embedding = info.embedding_size > 0
+        is_same = (calibrate, abstain, embedding) == (self.calibrate, self.abstain, self.embedding)
+        return self if is_same else replace(self, calibrate=calibrate, abstain=abstain, embedding=embedding)
 
     @cached_property
     def classifier(self) -> ImageClassifier:
@@ -99,14 +102,20 @@ class TrainedModel:
         return evaluation.predict(self.classifier, torch.tensor(self.dataset.test_images))
 
     @cached_property
+    def embeddings(self) -> NDArray[np.float32]:
+        """PyTorch's vectors `[N, D]` before the last layer, of the test images. Raises InvalidNetwork."""
+        return evaluation.embeddings(self.classifier, torch.tensor(self.dataset.test_images))
+
+    @cached_property
     def accuracy(self) -> Accuracy:
         """PyTorch's, on the test images."""
         return evaluation.accuracy(self.probabilities, self.dataset.test_labels)
 
     @cached_property
     def graph(self) -> onnx.ModelProto:
-        """The float32 graph; its metadata are those of the file that was sealed last. Raises ConversionFailed."""
-        return onnx_graph.export(self.classifier, self.network.image_shape)
+        """The float32 graph; its metadata are those of the file that was sealed last. Raises ConversionFailed,
+        InvalidNetwork where it can have no embedding."""
+        return onnx_graph.export(self.classifier, self.network.image_shape, with_embedding=self.embedding)
 
     @property
     def parameters(self) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from covey_export import environment
+from covey_export import embedding, environment
 from covey_export.datasets.dataset import Images
 from covey_export.errors import VerificationFailed
 from covey_export.evaluation import Accuracy, accuracy
@@ -87,6 +87,10 @@ def _compare(
         problems = _float32_problems(largest_difference, disagreements, tolerance)
     else:
         problems = _variant_problems(result, torch_result, between_sizes, tolerance)
+    compared = None
+    if engine.embedding_size:
+        compared = embedding.compare(_run_embedding(engine, dataset.test_images), trained.embeddings)
+        problems += _embedding_problems(compared, precision, tolerance)
     problems += _png_problems(engine, description.input, dataset.test_images[:_PNG_IMAGES])
 
     return Verification(
@@ -109,6 +113,7 @@ def _compare(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         calibration=trained.scaling,
         unknown=trained.threshold,
+        embedding=compared,
     )
 
 
@@ -139,6 +144,24 @@ def _variant_problems(found: Accuracy, expected: Accuracy, between_sizes: float,
         cost.batches_problem(between_sizes, tolerance, BATCH_SIZES),
     )
     return list(filter(None, problems))
+
+
+def _embedding_problems(found: embedding.Comparison, precision: Precision, tolerance: float) -> list[str]:
+    """`not <=` and `not >=`: NaN is a problem too."""
+    if precision is Precision.FLOAT32 and not found.largest_difference <= tolerance:
+        share, allowed = f"{found.largest_difference:.2g}", f"{tolerance:.2g}"
+        return [f"embeddings differ by up to {share} of the largest number, allowed are {allowed}"]
+    if not found.mean_cosine >= embedding.MIN_COSINE:
+        cosine = f"{found.mean_cosine:.4f}"
+        return [
+            f"embeddings have a mean cosine of {cosine} with PyTorch's, expected are {embedding.MIN_COSINE} or more"
+        ]
+    return []
+
+
+def _run_embedding(engine: Engine, pixels: Images) -> NDArray[np.float32]:
+    starts = range(0, len(pixels), _WHOLE_SET_BATCH)
+    return np.concatenate([engine.run_with_embedding(pixels[start : start + _WHOLE_SET_BATCH])[1] for start in starts])
 
 
 def _run(engine: Engine, pixels: Images, batch_size: int) -> Probabilities:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covey_export import model_versions
+from covey_export.embedding import Comparison
 from covey_export.errors import VerificationFailed
 from covey_export.examination.temperature import Scaling
 from covey_export.examination.unknown import Threshold
@@ -61,6 +62,7 @@ class Verification:
     test_set: str = ""  # the digest of the test images and labels
     calibration: Scaling | None = None  # by PyTorch on the test images; None: as trained
     unknown: Threshold | None = None  # by PyTorch; None: the file has none
+    embedding: Comparison | None = None  # None: the file publishes none
 
     @property
     def is_variant(self) -> bool:
@@ -81,7 +83,7 @@ class Verification:
 
     def lines(self) -> list[str]:
         """What to tell people."""
-        fitted = [found.sentence for found in (self.calibration, self.unknown) if found]
+        fitted = [found.sentence for found in (self.calibration, self.unknown, self.embedding) if found]
         if not self.is_variant:
             first = (
                 f"verified on {plural(self.images, 'test image')}: accuracy {self.onnxruntime_accuracy:.2%} "

@@ -42,6 +42,7 @@ ChooseVersionResponse shadow_version 4 INT64
 Class index 2 UINT32
 Class label 1 STRING
 Class probability 3 FLOAT
+ClassifyRequest embedding 6 BOOL
 ClassifyRequest encoded 4 oneof images EncodedImages
 ClassifyRequest model 1 STRING
 ClassifyRequest pixels 5 oneof images Pixels
@@ -164,6 +165,7 @@ Model version 2 INT64
 ModelInfo answer 8 Answer
 ModelInfo build 6 Build
 ModelInfo calibration 11 Calibration
+ModelInfo embedding_size 14 UINT32
 ModelInfo golden_set 7 GoldenSet
 ModelInfo input 4 ImageSpec
 ModelInfo labels 3 repeated STRING
@@ -184,11 +186,13 @@ Pixels data 1 BYTES
 Pixels height 2 UINT32
 Pixels width 3 UINT32
 Result classes 1 repeated Class
+Result embedding 4 BYTES
 Result error 2 ImageError
 Result known 3 optional BOOL
 Serving batch_curve 7 repeated BatchCost
 Serving device 1 STRING
 Serving device_fallback 11 STRING
+Serving digest 12 STRING
 Serving golden_difference 10 DOUBLE
 Serving load_ms 8 UINT64
 Serving max_batch_size 5 UINT32

@@ -234,6 +234,7 @@ def _job(
         keeps_validation=keeps_validation,
         calibrate=fits and options.calibrate,
         abstain=options.abstain if fits else None,
+        embedding=options.embedding,
     )
 
 

@@ -24,7 +24,7 @@ from covey_proto.command_line import Parser
 _NOT_SAID: Mapping[str, Any] = {
     **dict.fromkeys(("weights", "labels", "epochs", "image_size", "resize", "crop", "background", "name")),
     **{"restart": False, "grey": False, "models": Path("models"), "min_accuracy": 0.0, "variants": []},
-    **{"keep_validation": False, "calibrate": False, "abstain": None},
+    **{"keep_validation": False, "calibrate": False, "abstain": None, "embedding": False},
 }
 
 
@@ -259,6 +259,7 @@ def _add_variants(parser: argparse.ArgumentParser, place: str) -> None:
         metavar="SHARE",
         help="publish only if the accuracy on the test images is at least this, 0 to 1 (default: 0)",
     )
+    parser.add_argument("--embedding", action="store_true", help=import_options.EMBEDDING)
     for flags, precision, text in import_options.VARIANTS:
         parser.add_argument(
             *flags,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from covey_export import naming
+from covey_export import embedding, naming
 from covey_export.errors import ExportError, ImportFailed, InvalidSamples
 from covey_export.importing import card, description, lines
 from covey_export.importing.graphs import original_path, signature
@@ -123,6 +123,9 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
         info = description.model_info(
             name, new.version, file, original, choice, answer, names, graph, images, expected, accuracy
         )
+        if options.embedding:
+            info.embedding_size = embedding.publish(graph.model, frozenset((graph.entry, graph.exit)))
+            report.line(f"embedding of {info.embedding_size:,} numbers")
         info.source.samples, info.source.difference = shown.images, shown.difference
         with report.doing("trying its own input"):
             own = original_path.find(

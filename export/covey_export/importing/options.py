@@ -20,6 +20,7 @@ VARIANTS = (
     (("--int8",), Precision.INT8, "a quarter of the size, calibrated on images of yours"),
     (("--float16", "--fp16"), Precision.FLOAT16, "half the size"),
 )
+EMBEDDING = "publish the vector before the last linear layer as a second output of the file too"
 NAME = "import"
 TEXT = "Turn a classifier that was trained elsewhere into a served model that is proven equal to it."
 
@@ -41,6 +42,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
             *flags, dest="variants", action="append_const", const=precision, default=[],
             help=f"also publish {precision.model_name('NAME')}: {text}; its answers and speed are measured",
         )  # fmt: skip
+    parser.add_argument("--embedding", action="store_true", help=EMBEDDING)
     parser.add_argument("--first-look", action="store_true", help=argparse.SUPPRESS)  # of `covey-server serve`
     parser.add_argument(
         "--labels", metavar="FILE|LIST",

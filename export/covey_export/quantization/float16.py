@@ -41,7 +41,7 @@ def _remove_round_trips(graph: onnx.GraphProto) -> None:
     value through float16 and back, which rounds the pixels that came in and the probabilities that go out.
     """
     exact = {node.output[0]: node.input[0] for node in graph.node if node.name.endswith("_cast_to_fp16_node")}
-    output = graph.output[0].name
+    outputs = [value.name for value in graph.output]
     backs = [
         node
         for node in graph.node
@@ -52,10 +52,11 @@ def _remove_round_trips(graph: onnx.GraphProto) -> None:
         graph.node.remove(node)
     for node in graph.node:
         node.input[:] = [instead.get(name, name) for name in node.input]
-    if output in instead:  # its name is the contract's
+    for output in set(outputs).intersection(instead):  # its name is the contract's
         for node in graph.node:
+            node.input[:] = [output if name == instead[output] else name for name in node.input]
             node.output[:] = [output if name == instead[output] else name for name in node.output]
-    taken = {name for node in graph.node for name in node.input} | {output}
+    taken = {name for node in graph.node for name in node.input} | set(outputs)
     for node in [node for node in graph.node if node.output[0] in exact and node.output[0] not in taken]:
         graph.node.remove(node)
 

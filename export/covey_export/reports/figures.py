@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from covey_export.embedding import Comparison
 from covey_export.examination.unknown import Threshold
 from covey_export.networks import size
 from covey_export.reports.findings import Findings
@@ -26,6 +27,7 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
         (CALIBRATION, calibration_error(findings)),
         *_temperature_row(findings),
         *([("unknown images", Threshold(**verified.unknown).sentence)] if verified.unknown else []),
+        *([("embedding", Comparison(**verified.embedding).sentence)] if verified.embedding else []),
         (PARAMETERS, f"{findings.parameters:,}"),
         (SIZE, f"{findings.size_bytes:,} bytes"),
         ("computes in", verified.precision),

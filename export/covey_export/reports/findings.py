@@ -50,6 +50,7 @@ class Verified:
     speed: dict[str, Any] | None = None  # as covey_export.quantization.timing.Speed; None: not measured
     calibration: dict[str, float] | None = None  # as covey_export.examination.temperature.Scaling; None: as trained
     unknown: dict[str, Any] | None = None  # as covey_export.examination.unknown.Threshold; None: it has none
+    embedding: dict[str, Any] | None = None  # as covey_export.embedding.Comparison; None: the file publishes none
     made_from: str = ""  # the digest of the checkpoint
 
     @property

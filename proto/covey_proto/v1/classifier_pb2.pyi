@@ -11,18 +11,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("model", "version", "top_k", "encoded", "pixels")
+    __slots__ = ("model", "version", "top_k", "encoded", "pixels", "embedding")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     PIXELS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     top_k: int
     encoded: EncodedImages
     pixels: Pixels
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., top_k: _Optional[int] = ..., encoded: _Optional[_Union[EncodedImages, _Mapping]] = ..., pixels: _Optional[_Union[Pixels, _Mapping]] = ...) -> None: ...
+    embedding: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., top_k: _Optional[int] = ..., encoded: _Optional[_Union[EncodedImages, _Mapping]] = ..., pixels: _Optional[_Union[Pixels, _Mapping]] = ..., embedding: _Optional[bool] = ...) -> None: ...
 
 class EncodedImages(_message.Message):
     __slots__ = ("images",)
@@ -57,14 +59,16 @@ class ClassifyResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("classes", "error", "known")
+    __slots__ = ("classes", "error", "known", "embedding")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     classes: _containers.RepeatedCompositeFieldContainer[Class]
     error: ImageError
     known: bool
-    def __init__(self, classes: _Optional[_Iterable[_Union[Class, _Mapping]]] = ..., error: _Optional[_Union[ImageError, _Mapping]] = ..., known: _Optional[bool] = ...) -> None: ...
+    embedding: bytes
+    def __init__(self, classes: _Optional[_Iterable[_Union[Class, _Mapping]]] = ..., error: _Optional[_Union[ImageError, _Mapping]] = ..., known: _Optional[bool] = ..., embedding: _Optional[bytes] = ...) -> None: ...
 
 class Class(_message.Message):
     __slots__ = ("label", "index", "probability")
@@ -245,7 +249,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., reason: _Optional[str] = ..., is_default: _Optional[bool] = ..., info: _Optional[_Union[ModelInfo, _Mapping]] = ..., serving: _Optional[_Union[Serving, _Mapping]] = ..., is_default_version: _Optional[bool] = ..., is_shadow: _Optional[bool] = ..., canary: _Optional[_Union[Model.Canary, str]] = ..., canary_reason: _Optional[str] = ...) -> None: ...
 
 class Serving(_message.Message):
-    __slots__ = ("device", "provider", "workers", "threads", "max_batch_size", "max_message_bytes", "batch_curve", "load_ms", "memory_bytes", "golden_difference", "device_fallback")
+    __slots__ = ("device", "provider", "workers", "threads", "max_batch_size", "max_message_bytes", "batch_curve", "load_ms", "memory_bytes", "golden_difference", "device_fallback", "digest")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +261,7 @@ class Serving(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     GOLDEN_DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FALLBACK_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     device: str
     provider: str
     workers: int
@@ -268,7 +273,8 @@ class Serving(_message.Message):
     memory_bytes: int
     golden_difference: float
     device_fallback: str
-    def __init__(self, device: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., batch_curve: _Optional[_Iterable[_Union[BatchCost, _Mapping]]] = ..., load_ms: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., golden_difference: _Optional[float] = ..., device_fallback: _Optional[str] = ...) -> None: ...
+    digest: str
+    def __init__(self, device: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., batch_curve: _Optional[_Iterable[_Union[BatchCost, _Mapping]]] = ..., load_ms: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., golden_difference: _Optional[float] = ..., device_fallback: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class BatchCost(_message.Message):
     __slots__ = ("batch_size", "run_us")
@@ -279,7 +285,7 @@ class BatchCost(_message.Message):
     def __init__(self, batch_size: _Optional[int] = ..., run_us: _Optional[float] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set", "answer", "thresholds", "source", "calibration", "unknown", "usual_answers")
+    __slots__ = ("name", "version", "labels", "input", "training", "build", "golden_set", "answer", "thresholds", "source", "calibration", "unknown", "usual_answers", "embedding_size")
     class Answer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ANSWER_UNSPECIFIED: _ClassVar[ModelInfo.Answer]
@@ -301,6 +307,7 @@ class ModelInfo(_message.Message):
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     USUAL_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_SIZE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -314,7 +321,8 @@ class ModelInfo(_message.Message):
     calibration: Calibration
     unknown: Unknown
     usual_answers: UsualAnswers
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., unknown: _Optional[_Union[Unknown, _Mapping]] = ..., usual_answers: _Optional[_Union[UsualAnswers, _Mapping]] = ...) -> None: ...
+    embedding_size: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[ImageSpec, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., golden_set: _Optional[_Union[GoldenSet, _Mapping]] = ..., answer: _Optional[_Union[ModelInfo.Answer, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., unknown: _Optional[_Union[Unknown, _Mapping]] = ..., usual_answers: _Optional[_Union[UsualAnswers, _Mapping]] = ..., embedding_size: _Optional[int] = ...) -> None: ...
 
 class Calibration(_message.Message):
     __slots__ = ("temperature", "images", "error_before", "error_after")

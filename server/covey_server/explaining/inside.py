@@ -31,6 +31,10 @@ class Inside:
     def __init__(self, model: ServedModel) -> None:
         """Raises EngineFailed, Overloaded if there is no memory for it now, RequestTooLarge."""
         path = model.engine.path
+        # What the session gets from the file itself.
+        self._own = {"", tensors.IMAGES, tensors.PROBABILITIES}
+        if model.embedding_size:
+            self._own.add(tensors.EMBEDDING)
         changed = EngineFailed(
             f"the file of model {model.name!r} version {model.version} is not the one that was loaded any more; ask "
             f"again once the server has loaded the new one"
@@ -79,8 +83,7 @@ class Inside:
         names: list[str] = []
         for layer in self.layers:
             names += (layer.output, layer.data, layer.weight, layer.bias)
-        own = {"", tensors.IMAGES, tensors.PROBABILITIES}
-        return onnx_graph.outputs([name for name in dict.fromkeys(names) if name not in own])
+        return onnx_graph.outputs([name for name in dict.fromkeys(names) if name not in self._own])
 
     def _declared(self, layer: Layer) -> tuple[int, ...]:
         """The shape of a layer's answer as the engine says; () where it does not know."""

@@ -36,6 +36,7 @@ _SMALL_BYTES = 64 * 2**20
 _STEP_BYTES = 256 * 2**20
 
 _LOG_ERRORS_ONLY = 3
+_BOTH = [tensors.PROBABILITIES, tensors.EMBEDDING]
 # The smallest model there is: y = Identity(x), float32 [1]. Made with onnx.helper, opset 18.
 _IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBI=")
 
@@ -60,8 +61,8 @@ class Engine:
 
     def __init__(self, path: Path, device: Device = CPU, threads: int = 1) -> None:
         """Loads the model. Raises RefusedModel if the file is no such model as Covey serves
-        (`images: uint8 [N, H, W, C]` -> `probabilities: float32 [N, K]`), DeviceUnavailable if the device cannot run
-        it.
+        (`images: uint8 [N, H, W, C]` -> `probabilities: float32 [N, K]` and, where it has one, `embedding: float32
+        [N, D]`), DeviceUnavailable if the device cannot run it.
         """
         self.path = path
         self.device = device
@@ -74,7 +75,8 @@ class Engine:
         except OSError as error:
             raise RefusedModel(f"{path}: cannot be read: {error.strerror or error}") from error
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.input_shape, self.classes = _check_contract(self._session, path)
+        # Of the embedding D is told, 0: the file has none.
+        self.input_shape, self.classes, self.embedding_size = _check_contract(self._session, path)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[N, K] float32` of images `[N, H, W, C] uint8`. Raises EngineFailed."""
@@ -85,6 +87,20 @@ class Engine:
         if probabilities.shape != (len(images), self.classes):
             raise EngineFailed(f"the model answered {probabilities.shape} for a batch of {len(images)}")
         return probabilities
+
+    def run_with_embedding(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities `[N, K]` and embeddings `[N, D]`, both float32, of a file that has both. Raises
+        EngineFailed."""
+        try:
+            probabilities, embedding = self._session.run(_BOTH, {tensors.IMAGES: images})
+        except Exception as error:
+            raise EngineFailed(f"onnxruntime failed on a batch of {len(images)}: {_first_line(error)}") from error
+        shapes = (len(images), self.classes), (len(images), self.embedding_size)
+        if (probabilities.shape, embedding.shape) != shapes:
+            raise EngineFailed(
+                f"the model answered {probabilities.shape} and {embedding.shape} for a batch of {len(images)}"
+            )
+        return probabilities, embedding
 
 
 class Session:
@@ -209,32 +225,26 @@ def _start_session(
     return session
 
 
-def _check_contract(session: onnxruntime.InferenceSession, path: Path) -> tuple[tuple[int, int, int], int]:
-    """The input's (H, W, C) and the number of classes. Raises RefusedModel for other inputs or outputs."""
+def _check_contract(session: onnxruntime.InferenceSession, path: Path) -> tuple[tuple[int, int, int], int, int]:
+    """The input's (H, W, C), the number of classes, and the size of the embedding, 0 of a file that has none. Raises
+    RefusedModel for other inputs or outputs."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
+    match [(node.name, node.type, node.shape) for node in [*inputs, *outputs]]:
+        case [
+            (tensors.IMAGES, "tensor(uint8)", [str() | None, int(height), int(width), 1 | 3 as channels]),
+            (tensors.PROBABILITIES, "tensor(float)", [str() | None, int(classes)]),
+            *more,
+        ]:
+            match more:
+                case []:
+                    return (height, width, channels), classes, 0
+                case [(tensors.EMBEDDING, "tensor(float)", [str() | None, int(size)])]:
+                    return (height, width, channels), classes, size
     found = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in [*inputs, *outputs])
-    match inputs, outputs:
-        case [images], [probabilities]:
-            match (
-                images.name,
-                images.type,
-                images.shape,
-                probabilities.name,
-                probabilities.type,
-                probabilities.shape,
-            ):
-                case (
-                    tensors.IMAGES,
-                    "tensor(uint8)",
-                    [str() | None, int(height), int(width), 1 | 3 as channels],
-                    tensors.PROBABILITIES,
-                    "tensor(float)",
-                    [str() | None, int(classes)],
-                ):
-                    return (height, width, channels), classes
     raise RefusedModel(
         f"{path}: expected images: tensor(uint8) [N, H, W, 1 or 3] -> probabilities: tensor(float) [N, K] with N "
-        f"dynamic, found {found}: Covey did not make it. To serve a classifier of your own: {import_hint.command(path)}"
+        f"dynamic, and at the most embedding: tensor(float) [N, D] beside it, found {found}: Covey did not make it. To "
+        f"serve a classifier of your own: {import_hint.command(path)}"
     )
 
 

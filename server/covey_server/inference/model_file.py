@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from covey_server.inference.golden import GoldenSet
 @dataclass(frozen=True)
 class Description:
     """A model's labels, input and golden set. `info` is the message in the file, without the golden set. `thresholds`
-    `[K] float32` are those of independent labels; None: one class of all is right. `known_from` see answer_contract."""
+    `[K] float32` are those of independent labels; None: one class of all is right. `known_from` see answer_contract.
+    `digest`: SHA-256 of all that the file says, golden set included."""
 
     labels: tuple[str, ...]
     thresholds: NDArray[np.float32] | None
@@ -30,6 +32,7 @@ class Description:
     golden: GoldenSet
     info: ModelInfo
     known_from: np.float32 | None = None
+    digest: str = ""
 
 
 def describe(engine: Engine) -> Description:
@@ -51,13 +54,19 @@ def describe(engine: Engine) -> Description:
         raise RefusedModel(
             f"metadata names {len(info.labels)} labels, the graph has {engine.classes} classes; {_again(engine)}"
         )
+    if info.embedding_size != engine.embedding_size:
+        raise RefusedModel(
+            f"metadata says an embedding of {info.embedding_size:,} numbers, the graph has {engine.embedding_size:,} "
+            f"(0 is none); {_again(engine)}"
+        )
     _require_labels(info.labels)
     thresholds = answer_contract.read(info)
     known_from = answer_contract.known_from(info)
     spec = image_contract.read(info.input)
     golden = _golden_set(info, engine, independent=thresholds is not None)
     info.ClearField("golden_set")
-    return Description(tuple(info.labels), thresholds, spec, golden, info, known_from)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Description(tuple(info.labels), thresholds, spec, golden, info, known_from, digest)
 
 
 def other_name(info: ModelInfo, name: str, version: int) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_proto.v1.classifier_pb2 import ModelInfo
+from covey_server.errors import RefusedModel
 from covey_server.images.pixels import InputSpec
 from covey_server.inference import cost, golden
 from covey_server.inference.cost import CostModel
@@ -29,6 +30,8 @@ class ServedModel:
 
     original: OriginalInput | None = None  # the same network behind its original input; set by `ModelLoader`
     answers_probabilities = True  # not of an original's own output, which may be logits
+    embedding_size = 0  # numbers in an image's embedding; 0: the model publishes none
+    digest = ""  # SHA-256 of what its file says of itself
 
     def __init__(self, name: str, version: int, engine: Engine, max_batch_size: int = 0) -> None:
         """Describes, checks and measures the engine's model, which also warms it up. `max_batch_size` 0: as many images
@@ -48,6 +51,10 @@ class ServedModel:
         self.input_shape: tuple[int, int, int] = self.input.shape
         self.image_bytes = self.input.nbytes
         self.info: ModelInfo = description.info
+        self.digest = description.digest
+        if engine.embedding_size:
+            _try_embedding(engine, description.golden.pixels)
+            self.embedding_size = engine.embedding_size
         self.cost = CostModel(_measure(engine, max_batch_size))
         # What each protocol has prepared to write answers with, by its type; filled by `ModelLoader`.
         self.prepared: dict[type, Any] = {}
@@ -62,10 +69,30 @@ class ServedModel:
         """
         if not self.engine.device.is_cuda:
             return self.engine.run(images)
+        return self.engine.run(self._padded(images))[: len(images)]
+
+    def run_with_embedding(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities `[N, K]` and embeddings `[N, D]`, both float32, as `run`. Raises EngineFailed."""
+        if not self.engine.device.is_cuda:
+            return self.engine.run_with_embedding(images)
+        probabilities, embedding = self.engine.run_with_embedding(self._padded(images))
+        return probabilities[: len(images)], embedding[: len(images)]
+
+    def _padded(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         warm = next((size for size in self.cost.measured if size >= len(images)), len(images))
         padded = np.zeros((warm, *images.shape[1:]), np.uint8)
         padded[: len(images)] = images
-        return self.engine.run(padded)[: len(images)]
+        return padded
+
+
+def _try_embedding(engine: Engine, images: NDArray[np.uint8]) -> None:
+    """The golden set holds no embeddings: the probabilities that it compares are computed from them. Raises
+    RefusedModel, EngineFailed."""
+    _, embedding = engine.run_with_embedding(images)
+    if not np.isfinite(embedding).all():
+        raise RefusedModel(
+            "golden set: its embeddings hold NaN or infinity, expected finite numbers; convert the model again"
+        )
 
 
 def _measure(engine: Engine, max_batch_size: int) -> dict[int, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.export.importing.imports import Served, images, original, published, run, softmax
+from tests.export.importing.imports import Served, by_own_input, images, original, published, refused, run, softmax
 from tests.export.importing.onnx_models import CLASSES, SIZE, save, small_cnn
 
 from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
@@ -48,6 +48,29 @@ def test_an_nchw_network_of_logits(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no preprocessing was given; assumed is imagenet" in said
     assert "no --labels were given" in said
     assert (tmp_path / "models/net/1/import.json").exists()
+
+
+def test_an_embedding_is_what_the_last_matrix_reads(tmp_path: Path) -> None:
+    """And the original's own input goes on as before."""
+    made = small_cnn()
+    source = save(made, tmp_path)
+    served = published(source, tmp_path / "models", "--embedding")
+    made.graph.output.append(helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 8]))
+    beside = save(made, tmp_path, "beside.onnx")
+    pixels = images(5, SHAPE)
+    probabilities, found = served.engine.run_with_embedding(pixels)
+    np.testing.assert_allclose(found, original(beside, imagenet(pixels), "rows"), atol=1e-5)
+    np.testing.assert_array_equal(probabilities, served.engine.run(pixels))
+    assert served.description.info.embedding_size == 8
+    np.testing.assert_allclose(
+        by_own_input(tmp_path / "models", imagenet(pixels)), original(source, imagenet(pixels)), atol=1e-5
+    )
+
+
+def test_a_network_without_an_embedding_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save(small_cnn(keeps_maps=True), tmp_path)
+    said = refused(source, tmp_path / "models", capsys, "--embedding")
+    assert "the network ends in Conv; expected a linear layer last" in said
 
 
 def test_nodes_that_are_named_as_the_contract_is(tmp_path: Path) -> None:

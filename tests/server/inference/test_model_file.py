@@ -88,6 +88,10 @@ class TestContradictions:
                 lambda info: info.input.MergeFrom(ImageSpec(channels=3)),
                 r"says an input of \(4, 4, 3\), the graph takes",
             ),
+            (
+                lambda info: setattr(info, "embedding_size", 84),
+                r"says an embedding of 84 numbers, the graph has 0 \(0 is none\)",
+            ),
             (lambda info: info.labels.append("more"), "metadata names 11 labels, the graph has 10 classes"),
             (
                 lambda info: setattr(info.input, "resize", 0),
@@ -109,6 +113,62 @@ class TestContradictions:
         engine = engine_of(edit)
         with pytest.raises(RefusedModel, match=message):
             model_file.describe(engine)
+
+
+class TestEmbedding:
+    def test_its_size_is_told(self, tmp_path: Path, write_echo_model: WriteModel) -> None:
+        path = write_echo_model(tmp_path, embedding=True)
+        loaded = ModelLoader(CPU, threads=1, max_batch_size=4)("echo", 1, path)
+        assert loaded.embedding_size == loaded.engine.embedding_size == loaded.info.embedding_size == 16
+        pixels = np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1)
+        probabilities, embedding = loaded.run_with_embedding(pixels)
+        np.testing.assert_array_equal(probabilities, loaded.run(pixels))
+        np.testing.assert_allclose(embedding, pixels.reshape(2, 16) / np.float32(255), rtol=1e-6)
+
+    def test_a_graph_that_has_one_which_the_file_does_not_tell_of_is_refused(
+        self, tmp_path: Path, write_echo_model: WriteModel
+    ) -> None:
+        path = write_echo_model(tmp_path, embedding=True)
+        model = onnx.load(path)
+        (entry,) = model.metadata_props
+        info = metadata.from_json(entry.value)
+        info.ClearField("embedding_size")
+        entry.value = metadata.to_json(info)
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(RefusedModel, match=r"an embedding of 0 numbers, the graph has 16"):
+            model_file.describe(Engine(path))
+
+    def test_one_that_is_not_finite_is_refused_at_load(self, tmp_path: Path, write_echo_model: WriteModel) -> None:
+        """As 0 / 0 is, which the probabilities hide."""
+        path = write_echo_model(tmp_path, embedding=True)
+        model = onnx.load(path)
+        for node in model.graph.node:
+            node.input[:] = ["real" if name == "embedding" else name for name in node.input]
+            node.output[:] = ["real" if name == "embedding" else name for name in node.output]
+        model.graph.node.append(onnx.helper.make_node("Sub", ["real", "real"], ["zeros"]))
+        model.graph.node.append(onnx.helper.make_node("Div", ["zeros", "zeros"], ["embedding"]))
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(RefusedModel, match="its embeddings hold NaN or infinity"):
+            ModelLoader(CPU, threads=1, max_batch_size=4)("echo", 1, path)
+
+    @pytest.mark.parametrize("shape", [["N", 4, 4], [2, 16]])
+    def test_an_output_of_another_shape_is_none(
+        self, tmp_path: Path, write_echo_model: WriteModel, shape: list[int | str]
+    ) -> None:
+        path = write_echo_model(tmp_path, embedding=True)
+        model = onnx.load(path)
+        kind = onnx.TensorProto.FLOAT
+        model.graph.output[1].CopyFrom(onnx.helper.make_tensor_value_info("embedding", kind, shape))
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(RefusedModel, match=r"at the most embedding: tensor\(float\) \[N, D\]"):
+            Engine(path)
+
+    def test_the_digest_is_of_all_that_the_file_says(self, engine_of: Callable[[Edit], Engine], tmp_path: Path) -> None:
+        first = model_file.describe(engine_of(lambda info: None)).digest
+        assert len(first) == 64
+        assert model_file.describe(engine_of(lambda info: None)).digest == first
+        other = model_file.describe(engine_of(lambda info: setattr(info.training, "seed", 1))).digest
+        assert other != first
 
 
 class TestPreprocessing:

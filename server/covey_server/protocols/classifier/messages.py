@@ -39,6 +39,15 @@ def top_k_of(message: pb.ClassifyRequest, model: ServedModel) -> int:
     return message.top_k
 
 
+def require_embedding(model: ServedModel) -> None:
+    """Raises InvalidRequest of a model that publishes none."""
+    if not model.embedding_size:
+        raise InvalidRequest(
+            f"an embedding was asked for, which model {model.name!r} version {model.version} does not publish; omit "
+            f"`embedding`, or convert the model with covey-export convert --embedding"
+        )
+
+
 def pixel_rows(pixels: pb.Pixels, data: Buffer | None, model: ServedModel) -> tuple[Buffer, int]:
     """The bytes of the pixels and how many images they hold. `data` is `pixels.data` where that was cut out.
 
@@ -101,6 +110,7 @@ def served_model(
         load_ms=round(model.load_s * 1000),
         memory_bytes=model.memory_bytes,
         golden_difference=model.golden_difference,
+        digest=model.digest,
     )
     state, reason = (pb.Model.CANARY_UNSPECIFIED, "") if canary is None else (_CANARY_STATES[canary[0]], canary[1])
     return pb.Model(
