@@ -80,6 +80,11 @@ class Batch:
         joined = rows[0] if len(rows) == 1 else b"".join(rows)
         return np.frombuffer(joined, np.uint8).reshape(self.size, *self.model.input_shape)
 
+    @property
+    def wants_embedding(self) -> bool:
+        """Whether one of its requests does: then all are run with embeddings, which nobody else gets."""
+        return any(part.request.wants_embedding for part in self.parts)
+
     def complete(self, output: Output, computed_ns: int) -> list[tuple[Request, int]]:
         """Gives each part its rows. Returns the requests that can be answered now, each with its first row in the
         output (which only those in one part need)."""

@@ -31,12 +31,14 @@ class Output:
     begins with its own writer: no protocol can read another's bytes.
     `finite` tells for each row whether all its numbers are finite, `[N] bool`; None, as nearly always, if all rows are.
     A row with NaN or infinity is no answer.
+    `embedding` `[N, D] float32` is there if a request of the batch wants it.
     """
 
-    __slots__ = ("_ranking", "_shared_k", "finite", "probabilities", "written")
+    __slots__ = ("_ranking", "_shared_k", "embedding", "finite", "probabilities", "written")
 
-    def __init__(self, probabilities: NDArray[np.float32]) -> None:
+    def __init__(self, probabilities: NDArray[np.float32], embedding: NDArray[np.float32] | None = None) -> None:
         self.probabilities = probabilities
+        self.embedding = embedding
         self.finite: NDArray[np.bool_] | None = None
         # The sum of squares is finite unless a number is not (or exceeds 1e19); 0.6 us for 32 rows of 10, half of what
         # np.isfinite(...).all() takes.

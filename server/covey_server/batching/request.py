@@ -43,6 +43,7 @@ class Request(ABC):
         "turn",
     )
     calls = 1  # that it answers
+    wants_embedding = False  # whether `write_rows` needs the output's embeddings
 
     def __init__(
         self,

@@ -144,7 +144,10 @@ class Workers:
     def _compute_and_answer(self, batch: Batch, *, on_worker: bool) -> None:
         began_ns, claimed = time.monotonic_ns(), False
         try:
-            output = Output(batch.model.run(batch.images()))
+            if batch.model.embedding_size and batch.wants_embedding:
+                output = Output(*batch.model.run_with_embedding(batch.images()))
+            else:
+                output = Output(batch.model.run(batch.images()))
             computed_ns = time.monotonic_ns()
             claimed = batch.claim()
             if not claimed:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey_proto.v1 import classifier_pb2 as pb
-from covey_proto.wire_format import write_varint
+from covey_proto.wire_format import read_varint, write_varint
 from covey_server.batching.output import NOT_FINITE, PIECE_CLASSES, Output
 from covey_server.inference.served_model import ServedModel
 from covey_server.protocols.classifier.given_labels import given
@@ -27,6 +27,7 @@ _CLASSES = bytes((pb.Result.CLASSES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
 _PROBABILITY = bytes((pb.Class.PROBABILITY_FIELD_NUMBER << 3 | _FIXED_32,))
 _KNOWN = tuple(pb.Result(known=known).SerializeToString() for known in (False, True))
 _KNOWN_BYTES = len(_KNOWN[True])
+_EMBEDDING = bytes((pb.Result.EMBEDDING_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
 _FLOAT_BYTES = 4
 _MAX_ROW_BYTES = 6  # before a row's classes: its field and their length
 _TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
@@ -44,7 +45,7 @@ _TOTAL, _DECODE, _QUEUE, _COMPUTE, _BATCH_SIZE = (
 class ResponseWriter:
     """Writes the answers of one model version. Safe from any thread."""
 
-    __slots__ = ("_begins", "_device", "_known_from", "_tail", "_thresholds", "row_bytes")
+    __slots__ = ("_begins", "_device", "_known_from", "_tail", "_thresholds", "embedding_bytes", "row_bytes")
 
     def __init__(
         self,
@@ -54,9 +55,11 @@ class ResponseWriter:
         labels: Sequence[str],
         thresholds: NDArray[np.float32] | None = None,
         known_from: np.float32 | None = None,
+        embedding_size: int = 0,
     ) -> None:
         """`thresholds` `[K]` are those of independent labels. From the largest probability `known_from` on an image is
         of a known class; None: results say nothing of it."""
+        self.embedding_bytes = _FLOAT_BYTES * embedding_size + 2 * _MAX_ROW_BYTES  # of one image's, at the most
         self._known_from = None if known_from is None else float(known_from)  # of a float32: exactly
         self._thresholds = thresholds
         answer = pb.ModelInfo.ANSWER_UNSPECIFIED if thresholds is None else pb.ModelInfo.ANSWER_INDEPENDENT
@@ -73,7 +76,9 @@ class ResponseWriter:
     def of(cls, model: ServedModel) -> ResponseWriter:
         """The writer for a model."""
         device = model.engine.device.name
-        return cls(model.name, model.version, device, model.labels, model.thresholds, model.known_from)
+        return cls(
+            model.name, model.version, device, model.labels, model.thresholds, model.known_from, model.embedding_size
+        )
 
     def results(self, output: Output, k: int, first: int, count: int) -> list[bytes]:
         """One `results` field for each of `count` rows from `first` on, with the row's k most probable classes or, of
@@ -87,6 +92,22 @@ class ResponseWriter:
             rows = self._write(output, k, 0, len(output.probabilities))
             known = output.written[key] = _only_finite(output, 0, rows)
         return known[first : first + count]
+
+    def with_embeddings(self, results: Sequence[bytes], embedding: NDArray[np.float32]) -> list[bytes]:
+        """Results of some rows with their embeddings `[N, D]` in them. Those that are errors stay as they are; a row
+        whose embedding is not finite becomes one."""
+        octets = np.ascontiguousarray(embedding, "<f4").view(np.uint8)
+        finite = np.isfinite(embedding).all(axis=1).tolist()
+        begin = _EMBEDDING + write_varint(octets.shape[1])
+        written: list[bytes] = []
+        for row, result in enumerate(results):
+            if result is _NOT_FINITE or not finite[row]:
+                written.append(_NOT_FINITE)
+                continue
+            length, start = read_varint(result, len(_RESULTS))
+            added = begin + octets[row].tobytes()
+            written.append(b"".join((_RESULTS, write_varint(length + len(added)), result[start:], added)))
+        return written
 
     def tail(self, total_us: int, decode_us: int, queue_us: int, batch_size: int) -> bytes:
         """What follows the results in a ClassifyResponse. All time that is neither decoding nor queueing is

@@ -80,20 +80,25 @@ class Classifier:
                 model = route(catalog, found, call, partial(self._answer, payload=payload, served=found))
             writer: ResponseWriter = model.prepared[ResponseWriter]
             top_k = messages.top_k_of(message, model)
+            image_bytes = writer.row_bytes[top_k]
+            kind = Classification
+            if message.embedding:
+                messages.require_embedding(model)
+                image_bytes += writer.embedding_bytes
+                kind = ClassificationWithEmbedding
             match message.WhichOneof("images"):
                 case "pixels":
                     rows, count = messages.pixel_rows(message.pixels, data, model)
                     pipeline.charge(call, count)
-                    if (answer_bytes := count * writer.row_bytes[top_k]) > SMALL_ANSWER_BYTES:
+                    if (answer_bytes := count * image_bytes) > SMALL_ANSWER_BYTES:
                         pipeline.reserve_answer(call, answer_bytes)
-                    elif model is found:
+                    elif model is found and kind is Classification:
                         said = ClassificationForm(message.model, message.version, count, writer, top_k), catalog
-                    pipeline.batcher.put(Classification(pipeline, call, model, writer, top_k, rows, count))
+                    pipeline.batcher.put(kind(pipeline, call, model, writer, top_k, rows, count))
                 case "encoded" if message.encoded.images:
                     images = message.encoded.images  # each is copied when it is decoded
-                    answer_bytes = len(images) * writer.row_bytes[top_k]
-                    steps = self._decode(call, model, top_k, images)
-                    pipeline.prepare(call, model, len(images), steps, answer_bytes)
+                    steps = self._decode(kind, call, model, top_k, images)
+                    pipeline.prepare(call, model, len(images), steps, len(images) * image_bytes)
                 case _:
                     raise InvalidRequest(
                         f"the request holds no image; set encoded.images to {image_formats.listed()} files, or "
@@ -126,16 +131,17 @@ class Classifier:
         self._pipeline.reply(call, pb.GetModelResponse(model=model).SerializeToString())
 
     def _decode(
-        self, call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]
+        self, kind: type[Classification], call: Call, model: ServedModel, top_k: int, images: Sequence[bytes]
     ) -> Steps[Classification | bytes]:
         """Decodes the images of a request. If none can be read, returns the answer."""
         writer: ResponseWriter = model.prepared[ResponseWriter]
         decoded = yield from self._pipeline.decode(call, model, images)
         rows, count, failures = decoded.rows, decoded.count, decoded.failures
         if count == len(images):
-            return Classification(self._pipeline, call, model, writer, top_k, rows, count)
+            return kind(self._pipeline, call, model, writer, top_k, rows, count)
         if count:
-            return PartialClassification(self._pipeline, call, model, writer, top_k, rows, count, failures)
+            partial = PartialClassification if kind is Classification else PartialClassificationWithEmbedding
+            return partial(self._pipeline, call, model, writer, top_k, rows, count, failures)
         decode_us = (time.monotonic_ns() - call.arrived_ns) // 1000
         return messages.write_results((), failures) + writer.tail(decode_us, decode_us, 0, 0)
 
@@ -185,6 +191,24 @@ class PartialClassification(Classification):
 
     def _write_results(self, results: Sequence[Buffer]) -> bytes:
         return messages.write_results(results, self._failures)
+
+
+class ClassificationWithEmbedding(Classification):
+    """A Classify request whose results have embeddings."""
+
+    __slots__ = ()
+    wants_embedding = True
+
+    def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+        assert output.embedding is not None
+        results = Classification.write_rows(self, output, first, count)
+        return self._writer.with_embeddings(results, output.embedding[first : first + count])
+
+
+class PartialClassificationWithEmbedding(ClassificationWithEmbedding, PartialClassification):
+    """A Classify request of both kinds."""
+
+    __slots__ = ()
 
 
 class ClassificationForm(Form):

@@ -6,7 +6,7 @@ import time
 
 from covey_proto import __version__, image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_proto.tensors import ENCODED, IMAGES, KNOWN, PROBABILITIES
+from covey_proto.tensors import EMBEDDING, ENCODED, IMAGES, KNOWN, PROBABILITIES
 from covey_server.inference.answer_contract import DEFAULT_THRESHOLD
 from covey_server.inference.original_input import OriginalInput
 from covey_server.inference.served_model import ServedModel
@@ -35,6 +35,8 @@ def metadata(model: ServedModel, versions: list[int]) -> pb.ModelMetadataRespons
     response.outputs.add(name=PROBABILITIES, datatype="FP32", shape=(-1, len(model.labels)))
     if model.known_from is not None:
         response.outputs.add(name=KNOWN, datatype="BOOL", shape=(-1, 1))
+    if model.embedding_size:
+        response.outputs.add(name=EMBEDDING, datatype="FP32", shape=(-1, model.embedding_size))
     response.properties["other_input"] = _ENCODED_TEXT
     if (original := model.original) is not None:
         engine = original.engine
@@ -63,6 +65,8 @@ def config(model: ServedModel, *, workers: int, max_message_bytes: int) -> pb.Mo
     result.output.add(name=PROBABILITIES, data_type=pb.TYPE_FP32, dims=(len(model.labels),))
     if model.known_from is not None:
         result.output.add(name=KNOWN, data_type=pb.TYPE_BOOL, dims=(1,))
+    if model.embedding_size:
+        result.output.add(name=EMBEDDING, data_type=pb.TYPE_FP32, dims=(model.embedding_size,))
     kind = pb.ModelInstanceGroup.KIND_GPU if model.engine.device.is_cuda else pb.ModelInstanceGroup.KIND_CPU
     result.instance_group.add(name=model.name, count=workers, kind=kind)
     result.dynamic_batching.preferred_batch_size.append(model.cost.best_batch_size)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from covey_proto import image_formats, layout
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_proto.tensors import ENCODED, IMAGES, KNOWN, PROBABILITIES
+from covey_proto.tensors import EMBEDDING, ENCODED, IMAGES, KNOWN, PROBABILITIES
 from covey_server.batching.request import Buffer
 from covey_server.calls.call import Call
 from covey_server.errors import InvalidRequest, Unsupported
@@ -49,13 +49,20 @@ def shorten_deadline(call: Call, request: pb.ModelInferRequest) -> None:
     call.deadline_ns = deadline_ns if call.deadline_ns is None else min(call.deadline_ns, deadline_ns)
 
 
-def take_known(request: pb.ModelInferRequest, model: ServedModel) -> bool:
-    """Whether the output `known` is asked for, of a model that can tell. Takes it out of the request."""
-    places = [place for place, output in enumerate(request.outputs) if output.name == KNOWN]
-    if len(places) != 1 or model.known_from is None:
-        return False  # `classes_asked` refuses what is left
-    del request.outputs[places[0]]
-    return True
+def take_extra(request: pb.ModelInferRequest, model: ServedModel) -> tuple[str, ...]:
+    """Which outputs are asked for beside the probabilities: those that the model has and that are answered by name
+    alone, `known` and `embedding`. Takes them out of the request."""
+    names = [output.name for output in request.outputs]
+    extra = tuple(name for name in extra_outputs(model) if names.count(name) == 1)
+    for place in range(len(names) - 1, -1, -1):
+        if names[place] in extra:  # `classes_asked` refuses what is left
+            del request.outputs[place]
+    return extra
+
+
+def extra_outputs(model: ServedModel) -> tuple[str, ...]:
+    """The outputs of a model that are answered by name alone."""
+    return (*((KNOWN,) if model.known_from is not None else ()), *((EMBEDDING,) if model.embedding_size else ()))
 
 
 def classes_asked(request: pb.ModelInferRequest, model: ServedModel) -> int:
@@ -68,9 +75,10 @@ def classes_asked(request: pb.ModelInferRequest, model: ServedModel) -> int:
     if not outputs:
         return 0
     if len(outputs) != 1 or outputs[0].name != PROBABILITIES:
+        extra = "".join(f"; beside it {name!r}, to be named once" for name in extra_outputs(model))
         raise InvalidRequest(
             f"{listed([output.name for output in outputs])} asked for as output; model {model.name!r} has one, "
-            f"{PROBABILITIES!r}, to be named once or left out"
+            f"{PROBABILITIES!r}, to be named once or left out{extra}"
         )
     return min(classification(outputs[0]), len(model.labels))
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from covey_proto.inference import open_inference_pb2 as pb
 from covey_proto.tensors import KNOWN, PROBABILITIES
 from covey_proto.wire_format import write_varint
-from covey_server.batching.output import Output
+from covey_server.batching.output import NOT_FINITE, Output
 from covey_server.batching.request import Buffer
+from covey_server.errors import EngineFailed
 from covey_server.inference.served_model import ServedModel
 
 _ID, _RAW = (
@@ -35,10 +36,13 @@ class OutputWriter:
     """Writes the answers of one model version: k classes per image or, where k is 0, all probabilities. Safe from any
     thread."""
 
-    __slots__ = ("_head", "_labels", "_name", "_version", "row_bytes")
+    __slots__ = ("_head", "_labels", "_name", "_version", "embedding_bytes", "row_bytes")
 
-    def __init__(self, name: str, version: int, labels: Sequence[str], *, independent: bool = False) -> None:
+    def __init__(
+        self, name: str, version: int, labels: Sequence[str], *, independent: bool = False, embedding_size: int = 0
+    ) -> None:
         """`independent`: the labels are; its answers say so."""
+        self.embedding_bytes = _FLOAT_BYTES * embedding_size  # of one image's
         self._head: Callable[[str, int, str, int, int], bytes] = _independent_head if independent else _head
         self._name = name
         self._version = version
@@ -51,7 +55,10 @@ class OutputWriter:
     @classmethod
     def of(cls, model: ServedModel) -> OutputWriter:
         """The writer for a model."""
-        return cls(model.name, model.version, model.labels, independent=model.thresholds is not None)
+        independent = model.thresholds is not None
+        return cls(
+            model.name, model.version, model.labels, independent=independent, embedding_size=model.embedding_size
+        )
 
     def rows(self, output: Output, k: int, first: int, count: int) -> Sequence[Buffer]:
         """`count` rows of an output from `first` on: as FP32 `[count, K]` or, for k classes, as BYTES `[count, k]`,
@@ -78,14 +85,15 @@ class OutputWriter:
             return b"".join((head, _ID, write_varint(len(octets)), octets, _RAW, size, *rows))
         return b"".join((head, _RAW, size, *rows))
 
-    def write_known(
-        self, k: int, request_id: str, count: int, rows: Sequence[Buffer], known: Sequence[Buffer]
+    def write_extra(
+        self, k: int, request_id: str, count: int, rows: Sequence[Buffer], extra: Sequence[tuple[str, bytes]]
     ) -> bytes:
-        """As `write`, with the output `known`, of which `known_rows` gave the parts; that alone where there are no
-        `rows`."""
+        """As `write`, with the outputs that `extra_rows` gave, by name; these alone where there are no `rows`."""
         message = pb.ModelInferResponse.FromString(self.write(k, request_id, count, rows))
-        message.outputs.add(name=KNOWN, datatype="BOOL", shape=(count, 1))
-        message.raw_output_contents.append(b"".join(known))
+        for name, content in extra:
+            datatype, item_bytes = ("BOOL", 1) if name == KNOWN else ("FP32", _FLOAT_BYTES)
+            message.outputs.add(name=name, datatype=datatype, shape=(count, len(content) // item_bytes // count))
+            message.raw_output_contents.append(content)
         if not rows:
             del message.outputs[0], message.raw_output_contents[0]
         return message.SerializeToString()
@@ -104,10 +112,19 @@ class OutputWriter:
         return b"".join(elements)
 
 
-def known_rows(output: Output, known_from: np.float32, first: int, count: int) -> bytes:
-    """For each of `count` rows from `first` on a byte: 1 where it is of a known class."""
-    known: NDArray[np.bool_] = output.probabilities[first : first + count].max(axis=1) >= known_from
-    return known.tobytes()
+def extra_rows(output: Output, name: str, model: ServedModel, first: int, count: int) -> bytes:
+    """`count` rows from `first` on of an output that is answered by name alone: of `known` a byte each, 1 where the
+    image is of a known class; of `embedding` FP32 `[count, D]`. Raises EngineFailed where one of these numbers is not
+    finite."""
+    if name == KNOWN:
+        assert model.known_from is not None
+        known: NDArray[np.bool_] = output.probabilities[first : first + count].max(axis=1) >= model.known_from
+        return known.tobytes()
+    assert output.embedding is not None
+    embedding = output.embedding[first : first + count]
+    if not np.isfinite(embedding).all():
+        raise EngineFailed(NOT_FINITE)
+    return embedding.astype("<f4", copy=False).tobytes()
 
 
 @lru_cache(1024)

@@ -9,7 +9,7 @@ from functools import partial
 from google.protobuf.message import Message
 
 from covey_proto.inference import open_inference_pb2 as pb
-from covey_proto.tensors import ENCODED, IMAGES
+from covey_proto.tensors import EMBEDDING, ENCODED, IMAGES
 from covey_server.batching.output import NOT_FINITE, Output
 from covey_server.batching.request import Buffer
 from covey_server.calls.call import Call
@@ -26,7 +26,7 @@ from covey_server.protocols.forms import Form
 from covey_server.protocols.management import Management
 from covey_server.protocols.open_inference import descriptions, inputs, management_requests, original_inputs
 from covey_server.protocols.open_inference.management_requests import ManagementRequest
-from covey_server.protocols.open_inference.outputs import OutputWriter, known_rows
+from covey_server.protocols.open_inference.outputs import OutputWriter, extra_rows
 from covey_server.protocols.open_inference.streaming import InferElement
 from covey_server.protocols.parsing import parse, parse_around
 from covey_server.protocols.pipeline import SMALL_ANSWER_BYTES, Pipeline, PipelineRequest
@@ -95,9 +95,10 @@ class OpenInference:
             if model.original is not None and not original_inputs.are_images(request, model.original):
                 original_inputs.infer(pipeline, call, model.original, request, raw, Inference)
                 return None
-            kind = Inference
-            if request.outputs and inputs.take_known(request, model):
-                kind = InferenceAndKnown if request.outputs else KnownAlone
+            kind: MakeInference = Inference
+            extra: tuple[str, ...] = ()
+            if request.outputs and (extra := inputs.take_extra(request, model)):
+                kind = partial(InferenceAndMore, extra, not request.outputs)
             k = inputs.classes_asked(request, model)
             tensor = inputs.only_input(request)
             contents: Buffer | None = raw
@@ -105,6 +106,8 @@ class OpenInference:
                 contents = request.raw_input_contents[0]
             count = inputs.count_images(tensor, model)
             answer_bytes = count * writer.row_bytes[k]
+            if EMBEDDING in extra:
+                answer_bytes += count * writer.embedding_bytes
             if tensor.name == IMAGES and contents is not None:
                 inputs.require_pixels(contents, count, model)
                 pipeline.charge(call, count)
@@ -126,7 +129,7 @@ class OpenInference:
         return said
 
     def _decode(
-        self, kind: type[Inference], call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
+        self, kind: MakeInference, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
         raw: Buffer | None, tensor: inputs.InputTensor, count: int,
     ) -> Steps[Inference]:  # fmt: skip
         """Decodes encoded images. The protocol has no errors of single images: one that cannot be read fails all."""
@@ -138,7 +141,7 @@ class OpenInference:
         return kind(self._pipeline, call, model, writer, k, decoded.rows, count, request_id)
 
     def _convert(
-        self, kind: type[Inference], call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
+        self, kind: MakeInference, call: Call, model: ServedModel, writer: OutputWriter, k: int, request_id: str,
         tensor: inputs.InputTensor, count: int,
     ) -> Steps[Inference]:  # fmt: skip
         """Reads typed contents: one number of up to two bytes per pixel, which takes long."""
@@ -255,32 +258,37 @@ class Inference(PipelineRequest):
         return self._writer.write(self._top_k, self._id, self.count, rows)
 
 
-class KnownAlone(Inference):
-    """A request for the output `known` alone."""
+class InferenceAndMore(Inference):
+    """A request for outputs that are answered by name alone, `extra`, and for the ordinary one unless it `is_bare`."""
 
-    __slots__ = ()
+    __slots__ = ("_extra", "_is_bare")
 
-    def write_rows(self, output: Output, first: int, count: int) -> Sequence[Buffer]:
-        """One buffer. Raises as Inference does."""
-        Inference.write_rows(self, output, first, count)
-        assert self.model.known_from is not None
-        return [known_rows(output, self.model.known_from, first, count)]
+    def __init__(
+        self, extra: tuple[str, ...], is_bare: bool, pipeline: Pipeline, call: Call, model: ServedModel,
+        writer: OutputWriter, k: int, rows: Buffer, count: int, request_id: str,
+    ) -> None:  # fmt: skip
+        Inference.__init__(self, pipeline, call, model, writer, k, rows, count, request_id)
+        self._extra = extra
+        self._is_bare = is_bare
 
-    def write(self, rows: Sequence[Buffer]) -> bytes:
-        return self._writer.write_known(self._top_k, self._id, self.count, (), rows)
-
-
-class InferenceAndKnown(KnownAlone):
-    """A request for the output `known` and the other one."""
-
-    __slots__ = ()
+    @property
+    def wants_embedding(self) -> bool:  # type: ignore[override]  # of most requests it is always False
+        return EMBEDDING in self._extra
 
     def write_rows(self, output: Output, first: int, count: int) -> Sequence[Buffer]:
-        """Two buffers, those of `known` last. Raises as Inference does."""
-        return [b"".join(Inference.write_rows(self, output, first, count)), *super().write_rows(output, first, count)]
+        """One buffer for each output. Raises as Inference does."""
+        ordinary = b"".join(Inference.write_rows(self, output, first, count))
+        extra = [extra_rows(output, name, self.model, first, count) for name in self._extra]
+        return extra if self._is_bare else [ordinary, *extra]
 
     def write(self, rows: Sequence[Buffer]) -> bytes:
-        return self._writer.write_known(self._top_k, self._id, self.count, rows[::2], rows[1::2])
+        step = len(self._extra) + (not self._is_bare)
+        extra = [(name, b"".join(rows[place::step])) for place, name in enumerate(self._extra, step - len(self._extra))]
+        ordinary = () if self._is_bare else rows[::step]
+        return self._writer.write_extra(self._top_k, self._id, self.count, ordinary, extra)
+
+
+MakeInference = Callable[[Pipeline, Call, ServedModel, OutputWriter, int, Buffer, int, str], Inference]
 
 
 class InferenceForm(Form):

@@ -13,7 +13,8 @@ from covey_server.errors import EngineFailed, ImageTooLarge, InvalidImage, Inval
 from covey_server.protocols.rest import json_text
 from covey_server.protocols.rest.images import Images, read_images, slow_bytes
 from covey_server.protocols.rest.large_bodies import LargeBodies, aside
-from covey_server.protocols.rest.settings import MAX_INT, MAX_UINT32, number, require_query
+from covey_server.protocols.rest.settings import MAX_INT, MAX_UINT32, flag, number, require_query
+from covey_server.protocols.rest.tensors import MAX_JSON_OUTPUT_BYTES, write_data
 from covey_server.system.threads import with_pauses
 
 MAX_CLASSES = (
@@ -21,7 +22,7 @@ MAX_CLASSES = (
 )
 _FEW_BYTES = 65_536  # an answer up to this size has a few thousand classes at most
 _DEFAULT_TOP_K = 5
-_SETTINGS = ("top_k", "version")
+_SETTINGS = ("top_k", "version", "embedding")
 # The reasons are for metrics, which have counted the images already.
 _ERRORS: dict[int, Callable[[str], RequestError]] = {
     pb.ImageError.REASON_INVALID: partial(InvalidImage, reason="damaged"),
@@ -79,6 +80,7 @@ def classify_request(call: HttpCall, images: Images, version: int | None = None)
     request = pb.ClassifyRequest(model=call.arguments["model"], version=version)
     if "top_k" in settings:
         request.top_k = number(settings, "top_k", MAX_UINT32)
+    request.embedding = flag(settings, "embedding")
     request.encoded.images.extend(images.files)
     classes = len(images.files) * (request.top_k if request.HasField("top_k") else _DEFAULT_TOP_K)
     if classes > MAX_CLASSES and len(images.files) > 1:
@@ -117,6 +119,12 @@ def _write_classified(payload: bytes, *, is_one: bool, is_open_ended: bool) -> b
     answer = pb.ClassifyResponse.FromString(payload)
     if is_one:
         raise_failure(answer.results[0])
+    if (size := sum(len(result.embedding) for result in answer.results)) > MAX_JSON_OUTPUT_BYTES:
+        raise RequestTooLarge(
+            f"the answer's embeddings have {size:,} bytes, at most {MAX_JSON_OUTPUT_BYTES:,} are written in JSON; send "
+            f"fewer images per request, or use gRPC",
+            refused_for="answer_size",
+        )
     results = ",".join(map(_result, with_pauses(answer.results)))
     rest = f'"model":{json_text.quoted(answer.model)},"version":{answer.version},"timing":{_timing(answer.timing)}'
     if answer.answer:
@@ -141,7 +149,10 @@ def _result(result: pb.Result) -> str:
         for each in result.classes
     )
     known = f',"known":{str(result.known).lower()}' if result.HasField("known") else ""
-    return f'{{"classes":[{classes}]{known}}}'
+    embedding = ""
+    if result.embedding:
+        embedding = f',"embedding":{write_data(result.embedding, "FP32")}'
+    return f'{{"classes":[{classes}]{known}{embedding}}}'
 
 
 @lru_cache(8)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from covey_server.calls.http import HttpCall
 from covey_server.errors import InvalidRequest
 
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 MAX_INT = 2**63 - 1
 MAX_UINT32 = 2**32 - 1
 
@@ -17,6 +18,14 @@ def require_query(call: HttpCall, known: tuple[str, ...]) -> None:
         if name not in known:
             expected = ", ".join(map(repr, (*known, "timeout_ms")))
             raise InvalidRequest(f"the query has the parameter {name[:64]!r}; expected {expected}")
+
+
+def flag(settings: Mapping[str, object], name: str) -> bool:
+    """True or false among the settings, false where it is not there. Raises InvalidRequest."""
+    value = settings.get(name, False)
+    if value not in (*_FLAGS, True, False) or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        raise InvalidRequest(f"{name} is {str(value)[:64]!r}; expected true or false")
+    return _FLAGS.get(value, False) if isinstance(value, str) else bool(value)
 
 
 def number(settings: Mapping[str, object], name: str, maximum: int) -> int:

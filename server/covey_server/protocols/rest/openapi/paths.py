@@ -33,7 +33,8 @@ _EXPLAIN: dict[str, Any] = {
     **_TIMEOUT,
 }
 _TOP_K = {"top_k": "classes per image; by default 5"}
-_CLASSIFY = {**_TOP_K, **_VERSION, **_TIMEOUT}
+_EMBEDDING = {"embedding": ("whether results have the image's embedding", {"type": "boolean"})}
+_CLASSIFY = {**_TOP_K, **_VERSION, **_EMBEDDING, **_TIMEOUT}
 # A grey picture of one pixel: with it the examples can be sent as they are, whatever the model.
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
 _INPUT = {"name": "encoded", "shape": [1], "datatype": "BYTES", "parameters": {"content_type": "base64"}}

@@ -31,7 +31,8 @@ def schemas() -> dict[str, Any]:
     versioned = {"model_name": text, "model_version": text}
     problem = dict.fromkeys(("title", "detail", "grpc_status", "request_id"), text)
     result = of_message(v1.Result)  # has either member
-    settings = {"top_k": number("top_k"), "version": number("version")}
+    result["properties"]["embedding"] = array({"type": "number"})
+    settings = {"top_k": number("top_k"), "version": number("version"), "embedding": {"type": "boolean"}}
     value = {"type": ["boolean", "integer", "string"], "minimum": -(2**63), "maximum": 2**63 - 1}
     parameters = {"type": "object", "additionalProperties": value}
     classified = of_message(v1.ClassifyResponse)["properties"] | {"results": array({**result, "required": []})}
