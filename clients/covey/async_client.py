@@ -67,6 +67,7 @@ class AsyncClient(BaseClient):
         model: str = ...,
         version: int = ...,
         top_k: int | None = ...,
+        embedding: bool = ...,
         deadline_ms: float | None = ...,
     ) -> Classification: ...
     @overload
@@ -77,6 +78,7 @@ class AsyncClient(BaseClient):
         model: str = ...,
         version: int = ...,
         top_k: int | None = ...,
+        embedding: bool = ...,
         deadline_ms: float | None = ...,
     ) -> list[Classification]: ...
     @overload
@@ -87,6 +89,7 @@ class AsyncClient(BaseClient):
         model: str = ...,
         version: int = ...,
         top_k: int | None = ...,
+        embedding: bool = ...,
         deadline_ms: float | None = ...,
     ) -> Any: ...  # noqa: ANN401 - a list for [N, H, W, C], which the array's type does not tell
 
@@ -97,9 +100,10 @@ class AsyncClient(BaseClient):
         model: str = "",
         version: int = 0,
         top_k: int | None = None,
+        embedding: bool = False,
         deadline_ms: float | None = None,
     ) -> Classification | list[Classification]:
-        options = ClassifyOptions(model, version, top_k)
+        options = ClassifyOptions(model, version, top_k, embedding)
         if self._coalescer is not None and not inputs.is_many(images):
             if inputs.may_wait(images):
                 item = await asyncio.to_thread(self._shared, TaskItem, images, options, deadline_ms)
@@ -116,13 +120,14 @@ class AsyncClient(BaseClient):
         model: str = "",
         version: int = 0,
         top_k: int | None = None,
+        embedding: bool = False,
         deadline_ms: float | None = None,
         in_flight: int = DEFAULT_IN_FLIGHT,
     ) -> AsyncIterator[Classification]:
         packing.require_iterable(images)
         window: Window[Item] = Window(in_flight)
         self._deadline(deadline_ms)
-        return self._stream(images, ClassifyOptions(model, version, top_k), deadline_ms, window)
+        return self._stream(images, ClassifyOptions(model, version, top_k, embedding), deadline_ms, window)
 
     async def _stream(
         self,
@@ -151,10 +156,11 @@ class AsyncClient(BaseClient):
         model: str = "",
         version: int = 0,
         top_k: int | None = None,
+        embedding: bool = False,
         deadline_ms: float | None = None,
         in_flight: int = DEFAULT_STREAMED,
     ) -> AsyncIterator[tuple[KeyT, Classification]]:
-        options = ClassifyOptions(model, version, top_k)
+        options = ClassifyOptions(model, version, top_k, embedding)
         return self._converse(items, options, deadline_ms, self._exchange(items, options, deadline_ms, in_flight))
 
     async def _converse(

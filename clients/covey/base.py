@@ -103,7 +103,8 @@ class BaseClient:
 
         `model` is a name, empty for the server's default model; `version` 0 is the model's default one; `top_k` is how
         many classes to answer per image, by default 5 or all if there are fewer. Of a model with independent labels
-        all are answered that reach their threshold, `top_k` of them at the most where it is given.
+        all are answered that reach their threshold, `top_k` of them at the most where it is given. With `embedding`
+        each Classification has the image's, of a model that publishes it (`Model.embedding_size`).
 
         Raises InvalidInput (also a ValueError) where the arguments cannot be sent, CallError where the call
         fails as a whole, an ImageError where a single image cannot be classified. In a list

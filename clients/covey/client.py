@@ -75,6 +75,7 @@ class Client(BaseClient):
         model: str = ...,
         version: int = ...,
         top_k: int | None = ...,
+        embedding: bool = ...,
         deadline_ms: float | None = ...,
     ) -> Classification: ...
     @overload
@@ -85,6 +86,7 @@ class Client(BaseClient):
         model: str = ...,
         version: int = ...,
         top_k: int | None = ...,
+        embedding: bool = ...,
         deadline_ms: float | None = ...,
     ) -> list[Classification]: ...
     @overload
@@ -95,6 +97,7 @@ class Client(BaseClient):
         model: str = ...,
         version: int = ...,
         top_k: int | None = ...,
+        embedding: bool = ...,
         deadline_ms: float | None = ...,
     ) -> Any: ...  # noqa: ANN401 - a list for [N, H, W, C], which the array's type does not tell
 
@@ -105,9 +108,10 @@ class Client(BaseClient):
         model: str = "",
         version: int = 0,
         top_k: int | None = None,
+        embedding: bool = False,
         deadline_ms: float | None = None,
     ) -> Classification | list[Classification]:
-        options = ClassifyOptions(model, version, top_k)
+        options = ClassifyOptions(model, version, top_k, embedding)
         if self._coalescer is not None and not inputs.is_many(images):
             item = self._shared(ThreadItem, images, options, deadline_ms)
             self._coalescer.settle(item)
@@ -121,13 +125,14 @@ class Client(BaseClient):
         model: str = "",
         version: int = 0,
         top_k: int | None = None,
+        embedding: bool = False,
         deadline_ms: float | None = None,
         in_flight: int = DEFAULT_IN_FLIGHT,
     ) -> Iterator[Classification]:
         packing.require_iterable(images)
         window: Window[Item] = Window(in_flight)
         self._deadline(deadline_ms)
-        return self._stream(images, ClassifyOptions(model, version, top_k), deadline_ms, window)
+        return self._stream(images, ClassifyOptions(model, version, top_k, embedding), deadline_ms, window)
 
     def _stream(
         self, images: Iterable[Image], options: ClassifyOptions, deadline_ms: float | None, window: Window[Item]
@@ -146,10 +151,11 @@ class Client(BaseClient):
         model: str = "",
         version: int = 0,
         top_k: int | None = None,
+        embedding: bool = False,
         deadline_ms: float | None = None,
         in_flight: int = DEFAULT_STREAMED,
     ) -> Iterator[tuple[KeyT, Classification]]:
-        options = ClassifyOptions(model, version, top_k)
+        options = ClassifyOptions(model, version, top_k, embedding)
         return self._converse(items, options, deadline_ms, self._exchange(items, options, deadline_ms, in_flight))
 
     def _converse(

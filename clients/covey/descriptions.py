@@ -39,6 +39,7 @@ def model(message: pb.Model) -> Model:
         canary=_CANARIES.get(message.canary),
         canary_reason=message.canary_reason,
         known_from=info.unknown.threshold if info.HasField("unknown") else None,
+        embedding_size=info.embedding_size,
     )
 
 
@@ -99,4 +100,5 @@ def _serving(serving: pb.Serving) -> Serving:
         memory_bytes=serving.memory_bytes,
         golden_difference=serving.golden_difference,
         device_fallback=serving.device_fallback,
+        digest=serving.digest,
     )

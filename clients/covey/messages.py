@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from covey import inputs
 from covey.errors import ImageError, ImageTooLarge, InvalidImage, InvalidInput, NotFinite, ServerError
 from covey.inputs import EncodedPart, PixelsPart
@@ -65,12 +68,25 @@ class Answer(NamedTuple):
     round_trip_us: int
 
 
+def answer_with_embeddings(response: pb.ClassifyResponse, target: str, round_trip_us: int) -> Answer:
+    """An Answer to a request that asked for embeddings. Raises ServerError where there are none, as from a server that
+    does not know them."""
+    if not all(result.embedding or result.HasField("error") for result in response.results):
+        raise ServerError(
+            f"the server at {target} answered without the embeddings that were asked for, so it is older than they "
+            f"are; update it",
+            target,
+        )
+    return Answer(response, target, round_trip_us)
+
+
 class ClassifyOptions(NamedTuple):
     """All of a request but its images."""
 
     model: str = ""
     version: int = 0
     top_k: int | None = None
+    embedding: bool = False
 
 
 class Classify:
@@ -113,11 +129,14 @@ class Classify:
 def request(part: EncodedPart | PixelsPart, options: ClassifyOptions) -> pb.ClassifyRequest:
     """Raises InvalidInput where the options cannot be put into a request."""
     try:
-        message = pb.ClassifyRequest(model=options.model, version=options.version, top_k=options.top_k)
+        message = pb.ClassifyRequest(
+            model=options.model, version=options.version, top_k=options.top_k, embedding=options.embedding
+        )
     except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"model {options.model!r}, version {options.version!r}, top_k {options.top_k!r} cannot be sent ({error})"
-        ) from error
+        said = f"model {options.model!r}, version {options.version!r}, top_k {options.top_k!r}"
+        if options.embedding:
+            said += f", embedding {options.embedding!r}"
+        raise InvalidInput(f"{said} cannot be sent ({error})") from error
     # Filled in place: a message given to the constructor would be copied, and its images with it.
     if isinstance(part, EncodedPart):
         message.encoded.images.extend(part.files)
@@ -199,11 +218,20 @@ def _classification(
         return Classification(_classes(classes), _image_error(result.error, part, position), *served)
     if not classes:
         if served[3]:
-            return Classification((), None, *served)
+            return Classification((), None, *served, embedding=_embedding(result) if result.embedding else None)
         raise _broken_answer(answer, "a result of neither classes nor an error")
     # The message would keep the whole response alive, for as long as the caller keeps this one image's result.
     known = result.known if result.HasField("known") else None
-    return make_classification(_class(classes[0]), partial(_unread_classes, result.SerializeToString()), *served, known)
+    embedding = _embedding(result) if result.embedding else None
+    unread = partial(_unread_classes, result.SerializeToString())
+    return make_classification(_class(classes[0]), unread, *served, known, embedding)
+
+
+def _embedding(result: pb.Result) -> NDArray[np.float32]:
+    """Taken out of the message."""
+    octets = result.embedding
+    result.ClearField("embedding")
+    return np.frombuffer(octets, "<f4").astype(np.float32, copy=False)
 
 
 def _unread_classes(result: bytes) -> tuple[Class, ...]:

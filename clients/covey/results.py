@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from covey.errors import ImageError, InvalidInput, NoLabel
 from covey_proto.interpolation import Interpolation
@@ -60,6 +63,8 @@ class _ReadLater:
                         "`classes`, which are empty then"
                     )
                 value = self.classes[0]
+            case "embedding":
+                value = None
             case _:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         object.__setattr__(self, name, value)
@@ -84,6 +89,9 @@ class Classification(_ReadLater):
     # Whether the image is taken for one of a class that the model knows: if False, the classes are a guess among those
     # it has. None: the model cannot tell, or there is an error.
     known: bool | None = None
+    # The vector before the network's last layer, `[D] float32`, where the call asked for it: those of similar images
+    # have nearly the same direction. Not to be written to.
+    embedding: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -127,7 +135,7 @@ _set_total, _set_decode, _set_queue, _set_compute = _setters(Timing, "total_us",
 _set_batch_size, _set_device, _set_round_trip = _setters(Timing, "batch_size", "device", "round_trip_us")
 _set_best, _set_unread, _set_error = _setters(Classification, "_best", "_unread", "error")
 _set_model, _set_version, _set_timing = _setters(Classification, "model", "version", "timing")
-_set_independent, _set_known = _setters(Classification, "independent", "known")
+_set_independent, _set_known, _set_embedding = _setters(Classification, "independent", "known", "embedding")
 
 
 def make_class(label: str, index: int, probability: float) -> Class:
@@ -162,6 +170,7 @@ def make_classification(
     timing: Timing,
     independent: bool,
     known: bool | None = None,
+    embedding: NDArray[np.float32] | None = None,
 ) -> Classification:
     """One without an error; `unread` gives the classes, once they are asked for."""
     made = _new(Classification)
@@ -173,6 +182,8 @@ def make_classification(
     _set_timing(made, timing)
     _set_independent(made, independent)
     _set_known(made, known)
+    if embedding is not None:
+        _set_embedding(made, embedding)
     return made
 
 
@@ -248,6 +259,7 @@ class Serving:
     memory_bytes: int = 0  # what the server's process grew by when it loaded the model
     golden_difference: float = 0.0  # largest difference of a probability of the golden set, on this device
     device_fallback: str = ""  # why it does not run on CUDA, where that was wanted
+    digest: str = ""  # tells models of the same name and version apart; empty: the server does not tell it
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +283,7 @@ class Model:
     is_shadow: bool = False  # runs the default version's images again, to be compared; callers get none of its answers
     canary: CanaryState | None = None  # how it does as its model's last canary, or did; None: it is none
     canary_reason: str = ""  # why it was promoted or rolled back
+    embedding_size: int = 0  # numbers in an image's embedding; 0: the model publishes none
 
     @property
     def is_ready(self) -> bool:

@@ -137,7 +137,8 @@ class Exchange:
             self._refused(element, message.error)
             return
         round_trip_us = (time.perf_counter_ns() - element.sent_ns) // 1_000
-        found = messages.classifications(element.part, Answer(message.response, target, round_trip_us))
+        made = messages.answer_with_embeddings if element.items[0].options.embedding else Answer
+        found = messages.classifications(element.part, made(message.response, target, round_trip_us))
         del self._sent[element.name]
         for item, classification in zip(element.items, found, strict=True):
             item.settle(classification)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
+import numpy as np
 
 from covey import health
 from covey_proto.v1 import classifier_pb2 as pb
@@ -41,6 +42,7 @@ class FakeServer:
     `answer` is given each image, the file's bytes or the pixels' bytes, and gives its label; by default the first.
     With `independent` labels it gives a list of them, which may be empty. A ValueError of it makes that image an
     InvalidImage of this text. `known` says of each image whether it is of a known class; None: the model cannot tell.
+    `embedding` gives each image's vector, all of one length; None: the model publishes none.
     `requests` counts the requests of Classify, and those that came by a stream.
     """
 
@@ -53,12 +55,14 @@ class FakeServer:
         size: tuple[int, int, int] = (28, 28, 1),
         independent: bool = False,
         known: Callable[[bytes], bool] | None = None,
+        embedding: Callable[[bytes], Sequence[float]] | None = None,
     ) -> None:
         self.requests = 0
         self._labels = tuple(labels)
         self._answer = answer or (lambda image: self._labels[0])
         self._kind = pb.ModelInfo.ANSWER_INDEPENDENT if independent else pb.ModelInfo.ANSWER_UNSPECIFIED
         self._known = known
+        self._embedding = embedding
         self._name = model
         self._size = size
         self._failure: _Failure | None = None
@@ -138,6 +142,8 @@ class FakeServer:
             raise _Failure(
                 grpc.StatusCode.INVALID_ARGUMENT, f"{len(data)} bytes of pixels; images have {one} each", None
             )
+        if request.embedding and self._embedding is None:
+            raise _Failure(grpc.StatusCode.INVALID_ARGUMENT, "the model publishes no embedding", None)
         images = [*request.encoded.images, *[data[start : start + one] for start in range(0, len(data), one)]]
         return pb.ClassifyResponse(
             results=[self._result(image, request) for image in images],
@@ -156,7 +162,10 @@ class FakeServer:
         if request.HasField("top_k"):
             given = given[: request.top_k]
         known = self._known(image) if self._known is not None else None
-        return pb.Result(classes=[self._class(label) for label in given], known=known)
+        embedding = b""
+        if request.embedding and self._embedding is not None:
+            embedding = np.array(self._embedding(image), "<f4").tobytes()
+        return pb.Result(classes=[self._class(label) for label in given], known=known, embedding=embedding)
 
     def _class(self, label: str) -> pb.Class:
         index = self._labels.index(label) if label in self._labels else 0
@@ -185,8 +194,17 @@ class FakeServer:
             state=pb.Model.STATE_READY,
             is_default=True,
             is_default_version=True,
-            info=pb.ModelInfo(name=self._name, version=1, labels=self._labels, input=size, answer=self._kind),
-            serving=pb.Serving(device="cpu", workers=1, threads=1, max_batch_size=64, max_message_bytes=64 << 20),
+            info=pb.ModelInfo(
+                name=self._name,
+                version=1,
+                labels=self._labels,
+                input=size,
+                answer=self._kind,
+                embedding_size=0 if self._embedding is None else len(self._embedding(bytes(height * width * channels))),
+            ),
+            serving=pb.Serving(
+                device="cpu", workers=1, threads=1, max_batch_size=64, max_message_bytes=64 << 20, digest="fake"
+            ),
         )
 
 

@@ -87,7 +87,9 @@ def infer_field_case(number: int, chance: random.Random) -> Case:
             case 6:
                 _put_parameter(chance, chance.choice((request, tensor)).parameters)
             case 7:
-                wanted = request.outputs.add(name=chance.choice(("probabilities", "probabilities", "embedding", "labels", "")))
+                wanted = request.outputs.add(
+                    name=chance.choice(("probabilities", "probabilities", "embedding", "labels", ""))
+                )
                 _put_parameter(chance, wanted.parameters)
             case 8:
                 request.inputs.add().CopyFrom(tensor)

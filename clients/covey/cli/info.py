@@ -48,6 +48,7 @@ def _rows(model: Model) -> list[tuple[str, str]]:
         ("answer", _answer(model)),
         ("calibrated", f"scores divided by a temperature of {model.temperature:.3f}" if model.temperature else ""),
         ("unknown", f"where no class reaches a probability of {model.known_from:.6g}" if model.known_from else ""),
+        ("embedding", f"{plural(model.embedding_size, 'number')}" if model.embedding_size else ""),
         *(_training_rows(model.training) if model.training else ()),
         *(_serving_rows(model.serving) if model.serving else ()),
     ]
