@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer
+from covey_server.errors import RequestTooLarge
 from covey_server.inference.engine import Engine
 from covey_server.protocols.classifier.responses import ResponseWriter
+from covey_server.protocols.rest.classify import _write_classified
 
 NAN_AT = 77
 SIZE = 16  # all pixels / 255 are the embedding
@@ -160,6 +163,14 @@ class TestHttp:
         answer = ask(server.http_port, "POST", "/v1/models/echo/classify?embedding=true", png(IMAGES[0]))
         assert answer.status == 400
         assert "does not publish" in answer.json["detail"]
+
+    def test_too_many_numbers_are_refused(self) -> None:
+        result = pb.Result(classes=[pb.Class(label="a")], embedding=bytes(4 << 10))
+        write = partial(_write_classified, is_one=False, is_open_ended=False, has_embeddings=True)
+        few = pb.ClassifyResponse(results=[result] * 256).SerializeToString()
+        assert len(json.loads(write(few))["results"][255]["embedding"]) == 1024
+        with pytest.raises(RequestTooLarge, match=r"the answer's embeddings have 1,052,672 bytes"):
+            write(few + pb.ClassifyResponse(results=[result]).SerializeToString())
 
     def test_open_inference(self, server: Server) -> None:
         body = (

@@ -54,7 +54,9 @@ class ClassifyRoutes:
         request = classify_request(call, images)
         # Of independent labels without top_k, any number may be answered.
         is_open_ended = not request.HasField("top_k") and len(images.files) > 1
-        write = partial(_write_classified, is_one=images.is_one, is_open_ended=is_open_ended)
+        write = partial(
+            _write_classified, is_one=images.is_one, is_open_ended=is_open_ended, has_embeddings=request.embedding
+        )
         call.hand_over(self._handlers["Classify"], request.SerializeToString(), write)
 
     def _list(self, call: HttpCall) -> None:
@@ -113,19 +115,28 @@ def _require_few_classes(payload: bytes) -> None:
                     raise _too_many_classes(f"has more than {MAX_CLASSES:,}")
 
 
-def _write_classified(payload: bytes, *, is_one: bool, is_open_ended: bool) -> bytes:
-    if is_open_ended and len(payload) > _FEW_BYTES:
-        _require_few_classes(payload)
-    answer = pb.ClassifyResponse.FromString(payload)
-    if is_one:
-        raise_failure(answer.results[0])
-    if (size := sum(len(result.embedding) for result in answer.results)) > MAX_JSON_OUTPUT_BYTES:
+def _require_few_numbers(answer: pb.ClassifyResponse) -> None:
+    """Raises RequestTooLarge where the embeddings are too many to be written."""
+    size = sum(len(result.embedding) for result in answer.results)
+    if size > MAX_JSON_OUTPUT_BYTES:
         raise RequestTooLarge(
             f"the answer's embeddings have {size:,} bytes, at most {MAX_JSON_OUTPUT_BYTES:,} are written in JSON; send "
             f"fewer images per request, or use gRPC",
             refused_for="answer_size",
         )
-    results = ",".join(map(_result, with_pauses(answer.results)))
+
+
+def _write_classified(payload: bytes, *, is_one: bool, is_open_ended: bool, has_embeddings: bool = False) -> bytes:
+    if is_open_ended and len(payload) > _FEW_BYTES:
+        _require_few_classes(payload)
+    answer = pb.ClassifyResponse.FromString(payload)
+    if is_one:
+        raise_failure(answer.results[0])
+    write = _result
+    if has_embeddings:
+        _require_few_numbers(answer)
+        write = _result_with_embedding
+    results = ",".join(map(write, with_pauses(answer.results)))
     rest = f'"model":{json_text.quoted(answer.model)},"version":{answer.version},"timing":{_timing(answer.timing)}'
     if answer.answer:
         rest += f',"answer":"{pb.ModelInfo.Answer.Name(answer.answer)}"'
@@ -149,10 +160,12 @@ def _result(result: pb.Result) -> str:
         for each in result.classes
     )
     known = f',"known":{str(result.known).lower()}' if result.HasField("known") else ""
-    embedding = ""
-    if result.embedding:
-        embedding = f',"embedding":{write_data(result.embedding, "FP32")}'
-    return f'{{"classes":[{classes}]{known}{embedding}}}'
+    return f'{{"classes":[{classes}]{known}}}'
+
+
+def _result_with_embedding(result: pb.Result) -> str:
+    text = _result(result)
+    return f'{text[:-1]},"embedding":{write_data(result.embedding, "FP32")}}}' if result.embedding else text
 
 
 @lru_cache(8)
