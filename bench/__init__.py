@@ -17,6 +17,7 @@ imported by the four packages.
     soak, stream_soak, memory_curve
                            `make soak`, and a million images through one call
     attacks, raw_http2     `python -m bench.attacks`, and a connection that minds no rules
+    similar                `python -m bench.similar`: what embeddings find, and what an index of many images costs
     batch, batch_loop      `python -m bench.batch`: `covey batch` against a hand-written loop
     lifecycle              `python -m bench.lifecycle`: a model captured, labelled, trained again and promoted
     scale                  `python -m bench.scale`: many clients before many servers, simulated

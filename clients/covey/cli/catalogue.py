@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "serve": ("serve", "import", "batch"),
-    "ask a server": ("classify", "explain", "models", "info", "wait"),
+    "ask a server": ("classify", "explain", "similar", "models", "info", "wait"),
     "train": (
         *("train", "convert", "verify", "report", "compare", "show", "examine", "try", "new", "label", "export"),
     ),
@@ -20,6 +20,7 @@ _OTHER_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("run", "start", "server", "up", "deploy"), "serve"),
     **dict.fromkeys(("list", "ls", "ps"), "models"),
     **dict.fromkeys(("inspect", "describe", "metadata", "model"), "info"),
+    **dict.fromkeys(("search", "neighbours", "neighbors", "retrieve", "embed"), "similar"),
     **dict.fromkeys(("size", "sizing", "capacity"), "plan"),
     **dict.fromkeys(("bench", "benchmark", "loadtest", "load-test", "perf"), "load"),
     **dict.fromkeys(("check", "diagnose", "env", "status"), "doctor"),

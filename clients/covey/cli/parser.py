@@ -17,6 +17,7 @@ from covey.cli import (
     info,
     label,
     models,
+    similar,
     version,
     wait,
 )
@@ -33,7 +34,7 @@ exit codes:
   5    of load: a figure is not as --assert demands
   130  ended by Ctrl-C
 """
-_ASK_NO_SERVER = (label, completion, version)
+_ASK_NO_SERVER = (label, similar, completion, version)  # of similar, only some actions do
 
 
 class CommandParser(Parser):
@@ -84,7 +85,8 @@ def build() -> CommandParser:
     parser.add_argument("--version", action="version", version=f"covey {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     own: tuple[ModuleType | choose.Command, ...] = (
-        *(classify, explain, models, info, *choose.COMMANDS, wait, label, load, doctor, sizing, completion, version),
+        *(classify, explain, similar, models, info, *choose.COMMANDS, wait, label, load, doctor, sizing),
+        *(completion, version),
     )
     for command in own:
         added = commands.add_parser(

@@ -1,0 +1,216 @@
+"""`covey similar`: an index of a folder's images by their embeddings, and those of them that are like another one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covey.cli import connection, json_lines, table
+from covey.cli.connection import connect
+from covey.cli.exits import Exit
+from covey.errors import InvalidInput, UnknownModel
+from covey_proto import image_folders
+from covey_proto.progress import Progress
+from covey_proto.wording import plural
+
+if TYPE_CHECKING:
+    from covey.client import Client
+    from covey.results import Model
+    from covey.similar import Index, Match
+    from covey.similar.index import New
+    from covey.similar.storage import About
+
+NAME = "similar"
+SUMMARY = "find images that are like another one"
+DESCRIPTION = (
+    "Find images that are like another one: `index` computes the vectors of a folder's images by a model with an "
+    "embedding (covey-export ... --embedding), `query` finds the nearest ones."
+)
+_SHOWN_FAILURES = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def add(name: str, action: Callable[[argparse.Namespace], Exit], text: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.set_defaults(action=action, parser=added)
+        return added
+
+    index = add("index", _index, "Make an index of a folder's images.")
+    index.add_argument("folder", type=Path, metavar="FOLDER", help="of images, at any depth")
+    index.add_argument("--to", type=Path, required=True, metavar="INDEX", help="the folder to make")
+    index.add_argument("--model", default="", metavar="NAME", help="by which (default: the server's default model)")
+    index.add_argument(
+        "--version", type=int, default=0, metavar="N", help="of the model (default: the server's choice)"
+    )
+
+    more = add("add", _add, "Add images to an index; those that it has and that were not written since are left alone.")
+    more.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image files, and folders of them")
+
+    less = add("remove", _remove, "Remove images from an index.")
+    less.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="files, and folders, by where they lie or lay"
+    )
+    less.add_argument("--missing", action="store_true", help="also all whose files are gone")
+
+    query = add("query", _query, "Find the images of an index that are most like others.")
+    query.add_argument("files", nargs="+", metavar="FILE", help="image files")
+    query.add_argument("--top", type=int, default=10, metavar="K", help="so many (default: 10)")
+    query.add_argument("--exact", action="store_true", help="compare all images of a large index, not a choice of them")
+    query.add_argument("--json", action="store_true", help="JSON Lines instead of a table: one object per file")
+    for each in (more, less, query):
+        each.add_argument("--index", type=Path, required=True, metavar="INDEX", help="the folder of the index")
+    for each in (index, more, query):  # `remove` asks no server
+        connection.add_arguments(each)
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Raises CoveyError."""
+    action: Callable[[argparse.Namespace], Exit] = options.action
+    return action(options)
+
+
+def _index(options: argparse.Namespace) -> Exit:
+    from covey.similar import embedding, index  # here, as no other command needs them
+
+    if not options.folder.is_dir():
+        raise InvalidInput(f"{options.folder} is no folder; expected one of images")
+    if (options.to / "index.json").exists():
+        raise InvalidInput(f"{options.to} has an index already; `covey similar add` adds to it, or remove the folder")
+    with connect(options) as client:
+        about = embedding.about(client.model(options.model, options.version), options.folder)
+        sources = embedding.find([options.folder], Path(about.folder))
+        if not sources.files:
+            raise InvalidInput(
+                f"{options.folder} holds no image; {image_folders.counted(sources.left_out) or 'nothing'}"
+            )
+        _tell_left_out(sources.left_out)
+        run = _Run(client, about, sources.files)
+        made = index.create(options.to, about, run.vectors())
+    return run.end(made, options.to)
+
+
+def _add(options: argparse.Namespace) -> Exit:
+    from covey.similar import Index, embedding, index
+
+    before = Index.open(options.index)
+    about = before.about
+    with connect(options) as client:
+        before.require_model(_served(client, about, options.index))
+        sources = embedding.find(options.paths, Path(about.folder))
+        _tell_left_out(sources.left_out)
+        files = embedding.changed(sources.files, before.states())
+        if not files:
+            print(f"{plural(len(sources.files), 'image')}: nothing new, and nothing written since")
+            return Exit.OK
+        run = _Run(client, about, files)
+        made = index.change(options.index, add=run.vectors())
+    return run.end(made, options.index)
+
+
+def _remove(options: argparse.Namespace) -> Exit:
+    from covey.similar import Index, embedding, index
+
+    before = Index.open(options.index)
+    folder = Path(before.about.folder)
+    named = {embedding.name_of(path, folder) for path in options.paths}
+    named |= {path.as_posix() for path in options.paths}  # as `query` shows them
+    gone = {name for name in before.names if not named.isdisjoint(_above(name))}
+    if options.missing:
+        gone |= {name for name in before.names if not (folder / name).exists()}
+    if not gone:
+        raise InvalidInput(f"{options.index} has none of these; {plural(len(before), 'image')} stay")
+    made = index.change(options.index, remove=gone)
+    print(f"removed {plural(len(gone), 'image')}, {len(made):,} stay")
+    return Exit.OK
+
+
+def _query(options: argparse.Namespace) -> Exit:
+    from covey.similar import Index, graph
+
+    index = Index.open(options.index)
+    about = index.about
+    if about.has_graph and not index.is_approximate and not options.exact:
+        print(f"note: all {len(index):,} images are compared; {graph.INSTALL} finds them faster", file=sys.stderr)
+    with connect(options) as client:
+        index.require_model(_served(client, about, options.index))
+        for place, file in enumerate(options.files):
+            answer = client.classify(file, model=about.model, version=about.version, top_k=1, embedding=True)
+            assert answer.embedding is not None  # else the call has failed
+            matches = index.search(answer.embedding, options.top, exact=options.exact)
+            if options.json:
+                print(json_lines.line(_record(file, index, matches, exact=options.exact or not index.is_approximate)))
+            else:
+                print("\n" * (place > 0) + (f"{table.printable(file)}\n" if len(options.files) > 1 else ""), end="")
+                print(
+                    table.render(("DISTANCE", "IMAGE"), [(f"{each.distance:.4f}", str(each.path)) for each in matches])
+                )
+    return Exit.OK
+
+
+def _record(file: str, index: Index, matches: Iterable[Match], *, exact: bool) -> dict[str, object]:
+    found = [{"name": each.name, "path": str(each.path), "distance": round(each.distance, 6)} for each in matches]
+    about = index.about
+    return {"file": file, "matches": found, "model": about.model, "version": about.version, "exact": exact}
+
+
+def _served(client: Client, about: About, folder: Path) -> Model:
+    """The version that the index is of. Raises InvalidInput where the server does not serve it."""
+    try:
+        return client.model(about.model, about.version)
+    except UnknownModel as error:
+        raise InvalidInput(
+            f"{folder} was made by {about.model} version {about.version}, which {client.target} does not serve "
+            f"({error.details}). Serve that version, or make the index again"
+        ) from error
+
+
+def _above(name: str) -> set[str]:
+    """A name and those of the folders above it."""
+    return {name, *(parent.as_posix() for parent in Path(name).parents if parent.as_posix() != ".")}
+
+
+def _tell_left_out(left_out: Mapping[str, int]) -> None:
+    if left_out:
+        print(f"left out {image_folders.counted(left_out)}", file=sys.stderr)
+
+
+class _Run:
+    """Vectors on their way into an index: counts them, and says what could not be read."""
+
+    def __init__(self, client: Client, about: About, files: Mapping[str, Path]) -> None:
+        self._client = client
+        self._about = about
+        self._files = files
+        self._failures = 0
+
+    def vectors(self) -> Iterable[New]:
+        from covey.similar import embedding
+
+        progress = Progress(len(self._files), unit="image")
+        try:
+            for each in embedding.embed(self._client, self._about, self._files, self._fail):
+                progress.step()
+                yield each
+        finally:
+            progress.close()
+
+    def end(self, made: Index, folder: Path) -> Exit:
+        """Says what there is now."""
+        about = made.about
+        print(
+            f"{folder}: {plural(len(made), 'image')}, {about.size:,} numbers each, by {about.model} version "
+            f"{about.version}; searched {'by a graph' if about.has_graph else 'exactly'}"
+        )
+        if self._failures > _SHOWN_FAILURES:
+            print(f"and {self._failures - _SHOWN_FAILURES:,} more that could not be read", file=sys.stderr)
+        return Exit.FILES_FAILED if self._failures else Exit.OK
+
+    def _fail(self, name: str, error: Exception) -> None:
+        self._failures += 1
+        if self._failures <= _SHOWN_FAILURES:
+            print(f"left out {table.printable(f'{name}: {error}')}", file=sys.stderr)

@@ -1,0 +1,75 @@
+"""Approximate neighbours by usearch (HNSW), where it is installed: the extra `similar`.
+
+The graph has its own copy of the vectors in float16, half as large as the index's; what it finds is measured again with
+the vectors themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INSTALL = "pip install 'covey-serve[similar]'"
+_ADDED_AT_ONCE = 16_384  # vectors
+
+
+def is_installed() -> bool:
+    """Whether there can be graphs here."""
+    try:
+        import usearch.index  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class Graph:
+    """The keys of an index, as neighbours of each other."""
+
+    def __init__(self, index: Any) -> None:  # noqa: ANN401 - usearch's, which need not be installed
+        self._index = index
+
+    @classmethod
+    def new(cls, size: int) -> Graph:
+        """An empty one, for vectors of `size` numbers."""
+        from usearch.index import Index
+
+        return cls(Index(ndim=size, metric="cos", dtype="f16"))
+
+    @classmethod
+    def read(cls, path: Path, *, to_change: bool = False) -> Graph | None:
+        """That of a file: mapped into memory, or read `to_change` it. None where the file is none."""
+        from usearch.index import Index
+
+        try:
+            found = Index.restore(path, view=not to_change)
+        except Exception:  # noqa: BLE001 - of whatever class usearch's error is, the vectors are there
+            found = None
+        return None if found is None else cls(found)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def add(self, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """`[N]` keys that are not in it, and their vectors `[N, D]`."""
+        for start in range(0, len(keys), _ADDED_AT_ONCE):
+            stop = start + _ADDED_AT_ONCE
+            self._index.add(keys[start:stop].astype(np.uint64), np.asarray(vectors[start:stop], np.float32))
+
+    def remove(self, keys: NDArray[np.int64]) -> None:
+        """`[N]` keys that are in it."""
+        for key in keys.tolist():
+            self._index.remove(key)
+
+    def nearest(self, vector: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        """The keys of about the nearest vectors of one, `[up to count]`."""
+        return np.asarray(self._index.search(vector, min(count, len(self))).keys, np.int64)
+
+    def write(self, path: Path) -> None:
+        """Raises OSError."""
+        self._index.save(path)
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
