@@ -15,7 +15,8 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from bench.processes import BenchError, run_tool
 from bench.rows import Row, describe_machine, make_row, write_json
-from covey.similar import About, Index, index
+from covey.similar import About, Index, index, search
 from covey.similar.graph import INSTALL, is_installed
 from covey_export.datasets import Dataset, find_entry
 from covey_export.datasets.dataset import Images, Labels
@@ -76,9 +77,9 @@ def precision(gallery: Vectors, labels: Labels, asking: Vectors, wanted: Labels)
     return found
 
 
-def unit(vectors: Vectors) -> Vectors:
-    """Of length 1 each."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=np.float32(1e-12))
+def flat(images: Images) -> Vectors:
+    """Pixels as vectors, `[N, H * W * C]`, 0 to 1."""
+    return np.asarray(images.reshape(len(images), -1) / 255, np.float32)
 
 
 def retrieval(name: str, network: str, engine: Engine, data: Dataset, queries: int) -> list[Row]:
@@ -86,10 +87,12 @@ def retrieval(name: str, network: str, engine: Engine, data: Dataset, queries: i
     print(f"bench: {name}, {min(queries, len(data.test_images)):,} queries", file=sys.stderr, flush=True)
     asking, wanted = data.test_images[:queries], data.test_labels[:queries]
     by_vector = precision(
-        unit(embeddings(engine, data.train_images)), data.train_labels, unit(embeddings(engine, asking)), wanted
+        search.unit(embeddings(engine, data.train_images)),
+        data.train_labels,
+        search.unit(embeddings(engine, asking)),
+        wanted,
     )
-    pixels = [images.reshape(len(images), -1).astype(np.float32) / 255 for images in (data.train_images, asking)]
-    by_pixels = precision(pixels[0], data.train_labels, pixels[1], wanted)
+    by_pixels = precision(flat(data.train_images), data.train_labels, flat(asking), wanted)
     return [
         _mean(name, f"precision at {TOP}, embedding of {network} ({engine.embedding_size})", by_vector),
         _mean(name, f"precision at {TOP}, pixels", by_pixels),
@@ -129,9 +132,7 @@ def scale(engine: Engine, data: Dataset, count: int, queries: int, rounds: int, 
     rates: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(rounds):
         for exact, found in rates.items():
-            found.append(
-                len(asking) / _timed(lambda exact=exact: [made.search(one, TOP, exact=exact) for one in asking])
-            )
+            found.append(len(asking) / _timed(partial(_search_all, made, asking, exact=exact)))
     recall = [_recall(made, one) for one in asking]
     changed = [f"{place}.png" for place in range(0, count, _CHANGED)]
     seconds["remove"] = _timed(lambda: index.change(folder, remove=changed))
@@ -150,6 +151,11 @@ def scale(engine: Engine, data: Dataset, count: int, queries: int, rounds: int, 
     ]
 
 
+def _search_all(made: Index, asking: Vectors, *, exact: bool) -> None:
+    for wanted in asking:
+        made.search(wanted, TOP, exact=exact)
+
+
 def _recall(made: Index, wanted: Vectors) -> float:
     exact = {match.name for match in made.search(wanted, TOP, exact=True)}
     return len(exact & {match.name for match in made.search(wanted, TOP)}) / len(exact)
@@ -160,15 +166,14 @@ def _named(vectors: Vectors, step: int = 1) -> Iterator[index.New]:
         yield f"{place}.png", (0, 0), vectors[place]
 
 
-def _timed(do: object) -> float:
+def _timed(do: Callable[[], object]) -> float:
     began = time.perf_counter()
-    assert callable(do)
     do()
     return time.perf_counter() - began
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 once everything was measured, whatever it is; 1 where something could not be."""
+    """Exit code 0 once everything was measured, whatever it is; 1 where something could not be: the rest is printed."""
     parser = argparse.ArgumentParser(prog="python -m bench.similar", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--on", action="append", metavar="DATASET:NETWORK", help=f"repeatable (default: {', '.join(_DEFAULT)})"
@@ -187,20 +192,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not is_installed():
         print(f"bench: usearch is not installed, so that every search is exact; {INSTALL}", file=sys.stderr)
     rows: list[Row] = []
-    try:
-        for place, pair in enumerate(options.on or _DEFAULT):
+    failed = False
+    for pair in options.on or _DEFAULT:
+        try:
             dataset, _, network = pair.rpartition(":")
-            entry, shape = find_entry(dataset), find_network(network)
-            if entry.image_shape is not None:
-                shape = shape.fitted_to(entry.name, entry.image_shape)
-            data = entry.load(shape.spec, None)
-            engine = Engine(model_of(dataset, network, options, work))
-            rows += retrieval(dataset, network, engine, data, options.queries)
-            if options.images and place == 0:
-                rows += scale(engine, data, options.images, options.searches, options.rounds, work)
-    except (BenchError, ExportError, CoveyServerError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+            rows += _measured(dataset, network, options, work, has_index=any(map(_is_of_index, rows)))
+        except (BenchError, ExportError, CoveyServerError) as error:
+            print(f"bench: {pair}: {error}", file=sys.stderr)
+            failed = True
     machine = describe_machine()
     print(f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}, load {machine['load_average']:.1f}")
     print("| of | figure | median | smallest to largest |\n| --- | --- | --- | --- |")
@@ -208,7 +207,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"| {row.scenario} | {row.figure} | {row.value:,.4g} {row.unit} | {row.low:,.4g} to {row.high:,.4g} |")
     if options.json is not None:
         write_json(options.json, rows, machine)
-    return 0
+    return int(failed)
+
+
+def _measured(dataset: str, network: str, options: argparse.Namespace, work: Path, *, has_index: bool) -> list[Row]:
+    """The rows of a data set, and those of the index unless there are some."""
+    entry, shape = find_entry(dataset), find_network(network)
+    if entry.image_shape is not None:
+        shape = shape.fitted_to(entry.name, entry.image_shape)
+    data = entry.load(shape.spec, None)
+    engine = Engine(model_of(dataset, network, options, work))
+    rows = retrieval(dataset, network, engine, data, options.queries)
+    if options.images and not has_index:
+        rows += scale(engine, data, options.images, options.searches, options.rounds, work)
+    return rows
+
+
+def _is_of_index(row: Row) -> bool:
+    return row.figure == "open"
 
 
 if __name__ == "__main__":

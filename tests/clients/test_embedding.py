@@ -33,7 +33,7 @@ def server() -> Iterator[FakeServer]:
 def vector(answer: covey.Classification) -> list[float]:
     assert answer.embedding is not None
     assert answer.embedding.dtype == np.float32
-    return answer.embedding.tolist()
+    return [float(number) for number in answer.embedding]
 
 
 def test_each_way_to_call(server: FakeServer) -> None:

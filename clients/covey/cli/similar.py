@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +19,9 @@ from covey_proto.progress import Progress
 from covey_proto.wording import plural
 
 if TYPE_CHECKING:
-    from covey.client import Client
-    from covey.results import Model
     from covey.similar import Index, Match
+    from covey.similar.embedding import Embedder
     from covey.similar.index import New
-    from covey.similar.storage import About
 
 NAME = "similar"
 SUMMARY = "find images that are like another one"
@@ -29,6 +29,7 @@ DESCRIPTION = (
     "Find images that are like another one: `index` computes the vectors of a folder's images by a model with an "
     "embedding (covey-export ... --embedding), `query` finds the nearest ones."
 )
+_MODEL_FILE = "a model.onnx, which is run here in place of asking a server; needs the extra cpu"
 _SHOWN_FAILURES = 20
 
 
@@ -64,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--json", action="store_true", help="JSON Lines instead of a table: one object per file")
     for each in (more, less, query):
         each.add_argument("--index", type=Path, required=True, metavar="INDEX", help="the folder of the index")
-    for each in (index, more, query):  # `remove` asks no server
+    for each in (index, more, query):  # `remove` needs no vectors
+        each.add_argument("--model-file", type=Path, metavar="FILE", help=_MODEL_FILE)
         connection.add_arguments(each)
 
 
@@ -75,21 +77,21 @@ def run(options: argparse.Namespace) -> Exit:
 
 
 def _index(options: argparse.Namespace) -> Exit:
-    from covey.similar import embedding, index  # here, as no other command needs them
+    from covey.similar import embedding, index, models  # here, as no other command needs them
 
     if not options.folder.is_dir():
         raise InvalidInput(f"{options.folder} is no folder; expected one of images")
     if (options.to / "index.json").exists():
         raise InvalidInput(f"{options.to} has an index already; `covey similar add` adds to it, or remove the folder")
-    with connect(options) as client:
-        about = embedding.about(client.model(options.model, options.version), options.folder)
+    with _embedder(options) as embedder:
+        about = models.about(embedder.made, os.path.abspath(options.folder))  # noqa: PTH100 - links stay what they are
         sources = embedding.find([options.folder], Path(about.folder))
         if not sources.files:
             raise InvalidInput(
                 f"{options.folder} holds no image; {image_folders.counted(sources.left_out) or 'nothing'}"
             )
         _tell_left_out(sources.left_out)
-        run = _Run(client, about, sources.files)
+        run = _Run(embedder, sources.files)
         made = index.create(options.to, about, run.vectors())
     return run.end(made, options.to)
 
@@ -99,15 +101,14 @@ def _add(options: argparse.Namespace) -> Exit:
 
     before = Index.open(options.index)
     about = before.about
-    with connect(options) as client:
-        before.require_model(_served(client, about, options.index))
+    with _embedder(options, before) as embedder:
         sources = embedding.find(options.paths, Path(about.folder))
         _tell_left_out(sources.left_out)
         files = embedding.changed(sources.files, before.states())
         if not files:
             print(f"{plural(len(sources.files), 'image')}: nothing new, and nothing written since")
             return Exit.OK
-        run = _Run(client, about, files)
+        run = _Run(embedder, files)
         made = index.change(options.index, add=run.vectors())
     return run.end(made, options.index)
 
@@ -136,12 +137,17 @@ def _query(options: argparse.Namespace) -> Exit:
     about = index.about
     if about.has_graph and not index.is_approximate and not options.exact:
         print(f"note: all {len(index):,} images are compared; {graph.INSTALL} finds them faster", file=sys.stderr)
-    with connect(options) as client:
-        index.require_model(_served(client, about, options.index))
+    code = Exit.OK
+    with _embedder(options, index) as embedder:
         for place, file in enumerate(options.files):
-            answer = client.classify(file, model=about.model, version=about.version, top_k=1, embedding=True)
-            assert answer.embedding is not None  # else the call has failed
-            matches = index.search(answer.embedding, options.top, exact=options.exact)
+            (vector,) = embedder.embed([Path(file)])
+            if isinstance(vector, InvalidInput):  # of a file that is not there
+                raise vector
+            if isinstance(vector, Exception):
+                print(f"covey: {table.printable(f'{file}: {vector}')}", file=sys.stderr)
+                code = Exit.FILES_FAILED
+                continue
+            matches = index.search(vector, options.top, exact=options.exact)
             if options.json:
                 print(json_lines.line(_record(file, index, matches, exact=options.exact or not index.is_approximate)))
             else:
@@ -149,7 +155,7 @@ def _query(options: argparse.Namespace) -> Exit:
                 print(
                     table.render(("DISTANCE", "IMAGE"), [(f"{each.distance:.4f}", str(each.path)) for each in matches])
                 )
-    return Exit.OK
+    return code
 
 
 def _record(file: str, index: Index, matches: Iterable[Match], *, exact: bool) -> dict[str, object]:
@@ -158,15 +164,34 @@ def _record(file: str, index: Index, matches: Iterable[Match], *, exact: bool) -
     return {"file": file, "matches": found, "model": about.model, "version": about.version, "exact": exact}
 
 
-def _served(client: Client, about: About, folder: Path) -> Model:
-    """The version that the index is of. Raises InvalidInput where the server does not serve it."""
-    try:
-        return client.model(about.model, about.version)
-    except UnknownModel as error:
-        raise InvalidInput(
-            f"{folder} was made by {about.model} version {about.version}, which {client.target} does not serve "
-            f"({error.details}). Serve that version, or make the index again"
-        ) from error
+@contextmanager
+def _embedder(options: argparse.Namespace, index: Index | None = None) -> Iterator[Embedder]:
+    """By the model that the options name or, for an index that there is, by the version that it is of. Raises
+    InvalidInput where that is not to be had."""
+    from covey.similar import embedding, models
+
+    if options.model_file is not None:
+        from covey.similar.offline import FileEmbedder  # which needs the server's packages
+
+        embedder: Embedder = FileEmbedder(options.model_file)
+        if index is not None:
+            models.require_same(index.folder, index.about, embedder.made)
+        yield embedder
+        return
+    with connect(options) as client:
+        if index is None:
+            yield embedding.ServerEmbedder(client, options.model, options.version)
+            return
+        about = index.about
+        try:
+            embedder = embedding.ServerEmbedder(client, about.model, about.version)
+        except UnknownModel as error:
+            raise InvalidInput(
+                f"{index.folder} was made by {about.model} version {about.version}, which {client.target} does not "
+                f"serve ({error.details}). Serve that version, or make the index again"
+            ) from error
+        models.require_same(index.folder, about, embedder.made)
+        yield embedder
 
 
 def _above(name: str) -> set[str]:
@@ -182,9 +207,8 @@ def _tell_left_out(left_out: Mapping[str, int]) -> None:
 class _Run:
     """Vectors on their way into an index: counts them, and says what could not be read."""
 
-    def __init__(self, client: Client, about: About, files: Mapping[str, Path]) -> None:
-        self._client = client
-        self._about = about
+    def __init__(self, embedder: Embedder, files: Mapping[str, Path]) -> None:
+        self._embedder = embedder
         self._files = files
         self._failures = 0
 
@@ -193,7 +217,7 @@ class _Run:
 
         progress = Progress(len(self._files), unit="image")
         try:
-            for each in embedding.embed(self._client, self._about, self._files, self._fail):
+            for each in embedding.embedded(self._embedder, self._files, self._fail):
                 progress.step()
                 yield each
         finally:

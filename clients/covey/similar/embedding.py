@@ -1,19 +1,34 @@
-"""Images' vectors from a server, for an index: which files, in which order, and what could not be read."""
+"""Images' vectors for an index: of which files, by which model, and what could not be read."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from covey.client import Client
-from covey.errors import InvalidInput, ServerError
-from covey.results import Model
+from covey.errors import InvalidInput
 from covey.similar.index import New, State
-from covey.similar.storage import About
+from covey.similar.models import Made
 from covey_proto import image_folders
+
+Vector = NDArray[np.float32] | Exception
+
+
+class Embedder(Protocol):
+    """Gives images' vectors by one model."""
+
+    made: Made
+
+    def embed(self, paths: Iterable[Path]) -> Iterator[Vector]:
+        """The vector of each image, in order, or why it has none."""
+        ...
 
 
 @dataclass
@@ -61,31 +76,34 @@ def changed(files: Mapping[str, Path], known: Mapping[str, State]) -> dict[str, 
     return {name: path for name, path in files.items() if known.get(name) != state_of(path)}
 
 
-def about(model: Model, folder: Path) -> About:
-    """What an index by this model says of itself. Raises InvalidInput where the model publishes no embedding."""
-    if not model.embedding_size:
-        raise InvalidInput(
-            f"model {model.name!r} version {model.version} publishes no embedding; convert it with covey-export "
-            f"convert --embedding, or name another one by --model"
-        )
-    digest = "" if model.serving is None else model.serving.digest
-    return About(model.name, model.version, digest, model.embedding_size, os.path.abspath(folder))  # noqa: PTH100
+class ServerEmbedder:
+    """Embeds by one version of a model that a server serves."""
+
+    def __init__(self, client: Client, name: str, version: int) -> None:
+        """Raises CallError, UnknownModel if it does not serve it."""
+        self._client = client
+        self.made = Made.by(client.model(name, version))
+
+    def embed(self, paths: Iterable[Path]) -> Iterator[Vector]:
+        """The vector of each image, in order, or why it has none. Raises CallError."""
+        name, version = self.made.name, self.made.version
+        for answer in self._client.classify_many(paths, model=name, version=version, top_k=1, embedding=True):
+            found = answer.error if answer.error is not None else answer.embedding
+            assert found is not None  # else the request has failed
+            yield found
 
 
-def embed(
-    client: Client, about: About, files: Mapping[str, Path], failed: Callable[[str, Exception], object]
+def embedded(
+    embedder: Embedder, files: Mapping[str, Path], failed: Callable[[str, Exception], object]
 ) -> Iterator[New]:
-    """Each image with its vector, by the version that the index is of. Those that cannot be read go to `failed`."""
+    """Each image with its vector. Those that cannot be read go to `failed`."""
     states = _States(files.values())
-    answers = client.classify_many(states, model=about.model, version=about.version, top_k=1, embedding=True)
-    for name, answer in zip(files, answers, strict=True):
-        state = states.taken.pop(0)
-        if answer.error is not None:
-            failed(name, answer.error)
-            continue
-        if answer.embedding is None:
-            raise ServerError(f"{client.target} answered no embedding for {name}; this is a bug", client.target)
-        yield name, state, answer.embedding
+    for name, vector in zip(files, embedder.embed(states), strict=True):
+        state = states.taken.popleft()
+        if isinstance(vector, Exception):
+            failed(name, vector)
+        else:
+            yield name, state, vector
 
 
 class _States:
@@ -93,7 +111,7 @@ class _States:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._paths = iter(paths)
-        self.taken: list[State] = []
+        self.taken: deque[State] = deque()
 
     def __iter__(self) -> _States:
         return self

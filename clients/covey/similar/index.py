@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from covey.errors import InvalidInput
 from covey.results import Model
-from covey.similar import search, storage
+from covey.similar import models, search, storage
 from covey.similar.graph import Graph, is_installed
+from covey.similar.models import Made
 from covey.similar.search import Match
 from covey.similar.storage import KEY, MODIFIED, SIZE, About, Table
 
@@ -61,7 +62,7 @@ class Index:
 
     def require_model(self, model: Model) -> None:
         """Raises InvalidInput for any but the one that the vectors are of: those of others cannot be compared."""
-        require_model(self.folder, self.about, model)
+        models.require_same(self.folder, self.about, Made.by(model))
 
     def search(self, embedding: NDArray[np.float32], top: int = 10, *, exact: bool = False) -> list[Match]:
         """The `top` nearest images of an embedding `[D]`, nearest first, by cosine distance; fewer if there are fewer.
@@ -109,20 +110,6 @@ def change(folder: Path, *, remove: Collection[str] = (), add: Iterable[New] = (
     with storage.locked(folder):
         about, table = storage.read(folder)
         return _change(folder, about, table, frozenset(remove), add)
-
-
-def require_model(folder: Path, about: About, model: Model) -> None:
-    """As Index.require_model."""
-    digest = "" if model.serving is None else model.serving.digest
-    if (model.name, model.version, digest) == (about.model, about.version, about.digest):
-        return
-    what = f"{model.name} version {model.version}"
-    if (model.name, model.version) == (about.model, about.version):
-        what += ", but of another file than then"
-    raise InvalidInput(
-        f"{folder} was made by {about.model} version {about.version}, whose vectors cannot be compared with those of "
-        f"others; the server has {what}. Serve that version, or make the index again"
-    )
 
 
 def _change(folder: Path, about: About, table: Table, removed: Collection[str], new: Iterable[New]) -> Index:

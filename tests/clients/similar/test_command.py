@@ -141,7 +141,7 @@ def test_another_version_is_refused(made: str, capsys: pytest.CaptureFixture[str
     about = json.loads(Path("idx/index.json").read_text())
     for changes, message in (
         ({"version": 2}, "was made by net version 2, which"),
-        ({"digest": "other"}, "the server has net version 1, but of another file than then"),
+        ({"digest": "other"}, "this is net version 1, but of another file than then"),
     ):
         Path("idx/index.json").write_text(json.dumps(about | changes))
         for command in (["query", "photos/a.png"], ["add", "photos"]):
@@ -175,3 +175,13 @@ def test_wrong_usage(made: str, arguments: list[str], message: str, capsys: pyte
     assert main(["similar", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not Path("other").exists()
+
+
+def test_an_image_that_cannot_be_read_is_said_and_others_are_answered(
+    made: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("bad.jpg").write_bytes(b"bad")
+    assert main(["similar", "query", "bad.jpg", "photos/a.png", "--index", made, "--top", "1", "--json"]) == 1
+    said = capsys.readouterr()
+    assert "bad.jpg: " in said.err
+    assert json.loads(said.out)["file"] == "photos/a.png"

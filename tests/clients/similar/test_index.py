@@ -135,8 +135,8 @@ class TestChanges:
     def test_added_removed_and_replaced(self, tmp_path: Path, graph_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """Held against a dictionary, through many changes."""
         monkeypatch.setattr(index, "GRAPH_FROM", graph_from)
-        random = np.random.default_rng(3)
-        folder, model = tmp_path / "index", {}
+        random, folder = np.random.default_rng(3), tmp_path / "index"
+        model: dict[str, NDArray[np.float32]] = {}
         first = vectors(60)
         index.create(folder, ABOUT, new(first))
         model |= {f"{place}.png": vector for place, vector in enumerate(first)}
@@ -259,9 +259,9 @@ class TestOpening:
     @pytest.mark.parametrize(
         ("name", "version", "digest", "message"),
         [
-            ("vgg", 3, "digest", "the server has vgg version 3"),
-            ("lenet", 4, "digest", "was made by lenet version 3, .* the server has lenet version 4"),
-            ("lenet", 3, "other", "the server has lenet version 3, but of another file than then"),
+            ("vgg", 3, "digest", "this is vgg version 3"),
+            ("lenet", 4, "digest", "was made by lenet version 3, .* this is lenet version 4"),
+            ("lenet", 3, "other", "this is lenet version 3, but of another file than then"),
         ],
     )
     def test_another_model_is_refused(self, tmp_path: Path, name: str, version: int, digest: str, message: str) -> None:

@@ -97,7 +97,7 @@ class ResponseWriter:
         """Results of some rows with their embeddings `[N, D]` in them. Those that are errors stay as they are; a row
         whose embedding is not finite becomes one."""
         octets = np.ascontiguousarray(embedding, "<f4").view(np.uint8)
-        finite = np.isfinite(embedding).all(axis=1).tolist()
+        finite: list[bool] = np.asarray(np.isfinite(embedding).all(axis=1)).tolist()
         begin = _EMBEDDING + write_varint(octets.shape[1])
         written: list[bytes] = []
         for row, result in enumerate(results):

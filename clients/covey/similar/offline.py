@@ -1,0 +1,84 @@
+"""Images' vectors by a model's file, without a server: decoded and computed in this process, by the server's code (the
+extra `cpu` or `gpu`)."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covey.errors import CoveyError, InvalidImage, InvalidInput, NotFinite
+from covey.similar.embedding import Vector
+from covey.similar.models import Made
+from covey_proto import layout
+
+_AHEAD = 4  # batches that may be decoded and wait
+Decoded = NDArray[np.uint8] | Exception
+
+
+class FileEmbedder:
+    """Embeds by the file of one version."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` is that of a model.onnx, or its folder. Raises InvalidInput where it cannot be used."""
+        try:
+            from covey_server import errors
+            from covey_server.images import pixels
+            from covey_server.inference.devices import CPU
+            from covey_server.inference.engine import Engine
+            from covey_server.inference.served_model import ServedModel
+        except ImportError as error:
+            raise InvalidInput(
+                f"--model-file needs the server's packages ({error.name}): pip install 'covey-serve[cpu]'"
+            ) from error
+        file = path / layout.FILE_NAME if path.is_dir() else path
+        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        try:
+            self._model = ServedModel("", 0, Engine(file, CPU, self._threads))
+        except errors.CoveyServerError as error:
+            raise InvalidInput(f"{path} cannot be used: {error}") from error
+        if not self._model.embedding_size:
+            raise InvalidInput(f"{path} publishes no embedding; convert it with covey-export convert --embedding")
+        self._decoded, self._errors = pixels.decode, errors
+        info = self._model.info
+        self.made = Made(info.name, info.version, self._model.digest, self._model.embedding_size)
+
+    def embed(self, paths: Iterable[Path]) -> Iterator[Vector]:
+        """The vector of each image, in order, or why it has none. Raises CoveyError where the model fails."""
+        size = self._model.cost.best_batch_size
+        with ThreadPoolExecutor(self._threads) as pool:
+            waiting: deque[Future[Decoded]] = deque()
+            for path in paths:
+                waiting.append(pool.submit(self._decode, path))
+                if len(waiting) == _AHEAD * size:
+                    yield from self._run([waiting.popleft().result() for _ in range(size)])
+            while waiting:
+                yield from self._run([waiting.popleft().result() for _ in range(min(size, len(waiting)))])
+
+    def _run(self, images: list[Decoded]) -> Iterator[Vector]:
+        good = [image for image in images if not isinstance(image, Exception)]
+        vectors: Iterator[NDArray[np.float32]] = iter(())
+        try:
+            if good:
+                vectors = iter(self._model.run_with_embedding(np.stack(good))[1])
+        except self._errors.EngineFailed as error:
+            raise CoveyError(str(error)) from error
+        for image in images:
+            if isinstance(image, Exception):
+                yield image
+                continue
+            vector = next(vectors)
+            yield vector if np.isfinite(vector).all() else NotFinite("its embedding is not finite")
+
+    def _decode(self, path: Path) -> Decoded:
+        try:
+            return self._decoded(path.read_bytes(), self._model.input)
+        except (self._errors.InvalidImage, self._errors.ImageTooLarge) as error:
+            return InvalidImage(str(error))
+        except OSError as error:
+            return InvalidImage(f"{path} cannot be read ({error.strerror})")
