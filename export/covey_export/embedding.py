@@ -80,8 +80,9 @@ def compare(found: NDArray[np.float32], expected: NDArray[np.float32]) -> Compar
     """Both `[N, D]`; `expected` are PyTorch's."""
     scale = float(np.abs(expected).max())
     difference = float(np.abs(found - expected).max())
-    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    cosines = (found * expected).sum(axis=1, dtype=np.float64)[lengths > 0] / lengths[lengths > 0]
+    rows, others = found.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(others, axis=1)
+    cosines = (rows * others).sum(axis=1)[lengths > 0] / lengths[lengths > 0]
     share = difference / scale if scale else difference
     return Comparison(found.shape[1], share, float(cosines.mean()) if len(cosines) else 1.0)
 

@@ -233,7 +233,10 @@ class TestCommandLine:
         assert main(["verify", *self.MLP, "--version", "2"]) == 0
         assert "embedding" not in capsys.readouterr().out
 
-    def test_a_network_without_one_is_refused_before_it_is_trained(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["all", "nin", "--dataset", "sample", "--embedding"]) == ExportError.exit_code
+    @pytest.mark.parametrize("command", ["all", "train"])
+    def test_a_network_without_one_is_refused_before_it_is_trained(
+        self, command: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main([command, "nin", "--dataset", "sample", "--embedding"]) == ExportError.exit_code
         assert "cannot publish an embedding" in capsys.readouterr().err
         assert not Path("checkpoints").exists()

@@ -56,6 +56,9 @@ def build() -> argparse.ArgumentParser:
     _add_places(train)
     _add_training(train)
     _add_images(train)
+    train.add_argument(
+        "--embedding", action="store_true", help="refuse a network that convert --embedding would refuse afterwards"
+    )
 
     convert = add("convert", commands.convert, "Turn a finished checkpoint into the next version of a model, verified.")
     convert.add_argument("network", metavar="NETWORK", help=NETWORK)
