@@ -1,0 +1,118 @@
+"""docs/learn: commands are understood, the quick ones run and print what is said, figures stand in training.md."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from bench.processes import ROOT
+from tests.clients import docs_runner
+
+from covey.cli import main as covey
+from covey_export.__main__ import main as covey_export
+from covey_export.cli import parser
+from covey_export.networks import find_network
+from covey_export.trials import variants
+from covey_server.command_line import parse
+
+LEARN = ROOT / "docs" / "learn"
+PAGES = sorted(LEARN.rglob("*.md"))
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PRINTED = re.compile(r"^```sh\n([^`]*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEW = {"mynet": "cifar-net", "mydeep": "mnist-deep", "mylenet": "lenet"}  # what the pages have their readers make
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of each command, in their order."""
+    blocks = SHELL.findall(page.read_text(encoding="utf-8"))
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(LEARN))
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_have_the_options_that_they_are_given(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = commands(page)
+    assert found
+    for words in found:
+        if words[0] == "covey-export":
+            options = parser.build().parse_args(words[1:])
+            variants.combine(getattr(options, "vary", []))
+        elif words[0] == "covey-server":
+            Path("models").mkdir(exist_ok=True)
+            parse(words[1:], {})
+        elif words[0] == "covey":
+            with pytest.raises(SystemExit):
+                covey([words[1], "--help"])
+            known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+            assert {word for word in words if word.startswith("--")} <= known, words
+        else:
+            assert words[0] in ("make", ".", "curl"), words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_networks_are_covey_s_or_the_reader_s_own(page: Path) -> None:
+    made: set[str] = {"mine"}  # saved by the reader
+    for words in commands(page):
+        options = parser.build().parse_args(words[1:]) if words[0] == "covey-export" else None
+        if options is None:
+            continue
+        if "source" in options:
+            assert NEW[options.name] == options.source
+            made.add(options.name)
+        names = [*getattr(options, "networks", []), *([options.network] if getattr(options, "network", None) else [])]
+        for variant in variants.combine(getattr(options, "vary", [])):
+            names += [value for name, value in variant.settings if name == "network"]
+        for name in names:
+            assert name.partition(":")[0] in made if ":" in name else name.startswith("models/") or find_network(name)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if PRINTED.search(page.read_text("utf-8"))], ids=named)
+def test_networks_are_shown_as_the_page_says(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for block, text in PRINTED.findall(page.read_text(encoding="utf-8")):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            assert words[:2] == ["covey-export", "show"]
+            if words[-2:] == ["--output", "show.html"]:
+                words = words[:-2]
+            if "--dataset" in words and words[words.index("--dataset") + 1] != "sample":
+                words = words[: words.index("--dataset")]  # data that is not everywhere; the layers are the same
+            assert covey_export(words[1:]) == 0
+        said = " ".join(re.sub(r"[│┃]", " ", capsys.readouterr().out).split())
+        for line in text.splitlines():
+            assert line in said
+
+
+def test_new_networks_can_be_made_and_changed_as_the_pages_say() -> None:
+    for name, source in NEW.items():
+        assert covey_export(["new", name, "--from", source]) == 0
+    assert "nn.Linear(84, classes)" in Path("mynet.py").read_text()
+    assert (
+        "nn.Conv2d(6, 16, kernel_size=5),\n            nn.ReLU(),\n            nn.MaxPool2d(2)"
+        in Path("mynet.py").read_text()
+    )
+    assert Path("mydeep.py").read_text().count("kernel_size=5, padding=2") == 4
+    assert Path("mylenet.py").read_text().count("nn.Sigmoid()") == 4
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text("utf-8")], ids=named)
+def test_the_python_of_the_pages_prints_what_they_say(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    docs_runner.main(str(page), "", "")
+    assert capsys.readouterr().out == "1 blocks\n"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_measured_figures_stand_in_the_page_of_measurements(page: Path) -> None:
+    measured = set(re.findall(r"\d[\d,]*(?:\.\d+)?", (ROOT / "docs" / "training.md").read_text(encoding="utf-8")))
+    stated = re.findall(r"(\d+\.\d+) ?%", page.read_text(encoding="utf-8"))
+    assert set(stated) <= measured
