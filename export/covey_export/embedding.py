@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 from covey_export.errors import InvalidNetwork
 from covey_proto import tensors
+from covey_reports.language import say
 
 MIN_COSINE = 0.95  # on average, of a variant's embeddings with PyTorch's; chosen, not measured
 # What may stand between the last layer and the probabilities: functions of single scores, and of their shape.
@@ -38,9 +39,12 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """For people."""
-        return (
-            f"embedding of {self.size:,} numbers: largest difference {self.largest_difference:.1e} of the largest "
-            f"number, mean cosine {self.mean_cosine:.6f}"
+        return say(
+            "embedding of {size:,} numbers: largest difference {difference:.1e} of the largest number, mean cosine "
+            "{cosine:.6f}",
+            size=self.size,
+            difference=self.largest_difference,
+            cosine=self.mean_cosine,
         )
 
 

@@ -1,6 +1,7 @@
 """How charts look, and how they become SVG inside a page, readable on light and on dark screens.
 
-Matplotlib's pyplot, with its global state, is not used. All drawing happens inside `style()`.
+Matplotlib's pyplot, with its global state, is not used. All drawing happens inside `style()`, in the language that is
+spoken (covey_reports.language).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import io
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from matplotlib.transforms import Bbox
 
+from covey_reports import language
 from covey_reports.places import Answer, Places
 
 # Okabe, Ito: Color universal design (2008); those that stand out on white and on black alike.
@@ -99,7 +102,9 @@ def style() -> Iterator[None]:
 
     Also a decorator.
     """
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        if not language.is_english():  # the font lacks its characters; matplotlib makes room for them all the same
+            warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield
@@ -200,7 +205,9 @@ def shorten(text: str, most: int) -> str:
 def drawable(labels: Sequence[str], most: int = 24) -> list[str]:
     """The labels as they can stand in a picture: short, and by number where the font lacks their characters."""
     return [
-        shorten(label, most) if label and all(ord(letter) in _characters() for letter in label) else f"class {place}"
+        shorten(label, most)
+        if label and all(ord(letter) in _characters() for letter in label)
+        else language.say("class {place}", place=place)
         for place, label in enumerate(labels)
     ]
 

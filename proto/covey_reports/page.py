@@ -16,7 +16,7 @@ from importlib import resources
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from covey_proto.wording import plural
+from covey_reports import language
 
 _IMPORT = r'import .* from "./dom.js";\n'
 
@@ -26,14 +26,14 @@ def write_page(package: str, template: str, *, scripts: Sequence[str] = (), **va
     readers. Every page needs the values `title` and `subtitle`.
 
     `scripts` are names of modules in the folder `scripts` here. They add to a page that is complete without them; its
-    policy lets nothing else run.
+    policy lets nothing else run. The page is in the language that is spoken, see covey_reports.language.
     """
     script = _join(scripts) if scripts else ""
     policy = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" if script else "'none'"
     return (
         _environment(package)
         .get_template(template)
-        .render(**values, headings=[], script=Markup(script), policy=Markup(policy))
+        .render(**values, headings=[], script=Markup(script), policy=Markup(policy), spoken=_said(script))
     )
 
 
@@ -43,6 +43,16 @@ def _join(names: Sequence[str]) -> str:
     dom, *texts = ((folder / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", *names))
     blocks = "".join(f"{{\n{re.sub(_IMPORT, '', text)}}}\n" for text in texts)
     return dom.replace("export ", "") + blocks
+
+
+def texts_of_scripts(script: str) -> list[str]:
+    """The English texts that modules say: what they give `say` first."""
+    return list(dict.fromkeys(re.findall(r'\bsay\("([^"]+)"', script)))
+
+
+def _said(script: str) -> dict[str, str]:
+    """What scripts find in the page: their texts in its language; nothing in English, which they have themselves."""
+    return {} if language.is_english() else {text: language.say(text) for text in texts_of_scripts(script)}
 
 
 def _environment(package: str) -> Environment:
@@ -55,7 +65,8 @@ def _environment(package: str) -> Environment:
         autoescape=True,
     )
     made.filters["anchor"] = _anchor
-    made.filters["plural"] = plural
+    made.filters["plural"] = language.counted
+    made.globals.update(say=language.say, words=language.words, tag=language.tag)
     made.filters["percent"] = "{:.2%}".format
     made.filters["thousands"] = "{:,}".format
     made.filters["letter"] = lambda place: chr(ord("A") + place - 1)  # for the first, second, ...

@@ -15,20 +15,28 @@ from covey_export.networks import find_network
 from covey_export.reports.progress import ProgressReport
 from covey_export.training.recipe import Recipe
 from covey_proto import atomic_files
-from covey_proto.wording import plural
+from covey_reports import language
+from covey_reports.language import counted, say, sentences, words
 
 HEADER = ("layer", "output", "size", "parameters", "multiply-adds", "each number sees")
 _LABELS_SHOWN = 10
 
 
 def run(options: argparse.Namespace, report: ProgressReport) -> None:
-    """Prints the table, what it shows, and the image's way; with --output draws a page too."""
+    """Prints the table, what it shows, and the image's way; with --output draws a page too. All in the language of
+    --lang."""
+    with language.spoken(options.lang):
+        _show(options, report)
+
+
+def _show(options: argparse.Namespace, report: ProgressReport) -> None:
     with report.doing(f"reading {options.network}"):
         shown = _subject(options)
     if shown.dataset is not None:
         _require_image(options.image or 0, shown.dataset)
     found = steps.read(shown.model)
-    report.table(shown.title, HEADER, rows(found))
+    header = words(*HEADER)
+    report.table(shown.title, header, rows(found))
     said = [total(found, shown.trained_parameters), *notes.find(found)]
     for text in said:
         report.line(text)
@@ -40,7 +48,7 @@ def run(options: argparse.Namespace, report: ProgressReport) -> None:
         for text in (*batch, _describe_loss(seen, place, len(shown.dataset.labels))):
             report.line(text)
     if options.output is not None:
-        drawn = page.write_page(shown, found, rows(found), said, seen, options.image or 0)
+        drawn = page.write_page(shown, found, header, rows(found), said, seen, options.image or 0)
         atomic_files.write_text(options.output, drawn)
         report.line(f"wrote   {options.output}")
 
@@ -49,12 +57,12 @@ def rows(found: Sequence[Step]) -> list[tuple[str, ...]]:
     """One row a layer, in the order of HEADER."""
     return [
         (
-            step.name if step.kind == "input" else f"{step.name} ({step.kind.replace('_', ' ')})",
+            step.name if step.kind == "input" else f"{step.name} ({say(step.kind.replace('_', ' '))})",
             " x ".join(f"{size:,}" for size in step.output),
             step.size_formula,
             f"{step.parameters_formula} = {step.parameters:,}" if step.parameters_formula else _number(step.parameters),
             _number(step.multiply_adds),
-            "the whole image" if step.view is None else f"{step.view.size[0]} x {step.view.size[1]}",
+            say("the whole image") if step.view is None else f"{step.view.size[0]} x {step.view.size[1]}",
         )
         for step in found
     ]
@@ -66,11 +74,17 @@ def total(found: Sequence[Step], trained: int | None) -> str:
     multiply_adds = sum(step.multiply_adds for step in found)
     folded = ""
     if trained is not None and trained > parameters:
-        folded = (
-            f" The network itself has {trained:,}: in the served graph some are folded into others, such as batch "
-            f"normalisation into the convolution before it."
+        folded = say(
+            "The network itself has {trained:,}: in the served graph some are folded into others, such as batch "
+            "normalisation into the convolution before it.",
+            trained=trained,
         )
-    return f"In all {plural(parameters, 'parameter')} and {multiply_adds:,} multiply-adds for one image.{folded}"
+    whole = say(
+        "In all {parameters} and {multiply_adds:,} multiply-adds for one image.",
+        parameters=counted(parameters, "parameter"),
+        multiply_adds=multiply_adds,
+    )
+    return sentences(whole, folded)
 
 
 def describe_batch(dataset: Dataset, recipe: Recipe) -> str:
@@ -85,18 +99,32 @@ def describe_batch(dataset: Dataset, recipe: Recipe) -> str:
         for end in (int(images[..., channel].min()), int(images[..., channel].max()))
     ]
     labels = ", ".join(map(str, dataset.train_labels[: min(count, _LABELS_SHOWN)].tolist()))
-    return (
-        f"A batch of recipe {recipe.name}: images [{count}, {channels}, {height}, {width}] float32 from "
-        f"{min(ends):.3g} to {max(ends):.3g}, made of [{count}, {height}, {width}, {channels}] uint8; labels [{count}] "
-        f"int64, the first ones {labels}."
+    return say(
+        "A batch of recipe {recipe}: images [{count}, {channels}, {height}, {width}] float32 from {low:.3g} to "
+        "{high:.3g}, made of [{count}, {height}, {width}, {channels}] uint8; labels [{count}] int64, the first ones "
+        "{labels}.",
+        recipe=recipe.name,
+        count=count,
+        channels=channels,
+        height=height,
+        width=width,
+        low=min(ends),
+        high=max(ends),
+        labels=labels,
     )
 
 
 def _describe_loss(seen: Example, place: int, classes: int) -> str:
     true, chance = next(score for score in seen.scores if score.is_true), example.chance_loss(classes)
-    return (
-        f"The loss of test image {place} (label {seen.label}) is -ln({true.probability:.4g}) = {seen.loss:.4f}; to "
-        f"give each of {classes} classes the same probability would cost ln({classes}) = {chance:.4f}."
+    return say(
+        "The loss of test image {place} (label {label}) is -ln({probability:.4g}) = {loss:.4f}; to give each of "
+        "{classes} classes the same probability would cost ln({classes}) = {chance:.4f}.",
+        place=place,
+        label=seen.label,
+        probability=true.probability,
+        loss=seen.loss,
+        classes=classes,
+        chance=chance,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from covey_export.architecture.steps import Step
-from covey_proto.wording import listed
+from covey_reports.language import listing, say
 
 _MAX_SHARING = 3  # convolutions of which it is told what they save
 _BETWEEN = ("activation", "normalization")  # kinds of layers that stand between convolutions of one chain
@@ -24,11 +24,19 @@ def _sharing(steps: Sequence[Step]) -> Iterator[str]:
         source = steps[step.inputs[0]]
         _, height, width = step.output
         reads = step.multiply_adds // step.numbers
-        yield (
-            f"{step.name} has {step.parameters:,} parameters. A fully connected layer between the same tensors would "
-            f"have {step.dense_parameters:,}, {_times(step.dense_parameters / step.parameters)} as many: each output "
-            f"reads {reads:,} of {source.numbers:,} numbers (local connections), and its weights serve "
-            f"{height} * {width} = {height * width:,} places (parameter sharing)."
+        yield say(
+            "{name} has {own:,} parameters. A fully connected layer between the same tensors would have {dense:,}, "
+            "{times} times as many: each output reads {reads:,} of {numbers:,} numbers (local connections), and its "
+            "weights serve {height} * {width} = {places:,} places (parameter sharing).",
+            name=step.name,
+            own=step.parameters,
+            dense=step.dense_parameters,
+            times=_times(step.dense_parameters / step.parameters),
+            reads=reads,
+            numbers=source.numbers,
+            height=height,
+            width=width,
+            places=height * width,
         )
 
 
@@ -45,10 +53,16 @@ def _chains(steps: Sequence[Step]) -> Iterator[str]:
         # Without the first one, whose inputs may be fewer, the comparison would not hold: all have `channels` inputs.
         small = len(chain) * first.kernel[0] ** 2 * channels**2
         large = reach**2 * channels**2
-        size, whole = f"{first.kernel[0]}x{first.kernel[1]}", f"{reach}x{reach}"
-        yield (
-            f"{listed([step.name for step in chain])}: {len(chain)} kernels of {size} in a row see as much as one of "
-            f"{whole}. With {channels} channels in and out they have {small:,} weights, a {whole} kernel {large:,}."
+        yield say(
+            "{names}: {count} kernels of {size} in a row see as much as one of {whole}. With {channels} channels in "
+            "and out they have {small:,} weights, a {whole} kernel {large:,}.",
+            names=listing([step.name for step in chain]),
+            count=len(chain),
+            size=f"{first.kernel[0]}x{first.kernel[1]}",
+            whole=f"{reach}x{reach}",
+            channels=channels,
+            small=small,
+            large=large,
         )
 
 
@@ -75,12 +89,20 @@ def _halvings(steps: Sequence[Step]) -> Iterator[str]:
     for before, after in pairwise(convolutions):
         (channels, height, width), (more, lower, narrower) = before.output, after.output
         if more == 2 * channels and lower * 2 in (height, height + 1, height - 1) and lower < height:
-            yield (
-                f"From {before.name} to {after.name} height and width halve ({height} x {width} to {lower} x "
-                f"{narrower}) and channels double ({channels} to {more}): half as many numbers, and a layer with as "
-                f"many channels in as out costs the same multiply-adds before and after."
+            yield say(
+                "From {before} to {after} height and width halve ({height} x {width} to {lower} x {narrower}) and "
+                "channels double ({channels} to {more}): half as many numbers, and a layer with as many channels in as "
+                "out costs the same multiply-adds before and after.",
+                before=before.name,
+                after=after.name,
+                height=height,
+                width=width,
+                lower=lower,
+                narrower=narrower,
+                channels=channels,
+                more=more,
             )
 
 
 def _times(factor: float) -> str:
-    return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.1f} times"
+    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}"

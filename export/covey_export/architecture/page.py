@@ -14,13 +14,20 @@ from covey_export.reports import sheets
 from covey_export.reports.drawing import architecture
 from covey_reports import canvas
 from covey_reports import page as pages
+from covey_reports.language import is_english, say
 
 Rows = Sequence[tuple[str, ...]]
 
 
 @canvas.style()
 def write_page(
-    shown: Subject, steps: Sequence[Step], rows: Rows, notes: Sequence[str], seen: Example | None, place: int
+    shown: Subject,
+    steps: Sequence[Step],
+    header: tuple[str, ...],
+    rows: Rows,
+    notes: Sequence[str],
+    seen: Example | None,
+    place: int,
 ) -> str:
     """The whole page; `seen` is what became of the test image at `place`."""
     dataset = shown.dataset
@@ -28,7 +35,8 @@ def write_page(
         "covey_export.reports",
         "architecture.html.jinja",
         title=shown.title,
-        subtitle=f"{shown.source}: layers and arithmetic, by Covey",
+        subtitle=say("{source}: layers and arithmetic, by Covey", source=shown.source),
+        header=header,
         rows=rows,
         notes=notes,
         steps=steps,
@@ -46,14 +54,14 @@ def write_page(
 
 def _weights(shown: Subject) -> str:
     if shown.recipe is None:
-        return "the trained weights"
-    return "fresh weights: nothing is learned yet" if shown.recipe.epochs else "the network's given weights"
+        return say("the trained weights")
+    return say("fresh weights: nothing is learned yet") if shown.recipe.epochs else say("the network's given weights")
 
 
 def _scores(seen: Example) -> list[tuple[str, str, str, str]]:
     return [
         (
-            f"{score.label} (true)" if score.is_true else score.label,
+            say("{label} (true)", label=score.label) if score.is_true else score.label,
             "" if score.score is None else f"{score.score:.4f}",
             "" if score.exponential is None else f"{score.exponential:.4f}",
             f"{score.probability:.4f}",
@@ -67,9 +75,14 @@ def _sum(seen: Example) -> str:
     return f"{sum(exponentials):.4f}" if exponentials else ""
 
 
-def _values(steps: Sequence[Step], seen: Example) -> list[tuple[Step, list[list[list[str]]]]]:
-    """Each layer of few numbers with its maps, row by row."""
-    return [(steps[place], _maps(values)) for place, values in sorted(seen.values.items())]
+def _values(steps: Sequence[Step], seen: Example) -> list[tuple[Step, str, list[list[list[str]]]]]:
+    """Each layer of few numbers with what it does, and its maps, row by row."""
+    return [(steps[place], _describe(steps[place]), _maps(values)) for place, values in sorted(seen.values.items())]
+
+
+def _describe(step: Step) -> str:
+    """In English as the server's "Look inside" says it; in other languages the kind of layer."""
+    return step.description if is_english() else say(step.kind.replace("_", " "))
 
 
 def _maps(values: NDArray[np.float32]) -> list[list[list[str]]]:

@@ -29,6 +29,7 @@ from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
 from covey_proto import atomic_files
 from covey_proto.resize import Resize
 from covey_proto.wording import plural
+from covey_reports import language
 
 _FITTING = {"--keep-validation": "keep_validation", "--calibrate": "calibrate", "--abstain": "abstain"}
 
@@ -87,7 +88,8 @@ def verify(options: argparse.Namespace, report: ProgressReport) -> None:
 
 def draw_report(options: argparse.Namespace, report: ProgressReport) -> None:
     job = _job(options, options.network, report)
-    job.draw_report(job.load_trained(), options.version)
+    with language.spoken(options.lang):
+        job.draw_report(job.load_trained(), options.version)
 
 
 def compare(options: argparse.Namespace, report: ProgressReport) -> None:
@@ -102,7 +104,9 @@ def compare(options: argparse.Namespace, report: ProgressReport) -> None:
         assert found is not None  # it was named
         return found
 
-    report.line(f"wrote   {compare_versions(folders, options.output, load)}")
+    with language.spoken(options.lang):
+        written = compare_versions(folders, options.output, load)
+    report.line(f"wrote   {written}")
 
 
 def import_model(options: argparse.Namespace, report: ProgressReport) -> None:
@@ -139,7 +143,8 @@ def _run_job(job: ExportJob, options: argparse.Namespace, *, is_one_of_many: boo
         return []
     published = [job.publish_if_new(trained)]
     if options.report:
-        job.draw_report(trained, published[0].info.version)
+        with language.spoken(options.lang):
+            job.draw_report(trained, published[0].info.version)
     published += [job.publish_if_new(trained, precision) for precision in options.variants]
     job.report.line()
     return [Outcome(trained.checkpoint, each) for each in published]

@@ -11,6 +11,7 @@ from covey_export.cli import argument_types as types
 from covey_export.cli import commands
 from covey_export.reports.progress import ProgressReport
 from covey_export.trials import variants
+from covey_reports import language
 
 NETWORK = "a name of `covey-export list`, torchvision:NAME, timm:NAME, or your own MODULE:FUNCTION"
 Command = Callable[[argparse.Namespace, ProgressReport], None]
@@ -28,6 +29,7 @@ def add_to(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
     )
     show.add_argument("--grey", action="store_true", help="one channel (default: RGB, where the network can take it)")
     show.add_argument("--output", type=types.output_file, metavar="FILE", help="draw it on a page, such as show.html")
+    add_language(show)
 
     _add_examine(
         add("examine", commands.examine, "Examine a published model: changed images, calibration, unknown images.")
@@ -62,6 +64,16 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_language(parser: argparse.ArgumentParser) -> None:
+    """Adds --lang."""
+    parser.add_argument(
+        "--lang",
+        choices=list(language.LANGUAGES),
+        default=language.ENGLISH,
+        help="language of what is shown: en (default) or zh, Chinese",
+    )
+
+
 def _add_try(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", help=NETWORK)
     parser.add_argument(
@@ -93,3 +105,4 @@ def _add_try(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the page (default: trials.html)",
     )
+    add_language(parser)

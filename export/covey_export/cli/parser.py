@@ -78,6 +78,7 @@ def build() -> argparse.ArgumentParser:
     _add_places(report)
     _add_models(report)
     report.add_argument("--version", type=types.positive, metavar="N", help="of the model (default: the highest)")
+    exploring.add_language(report)
 
     compare = add(
         "compare", commands.compare, "Draw published models side by side, from their reports and test images."
@@ -93,6 +94,7 @@ def build() -> argparse.ArgumentParser:
     compare.add_argument(
         "--output", type=Path, default=Path("compare.html"), metavar="FILE", help="(default: compare.html)"
     )
+    exploring.add_language(compare)
 
     together = add("all", commands.run_all, "Train, convert, verify and report networks (default: all of Covey's own).")
     together.add_argument("networks", metavar="NETWORK", nargs="*", help=NETWORK)
@@ -103,6 +105,7 @@ def build() -> argparse.ArgumentParser:
     _add_variants(together, "beside the float32 model")
     _add_fitting(together)
     together.add_argument("--no-report", dest="report", action="store_false", help="do not write report.html")
+    exploring.add_language(together)
     together.add_argument("--summary-markdown", type=Path, metavar="FILE", help="write the summary table there too")
 
     import_options.add_to(add(import_options.NAME, commands.import_model, import_options.TEXT))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from covey_export.datasets.dataset import Images
 from covey_export.examination.answers import Scores, log_softmax
-from covey_proto.wording import plural
+from covey_reports.language import counted, say
 
 KEPT = 0.95  # share of known images that a threshold lets pass
 _PIECES = 4  # along each side, of a shuffled image
@@ -35,10 +35,13 @@ class Threshold:
     @property
     def sentence(self) -> str:
         """For people."""
-        return (
-            f"images are unknown where no class reaches a probability of {self.value:.6g}, as on "
-            f"{self.false_alarms:.2%} of {plural(self.images, 'validation image')} and {self.test_false_alarms:.2%} of "
-            f"the test images"
+        return say(
+            "images are unknown where no class reaches a probability of {value:.6g}, as on {share:.2%} of {images} and "
+            "{tested:.2%} of the test images",
+            value=self.value,
+            share=self.false_alarms,
+            images=counted(self.images, "validation image"),
+            tested=self.test_false_alarms,
         )
 
 

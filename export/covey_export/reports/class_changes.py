@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from covey_export.reports.drawing import classes
 from covey_export.reports.findings import Findings
-from covey_proto.wording import listed, signed
+from covey_proto.wording import signed
 from covey_reports.canvas import Picture
+from covey_reports.language import listing, say
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,24 @@ class ClassChanges:
         rows, are_two = self.rows, len(names) == 2
         half = classes.MAX_ROWS // 2
         if len(rows) <= classes.MAX_ROWS:
-            caption = f"Every class that all know, the largest {'gain' if are_two else 'difference'} first."
+            caption = (
+                say("Every class that all know, the largest gain first.")
+                if are_two
+                else say("Every class that all know, the largest difference first.")
+            )
         elif are_two:
-            caption = f"The {half} classes that gained most and the {half} that lost most, of {len(rows):,}."
+            caption = say(
+                "The {half} classes that gained most and the {half} that lost most, of {all:,}.",
+                half=half,
+                all=len(rows),
+            )
             rows = (*rows[:half], *rows[-half:])
         else:
-            caption = f"The {classes.MAX_ROWS} classes that differ most, of {len(rows):,}."
+            caption = say("The {count} classes that differ most, of {all:,}.", count=classes.MAX_ROWS, all=len(rows))
             rows = rows[: classes.MAX_ROWS]
         return classes.draw_compared_class_accuracies(names, rows, caption)
 
 
 def _named(rows: Sequence[tuple[str, tuple[float, ...]]]) -> dict[str, object]:
-    text = listed([f"{label} ({signed((shares[1] - shares[0]) * 100, '.1f')})" for label, shares in rows])
-    return {"count": len(rows), "classes": text or "none"}
+    text = listing([f"{label} ({signed((shares[1] - shares[0]) * 100, '.1f')})" for label, shares in rows])
+    return {"count": len(rows), "classes": text or say("none")}

@@ -16,9 +16,10 @@ from covey_export.reports.drawing import confusion, curves, reliability
 from covey_export.reports.findings import Findings
 from covey_export.reports.pairing import Pairing, pair
 from covey_proto import atomic_files
-from covey_proto.wording import listed, plural, signed
+from covey_proto.wording import signed
 from covey_reports import canvas, page
 from covey_reports.canvas import Picture
+from covey_reports.language import counted, listing, say
 
 MAX_MODELS = canvas.MAX_SERIES
 _MAX_SIDE_BY_SIDE = 12  # classes up to which two matrices have room side by side
@@ -50,7 +51,12 @@ def _write_page(folders: Sequence[Path], found: Sequence[Findings], load: Load) 
         "compare.html.jinja",
         scripts=("values", "matrix", "tables", "zoom"),
         title=_joined(names),
-        subtitle=f"{_joined([f'{each.network} on {each.dataset}' for each in found])}: a comparison by Covey",
+        subtitle=say(
+            "{models}: a comparison by Covey",
+            models=_joined(
+                [say("{network} on {dataset}", network=each.network, dataset=each.dataset) for each in found]
+            ),
+        ),
         names=names,
         found=found,
         difference=_difference(found),
@@ -78,7 +84,7 @@ def _names(found: Sequence[Findings]) -> tuple[str, ...]:
     """Titles, with a number where two models folders have a version of the same name."""
     counts = Counter(each.title for each in found)
     return tuple(
-        f"{each.title} (number {place})" if counts[each.title] > 1 else each.title
+        say("{title} (number {place})", title=each.title, place=place) if counts[each.title] > 1 else each.title
         for place, each in enumerate(found, 1)
     )
 
@@ -88,20 +94,22 @@ def _warnings(found: Sequence[Findings], names: Sequence[str]) -> list[str]:
     common = set.intersection(*(set(each.labels) for each in found))
     if any(set(each.labels) != common for each in found):
         only = [
-            f"not known to all, {name}: {listed(sorted(set(each.labels) - common))}"
+            say("not known to all, {name}: {labels}", name=name, labels=listing(sorted(set(each.labels) - common)))
             for name, each in zip(names, found, strict=True)
             if set(each.labels) - common
         ]
-        text = (
-            f"The models know different classes ({'; '.join(only)}). Their accuracies answer different questions; "
-            f"only the classes that all know are set side by side."
+        text = say(
+            "The models know different classes ({only}). Their accuracies answer different questions; only the classes "
+            "that all know are set side by side.",
+            only="; ".join(only),
         )
         return [text]
     if len({each.images_digest for each in found}) > 1:
-        tested = "; ".join(f"{each.dataset}, {plural(each.test_images, 'test image')}" for each in found)
-        text = (
-            f"The models were tested on different images ({tested}): a difference of their accuracies may come from "
-            f"these."
+        tested = "; ".join(f"{each.dataset}, {counted(each.test_images, 'test image')}" for each in found)
+        text = say(
+            "The models were tested on different images ({tested}): a difference of their accuracies may come from "
+            "these.",
+            tested=tested,
         )
         return [text]
     return []
@@ -112,7 +120,7 @@ def _answers(folders: Sequence[Path], found: Sequence[Findings], load: Load) -> 
     try:
         dataset = load(folders[0], found[0].dataset)
         if dataset.digest != found[0].images_digest:
-            return None, f"The images of {dataset.name} have changed since the models were tested."
+            return None, say("The images of {dataset} have changed since the models were tested.", dataset=dataset.name)
         return side_by_side(folders, found, dataset), ""
     except ExportError as error:
         return None, str(error)
@@ -125,16 +133,16 @@ def _figures(found: Sequence[Findings]) -> list[tuple[str, ...]]:
     if len(found) == 2:
         one, two = found
         differences = {
-            figures.ACCURACY: _difference(found),
-            figures.CALIBRATION: _points(two.calibration.error - one.calibration.error),
-            figures.PARAMETERS: _factor(one.parameters, two.parameters),
-            figures.SIZE: _factor(one.size_bytes, two.size_bytes),
-            figures.TRAINING: _factor(one.seconds, two.seconds),
+            say(figures.ACCURACY): _difference(found),
+            say(figures.CALIBRATION): _points(two.calibration.error - one.calibration.error),
+            say(figures.PARAMETERS): _factor(one.parameters, two.parameters),
+            say(figures.SIZE): _factor(one.size_bytes, two.size_bytes),
+            say(figures.TRAINING): _factor(one.seconds, two.seconds),
         }
     return [
         (
             name,
-            *(each.get(name, "not measured") for each in values),
+            *(each.get(name, say("not measured")) for each in values),
             *([differences.get(name, "")] if differences else []),
         )
         for name in dict.fromkeys(name for each in values for name in each)
@@ -173,7 +181,7 @@ def _draw_matrices(found: Sequence[Findings], names: Sequence[str]) -> list[Pict
         confusion.draw_confusion(
             each,
             f"confusion-{place}",
-            f"{name}: rows are the true classes, columns the predicted ones.",
+            say("{name}: rows are the true classes, columns the predicted ones.", name=name),
             width_inches,
         )
         for place, (each, name) in enumerate(zip(found, names, strict=True))
@@ -186,7 +194,7 @@ def _difference(found: Sequence[Findings]) -> str:
 
 
 def _points(change: float) -> str:
-    return f"{signed(change * 100, '.2f')} points"
+    return say("{points} points", points=signed(change * 100, ".2f"))
 
 
 def _factor(before: float, after: float) -> str:
@@ -195,4 +203,4 @@ def _factor(before: float, after: float) -> str:
 
 def _joined(texts: Sequence[str]) -> str:
     *others, last = dict.fromkeys(texts)
-    return f"{', '.join(others)} and {last}" if others else last
+    return say("{others} and {last}", others=", ".join(others), last=last) if others else last

@@ -1,4 +1,5 @@
-"""The figures of a report as rows of words, the same in report.html, MODEL_CARD.md and a comparison."""
+"""The figures of a report as rows of words, the same in report.html, MODEL_CARD.md and a comparison, in the language
+that is spoken."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ from covey_export.embedding import Comparison
 from covey_export.examination.unknown import Threshold
 from covey_export.networks import size
 from covey_export.reports.findings import Findings
+from covey_reports.language import say
 
-# The names of the rows of which a comparison shows a difference.
+# The names of the rows of which a comparison shows a difference, to be said.
 ACCURACY = "accuracy, as served (onnxruntime)"
 CALIBRATION = "expected calibration error"
 PARAMETERS = "parameters"
@@ -19,23 +21,29 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
     """(name, value): what the model is and does."""
     verified = findings.verification
     return [
-        (ACCURACY, f"{verified.onnxruntime_accuracy:.2%}"),
-        ("accuracy in PyTorch", f"{verified.torch_accuracy:.2%}"),
-        ("test images", f"{findings.test_images:,}"),
-        ("largest difference of a probability", _difference(findings)),
-        ("disagreements with PyTorch", f"{verified.disagreements} of {verified.images:,}"),
-        (CALIBRATION, calibration_error(findings)),
+        (say(ACCURACY), f"{verified.onnxruntime_accuracy:.2%}"),
+        (say("accuracy in PyTorch"), f"{verified.torch_accuracy:.2%}"),
+        (say("test images"), f"{findings.test_images:,}"),
+        (say("largest difference of a probability"), _difference(findings)),
+        (
+            say("disagreements with PyTorch"),
+            say("{count} of {all}", count=verified.disagreements, all=f"{verified.images:,}"),
+        ),
+        (say(CALIBRATION), calibration_error(findings)),
         *_temperature_row(findings),
-        *([("unknown images", Threshold(**verified.unknown).sentence)] if verified.unknown else []),
-        *([("embedding", Comparison(**verified.embedding).sentence)] if verified.embedding else []),
-        (PARAMETERS, f"{findings.parameters:,}"),
-        (SIZE, f"{findings.size_bytes:,} bytes"),
-        ("computes in", verified.precision),
+        *([(say("unknown images"), Threshold(**verified.unknown).sentence)] if verified.unknown else []),
+        *([(say("embedding"), Comparison(**verified.embedding).sentence)] if verified.embedding else []),
+        (say(PARAMETERS), f"{findings.parameters:,}"),
+        (say(SIZE), say("{count:,} bytes", count=findings.size_bytes)),
+        (say("computes in"), verified.precision),
         *speed_rows(findings),
-        ("input", f"{size(findings.image_shape)}; encoded images: {findings.resize}"),
-        ("classes", f"{len(findings.labels):,}"),
-        (TRAINING, f"{findings.seconds:,.1f} s"),
-        *([("noticed in the data", " ".join(findings.notes))] if findings.notes else []),
+        (
+            say("input"),
+            say("{size}; encoded images: {resize}", size=size(findings.image_shape), resize=findings.resize),
+        ),
+        (say("classes"), f"{len(findings.labels):,}"),
+        (say(TRAINING), f"{findings.seconds:,.1f} s"),
+        *([(say("noticed in the data"), " ".join(findings.notes))] if findings.notes else []),
     ]
 
 
@@ -43,56 +51,72 @@ def provenance(findings: Findings) -> list[tuple[str, str]]:
     """(name, value): all that the figures depend on, and by what each of it is known."""
     verified = findings.verification
     rows = [
-        ("network", f"{findings.network} ({findings.source})"),
-        ("data set", f"{findings.dataset}, {findings.train_images:,} training images"),
-        ("licence of the data", findings.licence),
-        ("digest of the data", findings.images_digest),
-        ("recipe", f"{findings.recipe}: {findings.recipe_description}"),
-        ("first weights", findings.started_from or "random"),
-        ("epochs", str(len(findings.history))),
-        ("seed", str(findings.seed)),
-        ("digest of the checkpoint", verified.made_from),
-        ("SHA-256 of model.onnx", findings.file_digest),
-        ("verified", verified.date),
+        (say("network"), f"{findings.network} ({findings.source})"),
+        (
+            say("data set"),
+            say("{dataset}, {count:,} training images", dataset=findings.dataset, count=findings.train_images),
+        ),
+        (say("licence of the data"), findings.licence),
+        (say("digest of the data"), findings.images_digest),
+        (say("recipe"), f"{findings.recipe}: {findings.recipe_description}"),
+        (say("first weights"), findings.started_from or say("random")),
+        (say("epochs"), str(len(findings.history))),
+        (say("seed"), str(findings.seed)),
+        (say("digest of the checkpoint"), verified.made_from),
+        (say("SHA-256 of model.onnx"), findings.file_digest),
+        (say("verified"), verified.date),
         *verified.versions.items(),
-        ("machine of this report", findings.machine),
+        (say("machine of this report"), findings.machine),
     ]
     return [(name, value) for name, value in rows if value]  # earlier versions did not keep all of it
+
+
+def computed_by(findings: Findings) -> str:
+    """Whose answers the accuracies, mistakes and probabilities are."""
+    verified = findings.verification
+    if verified.is_variant:
+        return say("the file, in {precision}", precision=verified.precision)
+    return say("PyTorch in float32")
 
 
 def speed_rows(findings: Findings) -> list[tuple[str, str]]:
     """What verification.json says of the speed, where it was measured."""
     speed = findings.verification.speed or {}
     times: dict[str, float] = speed.get("variant_us_per_image", {})
-    rows = [(f"time per image at batch {size}", f"{time:,.1f} us") for size, time in times.items()]
-    return [*rows, *([("beside float32", speed["sentence"])] if "sentence" in speed else [])]
+    rows = [(say("time per image at batch {size}", size=size), f"{time:,.1f} us") for size, time in times.items()]
+    return [*rows, *([(say("beside float32"), speed["sentence"])] if "sentence" in speed else [])]
 
 
 def _difference(findings: Findings) -> str:
     verified = findings.verification
-    allowed = "" if verified.is_variant else f" (allowed {verified.tolerance:.0e})"
-    return f"{verified.largest_difference:.1e}{allowed}"
+    found = f"{verified.largest_difference:.1e}"
+    if verified.is_variant:
+        return found
+    return say("{found} (allowed {tolerance:.0e})", found=found, tolerance=verified.tolerance)
 
 
 def _temperature_row(findings: Findings) -> list[tuple[str, str]]:
     said = findings.verification.calibration
     if said is None:
         return []
-    before, after = said["error_before"], said["error_after"]
-    text = (
-        f"scores divided by a temperature of {said['temperature']:.3f}, fitted to training images that were kept from "
-        f"training; expected calibration error in PyTorch {before:.2%} before, {after:.2%} after"
+    text = say(
+        "scores divided by a temperature of {temperature:.3f}, fitted to training images that were kept from training; "
+        "expected calibration error in PyTorch {before:.2%} before, {after:.2%} after",
+        temperature=said["temperature"],
+        before=said["error_before"],
+        after=said["error_after"],
     )
-    return [("calibrated", text)]
+    return [(say("calibrated"), text)]
 
 
 def calibration_error(findings: Findings) -> str:
-    return f"{findings.calibration.error:.2%} ({len(findings.calibration.bins)} bins)"
+    found = findings.calibration
+    return say("{error:.2%} ({bins} bins)", error=found.error, bins=len(found.bins))
 
 
 def share(value: float | None) -> str:
     """An accuracy of a class."""
-    return "no test images" if value is None else f"{value:.2%}"
+    return say("no test images") if value is None else f"{value:.2%}"
 
 
 def bytes_in_words(count: int) -> str:

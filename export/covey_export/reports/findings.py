@@ -28,6 +28,7 @@ from covey_export.reports.calibration import Bin, Calibration
 from covey_export.reports.progress import describe_normalisation
 from covey_export.training.augmentation import NONE
 from covey_proto import layout
+from covey_reports.language import say
 
 FILE = "report.json"
 PYTORCH_PRECISION = "float32"
@@ -62,7 +63,7 @@ class Verified:
 @dataclass(frozen=True)
 class Findings:
     """What is known of one published version. Accuracies are 0 to 1, on the whole test set, by PyTorch in float32,
-    for a variant in another precision by its file (`computed_by`); `verification` has what both gave. A class
+    for a variant in another precision by its file; `verification` has what both gave. A class
     without test images has the accuracy None.
     """
 
@@ -99,12 +100,7 @@ class Findings:
 
     @property
     def title(self) -> str:
-        return f"{self.model} version {self.version}"
-
-    @property
-    def computed_by(self) -> str:
-        """Whose answers the accuracies, mistakes and probabilities are."""
-        return f"the file, in {self.verification.precision}" if self.verification.is_variant else "PyTorch in float32"
+        return say("{model} version {version}", model=self.model, version=self.version)
 
     def confusion_matrix(self) -> NDArray[np.int64]:
         """`[K, K]`: rows are the true classes, columns the predicted ones."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from covey_export.reports.findings import Findings
+from covey_reports.language import say
 
 _CERTAIN = 0.05  # below, a difference is more than chance
 
@@ -34,14 +35,19 @@ class Pairing:
         """Which of the two models is better, as a sentence. `pairs`: how many are judged on the page. The more there
         are, the more likely one of them looks better by chance, so that p counts that many times (Bonferroni)."""
         if self.only_first_right == self.only_second_right:
-            return f"{names[0]} and {names[1]}: neither is better on these images."
+            return say("{one} and {other}: neither is better on these images.", one=names[0], other=names[1])
         better, other = names[::-1] if self.only_second_right > self.only_first_right else names
         chance = min(1.0, self.chance * pairs)
-        reason = "more than chance explains" if chance < _CERTAIN else "which may well be chance"
-        counted = f", times the {pairs} pairs of this page" if pairs > 1 else ""
-        return (
-            f"{better} is right on more images than {other}, {reason}: p = {chance:.2g} (exact sign test on the "
-            f"{self.only_first_right + self.only_second_right:,} images that only one of the two got right{counted})."
+        reason = say("more than chance explains") if chance < _CERTAIN else say("which may well be chance")
+        return say(
+            "{better} is right on more images than {other}, {reason}: p = {chance:.2g} (exact sign test on the "
+            "{images:,} images that only one of the two got right{times}).",
+            better=better,
+            other=other,
+            reason=reason,
+            chance=chance,
+            images=self.only_first_right + self.only_second_right,
+            times=say(", times the {pairs} pairs of this page", pairs=pairs) if pairs > 1 else "",
         )
 
 

@@ -22,6 +22,7 @@ from covey_export.reports.findings import Findings
 from covey_export.reports.layers import Recording
 from covey_reports import canvas, page
 from covey_reports.canvas import Picture
+from covey_reports.language import say
 
 Probabilities = NDArray[np.float32]
 Choice = list[tuple[str, Picture]]  # pictures of test images, and what each image is called
@@ -41,11 +42,17 @@ def write_page(
         "report.html.jinja",
         scripts=_SCRIPTS,
         title=found.title,
-        subtitle=f"{found.network} on {found.dataset}, recipe {found.recipe}: a report by Covey "
-        f"{found.verification.versions.get('covey', '')}",
+        subtitle=say(
+            "{network} on {dataset}, recipe {recipe}: a report by Covey {version}",
+            network=found.network,
+            dataset=found.dataset,
+            recipe=found.recipe,
+            version=found.verification.versions.get("covey", ""),
+        ),
         found=found,
         measured=figures.rows(found),
         provenance=figures.provenance(found),
+        computed_by=figures.computed_by(found),
         size=figures.bytes_in_words(found.size_bytes),
         diagnosis=diagnosis.diagnose(found.history, len(found.labels)),
         curves=curves.draw_curves(found.history) if found.history else None,
@@ -104,7 +111,9 @@ def _maps(dataset: Dataset, probabilities: Probabilities, recordings: Mapping[in
     return [
         (
             name,
-            feature_maps.draw_feature_maps(f"Test image {name}", dataset.test_images[place], recording, f"maps-{at}"),
+            feature_maps.draw_feature_maps(
+                say("Test image {name}", name=name), dataset.test_images[place], recording, f"maps-{at}"
+            ),
         )
         for at, (place, recording) in enumerate(recordings.items())
         if recording.layers
@@ -126,5 +135,8 @@ def _space(dataset: Dataset, probabilities: Probabilities, recordings: Mapping[i
 
 def _name(dataset: Dataset, probabilities: Probabilities, place: int) -> str:
     truth, guess = int(dataset.test_labels[place]), int(probabilities[place].argmax())
-    taken = f", taken for {dataset.labels[guess]}" if guess != truth else ""
-    return f"{place} ({dataset.labels[truth]}{taken})"
+    if guess == truth:
+        return f"{place} ({dataset.labels[truth]})"
+    return say(
+        "{place} ({truth}, taken for {guess})", place=place, truth=dataset.labels[truth], guess=dataset.labels[guess]
+    )

@@ -19,6 +19,7 @@ from PIL import Image
 from covey_export.datasets import Dataset
 from covey_export.datasets.dataset import Images, Labels
 from covey_export.reports.drawing.tiles import brighten
+from covey_reports.language import say
 
 MAX_SAMPLES = 40
 MAX_FIRST, MAX_MISTAKES = 40, 300  # the most confident mistakes; and those together with some of each pair of classes
@@ -56,16 +57,22 @@ def samples(dataset: Dataset, probabilities: NDArray[np.float32]) -> list[Tile]:
             dataset.labels[int(dataset.test_labels[place])],
             dataset.labels[int(probabilities[place].argmax())],
         )
-        taken = "" if guess == label else f"taken for {guess}"
+        taken = "" if guess == label else say("taken for {guess}", guess=guess)
         facts = _facts(dataset, probabilities, place)
-        found.append(_tile(dataset.test_images[place], f"test image {place}, of {label}", label, taken, facts))
+        alt = say("test image {place}, of {label}", place=place, label=label)
+        found.append(_tile(dataset.test_images[place], alt, label, taken, facts))
     return found
 
 
 def batch(dataset: Dataset) -> list[Tile]:
     """The first BATCH_TILES training images, with their class and its number."""
     return [
-        _tile(image, f"a training image of {dataset.labels[label]}", dataset.labels[label], f"label {label}")
+        _tile(
+            image,
+            say("a training image of {label}", label=dataset.labels[label]),
+            dataset.labels[label],
+            say("label {number}", number=label),
+        )
         for image, label in zip(
             dataset.train_images[:BATCH_TILES], dataset.train_labels[:BATCH_TILES].tolist(), strict=True
         )
@@ -118,9 +125,9 @@ def _mistake(dataset: Dataset, probabilities: NDArray[np.float32], place: int) -
     guess, truth = dataset.labels[predicted], dataset.labels[true]
     return _tile(
         dataset.test_images[place],
-        f"test image {place}: {truth}, taken for {guess}",
+        say("test image {place}: {truth}, taken for {guess}", place=place, truth=truth, guess=guess),
         f"{guess} ({percent(probabilities[place, predicted])})",
-        f"true: {truth} ({percent(probabilities[place, true])})",
+        say("true: {truth} ({share})", truth=truth, share=percent(probabilities[place, true])),
         _facts(dataset, probabilities, place),
     )
 
@@ -139,7 +146,7 @@ def _facts(dataset: Dataset, probabilities: NDArray[np.float32], place: int) -> 
 def tile(dataset: Dataset, place: int) -> Tile:
     """A test image with its class."""
     label = dataset.labels[int(dataset.test_labels[place])]
-    return _tile(dataset.test_images[place], f"test image {place}, of {label}", label)
+    return _tile(dataset.test_images[place], say("test image {place}, of {label}", place=place, label=label), label)
 
 
 def data_uri(image: Images) -> str:

@@ -23,6 +23,7 @@ from covey_export.reports.progress import ProgressReport
 from covey_export.trained_model import TrainedModel
 from covey_proto import atomic_files, layout
 from covey_proto.wording import plural
+from covey_reports import language
 from covey_server.errors import CoveyServerError
 from covey_server.inference import golden, model_file
 from covey_server.inference.devices import choose
@@ -62,7 +63,9 @@ def write(trained: TrainedModel, folder: Path, report: ProgressReport) -> Path:
     page = report_page.write_page(found, dataset, probabilities, recordings)
     atomic_files.write_text(folder / findings.FILE, found.to_json())
     atomic_files.write_text(folder / history.FILE, history.to_csv(found.history))
-    atomic_files.write_text(folder / cards.FILE, model_card.write_card(found))
+    with language.spoken(language.ENGLISH):  # a card goes with the model, to readers of any language
+        card = model_card.write_card(found)
+    atomic_files.write_text(folder / cards.FILE, card)
     atomic_files.write_text(folder / FILE, page)
     report.line(f"wrote   {folder / FILE}, {cards.FILE}, {findings.FILE} and {history.FILE}")
     return folder / FILE

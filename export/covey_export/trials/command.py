@@ -14,6 +14,7 @@ from covey_export.trials import page, variants
 from covey_export.trials.plan import Plan
 from covey_proto import atomic_files
 from covey_proto.wording import plural
+from covey_reports import language
 
 _MAX_TRAININGS = 100
 # Options that all variants share, by their flag.
@@ -49,11 +50,12 @@ def run(
         with report.brief():
             trials.append(plan.train(load, folder, options.seeds, options.device, report, test_once=judged_by_test))
     trials.sort(key=lambda trial: -trial.accuracy)
-    title = f"{options.network} on {plans[0].entry.name}"
-    report.table(title, page.header(options.judge), page.rows(trials))
-    for text in page.remarks(trials):
-        report.line(text)
-    atomic_files.write_text(options.output, page.write_page(title, options.judge, trials))
+    with language.spoken(options.lang):
+        title = language.say("{network} on {dataset}", network=options.network, dataset=plans[0].entry.name)
+        report.table(title, page.header(options.judge), page.rows(trials))
+        for text in page.remarks(trials):
+            report.line(text)
+        atomic_files.write_text(options.output, page.write_page(title, options.judge, trials))
     report.line(f"wrote   {options.output}")
 
 

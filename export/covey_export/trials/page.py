@@ -10,9 +10,9 @@ from covey_export.reports.drawing import trials as drawing
 from covey_export.training import optimization
 from covey_export.trials.trial import Trial, describe_accuracy
 from covey_proto import noise
-from covey_proto.wording import plural
 from covey_reports import canvas
 from covey_reports import page as pages
+from covey_reports.language import counted, say, words
 
 _IMAGES = {"validation": "validation images", "test": "test images"}
 
@@ -20,12 +20,9 @@ _IMAGES = {"validation": "validation images", "test": "test images"}
 def header(judge: str) -> tuple[str, ...]:
     """Of `rows`; `judge` is what the variants are judged by."""
     return (
-        "variant",
-        f"accuracy, {_IMAGES[judge]}",
-        "gap to training images",
-        "length of the weights",
-        "parameters",
-        "seconds",
+        say("variant"),
+        say("accuracy, {images}", images=say(_IMAGES[judge])),
+        *words("gap to training images", "length of the weights", "parameters", "seconds"),
     )
 
 
@@ -35,7 +32,7 @@ def rows(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
         (
             trial.variant.title,
             describe_accuracy(trial),
-            "" if trial.gap is None else f"{trial.gap * 100:+.1f} points",
+            "" if trial.gap is None else say("{points:+.1f} points", points=trial.gap * 100),
             "" if math.isnan(trial.norm) else f"{trial.norm:.1f}",
             f"{trial.parameters:,}",
             f"{trial.seconds:,.0f}",
@@ -49,28 +46,40 @@ def remarks(trials: Sequence[Trial]) -> list[str]:
     if len(trials) < 2:
         return []
     first, second = trials[:2]
-    ahead = f"The first is {(first.accuracy - second.accuracy) * 100:.2f} points ahead of the second"
+    points = (first.accuracy - second.accuracy) * 100
     interval = noise.difference_interval(second.accuracies, first.accuracies, noise.PERCENT_2_5)
     if interval is None:
-        return [f"{ahead} with one seed each. Another seed may turn them round: use --seeds 3 before you choose."]
-    low, high = (f"{end * 100:+.2f}" for end in interval)
-    if interval[0] <= 0:
-        return [
-            f"{ahead}, which may be chance: its 95 % interval is {low} to {high} points. More seeds make it shorter."
-        ]
-    return [f"{ahead}, more than chance gives: its 95 % interval is {low} to {high} points."]
+        one_seed = (
+            "The first is {points:.2f} points ahead of the second with one seed each. Another seed may turn them "
+            "round: use --seeds 3 before you choose."
+        )
+        return [say(one_seed, points=points)]
+    low, high = (end * 100 for end in interval)
+    chance = (
+        "The first is {points:.2f} points ahead of the second, which may be chance: its 95 % interval is {low:+.2f} to "
+        "{high:+.2f} points. More seeds make it shorter."
+    )
+    more = (
+        "The first is {points:.2f} points ahead of the second, more than chance gives: its 95 % interval is {low:+.2f} "
+        "to {high:+.2f} points."
+    )
+    return [say(chance if low <= 0 else more, points=points, low=low, high=high)]
 
 
 @canvas.style()
 def write_page(title: str, judge: str, trials: Sequence[Trial]) -> str:
     """The whole page; trials are sorted, the most accurate first."""
-    images = _IMAGES[judge]
+    images = say(_IMAGES[judge])
     return pages.write_page(
         "covey_export.reports",
         "trials.html.jinja",
         scripts=("values", "tables"),
         title=title,
-        subtitle=f"{plural(len(trials), 'variant')}, {plural(len(trials[0].accuracies), 'seed')} each, by Covey",
+        subtitle=say(
+            "{variants}, {seeds} each, by Covey",
+            variants=counted(len(trials), "variant"),
+            seeds=counted(len(trials[0].accuracies), "seed"),
+        ),
         header=header(judge),
         rows=rows(trials),
         remarks=remarks(trials),
@@ -94,7 +103,7 @@ def _groups(trials: Sequence[Trial]) -> list[tuple[str, str, str, str]]:
     for trial in trials:
         for group in optimization.parameter_groups(trial.network, trial.checkpoints[0].recipe):
             count = sum(values.numel() for values in group.parameters)
-            rate = f", {group.rate:g} x the learning rate" if group.rate != 1 else ""
-            row = (group.name, f"{count:,}", f"{group.weight_decay:g}{rate}")
+            rate = say(", {rate:g} x the learning rate", rate=group.rate) if group.rate != 1 else ""
+            row = (say(group.name), f"{count:,}", f"{group.weight_decay:g}{rate}")
             alike.setdefault(row, []).append(trial.variant.title)
-    return [("all" if len(titles) == len(trials) else "; ".join(titles), *row) for row, titles in alike.items()]
+    return [(say("all") if len(titles) == len(trials) else "; ".join(titles), *row) for row, titles in alike.items()]

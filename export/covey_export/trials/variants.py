@@ -9,6 +9,7 @@ from itertools import product
 
 from covey_export import naming
 from covey_export.errors import ExportError
+from covey_reports.language import say
 
 # Options of `covey-export train` that a variant may set; "network" stands for the network itself.
 VARIABLE = (
@@ -28,7 +29,7 @@ class Variant:
     def title(self) -> str:
         """For people: dropout 0.5, optimizer sgd."""
         said = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in self.settings)
-        return said or "as the recipe says"
+        return said or say("as the recipe says")
 
     @property
     def slug(self) -> str:

@@ -8,6 +8,15 @@ export function make(tag, properties, ...children) {
   return element;
 }
 
+/** @type {Record<string, string>} */
+const spoken = JSON.parse(document.documentElement.dataset.spoken ?? "{}");
+
+/**
+ * A text in the page's language, its fields {name} filled. The page holds the translations of all that its scripts say.
+ * @param {string} text @param {Record<string, string | number>} [values] @returns {string}
+ */
+export const say = (text, values = {}) => (spoken[text] ?? text).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+
 /** Elements of a page. @param {string} selector @param {ParentNode} [within] @returns {any[]} */
 export const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 

@@ -3,7 +3,7 @@
  * The confusion matrix answers: the pointer with the words of a cell, a click with the images of that cell beside it. Two
  * lists of classes do the same for keyboards and small screens.
  */
-import { all, framed, layerOver, make, percent, pointed, put, putBeside } from "./dom.js";
+import { all, framed, layerOver, make, percent, pointed, put, putBeside, say } from "./dom.js";
 
 /**
  * @typedef {{box: number[], labels: string[], images: number[], cells: [number, number, number][]}} Matrix rows are true
@@ -16,7 +16,8 @@ const count = ({ cells }, truth, predicted) => cells.find(([row, column]) => row
 /** 12 of 974 test images, and 1.2%. @param {Matrix} matrix @param {number} truth @param {number} predicted @returns {string[]} */
 function inWords(matrix, truth, predicted) {
   const [found, images] = [count(matrix, truth, predicted), matrix.images[truth]];
-  const words = `${found.toLocaleString("en")} of ${images.toLocaleString("en")} test image${images === 1 ? "" : "s"}`;
+  const counts = { found: found.toLocaleString("en"), images: images.toLocaleString("en") };
+  const words = images === 1 ? say("{found} of {images} test image", counts) : say("{found} of {images} test images", counts);
   return [words, images ? `${((100 * found) / images).toFixed(1)}%` : ""];
 }
 
@@ -35,7 +36,7 @@ function answer(picture, matrix, choose) {
     if (!found) return;
     const [predicted, truth] = found;
     const words = inWords(matrix, truth, predicted).filter(Boolean).join(", ");
-    const tip = make("div", { className: "tip" }, make("b", {}, `true ${labels[truth]}, predicted ${labels[predicted]}`), make("span", {}, words));
+    const tip = make("div", { className: "tip" }, make("b", {}, say("true {truth}, predicted {predicted}", { truth: labels[truth], predicted: labels[predicted] })), make("span", {}, words));
     layer.append(putBeside(tip, (predicted + 0.5) * side, truth > 0.7 * labels.length ? truth * side : (truth + 1) * side));
   });
   frame.addEventListener("pointerleave", hide);
@@ -67,14 +68,17 @@ function addPanel(picture, matrix) {
     [lists[0].value, lists[1].value] = [truth, predicted];
     const [said, share] = inWords(matrix, truth, predicted);
     const [found, tiles] = [count(matrix, truth, predicted), held(truth, predicted)];
-    const what = truth === predicted ? "got this class" : `${found === 1 ? "was" : "were"} taken for ${labels[predicted]}`;
-    const cut = tiles.length < found ? ` This page holds ${tiles.length || "none"} of them.` : "";
-    words.textContent = images[truth] ? `${said} of ${labels[truth]} ${what} (${share}).${cut}` : `There are no test images of ${labels[truth]}.`;
+    const names = { said, share, truth: labels[truth], predicted: labels[predicted], held: tiles.length };
+    const right = say("{said} of {truth} got this class ({share}).", names);
+    const wrong = found === 1 ? say("{said} of {truth} was taken for {predicted} ({share}).", names) : say("{said} of {truth} were taken for {predicted} ({share}).", names);
+    const cut = tiles.length ? say("This page holds {held} of them.", names) : say("This page holds none of them.");
+    const what = truth === predicted ? right : wrong;
+    words.textContent = images[truth] ? `${what}${tiles.length < found ? ` ${cut}` : ""}` : say("There are no test images of {truth}.", names);
     sheet.replaceChildren(...tiles.map((tile) => Object.assign(tile.cloneNode(true), { hidden: false })));
     mark(truth, predicted);
   };
   const mark = answer(picture, matrix, show);
-  const controls = make("p", { className: "controls" }, make("label", {}, "true ", lists[0]), make("label", {}, "predicted ", lists[1]));
+  const controls = make("p", { className: "controls" }, make("label", {}, say("true"), " ", lists[0]), make("label", {}, say("predicted"), " ", lists[1]));
   const place = /** @type {HTMLElement} */ (picture.closest(".scroll"));
   place.after(make("div", { className: "panel" }, controls, words, sheet));
   place.parentElement?.classList.add("with-panel");

@@ -1,6 +1,6 @@
 // @ts-check
 /** The sheet of mistakes by class and in another order. Without this script all of it is there, in one order. */
-import { all, make } from "./dom.js";
+import { all, make, say } from "./dom.js";
 
 const SHOWN = 40; // at first
 
@@ -11,15 +11,15 @@ function control(place) {
   const tiles = /** @type {HTMLElement[]} */ (all("li", place));
   const number = (/** @type {HTMLElement} */ tile, /** @type {string} */ name) => Number(tile.dataset[name]);
   const orders = {
-    "most confident first": (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) => number(other, "confidence") - number(one, "confidence"),
-    "least confident first": (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) => number(one, "confidence") - number(other, "confidence"),
-    "true class": (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) => number(one, "true") - number(other, "true"),
-    "predicted class": (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) => number(one, "predicted") - number(other, "predicted"),
+    [say("most confident first")]: (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) => number(other, "confidence") - number(one, "confidence"),
+    [say("least confident first")]: (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) => number(one, "confidence") - number(other, "confidence"),
+    [say("true class")]: (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) => number(one, "true") - number(other, "true"),
+    [say("predicted class")]: (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) => number(one, "predicted") - number(other, "predicted"),
   };
   const select = (/** @type {[string, string][]} */ options) => make("select", { onchange: () => show(SHOWN) }, ...options.map(([value, text]) => make("option", { value }, text)));
   const classes = (/** @type {string} */ name) => {
     const there = [...new Set(tiles.map((tile) => number(tile, name)))].sort((one, other) => one - other);
-    return select([["", "any"], .../** @type {[string, string][]} */ (there.map((each) => [String(each), labels[each]]))]);
+    return select([["", say("any")], .../** @type {[string, string][]} */ (there.map((each) => [String(each), labels[each]]))]);
   };
   const [truth, predicted] = [classes("true"), classes("predicted")];
   const order = select(/** @type {[string, string][]} */ (Object.keys(orders).map((name) => [name, name])));
@@ -32,12 +32,12 @@ function control(place) {
     sheet.replaceChildren(...chosen); // those out of sight stay in the page: the matrix shows them
     chosen.forEach((tile, at) => (tile.hidden = at >= most));
     rest.replaceChildren(...tiles.filter((tile) => !chosen.includes(tile)));
-    said.textContent = `${Math.min(most, chosen.length)} of ${chosen.length} shown`;
-    more.textContent = `Show all ${chosen.length}`;
+    said.textContent = say("{shown} of {all} shown", { shown: Math.min(most, chosen.length), all: chosen.length });
+    more.textContent = say("Show all {all}", { all: chosen.length });
     more.hidden = chosen.length <= most;
   };
   const rest = make("ul", { hidden: true });
-  const controls = make("p", { className: "controls" }, make("label", {}, "true ", truth), make("label", {}, "predicted ", predicted), make("label", {}, "order ", order));
+  const controls = make("p", { className: "controls" }, make("label", {}, say("true"), " ", truth), make("label", {}, say("predicted"), " ", predicted), make("label", {}, say("order"), " ", order));
   place.replaceChildren(controls, said, sheet, make("p", { className: "controls" }, more), rest);
   show(SHOWN);
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /** Lines answer the pointer and the arrow keys with the values of the nearest point. */
-import { all, framed, layerOver, make, pointed, put, putBeside } from "./dom.js";
+import { all, framed, layerOver, make, pointed, put, putBeside, say } from "./dom.js";
 
 /**
  * @typedef {[number, string, [number, number, string][]]} Point x, words for it, and of each line its number, y and words
@@ -34,7 +34,7 @@ function answer(picture, frame, { box, lines, points }) {
   };
   const hide = () => layer.replaceChildren();
 
-  Object.assign(layer, { tabIndex: 0, role: "slider", ariaLabel: `Values of ${lines.map(([name]) => name).join(", ")}`, ariaValueMin: "1", ariaValueMax: String(points.length) });
+  Object.assign(layer, { tabIndex: 0, role: "slider", ariaLabel: say("Values of {lines}", { lines: lines.map(([name]) => name).join(", ") }), ariaValueMin: "1", ariaValueMax: String(points.length) });
   describe();
   frame.addEventListener("pointermove", (event) => {
     const at = pointed(layer, event);

@@ -1,6 +1,6 @@
 // @ts-check
 /** Images of sheets at a large size, with their words; the arrow keys lead to their neighbours. */
-import { all, make } from "./dom.js";
+import { all, make, say } from "./dom.js";
 
 const dialog = make("dialog", { className: "zoom" });
 document.body.append(dialog);
@@ -19,10 +19,10 @@ function show(tile) {
   const image = /** @type {HTMLImageElement} */ (tile.querySelector("img"));
   const words = all("b, span", tile).map((each) => make("p", {}, each.textContent));
   const step = (/** @type {string} */ text, /** @type {number} */ by) => make("button", { type: "button", disabled: !neighbour(tile, by), onclick: () => move(by) }, text);
-  const close = make("button", { type: "button", onclick: () => dialog.close() }, "Close");
+  const close = make("button", { type: "button", onclick: () => dialog.close() }, say("Close"));
   const large = make("img", { src: image.src, alt: image.alt, className: image.className });
   large.style.setProperty("--shape", `${image.getAttribute("width")} / ${image.getAttribute("height")}`);
-  dialog.replaceChildren(large, make("p", { className: "quiet" }, image.alt), ...words, make("p", { className: "controls" }, step("Previous", -1), step("Next", 1), close));
+  dialog.replaceChildren(large, make("p", { className: "quiet" }, image.alt), ...words, make("p", { className: "controls" }, step(say("Previous"), -1), step(say("Next"), 1), close));
   dialog.setAttribute("aria-label", image.alt);
   if (!dialog.open) dialog.showModal();
   close.focus();

@@ -19,6 +19,7 @@ from covey_export.reports.drawing.tiles import brighten
 from covey_export.reports.layers import Layer, Recording, lay_in_rows
 from covey_reports import canvas
 from covey_reports.canvas import BLUE, INK, VERMILLION, Picture
+from covey_reports.language import say
 
 MAX_LAYERS = 7
 MAX_BARS = 10
@@ -50,7 +51,7 @@ def draw_activation_space(
     list_inches = max(map(len, names)) * _LETTER_INCHES + _BAR_INCHES + _SHARE_INCHES
     scene = _Scene([min(len(layer.maps), _MAX_PLANES) for layer in layers], list_inches)
     step = -(-max(image.shape[:2]) // _MAX_PIXELS)
-    scene.add_planes("input", [brighten(image)[::step, ::step]], 1.0)
+    scene.add_planes(say("input"), [brighten(image)[::step, ::step]], 1.0)
     for layer in layers:
         side = _MIN_PLANE if layer.is_vector else max(_MIN_PLANE, (layer.size[0] / tallest) ** 0.5)
         scene.add_planes(_name(layer), _planes(layer), side)
@@ -58,14 +59,23 @@ def draw_activation_space(
     likely = np.argsort(-probabilities, kind="stable")[:3]
     passed = ", ".join(_name(layer).replace("\n", " ") for layer in layers)
     answers = ", ".join(f"{labels[label]} {probabilities[label]:.1%}" for label in likely)
-    bars = "classes" if len(labels) <= MAX_BARS else f"{MAX_BARS} most probable classes"
+    bars = say("all classes")
+    if len(labels) > MAX_BARS:
+        bars = say("the {count} most probable classes", count=MAX_BARS)
     return canvas.render(
         scene.finish(),
         name,
-        f"The image's way through the network, as planes in space, from the input through {passed} to the "
-        f"probabilities: {answers}.",
-        f"The same image: some of each layer's maps as planes, one behind the other; last, the {bars} with their "
-        f"probabilities.",
+        say(
+            "The image's way through the network, as planes in space, from the input through {passed} to the "
+            "probabilities: {answers}.",
+            passed=passed,
+            answers=answers,
+        ),
+        say(
+            "The same image: some of each layer's maps as planes, one behind the other; last, {bars} with their "
+            "probabilities.",
+            bars=bars,
+        ),
     )
 
 
@@ -138,7 +148,7 @@ class _Scene:
                 self._axes.text(bars + share * _BAR_INCHES + 0.06, row, f"{share:.0%}", fontsize=9, va="center")
             )
         right = max(self._box(text).x1 for text in ends)
-        self._note("probabilities", [np.array([left, top]), np.array([right, top - _ROW_INCHES * len(shown)])])
+        self._note(say("probabilities"), [np.array([left, top]), np.array([right, top - _ROW_INCHES * len(shown)])])
 
     def finish(self) -> Figure:
         """Writes each name below its planes, and lower with a line where something is in the way; cuts off what is

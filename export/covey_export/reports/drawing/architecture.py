@@ -13,17 +13,28 @@ from covey_export.datasets.dataset import Images
 from covey_export.reports.drawing.tiles import brighten
 from covey_reports import canvas
 from covey_reports.canvas import BLUE, GREEN, ORANGE, SKY, VERMILLION, Picture
+from covey_reports.language import say, sentences
 
 MAX_BLOCKS = 16
 _COLOURS = {
-    "input": ("#888888", "image"),
-    "convolution": (BLUE, "convolution"),
-    "max_pooling": (VERMILLION, "pooling"),
-    "average_pooling": (VERMILLION, "pooling"),
-    "fully_connected": (GREEN, "fully connected"),
-    "concatenation": (ORANGE, "concatenation"),
-    "addition": (SKY, "addition"),
-    "softmax": (ORANGE, "probabilities"),
+    "input": "#888888",
+    "convolution": BLUE,
+    "max_pooling": VERMILLION,
+    "average_pooling": VERMILLION,
+    "fully_connected": GREEN,
+    "concatenation": ORANGE,
+    "addition": SKY,
+    "softmax": ORANGE,
+}
+_NAMES = {
+    "input": "image",
+    "convolution": "convolution",
+    "max_pooling": "pooling",
+    "average_pooling": "pooling",
+    "fully_connected": "fully connected",
+    "concatenation": "concatenation",
+    "addition": "addition",
+    "softmax": "probabilities",
 }
 _MAX_SQUARES = 8
 
@@ -39,8 +50,8 @@ def draw_blocks(steps: Sequence[Step]) -> Picture:
     for step in shown:
         height = _scale(step.output[1] if len(step.output) == 3 else math.prod(step.output))
         width = _scale(step.output[0]) * 0.5 if len(step.output) == 3 else 0.5
-        colour, kind = _COLOURS[step.kind]
-        axes.add_patch(Rectangle((left, -height / 2), width, height, color=colour, alpha=0.8, label=kind))
+        colour, name = _COLOURS[step.kind], say(_NAMES[step.kind])
+        axes.add_patch(Rectangle((left, -height / 2), width, height, color=colour, alpha=0.8, label=name))
         middle = left + width / 2
         size = f"{step.output[0]}\n{step.output[1]}x{step.output[2]}" if len(step.output) == 3 else f"{step.numbers:,}"
         axes.text(middle, height / 2 + 0.2, size, ha="center", va="bottom", fontsize=8)
@@ -51,14 +62,23 @@ def draw_blocks(steps: Sequence[Step]) -> Picture:
     axes.set_xlim(-0.6, left)
     axes.set_ylim(-8.5, 6.2)
     canvas.legend_above(made, axes)
-    left_out = f" {len(blocks) - len(shown)} layers are left out." if len(shown) < len(blocks) else ""
+    left_out = say("{count} layers are left out.", count=len(blocks) - len(shown)) if len(shown) < len(blocks) else ""
     return canvas.render(
         made,
         "blocks",
-        f"A row of {len(shown)} blocks, from the image to the probabilities: "
-        + "; ".join(f"{step.name}, {' x '.join(map(str, step.output))}" for step in shown),
-        "Each block is the output of a layer: as high as its maps, as wide as it has channels (both by logarithm). "
-        f"Above it channels and size of a map, or how many numbers it has. Activations have no block.{left_out}",
+        say(
+            "A row of {count} blocks, from the image to the probabilities: {blocks}",
+            count=len(shown),
+            blocks="; ".join(f"{step.name}, {' x '.join(map(str, step.output))}" for step in shown),
+        ),
+        sentences(
+            say(
+                "Each block is the output of a layer: as high as its maps, as wide as it has channels (both by "
+                "logarithm). Above it channels and size of a map, or how many numbers it has. Activations have no "
+                "block."
+            ),
+            left_out,
+        ),
     )
 
 
@@ -95,14 +115,25 @@ def draw_views(steps: Sequence[Step], image: Images) -> Picture | None:
         )
     axes.legend(loc="center left", bbox_to_anchor=(1.05, 0.5))
     beyond = len(distinct) - len(inside)
-    more = f" {beyond} further layers see more than the whole image." if beyond else ""
+    more = say("{count} further layers see more than the whole image.", count=beyond) if beyond else ""
     return canvas.render(
         made,
         "views",
-        "Nested squares over an image: "
-        + "; ".join(f"{step.name} sees {step.view.size}" for step in chosen if step.view),
-        f"What one number in the middle of a layer depends on: its receptive field. It grows with each kernel, and "
-        f"faster behind each stride.{more}",
+        say(
+            "Nested squares over an image: {views}",
+            views="; ".join(
+                say("{name} sees {height} x {width}", name=step.name, height=step.view.size[0], width=step.view.size[1])
+                for step in chosen
+                if step.view
+            ),
+        ),
+        sentences(
+            say(
+                "What one number in the middle of a layer depends on: its receptive field. It grows with each kernel, "
+                "and faster behind each stride."
+            ),
+            more,
+        ),
     )
 
 

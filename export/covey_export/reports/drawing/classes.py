@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from covey_export.reports.findings import Findings
 from covey_reports import canvas
 from covey_reports.canvas import BLUE, INK, VERMILLION, Picture
+from covey_reports.language import say, sentences
 
 MAX_ROWS = 40
 _FEW_ROWS = 20  # of the weakest classes, where not all have a row
@@ -32,8 +33,8 @@ def draw_class_accuracy(findings: Findings) -> Picture:
         made = canvas.figure(height_inches + 2.2)
         axes, spread = made.subplots(2, 1, height_ratios=[_ROW_INCHES * len(rows), 1.8])
         spread.hist([share for share, _ in known], bins=np.linspace(0, 1, 21).tolist(), color=BLUE, rwidth=0.92)
-        spread.set_xlabel("accuracy, all classes")
-        spread.set_ylabel("classes")
+        spread.set_xlabel(say("accuracy, all classes"))
+        spread.set_ylabel(say("classes"))
         canvas.percent(spread.xaxis)
         spread.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         spread.grid(axis="y")
@@ -42,24 +43,32 @@ def draw_class_accuracy(findings: Findings) -> Picture:
     canvas.name_rows(axes, [names[row] for row in rows])
     for place, row in enumerate(rows):
         share = shares[row]
-        axes.text(1.02, place, "no test images" if share is None else f"{share:.1%}", va="center", fontsize=9)
+        axes.text(1.02, place, say("no test images") if share is None else f"{share:.1%}", va="center", fontsize=9)
     axes.axvline(findings.accuracy, color=VERMILLION, linestyle="--", linewidth=1.5)
     axes.set_xlim(0, 1)
     canvas.percent(axes.xaxis)
-    which = "" if are_all else f", the {len(rows)} weakest of {len(labels):,} classes"
-    axes.set_xlabel(f"accuracy{which} (dashed: all test images, {findings.accuracy:.2%})")
+    which = say("accuracy")
+    if not are_all:
+        which = say("accuracy, the {shown} weakest of {all:,} classes", shown=len(rows), all=len(labels))
+    axes.set_xlabel(say("{which} (dashed: all test images, {accuracy:.2%})", which=which, accuracy=findings.accuracy))
     axes.grid(axis="x")
-    caption = "The share of each class's test images that got their class."
+    caption = say("The share of each class's test images that got their class.")
     if len(known) < len(labels):
-        caption += (
-            f" Without test images: {len(labels) - len(known)} of {len(labels):,} classes; nothing is known of these."
-        )
+        untested = "Without test images: {count} of {all:,} classes; nothing is known of these."
+        caption = sentences(caption, say(untested, count=len(labels) - len(known), all=len(labels)))
     (lowest, low), (highest, high) = weakest[0], weakest[-1]
     return canvas.render(
         made,
         "classes",
-        f"Bar chart of the accuracy by class. Lowest: {labels[low]} with {lowest:.1%}; highest: {labels[high]} with "
-        f"{highest:.1%}; all test images: {findings.accuracy:.2%}.",
+        say(
+            "Bar chart of the accuracy by class. Lowest: {low} with {lowest:.1%}; highest: {high} with {highest:.1%}; "
+            "all test images: {accuracy:.2%}.",
+            low=labels[low],
+            lowest=lowest,
+            high=labels[high],
+            highest=highest,
+            accuracy=findings.accuracy,
+        ),
         caption,
     )
 
@@ -83,14 +92,17 @@ def draw_compared_class_accuracies(
     canvas.name_rows(axes, canvas.drawable(labels, 26))
     canvas.percent(axes.xaxis)
     axes.margins(x=0.06)
-    axes.set_xlabel("accuracy on the class's test images")
+    axes.set_xlabel(say("accuracy on the class's test images"))
     axes.grid(axis="x")
     canvas.legend_above(made, axes)
     best = np.bincount(accuracies.argmax(axis=1), minlength=len(names))
-    told = "; ".join(f"{name} is the best in {count}" for name, count in zip(names, best.tolist(), strict=True))
+    told = "; ".join(
+        say("{name} is the best in {count}", name=name, count=count)
+        for name, count in zip(names, best.tolist(), strict=True)
+    )
     return canvas.render(
         made,
         "compared-classes",
-        f"A dot of each model for each of {len(rows)} classes, its accuracy: {told}.",
+        say("A dot of each model for each of {count} classes, its accuracy: {told}.", count=len(rows), told=told),
         caption,
     )

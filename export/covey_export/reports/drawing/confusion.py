@@ -7,9 +7,9 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from covey_export.reports.findings import Findings
-from covey_proto.wording import plural
 from covey_reports import canvas
 from covey_reports.canvas import BLUE, Picture
+from covey_reports.language import counted, say
 
 MAX_CLASSES = 200  # of a matrix; beyond, a cell is less than three pixels
 MAX_PAIRS = 20
@@ -23,7 +23,7 @@ _CAPTION = "Rows are the true classes, columns the predicted ones; the colour is
 def draw_confusion(
     findings: Findings,
     name: str = "confusion",
-    caption: str = _CAPTION,
+    caption: str = "",
     width_inches: float = canvas.WIDTH_INCHES,
 ) -> Picture:
     """The matrix, each row as shares of its class. For at most MAX_CLASSES classes."""
@@ -53,22 +53,22 @@ def draw_confusion(
     else:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(10, integer=True))
-    by_number = "" if classes <= _MAX_NAMED else ", by number"
-    axes.set_xlabel(f"predicted class{by_number}")
-    axes.set_ylabel(f"true class{by_number}")
+    are_named = classes <= _MAX_NAMED
+    axes.set_xlabel(say("predicted class") if are_named else say("predicted class, by number"))
+    axes.set_ylabel(say("true class") if are_named else say("true class, by number"))
     if classes <= _MAX_COUNTED:
         size = 8.0 if counts.max() < 10_000 else 6.5
         for row, column in np.argwhere(counts > 0).tolist():
             colour = "black" if shares[row, column] > 0.36 else "white"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
     bar = made.colorbar(image, ax=axes, fraction=0.04, pad=0.03, format=PercentFormatter(1, decimals=0), ticks=_TICKS)
-    bar.set_label("share of the true class")
+    bar.set_label(say("share of the true class"))
     bar.outline.set_visible(False)
     return canvas.render(
         made,
         name,
-        _describe(findings, "Confusion matrix"),
-        caption,
+        _describe(findings, say("Confusion matrix")),
+        caption or say(_CAPTION),
         {"matrix": lambda places: _cells(findings, places.box(axes))},
     )
 
@@ -88,22 +88,34 @@ def draw_confused_pairs(findings: Findings) -> Picture:
     axes.bar_label(bars, padding=4, fontsize=9)
     canvas.name_rows(axes, [f"{names[true]} → {names[predicted]}" for true, predicted, _ in pairs])
     axes.margins(x=0.08)
-    axes.set_xlabel("test images (true class → predicted class)")
+    axes.set_xlabel(say("test images (true class → predicted class)"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x")
     return canvas.render(
         made,
         "pairs",
-        _describe(findings, "Bar chart of the most confused pairs of classes"),
-        "How many images of one class were taken for another.",
+        _describe(findings, say("Bar chart of the most confused pairs of classes")),
+        say("How many images of one class were taken for another."),
     )
 
 
 def _describe(findings: Findings, what: str) -> str:
     labels = findings.labels
-    classes, tested = plural(len(labels), "class", "classes"), plural(findings.test_images, "test image")
+    of: dict[str, object] = {
+        "what": what,
+        "classes": counted(len(labels), "class", "classes"),
+        "tested": counted(findings.test_images, "test image"),
+    }
     pairs = findings.confused_pairs()[:3]
     if not pairs:
-        return f"{what} of {classes}: no mistakes on {tested}."
-    most = ", ".join(f"{labels[true]} taken for {labels[predicted]} ({images})" for true, predicted, images in pairs)
-    return f"{what} of {classes}: {plural(len(findings.mistakes), 'mistake')} on {tested}. Most frequent: {most}."
+        return say("{what} of {classes}: no mistakes on {tested}.", **of)
+    most = ", ".join(
+        say("{truth} taken for {guess} ({images})", truth=labels[true], guess=labels[predicted], images=images)
+        for true, predicted, images in pairs
+    )
+    return say(
+        "{what} of {classes}: {mistakes} on {tested}. Most frequent: {most}.",
+        **of,
+        mistakes=counted(len(findings.mistakes), "mistake"),
+        most=most,
+    )

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from covey_export.checkpoint import Epoch
-from covey_proto.wording import plural
 from covey_reports import canvas, places
 from covey_reports.canvas import BLUE, VERMILLION, Picture
+from covey_reports.language import counted, say, sentences
 
 _MAX_MARKED = 30  # epochs up to which each one has its marker
 _LOGARITHMIC = 30.0  # largest to smallest loss from which the axis is logarithmic
@@ -32,32 +32,47 @@ def draw_curves(history: Sequence[Epoch]) -> tuple[Picture, Picture]:
     """The losses and the accuracies. `history` has one epoch or more. Where losses within epochs were kept they are
     drawn in place of the epochs' means."""
     losses, accuracies = _charts()
+    training, test = say(_TRAINING), say(_TEST)
     running = [(place + share, loss) for place, epoch in enumerate(history) for share, loss in epoch.running]
     if running:
-        losses.plot(*zip(*running, strict=True), color=VERMILLION, linestyle="--", label=_TRAINING)
+        losses.plot(*zip(*running, strict=True), color=VERMILLION, linestyle="--", label=training)
     else:
-        _line(losses, [epoch.loss for epoch in history], VERMILLION, _TRAINING, "s--")
+        _line(losses, [epoch.loss for epoch in history], VERMILLION, training, "s--")
     test_losses = [epoch.test_loss for epoch in history if epoch.test_loss is not None]
     if len(test_losses) == len(history):  # else the training began before they were measured
-        _line(losses, test_losses, BLUE, _TEST, "o-")
-    _line(accuracies, [epoch.train_accuracy for epoch in history], VERMILLION, _TRAINING, "s--")
-    _line(accuracies, _test_accuracies(history), BLUE, _TEST, "o-")
+        _line(losses, test_losses, BLUE, test, "o-")
+    _line(accuracies, [epoch.train_accuracy for epoch in history], VERMILLION, training, "s--")
+    _line(accuracies, _test_accuracies(history), BLUE, test, "o-")
     first, last = history[0], history[-1]
-    ended = f" On the test images it ended at {last.test_loss:.3f}." if last.test_loss is not None else ""
+    ended = say("On the test images it ended at {loss:.3f}.", loss=last.test_loss) if last.test_loss is not None else ""
+    epochs = counted(len(history), "epoch")
     return (
         _finish(
             losses,
             "losses",
-            f"A line chart of the loss over {plural(len(history), 'epoch')}. On the training images it went from "
-            f"{first.loss:.3f} to {last.loss:.3f}.{ended}",
-            _CAPTION,
+            sentences(
+                say(
+                    "A line chart of the loss over {epochs}. On the training images it went from {first:.3f} to "
+                    "{last:.3f}.",
+                    epochs=epochs,
+                    first=first.loss,
+                    last=last.loss,
+                ),
+                ended,
+            ),
+            say(_CAPTION),
         ),
         _finish(
             accuracies,
             "accuracies",
-            f"A line chart of the accuracy over {plural(len(history), 'epoch')}. On the test images it "
-            f"{_in_words(history)}; on the training images it ended at {last.train_accuracy:.2%}.",
-            _CAPTION,
+            say(
+                "A line chart of the accuracy over {epochs}. On the test images it {went}; on the training images it "
+                "ended at {accuracy:.2%}.",
+                epochs=epochs,
+                went=_in_words(history),
+                accuracy=last.train_accuracy,
+            ),
+            say(_CAPTION),
         ),
     )
 
@@ -70,15 +85,31 @@ def draw_compared_curves(names: Sequence[str], histories: Sequence[Sequence[Epoc
         colour, marker, dashes = canvas.series(place)
         _line(losses, [epoch.loss for epoch in history], colour, short, marker + dashes)
         _line(accuracies, _test_accuracies(history), colour, short, marker + dashes)
-        end = f", loss {history[-1].loss:.3f} and test accuracy {history[-1].test_accuracy or 0:.2%} at the end"
-        ends.append(f"{name}: {plural(len(history), 'epoch')}{end if history else ''}")
-    losses.set_ylabel("training loss")
-    accuracies.set_ylabel("accuracy on the test images")
-    described = f"of {len(names)} trainings. {'; '.join(ends)}."
+        epochs = counted(len(history), "epoch")
+        ends.append(f"{name}: {epochs}")
+        if history:
+            ends[-1] = say(
+                "{name}: {epochs}, loss {loss:.3f} and test accuracy {accuracy:.2%} at the end",
+                name=name,
+                epochs=epochs,
+                loss=history[-1].loss,
+                accuracy=history[-1].test_accuracy or 0,
+            )
+    losses.set_ylabel(say("training loss"))
+    accuracies.set_ylabel(say("accuracy on the test images"))
+    described: dict[str, object] = {"count": len(names), "ends": "; ".join(ends)}
     return (
-        _finish(losses, "compared-losses", f"A line chart of the training losses {described}", _COMPARED_CAPTION),
         _finish(
-            accuracies, "compared-accuracies", f"A line chart of the test accuracies {described}", _COMPARED_CAPTION
+            losses,
+            "compared-losses",
+            say("A line chart of the training losses of {count} trainings. {ends}.", **described),
+            say(_COMPARED_CAPTION),
+        ),
+        _finish(
+            accuracies,
+            "compared-accuracies",
+            say("A line chart of the test accuracies of {count} trainings. {ends}.", **described),
+            say(_COMPARED_CAPTION),
         ),
     )
 
@@ -86,8 +117,8 @@ def draw_compared_curves(names: Sequence[str], histories: Sequence[Sequence[Epoc
 def _charts() -> tuple[Axes, Axes]:
     """Of losses and of accuracies, each a figure of its own: narrow screens show them one below the other."""
     losses, accuracies = (canvas.figure(3.2, canvas.HALF_INCHES).subplots() for _ in range(2))
-    losses.set_ylabel("loss")
-    accuracies.set_ylabel("accuracy")
+    losses.set_ylabel(say("loss"))
+    accuracies.set_ylabel(say("accuracy"))
     canvas.percent(accuracies.yaxis)
     return losses, accuracies
 
@@ -100,9 +131,17 @@ def _test_accuracies(history: Sequence[Epoch]) -> list[float]:
 def _in_words(history: Sequence[Epoch]) -> str:
     tested = [(epoch.test_accuracy, place) for place, epoch in enumerate(history, 1) if epoch.test_accuracy is not None]
     if len(tested) < len(history):
-        return f"after the last epoch is {tested[-1][0]:.2%}" if tested else "was not measured"
+        return (
+            say("after the last epoch is {accuracy:.2%}", accuracy=tested[-1][0]) if tested else say("was not measured")
+        )
     best, place = max(tested, key=lambda entry: entry[0])
-    return f"went from {tested[0][0]:.2%} to {tested[-1][0]:.2%}, at its highest in epoch {place} with {best:.2%}"
+    return say(
+        "went from {first:.2%} to {last:.2%}, at its highest in epoch {epoch} with {best:.2%}",
+        first=tested[0][0],
+        last=tested[-1][0],
+        epoch=place,
+        best=best,
+    )
 
 
 def _line(axes: Axes, values: Sequence[float], colour: str, name: str, line: str) -> None:
@@ -112,7 +151,7 @@ def _line(axes: Axes, values: Sequence[float], colour: str, name: str, line: str
 
 
 def _finish(axes: Axes, name: str, description: str, caption: str) -> Picture:
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(say("epoch"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.04)
     axes.grid(axis="y")

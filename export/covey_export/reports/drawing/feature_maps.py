@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from covey_export.datasets.dataset import Images
 from covey_export.reports.drawing.tiles import brighten, lay_out
 from covey_export.reports.layers import MAX_MAPS, Layer, Recording
-from covey_proto.wording import plural
 from covey_reports import canvas
 from covey_reports.canvas import Picture
+from covey_reports.language import counted, say, sentences
 
 Array = NDArray[np.float32]
 
@@ -27,7 +27,7 @@ def draw_feature_maps(title: str, image: Images, recording: Recording, name: str
     layers = recording.layers
     shape = (_MAX_TILE_INCHES * image.shape[1] / image.shape[0], _MAX_TILE_INCHES)
     rows: list[tuple[str, Array | Images, tuple[float, float]]]
-    rows = [("input", brighten(image), shape), *((_title(layer), *_sheet(layer)) for layer in layers)]
+    rows = [(say("input"), brighten(image), shape), *((_title(layer), *_sheet(layer)) for layer in layers)]
     height_inches = sum(height + _TITLE_INCHES + _SPACE_INCHES for *_, (_, height) in rows)
     made = canvas.figure(height_inches, fitted=False)
     top = height_inches
@@ -39,14 +39,20 @@ def draw_feature_maps(title: str, image: Images, recording: Recording, name: str
         axes.axis("off")
         axes.imshow(sheet, cmap=colours, interpolation="none", aspect="auto")
         top -= _SPACE_INCHES
-    caption = (
-        f"{title} on its way through the network, in the order in which layers run. In each layer dark is its smallest "
-        f"number, yellow its largest."
+    caption = say(
+        "{title} on its way through the network, in the order in which layers run. In each layer dark is its smallest "
+        "number, yellow its largest.",
+        title=title,
     )
+    left_out = ""
     if len(layers) < recording.layers_in_all:
-        caption += f" {len(layers)} of {recording.layers_in_all} layers are shown."
-    description = f"Feature maps of {title[0].lower()}{title[1:]}, layer by layer: {', '.join(map(_title, layers))}."
-    return canvas.render(made, name, description, caption)
+        left_out = say("{shown} of {all} layers are shown.", shown=len(layers), all=recording.layers_in_all)
+    description = say(
+        "Feature maps of {title}, layer by layer: {layers}.",
+        title=f"{title[0].lower()}{title[1:]}",
+        layers=", ".join(map(_title, layers)),
+    )
+    return canvas.render(made, name, description, sentences(caption, left_out))
 
 
 def _sheet(layer: Layer) -> tuple[Array, tuple[float, float]]:
@@ -66,7 +72,9 @@ def _sheet(layer: Layer) -> tuple[Array, tuple[float, float]]:
 def _title(layer: Layer) -> str:
     name = f"{canvas.shorten(layer.name, 40)}  {layer.kind}" if layer.name else layer.kind
     if layer.is_vector:
-        return f"{name}: {layer.total:,} numbers"
+        return say("{name}: {count:,} numbers", name=name, count=layer.total)
     height, width = layer.size
-    maps = f"{len(layer.maps)} of {layer.total:,} maps" if len(layer.maps) < layer.total else plural(layer.total, "map")
+    maps = counted(layer.total, "map")
+    if len(layer.maps) < layer.total:
+        maps = say("{shown} of {all:,} maps", shown=len(layer.maps), all=layer.total)
     return f"{name}: {maps}, {height}x{width}"

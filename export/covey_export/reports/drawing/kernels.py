@@ -9,6 +9,7 @@ from covey_export.reports.drawing.tiles import lay_out
 from covey_export.reports.layers import Kernels
 from covey_reports import canvas
 from covey_reports.canvas import Picture
+from covey_reports.language import say, sentences
 
 _SIGNED_MAP = "PuOr"  # of numbers around zero
 _MAX_COLUMNS = 16
@@ -36,7 +37,7 @@ def draw_kernels(kernels: Kernels) -> Picture:
     axes.axis("off")
     gap = max(1, round(min(height, width) / 6))
     if channels == 1:
-        colours = "orange is below zero, purple above, white is zero"
+        colours = say("orange is below zero, purple above, white is zero")
         shown = axes.imshow(
             lay_out(values[..., 0], columns, gap),
             cmap=matplotlib.colormaps[_SIGNED_MAP].with_extremes(bad=(0, 0, 0, 0)),
@@ -48,18 +49,26 @@ def draw_kernels(kernels: Kernels) -> Picture:
         scale.outline.set_visible(False)
         scale.ax.tick_params(labelsize=8)
     else:
-        colours = "as colours, grey is zero"
+        colours = say("as colours, grey is zero")
         sheet = lay_out(values / (2 * largest) + 0.5, columns, gap)
         alpha = ~np.isnan(sheet[..., :1])
         axes.imshow(np.concatenate([np.nan_to_num(sheet), alpha], axis=2), interpolation="none")
-    which = f"{count} of {kernels.total:,} kernels" if count < kernels.total else f"All {count} kernels"
-    which = "The only kernel" if kernels.total == 1 else which
-    explained = _LINEAR if "Linear" in kernels.kind else _CONVOLUTION
-    layer, size = f"{kernels.name} ({kernels.kind})", f"{height}x{width} weights"
+    if kernels.total == 1:
+        which = "The only kernel of {layer}, {size} weights in it: {colours}."
+    elif count < kernels.total:
+        which = "{count} of {all:,} kernels of {layer}, {size} weights each: {colours}."
+    else:
+        which = "All {count} kernels of {layer}, {size} weights each: {colours}."
+    seen = (
+        "The first {count} of {all:,} kernels of {layer}, {size} weights each; the largest is {largest:.2f} from zero."
+    )
+    of: dict[str, object] = {"layer": f"{kernels.name} ({kernels.kind})", "size": f"{height}x{width}", "count": count}
     return canvas.render(
         made,
         "kernels",
-        f"The first {count} of {kernels.total} kernels of {layer}, {size} each"
-        f"{' in three colours' if channels == 3 else ''}; the largest weight is {largest:.2f} away from zero.",
-        f"{which} of {layer}, {size} {'each' if count > 1 else 'in it'}: {colours}. {explained}",
+        say(seen, **of, all=kernels.total, largest=largest),
+        sentences(
+            say(which, **of, all=kernels.total, colours=colours),
+            say(_LINEAR) if "Linear" in kernels.kind else say(_CONVOLUTION),
+        ),
     )

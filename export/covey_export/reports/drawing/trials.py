@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from covey_export.trials.trial import Trial
 from covey_reports import canvas, places
 from covey_reports.canvas import BLUE, VERMILLION, Picture
+from covey_reports.language import say, sentences
 
 MAX_LINES = canvas.MAX_SERIES  # variants whose curves are drawn, the most accurate ones
 _ROW_INCHES = 0.3
@@ -29,21 +30,28 @@ def draw_curves(trials: Sequence[Trial], images: str) -> Picture:
         left.plot(epochs, accuracies, dashes, color=colour, label=name, marker=marker)
         right.plot(epochs, [epoch.loss for epoch in history], dashes, color=colour, label=name, marker=marker)
     for axes in (left, right):
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(say("epoch"))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(axis="y")
-    left.set_ylabel(f"accuracy, {images}")
-    right.set_ylabel("training loss")
+    left.set_ylabel(say("accuracy, {images}", images=images))
+    right.set_ylabel(say("training loss"))
     canvas.percent(left.yaxis)
     canvas.legend_above(made, left, columns=_legend_columns(trials))
-    more = f" Of {len(trials)} variants the {MAX_LINES} best are drawn." if len(trials) > MAX_LINES else ""
+    more = ""
+    if len(trials) > MAX_LINES:
+        more = say("Of {all} variants the {drawn} best are drawn.", all=len(trials), drawn=MAX_LINES)
+    means = (
+        "Means over the seeds. Losses of different dropout, augmentation or label smoothing do not compare; "
+        "accuracies do."
+    )
     return canvas.render(
         made,
         "curves",
-        "Two line charts over the epochs, one line a variant; at the end "
-        + "; ".join(f"{trial.variant.title}: {trial.accuracy:.2%}" for trial in trials[:MAX_LINES]),
-        f"Means over the seeds. Losses of different dropout, augmentation or label smoothing do not compare; "
-        f"accuracies do.{more}",
+        say(
+            "Two line charts over the epochs, one line a variant; at the end {ends}",
+            ends="; ".join(f"{trial.variant.title}: {trial.accuracy:.2%}" for trial in trials[:MAX_LINES]),
+        ),
+        sentences(say(means), more),
         {"values": places.values([left, right])},
     )
 
@@ -59,7 +67,7 @@ def draw_gaps(trials: Sequence[Trial], images: str) -> Picture | None:
         clean = trial.accuracy + (trial.gap or 0.0)
         axes.plot([trial.accuracy, clean], [row, row], color=canvas.INK, alpha=0.3, linewidth=3)
         axes.plot(trial.accuracies, [row] * len(trial.accuracies), "o", color=BLUE, markersize=5, label=images)
-        axes.plot([clean], [row], "s", color=VERMILLION, markersize=5, label="training images, without dropout")
+        axes.plot([clean], [row], "s", color=VERMILLION, markersize=5, label=say("training images, without dropout"))
     canvas.name_rows(axes, canvas.drawable([trial.variant.title for trial in shown], 48))
     canvas.percent(axes.xaxis)
     axes.grid(axis="x")
@@ -67,10 +75,18 @@ def draw_gaps(trials: Sequence[Trial], images: str) -> Picture | None:
     return canvas.render(
         made,
         "gaps",
-        f"Dots for each variant: accuracy on {images} and on training images; the gaps are "
-        + "; ".join(f"{trial.variant.title}: {(trial.gap or 0) * 100:.1f} points" for trial in shown),
-        "Each seed has its dot. Training images are classified without dropout and augmentation. A long line is a "
-        "network that knows its training images by heart.",
+        say(
+            "Dots for each variant: accuracy on {images} and on training images; the gaps are {gaps}",
+            images=images,
+            gaps="; ".join(
+                say("{name}: {points:.1f} points", name=trial.variant.title, points=(trial.gap or 0) * 100)
+                for trial in shown
+            ),
+        ),
+        say(
+            "Each seed has its dot. Training images are classified without dropout and augmentation. A long line is a "
+            "network that knows its training images by heart."
+        ),
     )
 
 
@@ -93,17 +109,19 @@ def draw_norms(trials: Sequence[Trial]) -> Picture | None:
             label=name,
             marker="o" if len(norms) == 1 else None,
         )
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(say("epoch"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_ylabel("length of the weights")
+    axes.set_ylabel(say("length of the weights"))
     axes.grid(axis="y")
     canvas.legend_above(made, axes, columns=_legend_columns(trials))
     return canvas.render(
         made,
         "norms",
-        "A line chart of the length of all weights: "
-        + "; ".join(f"{trial.variant.title}: {trial.norm:.1f}" for trial in shown),
-        "All weights as one vector: the root of the sum of their squares. Weight decay pulls it down.",
+        say(
+            "A line chart of the length of all weights: {ends}",
+            ends="; ".join(f"{trial.variant.title}: {trial.norm:.1f}" for trial in shown),
+        ),
+        say("All weights as one vector: the root of the sum of their squares. Weight decay pulls it down."),
         {"values": places.values([axes])},
     )
 
