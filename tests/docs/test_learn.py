@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -116,3 +117,34 @@ def test_measured_figures_stand_in_the_page_of_measurements(page: Path) -> None:
     measured = set(re.findall(r"\d[\d,]*(?:\.\d+)?", (ROOT / "docs" / "training.md").read_text(encoding="utf-8")))
     stated = re.findall(r"(\d+\.\d+) ?%", page.read_text(encoding="utf-8"))
     assert set(stated) <= measured
+
+
+CHINESE = [(page, page.parent / "zh" / page.name) for page in LEARN.glob("*.md")]
+
+
+def code(page: Path) -> list[str]:
+    """The lines of all blocks of code, without their comments and the words of drawings."""
+    blocks = re.findall(r"^```(?:sh|python|text)\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [re.sub(r" *#(?! \[).*", "", line) for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize(("english", "chinese"), [*CHINESE, (ROOT / "README.md", ROOT / "README.zh.md")])
+def test_the_chinese_pages_have_the_same_code(english: Path, chinese: Path) -> None:
+    assert code(english) == code(chinese)
+
+
+@pytest.mark.parametrize(("english", "chinese"), [*CHINESE, (ROOT / "README.md", ROOT / "README.zh.md")])
+def test_the_chinese_pages_have_the_same_sections_and_figures(english: Path, chinese: Path) -> None:
+    texts = [page.read_text(encoding="utf-8") for page in (english, chinese)]
+    sections, rows, percentages = (
+        [found(text) for text in texts]
+        for found in (
+            lambda text: re.findall(r"^#+ ", text, re.MULTILINE),
+            lambda text: [line.count("|") for line in text.splitlines() if line.startswith("|")],
+            lambda text: sorted(re.findall(r"\d+\.\d+(?= ?%)", text)),
+        )
+    )
+    for of_english, of_chinese in (sections, rows, percentages):
+        assert of_english == of_chinese
+    for page, other, text in ((english, chinese, texts[0]), (chinese, english, texts[1])):
+        assert f"]({os.path.relpath(other, page.parent)})" in text.partition("\n## ")[0]
