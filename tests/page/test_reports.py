@@ -14,6 +14,7 @@ from tests.export.reports.cases import Case, make_case
 from covey_export.checkpoint import Epoch
 from covey_export.reports import sheets
 from covey_export.reports.comparison import compare
+from covey_reports import language
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -222,6 +223,17 @@ def test_an_image_is_zoomed(report: Path, open_file: OpenFile) -> None:
     assert dialog.count() == 0
     page.locator(".panel img").first.click()
     assert dialog.count() == 1
+
+
+def test_controls_speak_the_language_of_their_page(birds: Case, tmp_path: Path, open_file: OpenFile) -> None:
+    with language.spoken("zh"):
+        (tmp_path / "report.html").write_text(birds.write_page(), encoding="utf-8")
+    page = open_file(tmp_path / "report.html")
+    assert re.search(r"(预测正确|被误认为)", page.locator(".panel [role=status]").inner_text())
+    assert page.locator(".mistakes option").nth(0).inner_text() == "全部"
+    assert "显示 40 / " in page.locator(".mistakes [role=status]").inner_text()
+    page.locator(".mistakes .sheet img").first.click()
+    assert page.locator("dialog.zoom button").all_inner_texts() == ["上一张", "下一张", "关闭"]
 
 
 def test_the_image_whose_layers_are_shown_is_chosen_in_both_places(report: Path, open_file: OpenFile) -> None:
