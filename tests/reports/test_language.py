@@ -9,6 +9,7 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.export.reports.cases import THREE_EPOCHS, Case, make_case
 from tests.reports.pages import Page, assert_self_contained
@@ -17,6 +18,9 @@ from tests.reports.texts import said
 from covey_export.__main__ import main
 from covey_export.datasets import Dataset
 from covey_export.errors import MissingDataset
+from covey_export.examination import corruptions, temperature, unknown
+from covey_export.examination import page as examination
+from covey_export.examination.command import Examination
 from covey_export.reports import comparison
 from covey_reports import language
 from covey_reports.language import counted, listing, say, sentences
@@ -114,6 +118,25 @@ def test_a_comparison_in_chinese(birds: Case, tmp_path: Path) -> None:
     with language.spoken("zh"):
         comparison.compare(folders, tmp_path / "compare.html", load)
     assert_chinese((tmp_path / "compare.html").read_text(encoding="utf-8"), *recorded(birds), *recorded(other))
+
+
+def test_an_examination_in_chinese() -> None:
+    random = np.random.default_rng(0)
+    detections = {score: unknown.Detection(0.05, 0.5, 0.7) for score in unknown.CERTAINTIES}
+    found = Examination(
+        title="birds",
+        dataset="folder:birds",
+        images=100,
+        accuracy=0.9,
+        mirrored=0.91,
+        robustness={kind: [0.8, 0.7, 0.6] for kind in corruptions.KINDS},
+        scaling=temperature.scale(random.normal(size=(100, 3)), random.integers(0, 3, 100)),
+        detections=dict.fromkeys(unknown.made_here(np.zeros((1, 8, 8, 1), np.uint8)), detections),
+    )
+    with language.spoken("zh"):
+        text = examination.write_page(found)
+    assert_chinese(text)
+    assert "噪声" in text
 
 
 def test_show_in_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

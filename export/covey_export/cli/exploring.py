@@ -55,6 +55,7 @@ def _add_examine(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="(default: examination.html)",
     )
+    add_language(parser)
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

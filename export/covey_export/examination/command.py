@@ -18,6 +18,7 @@ from covey_export.examination.unknown import Detection
 from covey_export.reports.progress import ProgressReport
 from covey_export.training.augmentation import of_family
 from covey_proto import atomic_files
+from covey_reports import language
 from covey_server.images.input_spec import InputSpec
 
 MIN_IMAGES = 100  # of which halves can be judged
@@ -55,9 +56,10 @@ def run(options: argparse.Namespace, report: ProgressReport) -> None:
         )
     others = {name: _unknown_images(name, options, shown.spec) for name in options.unknown}
     found = examine(shown.title, Scorer(shown.path), dataset, others, report)
-    for title, header, rows in page.tables(found):
-        report.table(title, header, rows)
-    atomic_files.write_text(options.output, page.write_page(found))
+    with language.spoken(options.lang):
+        for title, header, rows in page.tables(found):
+            report.table(title, header, rows)
+        atomic_files.write_text(options.output, page.write_page(found))
     report.line(f"wrote   {options.output}")
 
 

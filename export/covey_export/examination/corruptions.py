@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from covey_export.datasets.dataset import Images
+from covey_reports.language import say
 
 STRENGTHS = (1, 2, 3)
 _NOISE = (0.1, 0.2, 0.3)  # standard deviation, of pixels from 0 to 1
@@ -56,13 +57,19 @@ KINDS: Mapping[str, Callable[[Images, int], Images]] = {
     "rotation": _rotation,
     "contrast": _contrast,
 }
-HOW = (
-    f"Noise: normal, standard deviation {', '.join(map(str, _NOISE))} of pixels from 0 to 1. Blur: Gaussian, radius "
-    f"{', '.join(f'{share:.0%}' for share in _BLUR)} of the shorter side. Rotation: "
-    f"{', '.join(f'{angle:g}' for angle in _ROTATION)} degrees to either side. Contrast: "
-    f"{', '.join(f'{share:.0%}' for share in _CONTRAST)} of each pixel's distance to its image's mean. The random ones "
-    f"are drawn with seed 0."
-)
+
+
+def how() -> str:
+    """How each is made, in words."""
+    return say(
+        "Noise: normal, standard deviation {noise} of pixels from 0 to 1. Blur: Gaussian, radius {blur} of the shorter "
+        "side. Rotation: {rotation} degrees to either side. Contrast: {contrast} of each pixel's distance to its "
+        "image's mean. The random ones are drawn with seed 0.",
+        noise=", ".join(map(str, _NOISE)),
+        blur=", ".join(f"{share:.0%}" for share in _BLUR),
+        rotation=", ".join(f"{angle:g}" for angle in _ROTATION),
+        contrast=", ".join(f"{share:.0%}" for share in _CONTRAST),
+    )
 
 
 def _each(images: Images, change: Callable[[Image.Image, int], Image.Image]) -> Images:

@@ -9,6 +9,7 @@ from covey_export.examination import corruptions, unknown
 from covey_export.reports.drawing import robustness
 from covey_reports import canvas
 from covey_reports import page as pages
+from covey_reports.language import say, words
 
 if TYPE_CHECKING:
     from covey_export.examination.command import Examination
@@ -18,26 +19,30 @@ Rows = list[tuple[str, ...]]
 
 def tables(found: Examination) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
     """(title, header, rows) of each."""
-    worse = [(kind, *(f"{each:.2%}" for each in accuracies)) for kind, accuracies in found.robustness.items()]
-    strengths = tuple(f"strength {strength}" for strength in corruptions.STRENGTHS)
-    unchanged = [("unchanged", f"{found.accuracy:.2%}", "", "")]
+    worse = [(say(kind), *(f"{each:.2%}" for each in accuracies)) for kind, accuracies in found.robustness.items()]
+    strengths = tuple(say("strength {strength}", strength=strength) for strength in corruptions.STRENGTHS)
+    unchanged = [(say("unchanged"), f"{found.accuracy:.2%}", "", "")]
     if found.mirrored is not None:
-        unchanged.append(("averaged with their mirror images (not served so)", f"{found.mirrored:.2%}", "", ""))
-    yield "Accuracy on changed images", ("images changed by", *strengths), [*unchanged, *worse]
+        unchanged.append((say("averaged with their mirror images (not served so)"), f"{found.mirrored:.2%}", "", ""))
+    yield say("Accuracy on changed images"), (say("images changed by"), *strengths), [*unchanged, *worse]
     scaling = found.scaling
     yield (
-        "Calibration",
-        ("", "as it is", f"divided by a temperature of {scaling.temperature:.2f}"),
+        say("Calibration"),
+        (
+            "",
+            say("as it is"),
+            say("divided by a temperature of {temperature:.2f}", temperature=scaling.temperature),
+        ),
         [
-            ("expected calibration error", f"{scaling.error_before:.2%}", f"{scaling.error_after:.2%}"),
-            ("mean loss", f"{scaling.loss_before:.4f}", f"{scaling.loss_after:.4f}"),
+            (say("expected calibration error"), f"{scaling.error_before:.2%}", f"{scaling.error_after:.2%}"),
+            (say("mean loss"), f"{scaling.loss_before:.4f}", f"{scaling.loss_after:.4f}"),
         ],
     )
     yield (
-        "Unknown images",
-        ("unknown images", "score", "false alarms", "misses", "area under the ROC curve"),
+        say("Unknown images"),
+        words("unknown images", "score", "false alarms", "misses", "area under the ROC curve"),
         [
-            (name, score, f"{each.false_alarms:.1%}", f"{each.misses:.1%}", f"{each.area:.4f}")
+            (say(name), say(score), f"{each.false_alarms:.1%}", f"{each.misses:.1%}", f"{each.area:.4f}")
             for name, by_score in found.detections.items()
             for score, each in by_score.items()
         ],
@@ -53,11 +58,15 @@ def write_page(found: Examination) -> str:
         "examination.html.jinja",
         scripts=("values",),
         title=found.title,
-        subtitle=f"examined with the {found.images:,} test images of {found.dataset}, by Covey",
+        subtitle=say(
+            "examined with the {images:,} test images of {dataset}, by Covey",
+            images=found.images,
+            dataset=found.dataset,
+        ),
         picture=robustness.draw_robustness(found.accuracy, found.robustness),
         worse=worse,
         calibration=calibration,
         strange=strange,
-        how=corruptions.HOW,
+        how=corruptions.how(),
         kept=unknown.KEPT,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from covey_reports import canvas, places
 from covey_reports.canvas import BLUE, GREEN, ORANGE, VERMILLION, Picture
+from covey_reports.language import say
 
 _LINES = (("o-", BLUE), ("s--", VERMILLION), ("^-", GREEN), ("D--", ORANGE))
 
@@ -15,19 +16,25 @@ def draw_robustness(accuracy: float, worse: Mapping[str, Sequence[float]]) -> Pi
     made = canvas.figure(3.2)
     axes = made.subplots()
     for (kind, accuracies), (line, colour) in zip(worse.items(), _LINES, strict=False):
-        axes.plot(range(len(accuracies) + 1), [accuracy, *accuracies], line, color=colour, label=kind, markersize=4)
+        axes.plot(
+            range(len(accuracies) + 1), [accuracy, *accuracies], line, color=colour, label=say(kind), markersize=4
+        )
     axes.set_xticks(range(len(next(iter(worse.values()))) + 1))
-    axes.set_xlabel("strength")
-    axes.set_ylabel("accuracy")
+    axes.set_xlabel(say("strength"))
+    axes.set_ylabel(say("accuracy"))
     axes.set_ylim(0, 1.02)
     canvas.percent(axes.yaxis)
     axes.grid(axis="y")
     canvas.legend_above(made, axes)
-    ends = "; ".join(f"{kind}: {accuracies[-1]:.1%}" for kind, accuracies in worse.items())
+    ends = "; ".join(f"{say(kind)}: {accuracies[-1]:.1%}" for kind, accuracies in worse.items())
     return canvas.render(
         made,
         "robustness",
-        f"A line chart: the accuracy is {accuracy:.1%} on unchanged images, and at the greatest strength {ends}.",
-        "Accuracy on the same test images, made worse by four kinds of change at three strengths.",
+        say(
+            "A line chart: the accuracy is {accuracy:.1%} on unchanged images, and at the greatest strength {ends}.",
+            accuracy=accuracy,
+            ends=ends,
+        ),
+        say("Accuracy on the same test images, made worse by four kinds of change at three strengths."),
         {"values": places.values([axes])},
     )
