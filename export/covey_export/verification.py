@@ -140,7 +140,7 @@ def _float32_problems(largest_difference: float, disagreements: list[Disagreemen
 
 def _variant_problems(found: Accuracy, expected: Accuracy, between_sizes: float, tolerance: float) -> list[str]:
     problems = (
-        cost.accuracy_problem(found.overall, expected.overall, found.images, before="in PyTorch", kind="test image"),
+        cost.accuracy_problem(found.overall, expected.overall, found.images, reference="in PyTorch", kind="test image"),
         cost.batches_problem(between_sizes, tolerance, BATCH_SIZES),
     )
     return list(filter(None, problems))

@@ -36,7 +36,7 @@ def _card(info: ModelInfo, record: Mapping[str, Any], images: Samples, probabili
     compared = escape(images.place)
     kind = "image" if images.labels is None else "labelled image"
     source = escape(info.source.file)
-    caveats = [f"Of the import: {escape(each)}." for each in record["assumed"]]
+    caveats = [f"Of the import: {escape(assumption)}." for assumption in record["assumed"]]
     if info.answer != ModelInfo.ANSWER_INDEPENDENT:
         caveats.append(model_card.always_one_of(info.labels))
     if images.labels is not None:
@@ -61,11 +61,14 @@ def _card(info: ModelInfo, record: Mapping[str, Any], images: Samples, probabili
 
 
 def _details(info: ModelInfo, record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    given = record["input"]
+    input_record = record["input"]
     rows = [
         ("imported from", info.source.file),
         ("its SHA-256", info.source.sha256),
-        ("its input", f"{given['name']}: {given['datatype']} {given['layout']}, opset {record['opset']}"),
+        (
+            "its input",
+            f"{input_record['name']}: {input_record['datatype']} {input_record['layout']}, opset {record['opset']}",
+        ),
         ("its output", str(record["output"])),
         ("image size", f"{info.input.height}x{info.input.width}x{info.input.channels}"),
         ("resizing of encoded images", str(record["resizing"])),
@@ -93,8 +96,8 @@ def _by_class(
     """The accuracy of each class, None where it has no images, and how many it has."""
     if images.labels is None:
         return [], []
-    known = images.labels >= 0
-    truth, right = images.labels[known], (probabilities.argmax(axis=1) == images.labels)[known]
+    has_label = images.labels >= 0
+    truth, right = images.labels[has_label], (probabilities.argmax(axis=1) == images.labels)[has_label]
     counts = np.bincount(truth, minlength=classes).tolist()
     hits = np.bincount(truth[right], minlength=classes).tolist()
     return [hit / count if count else None for hit, count in zip(hits, counts, strict=True)], counts

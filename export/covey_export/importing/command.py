@@ -57,11 +57,11 @@ class Imported:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """As `import_model`, and says how to serve the version."""
-    done = import_model(options, report)
+    imported = import_model(options, report)
     if options.first_look:  # its caller serves it
-        report.line(f"imported in {done.seconds:.1f} s")
+        report.line(f"imported in {imported.seconds:.1f} s")
         return
-    report.line(f"published {', '.join(map(str, done.paths))}, {done.seconds:.1f} s after the start")
+    report.line(f"published {', '.join(map(str, imported.paths))}, {imported.seconds:.1f} s after the start")
     report.line(f"serve it with: covey-server --models {options.models}")
 
 
@@ -75,35 +75,38 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     variants.require_possible(options)
     name = naming.require_model_name(options.name or naming.model_name_of(options.source))
     with report.doing(f"reading {options.source}"):
-        file, said = reading.read(options)
-        found = signature.find(
+        file, contract = reading.read(options)
+        file_signature = signature.find(
             file,
             output=options.output,
             layout=options.layout,
             image_size=options.image_size,
-            usual_size=said.size or (signature.USUAL_SIZE if options.first_look else None),
+            usual_size=contract.size or (signature.USUAL_SIZE if options.first_look else None),
         )
-        original = Original(file, found)
-    found = original.signature
-    choice = choices.choose(options, found, said)
-    report.line(f"source  {file.path.name}: opset {file.opset}, {found.describe()}")
-    report.line(f"input   {found.height}x{found.width}: {choice.resizing.describe(found)} [{choice.resizing_from}]")
-    report.line(f"pixels  {choice.preset.describe(found.channels)} [{choice.preset_from}]")
+        original = Original(file, file_signature)
+    file_signature = original.signature  # completed by running it
+    choice = choices.choose(options, file_signature, contract)
+    report.line(f"source  {file.path.name}: opset {file.opset}, {file_signature.describe()}")
+    report.line(
+        f"input   {file_signature.height}x{file_signature.width}: {choice.resizing.describe(file_signature)} "
+        f"[{choice.resizing_from}]"
+    )
+    report.line(f"pixels  {choice.preset.describe(file_signature.channels)} [{choice.preset_from}]")
 
-    names, labels_from, images, assumed = _labels_and_samples(options, original, choice, said, report)
+    names, labels_from, images, assumed = _labels_and_samples(options, original, choice, contract, report)
     with report.doing("running the original"):
         scores = original.run(images.images, choice.preset)
-    where = f"{file.path}: output {found.output_name}"
+    origin = f"{file.path}: output {file_signature.output_name}"
     answer = activation.decide(
-        options.activation or said.activation,
-        activation.last_operator(original.model.graph, found.output_name),
+        options.activation or contract.activation,
+        activation.last_operator(original.model.graph, file_signature.output_name),
         scores,
-        where,
+        origin,
     )
     answer = thresholds.apply(options.thresholds, answer, names)
-    report.line(f"answer  {answer.said}")
+    report.line(f"answer  {answer.description}")
     report.line(f"labels  {lines.shown(names)} [{labels_from}]")
-    for note in (*file.notes, *original.notes, *said.notes):
+    for note in (*file.notes, *original.notes, *contract.notes):
         report.line(f"note: {note}")
     for assumption in (*choice.assumed, *assumed):
         report.line(f"note: {assumption}")
@@ -119,46 +122,48 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             graph = proof.find_graph(original, choice.preset, answer, images.images, expected, Path(scratch))
         with report.doing("comparing it with the original"):
             tolerance = TOLERANCES[proof.precision(original.model)]
-            shown = proof.prove(graph.engine, images.images, expected, tolerance, str(file.path))
+            proof_result = proof.prove(graph.engine, images.images, expected, tolerance, str(file.path))
         info = description.model_info(
             name, new.version, file, original, choice, answer, names, graph, images, expected, accuracy
         )
         if options.embedding:
             info.embedding_size = embedding.publish(graph.model, frozenset((graph.entry, graph.exit)))
             report.line(f"embedding of {info.embedding_size:,} numbers")
-        info.source.samples, info.source.difference = shown.images, shown.difference
+        info.source.samples, info.source.difference = proof_result.images, proof_result.difference
         with report.doing("trying its own input"):
-            own = original_path.find(
+            own_input = original_path.find(
                 graph, original, original.prepare(images.images, choice.preset), scores, answer.activation
             )
         with report.doing("loading it as a server does"):
-            _write(new.folder / layout.FILE_NAME, graph, info, own.path)
-        for line in lines.of_proof(graph, shown, images, expected, accuracy, len(names)):
+            _write(new.folder / layout.FILE_NAME, graph, info, own_input.path)
+        for line in lines.of_proof(graph, proof_result, images, expected, accuracy, len(names)):
             report.line(line)
-        report.line(f"clients {own.said}")
-        record = description.record(file, original, choice, answer, graph, shown, images, accuracy, assumed, info)
+        report.line(f"clients {own_input.description}")
+        record = description.record(
+            file, original, choice, answer, graph, proof_result, images, accuracy, assumed, info
+        )
         card.write(new.folder, info, record, images, expected)
-        made = [new]
+        new_versions = [new]
         for precision in options.variants:
-            beside = versions.enter_context(NewVersion(options.models, precision.model_name(name)))
+            variant_version = versions.enter_context(NewVersion(options.models, precision.model_name(name)))
             with report.doing(f"making the {precision.value} variant"):
                 variant = variants.build(
-                    precision, beside, graph, info, new.folder / layout.FILE_NAME, images, expected
+                    precision, variant_version, graph, info, new.folder / layout.FILE_NAME, images, expected
                 )
             _require_accuracy(options, variant.accuracy)
             for line in variant.lines(accuracy):
                 report.line(line)
-            card.write(beside.folder, variant.info, record | variant.record(), images, expected)
-            made.append(beside)
-        for each in made:
-            if note := lines.of_versions_before(each):
+            card.write(variant_version.folder, variant.info, record | variant.record(), images, expected)
+            new_versions.append(variant_version)
+        for version in new_versions:
+            if note := lines.of_versions_before(version):
                 report.line(note)
-        published = [each.publish() / layout.FILE_NAME for each in made]
-    return Imported(tuple(published), info, time.monotonic() - began_s)
+        paths = [version.publish() / layout.FILE_NAME for version in new_versions]
+    return Imported(tuple(paths), info, time.monotonic() - began_s)
 
 
 def _labels_and_samples(
-    options: argparse.Namespace, original: Original, choice: Choice, said: Contract, report: Report
+    options: argparse.Namespace, original: Original, choice: Choice, contract: Contract, report: Report
 ) -> tuple[tuple[str, ...], str, Samples, tuple[str, ...]]:
     """The labels and who says them, the images to compare on, and what was assumed about the labels."""
     outputs = original.classes
@@ -169,20 +174,24 @@ def _labels_and_samples(
     if options.labels is not None:
         names, labels_from = labels.read(options.labels), f"--labels {options.labels}"
         labels.require_count(labels_from, names, outputs)
-    elif said.labels is not None and said.has_names and (len(said.labels) == count or not said.is_borrowed):
-        names, labels_from, assumed = said.labels, said.labels_origin, said.labels_notes
+    elif (
+        contract.labels is not None
+        and contract.has_names
+        and (len(contract.labels) == count or not contract.is_borrowed)
+    ):
+        names, labels_from, assumed = contract.labels, contract.labels_origin, contract.labels_notes
         labels.require_count(labels_from, names, outputs)
     elif files is not None and len(files.classes) == count:
         names, labels_from = files.classes, f"classes of {files.place}"
         order = "alphabetical" if files.place.is_dir() else "this"
-        wrong = "if the network has another one, every answer has a wrong label"
-        assumed = (f"no --labels were given; assumed are the classes of {files.place} in {order} order; {wrong}",)
+        consequence = "if the network has another one, every answer has a wrong label"
+        assumed = (f"no --labels were given; assumed are the classes of {files.place} in {order} order; {consequence}",)
     else:
         names, labels_from = tuple(f"class {place}" for place in range(count)), "assumed"
-        if said.labels is not None and len(said.labels) == count:
-            names, labels_from = said.labels, said.labels_origin
+        if contract.labels is not None and len(contract.labels) == count:
+            names, labels_from = contract.labels, contract.labels_origin
         assumed = (f"no --labels were given; the outputs are named {names[0]} to {names[-1]}",)
-    names, renamed = labels.distinct(labels_from, names, are_the_networks=names is said.labels)
+    names, renamed = labels.distinct(labels_from, names, are_the_networks=names is contract.labels)
     assumed += renamed
     spec = _input_spec(choice.resizing, choice, original)
     if files is None:
@@ -192,7 +201,7 @@ def _labels_and_samples(
         report.line(f"note: {note}")
     with report.doing(f"reading {plural(len(files.files), 'image')}"):
         images = samples.read(files, spec, matched if files.is_labelled else None)
-    for note in lines.first_of([f"left out: {each}" for each in images.left_out], "left out"):
+    for note in lines.first_of([f"left out: {problem}" for problem in images.left_out], "left out"):
         report.line(f"note: {note}")
     return names, labels_from, images, assumed
 
@@ -238,12 +247,12 @@ def _check(
         report.line(f"note: {table.hint}")
 
 
-def _write(path: Path, graph: Graph, info: ModelInfo, own: OriginalPath | None) -> None:
+def _write(path: Path, graph: Graph, info: ModelInfo, original_input: OriginalPath | None) -> None:
     """The file, loaded and checked as the server does at each load. Raises ImportFailed."""
     del graph.model.metadata_props[:]
     graph.model.metadata_props.add(key=metadata.KEY, value=metadata.to_json(info))
-    if own is not None:
-        graph.model.metadata_props.add(key=metadata.ORIGINAL_PATH_KEY, value=metadata.to_json(own))
+    if original_input is not None:
+        graph.model.metadata_props.add(key=metadata.ORIGINAL_PATH_KEY, value=metadata.to_json(original_input))
     atomic_files.write_bytes(path, proof.serialized(graph.model))
     try:
         ModelLoader(CPU, threads=1, max_batch_size=1)(info.name, info.version, path)

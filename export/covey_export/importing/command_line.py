@@ -46,11 +46,11 @@ def main(arguments: Sequence[str]) -> int:
     prog = "covey-server serve" if "--first-look" in arguments else f"covey-export {options.NAME}"
     parser = Parser(prog=prog, description=options.TEXT, allow_abbrev=False)
     options.add_to(parser)
-    said = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     report = PlainReport()
     try:
         with report.heartbeat.beating():
-            command.run(said, report)
+            command.run(parsed, report)
         sys.stdout.flush()
     except ExportError as error:
         return _fail(str(error), error.exit_code)

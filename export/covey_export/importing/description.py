@@ -41,13 +41,13 @@ def model_info(
     """The file's own message. `expected` `[N, K]` is what the original gives for the images, `accuracy` how often that
     is right (None: the images have no labels)."""
     precision = proof.precision(original.model)
-    place = _golden_places(images, int(np.prod(images.images.shape[1:])))
-    found = original.signature
+    golden = _golden_places(images, int(np.prod(images.images.shape[1:])))
+    signature = original.signature
     info = ModelInfo(
         name=name,
         version=version,
         labels=names,
-        input=choice.resizing.message(found, choice.preset),
+        input=choice.resizing.message(signature, choice.preset),
         build=Build(
             covey_version=covey_proto.__version__,
             onnx_version=onnx.__version__,
@@ -56,8 +56,8 @@ def model_info(
             precision=precision,
         ),
         golden_set=GoldenSet(
-            pixels=images.images[place].tobytes(),
-            probabilities=expected[place].ravel().tolist(),
+            pixels=images.images[golden].tobytes(),
+            probabilities=expected[golden].ravel().tolist(),
             tolerance=TOLERANCES[precision],
             reference="pytorch" if file.run else "onnxruntime",
         ),
@@ -67,10 +67,10 @@ def model_info(
             kind=file.kind,
             file=file.path.absolute().name,
             sha256=file.sha256,
-            input_name=found.input_name,
-            input_datatype=found.datatype,
-            input_layout=found.layout,
-            output_name=found.output_name,
+            input_name=signature.input_name,
+            input_datatype=signature.datatype,
+            input_layout=signature.layout,
+            output_name=signature.output_name,
             golden_is_made=images.is_made,
             max_batch=graph.max_batch,
         ),
@@ -93,32 +93,32 @@ def record(
     choice: Choice,
     answer: Answer,
     graph: Graph,
-    shown: Proof,
+    proof_result: Proof,
     images: Samples,
     accuracy: float | None,
     assumed: Iterable[str],
     info: ModelInfo,
 ) -> dict[str, object]:
     """What stands beside the model for people: what was compared, what came out, what was assumed."""
-    found = original.signature
+    signature = original.signature
     return {
         "source": file.path.absolute().name,
         "sha256": file.sha256,
         "opset": original.opset,
-        "input": {"name": found.input_name, "datatype": found.datatype, "layout": found.layout},
-        "output": found.output_name,
-        "preprocessing": choice.preset.describe(found.channels),
-        "resizing": choice.resizing.describe(found),
-        "answer": answer.said,
+        "input": {"name": signature.input_name, "datatype": signature.datatype, "layout": signature.layout},
+        "output": signature.output_name,
+        "preprocessing": choice.preset.describe(signature.channels),
+        "resizing": choice.resizing.describe(signature),
+        "answer": answer.description,
         "thresholds": list(answer.thresholds),
         "read_from": {"preprocessing": choice.preset_from, "resizing": choice.resizing_from},
         "assumed": [*choice.assumed, *assumed],
-        "batches": graph.said,
-        "compared_on": {"images": shown.images, "made": images.is_made, "place": images.place},
-        "largest_difference": shown.difference,
-        "difference_between_batch_sizes": shown.between_batches,
+        "batches": graph.description,
+        "compared_on": {"images": proof_result.images, "made": images.is_made, "place": images.place},
+        "largest_difference": proof_result.difference,
+        "difference_between_batch_sizes": proof_result.between_batches,
         "batch_sizes": list(proof.BATCH_SIZES),
-        "tolerance": shown.tolerance,
+        "tolerance": proof_result.tolerance,
         "labels_equal": True,
         "accuracy": accuracy,
         "precision": info.build.precision,

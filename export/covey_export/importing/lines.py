@@ -35,7 +35,7 @@ def first_of(sentences: Sequence[str], what: str) -> Iterator[str]:
 
 def of_proof(
     graph: Graph,
-    found: Proof,
+    proof_result: Proof,
     images: Samples,
     expected: NDArray[np.float32],
     accuracy: float | None,
@@ -44,10 +44,11 @@ def of_proof(
     """What was compared, with a warning where that says little. `expected` `[N, K]` are the original's probabilities,
     `accuracy` is theirs (None: the images have no labels)."""
     kind = "made image" if images.is_made else "image"
-    yield f"batches {graph.said}; batches of {', '.join(map(str, proof.BATCH_SIZES))} give what single images give"
+    sizes = ", ".join(map(str, proof.BATCH_SIZES))
+    yield f"batches {graph.description}; batches of {sizes} give what single images give"
     yield (
-        f"proven  equal to the original on {plural(found.images, kind)}: largest difference of a probability "
-        f"{found.difference:.1e} (allowed {found.tolerance:.0e}), the same labels"
+        f"proven  equal to the original on {plural(proof_result.images, kind)}: largest difference of a probability "
+        f"{proof_result.difference:.1e} (allowed {proof_result.tolerance:.0e}), the same labels"
     )
     spread = float(np.ptp(expected, axis=0).max())
     if spread < _MIN_SPREAD and len(expected) > 1:
@@ -56,8 +57,8 @@ def of_proof(
             f"{spread:.1g} at most), so that this says little: compare on real images, with --samples DIR"
         )
     if accuracy is not None:
-        yield f"accuracy on the {plural(found.images, 'labelled image')}: {accuracy:.2%}"
-        if accuracy < 1.5 / classes and found.images >= 2 * classes:
+        yield f"accuracy on the {plural(proof_result.images, 'labelled image')}: {accuracy:.2%}"
+        if accuracy < 1.5 / classes and proof_result.images >= 2 * classes:
             yield (
                 f"warning: that is no better than guessing among {classes:,} classes: the preprocessing or the "
                 f"order of the labels is wrong; --check DIR compares the usual ones"
@@ -66,7 +67,7 @@ def of_proof(
 
 def of_versions_before(new: NewVersion) -> str:
     """Empty where there are none."""
-    before = [each for each in model_versions.versions(new.parent) if each < new.version]
+    before = [version for version in model_versions.versions(new.parent) if version < new.version]
     if not before:
         return ""
     return (

@@ -78,7 +78,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("images", "how an image comes to the network's size; done by the server")
     group.add_argument(
-        "--resize", choices=[way.value for way in resize.KNOWN],
+        "--resize", choices=[policy.value for policy in resize.KNOWN],
         help="default: what the source says, else shorter_side like imagenet and caffe, else stretch",
     )  # fmt: skip
     group.add_argument(
@@ -86,7 +86,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="of shorter_side: its length before the centre is cut out (default: 8/7 of the size, 256 for 224)",
     )  # fmt: skip
     group.add_argument(
-        "--interpolation", choices=[way.value for way in interpolation.KNOWN],
+        "--interpolation", choices=[policy.value for policy in interpolation.KNOWN],
         help="default: what the source says, else bilinear",
     )  # fmt: skip
     group.add_argument("--image-size", type=_size, metavar="N|HxW", help="where the file takes images of any size")
@@ -111,7 +111,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--layout", choices=LAYOUTS, help="of its input: NCHW (PyTorch) or NHWC (Keras, TensorFlow)")
     group.add_argument("--output", metavar="NAME", help="the output with the scores, where there are several")
     group.add_argument(
-        "--activation", choices=activation.ASKED,
+        "--activation", choices=activation.CHOICES,
         help="what the outputs still need: softmax (one class is right), sigmoid (independent labels) or none "
         "(default: found by looking at its answers)",
     )  # fmt: skip
@@ -177,8 +177,13 @@ def numbers(text: str) -> tuple[float, ...]:
 
 def _scale(text: str) -> float:
     """A number, or a fraction such as 1/255."""
-    above, _, below = text.partition("/")
-    return _number(text, lambda: float(above) / (float(below) if below else 1.0), lambda value: value > 0, "above 0")
+    numerator, _, denominator = text.partition("/")
+    return _number(
+        text,
+        lambda: float(numerator) / (float(denominator) if denominator else 1.0),
+        lambda value: value > 0,
+        "above 0",
+    )
 
 
 def _share(text: str) -> float:

@@ -13,14 +13,14 @@ def points(lost: float) -> str:
     return f"{abs(lost) * 100:.2f} points {'gained' if lost < 0 else 'lost'}"
 
 
-def accuracy_problem(found: float, expected: float, images: int, *, before: str, kind: str) -> str:
-    """A sentence where too much accuracy (a share) is lost on so many images of a `kind`, else empty; `before` says
+def accuracy_problem(accuracy: float, expected: float, images: int, *, reference: str, kind: str) -> str:
+    """A sentence where too much accuracy (a share) is lost on so many images of a `kind`, else empty; `reference` says
     whose accuracy was expected."""
-    if round((expected - found) * images) <= max(1, int(MAX_ACCURACY_LOSS * images)):
+    if round((expected - accuracy) * images) <= max(1, int(MAX_ACCURACY_LOSS * images)):
         return ""
     return (
-        f"accuracy {found:.2%}, {before} {expected:.2%}, on {plural(images, kind)}: {points(expected - found)}, "
-        f"allowed are {MAX_ACCURACY_LOSS * 100:.2f}"
+        f"accuracy {accuracy:.2%}, {reference} {expected:.2%}, on {plural(images, kind)}: "
+        f"{points(expected - accuracy)}, allowed are {MAX_ACCURACY_LOSS * 100:.2f}"
     )
 
 

@@ -56,8 +56,8 @@ def make_dynamic(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProt
     for value in graph.input:
         if value.name == signature.input_name:
             value.type.tensor_type.shape.ClearField("dim")
-            for each in signature.shape(batch):
-                value.type.tensor_type.shape.dim.add(dim_value=each)
+            for length in signature.shape(batch):
+                value.type.tensor_type.shape.dim.add(dim_value=length)
     for value in graph.output:
         value.type.tensor_type.ClearField("shape")
     del graph.value_info[:]
@@ -118,46 +118,46 @@ class _Rewriter:
             "Size": lambda *_: None,
         }
         if node.op_type in special:
-            found = special[node.op_type](node, source, place, shape)
+            new_place = special[node.op_type](node, source, place, shape)
         elif node.op_type.startswith(_REDUCES):
-            found = self._reduce(node, source, place, shape)
+            new_place = self._reduce(node, source, place, shape)
         elif node.op_type in _ELEMENTWISE or node.op_type == "MatMul":
-            found = self._broadcast(node, place, shape)
+            new_place = self._broadcast(node, place, shape)
         else:
-            found = self._same(node, place, shape)
-        for name in node.output if found is not None else ():
-            self._places[name] = found  # type: ignore[assignment]
+            new_place = self._same(node, place, shape)
+        for name in node.output if new_place is not None else ():
+            self._places[name] = new_place  # type: ignore[assignment]
 
     def _same(self, node: onnx.NodeProto, place: _Place, shape: Shape) -> _Place:
         """The axis stays where it is, as in convolutions, pooling and all that works on each element."""
-        made = self._shapes[node.output[0]]
-        if len(made) <= place.axis or made[place.axis] != shape[place.axis]:
+        output_shape = self._shapes[node.output[0]]
+        if len(output_shape) <= place.axis or output_shape[place.axis] != shape[place.axis]:
             raise _GaveUp
         return place
 
     def _broadcast(self, node: onnx.NodeProto, place: _Place, shape: Shape) -> _Place:
         """Axes are counted from the last one."""
-        made = self._shapes[node.output[0]]
-        axis = place.axis + len(made) - len(shape)
-        if made[axis] != shape[place.axis]:
+        output_shape = self._shapes[node.output[0]]
+        axis = place.axis + len(output_shape) - len(shape)
+        if output_shape[axis] != shape[place.axis]:
             raise _GaveUp
-        from_end = len(made) - axis
+        from_end = len(output_shape) - axis
         is_of_rows = node.op_type == "MatMul" and from_end <= 2  # the other matrix has no images
         for index, name in enumerate(() if is_of_rows else node.input):
             if name in self._moving or not name:
                 continue
-            other = self._shapes[name]
-            if self._batch > 1 and len(other) >= from_end and other[-from_end] == shape[place.axis] > 1:
-                node.input[index] = self._of_one(name, len(other) - from_end)
+            other_shape = self._shapes[name]
+            if self._batch > 1 and len(other_shape) >= from_end and other_shape[-from_end] == shape[place.axis] > 1:
+                node.input[index] = self._of_one(name, len(other_shape) - from_end)
         return _Place(axis, place.inner)
 
     def _of_one(self, name: str, axis: int) -> str:
         """A constant that repeats the same for each image, once."""
         value = self._constant(name)
-        one = value.take([0], axis=axis)
-        if not (value == one).all():
+        for_one_image = value.take([0], axis=axis)
+        if not (value == for_one_image).all():
             raise _GaveUp
-        return self._add_constant(one)
+        return self._add_constant(for_one_image)
 
     def _transpose(self, node: onnx.NodeProto, source: str, place: _Place, shape: Shape) -> _Place:
         del source
@@ -175,41 +175,45 @@ class _Rewriter:
     def _reshape(self, node: onnx.NodeProto, source: str, place: _Place, shape: Shape) -> _Place:
         if node.input[0] != source:
             raise _GaveUp
-        made = self._shapes[node.output[0]]
-        below = place.inner * math.prod(shape[place.axis + 1 :])  # elements of one image that lie together
-        axis = self._axis_of(below, made, place.axis)
+        output_shape = self._shapes[node.output[0]]
+        elements = place.inner * math.prod(shape[place.axis + 1 :])  # elements of one image that lie together
+        axis = self._axis_of(elements, output_shape, place.axis)
         if node.input[1] in self._moving:
-            return _Place(axis, below // math.prod(made[axis + 1 :]))
-        target = list(made)
+            return _Place(axis, elements // math.prod(output_shape[axis + 1 :]))
+        target = list(output_shape)
         target[axis] = -1
         node.input[1] = self._add_constant(np.array(target, np.int64))
-        return _Place(axis, below // math.prod(made[axis + 1 :]))
+        return _Place(axis, elements // math.prod(output_shape[axis + 1 :]))
 
-    def _axis_of(self, below: int, shape: Shape, before: int) -> int:
-        """The axis on which images lie that have `below` elements each."""
-        under = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-        exact = [axis for axis in range(len(shape)) if under[axis] == below and shape[axis] == self._batch]
+    def _axis_of(self, elements: int, shape: Shape, preferred: int) -> int:
+        """The axis on which images lie that have `elements` elements each."""
+        elements_below = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        exact = [axis for axis in range(len(shape)) if elements_below[axis] == elements and shape[axis] == self._batch]
         if exact:
-            return before if before in exact else exact[0]
-        outermost = [axis for axis in range(len(shape)) if under[axis] * shape[axis] == below * self._batch]
-        around = [
+            return preferred if preferred in exact else exact[0]
+        outermost = [axis for axis in range(len(shape)) if elements_below[axis] * shape[axis] == elements * self._batch]
+        candidates = [
             axis
             for axis in range(len(shape))
-            if below % under[axis] == 0 and under[axis] <= below and under[axis] * shape[axis] >= below * self._batch
+            if elements % elements_below[axis] == 0
+            and elements_below[axis] <= elements
+            and elements_below[axis] * shape[axis] >= elements * self._batch
         ]
         # One image leaves both open. The last axis holds what layers multiply with their weights: images are not there.
-        fitting = [axis for axis in outermost if axis in around and shape[axis] > 1 and axis < len(shape) - 1]
-        if not around:
+        outermost_candidates = [
+            axis for axis in outermost if axis in candidates and shape[axis] > 1 and axis < len(shape) - 1
+        ]
+        if not candidates:
             raise _GaveUp
-        return (fitting or around)[0]
+        return (outermost_candidates or candidates)[0]
 
     def _expand(self, node: onnx.NodeProto, source: str, place: _Place, shape: Shape) -> _Place:
-        made = self._shapes[node.output[0]]
+        output_shape = self._shapes[node.output[0]]
         if node.input[0] != source or place.inner != 1:
             raise _GaveUp
-        axis = place.axis + len(made) - len(shape)
+        axis = place.axis + len(output_shape) - len(shape)
         if node.input[1] not in self._moving:
-            target = list(made)
+            target = list(output_shape)
             target[axis] = 1  # of two lengths the one that is not 1
             node.input[1] = self._add_constant(np.array(target, np.int64))
         return _Place(axis)
@@ -222,11 +226,11 @@ class _Rewriter:
         for index, name in enumerate(node.input):
             if name in self._moving:
                 continue
-            one = self._of_one(name, place.axis) if self._batch > 1 else name
-            dimensions = [np.array([each], np.int64) for each in self._shapes[name]]
-            parts = [self._add_constant(each) for each in dimensions]
+            for_one_image = self._of_one(name, place.axis) if self._batch > 1 else name
+            dimensions = [np.array([length], np.int64) for length in self._shapes[name]]
+            parts = [self._add_constant(length) for length in dimensions]
             parts[place.axis] = _COUNT
-            node.input[index] = self._add_node("Expand", [one, self._add_node("Concat", parts, axis=0)])
+            node.input[index] = self._add_node("Expand", [for_one_image, self._add_node("Concat", parts, axis=0)])
         return place
 
     def _squeeze(self, node: onnx.NodeProto, source: str, place: _Place, shape: Shape) -> _Place:
@@ -250,8 +254,8 @@ class _Rewriter:
         axis = int(_attribute(node, "axis", 0)) % len(shape)
         if axis == place.axis:
             raise _GaveUp
-        more = len(self._shapes[node.input[1]]) - 1
-        return _Place(place.axis + (more if axis < place.axis else 0), place.inner)
+        added_axes = len(self._shapes[node.input[1]]) - 1
+        return _Place(place.axis + (added_axes if axis < place.axis else 0), place.inner)
 
     def _reduce(self, node: onnx.NodeProto, source: str, place: _Place, shape: Shape) -> _Place:
         del source
@@ -267,10 +271,10 @@ class _Rewriter:
 
     def _axes(self, node: onnx.NodeProto, rank: int) -> list[int] | None:
         """As attribute or, in newer opsets, as the second input."""
-        said = _attribute(node, "axes", None)
-        if said is None and len(node.input) > 1 and node.input[1]:
-            said = self._constant(node.input[1]).ravel().tolist()
-        return None if said is None else [int(axis) % rank for axis in said]
+        axes = _attribute(node, "axes", None)
+        if axes is None and len(node.input) > 1 and node.input[1]:
+            axes = self._constant(node.input[1]).ravel().tolist()
+        return None if axes is None else [int(axis) % rank for axis in axes]
 
     def _constant(self, name: str) -> NDArray[np.generic]:
         if name not in self._constants:
@@ -304,4 +308,6 @@ class _Rewriter:
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:  # noqa: ANN401 - of any kind
-    return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
+    return next(
+        (helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name), default
+    )

@@ -48,12 +48,12 @@ def fold(graph: onnx.GraphProto) -> None:
 def shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Of all values whose shapes are numbers. Raises onnx.shape_inference.InferenceError."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    found = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
+    shape_of = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         tensor = value.type.tensor_type
-        if tensor.HasField("shape") and all(each.HasField("dim_value") for each in tensor.shape.dim):
-            found[value.name] = tuple(each.dim_value for each in tensor.shape.dim)
-    return found
+        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            shape_of[value.name] = tuple(dim.dim_value for dim in tensor.shape.dim)
+    return shape_of
 
 
 def copied(node: onnx.NodeProto) -> onnx.NodeProto:

@@ -51,19 +51,19 @@ class _Builder:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
 
-    def name(self, wanted: str) -> str:
-        while wanted in self.taken:
-            wanted += "_"
-        self.taken.add(wanted)
-        return wanted
+    def name(self, name: str) -> str:
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
 
-    def constant(self, wanted: str, value: object, dtype: type[np.generic] = np.int64) -> str:
-        name = self.name(_PREFIX + wanted)
+    def constant(self, stem: str, value: object, dtype: type[np.generic] = np.int64) -> str:
+        name = self.name(_PREFIX + stem)
         self.constants.append(numpy_helper.from_array(np.array(value, dtype), name))
         return name
 
-    def add(self, operator: str, inputs: Sequence[str], wanted: str = "", **attributes: Any) -> str:
-        output = self.name(_PREFIX + (wanted or operator.lower()))
+    def add(self, operator: str, inputs: Sequence[str], stem: str = "", **attributes: Any) -> str:
+        output = self.name(_PREFIX + (stem or operator.lower()))
         self.nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
@@ -115,9 +115,9 @@ def build(
     if batching is Batching.WHOLE:
         graph.sparse_initializer.extend(network.sparse_initializer)
         graph.quantization_annotation.extend(network.quantization_annotation)
-    made = helper.make_model(graph, opset_imports=model.opset_import, functions=model.functions)
-    made.ir_version = max(_MIN_IR, model.ir_version)
-    return Built(made, prepared, all_scores)
+    built = helper.make_model(graph, opset_imports=model.opset_import, functions=model.functions)
+    built.ir_version = max(_MIN_IR, model.ir_version)
+    return Built(built, prepared, all_scores)
 
 
 def _front(builder: _Builder, pixels: str, signature: Signature, preset: Preset) -> str:
@@ -174,8 +174,8 @@ def _in_groups(builder: _Builder, signature: Signature) -> str:
         return INPUT
     shape = [signature.height, signature.width, signature.channels]
     group = builder.constant("group", [size])
-    over = builder.add("Mod", [_count(builder), group], "over")
-    missing = builder.add("Mod", [builder.add("Sub", [group, over], "under"), group], "missing")
+    remainder = builder.add("Mod", [_count(builder), group], "over")
+    missing = builder.add("Mod", [builder.add("Sub", [group, remainder], "under"), group], "missing")
     filling = builder.add("Concat", [missing, builder.constant("shape", shape)], "filling_shape", axis=0)
     black = builder.add(
         "ConstantOfShape", [filling], "filling", value=helper.make_tensor("black", TensorProto.UINT8, [1], [0])
@@ -215,10 +215,12 @@ def _scan(
         [*network.initializer, builder.constants.pop()],
     )
     body.sparse_initializer.extend(network.sparse_initializer)
-    found = builder.add("Scan", [groups], "of_groups", body=body, num_scan_inputs=1)
-    found = builder.add("Reshape", [found, builder.constant("all_rows", [-1, classes])], "all_scores")
+    all_scores = builder.add("Scan", [groups], "of_groups", body=body, num_scan_inputs=1)
+    all_scores = builder.add("Reshape", [all_scores, builder.constant("all_rows", [-1, classes])], "all_scores")
     if size == 1:
-        return found, found
+        return all_scores, all_scores
     zero = builder.constant("zero", [0])
-    own = builder.add("Slice", [found, zero, _count(builder), builder.constant("axis", [0])], "own_scores")
-    return own, found
+    scores_of_images = builder.add(
+        "Slice", [all_scores, zero, _count(builder), builder.constant("axis", [0])], "own_scores"
+    )
+    return scores_of_images, all_scores

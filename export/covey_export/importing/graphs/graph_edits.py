@@ -25,7 +25,7 @@ def strip(network: onnx.GraphProto, exit_: str) -> None:
     del network.node[:]
     network.node.extend(nodes)
     for name in ("initializer", "sparse_initializer"):
-        tensors = [each for each in getattr(network, name) if _tensor_name(each) in needed]
+        tensors = [candidate for candidate in getattr(network, name) if _tensor_name(candidate) in needed]
         if len(tensors) < len(getattr(network, name)):
             copies = [_copy(tensor) for tensor in tensors]
             network.ClearField(name)
@@ -56,21 +56,21 @@ def uses(node: onnx.NodeProto) -> Iterable[str]:
     yield from node.input
     for attribute in node.attribute:
         for inner in (attribute.g, *attribute.graphs):
-            for each in inner.node:
-                yield from uses(each)
+            for inner_node in inner.node:
+                yield from uses(inner_node)
             yield from (value.name for value in inner.output)
 
 
 def names(graph: onnx.GraphProto) -> set[str]:
     """Of all values, constants and nodes."""
-    found: set[str] = set()
-    for each in graphs(graph):
-        found.update(value.name for value in (*each.input, *each.output))
-        found.update(tensor.name for tensor in each.initializer)
-        found.update(tensor.values.name for tensor in each.sparse_initializer)
-        for node in each.node:
-            found.update((*node.input, *node.output, node.name))
-    return found
+    names: set[str] = set()
+    for nested in graphs(graph):
+        names.update(value.name for value in (*nested.input, *nested.output))
+        names.update(tensor.name for tensor in nested.initializer)
+        names.update(tensor.values.name for tensor in nested.sparse_initializer)
+        for node in nested.node:
+            names.update((*node.input, *node.output, node.name))
+    return names
 
 
 def rename(graph: onnx.GraphProto, new_names: Mapping[str, str]) -> None:
@@ -84,15 +84,15 @@ def rename(graph: onnx.GraphProto, new_names: Mapping[str, str]) -> None:
         if value in new_names:
             setattr(target, attribute, new_names[value])
 
-    for each in graphs(graph):
-        for node in each.node:
+    for nested in graphs(graph):
+        for node in nested.node:
             if not new_names.keys().isdisjoint((*node.input, *node.output)):
                 node.input[:], node.output[:] = renamed(node.input), renamed(node.output)
-        for value in (*each.input, *each.output, *each.value_info, *each.initializer):
+        for value in (*nested.input, *nested.output, *nested.value_info, *nested.initializer):
             rename_one(value, "name")
-        for sparse in each.sparse_initializer:
+        for sparse in nested.sparse_initializer:
             rename_one(sparse.values, "name")
-        for annotation in each.quantization_annotation:
+        for annotation in nested.quantization_annotation:
             rename_one(annotation, "tensor_name")
             for entry in annotation.quant_parameter_tensor_names:
                 rename_one(entry, "value")

@@ -31,38 +31,38 @@ _TRIED_IMAGES = 5
 
 
 @dataclass(frozen=True)
-class Found:
-    """The path, or None and why there is none; `said` is for people."""
+class FoundPath:
+    """The path, or None and why there is none; `description` is for people."""
 
     path: OriginalPath | None
-    said: str
+    description: str
 
 
-def find(graph: Graph, original: Original, prepared: NDArray[Any], scores: Scores, activation: Activation) -> Found:
+def find(graph: Graph, original: Original, prepared: NDArray[Any], scores: Scores, activation: Activation) -> FoundPath:
     """`prepared` `[N, ...]` are images as the original takes them, `scores` `[N, K]` what it gives for them. They are
     compared within the tolerance of what the network computes in, times the largest score where that is above 1."""
     name, datatype = original.signature.input_name, original.signature.datatype
     if (name, datatype) in ((IMAGES, "UINT8"), (ENCODED, "BYTES")):
-        return Found(None, f"its own input {name!r} is not offered: the server has one of that name and type")
+        return FoundPath(None, f"its own input {name!r} is not offered: the server has one of that name and type")
     path = _path(graph, original)
     if path is None:
-        return Found(None, f"its own input {name!r} is not offered: its way through the graph cannot be cut out")
+        return FoundPath(None, f"its own input {name!r} is not offered: its way through the graph cannot be cut out")
     prepared, scores = prepared[:_TRIED_IMAGES], scores[:_TRIED_IMAGES]
     try:
         session = Session(rewire(proof.serialized(graph.model), path), CPU, 1)
-        found = session.run(_in_groups(prepared, graph.max_batch or 1))[: len(prepared)]
+        outputs = session.run(_in_groups(prepared, graph.max_batch or 1))[: len(prepared)]
     except CoveyServerError as error:
-        return Found(None, f"its own input {name!r} is not offered: {error}")
-    difference = np.abs(found.reshape(scores.shape).astype(np.float32) - scores).max()
+        return FoundPath(None, f"its own input {name!r} is not offered: {error}")
+    difference = np.abs(outputs.reshape(scores.shape).astype(np.float32) - scores).max()
     allowed = TOLERANCES[proof.precision(original.model)] * max(1.0, float(np.abs(scores).max()))
     if not difference <= allowed:
-        return Found(None, f"its own input {name!r} is not offered: its outputs differ by {difference:.2g}")
-    shape, dtype = (found.shape[1:], found.dtype) if not graph.max_batch else _declared(original, scores.shape[1])
+        return FoundPath(None, f"its own input {name!r} is not offered: its outputs differ by {difference:.2g}")
+    shape, dtype = (outputs.shape[1:], outputs.dtype) if not graph.max_batch else _declared(original, scores.shape[1])
     path.output_shape.extend(shape)
     path.output_datatype = _DATATYPES[dtype]
     path.activation = activation.value
     sizes = ", ".join(map(str, prepared.shape[1:]))
-    return Found(
+    return FoundPath(
         path,
         f"those of the original need no change: {name} {datatype} [N, {sizes}] gives "
         f"{original.signature.output_name}, largest difference {difference:.1e}",
@@ -71,18 +71,18 @@ def find(graph: Graph, original: Original, prepared: NDArray[Any], scores: Score
 
 def _path(graph: Graph, original: Original) -> OriginalPath | None:
     proto, signature = graph.model.graph, original.signature
-    makers = {name: place for place, node in enumerate(proto.node) for name in node.output}
+    made_by = {name: index for index, node in enumerate(proto.node) for name in node.output}
     needed: set[int] = set()
     waiting = [graph.exit]
     while waiting:
         value = waiting.pop()
-        place = makers.get(value)
-        if value == graph.entry or place is None or place in needed:
+        index = made_by.get(value)
+        if value == graph.entry or index is None or index in needed:
             continue
-        needed.add(place)
-        waiting.extend(uses(proto.node[place]))
-    kept = {node.name for place, node in enumerate(proto.node) if place in needed}
-    unused = [node.name for place, node in enumerate(proto.node) if place not in needed]
+        needed.add(index)
+        waiting.extend(uses(proto.node[index]))
+    kept = {node.name for index, node in enumerate(proto.node) if index in needed}
+    unused = [node.name for index, node in enumerate(proto.node) if index not in needed]
     if "" in unused or not kept.isdisjoint(unused):
         return None
     exit_type = TensorProto.FLOAT if graph.max_batch else _output(original).type.tensor_type.elem_type
@@ -106,6 +106,6 @@ def _output(original: Original) -> onnx.ValueInfoProto:
 def _declared(original: Original, classes: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """The shape of one image's output, and its type, as the file says them: of groups the graph has other ones."""
     tensor = _output(original).type.tensor_type
-    shape = tuple(each.dim_value for each in tensor.shape.dim)[1:]
+    shape = tuple(dim.dim_value for dim in tensor.shape.dim)[1:]
     dtype = np.dtype(np.float16 if tensor.elem_type == TensorProto.FLOAT16 else np.float32)
     return shape if math.prod(shape) == classes and shape else (classes,), dtype

@@ -99,28 +99,28 @@ def find(
     is_open = image_size is None and not (isinstance(height, int) and isinstance(width, int))
     height, width = _size(file, value, height, width, image_size, usual_size)
     batch = dimensions[0] if isinstance(dimensions[0], int) else None
-    chosen = _output(file, graph, output, batch)
-    return Signature(value.name, chosen, elem_type, found, height, width, channels, batch, is_open)
+    output_name = _output(file, graph, output, batch)
+    return Signature(value.name, output_name, elem_type, found, height, width, channels, batch, is_open)
 
 
 def _image_input(file: OnnxFile, graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
-    said = ", ".join(map(_describe, inputs)) or "none"
+    described = ", ".join(map(_describe, inputs)) or "none"
     if any(word in value.name.lower() for value in inputs for word in _TEXT_NAMES):
         raise InvalidSource(
-            f"{file.path}: expected one input of images, found {said}: this model takes text. Import an image "
+            f"{file.path}: expected one input of images, found {described}: this model takes text. Import an image "
             f"classifier"
         )
     if len(inputs) != 1:
         raise InvalidSource(
-            f"{file.path}: expected one input of images, found {len(inputs)}: {said}. Export the network with its "
+            f"{file.path}: expected one input of images, found {len(inputs)}: {described}. Export the network with its "
             f"image as the only input, all others fixed to constants"
         )
     (value,) = inputs
     if value.type.WhichOneof("value") != "tensor_type" or value.type.tensor_type.elem_type not in _TYPES:
         raise InvalidSource(
-            f"{file.path}: expected an input of images as float32, float16 or uint8, found {said}; "
+            f"{file.path}: expected an input of images as float32, float16 or uint8, found {described}; "
             f"{_not_images(value, _dimensions(value))}"
         )
     return value
@@ -131,7 +131,7 @@ def _dimensions(value: onnx.ValueInfoProto) -> Dimensions:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return ("?",) * 4
-    return tuple(each.dim_value if each.dim_value > 0 else each.dim_param or "?" for each in tensor.shape.dim)
+    return tuple(dim.dim_value if dim.dim_value > 0 else dim.dim_param or "?" for dim in tensor.shape.dim)
 
 
 def _describe(value: onnx.ValueInfoProto) -> str:
@@ -179,7 +179,7 @@ def _traced_layout(graph: onnx.GraphProto, name: str) -> str | None:
     if node is None:
         return None
     if node.op_type == "Transpose":
-        order = next((list(each.ints) for each in node.attribute if each.name == "perm"), [])
+        order = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), [])
         return {tuple(_TO_NCHW): "NHWC", tuple(_TO_NHWC): "NCHW"}.get(tuple(order))
     return "NCHW" if node.op_type in _IMAGE_OPERATORS else None
 
@@ -204,12 +204,12 @@ def _first_channels(graph: onnx.GraphProto, name: str) -> int | None:
     if node is None or node.op_type != "Conv":
         return None
     weights = next((tensor for tensor in graph.initializer if tensor.name == node.input[1]), None)
-    groups = next((each.i for each in node.attribute if each.name == "group"), 1)
+    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
     return int(weights.dims[1]) * groups if weights is not None and len(weights.dims) == 4 else None
 
 
-def _channels(file: OnnxFile, value: onnx.ValueInfoProto, said: int | str, layout: str, traced: int | None) -> int:
-    channels = said if isinstance(said, int) else traced or 3
+def _channels(file: OnnxFile, value: onnx.ValueInfoProto, declared: int | str, layout: str, traced: int | None) -> int:
+    channels = declared if isinstance(declared, int) else traced or 3
     if channels not in _CHANNELS:
         raise InvalidSource(
             f"{file.path}: expected images of 1 or 3 channels, found {channels} of them in {layout}: "
@@ -223,44 +223,44 @@ def _size(
     value: onnx.ValueInfoProto,
     height: int | str,
     width: int | str,
-    said: tuple[int, int] | None,
-    usual: tuple[int, int] | None,
+    image_size: tuple[int, int] | None,
+    usual_size: tuple[int, int] | None,
 ) -> tuple[int, int]:
     if isinstance(height, int) and isinstance(width, int):
-        if said not in (None, (height, width)):
+        if image_size not in (None, (height, width)):
             raise InvalidSource(
-                f"{file.path}: takes images of {height}x{width}, --image-size says {said[0]}x{said[1]}; omit it, or "
-                f"export the network for that size"
+                f"{file.path}: takes images of {height}x{width}, --image-size says {image_size[0]}x{image_size[1]}; "
+                f"omit it, or export the network for that size"
             )
         return height, width
-    said = said or usual
-    if said is None:
+    image_size = image_size or usual_size
+    if image_size is None:
         raise InvalidSource(
             f"{file.path}: takes images of any size ({_describe(value)}); say the one it was trained for, with "
             f"--image-size 224 or --image-size HEIGHTxWIDTH"
         )
-    for name, fixed, asked in (("height", height, said[0]), ("width", width, said[1])):
-        if isinstance(fixed, int) and fixed != asked:
+    for name, fixed, length in (("height", height, image_size[0]), ("width", width, image_size[1])):
+        if isinstance(fixed, int) and fixed != length:
             raise InvalidSource(
-                f"{file.path}: takes images of {name} {fixed}, and {asked} was said; say {fixed} with --image-size"
+                f"{file.path}: takes images of {name} {fixed}, and {length} was said; say {fixed} with --image-size"
             )
-    return said
+    return image_size
 
 
-def _output(file: OnnxFile, graph: onnx.GraphProto, said: str | None, batch: int | None) -> str:
+def _output(file: OnnxFile, graph: onnx.GraphProto, name: str | None, batch: int | None) -> str:
     names = [value.name for value in graph.output]
-    if said is not None:
-        if said not in names:
-            raise InvalidSource(f"{file.path}: {naming.unknown('output', said, names)}")
-        return said
+    if name is not None:
+        if name not in names:
+            raise InvalidSource(f"{file.path}: {naming.unknown('output', name, names)}")
+        return name
     if len(names) == 1:
         return names[0]
-    listed = ", ".join(map(_describe, graph.output))
+    described = ", ".join(map(_describe, graph.output))
     advice = "Say which one holds the scores, with --output NAME"
     if any(_holds_boxes(value, batch) for value in graph.output):
         advice = "These look like those of a detector, which is not served; import an image classifier"
     raise InvalidSource(
-        f"{file.path}: expected one output of a score for each class, found {len(names)}: {listed}. {advice}"
+        f"{file.path}: expected one output of a score for each class, found {len(names)}: {described}. {advice}"
     )
 
 

@@ -118,28 +118,28 @@ def compare(
     truth = samples.labels
     channels = original.signature.channels
 
-    def score(images: NDArray[np.uint8], way: Preset, source: Original = original) -> NDArray[np.float32]:
-        return answer.probabilities(source.run(images, way))
+    def score(images: NDArray[np.uint8], scaling: Preset, source: Original = original) -> NDArray[np.float32]:
+        return answer.probabilities(source.run(images, scaling))
 
     def row(
-        found: NDArray[np.float32], setting: str, change: str, options: str, order: Sequence[int] | None = None
+        probabilities: NDArray[np.float32], setting: str, change: str, options: str, order: Sequence[int] | None = None
     ) -> Row:
-        outputs = found.argmax(axis=1)
-        meant = outputs if order is None else np.asarray(order)[outputs]
-        return Row(setting, change, options, meant == truth, float(found.max(axis=1).mean()))
+        outputs = probabilities.argmax(axis=1)
+        predicted = outputs if order is None else np.asarray(order)[outputs]
+        return Row(setting, change, options, predicted == truth, float(probabilities.max(axis=1).mean()))
 
-    found = score(samples.images, preset)
-    rows = [row(found, f"{_brief(preset, channels)}; {chosen.describe(original.signature)}", "", "")]
+    original_probabilities = score(samples.images, preset)
+    rows = [row(original_probabilities, f"{_brief(preset, channels)}; {chosen.describe(original.signature)}", "", "")]
     # With labels in a wrong order, a wrong scaling may be right more often than the right one: each scaling is judged
     # by the order that suits it best.
-    best_preset, best_change, best_options, best_found = preset, "", "", found
-    best_right = chosen_right = label_orders.best(found, labels, truth, is_guessed=True)
+    best_preset, best_change, best_options, best_probabilities = preset, "", "", original_probabilities
+    best_right = chosen_right = label_orders.best(original_probabilities, labels, truth, is_guessed=True)
     for other, change, options in _presets(preset, original):
-        other_found = score(samples.images, other)
-        rows.append(row(other_found, _brief(other, channels), change, options))
-        right = label_orders.best(other_found, labels, truth)
+        other_probabilities = score(samples.images, other)
+        rows.append(row(other_probabilities, _brief(other, channels), change, options))
+        right = label_orders.best(other_probabilities, labels, truth)
         if right.mean() > best_right.mean() and is_clearly_better(right, chosen_right):
-            best_preset, best_change, best_options, best_found = other, change, options, other_found
+            best_preset, best_change, best_options, best_probabilities = other, change, options, other_probabilities
             best_right = right
     is_changed = best_preset is not preset
     for other_resizing, change, options in _resizings(chosen, original):
@@ -153,15 +153,15 @@ def compare(
                 f"{best_options} {options}".strip(),
             )
         )
-    if (turned := _other_layout(file, original)) is not None:
-        name = turned.signature.layout
+    if (other_layout := _other_layout(file, original)) is not None:
+        name = other_layout.signature.layout
         rows.append(
-            row(score(samples.images, preset, turned), f"layout {name}", f"the layout {name}", f"--layout {name}")
+            row(score(samples.images, preset, other_layout), f"layout {name}", f"the layout {name}", f"--layout {name}")
         )
-    for order, what in label_orders.likely(labels, best_found, truth):
+    for order, what in label_orders.likely(labels, best_probabilities, truth):
         rows.append(
             row(
-                best_found, what, " and ".join(filter(None, (best_change, what))),
+                best_probabilities, what, " and ".join(filter(None, (best_change, what))),
                 f"{best_options} and a --labels file in that order".strip().removeprefix("and "), order,
             )
         )  # fmt: skip
@@ -185,11 +185,13 @@ def _presets(chosen: Preset, original: Original) -> Iterator[tuple[Preset, str, 
                 options.append(f"--like {preset.name}")
             if preset.bgr != chosen.bgr:
                 changes.append("BGR in place of RGB" if preset.bgr else "RGB in place of BGR")
-            known = PRESETS.get(preset.name)
-            if preset.bgr != chosen.bgr or (known is not None and preset.bgr != known.bgr):
+            named = PRESETS.get(preset.name)
+            if preset.bgr != chosen.bgr or (named is not None and preset.bgr != named.bgr):
                 options.append("--bgr" if preset.bgr else "--rgb")
-            if known is None and len(preset.mean) + len(preset.std) > 2:  # in the network's order of colours, too
-                options += [f"{flag} {_list(each)}" for flag, each in (("--mean", preset.mean), ("--std", preset.std))]
+            if named is None and len(preset.mean) + len(preset.std) > 2:  # in the network's order of colours, too
+                options += [
+                    f"{flag} {_list(numbers)}" for flag, numbers in (("--mean", preset.mean), ("--std", preset.std))
+                ]
             yield preset, " and ".join(changes), " ".join(options)
 
 
@@ -230,7 +232,7 @@ def _other_layout(file: OnnxFile, original: Original) -> Original | None:
     signature = original.signature
     other = replace(signature, layout="NHWC" if signature.layout == "NCHW" else "NCHW")
     try:
-        turned = Original(file, other)
+        fed_otherwise = Original(file, other)
     except InvalidSource:
         return None
-    return turned if turned.classes == original.classes else None
+    return fed_otherwise if fed_otherwise.classes == original.classes else None

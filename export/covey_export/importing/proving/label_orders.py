@@ -11,25 +11,25 @@ _MIN_PER_CLASS = 4  # images, for an order that is guessed from the answers
 
 
 def best(
-    found: NDArray[np.float32], labels: Sequence[str], truth: NDArray[np.int64], is_guessed: bool = False
+    probabilities: NDArray[np.float32], labels: Sequence[str], truth: NDArray[np.int64], is_guessed: bool = False
 ) -> NDArray[np.bool_]:
-    """Which of the images are right in the order of labels for which most are. `found` are the answers, `truth` the
-    images' labels; an order guessed from the answers counts where `is_guessed`."""
-    outputs = found.argmax(axis=1)
-    orders = likely(labels, found, truth) if is_guessed else _usual(labels)
+    """Which of the images are right in the order of labels for which most are. `probabilities` are the answers,
+    `truth` the images' labels; an order guessed from the answers counts where `is_guessed`."""
+    outputs = probabilities.argmax(axis=1)
+    orders = likely(labels, probabilities, truth) if is_guessed else _usual(labels)
     candidates = [outputs == truth, *(np.asarray(order)[outputs] == truth for order, _ in orders)]
     return max(candidates, key=lambda right: float(right.mean()))
 
 
 def likely(
-    labels: Sequence[str], found: NDArray[np.float32], truth: NDArray[np.int64]
+    labels: Sequence[str], probabilities: NDArray[np.float32], truth: NDArray[np.int64]
 ) -> Iterator[tuple[list[int], str]]:
     """Other orders of the labels, the one that the answers show among them: for each output the label that it would
     stand for."""
     natural = list(range(len(labels)))
     usual = list(_usual(labels))
     yield from usual
-    guessed = _guessed(found.argmax(axis=1), truth, len(labels))
+    guessed = _guessed(probabilities.argmax(axis=1), truth, len(labels))
     if guessed is not None and guessed not in [natural, *(order for order, _ in usual)]:
         first = next(place for place in natural if guessed[place] != place)
         is_now, is_not = labels[guessed[first]], labels[first]
@@ -40,32 +40,32 @@ def _usual(labels: Sequence[str]) -> Iterator[tuple[list[int], str]]:
     """As `likely`, of mistakes that are made often."""
     count = len(labels)
     natural = list(range(count))
-    tried = [natural]
-    named = sorted(natural, key=lambda place: labels[place])
+    orders = [natural]
+    alphabetical = sorted(natural, key=lambda place: labels[place])
     as_text = sorted(natural, key=str)  # 0, 1, 10, 11, 2: folders named by number
     inverse = [as_text.index(place) for place in natural]
     for order, what in (
-        (named, "the labels in alphabetical order"),
+        (alphabetical, "the labels in alphabetical order"),
         (as_text, "the labels in the order of folders named by number (0, 1, 10, 2)"),
         (inverse, "the labels sorted by number, their folders not"),
         ([max(0, place - 1) for place in natural], "the labels moved by one, after a class for the background"),
         ([min(count - 1, place + 1) for place in natural], "the labels moved by one, without the first"),
         (natural[::-1], "the labels in reverse order"),
     ):
-        if order not in tried:
-            tried.append(order)
+        if order not in orders:
+            orders.append(order)
             yield order, what
 
 
 def _guessed(outputs: NDArray[np.int64], truth: NDArray[np.int64], count: int) -> list[int] | None:
     """The order that the answers themselves show: each output stands for the class whose images it is given for most
     often, found on half of the images and true of the other half; None where there is none."""
-    known = np.unique(truth[truth >= 0])
-    if len(known) < 2 or min(int((truth == each).sum()) for each in known) < _MIN_PER_CLASS:
+    classes = np.unique(truth[truth >= 0])
+    if len(classes) < 2 or min(int((truth == class_index).sum()) for class_index in classes) < _MIN_PER_CLASS:
         return None
     turn = np.zeros(len(truth), np.int64)
-    for each in known:
-        places = np.flatnonzero(truth == each)
+    for class_index in classes:
+        places = np.flatnonzero(truth == class_index)
         turn[places] = np.arange(len(places)) % 2
     orders = [_majority(outputs[turn == half], truth[turn == half], count) for half in (0, 1)]
     if orders[0] is None or orders[0] != orders[1]:
@@ -78,16 +78,16 @@ def _majority(outputs: NDArray[np.int64], truth: NDArray[np.int64], count: int) 
     np.add.at(table, (outputs[truth >= 0], truth[truth >= 0]), 1)
     order = list(range(count))
     used: dict[int, int] = {}
-    for place in sorted(range(count), key=lambda each: -int(table[each].max())):
-        if table[place].max() == 0:
+    for output in sorted(range(count), key=lambda each: -int(table[each].max())):
+        if table[output].max() == 0:
             continue
-        meant = int(table[place].argmax())
-        if meant in used:
+        label = int(table[output].argmax())
+        if label in used:
             return None
-        used[meant] = place
-        order[place] = meant
-    free = [place for place in range(count) if place not in used]
-    for place in range(count):
-        if place not in used.values():
-            order[place] = free.pop(free.index(place)) if place in free else free.pop(0)
+        used[label] = output
+        order[output] = label
+    free = [output for output in range(count) if output not in used]
+    for output in range(count):
+        if output not in used.values():
+            order[output] = free.pop(free.index(output)) if output in free else free.pop(0)
     return order

@@ -61,11 +61,11 @@ class Original:
         """The scores of one batch of its own input."""
         return self._scores(prepared)
 
-    def _start(self, file: OnnxFile, found: Signature) -> _Runner:
+    def _start(self, file: OnnxFile, signature: Signature) -> _Runner:
         session = self._load(file)
 
         def run(prepared: NDArray[np.generic]) -> NDArray[np.generic]:
-            return np.asarray(session.run([found.output_name], {found.input_name: prepared})[0])
+            return np.asarray(session.run([signature.output_name], {signature.input_name: prepared})[0])
 
         return run
 
@@ -90,10 +90,10 @@ class Original:
                 f"to {onnx.defs.onnx_opset_version()}. Export it again, with an opset from 9 to 20"
             )
         others = sorted({f"{node.domain}.{node.op_type}" for node in file.model.graph.node if node.domain})
-        named = f" (operators of other domains: {', '.join(others)})" if others else ""
+        other_operators = f" (operators of other domains: {', '.join(others)})" if others else ""
         raise InvalidSource(
-            f"{file.path}: onnxruntime {onnxruntime.__version__} cannot load it: {reason}{named}; expected a network "
-            f"of standard ONNX operators. Export it again, with an opset from 9 to 20"
+            f"{file.path}: onnxruntime {onnxruntime.__version__} cannot load it: {reason}{other_operators}; expected a "
+            f"network of standard ONNX operators. Export it again, with an opset from 9 to 20"
         )
 
     def _with_batch(self, signature: Signature) -> Signature:
@@ -116,29 +116,31 @@ class Original:
 
     def _scores(self, prepared: NDArray[np.generic]) -> Scores:
         try:
-            found = self._run_model(prepared)
+            output = self._run_model(prepared)
         except Exception as error:
             raise InvalidSource(
                 f"{self._path}: onnxruntime failed on a batch of {len(prepared)}: {first_line(error)}; export the "
                 f"network again"
             ) from error
-        return rows(found, len(prepared), f"{self._path}: output {self.signature.output_name}")
+        return rows(output, len(prepared), f"{self._path}: output {self.signature.output_name}")
 
 
-def rows(found: NDArray[np.generic], images: int, what: str) -> Scores:
+def rows(output: NDArray[np.generic], images: int, origin: str) -> Scores:
     """`[N, K] float32` of an output of `[N, K]`, or of `[N, K, 1, 1]` and `[N, 1, 1, K]`. Raises InvalidSource."""
-    shape = found.shape
-    said = f"{what}: expected a score for each class, [{images}, K], got {list(shape)} {found.dtype}"
-    if found.dtype.kind != "f":
-        raise InvalidSource(f"{said}: these are not scores but class numbers or text; import a file that gives scores")
-    if len(shape) in (2, 4) and shape[0] == images and found.size == images * max(shape[1:], default=0):
-        return cast("Scores", found.reshape(images, -1).astype(np.float32))
-    why = {
+    shape = output.shape
+    message = f"{origin}: expected a score for each class, [{images}, K], got {list(shape)} {output.dtype}"
+    if output.dtype.kind != "f":
+        raise InvalidSource(
+            f"{message}: these are not scores but class numbers or text; import a file that gives scores"
+        )
+    if len(shape) in (2, 4) and shape[0] == images and output.size == images * max(shape[1:], default=0):
+        return cast("Scores", output.reshape(images, -1).astype(np.float32))
+    hint = {
         1: "no batch axis is left. Export the network without squeezing its output",
         3: "a detector, or a model of sequences, gives three dimensions. Import an image classifier",
         4: "a network without its head, or one of segmentation, gives maps. Import a classifier with its last layers",
     }.get(len(shape), "import an image classifier")
-    raise InvalidSource(f"{said}; {why}")
+    raise InvalidSource(f"{message}; {hint}")
 
 
 def _session(model: str | bytes) -> onnxruntime.InferenceSession:

@@ -43,7 +43,7 @@ class Graph:
     model: onnx.ModelProto
     engine: Engine  # of it
     max_batch: int
-    said: str
+    description: str  # how images go through it, for people
     entry: str  # the value in it that the original's input is
     exit: str  # and the one that its output is
 
@@ -62,7 +62,9 @@ def precision(model: onnx.ModelProto) -> str:
     """What the network computes in, as Build.precision has it."""
     if any(node.op_type in _QUANTIZED for node in model.graph.node):
         return "int8"
-    halves = sum(math.prod(each.dims) for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT16)
+    halves = sum(
+        math.prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16
+    )
     return "float16" if halves else "float32"
 
 
@@ -79,23 +81,23 @@ def find_graph(
     steady = batch if batch > 1 else _STEADY_IMAGES
     _require_steady(original, preset, answer, images[:steady], expected[:steady])
     places = np.arange(_TRIED_IMAGES) % len(images)
-    tried, expected = images[places], expected[places]
+    images_tried, expected = images[places], expected[places]
     tolerance = TOLERANCES[precision(original.model)]
     reasons = []
-    for model, batching, max_batch, said in _ways(original):
+    for model, batching, max_batch, description in _ways(original):
         if model is None:
             continue
         try:
-            made = graph.build(model, original.signature, preset, original.classes, answer.activation, batching)
+            built = graph.build(model, original.signature, preset, original.classes, answer.activation, batching)
             path = scratch / "tried.onnx"
-            path.write_bytes(serialized(made.model))
+            path.write_bytes(serialized(built.model))
             engine = Engine(path)
-            differences = {size: difference(run(engine, tried, size), expected) for size in BATCH_SIZES}
+            differences = {size: difference(run(engine, images_tried, size), expected) for size in BATCH_SIZES}
         except CoveyServerError as error:
             reasons.append(first_line(error))
             continue
         if max(differences.values()) <= tolerance:
-            return Graph(made.model, engine, max_batch, said, made.entry, made.exit)
+            return Graph(built.model, engine, max_batch, description, built.entry, built.exit)
         worst = max(differences, key=lambda size: differences[size])
         reasons.append(f"in batches of {worst} its probabilities differ by {differences[worst]:.2g}")
     raise ImportFailed(
@@ -152,17 +154,19 @@ def _require_steady(
             f"{difference(again, expected):.2g}): it draws random numbers, as dropout does in training. {_EVALUATION}"
         )
     if original.signature.batch not in (None, 1):
-        alone = answer.probabilities(original.run(images[-1:], preset))  # first of a batch that repeats it
-        if not difference(alone, expected[-1:]) <= TOLERANCES[precision(original.model)]:
+        by_itself = answer.probabilities(original.run(images[-1:], preset))  # first of a batch that repeats it
+        if not difference(by_itself, expected[-1:]) <= TOLERANCES[precision(original.model)]:
             raise ImportFailed(
                 f"the original gives an image other answers beside other images (difference "
-                f"{difference(alone, expected[-1:]):.2g}). {_EVALUATION}"
+                f"{difference(by_itself, expected[-1:]):.2g}). {_EVALUATION}"
             )
 
 
 def _is_training(node: onnx.NodeProto) -> bool:
     """By its attribute, or in older opsets by outputs for new means and deviations."""
-    return len(node.output) > 1 or any(each.name == "training_mode" and each.i for each in node.attribute)
+    return len(node.output) > 1 or any(
+        attribute.name == "training_mode" and attribute.i for attribute in node.attribute
+    )
 
 
 def prove(engine: Engine, images: Images, expected: Probabilities, tolerance: float, what: str) -> Proof:
@@ -170,23 +174,23 @@ def prove(engine: Engine, images: Images, expected: Probabilities, tolerance: fl
 
     Raises ImportFailed where they are not the same, whatever the batch.
     """
-    found = run(engine, images)
-    largest, between = difference(found, expected), between_batches(engine, images)
+    probabilities = run(engine, images)
+    largest, between = difference(probabilities, expected), between_batches(engine, images)
     if not max(largest, between) <= tolerance:
         raise ImportFailed(
             f"{what}: the imported graph's probabilities differ from the original's by up to {largest:.2g}, and "
             f"between batches by {between:.2g}; allowed are {tolerance:.2g}. Nothing was published"
         )
-    if changed := int((golden.margins(found, expected) > tolerance).sum()):
+    if changed := int((golden.margins(probabilities, expected) > tolerance).sum()):
         raise ImportFailed(f"{what}: {plural(changed, 'image')} get another label. Nothing was published")
     return Proof(len(images), largest, tolerance, between)
 
 
 def between_batches(engine: Engine, images: Images) -> float:
     """By how much the same image's probabilities differ between batches of BATCH_SIZES. Raises EngineFailed."""
-    few = images[:_TRIED_IMAGES]
-    singles = run(engine, few, 1)
-    return max(difference(run(engine, few, size), singles) for size in BATCH_SIZES)
+    tried = images[:_TRIED_IMAGES]
+    singles = run(engine, tried, 1)
+    return max(difference(run(engine, tried, size), singles) for size in BATCH_SIZES)
 
 
 def run(engine: Engine, images: Images, size: int = _BATCH) -> Probabilities:
@@ -194,11 +198,11 @@ def run(engine: Engine, images: Images, size: int = _BATCH) -> Probabilities:
     return np.concatenate([engine.run(images[start : start + size]) for start in range(0, len(images), size)])
 
 
-def difference(found: Probabilities, expected: Probabilities) -> float:
+def difference(probabilities: Probabilities, expected: Probabilities) -> float:
     """The largest; NaN where there is one."""
-    if found.shape != expected.shape:
+    if probabilities.shape != expected.shape:
         return float("inf")
-    return float(np.abs(found - expected).max(initial=0.0))
+    return float(np.abs(probabilities - expected).max(initial=0.0))
 
 
 def serialized(model: onnx.ModelProto) -> bytes:

@@ -47,11 +47,11 @@ def read(path: Path) -> SampleTable:
         if not file.is_file():
             problems.append(f"{where}: there is no file {cells[file_at]!r} in {path.parent}, where the table lies")
             continue
-        before, known = label_of.setdefault(file, (number, label))
-        if before != number:
-            what = f"once more; row {before} is taken"
-            if known != label:
-                what = f"as {label!r}, in row {before} it is {known!r}; this row is left out"
+        first_number, first_label = label_of.setdefault(file, (number, label))
+        if first_number != number:
+            what = f"once more; row {first_number} is taken"
+            if first_label != label:
+                what = f"as {label!r}, in row {first_number} it is {first_label!r}; this row is left out"
             problems.append(f"{where}: has {cells[file_at]} {what}")
             continue
         first_row.setdefault(label, where)
@@ -79,12 +79,12 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
             f"{path}: expected a folder of images, or a CSV of file and label in UTF-8; its bytes are something else"
         ) from error
     first = text.partition("\n")[0]
-    separator = next((each for each in ("\t", ";") if each in first and "," not in first), ",")
+    separator = next((candidate for candidate in ("\t", ";") if candidate in first and "," not in first), ",")
     try:
-        found = list(csv.reader(io.StringIO(text), delimiter=separator))
+        rows = list(csv.reader(io.StringIO(text), delimiter=separator))
     except csv.Error as error:
         raise InvalidSamples(f"{path}: is no CSV of file and label: {error}") from error
-    return [(number, [cell.strip() for cell in row]) for number, row in enumerate(found, 1) if any(map(str.strip, row))]
+    return [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, 1) if any(map(str.strip, row))]
 
 
 def _columns(first: list[str]) -> tuple[int, int, int]:

@@ -77,22 +77,22 @@ def find(place: Path, limit: int = MAX_IMAGES) -> Files:
         by_class = {label: table.files[label] for label in sorted(table.files, key=int if are_numbers else str)}
         return _labelled(place, by_class, table.first_row, limit, table.problems)
     if not place.is_dir():
-        what = "is no folder" if place.exists() else "does not exist"
+        problem = "is no folder" if place.exists() else "does not exist"
         raise InvalidSamples(
-            f"{place} {what}; expected a folder of images, one with a folder per class, or a CSV of file and label"
+            f"{place} {problem}; expected a folder of images, one with a folder per class, or a CSV of file and label"
         )
     formats = image_formats.available()
     classes = [child for child in place.iterdir() if child.is_dir() and not image_folders.is_hidden(child.name)]
-    by_class = {child.name: found for child in sorted(classes) if (found := image_folders.find(child, formats).files)}
-    everything = image_folders.find(place, formats)
-    if not everything.files:
-        left_out = image_folders.counted(everything.left_out)
+    by_class = {child.name: files for child in sorted(classes) if (files := image_folders.find(child, formats).files)}
+    all_files = image_folders.find(place, formats)
+    if not all_files.files:
+        left_out = image_folders.counted(all_files.left_out)
         raise InvalidSamples(
             f"{place}: expected images, found none{f'; left out {left_out}' if left_out else ''}. Name a folder of "
             f"JPEG or PNG files, or of one folder per class"
         )
-    if not by_class or sum(map(len, by_class.values())) < len(everything.files):  # images lie beside: no classes
-        return Files(place, tuple(_every_nth(everything.files, limit)))
+    if not by_class or sum(map(len, by_class.values())) < len(all_files.files):  # images lie beside: no classes
+        return Files(place, tuple(_every_nth(all_files.files, limit)))
     return _labelled(place, by_class, {name: f"folder {place / name}" for name in by_class}, limit)
 
 
@@ -104,13 +104,13 @@ def _labelled(
     problems: tuple[str, ...] = (),
 ) -> Files:
     share = max(1, limit // len(by_class))
-    taken = {name: _every_nth(by_class[name], share) for name in by_class}
+    chosen = {name: _every_nth(by_class[name], share) for name in by_class}
     return Files(
         place,
-        tuple(file for files in taken.values() for file in files),
-        tuple(unicodedata.normalize("NFC", name) for name in taken),
-        tuple(number for number, files in enumerate(taken.values()) for _ in files),
-        tuple(found_at[name] for name in taken),
+        tuple(file for files in chosen.values() for file in files),
+        tuple(unicodedata.normalize("NFC", name) for name in chosen),
+        tuple(number for number, files in enumerate(chosen.values()) for _ in files),
+        tuple(found_at[name] for name in chosen),
         problems,
     )
 
@@ -126,12 +126,12 @@ def match(classes: Sequence[str], labels: Sequence[str]) -> list[int]:
         return [exact[name] for name in classes]
     folded: dict[str, int] = {}
     for place, label in enumerate(labels):
-        for each in (label, *label.split(",")):
-            folded.setdefault(_folded(each), place)
-    found = [exact.get(name, folded.get(_folded(name), -1)) for name in classes]
-    if max(found, default=-1) < 0 and all(name.isdecimal() and int(name) < len(labels) for name in classes):
+        for spelling in (label, *label.split(",")):
+            folded.setdefault(_folded(spelling), place)
+    outputs = [exact.get(name, folded.get(_folded(name), -1)) for name in classes]
+    if max(outputs, default=-1) < 0 and all(name.isdecimal() and int(name) < len(labels) for name in classes):
         return [int(name) for name in classes]
-    return found
+    return outputs
 
 
 def matched(files: Files, labels: Sequence[str]) -> tuple[Files, list[int], list[str]]:
@@ -153,9 +153,9 @@ def matched(files: Files, labels: Sequence[str]) -> tuple[Files, list[int], list
     sentences = []
     for place in unknown:
         near = difflib.get_close_matches(files.classes[place], labels, n=1)
-        meant = f" (did you mean {near[0]!r}?)" if near else ""
-        what = f"{files.classes[place]!r} is no label of the network{meant}; such images count as wrong"
-        sentences.append(f"{files.found_at[place]}: {what}")
+        suggestion = f" (did you mean {near[0]!r}?)" if near else ""
+        problem = f"{files.classes[place]!r} is no label of the network{suggestion}; such images count as wrong"
+        sentences.append(f"{files.found_at[place]}: {problem}")
     return files, outputs, sentences
 
 
@@ -171,25 +171,25 @@ def read(files: Files, spec: InputSpec, outputs: Sequence[int] | None = None) ->
         files = _fewer(files, max(1, _MAX_BYTES // spec.nbytes))
     images = np.zeros((len(files.files), *spec.shape), np.uint8)
 
-    def read_one(place: int) -> str | None:
+    def read_one(index: int) -> str | None:
         try:
-            images[place] = decode(files.files[place].read_bytes(), spec, DEFAULT_MAX_PIXELS, formats)
+            images[index] = decode(files.files[index].read_bytes(), spec, DEFAULT_MAX_PIXELS, formats)
         except (CoveyServerError, OSError) as error:
-            return f"{_within(files.place, files.files[place])}: {error}"
+            return f"{_within(files.place, files.files[index])}: {error}"
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = list(pool.map(read_one, range(len(files.files))))
-    good = np.array([place for place, problem in enumerate(problems) if problem is None], np.int64)
+    readable = np.array([place for place, problem in enumerate(problems) if problem is None], np.int64)
     unreadable = tuple(problem for problem in problems if problem is not None)
-    if not len(good):
+    if not len(readable):
         raise InvalidSamples(
             f"{files.place}: none of its {plural(len(files.files), 'image')} can be read: {'; '.join(unreadable[:3])}"
         )
     labels = None
     if files.is_labelled and outputs is not None:
-        labels = np.array(outputs, np.int64)[np.array(files.class_of, np.int64)[good]]
-    return Samples(images[good], labels, False, (*files.problems, *unreadable), files.place.resolve().name)
+        labels = np.array(outputs, np.int64)[np.array(files.class_of, np.int64)[readable]]
+    return Samples(images[readable], labels, False, (*files.problems, *unreadable), files.place.resolve().name)
 
 
 def _within(place: Path, file: Path) -> Path:
@@ -200,8 +200,8 @@ def _within(place: Path, file: Path) -> Path:
 
 def _fewer(files: Files, limit: int) -> Files:
     kept = _every_nth(range(len(files.files)), limit)
-    class_of = tuple(files.class_of[place] for place in kept) if files.is_labelled else ()
-    return replace(files, files=tuple(files.files[place] for place in kept), class_of=class_of)
+    class_of = tuple(files.class_of[index] for index in kept) if files.is_labelled else ()
+    return replace(files, files=tuple(files.files[index] for index in kept), class_of=class_of)
 
 
 def _every_nth(values: Sequence[_T], limit: int) -> list[_T]:
@@ -214,15 +214,15 @@ def _every_nth(values: Sequence[_T], limit: int) -> list[_T]:
 def make(shape: tuple[int, int, int], count: int = MADE) -> Samples:
     """The same images at every call: smooth colours, edges and noise, dark and bright ones."""
     height, width, channels = shape
-    chance = np.random.default_rng(_SEED)
+    random = np.random.default_rng(_SEED)
     rows, columns = np.linspace(0, 1, height)[:, None, None], np.linspace(0, 1, width)[None, :, None]
     images = []
-    for place in range(count):
-        across, down, turn = chance.uniform(0.5, 4, (3, channels))
+    for index in range(count):
+        across, down, turn = random.uniform(0.5, 4, (3, channels))
         smooth = 0.5 + 0.5 * np.sin(2 * np.pi * (across * columns + down * rows + turn))
-        y, x = chance.integers(0, max(1, height // 2)), chance.integers(0, max(1, width // 2))
-        smooth[y : y + max(1, height // 3), x : x + max(1, width // 3)] = chance.uniform(0, 1, channels)
-        noise = chance.normal(0, 0.02 + 0.1 * (place % 3), shape)
-        bright = 0.35 + 0.65 * (place % 4) / 3
+        y, x = random.integers(0, max(1, height // 2)), random.integers(0, max(1, width // 2))
+        smooth[y : y + max(1, height // 3), x : x + max(1, width // 3)] = random.uniform(0, 1, channels)
+        noise = random.normal(0, 0.02 + 0.1 * (index % 3), shape)
+        bright = 0.35 + 0.65 * (index % 4) / 3
         images.append((255 * (smooth * bright + noise)).clip(0, 255).astype(np.uint8))
     return Samples(np.stack(images), None, True)

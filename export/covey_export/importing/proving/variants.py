@@ -55,13 +55,14 @@ class Variant:
             "speed": self.speed.sentence,
         }
 
-    def lines(self, before: float | None) -> list[str]:
-        """For people; `before` is the original's accuracy."""
-        said = f"variant {self.info.name}: "
-        if self.accuracy is not None and before is not None:
-            said += f"accuracy {self.accuracy:.2%} (the original {before:.2%}, {cost.points(before - self.accuracy)}), "
-        said += f"{self.changed:,} of {plural(self.proof.images, 'image')} get another label, "
-        return [f"{said}largest difference of a probability {self.proof.difference:.1e}", self.speed.sentence]
+    def lines(self, original_accuracy: float | None) -> list[str]:
+        """For people. `original_accuracy` is None where the images have no labels."""
+        start = f"variant {self.info.name}: "
+        if self.accuracy is not None and original_accuracy is not None:
+            loss = cost.points(original_accuracy - self.accuracy)
+            start += f"accuracy {self.accuracy:.2%} (the original {original_accuracy:.2%}, {loss}), "
+        start += f"{self.changed:,} of {plural(self.proof.images, 'image')} get another label, "
+        return [f"{start}largest difference of a probability {self.proof.difference:.1e}", self.speed.sentence]
 
 
 def require_possible(options: argparse.Namespace) -> None:
@@ -94,56 +95,61 @@ def build(
         )
     if graph.max_batch:
         raise ImportFailed(
-            f"{flag} cannot change a network whose images go through a loop of the graph, since {graph.said}; export "
-            f"it with a dynamic batch axis, or omit {flag}. Nothing was published"
+            f"{flag} cannot change a network whose images go through a loop of the graph, since {graph.description}; "
+            f"export it with a dynamic batch axis, or omit {flag}. Nothing was published"
         )
-    own = ModelInfo()
-    own.CopyFrom(info)
-    own.name, own.version = new.parent.name, new.version
+    variant_info = ModelInfo()
+    variant_info.CopyFrom(info)
+    variant_info.name, variant_info.version = new.parent.name, new.version
     path = new.folder / float32.name
     try:
-        atomic_files.write_bytes(path, variant.make(_current(float32, own, precision), own, precision, images.images))
+        atomic_files.write_bytes(
+            path, variant.make(_current(float32, variant_info, precision), variant_info, precision, images.images)
+        )
         engine = Engine(path)
         golden.check(engine, model_file.describe(engine).golden)
-        found = proof.run(engine, images.images)
+        probabilities = proof.run(engine, images.images)
         between = proof.between_batches(engine, images.images)
         speed = timing.compare(float32, path, precision, images.images)
     except (ConversionFailed, CoveyServerError) as error:
         raise ImportFailed(f"{flag}: {error}. Omit {flag}; nothing was published") from error
-    changed = int(other_labels(found, expected, own, precision.tolerance).sum())
-    accuracy, before = images.accuracy(found), images.accuracy(expected)
+    changed = int(other_labels(probabilities, expected, variant_info, precision.tolerance).sum())
+    accuracy, original_accuracy = images.accuracy(probabilities), images.accuracy(expected)
     problem = cost.batches_problem(between, precision.tolerance, proof.BATCH_SIZES)
-    if accuracy is not None and before is not None:
+    if accuracy is not None and original_accuracy is not None:
         problem = problem or cost.accuracy_problem(
-            accuracy, before, len(found), before="of the original", kind="labelled image"
+            accuracy, original_accuracy, len(probabilities), reference="of the original", kind="labelled image"
         )
-        own.training.test_accuracy = accuracy
+        variant_info.training.test_accuracy = accuracy
     else:
-        problem = problem or cost.changes_problem(changed, len(found))
+        problem = problem or cost.changes_problem(changed, len(probabilities))
     if problem:
         raise ImportFailed(
-            f"{own.name} is not good enough in {precision.value}: {problem}. Omit {flag}; nothing was published"
+            f"{variant_info.name} is not good enough in {precision.value}: {problem}. Omit {flag}; nothing was "
+            f"published"
         )
-    own.source.difference = proof.difference(found, expected)
-    atomic_files.write_bytes(path, sealing.seal(onnx.load(path), own))
-    shown = Proof(len(found), own.source.difference, precision.tolerance, between)
-    return Variant(precision, own, shown, changed, accuracy, speed)
+    variant_info.source.difference = proof.difference(probabilities, expected)
+    atomic_files.write_bytes(path, sealing.seal(onnx.load(path), variant_info))
+    proof_result = Proof(len(probabilities), variant_info.source.difference, precision.tolerance, between)
+    return Variant(precision, variant_info, proof_result, changed, accuracy, speed)
 
 
-def other_labels(found: Probabilities, expected: Probabilities, info: ModelInfo, tolerance: float) -> NDArray[np.bool_]:
-    """`[N]`: which images get another answer by `found` `[N, K]` than by `expected`; ties, within the tolerance, do
-    not count."""
+def other_labels(
+    probabilities: Probabilities, expected: Probabilities, info: ModelInfo, tolerance: float
+) -> NDArray[np.bool_]:
+    """`[N]`: which images get another answer by `probabilities` `[N, K]` than by `expected`; ties, within the
+    tolerance, do not count."""
     if info.answer != ModelInfo.ANSWER_INDEPENDENT:
-        return np.asarray(golden.margins(found, expected) > tolerance)
+        return np.asarray(golden.margins(probabilities, expected) > tolerance)
     thresholds = np.array(info.thresholds, np.float32)
-    crossed = (found >= thresholds) != (expected >= thresholds)
+    crossed = (probabilities >= thresholds) != (expected >= thresholds)
     return np.asarray((crossed & (np.abs(expected - thresholds) > tolerance)).any(axis=1))
 
 
 def _current(float32: Path, info: ModelInfo, precision: Precision) -> bytes:
     """The file in an opset that has what the variant needs."""
     model = onnx.load(float32)
-    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    opset = next(imported.version for imported in model.opset_import if imported.domain in ("", "ai.onnx"))
     if precision is Precision.INT8 and opset < _PER_CHANNEL_OPSET:
         try:
             model = onnx.version_converter.convert_version(model, _PER_CHANNEL_OPSET)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from covey_export.errors import InvalidSource
 
-ASKED = ("softmax", "sigmoid", "none")
+CHOICES = ("softmax", "sigmoid", "none")
 _SUM_ERROR = 0.02  # of a row, as the server's golden check allows
 _PASSES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Transpose", "Dropout"})
 _LINEAR = frozenset({"Gemm", "MatMul", "Conv", "Add", "Sub", "QLinearConv", "QLinearMatMul", "QGemm", "FusedMatMul"})
@@ -47,17 +47,19 @@ class Activation(enum.Enum):
 @dataclass(frozen=True)
 class Answer:
     """`independent`: each label has a probability of its own, and is part of the answer from one of `thresholds` on;
-    else one class is right. `said` is for people."""
+    else one class is right. `description` is for people."""
 
     activation: Activation
     independent: bool
-    said: str
+    description: str
     thresholds: tuple[float, ...] = ()  # one for all labels, or one each
 
     def probabilities(self, scores: Scores) -> Scores:
         """As the imported graph gives them: `[N, K]`, or `[N, 2]` of one score."""
-        found = self.activation.apply(scores)
-        return np.concatenate([1 - found, found], axis=1) if found.shape[1] == 1 else found
+        probabilities = self.activation.apply(scores)
+        return (
+            np.concatenate([1 - probabilities, probabilities], axis=1) if probabilities.shape[1] == 1 else probabilities
+        )
 
 
 def last_operator(graph: onnx.GraphProto, output: str) -> str:
@@ -70,35 +72,35 @@ def last_operator(graph: onnx.GraphProto, output: str) -> str:
     return ""
 
 
-def decide(asked: str | None, last: str, scores: Scores, where: str) -> Answer:
-    """`last` is the last operator, `scores` `[N, K]` the outputs for some images, `where` names the file in errors.
+def decide(requested: str | None, last: str, scores: Scores, origin: str) -> Answer:
+    """`last` is the last operator, `scores` `[N, K]` the outputs for some images, `origin` names the file in errors.
 
     Raises InvalidSource for outputs that are no numbers, or do not fit what was asked for.
     """
     if not np.isfinite(scores).all():
-        wrong = int((~np.isfinite(scores)).any(axis=1).sum())
+        failed = int((~np.isfinite(scores)).any(axis=1).sum())
         raise InvalidSource(
-            f"{where}: expected scores, got NaN or infinity for {wrong} of {len(scores)} images; the network's weights "
-            f"or its preprocessing are wrong"
+            f"{origin}: expected scores, got NaN or infinity for {failed} of {len(scores)} images; the network's "
+            f"weights or its preprocessing are wrong"
         )
     if scores.shape[1] == 1:
-        return _of_one(asked, last, scores, where)
+        return _of_one(requested, last, scores, origin)
     state = _state(last, scores)
-    found = {
+    recognized = {
         "probabilities": (Activation.NONE, False, "its outputs are probabilities that add up to 1 (softmax)"),
         "logarithms": (Activation.EXP, False, "its outputs are logarithms of probabilities; exp is put behind them"),
         "independent": (Activation.NONE, True, "its outputs are probabilities of independent labels (sigmoid)"),
         "logits": (Activation.SOFTMAX, False, "its outputs are logits; a softmax is put behind them"),
     }[state]
-    match asked, state:
+    match requested, state:
         case None, _:
-            return Answer(*found)
+            return Answer(*recognized)
         case "softmax", "probabilities" | "logarithms":
-            return Answer(*found)
+            return Answer(*recognized)
         case "softmax", _:
             return Answer(Activation.SOFTMAX, False, "a softmax is put behind its outputs, as --activation says")
         case "sigmoid", "independent":
-            return Answer(*found)
+            return Answer(*recognized)
         case "sigmoid", "logits" | "logarithms":
             return Answer(
                 Activation.SIGMOID,
@@ -106,33 +108,33 @@ def decide(asked: str | None, last: str, scores: Scores, where: str) -> Answer:
                 "a sigmoid is put behind each output, as --activation says: independent labels",
             )
         case "none", "probabilities" | "independent":
-            return Answer(*found)
+            return Answer(*recognized)
     low, high = float(scores.min()), float(scores.max())
     raise InvalidSource(
-        f"{where}: --activation {asked} does not fit: its outputs are {state}, numbers from {low:.3g} to {high:.3g}. "
-        f"Omit it, or say {'softmax or sigmoid' if asked == 'none' else 'none'}"
+        f"{origin}: --activation {requested} does not fit: its outputs are {state}, numbers from {low:.3g} to "
+        f"{high:.3g}. Omit it, or say {'softmax or sigmoid' if requested == 'none' else 'none'}"
     )
 
 
-def _of_one(asked: str | None, last: str, scores: Scores, where: str) -> Answer:
+def _of_one(requested: str | None, last: str, scores: Scores, origin: str) -> Answer:
     """A single score: how probable it is that the image is of the second class."""
-    if asked == "softmax":
+    if requested == "softmax":
         raise InvalidSource(
-            f"{where}: has one output, of which a softmax is always 1; say --activation sigmoid, or none if it is a "
+            f"{origin}: has one output, of which a softmax is always 1; say --activation sigmoid, or none if it is a "
             f"probability"
         )
     is_probability = float(scores.min()) >= 0 and float(scores.max()) <= 1
-    is_done = last in ("Sigmoid", "HardSigmoid") or (asked == "none" and is_probability)
-    if asked == "none" and not is_done:
+    is_done = last in ("Sigmoid", "HardSigmoid") or (requested == "none" and is_probability)
+    if requested == "none" and not is_done:
         raise InvalidSource(
-            f"{where}: --activation none does not fit: its output is no probability, but a number from "
+            f"{origin}: --activation none does not fit: its output is no probability, but a number from "
             f"{scores.min():.3g} to {scores.max():.3g}; say --activation sigmoid"
         )
-    behind = "" if is_done else "; a sigmoid is put behind it"
+    addition = "" if is_done else "; a sigmoid is put behind it"
     return Answer(
         Activation.NONE if is_done else Activation.SIGMOID,
         False,
-        f"its one output is the probability of the second of two classes{behind}",
+        f"its one output is the probability of the second of two classes{addition}",
     )
 
 

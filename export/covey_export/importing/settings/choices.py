@@ -31,38 +31,38 @@ class Choice:
 _ASSUMED = "assumed"
 
 
-def choose(options: argparse.Namespace, signature: Signature, said: Contract = NOTHING) -> Choice:
-    """What the options say goes before what the source `said`.
+def choose(options: argparse.Namespace, signature: Signature, contract: Contract = NOTHING) -> Choice:
+    """What the options say goes before what the source says, which is `contract`.
 
     Raises ExportError for options that do not go together, or not with the network.
     """
-    preset, preset_from = _preset(options, signature, said)
-    chosen, resizing_from = _resizing(options, signature, said, preset)
-    assumed = tuple(_assumed(preset, preset_from, chosen, resizing_from, signature, said))
-    return Choice(preset, chosen, assumed, preset_from, resizing_from)
+    preset, preset_from = _preset(options, signature, contract)
+    resizing, resizing_from = _resizing(options, signature, contract, preset)
+    assumed = tuple(_assumed(preset, preset_from, resizing, resizing_from, signature, contract))
+    return Choice(preset, resizing, assumed, preset_from, resizing_from)
 
 
 def _resizing(
-    options: argparse.Namespace, signature: Signature, said: Contract, preset: Preset
+    options: argparse.Namespace, signature: Signature, contract: Contract, preset: Preset
 ) -> tuple[Resizing, str]:
-    if options.resize is None and said.problem:
-        raise ExportError(said.problem)
-    base = said.resizing if options.resize is None else None
-    if base is not None and said.size not in (None, (signature.height, signature.width)):
+    if options.resize is None and contract.problem:
+        raise ExportError(contract.problem)
+    base = contract.resizing if options.resize is None else None
+    if base is not None and contract.size not in (None, (signature.height, signature.width)):
         if options.image_size is None:
             raise ExportError(
-                f"{said.origin} prepares images of {said.size[0]}x{said.size[1]}, the network takes {signature.height}x"
-                f"{signature.width}; say how images come to that with --resize"
+                f"{contract.origin} prepares images of {contract.size[0]}x{contract.size[1]}, the network takes "
+                f"{signature.height}x{signature.width}; say how images come to that with --resize"
             )
         if base.policy is Resize.SHORTER_SIDE:  # the same share of the image for another size
-            base = replace(base, resize_to=round(base.resize_to * max(options.image_size) / max(said.size)))
+            base = replace(base, resize_to=round(base.resize_to * max(options.image_size) / max(contract.size)))
     if base is not None:
-        resizing_from = f"{said.origin}: {said.detail}" if said.detail else said.origin
+        resizing_from = f"{contract.origin}: {contract.detail}" if contract.detail else contract.origin
     else:
         resizing_from = "--resize" if options.resize else _ASSUMED
     if base is None:
         policy = Resize(options.resize) if options.resize else usual_policy(preset)
-        base = Resizing(policy, usual_length(signature), background=_background(said))
+        base = Resizing(policy, usual_length(signature), background=_background(contract))
     if options.resize_to is not None and base.policy is not Resize.SHORTER_SIDE:
         raise ExportError(f"--resize-to goes with --resize shorter_side, not with {base.policy.value}")
     if options.pad is not None and base.policy is not Resize.PAD:
@@ -75,7 +75,7 @@ def _resizing(
             f"--resize-to {length}: expected {max(signature.height, signature.width)} or more, as the network's "
             f"{signature.height}x{signature.width} is cut out of it"
         )
-    chosen = replace(
+    resizing = replace(
         base,
         resize_to=length if base.policy is Resize.SHORTER_SIDE else 0,
         interpolation=Interpolation(options.interpolation) if options.interpolation else base.interpolation,
@@ -84,15 +84,15 @@ def _resizing(
         ignore_exif=options.ignore_exif,
         exact=options.exact,
     )
-    return chosen, resizing_from
+    return resizing, resizing_from
 
 
-def _background(said: Contract) -> str:
+def _background(contract: Contract) -> str:
     """Whatever else the user says: a source whose library drops transparency does so with any resizing."""
-    return said.resizing.background if said.resizing is not None else colours.WHITE
+    return contract.resizing.background if contract.resizing is not None else colours.WHITE
 
 
-def _preset(options: argparse.Namespace, signature: Signature, said: Contract) -> tuple[Preset, str]:
+def _preset(options: argparse.Namespace, signature: Signature, contract: Contract) -> tuple[Preset, str]:
     """And who said it."""
     numbers = {flag: value for flag in ("mean", "std", "scale") if (value := getattr(options, flag)) is not None}
     flags = [f"--{flag}" for flag in numbers]
@@ -110,8 +110,8 @@ def _preset(options: argparse.Namespace, signature: Signature, said: Contract) -
         raise ExportError(f"--like {options.like} stands for a mean, a deviation and a scale; omit it, or {flags[0]}")
     if numbers:
         return _of_numbers(options, signature), ", ".join(flags)
-    if like is None and said.preset is not None:
-        preset, origin = said.preset, said.origin
+    if like is None and contract.preset is not None:
+        preset, origin = contract.preset, contract.origin
     else:
         preset = PRESETS[like or ("imagenet" if signature.channels == 3 else "0..1")]
         origin = f"--like {like}" if like else _ASSUMED
@@ -144,30 +144,32 @@ def _of_numbers(options: argparse.Namespace, signature: Signature) -> Preset:
 def _assumed(
     preset: Preset,
     preset_from: str,
-    chosen: Resizing,
+    resizing: Resizing,
     resizing_from: str,
     signature: Signature,
-    said: Contract,
+    contract: Contract,
 ) -> Iterator[str]:
-    if signature.is_size_assumed and said.size is None:
+    if signature.is_size_assumed and contract.size is None:
         yield (
             f"the file takes images of any size, and no --image-size was given; assumed is "
             f"{signature.height}x{signature.width}, as most networks were trained. Another size than in training costs "
             f"some accuracy"
         )
-    if said.assumption and (preset_from == said.origin or resizing_from not in (_ASSUMED, "--resize")):
-        yield said.assumption
+    if contract.assumption and (preset_from == contract.origin or resizing_from not in (_ASSUMED, "--resize")):
+        yield contract.assumption
     if preset_from == _ASSUMED:
-        usual = "as torchvision's and timm's networks were trained" if preset.name == "imagenet" else "the usual range"
-        fitting = [each.name for each in PRESETS.values() if len(each.mean) in (1, signature.channels)]
+        description = (
+            "as torchvision's and timm's networks were trained" if preset.name == "imagenet" else "the usual range"
+        )
+        fitting = [known.name for known in PRESETS.values() if len(known.mean) in (1, signature.channels)]
         others = " | ".join(name for name in fitting if name != preset.name)
         yield (
-            f"no preprocessing was given; assumed is {preset.name}, {usual}. If the network was trained otherwise, "
-            f"many answers are wrong without any error: say --like {others}, or --mean, --std, --scale and --bgr; "
-            f"--check DIR compares them on labelled images"
+            f"no preprocessing was given; assumed is {preset.name}, {description}. If the network was trained "
+            f"otherwise, many answers are wrong without any error: say --like {others}, or --mean, --std, --scale and "
+            f"--bgr; --check DIR compares them on labelled images"
         )
     if resizing_from == _ASSUMED:
         yield (
-            f"no --resize was given; assumed is {chosen.policy.value}: {chosen.describe(signature)}. Another way "
+            f"no --resize was given; assumed is {resizing.policy.value}: {resizing.describe(signature)}. Another way "
             f"than in training costs some accuracy"
         )

@@ -23,7 +23,7 @@ _MAX_ALIKE = 0.02  # share of labels that are renamed where they are alike
 _MAPPINGS = ("id2label", "label2id", "labels", "label_names", "classes", "class_names", "names")
 
 
-def read(said: str) -> tuple[str, ...]:
+def read(value: str) -> tuple[str, ...]:
     """The labels in the order of the outputs, as --labels names them: a file, or a list with commas.
 
     The file is text (one a line), JSON (a list, an object of index to label or label to index, or one that holds such
@@ -32,23 +32,23 @@ def read(said: str) -> tuple[str, ...]:
 
     Raises InvalidLabels.
     """
-    if _is_there(said) and Path(said).is_dir():
+    if _is_there(value) and Path(value).is_dir():
         raise InvalidLabels(
-            f"--labels {said}: is a folder; expected a file of labels, or names with commas between. --samples {said} "
-            f"takes the names of its folders"
+            f"--labels {value}: is a folder; expected a file of labels, or names with commas between. --samples "
+            f"{value} takes the names of its folders"
         )
     try:
-        found = _of_file(Path(said)) if _is_there(said) else _of_list(said)
+        labels = _of_file(Path(value)) if _is_there(value) else _of_list(value)
     except OSError as error:
-        raise InvalidLabels(f"--labels {said}: cannot be read: {error.strerror or error}") from error
+        raise InvalidLabels(f"--labels {value}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise InvalidLabels(f"--labels {said}: expected UTF-8 text; save it again in UTF-8") from error
+        raise InvalidLabels(f"--labels {value}: expected UTF-8 text; save it again in UTF-8") from error
     except (ValueError, TypeError, csv.Error) as error:
-        raise InvalidLabels(f"--labels {_short(said)}: {error}") from error
-    return tuple(unicodedata.normalize("NFC", label).strip() for label in found)
+        raise InvalidLabels(f"--labels {_short(value)}: {error}") from error
+    return tuple(unicodedata.normalize("NFC", label).strip() for label in labels)
 
 
-def require_count(where: str, labels: Sequence[str], outputs: int) -> None:
+def require_count(origin: str, labels: Sequence[str], outputs: int) -> None:
     """Raises InvalidLabels where there is not one label for each output. Two for a single output are right: that it is
     not so, and that it is."""
     expected = 2 if outputs == 1 else outputs
@@ -60,26 +60,26 @@ def require_count(where: str, labels: Sequence[str], outputs: int) -> None:
     elif len(labels) + 1 == expected:
         hint = " The network may have a class for the background in front: add a line for it."
     raise InvalidLabels(
-        f"{_short(where)}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
+        f"{_short(origin)}: expected {plural(expected, 'label')}, one for each output, got {len(labels):,} "
         f"({', '.join(labels[:3])}{', ...' if len(labels) > 3 else ''}).{hint} Take the labels that belong to this "
         f"network"
     )
 
 
-def _short(said: str) -> str:
+def _short(text: str) -> str:
     """For a message: a list may have thousands of labels."""
-    return said if len(said) <= _MAX_SHOWN else f"{said[:_MAX_SHOWN]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-def _is_there(said: str) -> bool:
+def _is_there(text: str) -> bool:
     try:
-        return bool(said) and Path(said).exists()
+        return bool(text) and Path(text).exists()
     except (OSError, ValueError):  # too long to be a file's name
         return False
 
 
-def _of_list(said: str) -> list[str]:
-    labels = next(csv.reader([said], skipinitialspace=True), [])
+def _of_list(text: str) -> list[str]:
+    labels = next(csv.reader([text], skipinitialspace=True), [])
     if len(labels) < 2 or Path(labels[-1]).suffix.lower() in _SUFFIXES:
         raise ValueError(
             "there is no such file; expected a file of labels, or two or more with commas between, such as cat,dog"
@@ -108,41 +108,45 @@ def _of_file(path: Path) -> list[str]:
 def _of_python(text: str) -> object:
     """What JSON, or a dict or list as Python prints it, says."""
     try:
-        said: object = json.loads(text)
+        parsed: object = json.loads(text)
     except ValueError:
-        said = ast.literal_eval(text.strip())
-    return {str(key): value for key, value in said.items()} if isinstance(said, dict) else said
+        parsed = ast.literal_eval(text.strip())
+    return {str(key): value for key, value in parsed.items()} if isinstance(parsed, dict) else parsed
 
 
-def of_json(said: object) -> list[str]:
-    if isinstance(said, dict):
+def of_json(value: object) -> list[str]:
+    if isinstance(value, dict):
         for key in _MAPPINGS:
-            if isinstance(said.get(key), dict | list) and said[key]:
-                return of_json(said[key])
-        return _of_mapping(said)
-    if isinstance(said, list) and said and all(isinstance(each, str) for each in said):
-        return list(said)
+            if isinstance(value.get(key), dict | list) and value[key]:
+                return of_json(value[key])
+        return _of_mapping(value)
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return list(value)
     raise ValueError(
         "expected a JSON list of labels, an object of index to label or of label to index, or one with id2label"
     )
 
 
-def _of_mapping(said: dict[str, object]) -> list[str]:
-    if said and all(isinstance(each, int) and not isinstance(each, bool) for each in said.values()):
-        pairs = [(int(str(index)), label) for label, index in said.items()]
-    elif said and all(key.strip().isdecimal() for key in said) and len({type(each) for each in said.values()}) == 1:
-        pairs = [(int(key), _text(value)) for key, value in said.items()]
+def _of_mapping(mapping: dict[str, object]) -> list[str]:
+    if mapping and all(isinstance(item, int) and not isinstance(item, bool) for item in mapping.values()):
+        pairs = [(int(str(index)), label) for label, index in mapping.items()]
+    elif (
+        mapping
+        and all(key.strip().isdecimal() for key in mapping)
+        and len({type(item) for item in mapping.values()}) == 1
+    ):
+        pairs = [(int(key), _text(value)) for key, value in mapping.items()]
     else:
         raise ValueError(
             'expected an object of index to label ({"0": "cat"}) or of label to index ({"cat": 0}), or one with '
-            f"id2label; its keys are {listed(list(said)[:5])}"
+            f"id2label; its keys are {listed(list(mapping)[:5])}"
         )
     return _in_order(pairs)
 
 
 def _text(value: object) -> str:
     """A label; of Keras's pairs (["n01440764", "tench"]) the last part."""
-    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         return str(value[-1])
     if isinstance(value, str):
         return value
@@ -157,8 +161,8 @@ def _in_order(pairs: Sequence[tuple[int, str]]) -> list[str]:
     if first not in (0, 1) or indices != list(range(first, first + len(indices))):
         missing = sorted(set(range(indices[-1] + 1)) - set(indices))[:5]
         twice = sorted({index for index in indices if indices.count(index) > 1})[:5] if len(indices) < 5000 else []
-        what = f"missing {listed([str(each) for each in missing])}" if missing else f"twice {twice}"
-        raise ValueError(f"expected the indices 0 to {len(indices) - 1}, each once; {what}")
+        problem = f"missing {listed([str(each) for each in missing])}" if missing else f"twice {twice}"
+        raise ValueError(f"expected the indices 0 to {len(indices) - 1}, each once; {problem}")
     return [label for _, label in ordered]
 
 
@@ -184,13 +188,13 @@ def _of_csv(text: str, separator: str) -> list[str]:
         raise ValueError(f"row {short} has no label; expected a label in each row")
     if index_at is None:
         return [row[label_at] for row in rows]
-    if wrong := next((row[index_at] for row in rows if not row[index_at].isdecimal()), None):
-        raise ValueError(f"expected whole numbers as indices, got {wrong!r}")
+    if bad := next((row[index_at] for row in rows if not row[index_at].isdecimal()), None):
+        raise ValueError(f"expected whole numbers as indices, got {bad!r}")
     return _in_order([(int(row[index_at]), row[label_at]) for row in rows])
 
 
 def distinct(
-    where: str, labels: Sequence[str], *, are_the_networks: bool = False
+    origin: str, labels: Sequence[str], *, are_the_networks: bool = False
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The labels, each with a name of its own, and a sentence about each that was renamed for that: the server tells
     labels apart by what people see. ImageNet's usual lists have `crane` and `maillot` twice.
@@ -200,19 +204,21 @@ def distinct(
     """
     shown = [" ".join("".join(each if each.isprintable() else " " for each in label).split()) for label in labels]
     if "" in shown:
-        raise InvalidLabels(f"{_short(where)}: label {shown.index('') + 1} is empty; expected a name for each output")
+        raise InvalidLabels(f"{_short(origin)}: label {shown.index('') + 1} is empty; expected a name for each output")
     first: dict[str, int] = {}
     taken, names, notes = set(shown), list(labels), []
-    for place, label in enumerate(shown):
-        before = first.setdefault(label, place)
-        if before == place:
+    for index, label in enumerate(shown):
+        earlier = first.setdefault(label, index)
+        if earlier == index:
             continue
-        names[place] = next(name for each in itertools.count(2) if (name := f"{label} ({each})") not in taken)
-        taken.add(names[place])
-        notes.append(f"{label!r} is the label of output {before} and of output {place}; that is named {names[place]!r}")
+        names[index] = next(name for each in itertools.count(2) if (name := f"{label} ({each})") not in taken)
+        taken.add(names[index])
+        notes.append(
+            f"{label!r} is the label of output {earlier} and of output {index}; that is named {names[index]!r}"
+        )
         if len(notes) > len(labels) * _MAX_ALIKE and not are_the_networks:
             raise InvalidLabels(
-                f"{_short(where)}: {label!r} is the label of output {before} and of output {place}; expected a name of "
-                f"its own for each, such as {names[place]!r}"
+                f"{_short(origin)}: {label!r} is the label of output {earlier} and of output {index}; expected a name "
+                f"of its own for each, such as {names[index]!r}"
             )
     return tuple(names), tuple(notes)

@@ -18,40 +18,40 @@ DEFAULT = 0.5
 _EXPECTED = "a probability from 0 to 1"
 
 
-def read(said: str | None, labels: Sequence[str]) -> tuple[float, ...]:
-    """One for all labels, or one for each in their order. `said` is a number, numbers with commas between, or a file:
+def read(option: str | None, labels: Sequence[str]) -> tuple[float, ...]:
+    """One for all labels, or one for each in their order. `option` is a number, numbers with commas between, or a file:
     numbers (one a line), a JSON list, a JSON object or a CSV of label and number. Raises InvalidLabels."""
-    if said is None:
+    if option is None:
         return (DEFAULT,)
-    parts, where = said.split(","), f"--thresholds {said}"
+    parts, origin = option.split(","), f"--thresholds {option}"
     try:
         if all(map(_is_number, parts)):
-            found = [_number(part) for part in parts]
+            thresholds = [_number(part) for part in parts]
         else:
-            found = _parse(Path(said), Path(said).read_text("utf-8-sig"), labels)
+            thresholds = _parse(Path(option), Path(option).read_text("utf-8-sig"), labels)
     except OSError as error:
         raise InvalidLabels(
-            f"{where}: expected {_EXPECTED}, or a file of them, and it cannot be read: {error.strerror or error}"
+            f"{origin}: expected {_EXPECTED}, or a file of them, and it cannot be read: {error.strerror or error}"
         ) from error
     except ValueError as error:  # not UTF-8 and no JSON included
-        raise InvalidLabels(f"{where}: {error}") from error
-    if len(found) not in (1, len(labels)):
+        raise InvalidLabels(f"{origin}: {error}") from error
+    if len(thresholds) not in (1, len(labels)):
         raise InvalidLabels(
-            f"{where}: expected one number for all labels, or {len(labels):,}, one for each in their order; got "
-            f"{len(found):,}"
+            f"{origin}: expected one number for all labels, or {len(labels):,}, one for each in their order; got "
+            f"{len(thresholds):,}"
         )
-    return tuple(found) if len(set(found)) > 1 else (found[0],)
+    return tuple(thresholds) if len(set(thresholds)) > 1 else (thresholds[0],)
 
 
-def apply(said: str | None, answer: Answer, labels: Sequence[str]) -> Answer:
+def apply(option: str | None, answer: Answer, labels: Sequence[str]) -> Answer:
     """The answer with its thresholds. Raises InvalidLabels, and ExportError where it has no independent labels."""
     if answer.independent:
-        found = read(said, labels)
-        return replace(answer, said=f"{answer.said}; {_describe(found)}", thresholds=found)
-    if said is not None:
+        thresholds = read(option, labels)
+        return replace(answer, description=f"{answer.description}; {_describe(thresholds)}", thresholds=thresholds)
+    if option is not None:
         raise ExportError(
-            f"--thresholds are for independent labels, and here one class is right: {answer.said}. Omit them, or say "
-            f"--activation sigmoid if any number of labels may be right"
+            f"--thresholds are for independent labels, and here one class is right: {answer.description}. Omit them, "
+            f"or say --activation sigmoid if any number of labels may be right"
         )
     return answer
 
@@ -73,12 +73,12 @@ def _is_number(text: str) -> bool:
 def _parse(path: Path, text: str, labels: Sequence[str]) -> list[float]:
     suffix = path.suffix.lower()
     if suffix == ".json" or text.lstrip()[:1] in ("{", "["):
-        said = json.loads(text)
-        if isinstance(said, dict):
-            return _by_label([(str(label), _number(value)) for label, value in said.items()], labels)
-        if isinstance(said, list):
-            return [_number(value) for value in said]
-        return [_number(said)]
+        parsed = json.loads(text)
+        if isinstance(parsed, dict):
+            return _by_label([(str(label), _number(value)) for label, value in parsed.items()], labels)
+        if isinstance(parsed, list):
+            return [_number(value) for value in parsed]
+        return [_number(parsed)]
     rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(map(str.strip, row))]
     if rows and len(rows[0]) > 1 and not _is_number(rows[0][-1]):
         rows = rows[1:]  # a heading
@@ -101,11 +101,13 @@ def _number(value: object) -> float:
 
 
 def _by_label(pairs: Sequence[tuple[str, float]], labels: Sequence[str]) -> list[float]:
-    found = {unicodedata.normalize("NFC", label).strip(): number for label, number in pairs}
-    missing = [label for label in labels if label not in found]
-    unknown = sorted(found.keys() - set(labels))
+    threshold_of = {unicodedata.normalize("NFC", label).strip(): number for label, number in pairs}
+    missing = [label for label in labels if label not in threshold_of]
+    unknown = sorted(threshold_of.keys() - set(labels))
     if missing or unknown:
-        what = f"no number for {plural(len(missing), 'label')}: {listed(missing[:5])}" if missing else ""
-        other = f"{plural(len(unknown), 'name')} that are no labels: {listed(unknown[:5])}" if unknown else ""
-        raise ValueError(f"expected a number for each label, found {'; '.join(filter(None, (what, other)))}")
-    return [found[label] for label in labels]
+        missing_text = f"no number for {plural(len(missing), 'label')}: {listed(missing[:5])}" if missing else ""
+        unknown_text = f"{plural(len(unknown), 'name')} that are no labels: {listed(unknown[:5])}" if unknown else ""
+        raise ValueError(
+            f"expected a number for each label, found {'; '.join(filter(None, (missing_text, unknown_text)))}"
+        )
+    return [threshold_of[label] for label in labels]

@@ -11,8 +11,8 @@ from covey_export.importing.settings.resizing import Resizing
 
 @dataclass(frozen=True)
 class Contract:
-    """Each part is None where nothing is said. `origin` names the place where it stands, for people, and `detail` the
-    settings there that lead to `resizing`.
+    """What a source says. A part is None where it says nothing. `origin` names, for people, the file or place that says
+    it, and `detail` the settings there that lead to `resizing`.
 
     `size` is (height, width). `problem` is why the source's own way of resizing cannot be had; it does not matter where
     the user says another. `assumption` is a sentence for what is only likely, as for a network without its settings.
@@ -32,23 +32,33 @@ class Contract:
     assumption: str = ""
     notes: tuple[str, ...] = ()
 
+    def with_labels(self, labels: Sequence[str], origin: str) -> Contract:
+        """The same with these labels; an output whose label is empty is named after its index."""
+        names = tuple(label or f"class {index}" for index, label in enumerate(labels))
+        notes = tuple(
+            f"output {index} has no label; it is named {names[index]!r}"
+            for index, label in enumerate(labels)
+            if not label
+        )
+        return replace(self, labels=names, labels_origin=origin, labels_notes=notes)
+
     @property
     def has_names(self) -> bool:
         """Whether its labels are more than the LABEL_0, LABEL_1, ... that Hugging Face has for none."""
         labels = self.labels or ()
-        return bool(labels) and any(label != f"LABEL_{place}" for place, label in enumerate(labels))
+        return bool(labels) and any(label != f"LABEL_{index}" for index, label in enumerate(labels))
 
 
 NOTHING = Contract()
 
 
-def preset(mean: Numbers, std: Numbers, *, scale: float = 1 / 255, bgr: bool = False) -> Preset:
-    """By its usual name where it has one. Numbers that are all alike become one."""
-    found = Preset("numbers", _short(mean), _short(std), scale, bgr)
-    for usual in PRESETS.values():
-        if _key(usual) == _key(found):
-            return usual
-    return found
+def preset_of(mean: Numbers, std: Numbers, *, scale: float = 1 / 255, bgr: bool = False) -> Preset:
+    """The preset of these numbers, by its usual name where it has one. Numbers that are all alike become one."""
+    preset = Preset("numbers", _short(mean), _short(std), scale, bgr)
+    for known in PRESETS.values():
+        if _key(known) == _key(preset):
+            return known
+    return preset
 
 
 def _short(numbers: Numbers) -> Numbers:
@@ -57,14 +67,3 @@ def _short(numbers: Numbers) -> Numbers:
 
 def _key(preset: Preset) -> tuple[object, ...]:
     return (*(round(number, 6) for number in (*preset.mean, *preset.std)), round(preset.scale, 7), preset.bgr)
-
-
-def with_labels(said: Contract, labels: Sequence[str], origin: str) -> Contract:
-    """And these labels; an output without one is named after its place."""
-    names = tuple(label or f"class {place}" for place, label in enumerate(labels))
-    notes = tuple(f"output {place} has no label; it is named {names[place]!r}" for place in _empty(labels))
-    return replace(said, labels=names, labels_origin=origin, labels_notes=notes)
-
-
-def _empty(labels: Sequence[str]) -> list[int]:
-    return [place for place, label in enumerate(labels) if not label]

@@ -87,4 +87,4 @@ def _is_text(head: bytes) -> bool:
         text = head.decode("ascii")
     except UnicodeDecodeError:
         return False
-    return all(each.isprintable() or each in "\t\r\n" for each in text)
+    return all(character.isprintable() or character in "\t\r\n" for character in text)

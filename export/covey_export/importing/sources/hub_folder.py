@@ -10,8 +10,8 @@ from typing import Any
 
 from covey_export.errors import InvalidSource
 from covey_export.importing.settings import labels as label_files
-from covey_export.importing.sources import contract, processor, timm_config
-from covey_export.importing.sources.contract import Contract
+from covey_export.importing.sources import processor, timm_config
+from covey_export.importing.sources.contract import NOTHING, Contract
 from covey_proto.wording import listed
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -38,8 +38,8 @@ class HubFolder:
                 return (self.path / name,)
         for name in _SHARDS:
             if (self.path / name).is_file():
-                found = _json(self.path / name).get("weight_map")
-                names = set(found.values()) if isinstance(found, dict) else set()
+                weight_map = _json(self.path / name).get("weight_map")
+                names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
                 return tuple(self.path / str(each) for each in sorted(names, key=str))
         return ()
 
@@ -97,45 +97,49 @@ def contract_of(folder: HubFolder) -> Contract:
         (folder.path / name).is_file() for name in (PREPROCESSOR, _PROCESSOR)
     ):
         return read_contract(folder.path)
-    found = folder.config.get("image_size")
-    size = [found, found] if isinstance(found, int) else found
-    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(each, int) and each > 0 for each in size):
-        return _with_answers(contract.NOTHING, folder.config)
+    image_size = folder.config.get("image_size")
+    size = [image_size, image_size] if isinstance(image_size, int) else image_size
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(isinstance(length, int) and length > 0 for length in size)
+    ):
+        return _with_answers(NOTHING, folder.config)
     return _with_answers(Contract(f"image_size of {CONFIG}", size=(size[0], size[1])), folder.config)
 
 
-def _with_answers(said: Contract, config: Mapping[str, Any]) -> Contract:
+def _with_answers(contract: Contract, config: Mapping[str, Any]) -> Contract:
     """And the labels that config.json has, and what the outputs still need.
 
     Raises InvalidSource where the labels cannot be read.
     """
     if config.get("problem_type") == "multi_label_classification":
         note = f"{CONFIG} says multi_label_classification: each label is answered on its own (sigmoid)"
-        said = replace(said, activation="sigmoid", notes=(*said.notes, note))
+        contract = replace(contract, activation="sigmoid", notes=(*contract.notes, note))
     origin = f"id2label of {CONFIG}"
     try:
-        found = label_files.of_json(config["id2label"]) if isinstance(config.get("id2label"), dict) else None
+        labels = label_files.of_json(config["id2label"]) if isinstance(config.get("id2label"), dict) else None
     except (ValueError, TypeError) as error:
         raise InvalidSource(f"{origin}: {error}; name the labels with --labels FILE") from error
-    if found is None:
-        found, origin = timm_config.labels(config), f"label_names of {CONFIG}"
-    if not found:
-        return said
-    return contract.with_labels(said, found, origin)
+    if labels is None:
+        labels, origin = timm_config.labels(config), f"label_names of {CONFIG}"
+    if not labels:
+        return contract
+    return contract.with_labels(labels, origin)
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text("utf-8-sig"))
+        content = json.loads(file.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidSource(f"{file}: expected JSON, but it cannot be read ({error}); fetch it again") from error
-    if not isinstance(found, dict):
-        raise InvalidSource(f"{file}: expected a JSON object, got a {type(found).__name__}; fetch the file again")
-    return found
+    if not isinstance(content, dict):
+        raise InvalidSource(f"{file}: expected a JSON object, got a {type(content).__name__}; fetch the file again")
+    return content
 
 
 def content(path: Path) -> str:
     """What a folder holds, for people."""
     if not path.is_dir():
         return "something else"
-    return listed(sorted(each.name for each in path.iterdir())[:8]) or "nothing"
+    return listed(sorted(child.name for child in path.iterdir())[:8]) or "nothing"

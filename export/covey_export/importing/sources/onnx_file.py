@@ -104,13 +104,13 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        what = (
+        kind = (
             f"its {len(data):,} bytes begin as one and end too early: it is truncated or damaged. Download or export "
             f"it again"
             if data[:1] == b"\x08"
             else f"its {len(data):,} bytes are something else. Export the network to ONNX first"
         )
-        raise InvalidSource(f"{path}: expected an ONNX file, but {what}") from error
+        raise InvalidSource(f"{path}: expected an ONNX file, but {kind}") from error
     if not model.graph.node:
         raise InvalidSource(
             f"{path}: expected an ONNX file with a network in it, found none in its {len(data):,} bytes; it is "
@@ -121,7 +121,7 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
 
 def _require_foreign(path: Path, model: onnx.ModelProto) -> None:
     """Raises InvalidSource for a whole model of Covey's: an import would lose its labels and its preprocessing."""
-    if not any(each.key == metadata.KEY for each in model.metadata_props):
+    if not any(entry.key == metadata.KEY for entry in model.metadata_props):
         return
     try:
         info = model_file.describe(Engine(path)).info
@@ -186,7 +186,7 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _opset(path: Path, model: onnx.ModelProto) -> int:
-    opset = next((each.version for each in model.opset_import if each.domain in _DOMAINS), 0) or 1
+    opset = next((imported.version for imported in model.opset_import if imported.domain in _DOMAINS), 0) or 1
     if opset < OLDEST_OPSET:
         raise InvalidSource(
             f"{path}: its operators are those of opset {opset}; expected {OLDEST_OPSET} or later. Export the network "
@@ -219,7 +219,7 @@ _EXPERIMENTAL = frozenset({"Affine", "Crop", "ImageScaler", "ParametricSoftplus"
 
 
 def _require_finite(path: Path, model: onnx.ModelProto) -> None:
-    wrong = []
+    not_numbers = []
     for tensor in _tensors(model):
         if tensor.data_type in _FLOATS:
             try:
@@ -230,15 +230,15 @@ def _require_finite(path: Path, model: onnx.ModelProto) -> None:
                     f"Export it again"
                 ) from error
             if np.isnan(values.astype(np.float32) if values.dtype.kind not in "f" else values).any():
-                wrong.append(tensor.name or "a constant")
-    if wrong:
+                not_numbers.append(tensor.name or "a constant")
+    if not_numbers:
         raise InvalidSource(
-            f"{path}: expected weights that are numbers, found NaN in {plural(len(wrong), 'tensor')}: {listed(wrong)}; "
-            f"the training went wrong. Export a checkpoint from before that"
+            f"{path}: expected weights that are numbers, found NaN in {plural(len(not_numbers), 'tensor')}: "
+            f"{listed(not_numbers)}; the training went wrong. Export a checkpoint from before that"
         )
 
 
 def first_line(error: BaseException) -> str:
     """What an error says, its first line; of onnxruntime's without codes, places in its source and the file's name."""
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return _NOISE.sub("", said).strip() or said
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _NOISE.sub("", line).strip() or line

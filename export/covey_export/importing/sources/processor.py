@@ -12,8 +12,7 @@ from typing import Any
 from covey_export.errors import InvalidSource
 from covey_export.importing.settings.preset import PRESETS, Numbers
 from covey_export.importing.settings.resizing import Resizing
-from covey_export.importing.sources import contract
-from covey_export.importing.sources.contract import Contract
+from covey_export.importing.sources.contract import Contract, preset_of
 from covey_proto.interpolation import Interpolation
 from covey_proto.resize import Resize
 
@@ -69,15 +68,15 @@ _OF_MODELS = {  # where the file does not name its processor
 }
 
 
-def read(found: Mapping[str, Any], origin: str, model_type: str = "") -> Contract:
-    """`found` is the file's content, `model_type` that of config.json.
+def read(settings: Mapping[str, Any], origin: str, model_type: str = "") -> Contract:
+    """`settings` are the file's content, `model_type` that of config.json.
 
     Raises InvalidSource where it is no preprocessor_config.json.
     """
-    named = str(found.get("image_processor_type") or found.get("feature_extractor_type") or "")
-    kind = _kind(named) or _OF_MODELS.get(model_type, "")
+    processor = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
+    kind = _kind(processor) or _OF_MODELS.get(model_type, "")
     try:
-        return _read(found, origin, kind, named or f"the processor of {model_type or 'an unknown network'}")
+        return _read(settings, origin, kind, processor or f"the processor of {model_type or 'an unknown network'}")
     except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError, OverflowError) as error:
         raise InvalidSource(
             f"{origin}: expected the settings of an image processor (size, image_mean, image_std, resample), got "
@@ -86,89 +85,93 @@ def read(found: Mapping[str, Any], origin: str, model_type: str = "") -> Contrac
         ) from error
 
 
-def _kind(named: str) -> str:
+def _kind(processor: str) -> str:
     for ending in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
-        named = named.removesuffix(ending)
-    return named
+        processor = processor.removesuffix(ending)
+    return processor
 
 
-def _read(found: Mapping[str, Any], origin: str, kind: str, named: str) -> Contract:
-    usual = _PROCESSORS.get(kind)
-    mean, std, bgr = _numbers(found, kind, usual)
-    factor = 1.0 if found.get("do_rescale") is False else float(found.get("rescale_factor") or 1 / 255)
-    said = Contract(origin, named, preset=contract.preset(mean, std, scale=factor, bgr=bgr))
-    if usual is None:
-        return replace(said, problem=_problem(origin, f"{named} prepares images in a way that Covey does not know"))
-    resample = int(found.get("resample", usual.resample))
-    found_way = _geometry(found, kind, usual)
+def _read(settings: Mapping[str, Any], origin: str, kind: str, processor: str) -> Contract:
+    defaults = _PROCESSORS.get(kind)
+    mean, std, bgr = _numbers(settings, kind, defaults)
+    factor = 1.0 if settings.get("do_rescale") is False else float(settings.get("rescale_factor") or 1 / 255)
+    contract = Contract(origin, processor, preset=preset_of(mean, std, scale=factor, bgr=bgr))
+    if defaults is None:
+        return replace(
+            contract, problem=_problem(origin, f"{processor} prepares images in a way that Covey does not know")
+        )
+    resample = int(settings.get("resample", defaults.resample))
+    geometry = _geometry(settings, kind, defaults)
     if resample not in _WAYS:
-        found_way = replace(found_way, why=f"resample {resample} is an interpolation that Covey does not have")
-    if found_way.why:
-        return replace(said, size=found_way.size, problem=_problem(origin, found_way.why))
-    policy = Resize.SHORTER_SIDE if found_way.side else Resize.STRETCH
-    resizing = Resizing(policy, found_way.side, _WAYS[resample], background="", floor_crop=found_way.side > 0)
-    return replace(said, size=found_way.size, resizing=resizing)
+        geometry = replace(geometry, problem=f"resample {resample} is an interpolation that Covey does not have")
+    if geometry.problem:
+        return replace(contract, size=geometry.size, problem=_problem(origin, geometry.problem))
+    policy = Resize.SHORTER_SIDE if geometry.side else Resize.STRETCH
+    resizing = Resizing(policy, geometry.side, _WAYS[resample], background="", floor_crop=geometry.side > 0)
+    return replace(contract, size=geometry.size, resizing=resizing)
 
 
-def _problem(origin: str, why: str) -> str:
+def _problem(origin: str, reason: str) -> str:
     return (
-        f"{origin}: {why}; say the nearest with --resize, --resize-to and --interpolation, and compare it with "
+        f"{origin}: {reason}; say the nearest with --resize, --resize-to and --interpolation, and compare it with "
         f"--check DIR"
     )
 
 
-def _numbers(found: Mapping[str, Any], kind: str, usual: _Defaults | None) -> tuple[Numbers, Numbers, bool]:
+def _numbers(settings: Mapping[str, Any], kind: str, defaults: _Defaults | None) -> tuple[Numbers, Numbers, bool]:
     """Mean, deviation, and whether blue is first; in the network's order."""
-    numbers = usual.numbers if usual else None
+    numbers = defaults.numbers if defaults else None
     usual_mean, usual_std = numbers or _HALF
-    mean, std = _per_channel(found.get("image_mean"), usual_mean), _per_channel(found.get("image_std"), usual_std)
+    mean, std = _per_channel(settings.get("image_mean"), usual_mean), _per_channel(settings.get("image_std"), usual_std)
     divided = std
-    if not found.get("do_normalize", numbers is not None):
+    if not settings.get("do_normalize", numbers is not None):
         mean, divided = (0.0,) * len(mean), (1.0,) * len(std)
     if kind == "EfficientNet":
-        if found.get("rescale_offset"):
+        if settings.get("rescale_offset"):
             mean = tuple(number + 1 for number in mean)
-        if found.get("include_top", True):  # it divides once more
+        if settings.get("include_top", True):  # it divides once more
             divided = tuple(first * second for first, second in zip(divided, std, strict=True))
-    if found.get("do_flip_channel_order", kind == "MobileViT"):
+    if settings.get("do_flip_channel_order", kind == "MobileViT"):
         return mean[::-1], divided[::-1], True
     return mean, divided, False
 
 
-def _per_channel(said: object, usual: Numbers) -> Numbers:
-    if said is None:
-        return usual
-    if isinstance(said, int | float):
-        return (float(said),) * len(usual)
-    if not isinstance(said, list | tuple) or len(said) not in (1, 3):
-        raise ValueError(f"expected a number for each of three channels, got {said!r}")
-    return tuple(map(float, said))
+def _per_channel(value: object, default: Numbers) -> Numbers:
+    if value is None:
+        return default
+    if isinstance(value, int | float):
+        return (float(value),) * len(default)
+    if not isinstance(value, list | tuple) or len(value) not in (1, 3):
+        raise ValueError(f"expected a number for each of three channels, got {value!r}")
+    return tuple(map(float, value))
 
 
 @dataclass(frozen=True)
-class _Way:
-    """To the `size`: by the shorter `side`, 0: stretched. `why` it cannot be had."""
+class _Geometry:
+    """To the `size`: by the shorter `side`, 0: stretched. `problem` is why it cannot be had."""
 
     size: Size | None
     side: int = 0
-    why: str = ""
+    problem: str = ""
 
 
-def _geometry(found: Mapping[str, Any], kind: str, usual: _Defaults) -> _Way:
-    said = found.get("size")
-    size = usual.size if said is None else _size(said, is_square=not isinstance(usual.size, int))
-    does_crop = found.get("do_center_crop", usual.crop is not None)
-    crop = _size(found.get("crop_size") or usual.crop or 224, is_square=True) if does_crop else None
+def _geometry(settings: Mapping[str, Any], kind: str, defaults: _Defaults) -> _Geometry:
+    size_setting = settings.get("size")
+    size = defaults.size if size_setting is None else _size(size_setting, is_square=not isinstance(defaults.size, int))
+    does_crop = settings.get("do_center_crop", defaults.crop is not None)
+    crop = _size(settings.get("crop_size") or defaults.crop or 224, is_square=True) if does_crop else None
     if isinstance(crop, int) or size is None:
-        return _Way(None, why=f"its sizes {said!r} and {found.get('crop_size')!r} are none that Covey knows")
-    if found.get("do_resize") is False:
-        return _Way(crop, why="it takes images as they are (do_resize is false), which have any size")
-    if found.get("do_pad"):
-        return _Way(crop, why="it pads images (do_pad)")
-    share = found.get("crop_pct", usual.crop_pct)
+        return _Geometry(
+            None, problem=f"its sizes {size_setting!r} and {settings.get('crop_size')!r} are none that Covey knows"
+        )
+    if settings.get("do_resize") is False:
+        return _Geometry(crop, problem="it takes images as they are (do_resize is false), which have any size")
+    if settings.get("do_pad"):
+        return _Geometry(crop, problem="it pads images (do_pad)")
+    share = settings.get("crop_pct", defaults.crop_pct)
     if kind == "ConvNext" and isinstance(size, int):
         if size >= _STRETCH_FROM:
-            return _Way((size, size))
+            return _Geometry((size, size))
         size, crop = int(size / float(share or 224 / 256)), (size, size)
     elif kind == "PoolFormer" and share is not None:
         size = int((size if isinstance(size, int) else size[0]) / float(share))
@@ -176,23 +179,29 @@ def _geometry(found: Mapping[str, Any], kind: str, usual: _Defaults) -> _Way:
         size = int((256 / 224) * size)
     if isinstance(size, int):
         if crop is None:
-            return _Way(None, why=f"it resizes the shorter side to {size} and cuts nothing out, so that sizes differ")
+            return _Geometry(
+                None, problem=f"it resizes the shorter side to {size} and cuts nothing out, so that sizes differ"
+            )
         if size < max(crop):
-            return _Way(crop, why=f"it resizes the shorter side to {size} and pads that to {crop[0]}x{crop[1]}")
-        return _Way(crop, size)
+            return _Geometry(
+                crop, problem=f"it resizes the shorter side to {size} and pads that to {crop[0]}x{crop[1]}"
+            )
+        return _Geometry(crop, size)
     if crop not in (None, size):
-        return _Way(crop, why=f"it stretches images to {size[0]}x{size[1]} and cuts {crop[0]}x{crop[1]} out of that")
-    return _Way(size)
+        return _Geometry(
+            crop, problem=f"it stretches images to {size[0]}x{size[1]} and cuts {crop[0]}x{crop[1]} out of that"
+        )
+    return _Geometry(size)
 
 
-def _size(said: object, *, is_square: bool) -> int | Size | None:
+def _size(setting: object, *, is_square: bool) -> int | Size | None:
     """Height and width, or the shorter side; None: something else. A single number may be either."""
-    if isinstance(said, int):
-        return (said, said) if is_square else said
-    if isinstance(said, list | tuple) and len(said) == 2:
-        return int(said[0]), int(said[1])
-    if isinstance(said, dict) and said.get("height") and said.get("width"):
-        return int(said["height"]), int(said["width"])
-    if isinstance(said, dict) and said.get("shortest_edge") and not said.get("longest_edge"):
-        return int(said["shortest_edge"])
+    if isinstance(setting, int):
+        return (setting, setting) if is_square else setting
+    if isinstance(setting, list | tuple) and len(setting) == 2:
+        return int(setting[0]), int(setting[1])
+    if isinstance(setting, dict) and setting.get("height") and setting.get("width"):
+        return int(setting["height"]), int(setting["width"])
+    if isinstance(setting, dict) and setting.get("shortest_edge") and not setting.get("longest_edge"):
+        return int(setting["shortest_edge"])
     return None

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from covey_export.errors import ExportError, InvalidSource
-from covey_export.importing.sources import contract, file_kind, hub_folder, onnx_file, ultralytics
-from covey_export.importing.sources.contract import Contract
+from covey_export.importing.sources import file_kind, hub_folder, onnx_file, ultralytics
+from covey_export.importing.sources.contract import NOTHING, Contract
 from covey_export.importing.sources.hub_folder import HubFolder
 from covey_export.importing.sources.onnx_file import OnnxFile
 from covey_export.importing.sources.processor import Size
@@ -25,8 +25,8 @@ def read(options: argparse.Namespace) -> tuple[OnnxFile, Contract]:
     if not isinstance(options.like, Path):
         return _read(options, options.image_size)
     like = hub_folder.read_contract(options.like)
-    file, said = _read(options, options.image_size or like.size)
-    answers = said if said.labels is not None else replace(like, is_borrowed=True)
+    file, contract = _read(options, options.image_size or like.size)
+    answers = contract if contract.labels is not None else replace(like, is_borrowed=True)
     return file, replace(
         answers,
         origin=f"{like.origin} in {options.like}",
@@ -50,8 +50,8 @@ def _read(options: argparse.Namespace, size: Size | None) -> tuple[OnnxFile, Con
             raise ExportError(f"{path}: an ONNX file holds its network; omit --network")
         return _of_checkpoint(path, options.network, size)
     file = onnx_file.read(path)
-    said = ultralytics.read(path, file.model)
-    return (file, contract.NOTHING) if said is None else (replace(file, kind=ultralytics.KIND), said)
+    contract = ultralytics.read(path, file.model)
+    return (file, NOTHING) if contract is None else (replace(file, kind=ultralytics.KIND), contract)
 
 
 def _of_folder(options: argparse.Namespace, folder: HubFolder, size: Size | None) -> tuple[OnnxFile, Contract]:

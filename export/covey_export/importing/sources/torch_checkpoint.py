@@ -11,8 +11,8 @@ from torch import nn
 from covey_export import checkpoint, head, weights
 from covey_export.errors import ExportError, InvalidNetwork
 from covey_export.importing.settings.resizing import Resizing
-from covey_export.importing.sources import contract, timm_config, torch_module
-from covey_export.importing.sources.contract import Contract
+from covey_export.importing.sources import timm_config, torch_module
+from covey_export.importing.sources.contract import Contract, preset_of
 from covey_export.importing.sources.onnx_file import OnnxFile
 from covey_export.networks import Task, own, registry, timm_networks, torchvision_networks
 from covey_export.weights import Weights
@@ -34,27 +34,35 @@ def read(path: Path, name: str, size: tuple[int, int] | None) -> tuple[OnnxFile,
     Raises InvalidWeights where the file is no checkpoint or not of the network, UnknownName, InvalidNetwork and
     InvalidSource.
     """
-    given = weights.load(path)
+    checkpoint_weights = weights.load(path)
     own.require_no_file(name)
-    said = _contract(name, path, given, size)
-    height, width = size or said.size or _SIZE
-    if size is None and said.size is None:
+    contract = _contract(name, path, checkpoint_weights, size)
+    height, width = size or contract.size or _SIZE
+    if size is None and contract.size is None:
         note = f"no --image-size was given; assumed is {height}x{width}"
-        said = replace(said, notes=(*said.notes, note))
-    drawn = _drawn(name, Task((height, width, 3), _PROBE))
-    shape, classes = (height, width, _channels(drawn, given)), _classes(drawn, given)
-    if shape[2] == 1 and said.preset is not None and len(said.preset.mean) + len(said.preset.std) > 2:
-        said = replace(said, preset=None)
+        contract = replace(contract, notes=(*contract.notes, note))
+    probe = _drawn(name, Task((height, width, 3), _PROBE))
+    shape, classes = (height, width, _channels(probe, checkpoint_weights)), _classes(probe, checkpoint_weights)
+    if shape[2] == 1 and contract.preset is not None and len(contract.preset.mean) + len(contract.preset.std) > 2:
+        contract = replace(contract, preset=None)
     network = _build(name, Task(shape, classes))
-    left_out = given.tensors_for(network)[1]
-    given.load_into(network, classes, whole=True)
-    if given.part:
-        said = replace(said, notes=(*said.notes, f"of {given.name}{given.part}".replace(": its", " is taken its", 1)))
+    left_out = checkpoint_weights.tensors_for(network)[1]
+    checkpoint_weights.load_into(network, classes, whole=True)
+    if checkpoint_weights.part:
+        contract = replace(
+            contract,
+            notes=(
+                *contract.notes,
+                f"of {checkpoint_weights.name}{checkpoint_weights.part}".replace(": its", " is taken its", 1),
+            ),
+        )
     if left_out:
-        said = replace(said, notes=(*said.notes, f"left out, as no part of the network: {listed(left_out)}"))
-    said = _with_labels(said, name, path, given, classes)
+        contract = replace(
+            contract, notes=(*contract.notes, f"left out, as no part of the network: {listed(left_out)}")
+        )
+    contract = _with_labels(contract, name, path, checkpoint_weights, classes)
     file = torch_module.export(network, path, [_file(path)], shape, name, _kind(name), "input")
-    return file, said
+    return file, contract
 
 
 def _file(path: Path) -> Path:
@@ -74,24 +82,24 @@ def _drawn(name: str, task: Task) -> nn.Module:
         return _build(name, task)
 
 
-def _channels(drawn: nn.Module, given: Weights) -> int:
+def _channels(probe: nn.Module, checkpoint_weights: Weights) -> int:
     """Those that the first convolution takes."""
-    tensors, _ = given.tensors_for(drawn)
-    for name, layer in drawn.named_modules():
+    tensors, _ = checkpoint_weights.tensors_for(probe)
+    for name, layer in probe.named_modules():
         if isinstance(layer, nn.Conv2d):
             first = tensors.get(f"{name}.weight", layer.weight)
             return 1 if first.ndim == 4 and first.shape[1] == 1 else 3
     return 3
 
 
-def _classes(drawn: nn.Module, given: Weights) -> int:
+def _classes(probe: nn.Module, checkpoint_weights: Weights) -> int:
     """Those of the last layer, of the network that was drawn for _PROBE classes."""
     try:
-        last = head.find(drawn, _PROBE)
+        last = head.find(probe, _PROBE)
     except ExportError:  # the network knows its classes by itself
-        layers = [name for name, layer in drawn.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+        layers = [name for name, layer in probe.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
         last = layers[-1] if layers else ""
-    tensors, _ = given.tensors_for(drawn)
+    tensors, _ = checkpoint_weights.tensors_for(probe)
     if (matrix := tensors.get(f"{last}.weight")) is not None:
         return int(matrix.shape[0])
     return next((int(tensor.shape[0]) for tensor in reversed(tensors.values()) if tensor.ndim in (2, 4)), _PROBE)
@@ -100,9 +108,9 @@ def _classes(drawn: nn.Module, given: Weights) -> int:
 def _build(name: str, task: Task) -> nn.Module:
     height, width, channels = task.image_shape
     if name.startswith(timm_networks.PREFIX):
-        bare = name.removeprefix(timm_networks.PREFIX)
-        options = timm_networks.size_options(bare, height, width)
-        return timm_networks.make(bare, task.classes, channels, **options)
+        library_name = name.removeprefix(timm_networks.PREFIX)
+        options = timm_networks.size_options(library_name, height, width)
+        return timm_networks.make(library_name, task.classes, channels, **options)
     if ":" in name and not name.startswith(torchvision_networks.PREFIX):
         return own.build_untried(name, task)
     try:
@@ -111,45 +119,53 @@ def _build(name: str, task: Task) -> nn.Module:
         raise InvalidNetwork(f"{error}; say another --image-size if that is wrong") from error
 
 
-def _contract(name: str, path: Path, given: Weights, size: tuple[int, int] | None) -> Contract:
+def _contract(name: str, path: Path, checkpoint_weights: Weights, size: tuple[int, int] | None) -> Contract:
     """How images are prepared, as far as the network's library or the checkpoint says."""
-    if given.mean is not None and given.std is not None:
-        return Contract(f"the checkpoint {path.name}", preset=contract.preset(given.mean, given.std))
-    unsaid = f"{path.name} does not say how its images were prepared; assumed is what"
-    if (bare := name.removeprefix(torchvision_networks.PREFIX)) != name:
-        found = torchvision_networks.preparation(bare, torch_module.digest([_file(path)]))
-        said = Contract(
-            f"torchvision's {found.name}",
-            f"resize_size {found.resize_to}, crop_size {found.size}",
-            (found.size, found.size),
-            contract.preset(found.mean, found.std),
-            Resizing(Resize.SHORTER_SIDE, found.resize_to, Interpolation(found.interpolation), background=""),
+    if checkpoint_weights.mean is not None and checkpoint_weights.std is not None:
+        return Contract(
+            f"the checkpoint {path.name}", preset=preset_of(checkpoint_weights.mean, checkpoint_weights.std)
         )
-        return said if found.is_known else replace(said, assumption=f"{unsaid} {said.origin} need. {_COSTLY}")
-    if (bare := name.removeprefix(timm_networks.PREFIX)) != name:
-        settings = timm_networks.pretrained_cfg(bare)
-        said = timm_config.read(settings, f"timm's settings of {bare}", size)
-        return replace(said, assumption=f"{unsaid} timm does for {bare}. {_COSTLY}")
+    reason = f"{path.name} does not say how its images were prepared; assumed is what"
+    if (library_name := name.removeprefix(torchvision_networks.PREFIX)) != name:
+        preparation = torchvision_networks.preparation(library_name, torch_module.digest([_file(path)]))
+        contract = Contract(
+            f"torchvision's {preparation.name}",
+            f"resize_size {preparation.resize_to}, crop_size {preparation.size}",
+            (preparation.size, preparation.size),
+            preset_of(preparation.mean, preparation.std),
+            Resizing(
+                Resize.SHORTER_SIDE, preparation.resize_to, Interpolation(preparation.interpolation), background=""
+            ),
+        )
+        return (
+            contract
+            if preparation.is_known
+            else replace(contract, assumption=f"{reason} {contract.origin} need. {_COSTLY}")
+        )
+    if (library_name := name.removeprefix(timm_networks.PREFIX)) != name:
+        settings = timm_networks.pretrained_cfg(library_name)
+        contract = timm_config.read(settings, f"timm's settings of {library_name}", size)
+        return replace(contract, assumption=f"{reason} timm does for {library_name}. {_COSTLY}")
     return Contract()
 
 
-def _with_labels(said: Contract, name: str, path: Path, given: Weights, classes: int) -> Contract:
+def _with_labels(contract: Contract, name: str, path: Path, checkpoint_weights: Weights, classes: int) -> Contract:
     """The labels that the checkpoint has, or those of ImageNet where there are as many."""
-    found, origin = given.labels, f"the checkpoint {path.name}"
-    if found is None and name.startswith(torchvision_networks.PREFIX):
-        found = torchvision_networks.preparation(name.removeprefix(torchvision_networks.PREFIX), "").labels
+    labels, origin = checkpoint_weights.labels, f"the checkpoint {path.name}"
+    if labels is None and name.startswith(torchvision_networks.PREFIX):
+        labels = torchvision_networks.preparation(name.removeprefix(torchvision_networks.PREFIX), "").labels
         origin = f"torchvision's weights of {name}, which have as many outputs"
-    elif found is None and name.startswith(timm_networks.PREFIX):
+    elif labels is None and name.startswith(timm_networks.PREFIX):
         settings = timm_networks.pretrained_cfg(name.removeprefix(timm_networks.PREFIX))
-        found = tuple(timm_networks.imagenet_labels(settings, classes) or ())
+        labels = tuple(timm_networks.imagenet_labels(settings, classes) or ())
         origin = f"timm's list of ImageNet, which has {classes:,} classes"
-    if found is None or len(found) != classes:
-        return said
-    said = contract.with_labels(said, found, origin)
-    if given.labels is not None or not said.assumption:
-        return said
+    if labels is None or len(labels) != classes:
+        return contract
+    contract = contract.with_labels(labels, origin)
+    if checkpoint_weights.labels is not None or not contract.assumption:
+        return contract
     note = (
         f"no --labels were given; assumed are ImageNet's, as there are {classes:,} outputs. If the network has others, "
         f"every answer has a wrong label"
     )
-    return replace(said, labels_notes=(note, *said.labels_notes))
+    return replace(contract, labels_notes=(note, *contract.labels_notes))

@@ -14,7 +14,7 @@ from torch import nn
 
 from covey_export import weights
 from covey_export.errors import InvalidSource
-from covey_export.importing.sources import contract, file_kind, hub_folder, torch_module
+from covey_export.importing.sources import file_kind, hub_folder, torch_module
 from covey_export.importing.sources.contract import Contract
 from covey_export.importing.sources.hub_folder import HubFolder
 from covey_export.importing.sources.onnx_file import OnnxFile
@@ -31,20 +31,22 @@ def read(folder: HubFolder, size: tuple[int, int] | None) -> tuple[OnnxFile, Con
     """The network, exported for images of `size` (height, width), and its contract.
 
     Raises InvalidSource where the folder holds no classifier or not all of its weights, and InvalidWeights."""
-    said = hub_folder.contract_of(folder)
-    height, width = size or said.size or _SIZE
-    if size is None and said.size is None:
-        said = replace(said, notes=(*said.notes, f"nothing says the images' size; assumed is {height}x{width}"))
+    contract = hub_folder.contract_of(folder)
+    height, width = size or contract.size or _SIZE
+    if size is None and contract.size is None:
+        contract = replace(
+            contract, notes=(*contract.notes, f"nothing says the images' size; assumed is {height}x{width}")
+        )
     for weights_file in folder.weights:
         _require_weights(folder, weights_file)
     if folder.kind == hub_folder.TIMM:
-        network, name, channels, said = _of_timm(folder, said, (height, width))
+        network, name, channels, contract = _of_timm(folder, contract, (height, width))
     else:
         network, name = _of_transformers(folder)
         channels = _channels(folder)
     shape = (height, width, channels)
     file = torch_module.export(network, folder.path, folder.weights, shape, name, folder.kind, "pixel_values")
-    return file, said
+    return file, contract
 
 
 def _require_weights(folder: HubFolder, file: Path) -> None:
@@ -52,9 +54,9 @@ def _require_weights(folder: HubFolder, file: Path) -> None:
         raise InvalidSource(f"{folder.path}: its weights are in {file.name} too, which is not there; {_FETCH}")
     with file.open("rb") as opened:
         head = opened.read(file_kind.HEAD_BYTES)
-    said = file_kind.describe(head, file)
-    if said is None or not any(kind in said for kind in ("safetensors", "PyTorch checkpoint", "Python pickle")):
-        raise InvalidSource(f"{file}: expected weights, but {said or 'it is something else'}")
+    file_is = file_kind.describe(head, file)
+    if file_is is None or not any(kind in file_is for kind in ("safetensors", "PyTorch checkpoint", "Python pickle")):
+        raise InvalidSource(f"{file}: expected weights, but {file_is or 'it is something else'}")
 
 
 def _of_transformers(folder: HubFolder) -> tuple[nn.Module, str]:
@@ -83,20 +85,21 @@ def _of_transformers(folder: HubFolder) -> tuple[nn.Module, str]:
                 f"{first_line(error)}; expected a classifier of its own, all of it in the folder"
             ) from error
     name = type(network).__name__
-    wrong = sorted({*loading["missing_keys"], *(str(each[0]) for each in loading["mismatched_keys"])})
-    if wrong:
+    mismatched = sorted({*loading["missing_keys"], *(str(each[0]) for each in loading["mismatched_keys"])})
+    if mismatched:
         extra = sorted(loading["unexpected_keys"])
         raise InvalidSource(
-            f"{folder.path}: its weights are not those of {name}: {plural(len(wrong), 'tensor')} missing or of another "
-            f"shape ({listed(wrong[:_SHOWN])}){f', others too many ({listed(extra[:_SHOWN])})' if extra else ''}; "
+            f"{folder.path}: its weights are not those of {name}: {plural(len(mismatched), 'tensor')} missing or of "
+            f"another shape "
+            f"({listed(mismatched[:_SHOWN])}){f', others too many ({listed(extra[:_SHOWN])})' if extra else ''}; "
             f"{_FETCH}, or take one whose classifier is trained"
         )
     return network, name
 
 
 def _require_classifier(folder: HubFolder) -> None:
-    named = folder.config.get("architectures")
-    names = [str(each) for each in named] if isinstance(named, list) else []
+    architectures = folder.config.get("architectures")
+    names = [str(each) for each in architectures] if isinstance(architectures, list) else []
     if names and not any("ImageClassification" in name or "Timm" in name for name in names):
         raise InvalidSource(
             f"{folder.path}: expected an image classifier (...ForImageClassification), found {listed(names)} in its "
@@ -108,7 +111,7 @@ def _channels(folder: HubFolder) -> int:
     return 1 if folder.config.get("num_channels") == 1 else 3
 
 
-def _of_timm(folder: HubFolder, said: Contract, size: tuple[int, int]) -> tuple[nn.Module, str, int, Contract]:
+def _of_timm(folder: HubFolder, contract: Contract, size: tuple[int, int]) -> tuple[nn.Module, str, int, Contract]:
     config = folder.config
     name = str(config["architecture"])
     settings = hub_folder.timm_settings(config) or {}
@@ -127,9 +130,9 @@ def _of_timm(folder: HubFolder, said: Contract, size: tuple[int, int]) -> tuple[
     options.pop("num_classes", None)
     network = timm_networks.make(name, classes, channels, **options)
     weights.load(folder.weights[0]).load_into(network, classes, whole=True)
-    if said.labels is None and (found := timm_networks.imagenet_labels(settings, classes)):
-        said = contract.with_labels(said, found, f"timm's list of ImageNet, which has {classes:,} classes")
-    return network, f"timm:{name}", channels, said
+    if contract.labels is None and (labels := timm_networks.imagenet_labels(settings, classes)):
+        contract = contract.with_labels(labels, f"timm's list of ImageNet, which has {classes:,} classes")
+    return network, f"timm:{name}", channels, contract
 
 
 @contextmanager

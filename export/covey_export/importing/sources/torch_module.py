@@ -41,9 +41,9 @@ def scores_of(outputs: Any) -> torch.Tensor:  # noqa: ANN401 - whatever other pe
     """Raises TypeError where there are none."""
     if isinstance(outputs, torch.Tensor):
         return outputs
-    found = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
-    if isinstance(found, torch.Tensor):
-        return found
+    logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    if isinstance(logits, torch.Tensor):
+        return logits
     if isinstance(outputs, tuple | list) and len(outputs) == 1 and isinstance(outputs[0], torch.Tensor):
         return outputs[0]
     raise TypeError(f"gives a {type(outputs).__name__} without logits")
@@ -81,7 +81,7 @@ def export(
         with torch.inference_mode():
             return cast("NDArray[np.generic]", module(torch.from_numpy(np.array(images, np.float32))).numpy())
 
-    opset = next(each.version for each in model.opset_import if not each.domain)
+    opset = next(imported.version for imported in model.opset_import if not imported.domain)
     return OnnxFile(path, model, digest(files), opset, notes, kind, run, {"torch": torch.__version__})
 
 
@@ -96,9 +96,9 @@ def _require_small(path: Path, module: nn.Module) -> None:
 
 def digest(files: Sequence[Path]) -> str:
     """SHA-256 of the files, one after the other."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for file in files:
         with file.open("rb") as opened:
             while piece := opened.read(_PIECE):
-                found.update(piece)
-    return found.hexdigest()
+                sha256.update(piece)
+    return sha256.hexdigest()
