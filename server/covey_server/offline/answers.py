@@ -15,8 +15,9 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is wanted of each image: the `top_k` best classes, and `distribution`: the probabilities of all."""
+class ClassifyOptions:
+    """What to answer for each image: the `top_k` best classes and, if `distribution`, the probabilities of all
+    classes."""
 
     top_k: int
     distribution: bool
@@ -24,7 +25,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What there is to know of a model, once it is loaded, checked and measured."""
+    """What is known of a model once it is loaded, checked and measured."""
 
     labels: tuple[str, ...]
     batch_size: int
@@ -36,22 +37,22 @@ class Facts:
 
 
 class Failure(NamedTuple):
-    """In the place of an answer."""
+    """Why an image has no answer."""
 
     reason: Reason
     message: str
 
 
 class Answers:
-    """Of N images, in order. `classes` `[N, k] int32` has the best classes and -1 where there are no more,
-    `probabilities` `[N, k] float32` theirs. `known` `[N] bool` and `distributions` `[N, K] float32` are None where they
-    were not asked for; `failures` has the images without an answer, by their place."""
+    """The answers for N images, in order. `classes` `[N, k] int32` are the best classes, -1 where there are no more,
+    and `probabilities` `[N, k] float32` are theirs. `known` `[N] bool` and `distributions` `[N, K] float32` are None
+    where they were not asked for. `failures` are the images without an answer, by index."""
 
-    def __init__(self, count: int, asked: Asked, labels: int, abstains: bool) -> None:
-        self.classes: NDArray[np.int32] = np.full((count, asked.top_k), -1, np.int32)
-        self.probabilities: NDArray[np.float32] = np.zeros((count, asked.top_k), np.float32)
+    def __init__(self, count: int, options: ClassifyOptions, labels: int, abstains: bool) -> None:
+        self.classes: NDArray[np.int32] = np.full((count, options.top_k), -1, np.int32)
+        self.probabilities: NDArray[np.float32] = np.zeros((count, options.top_k), np.float32)
         self.known: NDArray[np.bool_] | None = np.zeros(count, np.bool_) if abstains else None
-        self.distributions = np.zeros((count, labels), np.float32) if asked.distribution else None
+        self.distributions = np.zeros((count, labels), np.float32) if options.distribution else None
         self.failures: dict[int, Failure] = {}
 
     def __len__(self) -> int:

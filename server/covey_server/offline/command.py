@@ -69,7 +69,7 @@ def build(environment: Mapping[str, str]) -> Parser:
     add("--part-images", type=_number, default=10_000, metavar="N", help="images of a part (default: %(default)s)")
     add("--restart", action="store_true", help="begin anew, whatever is finished, and replace OUT at the end")
     add("--strict", action="store_true", help="exit code 1 if an image has no answer")
-    add_settings(parser, environment, {each.name for each in fields(Config)} - {*_OF_THE_SERVER})
+    add_settings(parser, environment, {field.name for field in fields(Config)} - {*_OF_THE_SERVER})
     return parser
 
 

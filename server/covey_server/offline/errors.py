@@ -15,8 +15,8 @@ class BadSource(InvalidConfiguration):
     """The source is not what it should be."""
 
 
-def no_pyarrow(what: str) -> InvalidConfiguration:
+def no_pyarrow(purpose: str) -> InvalidConfiguration:
     """The error where pyarrow is missing and `what` needs it."""
     return InvalidConfiguration(
-        f"{what} needs the package pyarrow, which is not installed here: pip install 'covey-serve[batch]'"
+        f"{purpose} needs the package pyarrow, which is not installed here: pip install 'covey-serve[batch]'"
     )

@@ -20,14 +20,14 @@ from covey_server.errors import EngineFailed, InvalidConfiguration, NoModels, Re
 from covey_server.images import decode_budget, image_formats
 from covey_server.inference import devices, engine
 from covey_server.models import choice_files
-from covey_server.offline.answers import Answers, Asked, Facts
-from covey_server.offline.crew import Chunk, Crew, Kind
+from covey_server.offline.answers import Answers, ClassifyOptions, Facts
 from covey_server.offline.errors import BadSource, Stopped
 from covey_server.offline.parts import Parts
-from covey_server.offline.rows import Layout, form_of
+from covey_server.offline.rows import Layout, row_format_of
 from covey_server.offline.sources import opening
 from covey_server.offline.sources.source import Source
 from covey_server.offline.worker import Settings
+from covey_server.offline.worker_pool import Chunk, Kind, WorkerPool
 from covey_server.system.signals import INTERRUPTED
 
 _CHUNK_IMAGES, _CHUNK_BYTES, _CHUNK_MS = 256, 8 << 20, 1000.0  # at most, but a batch at least
@@ -64,8 +64,8 @@ def run(job: Job, output: TextIO) -> int:
     """Writes all rows and then a summary to `output`; the exit code. Raises StartupError."""
     config = job.config
     formats = image_formats.chosen(config.image_formats)
-    form = form_of(job.to)
-    source = opening.opened(job.source, formats, job.image_column, job.key_column, job.max_image_bytes)
+    row_format = row_format_of(job.to)
+    source = opening.open_source(job.source, formats, job.image_column, job.key_column, job.max_image_bytes)
     model = model_file(job.model)
     devices.refuse_mixed_installation()
     device = devices.choose(config.device, engine.available_providers(), engine.probe)
@@ -82,47 +82,47 @@ def run(job: Job, output: TextIO) -> int:
         workers,
         job.batch_size,
     )
-    parts = Parts(job.to, form, restart=job.restart)
+    parts = Parts(job.to, row_format, restart=job.restart)
     try:
         with _Signals() as signals:
-            crew = Crew(settings, workers, job.parallel, signals.check)
+            pool = WorkerPool(settings, workers, job.parallel, signals.check)
             try:
-                return _Run(job, source, parts, crew, signals.check).go(model, output)
+                return _Run(job, source, parts, pool, signals.check).run(model, output)
             finally:
-                crew.close()
+                pool.close()
     finally:
         parts.close()
 
 
 class _Run:
-    def __init__(self, job: Job, source: Source, parts: Parts, crew: Crew, check: Callable[[], None]) -> None:
+    def __init__(self, job: Job, source: Source, parts: Parts, pool: WorkerPool, check: Callable[[], None]) -> None:
         self._job = job
         self._source = source
         self._parts = parts
-        self._crew = crew
+        self._pool = pool
         self._check = check
         self._began_s = time.monotonic()
 
-    def go(self, model: Path, output: TextIO) -> int:
+    def run(self, model: Path, output: TextIO) -> int:
         """From the survey to the summary."""
         try:
             identity = self._identity(model)
             self._parts.claim(identity)
             facts = self._facts()
-            asked = self._asked(facts)
-            columns = Layout.of(facts, asked)
-            before = self._parts.position
-            self._classify(facts, asked, columns)
-            self._parts.merge(columns, _about(identity, facts))
+            options = self._options(facts)
+            columns = Layout.of(facts, options)
+            already_done = self._parts.position
+            self._classify(facts, options, columns)
+            self._parts.merge(columns, _metadata(identity, facts))
         except Interrupted:
-            print(f"covey batch: stopped. {self._kept()}", file=sys.stderr)
+            print(f"covey batch: stopped. {self._what_is_kept()}", file=sys.stderr)
             return INTERRUPTED
         except Stopped as error:
-            raise Stopped(f"{error}. {self._kept()}") from error
+            raise Stopped(f"{error}. {self._what_is_kept()}") from error
         except OSError as error:  # of the folder of parts: those of images and of the model have names of their own
-            where = error.filename or self._parts.folder
-            raise Stopped(f"{where}: {error.strerror or error}. {self._kept()}") from error
-        return self._sum_up(facts, before, output)
+            path = error.filename or self._parts.folder
+            raise Stopped(f"{path}: {error.strerror or error}. {self._what_is_kept()}") from error
+        return self._print_summary(facts, already_done, output)
 
     def _identity(self, model: Path) -> dict[str, Any]:
         """What rows depend on: parts of one file agree in all of it."""
@@ -147,28 +147,28 @@ class _Run:
 
     def _facts(self) -> Facts:
         try:
-            return self._crew.facts()
+            return self._pool.facts()
         except (RefusedModel, EngineFailed) as error:
             raise NoModels(f"--model {self._job.model}: {error}") from error
 
-    def _asked(self, facts: Facts) -> Asked:
-        wanted, classes = self._job.top_k, len(facts.labels)
-        if wanted > classes:
-            raise InvalidConfiguration(f"--top-k {wanted}: expected 1 to {classes}, as many classes as the model has")
-        return Asked(wanted or (min(_GIVEN, classes) if facts.independent else 1), self._job.probabilities)
+    def _options(self, facts: Facts) -> ClassifyOptions:
+        top_k, classes = self._job.top_k, len(facts.labels)
+        if top_k > classes:
+            raise InvalidConfiguration(f"--top-k {top_k}: expected 1 to {classes}, as many classes as the model has")
+        return ClassifyOptions(top_k or (min(_GIVEN, classes) if facts.independent else 1), self._job.probabilities)
 
-    def _classify(self, facts: Facts, asked: Asked, columns: Layout) -> None:
+    def _classify(self, facts: Facts, options: ClassifyOptions, columns: Layout) -> None:
         source, parts = self._source, self._parts
         progress = Progress(source.total, unit="image", done=parts.position)
         blocks: list[tuple[list[str], Answers]] = []
         chunks = chunked(source, parts.position, chunk_images(facts, self._job.part_images))
         try:
             self._began_s = part_began_s = time.monotonic()
-            for block in self._crew.answers(chunks, asked, facts.batch_size):
+            for block in self._pool.answers(chunks, options, facts.batch_size):
                 blocks.append(block)
                 progress.step(len(block[0]), source.fraction())
-                is_over = time.monotonic() - part_began_s > _PART_S
-                if is_over or _is_full(blocks, self._job.part_images):
+                is_due = time.monotonic() - part_began_s > _PART_S
+                if is_due or _is_full(blocks, self._job.part_images):
                     parts.commit(blocks, columns)
                     blocks, part_began_s = [], time.monotonic()
                 self._check()
@@ -178,14 +178,14 @@ class _Run:
             if blocks:
                 parts.commit(blocks, columns)
             if isinstance(error, BadSource) and parts.position:
-                raise BadSource(f"{error}. {self._kept()}") from error
+                raise BadSource(f"{error}. {self._what_is_kept()}") from error
             raise
         finally:
             progress.close()
         if source.total is not None and parts.position != source.total:
             raise Stopped(f"{source.name} gave {parts.position:,} of its {source.total:,} images; this is a bug")
 
-    def _kept(self) -> str:
+    def _what_is_kept(self) -> str:
         if not self._parts.position:
             return "No part was finished yet"
         return (
@@ -193,18 +193,18 @@ class _Run:
             f"{self._parts.folder}; the same command goes on from there"
         )
 
-    def _sum_up(self, facts: Facts, before: int, output: TextIO) -> int:
-        tally = self._parts.whole
+    def _print_summary(self, facts: Facts, already_done: int, output: TextIO) -> int:
+        tally = self._parts.tally
         seconds = max(1e-9, time.monotonic() - self._began_s)
-        done = tally.images - before
-        kind = "processes" if self._crew.uses_processes else "threads"
+        done = tally.images - already_done
+        kind = "processes" if self._pool.uses_processes else "threads"
         print(
             f"{plural(done, 'image')} in {seconds:,.1f} s: {done / seconds:,.0f} images/s on {facts.device}, "
-            f"{self._crew.workers} {kind}, batches of {facts.batch_size}",
+            f"{self._pool.workers} {kind}, batches of {facts.batch_size}",
             file=output,
         )
-        if before:
-            print(f"{plural(before, 'image')} had been done before", file=output)
+        if already_done:
+            print(f"{plural(already_done, 'image')} had been done before", file=output)
         size_bytes = self._job.to.stat().st_size
         print(f"{self._job.to}: {plural(tally.images, 'row')}, {size_bytes:,} bytes", file=output)
         if self._source.left_out:
@@ -235,24 +235,24 @@ def chunked(source: Source, start: int, images: int) -> Iterator[Chunk]:
         yield chunk
 
 
-def model_file(said: Path) -> Path:
+def model_file(model: Path) -> Path:
     """The file that `--model` means: it may name a version's folder, or a model's, whose default version or highest one
     is taken. Raises InvalidConfiguration."""
-    if said.is_file():
-        return said
-    folder = said
-    if said.is_dir() and not (said / layout.FILE_NAME).is_file():
-        versions = [int(path.name) for path in said.iterdir() if layout.is_version(path.name)]
-        choice = said / layout.DEFAULT_VERSION
+    if model.is_file():
+        return model
+    folder = model
+    if model.is_dir() and not (model / layout.FILE_NAME).is_file():
+        versions = [int(path.name) for path in model.iterdir() if layout.is_version(path.name)]
+        choice = model / layout.DEFAULT_VERSION
         try:
-            chosen = choice_files.read(choice)[0] if choice.exists() else max(versions, default=0)
+            version = choice_files.read(choice)[0] if choice.exists() else max(versions, default=0)
         except (OSError, ValueError) as error:
-            raise InvalidConfiguration(f"--model {said}: {error}; correct it, or name a version's folder") from None
-        folder = said / str(chosen)
+            raise InvalidConfiguration(f"--model {model}: {error}; correct it, or name a version's folder") from None
+        folder = model / str(version)
     if not (folder / layout.FILE_NAME).is_file():
         raise InvalidConfiguration(
-            f"--model {said}: expected a file of Covey's, FILE.onnx, or a folder models/NAME or models/NAME/VERSION; "
-            f"there is no {folder / layout.FILE_NAME if said.is_dir() else 'such file or folder'}"
+            f"--model {model}: expected a file of Covey's, FILE.onnx, or a folder models/NAME or models/NAME/VERSION; "
+            f"there is no {folder / layout.FILE_NAME if model.is_dir() else 'such file or folder'}"
         )
     return folder / layout.FILE_NAME
 
@@ -264,7 +264,7 @@ def _names(model: Path) -> dict[str, Any]:
     return {"name": model.stem}
 
 
-def _about(identity: dict[str, Any], facts: Facts) -> dict[str, Any]:
+def _metadata(identity: dict[str, Any], facts: Facts) -> dict[str, Any]:
     return {"model": identity["model"], "labels": facts.labels, "covey": __version__, "device": facts.device}
 
 
@@ -277,10 +277,10 @@ class _Signals:
     """While entered, SIGINT and SIGTERM end the run in order; a second one ends the process at once."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._requested = False
 
     def __enter__(self) -> Self:
-        self._before = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -289,10 +289,10 @@ class _Signals:
 
     def check(self) -> None:
         """Raises Interrupted once a signal came."""
-        if self._asked:
+        if self._requested:
             raise Interrupted
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self._requested:
             raise KeyboardInterrupt
-        self._asked = True
+        self._requested = True

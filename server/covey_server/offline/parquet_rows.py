@@ -23,19 +23,19 @@ _TYPES = {
 
 
 class ParquetRows:
-    """See Form."""
+    """See RowFormat."""
 
     def write(self, blocks: Sequence[Block], file: IO[bytes], layout: Layout) -> None:
         schema = _schema(layout)
         with pq.ParquetWriter(file, schema) as writer:
             writer.write_table(pa.concat_tables([_table(block, layout, schema) for block in blocks]))
 
-    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> None:
-        schema = _schema(layout).with_metadata({METADATA_KEY: json.dumps(about).encode()})
+    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, metadata: Mapping[str, Any]) -> None:
+        schema = _schema(layout).with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
         with pq.ParquetWriter(file, schema) as writer:
             for part in parts:
-                with part.open("rb") as opened:
-                    writer.write_table(pq.read_table(opened).replace_schema_metadata(schema.metadata))
+                with part.open("rb") as source:
+                    writer.write_table(pq.read_table(source).replace_schema_metadata(schema.metadata))
 
 
 def _schema(layout: Layout) -> pa.Schema:

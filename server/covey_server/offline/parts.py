@@ -19,7 +19,7 @@ from typing import IO, Any
 from covey_proto.wording import plural
 from covey_server.errors import InvalidConfiguration
 from covey_server.offline.errors import Stopped
-from covey_server.offline.rows import Block, Form, Layout
+from covey_server.offline.rows import Block, Layout, RowFormat
 from covey_server.offline.tally import Tally
 
 _RUN, _LOCK = "run.json", "lock"
@@ -30,14 +30,14 @@ _OURS = re.compile(r"\d{12}-\d{12}\.\w+|\..*\.partial|run\.json|files")  # besid
 class Parts:
     """Locked for other processes until `close`."""
 
-    def __init__(self, target: Path, form: Form, *, restart: bool) -> None:
+    def __init__(self, target: Path, row_format: RowFormat, *, restart: bool) -> None:
         """Makes the folder of parts, or takes up the one that is there; `restart`: begins anew. Raises
         InvalidConfiguration."""
         self.target = target
         self.folder = target.with_name(f"{target.name}.parts")
         self.position = 0  # rows that are in parts
-        self.whole = Tally()
-        self._form = form
+        self.tally = Tally()
+        self._row_format = row_format
         if not target.parent.is_dir():
             raise InvalidConfiguration(
                 f"--to {target}: there is no folder {target.parent}; make it: mkdir -p {target.parent}"
@@ -69,23 +69,23 @@ class Parts:
         """Takes up what is finished of just this, or begins it. Raises InvalidConfiguration if the parts are of
         something else."""
         run = self.folder / _RUN
-        if run.exists() and self._found():
-            before = json.loads(run.read_text())
-            if different := [name for name in identity if identity[name] != before.get(name)]:
+        if run.exists() and self._finished():
+            earlier = json.loads(run.read_text())
+            if different := [name for name in identity if identity[name] != earlier.get(name)]:
                 raise InvalidConfiguration(
-                    f"{self.folder} has parts of another run: {_differences(before, identity, different)}. Give the "
+                    f"{self.folder} has parts of another run: {_differences(earlier, identity, different)}. Give the "
                     f"same command as then to go on with it, or begin anew: --restart"
                 )
         else:
             self._write(run, lambda file: file.write(json.dumps(identity, indent=1).encode()))
-        for _, stop in self._found():
+        for _, stop in self._finished():
             self.position = stop
 
     def _tally(self) -> Tally:
-        whole = Tally()
-        for start, stop in self._found():
-            whole.add(Tally.from_json(self._path(start, stop).with_suffix(".json").read_text()))
-        return whole
+        tally = Tally()
+        for start, stop in self._finished():
+            tally.add(Tally.from_json(self._path(start, stop).with_suffix(".json").read_text()))
+        return tally
 
     def commit(self, blocks: Sequence[Block], layout: Layout) -> None:
         """Adds a part, whose rows follow those of the last one. Raises Stopped if it cannot be written."""
@@ -93,14 +93,14 @@ class Parts:
         start, stop = self.position, self.position + tally.images
         path = self._path(start, stop)
         self._write(path.with_suffix(".json"), lambda file: file.write(tally.to_json().encode()))
-        self._write(path, lambda file: self._form.write(blocks, file, layout))  # from here on there is the part
+        self._write(path, lambda file: self._row_format.write(blocks, file, layout))  # from here on there is the part
         self.position = stop
 
-    def merge(self, layout: Layout, about: Mapping[str, Any]) -> None:
-        """Makes the target of all parts, and removes them; `whole` then tells of all. Raises Stopped."""
-        parts = [self._path(start, stop) for start, stop in self._found()]
-        self.whole = self._tally()
-        self._write(self.target, lambda file: self._form.merge(parts, file, layout, about))
+    def merge(self, layout: Layout, metadata: Mapping[str, Any]) -> None:
+        """Makes the target of all parts, and removes them; `tally` then counts all rows. Raises Stopped."""
+        parts = [self._path(start, stop) for start, stop in self._finished()]
+        self.tally = self._tally()
+        self._write(self.target, lambda file: self._row_format.merge(parts, file, layout, metadata))
         self.remove()
 
     def remove(self) -> None:
@@ -112,19 +112,19 @@ class Parts:
 
     def close(self) -> None:
         """Lets go of the folder; one without a part is removed."""
-        if (self.folder / _LOCK).exists() and not self._found():
+        if (self.folder / _LOCK).exists() and not self._finished():
             self.remove()
         os.close(self._lock)
 
-    def _found(self) -> list[tuple[int, int]]:
+    def _finished(self) -> list[tuple[int, int]]:
         """The parts, each behind the other, from row 0 on."""
         names = filter(None, (_PART.fullmatch(path.name) for path in self.folder.iterdir()))
-        found, end = [], 0
+        parts, end = [], 0
         for start, stop in sorted((int(name[1]), int(name[2])) for name in names):
             if start == end and stop > start:
-                found.append((start, stop))
+                parts.append((start, stop))
                 end = stop
-        return found
+        return parts
 
     def _clear(self) -> None:
         """Removes what was made here, and nothing else: the folder's name might be somebody's."""
@@ -150,24 +150,29 @@ class Parts:
             raise Stopped(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str]) -> str:
-    said = []
+def _differences(earlier: Mapping[str, Any], current: Mapping[str, Any], names: Sequence[str]) -> str:
+    sentences = []
     for name in names:
-        was, present = before.get(name, {}), now[name]
+        earlier_value, current_value = earlier.get(name, {}), current[name]
         if name == "source":
-            said.append(f"the source has changed, or is another one ({_source(was)} then, {_source(present)} now)")
+            sentences.append(
+                f"the source has changed, or is another one ({_describe_source(earlier_value)} then, "
+                f"{_describe_source(current_value)} now)"
+            )
         elif name == "model":
-            said.append("the model's file has changed, or is another one")
-        elif isinstance(present, dict):
-            changed = [each for each in present if was.get(each) != present[each]]
-            said += [f"{each} was {was.get(each)!r}, is {present[each]!r}" for each in changed]
+            sentences.append("the model's file has changed, or is another one")
+        elif isinstance(current_value, dict):
+            changed = [option for option in current_value if earlier_value.get(option) != current_value[option]]
+            sentences += [
+                f"{option} was {earlier_value.get(option)!r}, is {current_value[option]!r}" for option in changed
+            ]
         else:
-            said.append(f"{name} was {was!r}, is {present!r}")
-    return "; ".join(said)
+            sentences.append(f"{name} was {earlier_value!r}, is {current_value!r}")
+    return "; ".join(sentences)
 
 
-def _source(said: Mapping[str, Any]) -> str:
-    if said.get("kind") == "folder":
-        return f"{said['images']:,} images"
-    files = said.get("files", [])
-    return f"{plural(len(files), 'file')} of {sum(each['size_bytes'] for each in files):,} bytes"
+def _describe_source(identity: Mapping[str, Any]) -> str:
+    if identity.get("kind") == "folder":
+        return f"{identity['images']:,} images"
+    files = identity.get("files", [])
+    return f"{plural(len(files), 'file')} of {sum(file['size_bytes'] for file in files):,} bytes"

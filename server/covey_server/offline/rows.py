@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol
 
 from covey_server.errors import InvalidConfiguration
 from covey_server.offline import errors
-from covey_server.offline.answers import Answers, Asked, Facts
+from covey_server.offline.answers import Answers, ClassifyOptions, Facts
 
 Block = tuple[Sequence[str], Answers]
 """Keys, and the answers about their images."""
@@ -26,39 +26,39 @@ class Layout:
     the model tells, probabilities if asked for, error. A row has an error or the rest."""
 
     labels: tuple[str, ...]
-    asked: Asked
+    options: ClassifyOptions
     abstains: bool
 
     @classmethod
-    def of(cls, facts: Facts, asked: Asked) -> Layout:
-        return cls(facts.labels, asked, facts.abstains)
+    def of(cls, facts: Facts, options: ClassifyOptions) -> Layout:
+        return cls(facts.labels, options, facts.abstains)
 
     def columns(self, block: Block) -> dict[str, list[Any]]:
         """All columns but `probabilities`; None where a row has no value."""
         keys, answers = block
         failures = answers.failures
-        named: dict[str, list[Any]] = {"key": list(keys)}
-        for rank in range(self.asked.top_k):
+        columns: dict[str, list[Any]] = {"key": list(keys)}
+        for rank in range(self.options.top_k):
             end = "" if rank == 0 else f"_{rank + 1}"
             classes = answers.classes[:, rank].tolist()
             for place in failures:
                 classes[place] = -1
             probabilities = answers.probabilities[:, rank].tolist()
-            named[f"label{end}"] = [self.labels[each] if each >= 0 else None for each in classes]
-            named[f"index{end}"] = [each if each >= 0 else None for each in classes]
-            named[f"probability{end}"] = [
-                value if each >= 0 else None for each, value in zip(classes, probabilities, strict=True)
+            columns[f"label{end}"] = [self.labels[class_index] if class_index >= 0 else None for class_index in classes]
+            columns[f"index{end}"] = [class_index if class_index >= 0 else None for class_index in classes]
+            columns[f"probability{end}"] = [
+                value if class_index >= 0 else None for class_index, value in zip(classes, probabilities, strict=True)
             ]
         if answers.known is not None:
             known: list[bool | None] = answers.known.tolist()
             for place in failures:
                 known[place] = None
-            named["known"] = known
-        said: list[str | None] = [None] * len(answers)
+            columns["known"] = known
+        messages: list[str | None] = [None] * len(answers)
         for place, failure in failures.items():
-            said[place] = failure.message
-        named["error"] = said
-        return named
+            messages[place] = failure.message
+        columns["error"] = messages
+        return columns
 
     def distributions(self, block: Block) -> list[list[float] | None]:
         """The column `probabilities`."""
@@ -70,20 +70,20 @@ class Layout:
     @property
     def names(self) -> list[str]:
         """Of all columns, in order."""
-        ends = ["" if rank == 0 else f"_{rank + 1}" for rank in range(self.asked.top_k)]
+        ends = ["" if rank == 0 else f"_{rank + 1}" for rank in range(self.options.top_k)]
         best = [f"{name}{end}" for end in ends for name in ("label", "index", "probability")]
-        known = ["known"] if self.abstains else []
-        return ["key", *best, *known, *(["probabilities"] if self.asked.distribution else []), "error"]
+        known_column = ["known"] if self.abstains else []
+        return ["key", *best, *known_column, *(["probabilities"] if self.options.distribution else []), "error"]
 
 
-class Form(Protocol):
+class RowFormat(Protocol):
     """A kind of file."""
 
     def write(self, blocks: Sequence[Block], file: IO[bytes], layout: Layout) -> None:
         """Writes a part."""
 
-    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> None:
-        """Writes the whole of all parts; `about` goes into the file if it has a place for it."""
+    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, metadata: Mapping[str, Any]) -> None:
+        """Writes the whole of all parts; `metadata` goes into the file if the format has a place for it."""
 
 
 class Csv:
@@ -92,10 +92,10 @@ class Csv:
             writer = csv.writer(text, lineterminator="\n")
             for columns in _columns(blocks, layout):
                 for name in columns.keys() & {"known", "probabilities"}:  # as JSON has them
-                    columns[name] = [None if each is None else json.dumps(each) for each in columns[name]]
+                    columns[name] = [None if value is None else json.dumps(value) for value in columns[name]]
                 writer.writerows(zip(*columns.values(), strict=True))
 
-    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> None:
+    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, metadata: Mapping[str, Any]) -> None:
         with _text(file) as text:
             csv.writer(text, lineterminator="\n").writerow(layout.names)
         _join(parts, file)
@@ -108,11 +108,11 @@ class JsonLines:
                 for row in zip(*columns.values(), strict=True):
                     text.write(json.dumps(dict(zip(columns, row, strict=True))) + "\n")
 
-    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, about: Mapping[str, Any]) -> None:
+    def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, metadata: Mapping[str, Any]) -> None:
         _join(parts, file)
 
 
-def form_of(target: Path) -> Form:
+def row_format_of(target: Path) -> RowFormat:
     """By the suffix. Raises InvalidConfiguration."""
     match target.suffix.lower():
         case ".csv":
@@ -131,16 +131,16 @@ def form_of(target: Path) -> Form:
 def _columns(blocks: Sequence[Block], layout: Layout) -> Iterator[dict[str, list[Any]]]:
     """All columns of each block, in order."""
     for block in blocks:
-        named = layout.columns(block)
-        if layout.asked.distribution:
-            named["probabilities"] = layout.distributions(block)
-        yield {name: named[name] for name in layout.names}
+        columns = layout.columns(block)
+        if layout.options.distribution:
+            columns["probabilities"] = layout.distributions(block)
+        yield {name: columns[name] for name in layout.names}
 
 
 def _join(parts: Sequence[Path], file: IO[bytes]) -> None:
     for part in parts:
-        with part.open("rb") as opened:
-            shutil.copyfileobj(opened, file)
+        with part.open("rb") as source:
+            shutil.copyfileobj(source, file)
 
 
 @contextmanager

@@ -27,25 +27,25 @@ class Tally:
     def of(cls, blocks: Sequence[Block]) -> Self:
         tally = cls()
         for _, answers in blocks:
-            good = [place for place in range(len(answers)) if place not in answers.failures]
+            answered = [place for place in range(len(answers)) if place not in answers.failures]
             tally.images += len(answers)
-            tally.classes.update(answers.classes[good, 0].tolist())
+            tally.classes.update(answers.classes[answered, 0].tolist())
             tally.failures.update(failure.reason for failure in answers.failures.values())
             if answers.known is not None:
-                tally.unknown += len(good) - int(answers.known[good].sum())
+                tally.unknown += len(answered) - int(answers.known[answered].sum())
         return tally
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        tally, said = cls(), json.loads(text)
-        tally.images, tally.unknown = said["images"], said["unknown"]
-        tally.classes.update({int(index): count for index, count in said["classes"].items()})
-        tally.failures.update(said["failures"])
+        tally, counts = cls(), json.loads(text)
+        tally.images, tally.unknown = counts["images"], counts["unknown"]
+        tally.classes.update({int(index): count for index, count in counts["classes"].items()})
+        tally.failures.update(counts["failures"])
         return tally
 
     def to_json(self) -> str:
-        said = {"images": self.images, "unknown": self.unknown, "classes": self.classes, "failures": self.failures}
-        return json.dumps(said)
+        counts = {"images": self.images, "unknown": self.unknown, "classes": self.classes, "failures": self.failures}
+        return json.dumps(counts)
 
     def add(self, other: Tally) -> None:
         self.images += other.images

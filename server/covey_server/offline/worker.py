@@ -20,7 +20,7 @@ from covey_server.inference.devices import Device
 from covey_server.inference.engine import Engine
 from covey_server.inference.model_file import Description, describe
 from covey_server.inference.served_model import ServedModel
-from covey_server.offline.answers import Answers, Asked, Facts, Failure
+from covey_server.offline.answers import Answers, ClassifyOptions, Facts, Failure
 from covey_server.offline.sources.source import Missing
 from covey_server.protocols.classifier.given_labels import given
 from covey_server.system.regular_files import read_regular
@@ -55,19 +55,19 @@ class Worker:
 
     def facts(self) -> Facts:
         """Loads the model as a server does, and measures it. Raises RefusedModel, EngineFailed, DeviceUnavailable."""
-        said = self._settings
+        settings = self._settings
         with self._loading:
-            served = ServedModel("", 0, Engine(said.model, said.device), said.batch_size)
+            served = ServedModel("", 0, Engine(settings.model, settings.device), settings.batch_size)
             self._loaded = _Model.of(served)
         cost = served.cost
-        size = said.batch_size or cost.best_batch_size
+        size = settings.batch_size or cost.best_batch_size
         return Facts(
             served.labels,
             size,
             cost.predict(size) / size / 1e6,
             served.thresholds is not None,
             served.known_from is not None,
-            said.device.name,
+            settings.device.name,
             served.golden_difference,
         )
 
@@ -75,12 +75,12 @@ class Worker:
         """Loads and checks the model, so that the first chunk need not wait for it. Raises as `facts`."""
         self._model()
 
-    def classify(self, images: Sequence[bytes | str | Missing], asked: Asked, batch_size: int) -> Answers:
+    def classify(self, images: Sequence[bytes | str | Missing], options: ClassifyOptions, batch_size: int) -> Answers:
         """The answers about images: encoded bytes, or the paths of files. Raises EngineFailed if the model cannot
         compute even what it computed when it was loaded, Stopping."""
         model = self._model()
-        spec = model.about.input
-        answers = Answers(len(images), asked, len(model.about.labels), model.about.known_from is not None)
+        spec = model.description.input
+        answers = Answers(len(images), options, len(model.description.labels), model.description.known_from is not None)
         rows = memoryview(bytearray(batch_size * spec.nbytes))
         places: list[int] = []
         for place, image in enumerate(images):
@@ -88,7 +88,9 @@ class Worker:
                 data = self._read(image)
                 header, needed_bytes = self._decoder.look(data, spec)
                 start = len(places) * spec.nbytes
-                self._decoder.decode(rows[start : start + spec.nbytes], header, spec, needed_bytes, self._go_on)
+                self._decoder.decode(
+                    rows[start : start + spec.nbytes], header, spec, needed_bytes, self._raise_if_stopping
+                )
             except InvalidImage as error:
                 answers.failures[place] = Failure("not readable as an image", str(error))
             except ImageTooLarge as error:
@@ -98,7 +100,7 @@ class Worker:
             else:
                 places.append(place)
             if len(places) == batch_size or (places and place == len(images) - 1):
-                self._go_on()
+                self._raise_if_stopping()
                 batch = np.frombuffer(rows, np.uint8, len(places) * spec.nbytes).reshape(-1, *spec.shape)
                 model.answer(batch, places, answers)
                 places = []
@@ -108,10 +110,10 @@ class Worker:
         if isinstance(image, bytes):
             return image
         if isinstance(image, Missing):
-            raise OSError(image.why)
+            raise OSError(image.message)
         return read_regular(image, self._settings.max_image_bytes)
 
-    def _go_on(self) -> None:
+    def _raise_if_stopping(self) -> None:
         if self._is_stopping():
             raise Stopping("it was stopped")
 
@@ -119,19 +121,19 @@ class Worker:
         with self._loading:
             if self._loaded is None:
                 engine = Engine(self._settings.model, self._settings.device)
-                about = describe(engine)
-                golden.check(engine, about.golden)
-                self._loaded = _Model(engine.run, about)
+                description = describe(engine)
+                golden.check(engine, description.golden)
+                self._loaded = _Model(engine.run, description)
             return self._loaded
 
 
 class _Model:
     """What runs, and what its file says."""
 
-    def __init__(self, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], about: Description) -> None:
-        self.about = about
+    def __init__(self, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], description: Description) -> None:
+        self.description = description
         self._run = run
-        self._proven = about.golden.pixels[:1].copy()
+        self._golden_image = description.golden.pixels[:1].copy()
 
     @classmethod
     def of(cls, served: ServedModel) -> _Model:
@@ -141,32 +143,32 @@ class _Model:
     def answer(self, images: NDArray[np.uint8], places: Sequence[int], answers: Answers) -> None:
         """Fills the places of these images. One that the model fails on fails alone, as in the server."""
         try:
-            found = self._run(images)
+            probabilities = self._run(images)
         except EngineFailed as error:
             if len(images) > 1:
                 for row, place in enumerate(places):
                     self.answer(images[row : row + 1], [place], answers)
                 return
-            self._run(self._proven)  # if the model fails on this too, the image is not the reason
+            self._run(self._golden_image)  # if the model fails on this too, the image is not the reason
             answers.failures[places[0]] = Failure("computation failed", str(error))
             return
-        self._keep(found, np.array(places), answers)
+        self._store(probabilities, np.array(places), answers)
 
-    def _keep(self, found: NDArray[np.float32], places: NDArray[np.int64], answers: Answers) -> None:
-        output = Output(found)
+    def _store(self, model_output: NDArray[np.float32], places: NDArray[np.int64], answers: Answers) -> None:
+        output = Output(model_output)
         k = answers.classes.shape[1]
-        if self.about.thresholds is not None:
-            classes, probabilities, counts = given(found, self.about.thresholds, k)
+        if self.description.thresholds is not None:
+            classes, probabilities, counts = given(model_output, self.description.thresholds, k)
             starts = np.repeat(np.cumsum(counts) - counts, counts)
             rows, ranks = np.repeat(places, counts), np.arange(len(classes)) - starts
             answers.classes[rows, ranks] = classes
             answers.probabilities[rows, ranks] = probabilities
         else:
-            answers.classes[places], answers.probabilities[places] = output.top(k, 0, len(found))
+            answers.classes[places], answers.probabilities[places] = output.top(k, 0, len(model_output))
             if answers.known is not None:
-                answers.known[places] = answers.probabilities[places, 0] >= self.about.known_from
+                answers.known[places] = answers.probabilities[places, 0] >= self.description.known_from
         if answers.distributions is not None:
-            answers.distributions[places] = found
+            answers.distributions[places] = model_output
         if output.finite is not None:
             for place in places[~output.finite]:
                 answers.failures[int(place)] = Failure("no finite answer", NOT_FINITE)

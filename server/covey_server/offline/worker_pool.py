@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar
 
 from covey_server.errors import EngineFailed
-from covey_server.offline.answers import Answers, Asked, Facts
+from covey_server.offline.answers import Answers, ClassifyOptions, Facts
 from covey_server.offline.errors import Stopped
 from covey_server.offline.sources.source import Missing
 from covey_server.offline.worker import Settings, Worker
@@ -44,21 +44,21 @@ class Chunk:
     images: list[Image]
 
 
-class Crew:
+class WorkerPool:
     """Starts to load the model at once. To be closed."""
 
     def __init__(self, settings: Settings, workers: int, kind: Kind, watch: Callable[[], None]) -> None:
         """`watch` is called now and then while somebody waits; what it raises ends the waiting. Raises RuntimeError
         where no more threads can be started."""
         self.workers = workers
-        self.uses_processes = kind == "processes" or (kind == "auto" and _processes_pay(settings, workers))
+        self.uses_processes = kind == "processes" or (kind == "auto" and _prefer_processes(settings, workers))
         self._watch = watch
         self._pool: Executor
         if self.uses_processes:
             context = multiprocessing.get_context("spawn")
             self._stopping: threading.Event = context.Event()  # type: ignore[assignment]  # it has the same methods
-            each = replace(settings, threads=1, decode_bytes=settings.decode_bytes // workers)
-            self._pool = ProcessPoolExecutor(workers, context, _begin, (each, self._stopping))
+            worker_settings = replace(settings, threads=1, decode_bytes=settings.decode_bytes // workers)
+            self._pool = ProcessPoolExecutor(workers, context, _begin, (worker_settings, self._stopping))
             self._facts, self._load, self._classify = _facts, _load, _classify
         else:
             self._stopping = threading.Event()
@@ -66,29 +66,31 @@ class Crew:
             self._pool = ThreadPoolExecutor(workers, "batch")
             self._facts, self._load, self._classify = worker.facts, worker.load, worker.classify
         with _without_interrupts():  # which the processes inherit: this one decides what Ctrl-C means
-            self._found = self._pool.submit(self._facts)
-            self._loads = [self._pool.submit(self._load) for _ in range(workers - 1)]
+            self._facts_future = self._pool.submit(self._facts)
+            self._load_futures = [self._pool.submit(self._load) for _ in range(workers - 1)]
 
     def facts(self) -> Facts:
         """Waits until the model is loaded. Raises RefusedModel, EngineFailed, DeviceUnavailable, Stopped."""
         try:
-            found = self._result(self._found)
-            for load in self._loads:
+            facts = self._result(self._facts_future)
+            for load in self._load_futures:
                 self._result(load)
         except (BrokenProcessPool, MemoryError) as error:
-            raise _lost(" as it loaded the model") from error
-        return found
+            raise _worker_lost(" as it loaded the model") from error
+        return facts
 
-    def answers(self, chunks: Iterable[Chunk], asked: Asked, batch_size: int) -> Iterator[tuple[list[str], Answers]]:
+    def answers(
+        self, chunks: Iterable[Chunk], options: ClassifyOptions, batch_size: int
+    ) -> Iterator[tuple[list[str], Answers]]:
         """The chunks' keys with their answers, in order. At most `CHUNKS_PER_WORKER` for each worker have left the
         source and are not answered. Raises Stopped, and what the source does."""
         pending: deque[tuple[list[str], Future[Answers]]] = deque()
-        rest = iter(chunks)
-        behind = "the beginning"
+        remaining = iter(chunks)
+        last_key = "the beginning"
         while True:
             try:
-                while len(pending) < CHUNKS_PER_WORKER * self.workers and (chunk := next(rest, None)) is not None:
-                    pending.append((chunk.keys, self._pool.submit(self._classify, chunk.images, asked, batch_size)))
+                while len(pending) < CHUNKS_PER_WORKER * self.workers and (chunk := next(remaining, None)) is not None:
+                    pending.append((chunk.keys, self._pool.submit(self._classify, chunk.images, options, batch_size)))
                 if not pending:
                     return
                 keys, future = pending.popleft()
@@ -96,8 +98,8 @@ class Crew:
             except EngineFailed as error:
                 raise Stopped(f"{error}; the model does not run on this device any more") from error
             except (BrokenProcessPool, MemoryError) as error:
-                raise _lost(f" at one of the images behind {behind}") from error
-            behind = keys[-1]
+                raise _worker_lost(f" at one of the images behind {last_key}") from error
+            last_key = keys[-1]
             yield keys, answers
 
     def close(self) -> None:
@@ -112,29 +114,29 @@ class Crew:
         return future.result()
 
 
-def _lost(when: str) -> Stopped:
+def _worker_lost(when: str) -> Stopped:
     return Stopped(
         f"a worker ran out of memory or was ended by the system{when}. Free some memory, or take fewer workers "
         f"(--workers 1)"
     )
 
 
-def _processes_pay(settings: Settings, workers: int) -> bool:
+def _prefer_processes(settings: Settings, workers: int) -> bool:
     if workers == 1 or settings.device.is_cuda:
         return False
-    found = room()
+    available = room()
     needed = workers * (_PROCESS_BYTES + 2 * settings.model.stat().st_size)
-    return found is None or needed <= found.free_bytes // 2
+    return available is None or needed <= available.free_bytes // 2
 
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Blocks SIGINT for this thread, and so for processes that it starts meanwhile, which keep it blocked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 # In a worker process
@@ -167,6 +169,6 @@ def _load() -> None:
     _worker.load()
 
 
-def _classify(images: Sequence[Image], asked: Asked, batch_size: int) -> Answers:
+def _classify(images: Sequence[Image], options: ClassifyOptions, batch_size: int) -> Answers:
     assert _worker is not None
-    return _worker.classify(images, asked, batch_size)
+    return _worker.classify(images, options, batch_size)

@@ -32,10 +32,10 @@ def png(label: int, value: int = 250, *, rest: int = 0) -> bytes:
 
 def images(count: int) -> dict[str, bytes]:
     """By name, in order. Number n is of class n % 10, and tells its number by its probability; number 3 is broken."""
-    found = {f"{number:04}.png": png(number % CLASSES, 100 + number % 150) for number in range(count)}
+    files = {f"{number:04}.png": png(number % CLASSES, 100 + number % 150) for number in range(count)}
     if count > 3:
-        found["0003.png"] = BROKEN
-    return found
+        files["0003.png"] = BROKEN
+    return files
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:

@@ -12,11 +12,11 @@ from tests.server.offline.made import CLASSES, png
 
 from covey_proto import image_formats
 from covey_server.inference.devices import CPU
-from covey_server.offline.answers import Asked
-from covey_server.offline.crew import CHUNKS_PER_WORKER, Crew
+from covey_server.offline.answers import ClassifyOptions
 from covey_server.offline.job import _CHUNK_BYTES, chunk_images, chunked
 from covey_server.offline.sources.source import Entry
 from covey_server.offline.worker import Settings
+from covey_server.offline.worker_pool import CHUNKS_PER_WORKER, WorkerPool
 
 COUNT, WORKERS = 5_000, 2
 
@@ -48,17 +48,19 @@ def test_a_source_is_read_no_faster_than_its_images_are_answered(tmp_path: Path,
     model = write_echo_model(tmp_path)
     settings = Settings(model, CPU, image_formats.DEFAULT, 10**6, 10**6, 1 << 28, WORKERS, batch_size=16)
     source = Endless([png(number) for number in range(CLASSES)])
-    crew = Crew(settings, WORKERS, "threads", lambda: None)
+    pool = WorkerPool(settings, WORKERS, "threads", lambda: None)
     try:
-        facts = crew.facts()
+        facts = pool.facts()
         size = chunk_images(facts)
         answered = most = 0
-        for keys, answers in crew.answers(chunked(source, 0, size), Asked(1, distribution=False), facts.batch_size):
+        for keys, answers in pool.answers(
+            chunked(source, 0, size), ClassifyOptions(1, distribution=False), facts.batch_size
+        ):
             most = max(most, source.taken - answered)
             assert answers.classes[:, 0].tolist() == [int(key) % CLASSES for key in keys]
             answered += len(keys)
     finally:
-        crew.close()
+        pool.close()
     assert answered == COUNT
     assert size * WORKERS < most <= size * WORKERS * CHUNKS_PER_WORKER
 

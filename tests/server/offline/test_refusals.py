@@ -26,17 +26,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
-    """What it says as it ends."""
+    """Its message, the only line that it prints."""
     assert batch(*arguments) == code
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("covey batch: ")
-    assert len(said.err.splitlines()) == 1
-    return said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("covey batch: ")
+    assert len(output.err.splitlines()) == 1
+    return output.err
 
 
 def test_sources(tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rest = ("--model", model, "--to", tmp_path / "out.csv")
+    options = ("--model", model, "--to", tmp_path / "out.csv")
     write_folder(tmp_path / "text", {"a.txt": b"", "b.tar": b""})
     (tmp_path / "empty").mkdir()
     (tmp_path / "no.tar").write_bytes(b"no tar file at all" * 100)
@@ -51,7 +51,7 @@ def test_sources(tmp_path: Path, folder: Path, model: Path, capsys: pytest.Captu
         ([write_tar(tmp_path / "labels.tar", {"a.cls": b"1"})], "expected images (.jpg, .png, .webp, .gif, .avif) in "),
         ([tmp_path / "no.tar", write_parquet(tmp_path / "x.parquet", images(5))], "expected files of one kind"),
     ):
-        assert text in refused(capsys, *source, *rest)
+        assert text in refused(capsys, *source, *options)
         assert not (tmp_path / "out.csv.parts").exists()
 
 
@@ -60,9 +60,9 @@ def test_a_tar_file_that_was_cut_off(tmp_path: Path, model: Path, capsys: pytest
         whole = write_tar(tmp_path / name, {f"{number}.png": png(1) + os.urandom(3000) for number in range(40)})
         whole.write_bytes(whole.read_bytes()[:-30_000])
         arguments = (whole, "--model", model, "--to", tmp_path / f"{name}.csv", "--batch-size", 1)
-        said = refused(capsys, *arguments)
-        assert "cannot be read on behind member " in said
-        assert "fetch or pack it again" in said
+        message = refused(capsys, *arguments)
+        assert "cannot be read on behind member " in message
+        assert "fetch or pack it again" in message
 
 
 @pytest.mark.parametrize(
@@ -82,24 +82,24 @@ def test_a_tar_file_that_ends_too_early(
     with tarfile.open(whole) as archive:
         header = archive.getmembers()[3].offset
     whole.write_bytes(damage(whole.read_bytes(), header))
-    said = refused(capsys, whole, "--model", model, "--to", tmp_path / "out.csv", "--batch-size", 1)
-    assert f"cannot be read on behind member 2.png: {reason}" in said
+    message = refused(capsys, whole, "--model", model, "--to", tmp_path / "out.csv", "--batch-size", 1)
+    assert f"cannot be read on behind member 2.png: {reason}" in message
 
 
 def test_parquet(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rest = ("--model", model, "--to", tmp_path / "out.csv")
+    options = ("--model", model, "--to", tmp_path / "out.csv")
     table = write_parquet(tmp_path / "images.parquet", images(5))
-    said = refused(capsys, table, *rest, "--image-column", "picture")
-    assert "no column 'picture'; it has name: string, image: binary, size: int64" in said
-    assert "--image-column NAME" in said
-    assert "no column 'id'" in refused(capsys, table, *rest, "--key-column", "id")
+    message = refused(capsys, table, *options, "--image-column", "picture")
+    assert "no column 'picture'; it has name: string, image: binary, size: int64" in message
+    assert "--image-column NAME" in message
+    assert "no column 'id'" in refused(capsys, table, *options, "--key-column", "id")
     assert "column 'size' is of int64; expected encoded images" in refused(
-        capsys, table, *rest, "--image-column", "size"
+        capsys, table, *options, "--image-column", "size"
     )
     table.write_bytes(table.read_bytes()[:-20])
-    assert "no whole Parquet file" in refused(capsys, table, *rest)
+    assert "no whole Parquet file" in refused(capsys, table, *options)
     pq.write_table(pa.table({"image": pa.array([], pa.binary())}), table)
-    assert "expected rows with images, found none" in refused(capsys, table, *rest)
+    assert "expected rows with images, found none" in refused(capsys, table, *options)
 
 
 def test_targets(tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,21 +127,21 @@ def test_two_runs_of_one_target(tmp_path: Path, folder: Path, model: Path, capsy
     (parts / "mine.txt").write_text("")
     with (parts / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        said = refused(capsys, folder, "--model", model, "--to", tmp_path / "out.csv")
-        assert "another process is writing it" in said
+        message = refused(capsys, folder, "--model", model, "--to", tmp_path / "out.csv")
+        assert "another process is writing it" in message
     assert batch(folder, "--model", model, "--to", tmp_path / "out.csv") == 0
     assert [path.name for path in parts.iterdir()] == ["mine.txt"]  # it is not ours
 
 
 def test_models(tmp_path: Path, folder: Path, write_echo_model: WriteModel, capsys: pytest.CaptureFixture[str]) -> None:
-    to = ("--to", tmp_path / "out.csv")
+    options = ("--to", tmp_path / "out.csv")
     skewed = write_echo_model(tmp_path / "skewed", wrong_golden=True)
-    assert "golden set: " in refused(capsys, folder, "--model", skewed, *to, code=3)
+    assert "golden set: " in refused(capsys, folder, "--model", skewed, *options, code=3)
     foreign = write_echo_model(tmp_path / "foreign", info=False)
-    assert "covey-export import" in refused(capsys, folder, "--model", foreign, *to, code=3)
-    assert "there is no such file or folder" in refused(capsys, folder, "--model", tmp_path / "x.onnx", *to)
+    assert "covey-export import" in refused(capsys, folder, "--model", foreign, *options, code=3)
+    assert "there is no such file or folder" in refused(capsys, folder, "--model", tmp_path / "x.onnx", *options)
     good = write_echo_model(tmp_path / "good")
-    assert "--top-k 11: expected 1 to 10" in refused(capsys, folder, "--model", good, *to, "--top-k", 11)
+    assert "--top-k 11: expected 1 to 10" in refused(capsys, folder, "--model", good, *options, "--top-k", 11)
     assert not (tmp_path / "out.csv.parts").exists()
 
 
@@ -151,15 +151,15 @@ def test_a_models_folder_means_its_default_version(
     for version in (1, 2, 10):
         write_echo_model(tmp_path / "models", version=version, wrong_golden=version != 2)
     name = tmp_path / "models" / "echo"
-    to = ("--to", tmp_path / "out.csv")
-    assert "golden set" in refused(capsys, folder, "--model", name, *to, code=3)
+    options = ("--to", tmp_path / "out.csv")
+    assert "golden set" in refused(capsys, folder, "--model", name, *options, code=3)
     (name / "default-version").write_text("two\n")
-    assert "holds 'two': expected the number of a version" in refused(capsys, folder, "--model", name, *to)
+    assert "holds 'two': expected the number of a version" in refused(capsys, folder, "--model", name, *options)
     (name / "default-version").write_text("2\n")
-    assert batch(folder, "--model", name, *to) == 0
+    assert batch(folder, "--model", name, *options) == 0
     (name / "default-version").write_text("2\n1\n")  # as a promotion writes it
-    assert batch(folder, "--model", name, *to, "--restart") == 0
-    assert batch(folder, "--model", name / "2", *to, "--restart") == 0
+    assert batch(folder, "--model", name, *options, "--restart") == 0
+    assert batch(folder, "--model", name / "2", *options, "--restart") == 0
 
 
 def test_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,11 +30,11 @@ def folder(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "images", images(COUNT))
 
 
-def ended(
-    moment: str, number: int, how: signal.Signals, *arguments: object, parallel: str = "threads"
+def run_until_signal(
+    moment: str, number: int, sent: signal.Signals, *arguments: object, parallel: str = "threads"
 ) -> subprocess.CompletedProcess[str]:
     """A run that gets a signal at this rename."""
-    command = [sys.executable, "-m", "tests.server.offline.killed", moment, number, int(how), *arguments]
+    command = [sys.executable, "-m", "tests.server.offline.killed", moment, number, int(sent), *arguments]
     command += [*SMALL, "--workers", 2, "--parallel", parallel, "--device", "cpu"]
     return subprocess.run(
         [*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=240, start_new_session=True
@@ -51,17 +51,17 @@ def test_after_kill_9_the_same_command_goes_on(
 ) -> None:
     out = tmp_path / "out.parquet"
     arguments = (folder, "--model", model, "--to", out)
-    assert ended(moment, number, signal.SIGKILL, *arguments).returncode == -signal.SIGKILL
+    assert run_until_signal(moment, number, signal.SIGKILL, *arguments).returncode == -signal.SIGKILL
     assert out.exists() == ((moment, number) == ("after", 12))
-    left = tmp_path / "out.parquet.parts"
-    assert len(list(left.glob("*.parquet"))) == parts
+    parts_folder = tmp_path / "out.parquet.parts"
+    assert len(list(parts_folder.glob("*.parquet"))) == parts
     assert batch(*arguments, *SMALL) == 0
     require_right(read(out), COUNT)
-    assert not left.exists()
-    said = capsys.readouterr().out
-    assert f"{COUNT - 8 * parts} images in " in said
-    assert "40 rows" in said
-    assert (f"{8 * parts} images had been done before" in said) == bool(parts)
+    assert not parts_folder.exists()
+    output = capsys.readouterr().out
+    assert f"{COUNT - 8 * parts} images in " in output
+    assert "40 rows" in output
+    assert (f"{8 * parts} images had been done before" in output) == bool(parts)
 
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "parquet"])
@@ -69,14 +69,14 @@ def test_other_sources_go_on_in_their_middle(kind: str, tmp_path: Path, model: P
     path, files = tmp_path / f"images.{kind}", images(COUNT)
     source = write_parquet(path, files) if kind == "parquet" else write_tar(path, files)
     arguments = (source, "--model", model, "--to", tmp_path / "out.csv", "--key-column", "name")
-    assert ended("after", 5, signal.SIGKILL, *arguments).returncode == -signal.SIGKILL
+    assert run_until_signal("after", 5, signal.SIGKILL, *arguments).returncode == -signal.SIGKILL
     assert batch(*arguments, *SMALL) == 0
     require_right(read(tmp_path / "out.csv"), COUNT)
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, folder: Path, model: Path) -> None:
     arguments = (folder, "--model", model, "--to", tmp_path / "out.csv")
-    done = ended("after", 3, signal.SIGKILL, *arguments, parallel="processes")
+    done = run_until_signal("after", 3, signal.SIGKILL, *arguments, parallel="processes")
     assert done.returncode == -signal.SIGKILL
     children = [int(word) for word in done.stdout.split()]
     assert len(children) >= 2
@@ -95,10 +95,10 @@ def _runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_order(how: signal.Signals, tmp_path: Path, folder: Path, model: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order(sent: signal.Signals, tmp_path: Path, folder: Path, model: Path) -> None:
     arguments = (folder, "--model", model, "--to", tmp_path / "out.jsonl")
-    done = ended("after", 5, how, *arguments, parallel="processes")
+    done = run_until_signal("after", 5, sent, *arguments, parallel="processes")
     assert done.returncode == 130
     assert "covey batch: stopped. 16 images are done and kept in " in done.stderr
     assert "the same command goes on from there" in done.stderr
@@ -139,18 +139,18 @@ class TestWhatChangedSince:
     def _interrupted(self, tmp_path: Path, folder: Path, model: Path) -> None:
         self.out = tmp_path / "out.csv"
         self.arguments: list[object] = [folder, "--model", model, "--to", self.out, *SMALL]
-        ended("after", 5, signal.SIGKILL, *self.arguments[:5])
+        run_until_signal("after", 5, signal.SIGKILL, *self.arguments[:5])
         assert len(list(tmp_path.glob("out.csv.parts/*.csv"))) == 2
 
     def refused(self, capsys: pytest.CaptureFixture[str], *more: object) -> str:
         """Why it does not go on; the parts are as they were."""
-        before = sorted(self.out.parent.glob("out.csv.parts/*.csv"))
+        parts = sorted(self.out.parent.glob("out.csv.parts/*.csv"))
         assert batch(*self.arguments, *more) == 2
-        assert sorted(self.out.parent.glob("out.csv.parts/*.csv")) == before
-        said = capsys.readouterr().err
-        assert "has parts of another run" in said
-        assert "or begin anew: --restart" in said
-        return said
+        assert sorted(self.out.parent.glob("out.csv.parts/*.csv")) == parts
+        message = capsys.readouterr().err
+        assert "has parts of another run" in message
+        assert "or begin anew: --restart" in message
+        return message
 
     def test_the_source(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (folder / "0007b.png").write_bytes(png(2))
@@ -178,7 +178,7 @@ class TestWhatChangedSince:
 
 def test_a_worker_that_is_killed_ends_it_with_a_sentence(tmp_path: Path, folder: Path, model: Path) -> None:
     arguments = (folder, "--model", model, "--to", tmp_path / "out.csv")
-    done = ended("workers", 1, signal.SIGKILL, *arguments, parallel="processes")
+    done = run_until_signal("workers", 1, signal.SIGKILL, *arguments, parallel="processes")
     assert done.returncode == 6, done.stderr
     assert "a worker ran out of memory or was ended by the system" in done.stderr
     assert "No part was finished yet" in done.stderr

@@ -47,36 +47,38 @@ def test_each_kind_of_source_gives_a_row_for_each_image(
     assert batch(source(kind, tmp_path), "--model", model, "--to", out, "--key-column", "name") == 0
     require_right(read(out), COUNT)
     assert not (tmp_path / "out.parquet.parts").exists()
-    said = capsys.readouterr().out
-    assert "40 images in " in said
-    assert "40 rows" in said
-    assert "not readable as an image: 1" in said
-    assert "  class 5            4   10.00%" in said
+    output = capsys.readouterr().out
+    assert "40 images in " in output
+    assert "40 rows" in output
+    assert "not readable as an image: 1" in output
+    assert "  class 5            4   10.00%" in output
     if kind != "parquet" and kind != "structs":
-        assert ("1 .txt" if kind == "folder" else "1 .cls") in said
+        assert ("1 .txt" if kind == "folder" else "1 .cls") in output
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_text_has_the_same_rows(suffix: str, tmp_path: Path, model: Path) -> None:
     files = write_folder(tmp_path / "images", images(COUNT))
     for out in (tmp_path / "out.parquet", tmp_path / f"out{suffix}"):
-        wanted = ["--top-k", "2", "--probabilities", "--part-images", "16", "--batch-size", "8"]
-        assert batch(files, "--model", model, "--to", out, *wanted) == 0
+        options = ["--top-k", "2", "--probabilities", "--part-images", "16", "--batch-size", "8"]
+        assert batch(files, "--model", model, "--to", out, *options) == 0
     expected, rows = read(tmp_path / "out.parquet"), read(tmp_path / f"out{suffix}")
     require_right(rows, COUNT)
     assert [list(row) for row in rows] == [list(row) for row in expected]
-    for row, wanted_row in zip(rows, expected, strict=True):
-        said = row["probabilities"]
-        assert (json.loads(said) if isinstance(said, str) else said) == wanted_row["probabilities"]
-        assert str(row["label_2"]) == str(wanted_row["label_2"])
+    for row, expected_row in zip(rows, expected, strict=True):
+        probabilities = row["probabilities"]
+        assert (json.loads(probabilities) if isinstance(probabilities, str) else probabilities) == expected_row[
+            "probabilities"
+        ]
+        assert str(row["label_2"]) == str(expected_row["label_2"])
 
 
 def test_the_file_says_of_which_model_its_rows_are(tmp_path: Path, model: Path) -> None:
     files = write_folder(tmp_path / "images", images(5))
     assert batch(files, "--model", model.parents[1], "--to", tmp_path / "out.parquet") == 0
-    about = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[b"covey"])
-    assert (about["model"]["name"], about["model"]["version"]) == ("echo", 1)
-    assert about["labels"] == [f"class {index}" for index in range(10)]
+    metadata = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[b"covey"])
+    assert (metadata["model"]["name"], metadata["model"]["version"]) == ("echo", 1)
+    assert metadata["labels"] == [f"class {index}" for index in range(10)]
 
 
 def test_several_tar_files_and_several_parquet_files(tmp_path: Path, model: Path) -> None:

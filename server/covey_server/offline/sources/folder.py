@@ -44,7 +44,7 @@ class Folder:
                 file.write(written)
                 digest.update(written + b"%d %d\0" % _state(entry))
         if not count:
-            raise BadSource(self._nothing())
+            raise BadSource(self._no_images_message())
         self.total = count
         return {"kind": "folder", "images": count, "sha256": digest.hexdigest()}
 
@@ -58,34 +58,34 @@ class Folder:
     def _names(self) -> Iterator[str]:
         assert self._list is not None
         with self._list.open("rb") as file:
-            rest = b""
+            remainder = b""
             while part := file.read(_READ_BYTES):
-                *whole, rest = (rest + part).split(b"\0")
-                yield from map(os.fsdecode, whole)
+                *names, remainder = (remainder + part).split(b"\0")
+                yield from map(os.fsdecode, names)
 
-    def _files(self, folder: str, below: str) -> Iterator[tuple[os.DirEntry[str], str]]:
+    def _files(self, folder: str, prefix: str) -> Iterator[tuple[os.DirEntry[str], str]]:
         """By name. Links to files are followed, those to folders are not, as everywhere in Covey."""
         try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
             raise BadSource(f"{folder}: cannot be read: {error.strerror or error}") from error
         for entry in entries:
             if image_folders.is_hidden(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from self._files(entry.path, f"{below}{entry.name}/")
+                yield from self._files(entry.path, f"{prefix}{entry.name}/")
             elif not entry.is_dir():
-                yield entry, below + entry.name
+                yield entry, prefix + entry.name
 
-    def _nothing(self) -> str:
-        said = f"{self._folder}: expected images ({image_formats.suffixes(self._formats)}), found "
-        said += image_folders.counted(self.left_out) or "no file"
+    def _no_images_message(self) -> str:
+        message = f"{self._folder}: expected images ({image_formats.suffixes(self._formats)}), found "
+        message += image_folders.counted(self.left_out) or "no file"
         inside = {".tar": "tar", ".tgz": "tgz", ".gz": "tar.gz", ".parquet": "parquet"}
-        for suffix, written in inside.items():
+        for suffix, pattern in inside.items():
             if self.left_out[suffix]:
-                return f"{said}; to classify what they hold, name them: {self._folder}/*.{written}"
-        return f"{said}; name a folder of images, tar files or Parquet files"
+                return f"{message}; to classify what they hold, name them: {self._folder}/*.{pattern}"
+        return f"{message}; name a folder of images, tar files or Parquet files"
 
 
 def _state(entry: os.DirEntry[str]) -> tuple[int, int]:

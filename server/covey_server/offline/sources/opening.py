@@ -1,4 +1,4 @@
-"""What the words for a source mean: a folder, tar files or Parquet files."""
+"""What the arguments SOURCE name: a folder, tar files or Parquet files."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _PARQUET = (".parquet",)
 _EXPECTED = "expected a folder of images, tar files or Parquet files"
 
 
-def opened(
-    words: Sequence[str], formats: Collection[Format], image_column: str, key_column: str, max_image_bytes: int
+def open_source(
+    arguments: Sequence[str], formats: Collection[Format], image_column: str, key_column: str, max_image_bytes: int
 ) -> Source:
-    """Raises InvalidConfiguration."""
-    for word in words:
-        if "://" in word:
+    """The source that the arguments SOURCE name. Raises InvalidConfiguration."""
+    for argument in arguments:
+        if "://" in argument:
             raise BadSource(
-                f"{word}: buckets are not read; copy it first, or mount it (rclone mount), and name the folder"
+                f"{argument}: buckets are not read; copy it first, or mount it (rclone mount), and name the folder"
             )
-        if not Path(word).exists():
-            raise BadSource(f"{word}: there is no such file or folder; {_EXPECTED}")
-    paths = [Path(word) for word in words]
+        if not Path(argument).exists():
+            raise BadSource(f"{argument}: there is no such file or folder; {_EXPECTED}")
+    paths = [Path(argument) for argument in arguments]
     if any(path.is_dir() for path in paths):
         if len(paths) > 1:
             raise BadSource(f"a folder beside {len(paths) - 1:,} others; expected one folder, or files of one kind")

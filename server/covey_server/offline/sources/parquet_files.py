@@ -38,9 +38,9 @@ class ParquetFiles:
         self._rows.clear()
         for file in self._files:
             states.append(file_state(file))
-            with self._opened(file) as found:
-                self._require_columns(file, found.schema_arrow)
-                self._rows.append(found.metadata.num_rows)
+            with self._opened(file) as parquet:
+                self._require_columns(file, parquet.schema_arrow)
+                self._rows.append(parquet.metadata.num_rows)
         self.total = sum(self._rows)
         if not self.total:
             raise BadSource(f"{self.name}: expected rows with images, found none")
@@ -57,17 +57,17 @@ class ParquetFiles:
 
     def _of_file(self, file: Path, start: int) -> Iterator[Entry]:
         columns = [self._image_column] + ([self._key_column] if self._key_column else [])
-        with self._opened(file) as found:
+        with self._opened(file) as parquet:
             row = 0
-            for group in range(found.num_row_groups):
-                about = found.metadata.row_group(group)
-                if row + about.num_rows <= start:
-                    row += about.num_rows
+            for group in range(parquet.num_row_groups):
+                row_group = parquet.metadata.row_group(group)
+                if row + row_group.num_rows <= start:
+                    row += row_group.num_rows
                     continue
-                image_bytes = max(1, about.total_byte_size // max(1, about.num_rows))
+                image_bytes = max(1, row_group.total_byte_size // max(1, row_group.num_rows))
                 size = max(1, min(_MAX_BATCH, _BATCH_BYTES // image_bytes))
                 try:
-                    for batch in found.iter_batches(size, row_groups=[group], columns=columns):
+                    for batch in parquet.iter_batches(size, row_groups=[group], columns=columns):
                         skipped = min(batch.num_rows, max(0, start - row))
                         yield from self._of_batch(file, batch.slice(skipped), row + skipped)
                         row += batch.num_rows
@@ -96,18 +96,18 @@ class ParquetFiles:
             raise BadSource(f"{file}: no whole Parquet file: {_first_line(error)}. Fetch or write it again") from error
 
     def _require_columns(self, file: Path, schema: pa.Schema) -> None:
-        has = ", ".join(f"{field.name}: {field.type}" for field in schema)
+        described = ", ".join(f"{field.name}: {field.type}" for field in schema)
         image = self._image_column
         for option, name in (("--image-column", image), ("--key-column", self._key_column)):
             if name and name not in schema.names:
-                raise BadSource(f"{file}: no column {name!r}; it has {has}. Name one of these: {option} NAME")
-        kind = found = schema.field(image).type
+                raise BadSource(f"{file}: no column {name!r}; it has {described}. Name one of these: {option} NAME")
+        kind = image_type = schema.field(image).type
         if pa.types.is_struct(kind) and "bytes" in {field.name for field in kind}:
             kind = kind.field("bytes").type
         if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
             raise BadSource(
-                f"{file}: column {image!r} is of {found}; expected encoded images, as binary or as struct<bytes: "
-                f"binary>. It has {has}. Name one of these: --image-column NAME"
+                f"{file}: column {image!r} is of {image_type}; expected encoded images, as binary or as struct<bytes: "
+                f"binary>. It has {described}. Name one of these: --image-column NAME"
             )
 
 

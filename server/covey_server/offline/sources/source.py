@@ -13,9 +13,9 @@ from covey_server.offline.errors import BadSource
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """In the place of an image that the source does not have, or not in a size that is read; `why` as a sentence."""
+    """Stands for an image that the source does not have, or that is too large to be read; `message` says which."""
 
-    why: str
+    message: str
 
 
 class Entry(NamedTuple):
@@ -46,10 +46,10 @@ class Source(Protocol):
 def file_state(path: Path) -> dict[str, Any]:
     """A file's name and state, which are another's once it has changed. Raises BadSource."""
     try:
-        found = path.stat()
+        state = path.stat()
     except OSError as error:
         raise BadSource(f"{path}: cannot be read: {error.strerror or error}") from error
-    return {"name": path.name, "size_bytes": found.st_size, "modified_ns": found.st_mtime_ns}
+    return {"name": path.name, "size_bytes": state.st_size, "modified_ns": state.st_mtime_ns}
 
 
 def too_large(size_bytes: int, max_bytes: int) -> Missing:

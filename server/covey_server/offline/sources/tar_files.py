@@ -65,8 +65,8 @@ class TarFiles:
             self._read_bytes += size_bytes
         if not count:
             found = image_folders.counted(self.left_out) or "no file"
-            wanted = image_formats.suffixes(self._formats)
-            raise BadSource(f"{self.name}: expected images ({wanted}) in it, found {found}")
+            suffixes = image_formats.suffixes(self._formats)
+            raise BadSource(f"{self.name}: expected images ({suffixes}) in it, found {found}")
 
     def fraction(self) -> float | None:
         within = 0 if self._open is None else self._open.tell()
