@@ -85,11 +85,11 @@ class Explainer:
         with self._lock:
             if self._closed:
                 raise Stopping("the server is stopping; it explains nothing any more")
-            waiting, own = self._waiting.total(), self._waiting[job.caller]
-            if waiting >= MAX_WAITING or own >= MAX_OF_CALLER:
+            waiting, of_caller = self._waiting.total(), self._waiting[job.caller]
+            if waiting >= MAX_WAITING or of_caller >= MAX_OF_CALLER:
                 raise Overloaded(
-                    f"{own} explanations of this connection and {waiting - own} of others wait already; at most "
-                    f"{MAX_OF_CALLER} of one and {MAX_WAITING} of all do. Try again later",
+                    f"{of_caller} explanations of this connection and {waiting - of_caller} of others wait already; at "
+                    f"most {MAX_OF_CALLER} of one and {MAX_WAITING} of all do. Try again later",
                     retry_after_ms=1000,
                 )
             if self._thread is None:
@@ -162,9 +162,9 @@ class Explainer:
         is_new = inside is None
         if inside is None:
             inside = Inside(model)
-            kept_bytes = inside.file_bytes + sum(each.file_bytes for each in self._kept.values())
-            for other in list(self._kept):
+            kept_bytes = inside.file_bytes + sum(kept.file_bytes for kept in self._kept.values())
+            for model_kept in list(self._kept):
                 if kept_bytes > MAX_KEPT_BYTES:
-                    kept_bytes -= self._kept.pop(other).file_bytes
+                    kept_bytes -= self._kept.pop(model_kept).file_bytes
         self._kept[model] = inside
         return inside, is_new

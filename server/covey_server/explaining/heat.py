@@ -74,21 +74,21 @@ def class_activation(inside: Inside, head: Head, pixels: NDArray[np.uint8], clas
     names = [head.maps.output, head.scores.output]
     if head.weights is not None:
         names += [name for name in (head.weights.weight, head.weights.bias) if name]
-    found = inside.run(pixels, names)
-    maps = inside.answer(head.maps, found[head.maps.output])
-    score = float(found[head.scores.output].ravel()[class_index])
+    outputs = inside.run(pixels, names)
+    maps = inside.answer(head.maps, outputs[head.maps.output])
+    score = float(outputs[head.scores.output].ravel()[class_index])
     bias = 0.0
     if head.weights is None:
         values = maps[class_index]
     else:
-        matrix = found[head.weights.weight].astype(np.float32)
+        matrix = outputs[head.weights.weight].astype(np.float32)
         is_rows = head.weights.kind == "convolution" or head.weights.node.attributes.get("transB")
         row = (matrix[class_index] if is_rows else matrix[:, class_index]).ravel()
         if len(row) != len(maps):
             return None
         values = np.tensordot(row, maps, 1)
         if head.weights.bias:
-            bias = float(found[head.weights.bias].ravel()[class_index])
+            bias = float(outputs[head.weights.bias].ravel()[class_index])
     if abs(float(values.mean(dtype=np.float64)) + bias - score) > _TOLERANCE * (1 + abs(score)):
         return None
     detail = (
@@ -143,9 +143,11 @@ def _edges(size: int, cell: float) -> list[int]:
 def _log_odds(probabilities: NDArray[np.float32], class_index: int) -> NDArray[np.float64]:
     """Of a class against all others. The others are added up: 1 - p would be 0 for most answers."""
     values = probabilities.astype(np.float64)
-    own = values[:, class_index]
-    others = np.delete(values, class_index, axis=1).sum(axis=1)
-    odds: NDArray[np.float64] = np.log(np.maximum(own, _MIN_PROBABILITY)) - np.log(np.maximum(others, _MIN_PROBABILITY))
+    of_class = values[:, class_index]
+    of_others = np.delete(values, class_index, axis=1).sum(axis=1)
+    odds: NDArray[np.float64] = np.log(np.maximum(of_class, _MIN_PROBABILITY)) - np.log(
+        np.maximum(of_others, _MIN_PROBABILITY)
+    )
     return odds
 
 

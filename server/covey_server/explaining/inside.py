@@ -43,8 +43,8 @@ class Inside:
             with open_regular(path) as (descriptor, self.file_bytes):
                 if FileState.of(descriptor) != model.engine.file:
                     raise changed
-                left = room() if self.file_bytes > _SMALL_BYTES else None
-                require_loadable(path, self.file_bytes, left, _COPIES)
+                available = room() if self.file_bytes > _SMALL_BYTES else None
+                require_loadable(path, self.file_bytes, available, _COPIES)
                 with merged(descriptor, self.file_bytes, self._add_outputs) as merged_model:
                     # All layers' answers of 30 models at 256 x 256 would stay as 2 GB (2026-11-29).
                     self._session = Session(merged_model, CPU, threads=1, keeps_memory=False)
@@ -59,23 +59,23 @@ class Inside:
 
     def run(self, pixels: NDArray[np.uint8], names: list[str]) -> dict[str, NDArray[Any]]:
         """The tensors of these names for one image `[1, H, W, C] uint8`. Raises EngineFailed."""
-        asked = list(dict.fromkeys(names))
-        return dict(zip(asked, self._session.run_outputs(pixels, asked), strict=True))
+        distinct = list(dict.fromkeys(names))
+        return dict(zip(distinct, self._session.run_outputs(pixels, distinct), strict=True))
 
-    def answer(self, layer: Layer, found: NDArray[Any]) -> NDArray[np.float32]:
+    def answer(self, layer: Layer, tensor: NDArray[Any]) -> NDArray[np.float32]:
         """A layer's answer to one image without the axis of images, channels first: `[C, H, W]`, `[T, F]`, `[F]`."""
-        return self.planes(found, layer.layout)
+        return self.planes(tensor, layer.layout)
 
     @staticmethod
-    def planes(found: NDArray[Any], layout: str) -> NDArray[np.float32]:
+    def planes(tensor: NDArray[Any], layout: str) -> NDArray[np.float32]:
         """The same of any tensor; nothing of what is no tensor of numbers."""
-        if not isinstance(found, np.ndarray) or found.dtype == object:  # a sequence of tensors, or text
+        if not isinstance(tensor, np.ndarray) or tensor.dtype == object:  # a sequence of tensors, or text
             return np.zeros(0, np.float32)
-        if found.ndim > 1 and found.shape[0] == 1:
-            found = found[0]
-            if found.ndim == 3 and layout == "NHWC":
-                found = found.transpose(2, 0, 1)
-        return np.ascontiguousarray(found, np.float32)
+        if tensor.ndim > 1 and tensor.shape[0] == 1:
+            tensor = tensor[0]
+            if tensor.ndim == 3 and layout == "NHWC":
+                tensor = tensor.transpose(2, 0, 1)
+        return np.ascontiguousarray(tensor, np.float32)
 
     def _add_outputs(self, model: Content) -> bytes:
         graph = onnx_graph.read(model)
@@ -102,10 +102,10 @@ class Inside:
                 f"{MAX_ACTIVATION_BYTES:,} are explained"
             )
         image = np.zeros((1, *model.input_shape), np.uint8)
-        unknown = [each for each in self.layers if not self.shapes[each.index] and has_answer(each)]
-        found = self.run(image, [tensors.PROBABILITIES, *(layer.output for layer in unknown)])
+        unknown = [layer for layer in self.layers if not self.shapes[layer.index] and has_answer(layer)]
+        outputs = self.run(image, [tensors.PROBABILITIES, *(layer.output for layer in unknown)])
         for layer in unknown:
-            self.shapes[layer.index] = self.answer(layer, found[layer.output]).shape
+            self.shapes[layer.index] = self.answer(layer, outputs[layer.output]).shape
         self.shapes[0] = self.shapes[0] or (model.input_shape[2], *model.input_shape[:2])
 
 

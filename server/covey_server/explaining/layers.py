@@ -78,7 +78,7 @@ class Layer:
 
 
 @dataclass
-class _Reading:
+class _TensorFacts:
     """What is known of tensors so far."""
 
     source: dict[str, int] = field(default_factory=dict)  # the layer whose numbers a tensor holds
@@ -89,14 +89,14 @@ class _Reading:
 def find(graph: Graph) -> tuple[Layer, ...]:
     """The layers of a graph that takes `images`; the first is the prepared image."""
     data = _data(graph)
-    found = patterns.find(graph, data)
-    inner = {place for pattern in found.values() for place in pattern.inner}
+    pattern_at = patterns.find(graph, data)
+    inner = {place for pattern in pattern_at.values() for place in pattern.inner}
     finder = _Finder(graph, data)
     for place, node in enumerate(graph.nodes):
         if place in inner or node.op in _SHAPES:
             continue
         if any(name in data for name in node.inputs):
-            finder.add(node, found.get(place))
+            finder.add(node, pattern_at.get(place))
     return tuple(finder.layers or [finder.input_layer(tensors.IMAGES)])
 
 
@@ -116,7 +116,7 @@ class _Finder:
         self._data = data
         self._names: Counter[str] = Counter()
         self._made_by = {name: node for node in graph.nodes for name in node.outputs}
-        self._known = _Reading(layout={tensors.IMAGES: "NHWC"}, prepared={tensors.IMAGES})
+        self._known = _TensorFacts(layout={tensors.IMAGES: "NHWC"}, prepared={tensors.IMAGES})
 
     def input_layer(self, tensor: str) -> Layer:
         """The prepared image."""
@@ -148,8 +148,8 @@ class _Finder:
         first, known = sources[0], self._known
         layout = known.layout.get(first, "") if node.op in _KEEPS_LAYOUT else ""
         if node.op == "Transpose":
-            order, turned = _TURNED.get(known.layout.get(first, ""), ([], ""))
-            layout = turned if order and node.attributes.get("perm") == order else ""
+            order, new_layout = _TURNED.get(known.layout.get(first, ""), ([], ""))
+            layout = new_layout if order and node.attributes.get("perm") == order else ""
         for name in node.outputs:
             known.layout[name] = layout
             if first in known.source:
@@ -200,10 +200,10 @@ class _Finder:
         sizes = {name: self._shape(name) for name in constants} if kind != "flatten" and op != "Clip" else {}
         if kind in ("max_pooling", "average_pooling", "softmax", "other", "concatenation"):
             sizes = {}
-        read = sorted({known.source[name] for name in sources if name in known.source})
+        inputs = sorted({known.source[name] for name in sources if name in known.source})
         if pattern is not None:
-            read = [known.source[data]] if data in known.source else []
-        layout = next((each for name in (data, *sources) if (each := known.layout.get(name, ""))), "")
+            inputs = [known.source[data]] if data in known.source else []
+        layout = next((known_layout for name in (data, *sources) if (known_layout := known.layout.get(name, ""))), "")
         if kind in ("convolution", "max_pooling", "average_pooling") and op not in ("ReduceMean", "ReduceMax"):
             layout = "NCHW"
         elif kind in ("flatten", "fully_connected", "attention", "other") or op in ("ReduceMean", "ReduceMax"):
@@ -213,7 +213,7 @@ class _Finder:
         parameters = sum(int(np.prod(shape, dtype=np.int64)) for shape in sizes.values())
         shape = self._shape(weight) if weight else ()
         return Layer(
-            len(self.layers), name, kind, op, core, output, layout, tuple(read), data, weight, bias, parameters, shape
+            len(self.layers), name, kind, op, core, output, layout, tuple(inputs), data, weight, bias, parameters, shape
         )
 
     def _shape(self, name: str) -> tuple[int, ...]:

@@ -44,15 +44,15 @@ def choose(answer: NDArray[np.float32], max_channels: int, side: int, max_bytes:
     pictures = as_pictures(np.where(np.isfinite(answer), answer, np.float32(0)))
     count, height, width = pictures.shape
     limit = _MAX_ROW if is_row(answer) else side
-    shown = (min(height, limit), min(width, limit))
-    fitting = max_bytes // max(1, shown[0] * shown[1] * value_bytes)
-    taken = min(count, fitting, max_channels or count)
-    if not taken:
+    size = (min(height, limit), min(width, limit))
+    max_maps = max_bytes // max(1, size[0] * size[1] * value_bytes)
+    map_count = min(count, max_maps, max_channels or count)
+    if not map_count:
         return None
     strength = np.abs(pictures).mean(axis=(1, 2), dtype=np.float32)
-    channels = np.sort(np.argsort(-strength, kind="stable")[:taken])
-    chosen = pictures[channels]
-    return Maps(channels.tolist(), _averaged(_averaged(chosen, 1, shown[0]), 2, shown[1]), strength[channels])
+    channels = np.sort(np.argsort(-strength, kind="stable")[:map_count])
+    strongest = pictures[channels]
+    return Maps(channels.tolist(), _averaged(_averaged(strongest, 1, size[0]), 2, size[1]), strength[channels])
 
 
 def to_bytes(values: NDArray[np.float32]) -> tuple[bytes, NDArray[np.float32], NDArray[np.float32]]:
@@ -64,10 +64,10 @@ def to_bytes(values: NDArray[np.float32]) -> tuple[bytes, NDArray[np.float32], N
 
 def _averaged(values: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:
     """Averages neighbours along an axis, so that `size` are left. The parts differ in length by one at the most."""
-    before = values.shape[axis]
-    if before == size:
+    length = values.shape[axis]
+    if length == size:
         return values
-    edges = np.arange(size + 1) * before // size
+    edges = np.arange(size + 1) * length // size
     sums = np.add.reduceat(values, edges[:-1], axis=axis)
     lengths = np.diff(edges).astype(np.float32)
     return np.asarray(sums / (lengths[:, None] if axis == 1 else lengths), np.float32)

@@ -12,11 +12,11 @@ _SUFFIXES = (".weight", ".weight_quantized", "/ReadVariableOp", ".kernel")
 _QUANTIZED = re.compile(r"(_quantized|_DequantizeLinear(_Output)?(_\d+)?|_scale)$")
 
 
-def name_of(node: Node, op: str, weight: str, taken: Counter[str]) -> str:
-    """The name of a layer. `weight` is the tensor of its weights; `taken` counts the names so far."""
-    name = _of_weight(weight) or _of_node(node.name) or _numbered(op, taken)
-    taken[name] += 1
-    return name if taken[name] == 1 else f"{name}_{taken[name]}"
+def name_of(node: Node, op: str, weight: str, used: Counter[str]) -> str:
+    """The name of a layer. `weight` is the tensor of its weights; `used` counts the names so far."""
+    name = _of_weight(weight) or _of_node(node.name) or _numbered(op, used)
+    used[name] += 1
+    return name if used[name] == 1 else f"{name}_{used[name]}"
 
 
 def _of_weight(weight: str) -> str:
@@ -41,10 +41,10 @@ def _of_node(name: str) -> str:
     return path
 
 
-def _numbered(op: str, taken: Counter[str]) -> str:
+def _numbered(op: str, used: Counter[str]) -> str:
     """ "MaxPool" -> "max_pool_1"."""
-    plain = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", op).lower()
+    stem = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", op).lower()
     number = 1
-    while taken[f"{plain}_{number}"]:
+    while used[f"{stem}_{number}"]:
         number += 1
-    return f"{plain}_{number}"
+    return f"{stem}_{number}"

@@ -97,14 +97,14 @@ def _read_graph(model: Payload, start: int, stop: int, nodes: list[Node], consta
 def _node(model: Payload, start: int, stop: int) -> Node:
     name = op = ""
     inputs: list[str] = []
-    found: list[str] = []
+    outputs: list[str] = []
     attributes: dict[str, Any] = {}
     inner: list[str] = []
     for number, _, first, end in fields(model, start, stop):
         if number == _NODE_INPUT:
             inputs.append(_text(model, first, end))
         elif number == _NODE_OUTPUT:
-            found.append(_text(model, first, end))
+            outputs.append(_text(model, first, end))
         elif number == _NODE_NAME:
             name = _text(model, first, end)
         elif number == _NODE_OP:
@@ -113,7 +113,7 @@ def _node(model: Payload, start: int, stop: int) -> Node:
             key, value = _attribute(model, first, end)
             attributes[key] = value
             inner += _captured(model, first, end)
-    return Node(op, name, (*inputs, *inner), tuple(found), attributes)
+    return Node(op, name, (*inputs, *inner), tuple(outputs), attributes)
 
 
 def _captured(model: Payload, start: int, stop: int) -> list[str]:
@@ -123,8 +123,8 @@ def _captured(model: Payload, start: int, stop: int) -> list[str]:
         if number in (_GRAPH, _GRAPHS):
             nodes: list[Node] = []
             _read_graph(model, first, end, nodes, {})
-            made = {name for node in nodes for name in node.outputs}
-            names += (name for node in nodes for name in node.inputs if name and name not in made)
+            internal = {name for node in nodes for name in node.outputs}
+            names += (name for node in nodes for name in node.inputs if name and name not in internal)
     return list(dict.fromkeys(names))
 
 

@@ -43,18 +43,18 @@ class _Finder:
     def at(self, place: int) -> Iterator[Pattern]:
         """The pattern that is known by the node at `place`, if there is one."""
         node = self._nodes[place]
-        found: Pattern | None = None
+        pattern: Pattern | None = None
         if node.op in _GATES:
-            found = self._gated(_GATES[node.op], place, [place])
+            pattern = self._gated(_GATES[node.op], place, [place])
         elif node.op == "Softplus" and (tanh := self._only_reader(place)) is not None:
             if self._nodes[tanh].op == "Tanh":
-                found = self._gated("Mish", place, [place, tanh])
+                pattern = self._gated("Mish", place, [place, tanh])
         elif node.op == "Erf":
-            found = self._gelu(place)
+            pattern = self._gelu(place)
         elif node.op == "MatMul":
-            found = self._with_bias(place)
-        if found is not None:
-            yield found
+            pattern = self._with_bias(place)
+        if pattern is not None:
+            yield pattern
 
     def _gated(self, op: str, first: int, inner: list[int]) -> Pattern | None:
         """x * f(x)."""

@@ -1,4 +1,4 @@
-"""Where in the image a unit looks."""
+"""The receptive field of a unit: the part of the image that its value depends on."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def find(
 ) -> tuple[int, int, int, int]:
     """Top, left, bottom and right (both exclusive) of what a layer's place can see of the prepared image."""
     height, width = shapes[0][-2:]
-    wanted: dict[int, Box] = {layer: ((row, row), (column, column))}
+    boxes: dict[int, Box] = {layer: ((row, row), (column, column))}
     for index in range(layer, 0, -1):
-        if (box := wanted.pop(index, None)) is None:
+        if (box := boxes.pop(index, None)) is None:
             continue
         for source in layers[index].inputs:
-            seen = _clip(_read(layers[index], shapes[source], shapes[index], box), shapes[source])
-            wanted[source] = _union(wanted[source], seen) if source in wanted else seen
-    rows, columns = wanted.get(0, ((0, height - 1), (0, width - 1)))
+            visible = _clip(_read(layers[index], shapes[source], shapes[index], box), shapes[source])
+            boxes[source] = _union(boxes[source], visible) if source in boxes else visible
+    rows, columns = boxes.get(0, ((0, height - 1), (0, width - 1)))
     if len(shapes[layer]) < 3:
         rows, columns = (0, height - 1), (0, width - 1)
     return rows[0], columns[0], rows[1] + 1, columns[1] + 1

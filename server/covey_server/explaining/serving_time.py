@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-SAMPLE_S = 0.02  # at the least, between two looks
-FRESH_S = 1.0  # after that a look says nothing about now
+SAMPLE_S = 0.02  # at the least, between two samples
+FRESH_S = 1.0  # older samples say nothing about now
 
 
 class ServingTime:
@@ -23,26 +23,27 @@ class ServingTime:
         self._clock_s = clock_s
         self._process_s = process_s
         self._own_s = own_s
-        self._seen = (float("-inf"), 0.0)  # when, and the others' CPU time then
+        self._last_sample = (float("-inf"), 0.0)  # when, and the others' CPU time then
         self._share = 0.0
 
     @property
     def latest(self) -> float:
         """The share of all cores that was measured last, 0 to 1; 0 if that was a while ago."""
-        return self._share if self._clock_s() - self._seen[0] <= FRESH_S else 0.0
+        return self._share if self._clock_s() - self._last_sample[0] <= FRESH_S else 0.0
 
     def share(self, wait: Callable[[float], object]) -> float:
-        """The share of all cores, 0 to 1, since the last look; it `wait`s for a moment where that was too long ago."""
-        now, before = self._clock_s(), self._seen
-        if now - before[0] > FRESH_S:
-            before = now, self._others_s()
+        """The share of all cores, 0 to 1, since the last sample; it `wait`s for a moment where that was too long
+        ago."""
+        now, previous = self._clock_s(), self._last_sample
+        if now - previous[0] > FRESH_S:
+            previous = now, self._others_s()
             wait(SAMPLE_S)
             now = self._clock_s()
-        elif now - before[0] < SAMPLE_S:
+        elif now - previous[0] < SAMPLE_S:
             return self._share
         others_s = self._others_s()
-        self._share = (others_s - before[1]) / max(now - before[0], 1e-9) / self._cores
-        self._seen = now, others_s
+        self._share = (others_s - previous[1]) / max(now - previous[0], 1e-9) / self._cores
+        self._last_sample = now, others_s
         return self._share
 
     def _others_s(self) -> float:

@@ -79,15 +79,15 @@ def explain(inside: Inside, pixels: NDArray[np.uint8], place: Place) -> Unit:
     """Of one image `[1, H, W, C] uint8`. Raises InvalidRequest for a place that is not there, EngineFailed."""
     layer = _require(inside, place)
     path = _path(inside.layers, layer)
-    wanted = [layer.output, layer.data, layer.weight, layer.bias]
-    wanted += [name for each in path for name in (each.data, each.output)]
-    found = inside.run(pixels, [name for name in wanted if name])
-    answer = inside.answer(layer, found[layer.output])
-    seen = receptive_field.find(inside.layers, inside.shapes, layer.index, place.y, place.x)
-    unit = Unit(place, "", np.zeros((0, 0, 0), np.float32), [], [], _value(answer, place), seen)
-    source = inside.planes(found[layer.data], layer.layout)
+    names = [layer.output, layer.data, layer.weight, layer.bias]
+    names += [name for follower in path for name in (follower.data, follower.output)]
+    tensors = inside.run(pixels, [name for name in names if name])
+    answer = inside.answer(layer, tensors[layer.output])
+    visible = receptive_field.find(inside.layers, inside.shapes, layer.index, place.y, place.x)
+    unit = Unit(place, "", np.zeros((0, 0, 0), np.float32), [], [], _value(answer, place), visible)
+    source = inside.planes(tensors[layer.data], layer.layout)
     if layer.kind == "fully_connected":
-        _sum_row(unit, layer, source, found)
+        _sum_row(unit, layer, source, tensors)
     elif layer.kind == "activation":
         value = _value(source, place)
         unit.operation, unit.inputs = "function", np.full((1, 1, 1), value, np.float32)
@@ -98,10 +98,10 @@ def explain(inside: Inside, pixels: NDArray[np.uint8], place: Place) -> Unit:
         windows = axes(layer, source.shape, answer.shape)
         assert windows is not None
         if layer.kind == "convolution":
-            _sum_window(unit, layer, source, windows, found)
+            _sum_window(unit, layer, source, windows, tensors)
         else:
             _pool(unit, layer, source, windows)
-    _follow(unit, inside, path, found)
+    _follow(unit, inside, path, tensors)
     return unit
 
 
@@ -149,28 +149,28 @@ def _value(answer: NDArray[np.float32], place: Place) -> float:
 
 
 def _sum_window(
-    unit: Unit, layer: Layer, source: NDArray[np.float32], windows: tuple[Axis, Axis], found: dict[str, NDArray[Any]]
+    unit: Unit, layer: Layer, source: NDArray[np.float32], windows: tuple[Axis, Axis], tensors: dict[str, NDArray[Any]]
 ) -> None:
-    weights = found[layer.weight][unit.place.channel].astype(np.float32)
+    weights = tensors[layer.weight][unit.place.channel].astype(np.float32)
     group = unit.place.channel // (layer.weight_shape[0] // int(layer.node.attributes.get("group") or 1))
     unit.first_channel = group * len(weights)
     unit.rows, unit.columns = windows[0].places(unit.place.y), windows[1].places(unit.place.x)
     unit.inputs = _cut(source[unit.first_channel : unit.first_channel + len(weights)], unit.rows, unit.columns)
     unit.operation, unit.weights = "sum", weights
-    unit.bias = float(found[layer.bias].ravel()[unit.place.channel]) if layer.bias else 0.0
+    unit.bias = float(tensors[layer.bias].ravel()[unit.place.channel]) if layer.bias else 0.0
     unit.result = float(unit.products.sum()) + unit.bias
 
 
-def _sum_row(unit: Unit, layer: Layer, source: NDArray[np.float32], found: dict[str, NDArray[Any]]) -> None:
-    said, place = layer.node.attributes, unit.place
-    matrix = found[layer.weight].astype(np.float32)
-    weights = matrix[place.channel] if said.get("transB") else matrix[:, place.channel]
+def _sum_row(unit: Unit, layer: Layer, source: NDArray[np.float32], tensors: dict[str, NDArray[Any]]) -> None:
+    attributes, place = layer.node.attributes, unit.place
+    matrix = tensors[layer.weight].astype(np.float32)
+    weights = matrix[place.channel] if attributes.get("transB") else matrix[:, place.channel]
     inputs = source[place.y] if source.ndim == 2 else source.ravel()
     unit.inputs, unit.rows, unit.columns = inputs.reshape(-1, 1, 1), [0], [0]
-    unit.operation, unit.weights = "sum", (weights * np.float32(said.get("alpha", 1.0))).reshape(-1, 1, 1)
+    unit.operation, unit.weights = "sum", (weights * np.float32(attributes.get("alpha", 1.0))).reshape(-1, 1, 1)
     if layer.bias:
-        bias = np.broadcast_to(found[layer.bias].ravel(), (len(matrix if said.get("transB") else matrix.T),))
-        unit.bias = float(bias[place.channel]) * float(said.get("beta", 1.0))
+        bias = np.broadcast_to(tensors[layer.bias].ravel(), (len(matrix if attributes.get("transB") else matrix.T),))
+        unit.bias = float(bias[place.channel]) * float(attributes.get("beta", 1.0))
     unit.result = float(unit.products.sum()) + unit.bias
 
 
@@ -183,10 +183,10 @@ def _pool(unit: Unit, layer: Layer, source: NDArray[np.float32], windows: tuple[
     if layer.kind == "max_pooling":
         unit.operation, unit.result = "max", float(inner.max())
         return
-    said = layer.node.attributes
+    attributes = layer.node.attributes
     count = inner.size
-    if said.get("count_include_pad"):
-        after = (said.get("pads") or [0, 0, 0, 0])[2:]
+    if attributes.get("count_include_pad"):
+        after = (attributes.get("pads") or [0, 0, 0, 0])[2:]
         rows = [row for row in unit.rows if row < height + after[0]]
         count = len(rows) * len([column for column in unit.columns if column < width + after[1]])
     unit.operation, unit.result = "mean", float(inner.sum()) / count
@@ -210,7 +210,7 @@ def _path(layers: Sequence[Layer], layer: Layer) -> list[Layer]:
     """The layers behind a layer that each read only the one before, up to a pooling or softmax."""
     path: list[Layer] = []
     while True:
-        readers = [each for each in layers if layer.index in each.inputs]
+        readers = [reader for reader in layers if layer.index in reader.inputs]
         if len(readers) != 1 or readers[0].kind not in _FOLLOWED or len(readers[0].inputs) != 1:
             return path
         layer = readers[0]
@@ -221,17 +221,17 @@ def _path(layers: Sequence[Layer], layer: Layer) -> list[Layer]:
             return path
 
 
-def _follow(unit: Unit, inside: Inside, path: list[Layer], found: dict[str, NDArray[Any]]) -> None:
+def _follow(unit: Unit, inside: Inside, path: list[Layer], tensors: dict[str, NDArray[Any]]) -> None:
     """Adds what becomes of a unit in the layers behind it."""
     place = unit.place
     for layer in path:
-        source = inside.planes(found[layer.data], layer.layout)
-        answer = inside.answer(layer, found[layer.output])
+        source = inside.planes(tensors[layer.data], layer.layout)
+        answer = inside.answer(layer, tensors[layer.output])
         if layer.kind in ("max_pooling", "average_pooling"):
             windows = axes(layer, source.shape, answer.shape)
             if windows is None:
                 return
-            y, x = (_reader(axis, at) for axis, at in zip(windows, (place.y, place.x), strict=True))
+            y, x = (_reader(axis, position) for axis, position in zip(windows, (place.y, place.x), strict=True))
             if answer.ndim == 3 and (y >= answer.shape[1] or x >= answer.shape[2]):
                 return
             rows, columns = windows[0].places(y), windows[1].places(x)
@@ -249,10 +249,10 @@ def _follow(unit: Unit, inside: Inside, path: list[Layer], found: dict[str, NDAr
             inputs = np.full((1, 1), _value(source, place), np.float32)
             place = Place(layer.index, place.channel, place.y, place.x)
         limit = MAX_TERMS if layer.kind == "softmax" else _MAX_STEP_INPUTS
-        shown = inputs if inputs.size <= limit else np.zeros((0, 0), np.float32)
-        unit.next.append(Step(place, shown, _value(answer, place)))
+        shown_inputs = inputs if inputs.size <= limit else np.zeros((0, 0), np.float32)
+        unit.next.append(Step(place, shown_inputs, _value(answer, place)))
 
 
-def _reader(axis: Axis, at: int) -> int:
+def _reader(axis: Axis, position: int) -> int:
     """The last place of the output whose window has begun."""
-    return (at + axis.before) // axis.stride
+    return (position + axis.before) // axis.stride

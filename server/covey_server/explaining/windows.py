@@ -19,9 +19,9 @@ class Axis:
     dilation: int = 1
     before: int = 0
 
-    def places(self, at: int) -> list[int]:
-        """What the output's place `at` reads; below 0 and from the input's size on: padding."""
-        first = at * self.stride - self.before
+    def places(self, position: int) -> list[int]:
+        """What the output's place `position` reads; below 0 and from the input's size on: padding."""
+        first = position * self.stride - self.before
         return [first + step * self.dilation for step in range(self.size)]
 
 
@@ -34,14 +34,14 @@ def axes(layer: Layer, source: tuple[int, ...], shape: tuple[int, ...]) -> tuple
         return Axis(source[1]), Axis(source[2])
     if len(shape) != 3 or layer.op not in ("Conv", "MaxPool", "AveragePool"):
         return None
-    said: dict[str, Any] = layer.node.attributes
-    sizes = layer.weight_shape[2:] if layer.op == "Conv" else said.get("kernel_shape", ())
+    attributes: dict[str, Any] = layer.node.attributes
+    sizes = layer.weight_shape[2:] if layer.op == "Conv" else attributes.get("kernel_shape", ())
     if len(sizes) != 2:
         return None
-    strides, dilations = said.get("strides") or [1, 1], said.get("dilations") or [1, 1]
-    pads = said.get("pads") or [0, 0, 0, 0]
-    automatic = said.get("auto_pad") or "NOTSET"
-    found = []
+    strides, dilations = attributes.get("strides") or [1, 1], attributes.get("dilations") or [1, 1]
+    pads = attributes.get("pads") or [0, 0, 0, 0]
+    automatic = attributes.get("auto_pad") or "NOTSET"
+    windows = []
     for axis in (0, 1):
         before = pads[axis]
         if automatic.startswith("SAME"):
@@ -50,5 +50,5 @@ def axes(layer: Layer, source: tuple[int, ...], shape: tuple[int, ...]) -> tuple
             before = missing // 2 if automatic == "SAME_UPPER" else missing - missing // 2
         elif automatic == "VALID":
             before = 0
-        found.append(Axis(sizes[axis], strides[axis], dilations[axis], before))
-    return found[0], found[1]
+        windows.append(Axis(sizes[axis], strides[axis], dilations[axis], before))
+    return windows[0], windows[1]
