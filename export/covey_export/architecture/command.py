@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from covey_export.architecture import example, notes, page, steps, subject
+from covey_export.architecture import example, notes, page
+from covey_export.architecture import subject as subjects
 from covey_export.architecture.example import Example
 from covey_export.architecture.steps import Step
+from covey_export.architecture.steps import read as read_steps
 from covey_export.architecture.subject import Subject
 from covey_export.datasets import Dataset
 from covey_export.errors import ExportError
@@ -31,29 +33,29 @@ def run(options: argparse.Namespace, report: ProgressReport) -> None:
 
 def _show(options: argparse.Namespace, report: ProgressReport) -> None:
     with report.doing(f"reading {options.network}"):
-        shown = _subject(options)
-    if shown.dataset is not None:
-        _require_image(options.image or 0, shown.dataset)
-    found = steps.read(shown.model)
+        subject = _subject(options)
+    if subject.dataset is not None:
+        _require_image(options.image or 0, subject.dataset)
+    steps = read_steps(subject.model)
     header = words(*HEADER)
-    report.table(shown.title, header, rows(found))
-    said = [total(found, shown.trained_parameters), *notes.find(found)]
-    for text in said:
+    report.table(subject.title, header, rows(steps))
+    texts = [total(steps, subject.trained_parameters), *notes.find(steps)]
+    for text in texts:
         report.line(text)
-    seen = None
-    if shown.dataset is not None:
-        place = options.image or 0
-        seen = _run_image(shown, found, shown.dataset, place)
-        batch = [] if shown.recipe is None else [describe_batch(shown.dataset, shown.recipe)]
-        for text in (*batch, _describe_loss(seen, place, len(shown.dataset.labels))):
+    result = None
+    if subject.dataset is not None:
+        index = options.image or 0
+        result = _run_image(subject, steps, subject.dataset, index)
+        batch = [] if subject.recipe is None else [describe_batch(subject.dataset, subject.recipe)]
+        for text in (*batch, _describe_loss(result, index, len(subject.dataset.labels))):
             report.line(text)
     if options.output is not None:
-        drawn = page.write_page(shown, found, header, rows(found), said, seen, options.image or 0)
-        atomic_files.write_text(options.output, drawn)
+        html = page.write_page(subject, steps, header, rows(steps), texts, result, options.image or 0)
+        atomic_files.write_text(options.output, html)
         report.line(f"wrote   {options.output}")
 
 
-def rows(found: Sequence[Step]) -> list[tuple[str, ...]]:
+def rows(steps: Sequence[Step]) -> list[tuple[str, ...]]:
     """One row a layer, in the order of HEADER."""
     return [
         (
@@ -64,14 +66,14 @@ def rows(found: Sequence[Step]) -> list[tuple[str, ...]]:
             _number(step.multiply_adds),
             say("the whole image") if step.view is None else f"{step.view.size[0]} x {step.view.size[1]}",
         )
-        for step in found
+        for step in steps
     ]
 
 
-def total(found: Sequence[Step], trained: int | None) -> str:
+def total(steps: Sequence[Step], trained: int | None) -> str:
     """All layers together. `trained` are the parameters in training, if they are known."""
-    parameters = sum(step.parameters for step in found)
-    multiply_adds = sum(step.multiply_adds for step in found)
+    parameters = sum(step.parameters for step in steps)
+    multiply_adds = sum(step.multiply_adds for step in steps)
     folded = ""
     if trained is not None and trained > parameters:
         folded = say(
@@ -114,15 +116,15 @@ def describe_batch(dataset: Dataset, recipe: Recipe) -> str:
     )
 
 
-def _describe_loss(seen: Example, place: int, classes: int) -> str:
-    true, chance = next(score for score in seen.scores if score.is_true), example.chance_loss(classes)
+def _describe_loss(result: Example, index: int, classes: int) -> str:
+    true, chance = next(score for score in result.scores if score.is_true), example.chance_loss(classes)
     return say(
         "The loss of test image {place} (label {label}) is -ln({probability:.4g}) = {loss:.4f}; to give each of "
         "{classes} classes the same probability would cost ln({classes}) = {chance:.4f}.",
-        place=place,
-        label=seen.label,
+        place=index,
+        label=result.label,
         probability=true.probability,
-        loss=seen.loss,
+        loss=result.loss,
         classes=classes,
         chance=chance,
     )
@@ -130,15 +132,15 @@ def _describe_loss(seen: Example, place: int, classes: int) -> str:
 
 def _subject(options: argparse.Namespace) -> Subject:
     dataset = options.dataset
-    if subject.is_file(options.network):
+    if subjects.is_file(options.network):
         if options.image is not None and dataset is None:
             raise ExportError("--image goes with --dataset, the data set that has the test image")
         if options.image_size or options.grey:
             raise ExportError("a published model has its size; omit --image-size and --grey")
-        return subject.of_file(options.network, dataset=dataset, data_dir=options.data_dir)
+        return subjects.of_file(options.network, dataset=dataset, data_dir=options.data_dir)
     if options.image is not None and dataset is None:
         dataset = find_network(options.network).default_dataset
-    return subject.of_network(
+    return subjects.of_network(
         options.network,
         dataset=dataset,
         data_dir=options.data_dir,
@@ -147,14 +149,14 @@ def _subject(options: argparse.Namespace) -> Subject:
     )
 
 
-def _require_image(place: int, dataset: Dataset) -> None:
-    if place >= len(dataset.test_images):
-        raise ExportError(f"--image {place}: {dataset.name} has the test images 0 to {len(dataset.test_images) - 1:,}")
+def _require_image(index: int, dataset: Dataset) -> None:
+    if index >= len(dataset.test_images):
+        raise ExportError(f"--image {index}: {dataset.name} has the test images 0 to {len(dataset.test_images) - 1:,}")
 
 
-def _run_image(shown: Subject, found: Sequence[Step], dataset: Dataset, place: int) -> Example:
-    label = int(dataset.test_labels[place])
-    return example.run(shown.model, found, dataset.test_images[place], label, dataset.labels)
+def _run_image(subject: Subject, steps: Sequence[Step], dataset: Dataset, index: int) -> Example:
+    label = int(dataset.test_labels[index])
+    return example.run(subject.model, steps, dataset.test_images[index], label, dataset.labels)
 
 
 def _number(value: int) -> str:

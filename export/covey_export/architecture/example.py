@@ -48,25 +48,25 @@ class Example:
 
 def run(model: bytes, steps: Sequence[Step], image: Images, label: int, labels: Sequence[str]) -> Example:
     """Sends one image `[H, W, C] uint8`, which is of class `label`, through a model."""
-    found = layers.find(onnx_graph.read(model))
-    names = {layer.index: layer.output for layer in found if layer.output not in ("", tensors.IMAGES)}
-    wanted = dict.fromkeys([tensors.PROBABILITIES, *names.values()])
+    model_layers = layers.find(onnx_graph.read(model))
+    names = {layer.index: layer.output for layer in model_layers if layer.output not in ("", tensors.IMAGES)}
+    requested = dict.fromkeys([tensors.PROBABILITIES, *names.values()])
     proto = onnx.load_from_string(model)
-    own = {value.name for value in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in own)
+    declared = {value.name for value in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in requested if name not in declared)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    answers = dict(zip(wanted, session.run(list(wanted), {tensors.IMAGES: image[None]}), strict=True))
+    answers = dict(zip(requested, session.run(list(requested), {tensors.IMAGES: image[None]}), strict=True))
     values = {
-        place: np.asarray(answers[name][0], np.float32).reshape(steps[place].output)
-        for place, name in names.items()
-        if steps[place].numbers <= _MAX_NUMBERS
+        index: np.asarray(answers[name][0], np.float32).reshape(steps[index].output)
+        for index, name in names.items()
+        if steps[index].numbers <= _MAX_NUMBERS
     }
     probabilities = np.asarray(answers[tensors.PROBABILITIES][0], np.float64)
     softmax = steps[-1] if steps[-1].kind == "softmax" else None
     logits = np.asarray(answers[names[softmax.inputs[0]]][0], np.float64) if softmax and softmax.inputs else None
     return Example(
         values=values,
-        products=_products(proto, found, steps, answers),
+        products=_products(proto, model_layers, steps, answers),
         scores=_scores(probabilities, logits, label, labels),
         label=labels[label],
         loss=-math.log(max(probabilities[label], 1e-300)),
@@ -79,18 +79,21 @@ def chance_loss(classes: int) -> float:
 
 
 def _products(
-    proto: onnx.ModelProto, found: Sequence[layers.Layer], steps: Sequence[Step], answers: dict[str, Array]
+    proto: onnx.ModelProto, model_layers: Sequence[layers.Layer], steps: Sequence[Step], answers: dict[str, Array]
 ) -> str:
     """ "3*0 + 3*1 + ... = 12" for the top left place of the first convolution."""
-    layer = next((layer for layer in found if layer.kind == "convolution"), None)
+    layer = next((layer for layer in model_layers if layer.kind == "convolution"), None)
     if layer is None or not layer.inputs or math.prod(layer.weight_shape[1:]) > _MAX_TERMS:
         return ""
-    source = found[layer.inputs[0]]
-    said = layer.node.attributes
-    is_plain = all(each == 1 for each in said.get("dilations") or []) and (said.get("auto_pad") or "NOTSET") == "NOTSET"
-    if source.index or any(said.get("pads") or []) or not is_plain:
+    source = model_layers[layer.inputs[0]]
+    attributes = layer.node.attributes
+    is_plain = (
+        all(dilation == 1 for dilation in attributes.get("dilations") or [])
+        and (attributes.get("auto_pad") or "NOTSET") == "NOTSET"
+    )
+    if source.index or any(attributes.get("pads") or []) or not is_plain:
         return ""
-    initializers = {each.name: each for each in proto.graph.initializer}
+    initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
     if layer.weight not in initializers or source.output not in answers:
         return ""
     kernel = onnx.numpy_helper.to_array(initializers[layer.weight])[0]

@@ -42,14 +42,14 @@ def _sharing(steps: Sequence[Step]) -> Iterator[str]:
 
 def _chains(steps: Sequence[Step]) -> Iterator[str]:
     """Two or more convolutions of stride 1 in a row see as much as one large kernel."""
-    told = set()
+    shapes_seen = set()
     for chain in _find_chains(steps):
         first = chain[0]
         channels, reach = first.output[0], 1 + sum(step.kernel[0] - 1 for step in chain)
         shape = (len(chain), first.kernel, channels)
-        if shape in told or any(step.output[0] != channels for step in chain):
+        if shape in shapes_seen or any(step.output[0] != channels for step in chain):
             continue
-        told.add(shape)
+        shapes_seen.add(shape)
         # Without the first one, whose inputs may be fewer, the comparison would not hold: all have `channels` inputs.
         small = len(chain) * first.kernel[0] ** 2 * channels**2
         large = reach**2 * channels**2
@@ -75,11 +75,11 @@ def _find_chains(steps: Sequence[Step]) -> list[list[Step]]:
         source = steps[step.inputs[0]]
         while source.kind in _BETWEEN and len(source.inputs) == 1:
             source = steps[source.inputs[0]]
-        before = next((chain for chain in chains if chain[-1] is source and chain[0].kernel == step.kernel), None)
-        if before is None:
+        open_chain = next((chain for chain in chains if chain[-1] is source and chain[0].kernel == step.kernel), None)
+        if open_chain is None:
             chains.append([step])
         else:
-            before.append(step)
+            open_chain.append(step)
     return [chain for chain in chains if len(chain) > 1]
 
 

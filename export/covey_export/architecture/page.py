@@ -21,44 +21,44 @@ Rows = Sequence[tuple[str, ...]]
 
 @canvas.style()
 def write_page(
-    shown: Subject,
+    subject: Subject,
     steps: Sequence[Step],
     header: tuple[str, ...],
     rows: Rows,
     notes: Sequence[str],
-    seen: Example | None,
-    place: int,
+    result: Example | None,
+    index: int,
 ) -> str:
-    """The whole page; `seen` is what became of the test image at `place`."""
-    dataset = shown.dataset
+    """The whole page; `result` is what became of the test image with that index."""
+    dataset = subject.dataset
     return pages.write_page(
         "covey_export.reports",
         "architecture.html.jinja",
-        title=shown.title,
-        subtitle=say("{source}: layers and arithmetic, by Covey", source=shown.source),
+        title=subject.title,
+        subtitle=say("{source}: layers and arithmetic, by Covey", source=subject.source),
         header=header,
         rows=rows,
         notes=notes,
         steps=steps,
         blocks=architecture.draw_blocks(steps),
-        views=architecture.draw_views(steps, dataset.test_images[place]) if dataset else None,
-        batch=sheets.batch(dataset) if dataset and shown.recipe is not None else [],
-        seen=seen,
-        place=place,
-        weights=_weights(shown),
-        scores=_scores(seen) if seen else [],
-        sum_of_exponentials=_sum(seen) if seen else "",
-        values=_values(steps, seen) if seen else [],
+        views=architecture.draw_views(steps, dataset.test_images[index]) if dataset else None,
+        batch=sheets.batch(dataset) if dataset and subject.recipe is not None else [],
+        seen=result,
+        place=index,
+        weights=_weights(subject),
+        scores=_scores(result) if result else [],
+        sum_of_exponentials=_sum(result) if result else "",
+        values=_values(steps, result) if result else [],
     )
 
 
-def _weights(shown: Subject) -> str:
-    if shown.recipe is None:
+def _weights(subject: Subject) -> str:
+    if subject.recipe is None:
         return say("the trained weights")
-    return say("fresh weights: nothing is learned yet") if shown.recipe.epochs else say("the network's given weights")
+    return say("fresh weights: nothing is learned yet") if subject.recipe.epochs else say("the network's given weights")
 
 
-def _scores(seen: Example) -> list[tuple[str, str, str, str]]:
+def _scores(result: Example) -> list[tuple[str, str, str, str]]:
     return [
         (
             say("{label} (true)", label=score.label) if score.is_true else score.label,
@@ -66,18 +66,18 @@ def _scores(seen: Example) -> list[tuple[str, str, str, str]]:
             "" if score.exponential is None else f"{score.exponential:.4f}",
             f"{score.probability:.4f}",
         )
-        for score in seen.scores
+        for score in result.scores
     ]
 
 
-def _sum(seen: Example) -> str:
-    exponentials = [score.exponential for score in seen.scores if score.exponential is not None]
+def _sum(result: Example) -> str:
+    exponentials = [score.exponential for score in result.scores if score.exponential is not None]
     return f"{sum(exponentials):.4f}" if exponentials else ""
 
 
-def _values(steps: Sequence[Step], seen: Example) -> list[tuple[Step, str, list[list[list[str]]]]]:
+def _values(steps: Sequence[Step], result: Example) -> list[tuple[Step, str, list[list[list[str]]]]]:
     """Each layer of few numbers with what it does, and its maps, row by row."""
-    return [(steps[place], _describe(steps[place]), _maps(values)) for place, values in sorted(seen.values.items())]
+    return [(steps[index], _describe(steps[index]), _maps(values)) for index, values in sorted(result.values.items())]
 
 
 def _describe(step: Step) -> str:
@@ -87,4 +87,4 @@ def _describe(step: Step) -> str:
 
 def _maps(values: NDArray[np.float32]) -> list[list[list[str]]]:
     maps = values if values.ndim == 3 else values.reshape(1, 1, -1)
-    return [[[f"{number:.4g}" for number in row] for row in one] for one in maps.tolist()]
+    return [[[f"{number:.4g}" for number in row] for row in channel] for channel in maps.tolist()]

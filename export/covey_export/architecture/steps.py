@@ -58,41 +58,41 @@ class Step:
 def read(model: bytes) -> list[Step]:
     """The steps of a model that Covey can serve, the prepared image first. Raises ConversionFailed."""
     graph = onnx_graph.read(model)
-    found = reading.find(graph)
-    shapes = _shapes(model, found)
+    layers = reading.find(graph)
+    shapes = _shapes(model, layers)
     steps: list[Step] = []
-    for layer in found:
+    for layer in layers:
         steps.append(_step(layer, shapes, steps))
     return steps
 
 
-def _shapes(model: bytes, found: Sequence[Layer]) -> dict[int, Shape]:
+def _shapes(model: bytes, layers: Sequence[Layer]) -> dict[int, Shape]:
     """The shape of each layer's output for one image, by its place. Raises ConversionFailed."""
     inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), data_prop=True).graph
-    known = {
+    inferred_shapes = {
         value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim][1:]
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
     }
     shapes: dict[int, Shape] = {}
-    turned: set[int] = set()  # layers whose maps lie channels last, as those of a linear layer on maps do
-    for layer in found:
-        shape = tuple(known.get(layer.output, (0,)))
+    channels_last: set[int] = set()  # layers whose maps lie channels last, as those of a linear layer on maps do
+    for layer in layers:
+        shape = tuple(inferred_shapes.get(layer.output, (0,)))
         if 0 in shape:
             raise ConversionFailed(
                 f"the size of layer {layer.name} ({layer.op}) depends on the values of the image, or the file does "
                 f"not say it; networks whose layers have fixed sizes can be shown"
             )
         is_image = not layer.index and layer.layout != "NCHW"
-        keeps = not layer.layout and bool(layer.inputs) and layer.inputs[0] in turned
+        keeps = not layer.layout and bool(layer.inputs) and layer.inputs[0] in channels_last
         is_linear = layer.kind == "fully_connected"
         if len(shape) == 3 and (layer.layout == "NHWC" or is_image or keeps or is_linear):
-            turned.add(layer.index)
+            channels_last.add(layer.index)
             shape = (shape[2], *shape[:2])
         shapes[layer.index] = shape
     return shapes
 
 
-def _step(layer: Layer, shapes: Mapping[int, Shape], before: Sequence[Step]) -> Step:
+def _step(layer: Layer, shapes: Mapping[int, Shape], earlier: Sequence[Step]) -> Step:
     output = shapes[layer.index]
     source = shapes[layer.inputs[0]] if layer.inputs else ()
     windows = axes(layer, source, output)
@@ -100,15 +100,15 @@ def _step(layer: Layer, shapes: Mapping[int, Shape], before: Sequence[Step]) -> 
     if layer.weight_shape and layer.kind in ("convolution", "fully_connected"):
         # Each weight is used once for each place of the output, of a transposed convolution's input: maps have height
         # times width, a row of tokens its length, a row of numbers one.
-        read = source if layer.op == "ConvTranspose" else output
-        places = math.prod(read[1:]) if len(read) == 3 else math.prod(read[:-1])
+        places_of = source if layer.op == "ConvTranspose" else output
+        places = math.prod(places_of[1:]) if len(places_of) == 3 else math.prod(places_of[:-1])
         multiply_adds = math.prod(layer.weight_shape) * places
         if layer.kind == "convolution":
             has_bias = layer.parameters > math.prod(layer.weight_shape)
             dense = (math.prod(source) + has_bias) * math.prod(output)
-    plain = layer.kind == "convolution" and windows is not None and layer.weight_shape[1] == source[0]
+    is_plain = layer.kind == "convolution" and windows is not None and layer.weight_shape[1] == source[0]
     if windows is not None and any(axis.dilation > 1 for axis in windows):
-        plain = False
+        is_plain = False
     return Step(
         name=layer.name,
         kind=layer.kind,
@@ -119,9 +119,9 @@ def _step(layer: Layer, shapes: Mapping[int, Shape], before: Sequence[Step]) -> 
         parameters_formula=_parameters_formula(layer, output),
         multiply_adds=multiply_adds,
         dense_parameters=dense,
-        view=_view(layer, output, windows, [before[place].view for place in layer.inputs]),
+        view=_view(layer, output, windows, [earlier[index].view for index in layer.inputs]),
         inputs=layer.inputs,
-        kernel=(windows[0].size, windows[1].size) if plain and windows else (0, 0),
+        kernel=(windows[0].size, windows[1].size) if is_plain and windows else (0, 0),
         stride=(windows[0].stride, windows[1].stride) if windows else (1, 1),
     )
 
@@ -165,22 +165,24 @@ def _parameters_formula(layer: Layer, output: Shape) -> str:
     weights = math.prod(layer.weight_shape)
     outputs = output[0] if len(output) == 3 else output[-1]
     inputs = weights // outputs // math.prod(layer.weight_shape[2:])  # that each output reads
-    each = [*layer.weight_shape[2:], inputs]
-    product = " * ".join(map(str, each))
+    factors = [*layer.weight_shape[2:], inputs]
+    product = " * ".join(map(str, factors))
     return f"({product} + 1) * {outputs}" if layer.parameters > weights else f"{product} * {outputs}"
 
 
-def _view(layer: Layer, output: Shape, windows: tuple[Axis, Axis] | None, before: Sequence[View | None]) -> View | None:
+def _view(
+    layer: Layer, output: Shape, windows: tuple[Axis, Axis] | None, input_views: Sequence[View | None]
+) -> View | None:
     """As far as the layers before it see, and a window's reach more."""
-    if not before:
+    if not input_views:
         return View((1, 1), (1, 1)) if layer.index == 0 else None
-    if None in before or layer.kind == "attention" or layer.op in _OF_WHOLE_MAPS:
+    if None in input_views or layer.kind == "attention" or layer.op in _OF_WHOLE_MAPS:
         return None
     if layer.kind in ("fully_connected", "softmax") and len(output) == 1:
         return None  # on maps and tokens it works place by place
-    known = [view for view in before if view is not None]
-    size = (max(view.size[0] for view in known), max(view.size[1] for view in known))
-    stride = (max(view.stride[0] for view in known), max(view.stride[1] for view in known))
+    views = [view for view in input_views if view is not None]
+    size = (max(view.size[0] for view in views), max(view.size[1] for view in views))
+    stride = (max(view.stride[0] for view in views), max(view.stride[1] for view in views))
     if windows is None:
         return View(size, stride) if layer.kind not in ("other", "convolution") else None
     if layer.op not in ("Conv", "MaxPool", "AveragePool"):

@@ -54,15 +54,17 @@ def of_network(
     network = find_network(name)
     entry = find_entry(dataset) if dataset is not None else None
     network = _fitted(network, entry, image_size, is_grey=is_grey)
-    found = entry.load(network.spec, data_dir) if entry is not None else None
+    loaded = entry.load(network.spec, data_dir) if entry is not None else None
     recipe = find_recipe(network.name, dataset=dataset)
-    recipe = recipe.fitted_to(found) if found else replace(recipe, mean=recipe.mean or (0.0,), std=recipe.std or (1.0,))
+    recipe = (
+        recipe.fitted_to(loaded) if loaded else replace(recipe, mean=recipe.mean or (0.0,), std=recipe.std or (1.0,))
+    )
     torch.manual_seed(0)
-    model = image_classifier.build(network, len(found.labels) if found else network.classes, recipe).eval()
+    model = image_classifier.build(network, len(loaded.labels) if loaded else network.classes, recipe).eval()
     _keep_zeros(model)
     proto = onnx_graph.export(model, network.image_shape)
     count = sum(values.numel() for values in model.network.parameters())
-    return Subject(network.name, network.source, proto.SerializeToString(), found, recipe, count)
+    return Subject(network.name, network.source, proto.SerializeToString(), loaded, recipe, count)
 
 
 def of_file(name: str, *, dataset: str | None, data_dir: Path | None) -> Subject:
@@ -73,19 +75,19 @@ def of_file(name: str, *, dataset: str | None, data_dir: Path | None) -> Subject
     if not path.is_file():
         path = find_version_folder(name, Path("models")) / layout.FILE_NAME
     try:
-        described = model_file.describe(Engine(path))
+        info = model_file.describe(Engine(path))
     except RefusedModel as error:
         raise ExportError(f"{path}: {error}") from error
-    found = None
+    loaded = None
     if dataset is not None:
-        found = find_entry(dataset).load(described.input, data_dir)
-        if found.image_shape != described.input.shape:
+        loaded = find_entry(dataset).load(info.input, data_dir)
+        if loaded.image_shape != info.input.shape:
             raise ExportError(
-                f"{path} takes images of {described.input.shape}, {dataset} has {found.image_shape}; name the data "
+                f"{path} takes images of {info.input.shape}, {dataset} has {loaded.image_shape}; name the data "
                 f"set that the model was trained on"
             )
-        found = found.in_order(described.labels)
-    return Subject(str(path), "a published model", path.read_bytes(), found, None, path=path, spec=described.input)
+        loaded = loaded.in_order(info.labels)
+    return Subject(str(path), "a published model", path.read_bytes(), loaded, None, path=path, spec=info.input)
 
 
 def _keep_zeros(model: nn.Module) -> None:

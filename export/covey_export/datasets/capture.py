@@ -37,25 +37,25 @@ class Capture(Folder):
         """The labelled files by class, both in alphabetical order. Raises MissingDataset, InvalidDataset."""
         if not self.path.is_dir():
             raise MissingDataset(f"{self.path} is no folder; expected a model's captures, labelled by `covey label`")
-        found: Files = {}
+        files: Files = {}
         for label in captures.standing(captures.read_labels(self.path)).values():
             file = self.path / label.place / label.file
             if label.decision == "labelled" and file.exists():
-                found.setdefault(label.label, []).append(file)
-        if not found:
+                files.setdefault(label.label, []).append(file)
+        if not files:
             raise InvalidDataset(
                 f"{self.path}: no image is labelled; expected {captures.LABELS}, which `covey label {self.path}` writes"
             )
-        return {label: sorted(found[label]) for label in sorted(found)}
+        return {label: sorted(files[label]) for label in sorted(files)}
 
     def _parts(self) -> list[Files]:
-        found = self.labelled()
-        if len(found) < 2:
+        files = self.labelled()
+        if len(files) < 2:
             raise InvalidDataset(
-                f"{self.path}: all labelled images are of one class, {next(iter(found))}; label some of others, or add "
+                f"{self.path}: all labelled images are of one class, {next(iter(files))}; label some of others, or add "
                 f"them to another data set with NAME{PLUS}{self.path}"
             )
-        return [found]
+        return [files]
 
 
 class Extended(Entry):
@@ -78,20 +78,20 @@ class Extended(Entry):
         paths = [path for of_class in files.values() for path in of_class]
         labels = np.repeat([base.labels.index(label) for label in files], [len(paths) for paths in files.values()])
         height, width, channels = base.image_shape
-        found = image_files.read(paths, replace(spec, height=height, width=width, channels=channels))
-        if found.problems and self.capture.unreadable == "refuse":
-            place, why = next(iter(found.problems.items()))
+        image_data = image_files.read(paths, replace(spec, height=height, width=width, channels=channels))
+        if image_data.problems and self.capture.unreadable == "refuse":
+            index, reason = next(iter(image_data.problems.items()))
             raise InvalidDataset(
-                f"{plural(len(found.problems), 'file')} cannot be read, the first is {paths[place]}: {why}; mend or "
-                f"delete them, or leave them out with --unreadable skip"
+                f"{plural(len(image_data.problems), 'file')} cannot be read, the first is {paths[index]}: {reason}; "
+                f"mend or delete them, or leave them out with --unreadable skip"
             )
-        kept = np.setdiff1d(np.arange(len(paths)), list(found.problems))
+        readable = np.setdiff1d(np.arange(len(paths)), list(image_data.problems))
         return replace(
             base,
             name=self.name,
-            train_images=np.concatenate((base.train_images, found.images[kept])),
-            train_labels=np.concatenate((base.train_labels, labels[kept].astype(np.int64))),
-            notes=(*base.notes, f"{plural(len(kept), 'labelled image')} of {self.capture.path.name} added"),
+            train_images=np.concatenate((base.train_images, image_data.images[readable])),
+            train_labels=np.concatenate((base.train_labels, labels[readable].astype(np.int64))),
+            notes=(*base.notes, f"{plural(len(readable), 'labelled image')} of {self.capture.path.name} added"),
         )
 
     def availability(self, data_dir: Path | None) -> str:

@@ -71,18 +71,18 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of all images and labels: the same for the same data, wherever it lies."""
-        found = hashlib.sha256("\0".join(self.labels).encode())
+        sha256 = hashlib.sha256("\0".join(self.labels).encode())
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            found.update(array.tobytes())
-        return found.hexdigest()
+            sha256.update(array.tobytes())
+        return sha256.hexdigest()
 
     @cached_property
     def test_digest(self) -> str:
         """The same of the test images and their labels alone."""
-        named = np.array(self.labels, object)[self.test_labels].tolist()  # whatever the order of the classes
-        found = hashlib.sha256("\0".join(named).encode())
-        found.update(self.test_images.tobytes())
-        return found.hexdigest()
+        label_names = np.array(self.labels, object)[self.test_labels].tolist()  # whatever the order of the classes
+        sha256 = hashlib.sha256("\0".join(label_names).encode())
+        sha256.update(self.test_images.tobytes())
+        return sha256.hexdigest()
 
     def in_order(self, labels: tuple[str, ...]) -> Dataset:
         """The same images with the classes in the order of `labels`, which may name classes without images here.

@@ -34,15 +34,15 @@ class Demo(Entry):
 
     def load(self, spec: InputSpec, data_dir: Path | None) -> Dataset:
         del spec, data_dir
-        drawn = np.random.default_rng(0).integers(0, _MAX_NUMBER + 1, (_TRAIN + _TEST, 5, 5, 1), dtype=np.uint8)
-        drawn[_TRAIN] = np.array(EXAMPLE, np.uint8)[..., None]
-        labels = _strongest_corner(drawn)
+        images = np.random.default_rng(0).integers(0, _MAX_NUMBER + 1, (_TRAIN + _TEST, 5, 5, 1), dtype=np.uint8)
+        images[_TRAIN] = np.array(EXAMPLE, np.uint8)[..., None]
+        labels = _strongest_corner(images)
         return Dataset(
             self.name,
             LABELS,
-            drawn[:_TRAIN],
+            images[:_TRAIN],
             labels[:_TRAIN],
-            drawn[_TRAIN:],
+            images[_TRAIN:],
             labels[_TRAIN:],
             licence="Apache-2.0, made by Covey",
             family=self.family,
@@ -64,5 +64,5 @@ def _strongest_corner(images: Images) -> Labels:
     # With padding 1 the pool of 2x2 and stride 2 takes place 0 alone, then places 1 and 2 together.
     parts = (slice(0, 1), slice(1, 3))
     corners = [sums[rows, columns].max((0, 1)) for rows in parts for columns in parts]
-    chosen: Labels = np.stack(corners).argmax(axis=0)
-    return chosen
+    labels: Labels = np.stack(corners).argmax(axis=0)
+    return labels

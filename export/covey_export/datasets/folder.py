@@ -61,16 +61,18 @@ class Folder(Entry):
         parts = self._parts()
         names = tuple(parts[0])
         files = [file for part in parts for name in names for file in part[name]]
-        found = image_files.read(files, spec)
-        problems = [f"{files[place].relative_to(self.path)}: {why}" for place, why in found.problems.items()]
+        image_data = image_files.read(files, spec)
+        problems = [f"{files[index].relative_to(self.path)}: {reason}" for index, reason in image_data.problems.items()]
         if problems and self.unreadable == "refuse":
             raise InvalidDataset(
                 f"{self.path}: {len(problems):,} of {len(files):,} files cannot be read as images; mend them, delete "
                 f"them, or leave them out with --unreadable skip:\n  {_listed(problems, separator=_NEW_LINE)}"
             )
         labels = np.concatenate([_labels(part) for part in parts])
-        readable = np.setdiff1d(np.arange(len(files)), list(found.problems))
-        images, labels = (found.images, labels) if not problems else (found.images[readable], labels[readable])
+        readable = np.setdiff1d(np.arange(len(files)), list(image_data.problems))
+        images, labels = (
+            (image_data.images, labels) if not problems else (image_data.images[readable], labels[readable])
+        )
         if len(parts) == 1:
             _require_all_classes(labels, names, str(self.path), problems)
             train, test = _split(labels, names)
@@ -87,7 +89,7 @@ class Folder(Entry):
             images[test],
             labels[test],
             licence="not known to Covey",
-            notes=(*_left_out(files), *_alike(names), *_converted(found, spec), *_skipped(problems)),
+            notes=(*_left_out(files), *_alike(names), *_converted(image_data, spec), *_skipped(problems)),
         )
 
     def availability(self, data_dir: Path | None) -> str:
@@ -126,11 +128,15 @@ def _list_classes(folder: Path) -> Files:
         for name in sorted(folders)
     }
     if len(classes) < 2:
-        beside = sum(_is_image(file) for file in folder.iterdir())
+        loose_images = sum(_is_image(file) for file in folder.iterdir())
         raise InvalidDataset(
             f"{folder}: expected a folder of images for each of two or more classes, found {len(classes)}"
             + (f" ({next(iter(classes))})" if classes else "")
-            + (f"; {plural(beside, 'image')} directly in it belong into the folder of a class" if beside else "")
+            + (
+                f"; {plural(loose_images, 'image')} directly in it belong into the folder of a class"
+                if loose_images
+                else ""
+            )
         )
     empty = [name for name, files in classes.items() if not files]
     if empty:
@@ -162,12 +168,12 @@ def _labels(classes: Files) -> Labels:
     return np.repeat(np.arange(len(classes), dtype=np.int64), [len(files) for files in classes.values()])
 
 
-def _require_all_classes(labels: Labels, names: tuple[str, ...], where: str, problems: list[str]) -> None:
+def _require_all_classes(labels: Labels, names: tuple[str, ...], part: str, problems: list[str]) -> None:
     counts = np.bincount(labels, minlength=len(names))
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if empty:
         raise InvalidDataset(
-            f"no image of {', '.join(empty)} in {where} can be read, mend some:\n  "
+            f"no image of {', '.join(empty)} in {part} can be read, mend some:\n  "
             f"{_listed(problems, separator=_NEW_LINE)}"
         )
 
@@ -213,11 +219,11 @@ def _split(labels: Labels, names: tuple[str, ...]) -> tuple[Labels, Labels]:
 
 def _left_out(files: list[Path]) -> Iterator[str]:
     """What lies among the files and is no image by its name."""
-    beside = sorted(
+    left_out = sorted(
         child for folder in {file.parent for file in files} for child in folder.iterdir() if _is_left_out(child)
     )
-    nested = [f"{child.parent.name}/{child.name}" for child in beside if child.is_dir()]
-    others = [f"{child.parent.name}/{child.name}" for child in beside if not child.is_dir()]
+    nested = [f"{child.parent.name}/{child.name}" for child in left_out if child.is_dir()]
+    others = [f"{child.parent.name}/{child.name}" for child in left_out if not child.is_dir()]
     if nested:
         yield f"{plural(len(nested), 'folder')} inside a class's folder left out: {_listed(nested)}"
     if others:
@@ -235,17 +241,17 @@ def _alike(names: tuple[str, ...]) -> Iterator[str]:
             yield f"{' and '.join(same)} are classes of their own, though only capital letters set them apart"
 
 
-def _converted(found: ImageFiles, spec: InputSpec) -> Iterator[str]:
-    readable = len(found.images) - len(found.problems)
-    grey, coloured = found.grey, readable - found.grey
+def _converted(image_data: ImageFiles, spec: InputSpec) -> Iterator[str]:
+    readable = len(image_data.images) - len(image_data.problems)
+    grey, coloured = image_data.grey, readable - image_data.grey
     if spec.channels == 3 and grey:
         yield f"{plural(grey, 'grey image')} in an RGB set {_were(grey)} converted to RGB"
     if spec.channels == 1 and coloured:
         yield f"{plural(coloured, 'colour image')} in a grey set {_were(coloured)} converted to grey"
-    if found.transparent:
-        has = "has" if found.transparent == 1 else "have"
-        what = "which was dropped" if spec.background is None else f"shown over #{bytes(spec.background).hex()}"
-        yield f"{plural(found.transparent, 'image')} {has} transparency, {what}"
+    if image_data.transparent:
+        verb = "has" if image_data.transparent == 1 else "have"
+        treatment = "which was dropped" if spec.background is None else f"shown over #{bytes(spec.background).hex()}"
+        yield f"{plural(image_data.transparent, 'image')} {verb} transparency, {treatment}"
 
 
 def _skipped(problems: list[str]) -> Iterator[str]:
@@ -254,8 +260,8 @@ def _skipped(problems: list[str]) -> Iterator[str]:
 
 
 def _listed(items: list[str], separator: str = ", ") -> str:
-    more = f"{separator}and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
-    return _printable(separator.join(items[:_SHOWN]) + more)
+    rest = f"{separator}and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
+    return _printable(separator.join(items[:_SHOWN]) + rest)
 
 
 def _were(count: int) -> str:

@@ -28,13 +28,13 @@ class ImageFiles:
     """What a list of files holds. `images` has a row for each file, of which those in `problems` mean nothing."""
 
     images: Images  # [N, H, W, C]
-    problems: dict[int, str]  # by place: why the file is no image that can be read
+    problems: dict[int, str]  # by index: why the file is no image that can be read
     grey: int  # readable ones that are grey by themselves
     transparent: int  # readable ones with an alpha channel or a transparent colour
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _FileResult:
     problem: str | None = None
     is_grey: bool = False
     is_transparent: bool = False
@@ -46,26 +46,26 @@ def read(files: Sequence[Path], spec: InputSpec) -> ImageFiles:
     formats = image_formats.available()
     images = np.zeros((len(files), *spec.shape), np.uint8)
 
-    def read_one(place: int) -> _Seen:
+    def read_one(index: int) -> _FileResult:
         try:
-            data = files[place].read_bytes()
-            images[place] = decode(data, spec, DEFAULT_MAX_PIXELS, formats)
+            data = files[index].read_bytes()
+            images[index] = decode(data, spec, DEFAULT_MAX_PIXELS, formats)
         except (CoveyServerError, OSError) as error:
-            return _Seen(problem=(error.strerror if isinstance(error, OSError) else None) or str(error))
+            return _FileResult(problem=(error.strerror if isinstance(error, OSError) else None) or str(error))
         # Of what the decoder was given: Pillow does not open every file that can be decoded. No pixel is.
-        image = image_formats.opened(read_header(data, DEFAULT_MAX_PIXELS, formats))
-        return _Seen(
+        image = image_formats.open_image(read_header(data, DEFAULT_MAX_PIXELS, formats))
+        return _FileResult(
             is_grey=image.mode in _GREY_MODES or image.mode.startswith("I;"),
             is_transparent=image.has_transparency_data,
         )
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        seen = list(pool.map(read_one, range(len(files))))
+        results = list(pool.map(read_one, range(len(files))))
     return ImageFiles(
         images,
-        {place: each.problem for place, each in enumerate(seen) if each.problem is not None},
-        sum(each.is_grey for each in seen),
-        sum(each.is_transparent for each in seen),
+        {index: result.problem for index, result in enumerate(results) if result.problem is not None},
+        sum(result.is_grey for result in results),
+        sum(result.is_transparent for result in results),
     )
 
 
@@ -82,8 +82,8 @@ def _require_memory(count: int, spec: InputSpec) -> None:
 def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Memory that can be had without swapping: of the machine's, and of what the cgroup leaves to this process. None
     where the system does not say."""
-    said = (_of_machine(), _of_cgroup(cgroup))
-    return min((count for count in said if count is not None), default=None)
+    limits = (_of_machine(), _of_cgroup(cgroup))
+    return min((count for count in limits if count is not None), default=None)
 
 
 def _of_machine() -> int | None:

@@ -22,8 +22,8 @@ _TEST_PER_CLASS = 100
 
 def _balanced(labels: Labels, per_class: int, random: np.random.Generator) -> Labels:
     """The places of `per_class` images of each class, in the order of the whole set."""
-    chosen = [random.choice(np.flatnonzero(labels == label), per_class, replace=False) for label in np.unique(labels)]
-    return np.sort(np.concatenate(chosen))
+    places = [random.choice(np.flatnonzero(labels == label), per_class, replace=False) for label in np.unique(labels)]
+    return np.sort(np.concatenate(places))
 
 
 def main() -> None:

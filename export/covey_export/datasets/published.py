@@ -75,10 +75,13 @@ class PublishedSet(Entry):
             f"a machine with internet access: torchvision downloads it into {cache_folder()}",
             "or use --dataset sample: 7,000 images of MNIST that come with Covey (for networks of 28x28 grey)",
         ]
-        looked = ", ".join(str(root) for root in _roots(data_dir))
+        searched = ", ".join(str(root) for root in _roots(data_dir))
         return "\n".join(
             [
-                f"data set {self.name} is not on this machine (looked below {looked}) and was not downloaded: {reason}",
+                (
+                    f"data set {self.name} is not on this machine (looked below {searched}) and was not downloaded: "
+                    f"{reason}"
+                ),
                 "Ways to provide it:",
                 *(f"  - {way}" for way in ways),
             ]
@@ -91,7 +94,7 @@ def cache_folder() -> Path:
 
 
 def _roots(data_dir: Path | None) -> list[Path]:
-    said = data_dir or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
-    if said is not None and not said.is_dir():
-        raise MissingDataset(f"the folder of data sets {said} (--data-dir or {DATA_VARIABLE}) does not exist")
-    return [*([said] if said else []), _DISTRIBUTION, cache_folder()]
+    configured = data_dir or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
+    if configured is not None and not configured.is_dir():
+        raise MissingDataset(f"the folder of data sets {configured} (--data-dir or {DATA_VARIABLE}) does not exist")
+    return [*([configured] if configured else []), _DISTRIBUTION, cache_folder()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covey_export.architecture import subject
+from covey_export.architecture import subject as subjects
 from covey_export.datasets import Dataset, find_entry
 from covey_export.datasets.dataset import Images
 from covey_export.errors import ExportError, InvalidDataset, MissingDataset
@@ -42,9 +42,9 @@ class Examination:
 
 def run(options: argparse.Namespace, report: ProgressReport) -> None:
     """Prints the tables and writes the page. Raises ExportError and its kinds."""
-    shown = subject.of_file(options.model, dataset=options.dataset, data_dir=options.data_dir)
-    dataset = shown.dataset
-    if dataset is None or shown.path is None or shown.spec is None:
+    subject = subjects.of_file(options.model, dataset=options.dataset, data_dir=options.data_dir)
+    dataset = subject.dataset
+    if dataset is None or subject.path is None or subject.spec is None:
         raise ExportError("name the data set that the model was trained on with --dataset")
     if len(dataset.test_images) < MIN_IMAGES:
         raise InvalidDataset(
@@ -54,17 +54,17 @@ def run(options: argparse.Namespace, report: ProgressReport) -> None:
         raise ExportError(
             f"--unknown {options.dataset} is the data set that the model knows; name one of other classes"
         )
-    others = {name: _unknown_images(name, options, shown.spec) for name in options.unknown}
-    found = examine(shown.title, Scorer(shown.path), dataset, others, report)
+    unknown_images = {name: _unknown_images(name, options, subject.spec) for name in options.unknown}
+    examination = examine(subject.title, Scorer(subject.path), dataset, unknown_images, report)
     with language.spoken(options.lang):
-        for title, header, rows in page.tables(found):
+        for title, header, rows in page.tables(examination):
             report.table(title, header, rows)
-        atomic_files.write_text(options.output, page.write_page(found))
+        atomic_files.write_text(options.output, page.write_page(examination))
     report.line(f"wrote   {options.output}")
 
 
 def examine(
-    title: str, scorer: Scorer, dataset: Dataset, others: dict[str, Images], report: ProgressReport
+    title: str, scorer: Scorer, dataset: Dataset, unknown_images: dict[str, Images], report: ProgressReport
 ) -> Examination:
     """Classifies the test images as they are, made worse, and images of no known class."""
     images, labels = dataset.test_images, dataset.test_labels
@@ -83,11 +83,11 @@ def examine(
                 accuracies.append(_accuracy(scorer.scores(worsen(images, strength)), dataset))
         robustness[kind] = accuracies
     detections = {}
-    for name, strange in {**unknown.made_here(images), **others}.items():
+    for name, images_of_none in {**unknown.made_here(images), **unknown_images}.items():
         with report.doing(f"classifying {name}"):
-            found = scorer.scores(strange)
+            unknown_scores = scorer.scores(images_of_none)
         detections[name] = {
-            score: unknown.detect(certainty(scores), certainty(found))
+            score: unknown.detect(certainty(scores), certainty(unknown_scores))
             for score, certainty in unknown.CERTAINTIES.items()
         }
     return Examination(

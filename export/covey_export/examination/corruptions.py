@@ -22,8 +22,8 @@ _CONTRAST = (0.5, 0.3, 0.15)  # what is left of each pixel's distance to the ima
 
 
 def _noise(images: Images, strength: int) -> Images:
-    drawn = np.random.default_rng(0).normal(0, 255 * _NOISE[strength - 1], images.shape)
-    return np.asarray(np.clip(images + drawn, 0, 255).round(), np.uint8)
+    noise = np.random.default_rng(0).normal(0, 255 * _NOISE[strength - 1], images.shape)
+    return np.asarray(np.clip(images + noise, 0, 255).round(), np.uint8)
 
 
 def _blur(images: Images, strength: int) -> Images:
@@ -74,8 +74,8 @@ def how() -> str:
 
 def _each(images: Images, change: Callable[[Image.Image, int], Image.Image]) -> Images:
     """`change(image, place)` of every image."""
-    made = np.empty_like(images)
-    for place, pixels in enumerate(images):
-        changed = change(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), place)
-        made[place] = np.asarray(changed).reshape(pixels.shape)
-    return made
+    result = np.empty_like(images)
+    for index, pixels in enumerate(images):
+        changed = change(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), index)
+        result[index] = np.asarray(changed).reshape(pixels.shape)
+    return result

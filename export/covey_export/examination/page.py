@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 Rows = list[tuple[str, ...]]
 
 
-def tables(found: Examination) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
+def tables(examination: Examination) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
     """(title, header, rows) of each."""
-    worse = [(say(kind), *(f"{each:.2%}" for each in accuracies)) for kind, accuracies in found.robustness.items()]
+    worse = [
+        (say(kind), *(f"{accuracy:.2%}" for accuracy in accuracies))
+        for kind, accuracies in examination.robustness.items()
+    ]
     strengths = tuple(say("strength {strength}", strength=strength) for strength in corruptions.STRENGTHS)
-    unchanged = [(say("unchanged"), f"{found.accuracy:.2%}", "", "")]
-    if found.mirrored is not None:
-        unchanged.append((say("averaged with their mirror images (not served so)"), f"{found.mirrored:.2%}", "", ""))
+    unchanged = [(say("unchanged"), f"{examination.accuracy:.2%}", "", "")]
+    if examination.mirrored is not None:
+        mirrored = say("averaged with their mirror images (not served so)")
+        unchanged.append((mirrored, f"{examination.mirrored:.2%}", "", ""))
     yield say("Accuracy on changed images"), (say("images changed by"), *strengths), [*unchanged, *worse]
-    scaling = found.scaling
+    scaling = examination.scaling
     yield (
         say("Calibration"),
         (
@@ -42,31 +46,31 @@ def tables(found: Examination) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
         say("Unknown images"),
         words("unknown images", "score", "false alarms", "misses", "area under the ROC curve"),
         [
-            (say(name), say(score), f"{each.false_alarms:.1%}", f"{each.misses:.1%}", f"{each.area:.4f}")
-            for name, by_score in found.detections.items()
-            for score, each in by_score.items()
+            (say(name), say(score), f"{detection.false_alarms:.1%}", f"{detection.misses:.1%}", f"{detection.area:.4f}")
+            for name, by_score in examination.detections.items()
+            for score, detection in by_score.items()
         ],
     )
 
 
 @canvas.style()
-def write_page(found: Examination) -> str:
+def write_page(examination: Examination) -> str:
     """The whole page."""
-    worse, calibration, strange = tables(found)
+    worse, calibration, unknown_table = tables(examination)
     return pages.write_page(
         "covey_export.reports",
         "examination.html.jinja",
         scripts=("values",),
-        title=found.title,
+        title=examination.title,
         subtitle=say(
             "examined with the {images:,} test images of {dataset}, by Covey",
-            images=found.images,
-            dataset=found.dataset,
+            images=examination.images,
+            dataset=examination.dataset,
         ),
-        picture=robustness.draw_robustness(found.accuracy, found.robustness),
+        picture=robustness.draw_robustness(examination.accuracy, examination.robustness),
         worse=worse,
         calibration=calibration,
-        strange=strange,
+        strange=unknown_table,
         how=corruptions.how(),
         kept=unknown.KEPT,
     )

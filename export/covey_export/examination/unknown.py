@@ -97,19 +97,19 @@ def made_here(images: Images) -> dict[str, Images]:
 
 
 def _shuffled(images: Images, random: np.random.Generator) -> Images:
-    made = images.copy()
+    shuffled = images.copy()
     high, wide = images.shape[1] // _PIECES, images.shape[2] // _PIECES
     if not high or not wide:
-        return made
+        return shuffled
     boxes = [
         (slice(row * high, (row + 1) * high), slice(column * wide, (column + 1) * wide))
         for row in range(_PIECES)
         for column in range(_PIECES)
     ]
-    for source, target in zip(images, made, strict=True):
+    for source, target in zip(images, shuffled, strict=True):
         order = random.permutation(len(boxes))
         while (order == np.arange(len(boxes))).all():
             order = random.permutation(len(boxes))
-        for place, box in enumerate(boxes):
-            target[box] = source[boxes[order[place]]]
-    return made
+        for index, box in enumerate(boxes):
+            target[box] = source[boxes[order[index]]]
+    return shuffled

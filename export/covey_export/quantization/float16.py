@@ -56,8 +56,8 @@ def _remove_round_trips(graph: onnx.GraphProto) -> None:
         for node in graph.node:
             node.input[:] = [output if name == instead[output] else name for name in node.input]
             node.output[:] = [output if name == instead[output] else name for name in node.output]
-    taken = {name for node in graph.node for name in node.input} | set(outputs)
-    for node in [node for node in graph.node if node.output[0] in exact and node.output[0] not in taken]:
+    used = {name for node in graph.node for name in node.input} | set(outputs)
+    for node in [node for node in graph.node if node.output[0] in exact and node.output[0] not in used]:
         graph.node.remove(node)
 
 

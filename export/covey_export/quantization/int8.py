@@ -91,12 +91,12 @@ def convert(float32: Path, images: Images) -> onnx.ModelProto:
 def calibration_images(images: Images, labels: Labels, count: int = CALIBRATION_IMAGES) -> Images:
     """`count` of these images, as many of each class as of any other where there are enough; always the same."""
     order = np.random.default_rng(0).permutation(len(labels))
-    drawn = labels[order]
-    turn = np.empty(len(order), np.int64)  # the how manieth of its class each image is
-    for label in np.unique(drawn):
-        places = np.flatnonzero(drawn == label)
-        turn[places] = np.arange(len(places))
-    return images[order[np.argsort(turn, kind="stable")[:count]]]
+    shuffled = labels[order]
+    rank = np.empty(len(order), np.int64)  # of each image: how many of its class come before it
+    for label in np.unique(shuffled):
+        places = np.flatnonzero(shuffled == label)
+        rank[places] = np.arange(len(places))
+    return images[order[np.argsort(rank, kind="stable")[:count]]]
 
 
 class _Calibration:

@@ -13,14 +13,14 @@ def nodes(graph: onnx.GraphProto) -> list[str]:
     what the network was trained on.
     """
     constants = {tensor.name for tensor in graph.initializer}
-    found: list[str] = []
+    names: list[str] = []
     value = graph.input[0].name
     while True:
         takers = [node for node in graph.node if value in node.input]
         if len(takers) != 1 or takers[0].op_type not in _KINDS:
-            return found
+            return names
         (node,) = takers
         if any(name != value and name not in constants for name in node.input):
-            return found
-        found.append(node.name)
+            return names
+        names.append(node.name)
         value = node.output[0]

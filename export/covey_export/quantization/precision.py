@@ -17,14 +17,14 @@ class Precision(enum.Enum):
     INT8 = "int8"
 
     @classmethod
-    def of_file(cls, said: str) -> Precision:
+    def of_file(cls, value: str) -> Precision:
         """What a file's `Build.precision` says. Raises VerificationFailed."""
         try:
-            return cls(said or cls.FLOAT32.value)
+            return cls(value or cls.FLOAT32.value)
         except ValueError:
             known = ", ".join(precision.value for precision in cls)
             raise VerificationFailed(
-                f"the model says it computes in {said!r}, known are {known}; convert it with this version of Covey"
+                f"the model says it computes in {value!r}, known are {known}; convert it with this version of Covey"
             ) from None
 
     @property

@@ -45,7 +45,9 @@ def compare(float32: Path, variant: Path, precision: Precision, images: Images) 
     """
     engines = [Engine(path, choose("cpu"), threads=1) for path in (float32, variant)]
     batch_sizes = sorted({1, _best_batch_size(engines[0], images)})
-    times = {size: [median(taken) for taken in _turns(engines, _batch(images, size), _TURNS)] for size in batch_sizes}
+    times = {
+        size: [median(seconds) for seconds in _turns(engines, _batch(images, size), _TURNS)] for size in batch_sizes
+    }
     faster = {size: times[size][0] / times[size][1] for size in batch_sizes}
     smaller = float32.stat().st_size / variant.stat().st_size
     return Speed(
@@ -71,20 +73,20 @@ def sentence(precision: Precision, faster: dict[int, float], smaller: float) -> 
         f"{factor:.1f} x {'the speed of float32 ' if place == 0 else ''}at batch {size}"
         for place, (size, factor) in enumerate(faster.items())
     )
-    why = ""
+    hint = ""
     if precision is Precision.FLOAT16 and not paying:
-        why = " (onnxruntime's CPU provider computes float16 in float32; it is for GPUs, or to save space)"
-    return f"{precision.value} {verdict}: {figures}; the file is {smaller:.1f} x smaller{why}"
+        hint = " (onnxruntime's CPU provider computes float16 in float32; it is for GPUs, or to save space)"
+    return f"{precision.value} {verdict}: {figures}; the file is {smaller:.1f} x smaller{hint}"
 
 
 def _best_batch_size(engine: Engine, images: Images) -> int:
     """The batch with the least time per image, at the fastest of a few turns: noise only ever adds."""
     best, best_s = 1, float("inf")
     for size in BATCH_SIZES:
-        taken = min(*_turns([engine], _batch(images, size), _SEARCH_TURNS)[0])
-        if taken / size < _BETTER * best_s:
-            best, best_s = size, taken / size
-        if taken > _MAX_BATCH_S:
+        batch_s = min(*_turns([engine], _batch(images, size), _SEARCH_TURNS)[0])
+        if batch_s / size < _BETTER * best_s:
+            best, best_s = size, batch_s / size
+        if batch_s > _MAX_BATCH_S:
             break
     return best
 
@@ -95,14 +97,14 @@ def _turns(engines: list[Engine], batch: Images, turns: int) -> list[list[float]
     for engine in engines:
         engine.run(batch)  # the first reserves memory
         runs.append(max(1, round(_TURN_S / _turn(engine, batch, 1))))
-    found: list[list[float]] = [[] for _ in engines]
+    seconds: list[list[float]] = [[] for _ in engines]
     began = time.perf_counter()
     for turn in range(turns):
-        for place, engine in enumerate(engines):
-            found[place].append(_turn(engine, batch, runs[place]))
+        for index, engine in enumerate(engines):
+            seconds[index].append(_turn(engine, batch, runs[index]))
         if turn + 1 >= _MIN_TURNS and time.perf_counter() - began > _MAX_DURATION_S:
             break
-    return found
+    return seconds
 
 
 def _turn(engine: Engine, batch: Images, runs: int) -> float:

@@ -84,21 +84,23 @@ def of_family(family: Family) -> Augmentation:
     return _OF_FAMILIES[family]
 
 
-def augment(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
-    """The batch `[N, H, W, C] uint8` changed at random; `flipped` `[N] bool` says whose turn it is to be mirrored.
+def augment(
+    images: torch.Tensor, flipped: torch.Tensor, augmentation: Augmentation, generator: torch.Generator
+) -> torch.Tensor:
+    """The batch `[N, H, W, C] uint8` changed at random; `flipped` `[N] bool`: which images are mirrored this time.
 
     What is moved into view is the image's edge again.
     """
     device = images.device
-    if how.rotation or how.zoom:
-        images = _warp(images, flipped, how, generator)
-    elif how.shift or how.flip:
-        images = _move(images, flipped, how, generator)
-    if how.cutout:
-        images = images.masked_fill(_squares(images, how.cutout, generator).to(device), _GREY)
-    if how.erase:
+    if augmentation.rotation or augmentation.zoom:
+        images = _warp(images, flipped, augmentation, generator)
+    elif augmentation.shift or augmentation.flip:
+        images = _move(images, flipped, augmentation, generator)
+    if augmentation.cutout:
+        images = images.masked_fill(_squares(images, augmentation.cutout, generator).to(device), _GREY)
+    if augmentation.erase:
         noise = torch.randint(0, 256, images.shape, dtype=torch.uint8, generator=generator)
-        images = torch.where(_rectangles(images, how.erase, generator).to(device), noise.to(device), images)
+        images = torch.where(_rectangles(images, augmentation.erase, generator).to(device), noise.to(device), images)
     return images
 
 
@@ -107,28 +109,32 @@ _ERASED_AREA = (0.02, 0.33)  # shares of the image, and the ratio of height to w
 _ERASED_RATIO = 3.3
 
 
-def _move(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
+def _move(
+    images: torch.Tensor, flipped: torch.Tensor, augmentation: Augmentation, generator: torch.Generator
+) -> torch.Tensor:
     """Whole pixels only: rows and columns are picked anew, which is exact and fast."""
     count, height, width, _ = images.shape
-    limits = (round(how.shift * height), round(how.shift * width))
-    down, right = (torch.randint(-way, way + 1, (count, 1), generator=generator) for way in limits)
+    limits = (round(augmentation.shift * height), round(augmentation.shift * width))
+    down, right = (torch.randint(-limit, limit + 1, (count, 1), generator=generator) for limit in limits)
     rows = (torch.arange(height) + down).clamp(0, height - 1)
     columns = (torch.arange(width) + right).clamp(0, width - 1)
-    if how.flip:
+    if augmentation.flip:
         columns = torch.where(flipped.cpu()[:, None], columns.flip(1), columns)
-    place = torch.arange(count)[:, None, None]
-    return images[place.to(images.device), rows[:, :, None].to(images.device), columns[:, None, :].to(images.device)]
+    image = torch.arange(count)[:, None, None]
+    return images[image.to(images.device), rows[:, :, None].to(images.device), columns[:, None, :].to(images.device)]
 
 
-def _warp(images: torch.Tensor, flipped: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
+def _warp(
+    images: torch.Tensor, flipped: torch.Tensor, augmentation: Augmentation, generator: torch.Generator
+) -> torch.Tensor:
     """Rotation, zoom, shift and flip in one resampling."""
 
     def uniform(limit: float) -> torch.Tensor:
         return (torch.rand(len(images), generator=generator) * 2 - 1) * limit
 
-    angle, zoom = uniform(math.radians(how.rotation)), 1 + uniform(how.zoom)
-    right, down = uniform(2 * how.shift), uniform(2 * how.shift)  # the grid goes from -1 to 1
-    sign = torch.where(flipped.cpu(), -1.0, 1.0) if how.flip else torch.ones(len(images))
+    angle, zoom = uniform(math.radians(augmentation.rotation)), 1 + uniform(augmentation.zoom)
+    right, down = uniform(2 * augmentation.shift), uniform(2 * augmentation.shift)  # the grid goes from -1 to 1
+    sign = torch.where(flipped.cpu(), -1.0, 1.0) if augmentation.flip else torch.ones(len(images))
     height, width = images.shape[1:3]
     wide = width / height  # in the grid's measure an image is as high as it is wide, whatever its pixels are
     rows = [

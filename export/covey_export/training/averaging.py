@@ -37,14 +37,14 @@ def begin(network: nn.Module, decay: float | None) -> AveragedModel | None:
 def weights(average: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The network's own state in the state of its average."""
     prefix = "module."
-    found = OrderedDict(
+    state = OrderedDict(
         (name.removeprefix(prefix), value) for name, value in average.items() if name.startswith(prefix)
     )
     # PyTorch keeps the versions of the modules there, and some (MNASNet) load nothing without.
     versions: dict[str, object] = getattr(average, "_metadata", {})
-    found._metadata = {  # type: ignore[attr-defined]
+    state._metadata = {  # type: ignore[attr-defined]
         f"{name}.".removeprefix(prefix).removesuffix("."): version
         for name, version in versions.items()
         if f"{name}.".startswith(prefix)
     }
-    return found
+    return state

@@ -50,14 +50,14 @@ class Batches:
     def draw(self, batch: torch.Tensor, epoch: int, step: int) -> torch.Tensor:
         """The images at the indices `batch`, changed at random. Seeds torch's generator: all randomness of the step,
         that of dropout too, begins here."""
-        place = self.steps * epoch + step
+        step_of_training = self.steps * epoch + step
         generator = torch.Generator()
-        state = np.random.SeedSequence((self._seed, place, self._group.rank)).generate_state(2, np.uint64)
+        state = np.random.SeedSequence((self._seed, step_of_training, self._group.rank)).generate_state(2, np.uint64)
         torch.manual_seed(int(state[0]))
         generator.manual_seed(int(state[1]))
         images = self.images[batch]
-        how = self._recipe.augmentation or NONE
-        if how == NONE:
+        augmentation = self._recipe.augmentation or NONE
+        if augmentation == NONE:
             return images
         flipped = self._first_flips[batch.cpu()] ^ bool(epoch % 2)
-        return augment(images, flipped, how, generator)
+        return augment(images, flipped, augmentation, generator)

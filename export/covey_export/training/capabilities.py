@@ -37,9 +37,9 @@ def fit_to_network(network: Network, classes: int, recipe: Recipe, device: torch
             notes.append(f"{done} with contiguous tensors: with channels-last ones it raised {first_line(error)}")
     error = _try_step(network, classes, recipe, device, "float32") if not recipe.channels_last else None
     if error is not None:
-        tried = "trained: forward and backward" if recipe.epochs else "run: forward"
+        action = "trained: forward and backward" if recipe.epochs else "run: forward"
         raise InvalidNetwork(
-            f"{network.name} cannot be {tried} of {_BATCH} images raised {first_line(error)}"
+            f"{network.name} cannot be {action} of {_BATCH} images raised {first_line(error)}"
         ) from error
     if recipe.first_size < 1 and recipe.epochs:
         error = _try_step(network, classes, recipe, device, "float32", done=0.0)
@@ -63,7 +63,7 @@ def _try_step(
     classes: int,
     recipe: Recipe,
     device: torch.device,
-    tried: TrainingPrecision,
+    precision: TrainingPrecision,
     *,
     done: float = 1.0,
 ) -> Exception | None:
@@ -79,7 +79,7 @@ def _try_step(
             predict(model, images)
             return None
         model.train()
-        with mixed_precision.autocast(tried, device):
+        with mixed_precision.autocast(precision, device):
             outputs = model.network(progressive.shrink(model.normalise(images), recipe.first_size, done))
         torch.autograd.backward(optimization.loss(outputs, labels, network.output, 0.0))
     except Exception as error:  # noqa: BLE001 - of the user's code or of torch, whatever it is

@@ -26,7 +26,7 @@ class Lion(torch.optim.Optimizer):
         """Moves all that has a gradient. A closure is not called."""
         del closure
         for group in self.param_groups:
-            moving, kept = group["betas"]
+            step_beta, momentum_beta = group["betas"]
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -34,6 +34,6 @@ class Lion(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
                 momentum = state["momentum"]
-                direction = momentum.lerp(parameter.grad, 1 - moving).sign_()
+                direction = momentum.lerp(parameter.grad, 1 - step_beta).sign_()
                 parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"])
-                momentum.lerp_(parameter.grad, 1 - kept)
+                momentum.lerp_(parameter.grad, 1 - momentum_beta)

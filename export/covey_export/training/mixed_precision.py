@@ -34,12 +34,12 @@ def choose(try_step: Callable[[TrainingPrecision], None], device: torch.device) 
     """
     seconds: dict[TrainingPrecision, list[float]] = {"float32": [], "bfloat16": []}
     for _ in range(_TRIALS):
-        for precision, taken in seconds.items():
-            begun = time.perf_counter()
+        for precision, times in seconds.items():
+            began_s = time.perf_counter()
             try_step(precision)
             if device.type != "cpu":
                 torch.accelerator.synchronize(device)
-            taken.append(time.perf_counter() - begun)
-    plain_ms, half_ms = (1000 * min(taken) for taken in seconds.values())
-    chosen: TrainingPrecision = "bfloat16" if half_ms < _WORTH_IT * plain_ms else "float32"
-    return chosen, f"{chosen} (a step takes {plain_ms:.1f} ms in float32, {half_ms:.1f} ms in bfloat16)"
+            times.append(time.perf_counter() - began_s)
+    float32_ms, bfloat16_ms = (1000 * min(times) for times in seconds.values())
+    chosen: TrainingPrecision = "bfloat16" if bfloat16_ms < _WORTH_IT * float32_ms else "float32"
+    return chosen, f"{chosen} (a step takes {float32_ms:.1f} ms in float32, {bfloat16_ms:.1f} ms in bfloat16)"

@@ -31,13 +31,13 @@ class KernelMuon(torch.optim.Muon):
     def __init__(self, groups: Groups, lr: float, momentum: float, nesterov: bool) -> None:
         self._kernels: list[nn.Parameter] = []
         self._matrices: list[nn.Parameter] = []
-        made = []
+        matrix_groups = []
         for group in groups:
             matrices = [nn.Parameter(_as_matrix(kernel.detach(), like=kernel)) for kernel in group["params"]]
             self._kernels += group["params"]
             self._matrices += matrices
-            made.append({**group, "params": matrices})
-        super().__init__(made, lr=lr, momentum=momentum, nesterov=nesterov, adjust_lr_fn="match_rms_adamw")
+            matrix_groups.append({**group, "params": matrices})
+        super().__init__(matrix_groups, lr=lr, momentum=momentum, nesterov=nesterov, adjust_lr_fn="match_rms_adamw")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Of the kernels and of their matrices."""

@@ -59,15 +59,15 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> AnyOptimizer:
     The biases of batch normalisation learn `recipe.bias_rate` times as fast (Page 2018, Jordan 2024). "muon" is AdamW
     where Muon is not made for the parameters.
     """
-    found = parameter_groups(network, recipe)
+    all_groups = parameter_groups(network, recipe)
     if recipe.optimizer == "muon":
         parts: dict[str, torch.optim.Optimizer] = {}
-        if inside := _as_dicts(group for group in found if group.is_for_muon):
+        if inside := _as_dicts(group for group in all_groups if group.is_for_muon):
             parts["muon"] = muon.KernelMuon(inside, recipe.learning_rate, recipe.momentum, recipe.nesterov)
-        if others := _as_dicts(group for group in found if not group.is_for_muon):
+        if others := _as_dicts(group for group in all_groups if not group.is_for_muon):
             parts["adamw"] = torch.optim.AdamW(others, lr=recipe.learning_rate)
         return muon.Together(parts)
-    groups = _as_dicts(found)
+    groups = _as_dicts(all_groups)
     if recipe.optimizer == "lion":
         return Lion(groups, lr=recipe.learning_rate)
     if recipe.optimizer == "adam":

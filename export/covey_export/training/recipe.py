@@ -115,9 +115,11 @@ class Recipe:
         if fitted.mean is None or fitted.std is None:
             mean, std = _statistics(dataset)
             fitted = dataclasses.replace(fitted, mean=mean, std=std)
-        usual = of_family(dataset.family)
-        found = usual if fitted.augmentation is None else fitted.augmentation
-        return dataclasses.replace(fitted, augmentation=dataclasses.replace(found, flip=found.flip and usual.flip))
+        family_augmentation = of_family(dataset.family)
+        augmentation = family_augmentation if fitted.augmentation is None else fitted.augmentation
+        return dataclasses.replace(
+            fitted, augmentation=dataclasses.replace(augmentation, flip=augmentation.flip and family_augmentation.flip)
+        )
 
     def adapted_to(self, train_images: int) -> Recipe:
         """The recipe for a set of that many images: unchanged from half the original size up. Below that,
@@ -147,7 +149,7 @@ class Recipe:
         if not self.epochs:
             return "no training: the weights stay as they are"
         momentum = f" momentum {self.momentum:g}" if self.momentum else ""
-        more = [
+        parts = [
             f"weight decay {self.weight_decay:g}" if self.weight_decay else "",
             f"bias rate {self.bias_rate:g}" if self.bias_rate != 1 else "",
             f"label smoothing {self.label_smoothing:g}" if self.label_smoothing else "",
@@ -164,7 +166,7 @@ class Recipe:
             for part in (
                 f"batch {self.batch_size}",
                 f"{self.optimizer} lr {self.learning_rate:g}{momentum}",
-                *more,
+                *parts,
                 plural(self.epochs, "epoch"),
             )
             if part

@@ -217,9 +217,9 @@ def recipes_of(network: str, dataset: str | None = None) -> Mapping[str, Recipe]
         return _ANY
     if network not in NETWORKS:
         return {**_ANY, **_of_other_networks(dataset)}
-    own = OTHER_DATASETS.get((network, dataset), {}) if dataset else {}
-    found = {**RECIPES[network], **own}
-    return {**found, FINE_TUNE: _FINE_TUNE} if any(recipe.epochs for recipe in found.values()) else found
+    of_dataset = OTHER_DATASETS.get((network, dataset), {}) if dataset else {}
+    recipes = {**RECIPES[network], **of_dataset}
+    return {**recipes, FINE_TUNE: _FINE_TUNE} if any(recipe.epochs for recipe in recipes.values()) else recipes
 
 
 def find_recipe(network: str, name: str | None = None, dataset: str | None = None) -> Recipe:
@@ -234,11 +234,11 @@ def find_recipe(network: str, name: str | None = None, dataset: str | None = Non
 
 def _of_other_networks(dataset: str | None) -> Mapping[str, Recipe]:
     """For a user's own network: `tutorial`, as is usual for such images, and NETWORK-RECIPE of each of Covey's."""
-    usual = _MNIST_CNN if dataset in _TAUGHT_ON_DIGITS else _CIFAR_NET
-    named = {
+    tutorial = _MNIST_CNN if dataset in _TAUGHT_ON_DIGITS else _CIFAR_NET
+    by_name = {
         f"{network}-{name}": replace(recipe, name=f"{network}-{name}")
         for network, recipes in RECIPES.items()
         for name, recipe in {**recipes, **OTHER_DATASETS.get((network, dataset or ""), {})}.items()
         if recipe.epochs
     }
-    return {TUTORIAL: usual, **named}
+    return {TUTORIAL: tutorial, **by_name}

@@ -57,60 +57,60 @@ def train(
         _require_same_images(group, network, dataset)
         # The first process looks for it and reads it: the folder may be on its machine alone.
         reads = group.is_first and not restart and (folder / checkpoints.FILE).exists()
-        found = group.agree(_try_find(folder, network, dataset, recipe.name, seed, changes) if reads else None)
-        if isinstance(found, ExportError):  # raised by all, so that none waits for another
-            raise found
-        if found is not None and weights is not None and weights.name != found.started_from:
+        checkpoint = group.agree(_try_find(folder, network, dataset, recipe.name, seed, changes) if reads else None)
+        if isinstance(checkpoint, ExportError):  # raised by all, so that none waits for another
+            raise checkpoint
+        if checkpoint is not None and weights is not None and weights.name != checkpoint.started_from:
             raise InvalidCheckpoint(
-                f"the checkpoint in {folder} began from {found.started_from or 'fresh weights'}, not from "
+                f"the checkpoint in {folder} began from {checkpoint.started_from or 'fresh weights'}, not from "
                 f"{weights.name}; name those to go on with it, or begin anew with --restart"
             )
-        if found is not None and weights is not None and found.weights_digest not in ("", weights.digest):
+        if checkpoint is not None and weights is not None and checkpoint.weights_digest not in ("", weights.digest):
             raise InvalidCheckpoint(
                 f"the checkpoint in {folder} began from other weights than those that {weights.name} has now; give the "
                 f"same file to go on, or begin anew with --restart"
             )
-        if found is not None and found.is_finished:
-            report.already_trained(found.position, folder)
-            return found
-        if found is not None:
-            report.line(f"going on from the checkpoint in {folder}: {found.position}")
-            wanted, seed = found.recipe, found.seed
+        if checkpoint is not None and checkpoint.is_finished:
+            report.already_trained(checkpoint.position, folder)
+            return checkpoint
+        if checkpoint is not None:
+            report.line(f"going on from the checkpoint in {folder}: {checkpoint.position}")
+            run_recipe, seed = checkpoint.recipe, checkpoint.seed
         else:
-            wanted, seed = replace(recipe.fitted_to(dataset), **changes), seed or 0
+            run_recipe, seed = replace(recipe.fitted_to(dataset), **changes), seed or 0
             if dataset.family is Family.UNKNOWN and "augmentation" not in changes and recipe.augmentation != NONE:
                 report.line(
                     f"note: {dataset.name} may hold images that mean something else in the mirror, as text does, so "
                     f"that none is mirrored; for photographs say --augment flip,shift=0.125"
                 )
-            if wanted.freeze and weights is None:
+            if run_recipe.freeze and weights is None:
                 raise ExportError(
                     "--freeze trains the last layer alone, on top of given layers: it goes with --weights"
                 )
             if network.is_own:  # nobody knows yet what it can do
-                wanted, notes = fit_to_network(network, len(dataset.labels), wanted, device)
+                run_recipe, notes = fit_to_network(network, len(dataset.labels), run_recipe, device)
                 for note in notes:
                     report.line(f"note: {note}")
-                onnx_graph.require_convertible(network, len(dataset.labels), wanted)
+                onnx_graph.require_convertible(network, len(dataset.labels), run_recipe)
         checkpoints.require_writable(folder)
-        with _threads(wanted.threads):
-            trainer = Trainer(network, dataset, wanted, seed, device, group, watch)
-            if found is not None:
-                trainer.restore(found)
+        with _threads(run_recipe.threads):
+            trainer = Trainer(network, dataset, run_recipe, seed, device, group, watch)
+            if checkpoint is not None:
+                trainer.restore(checkpoint)
             else:
                 if weights is None:
                     trainer.show_images()
                 else:
                     trainer.started_from, trainer.weights_digest = weights.name, weights.digest
                     classes = len(dataset.labels)
-                    report.line(weights.load_into(trainer.model.network, classes, whole=not wanted.epochs))
+                    report.line(weights.load_into(trainer.model.network, classes, whole=not run_recipe.epochs))
                 trainer.prepare()
             with report.doing("measuring which precision is faster"):
-                said = trainer.choose_precision()
-            if wanted.precision == "auto" and trainer.recipe.epochs:
+                precision = trainer.choose_precision()
+            if run_recipe.precision == "auto" and trainer.recipe.epochs:
                 trainer.save(folder)  # timing chose: whoever goes on must not choose again
             report.training_begins(
-                network, dataset, trainer.recipe, trainer.model.network, devices.describe(device, group.size), said
+                network, dataset, trainer.recipe, trainer.model.network, devices.describe(device, group.size), precision
             )
             is_finished = trainer.run(folder, report)
         trained = trainer.checkpoint()
@@ -123,28 +123,28 @@ def train(
 
 def _require_same_images(group: Group, network: Network, dataset: Dataset) -> None:
     """Raises InvalidDataset, in all processes, where one of them would train on other images than the first."""
-    here = (
+    description = (
         f"{network.name} on {dataset.name}, {len(dataset.train_images):,} + {len(dataset.test_images):,} images of "
         f"{size(network.image_shape)} by {network.resize.value} (crop {network.crop}), SHA-256 {dataset.digest}"
     )
-    first = group.agree(here)
-    others = int(group.total(float(here != first))[0])
+    first = group.agree(description)
+    others = int(group.total(float(description != first))[0])
     if others:
         raise InvalidDataset(
             f"{others} of {group.size} processes would train on other images than the first, which has {first}; here "
-            f"is {here}. Provide the same images on every machine; where a training goes on, say --image-size, "
+            f"is {description}. Provide the same images on every machine; where a training goes on, say --image-size, "
             f"--resize, --crop and --grey as when it began: only the first machine has the checkpoint that knows them"
         )
 
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    previous = torch.get_num_threads()
+    torch.set_num_threads(count or previous)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)
 
 
 def _try_find(
@@ -160,27 +160,31 @@ def _find(
     folder: Path, network: Network, dataset: Dataset, recipe_name: str, seed: int | None, changes: Mapping[str, Any]
 ) -> Checkpoint:
     """The checkpoint to resume. Raises InvalidCheckpoint where it is of another training."""
-    found = checkpoints.load(folder)
-    found.require_match(network, dataset)
+    checkpoint = checkpoints.load(folder)
+    checkpoint.require_match(network, dataset)
     again = "name that one to go on with it, or begin anew with --restart"
-    if seed not in (None, found.seed):
-        raise InvalidCheckpoint(f"the checkpoint in {folder} was begun with seed {found.seed}, not {seed}; {again}")
-    if found.recipe.name != recipe_name:
+    if seed not in (None, checkpoint.seed):
         raise InvalidCheckpoint(
-            f"the checkpoint in {folder} was begun with recipe {found.recipe.name!r}, not {recipe_name!r}; {again}"
+            f"the checkpoint in {folder} was begun with seed {checkpoint.seed}, not {seed}; {again}"
+        )
+    if checkpoint.recipe.name != recipe_name:
+        raise InvalidCheckpoint(
+            f"the checkpoint in {folder} was begun with recipe {checkpoint.recipe.name!r}, not {recipe_name!r}; {again}"
         )
     for field, value in changes.items():
-        was = getattr(found.recipe, field)
+        earlier_value = getattr(checkpoint.recipe, field)
         # No step depends on how many follow, unless the schedule does.
-        may_differ = field == "epochs" and found.recipe.schedule == "constant" and value > len(found.history)
+        may_differ = field == "epochs" and checkpoint.recipe.schedule == "constant" and value > len(checkpoint.history)
         is_settled = field == "precision" and value == "auto"  # measured when the training began
-        if value != was and not may_differ and not is_settled:
+        if value != earlier_value and not may_differ and not is_settled:
             raise InvalidCheckpoint(
-                f"the checkpoint in {folder} was begun with {field.replace('_', ' ')} {_say(was)}, "
-                f"not {_say(value)}; {again}"
+                f"the checkpoint in {folder} was begun with {field.replace('_', ' ')} {_text(earlier_value)}, "
+                f"not {_text(value)}; {again}"
             )
-    return replace(found, recipe=replace(found.recipe, epochs=changes.get("epochs", found.recipe.epochs)))
+    return replace(
+        checkpoint, recipe=replace(checkpoint.recipe, epochs=changes.get("epochs", checkpoint.recipe.epochs))
+    )
 
 
-def _say(value: object) -> str:
+def _text(value: object) -> str:
     return value.describe() if isinstance(value, Augmentation) else str(value)

@@ -107,8 +107,8 @@ class Trainer:
         labels = self._batches.labels[: self.recipe.batch_size]
         state = {name: value.clone() for name, value in self.model.network.state_dict().items()}
 
-        def try_step(tried: TrainingPrecision) -> None:
-            with mixed_precision.autocast(tried, self.device):
+        def try_step(precision: TrainingPrecision) -> None:
+            with mixed_precision.autocast(precision, self.device):
                 outputs = self.model.network(images)
             optimization.loss(outputs, labels, self.network.output, 0.0).backward()  # type: ignore[no-untyped-call]
             self.model.network.zero_grad(set_to_none=True)
@@ -174,7 +174,7 @@ class Trainer:
         """
         total = self._batches.steps * self.recipe.epochs
         done = self._batches.steps * len(self.history) + self.step
-        begun = time.monotonic() - self.seconds
+        began_s = time.monotonic() - self.seconds
         self._set_train_mode()
         with report.progress(total, done) as progress, StopRequest(report.stop_requested) as stop:
             while len(self.history) < self.recipe.epochs:
@@ -182,14 +182,14 @@ class Trainer:
                     loss = self._train_step(batch)
                     progress.advance(loss)
                     self._keep_running_loss(report)
-                    self.seconds = time.monotonic() - begun
+                    self.seconds = time.monotonic() - began_s
                     if self._must_stop(stop):
                         self.save(folder)
                         return False
                     if self.recipe.checkpoint_steps and self.step % self.recipe.checkpoint_steps == 0:
                         self.save(folder)
                 self._end_epoch(report)
-                self.seconds = time.monotonic() - begun
+                self.seconds = time.monotonic() - began_s
                 self.save(folder)
             if self._must_stop(stop):  # asked for while the last epoch was tested
                 return False
@@ -257,14 +257,14 @@ class Trainer:
     def _end_epoch(self, report: ProgressReport) -> None:
         images = self._batches.images_of_epoch
         with report.doing(f"testing epoch {len(self.history) + 1}"):
-            seen = self.group.agree(self._look() if self.group.is_first else {})
+            figures = self.group.agree(self._measure() if self.group.is_first else {})
         self.history.append(
             Epoch(
                 self.epoch_loss / images,
                 self.epoch_right / images,
                 running=tuple(self.running),
                 seconds=self.seconds,
-                **seen,
+                **figures,
             )
         )
         self.running = []
@@ -272,7 +272,7 @@ class Trainer:
         self.epoch_loss = self.epoch_right = self.running_loss = 0.0
         report.epoch_ends(len(self.history), self.recipe.epochs, self.history[-1], self.dataset.held_out)
 
-    def _look(self) -> dict[str, float | None]:
+    def _measure(self) -> dict[str, float | None]:
         """What `watch` asks for, by the field of Epoch, of the weights as they would be served now. The last epoch's
         are in float32, as they will be served."""
         model = self.model
@@ -280,21 +280,21 @@ class Trainer:
             averaged: AveragedModel = self.average
             model = ImageClassifier.around(averaged.module, self.model)
         is_last = len(self.history) + 1 >= self.recipe.epochs
-        seen: dict[str, float | None] = {"test_accuracy": None}
+        figures: dict[str, float | None] = {"test_accuracy": None}
         with mixed_precision.autocast("float32" if is_last else self.recipe.precision, self.device):
             if is_last or not self.watch.test_once:
                 probabilities, labels = predict(model, self._test_images), self.dataset.test_labels
-                seen["test_accuracy"] = accuracy(probabilities, labels).overall
-                seen["test_loss"] = mean_loss(probabilities, labels)
+                figures["test_accuracy"] = accuracy(probabilities, labels).overall
+                figures["test_loss"] = mean_loss(probabilities, labels)
             if count := self.watch.train_images:
                 # Not the first ones: folders are read class by class.
-                chosen = np.sort(np.random.default_rng(0).permutation(len(self.dataset.train_labels))[:count])
-                probabilities = predict(model, self._batches.images[torch.tensor(chosen)])
-                seen["clean_accuracy"] = accuracy(probabilities, self.dataset.train_labels[chosen]).overall
+                indices = np.sort(np.random.default_rng(0).permutation(len(self.dataset.train_labels))[:count])
+                probabilities = predict(model, self._batches.images[torch.tensor(indices)])
+                figures["clean_accuracy"] = accuracy(probabilities, self.dataset.train_labels[indices]).overall
                 squares = [value.detach().float().square().sum() for value in model.network.parameters()]
-                seen["norm"] = float(torch.stack(squares).sum().sqrt())
+                figures["norm"] = float(torch.stack(squares).sum().sqrt())
         self._set_train_mode()
-        return seen
+        return figures
 
     def save(self, folder: Path) -> None:
         """Writes the checkpoint, where this is the first process. Raises OSError."""

@@ -32,21 +32,21 @@ def run(
     datasets = LoadedDatasets(options.data_dir)
     judged_by_test = options.judge == "test"
 
-    said: list[str] = []
+    noted: list[str] = []
 
     def load(plan: Plan) -> Dataset:
-        found = datasets.load(plan.entry, plan.network.spec)
-        kept = found if judged_by_test else found.with_validation()
-        for note in kept.notes:
-            if note not in said:
-                said.append(note)
+        loaded = datasets.load(plan.entry, plan.network.spec)
+        dataset = loaded if judged_by_test else loaded.with_validation()
+        for note in dataset.notes:
+            if note not in noted:
+                noted.append(note)
                 report.line(f"note: {note}")
-        return kept
+        return dataset
 
     folder = options.checkpoints / f"{plans[0].entry.name}-{options.judge}".replace(":", "-").replace("/", "-")
     trials = []
-    for place, plan in enumerate(plans, 1):
-        report.line(f"{place} of {plural(len(plans), 'variant')}: {plan.variant.title}")
+    for number, plan in enumerate(plans, 1):
+        report.line(f"{number} of {plural(len(plans), 'variant')}: {plan.variant.title}")
         with report.brief():
             trials.append(plan.train(load, folder, options.seeds, options.device, report, test_once=judged_by_test))
     trials.sort(key=lambda trial: -trial.accuracy)
@@ -75,13 +75,13 @@ def _plan(options: argparse.Namespace, parse: Callable[[Sequence[str]], argparse
     ]
     plans = []
     for variant in chosen:
-        own = {name for name, _ in variant.settings}
-        twice = [name for name in _SHARED if getattr(options, name) is not None and name.replace("_", "-") in own]
+        varied = {name for name, _ in variant.settings}
+        twice = [name for name in _SHARED if getattr(options, name) is not None and name.replace("_", "-") in varied]
         if twice:
             raise ExportError(f"--{twice[0].replace('_', '-')} is both given and varied; omit one of them")
         try:
-            read = parse(["train", *variant.arguments(options.network), *shared])
+            train_options = parse(["train", *variant.arguments(options.network), *shared])
         except SystemExit as error:
             raise ExportError(f"the variant {variant.title!r} is no training: see the line above") from error
-        plans.append(Plan.of(variant, read))
+        plans.append(Plan.of(variant, train_options))
     return plans

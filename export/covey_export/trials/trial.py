@@ -49,8 +49,8 @@ class Trial:
     def gap(self) -> float | None:
         """By how much it knows its training images better, both without dropout and augmentation."""
         clean = [checkpoint.history[-1].clean_accuracy for checkpoint in self.checkpoints]
-        known = [value for value in clean if value is not None]
-        return fmean(known) - self.accuracy if len(known) == len(clean) else None
+        measured = [value for value in clean if value is not None]
+        return fmean(measured) - self.accuracy if len(measured) == len(clean) else None
 
     @property
     def norm(self) -> float:
@@ -69,8 +69,8 @@ class Trial:
 
 def _mean(epochs: Sequence[Epoch]) -> Epoch:
     def of(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return fmean(known) if len(known) == len(values) else None
+        measured = [value for value in values if value is not None]
+        return fmean(measured) if len(measured) == len(values) else None
 
     return Epoch(
         loss=fmean(epoch.loss for epoch in epochs),

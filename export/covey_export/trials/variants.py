@@ -28,8 +28,8 @@ class Variant:
     @property
     def title(self) -> str:
         """For people: dropout 0.5, optimizer sgd."""
-        said = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in self.settings)
-        return said or say("as the recipe says")
+        text = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in self.settings)
+        return text or say("as the recipe says")
 
     @property
     def slug(self) -> str:
@@ -51,15 +51,15 @@ def combine(varied: Sequence[str]) -> list[Variant]:
     """
     values: dict[str, list[str]] = {}
     for text in varied:
-        name, equals, listed = text.partition("=")
+        name, equals, value_list = text.partition("=")
         name = name.strip().replace("_", "-")
-        if not equals or not listed.strip():
+        if not equals or not value_list.strip():
             raise ExportError(f"--vary {text!r}: expected NAME=VALUE,VALUE, as in dropout=0,0.5")
         if name not in VARIABLE:
             raise naming.unknown("option to vary", name, VARIABLE)
         if name in values:
             raise ExportError(f"--vary {name} is given twice; list all of its values behind one")
-        values[name] = [part.strip() for part in listed.split(";" if ";" in listed else ",")]
+        values[name] = [part.strip() for part in value_list.split(";" if ";" in value_list else ",")]
         if len(set(values[name])) < len(values[name]) or "" in values[name]:
             raise ExportError(f"--vary {text!r}: expected different values, none of them empty")
     return [Variant(tuple(zip(values, chosen, strict=True))) for chosen in product(*values.values())]

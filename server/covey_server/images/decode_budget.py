@@ -40,11 +40,11 @@ class DecodeBudget:
         """How many images wait for memory."""
         return len(self._waiting)
 
-    def require_fits(self, needed_bytes: int, what: str) -> None:
+    def require_fits(self, needed_bytes: int, subject: str) -> None:
         """Raises ImageTooLarge for an image that would not fit even if nothing else were decoded."""
         if needed_bytes > self._shared_bytes and needed_bytes > self.small_bytes:
             raise ImageTooLarge(
-                f"{what} takes about {needed_bytes / 2**20:,.0f} MiB of memory to decode, "
+                f"{subject} takes about {needed_bytes / 2**20:,.0f} MiB of memory to decode, "
                 f"{self._shared_bytes / 2**20:,.0f} MiB are there for large images (--max-decode-bytes is "
                 f"{self.limit_bytes / 2**20:,.0f} MiB); scale it down before sending, or send it as a baseline JPEG, "
                 f"which takes least",
@@ -74,13 +74,15 @@ class DecodeBudget:
                 self._changed.notify_all()
 
 
-def limit(asked_bytes: int, processes: int = 1) -> Room:
-    """The bytes for decoding, and what sets them: `asked_bytes` or, if that is 0, a share of what is free now, divided
-    by the `processes` of the server."""
-    if asked_bytes:
-        return Room(asked_bytes, "--max-decode-bytes")
-    found = room()
-    if found is None:
+def limit(requested_bytes: int, processes: int = 1) -> Room:
+    """The bytes for decoding, and what sets them: `requested_bytes` or, if that is 0, a share of what is free now,
+    divided by the `processes` of the server."""
+    if requested_bytes:
+        return Room(requested_bytes, "--max-decode-bytes")
+    available = room()
+    if available is None:
         return Room((1 << 30) // processes, "a guess: this system does not say how much memory is free")
-    source = f"half of what {found.source} leaves" + (f", divided by {processes} processes" if processes > 1 else "")
-    return Room(max(MIN_BYTES, int(found.free_bytes * _SHARE / processes)), source)
+    source = f"half of what {available.source} leaves" + (
+        f", divided by {processes} processes" if processes > 1 else ""
+    )
+    return Room(max(MIN_BYTES, int(available.free_bytes * _SHARE / processes)), source)

@@ -74,7 +74,7 @@ class DecodePool:
         """An image that cannot be read fails alone or, with `all_or_none`, ends the work. `check` is called before each
         image and while one waits for memory; if it raises, the work ends."""
         rows = memoryview(bytearray(len(images) * spec.nbytes))
-        good = 0
+        decoded = 0
         pixels: list[int] = []
         failures: list[InvalidImage | ImageTooLarge | None] = []
         began_ns = time.monotonic_ns()
@@ -93,16 +93,16 @@ class DecodePool:
                 is_short = needed_bytes <= self.budget.small_bytes and header.pixels <= _SHORT_PIXELS
                 if not is_short and getattr(self._of_thread, "is_for_short", False):
                     yield True
-                place = rows[good * spec.nbytes : (good + 1) * spec.nbytes]
+                place = rows[decoded * spec.nbytes : (decoded + 1) * spec.nbytes]
                 self._decoder.decode(place, header, spec, needed_bytes, still_wanted)
                 failures.append(None)
                 pixels.append(header.pixels)
-                good += 1
+                decoded += 1
             except (InvalidImage, ImageTooLarge) as error:
                 failures.append(error.copy())  # the raised error's stack holds this very list
                 if all_or_none:
                     break
-        return Decoded(rows[: good * spec.nbytes], failures, pixels)
+        return Decoded(rows[: decoded * spec.nbytes], failures, pixels)
 
     def _submit(self, half: _Half, caller: str, steps: Steps[None]) -> None:
         half.turns.put(caller, steps)

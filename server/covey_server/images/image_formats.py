@@ -34,10 +34,10 @@ if AvifImagePlugin.SUPPORTED:
     OPEN[table.AVIF.title] = AvifImagePlugin.AvifImageFile
 
 
-def opened(header: Header) -> ImageFile:
+def open_image(header: Header) -> ImageFile:
     """Opens an image by its header; its pixels are not read yet. Raises what Pillow's parser does."""
     if header.format == table.HEIC.title and not is_available(table.HEIC):
-        raise OSError(_remedy(table.HEIC))
+        raise OSError(_how_to_install(table.HEIC))
     return OPEN[header.format](io.BytesIO(header.data))
 
 
@@ -50,10 +50,10 @@ def chosen(text: str) -> tuple[Format, ...]:
         formats = table.parse(text)
     except ValueError as error:
         raise InvalidConfiguration(f"--image-formats {text!r}: {error}") from None
-    missing = [each for each in formats if not is_available(each)]
+    missing = [format for format in formats if not is_available(format)]
     if missing and formats != table.DEFAULT:
-        raise InvalidConfiguration(f"--image-formats {text!r}: {'; '.join(map(_remedy, missing))}")
-    return tuple(each for each in formats if each not in missing)
+        raise InvalidConfiguration(f"--image-formats {text!r}: {'; '.join(map(_how_to_install, missing))}")
+    return tuple(format for format in formats if format not in missing)
 
 
 def available() -> tuple[Format, ...]:
@@ -61,9 +61,9 @@ def available() -> tuple[Format, ...]:
     return tuple(filter(is_available, table.FORMATS))
 
 
-def is_available(wanted: Format) -> bool:
+def is_available(format: Format) -> bool:
     """Whether a format can be decoded here. The first question for HEIC imports its decoder."""
-    if wanted is table.HEIC and wanted.title not in OPEN:
+    if format is table.HEIC and format.title not in OPEN:
         try:
             plugin = importlib.import_module("pillow_heif.as_plugin")
             options: Any = importlib.import_module("pillow_heif.options")
@@ -71,19 +71,19 @@ def is_available(wanted: Format) -> bool:
             return False
         options.DECODE_THREADS = 1
         options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
-        OPEN[wanted.title] = plugin.HeifImageFile
-    return wanted.title in OPEN
+        OPEN[format.title] = plugin.HeifImageFile
+    return format.title in OPEN
 
 
-def not_decoded(found: Format, formats: Collection[Format]) -> str:
+def describe_not_decoded(format: Format, formats: Collection[Format]) -> str:
     """The error for a file of a known format that is not among `formats`."""
-    if not is_available(found):
-        return f"{found.described} image, which cannot be decoded here: {_remedy(found)}"
-    setting = table.written({*formats, found})
-    return f"{found.described} image, which this server decodes if it is started with --image-formats {setting}"
+    if not is_available(format):
+        return f"{format.described} image, which cannot be decoded here: {_how_to_install(format)}"
+    setting = table.written({*formats, format})
+    return f"{format.described} image, which this server decodes if it is started with --image-formats {setting}"
 
 
-def _remedy(missing: Format) -> str:
+def _how_to_install(missing: Format) -> str:
     if missing.extra:
         return f"{missing.title} needs another package: pip install 'covey-serve[{missing.extra}]'"
     return f"Pillow is built without {missing.title} here: pip install --force-reinstall pillow"

@@ -31,18 +31,18 @@ def load(image: JpegImageFile, data: bytes, scan_end: int) -> None:
         _feed(decoder.decode, data[:scan_end] + PADDING)
         for _ in range(_PIECES):
             _feed(decoder.decode, PADDING[:2])
-        taken, error = decoder.decode(data[scan_end:])
+        consumed, error = decoder.decode(data[scan_end:])
     finally:
         decoder.cleanup()
-    if taken >= 0 or error:
+    if consumed >= 0 or error:
         raise OSError("broken data stream")
     image.tile = []
 
 
 def _feed(decode: Callable[[bytes], tuple[int, int]], data: bytes) -> None:
     """Gives the decoder data, all of which it has to take."""
-    taken, _ = decode(data)
-    if taken < 0:
+    consumed, _ = decode(data)
+    if consumed < 0:
         raise OSError("broken data stream")
-    if taken != len(data):
+    if consumed != len(data):
         raise OSError("its last scan ends early")

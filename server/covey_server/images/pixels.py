@@ -60,14 +60,14 @@ def read_header(
     """Reads a file's header, before a pixel is decoded. Raises InvalidImage or ImageTooLarge."""
     if not data:
         raise InvalidImage(f"the image is empty (0 bytes); send a {table.listed(formats)} file", "empty")
-    found = table.identify(data)
-    if found is None or found not in formats:
-        what = image_formats.not_decoded(found, formats) if found else file_kinds.describe(data)
+    format = table.identify(data)
+    if format is None or format not in formats:
+        description = image_formats.describe_not_decoded(format, formats) if format else file_kinds.describe(data)
         raise InvalidImage(
-            f"not a {table.listed(formats)} image: the {len(data):,} bytes are {what}",
-            "format_off" if found else "unknown_format",
+            f"not a {table.listed(formats)} image: the {len(data):,} bytes are {description}",
+            "format_off" if format else "unknown_format",
         )
-    header = headers.read(data, found)
+    header = headers.read(data, format)
     if header.pixels > max_pixels:
         raise ImageTooLarge(
             f"the image is {header.width} x {header.height} = {header.pixels:,} pixels, at most {max_pixels:,} are "
@@ -106,7 +106,7 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
 
 def _resized(header: Header, spec: InputSpec) -> Image.Image:
     """Upright, in the size of `spec`; grey where it is stored so."""
-    file = image_formats.opened(header)
+    file = image_formats.open_image(header)
     # Again, as what the header's reader and Pillow do not agree on must not be allocated.
     if not _is_as_large(file, header):
         raise OSError(f"its size is {header.width} x {header.height} or {file.width} x {file.height}")
@@ -119,9 +119,9 @@ def _resized(header: Header, spec: InputSpec) -> Image.Image:
     image = _reduce(file, spec, key, factor := _factor(file.size, spec))
     if spec.is_exact:
         del file  # frees what is not needed any more: the next steps make copies
-        return resizing.exactly(image if turn is None else image.transpose(turn), spec)
+        return resizing.resize_exactly(image if turn is None else image.transpose(turn), spec)
     extent = (extent[0] / factor, extent[1] / factor)
-    small = resizing.quickly(image, spec, size=size, extent=extent, orientation=orientation)
+    small = resizing.resize_quickly(image, spec, size=size, extent=extent, orientation=orientation)
     # Turned last, as it copies; grey has waited until now, as resizing one channel gives the same pixels as resizing
     # three equal ones.
     return small if turn is None else small.transpose(turn)

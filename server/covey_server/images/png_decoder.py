@@ -29,11 +29,11 @@ def load(image: PngImageFile, data: bytes) -> None:
     bands = len(image.getbands())
     ink = _UNTOUCHED if bands == 1 else (_UNTOUCHED,) * bands
     image.im = Image.new(image.mode, image.size, ink).im
-    before = image.im.getpixel((0, 0))
+    untouched = image.im.getpixel((0, 0))
     image.load()
     # The last row of an interlaced image that is decoded is the last odd one.
     last_row = height - 1 if not is_interlaced or height % 2 == 0 else height - 2
-    if (last_row < 0 or image.im.getpixel((width - 1, last_row)) == before) and _ends_early(data, is_interlaced):
+    if (last_row < 0 or image.im.getpixel((width - 1, last_row)) == untouched) and _ends_early(data, is_interlaced):
         raise OSError("its pixels end early")
 
 
@@ -53,10 +53,10 @@ def _ends_early(data: bytes, is_interlaced: bool) -> bool:
     unfolding = zlib.decompressobj()
     # The input comes in pieces, too: zlib copies the rest of its input with each piece of output.
     for start in range(position + 8, end, _INPUT_BYTES):
-        rest: bytes | memoryview = memoryview(data)[start : min(start + _INPUT_BYTES, end)]
-        while rest and missing > 0 and not unfolding.eof:
-            missing -= len(unfolding.decompress(rest, _PIECE_BYTES))
-            rest = unfolding.unconsumed_tail
+        compressed: bytes | memoryview = memoryview(data)[start : min(start + _INPUT_BYTES, end)]
+        while compressed and missing > 0 and not unfolding.eof:
+            missing -= len(unfolding.decompress(compressed, _PIECE_BYTES))
+            compressed = unfolding.unconsumed_tail
         if missing <= 0 or unfolding.eof:
             break
     while missing > 0 and (piece := unfolding.decompress(b"", _PIECE_BYTES)):

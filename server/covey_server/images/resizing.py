@@ -1,7 +1,7 @@
 """How an image comes to a model's size: the arithmetic of the resize policies, and the pixels by Pillow.
 
-`exactly` gives what torchvision, timm and Hugging Face's Pillow-based processors give. `quickly` takes images that were
-averaged down before, and may still have to be turned upright.
+`resize_exactly` gives what torchvision, timm and Hugging Face's Pillow-based processors give. `resize_quickly` takes
+images that were averaged down before, and may still have to be turned upright.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def place(size: Size, window: Size, spec: InputSpec) -> Placement:
     short, long = sorted(size)
     long = int(spec.resize_to * long / short)
     width, height = (spec.resize_to, long) if width <= height else (long, spec.resize_to)
-    return Placement(width, height, _cut(width - window[0], spec), _cut(height - window[1], spec))
+    return Placement(width, height, _crop_offset(width - window[0], spec), _crop_offset(height - window[1], spec))
 
 
-def _cut(rest: int, spec: InputSpec) -> int:
-    return rest // 2 if spec.floor_crop else round(rest / 2)
+def _crop_offset(surplus: int, spec: InputSpec) -> int:
+    return surplus // 2 if spec.floor_crop else round(surplus / 2)
 
 
-def exactly(image: Image.Image, spec: InputSpec) -> Image.Image:
+def resize_exactly(image: Image.Image, spec: InputSpec) -> Image.Image:
     """The upright image at the model's size, by one resize."""
     pillow = resampling.PILLOW[_interpolation(spec)]
     if spec.resize is Resize.CENTER_CROP:
@@ -78,15 +78,15 @@ def exactly(image: Image.Image, spec: InputSpec) -> Image.Image:
     image = _reduced(image, (max(1, image.width // _MAX_EXACT_SIDE), max(1, image.height // _MAX_EXACT_SIDE)))
     if spec.resize is Resize.STRETCH:
         return image if image.size == spec.size else image.resize(spec.size, pillow)
-    found = place(image.size, spec.size, spec)
-    if image.size != (found.width, found.height):
-        image = image.resize((found.width, found.height), pillow)
+    placement = place(image.size, spec.size, spec)
+    if image.size != (placement.width, placement.height):
+        image = image.resize((placement.width, placement.height), pillow)
     if spec.resize is Resize.PAD:
-        return _padded(image, (-found.left, -found.top), spec.size, spec)
-    return image.crop((found.left, found.top, found.left + spec.width, found.top + spec.height))
+        return _padded(image, (-placement.left, -placement.top), spec.size, spec)
+    return image.crop((placement.left, placement.top, placement.left + spec.width, placement.top + spec.height))
 
 
-def quickly(
+def resize_quickly(
     image: Image.Image, spec: InputSpec, *, size: Size, extent: tuple[float, float], orientation: int
 ) -> Image.Image:
     """An image as it lies in its file, by its EXIF `orientation`, at the model's size, still lying so.
@@ -105,24 +105,27 @@ def quickly(
         image = _without_ends(image)
         size = extent = image.size
     # Only what is seen is computed: `box`, in pixels of `size`, becomes `part` in those of the model.
-    part, at = window, (0, 0)
+    part, offset = window, (0, 0)
     if spec.resize is Resize.STRETCH:
         box = (0.0, 0.0, float(size[0]), float(size[1]))
     elif spec.resize is Resize.CENTER_CROP:
-        box = _largest(size, window, spec.crop)
+        box = _center_crop_box(size, window, spec.crop)
     else:
-        found = _as_stored(place(size, window, spec), window, orientation)
-        left, top = max(found.left, 0), max(found.top, 0)
-        right, bottom = min(found.left + window[0], found.width), min(found.top + window[1], found.height)
-        x, y = size[0] / found.width, size[1] / found.height
+        placement = _as_stored(place(size, window, spec), window, orientation)
+        left, top = max(placement.left, 0), max(placement.top, 0)
+        right, bottom = (
+            min(placement.left + window[0], placement.width),
+            min(placement.top + window[1], placement.height),
+        )
+        x, y = size[0] / placement.width, size[1] / placement.height
         box = (left * x, top * y, right * x, bottom * y)
-        part, at = (right - left, bottom - top), (left - found.left, top - found.top)
+        part, offset = (right - left, bottom - top), (left - placement.left, top - placement.top)
     # Of an image of one column and 50 million rows, the weights alone would take 800 MB and 14 s.
     across, down = _reductions(image.size, part) if spec.resize in (Resize.STRETCH, Resize.PAD) else (1, 1)
     image = _reduced(image, (across, down))
     x, y = extent[0] / across / size[0], extent[1] / down / size[1]
     box = (box[0] * x, box[1] * y, min(box[2] * x, image.width), min(box[3] * y, image.height))
-    return _padded(resampling.resize(image, part, _interpolation(spec), box), at, window, spec)
+    return _padded(resampling.resize(image, part, _interpolation(spec), box), offset, window, spec)
 
 
 def peak_bytes(size: Size, spec: InputSpec, channel_bytes: int) -> int:
@@ -140,7 +143,7 @@ def peak_bytes(size: Size, spec: InputSpec, channel_bytes: int) -> int:
     return (side * min(long, rows) + side * (side * long // short)) * channel_bytes + 3 * 4 * target * target
 
 
-def _largest(size: Size, window: Size, crop: float) -> Box:
+def _center_crop_box(size: Size, window: Size, crop: float) -> Box:
     """What CENTER_CROP keeps of an image, as by ImageOps.fit: the largest part of the window's aspect ratio."""
     width, height = size[0] * crop, size[1] * crop
     ratio = window[0] / window[1]
@@ -149,11 +152,11 @@ def _largest(size: Size, window: Size, crop: float) -> Box:
     return left, top, left + width, top + height
 
 
-def _as_stored(found: Placement, window: Size, orientation: int) -> Placement:
+def _as_stored(placement: Placement, window: Size, orientation: int) -> Placement:
     """Where the model's image begins while the image still lies as in its file."""
-    left = found.width - window[0] - found.left if orientation in _MIRRORED_X else found.left
-    top = found.height - window[1] - found.top if orientation in _MIRRORED_Y else found.top
-    return Placement(found.width, found.height, left, top)
+    left = placement.width - window[0] - placement.left if orientation in _MIRRORED_X else placement.left
+    top = placement.height - window[1] - placement.top if orientation in _MIRRORED_Y else placement.top
+    return Placement(placement.width, placement.height, left, top)
 
 
 def _interpolation(spec: InputSpec) -> Interpolation:
@@ -180,12 +183,12 @@ def _without_ends(image: Image.Image) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _padded(image: Image.Image, at: tuple[int, int], window: Size, spec: InputSpec) -> Image.Image:
+def _padded(image: Image.Image, offset: tuple[int, int], window: Size, spec: InputSpec) -> Image.Image:
     """The image with the colour around it, where it does not fill the window."""
     if image.size == window:
         return image
-    whole = Image.new("RGB", window, spec.pad)
+    canvas = Image.new("RGB", window, spec.pad)
     if spec.channels == 1:
-        whole = whole.convert("L")
-    whole.paste(image, at)
-    return whole
+        canvas = canvas.convert("L")
+    canvas.paste(image, offset)
+    return canvas

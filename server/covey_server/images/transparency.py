@@ -25,16 +25,16 @@ def key(image: ImageFile) -> Key | None:
 
     To be called before the image is loaded: a PNG tells it in its file's own bit depth, which is forgotten later.
     """
-    found: Key | None = image.info.get("transparency")
-    if found is None or image.format != "PNG":
-        return found
+    transparent: Key | None = image.info.get("transparency")
+    if transparent is None or image.format != "PNG":
+        return transparent
     raw = image.tile[0].args if image.tile else ""
-    if isinstance(found, tuple) and raw == "RGB;16B":  # Pillow keeps the upper 8 bits of its values
-        return (found[0] >> 8, found[1] >> 8, found[2] >> 8)
-    if isinstance(found, int) and raw in _FACTORS:
+    if isinstance(transparent, tuple) and raw == "RGB;16B":  # Pillow keeps the upper 8 bits of its values
+        return (transparent[0] >> 8, transparent[1] >> 8, transparent[2] >> 8)
+    if isinstance(transparent, int) and raw in _FACTORS:
         factor = _FACTORS[raw]
-        return found % (255 // factor + 1) * factor
-    return found
+        return transparent % (255 // factor + 1) * factor
+    return transparent
 
 
 def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, grey: bool) -> Image.Image:
@@ -114,11 +114,11 @@ def _plain(image: Image.Image, colour: Colour) -> Image.Image:
 
 def _equal(image: Image.Image, key: Key | None) -> Image.Image:
     """255 where an L or RGB image has the colour `key`, 0 elsewhere: mode L."""
-    wanted = key if isinstance(key, tuple) else (key,) * len(image.getbands())
+    levels = key if isinstance(key, tuple) else (key,) * len(image.getbands())
     mask: Image.Image | None = None
-    for band, level in zip(image.split(), wanted, strict=True):
-        found = band.point([_OPAQUE * (each == level) for each in range(256)])
-        mask = found if mask is None else ImageChops.darker(mask, found)
+    for band, level in zip(image.split(), levels, strict=True):
+        matches = band.point([_OPAQUE * (value == level) for value in range(256)])
+        mask = matches if mask is None else ImageChops.darker(mask, matches)
     assert mask is not None  # an image has a band
     return mask
 
@@ -134,8 +134,8 @@ def _flat_palette(image: Image.Image, key: Key | None, background: Colour) -> Im
     colours[: len(palette)] = palette
     alphas = np.full((256, 1), _OPAQUE, np.uint16)
     if isinstance(key, bytes):
-        said = np.frombuffer(key[:256], np.uint8)
-        alphas[: len(said), 0] = said
+        stored = np.frombuffer(key[:256], np.uint8)
+        alphas[: len(stored), 0] = stored
     elif isinstance(key, int) and key < 256:
         alphas[key] = 0
     blended = (colours * alphas + np.array(background, np.uint16) * (_OPAQUE - alphas) + _OPAQUE // 2) // _OPAQUE

@@ -26,31 +26,33 @@ _USER = re.compile(r"(?<=://)[^/@\s]+@")
 
 @dataclass(frozen=True)
 class Address:
-    """A store's URL. `url` may hold a password: show `shown`."""
+    """A store's URL. `url` may hold a password: show `display_url`."""
 
     url: str
 
     @classmethod
     def parse(cls, text: str) -> Address:
         """Raises InvalidConfiguration for a URL that is not taken."""
-        shown = redact(text)
+        display_url = redact(text)
         parts = urlsplit(text)
         if parts.scheme not in PACKAGES:
             raise InvalidConfiguration(
-                f"--models {shown}: expected a folder, or a URL that begins with "
-                f"{', '.join(f'{each}://' for each in PACKAGES)}"
+                f"--models {display_url}: expected a folder, or a URL that begins with "
+                f"{', '.join(f'{scheme}://' for scheme in PACKAGES)}"
             )
         if not parts.netloc:
-            raise InvalidConfiguration(f"--models {shown}: expected {parts.scheme}://BUCKET/PREFIX; it names no bucket")
+            raise InvalidConfiguration(
+                f"--models {display_url}: expected {parts.scheme}://BUCKET/PREFIX; it names no bucket"
+            )
         if parts.query or parts.fragment:
             # Shown without it: it may be a signature.
             raise InvalidConfiguration(
-                f"--models {shown.partition('?')[0].partition('#')[0]}: expected a URL without ? and #; files are "
-                f"looked for below it, and credentials come from the environment"
+                f"--models {display_url.partition('?')[0].partition('#')[0]}: expected a URL without ? and #; files "
+                f"are looked for below it, and credentials come from the environment"
             )
         if _USER.search(text) and parts.scheme not in ("http", "https"):
             raise InvalidConfiguration(
-                f"--models {shown}: expected no credentials in the URL; {parts.scheme}:// takes them from the "
+                f"--models {display_url}: expected no credentials in the URL; {parts.scheme}:// takes them from the "
                 f"environment"
             )
         return cls(text.rstrip("/"))
@@ -60,7 +62,7 @@ class Address:
         return urlsplit(self.url).scheme
 
     @property
-    def shown(self) -> str:
+    def display_url(self) -> str:
         """The URL without its password."""
         return redact(self.url)
 
@@ -68,13 +70,13 @@ class Address:
         """Where the store is mirrored: a folder of `parent` or, if that is "", of the user's cache folder. Two URLs
         never share one."""
         if parent:
-            above = Path(parent)
+            folder = Path(parent)
         else:
             base = environment.get("XDG_CACHE_HOME", "")
-            above = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "covey" / "models"  # noqa: PTH117
-        plain = _USER.sub("", self.url)
-        readable = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:60]
-        return above / f"{readable}-{hashlib.sha256(plain.encode()).hexdigest()[:12]}"
+            folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "covey" / "models"  # noqa: PTH117
+        public_url = _USER.sub("", self.url)
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", public_url).strip("-")[:60]
+        return folder / f"{readable}-{hashlib.sha256(public_url.encode()).hexdigest()[:12]}"
 
 
 def redact(text: str) -> str:

@@ -89,8 +89,8 @@ class Cache:
 
     def entry(self, path: str, stamp: Stamp) -> Entry | None:
         """What is known of a file, if it is there and the same as in the store."""
-        found = self.entries.get(path)
-        return found if found is not None and found.stamp == stamp and (self.folder / path).is_file() else None
+        entry = self.entries.get(path)
+        return entry if entry is not None and entry.stamp == stamp and (self.folder / path).is_file() else None
 
     def require_room(self, size_bytes: int) -> None:
         """Raises OSError where the disk has no room for so many more."""
@@ -106,9 +106,9 @@ class Cache:
         folder = self._partial / path
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / hashlib.sha256(repr(tuple(stamp)).encode()).hexdigest()[:16]
-        for other in folder.iterdir():
-            if other != target:
-                other.unlink()
+        for earlier in folder.iterdir():
+            if earlier != target:
+                earlier.unlink()
         return target
 
     def forget_partial(self, unit: str) -> None:
@@ -126,14 +126,14 @@ class Cache:
                 if old.name not in entries:
                     _remove(old)
         else:
-            whole = self._partial / ".whole"
-            shutil.rmtree(whole, ignore_errors=True)
-            whole.mkdir(parents=True)
+            staging = self._partial / ".whole"
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
             for name, path in fetched.items():
-                path.replace(whole / name)
-            _sync(whole)
+                path.replace(staging / name)
+            _sync(staging)
             target.parent.mkdir(exist_ok=True)
-            whole.replace(target)
+            staging.replace(target)
         _sync(target)
         _sync(target.parent)
         self._drop(unit)
@@ -151,12 +151,12 @@ class Cache:
 
     def remove(self, path: str) -> None:
         """Removes a version, or a choice, and its model's folder with the last one."""
-        gone = self._partial / ".gone"
-        shutil.rmtree(gone, ignore_errors=True)
-        gone.mkdir(parents=True)
+        trash = self._partial / ".gone"
+        shutil.rmtree(trash, ignore_errors=True)
+        trash.mkdir(parents=True)
         target = self.folder / path
-        target.replace(gone / target.name)  # at once, then file by file
-        shutil.rmtree(gone, ignore_errors=True)
+        target.replace(trash / target.name)  # at once, then file by file
+        shutil.rmtree(trash, ignore_errors=True)
         if not any(target.parent.iterdir()):
             target.parent.rmdir()
         self._drop(path)
@@ -166,22 +166,24 @@ class Cache:
         """The versions and choices that are there, however they came."""
         for model in sorted(self.folder.iterdir()):
             if layout.is_model_name(model.name) and model.is_dir():
-                yield from (f"{model.name}/{each.name}" for each in sorted(model.iterdir()))
+                yield from (f"{model.name}/{child.name}" for child in sorted(model.iterdir()))
 
     def _stamps(self, unit: str) -> dict[str, Stamp]:
-        above = f"{unit}/"
-        return {path[len(above) :]: each.stamp for path, each in self.entries.items() if path.startswith(above)}
+        prefix = f"{unit}/"
+        return {path[len(prefix) :]: entry.stamp for path, entry in self.entries.items() if path.startswith(prefix)}
 
     def _drop(self, path: str) -> None:
         self.entries = {
-            each: entry for each, entry in self.entries.items() if each != path and not each.startswith(f"{path}/")
+            entry_path: entry
+            for entry_path, entry in self.entries.items()
+            if entry_path != path and not entry_path.startswith(f"{path}/")
         }
 
     def _read(self) -> dict[str, Entry]:
         """What was fetched; nothing where that is not known: then it is fetched again."""
         try:
-            found = json.loads(self._state.read_text())
-            files = found["files"].items() if found["format"] == _FORMAT else ()
+            state = json.loads(self._state.read_text())
+            files = state["files"].items() if state["format"] == _FORMAT else ()
             return {path: Entry(Stamp(size, tag), sha256) for path, (size, tag, sha256) in files}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}

@@ -11,12 +11,12 @@ _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)*(.+)")
 
 def parse(content: bytes) -> dict[str, str]:
     """The digests, in small letters, by file. Raises ValueError for anything else than such lines."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
         if not line.strip():
             continue
         match = _LINE.fullmatch(line)
         if match is None:
             raise ValueError(f"line {number} is {line[:80]!r}: expected what `sha256sum FILE` prints")
-        found[match[2]] = match[1].lower()
-    return found
+        digests[match[2]] = match[1].lower()
+    return digests

@@ -35,12 +35,12 @@ class Listing:
     examples: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, found: Files) -> Listing:
+    def of(cls, files_by_path: Files) -> Listing:
         """Sorts the paths of a store, relative to its root."""
         versions: dict[str, dict[str, Stamp]] = {}
         choices: dict[str, Stamp] = {}
         examples: list[str] = []
-        for path, stamp in sorted(found.items()):
+        for path, stamp in sorted(files_by_path.items()):
             name, _, rest = path.partition("/")
             version, _, file = rest.partition("/")
             if layout.is_model_name(name) and rest in layout.CHOICES:
@@ -49,8 +49,8 @@ class Listing:
                 versions.setdefault(f"{name}/{version}", {})[file] = stamp
             elif len(examples) < 3:
                 examples.append(path)
-        whole = [unit for unit, files in versions.items() if layout.FILE_NAME in files]
-        return cls({unit: versions[unit] for unit in sorted(whole, key=_order)}, choices, tuple(examples))
+        complete = [unit for unit, files in versions.items() if layout.FILE_NAME in files]
+        return cls({unit: versions[unit] for unit in sorted(complete, key=_order)}, choices, tuple(examples))
 
 
 def _order(unit: str) -> tuple[str, int]:

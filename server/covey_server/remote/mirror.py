@@ -33,24 +33,24 @@ class Mirror:
         self.folder = folder
         self._address = address
         self._cache = Cache(folder)
-        self._sync = Sync(address.shown, lambda: open_store(address), self._cache)
+        self._sync = Sync(address.display_url, lambda: open_store(address), self._cache)
         self._backoff = Backoff(interval_s)
         self._changed = threading.Condition()
         self._looks = self._failed = 0
         self._result: Result | None = None
-        self._wrong: InvalidConfiguration | None = None
+        self._configuration_error: InvalidConfiguration | None = None
         self._thread = threading.Thread(target=self._run, name="models-sync", daemon=True)
 
     def start(self) -> None:
         """Returns once the cache is as the store or, where that takes too long, can be served. Raises NoModels if there
         is nothing to serve, and InvalidConfiguration."""
-        had = self._cache.has_models
-        log.info("models are mirrored from %s into %s", self._address.shown, self.folder)
+        had_models = self._cache.has_models
+        log.info("models are mirrored from %s into %s", self._address.display_url, self.folder)
         self._thread.start()
         with self._changed:
-            self._changed.wait_for(lambda: self._may_serve(had), _PATIENCE_S if had else None)
-        if self._wrong is not None:
-            raise self._wrong
+            self._changed.wait_for(lambda: self._may_serve(had_models), _PATIENCE_S if had_models else None)
+        if self._configuration_error is not None:
+            raise self._configuration_error
         if self._result is Result.SETTLED or (self._result is Result.FOLLOWS and self._cache.synced_s is not None):
             return
         if self._cache.has_models:
@@ -61,9 +61,9 @@ class Mirror:
             return
         self.stop(0)
         raise NoModels(
-            f"no model can be had from {self._address.shown}, tried {self._failed} times: {self._sync.error}; and none "
-            f"is in the cache {self.folder}. Check the URL of --models, the credentials in the environment, and the "
-            f"network"
+            f"no model can be had from {self._address.display_url}, tried {self._failed} times: {self._sync.error}; "
+            f"and none is in the cache {self.folder}. Check the URL of --models, the credentials in the environment, "
+            f"and the network"
         )
 
     def stop(self, timeout_s: float = 5.0) -> bool:
@@ -80,36 +80,36 @@ class Mirror:
         """For the metrics, from any thread."""
         return self._sync.figures()
 
-    def _may_serve(self, had: bool) -> bool:
+    def _may_serve(self, had_models: bool) -> bool:
         """Whether the server's start goes on, or is given up."""
-        if self._wrong is not None or self._result is Result.SETTLED:
+        if self._configuration_error is not None or self._result is Result.SETTLED:
             return True
         if self._result is Result.FOLLOWS:
-            return self._cache.synced_s is not None or had
+            return self._cache.synced_s is not None or had_models
         if self._looks > 1 and self._result is Result.PENDING:
             return self._cache.has_models
-        return self._failed >= (1 if had or self._cache.has_models else _ATTEMPTS)
+        return self._failed >= (1 if had_models or self._cache.has_models else _ATTEMPTS)
 
     def _run(self) -> None:
         # At the usual priority: where all cores are busy, reads would otherwise come to their time limits.
-        told = False
+        is_logged = False
         while not self._sync.stopping.is_set():
             result = Result.FAILED
             try:
                 result = self._sync.look()
             except InvalidConfiguration as error:
-                self._wrong = error
+                self._configuration_error = error
             except Exception:
-                if not told:
+                if not is_logged:
                     log.exception("looking at the models' store failed; this is a bug. Retrying")
-                told = True
+                is_logged = True
             with self._changed:
                 self._result = result
                 self._looks += 1
                 self._failed += result in (Result.FAILED, Result.INCOMPLETE)
                 self._changed.notify_all()
             delay_s = self._backoff.delay_s(result)
-            if delay_s is None or self._wrong is not None:
+            if delay_s is None or self._configuration_error is not None:
                 return
             self._sync.stopping.wait(delay_s)
 

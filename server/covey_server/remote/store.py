@@ -51,20 +51,20 @@ class ListedStore:
         self._root = root.rstrip("/") + "/"
 
     def list(self) -> Mapping[str, Stamp]:
-        with _told():
+        with _as_store_failed():
             self._filesystem.invalidate_cache()
-            found = self._filesystem.find(self._root, detail=True)
-            return {path.removeprefix(self._root): _stamp(info) for path, info in found.items()}
+            infos = self._filesystem.find(self._root, detail=True)
+            return {path.removeprefix(self._root): _stamp(info) for path, info in infos.items()}
 
     def stamp(self, path: str) -> Stamp | None:
-        with _told():
+        with _as_store_failed():
             self._filesystem.invalidate_cache()
             return _stamp(self._filesystem.info(self._root + path))
 
     def chunks(self, path: str, offset: int, size_bytes: int | None) -> Iterator[bytes]:
         end = self._size(path) if size_bytes is None else size_bytes
         while offset < end:
-            with _told():
+            with _as_store_failed():
                 chunk = self._filesystem.cat_file(self._root + path, start=offset, end=min(end, offset + CHUNK_BYTES))
             if not chunk:
                 raise StoreFailed(f"{path} ends after {offset:,} bytes; expected {end:,}")
@@ -72,7 +72,7 @@ class ListedStore:
             offset += len(chunk)
 
     def _size(self, path: str) -> int:
-        with _told():
+        with _as_store_failed():
             return int(self._filesystem.info(self._root + path)["size"])
 
 
@@ -96,7 +96,7 @@ class IndexedStore:
         return None
 
     def chunks(self, path: str, offset: int, size_bytes: int | None) -> Iterator[bytes]:
-        with _told(), self._filesystem.open(self._root + path, "rb", block_size=0) as file:
+        with _as_store_failed(), self._filesystem.open(self._root + path, "rb", block_size=0) as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
@@ -122,7 +122,7 @@ def open_store(address: Address) -> Store:
         return _open(address)
     except (ImportError, ValueError) as error:  # fsspec's own ways to say that there is no package for it
         raise InvalidConfiguration(
-            f"--models {address.shown}: {redact(str(error))}; to read {address.scheme}:// install: "
+            f"--models {address.display_url}: {redact(str(error))}; to read {address.scheme}:// install: "
             f"pip install {PACKAGES[address.scheme]}"
         ) from error
 
@@ -158,7 +158,7 @@ def _text(tag: object) -> str:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_store_failed() -> Iterator[None]:
     try:
         yield
     except StoreFailed:

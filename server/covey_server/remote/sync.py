@@ -1,4 +1,4 @@
-"""One look at the store after the other, and what follows: fetch, verify, put in place, remove.
+"""Compares the store with the cache, again and again, and fetches, verifies, installs and removes what differs.
 
 - A change is followed when two looks in a row find the same, as in a local folder: an upload that is not whole waits.
 - What comes is checked by its size, by its state in the store before and after, and by SHA256SUMS where there is one.
@@ -40,7 +40,7 @@ class Result(enum.Enum):
     """The cache is as the store, but for what is refused."""
 
     PENDING = enum.auto()
-    """Something has changed; the next look says whether it rests."""
+    """Something has changed; the next look says whether the change is complete."""
 
     INCOMPLETE = enum.auto()
     """The store can be read, and a part of it could not be fetched."""
@@ -65,26 +65,26 @@ class _Refused(Exception):
     """What came is not what SHA256SUMS says."""
 
 
-class _Waits(Exception):
-    """It is not whole in the store yet, or changed while it was fetched."""
+class _NotReady(Exception):
+    """It is not complete in the store yet, or changed while it was fetched."""
 
 
 class Sync:
     """Keeps a cache equal to a store. `look`, from one thread."""
 
-    def __init__(self, shown: str, open_store: Callable[[], Store], cache: Cache) -> None:
-        """`shown` is the store's URL for people. `open_store` is called once this process has the cache's lock; it
-        raises InvalidConfiguration."""
+    def __init__(self, display_url: str, open_store: Callable[[], Store], cache: Cache) -> None:
+        """`display_url` is the store's URL for people. `open_store` is called once this process has the cache's lock;
+        it raises InvalidConfiguration."""
         self.stopping = threading.Event()  # set: gives up what is being fetched
         self.error = ""  # why the last look failed; "": it did not
-        self._shown = shown
+        self._display_url = display_url
         self._open_store = open_store
         self._store: Store | None = None
         self._cache = cache
-        self._before: Listing | None = None
+        self._last_listing: Listing | None = None
         self._refused: dict[str, Files] = {}  # what is not fetched again as long as it looks like this
-        self._told: dict[str, str] = {}  # what was said of a path last
-        self._away_since_s: float | None = None
+        self._last_messages: dict[str, str] = {}  # what was logged of a path last
+        self._failing_since_s: float | None = None
         self._failures: dict[SyncFailure, int] = dict.fromkeys(SYNC_FAILURES, 0)
         self._fetched_bytes = 0
 
@@ -105,54 +105,54 @@ class Sync:
         try:
             listing = Listing.of(self._store.list())
             if not listing.versions:
-                found = f"; there are: {', '.join(listing.examples)}" if listing.examples else ""
-                raise StoreFailed(f"it holds no NAME/VERSION/{layout.FILE_NAME}{found}")
+                examples = f"; there are: {', '.join(listing.examples)}" if listing.examples else ""
+                raise StoreFailed(f"it holds no NAME/VERSION/{layout.FILE_NAME}{examples}")
         except StoreFailed as error:
-            return self._away(str(error))
-        self._back()
-        before, self._before = self._before, listing
-        result = self._follow(self._store, listing, before or Listing({}, {}))
+            return self._store_failed(str(error))
+        self._store_is_back()
+        previous, self._last_listing = self._last_listing, listing
+        result = self._follow(self._store, listing, previous or Listing({}, {}))
         if result is not Result.INCOMPLETE:
             self.error = ""
         if result is Result.SETTLED:
             self._cache.mark_synced()
         return result
 
-    def _follow(self, store: Store, listing: Listing, before: Listing) -> Result:
-        steps: list[tuple[str, bool, Callable[[], None]]] = []  # path, whether it rests, what to do
+    def _follow(self, store: Store, listing: Listing, previous: Listing) -> Result:
+        steps: list[tuple[str, bool, Callable[[], None]]] = []  # path, whether it is stable, what to do
         for unit, files in listing.versions.items():
             if not self._cache.holds(unit, files):
-                rests = before.versions.get(unit) == files
-                steps.append((unit, rests, partial(self._fetch, store, unit, files)))
+                is_stable = previous.versions.get(unit) == files
+                steps.append((unit, is_stable, partial(self._fetch, store, unit, files)))
         for path, stamp in listing.choices.items():  # behind the versions, which they name
             if self._cache.entry(path, stamp) is None:
-                rests = before.choices.get(path) == stamp
-                steps.append((path, rests, partial(self._fetch_choice, store, path, stamp)))
+                is_stable = previous.choices.get(path) == stamp
+                steps.append((path, is_stable, partial(self._fetch_choice, store, path, stamp)))
         for path in self._cache.present():
             if path not in listing.versions and path not in listing.choices:
-                rests = bool(before.versions) and path not in before.versions and path not in before.choices
-                steps.append((path, rests, partial(self._remove, path)))
+                is_stable = bool(previous.versions) and path not in previous.versions and path not in previous.choices
+                steps.append((path, is_stable, partial(self._remove, path)))
         state = {**listing.versions, **{path: {"": stamp} for path, stamp in listing.choices.items()}}
-        results = [self._step(path, rests, state.get(path, {}), do) for path, rests, do in steps]
+        results = [self._step(path, is_stable, state.get(path, {}), action) for path, is_stable, action in steps]
         worst = (Result.INCOMPLETE, Result.PENDING)
-        return next((each for each in worst if each in results), Result.SETTLED)
+        return next((result for result in worst if result in results), Result.SETTLED)
 
-    def _step(self, path: str, rests: bool, files: Files, do: Callable[[], None]) -> Result:
-        """Does one thing that is due. What fails does not keep others from being done."""
-        if not rests:
+    def _step(self, path: str, is_stable: bool, files: Files, action: Callable[[], None]) -> Result:
+        """Does one step, if it is stable. A step that fails does not keep others from being done."""
+        if not is_stable:
             return Result.PENDING
         if files and self._refused.get(path) == files:
             return Result.SETTLED
         try:
-            do()
+            action()
         except _Refused as error:
             self._refused[path] = files
             self._cache.forget_partial(path)
             self._fail("digest", path, f"{error}. What was served stays; it is fetched again once it changes there")
             return Result.SETTLED
-        except _Waits as error:
+        except _NotReady as error:
             self._refused[path] = files
-            self._tell(logging.WARNING, path, str(error))
+            self._log_once(logging.WARNING, path, str(error))
             return Result.PENDING
         except StoreFailed as error:
             if not self.stopping.is_set():
@@ -163,7 +163,7 @@ class Sync:
             self._fail("disk", path, f"cannot be put into the cache: {error}. What was served stays")
             return Result.INCOMPLETE
         self._refused.pop(path, None)
-        self._told.pop(path, None)
+        self._last_messages.pop(path, None)
         return Result.SETTLED
 
     def _fetch(self, store: Store, unit: str, files: Files) -> None:
@@ -206,7 +206,7 @@ class Sync:
         if layout.FILE_NAME not in expected:
             raise _Refused(f"its {digests.FILE} has no line for {layout.FILE_NAME}")
         if missing := sorted((expected.keys() & set(layout.BESIDE)) - files.keys()):
-            raise _Waits(f"is not fetched yet: its {digests.FILE} names {', '.join(missing)}, which the store lacks")
+            raise _NotReady(f"is not fetched yet: its {digests.FILE} names {', '.join(missing)}, which the store lacks")
         return expected, {digests.FILE: Entry(stamp, hashlib.sha256(content).hexdigest())}
 
     def _fetch_choice(self, store: Store, path: str, stamp: Stamp) -> None:
@@ -242,42 +242,44 @@ class Sync:
             raise StoreFailed(f"{size_bytes:,} bytes came; expected {stamp.size_bytes:,}")
         if store.stamp(path) not in (None, stamp):
             target.unlink()
-            raise _Waits("changed in the store while it was fetched; it is fetched again once it rests")
+            raise _NotReady("changed in the store while it was fetched; it is fetched again once it rests")
         return target, Entry(stamp, digest.hexdigest())
 
-    def _away(self, reason: str) -> Result:
-        if self._away_since_s is None:
-            self._away_since_s = time.monotonic()
+    def _store_failed(self, reason: str) -> Result:
+        if self._failing_since_s is None:
+            self._failing_since_s = time.monotonic()
             log.error(
                 "the models' store %s cannot be read: %s. %s the cache %s; the store is tried again, more and more "
-                "rarely", self._shown, reason,
+                "rarely", self._display_url, reason,
                 "Served is what is in" if self._cache.has_models else "Nothing is in", self._cache.folder,
             )  # fmt: skip
         self._failures["store"] += 1
         self.error = reason
         return Result.FAILED
 
-    def _back(self) -> None:
-        if self._away_since_s is not None:
-            log.warning("the models' store %s is back after %.0f s", self._shown, time.monotonic() - self._away_since_s)
-            self._away_since_s = None
+    def _store_is_back(self) -> None:
+        if self._failing_since_s is not None:
+            log.warning(
+                "the models' store %s is back after %.0f s", self._display_url, time.monotonic() - self._failing_since_s
+            )
+            self._failing_since_s = None
 
     def _fail(self, reason: SyncFailure, path: str, text: str) -> None:
         self._failures[reason] += 1
         self.error = f"{self._name(path)} {text}" if path else text
-        self._tell(logging.ERROR, path, text)
+        self._log_once(logging.ERROR, path, text)
 
-    def _tell(self, level: int, path: str, text: str) -> None:
-        """Says something of a path, once."""
-        if self._told.get(path) != text:
+    def _log_once(self, level: int, path: str, text: str) -> None:
+        """Logs a message about a path, unless it is the last one that was logged about it."""
+        if self._last_messages.get(path) != text:
             log.log(level, "%s", f"{self._name(path)} {text}" if path else text)
-            self._told[path] = text
+            self._last_messages[path] = text
 
     def _name(self, path: str) -> str:
-        return f"{self._shown}/{path}"
+        return f"{self._display_url}/{path}"
 
 
-def _require_digest(path: str, came: str, expected: str | None) -> None:
-    if expected is not None and came != expected:
+def _require_digest(path: str, actual: str, expected: str | None) -> None:
+    if expected is not None and actual != expected:
         name = path.rpartition("/")[2]
-        raise _Refused(f"is refused: {name} has the SHA-256 {came}, expected {expected} by {digests.FILE}")
+        raise _Refused(f"is refused: {name} has the SHA-256 {actual}, expected {expected} by {digests.FILE}")

@@ -41,7 +41,7 @@ def test_urls_that_are_not_taken(url: str, message: str) -> None:
 
 def test_a_cache_folder_belongs_to_one_url(tmp_path: Path) -> None:
     first = Address.parse("https://user:hidden@host/a/models/")
-    assert first.shown == "https://***@host/a/models"
+    assert first.display_url == "https://***@host/a/models"
     folder = first.cache_folder("", {"XDG_CACHE_HOME": str(tmp_path)})
     assert folder.parent == tmp_path / "covey" / "models"
     assert folder.name.startswith("https-host-a-models-")
@@ -124,7 +124,7 @@ def test_a_web_server_is_listed_by_the_sums_at_its_root(
         (tmp_path / "web" / path).write_bytes(content)
     address = Address.parse(web)
     cache = Cache(tmp_path / "cache")
-    sync = Sync(address.shown, lambda: open_store(address), cache)
+    sync = Sync(address.display_url, lambda: open_store(address), cache)
     assert sync.look() is Result.FAILED, "there are no sums yet"
     (tmp_path / "web" / "SHA256SUMS").write_bytes(sums_of(files))
     assert [sync.look(), sync.look(), sync.look()] == [Result.PENDING, Result.SETTLED, Result.SETTLED]

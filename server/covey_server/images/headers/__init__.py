@@ -30,8 +30,8 @@ _READERS: dict[Format, Callable[[bytes], Header]] = {
 }
 
 
-def read(data: bytes, found: Format) -> Header:
-    """The header of a file that begins like one of format `found`. Raises InvalidImage."""
-    header = _READERS[found](data)
+def read(data: bytes, format: Format) -> Header:
+    """The header of a file that begins like one of that format. Raises InvalidImage."""
+    header = _READERS[format](data)
     header.file_bytes = len(data)
     return header

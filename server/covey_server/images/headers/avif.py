@@ -20,20 +20,22 @@ _DECODER_BYTES = 1 << 20  # of each part's decoder, beside its frames
 def read(data: bytes) -> Header:
     """Raises InvalidImage."""
     try:
-        found = iso_media.read(data, b"avif")
-        coded = [extents for kind, extents in found.items if kind == b"av01"]
-        if not (coded and found.width and found.height):
+        container = iso_media.read(data, b"avif")
+        coded = [extents for kind, extents in container.items if kind == b"av01"]
+        if not (coded and container.width and container.height):
             raise iso_media.Unreadable("there is no still image in it")
         if sum(end - start for extents in coded for start, end in extents) > 2 * len(data):
             raise iso_media.Unreadable("its parts overlap")
-        pixels = found.width * found.height
+        pixels = container.width * container.height
         parts = [_part(b"".join(data[start:end] for start, end in extents)) for extents in coded]
         if any(part_pixels > _MAX_LARGER * pixels + _SMALL_PIXELS for part_pixels, _ in parts):
-            raise iso_media.Unreadable(f"it says {found.width} x {found.height}, and a part of it is far larger")
+            raise iso_media.Unreadable(
+                f"it says {container.width} x {container.height}, and a part of it is far larger"
+            )
     except iso_media.Unreadable as error:
         raise damaged("AVIF", len(data), str(error)) from None
     decoder_bytes = sum(part_bytes + _DECODER_BYTES for _, part_bytes in parts) / pixels + _OUTPUT_BYTES - 4
-    return Header("AVIF", found.width, found.height, found.data, 4, decoder_bytes, orientation=None)
+    return Header("AVIF", container.width, container.height, container.data, 4, decoder_bytes, orientation=None)
 
 
 def _part(data: bytes) -> tuple[int, float]:

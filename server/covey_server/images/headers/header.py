@@ -35,16 +35,16 @@ class Header:
         return self.width * self.height
 
 
-def damaged(kind: str, size_bytes: int, what: str) -> InvalidImage:
+def damaged(kind: str, size_bytes: int, reason: str) -> InvalidImage:
     """The error for a file that is damaged or cut off."""
     return InvalidImage(
-        f"the {kind} image of {size_bytes:,} bytes is damaged or cut off ({what}); send the whole file", "damaged"
+        f"the {kind} image of {size_bytes:,} bytes is damaged or cut off ({reason}); send the whole file", "damaged"
     )
 
 
-def unsupported(data: bytes, what: str, advice: str) -> InvalidImage:
+def unsupported(data: bytes, kind: str, advice: str) -> InvalidImage:
     """The error for a complete file of a kind that is not decoded here."""
-    return InvalidImage(f"the {len(data):,} bytes are {what}, which is not decoded here; {advice}", "unsupported")
+    return InvalidImage(f"the {len(data):,} bytes are {kind}, which is not decoded here; {advice}", "unsupported")
 
 
 def too_many_segments(kind: str, data: bytes) -> InvalidImage:

@@ -12,9 +12,11 @@ _PIXEL_BYTES, _DECODER_BYTES = 4, 8.0
 def read(data: bytes) -> Header:
     """Raises InvalidImage."""
     try:
-        found = iso_media.read(data, b"")
+        container = iso_media.read(data, b"")
     except iso_media.Unreadable as error:
         raise damaged("HEIC", len(data), str(error)) from None
-    if not (found.width and found.height):
-        raise damaged("HEIC", len(data), f"its header gives a size of {found.width} x {found.height}")
-    return Header("HEIC", found.width, found.height, found.data, _PIXEL_BYTES, _DECODER_BYTES, orientation=None)
+    if not (container.width and container.height):
+        raise damaged("HEIC", len(data), f"its header gives a size of {container.width} x {container.height}")
+    return Header(
+        "HEIC", container.width, container.height, container.data, _PIXEL_BYTES, _DECODER_BYTES, orientation=None
+    )

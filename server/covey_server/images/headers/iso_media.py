@@ -35,32 +35,32 @@ def read(data: bytes, brand: bytes) -> Container:
 
 def _read(data: bytes, brand: bytes) -> Container:
     meta: tuple[int, int] | None = None
-    plain = bytearray()
+    still = bytearray()
     budget = [MAX_BOXES]
     for kind, start, end in _boxes(data, 0, len(data), budget):
         if kind == b"meta" and meta is None:
             meta = start + 4, end
         elif kind == b"moov":  # the decoder would show these instead, or count them
-            plain = plain or bytearray(data)
-            plain[data.rindex(b"moov", 0, start) : data.rindex(b"moov", 0, start) + 4] = b"free"
+            still = still or bytearray(data)
+            still[data.rindex(b"moov", 0, start) : data.rindex(b"moov", 0, start) + 4] = b"free"
     if meta is None:
         raise Unreadable("there is no still image in it")
-    if plain and brand:  # else a decoder would look for the moving pictures
+    if still and brand:  # else a decoder would look for the moving pictures
         end = int.from_bytes(data[:4], "big")
         for place in (8, *range(16, min(end, len(data)) - 3, 4)):
-            if plain[place : place + 4] == brand[:3] + b"s":
-                plain[place : place + 4] = brand
-    found = Container(bytes(plain) if plain else data)
+            if still[place : place + 4] == brand[:3] + b"s":
+                still[place : place + 4] = brand
+    container = Container(bytes(still) if still else data)
     boxes = {kind: (start, end) for kind, start, end in _boxes(data, *meta, budget)}
     if not boxes.keys() >= {b"pitm", b"iloc", b"iinf", b"iprp"}:
         raise Unreadable("there is no still image in it")
     start, _ = boxes[b"pitm"]
     primary = _number(data, start + 4, 2 if data[start] == 0 else 4)
-    found.width, found.height = _size(data, boxes[b"iprp"], primary, budget)
+    container.width, container.height = _size(data, boxes[b"iprp"], primary, budget)
     kinds = _kinds(data, boxes[b"iinf"], budget)
     places = _places(data, boxes[b"iloc"], boxes.get(b"idat", (0, 0)))
-    found.items = [(kind, places[item]) for item, kind in kinds.items() if item in places]
-    return found
+    container.items = [(kind, places[item]) for item, kind in kinds.items() if item in places]
+    return container
 
 
 def _boxes(data: bytes, start: int, end: int, budget: list[int]) -> Iterator[tuple[bytes, int, int]]:
@@ -95,12 +95,12 @@ def _size(data: bytes, properties: tuple[int, int], item: int, budget: list[int]
     position += 8
     for _ in range(min(count, 65_536)):
         id_bytes = 2 if version == 0 else 4
-        found, associations = _number(data, position, id_bytes), data[position + id_bytes]
+        item_id, associations = _number(data, position, id_bytes), data[position + id_bytes]
         position += id_bytes + 1
         width = 2 if flags & 1 else 1
         for place in range(position, position + associations * width, width):
             number = _number(data, place, width) & (0x7FFF if flags & 1 else 0x7F)
-            if found == item and number in sizes:
+            if item_id == item and number in sizes:
                 size: tuple[int, int] = sizes[number]
                 return size
         position += associations * width
@@ -119,8 +119,8 @@ def _kinds(data: bytes, infos: tuple[int, int], budget: list[int]) -> dict[int, 
     return kinds
 
 
-def _places(data: bytes, locations: tuple[int, int], own: tuple[int, int]) -> dict[int, list[tuple[int, int]]]:
-    """The extents of each item's data, as begin and end in the file; `own` is the content of the box idat."""
+def _places(data: bytes, locations: tuple[int, int], idat: tuple[int, int]) -> dict[int, list[tuple[int, int]]]:
+    """The extents of each item's data, as begin and end in the file; `idat` is the content of the box idat."""
     position, _ = locations
     version = data[position]
     offset_bytes, length_bytes = data[position + 4] >> 4, data[position + 4] & 15
@@ -146,9 +146,9 @@ def _places(data: bytes, locations: tuple[int, int], own: tuple[int, int]) -> di
             position += index_bytes
             offset, position = _number(data, position, offset_bytes), position + offset_bytes
             length, position = _number(data, position, length_bytes), position + length_bytes
-            start, most = (own[0] + base + offset, own[1]) if method == 1 else (base + offset, len(data))
-            stop = most if length == 0 else start + length
-            if method > 1 or start > stop or stop > most:
+            start, limit = (idat[0] + base + offset, idat[1]) if method == 1 else (base + offset, len(data))
+            stop = limit if length == 0 else start + length
+            if method > 1 or start > stop or stop > limit:
                 raise Unreadable("a part of it reaches over its end")
             places[item].append((start, stop))
     return places

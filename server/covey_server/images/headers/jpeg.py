@@ -32,7 +32,7 @@ def read(data: bytes) -> Header:
 
 
 def _read(data: bytes) -> Header:
-    kept = [b"\xff\xd8"]
+    header_parts = [b"\xff\xd8"]
     frame: Frame | None = None
     orientation: int | None = None
     restart_interval, size = 0, len(data)
@@ -41,10 +41,10 @@ def _read(data: bytes) -> Header:
         marker = data[position + 1]
         if data[position] != 0xFF or marker in (0x00, 0xFF):
             # Stray bytes are skipped, as in libjpeg.
-            found = jpeg_scans.MARKER.search(data, position)
-            if found is None:
+            match = jpeg_scans.MARKER.search(data, position)
+            if match is None:
                 raise damaged("JPEG", len(data), "it ends within its header")
-            position = found.end() - 2
+            position = match.end() - 2
             continue
         if marker in (_SCAN, _END):
             break
@@ -58,15 +58,15 @@ def _read(data: bytes) -> Header:
             if frame is not None:
                 raise damaged("JPEG", len(data), "it gives its size twice")
             frame = _frame(data, position, end)
-            kept.append(data[position:end])
+            header_parts.append(data[position:end])
         elif marker in _TABLES:
             if marker == _RESTART_INTERVAL:
                 restart_interval = int.from_bytes(data[position + 4 : position + 6], "big")
-            kept.append(data[position:end])
+            header_parts.append(data[position:end])
         elif (marker == _JFIF and data.startswith(b"JFIF\0", position + 4) and end - position >= 16) or (
             marker == _ADOBE and data.startswith(b"Adobe", position + 4) and end - position >= 16
         ):
-            kept.append(data[position:end])  # these tell how colours are stored
+            header_parts.append(data[position:end])  # these tell how colours are stored
         elif marker == _EXIF and orientation is None and data.startswith(b"Exif\0\0", position + 4):
             orientation = exif.orientation(data[position + 4 : end])
         position = end
@@ -74,7 +74,7 @@ def _read(data: bytes) -> Header:
         raise too_many_segments("JPEG", data)
     if frame is None or marker == _END:
         raise damaged("JPEG", len(data), "there are no pixels in it")
-    return _with_scans(data, position, frame, kept, orientation or 1, restart_interval)
+    return _with_scans(data, position, frame, header_parts, orientation or 1, restart_interval)
 
 
 def _frame(data: bytes, position: int, end: int) -> Frame:
@@ -96,7 +96,7 @@ def _frame(data: bytes, position: int, end: int) -> Frame:
 
 
 def _with_scans(
-    data: bytes, position: int, frame: Frame, kept: list[bytes], orientation: int, restart_interval: int
+    data: bytes, position: int, frame: Frame, header_parts: list[bytes], orientation: int, restart_interval: int
 ) -> Header:
     """`position`: of the first scan."""
     components = len(frame.names)
@@ -104,7 +104,7 @@ def _with_scans(
     arithmetic = frame.kind in (_ARITHMETIC, _ARITHMETIC_PROGRESSIVE)
     in_one_scan = not progressive and data[position + 4] == components
     scan_end: int | None = None
-    head = b"".join(kept)
+    head = b"".join(header_parts)
     if in_one_scan:
         start = position + 2 + jpeg_scans.length(data, position)
         end, tail = jpeg_scans.end_of_data(data, start), jpeg_scans.PADDING

@@ -67,15 +67,15 @@ def end_of_data(data: bytes, start: int) -> int:
     # the last bytes are the end of another one.
     if data.endswith(b"\xff\xd9") and b"MPF\0" not in data[:start]:
         return len(data) - 2
-    found = MARKER.search(data, start)
-    return found.start() if found else len(data)
+    match = MARKER.search(data, start)
+    return match.start() if match else len(data)
 
 
 def walk(data: bytes, position: int, frame: Frame, restart_interval: int, *, check_restarts: bool) -> tuple[int, int]:
     """Walks from the first scan, at `position`, to the image's end marker. Returns where the data of the last scan end,
     and where that marker is. Raises InvalidImage."""
     scans, last_end = 0, 0
-    names = seen = b""
+    names = all_names = b""
     start = 0
     for _ in range(MAX_SEGMENTS):
         marker = data[position + 1]
@@ -85,15 +85,15 @@ def walk(data: bytes, position: int, frame: Frame, restart_interval: int, *, che
         if marker == _SCAN:
             scans += 1
             names = data[position + 5 : position + 5 + 2 * data[position + 4] : 2]
-            seen += names
+            all_names += names
         elif marker == _RESTART_INTERVAL:
             restart_interval = data[position + 4] << 8 | data[position + 5]
-        found = MARKER.search(data, end)
-        if found is None:
+        match = MARKER.search(data, end)
+        if match is None:
             raise damaged("JPEG", len(data), "it ends before its last scan does")
         if marker == _SCAN:
-            start, last_end = end, found.start()
-        position = found.end() - 2
+            start, last_end = end, match.start()
+        position = match.end() - 2
     else:
         raise too_many_segments("JPEG", data)
     if scans > MAX_SCANS:
@@ -102,7 +102,7 @@ def walk(data: bytes, position: int, frame: Frame, restart_interval: int, *, che
             f"(progressive images have about ten); save it again as a baseline JPEG",
             "too_many_parts",
         )
-    missing = set(frame.names) - set(seen)
+    missing = set(frame.names) - set(all_names)
     if missing:
         raise damaged("JPEG", len(data), f"{len(missing)} of its {len(frame.names)} colour components are not in it")
     if check_restarts and restart_interval and set(names) <= set(frame.names):

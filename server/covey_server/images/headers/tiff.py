@@ -47,7 +47,7 @@ def _read(data: bytes, order: str) -> Header:
     if count > _MAX_TAGS:
         raise damaged("TIFF", len(data), f"it has {count:,} tags")
     values: dict[int, tuple[int, ...]] = {}
-    kept: list[bytes] = []
+    needed_entries: list[bytes] = []
     for place in range(start + 2, start + 2 + 12 * count, 12):
         tag, kind, number = struct.unpack_from(order + "HHI", data, place)
         if tag == _ORIENTATION or tag in _NEEDED:
@@ -58,7 +58,7 @@ def _read(data: bytes, order: str) -> Header:
             if kind in _CODES and number <= 16:
                 values[tag] = struct.unpack_from(f"{order}{number}{_CODES[kind]}", data, offset)
         if tag in _NEEDED:
-            kept.append(data[place : place + 12])
+            needed_entries.append(data[place : place + 12])
     width, height = values.get(_WIDTH, (0,))[0], values.get(_HEIGHT, (0,))[0]
     compression, samples = values.get(_COMPRESSION, (1,))[0], values.get(_SAMPLES, (1,))[0]
     bits = max(values.get(_BITS, (1,)))
@@ -68,13 +68,13 @@ def _read(data: bytes, order: str) -> Header:
         )
     if compression not in _COMPRESSIONS:
         raise unsupported(data, f"a TIFF of compression {compression}", "save it as a PNG")
-    if bits == 32 or any(each != 1 for each in values.get(_SAMPLE_FORMAT, (1,))):
+    if bits == 32 or any(sample_format != 1 for sample_format in values.get(_SAMPLE_FORMAT, (1,))):
         raise unsupported(data, "a TIFF of numbers without a known range", "scale them to 0 to 255 and send a PNG")
     area = values.get(_TILE_WIDTH, (width,))[0] * values.get(_TILE_HEIGHT, (0,))[0] or width * height
     if area > max(_MAX_EMPTY * width * height, _SMALL_TILE):
         raise damaged("TIFF", len(data), f"its tiles are of {area:,} pixels")
     orientation = values.get(_ORIENTATION, (1,))[0]
-    ifd = b"".join((struct.pack(order + "H", len(kept)), *kept, bytes(4)))
+    ifd = b"".join((struct.pack(order + "H", len(needed_entries)), *needed_entries, bytes(4)))
     rebuilt = b"".join((data[:4], struct.pack(order + "I", len(data)), memoryview(data)[8:], ifd))
     pixel_bytes = 4 if samples > 1 else 2 if bits == 16 else 1
     # libtiff decompresses a strip or tile at a time, which may be the whole image.
