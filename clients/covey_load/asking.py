@@ -28,8 +28,8 @@ def ask(remote: Remote, method: str, path: str, body: bytes | None, headers: Ite
         connection.sock.settimeout(remote.deadline_ms / 1_000)
         connection.request(method, remote.prefix + path, body, dict(headers))
         answer = connection.getresponse()
-        found = {name.lower(): value for name, value in answer.getheaders()}
-        return Answer(answer.status, found, answer.read())
+        header_values = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(answer.status, header_values, answer.read())
     except (OSError, http.client.HTTPException, ssl.SSLError) as error:
         raise Unavailable(f"no HTTP server answers at {remote.target} ({error})", remote.target) from error
     finally:

@@ -58,11 +58,11 @@ class Assertion:
             for run in report.runs
         ]
 
-    def _judge_one(self, where: str, value: float | None, absent: str) -> tuple[bool, str]:
+    def _judge_one(self, prefix: str, value: float | None, reason: str) -> tuple[bool, str]:
         if value is None:
-            return False, f"{where}{self} cannot be judged: {absent}"
+            return False, f"{prefix}{self} cannot be judged: {reason}"
         holds = _OPERATORS[self.operator](value, self.bound)
-        return holds, f"{where}{self} {'holds' if holds else 'does not hold'}: it is {value:,.10g}"
+        return holds, f"{prefix}{self} {'holds' if holds else 'does not hold'}: it is {value:,.10g}"
 
 
 def parse(text: str) -> list[Assertion]:
@@ -72,7 +72,7 @@ def parse(text: str) -> list[Assertion]:
 
 def require_judgeable(assertions: Sequence[Assertion], plan: Plan) -> None:
     """Raises InvalidInput where a search for the capacity is to be judged by its tries: some are there to fail."""
-    others = [each.figure for each in assertions if each.figure != CAPACITY]
+    others = [assertion.figure for assertion in assertions if assertion.figure != CAPACITY]
     if plan.find_capacity and others:
         raise InvalidInput(
             f"--assert: with --find-capacity only {CAPACITY} can be judged, not {', '.join(others)}: the search goes "
@@ -82,12 +82,12 @@ def require_judgeable(assertions: Sequence[Assertion], plan: Plan) -> None:
 
 def failures(assertions: Sequence[Assertion], report: Report) -> list[str]:
     """A sentence for each demand that is not met; empty where all are."""
-    return [sentence for each in assertions for holds, sentence in each.judge(report) if not holds]
+    return [sentence for assertion in assertions for holds, sentence in assertion.judge(report) if not holds]
 
 
-def held(assertions: Sequence[Assertion], report: Report) -> list[str]:
+def passes(assertions: Sequence[Assertion], report: Report) -> list[str]:
     """A sentence for each demand that is met, with the figure."""
-    return [sentence for each in assertions for holds, sentence in each.judge(report) if holds]
+    return [sentence for assertion in assertions for holds, sentence in assertion.judge(report) if holds]
 
 
 def _parse_one(part: str) -> Assertion:

@@ -41,11 +41,11 @@ def search(try_rate: TryRate, first_per_s: float, slo_ms: float, try_s: float) -
             break
         share = share_within(run)
         tried.append((rate, share))
-        unfit = run.invalid or _too_few(run)
-        if share >= SHARE_WITHIN and not unfit:
+        problems = run.invalid or _too_few(run)
+        if share >= SHARE_WITHIN and not problems:
             held = rate
         elif again:
-            failed, limits = rate, [f"at {rate:g} calls/s {reason}" for reason in unfit]
+            failed, limits = rate, [f"at {rate:g} calls/s {reason}" for reason in problems]
         again = not again and rate != held
         if not again:
             rate = max(_next(held, failed), lowest)

@@ -78,9 +78,9 @@ def compare(first: Report, second: Report, *, anyway: bool = False) -> Compariso
     if obstacles and not anyway:
         raise InvalidInput(f"not comparable: {'; '.join(obstacles)}. Measure both alike, or ask for it with --anyway")
     unpaired = [name for name in (*firsts, *seconds) if not any(name in pair for pair in pairs)]
-    alone = [f"only one report has {', '.join(unpaired)}"] if unpaired else []
+    unpaired_remark = [f"only one report has {', '.join(unpaired)}"] if unpaired else []
     loads = [_compare_load(pair, firsts[pair[0]], seconds[pair[1]]) for pair in pairs]
-    return Comparison(loads, [*obstacles, *alone, *_other_circumstances(first, second)])
+    return Comparison(loads, [*obstacles, *unpaired_remark, *_other_circumstances(first, second)])
 
 
 def judge(figure: Figure, first: Sequence[float], second: Sequence[float]) -> Change:
@@ -121,12 +121,12 @@ def _valid_by_load(report: Report, side: str) -> dict[str, list[Run]]:
 
 def _obstacles(first: Report, second: Report) -> list[str]:
     """Why the two do not measure the same."""
-    found = []
+    obstacles = []
     if first.payload != second.payload:
-        found.append(f"the payload is another: {first.payload} against {second.payload}")
+        obstacles.append(f"the payload is another: {first.payload} against {second.payload}")
     if first.slo_ms != second.slo_ms:
-        found.append(f"the bound (--slo-ms) is another: {_bound(first)} against {_bound(second)}")
-    return found
+        obstacles.append(f"the bound (--slo-ms) is another: {_bound(first)} against {_bound(second)}")
+    return obstacles
 
 
 def _bound(report: Report) -> str:
@@ -136,16 +136,16 @@ def _bound(report: Report) -> str:
 def _other_circumstances(first: Report, second: Report) -> list[str]:
     """What may differ, and be the reason for it all."""
     left_out = [sum(bool(run.invalid) for run in report.runs) for report in (first, second)]
-    found = (
+    remarks = (
         [f"left out as invalid: {words.plural(left_out[0], 'run')} of the first, {left_out[1]} of the second"]
         if any(left_out)
         else []
     )
     if first.machine != second.machine:
-        found.append("the load came from different machines or Pythons")
+        remarks.append("the load came from different machines or Pythons")
     if words.models(first) != words.models(second):
-        found.append(f"the models have different names: {words.models(first)} and {words.models(second)}")
-    return found
+        remarks.append(f"the models have different names: {words.models(first)} and {words.models(second)}")
+    return remarks
 
 
 def _compare_load(names: tuple[str, str], first: Sequence[Run], second: Sequence[Run]) -> LoadComparison:

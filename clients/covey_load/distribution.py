@@ -116,4 +116,4 @@ class Distribution:
 
 
 def _sum_blocks(by_second: Sequence[int], blocks: int) -> NDArray[np.float64]:
-    return np.array([each.sum() for each in np.array_split(np.array(by_second, np.float64), blocks)])
+    return np.array([block.sum() for block in np.array_split(np.array(by_second, np.float64), blocks)])

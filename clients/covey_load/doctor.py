@@ -79,13 +79,14 @@ def others(runs: Runs) -> list[str]:
 
 def client(runs: Runs) -> Limit | None:
     """The load generator had no time left."""
-    made = runs.loaded.generator
-    if made.busiest_core_share < BUSY_CLIENT:
+    generator = runs.loaded.generator
+    if generator.busiest_core_share < BUSY_CLIENT:
         return None
     return Limit(
         "client",
-        f"the load generator used {made.busiest_core_share:.0%} of a core, {number(made.cpu_us_per_call)} us a call: "
-        f"it cannot ask for more, and the server may be able to do more. Use more processes, or another machine",
+        f"the load generator used {generator.busiest_core_share:.0%} of a core, {number(generator.cpu_us_per_call)} us "
+        f"a call: it cannot ask for more, and the server may be able to do more. Use more processes, or another "
+        f"machine",
     )
 
 
@@ -181,16 +182,16 @@ def processor(runs: Runs) -> str | None:
     process = runs.loaded.server_process
     if process is None or process.cores_used is None:
         return None
-    used = f"the server used {number(process.cores_used)} of {words.plural(runs.cores, 'core')}"
+    usage = f"the server used {number(process.cores_used)} of {words.plural(runs.cores, 'core')}"
     share = process.cores_used / runs.cores
     if share >= BUSY_SERVER:
-        return f"{used}: the processor is full, and faster answers need more of it"
+        return f"{usage}: the processor is full, and faster answers need more of it"
     longest = longest_stage(runs)
     if share < IDLE_SERVER and longest and longest.part == "queue":
-        return f"{used} while calls waited: more workers (--workers) may use the others"
+        return f"{usage} while calls waited: more workers (--workers) may use the others"
     if share < IDLE_SERVER and longest and longest.part in ("network", "front"):
-        return f"{used}: if the others were not idle, calls waited for what else runs there"
-    return used
+        return f"{usage}: if the others were not idle, calls waited for what else runs there"
+    return usage
 
 
 def interpreter(runs: Runs) -> str | None:
@@ -201,10 +202,10 @@ def interpreter(runs: Runs) -> str | None:
     is_limited = 1.0 <= process.cores_used < IDLE_SERVER * runs.cores
     if not is_limited or timing.mean_ms.get("compute", math.inf) > SHORT_COMPUTE_MS:
         return None
-    more = min(runs.cores, round(runs.cores / process.cores_used))
+    processes = min(runs.cores, round(runs.cores / process.cores_used))
     return (
         f"a batch takes only {number(timing.mean_ms['compute'])} ms: one process's interpreter may be the limit. If it "
-        f"is Covey's, try covey-server --processes {more}; callers need several connections then"
+        f"is Covey's, try covey-server --processes {processes}; callers need several connections then"
     )
 
 

@@ -70,8 +70,8 @@ class Loop(ABC, Generic[RequestT]):
         try:
             self._pool.replace(place)
         except LoadError:
-            for each, connection in enumerate(self._pool.connections):
-                while connection.in_flight and self._read(each):
+            for index, connection in enumerate(self._pool.connections):
+                while connection.in_flight and self._read(index):
                     pass
                 if lost := connection.cancel_older(NEVER_NS):
                     self._sink.take([outcome._replace(status=NO_STATUS) for outcome in lost])
@@ -188,9 +188,9 @@ class OpenLoop(Loop[RequestT]):
             if self._due_ns != NEVER_NS and (self.stopping or now_ns >= end_ns):
                 unsent = _before(min(now_ns, end_ns), itertools.chain([self._due_ns], moments))
                 self._due_ns = NEVER_NS
-            used = self._receive(ready, now_ns)
-            is_full = not self._open_due(now_ns, used)
-            for place in used:
+            places = self._receive(ready, now_ns)
+            is_full = not self._open_due(now_ns, places)
+            for place in places:
                 self._pool.flush(place)
             in_flight = any(connection.in_flight for connection in self._pool.connections)
             if self._due_ns == NEVER_NS and not in_flight:
@@ -202,15 +202,15 @@ class OpenLoop(Loop[RequestT]):
         """Reads what has come, and puts new connections in place of those that retired. Answers the places of both."""
         for place in ready:
             self._read(place)
-        heard = set(self._everywhere if self._check_deadlines(now_ns) else ready)
-        for place in heard:
+        places = set(self._everywhere if self._check_deadlines(now_ns) else ready)
+        for place in places:
             connection = self._pool.connections[place]
             if connection.retiring and not connection.in_flight and self._due_ns != NEVER_NS:
                 self._replace(place)
-        return heard
+        return places
 
-    def _open_due(self, now_ns: int, used: set[int]) -> bool:
-        """Opens the calls that are due, adding the places to `used`; false where no connection could take one."""
+    def _open_due(self, now_ns: int, opened_on: set[int]) -> bool:
+        """Opens the calls that are due, adding the places to `opened_on`; false where no connection could take one."""
         for _ in range(_MAX_AT_ONCE):
             if self._due_ns > now_ns:
                 break
@@ -219,7 +219,7 @@ class OpenLoop(Loop[RequestT]):
                 self.was_full = True
                 return False
             self._pool.connections[place].open_call(next(self._row), self._due_ns)
-            used.add(place)
+            opened_on.add(place)
             self._due_ns = next(self._moments, NEVER_NS)
         return True
 

@@ -168,8 +168,8 @@ class _Ticker:
         self.watch.begin()
 
 
-def _share(whole: int, part: int, parts: int) -> int:
-    return whole // parts + (part < whole % parts)
+def _share(total: int, part: int, parts: int) -> int:
+    return total // parts + (part < total % parts)
 
 
 def _from(sequence: Sequence[int], place: int) -> list[int]:

@@ -53,9 +53,12 @@ def find_listener(endpoint: Endpoint) -> Listener | None:
         return None
     try:
         listening = {
-            each.pid
-            for each in psutil.net_connections("tcp")
-            if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == endpoint.port and each.pid
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.port == endpoint.port
+            and connection.pid
         }
         if not listening:
             return None
@@ -67,9 +70,9 @@ def find_listener(endpoint: Endpoint) -> Listener | None:
 
 def _parent(listening: Collection[int]) -> int:
     """Of the processes that share a port the one above them, which may listen itself or not."""
-    above = {psutil.Process(pid).ppid() for pid in listening}
-    if len(listening) > 1 and len(above) == 1:
-        return above.pop()
+    parents = {psutil.Process(pid).ppid() for pid in listening}
+    if len(listening) > 1 and len(parents) == 1:
+        return parents.pop()
     return min(listening)  # they were started one after the other, by the first
 
 
@@ -99,12 +102,13 @@ def _is_coveys(page: str) -> bool:
 
 def _is_here(host: str) -> bool:
     try:
-        addresses = {each[4][0] for each in socket.getaddrinfo(host, None)}
+        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:
         return False
-    own = {address.address for interface in psutil.net_if_addrs().values() for address in interface}
+    own_addresses = {address.address for interface in psutil.net_if_addrs().values() for address in interface}
     return any(
-        address in own or ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses
+        address in own_addresses or ipaddress.ip_address(str(address).partition("%")[0]).is_loopback
+        for address in addresses
     )
 
 
@@ -138,7 +142,7 @@ class ProcessWatch:
     def look(self) -> None:
         """Now and then: memory is only known where somebody looks."""
         try:
-            self._peak_bytes = max(self._peak_bytes, sum(each.memory_info().rss for each in family(self._pid)))
+            self._peak_bytes = max(self._peak_bytes, sum(process.memory_info().rss for process in family(self._pid)))
         except psutil.Error:
             return
 
@@ -167,10 +171,10 @@ class ProcessWatch:
         try:
             processes = family(self._pid)
             self._name = processes[0].name()
-            times = [each.cpu_times() for each in processes]
+            times = [process.cpu_times() for process in processes]
         except psutil.Error:
             return None
-        return time.perf_counter(), sum(each.user + each.system for each in times)
+        return time.perf_counter(), sum(cpu.user + cpu.system for cpu in times)
 
 
 def family(pid: int | None) -> list[psutil.Process]:
@@ -192,15 +196,15 @@ class MetricsWatch:
         """What has been counted since; None where the page could not be read then, or now."""
         if self._before is None or (now := self._counters()) is None:
             return None
-        grown = {name: value - self._before.get(name, 0.0) for name, value in now.items()}
-        batches = grown.get("covey_batch_size_count", 0.0)
+        increases = {name: value - self._before.get(name, 0.0) for name, value in now.items()}
+        batches = increases.get("covey_batch_size_count", 0.0)
         return ServerMetrics(
-            requests=round(grown.get("covey_requests_total", 0.0)),
+            requests=round(increases.get("covey_requests_total", 0.0)),
             client_calls=client_calls,
-            mean_batch_size=grown["covey_batch_size_sum"] / batches if batches else None,
+            mean_batch_size=increases["covey_batch_size_sum"] / batches if batches else None,
             refused={
                 name.partition("/")[2]: round(value)
-                for name, value in sorted(grown.items())
+                for name, value in sorted(increases.items())
                 if name.startswith("covey_refused_total/") and value
             },
         )

@@ -47,10 +47,10 @@ Batch = Pixels | Files
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What goes into the calls, in turn, and what it is, in words."""
+    """What goes into the calls, in turn; `description` is for people."""
 
     batches: list[Batch]
-    words: str
+    description: str
 
 
 def make(source: str, images: int, shape: Sequence[int], datatype: str, seed: int) -> Payload:
@@ -119,15 +119,15 @@ def _read_files(path: Path) -> tuple[dict[str, bytes], Counter[str]]:
     """The files by path, and the kinds of what lies beside them."""
     left_out: Counter[str] = Counter()
     if path.is_dir():
-        found = image_folders.find(path)
-        if not found.files:
-            others = f"; it holds {image_folders.counted(found.left_out)}" if found.left_out else ""
-            raise InvalidInput(f"{path}: holds no image file ({image_formats.suffixes()}){others}")
-        paths, left_out = found.files[:MAX_IMAGES], found.left_out
+        listing = image_folders.find(path)
+        if not listing.files:
+            beside = f"; it holds {image_folders.counted(listing.left_out)}" if listing.left_out else ""
+            raise InvalidInput(f"{path}: holds no image file ({image_formats.suffixes()}){beside}")
+        paths, left_out = listing.files[:MAX_IMAGES], listing.left_out
     else:
         paths = [path]
     try:
-        return {str(each): each.read_bytes() for each in paths}, left_out
+        return {str(file): file.read_bytes() for file in paths}, left_out
     except FileNotFoundError as error:
         raise MissingFile(f"{path}: not found; --payload takes random, jpeg:WxH, an .npy file or a folder") from error
     except OSError as error:
@@ -136,8 +136,8 @@ def _read_files(path: Path) -> tuple[dict[str, bytes], Counter[str]]:
 
 def _of_pixels(array: NDArray[np.generic], images: int, origin: str) -> Payload:
     size = " x ".join(map(str, array.shape[1:]))
-    words = f"{size} {array.dtype}, {origin}; {plural(array[0].nbytes, 'byte')} an image"
-    return Payload([Pixels(array[places]) for places in _places(len(array), images)], words)
+    description = f"{size} {array.dtype}, {origin}; {plural(array[0].nbytes, 'byte')} an image"
+    return Payload([Pixels(array[places]) for places in _places(len(array), images)], description)
 
 
 def _of_files(files: dict[str, bytes], images: int, origin: str) -> Payload:
@@ -145,16 +145,16 @@ def _of_files(files: dict[str, bytes], images: int, origin: str) -> Payload:
     mean_bytes = sum(map(len, files.values())) / len(files)
     batches: list[Batch] = []
     for places in _places(len(names), images):
-        chosen = [names[place] for place in places]
-        batches.append(Files([files[name] for name in chosen], chosen))
+        batch_names = [names[place] for place in places]
+        batches.append(Files([files[name] for name in batch_names], batch_names))
     return Payload(batches, f"{origin}; {mean_bytes:,.0f} bytes on average")
 
 
 def _places(available: int, images: int) -> Iterator[list[int]]:
     """Places of each batch: all images once, in turn, then from the first one on again."""
-    turn = itertools.cycle(range(available))
+    indices = itertools.cycle(range(available))
     for _ in range(min(max(available // images, 1), _MAX_BATCHES)):
-        yield list(itertools.islice(turn, images))
+        yield list(itertools.islice(indices, images))
 
 
 def _by_comma(shape: Sequence[int]) -> str:

@@ -147,9 +147,13 @@ class Plan:
         return self.concurrencies
 
     def _check_numbers(self) -> None:
-        _require(all(each >= 1 for each in self.concurrencies), "--concurrency", "of at least 1", self.concurrencies)
-        _require(all(0 < each < math.inf for each in self.rates), "--rate", "above 0", self.rates)
-        _require(self.ramp is None or all(0 < each < math.inf for each in self.ramp), "--ramp", "above 0", self.ramp)
+        _require(
+            all(number >= 1 for number in self.concurrencies), "--concurrency", "of at least 1", self.concurrencies
+        )
+        _require(all(0 < number < math.inf for number in self.rates), "--rate", "above 0", self.rates)
+        _require(
+            self.ramp is None or all(0 < number < math.inf for number in self.ramp), "--ramp", "above 0", self.ramp
+        )
         day = f"to {MAX_DURATION_S:g}, a day"
         _require(
             self.seconds is None or 0 < self.seconds <= MAX_DURATION_S, "--seconds", f"above 0 {day}", self.seconds
@@ -168,18 +172,18 @@ class Plan:
         _require(self.slo_ms is None or 0 < self.slo_ms < math.inf, "--slo-ms", "above 0", self.slo_ms)
         weights = list(self.models.values())
         _require(
-            bool(weights) and all(0 < each < math.inf for each in weights), "--model", "above 0 as weight", weights
+            bool(weights) and all(0 < number < math.inf for number in weights), "--model", "above 0 as weight", weights
         )
 
     def _check_loads(self) -> None:
-        asked = {
+        options = {
             "--concurrency": bool(self.concurrencies),
             "--rate": bool(self.rates),
             "--ramp": self.ramp is not None,
             "--find-capacity": self.find_capacity,
             f"--scenario {self.scenario}": self.scenario not in (None, Scenario.SERVER),
         }
-        chosen = [name for name, given in asked.items() if given]
+        chosen = [name for name, is_given in options.items() if is_given]
         if len(chosen) > 1:
             raise InvalidInput(f"{' and '.join(chosen)} cannot go together: give one of them")
         if not chosen:
@@ -202,8 +206,8 @@ class Plan:
             )
 
 
-def _require(holds: bool, option: str, expected: str, given: object) -> None:
+def _require(holds: bool, option: str, expected: str, value: object) -> None:
     if not holds:
-        if isinstance(given, tuple | list):
-            given = ", ".join(f"{each:g}" for each in given)
-        raise InvalidInput(f"{option} takes a number {expected}, not {given}")
+        if isinstance(value, tuple | list):
+            value = ", ".join(f"{number:g}" for number in value)
+        raise InvalidInput(f"{option} takes a number {expected}, not {value}")

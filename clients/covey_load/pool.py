@@ -56,9 +56,9 @@ class Pool(Generic[RequestT]):
 
     def replace(self, place: int) -> None:
         """A new connection for one that retired. Raises LoadError where it cannot be."""
-        ended = self.connections[place]
-        self._selector.unregister(ended.socket)
-        ended.close()
+        retired = self.connections[place]
+        self._selector.unregister(retired.socket)
+        retired.close()
         self._blocked.discard(place)
         self.connections[place] = self._connected()
         self._register(place)

@@ -126,6 +126,8 @@ def _name(status: int) -> str:
 
 def _answers(chunks: list[list[Chunk]], numbers: Integers, answer_bytes: Integers) -> list[tuple[int, bytes]]:
     octets = b"".join(chunk.answers for part in chunks for chunk in part)
-    kept = answer_bytes > 0
-    bounds = pairwise(accumulate(answer_bytes[kept].tolist(), initial=0))
-    return [(number, octets[start:end]) for number, (start, end) in zip(numbers[kept].tolist(), bounds, strict=True)]
+    has_answer = answer_bytes > 0
+    bounds = pairwise(accumulate(answer_bytes[has_answer].tolist(), initial=0))
+    return [
+        (number, octets[start:end]) for number, (start, end) in zip(numbers[has_answer].tolist(), bounds, strict=True)
+    ]

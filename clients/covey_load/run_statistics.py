@@ -121,14 +121,14 @@ class RunStatistics:
         rows = np.frombuffer(chunk.records, np.int64).reshape(-1, FIELDS)
         self._processes[place].add(chunk, rows, self._begin_ns)
         self.all_calls += len(rows)
-        belongs = rows[:, 0] >= self._begin_ns
+        is_in_run = rows[:, 0] >= self._begin_ns
         if self._timings is not None:
-            self._read_answers(rows, belongs, chunk.answers)
+            self._read_answers(rows, is_in_run, chunk.answers)
         self._count_answers(rows)
-        rows = rows[belongs]
+        rows = rows[is_in_run]
         if len(rows):
             self._count(rows)
-        self._recent = [(at, done) for at, done in self._recent if at > chunk.at_ns - _RECENT_NS]
+        self._recent = [(at_ns, answered) for at_ns, answered in self._recent if at_ns > chunk.at_ns - _RECENT_NS]
         self._recent.append((chunk.at_ns, self.response.count))
 
     def _count(self, rows: NDArray[np.int64]) -> None:
@@ -137,19 +137,19 @@ class RunStatistics:
         self._last_due_ns = max(self._last_due_ns, int(due.max()))
         self._last_ended_ns = max(self._last_ended_ns, int(ended.max()))
         self.lag.add(np.maximum(sent - due, 0))
-        answered = status == OK
-        response_ns = (ended - due)[answered]
+        is_ok = status == OK
+        response_ns = (ended - due)[is_ok]
         self.response.add(response_ns)
-        self.service.add((ended - sent)[answered])
+        self.service.add((ended - sent)[is_ok])
         self.within_slo += self._count_within_slo(response_ns)
         seconds = (due - self._begin_ns) // 1_000_000_000
-        for code, count in zip(*np.unique(status[~answered], return_counts=True), strict=True):
+        for code, count in zip(*np.unique(status[~is_ok], return_counts=True), strict=True):
             self.errors[status_name(int(code))] += int(count)
         for second in np.unique(seconds).tolist():
-            here = seconds == second
-            self._calls_by_second[second] += int(np.count_nonzero(here))
-            self._errors_by_second[second] += int(np.count_nonzero(here & ~answered))
-            self._seconds_ms[second].append((response_ns[here[answered]] / 1e6).astype(np.float32))
+            in_second = seconds == second
+            self._calls_by_second[second] += int(np.count_nonzero(in_second))
+            self._errors_by_second[second] += int(np.count_nonzero(in_second & ~is_ok))
+            self._seconds_ms[second].append((response_ns[in_second[is_ok]] / 1e6).astype(np.float32))
 
     def _count_answers(self, rows: NDArray[np.int64]) -> None:
         """What was answered in the time of the run: as many calls of the warm-up end in it as its own after it."""
@@ -161,12 +161,12 @@ class RunStatistics:
     def _count_within_slo(self, response_ns: NDArray[np.int64]) -> int:
         return int(np.count_nonzero(response_ns <= self._slo_ns)) if self._slo_ns is not None else 0
 
-    def _read_answers(self, rows: NDArray[np.int64], belongs: NDArray[np.bool_], answers: bytes) -> None:
+    def _read_answers(self, rows: NDArray[np.int64], is_in_run: NDArray[np.bool_], answers: bytes) -> None:
         assert self._timings is not None
         bounds = [0, *np.cumsum(rows[:, 5]).tolist()]
         pieces = [answers[start:end] for start, end in pairwise(bounds)]
-        chosen = np.flatnonzero(belongs & (rows[:, 5] > 0)).tolist()
-        self._timings.add([pieces[index] for index in chosen], (rows[chosen, 2] - rows[chosen, 1]).tolist())
+        indices = np.flatnonzero(is_in_run & (rows[:, 5] > 0)).tolist()
+        self._timings.add([pieces[index] for index in indices], (rows[indices, 2] - rows[indices, 1]).tolist())
 
     @property
     def is_on(self) -> bool:

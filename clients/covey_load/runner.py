@@ -45,7 +45,7 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
     """
     remote = Remote(plan.target, plan.deadline_ms, plan.tls, plan.token)
     protocol = create_protocol(plan.protocol, remote)
-    facts, sent, prepared = _prepare(plan, protocol, remote)
+    facts, payload_text, prepared = _prepare(plan, protocol, remote)
     if plan.metrics_url is not None:
         require_metrics(plan.metrics_url)
     pid, remarks = _find_server(plan, remote.endpoint)
@@ -53,7 +53,7 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
     if metrics_url is None:
         metrics_url = find_metrics(remote.endpoint, is_http=plan.protocol.is_http)
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    found: Capacity | None = None
+    capacity: Capacity | None = None
     runs: list[Run] = []
     with Generators(plan.processes) as generators:
         measuring = Measuring(plan, prepared, generators, on_progress)
@@ -71,7 +71,7 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
             for load in plan.loads():
                 measure(load, plan.duration_s)
             if plan.find_capacity:
-                found = _find_capacity(plan, measure)
+                capacity = _find_capacity(plan, measure)
     return Report(
         schema=SCHEMA,
         covey_version=__version__,
@@ -81,12 +81,12 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
         target=remote.target,
         protocol=plan.protocol,
         models=dict(plan.models),
-        payload=sent,
+        payload=payload_text,
         slo_ms=plan.slo_ms,
         seed=plan.seed,
         server=facts,
         runs=runs,
-        capacity=found,
+        capacity=capacity,
         remarks=remarks,
         interrupted=_interrupted(measuring),
     )
@@ -98,18 +98,18 @@ def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, 
     bodies: list[tuple[str, bytes]] = []
     by_model: dict[str, list[int]] = {}
     facts: dict[str, str] = {}
-    words: list[str] = []
+    payload_texts: list[str] = []
     for model in plan.models:
-        taken = protocol.describe(model)
-        payload = payloads.make(plan.payload, plan.images, taken.shape, taken.datatype, plan.seed)
-        made = [(model, protocol.body(model, taken, batch)) for batch in payload.batches]
-        most = _MAX_CHECKED if isinstance(payload.batches[0], Files) else 1  # all pixels are alike
-        for _, body in made[:most]:
+        model_input = protocol.describe(model)
+        payload = payloads.make(plan.payload, plan.images, model_input.shape, model_input.datatype, plan.seed)
+        requests = [(model, protocol.body(model, model_input, batch)) for batch in payload.batches]
+        checked = _MAX_CHECKED if isinstance(payload.batches[0], Files) else 1  # all pixels are alike
+        for _, body in requests[:checked]:
             protocol.check(model, body)
-        by_model[model] = list(range(len(bodies), len(bodies) + len(made)))
-        bodies += made
-        facts = facts or taken.facts
-        words.append(payload.words)
+        by_model[model] = list(range(len(bodies), len(bodies) + len(requests)))
+        bodies += requests
+        facts = facts or model_input.facts
+        payload_texts.append(payload.description)
     prepared = PreparedRequests(
         endpoint=remote.endpoint,
         requests=protocol.requests(bodies),
@@ -117,7 +117,7 @@ def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, 
         calls_per_connection=protocol.calls_per_connection,
         read_timing=protocol.read_timing,
     )
-    return facts, "; ".join(dict.fromkeys(words)), prepared
+    return facts, "; ".join(dict.fromkeys(payload_texts)), prepared
 
 
 def _sequence(plan: Plan, by_model: dict[str, list[int]]) -> list[int]:
@@ -168,14 +168,14 @@ def _stopped_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
         return
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
         stop()
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    previous = signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
 def _machine() -> dict[str, str]:

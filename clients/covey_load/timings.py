@@ -30,9 +30,9 @@ _PARTS = ("decode", "queue", "compute", "total", "outside")
 class Timings:
     """Collects the timings of a run."""
 
-    def __init__(self, read: ReadTiming) -> None:
-        """`read` finds the timing in an answer as it came, None where there is none."""
-        self._read = read
+    def __init__(self, read_timing: ReadTiming) -> None:
+        """`read_timing` finds the timing in an answer as it came, None where there is none."""
+        self._read = read_timing
         self._parts = {name: Distribution() for name in _PARTS}
         self._batch_sizes: Counter[int] = Counter()
 

@@ -89,7 +89,9 @@ def find_warnings(
         warnings.append("no call succeeded: there are no latencies")
     elif errors:
         warnings.append(f"{errors:,} of {plural(calls, 'call')} failed; latencies are of those that succeeded")
-    warnings += _drift(load, [each for each in intervals if each.start_s + 1 <= sending_s])  # the whole seconds
+    warnings += _drift(
+        load, [interval for interval in intervals if interval.start_s + 1 <= sending_s]
+    )  # the whole seconds
     if metrics is not None and metrics.requests != metrics.client_calls:
         warnings.append(
             f"the server counted {plural(metrics.requests, 'request')}, the client {metrics.client_calls:,}: others "
@@ -104,20 +106,22 @@ def _drift(load: Load, intervals: Sequence[Interval]) -> list[str]:
         return []
     length = len(intervals) // _THIRDS
     thirds = [intervals[-length * place :][:length] for place in range(_THIRDS, 0, -1)]
-    found = []
+    warnings = []
     if load.loop == "closed":
-        found += _spread("throughput", [statistics.fmean(each.calls for each in third) for third in thirds], "/s")
-    medians = [[each.p50_ms for each in third if each.p50_ms is not None] for third in thirds]
+        warnings += _spread(
+            "throughput", [statistics.fmean(interval.calls for interval in third) for third in thirds], "/s"
+        )
+    medians = [[interval.p50_ms for interval in third if interval.p50_ms is not None] for third in thirds]
     if all(medians):
-        found += _spread("the median response time", [statistics.median(each) for each in medians], " ms")
-    return found
+        warnings += _spread("the median response time", [statistics.median(interval) for interval in medians], " ms")
+    return warnings
 
 
-def _spread(what: str, values: Sequence[float], unit: str) -> list[str]:
+def _spread(quantity: str, values: Sequence[float], unit: str) -> list[str]:
     if max(values) <= (1 + _MAX_DRIFT) * min(values):
         return []
     thirds = " / ".join(f"{value:,.4g}" for value in values)
-    return [f"{what} drifted: {thirds}{unit} in the thirds of the run; measure longer, or with more --warm-up"]
+    return [f"{quantity} drifted: {thirds}{unit} in the thirds of the run; measure longer, or with more --warm-up"]
 
 
 def _tails_ms(lag: Latency, response: Latency) -> tuple[str, float, float]:

@@ -22,7 +22,7 @@ def make(source: object, images: int = 1, datatype: str = "UINT8", seed: int = 0
 
 def test_random_pixels_are_of_the_models_size_and_follow_from_the_seed() -> None:
     payload = make("random", images=8)
-    assert payload.words == "4 x 4 x 1 uint8, random; 16 bytes an image"
+    assert payload.description == "4 x 4 x 1 uint8, random; 16 bytes an image"
     arrays = [batch.array for batch in payload.batches if isinstance(batch, Pixels)]
     assert {(array.shape, array.dtype.name) for array in arrays} == {((8, 4, 4, 1), "uint8")}
     assert len(arrays) == 8
@@ -56,7 +56,7 @@ def test_files_are_sent_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_bytes(b"no image")
     payload = make(tmp_path)
     assert [batch.contents for batch in payload.batches if isinstance(batch, Files)] == [[b"first"], [b"second"]]
-    assert payload.words == f"2 image files of {tmp_path.name} (left out 1 .txt); 6 bytes on average"
+    assert payload.description == f"2 image files of {tmp_path.name} (left out 1 .txt); 6 bytes on average"
     (alone,) = make(tmp_path / "a.jpg", images=2).batches
     assert alone == Files([b"first", b"first"], [str(tmp_path / "a.jpg")] * 2)
 
@@ -70,12 +70,12 @@ def test_a_folder_says_what_it_leaves_out_and_passes_over_what_is_hidden(tmp_pat
         str(tmp_path / "a.avif"),
         str(tmp_path / "b.PNG"),
     ]
-    assert payload.words.startswith(f"2 image files of {tmp_path.name} (left out 1 .heic, 1 .txt); ")
+    assert payload.description.startswith(f"2 image files of {tmp_path.name} (left out 1 .heic, 1 .txt); ")
 
 
 def test_jpegs_are_made_up_at_any_size() -> None:
     payload = make("jpeg:64x48")
-    assert payload.words.startswith("JPEG files of 64 x 48, made up; ")
+    assert payload.description.startswith("JPEG files of 64 x 48, made up; ")
     assert len(payload.batches) == 16
     batch = payload.batches[0]
     assert isinstance(batch, Files)

@@ -89,8 +89,8 @@ def _measure(options: argparse.Namespace) -> Exit:
         _write(report, options)  # before the summary, which may find nobody who reads it
     finally:
         print(text.write_summary(report))
-    if held := assertions.held(demands, report):
-        print("\n" + "\n".join(text.wrap(f"- {sentence}", indent="  ") for sentence in held))
+    if passes := assertions.passes(demands, report):
+        print("\n" + "\n".join(text.wrap(f"- {sentence}", indent="  ") for sentence in passes))
     failures = assertions.failures(demands, report)
     for failure in failures:
         print(f"covey: {failure}", file=sys.stderr)
@@ -153,5 +153,7 @@ def _given(options: argparse.Namespace) -> set[str]:
     """The command's own options that were given another value than their default."""
     parser = argparse.ArgumentParser(add_help=False)
     add_arguments(parser)
-    own = [action for action in parser._actions if action.option_strings]
-    return {action.option_strings[0] for action in own if getattr(options, action.dest) != action.default}
+    options_of_command = [action for action in parser._actions if action.option_strings]
+    return {
+        action.option_strings[0] for action in options_of_command if getattr(options, action.dest) != action.default
+    }

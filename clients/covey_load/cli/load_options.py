@@ -42,21 +42,21 @@ def add_protocol(group: argparse._ActionsContainer) -> None:
     )
 
 
-def server(options: argparse.Namespace, word: str = "") -> dict[str, Any]:
-    """Target and protocol, as Plan takes them; `word` is a target that was given without `--target`. Raises
+def server(options: argparse.Namespace, target_argument: str = "") -> dict[str, Any]:
+    """Target and protocol, as Plan takes them; `target_argument` is a target that was given without `--target`. Raises
     InvalidInput."""
     protocol: ProtocolName | None = options.protocol
     default = DEFAULT_HTTP_TARGET if protocol is not None and protocol.is_http else DEFAULT_TARGET
-    target = connection.target(options, word, default)
+    target = connection.target(options, target_argument, default)
     if protocol is None:
         protocol = ProtocolName.HTTP if is_url(target) else ProtocolName.COVEY
     return {"target": target, "protocol": protocol}
 
 
-def plan(options: argparse.Namespace, word: str = "") -> Plan:
-    """What the options ask for; `word` as in `server`. Raises InvalidInput as Plan does."""
+def plan(options: argparse.Namespace, target_argument: str = "") -> Plan:
+    """What the options ask for; `target_argument` as in `server`. Raises InvalidInput as Plan does."""
     return Plan(
-        **server(options, word),
+        **server(options, target_argument),
         models=_models(options.model),
         concurrencies=_numbers(options.concurrency, int, "--concurrency", "1,8,64"),
         rates=_numbers(options.rate, float, "--rate", "100,200,400"),
@@ -145,9 +145,9 @@ def _add_measurement(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _models(given: list[str] | None) -> dict[str, float]:
+def _models(texts: list[str] | None) -> dict[str, float]:
     models: dict[str, float] = {}
-    for text in given or [""]:
+    for text in texts or [""]:
         name, separator, weight = text.partition("=")
         models[name] = _number(weight, float, "--model", "lenet=3") if separator else 1.0
     return models

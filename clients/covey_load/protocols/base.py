@@ -38,7 +38,7 @@ class Protocol(ABC):
         model."""
 
     @abstractmethod
-    def body(self, model: str, taken: ModelInput, batch: Batch) -> bytes:
+    def body(self, model: str, model_input: ModelInput, batch: Batch) -> bytes:
         """A request for one batch. Raises InvalidInput where the protocol cannot carry it."""
 
     @abstractmethod

@@ -38,21 +38,25 @@ class CoveyProtocol(Protocol):
 
     def describe(self, model: str) -> ModelInput:
         response = self._call(messages.GET_MODEL, messages.get_model_request(model, 0))
-        found = descriptions.model(response.model)
-        if found.input is None or found.serving is None:
-            raise ServerError(f"the server at {self._remote.target} does not serve {found.name!r}: {found.reason}")
+        description = descriptions.model(response.model)
+        if description.input is None or description.serving is None:
+            raise ServerError(
+                f"the server at {self._remote.target} does not serve {description.name!r}: {description.reason}"
+            )
         facts = {
-            "model": f"{found.name} version {found.version}",
-            "device": f"{found.serving.device} ({found.serving.provider})",
-            "workers": str(found.serving.workers),
-            "largest batch": str(found.serving.max_batch_size),
+            "model": f"{description.name} version {description.version}",
+            "device": f"{description.serving.device} ({description.serving.provider})",
+            "workers": str(description.serving.workers),
+            "largest batch": str(description.serving.max_batch_size),
         }
-        return ModelInput("", (found.input.height, found.input.width, found.input.channels), "UINT8", facts)
+        return ModelInput(
+            "", (description.input.height, description.input.width, description.input.channels), "UINT8", facts
+        )
 
-    def body(self, model: str, taken: ModelInput, batch: Batch) -> bytes:
+    def body(self, model: str, model_input: ModelInput, batch: Batch) -> bytes:
         if isinstance(batch, Files):
             return pb.ClassifyRequest(model=model, encoded=pb.EncodedImages(images=batch.contents)).SerializeToString()
-        height, width, channels = taken.shape
+        height, width, channels = model_input.shape
         pixels = pb.Pixels(data=batch.array.tobytes(), height=height, width=width, channels=channels)
         return pb.ClassifyRequest(model=model, pixels=pixels).SerializeToString()
 

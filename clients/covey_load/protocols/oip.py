@@ -52,27 +52,29 @@ def bytes_tensor(files: Sequence[bytes]) -> bytes:
     return b"".join(struct.pack("<I", len(content)) + content for content in files)
 
 
-def files_tensor(taken: ModelInput) -> str:
+def files_tensor(model_input: ModelInput) -> str:
     """Which tensor takes image files."""
-    return taken.name if taken.datatype == "BYTES" else _COVEYS_FILES
+    return model_input.name if model_input.datatype == "BYTES" else _COVEYS_FILES
 
 
 class OpenInference(Protocol):
     def describe(self, model: str) -> ModelInput:
-        described = self._remote.call(_METADATA, pb.ModelMetadataRequest(name=model))
+        metadata = self._remote.call(_METADATA, pb.ModelMetadataRequest(name=model))
         server = self._remote.call(_SERVER, pb.ServerMetadataRequest())
-        tensor = described.inputs[one_input([(each.name, each.datatype) for each in described.inputs], described.name)]
+        tensor = metadata.inputs[
+            one_input([(tensor_input.name, tensor_input.datatype) for tensor_input in metadata.inputs], metadata.name)
+        ]
         shape = () if tensor.datatype == "BYTES" else one_image(tensor.name, tensor.datatype, tensor.shape, model)
-        facts = {"server": f"{server.name} {server.version}", "model": described.name, "platform": described.platform}
+        facts = {"server": f"{server.name} {server.version}", "model": metadata.name, "platform": metadata.platform}
         return ModelInput(tensor.name, shape, tensor.datatype, facts)
 
-    def body(self, model: str, taken: ModelInput, batch: Batch) -> bytes:
+    def body(self, model: str, model_input: ModelInput, batch: Batch) -> bytes:
         request = pb.ModelInferRequest(model_name=model)
         if isinstance(batch, Files):
-            request.inputs.add(name=files_tensor(taken), datatype="BYTES", shape=[len(batch.contents)])
+            request.inputs.add(name=files_tensor(model_input), datatype="BYTES", shape=[len(batch.contents)])
             request.raw_input_contents.append(bytes_tensor(batch.contents))
         else:
-            request.inputs.add(name=taken.name, datatype=taken.datatype, shape=batch.array.shape)
+            request.inputs.add(name=model_input.name, datatype=model_input.datatype, shape=batch.array.shape)
             request.raw_input_contents.append(batch.array.tobytes())
         return request.SerializeToString()
 

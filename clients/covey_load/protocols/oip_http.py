@@ -39,24 +39,24 @@ class OpenInferenceHttp(Protocol):
             raise InvalidInput("--protocol oip-http needs the model's name: --model NAME")
         server = self._get("/v2")
         self._is_binary = _BINARY in server.get("extensions", [])
-        described = self._get(f"/v2/models/{quote(model, safe='')}")
-        inputs = described.get("inputs") or []
-        tensor = inputs[one_input([(each["name"], each["datatype"]) for each in inputs], model)]
+        metadata = self._get(f"/v2/models/{quote(model, safe='')}")
+        inputs = metadata.get("inputs") or []
+        tensor = inputs[one_input([(tensor_input["name"], tensor_input["datatype"]) for tensor_input in inputs], model)]
         name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"]
         facts = {
             "server": f"{server.get('name', '')} {server.get('version', '')}".strip(),
-            "model": str(described.get("name", model)),
-            "platform": str(described.get("platform", "")),
+            "model": str(metadata.get("name", model)),
+            "platform": str(metadata.get("platform", "")),
             "tensors": "raw bytes" if self._is_binary else "JSON numbers",
         }
         return ModelInput(name, () if datatype == "BYTES" else one_image(name, datatype, shape, model), datatype, facts)
 
-    def body(self, model: str, taken: ModelInput, batch: Batch) -> bytes:
+    def body(self, model: str, model_input: ModelInput, batch: Batch) -> bytes:
         if isinstance(batch, Files):
-            name, datatype, shape = files_tensor(taken), "BYTES", [len(batch.contents)]
+            name, datatype, shape = files_tensor(model_input), "BYTES", [len(batch.contents)]
             raw = bytes_tensor(batch.contents)
         else:
-            name, datatype, shape = taken.name, taken.datatype, list(batch.array.shape)
+            name, datatype, shape = model_input.name, model_input.datatype, list(batch.array.shape)
             raw = batch.array.tobytes()
         tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
         if self._is_binary:
@@ -87,18 +87,18 @@ class OpenInferenceHttp(Protocol):
     def _get(self, path: str) -> dict[str, Any]:
         answer = self._ask("GET", path, None, self._remote.metadata)
         try:
-            found: dict[str, Any] = json.loads(answer)
+            content: dict[str, Any] = json.loads(answer)
         except ValueError as error:
             raise ServerError(f"{self._remote.target}{path} answers no JSON: {answer[:80]!r}") from error
-        return found
+        return content
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: Iterable[tuple[str, str]]) -> bytes:
         target = self._remote.target
         answer = ask(self._remote, method, path, body, headers)
         if answer.status != 200:
             kind = _ERRORS.get(answer.status, ServerError)
-            words = answer.content[:200].decode("utf-8", "replace")
-            raise kind(f"the server at {target} answers {path} with HTTP {answer.status}: {words}", target)
+            text = answer.content[:200].decode("utf-8", "replace")
+            raise kind(f"the server at {target} answers {path} with HTTP {answer.status}: {text}", target)
         return answer.content
 
 

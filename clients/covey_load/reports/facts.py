@@ -25,7 +25,7 @@ Row = tuple[str, str]
 
 def about(report: Report) -> list[Row]:
     """What was measured, and with what."""
-    return _said(
+    return _without_empty(
         ("target", words.subject(report)),
         ("server", _joined(report.server, but="model")),
         ("payload", report.payload),
@@ -36,14 +36,14 @@ def about(report: Report) -> list[Row]:
 
 def surroundings(report: Report) -> list[Row]:
     """What one needs to measure it again."""
-    return _said(("command", report.command), ("machine", _joined(report.machine)))
+    return _without_empty(("command", report.command), ("machine", _joined(report.machine)))
 
 
 def throughput(run: Run) -> list[Row]:
     """What was asked for and what came of it."""
     failed = words.counts(run.errors)
     goodput = f"{number(run.goodput_per_s)} calls/s within the bound" if run.goodput_per_s is not None else ""
-    return _said(
+    return _without_empty(
         ("load", f"{words.load_name(run.load)}, {_loop(run)}; {number(run.seconds)} s after {_warm_up(run)}"),
         ("throughput", f"{number(run.calls_per_s)} calls/s, {number(run.images_per_s)} images/s"),
         ("goodput", goodput),
@@ -54,7 +54,7 @@ def throughput(run: Run) -> list[Row]:
 
 def inside(run: Run) -> list[Row]:
     """What a call met on its way, and what both ends needed for it."""
-    return _said(
+    return _without_empty(
         ("time goes", _stages(run.timing) if run.timing else _UNKNOWN),
         ("batches", _batches(run.timing) if run.timing else ""),
         ("generator", _generator(run)),
@@ -79,25 +79,25 @@ def remarks(report: Report) -> list[str]:
     return lines
 
 
-def capacity(found: Capacity) -> str:
+def capacity(result: Capacity) -> str:
     """The answer of a search for the capacity, as a sentence."""
-    within = f"{words.share(found.share)} of the calls within {found.slo_ms:g} ms"
-    if found.rate_per_s is None:
-        if not found.tried:
-            return f"Capacity: no rate was tried: {'; '.join(found.limited_by)}."
-        lowest = min(rate for rate, _ in found.tried)
-        lower = f" Lower ones were not tried: {'; '.join(found.limited_by)}." if found.limited_by else ""
+    within = f"{words.share(result.share)} of the calls within {result.slo_ms:g} ms"
+    if result.rate_per_s is None:
+        if not result.tried:
+            return f"Capacity: no rate was tried: {'; '.join(result.limited_by)}."
+        lowest = min(rate for rate, _ in result.tried)
+        lower = f" Lower ones were not tried: {'; '.join(result.limited_by)}." if result.limited_by else ""
         return f"Capacity: not even the lowest rate tried, {number(lowest)} calls/s, had {within}.{lower}"
-    beyond = f" It may be higher: {'; '.join(found.limited_by)}." if found.limited_by else ""
-    return f"Capacity: {number(found.rate_per_s)} calls/s, the highest rate tried that had {within}.{beyond}"
+    limits = f" It may be higher: {'; '.join(result.limited_by)}." if result.limited_by else ""
+    return f"Capacity: {number(result.rate_per_s)} calls/s, the highest rate tried that had {within}.{limits}"
 
 
-def _said(*rows: Row) -> list[Row]:
+def _without_empty(*rows: Row) -> list[Row]:
     return [(name, text) for name, text in rows if text]
 
 
-def _joined(named: dict[str, str], but: str = "") -> str:
-    return ", ".join(f"{name} {text}" for name, text in named.items() if text and name != but)
+def _joined(parts: dict[str, str], but: str = "") -> str:
+    return ", ".join(f"{name} {text}" for name, text in parts.items() if text and name != but)
 
 
 def _loop(run: Run) -> str:
@@ -127,12 +127,12 @@ def _batches(timing: ServerTiming) -> str:
 
 
 def _generator(run: Run) -> str:
-    made = run.generator
-    priority = f", {'with' if made.real_time else 'without'} real-time priority" if run.load.loop == "open" else ""
+    generator = run.generator
+    priority = f", {'with' if generator.real_time else 'without'} real-time priority" if run.load.loop == "open" else ""
     return (
-        f"{number(made.cpu_us_per_call)} us of CPU a call; its busiest process used "
-        f"{made.busiest_core_share:.0%} of a core ({words.plural(made.processes, 'process', 'processes')}, "
-        f"{words.plural(made.connections, 'connection')}{priority})"
+        f"{number(generator.cpu_us_per_call)} us of CPU a call; its busiest process used "
+        f"{generator.busiest_core_share:.0%} of a core ({words.plural(generator.processes, 'process', 'processes')}, "
+        f"{words.plural(generator.connections, 'connection')}{priority})"
     )
 
 

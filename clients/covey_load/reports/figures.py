@@ -66,8 +66,8 @@ def _time(name: str, title: str, value: Callable[[Run], float | None], absent: s
     return Figure(name, title, "faster", "slower", value, absent)
 
 
-def _percentile(of: Callable[[Run], Latency], percentile: str) -> Callable[[Run], float | None]:
-    return lambda run: None if _fails_beyond(run, percentile) else of(run).percentiles_ms.get(percentile)
+def _percentile(latency_of: Callable[[Run], Latency], percentile: str) -> Callable[[Run], float | None]:
+    return lambda run: None if _fails_beyond(run, percentile) else latency_of(run).percentiles_ms.get(percentile)
 
 
 def _fails_beyond(run: Run, percentile: str) -> bool:
@@ -76,22 +76,22 @@ def _fails_beyond(run: Run, percentile: str) -> bool:
     return error_share(run) > 1 - float(percentile) / 100
 
 
-def _where_any(of: Callable[[Run], Latency], field: str) -> Callable[[Run], float | None]:
-    return lambda run: getattr(of(run), field) if of(run).count else None
+def _where_any(latency_of: Callable[[Run], Latency], field: str) -> Callable[[Run], float | None]:
+    return lambda run: getattr(latency_of(run), field) if latency_of(run).count else None
 
 
 def _stage(stage: str) -> Callable[[Run], float | None]:
     return lambda run: run.timing.mean_ms.get(stage) if run.timing else None
 
 
-def _latencies(prefix: str, title: str, of: Callable[[Run], Latency]) -> Iterator[Figure]:
-    yield _time(f"{prefix}mean_ms", f"{title}, mean ms", _where_any(of, "mean_ms"), _NO_ANSWER)
+def _latencies(prefix: str, title: str, latency_of: Callable[[Run], Latency]) -> Iterator[Figure]:
+    yield _time(f"{prefix}mean_ms", f"{title}, mean ms", _where_any(latency_of, "mean_ms"), _NO_ANSWER)
     for percentile in PERCENTILES:
         figure = _time(
-            f"{prefix}p{percentile}_ms", f"p{percentile} {title}, ms", _percentile(of, percentile), _UNSUPPORTED
+            f"{prefix}p{percentile}_ms", f"p{percentile} {title}, ms", _percentile(latency_of, percentile), _UNSUPPORTED
         )
         yield replace(figure, percentile=percentile)
-    yield _time(f"{prefix}max_ms", f"{title}, largest, ms", _where_any(of, "max_ms"), _NO_ANSWER)
+    yield _time(f"{prefix}max_ms", f"{title}, largest, ms", _where_any(latency_of, "max_ms"), _NO_ANSWER)
 
 
 def _all() -> Iterator[Figure]:

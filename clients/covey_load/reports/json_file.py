@@ -47,10 +47,10 @@ def read(path: Path) -> Report:
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror}); give a file of covey load --json") from error
     try:
-        found = msgspec.json.decode(data, type=_Schema).schema
-        if found != SCHEMA:
+        schema = msgspec.json.decode(data, type=_Schema).schema
+        if schema != SCHEMA:
             raise InvalidInput(
-                f"{path}: is of schema {found}, this covey reads {SCHEMA}; measure anew, or use that covey"
+                f"{path}: is of schema {schema}, this covey reads {SCHEMA}; measure anew, or use that covey"
             )
         return msgspec.json.decode(data, type=Report)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -23,8 +23,8 @@ class Table:
 def latency(run: Run) -> Table:
     """The three distributions of one run. `-` stands where too few calls were answered for a percentile."""
     header = ["latency, ms", *(f"p{percentile}" for percentile in PERCENTILES), "max", "mean", "p99 is between"]
-    named = {"response": run.response, "service": run.service, "send lag": run.lag}
-    return Table(header, [_latency_row(name, of) for name, of in named.items()])
+    latencies = {"response": run.response, "service": run.service, "send lag": run.lag}
+    return Table(header, [_latency_row(name, of) for name, of in latencies.items()])
 
 
 def steps(runs: Sequence[Run], capacity: Capacity | None = None) -> Table:

@@ -41,15 +41,15 @@ def write_summary(report: Report) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def write_comparison(names: tuple[str, str], reports: tuple[Report, Report], found: Comparison) -> str:
+def write_comparison(names: tuple[str, str], reports: tuple[Report, Report], comparison: Comparison) -> str:
     """The whole text, without a last line break. `names` are the reports' files."""
     sides = [
         wrap(f"{side:8}{name}: {words.subject(report)}, {report.started_at}", indent=" " * 8)
         for side, name, report in zip(("first", "second"), names, reports, strict=True)
     ]
-    parts = ["\n".join(sides), "\n".join(wrap(f"Note: {remark}", indent="  ") for remark in found.remarks)]
-    parts += map(_compared, found.loads)
-    changes = [change for load in found.loads for change in load.changes]
+    parts = ["\n".join(sides), "\n".join(wrap(f"Note: {remark}", indent="  ") for remark in comparison.remarks)]
+    parts += map(_compared, comparison.loads)
+    changes = [change for load in comparison.loads for change in load.changes]
     if any(change.interval for change in changes):
         parts.append(wrap(_MEANING))
     if any(change.verdict == NOISE_UNKNOWN for change in changes):
@@ -80,10 +80,10 @@ def wrap(text: str, indent: str = "") -> str:
     )
 
 
-def _aligned(shown: tables.Table) -> str:
+def _aligned(table_shown: tables.Table) -> str:
     """The table in columns, its numbers to the right."""
-    header = [title.upper() for title in shown.header]
-    return table.render(header, shown.rows, right=header[1:])
+    header = [title.upper() for title in table_shown.header]
+    return table.render(header, table_shown.rows, right=header[1:])
 
 
 def _named(rows: Sequence[facts.Row]) -> str:

@@ -112,8 +112,8 @@ class GrpcConnection(Connection[Request]):
 
     def _shake_hands(self) -> None:
         """Section 3.4. Also opens the way back as wide as it goes, so answers never wait for us."""
-        wanted = ((ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, MAX_WINDOW_BYTES), (HEADER_TABLE_SIZE, 0))
-        settings = b"".join(setting.pack(name, value) for name, value in wanted)
+        settings_sent = ((ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, MAX_WINDOW_BYTES), (HEADER_TABLE_SIZE, 0))
+        settings = b"".join(setting.pack(name, value) for name, value in settings_sent)
         widening = MAX_WINDOW_BYTES - DEFAULT_WINDOW_BYTES
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings) + frame(WINDOW_UPDATE, 0, 0, word.pack(widening)))
         while not self._settings_came:

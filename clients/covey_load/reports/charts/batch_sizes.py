@@ -25,8 +25,8 @@ def draw_batch_sizes(runs: Sequence[Run]) -> Picture:
     """A row for each run; of `runs` whose answers tell the size of their batch."""
     named = [(name, run.timing) for name, run in zip(words.numbered_names(runs), runs, strict=True) if run.timing]
     shown = selection.choose(named, _MAX_ROWS)
-    made = canvas.figure(0.9 + _ROW_INCHES * max(len(shown), 2))
-    grid = made.subplots(len(shown), 1, sharex=True, squeeze=False)
+    figure = canvas.figure(0.9 + _ROW_INCHES * max(len(shown), 2))
+    grid = figure.subplots(len(shown), 1, sharex=True, squeeze=False)
     for (name, timing), axes in zip(shown, grid[:, 0], strict=True):
         shares = _shares(timing)
         axes.bar(list(shares), list(shares.values()), color=BLUE, width=0.85)
@@ -38,7 +38,7 @@ def draw_batch_sizes(runs: Sequence[Run]) -> Picture:
     grid[-1, 0].set_xlim(left=0.4)
     grid[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     description = f"Bar charts of the sizes of batches, of {plural(len(shown), 'run')}."
-    return canvas.render(made, "batch-sizes", description, _CAPTION + selection.left_out(named, shown))
+    return canvas.render(figure, "batch-sizes", description, _CAPTION + selection.left_out(named, shown))
 
 
 def _shares(timing: ServerTiming) -> dict[int, float]:

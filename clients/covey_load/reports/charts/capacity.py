@@ -13,21 +13,23 @@ _CAPTION = (
 )
 
 
-def draw_capacity(found: Capacity) -> Picture:
+def draw_capacity(capacity: Capacity) -> Picture:
     """Of a search that tried one rate or more."""
-    made = canvas.figure(2.8)
-    axes = made.subplots()
+    figure = canvas.figure(2.8)
+    axes = figure.subplots()
     for holds, title, colour, marker in ((True, "held", BLUE, "o"), (False, "did not hold", VERMILLION, "x")):
-        points = [(rate, share) for rate, share in found.tried if (share >= found.share) is holds]
+        points = [(rate, share) for rate, share in capacity.tried if (share >= capacity.share) is holds]
         if points:
             axes.plot(*zip(*points, strict=True), marker, color=colour, label=title)
-    axes.axhline(found.share, color=INK, linewidth=0.8, linestyle="--")
+    axes.axhline(capacity.share, color=INK, linewidth=0.8, linestyle="--")
     axes.set_xlabel("calls/s asked for")
-    axes.set_ylabel(f"within {found.slo_ms:g} ms")
+    axes.set_ylabel(f"within {capacity.slo_ms:g} ms")
     axes.set_xlim(left=0)
     canvas.percent(axes.yaxis)
     canvas.plain_numbers(axes.xaxis)
     axes.grid(axis="both")
     axes.legend(loc="lower left")
-    description = f"Scatter chart of {plural(len(found.tried), 'rate')}, each with its share of calls within the bound."
-    return canvas.render(made, "capacity", description, _CAPTION)
+    description = (
+        f"Scatter chart of {plural(len(capacity.tried), 'rate')}, each with its share of calls within the bound."
+    )
+    return canvas.render(figure, "capacity", description, _CAPTION)

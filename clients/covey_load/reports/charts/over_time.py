@@ -25,8 +25,8 @@ _NUMBERS = " The numbers at the top are those of the runs in the table."
 
 def draw_over_time(runs: Sequence[Run]) -> Picture:
     """A line breaks where no call of a second was answered."""
-    made = canvas.figure(3.0)
-    axes = made.subplots()
+    figure = canvas.figure(3.0)
+    axes = figure.subplots()
     begin_s = 0.0
     numbers = []
     for place, run in enumerate(runs):
@@ -41,10 +41,10 @@ def draw_over_time(runs: Sequence[Run]) -> Picture:
     axes.set_xlim(0, begin_s - _GAP_S)
     axes.set_xlabel("time, s (warm-ups left out)")
     axes.grid(axis="y")
-    canvas.legend_above(made, axes)
-    canvas.thin_out(made, numbers)
+    canvas.legend_above(figure, axes)
+    canvas.thin_out(figure, numbers)
     description = "Line chart over time: median, 99th percentile and largest response time of each second."
-    return canvas.render(made, "over-time", description, _CAPTION + (_NUMBERS if len(runs) > 1 else ""))
+    return canvas.render(figure, "over-time", description, _CAPTION + (_NUMBERS if len(runs) > 1 else ""))
 
 
 def _draw_run(axes: Axes, intervals: Sequence[Interval], begin_s: float) -> None:

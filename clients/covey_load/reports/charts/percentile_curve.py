@@ -32,8 +32,8 @@ _BOTH = (
 
 def draw_percentile_curve(runs: Sequence[Run]) -> Picture:
     """Of one run the response and the service time; of several their response times."""
-    made = canvas.figure(3.4)
-    axes = made.subplots()
+    figure = canvas.figure(3.4)
+    axes = figure.subplots()
     if len(runs) == 1:
         _line(axes, runs[0].response, BLUE, "response time")
         _line(axes, runs[0].service, VERMILLION, "service time", dashes="--")
@@ -49,9 +49,9 @@ def draw_percentile_curve(runs: Sequence[Run]) -> Picture:
     axes.xaxis.set_major_locator(FixedLocator([_nines(tick) for tick in _TICKS]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda nines, _: f"{100 - 100 * 10**-nines:.6g}"))
     axes.grid(axis="both")
-    made.legend(loc="outside right upper")
+    figure.legend(loc="outside right upper")
     description = f"Line chart of response times by percentile, of {plural(len(runs), 'run')}."
-    return canvas.render(made, "percentiles", description, _CAPTION + note)
+    return canvas.render(figure, "percentiles", description, _CAPTION + note)
 
 
 def _colours(count: int) -> list[str]:

@@ -8,11 +8,11 @@ from typing import TypeVar
 ItemT = TypeVar("ItemT")
 
 
-def choose(items: Sequence[ItemT], most: int) -> list[ItemT]:
-    """`most` of the items at even distances, the first and the last among them; all where they are no more."""
-    if len(items) <= most:
+def choose(items: Sequence[ItemT], limit: int) -> list[ItemT]:
+    """`limit` of the items at even distances, the first and the last among them; all where they are no more."""
+    if len(items) <= limit:
         return list(items)
-    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
+    return [items[round(index * (len(items) - 1) / (limit - 1))] for index in range(limit)]
 
 
 def left_out(items: Sequence[object], shown: Sequence[object]) -> str:

@@ -19,14 +19,14 @@ _CAPTION = (
 
 def draw_throughput(runs: Sequence[Run]) -> Picture:
     """Lines join the runs of a closed loop, and those of an open one, in the order of the load that was asked for."""
-    made = canvas.figure(3.4)
-    axes = made.subplots()
+    figure = canvas.figure(3.4)
+    axes = figure.subplots()
     for loop in ("closed", "open"):
         ordered = sorted((run for run in runs if run.load.loop == loop), key=_asked)
         for percentile, colour, marker in (("99", GREEN, "s"), ("50", BLUE, "o")):
-            known = [run for run in ordered if percentile in run.response.percentiles_ms]
-            throughputs = [run.calls_per_s for run in known]
-            latencies = [run.response.percentiles_ms[percentile] for run in known]
+            measured = [run for run in ordered if percentile in run.response.percentiles_ms]
+            throughputs = [run.calls_per_s for run in measured]
+            latencies = [run.response.percentiles_ms[percentile] for run in measured]
             axes.plot(throughputs, latencies, color=colour, marker=marker, label=f"p{percentile}")
     numbers = [
         axes.annotate(
@@ -47,10 +47,10 @@ def draw_throughput(runs: Sequence[Run]) -> Picture:
     axes.set_xlabel("answered calls/s")
     canvas.plain_numbers(axes.xaxis)
     axes.grid(axis="both")
-    canvas.legend_above(made, axes)
-    canvas.thin_out(made, numbers)
+    canvas.legend_above(figure, axes)
+    canvas.thin_out(figure, numbers)
     description = f"Line chart of response times over throughput, of {plural(len(runs), 'run')}."
-    return canvas.render(made, "throughput", description, _CAPTION)
+    return canvas.render(figure, "throughput", description, _CAPTION)
 
 
 def _asked(run: Run) -> float:

@@ -33,8 +33,8 @@ def draw_time_goes(runs: Sequence[Run]) -> Picture:
     """A bar for each run whose answers tell the server's part."""
     named = [(name, run) for name, run in zip(words.numbered_names(runs), runs, strict=True) if run.timing]
     shown = selection.choose(named, _MAX_BARS)
-    made = canvas.figure(1.1 + _ROW_INCHES * len(shown))
-    axes = made.subplots()
+    figure = canvas.figure(1.1 + _ROW_INCHES * len(shown))
+    axes = figure.subplots()
     rows = range(len(shown))
     parts = [[FIGURES[name].value(run) or 0.0 for name, _, _ in _STAGES] for _, run in shown]
     totals = [sum(lengths) for lengths in parts]
@@ -51,6 +51,6 @@ def draw_time_goes(runs: Sequence[Run]) -> Picture:
     canvas.percent(axes.xaxis)
     axes.set_xlabel("share of the mean response time")
     axes.grid(axis="x")
-    canvas.legend_above(made, axes)
+    canvas.legend_above(figure, axes)
     description = f"Bar chart of how the mean response time divides into stages, of {plural(len(shown), 'run')}."
-    return canvas.render(made, "time-goes", description, _CAPTION + selection.left_out(named, shown))
+    return canvas.render(figure, "time-goes", description, _CAPTION + selection.left_out(named, shown))
