@@ -43,28 +43,28 @@ def write_digits(folder: Path, count: int) -> None:
         pixels = find_entry("sample").load(_DIGIT, None).train_images
     for number in range(count):
         if number % _PER_FOLDER == 0:
-            below = folder / f"{number // _PER_FOLDER:04}"
-            below.mkdir(parents=True, exist_ok=True)
+            subfolder = folder / f"{number // _PER_FOLDER:04}"
+            subfolder.mkdir(parents=True, exist_ok=True)
         kind = "png" if number % 2 else "jpg"
         image = Image.fromarray(pixels[number % len(pixels)].reshape(_DIGIT.height, _DIGIT.width))
-        image.save(below / f"{number:06}.{kind}")
+        image.save(subfolder / f"{number:06}.{kind}")
 
 
 def write_photographs(folder: Path, count: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    made = [photographs.jpeg(photographs.photograph(seed)) for seed in range(min(count, _DISTINCT))]
+    files = [photographs.jpeg(photographs.photograph(seed)) for seed in range(min(count, _DISTINCT))]
     for number in range(count):
-        (folder / f"{number:06}.jpg").write_bytes(made[number % len(made)])
+        (folder / f"{number:06}.jpg").write_bytes(files[number % len(files)])
 
 
 def timed(command: Sequence[object], log: Path) -> tuple[float, float]:
     """Seconds of a command, and of CPU by it and all that it starts; its output in `log`. Raises BenchError if it
     fails."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    usage_before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     run_tool([*map(str, command)], log)
     seconds = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    usage_after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, usage_after.ru_utime + usage_after.ru_stime - usage_before.ru_utime - usage_before.ru_stime
 
 
 def measure(name: str, folder: Path, images: int, model: Path, rounds: int, work: Path) -> list[Row]:

@@ -31,11 +31,16 @@ LIMIT = 0.25  # as in deploy/prometheus/rules.yml
 def shifts(dataset: Dataset) -> Iterator[tuple[str, bool, Images, Labels]]:
     """Name, whether production has shifted, the images, and their labels."""
     random = np.random.default_rng(21)
-    chosen = random.choice(len(dataset.test_images), min(IMAGES, len(dataset.test_images)), replace=False)
-    images, labels = dataset.test_images[chosen], dataset.test_labels[chosen]
-    taught = random.choice(len(dataset.train_images), IMAGES, replace=False)
+    test_places = random.choice(len(dataset.test_images), min(IMAGES, len(dataset.test_images)), replace=False)
+    images, labels = dataset.test_images[test_places], dataset.test_labels[test_places]
+    train_places = random.choice(len(dataset.train_images), IMAGES, replace=False)
     yield "test images", False, images, labels
-    yield "images that it was trained with", False, dataset.train_images[taught], dataset.train_labels[taught]
+    yield (
+        "images that it was trained with",
+        False,
+        dataset.train_images[train_places],
+        dataset.train_labels[train_places],
+    )
     slight = np.clip(images + random.normal(0, 2, images.shape), 0, 255).astype(np.uint8)
     yield "noise of 2 of 255 levels", False, slight, labels
     yield "inverted", True, 255 - images, labels
@@ -51,9 +56,9 @@ def measure(models: Path, name: str, images: Images, log: Path) -> tuple[dict[st
     with covey_server(models, "auto", log, ("--drift-window", str(IMAGES))) as server:
         answers = callers.classify_each(server.target, name, images)
         assert server.metrics_url is not None
-        shown = fetch(server.metrics_url)
-    found = re.findall(r'^covey_drift_index\{.*of="(\w+)".*\} (\S+)$', shown, flags=re.MULTILINE)
-    return {of: float(value) for of, value in found}, answers.indices
+        page = fetch(server.metrics_url)
+    matches = re.findall(r'^covey_drift_index\{.*of="(\w+)".*\} (\S+)$', page, flags=re.MULTILINE)
+    return {of: float(value) for of, value in matches}, answers.indices
 
 
 def main() -> int:
@@ -63,26 +68,26 @@ def main() -> int:
     parser.add_argument("--dataset", default="mnist", help="whose images are sent (default: %(default)s)")
     options = parser.parse_args()
     name, models = options.model.parents[1].name, options.model.parents[2]
-    wrong = 0
+    failures = 0
     print("| images | accuracy | index of classes | index of confidence | drift? |")
     print("| --- | --- | --- | --- | --- |")
     try:
         dataset = find_entry(options.dataset).load(InputSpec(28, 28, 1), None)
         with tempfile.TemporaryDirectory() as folder:
             for text, is_shift, images, labels in shifts(dataset):
-                found, answers = measure(models, name, images, Path(folder, "server.log"))
+                drift, answers = measure(models, name, images, Path(folder, "server.log"))
                 accuracy = float(np.mean(answers == labels))
-                is_seen = max(found.values()) > LIMIT
-                wrong += is_seen != is_shift
+                is_seen = max(drift.values()) > LIMIT
+                failures += is_seen != is_shift
                 verdict = f"{'yes' if is_seen else 'no'}{'' if is_seen == is_shift else ' (WRONG)'}"
                 print(
-                    f"| {text} | {accuracy:.1%} | {found['classes']:.3f} | {found['confidence']:.3f} | {verdict} |",
+                    f"| {text} | {accuracy:.1%} | {drift['classes']:.3f} | {drift['confidence']:.3f} | {verdict} |",
                     flush=True,
                 )
     except (BenchError, ExportError) as error:
         print(f"drift: {error}", file=sys.stderr)
         return 1
-    return 1 if wrong else 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -27,11 +27,11 @@ class Edge(Server):
 
     def resident_bytes(self) -> int:
         """Of nginx's processes and their keeper."""
-        return sum(each.memory_info().rss for each in family(self.pid))
+        return sum(process.memory_info().rss for process in family(self.pid))
 
     def peak_bytes(self) -> int:
         """The most that each of them had, together."""
-        return sum(peak_bytes(each.pid) for each in family(self.pid))
+        return sum(peak_bytes(process.pid) for process in family(self.pid))
 
     def batches(self) -> tuple[float, float]:
         """Zeros: it runs none."""
@@ -62,8 +62,8 @@ def edge_before(
     port, status_port = free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "edge.log"
-    with tempfile.TemporaryDirectory(prefix="covey-edge-") as own:
-        Path(own).chmod(0o755)  # where root starts nginx, its workers are nobody's
+    with tempfile.TemporaryDirectory(prefix="covey-edge-") as own_folder:
+        Path(own_folder).chmod(0o755)  # where root starts nginx, its workers are nobody's
         environment = {
             "COVEY_EDGE_LISTEN": f"{HOST}:{port}",
             "COVEY_EDGE_STATUS_LISTEN": f"{HOST}:{status_port}",
@@ -71,8 +71,8 @@ def edge_before(
             "COVEY_EDGE_SERVER_STATUS": metrics_url.split("/")[2],
             "COVEY_EDGE_CERTIFICATE": str(certificate),
             "COVEY_EDGE_KEY": str(key),
-            "COVEY_EDGE_FOLDER": f"{own}/edge",
-            "COVEY_EDGE_MESSAGES": f"{own}/messages",
+            "COVEY_EDGE_FOLDER": f"{own_folder}/edge",
+            "COVEY_EDGE_MESSAGES": f"{own_folder}/messages",
             "COVEY_EDGE_WORKERS": "1",
             **(settings or {}),
         }

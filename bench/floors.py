@@ -54,9 +54,9 @@ class DecodeFloor:
 
     def __init__(self, files: Sequence[bytes], model: RawOnnxruntime) -> None:
         """For the input that the model's file describes."""
-        said = metadata.from_json(model.metadata[metadata.KEY]).input
+        input_info = metadata.from_json(model.metadata[metadata.KEY]).input
         self._files = files
-        self._spec = image_contract.read(said)
+        self._spec = image_contract.read(input_info)
         self.values: list[float] = []  # microseconds per image, by round
         decode(files[0], self._spec)
 

@@ -72,8 +72,8 @@ def _once_around(dataset: Dataset, folder: Path) -> int:
     ):
         _step(f"{REQUESTS:,} callers send an image each.", f"covey-server --capture captures {' '.join(flags[2:])}")
         answers = _classify(client, dataset.train_images[new])
-        known = answers == dataset.train_labels[new]
-        _say(f"answered rightly: {known.mean():.1%}, as nobody knows before they are labelled")
+        is_right = answers == dataset.train_labels[new]
+        _say(f"answered rightly: {is_right.mean():.1%}, as nobody knows before they are labelled")
         _wait(lambda: len(list((captures / MODEL).glob("*/*.png"))) >= REQUESTS, "the images are captured")
 
         _step("Each is labelled, the least certain first.", f"covey label captures/{MODEL}")
@@ -88,7 +88,7 @@ def _once_around(dataset: Dataset, folder: Path) -> int:
 
         count = len(dataset.test_images)
         _step(f"It runs in the shadow of version 1, while callers send {count:,} others.", "echo 2 > shadow-version")
-        before = _accuracy(client, dataset)
+        accuracy_before = _accuracy(client, dataset)
         _wait(lambda: _shadow(server)["images"].total() >= count, "the shadow has caught up")
         _show_shadow(_shadow(server))
 
@@ -96,9 +96,12 @@ def _once_around(dataset: Dataset, folder: Path) -> int:
         (models / MODEL / DEFAULT_VERSION).write_text("2")
         (models / MODEL / SHADOW_VERSION).unlink()
         wait_until_served(server, MODEL, 2, _WAIT_S)
-        after = _accuracy(client, dataset)
-        _say(f"accuracy on {count:,} test images, as callers get it: {before:.1%} before, {after:.1%} after")
-    return 0 if after > before else 1
+        accuracy_after = _accuracy(client, dataset)
+        _say(
+            f"accuracy on {count:,} test images, as callers get it: {accuracy_before:.1%} before, {accuracy_after:.1%} "
+            f"after"
+        )
+    return 0 if accuracy_after > accuracy_before else 1
 
 
 def _parted(dataset: Dataset) -> tuple[Labels, Labels]:
@@ -146,13 +149,13 @@ def _label(folder: Path, dataset: Dataset, sent: Labels) -> Counter[str]:
     """Labels all captured images, as a person would who knows them. How many were in the right folder, and how many
     were moved into another."""
     truth = {dataset.train_images[place].tobytes(): dataset.labels[dataset.train_labels[place]] for place in sent}
-    found = Captures(folder)
+    captures = Captures(folder)
     results: Counter[str] = Counter()
-    while (capture := found.next()) is not None:
+    while (capture := captures.next()) is not None:
         label = truth[np.asarray(Image.open(capture.path)).tobytes()]
-        found.label(capture, label)
+        captures.label(capture, label)
         results["right" if label == capture.predicted else "moved"] += 1
-    found.close()
+    captures.close()
     return results
 
 
@@ -167,30 +170,30 @@ def _is_served(client: covey.Client, version: int) -> bool:
 def _shadow(server: Server) -> Mapping[str, Counter[str]]:
     """What the shadow's metrics show: images by result, and those that differ by the class that was served."""
     assert server.metrics_url is not None
-    found: dict[str, Counter[str]] = {"images": Counter(), "differs": Counter()}
+    counts: dict[str, Counter[str]] = {"images": Counter(), "differs": Counter()}
     for family in text_string_to_metric_families(fetch(server.metrics_url)):
         for sample in family.samples:
             if sample.name == "covey_shadow_images_total":
-                found["images"][sample.labels["result"]] += int(sample.value)
+                counts["images"][sample.labels["result"]] += int(sample.value)
             elif sample.name == "covey_shadow_differs_total":
-                found["differs"][sample.labels["class"]] += int(sample.value)
-    return found
+                counts["differs"][sample.labels["class"]] += int(sample.value)
+    return counts
 
 
-def _show_shadow(found: Mapping[str, Counter[str]]) -> None:
-    for result, count in sorted(found["images"].items()):
+def _show_shadow(counts: Mapping[str, Counter[str]]) -> None:
+    for result, count in sorted(counts["images"].items()):
         if count:
             _say(f'covey_shadow_images_total{{result="{result}"}} {count}')
-    for label, count in found["differs"].most_common(3):
+    for label, count in counts["differs"].most_common(3):
         if count:
             _say(f'covey_shadow_differs_total{{class="{label}"}} {count}')
 
 
-def _wait(ready: Callable[[], bool], what: str) -> None:
+def _wait(ready: Callable[[], bool], event: str) -> None:
     give_up = time.monotonic() + _WAIT_S
     while not ready():
         if time.monotonic() > give_up:
-            raise BenchError(f"waited {_WAIT_S:.0f} s until {what}")
+            raise BenchError(f"waited {_WAIT_S:.0f} s until {event}")
         time.sleep(0.05)
 
 

@@ -97,13 +97,13 @@ def put_load(
     Raises:
         BenchError: it could not be put on, or too many calls failed: figures of failing calls mean nothing.
     """
-    found = closed_loop(server, messages, in_flight, seconds=seconds, caller=caller)
-    if found.failures > caller.max_failure_share * found.calls:
+    recording = closed_loop(server, messages, in_flight, seconds=seconds, caller=caller)
+    if recording.failures > caller.max_failure_share * recording.calls:
         raise BenchError(
-            f"{server.name} failed {found.failures} of {found.calls} calls ({dict(found.by_status())}); its log may "
-            f"say why"
+            f"{server.name} failed {recording.failures} of {recording.calls} calls ({dict(recording.by_status())}); "
+            f"its log may say why"
         )
-    return found
+    return recording
 
 
 def closed_loop(
@@ -145,8 +145,8 @@ class OpenLoad:
     def percentile_ms(self, percent: float, from_ns: float = -np.inf, to_ns: float = np.inf) -> float:
         """Latency of the answered calls that were meant to start in [from_ns, to_ns); infinite where there is none."""
         due_ns = self.calls.due_ns[self.calls.statuses == OK]
-        chosen = self.calls.response_ms[(due_ns >= from_ns) & (due_ns < to_ns)]
-        return float(np.percentile(chosen, percent)) if len(chosen) else math.inf
+        response_ms = self.calls.response_ms[(due_ns >= from_ns) & (due_ns < to_ns)]
+        return float(np.percentile(response_ms, percent)) if len(response_ms) else math.inf
 
     @property
     def lag_p99_ms(self) -> float:
@@ -165,10 +165,10 @@ class RunningLoad:
 
     def __init__(self, server: Server, generators: Generators, order: Order, pool: ThreadPoolExecutor) -> None:
         self._generators = generators
-        begun = threading.Event()
-        self._recording = pool.submit(_record, server, generators, [order], lambda begin_ns: begun.set())
-        self._recording.add_done_callback(lambda _: begun.set())
-        begun.wait()
+        has_begun = threading.Event()
+        self._recording = pool.submit(_record, server, generators, [order], lambda begin_ns: has_begun.set())
+        self._recording.add_done_callback(lambda _: has_begun.set())
+        has_begun.wait()
 
     def stop(self) -> None:
         """Sends no more calls. `finish` gives the result."""

@@ -43,36 +43,43 @@ Theirs = Callable[[Image.Image], Any]
 
 def encoded(folder: Path | None) -> Iterator[bytes]:
     """JPEGs of several qualities and PNGs, cut from the pictures, which are continued by their mirror image."""
-    chance = random.Random(0)
+    generator = random.Random(0)
     pictures = [photograph(seed, 1600, 1200) for seed in range(20)]  # fitted_network tells 20 apart
     if folder is not None:
         files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
         pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files[:20]]
     for number in range(IMAGES):
         picture = pictures[number % len(pictures)]
-        width, height = chance.choice(SIZES) if number % 40 else LARGE
+        width, height = generator.choice(SIZES) if number % 40 else LARGE
         rows, columns = max(0, height - len(picture)), max(0, width - len(picture[0]))
         picture = np.pad(picture, ((0, rows), (0, columns), (0, 0)), "symmetric")
-        top, left = chance.randint(0, len(picture) - height), chance.randint(0, len(picture[0]) - width)
+        top, left = generator.randint(0, len(picture) - height), generator.randint(0, len(picture[0]) - width)
         image, file = Image.fromarray(picture[top : top + height, left : left + width]), io.BytesIO()
         if number % 4 == 3:
             image.save(file, "PNG", compress_level=1)
         else:
-            quality, subsampling = chance.choice((60, 75, 85, 95)), chance.choice((0, 2))
+            quality, subsampling = generator.choice((60, 75, 85, 95)), generator.choice((0, 2))
             image.save(file, "JPEG", quality=quality, subsampling=subsampling, progressive=number % 5 == 0)
         yield file.getvalue()
 
 
 def pipelines() -> Iterator[tuple[str, InputSpec, Theirs]]:
     """What is compared: a name, Covey's contract, and the library's own way."""
-    ways = (Interpolation.BILINEAR, Interpolation.BICUBIC, Interpolation.LANCZOS, Interpolation.NEAREST)
+    resamplings = (Interpolation.BILINEAR, Interpolation.BICUBIC, Interpolation.LANCZOS, Interpolation.NEAREST)
     cut, stretch = InputSpec(SIDE, SIDE, 3, Resize.SHORTER_SIDE, resize_to=256), InputSpec(SIDE, SIDE, 3)
-    for way in ways:
-        resize = partial(transforms.Resize, interpolation=transforms.InterpolationMode(way.value))
+    for resampling in resamplings:
+        resize = partial(transforms.Resize, interpolation=transforms.InterpolationMode(resampling.value))
         theirs = transforms.Compose([resize(256), transforms.CenterCrop(SIDE)])
-        yield f"torchvision Resize(256), CenterCrop, {way.value}", replace(cut, interpolation=way), theirs
-        yield f"torchvision Resize((224, 224)), {way.value}", replace(stretch, interpolation=way), resize((SIDE, SIDE))
-    bicubic, bilinear = (replace(spec, interpolation=way) for spec, way in ((cut, ways[1]), (stretch, ways[0])))
+        yield f"torchvision Resize(256), CenterCrop, {resampling.value}", replace(cut, interpolation=resampling), theirs
+        yield (
+            f"torchvision Resize((224, 224)), {resampling.value}",
+            replace(stretch, interpolation=resampling),
+            resize((SIDE, SIDE)),
+        )
+    bicubic, bilinear = (
+        replace(spec, interpolation=resampling)
+        for spec, resampling in ((cut, resamplings[1]), (stretch, resamplings[0]))
+    )
     yield "timm center 0.9, bicubic", replace(bicubic, resize_to=248), _timm(0.9, "center")
     yield "timm border 1.0, bicubic", replace(bicubic, resize=Resize.PAD), _timm(1.0, "border")
     floor = replace(bicubic, floor_crop=True)
@@ -87,8 +94,8 @@ def pipelines() -> Iterator[tuple[str, InputSpec, Theirs]]:
 
 def _timm(share: float, mode: str) -> Theirs:
     options: dict[str, Any] = {"crop_pct": share, "crop_mode": mode, "normalize": False, "mean": (0, 0, 0)}
-    made = create_transform((3, SIDE, SIDE), interpolation="bicubic", **options)
-    return lambda image: made(image).permute(1, 2, 0)
+    transform = create_transform((3, SIDE, SIDE), interpolation="bicubic", **options)
+    return lambda image: transform(image).permute(1, 2, 0)
 
 
 def _hugging_face(processor: Callable[..., Any]) -> Theirs:
@@ -114,9 +121,9 @@ def fitted_network(images: Sequence[Pixels]) -> torch.nn.Module:
     features = scores(images, network.eval()).double()
     mean, std = features.mean(dim=0), features.std(dim=0) + 1e-6
     features = (features - mean) / std
-    wanted = torch.nn.functional.one_hot(torch.arange(len(images)) % 20).double()
+    targets = torch.nn.functional.one_hot(torch.arange(len(images)) % 20).double()
     ridge = features.shape[1] * torch.eye(features.shape[1], dtype=torch.float64) / 10
-    weights = torch.linalg.solve(features.T @ features + ridge, features.T @ wanted) / std[:, None]
+    weights = torch.linalg.solve(features.T @ features + ridge, features.T @ targets) / std[:, None]
     last = torch.nn.Linear(*weights.shape)
     last.load_state_dict({"weight": weights.T.float(), "bias": -(mean @ weights).float()})
     return torch.nn.Sequential(network, last).eval()
@@ -134,17 +141,17 @@ def main() -> None:
         expected = [np.asarray(theirs(image)).astype(np.uint8) for image in originals]
         network = network or fitted_network(expected)
         classes = scores(expected, network).argmax(dim=1)
-        found = []
+        columns = []
         for exact in (True, False):
             ours = [decode(file, replace(spec, exact=exact)) for file in files]
             same = (scores(ours, network).argmax(dim=1) == classes).sum()
-            found.append(f"{_difference(ours, expected)}, {same}")
-        print(f"| {name} | {' | '.join(found)} |", flush=True)
+            columns.append(f"{_difference(ours, expected)}, {same}")
+        print(f"| {name} | {' | '.join(columns)} |", flush=True)
 
 
-def _difference(found: Sequence[Pixels], expected: Sequence[Pixels]) -> str:
-    apart = np.abs(np.stack(found).astype(np.int16) - np.stack(expected))
-    return "0, 0" if not apart.any() else f"{apart.mean():.2f}, {apart.max()}"
+def _difference(pixels: Sequence[Pixels], expected: Sequence[Pixels]) -> str:
+    differences = np.abs(np.stack(pixels).astype(np.int16) - np.stack(expected))
+    return "0, 0" if not differences.any() else f"{differences.mean():.2f}, {differences.max()}"
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def _label(row: Row) -> str:
     value = f"{number(row.judged)}{'' if row.ratio is None else ' x'}"
     if row.ratio is None:
         value += f" {row.unit}"
-    wanted = f"{sign} {number(row.target)}"
+    goal = f"{sign} {number(row.target)}"
     if row.stretch is not None and row.stretch != row.target:
-        wanted += f", stretch {number(row.stretch)}"
-    return f"{value}   ({wanted}){'  ' + row.note.split(':')[0] if row.note else ''}"
+        goal += f", stretch {number(row.stretch)}"
+    return f"{value}   ({goal}){'  ' + row.note.split(':')[0] if row.note else ''}"

@@ -65,13 +65,13 @@ class Server:
     def cpu_seconds(self) -> float:
         """CPU time used so far, by all threads and by the processes it started. Raises BenchError where it is gone."""
         with self._alive():
-            times = [each.cpu_times() for each in family(self.pid)]
-            return sum(each.user + each.system for each in times)
+            times = [process.cpu_times() for process in family(self.pid)]
+            return sum(cpu.user + cpu.system for cpu in times)
 
     def resident_bytes(self) -> int:
         """Resident memory, with that of the processes it started. Raises BenchError where it is gone."""
         with self._alive():
-            return sum(resident_bytes(each.pid) for each in family(self.pid))
+            return sum(resident_bytes(process.pid) for process in family(self.pid))
 
     @contextmanager
     def _alive(self) -> Iterator[None]:
@@ -192,8 +192,8 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[str], name: 
 
 def free_port() -> int:
     """Of this machine, for a server that cannot choose one."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
         return port
 
 

@@ -37,16 +37,16 @@ class Conversation:
         """Whether all of it was taken in time."""
         if self.ended:
             return False
-        rest, give_up = memoryview(data), time.monotonic() + give_up_s
+        unsent, give_up = memoryview(data), time.monotonic() + give_up_s
         try:
-            while rest:
+            while unsent:
                 left_s = give_up - time.monotonic()
                 if left_s <= 0:
                     return False
                 self._socket.settimeout(left_s)
-                sent = self._socket.send(rest)
+                sent = self._socket.send(unsent)
                 self.sent_bytes += sent
-                rest = rest[sent:]
+                unsent = unsent[sent:]
         except TimeoutError:
             return False
         except OSError:

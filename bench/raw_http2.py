@@ -169,16 +169,16 @@ class RawConnection:
     def read(self, timeout_s: float) -> None:
         """Takes what has come, waiting at most so long for the first of it."""
         while self._receive(timeout_s):
-            while found := self._next_frame():
-                self._note(*found)
+            while frame_read := self._next_frame():
+                self._note(*frame_read)
             timeout_s = 0.0
 
     def frames(self) -> Iterator[Frame]:
         """What comes, until the connection ends. Raises TimeoutError where nothing comes for half a minute."""
         while True:
-            while found := self._next_frame():
-                self._note(*found)
-                yield found
+            while frame_read := self._next_frame():
+                self._note(*frame_read)
+                yield frame_read
             if not self._receive(SILENCE_TIMEOUT_S):
                 if self._has_ended:
                     return
@@ -189,9 +189,9 @@ class RawConnection:
         with contextlib.suppress(OSError):
             self._socket.close()
 
-    def _end(self, words: str) -> None:
+    def _end(self, reason: str) -> None:
         self._has_ended = True
-        self.closed = self.closed or words
+        self.closed = self.closed or reason
 
     def _receive(self, timeout_s: float) -> bool:
         """Whether anything came."""
@@ -223,17 +223,17 @@ class RawConnection:
 
     def _note(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == SETTINGS and not flags & ACK:
-            wanted = dict(setting.iter_unpack(payload)).get(INITIAL_WINDOW_SIZE, self._initial_window)
-            for each in self._windows:
-                self._windows[each] += wanted - self._initial_window
-            self._initial_window = wanted
+            window = dict(setting.iter_unpack(payload)).get(INITIAL_WINDOW_SIZE, self._initial_window)
+            for stream_id in self._windows:
+                self._windows[stream_id] += window - self._initial_window
+            self._initial_window = window
             self.write(frame(SETTINGS, ACK, 0))
         elif kind == WINDOW_UPDATE:
-            (more,) = word.unpack(payload)
+            (increment,) = word.unpack(payload)
             if not stream:
-                self._window += more
+                self._window += increment
             elif stream in self._windows:
-                self._windows[stream] += more
+                self._windows[stream] += increment
         elif kind == PING and not flags & ACK:
             self.write(frame(PING, ACK, 0, payload))
         elif kind == GOAWAY:
@@ -250,7 +250,7 @@ class RawConnection:
             self.statuses.append("RST_STREAM")
 
 
-def call_headers(path: str, stream: int, more: Iterable[tuple[str, str]] = ()) -> bytes:
+def call_headers(path: str, stream: int, extra: Iterable[tuple[str, str]] = ()) -> bytes:
     """The HEADERS frame that opens a call."""
-    usual = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"), ("te", "trailers")]
-    return frame(HEADERS, END_HEADERS, stream, header_block([*usual, ("content-type", "application/grpc"), *more]))
+    fixed = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"), ("te", "trailers")]
+    return frame(HEADERS, END_HEADERS, stream, header_block([*fixed, ("content-type", "application/grpc"), *extra]))

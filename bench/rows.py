@@ -29,9 +29,9 @@ class Goal:
     stretch: float | None = None
     at_least: bool = False
 
-    def met_by(self, judged: float) -> bool:
+    def met_by(self, value: float) -> bool:
         """Whether the target is reached."""
-        return _reaches(judged, self.target, self.at_least)
+        return _reaches(value, self.target, self.at_least)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _reaches(judged: float | None, wanted: float, at_least: bool) -> bool:
-    if judged is None:
+def _reaches(value: float | None, target: float, at_least: bool) -> bool:
+    if value is None:
         return False
-    return judged >= wanted if at_least else judged <= wanted
+    return value >= target if at_least else value <= target

@@ -47,8 +47,8 @@ def golden(raw: RawOnnxruntime) -> Golden:
     probabilities = np.array(info.golden_set.probabilities).reshape(len(pixels), -1)
     best = np.sort(probabilities, axis=1)
     clear = np.flatnonzero(best[:, -1] - best[:, -2] > _MIN_MARGIN)
-    chosen = clear if clear.size else np.arange(len(pixels))
-    return Golden(pixels[chosen], tuple(int(index) for index in probabilities[chosen].argmax(axis=1)))
+    places = clear if clear.size else np.arange(len(pixels))
+    return Golden(pixels[places], tuple(int(index) for index in probabilities[places].argmax(axis=1)))
 
 
 def single_images(model: str, images: Golden) -> list[Sample]:
@@ -75,10 +75,11 @@ def mixture(server: Server, model: str, images: Golden) -> list[Sample]:
     """A hundred requests as a long day brings them: single images, a few photographs, and two that are wrong. What
     the photographs are is asked of the server once."""
     files = [photographs.jpeg(photographs.photograph(seed)) for seed in range(_PHOTOGRAPHS)]
-    answers = [ClassifyResponse.FromString(classify(server, each.request)) for each in encoded(model, files)]
+    requests = [sample.request for sample in encoded(model, files)]
+    answers = [ClassifyResponse.FromString(classify(server, request)) for request in requests]
     photos = [
-        Sample(each.request, tuple(result.classes[0].index for result in answer.results))
-        for each, answer in zip(encoded(model, files), answers, strict=True)
+        Sample(request, tuple(result.classes[0].index for result in answer.results))
+        for request, answer in zip(requests, answers, strict=True)
         if all(result.classes[0].probability - result.classes[1].probability > _MIN_MARGIN for result in answer.results)
     ]
     wrong = [
@@ -121,7 +122,9 @@ def judge(samples: Sequence[Sample], answers: Sequence[tuple[int, bytes]]) -> Ve
         response = ClassifyResponse.FromString(message[MESSAGE_PREFIX_BYTES:])
         versions[response.version] = versions.get(response.version, 0) + 1
         count += 1
-        wanted = samples[number].top
-        if wanted and wanted != tuple(result.classes[0].index if result.classes else -1 for result in response.results):
+        expected = samples[number].top
+        if expected and expected != tuple(
+            result.classes[0].index if result.classes else -1 for result in response.results
+        ):
             wrong += 1
     return Verdict(count, wrong, versions)

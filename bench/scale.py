@@ -51,21 +51,21 @@ class Farm:
     @property
     def arrivals_per_us(self) -> float:
         """Requests of all clients."""
-        each = MAX_BATCH / self.batch_us(MAX_BATCH)
-        return self.load * each * sum(1 / speed for speed in self.speeds)
+        per_server = MAX_BATCH / self.batch_us(MAX_BATCH)
+        return self.load * per_server * sum(1 / speed for speed in self.speeds)
 
 
 @dataclass
 class State:
-    """What a way of choosing may look at: `waiting` is the truth, of each server, those that run included; `own` what a
-    client has in flight, and `told` what the last answer told it, by client and server."""
+    """What a policy may look at. `waiting` is the true queue of each server, running requests included. By client and
+    server, `own_calls` are those that the client has in flight, `reported` is the queue that its last answer reported."""
 
     farm: Farm
     random: Random
     waiting: list[int]
     turns: list[int]
-    own: dict[tuple[int, int], int] = field(default_factory=dict)
-    told: dict[tuple[int, int], int] = field(default_factory=dict)
+    own_calls: dict[tuple[int, int], int] = field(default_factory=dict)
+    reported: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 Choose = Callable[[State, int], int]  # the server for a client's next request
@@ -85,8 +85,8 @@ class Random:
 
     def gaps(self, per_us: float) -> list[float]:
         """Microseconds between arrivals, _BLOCK of them."""
-        drawn: list[float] = self._generator.exponential(1 / per_us, _BLOCK).tolist()
-        return drawn
+        gaps: list[float] = self._generator.exponential(1 / per_us, _BLOCK).tolist()
+        return gaps
 
 
 def one_connection(state: State, client: int) -> int:
@@ -100,16 +100,16 @@ def round_robin(state: State, client: int) -> int:
     return (state.turns[client] + client * 7919) % state.farm.servers
 
 
-def fewest_own(state: State, client: int) -> int:
+def fewest_own_calls(state: State, client: int) -> int:
     """The server with the fewest calls of this client, in turn among equals: the SDK with a list of addresses."""
     servers, fewest = state.farm.servers, sys.maxsize
     first = chosen = round_robin(state, client)
     for step in range(servers):
         place = (first + step) % servers
-        own = state.own.get((client, place), 0)
-        if own < fewest:
-            chosen, fewest = place, own
-            if not own:
+        own_calls = state.own_calls.get((client, place), 0)
+        if own_calls < fewest:
+            chosen, fewest = place, own_calls
+            if not own_calls:
                 break
     return chosen
 
@@ -118,25 +118,25 @@ def _two(state: State) -> tuple[int, int]:
     return state.random.below(state.farm.servers), state.random.below(state.farm.servers)
 
 
-def two_by_own(state: State, client: int) -> int:
+def two_by_own_calls(state: State, client: int) -> int:
     """Of two servers the one with fewer calls of this client."""
     one, other = _two(state)
-    return one if state.own.get((client, one), 0) <= state.own.get((client, other), 0) else other
+    return one if state.own_calls.get((client, one), 0) <= state.own_calls.get((client, other), 0) else other
 
 
-def two_by_told(state: State, client: int) -> int:
+def two_by_reported_queue(state: State, client: int) -> int:
     """Of two servers the one whose last answer to this client told of fewer waiting requests."""
     one, other = _two(state)
-    return one if state.told.get((client, one), 0) <= state.told.get((client, other), 0) else other
+    return one if state.reported.get((client, one), 0) <= state.reported.get((client, other), 0) else other
 
 
-def two_by_truth(state: State, client: int) -> int:
+def two_by_true_queue(state: State, client: int) -> int:
     """Of two servers the one where fewer requests wait now, which a proxy before all of them could know."""
     one, other = _two(state)
     return one if state.waiting[one] <= state.waiting[other] else other
 
 
-def shortest(state: State, client: int) -> int:
+def shortest_queue(state: State, client: int) -> int:
     """Where the fewest requests wait now: what nobody can know, the best there is."""
     tries = [state.random.below(state.farm.servers) for _ in range(min(state.farm.servers, 24))]
     return min(tries, key=state.waiting.__getitem__)
@@ -145,11 +145,11 @@ def shortest(state: State, client: int) -> int:
 POLICIES: dict[str, Choose] = {
     "one connection each": one_connection,
     "round robin": round_robin,
-    "fewest own calls": fewest_own,
-    "two, own calls": two_by_own,
-    "two, as told": two_by_told,
-    "two, true queue": two_by_truth,
-    "shortest of 24": shortest,
+    "fewest own calls": fewest_own_calls,
+    "two, own calls": two_by_own_calls,
+    "two, as told": two_by_reported_queue,
+    "two, true queue": two_by_true_queue,
+    "shortest of 24": shortest_queue,
 }
 
 
@@ -192,16 +192,16 @@ def simulate(farm: Farm, choose: Choose, seed: int = 1) -> np.ndarray[tuple[int]
                 continue
             queues[server].append((now, client))
             state.waiting[server] += 1
-            state.own[client, server] = state.own.get((client, server), 0) + 1
+            state.own_calls[client, server] = state.own_calls.get((client, server), 0) + 1
             if not running[server]:
                 start(server)
             continue
         now, server = heapq.heappop(ends)
-        for came, client in running[server]:
-            latencies[answered] = now - came
+        for arrived, client in running[server]:
+            latencies[answered] = now - arrived
             answered += 1
-            state.own[client, server] -= 1
-            state.told[client, server] = len(queues[server])
+            state.own_calls[client, server] -= 1
+            state.reported[client, server] = len(queues[server])
         state.waiting[server] -= len(running[server])
         start(server)
     return latencies[requests // 3 :]
@@ -209,7 +209,7 @@ def simulate(farm: Farm, choose: Choose, seed: int = 1) -> np.ndarray[tuple[int]
 
 def rows(farms: Sequence[Farm], policies: Sequence[str]) -> list[list[str]]:
     """A row for each farm: servers, load, and p50 and p99 in ms by policy."""
-    found = []
+    table = []
     for farm in farms:
         cells = []
         for name in policies:
@@ -218,8 +218,8 @@ def rows(farms: Sequence[Farm], policies: Sequence[str]) -> list[list[str]]:
             p50, p99 = np.percentile(latencies[np.isfinite(latencies)], (50, 99)) / 1000
             cells.append(f"{p50:.2f}, {p99:.2f}" + f"; {refused:.2%} refused" * bool(refused))
             print(f"{farm.servers} servers, {farm.load:.0%}: {name} {cells[-1]} ms", file=sys.stderr, flush=True)
-        found.append([f"{farm.servers:,}", f"{farm.load:.0%}", *cells])
-    return found
+        table.append([f"{farm.servers:,}", f"{farm.load:.0%}", *cells])
+    return table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

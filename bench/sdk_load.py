@@ -190,9 +190,9 @@ def measure_packed(task: Task) -> SdkLoad:
         meter = Meter(task)
         numbers = np.fromiter(itertools.islice(itertools.cycle(range(len(task.images))), task.count), np.int64)
         for first in range(0, len(numbers), _PACKED_IMAGES):
-            chosen = numbers[first : first + _PACKED_IMAGES]
-            answers = client.classify(task.images[chosen], model=task.model, top_k=task.top_k)
-            for number, answer in zip(chosen, answers, strict=True):
+            batch = numbers[first : first + _PACKED_IMAGES]
+            answers = client.classify(task.images[batch], model=task.model, top_k=task.top_k)
+            for number, answer in zip(batch, answers, strict=True):
                 meter.take(right=answer.index == task.top[number])
         return meter.load()
 

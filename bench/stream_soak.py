@@ -42,12 +42,12 @@ def read(
 
 def slow_reader(server: Server, images: Path, count: int, curves: tuple[Curve, Curve]) -> list[Row]:
     """The rows of the memory of both sides."""
-    looked = 0
+    looks = 0
 
     def look(done: int, pid: int) -> None:
-        nonlocal looked
-        if done < count and done * LOOKS // count > looked:
-            looked = done * LOOKS // count
+        nonlocal looks
+        if done < count and done * LOOKS // count > looks:
+            looks = done * LOOKS // count
             curves[0].add(done, server.resident_bytes())
             curves[1].add(done, resident_bytes(pid))
 
@@ -65,20 +65,26 @@ def quick_readers(server: Server, images: Path, count: int, rounds: int, floor: 
     readings: dict[str, list[tuple[SdkLoad, float]]] = {way: [] for way in _NAMES}
     for _ in range(rounds):
         floor.measure()
-        for way, done in readings.items():
-            done.append(read(server, way, images, count))
+        for way, readings_of_way in readings.items():
+            readings_of_way.append(read(server, way, images, count))
     against = f"onnxruntime alone at batch {floor.best_size}, one thread"
-    alone = [1e6 / us for us in floor.best]
+    floors = [1e6 / us for us in floor.best]
     rows = []
-    for way, done in readings.items():
+    for way, readings_of_way in readings.items():
         scenario = f"{_NAMES[way]}, {MODEL}, quick reader"
-        rates = [load.images_per_second for load, _ in done]
-        server_us = [us for _, us in done]
+        rates = [load.images_per_second for load, _ in readings_of_way]
+        server_us = [us for _, us in readings_of_way]
         rows += [
-            make_row(scenario, "throughput", "images/s", rates, alone, against=against),
+            make_row(scenario, "throughput", "images/s", rates, floors, against=against),
             make_row(scenario, "server CPU", "us/image", server_us, floor.best, against=against),
-            make_row(scenario, "client CPU", "us/image", [load.cpu_us for load, _ in done]),
-            make_row(scenario, "wrong answers", "answers", [float(load.wrong) for load, _ in done], goal=Goal(0, 0)),
+            make_row(scenario, "client CPU", "us/image", [load.cpu_us for load, _ in readings_of_way]),
+            make_row(
+                scenario,
+                "wrong answers",
+                "answers",
+                [float(load.wrong) for load, _ in readings_of_way],
+                goal=Goal(0, 0),
+            ),
         ]
     return [*rows, *floor.rows(MODEL)]
 

@@ -64,8 +64,8 @@ def _cell(row: Row, column: str) -> str:
         case "least-most":
             return "" if row.low is None or row.rounds < 2 else f"{number(row.low)}-{number(row.high)}"
         case "target" | "stretch":
-            wanted: float | None = getattr(row, column)
-            return "" if wanted is None else f"{'>=' if row.at_least else '<='} {number(wanted)}"
+            limit: float | None = getattr(row, column)
+            return "" if limit is None else f"{'>=' if row.at_least else '<='} {number(limit)}"
     value: float | None = getattr(row, column)
     return number(value)
 

@@ -116,17 +116,17 @@ def duration_us(span: Span) -> float:
     return (span.end_time_unix_nano - span.start_time_unix_nano) / 1000
 
 
-def draw(found: Sequence[tuple[Span, int]], path: Path) -> None:
+def draw(spans: Sequence[tuple[Span, int]], path: Path) -> None:
     """A bar for each span, against the time of its call. Replaces `path` in one step."""
-    figure = Figure(figsize=(10, 0.9 + 0.32 * len(found)), layout="constrained")
+    figure = Figure(figsize=(10, 0.9 + 0.32 * len(spans)), layout="constrained")
     axes = figure.add_subplot()
     began = 0
-    for place, (span, depth) in enumerate(found):
+    for place, (span, depth) in enumerate(spans):
         began = began if depth else span.start_time_unix_nano
         left = (span.start_time_unix_nano - began) / 1000
         axes.barh(place, duration_us(span), left=left, color=_COLOURS.get(span.name, "#888888"), height=0.7)
         axes.text(left + duration_us(span), place, f" {duration_us(span):,.0f} us", va="center", fontsize=8)
-    axes.set_yticks(range(len(found)), [f"{'    ' * depth}{span.name}" for span, depth in found], fontsize=8)
+    axes.set_yticks(range(len(spans)), [f"{'    ' * depth}{span.name}" for span, depth in spans], fontsize=8)
     for label in axes.get_yticklabels():
         label.set_horizontalalignment("left")
     axes.tick_params(axis="y", pad=215, length=0)
@@ -155,10 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
         with started_server(command, Path(logs) / "server.log", environment) as (_, grpc_target, _, http_target):
             call_twice(options.image.read_bytes(), grpc_target, http_target, address)
-            found = rows(collector.take(_SPANS))
-    for span, depth in found:
+            spans = rows(collector.take(_SPANS))
+    for span, depth in spans:
         print(f"{'  ' * depth}{span.name:{44 - 2 * depth}} {duration_us(span):8,.1f} us")
-    draw(found, options.output)
+    draw(spans, options.output)
     return 0
 
 

@@ -72,8 +72,8 @@ class Comparison:
         images = recipe.batch_size * (steps + _WARM_UP)
         self._network = network
         self._dataset = random_images(network, images)
-        whole = replace(recipe, epochs=1, first_size=1.0, train_images=images).fitted_to(self._dataset)
-        trainer = Trainer(network, self._dataset, whole, 0, _CPU)
+        epoch_recipe = replace(recipe, epochs=1, first_size=1.0, train_images=images).fitted_to(self._dataset)
+        trainer = Trainer(network, self._dataset, epoch_recipe, 0, _CPU)
         trainer.show_images()
         trainer.prepare()
         trainer.choose_precision()
@@ -112,18 +112,18 @@ class Comparison:
 
     def measure(self, rounds: int) -> list[Row]:
         """The rows of all rounds; the bare loop is the floor of the other two."""
-        plain = replace(self.recipe, augmentation=NONE, averaging=None)
-        found: dict[str, list[float]] = {"bare": [], "loop": [], "recipe": []}
+        plain_recipe = replace(self.recipe, augmentation=NONE, averaging=None)
+        rates: dict[str, list[float]] = {"bare": [], "loop": [], "recipe": []}
         for number in range(rounds):
             print(f"bench: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-            found["bare"].append(self.bare())
-            found["loop"].append(self.covey(plain))
-            found["recipe"].append(self.covey(self.recipe))
-        scenario, floors = f"training {self._network.name}", found["bare"]
+            rates["bare"].append(self.bare())
+            rates["loop"].append(self.covey(plain_recipe))
+            rates["recipe"].append(self.covey(self.recipe))
+        scenario, floors = f"training {self._network.name}", rates["bare"]
         return [
             make_row(scenario, "bare", "steps/s", floors),
-            make_row(scenario, "loop", "steps/s", found["loop"], floors, against="bare"),
-            make_row(scenario, "recipe", "steps/s", found["recipe"], floors, GOAL, against="bare"),
+            make_row(scenario, "loop", "steps/s", rates["loop"], floors, against="bare"),
+            make_row(scenario, "recipe", "steps/s", rates["recipe"], floors, GOAL, against="bare"),
         ]
 
 
@@ -142,11 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         precision=options.precision or recipe.precision,
     )
     torch.set_num_threads(options.threads or recipe.threads or torch.get_num_threads())
-    compared = Comparison(network, recipe, options.steps)
-    rows = compared.measure(options.rounds)
+    comparison = Comparison(network, recipe, options.steps)
+    rows = comparison.measure(options.rounds)
     machine = describe_machine()
-    described = replace(compared.recipe, precision="float32").describe()  # which says other precisions itself
-    print(f"{network.name} in {compared.recipe.precision}: {described}")
+    description = replace(comparison.recipe, precision="float32").describe()  # which says other precisions itself
+    print(f"{network.name} in {comparison.recipe.precision}: {description}")
     print(f"{machine['cpu']}, {torch.get_num_threads()} threads, {machine['date']}, load {machine['load_average']:.1f}")
     print("| loop | steps/s | smallest to largest | against the bare loop |\n| --- | --- | --- | --- |")
     for row in rows:

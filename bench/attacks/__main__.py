@@ -56,8 +56,10 @@ class Result:
 
     def cells(self) -> list[str]:
         """As they stand in the table."""
-        times = [f"{each:,.1f}" if math.isfinite(each) else "none" for each in (self.p50_ms, self.p99_ms, self.max_ms)]
-        sizes = [f"{each:,}" for each in (self.before_mb, self.peak_mb, self.after_mb)]
+        times = [
+            f"{value:,.1f}" if math.isfinite(value) else "none" for value in (self.p50_ms, self.p99_ms, self.max_ms)
+        ]
+        sizes = [f"{value:,}" for value in (self.before_mb, self.peak_mb, self.after_mb)]
         return [self.attack, self.front, self.server, *sizes, *times, self.failed, self.got]
 
 
@@ -123,23 +125,23 @@ def _attack(name: str, attack: Attack, front: str, scratch: Path, options: argpa
         ) as running:
             time.sleep(2.0)  # what an innocent caller waits without an attack is in the figures, too
             try:
-                got = attack.run(target)
+                outcome = attack.run(target)
             except OSError as error:
-                got = f"{error.__class__.__name__}: {error}"
+                outcome = f"{error.__class__.__name__}: {error}"
             peak_mb = server.peak_mb()
-            found: OpenLoad | None = None
+            load: OpenLoad | None = None
             try:
-                found = running.finish()
-                failed = f"{found.calls.failures} of {found.calls.calls}"
+                load = running.finish()
+                failed = f"{load.calls.failures} of {load.calls.calls}"
             except BenchError as error:
                 failed = str(error)[:80]
         peak_mb = max(peak_mb, server.peak_mb())
         verdict, after_mb = server.verdict(), server.resident_mb()
         if edge is not None:
-            got += f"; edge {edge.peak_bytes() // 2**20} MB"
-    p50_ms, p99_ms, max_ms = (found.percentile_ms(percent) if found else math.inf for percent in (50, 99, 100))
-    where = f"{front}, edge" if options.edge else front
-    return Result(name, where, verdict, before_mb, peak_mb, after_mb, p50_ms, p99_ms, max_ms, failed, got)
+            outcome += f"; edge {edge.peak_bytes() // 2**20} MB"
+    p50_ms, p99_ms, max_ms = (load.percentile_ms(percent) if load else math.inf for percent in (50, 99, 100))
+    front_name = f"{front}, edge" if options.edge else front
+    return Result(name, front_name, verdict, before_mb, peak_mb, after_mb, p50_ms, p99_ms, max_ms, failed, outcome)
 
 
 def _request(model: str, seed: int, *, by_http: bool) -> bytes:
@@ -153,11 +155,11 @@ def _edge(
     stack: contextlib.ExitStack, address: str, metrics_port: int, folder: Path, *, with_tokens: bool
 ) -> tuple[Edge, Path]:
     """An edge before the server until the stack is closed, and who signed its certificate."""
-    made = trustme.CA()
+    signer = trustme.CA()
     authority, pair = folder / "authority.pem", folder / "edge.pem"
-    authority.write_bytes(made.cert_pem.bytes())
+    authority.write_bytes(signer.cert_pem.bytes())
     pair.touch(mode=0o600)
-    pair.write_bytes(made.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.bytes())
+    pair.write_bytes(signer.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.bytes())
     settings = {"COVEY_EDGE_TOKEN_FILE": str(folder / "token")} if with_tokens else {}
     url = f"http://127.0.0.1:{metrics_port}/metrics"
     edge = stack.enter_context(edge_before(address, url, pair, pair, folder, settings))

@@ -90,14 +90,14 @@ def half_sent(target: Target) -> str:
         connections.append(connection)
         stream = connection.call(CLASSIFY, target.headers)
         sent = connection.body(stream, struct.pack(">BI", 0, 62 * _MIB), end=False)
-        while sent < 60 * _MIB and (more := connection.body(stream, chunk, end=False, give_up_s=0.5)):
-            sent += more
+        while sent < 60 * _MIB and (sent_bytes := connection.body(stream, chunk, end=False, give_up_s=0.5)):
+            sent += sent_bytes
         total += sent
     time.sleep(3.0)
-    taken = Counter(map(_got, connections))
+    outcomes = Counter(map(_got, connections))
     for connection in connections:
         connection.close()
-    return f"{total / _MIB:,.0f} MB taken; {counted(taken)}"
+    return f"{total / _MIB:,.0f} MB taken; {counted(outcomes)}"
 
 
 def unread_answers(target: Target) -> str:
@@ -194,8 +194,8 @@ def idle(target: Target, place: Place, count: int, first: bytes, and_then: Calla
     time.sleep(target.seconds)
     also = and_then()
     closed = sum(map(_is_closed, sockets))
-    for each in sockets:
-        each.close()
+    for connection in sockets:
+        connection.close()
     return (
         f"{len(sockets)} connected, {count - len(sockets)} refused, {closed} closed by the server within "
         f"{target.seconds:.0f} s{also}"
@@ -231,7 +231,7 @@ def _together(calls: Iterable[Callable[[], str]]) -> str:
 def _repeated(target: Target, model: str, image: bytes, in_flight: int, callers: int = 1) -> str:
     """Closed loops until the time is over, a connection each."""
     body = _message(ClassifyRequest(model=model, pixels=Pixels(data=image)))
-    got: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
 
     def call(_: int) -> None:
         give_up = time.monotonic() + target.seconds
@@ -242,26 +242,27 @@ def _repeated(target: Target, model: str, image: bytes, in_flight: int, callers:
                     connection.body(connection.call(CLASSIFY, target.headers), body)
                     sent += 1
                 connection.read(0.05)
-            got.update(connection.statuses)
+            outcomes.update(connection.statuses)
             if connection.closed:
-                got[connection.closed] += 1
+                outcomes[connection.closed] += 1
 
     with ThreadPoolExecutor(callers) as pool:
         list(pool.map(call, range(callers)))
-    return counted(got)
+    return counted(outcomes)
 
 
 def _got(connection: RawConnection) -> str:
     connection.read(0.0)
-    found = Counter(connection.statuses)
+    outcomes = Counter(connection.statuses)
     if connection.closed:
-        found[connection.closed] += 1
-    return counted(found)
+        outcomes[connection.closed] += 1
+    return counted(outcomes)
 
 
-def counted(found: Counter[str]) -> str:
+def counted(outcomes: Counter[str]) -> str:
     return (
-        ", ".join(f"{count:,} x {name}" if count > 1 else name for name, count in found.most_common(4)) or "no answer"
+        ", ".join(f"{count:,} x {name}" if count > 1 else name for name, count in outcomes.most_common(4))
+        or "no answer"
     )
 
 

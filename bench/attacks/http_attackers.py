@@ -39,9 +39,11 @@ def half_bodies(target: Target) -> str:
     """64 connections that each send 50 MB of a body of 60 MB, and then wait."""
     conversations = [Conversation(target.http) for _ in range(64)]
     give_up = time.monotonic() + target.seconds
-    for each in conversations:
-        each.send(CLASSIFY + b"Content-Length: 60000000\r\n\r\n")
-        while each.sent_bytes < 50 * _MIB and time.monotonic() < give_up and each.send(bytes(_MIB), 0.5):
+    for conversation in conversations:
+        conversation.send(CLASSIFY + b"Content-Length: 60000000\r\n\r\n")
+        while (
+            conversation.sent_bytes < 50 * _MIB and time.monotonic() < give_up and conversation.send(bytes(_MIB), 0.5)
+        ):
             pass
     return _finished(conversations, 2.0)
 
@@ -67,8 +69,8 @@ def unread_answers(target: Target) -> str:
     lengths = b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n" % (len(head), size)
     request = INFER + lengths + head + pixels
     conversations = [Conversation(target.http, receive_bytes=4096) for _ in range(200)]
-    for each in conversations:
-        each.send(request * 16, 0.05)
+    for conversation in conversations:
+        conversation.send(request * 16, 0.05)
     time.sleep(target.seconds)
     return _finished(conversations, 0.0)
 
@@ -173,8 +175,8 @@ def many_files(target: Target) -> str:
 
 def deep_json(target: Target) -> str:
     """4 callers that send 7 MB of arrays in arrays, some of them complete."""
-    whole = b'{"images": ' + b"[" * 900 + b"]" * 900 + b"}"
-    return _each_of(target, 4, [_json(b'{"images": ' + b"[" * (7 * _MIB)), _json(whole), _json(b"[" * 100_000)])
+    complete = b'{"images": ' + b"[" * 900 + b"]" * 900 + b"}"
+    return _each_of(target, 4, [_json(b'{"images": ' + b"[" * (7 * _MIB)), _json(complete), _json(b"[" * 100_000)])
 
 
 def wide_json(target: Target) -> str:
@@ -248,9 +250,9 @@ def _form(text: bytes) -> bytes:
     return CLASSIFY + kind + b"Content-Length: %d\r\n\r\n" % len(text) + text
 
 
-def _repeated(target: Target, callers: int, first: bytes, rest: Iterator[bytes] = iter(())) -> str:  # noqa: B008
+def _repeated(target: Target, callers: int, first: bytes, pieces: Iterator[bytes] = iter(())) -> str:  # noqa: B008
     """Each caller sends `first` and then all of `rest`, as far as it is taken; then the same on a new connection."""
-    return _together(target, callers, [(first, rest)])
+    return _together(target, callers, [(first, pieces)])
 
 
 def _each_of(target: Target, callers: int, requests: Sequence[bytes], look: Look = lambda _: None) -> str:
@@ -259,41 +261,41 @@ def _each_of(target: Target, callers: int, requests: Sequence[bytes], look: Look
 
 
 def _together(
-    target: Target, callers: int, said: Sequence[tuple[bytes, Iterator[bytes]]], look: Look = lambda _: None
+    target: Target, callers: int, requests: Sequence[tuple[bytes, Iterator[bytes]]], look: Look = lambda _: None
 ) -> str:
     give_up = time.monotonic() + target.seconds
-    got: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
 
     def call(place: int) -> None:
-        for first, rest in islice(cycle(said), place % len(said), None):
+        for first, pieces in islice(cycle(requests), place % len(requests), None):
             if time.monotonic() >= give_up:
                 return
             with Conversation(target.http) as conversation:
                 if conversation.send(first):
-                    while time.monotonic() < give_up and (piece := next(rest, b"")) and conversation.send(piece):
+                    while time.monotonic() < give_up and (piece := next(pieces, b"")) and conversation.send(piece):
                         pass
                 conversation.read(2.0 if not conversation.ended else 0.0, 1)
                 if conversation.statuses and not conversation.ended:
                     conversation.read(0.05)  # whether more comes, or the end
                 look(conversation)
-                got[conversation.got[:60]] += 1
+                outcomes[conversation.got[:60]] += 1
 
     with ThreadPoolExecutor(callers) as pool:
         list(pool.map(call, range(callers)))
-    return counted(got)
+    return counted(outcomes)
 
 
 def _dripped(target: Target, count: int, first: bytes, pieces: Iterator[bytes]) -> str:
     """Connections that say `first`, and one piece each second."""
     conversations = [Conversation(target.http) for _ in range(count)]
-    for each in conversations:
-        each.send(first, 0.5)
+    for conversation in conversations:
+        conversation.send(first, 0.5)
     give_up = time.monotonic() + target.seconds
     while time.monotonic() < give_up:
         time.sleep(1.0)
         piece = next(pieces)
-        for each in conversations:
-            each.send(piece, 0.05)
+        for conversation in conversations:
+            conversation.send(piece, 0.05)
     return _finished(conversations, 0.0)
 
 
@@ -301,11 +303,11 @@ def _finished(conversations: Sequence[Conversation], read_s: float) -> str:
     """What each got in the end, and how much all could send."""
     with ThreadPoolExecutor(64) as pool:
         list(pool.map(partial(_read, seconds=read_s), conversations))
-    got = Counter(each.got for each in conversations)
-    sent_bytes = sum(each.sent_bytes for each in conversations)
-    for each in conversations:
-        each.__exit__()
-    return f"{sent_bytes / _MIB:,.0f} MB taken; {counted(got)}"
+    outcomes = Counter(conversation.got for conversation in conversations)
+    sent_bytes = sum(conversation.sent_bytes for conversation in conversations)
+    for conversation in conversations:
+        conversation.__exit__()
+    return f"{sent_bytes / _MIB:,.0f} MB taken; {counted(outcomes)}"
 
 
 def _read(conversation: Conversation, seconds: float) -> None:

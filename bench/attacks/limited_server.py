@@ -58,7 +58,7 @@ def limited_server(
     Raises BenchError where it does not start, or no cgroup can be made.
     """
     log = folder / "server.log"
-    roots = [str(checkout / each) for each in ("clients", "export", "proto", "server")]
+    roots = [str(checkout / package) for package in ("clients", "export", "proto", "server")]
     command = [sys.executable, "-m", "covey_server", "--models", str(models), "--grpc-port", "0", *flags]
     command += ["--metrics-port", "0"]
     if soft_files:

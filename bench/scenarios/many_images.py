@@ -76,7 +76,7 @@ def five_models(run: Run) -> list[Row]:
             curve.measure()
 
     with run.server(FIVE) as server, echo_server(len(classify(server, sent[0].request))) as echo:
-        sides = (Side(each, messages, MANY, apart) for each in (echo, server))
+        sides = (Side(server_loaded, messages, MANY, apart) for server_loaded in (echo, server))
         echoes, loads = take_turns(run, scenario, *sides, first=measure_floors)
     by_model = [np.bincount(load.calls.numbers, minlength=len(FIVE)) for load in loads]
     weighted = [

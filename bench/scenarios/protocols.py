@@ -20,15 +20,15 @@ def open_inference(run: Run, model: str, goal: Goal) -> list[Row]:
     """Server CPU per request of the Open Inference Protocol, against Covey's own protocol, for the same images."""
     scenario = f"{model}, {MANY} in flight, ModelInfer"
     golden = samples.golden(RawOnnxruntime(run.models.file(model)))
-    own = samples.messages(samples.single_images(model, golden))
-    standard = [_infer(model, image) for image in golden.pixels]
+    classify_messages = samples.messages(samples.single_images(model, golden))
+    infer_messages = [_infer(model, image) for image in golden.pixels]
     with run.server([model]) as server:
-        sides = Side(server, own), Side(server, standard, caller=Caller(MODEL_INFER))
-        owns, standards = take_turns(run, scenario, *sides)
-    floors = [load.cpu_us for load in owns]
+        sides = Side(server, classify_messages), Side(server, infer_messages, caller=Caller(MODEL_INFER))
+        classify_loads, infer_loads = take_turns(run, scenario, *sides)
+    floors = [load.cpu_us for load in classify_loads]
     return [
-        cpu_row(scenario, standards, floors, goal, "Classify"),
-        *rows(scenario, standards, "throughput", "latency p99"),
+        cpu_row(scenario, infer_loads, floors, goal, "Classify"),
+        *rows(scenario, infer_loads, "throughput", "latency p99"),
     ]
 
 

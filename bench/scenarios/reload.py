@@ -55,8 +55,8 @@ def reload(run: Run, model: str, failures_goal: Goal, latency_goal: Goal) -> lis
     verdict = samples.judge(sent, load.calls.answers)
     ends = load.calls.by_status()
     failed = load.calls.calls - verdict.answers
-    before = load.percentile_ms(99, to_ns=began_ns)
-    during = load.percentile_ms(99, from_ns=began_ns, to_ns=ended_ns)
+    p99_before_ms = load.percentile_ms(99, to_ns=began_ns)
+    p99_during_ms = load.percentile_ms(99, from_ns=began_ns, to_ns=ended_ns)
     return [
         make_row(
             scenario,
@@ -66,7 +66,16 @@ def reload(run: Run, model: str, failures_goal: Goal, latency_goal: Goal) -> lis
             goal=failures_goal,
             note=load.flaw,
         ),
-        make_row(scenario, "latency p99", "ms", [during], [before], latency_goal, against="p99 before", note=load.flaw),
+        make_row(
+            scenario,
+            "latency p99",
+            "ms",
+            [p99_during_ms],
+            [p99_before_ms],
+            latency_goal,
+            against="p99 before",
+            note=load.flaw,
+        ),
         make_row(scenario, "wrong answers", "answers", [float(verdict.wrong)]),
         *(make_row(scenario, f"ended {code}", "requests", [float(count)]) for code, count in ends.items()),
         make_row(scenario, "versions that answered", "", [float(len(verdict.by_version))]),

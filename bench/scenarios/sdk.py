@@ -75,8 +75,8 @@ def long_runs(run: Run, model: str) -> list[Row]:
     with run.server([model]) as server:
         for _ in run.each_round(scenario):
             curve.measure()
-            for way, those in loads.items():
-                those.append(_put_load(server, model, images, way, TASKS, run.seconds))
+            for way, way_loads in loads.items():
+                way_loads.append(_put_load(server, model, images, way, TASKS, run.seconds))
     floors = [1e6 / value for value in curve.best]
     against = f"onnxruntime alone at batch {curve.best_size}, one core"
     return [
@@ -118,13 +118,13 @@ def run_client(
     command += ["--images", str(images), "--way", way, *flags]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
-        said = "{}"
-        for said in client.stdout:
-            if "done" in (found := json.loads(said)):
-                look(found["done"], client.pid)
+        line = "{}"
+        for line in client.stdout:
+            if "done" in (progress := json.loads(line)):
+                look(progress["done"], client.pid)
     if client.returncode:
-        raise BenchError(f"the SDK on {server.name}, {way}: exit code {client.returncode} after {said.strip()}")
-    return SdkLoad(**json.loads(said))
+        raise BenchError(f"the SDK on {server.name}, {way}: exit code {client.returncode} after {line.strip()}")
+    return SdkLoad(**json.loads(line))
 
 
 def _put_load(server: Server, model: str, images: Path, way: str, in_flight: int, seconds: float) -> SdkLoad:

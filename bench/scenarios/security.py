@@ -66,11 +66,11 @@ def edge(run: Run, model: str, goal: Goal) -> list[Row]:
             edged.append(
                 (through, replace(through, cpu_us=(native.cpu_seconds() - before_s) * 1e6 / through.calls.calls))
             )
-    both = [front.cpu_us + behind.cpu_us for front, behind in edged]
+    total_us = [front.cpu_us + server_cost.cpu_us for front, server_cost in edged]
     floors, native_floors = ([load.cpu_us for load in loads] for loads in (encrypted, plain))
     return [
-        make_row(scenario, "server and edge CPU", "us/request", both, floors, goal, against=against),
-        make_row(scenario, "server and edge CPU", "us/request", both, native_floors, against="native in plaintext"),
+        make_row(scenario, "server and edge CPU", "us/request", total_us, floors, goal, against=against),
+        make_row(scenario, "server and edge CPU", "us/request", total_us, native_floors, against="native in plaintext"),
         make_row(scenario, "edge CPU", "us/request", [front.cpu_us for front, _ in edged]),
         *rows(scenario, [front for front, _ in edged], "throughput", "latency p99"),
     ]
@@ -78,11 +78,11 @@ def edge(run: Run, model: str, goal: Goal) -> list[Row]:
 
 def _write_certificates(folder: Path) -> tuple[Path, Path]:
     """An authority's certificate, and a certificate it signed for this machine together with its key."""
-    made = trustme.CA()
+    signer = trustme.CA()
     authority, pair = folder / "authority.pem", folder / "server.pem"
-    authority.write_bytes(made.cert_pem.bytes())
+    authority.write_bytes(signer.cert_pem.bytes())
     pair.touch(mode=0o600)
-    pair.write_bytes(made.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes())
+    pair.write_bytes(signer.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes())
     return authority, pair
 
 
