@@ -58,7 +58,7 @@ class Farm:
 @dataclass
 class State:
     """What a policy may look at. `waiting` is the true queue of each server, running requests included. By client and
-    server, `own_calls` are those that the client has in flight, `reported` is the queue that its last answer reported."""
+    server, `own_calls` are the client's calls in flight, and `reported` is the queue in the last answer to it."""
 
     farm: Farm
     random: Random
