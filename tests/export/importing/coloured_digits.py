@@ -24,20 +24,20 @@ def write(sample: Dataset, folder: Path, *, test: bool, per_class: int) -> Path:
     """One folder per class, of PNG files that are wider than high: the digit that counts is in the middle, others of
     other colours are beside it."""
     images, digits = (sample.test_images, sample.test_labels) if test else (sample.train_images, sample.train_labels)
-    chance = np.random.default_rng(1 if test else 2)
+    random = np.random.default_rng(1 if test else 2)
     for place, label in enumerate(LABELS):
         (folder / label).mkdir(parents=True)
         of_digit = images[digits == (2 if place < 4 else 5)]
         for number in range(per_class):
-            canvas = np.zeros((_SIDE, _WIDTH, 3)) + chance.uniform(0.0, 0.15)
-            for left, other in ((-6, True), (34, True), (12, False)):
-                digit = of_digit[number % len(of_digit)] if not other else images[chance.integers(len(images))]
+            canvas = np.zeros((_SIDE, _WIDTH, 3)) + random.uniform(0.0, 0.15)
+            for left, is_beside in ((-6, True), (34, True), (12, False)):
+                digit = of_digit[number % len(of_digit)] if not is_beside else images[random.integers(len(images))]
                 is_cold, is_dim = bool(place & 1), bool(place & 2)
-                if other:
+                if is_beside:
                     is_cold, is_dim = not is_cold, not is_dim
-                colour = (_COLD if is_cold else _WARM) * (0.55 if is_dim else 1.0) * chance.uniform(0.85, 1.0)
+                colour = (_COLD if is_cold else _WARM) * (0.55 if is_dim else 1.0) * random.uniform(0.85, 1.0)
                 _draw(canvas, digit[:, :, 0] / 255, left, colour)
-            canvas += chance.normal(0, 0.03, canvas.shape)
+            canvas += random.normal(0, 0.03, canvas.shape)
             Image.fromarray((255 * canvas.clip(0, 1)).astype(np.uint8)).save(folder / label / f"{number}.png")
     return folder
 
@@ -59,9 +59,9 @@ def train(folder: Path, checkpoints_folder: Path, mean: str, std: str) -> None:
 
 def export(checkpoints_folder: Path, path: Path, *, bgr: bool = False, nhwc: bool = False) -> Path:
     """The network alone, as a user of PyTorch exports it: normalised float32 in, logits out."""
-    found = checkpoints.load_finished(checkpoints_folder)
-    module = NETWORKS["cifar-net"].build(Task((_SIDE, _SIDE, 3), len(LABELS), found.recipe.dropout))
-    found.load_weights_into(module, trained=True)
+    checkpoint = checkpoints.load_finished(checkpoints_folder)
+    module = NETWORKS["cifar-net"].build(Task((_SIDE, _SIDE, 3), len(LABELS), checkpoint.recipe.dropout))
+    checkpoint.load_weights_into(module, trained=True)
     wrapped = _Turned(module, bgr=bgr, nhwc=nhwc).eval()
     example = torch.zeros((2, _SIDE, _SIDE, 3) if nhwc else (2, 3, _SIDE, _SIDE))
     torch.onnx.export(

@@ -62,18 +62,18 @@ def original(source: Path, prepared: NDArray[np.generic], output: str | None = N
     """What the file itself gives."""
     session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
-    found: NDArray[np.float32] = session.run([output or session.get_outputs()[0].name], {entry.name: prepared})[0]
-    return found.reshape(len(prepared), -1).astype(np.float32)
+    outputs: NDArray[np.float32] = session.run([output or session.get_outputs()[0].name], {entry.name: prepared})[0]
+    return outputs.reshape(len(prepared), -1).astype(np.float32)
 
 
 def by_own_input(models: Path, values: NDArray[np.generic]) -> NDArray[np.float32]:
     """What the imported model `net` gives for its original input."""
-    found = ModelLoader(CPU, threads=1, max_batch_size=4)("net", 1, models / "net" / "1" / "model.onnx").original
-    assert found is not None
+    original = ModelLoader(CPU, threads=1, max_batch_size=4)("net", 1, models / "net" / "1" / "model.onnx").original
+    assert original is not None
     started: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
-    found.engine.when_open(started.put)
+    original.engine.when_open(started.put)
     assert started.get(timeout=60) is None
-    return found.run(np.ascontiguousarray(values).view(np.uint8).reshape(len(values), 1, 1, -1))
+    return original.run(np.ascontiguousarray(values).view(np.uint8).reshape(len(values), 1, 1, -1))
 
 
 def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -24,15 +24,15 @@ SIZES = ((160, 120), (101, 150), (97, 61), (90, 200))  # odd rests among them
 
 def files() -> list[bytes]:
     """JPEG and PNG, wide and tall; the last one is transparent in parts."""
-    found = []
+    encoded = []
     for seed, size in enumerate(SIZES):
         image = Image.fromarray(photograph(seed, *size))
         if seed == len(SIZES) - 1:
             image.putalpha(Image.linear_gradient("L").resize(size))
         buffer = io.BytesIO()
         image.save(buffer, "JPEG" if seed < 2 else "PNG", **({"quality": 90} if seed < 2 else {}))
-        found.append(buffer.getvalue())
-    return found
+        encoded.append(buffer.getvalue())
+    return encoded
 
 
 def image(data: bytes) -> Image.Image:
@@ -64,8 +64,8 @@ def answers(module: nn.Module, transform: Callable[[Image.Image], torch.Tensor])
     """The library's own: `transform` gives `[C, H, W]` of an image."""
     with torch.inference_mode():
         rows = [scores_of(module(transform(image(data))[None])).softmax(1)[0] for data in files()]
-    found: NDArray[np.float32] = torch.stack(rows).numpy()
-    return found
+    probabilities: NDArray[np.float32] = torch.stack(rows).numpy()
+    return probabilities
 
 
 def served_answers(models: Path, classes: int) -> tuple[NDArray[np.float32], list[str]]:
@@ -75,21 +75,23 @@ def served_answers(models: Path, classes: int) -> tuple[NDArray[np.float32], lis
         for data in files():
             answer = client.classify(data, model="net", top_k=classes)
             ordered = sorted(answer.classes, key=lambda each: each.index)
-            rows.append([each.probability for each in ordered])
-            labels = [each.label for each in ordered]
+            rows.append([class_.probability for class_ in ordered])
+            labels = [class_.label for class_ in ordered]
     return np.array(rows, np.float32), labels
 
 
 def assert_alike(served: Served, expected: NDArray[np.float32], labels: list[str] | None = None) -> None:
     """`expected` are the library's own probabilities for the files; decoding and engine are the server's."""
-    found = np.concatenate([served.engine.run(decode(data, served.description.input)[None]) for data in files()])
-    assert_close(found, expected)
+    probabilities = np.concatenate(
+        [served.engine.run(decode(data, served.description.input)[None]) for data in files()]
+    )
+    assert_close(probabilities, expected)
     if labels is not None:
         assert list(served.description.info.labels) == labels
 
 
-def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+def assert_close(probabilities: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
     """Within what the import itself allows, and the same classes."""
     assert np.ptp(expected, axis=0).max() > 1e-3  # else nothing would be compared
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
+    np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+    assert (probabilities.argmax(axis=1) == expected.argmax(axis=1)).all()

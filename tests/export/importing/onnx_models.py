@@ -98,8 +98,8 @@ def model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def save(made: onnx.ModelProto, folder: Path, name: str = "network.onnx") -> Path:
+def save(model: onnx.ModelProto, folder: Path, name: str = "network.onnx") -> Path:
     """The file."""
     path = folder / name
-    path.write_bytes(made.SerializeToString())
+    path.write_bytes(model.SerializeToString())
     return path

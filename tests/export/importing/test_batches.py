@@ -30,14 +30,14 @@ def expected(source: Path, pixels: np.ndarray, batch: int) -> np.ndarray:
 def check(source: Path, models: Path, batch: int, *, max_batch: int = 0) -> None:
     served = published(source, models, "--like", "imagenet")
     pixels = images(7, SHAPE)
-    wanted = expected(source, pixels, batch)
-    assert np.ptp(wanted, axis=0).max() > 0.01  # else nothing would be compared
+    probabilities = expected(source, pixels, batch)
+    assert np.ptp(probabilities, axis=0).max() > 0.01  # else nothing would be compared
     for size in (1, 2, 3, 7):
-        np.testing.assert_allclose(served.engine.run(pixels[:size]), wanted[:size], atol=1e-5)
+        np.testing.assert_allclose(served.engine.run(pixels[:size]), probabilities[:size], atol=1e-5)
     assert served.description.info.source.max_batch == max_batch
     for size in (1, 7):
-        own = by_own_input(models, imagenet(pixels[:size]))
-        np.testing.assert_allclose(softmax(own), wanted[:size], atol=1e-5)
+        own_scores = by_own_input(models, imagenet(pixels[:size]))
+        np.testing.assert_allclose(softmax(own_scores), probabilities[:size], atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 8])
@@ -131,11 +131,11 @@ def test_transformers(batch: int, batch_second: bool, tmp_path: Path) -> None:
 
 def stubborn(batch: int) -> onnx.ModelProto:
     """Loses the batch axis and makes a new one (batch 1), or takes the images apart and joins them again."""
-    made = small_cnn(batch=batch)
-    nodes = [*made.graph.node]
+    model = small_cnn(batch=batch)
+    nodes = [*model.graph.node]
     nodes[0].input[0] = "joined"
     if batch == 1:
-        made.graph.initializer.append(helper.make_tensor("front", TensorProto.INT64, [1], [0]))
+        model.graph.initializer.append(helper.make_tensor("front", TensorProto.INT64, [1], [0]))
         first = [
             helper.make_node("Squeeze", ["data"], ["squeezed"]),
             helper.make_node("Unsqueeze", ["squeezed", "front"], ["joined"]),
@@ -147,8 +147,8 @@ def stubborn(batch: int) -> onnx.ModelProto:
             helper.make_node("Concat", parts, ["joined"], axis=0),
         ]
     for node in reversed(first):
-        made.graph.node.insert(0, node)
-    return made
+        model.graph.node.insert(0, node)
+    return model
 
 
 def test_one_by_one_where_nothing_else_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,46 +162,46 @@ def test_in_groups_where_nothing_else_works(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_old_files_one_by_one(tmp_path: Path) -> None:
-    made = small_cnn(batch=1, opset=9)
-    made.graph.node[0].input[0] = "joined"
-    made.graph.node.insert(0, helper.make_node("Squeeze", ["data"], ["squeezed"]))
-    made.graph.node.insert(1, helper.make_node("Unsqueeze", ["squeezed"], ["joined"], axes=[0]))
-    check(save(made, tmp_path), tmp_path / "models", 1, max_batch=1)
+    model = small_cnn(batch=1, opset=9)
+    model.graph.node[0].input[0] = "joined"
+    model.graph.node.insert(0, helper.make_node("Squeeze", ["data"], ["squeezed"]))
+    model.graph.node.insert(1, helper.make_node("Unsqueeze", ["squeezed"], ["joined"], axes=[0]))
+    check(save(model, tmp_path), tmp_path / "models", 1, max_batch=1)
 
 
 def test_answers_that_depend_on_the_other_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for batch in (2, 8):
-        made = small_cnn(batch=batch)
-        made.graph.node.insert(0, helper.make_node("ReduceMean", ["data"], ["mean"], axes=[0], keepdims=1))
-        made.graph.node.insert(1, helper.make_node("Sub", ["data", "mean"], ["centred"]))
-        made.graph.node[2].input[0] = "centred"
-        message = refused(save(made, tmp_path), tmp_path / "models", capsys)
+        model = small_cnn(batch=batch)
+        model.graph.node.insert(0, helper.make_node("ReduceMean", ["data"], ["mean"], axes=[0], keepdims=1))
+        model.graph.node.insert(1, helper.make_node("Sub", ["data", "mean"], ["centred"]))
+        model.graph.node[2].input[0] = "centred"
+        message = refused(save(model, tmp_path), tmp_path / "models", capsys)
         assert "the original gives an image other answers beside other images" in message
 
 
 def test_random_numbers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = small_cnn()
+    model = small_cnn()
     noise = helper.make_node("RandomNormalLike", ["pooled"], ["noise"])
-    made.graph.node.insert(3, noise)
-    made.graph.node.insert(4, helper.make_node("Add", ["pooled", "noise"], ["noisy"]))
-    made.graph.node[5].input[0] = "noisy"
-    message = refused(save(made, tmp_path), tmp_path / "models", capsys)
+    model.graph.node.insert(3, noise)
+    model.graph.node.insert(4, helper.make_node("Add", ["pooled", "noise"], ["noisy"]))
+    model.graph.node[5].input[0] = "noisy"
+    message = refused(save(model, tmp_path), tmp_path / "models", capsys)
     assert "gives other answers when it runs again on the same images" in message
     assert "model.eval()" in message
 
 
 def test_training_mode_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = small_cnn(opset=15)
+    model = small_cnn(opset=15)
     for name, value in (("gain", 1.0), ("shift", 0.0), ("mean", 0.0), ("variance", 1.0)):
-        made.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [8], [value] * 8))
-    made.graph.node.insert(
+        model.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [8], [value] * 8))
+    model.graph.node.insert(
         1,
         helper.make_node(
             "BatchNormalization", ["conv", "gain", "shift", "mean", "variance"], ["normal", "new_mean", "new_variance"],
             training_mode=1,
         ),
     )  # fmt: skip
-    made.graph.node[2].input[0] = "normal"
-    message = refused(save(made, tmp_path), tmp_path / "models", capsys)
+    model.graph.node[2].input[0] = "normal"
+    message = refused(save(model, tmp_path), tmp_path / "models", capsys)
     assert "exported in training mode" in message
     assert "model.eval()" in message

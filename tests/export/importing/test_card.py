@@ -25,7 +25,7 @@ def test_it_says_what_is_known(tmp_path: Path) -> None:
         "Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data",
         "Quantitative analyses", "Ethical considerations", "Caveats and recommendations",
     ]  # fmt: skip
-    for known in (
+    for expected in (
         r"| imported from | my\|net.onnx |",
         f"| its SHA-256 | {hashlib.sha256(source.read_bytes()).hexdigest()} |",
         "| pixels | RGB pixels scaled to 0..1, mean 0.485, 0.456, 0.406 subtracted, divided by 0.229, 0.224, 0.225 |",
@@ -37,7 +37,7 @@ def test_it_says_what_is_known(tmp_path: Path) -> None:
         "no preprocessing was given; assumed is imagenet",
         "Its accuracy was not measured",
     ):
-        assert known in text
+        assert expected in text
     assert "<b>" not in text
     assert "| computes in | float16 |" in card(tmp_path / "models/net-float16/1")
     assert "| beside float32 | float16 " in card(tmp_path / "models/net-float16/1")

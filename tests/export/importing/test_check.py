@@ -69,15 +69,15 @@ def test_the_right_import_is_published_with_its_accuracy(
     network: Path, photos: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served = published(network, tmp_path, *RIGHT, "--labels", labels, "--samples", photos, "--check", photos)
-    said = capsys.readouterr().out
-    assert "no other setting does clearly better than the one chosen" in said
+    output = capsys.readouterr().out
+    assert "no other setting does clearly better than the one chosen" in output
     assert served.description.info.training.test_accuracy > 0.85
     assert served.description.info.training.test_images == 160
     assert not served.description.info.source.golden_is_made
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "expected"),
     [
         (("--like", "0..1", "--resize", "center_crop"), "the scaling of imagenet in place of 0..1"),
         (("--like", "0..255", "--resize", "center_crop"), "the scaling of imagenet in place of 0..255"),
@@ -93,14 +93,14 @@ def test_the_right_import_is_published_with_its_accuracy(
     ],
 )
 def test_wrong_imports_are_named(
-    options: tuple[str, ...], named: str, network: Path, photos: Path, labels: Path, tmp_path: Path,
+    options: tuple[str, ...], expected: str, network: Path, photos: Path, labels: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     assert run(network, tmp_path, *options, "--labels", labels, "--check", photos) == 2
-    said = capsys.readouterr()
-    assert "another setting does clearly better on these 160 images" in said.err
-    assert named in said.err
-    assert "Nothing was published" in said.err
+    captured = capsys.readouterr()
+    assert "another setting does clearly better on these 160 images" in captured.err
+    assert expected in captured.err
+    assert "Nothing was published" in captured.err
     assert not any(tmp_path.iterdir())
 
 
@@ -116,11 +116,11 @@ def test_of_settings_as_accurate_the_one_whose_confidence_fits_is_advised() -> N
 def test_settings_of_the_same_accuracy_are_told_apart_by_confidence(
     network: Path, photos: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = ("--like", "-1..1", "--resize", "center_crop")
-    assert run(network, tmp_path, *wrong, "--labels", labels, "--check", photos) == 0
-    said = capsys.readouterr().out
-    assert "these images do not settle it: the scaling of imagenet in place of -1..1 is as accurate" in said
-    assert "import it with --like imagenet" in said
+    options = ("--like", "-1..1", "--resize", "center_crop")
+    assert run(network, tmp_path, *options, "--labels", labels, "--check", photos) == 0
+    output = capsys.readouterr().out
+    assert "these images do not settle it: the scaling of imagenet in place of -1..1 is as accurate" in output
+    assert "import it with --like imagenet" in output
 
 
 @pytest.mark.parametrize("order", [sorted(LABELS)[::-1], [*sorted(LABELS)[1:], sorted(LABELS)[0]],
@@ -128,25 +128,25 @@ def test_settings_of_the_same_accuracy_are_told_apart_by_confidence(
 def test_labels_in_another_order_are_named(
     order: list[str], network: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = tmp_path / "labels.txt"
-    wrong.write_text("\n".join(order))
-    assert run(network, tmp_path / "models", *RIGHT, "--labels", wrong, "--check", photos) == 2
-    said = capsys.readouterr().err
-    assert "the labels in" in said
-    assert "--labels file in that order" in said
-    assert "in place of" not in said  # with wrong labels a wrong scaling may be right more often than the right one
+    wrong_labels = tmp_path / "labels.txt"
+    wrong_labels.write_text("\n".join(order))
+    assert run(network, tmp_path / "models", *RIGHT, "--labels", wrong_labels, "--check", photos) == 2
+    message = capsys.readouterr().err
+    assert "the labels in" in message
+    assert "--labels file in that order" in message
+    assert "in place of" not in message  # with wrong labels a wrong scaling may be right more often than the right one
 
 
 def test_a_wrong_scaling_and_wrong_labels_are_named_together(
     network: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = tmp_path / "labels.txt"
-    wrong.write_text("\n".join([*sorted(LABELS)[1:], sorted(LABELS)[0]]))
-    options = ("--like", "0..1", "--resize", "center_crop", "--labels", wrong, "--check", photos)
+    wrong_labels = tmp_path / "labels.txt"
+    wrong_labels.write_text("\n".join([*sorted(LABELS)[1:], sorted(LABELS)[0]]))
+    options = ("--like", "0..1", "--resize", "center_crop", "--labels", wrong_labels, "--check", photos)
     assert run(network, tmp_path / "models", *options) == 2
-    said = capsys.readouterr().err
-    assert "the scaling of imagenet in place of 0..1 and the labels in alphabetical order" in said
-    assert "--like imagenet and a --labels file in that order" in said
+    message = capsys.readouterr().err
+    assert "the scaling of imagenet in place of 0..1 and the labels in alphabetical order" in message
+    assert "--like imagenet and a --labels file in that order" in message
 
 
 def test_a_bgr_network_is_named(
@@ -154,7 +154,7 @@ def test_a_bgr_network_is_named(
 ) -> None:
     network = coloured_digits.export(trained, tmp_path / "bgr.onnx", bgr=True)
     assert run(network, tmp_path / "models", *RIGHT, "--labels", labels, "--check", photos) == 2
-    said = capsys.readouterr().err
-    assert "BGR in place of RGB" in said
-    assert "--bgr" in said
+    message = capsys.readouterr().err
+    assert "BGR in place of RGB" in message
+    assert "--bgr" in message
     assert run(network, tmp_path / "models", *RIGHT, "--bgr", "--labels", labels, "--check", photos) == 0

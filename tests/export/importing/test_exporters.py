@@ -19,14 +19,14 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 def network(name: str) -> torch.nn.Module:
     torch.manual_seed(3)
-    made: torch.nn.Module
+    network: torch.nn.Module
     if name == "squeezenet":
-        made = SqueezeNet("1_1", num_classes=CLASSES)
+        network = SqueezeNet("1_1", num_classes=CLASSES)
     else:
-        made = VisionTransformer(SIDE, 16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=CLASSES)
-        for parameter in made.parameters():  # fresh, it would answer all images alike
+        network = VisionTransformer(SIDE, 16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=CLASSES)
+        for parameter in network.parameters():  # fresh, it would answer all images alike
             torch.nn.init.normal_(parameter, std=0.4)
-    return made.eval()
+    return network.eval()
 
 
 def export(module: torch.nn.Module, path: Path, batch: int | None, *, dynamo: bool) -> Path:

@@ -43,10 +43,10 @@ def test_an_nchw_network_of_logits(tmp_path: Path, capsys: pytest.CaptureFixture
     assert info.source.max_batch == 0
     assert 0 <= info.source.difference <= 1e-4
     assert info.answer == ModelInfo.ANSWER_EXCLUSIVE
-    said = capsys.readouterr().out
-    assert "its outputs are logits; a softmax is put behind them" in said
-    assert "no preprocessing was given; assumed is imagenet" in said
-    assert "no --labels were given" in said
+    output = capsys.readouterr().out
+    assert "its outputs are logits; a softmax is put behind them" in output
+    assert "no preprocessing was given; assumed is imagenet" in output
+    assert "no --labels were given" in output
     assert (tmp_path / "models/net/1/import.json").exists()
 
 
@@ -74,14 +74,14 @@ def test_a_network_without_an_embedding_is_refused(tmp_path: Path, capsys: pytes
 
 
 def test_nodes_that_are_named_as_the_contract_is(tmp_path: Path) -> None:
-    made = small_cnn(input_name="images", output_name="probabilities", last="Softmax")
+    model = small_cnn(input_name="images", output_name="probabilities", last="Softmax")
     for node, name in zip(
-        made.graph.node, ("images", "covey/planes", "N", "covey/float", "probabilities"), strict=False
+        model.graph.node, ("images", "covey/planes", "N", "covey/float", "probabilities"), strict=False
     ):
         node.name = name
-    made.graph.node[-1].name = "probabilities"
-    made.graph.node[-2].name = "covey/probabilities"
-    served = published(save(made, tmp_path), tmp_path / "models")
+    model.graph.node[-1].name = "probabilities"
+    model.graph.node[-2].name = "covey/probabilities"
+    served = published(save(model, tmp_path), tmp_path / "models")
     assert served.description.info.source.max_batch == 0
 
 
@@ -102,11 +102,11 @@ def test_opsets(opset: int, tmp_path: Path) -> None:
 
 
 def test_old_files_list_their_weights_as_inputs(tmp_path: Path) -> None:
-    made = small_cnn(opset=8)
-    made.ir_version = 3
-    for tensor in made.graph.initializer:
-        made.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    served = published(save(made, tmp_path), tmp_path / "models")
+    model = small_cnn(opset=8)
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    served = published(save(model, tmp_path), tmp_path / "models")
     assert served.engine.input_shape == SHAPE
 
 
@@ -216,9 +216,9 @@ def test_scores_as_maps_of_one_pixel(tmp_path: Path) -> None:
 
 
 def test_one_of_several_outputs(tmp_path: Path) -> None:
-    made = small_cnn()
-    made.graph.output.append(helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 8]))
-    source = save(made, tmp_path)
+    model = small_cnn()
+    model.graph.output.append(helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 8]))
+    source = save(model, tmp_path)
     served = published(source, tmp_path / "models", "--output", "scores")
     pixels = images(3, SHAPE)
     expected = softmax(original(source, imagenet(pixels), "scores"))
@@ -251,9 +251,9 @@ def test_a_layout_that_shapes_leave_open_is_found_by_the_first_operator(tmp_path
 
 
 def test_external_data_is_folded_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = small_cnn()
+    model = small_cnn()
     onnx.save(
-        made, tmp_path / "split.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0,
+        model, tmp_path / "split.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0,
         convert_attribute=False,
     )  # fmt: skip
     source = tmp_path / "split.onnx"
@@ -264,11 +264,11 @@ def test_external_data_is_folded_in(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_what_other_exporters_note_stays_out_of_the_file(tmp_path: Path) -> None:
-    made = small_cnn()
-    made.doc_string = made.graph.doc_string = made.graph.node[0].doc_string = "/home/somebody/secret.py"
-    made.metadata_props.add(key="where", value="/home/somebody/secret.py")
-    made.graph.node[0].metadata_props.add(key="where", value="/home/somebody/secret.py")
-    published(save(made, tmp_path), tmp_path / "models")
+    model = small_cnn()
+    model.doc_string = model.graph.doc_string = model.graph.node[0].doc_string = "/home/somebody/secret.py"
+    model.metadata_props.add(key="where", value="/home/somebody/secret.py")
+    model.graph.node[0].metadata_props.add(key="where", value="/home/somebody/secret.py")
+    published(save(model, tmp_path), tmp_path / "models")
     assert b"somebody" not in (tmp_path / "models/net/1/model.onnx").read_bytes()
 
 
@@ -282,8 +282,8 @@ def test_resizing_is_written_into_the_file(tmp_path: Path) -> None:
     models = tmp_path / "models"
     assert resize(published(source, models)) == (ImageSpec.RESIZE_SHORTER_SIDE, 256)
     assert resize(published(source, models, "--like", "0..1", version=2)) == (ImageSpec.RESIZE_STRETCH, 0)
-    said = ("--resize", "shorter_side", "--resize-to", 232, "--interpolation", "bicubic", "--exact", "--ignore-exif")
-    third = published(source, models, *said, version=3)
+    options = ("--resize", "shorter_side", "--resize-to", 232, "--interpolation", "bicubic", "--exact", "--ignore-exif")
+    third = published(source, models, *options, version=3)
     assert resize(third) == (ImageSpec.RESIZE_SHORTER_SIDE, 232)
     spec = third.description.info.input
     assert spec.interpolation == ImageSpec.INTERPOLATION_BICUBIC

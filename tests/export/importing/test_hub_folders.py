@@ -36,14 +36,14 @@ def vit(**options: Any) -> nn.Module:
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=SIDE,
         patch_size=16, **options,
     )  # fmt: skip
-    made: nn.Module = transformers.ViTForImageClassification(config)
-    return made
+    model: nn.Module = transformers.ViTForImageClassification(config)
+    return model
 
 
 def resnet(**options: Any) -> nn.Module:
     config = transformers.ResNetConfig(embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], **options)
-    made: nn.Module = transformers.ResNetForImageClassification(config)
-    return made
+    model: nn.Module = transformers.ResNetForImageClassification(config)
+    return model
 
 
 Transform = Callable[[Image.Image], torch.Tensor]
@@ -55,8 +55,8 @@ def saved_processor(folder: Path, kind: str, **options: Any) -> Transform:
     reader = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
 
     def transform(image: Image.Image) -> torch.Tensor:
-        found: torch.Tensor = reader(image, return_tensors="pt")["pixel_values"][0]
-        return found
+        pixels: torch.Tensor = reader(image, return_tensors="pt")["pixel_values"][0]
+        return pixels
 
     return transform
 
@@ -79,14 +79,14 @@ def assert_prepared_alike(folder: Path, transform: Transform, tmp_path: Path) ->
 
 def lively_file(prepared: np.ndarray, folder: Path) -> Path:
     """A network whose scores for these images differ by about 1, as library_answers.lively makes them."""
-    made = small_cnn(height="h", width="w")
-    scores = original(save(made, folder), prepared)
-    constants = {tensor.name: tensor for tensor in made.graph.initializer}
+    model = small_cnn(height="h", width="w")
+    scores = original(save(model, folder), prepared)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
     matrix, offset = (numpy_helper.to_array(constants[name]) for name in ("matrix", "offset"))
     spread = scores.std(axis=0).mean()
     constants["offset"].CopyFrom(numpy_helper.from_array((offset - scores.mean(axis=0)) / spread, "offset"))
     constants["matrix"].CopyFrom(numpy_helper.from_array(matrix / spread, "matrix"))
-    return save(made, folder)
+    return save(model, folder)
 
 
 @pytest.fixture(autouse=True)
@@ -127,10 +127,10 @@ def test_transformers(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert_alike(served, answers(module, transform), LABELS)
     info = served.description.info
     assert (info.source.kind, info.source.file, info.source.input_name) == ("hugging_face", "folder", "pixel_values")
-    said = capsys.readouterr().out
-    assert "[preprocessor_config.json" in said
-    assert "[id2label of config.json]" in said
-    assert "assumed" not in said
+    output = capsys.readouterr().out
+    assert "[preprocessor_config.json" in output
+    assert "[id2label of config.json]" in output
+    assert "assumed" not in output
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FOLDERS if kind not in ("ViT", "ResNet")])
@@ -139,9 +139,9 @@ def test_processors_of_transformers(kind: str, tmp_path: Path, capsys: pytest.Ca
     assert_prepared_alike(
         tmp_path / "folder", saved_processor(tmp_path / "folder", processor_name, **options), tmp_path
     )
-    said = capsys.readouterr().out
-    assert "[preprocessor_config.json" in said
-    assert "no preprocessing was given" not in said
+    output = capsys.readouterr().out
+    assert "[preprocessor_config.json" in output
+    assert "no preprocessing was given" not in output
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
@@ -177,15 +177,15 @@ def test_a_folder_of_an_onnx_file(tmp_path: Path) -> None:
     assert [round(number, 6) for number in served.description.info.input.mean] == [0.5] * len(
         served.description.info.input.mean
     )
-    other = save(small_cnn(height="h", width="w"), tmp_path)
-    like = published(other, tmp_path / "models", "--like", folder, version=2)
-    assert like.description.info.input == served.description.info.input
+    file = save(small_cnn(height="h", width="w"), tmp_path)
+    served_like_folder = published(file, tmp_path / "models", "--like", folder, version=2)
+    assert served_like_folder.description.info.input == served.description.info.input
     config = {"id2label": dict(enumerate("abc"))}  # the folder of a network for other classes
     (folder / "config.json").write_text(json.dumps(config))
-    borrowed = published(other, tmp_path / "models", "--like", folder, version=3)
+    borrowed = published(file, tmp_path / "models", "--like", folder, version=3)
     assert list(borrowed.description.info.labels) == [f"class {place}" for place in range(5)]
     pixels = images(3, (20, 24, 3))
-    np.testing.assert_array_equal(like.engine.run(pixels), served.engine.run(pixels))
+    np.testing.assert_array_equal(served_like_folder.engine.run(pixels), served.engine.run(pixels))
 
 
 def test_without_torch_and_transformers(tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_without_torch_and_transformers(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{}")
     (folder / "preprocessor_config.json").write_text('{"image_processor_type": "ViTImageProcessor", "size": 32}')
     (folder / "model.safetensors").touch()
-    whole = tmp_path / "whole.safetensors"
-    whole.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    single_file = tmp_path / "whole.safetensors"
+    single_file.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     program = "import json, sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'timm', 'rich')))\n"
     program += "from covey_export.__main__ import main\n"
     program += "for each in json.loads(sys.argv[1]): print('exit code', main(each))"
@@ -208,7 +208,7 @@ def test_without_torch_and_transformers(tmp_path: Path) -> None:
             (source, "--like", folder),
             (folder,),
             (folder / "model.safetensors", *network),
-            (whole, *network),
+            (single_file, *network),
         )
     ]
     line = [sys.executable, "-c", program, json.dumps(commands)]
@@ -231,9 +231,9 @@ def test_options_go_before_what_a_folder_says(tmp_path: Path, capsys: pytest.Cap
     spec = served.description.input
     assert (spec.resize, spec.resize_to, spec.background) == (Resize.SHORTER_SIDE, 70, (0, 0, 0))
     assert served.description.info.labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
-    said = capsys.readouterr().out
-    assert "[--mean]" in said
-    assert "[--resize]" in said
+    output = capsys.readouterr().out
+    assert "[--mean]" in output
+    assert "[--resize]" in output
 
 
 def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,14 +241,14 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     models, folder = tmp_path / "models", tmp_path / "folder"
     saved(vit(num_labels=3), folder, "ViT", size=SQUARE)
     weights, config = folder / "model.safetensors", folder / "config.json"
-    good, said = weights.read_bytes(), json.loads(config.read_text())
+    original_weights, original_config = weights.read_bytes(), json.loads(config.read_text())
 
     def message(*options: object) -> str:
         return refused(folder, models, capsys, *options)
 
     assert "omit --network" in message("--network", "torchvision:resnet18")
     assert "cannot take images" in message("--image-size", "30")
-    weights.write_bytes(good[:-100])
+    weights.write_bytes(original_weights[:-100])
     assert "cannot build its network" in message()
     weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     assert "git lfs pull" in message()
@@ -257,7 +257,7 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     (folder / "pytorch_model.bin").write_bytes(b"PK nothing")
     assert "expected weights, but it is a zip archive" in message()
     (folder / "pytorch_model.bin").unlink()
-    weights.write_bytes(good)
+    weights.write_bytes(original_weights)
     for change, expected in (
         ({"architectures": ["ViTModel"]}, "expected an image classifier"),
         ({"model_type": "unheard of"}, "cannot build its network"),
@@ -265,7 +265,7 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         ({"id2label": {"0": "a", "1": "b"}}, "its weights are not those of"),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label of config.json"),
     ):
-        config.write_text(json.dumps({**said, **change}))
+        config.write_text(json.dumps({**original_config, **change}))
         assert expected in message()
     config.write_text("{")
     assert "expected JSON" in message()
@@ -321,9 +321,9 @@ def test_ways_that_covey_does_not_have(
      {"interpolation": "hamming"}],
 )  # fmt: skip
 def test_ways_of_timm_that_covey_does_not_have(settings: dict[str, Any]) -> None:
-    found = timm_config.read(settings, "here")
-    assert found.resizing is None
-    assert "which Covey does not have" in found.problem
+    contract = timm_config.read(settings, "here")
+    assert contract.resizing is None
+    assert "which Covey does not have" in contract.problem
 
 
 @pytest.mark.parametrize("settings", [{"input_size": "x"}, {"mean": "x"}, {"crop_pct": "x"}, {"input_size": [3]}])
@@ -344,10 +344,10 @@ def test_older_settings_of_timm(tmp_path: Path) -> None:
     """They stand in config.json itself."""
     settings = {"architecture": "resnet18", "input_size": [3, 32, 32], "crop_pct": 0.5, "interpolation": "bilinear"}
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    found = hub_folder.read_contract(tmp_path)
-    assert found.origin == "config.json"
-    assert found.resizing is not None
-    assert found.resizing.resize_to == 64
+    contract = hub_folder.read_contract(tmp_path)
+    assert contract.origin == "config.json"
+    assert contract.resizing is not None
+    assert contract.resizing.resize_to == 64
 
 
 def test_a_folder_without_preprocessing(tmp_path: Path) -> None:
@@ -359,8 +359,8 @@ def test_a_folder_without_preprocessing(tmp_path: Path) -> None:
 def test_defaults_are_those_of_transformers(kind: str) -> None:
     """What a file leaves out is what its processor has by default."""
     full = getattr(transformers, f"{kind}ImageProcessor")().to_dict()
-    bare = {"image_processor_type": f"{kind}FeatureExtractor"}
-    assert processor.read(bare, "x") == processor.read({**full, **bare}, "x")
+    settings = {"image_processor_type": f"{kind}FeatureExtractor"}
+    assert processor.read(settings, "x") == processor.read({**full, **settings}, "x")
 
 
 def test_independent_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,9 +59,9 @@ def test_a_few_that_are_alike_are_told_apart() -> None:
     names = [f"n{place}" for place in range(1000)]
     names[134] = names[517] = names[600] = "crane"
     names[700] = "crane (2)"
-    found, notes = labels.distinct("--labels x", names)
-    assert [found[place] for place in (134, 517, 600, 700)] == ["crane", "crane (3)", "crane (4)", "crane (2)"]
-    assert len(set(found)) == 1000
+    names_found, notes = labels.distinct("--labels x", names)
+    assert [names_found[place] for place in (134, 517, 600, 700)] == ["crane", "crane (3)", "crane (4)", "crane (2)"]
+    assert len(set(names_found)) == 1000
     assert notes[0] == "'crane' is the label of output 134 and of output 517; that is named 'crane (3)'"
     with pytest.raises(InvalidLabels, match="expected a name of its own for each, such as 'crane"):
         labels.distinct("--labels x", ["crane"] * 1000)
@@ -84,7 +84,7 @@ def test_names_of_many_lines_and_odd_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "said"),
+    ("file", "text", "expected"),
     [
         ("labels.txt", "", "is empty"),
         ("labels.txt", "cat\n\ndog\n", "label 2 is empty"),
@@ -102,16 +102,16 @@ def test_names_of_many_lines_and_odd_ones(tmp_path: Path) -> None:
         ("labels.csv", "index,label\n0,cat\n1\n", "row 2 has no label"),
     ],
 )
-def test_files_that_are_wrong(file: str, text: str, said: str, tmp_path: Path) -> None:
+def test_files_that_are_wrong(file: str, text: str, expected: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidLabels, match="--labels") as caught:
         labels.distinct("--labels", labels.read(str(write(tmp_path / file, text))))
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
-    for said in ("none.txt", "my,labels.json", "only", ""):
+    for value in ("none.txt", "my,labels.json", "only", ""):
         with pytest.raises(InvalidLabels, match="there is no such file; expected a file of labels, or two"):
-            labels.read(said)
+            labels.read(value)
     with pytest.raises(InvalidLabels, match=r"is a folder; expected a file of labels.*--samples"):
         labels.read(str(tmp_path))
     (tmp_path / "latin.txt").write_bytes("Größe\n".encode("latin-1"))

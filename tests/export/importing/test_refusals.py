@@ -26,7 +26,7 @@ def archive(*names: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"", "it is empty (0 bytes)"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "a Git LFS pointer"),
@@ -47,20 +47,22 @@ def archive(*names: str) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_files_of_another_kind(content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_another_kind(
+    content: bytes, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = tmp_path / "network.onnx"
     source.write_bytes(content)
     message = refused(source, tmp_path / "models", capsys)
     assert "expected an ONNX file" in message
-    assert said in message
+    assert expected in message
     assert not (tmp_path / "models").exists()
 
 
 def test_truncated_files_at_any_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = small_cnn().SerializeToString()
+    data = small_cnn().SerializeToString()
     for share in (0.1, 0.5, 0.9, 0.99):
         source = tmp_path / "network.onnx"
-        source.write_bytes(whole[: int(share * len(whole))])
+        source.write_bytes(data[: int(share * len(data))])
         assert "truncated" in refused(source, tmp_path / "models", capsys)
 
 
@@ -109,11 +111,11 @@ def test_external_data_that_is_missing_truncated_or_too_large(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, weights = split(tmp_path)
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-8])
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-8])
     assert "it is truncated" in refused(source, tmp_path / "models", capsys)
     with weights.open("wb") as file:
-        file.write(whole)
+        file.write(data)
         file.truncate(3 * 2**30)
     assert "with its weights in weights.bin; a served model is" in refused(source, tmp_path / "models", capsys)
     weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
@@ -126,54 +128,54 @@ def test_external_data_outside_of_the_folder(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "inner").mkdir()
     source, weights = split(tmp_path / "inner")
     weights.rename(tmp_path / "weights.bin")
-    made = onnx.load(source, load_external_data=False)
-    for tensor in made.graph.initializer:
+    model = onnx.load(source, load_external_data=False)
+    for tensor in model.graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location":
                 entry.value = "../weights.bin"
-    source.write_bytes(made.SerializeToString())
+    source.write_bytes(model.SerializeToString())
     assert "weights in ../weights.bin cannot be read" in refused(source, tmp_path / "models", capsys)
 
 
 def test_weights_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = small_cnn()
-    matrix = next(tensor for tensor in made.graph.initializer if tensor.name == "matrix")
+    model = small_cnn()
+    matrix = next(tensor for tensor in model.graph.initializer if tensor.name == "matrix")
     values = onnx.numpy_helper.to_array(matrix).copy()
     values[0, 0] = np.nan
     matrix.CopyFrom(onnx.numpy_helper.from_array(values, "matrix"))
-    assert "found NaN in 1 tensor: matrix" in refused(save(made, tmp_path), tmp_path / "models", capsys)
+    assert "found NaN in 1 tensor: matrix" in refused(save(model, tmp_path), tmp_path / "models", capsys)
 
 
 def test_answers_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = small_cnn(last="Log")
-    made.graph.node[-1].op_type = "Sqrt"
-    assert "got NaN or infinity for" in refused(save(made, tmp_path), tmp_path / "models", capsys)
+    model = small_cnn(last="Log")
+    model.graph.node[-1].op_type = "Sqrt"
+    assert "got NaN or infinity for" in refused(save(model, tmp_path), tmp_path / "models", capsys)
 
 
 def test_operators_that_nobody_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = small_cnn()
-    made.graph.node[1].op_type = "Frobnicate"
-    message = refused(save(made, tmp_path), tmp_path / "models", capsys)
+    model = small_cnn()
+    model.graph.node[1].op_type = "Frobnicate"
+    message = refused(save(model, tmp_path), tmp_path / "models", capsys)
     assert "1 operator that ONNX does not have: Frobnicate" in message
-    made.graph.node[1].domain = "com.example"
-    made.opset_import.add(domain="com.example", version=1)
-    message = refused(save(made, tmp_path), tmp_path / "models", capsys)
+    model.graph.node[1].domain = "com.example"
+    model.opset_import.add(domain="com.example", version=1)
+    message = refused(save(model, tmp_path), tmp_path / "models", capsys)
     assert "com.example.Frobnicate" in message
 
 
 def test_opsets_that_are_too_old_or_too_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for opset, said in (
+    for opset, expected in (
         (3, "opset 3; expected 7 or later"),
         (6, "opset 6; expected 7 or later"),
         (99, "opset 99; onnx "),
     ):
-        assert said in refused(save(small_cnn(opset=opset), tmp_path), tmp_path / "models", capsys)
+        assert expected in refused(save(small_cnn(opset=opset), tmp_path), tmp_path / "models", capsys)
 
 
 def test_a_format_that_is_too_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = small_cnn()
-    made.ir_version = 99
-    assert "Unsupported model IR version: 99" in refused(save(made, tmp_path), tmp_path / "models", capsys)
+    model = small_cnn()
+    model.ir_version = 99
+    assert "Unsupported model IR version: 99" in refused(save(model, tmp_path), tmp_path / "models", capsys)
 
 
 def network(
@@ -224,14 +226,14 @@ def one_output_of_rank(target: list[int], shape: list[int | str]) -> onnx.ModelP
 
 
 def class_numbers() -> onnx.ModelProto:
-    made = small_cnn(last="Softmax")
-    made.graph.node[-1].op_type = "ArgMax"
-    made.graph.output[0].CopyFrom(value("scores", ["N", 1], TensorProto.INT64))
-    return made
+    model = small_cnn(last="Softmax")
+    model.graph.node[-1].op_type = "ArgMax"
+    model.graph.output[0].CopyFrom(value("scores", ["N", 1], TensorProto.INT64))
+    return model
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("model", "expected"),
     [
         (text_model(), "this model takes text"),
         (two_inputs(), "expected one input of images, found 2: image: float32 [N, 3, 12, 12], mask"),
@@ -255,15 +257,15 @@ def class_numbers() -> onnx.ModelProto:
          "four channels", "rows", "no batch", "video", "int64"],
 )  # fmt: skip
 def test_what_is_no_classifier(
-    made: onnx.ModelProto, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: onnx.ModelProto, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = refused(save(made, tmp_path), tmp_path / "models", capsys)
-    assert said in message
+    message = refused(save(model, tmp_path), tmp_path / "models", capsys)
+    assert expected in message
     assert "expected" in message
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         (["--output", "score"], "Did you mean scores?"),
         (["--layout", "NHWC"], "expected images of 1 or 3 channels, found 12"),
@@ -281,16 +283,16 @@ def test_what_is_no_classifier(
     ],
 )
 def test_options_that_do_not_fit(
-    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert said in refused(save(small_cnn(), tmp_path), tmp_path / "models", capsys, *options)
+    assert expected in refused(save(small_cnn(), tmp_path), tmp_path / "models", capsys, *options)
 
 
 def test_a_misspelled_option_gets_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(tmp_path / "x.onnx", tmp_path / "models", "--label", "cat,dog")
-    said = capsys.readouterr().err
-    assert said.splitlines() == [
+    message = capsys.readouterr().err
+    assert message.splitlines() == [
         "covey-export import: error: unrecognized arguments: --label cat,dog. Did you mean --labels?",
         "All options: covey-export import --help",
     ]

@@ -45,31 +45,31 @@ def write(folder: Path, text: str, name: str = "labels.csv") -> Path:
     ],
 )
 def test_kinds_of_tables(text: str, photos: Path) -> None:
-    found = samples.find(write(photos, text))
-    assert [file.name for file in found.files] == ["0.png", "2.png", "1.png"]
-    assert (found.classes, found.class_of, found.problems) == (("cat", "dog"), (0, 0, 1), ())
+    files = samples.find(write(photos, text))
+    assert [file.name for file in files.files] == ["0.png", "2.png", "1.png"]
+    assert (files.classes, files.class_of, files.problems) == (("cat", "dog"), (0, 0, 1), ())
 
 
 def test_names_with_commas_folders_and_windows_separators(photos: Path) -> None:
     text = '"in here/größe, 1.png","dog, domestic"\nin here\\größe\\, 2.png,x\n"in here\\größe, 3.png",鳥\n'
     text += f"{photos / '4.png'},cat\n"
-    found = samples.find(write(photos, text))
-    assert found.classes == ("cat", "dog, domestic", "鳥")
-    assert [file.name for file in found.files] == ["4.png", "größe, 1.png", "größe, 3.png"]
-    assert len(found.problems) == 1
+    files = samples.find(write(photos, text))
+    assert files.classes == ("cat", "dog, domestic", "鳥")
+    assert [file.name for file in files.files] == ["4.png", "größe, 1.png", "größe, 3.png"]
+    assert len(files.problems) == 1
 
 
 def test_numbers_are_outputs_in_the_order_of_numbers(photos: Path) -> None:
-    found = samples.find(write(photos, "0.png,10\n1.png,2\n2.png,0\n"))
-    assert found.classes == ("0", "2", "10")
-    assert samples.match(found.classes, [f"x{place}" for place in range(11)]) == [0, 2, 10]
+    files = samples.find(write(photos, "0.png,10\n1.png,2\n2.png,0\n"))
+    assert files.classes == ("0", "2", "10")
+    assert samples.match(files.classes, [f"x{place}" for place in range(11)]) == [0, 2, 10]
 
 
 def test_bad_rows_are_a_sentence_each(photos: Path) -> None:
     rows = ["0.png,cat", "1.png", ",dog", "none.png,dog", "0.png,dog", "0.png,cat", "2.png,", "3.png,dog"]
-    found = samples.find(write(photos, "\n".join(rows)))
-    assert found.classes == ("cat", "dog")
-    assert found.problems == (
+    files = samples.find(write(photos, "\n".join(rows)))
+    assert files.classes == ("cat", "dog")
+    assert files.problems == (
         "labels.csv, row 2: expected a file and a label, got '1.png'",
         "labels.csv, row 3: expected a file and a label, got ',dog'",
         f"labels.csv, row 4: there is no file 'none.png' in {photos}, where the table lies",
@@ -80,7 +80,7 @@ def test_bad_rows_are_a_sentence_each(photos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "such as cat/1.jpg,cat, found none"),
         ("file,label\n", "such as cat/1.jpg,cat, found none"),
@@ -88,10 +88,10 @@ def test_bad_rows_are_a_sentence_each(photos: Path) -> None:
         ("just text\n", "labels.csv, row 1: expected a file and a label, got 'just text'"),
     ],
 )
-def test_tables_that_are_wrong(text: str, said: str, photos: Path) -> None:
+def test_tables_that_are_wrong(text: str, expected: str, photos: Path) -> None:
     with pytest.raises(InvalidSamples) as caught:
         samples.find(write(photos, text))
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_an_image_in_place_of_a_table(photos: Path) -> None:
@@ -106,9 +106,9 @@ def test_a_table_gives_accuracy_and_golden_set(photos: Path, capsys: pytest.Capt
     text = "file,label\n" + "".join(f"{place}.png,{place % CLASSES}\n" for place in range(10)) + "x.png,1\n"
     options = ("--samples", write(photos, text), "--labels", "cat,dog,bird,fish,cow")
     served = published(save(small_cnn(), photos), photos / "models", *options)
-    said = capsys.readouterr().out
-    assert "accuracy on the 10 labelled images: " in said
-    assert "note: left out: labels.csv, row 12: there is no file 'x.png'" in said
+    output = capsys.readouterr().out
+    assert "accuracy on the 10 labelled images: " in output
+    assert "note: left out: labels.csv, row 12: there is no file 'x.png'" in output
     assert (served.description.info.training.test_images, len(served.description.golden.pixels)) == (10, 10)
 
 
@@ -116,11 +116,12 @@ def test_labels_that_the_network_does_not_have(photos: Path, capsys: pytest.Capt
     source = save(small_cnn(), photos)
     table = write(photos, "0.png,cat\n1.png,dgo\n2.png,9\n")
     published(source, photos / "models", "--samples", table, "--labels", "cat,dog,bird,fish,cow")
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        "labels.csv, row 2: 'dgo' is no label of the network (did you mean 'dog'?); such images count as wrong" in said
+        "labels.csv, row 2: 'dgo' is no label of the network (did you mean 'dog'?); such images count as wrong"
+        in output
     )
-    assert "labels.csv, row 3: '9' is no label" in said
+    assert "labels.csv, row 3: '9' is no label" in output
     table = write(photos, "0.png,x\n1.png,y\n")
     message = refused(source, photos / "models", capsys, "--samples", table, "--labels", "cat,dog,bird,fish,cow")
     assert "expected the network's labels (cat, dog, bird, fish, cow) or their numbers, got x, y" in message

@@ -43,16 +43,16 @@ def test_folders_give_the_accuracy_and_where_labels_are_missing_their_names(
     photos = by_class(tmp_path / "photos", names)
     (photos / "a" / "broken.png").write_bytes(b"no image")
     served = published(save(small_cnn(), tmp_path), tmp_path / "models", "--samples", photos)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert served.description.labels == ("Größe", "a", "b", "c", "d")
-    assert "assumed are the classes of" in said
-    assert "a/broken.png" in said
+    assert "assumed are the classes of" in output
+    assert "a/broken.png" in output
     training = served.description.info.training
     assert training.test_images == 15
     record = json.loads((tmp_path / "models/net/1/import.json").read_text())
     assert record["accuracy"] == training.test_accuracy
     assert record["compared_on"] == {"images": 15, "made": False, "place": "photos"}
-    assert f"accuracy on the 15 labelled images: {training.test_accuracy:.2%}" in said
+    assert f"accuracy on the 15 labelled images: {training.test_accuracy:.2%}" in output
 
 
 def test_an_accuracy_that_is_too_low_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,9 +103,9 @@ def test_made_images_are_the_same_at_each_call_and_differ_from_each_other() -> N
 def test_networks_that_answer_all_images_alike_are_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = small_cnn()
-    for tensor in made.graph.initializer:
+    model = small_cnn()
+    for tensor in model.graph.initializer:
         if tensor.name == "matrix":
             tensor.raw_data = bytes(len(tensor.raw_data))
-    published(save(made, tmp_path), tmp_path / "models")
+    published(save(model, tmp_path), tmp_path / "models")
     assert "gives nearly the same probabilities for all of these images" in capsys.readouterr().out

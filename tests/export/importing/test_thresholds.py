@@ -34,10 +34,10 @@ def test_they_are_published_as_such(
 
 
 def test_thresholds_are_written_into_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, said = save(small_cnn(last="Sigmoid"), tmp_path), [0.1, 0.2, 0.3, 0.4, 0.95]
-    served = published(source, tmp_path / "models", "--thresholds", ",".join(map(str, said)))
-    assert list(served.description.info.thresholds) == pytest.approx(said)
-    assert json.loads((tmp_path / "models/net/1/import.json").read_text())["thresholds"] == said
+    source, expected = save(small_cnn(last="Sigmoid"), tmp_path), [0.1, 0.2, 0.3, 0.4, 0.95]
+    served = published(source, tmp_path / "models", "--thresholds", ",".join(map(str, expected)))
+    assert list(served.description.info.thresholds) == pytest.approx(expected)
+    assert json.loads((tmp_path / "models/net/1/import.json").read_text())["thresholds"] == expected
     assert "each from its own threshold on, 0.1 to 0.95" in capsys.readouterr().out
 
 
@@ -68,7 +68,7 @@ def test_one_for_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "said"),
+    ("file", "text", "expected"),
     [
         ("t.txt", "", "is empty"),
         ("t.txt", "0.1\nhalf\n", "expected a probability from 0 to 1, got 'half'"),
@@ -82,15 +82,16 @@ def test_one_for_all() -> None:
         ("t.csv", "cat,0.1\ndog\n", "expected rows of label and number, got 'dog' alone"),
     ],
 )
-def test_what_is_wrong_is_said(file: str, text: str, said: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said(file: str, text: str, expected: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidLabels) as caught:
         thresholds.read(write(tmp_path / file, text), LABELS)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("said", "why"), [("1.5", "got 1.5"), ("0.5,0.5", "got 2"), ("no/such.txt", "cannot be read"), ("1e999", "got inf")]
+    ("value", "expected"),
+    [("1.5", "got 1.5"), ("0.5,0.5", "got 2"), ("no/such.txt", "cannot be read"), ("1e999", "got inf")],
 )
-def test_what_is_no_threshold_is_said(said: str, why: str) -> None:
-    with pytest.raises(InvalidLabels, match=why):
-        thresholds.read(said, LABELS)
+def test_what_is_no_threshold_is_said(value: str, expected: str) -> None:
+    with pytest.raises(InvalidLabels, match=expected):
+        thresholds.read(value, LABELS)

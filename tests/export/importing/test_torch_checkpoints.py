@@ -47,18 +47,18 @@ def test_torchvision(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
         "--labels",
         labels,
     )
-    found, names = served_answers(tmp_path / "models", CLASSES)
-    assert_close(found, answers(network, transform))
+    probabilities, names = served_answers(tmp_path / "models", CLASSES)
+    assert_close(probabilities, answers(network, transform))
     assert names == list("abcdefg")
     info = served.description.info
     assert (info.source.kind, info.source.file, info.source.input_layout) == ("torch", "weights.pth", "NCHW")
-    whole = metadata.from_json(served.engine.metadata[metadata.KEY])
-    assert whole.golden_set.reference == "pytorch"
+    info_in_file = metadata.from_json(served.engine.metadata[metadata.KEY])
+    assert info_in_file.golden_set.reference == "pytorch"
     assert info.build.torch_version == torch.__version__
     assert info.source.max_batch == 0
-    said = capsys.readouterr().out
-    assert "weights.pth does not say how its images were prepared; assumed is what torchvision's" in said
-    assert f"[torchvision's {torchvision.models.get_model_weights(name).IMAGENET1K_V1}]" in said
+    output = capsys.readouterr().out
+    assert "weights.pth does not say how its images were prepared; assumed is what torchvision's" in output
+    assert f"[torchvision's {torchvision.models.get_model_weights(name).IMAGENET1K_V1}]" in output
 
 
 def wrapped(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -177,8 +177,8 @@ def test_wrapped_weights(kind: str, module: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("function", "classes"), [("Net", 6), ("Logits", 6), ("fixed", 5), ("grey", 3)])
 def test_own(function: str, classes: int, module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     __import__(module)
-    made = getattr(sys.modules[module], function)
-    network = made(num_classes=classes) if isinstance(made, type) else made()
+    network_function = getattr(sys.modules[module], function)
+    network = network_function(num_classes=classes) if isinstance(network_function, type) else network_function()
     torch.save({"net." + name: tensor for name, tensor in network.state_dict().items()}, tmp_path / "own.pt")
     served = published(
         tmp_path / "own.pt", tmp_path / "models", "--network", f"{module}:{function}", "--image-size", "40x32"
@@ -207,19 +207,19 @@ def test_a_network_that_can_be_exported_for_single_images_alone(
 
 def test_timm_networks_can_be_trained_too() -> None:
     network = find_network("timm:test_vit").fitted_to("here", (64, 64, 3))  # made for 160x160
-    made = network.build(Task((64, 64, 3), 5, dropout=0.1))
+    module = network.build(Task((64, 64, 3), 5, dropout=0.1))
     with torch.inference_mode():
-        assert made.eval()(torch.zeros((2, 3, 64, 64))).shape == (2, 5)
+        assert module.eval()(torch.zeros((2, 3, 64, 64))).shape == (2, 5)
 
 
 def test_files_of_torchvision_are_known_by_their_digest() -> None:
-    known = torchvision_networks.preparation("resnet50", "0676ba61" + 56 * "0")
-    assert (known.name, known.resize_to, known.is_known) == ("ResNet50_Weights.IMAGENET1K_V1", 256, True)
-    assert len(known.labels) == 1000
-    other = torchvision_networks.preparation("resnet50", 64 * "0")
-    assert (other.name, other.resize_to, other.is_known) == ("ResNet50_Weights.IMAGENET1K_V2", 232, False)
-    own = torchvision_networks.preparation("googlenet", "1378be20" + 56 * "0")
-    assert own.mean == (0.5, 0.5, 0.5)  # its network normalises for itself
+    by_digest = torchvision_networks.preparation("resnet50", "0676ba61" + 56 * "0")
+    assert (by_digest.name, by_digest.resize_to, by_digest.is_known) == ("ResNet50_Weights.IMAGENET1K_V1", 256, True)
+    assert len(by_digest.labels) == 1000
+    by_name = torchvision_networks.preparation("resnet50", 64 * "0")
+    assert (by_name.name, by_name.resize_to, by_name.is_known) == ("ResNet50_Weights.IMAGENET1K_V2", 232, False)
+    own_preparation = torchvision_networks.preparation("googlenet", "1378be20" + 56 * "0")
+    assert own_preparation.mean == (0.5, 0.5, 0.5)  # its network normalises for itself
 
 
 def test_as_many_outputs_as_imagenet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,16 +229,16 @@ def test_as_many_outputs_as_imagenet(tmp_path: Path, capsys: pytest.CaptureFixtu
     labels = list(served.description.info.labels)
     assert labels[0] == "tench"
     assert "crane" in labels
-    said = capsys.readouterr().out
-    assert "which have as many outputs]" in said
-    assert "assumed are ImageNet's, as there are 1,000 outputs" in said
+    output = capsys.readouterr().out
+    assert "which have as many outputs]" in output
+    assert "assumed are ImageNet's, as there are 1,000 outputs" in output
 
 
 def test_what_is_refused(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     __import__(module)
     net = sys.modules[module].Net(4)
-    models, own = tmp_path / "models", tmp_path / "own.pt"
-    torch.save(net.state_dict(), own)
+    models, own_file = tmp_path / "models", tmp_path / "own.pt"
+    torch.save(net.state_dict(), own_file)
     weights = tmp_path / "weights.pt"
     torch.save(torchvision.models.squeezenet1_1(num_classes=CLASSES).state_dict(), weights)
 
@@ -246,23 +246,23 @@ def test_what_is_refused(module: str, tmp_path: Path, capsys: pytest.CaptureFixt
         return refused(source, models, capsys, *options)
 
     assert "--network torchvision:NAME" in message(weights)
-    assert "are not this network's" in message(own, "--network", "torchvision:resnet18")
-    assert "the file has conv.weight" in message(own, "--network", "torchvision:resnet18")
+    assert "are not this network's" in message(own_file, "--network", "torchvision:resnet18")
+    assert "the file has conv.weight" in message(own_file, "--network", "torchvision:resnet18")
     assert "resnet18" in message(weights, "--network", "torchvision:resnet81")
     assert "resnet18" in message(weights, "--network", "timm:resnet81")
     assert "there is no module" in message(weights, "--network", "nothing:Net")
     assert "Expected MODULE:FUNCTION".lower() in message(weights, "--network", "my_networks.py:Net").lower()
-    assert "gives a dict without logits" in message(own, "--network", f"{module}:Features")
-    assert "gives a tuple without logits" in message(own, "--network", f"{module}:Detector")
-    assert "cannot take images" in message(own, "--network", f"{module}:Net", "--image-size", "1")
+    assert "gives a dict without logits" in message(own_file, "--network", f"{module}:Features")
+    assert "gives a tuple without logits" in message(own_file, "--network", f"{module}:Detector")
+    assert "cannot take images" in message(own_file, "--network", f"{module}:Net", "--image-size", "1")
     scripted = tmp_path / "scripted.pt"
     with pytest.warns(FutureWarning, match="deprecated"):
         torch.jit.save(torch.jit.script(net), scripted)
     assert "is TorchScript" in message(scripted, "--network", f"{module}:Net")
     assert "it is TorchScript" in message(scripted)
-    whole = tmp_path / "whole.pt"
-    torch.save(net, whole)
-    assert "holds more than tensors and plain values" in message(whole, "--network", f"{module}:Net")
+    whole_module = tmp_path / "whole.pt"
+    torch.save(net, whole_module)
+    assert "holds more than tensors and plain values" in message(whole_module, "--network", f"{module}:Net")
     pointer = tmp_path / "pointer.safetensors"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     assert "git lfs pull" in message(pointer, "--network", f"{module}:Net")
@@ -271,10 +271,10 @@ def test_what_is_refused(module: str, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "it is empty" in message(empty, "--network", f"{module}:Net")
     assert "No such file" in message(tmp_path / "none.pt", "--network", f"{module}:Net")
     cut = tmp_path / "cut.pt"
-    cut.write_bytes(own.read_bytes()[:500])
+    cut.write_bytes(own_file.read_bytes()[:500])
     assert "is damaged" in message(cut, "--network", f"{module}:Net")
-    torch.save({name: tensor * float("nan") for name, tensor in net.state_dict().items()}, own)
-    assert "NaN or infinite" in message(own, "--network", f"{module}:Net")
+    torch.save({name: tensor * float("nan") for name, tensor in net.state_dict().items()}, own_file)
+    assert "NaN or infinite" in message(own_file, "--network", f"{module}:Net")
 
 
 def test_no_code_of_a_checkpoint_runs(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

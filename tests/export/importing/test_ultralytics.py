@@ -30,20 +30,20 @@ class Classify(nn.Sequential):
 
 def metadata(**changes: Any) -> dict[str, str]:
     """What their exporter writes."""
-    found = {
+    properties = {
         "description": "Ultralytics YOLO11n-cls model trained on imagenet.yaml",
         "author": "Ultralytics", "date": "2026-11-01T10:00:00", "version": "8.3.0", "license": "AGPL-3.0", "docs": "",
         "stride": 1, "task": "classify", "batch": 1, "imgsz": [SIDE, SIDE], "names": NAMES, "args": {"batch": 1},
     }  # fmt: skip
-    return {key: str(value) for key, value in {**found, **changes}.items()}
+    return {key: str(value) for key, value in {**properties, **changes}.items()}
 
 
 @pytest.fixture(scope="module")
 def transform() -> Callable[[Image.Image], torch.Tensor]:
-    made: Callable[[Image.Image], torch.Tensor] = transforms.Compose(
+    transform: Callable[[Image.Image], torch.Tensor] = transforms.Compose(
         [transforms.Resize(SIDE), transforms.CenterCrop(SIDE), transforms.ToTensor()]
     )
-    return made
+    return transform
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def network(transform: Callable[[Image.Image], torch.Tensor]) -> nn.Module:
 def exported(network: nn.Module, height: int, path: Path) -> onnx.ModelProto:
     """As their exporter does it: the network's answers go through a softmax."""
     example = (torch.zeros((1, 3, height, SIDE)),)
-    whole = nn.Sequential(network, nn.Softmax(1)).eval()
-    torch.onnx.export(whole, example, path, input_names=["images"], output_names=["output0"], verbose=False)
+    classifier = nn.Sequential(network, nn.Softmax(1)).eval()
+    torch.onnx.export(classifier, example, path, input_names=["images"], output_names=["output0"], verbose=False)
     return onnx.load(path)
 
 
@@ -65,9 +65,9 @@ def square(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> onnx
     return exported(network, SIDE, tmp_path_factory.mktemp("square") / "network.onnx")
 
 
-def write(path: Path, model: onnx.ModelProto, said: dict[str, str]) -> Path:
+def write(path: Path, model: onnx.ModelProto, properties: dict[str, str]) -> Path:
     """The file, with this metadata in place of what the model has."""
-    onnx.helper.set_model_props(model, said)
+    onnx.helper.set_model_props(model, properties)
     onnx.save(model, path)
     return path
 
@@ -83,10 +83,10 @@ def test_a_classifier(
     labels = ["tench, Tinca tinca", "it's", "crane", "crane (2)", "鱼"]
     assert_alike(served, answers(network, transform), labels)
     assert served.description.info.source.kind == "ultralytics"
-    said = capsys.readouterr().out
-    assert "[Ultralytics' metadata: imgsz 48x48]" in said
-    assert "[names of Ultralytics' metadata]" in said
-    assert "probabilities that add up to 1" in said
+    output = capsys.readouterr().out
+    assert "[Ultralytics' metadata: imgsz 48x48]" in output
+    assert "[names of Ultralytics' metadata]" in output
+    assert "probabilities that add up to 1" in output
 
 
 def test_not_square(network: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,11 +32,11 @@ def write(folder: Path, pixels: np.ndarray) -> Path:
     return folder
 
 
-def table(photos: Path, expected: np.ndarray, wrong: int) -> Path:
+def table(photos: Path, expected: np.ndarray, wrong_rows: int) -> Path:
     """Labels by number: the original's own answers, but for the first few."""
-    found = expected.argmax(axis=1)
-    found[:wrong] = (found[:wrong] + 1) % CLASSES
-    (photos / "labels.csv").write_text("".join(f"{place}.png,{label}\n" for place, label in enumerate(found)))
+    labels = expected.argmax(axis=1)
+    labels[:wrong_rows] = (labels[:wrong_rows] + 1) % CLASSES
+    (photos / "labels.csv").write_text("".join(f"{place}.png,{label}\n" for place, label in enumerate(labels)))
     return photos / "labels.csv"
 
 
@@ -54,29 +54,29 @@ def test_of_a_torchvision_network(tmp_path: Path, capsys: pytest.CaptureFixture[
     photos = write(tmp_path / "photos", pixels)
     options = ("--like", "imagenet", "--resize", "stretch", "--samples", photos)
     float32 = published(source, tmp_path / "models", *options, *BOTH)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     prepared = ((pixels / 255 - MEAN) / STD).astype(np.float32).transpose(0, 3, 1, 2)
     expected = softmax(original(source, prepared))
     sizes = {}
     for precision, allowed in (("int8", 0.1), ("float16", 0.01)):
         folder = tmp_path / f"models/net-{precision}/1"
         engine = Engine(folder / "model.onnx")
-        described = model_file.describe(engine)
-        golden.check(engine, described.golden)
-        info = described.info
+        description = model_file.describe(engine)
+        golden.check(engine, description.golden)
+        info = description.info
         assert (info.name, info.version, info.build.precision) == (f"net-{precision}", 1, precision)
         assert info.source.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
-        assert described.input == float32.description.input
+        assert description.input == float32.description.input
         difference = float(np.abs(engine.run(pixels) - expected).max())
         assert difference <= allowed
         assert info.source.difference == pytest.approx(difference, abs=1e-6)
         assert json.loads((folder / "import.json").read_text())["precision"] == precision
-        assert f"variant net-{precision}: " in said
+        assert f"variant net-{precision}: " in output
         sizes[precision] = (folder / "model.onnx").stat().st_size
-    whole = (tmp_path / "models/net/1/model.onnx").stat().st_size
-    assert whole / sizes["float16"] > 1.8
-    assert whole / sizes["int8"] > 2.8
-    assert "x smaller" in said
+    original_bytes = (tmp_path / "models/net/1/model.onnx").stat().st_size
+    assert original_bytes / sizes["float16"] > 1.8
+    assert original_bytes / sizes["int8"] > 2.8
+    assert "x smaller" in output
 
 
 @pytest.mark.parametrize("opset", [9, 13])
@@ -84,24 +84,24 @@ def test_accuracy_is_held_against_the_original(opset: int, tmp_path: Path, capsy
     _, photos, expected = small(tmp_path)
     source = save(small_cnn(opset=opset), tmp_path)
     published(source, tmp_path / "models", "--like", "0..1", "--samples", table(photos, expected, 4), *BOTH)
-    said = capsys.readouterr().out
-    assert "accuracy on the 40 labelled images: 90.00%" in said
-    assert "variant net-float16: accuracy 90.00% (the original 90.00%, 0.00 points lost)" in said
+    output = capsys.readouterr().out
+    assert "accuracy on the 40 labelled images: 90.00%" in output
+    assert "variant net-float16: accuracy 90.00% (the original 90.00%, 0.00 points lost)" in output
     info = model_file.describe(Engine(tmp_path / "models/net-float16/1/model.onnx")).info
     assert (info.training.test_images, round(info.training.test_accuracy, 6)) == (40, 0.9)
 
 
 def loud() -> onnx.ModelProto:
     """One channel that nothing depends on is so large that eight bits leave nothing of the others."""
-    made = small_cnn()
-    for tensor in made.graph.initializer:
+    model = small_cnn()
+    for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor).copy()
         if tensor.name == "bias":
             values[0] = 1e4
         if tensor.name == "matrix":
             values[0] = 0
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    return made
+    return model
 
 
 def test_one_that_is_not_good_enough_publishes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ def test_one_that_is_not_good_enough_publishes_nothing(tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize(
-    ("made", "options", "said"),
+    ("model", "options", "expected"),
     [
         (small_cnn(), ("--int8",), "--int8 is calibrated on images like those of service: name some with --samples"),
         (small_cnn(dtype=TensorProto.FLOAT16), ("--float16",), "network.onnx computes in float16 already; omit it"),
@@ -127,16 +127,16 @@ def test_one_that_is_not_good_enough_publishes_nothing(tmp_path: Path, capsys: p
     ids=["no samples", "float16", "in a loop"],
 )
 def test_what_has_no_variant(
-    made: onnx.ModelProto, options: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: onnx.ModelProto, options: tuple[str, ...], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert said in refused(save(made, tmp_path), tmp_path / "models", capsys, *options)
+    assert expected in refused(save(model, tmp_path), tmp_path / "models", capsys, *options)
 
 
 def test_independent_labels_change_where_they_cross_their_threshold() -> None:
     info = ModelInfo(answer=ModelInfo.ANSWER_INDEPENDENT, thresholds=[0.5])
     expected = np.array([[0.9, 0.2], [0.52, 0.2], [0.6, 0.2]], np.float32)
-    found = np.array([[0.7, 0.4], [0.48, 0.2], [0.45, 0.2]], np.float32)
-    assert other_labels(found, expected, info, 0.05).tolist() == [False, False, True], "the second is a tie"
+    probabilities = np.array([[0.7, 0.4], [0.48, 0.2], [0.45, 0.2]], np.float32)
+    assert other_labels(probabilities, expected, info, 0.05).tolist() == [False, False, True], "the second is a tie"
     exclusive = np.array([[0.1, 0.9], [0.48, 0.52], [0.6, 0.4]], np.float32)
     assert other_labels(exclusive, expected, ModelInfo(), 0.05).tolist() == [True, True, False]
 
@@ -147,5 +147,5 @@ def test_float16_needs_no_samples_and_is_a_model_with_versions(
     source, _, _ = small(tmp_path)
     published(source, tmp_path / "models", "--fp16")
     published(source, tmp_path / "models", "--float16", version=2)
-    said = capsys.readouterr().out
-    assert "note: net-float16 has 1 version already; servers give callers this one, version 2" in said
+    output = capsys.readouterr().out
+    assert "note: net-float16 has 1 version already; servers give callers this one, version 2" in output

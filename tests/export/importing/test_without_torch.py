@@ -45,11 +45,11 @@ def test_no_telemetry(tmp_path: Path) -> None:
 
 
 def test_help_and_wrong_usage() -> None:
-    for arguments, code, said in ((["--help"], 0, "--like"), ([], 2, "required: SOURCE")):
+    for arguments, code, expected in ((["--help"], 0, "--like"), ([], 2, "required: SOURCE")):
         command = [sys.executable, "-c", PROGRAM, "import", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == code
-        assert said in done.stdout + done.stderr
+        assert expected in done.stdout + done.stderr
 
 
 def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
