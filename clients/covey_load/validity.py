@@ -89,9 +89,8 @@ def find_warnings(
         warnings.append("no call succeeded: there are no latencies")
     elif errors:
         warnings.append(f"{errors:,} of {plural(calls, 'call')} failed; latencies are of those that succeeded")
-    warnings += _drift(
-        load, [interval for interval in intervals if interval.start_s + 1 <= sending_s]
-    )  # the whole seconds
+    whole_seconds = [interval for interval in intervals if interval.start_s + 1 <= sending_s]
+    warnings += _drift(load, whole_seconds)
     if metrics is not None and metrics.requests != metrics.client_calls:
         warnings.append(
             f"the server counted {plural(metrics.requests, 'request')}, the client {metrics.client_calls:,}: others "
@@ -113,7 +112,7 @@ def _drift(load: Load, intervals: Sequence[Interval]) -> list[str]:
         )
     medians = [[interval.p50_ms for interval in third if interval.p50_ms is not None] for third in thirds]
     if all(medians):
-        warnings += _spread("the median response time", [statistics.median(interval) for interval in medians], " ms")
+        warnings += _spread("the median response time", [statistics.median(third) for third in medians], " ms")
     return warnings
 
 

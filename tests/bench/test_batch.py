@@ -19,8 +19,8 @@ def test_covey_and_both_loops_take_turns(
     results = tmp_path / "rows.json"
     options = ["--images", "20", "--photographs", "0", "--rounds", "1", "--work", tmp_path, "--models", models]
     assert batch.main([*map(str, options), "--json", str(results)]) == 0
-    said = capsys.readouterr()
-    assert "20 of 20 images have the same class by both" in said.err
+    captured = capsys.readouterr()
+    assert "20 of 20 images have the same class by both" in captured.err
     rows = json.loads(results.read_text())
     figures = [(row["figure"], row["against"]) for row in rows]
     rates = [("threads", ""), ("processes", ""), ("covey", "threads"), ("covey", "processes")]
@@ -28,7 +28,7 @@ def test_covey_and_both_loops_take_turns(
     for loop, covey in zip(rows[:2], rows[2:4], strict=True):
         assert covey["ratio"] == pytest.approx(covey["value"] / loop["value"])
         assert (covey["target"], covey["at_least"]) == (0.95, True)
-        assert f"| digits | covey | {covey['value']:,.0f} images/s |" in said.out
+        assert f"| digits | covey | {covey['value']:,.0f} images/s |" in captured.out
 
 
 @pytest.mark.parametrize("theirs", ["0,1,1", "0,1", "0,0,0"])

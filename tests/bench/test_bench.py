@@ -152,10 +152,10 @@ def test_a_scenario_that_fails_is_a_row_and_the_others_go_on(
 
 
 def test_rows_are_kept_after_each_scenario(tmp_path: Path) -> None:
-    kept: list[int] = []
+    counts_kept: list[int] = []
     run = Run(Models(tmp_path, None, print), tmp_path, tmp_path, 1, 0.1, print)
-    rows, complete = measure(run, ["lenet", "mnist-cnn"], lambda rows: kept.append(len(rows)))
-    assert (kept, len(rows), complete) == ([1, 2], 2, False)
+    rows, complete = measure(run, ["lenet", "mnist-cnn"], lambda rows: counts_kept.append(len(rows)))
+    assert (counts_kept, len(rows), complete) == ([1, 2], 2, False)
 
 
 def test_unknown_scenarios_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

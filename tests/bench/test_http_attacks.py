@@ -18,8 +18,8 @@ from bench.raw_http2 import Place
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("attacks")
     models = victims.write(folder / "models", ("small",))
-    with covey_server(models, "auto", folder / "log", ["--default-model", "small"]) as found:
-        yield found
+    with covey_server(models, "auto", folder / "log", ["--default-model", "small"]) as server:
+        yield server
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_an_attack_ends_in_time_and_gets_what_it_should(server: Server, name: str, expected: str) -> None:
     place = Place.of(server.http_target)
     attack = HTTP_ATTACKS[name]
-    got = attack.run(Target(place, place, place, 0.5))
-    assert re.search(expected, got), got
+    outcome = attack.run(Target(place, place, place, 0.5))
+    assert re.search(expected, outcome), outcome
     if name == "path traversal":
-        assert "200" not in got
+        assert "200" not in outcome
     with Conversation(place) as conversation:
         conversation.send(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
         conversation.read(10, 1)

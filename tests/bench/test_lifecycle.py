@@ -23,9 +23,9 @@ STEPS = (
 def test_captured_labelled_trained_shadowed_promoted(capsys: pytest.CaptureFixture[str]) -> None:
     """The version that is promoted is better, and the page tells all steps in order."""
     assert lifecycle.main([]) == 0
-    shown = capsys.readouterr().out
-    places = [shown.find(step) for step in STEPS]
+    output = capsys.readouterr().out
+    places = [output.find(step) for step in STEPS]
     assert -1 not in places
     assert places == sorted(places)
-    before, after = map(float, re.findall(r"([\d.]+)% (?:before|after)", shown))
-    assert after > before
+    accuracy_before, accuracy_after = map(float, re.findall(r"([\d.]+)% (?:before|after)", output))
+    assert accuracy_after > accuracy_before

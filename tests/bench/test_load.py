@@ -27,13 +27,13 @@ def load(latencies_ms: list[int], statuses: list[int], lag_ms: float = 0.3) -> O
 
 
 def test_in_time_is_answered_and_within_the_limit() -> None:
-    found = load([10, 50, 51, 20, 30, 40], [OK, OK, OK, RESOURCE_EXHAUSTED, NO_STATUS, OK])
-    assert found.in_time(50) == 3
-    assert found.calls.by_status() == {"OK": 4, "RESOURCE_EXHAUSTED": 1, "none": 1}
-    assert (found.percentile_ms(100), found.percentile_ms(0)) == (51, 10)
-    assert found.percentile_ms(100, from_ns=1 * MS, to_ns=2 * MS) == 50
-    assert found.percentile_ms(50, from_ns=3 * MS, to_ns=5 * MS) == np.inf  # none of those was answered
-    assert found.flaw == ""
+    open_load = load([10, 50, 51, 20, 30, 40], [OK, OK, OK, RESOURCE_EXHAUSTED, NO_STATUS, OK])
+    assert open_load.in_time(50) == 3
+    assert open_load.calls.by_status() == {"OK": 4, "RESOURCE_EXHAUSTED": 1, "none": 1}
+    assert (open_load.percentile_ms(100), open_load.percentile_ms(0)) == (51, 10)
+    assert open_load.percentile_ms(100, from_ns=1 * MS, to_ns=2 * MS) == 50
+    assert open_load.percentile_ms(50, from_ns=3 * MS, to_ns=5 * MS) == np.inf  # none of those was answered
+    assert open_load.flaw == ""
 
 
 def test_a_load_whose_calls_were_late_is_not_valid() -> None:
@@ -53,9 +53,9 @@ def test_an_open_load_runs_beside_what_is_done_meanwhile_and_ends_when_told() ->
 
 def test_what_the_generator_cannot_do_is_told() -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"], text=True) as process:
-        gone = Server("nobody", process, "127.0.0.1:1", None)
+        server = Server("nobody", process, "127.0.0.1:1", None)
         with (
-            open_load(gone, [b"one"], rate=1, seconds=1, timeout_s=1) as running,
+            open_load(server, [b"one"], rate=1, seconds=1, timeout_s=1) as running,
             pytest.raises(BenchError, match=r"load on nobody: no gRPC connection to 127\.0\.0\.1:1"),
         ):
             running.finish()

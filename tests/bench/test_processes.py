@@ -48,11 +48,11 @@ def test_cpu_time_and_memory_are_those_that_the_process_used() -> None:
         first = server.cpu_seconds()
         assert first >= 0.18  # the kernel counts in hundredths
         assert server.cpu_seconds() == pytest.approx(first, abs=0.03)  # it waits now
-        before = server.resident_bytes()
+        resident_before = server.resident_bytes()
         process.stdin.write("\n")
         process.stdin.flush()
         process.stdout.readline()
-        assert server.resident_bytes() - before == pytest.approx(200e6, rel=0.05)
+        assert server.resident_bytes() - resident_before == pytest.approx(200e6, rel=0.05)
         process.stdin.close()
         process.wait()
     with pytest.raises(BenchError, match="busy is gone"):

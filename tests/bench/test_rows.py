@@ -108,11 +108,11 @@ def test_json_holds_every_column_and_replaces_the_file_in_one_step(tmp_path: Pat
     assert row.items() >= {**expected, "target": 2.5, "stretch": 2.0, "met": False, "against": "an echo"}.items()
     assert {"low", "high", "rounds", "note"} <= row.keys()
     assert (missing["value"], missing["met"], missing["note"]) == (None, None, "not installed: no pip")
-    assert [each.name for each in tmp_path.iterdir()] == ["latest.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["latest.json"]
 
 
 @pytest.mark.parametrize("rows", [ROWS, [], [make_row("reload", "failed", "answers", [3.0], goal=Goal(0, 0))]])
 def test_the_picture_can_be_drawn_of_any_rows(tmp_path: Path, rows: list[Row]) -> None:
     draw_goals(rows, "caption", tmp_path / "latest.png")
-    assert [each.name for each in tmp_path.iterdir()] == ["latest.png"]
+    assert [file.name for file in tmp_path.iterdir()] == ["latest.png"]
     assert (tmp_path / "latest.png").read_bytes().startswith(b"\x89PNG")

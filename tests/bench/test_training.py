@@ -30,12 +30,12 @@ def test_a_bare_loop_and_covey_s_take_turns(tmp_path: Path, capsys: pytest.Captu
         "--threads",
         "1",
     ]
-    before = torch.get_num_threads()
+    previous = torch.get_num_threads()
     assert training.main([*options, "--json", str(file)]) == 0
-    torch.set_num_threads(before)
-    said = capsys.readouterr()
-    assert said.err.count("bench: round") == 2
-    assert "lenet in float32: batch 8, adamw lr 0.01" in said.out
+    torch.set_num_threads(previous)
+    captured = capsys.readouterr()
+    assert captured.err.count("bench: round") == 2
+    assert "lenet in float32: batch 8, adamw lr 0.01" in captured.out
     rows = {row["figure"]: row for row in json.loads(file.read_text())}
     assert list(rows) == ["bare", "loop", "recipe"]
     for row in rows.values():

@@ -44,14 +44,14 @@ def latency(median_ms: float, count: int = 100_000, reach: float = 99.9) -> Late
 NOTHING = Latency(0, 0.0, 0.0, 0.0, {}, None, [], "")
 
 
-def load(concurrency: int = 8, **other: Any) -> Load:
-    made = Load(f"concurrency {concurrency}", "closed", concurrency, None, None, None, 1, 1.0)
-    return replace(made, **other)
+def load(concurrency: int = 8, **changes: Any) -> Load:
+    default = Load(f"concurrency {concurrency}", "closed", concurrency, None, None, None, 1, 1.0)
+    return replace(default, **changes)
 
 
-def open_load(rate_per_s: float, **other: Any) -> Load:
-    made = Load(f"{rate_per_s:,.0f}/s poisson", "open", None, rate_per_s, "poisson", None, 1, 1.0)
-    return replace(made, **other)
+def open_load(rate_per_s: float, **changes: Any) -> Load:
+    default = Load(f"{rate_per_s:,.0f}/s poisson", "open", None, rate_per_s, "poisson", None, 1, 1.0)
+    return replace(default, **changes)
 
 
 def timing(
@@ -62,11 +62,11 @@ def timing(
     return ServerTiming(stages, {name: 3 * value for name, value in stages.items()}, {1: 10, batch_size: 990})
 
 
-def run(p50_ms: float = 1.5, calls_per_s: float = 5_000.0, **other: Any) -> Run:
+def run(p50_ms: float = 1.5, calls_per_s: float = 5_000.0, **changes: Any) -> Run:
     """Five seconds of a closed loop; `other` replaces fields."""
     seconds = 5
     calls = int(calls_per_s * seconds)
-    made = Run(
+    default = Run(
         load=load(),
         seconds=float(seconds),
         calls=calls,
@@ -86,7 +86,7 @@ def run(p50_ms: float = 1.5, calls_per_s: float = 5_000.0, **other: Any) -> Run:
         server_process=ServerProcess(4242, 48.6, 0.9, 98_100_000, "covey-server"),
         metrics=ServerMetrics(calls + 1_000, calls + 1_000, 4.9, {}),
     )
-    return replace(made, **other)
+    return replace(default, **changes)
 
 
 def sweep(concurrencies: tuple[int, ...] = (1, 8, 64)) -> list[Run]:
@@ -102,8 +102,8 @@ def sweep(concurrencies: tuple[int, ...] = (1, 8, 64)) -> list[Run]:
     ]
 
 
-def report(*runs: Run, **other: Any) -> Report:
-    made = Report(
+def report(*runs: Run, **changes: Any) -> Report:
+    default = Report(
         schema=SCHEMA,
         covey_version="0.1.0",
         started_at="2026-11-22T07:00:00+00:00",
@@ -118,4 +118,4 @@ def report(*runs: Run, **other: Any) -> Report:
         server={"version": "0.1.0", "model": "lenet", "device": "cpu"},
         runs=list(runs),
     )
-    return replace(made, **other)
+    return replace(default, **changes)

@@ -52,9 +52,9 @@ def is_close(found_ms: float | None, truth_ms: float) -> bool:
     return found_ms == pytest.approx(truth_ms, rel=0.02, abs=10)
 
 
-def is_true(found: Latency, truth_ms: list[float], percents: list[str]) -> bool:
+def is_true(latency: Latency, truth_ms: list[float], percents: list[str]) -> bool:
     ordered = sorted(truth_ms)
-    return all(is_close(found.percentiles_ms[percent], percentile(ordered, float(percent))) for percent in percents)
+    return all(is_close(latency.percentiles_ms[percent], percentile(ordered, float(percent))) for percent in percents)
 
 
 def true_of_three(measure: Callable[[], tuple[Run, bool]]) -> Run:

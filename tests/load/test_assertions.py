@@ -19,15 +19,15 @@ def failures(text: str, *runs: Run) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("text", "read"),
+    ("text", "expected"),
     [
         ("p99_ms<20", ["p99_ms < 20"]),
         ("p99.9_ms<=20.5,errors==0", ["p99.9_ms <= 20.5", "errors == 0"]),
         (" calls_per_s >= 5e3 , lag_p99_ms > -1 ", ["calls_per_s >= 5000", "lag_p99_ms > -1"]),
     ],
 )
-def test_grammar(text: str, read: list[str]) -> None:
-    assert [str(assertion) for assertion in assertions.parse(text)] == read
+def test_grammar(text: str, expected: list[str]) -> None:
+    assert [str(assertion) for assertion in assertions.parse(text)] == expected
 
 
 def test_a_percentile_beyond_which_more_calls_failed_cannot_be_judged() -> None:
@@ -74,9 +74,9 @@ def test_failure_names_the_run_the_demand_and_the_figure() -> None:
 
 
 def test_must_hold_for_each_run_of_a_sweep() -> None:
-    found = failures("p50_ms<1", *made.sweep((1, 8, 64)))
+    sentences = failures("p50_ms<1", *made.sweep((1, 8, 64)))
 
-    assert found == ["concurrency 64: p50_ms < 1 does not hold: it is 3.5"]
+    assert sentences == ["concurrency 64: p50_ms < 1 does not hold: it is 3.5"]
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_must_hold_for_each_run_of_a_sweep() -> None:
     ],
 )
 def test_figure_that_a_run_does_not_have_fails_with_the_reason(text: str, reason: str) -> None:
-    bare = made.run(response=made.latency(1.0, count=200, reach=90), timing=None, server_process=None)
+    run = made.run(response=made.latency(1.0, count=200, reach=90), timing=None, server_process=None)
 
-    (sentence,) = failures(text, bare)
+    (sentence,) = failures(text, run)
 
     assert sentence.startswith("concurrency 8: ")
     assert sentence.endswith(f"cannot be judged: {reason}")
@@ -104,13 +104,13 @@ def test_report_without_runs_keeps_to_nothing() -> None:
 
 def test_capacity_is_of_the_whole_report() -> None:
     asserted = assertions.parse("capacity_per_s>=5000")
-    found = Capacity(5_200.0, 20.0, 0.99, [(5_200.0, 1.0)])
+    capacity = Capacity(5_200.0, 20.0, 0.99, [(5_200.0, 1.0)])
 
-    assert assertions.failures(asserted, made.report(made.run(), capacity=found)) == []
-    assert assertions.failures(asserted, made.report(made.run(), capacity=replace(found, rate_per_s=4_900.0))) == [
+    assert assertions.failures(asserted, made.report(made.run(), capacity=capacity)) == []
+    assert assertions.failures(asserted, made.report(made.run(), capacity=replace(capacity, rate_per_s=4_900.0))) == [
         "capacity_per_s >= 5000 does not hold: it is 4,900"
     ]
-    for none in (None, replace(found, rate_per_s=None)):
+    for none in (None, replace(capacity, rate_per_s=None)):
         (sentence,) = assertions.failures(asserted, made.report(made.run(), capacity=none))
         assert "cannot be judged: no rate held, or none was searched for (--find-capacity)" in sentence
 
@@ -122,9 +122,9 @@ def test_every_figure_reads_a_number_of_a_full_run() -> None:
 
 
 def test_no_figure_of_latency_where_no_call_was_answered() -> None:
-    nothing = made.run(response=made.NOTHING, service=made.NOTHING, lag=made.NOTHING)
+    run = made.run(response=made.NOTHING, service=made.NOTHING, lag=made.NOTHING)
 
-    latencies = [name for name, figure in FIGURES.items() if figure.value(nothing) is None and name != "goodput_per_s"]
+    latencies = [name for name, figure in FIGURES.items() if figure.value(run) is None and name != "goodput_per_s"]
     assert len(latencies) == 18
     assert {"p50_ms", "max_ms", "service_mean_ms", "lag_p99_ms"} <= set(latencies)
 

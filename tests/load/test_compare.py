@@ -38,16 +38,16 @@ def verdicts(first: Report, second: Report) -> dict[str, str]:
 
 
 def test_clear_differences_are_named() -> None:
-    found = verdicts(repeated(1.0), repeated(0.8))
+    by_figure = verdicts(repeated(1.0), repeated(0.8))
 
-    assert (found["p50_ms"], found["p99_ms"], found["calls_per_s"]) == ("faster", "faster", "faster")
+    assert (by_figure["p50_ms"], by_figure["p99_ms"], by_figure["calls_per_s"]) == ("faster", "faster", "faster")
     assert verdicts(repeated(1.0), repeated(1.2))["p50_ms"] == "slower"
 
 
 def test_small_differences_are_within_the_noise() -> None:
-    found = verdicts(repeated(1.0, spread=0.1), repeated(0.99, spread=0.1))
+    by_figure = verdicts(repeated(1.0, spread=0.1), repeated(0.99, spread=0.1))
 
-    assert found["p50_ms"] == found["calls_per_s"] == "within the noise"
+    assert by_figure["p50_ms"] == by_figure["calls_per_s"] == "within the noise"
 
 
 @pytest.mark.parametrize(("firsts", "seconds"), [(1, 1), (1, 5), (5, 1)])
@@ -61,10 +61,10 @@ def test_more_repetitions_tell_smaller_differences() -> None:
 
 
 def test_amounts_are_more_or_less() -> None:
-    used = FIGURES["server_cpu_us"]
+    server_cpu = FIGURES["server_cpu_us"]
 
-    assert compare.judge(used, [48.0, 49.0, 48.5], [60.0, 61.0, 60.5]).verdict == "more"
-    assert compare.judge(used, [60.0, 61.0, 60.5], [48.0, 49.0, 48.5]).verdict == "less"
+    assert compare.judge(server_cpu, [48.0, 49.0, 48.5], [60.0, 61.0, 60.5]).verdict == "more"
+    assert compare.judge(server_cpu, [60.0, 61.0, 60.5], [48.0, 49.0, 48.5]).verdict == "less"
 
 
 def test_ratio_is_that_of_the_logarithms_with_an_interval_around_it() -> None:
@@ -78,10 +78,10 @@ def test_ratio_is_that_of_the_logarithms_with_an_interval_around_it() -> None:
 
 def test_the_means_are_those_of_the_ratio() -> None:
     change = compare.judge(FIGURES["p50_ms"], [1.0, 4.0], [2.0, 18.0])
-    nothing = compare.judge(FIGURES["error_share"], [0.0, 0.5], [0.1, 0.3])
+    with_zero = compare.judge(FIGURES["error_share"], [0.0, 0.5], [0.1, 0.3])
 
     assert (change.first, change.second, change.ratio) == pytest.approx((2.0, 6.0, 3.0))
-    assert (nothing.first, nothing.second) == pytest.approx((0.25, 0.2))
+    assert (with_zero.first, with_zero.second) == pytest.approx((0.25, 0.2))
 
 
 def test_values_of_zero_are_compared_by_their_difference() -> None:
@@ -105,9 +105,9 @@ def test_equal_repetitions_that_differ_by_less_than_can_be_measured() -> None:
 def test_interval_is_welchs() -> None:
     """Held against scipy 1.17: ttest_ind(equal_var=False).confidence_interval(0.99) of groups with 4 degrees of
     freedom, where rounding them down changes nothing."""
-    found = noise.difference_interval([1.0, 2.0, 3.0], [3.0, 4.0, 5.0])
+    interval = noise.difference_interval([1.0, 2.0, 3.0], [3.0, 4.0, 5.0])
 
-    assert found == pytest.approx((2 - 4.604 * (2 / 3) ** 0.5, 2 + 4.604 * (2 / 3) ** 0.5))
+    assert interval == pytest.approx((2 - 4.604 * (2 / 3) ** 0.5, 2 + 4.604 * (2 / 3) ** 0.5))
     assert noise.difference_interval([1.0], [3.0, 4.0]) is None
 
 
@@ -140,31 +140,31 @@ def test_what_is_not_comparable_is_refused_unless_asked_for(changed: dict[str, o
 
     with pytest.raises(InvalidInput, match=f"not comparable: {message}. Measure both alike, or ask .* --anyway"):
         compare.compare(first, second)
-    found = compare.compare(first, second, anyway=True)
-    assert len(found.loads) == 1
-    assert found.loads[0].changes
+    comparison = compare.compare(first, second, anyway=True)
+    assert len(comparison.loads) == 1
+    assert comparison.loads[0].changes
 
 
 def test_invalid_runs_are_left_out() -> None:
     first, second = repeated(1.0), repeated(1.0)
-    spoilt = replace(second.runs[0], invalid=["the generator lagged"], calls_per_s=1.0)
+    invalid_run = replace(second.runs[0], invalid=["the generator lagged"], calls_per_s=1.0)
 
-    found = compare.compare(first, replace(second, runs=[spoilt, *second.runs[1:]]))
+    comparison = compare.compare(first, replace(second, runs=[invalid_run, *second.runs[1:]]))
 
-    assert found.loads[0].repetitions == (5, 4)
-    assert found.remarks == ["left out as invalid: 0 runs of the first, 1 of the second"]
+    assert comparison.loads[0].repetitions == (5, 4)
+    assert comparison.remarks == ["left out as invalid: 0 runs of the first, 1 of the second"]
     with pytest.raises(InvalidInput, match="the second report has no valid run; measure it anew"):
-        compare.compare(first, replace(second, runs=[spoilt]), anyway=True)
+        compare.compare(first, replace(second, runs=[invalid_run]), anyway=True)
 
 
 def test_circumstances_are_remarked() -> None:
     first = made.report(*made.sweep((1, 8)))
     second = made.report(*made.sweep((8, 64)), machine={"cpu": "another"}, models={"vgg": 1.0})
 
-    found = compare.compare(first, second)
+    comparison = compare.compare(first, second)
 
-    assert [load.name for load in found.loads] == ["concurrency 8"]
-    assert found.remarks == [
+    assert [load.name for load in comparison.loads] == ["concurrency 8"]
+    assert comparison.remarks == [
         "only one report has concurrency 1, concurrency 64",
         "the load came from different machines or Pythons",
         "the models have different names: lenet and vgg",

@@ -14,10 +14,10 @@ Times = NDArray[np.float64]
 
 
 def distribution(*parts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Distribution:
-    made = Distribution()
+    result = Distribution()
     for part in parts:
-        made.add(part)
-    return made
+        result.add(part)
+    return result
 
 
 def test_percentiles_are_those_of_the_sorted_samples_to_three_digits() -> None:
@@ -43,17 +43,17 @@ def test_a_percentile_needs_ten_samples_beyond_it(percentile: float, least: int)
 
 
 def interval(times_ms: Times, seconds: int) -> tuple[float, float] | None:
-    made = distribution((times_ms * MS).astype(np.int64))
-    return made.latency(np.array_split(times_ms.astype(np.float32), seconds)).p99_interval_ms
+    times = distribution((times_ms * MS).astype(np.int64))
+    return times.latency(np.array_split(times_ms.astype(np.float32), seconds)).p99_interval_ms
 
 
 def queue_times_ms(generator: np.random.Generator, load: float, seconds: int) -> Times:
     """A queue with one server, 1,000 random arrivals a second, exponential service times: each waits for those before
     it, so that slow ones come together. The 99th percentile is known."""
-    count, before = 1_000 * seconds, 3_000  # calls before the first, so that it finds the queue as it is
-    service_ms = generator.exponential(load, before + count)
-    steps_ms = np.append(0.0, np.cumsum(service_ms[:-1] - generator.exponential(1.0, before + count - 1)))
-    return (steps_ms - np.minimum.accumulate(steps_ms) + service_ms)[before:]
+    count, skipped = 1_000 * seconds, 3_000  # calls before the first, so that it finds the queue as it is
+    service_ms = generator.exponential(load, skipped + count)
+    steps_ms = np.append(0.0, np.cumsum(service_ms[:-1] - generator.exponential(1.0, skipped + count - 1)))
+    return (steps_ms - np.minimum.accumulate(steps_ms) + service_ms)[skipped:]
 
 
 def test_the_interval_of_the_99th_holds_the_true_one_in_about_95_of_100_runs() -> None:
@@ -61,18 +61,18 @@ def test_the_interval_of_the_99th_holds_the_true_one_in_about_95_of_100_runs() -
     generator = np.random.default_rng(4)
     half_loaded = [interval(queue_times_ms(generator, 0.5, 20), 20) for _ in range(40)]
     independent = [interval(generator.exponential(1.0, 20_000), 20) for _ in range(40)]
-    for found, truth_ms in ((half_loaded, -np.log(0.01)), (independent, -np.log(0.01))):
-        held = [each[0] <= truth_ms <= each[1] for each in found if each is not None]
-        assert len(held) == 40
-        assert sum(held) >= 36
+    for intervals, truth_ms in ((half_loaded, -np.log(0.01)), (independent, -np.log(0.01))):
+        holds_truth = [bounds[0] <= truth_ms <= bounds[1] for bounds in intervals if bounds is not None]
+        assert len(holds_truth) == 40
+        assert sum(holds_truth) >= 36
 
 
 def test_the_interval_is_never_narrower_than_for_independent_times() -> None:
     """Here each second has the same times, so that the share of slow ones does not scatter at all."""
     times_ms = np.tile(np.linspace(1.0, 100.0, 1_000), 20)
-    found = interval(times_ms, 20)
-    assert found is not None
-    assert found[1] - found[0] > 0.1
+    bounds = interval(times_ms, 20)
+    assert bounds is not None
+    assert bounds[1] - bounds[0] > 0.1
 
 
 def test_no_percentile_lies_beyond_what_was_measured() -> None:
@@ -84,9 +84,9 @@ def test_no_percentile_lies_beyond_what_was_measured() -> None:
 def test_a_run_too_short_for_its_queue_has_mostly_no_interval() -> None:
     generator = np.random.default_rng(5)
     truth_ms = -np.log(0.01) * 0.9 / (1 - 0.9)
-    found = [interval(queue_times_ms(generator, 0.9, 10), 10) for _ in range(20)]
-    assert sum(each is not None and not each[0] <= truth_ms <= each[1] for each in found) <= 1
-    assert sum(each is None for each in found) >= 18
+    intervals = [interval(queue_times_ms(generator, 0.9, 10), 10) for _ in range(20)]
+    assert sum(bounds is not None and not bounds[0] <= truth_ms <= bounds[1] for bounds in intervals) <= 1
+    assert sum(bounds is None for bounds in intervals) >= 18
 
 
 @pytest.mark.parametrize(("slow_seconds", "has_interval"), [(9, False), (11, True)])
@@ -104,8 +104,8 @@ def test_no_interval_without_five_seconds() -> None:
 
 
 def test_few_samples_tell_little_and_none_nothing() -> None:
-    few = distribution(np.full(19, 5 * MS)).latency()
-    assert (few.percentiles_ms, few.p99_interval_ms, few.max_ms) == ({}, None, 5.0)
+    latency = distribution(np.full(19, 5 * MS)).latency()
+    assert (latency.percentiles_ms, latency.p99_interval_ms, latency.max_ms) == ({}, None, 5.0)
     none = Distribution().latency()
     assert (none.count, none.mean_ms, none.min_ms, none.max_ms, none.curve_ms) == (0, 0, 0, 0, [])
 

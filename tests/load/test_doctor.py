@@ -28,13 +28,13 @@ def loaded(**other: object) -> Runs:
     return runs(replace(runs().loaded, **other))  # type: ignore[arg-type]
 
 
-def sentence(found: str | None) -> str:
-    assert found is not None
-    return found
+def sentence(text: str | None) -> str:
+    assert text is not None
+    return text
 
 
 @pytest.mark.parametrize(
-    ("longest", "part", "words"),
+    ("longest", "part", "expected"),
     [
         ("outside", "network", "7.00 of a call's 10.0 ms are network, kernel and the protocol on both ends"),
         ("decode", "decode", "7.00 of a call's 10.0 ms are reading the image files"),
@@ -42,13 +42,13 @@ def sentence(found: str | None) -> str:
         ("compute", "compute", "7.00 of a call's 10.0 ms are the network itself"),
     ],
 )
-def test_longest_part_of_a_call_limits(longest: str, part: str, words: str) -> None:
+def test_longest_part_of_a_call_limits(longest: str, part: str, expected: str) -> None:
     outside, decode, queue, compute = (7.0 if stage == longest else 1.0 for stage in facts.STAGES)
 
-    found = doctor.limit(loaded(timing=made.timing(outside, decode, queue, compute)))
+    limit = doctor.limit(loaded(timing=made.timing(outside, decode, queue, compute)))
 
-    assert found.part == part
-    assert found.sentence.startswith(f"with 64 in flight, {words}")
+    assert limit.part == part
+    assert limit.sentence.startswith(f"with 64 in flight, {expected}")
 
 
 def test_busy_client_limits_before_all_else() -> None:
@@ -79,8 +79,8 @@ def test_lone_call() -> None:
 
 def test_average_batch_of_one_since_only_one_was_in_flight() -> None:
     assert sentence(doctor.lone_batches(runs())) == "average batch 1.0: only one request was in flight"
-    others_there = replace(runs().alone, timing=_batches({1: 1, 3: 1}))
-    assert doctor.lone_batches(runs(alone=others_there)) is None
+    shared = replace(runs().alone, timing=_batches({1: 1, 3: 1}))
+    assert doctor.lone_batches(runs(alone=shared)) is None
     hardly = replace(runs().alone, timing=_batches({1: 1, 2: 1}))
     assert "average batch 1.5" in sentence(doctor.lone_batches(runs(alone=hardly)))
 
@@ -107,7 +107,7 @@ def test_gain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores_used", "timing", "words"),
+    ("cores_used", "timing", "expected"),
     [
         (1.6, made.timing(), "the server used 1.60 of 2 cores: the processor is full"),
         (1.59, made.timing(queue=9.0), "the server used 1.59 of 2 cores"),
@@ -117,13 +117,13 @@ def test_gain() -> None:
         (0.99, made.timing(compute=9.0), "the server used 0.990 of 2 cores"),
     ],
 )
-def test_processor(cores_used: float, timing: ServerTiming, words: str) -> None:
+def test_processor(cores_used: float, timing: ServerTiming, expected: str) -> None:
     process = ServerProcess(1, 50.0, cores_used, 10**8)
 
-    found = sentence(doctor.processor(loaded(server_process=process, timing=timing)))
+    text = sentence(doctor.processor(loaded(server_process=process, timing=timing)))
 
-    assert found.startswith(words)
-    assert (":" in found) is (":" in words)
+    assert text.startswith(expected)
+    assert (":" in text) is (":" in expected)
     assert doctor.processor(loaded(server_process=None)) is None
 
 
@@ -141,13 +141,16 @@ def test_several_processes_are_proposed_where_the_interpreter_is_the_limit(
     cores_used: float, cores: int, compute: float, is_said: bool
 ) -> None:
     process = ServerProcess(1, 50.0, cores_used, 10**8)
-    seen = replace(loaded(server_process=process, timing=made.timing(queue=5.0, compute=compute)), cores=cores)
-    found = doctor.interpreter(seen)
-    assert bool(found) is is_said
-    if found:
-        assert "a batch takes only 0.500 ms" in found
-        assert "try covey-server --processes 5;" in found
-    assert doctor.interpreter(replace(seen, loaded=replace(seen.loaded, generator=Generator(1, 2, 90.0, 0.9)))) is None
+    runs_seen = replace(loaded(server_process=process, timing=made.timing(queue=5.0, compute=compute)), cores=cores)
+    text = doctor.interpreter(runs_seen)
+    assert bool(text) is is_said
+    if text:
+        assert "a batch takes only 0.500 ms" in text
+        assert "try covey-server --processes 5;" in text
+    assert (
+        doctor.interpreter(replace(runs_seen, loaded=replace(runs_seen.loaded, generator=Generator(1, 2, 90.0, 0.9))))
+        is None
+    )
 
 
 def test_failures() -> None:
@@ -166,15 +169,15 @@ def test_counts() -> None:
 
 
 def test_others_are_what_has_something_to_say() -> None:
-    said = [doctor.lone_call, doctor.lone_batches, doctor.batches, doctor.gain, doctor.processor]
-    assert doctor.others(runs()) == [rule(runs()) for rule in said]
+    rules = [doctor.lone_call, doctor.lone_batches, doctor.batches, doctor.gain, doctor.processor]
+    assert doctor.others(runs()) == [rule(runs()) for rule in rules]
 
 
 OUTSIDE = made.timing(outside=7.0, decode=0.1, queue=0.1, compute=0.1)
 
 
 @pytest.mark.parametrize(
-    ("front", "tls", "part", "words"),
+    ("front", "tls", "part", "expected"),
     [
         (Front.GRPCIO, False, "front", "the server's grpcio front needs several times the processor time a call"),
         (Front.GRPCIO, True, "front", "the server's grpcio front, TLS included, needs several times"),
@@ -184,11 +187,11 @@ OUTSIDE = made.timing(outside=7.0, decode=0.1, queue=0.1, compute=0.1)
     ],
 )
 def test_a_costly_front_is_named_where_the_way_to_the_server_limits(
-    front: Front, tls: bool, part: str, words: str
+    front: Front, tls: bool, part: str, expected: str
 ) -> None:
-    found = doctor.limit(replace(loaded(timing=OUTSIDE), front=front, tls=tls))
-    assert found.part == part
-    assert words in found.sentence
+    limit = doctor.limit(replace(loaded(timing=OUTSIDE), front=front, tls=tls))
+    assert limit.part == part
+    assert expected in limit.sentence
     assert doctor.front(replace(loaded(timing=OUTSIDE), front=front, tls=tls)) is None
 
 

@@ -20,15 +20,15 @@ def _endpoint(target: str) -> Endpoint:
     return Endpoint(host, int(port))
 
 
-@pytest.mark.parametrize(("front", "found"), [("native", Front.OTHER), ("grpcio", Front.GRPCIO)])
-def test_the_fronts_of_a_real_server(tmp_path: Path, write_echo_model: WriteModel, front: str, found: Front) -> None:
+@pytest.mark.parametrize(("front", "expected"), [("native", Front.OTHER), ("grpcio", Front.GRPCIO)])
+def test_the_fronts_of_a_real_server(tmp_path: Path, write_echo_model: WriteModel, front: str, expected: Front) -> None:
     write_echo_model(tmp_path / "models")
     with covey_server(tmp_path / "models", front, tmp_path / "log") as server:
-        assert find_front(_endpoint(server.target)) is found
+        assert find_front(_endpoint(server.target)) is expected
 
 
 @pytest.mark.parametrize(
-    ("sent", "found"),
+    ("sent", "expected"),
     [
         (b"", Front.UNKNOWN),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", Front.UNKNOWN),
@@ -37,7 +37,7 @@ def test_the_fronts_of_a_real_server(tmp_path: Path, write_echo_model: WriteMode
         (frame(SETTINGS, ACK, 0, b""), Front.UNKNOWN),
     ],
 )
-def test_what_a_server_sends_first(sent: bytes, found: Front) -> None:
+def test_what_a_server_sends_first(sent: bytes, expected: Front) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -50,7 +50,7 @@ def test_what_a_server_sends_first(sent: bytes, found: Front) -> None:
 
         serving = threading.Thread(target=serve)
         serving.start()
-        assert find_front(Endpoint("127.0.0.1", listening.getsockname()[1])) is found
+        assert find_front(Endpoint("127.0.0.1", listening.getsockname()[1])) is expected
         serving.join()
 
 

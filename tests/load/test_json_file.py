@@ -20,8 +20,8 @@ from . import made
 def report() -> Report:
     capacity = Capacity(5_200.0, 20.0, 0.99, [(2_000.0, 1.0), (8_000.0, 0.31)])
     swept = made.sweep()
-    bare = made.run(response=made.NOTHING, timing=None, server_process=None, metrics=None, invalid=["no answer"])
-    return made.report(*swept, bare, capacity=capacity, slo_ms=20.0, interrupted="by Ctrl-C")
+    empty_run = made.run(response=made.NOTHING, timing=None, server_process=None, metrics=None, invalid=["no answer"])
+    return made.report(*swept, empty_run, capacity=capacity, slo_ms=20.0, interrupted="by Ctrl-C")
 
 
 def test_what_was_written_is_read(report: Report, tmp_path: Path) -> None:
@@ -34,11 +34,11 @@ def test_what_was_written_is_read(report: Report, tmp_path: Path) -> None:
 def test_other_programs_can_read_it(report: Report, tmp_path: Path) -> None:
     json_file.write(tmp_path / "a.json", report)
 
-    plain = json.loads((tmp_path / "a.json").read_text())
-    assert plain["schema"] == 1
-    assert plain["runs"][0]["load"]["name"] == "concurrency 1"
-    assert plain["runs"][0]["response"]["percentiles_ms"]["99.9"] == report.runs[0].response.percentiles_ms["99.9"]
-    assert plain["runs"][2]["timing"]["batch_sizes"] == {"1": 10, "32": 990}
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["schema"] == 1
+    assert content["runs"][0]["load"]["name"] == "concurrency 1"
+    assert content["runs"][0]["response"]["percentiles_ms"]["99.9"] == report.runs[0].response.percentiles_ms["99.9"]
+    assert content["runs"][2]["timing"]["batch_sizes"] == {"1": 10, "32": 990}
 
 
 def test_failed_writing_leaves_the_old_file(report: Report, tmp_path: Path) -> None:
@@ -52,8 +52,8 @@ def test_failed_writing_leaves_the_old_file(report: Report, tmp_path: Path) -> N
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
-def change(report: dict[str, Any], what: str) -> None:
-    match what:
+def change(report: dict[str, Any], fault: str) -> None:
+    match fault:
         case "schema":
             report["schema"] = 2
         case "type":
@@ -63,19 +63,19 @@ def change(report: dict[str, Any], what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "message"),
+    ("fault", "message"),
     [
         ("schema", "is of schema 2, this covey reads 1; measure anew, or use that covey"),
         ("type", r"is no report of covey load --json: Expected `int`, got `str` - at `\$\.runs\[1\]\.calls`"),
         ("missing", r"missing required field `mean_ms` - at `\$\.runs\[1\]\.response`"),
     ],
 )
-def test_other_content_is_refused_by_its_place(report: Report, tmp_path: Path, what: str, message: str) -> None:
+def test_other_content_is_refused_by_its_place(report: Report, tmp_path: Path, fault: str, message: str) -> None:
     path = tmp_path / "a.json"
     json_file.write(path, report)
-    plain = json.loads(path.read_text())
-    change(plain, what)
-    path.write_text(json.dumps(plain))
+    content = json.loads(path.read_text())
+    change(content, fault)
+    path.write_text(json.dumps(content))
 
     with pytest.raises(InvalidInput, match=message):
         json_file.read(path)

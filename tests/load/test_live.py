@@ -54,11 +54,11 @@ def test_terminal_shows_a_table_and_is_left_clean(terminal: Terminal) -> None:
     with Live(terminal) as live:
         live.show(BEGUN)
         live.show(MEASURING)
-    shown = terminal.getvalue()
+    output = terminal.getvalue()
 
-    assert "concurrency 8, warming up" in shown
+    assert "concurrency 8, warming up" in output
     for figure in ("p99 ms", "4.25", "5,123", "errors"):
-        assert figure in shown
+        assert figure in output
     assert_clean(terminal)
 
 

@@ -21,13 +21,13 @@ def test_options_are_those_of_the_commands(capsys: pytest.CaptureFixture[str]) -
     for command in ("load", "doctor"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
-    there = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    in_help = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
     of_the_server = {"--front"}
 
-    named = set(re.findall(r"--[a-z][a-z-]+", TEXT))
+    on_page = set(re.findall(r"--[a-z][a-z-]+", TEXT))
 
-    assert named - there == of_the_server & named
-    assert {"--concurrency", "--rate", "--find-capacity", "--assert", "--html"} <= named
+    assert on_page - in_help == of_the_server & on_page
+    assert {"--concurrency", "--rate", "--find-capacity", "--assert", "--html"} <= on_page
 
 
 def test_figures_are_all_listed() -> None:
@@ -37,9 +37,9 @@ def test_figures_are_all_listed() -> None:
 
 
 def test_exit_codes_are_all_listed() -> None:
-    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, flags=re.MULTILINE)}
+    on_page = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, flags=re.MULTILINE)}
 
-    assert listed == set(Exit) - {Exit.FILES_FAILED}
+    assert on_page == set(Exit) - {Exit.FILES_FAILED}
 
 
 def test_sample_counts_are_those_of_the_engine() -> None:

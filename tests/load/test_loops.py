@@ -86,9 +86,9 @@ def test_each_call_in_flight_has_an_outcome_when_the_server_goes_away(kind: str)
     outcomes, sent = Outcomes(), list[Request]()
 
     def counted(row: Iterator[Request]) -> Iterator[Request]:
-        for one in row:
-            sent.append(one)
-            yield one
+        for request in row:
+            sent.append(request)
+            yield request
 
     def on_call(number: int) -> None:
         if number == IN_FLIGHT - 1:
@@ -115,14 +115,14 @@ def test_a_closed_loop_ends_though_the_server_ends_each_connection() -> None:
     """A server that drains: it says so on each new connection, with no call taken. The loop is told to stop while it
     connects for the third time; one that does not look comes to the last connection, and fails."""
     loops: list[ClosedLoop[Request]] = []
-    begun = threading.Event()
+    has_begun = threading.Event()
 
     def drain(listener: socket.socket) -> None:
-        with ExitStack() as opened, suppress(OSError):  # that the listener was shut down
+        with ExitStack() as stack, suppress(OSError):  # that the listener was shut down
             for number in range(50):
-                connection = opened.enter_context(listener.accept()[0])
+                connection = stack.enter_context(listener.accept()[0])
                 if number == 2:
-                    assert begun.wait(30)
+                    assert has_begun.wait(30)
                     loops[0].stopping = True
                 connection.sendall(frame(SETTINGS, 0, 0) + frame(GOAWAY, 0, 0, struct.pack(">II", 0, 0)))
             listener.shutdown(socket.SHUT_RDWR)
@@ -133,7 +133,7 @@ def test_a_closed_loop_ends_though_the_server_ends_each_connection() -> None:
         drainer.start()
         with closing(connected(target, 1)) as pool:
             loops.append(ClosedLoop(pool, Outcomes(), 10.0, 1, [requests(target)]))
-            begun.set()
+            has_begun.set()
             loops[0].run(time.perf_counter_ns())
         assert drainer.is_alive()  # it has not come to the last
         listener.shutdown(socket.SHUT_RDWR)

@@ -18,13 +18,13 @@ from covey_load.runner import run
 def test_who_only_passes_calls_on_is_not_taken_for_the_server() -> None:
     """The server of this test lives in its process, which goes by another name meanwhile."""
     own_name = Path("/proc/self/comm")
-    before = own_name.read_text()
+    previous = own_name.read_text()
     with scripted() as server:
         own_name.write_text("docker-proxy")
         try:
             report = run(Plan(server.target, concurrencies=(1,), calls=5, warm_up_s=0))
         finally:
-            own_name.write_text(before)
+            own_name.write_text(previous)
     assert [each.server_process for each in report.runs] == [None]
     (remark,) = report.remarks
     assert remark.startswith(f"docker-proxy (process {os.getpid()}) listens at the target, and only passes calls on")

@@ -76,15 +76,15 @@ def serve(
             thread.join()
 
 
-def plan(target: str, **wanted: Any) -> Plan:
-    asked: dict[str, Any] = {
+def plan(target: str, **changes: Any) -> Plan:
+    options: dict[str, Any] = {
         "models": {"m": 1.0},
         "concurrencies": (3,),
         "calls": 30,
         "warm_up_s": 0,
         "images_per_call": 2,
-    } | wanted
-    return Plan(target, protocol=ProtocolName.OIP_HTTP, **asked)
+    } | changes
+    return Plan(target, protocol=ProtocolName.OIP_HTTP, **options)
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with length", "chunked"])
@@ -167,8 +167,8 @@ def test_an_open_loop_replaces_connections_whose_call_it_gave_up() -> None:
         return 200
 
     with serve(infer) as target:
-        wanted = plan(target, concurrencies=(), rates=(50,), calls=None, seconds=1, connections=2, deadline_ms=300)
-        (measured,) = run(wanted).runs
+        open_loop = plan(target, concurrencies=(), rates=(50,), calls=None, seconds=1, connections=2, deadline_ms=300)
+        (measured,) = run(open_loop).runs
         released.set()
     assert measured.response.count > 10
     assert set(measured.errors) == {"DEADLINE_EXCEEDED"}

@@ -58,10 +58,10 @@ def page_of(name: str) -> str:
 @pytest.mark.parametrize("name", REPORTS)
 def test_every_kind_of_report(name: str) -> None:
     """Warnings of matplotlib are errors here."""
-    text, wanted = page_of(name), REPORTS[name][1]
+    text, expected = page_of(name), REPORTS[name][1]
 
-    assert pictures(text) == wanted
-    assert text.count("<figcaption>") == len(wanted)
+    assert pictures(text) == expected
+    assert text.count("<figcaption>") == len(expected)
     assert_self_contained(text)
     assert len(text) < 3_000_000
 

@@ -44,9 +44,10 @@ def test_images_of_an_array_are_sent_in_turn(tmp_path: Path) -> None:
     payload = make(tmp_path / "images.npy", images=3)
     sent = [batch.array[:, 0, 0, 0].tolist() for batch in payload.batches if isinstance(batch, Pixels)]
     assert sent == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-    (whole,) = make(tmp_path / "images.npy", images=12).batches  # more than there are: from the first one on again
-    assert isinstance(whole, Pixels)
-    assert whole.array[:, 0, 0, 0].tolist() == [*range(10), 0, 1]
+    # More than there are: from the first one on again.
+    (batch_of_12,) = make(tmp_path / "images.npy", images=12).batches
+    assert isinstance(batch_of_12, Pixels)
+    assert batch_of_12.array[:, 0, 0, 0].tolist() == [*range(10), 0, 1]
 
 
 def test_files_are_sent_as_they_are(tmp_path: Path) -> None:
@@ -57,8 +58,8 @@ def test_files_are_sent_as_they_are(tmp_path: Path) -> None:
     payload = make(tmp_path)
     assert [batch.contents for batch in payload.batches if isinstance(batch, Files)] == [[b"first"], [b"second"]]
     assert payload.description == f"2 image files of {tmp_path.name} (left out 1 .txt); 6 bytes on average"
-    (alone,) = make(tmp_path / "a.jpg", images=2).batches
-    assert alone == Files([b"first", b"first"], [str(tmp_path / "a.jpg")] * 2)
+    (single_file,) = make(tmp_path / "a.jpg", images=2).batches
+    assert single_file == Files([b"first", b"first"], [str(tmp_path / "a.jpg")] * 2)
 
 
 def test_a_folder_says_what_it_leaves_out_and_passes_over_what_is_hidden(tmp_path: Path) -> None:

@@ -111,33 +111,33 @@ def test_a_mix_of_models_is_sent_by_its_weights(server: Server) -> None:
         warm_up_s=0,
         metrics_url=server.metrics_url,
     )
-    before = calls_by_model(server)
+    previous = calls_by_model(server)
     (measured,) = run(plan).runs
-    grown = {name: count - before.get(name, 0) for name, count in calls_by_model(server).items()}
+    increases = {name: count - previous.get(name, 0) for name, count in calls_by_model(server).items()}
     assert measured.errors == {}
-    assert grown["one"] + grown["two"] == 2_002  # one of each was tried before
-    assert grown["one"] / 2_002 == pytest.approx(0.75, abs=0.05)
+    assert increases["one"] + increases["two"] == 2_002  # one of each was tried before
+    assert increases["one"] / 2_002 == pytest.approx(0.75, abs=0.05)
 
 
 def calls_by_model(server: Server) -> dict[str, int]:
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for family in text_string_to_metric_families(fetch(server.metrics_url)):
         for sample in family.samples:
             if sample.name == "covey_requests_total" and sample.labels["model"]:
                 name = sample.labels["model"]
-                found[name] = found.get(name, 0) + int(sample.value)
-    return found
+                counts[name] = counts.get(name, 0) + int(sample.value)
+    return counts
 
 
 @pytest.mark.parametrize("protocol", ProtocolName)
 def test_image_files_are_sent_as_they_are(server: Server, tmp_path: Path, protocol: ProtocolName) -> None:
     for number in range(3):
         PIL.Image.fromarray(np.full((30, 20), number, np.uint8)).save(tmp_path / f"{number}.png")
-    wanted = Plan(
+    plan = Plan(
         server.target_of(protocol), protocol=protocol, models={"one": 1.0}, payload=str(tmp_path), concurrencies=(2,),
         calls=50, warm_up_s=0,
     )  # fmt: skip
-    (measured,) = run(wanted).runs
+    (measured,) = run(plan).runs
     assert (measured.response.count, measured.errors) == (50, {})
 
 
@@ -168,9 +168,9 @@ def test_a_url_is_measured_over_http_and_its_metrics_are_found(
     assert measured.timing is not None
     assert cli.main(["load", f"http://{server.http}", "--protocol", "covey", *options]) == 2
     assert cli.main(["load", f"http://{server.http}/elsewhere", *options]) == 3
-    wrong, nothing = capsys.readouterr().err.splitlines()
-    assert "is a URL, and this protocol is gRPC's; give HOST:PORT, or --protocol http" in wrong
-    assert "there is nothing at '/elsewhere/covey.v1.Classifier/GetModel'" in nothing
+    for_grpc, for_path = capsys.readouterr().err.splitlines()
+    assert "is a URL, and this protocol is gRPC's; give HOST:PORT, or --protocol http" in for_grpc
+    assert "there is nothing at '/elsewhere/covey.v1.Classifier/GetModel'" in for_path
 
 
 def test_tls_and_a_token_go_with_every_call(folder: Path) -> None:

@@ -32,8 +32,8 @@ from covey_load.wire.sockets import Endpoint
 @pytest.fixture(params=[serve_natively, serve_with_grpcio], ids=["native", "grpcio"])
 def serve(request: pytest.FixtureRequest) -> Serve:
     """Serves with either of two real servers."""
-    chosen: Serve = request.param
-    return chosen
+    serve_calls: Serve = request.param
+    return serve_calls
 
 
 def put_load(
@@ -46,9 +46,9 @@ def put_load(
     **order: Any,
 ) -> Recording:
     remote = Remote(f"127.0.0.1:{port}", timeout_s * 1_000)
-    made = Order(remote.endpoint, remote.requests(method, messages), timeout_s=timeout_s, **order)
+    load_order = Order(remote.endpoint, remote.requests(method, messages), timeout_s=timeout_s, **order)
     with Generators(processes) as generators:
-        return record(generators, [made] * processes)
+        return record(generators, [load_order] * processes)
 
 
 def echo(message: bytes, number: int) -> bytes:
@@ -100,14 +100,14 @@ def test_answers_are_kept_with_the_number_of_their_request_where_asked_for(serve
 
 def test_apart_each_connection_has_a_message_of_its_own(serve: Serve) -> None:
     """Connections whose message is never answered until all others are, hold nobody up."""
-    others = threading.Semaphore(0)
+    others_ended = threading.Semaphore(0)
 
     def answer(message: bytes, number: int) -> bytes:
         if message == b"slow":
             for _ in range(20):
-                assert others.acquire(timeout=30)
+                assert others_ended.acquire(timeout=30)
         else:
-            others.release()
+            others_ended.release()
         return message
 
     with serve(answer) as (port, arrivals):
@@ -206,19 +206,19 @@ def test_more_calls_than_the_server_allows_on_a_connection_are_refused_at_once()
 def test_a_connection_out_of_stream_ids_is_replaced() -> None:
     class Sink:
         def take(self, outcomes: list[Outcome]) -> None:
-            ended.extend(outcomes)
+            outcomes_seen.extend(outcomes)
 
         def tick(self, now_ns: int) -> None:
             """Nothing is due."""
 
-    ended: list[Outcome] = []
+    outcomes_seen: list[Outcome] = []
     first_ids = iter([2**31 - 9, 1])
     with serve_natively(echo) as (port, arrivals):
         endpoint = Endpoint("127.0.0.1", port)
         with closing(Pool("connection", lambda: GrpcConnection(endpoint, next(first_ids)), 1)) as pool:
             request = Request(endpoint.authority, METHOD, b"message")
             ClosedLoop(pool, Sink(), 20.0, 2, [repeat(request)], calls=20).run(time.perf_counter_ns())
-    assert [outcome.status for outcome in ended] == [OK] * 20
+    assert [outcome.status for outcome in outcomes_seen] == [OK] * 20
     assert sorted(arrivals.peers.values()) == [5, 15]
 
 
@@ -253,9 +253,9 @@ def test_calls_without_an_answer_are_cancelled_at_their_deadline_and_others_go_o
     with serve_natively(hold) as (port, _):
         result = put_load(port, [b"held", b"quick"], rates_per_s=(400.0, 400.0), seconds=10.0, calls=8, timeout_s=2.0)
         released.set()
-    held = result.statuses == DEADLINE_EXCEEDED
-    assert sorted(result.numbers[held]) == [0] * 4
-    assert ((result.ended_ns - result.due_ns)[held] >= 2_000_000_000).all()
+    is_cancelled = result.statuses == DEADLINE_EXCEEDED
+    assert sorted(result.numbers[is_cancelled]) == [0] * 4
+    assert ((result.ended_ns - result.due_ns)[is_cancelled] >= 2_000_000_000).all()
 
 
 def test_a_load_that_is_stopped_ends_with_what_was_recorded_until_then() -> None:

@@ -114,9 +114,9 @@ def test_what_a_stage_outside_the_server_took_is_counted_from_when_a_call_was_se
     sent_ns = begin_ns + 50_000_000  # due 40 ms before
     row = (begin_ns + 10_000_000, sent_ns, sent_ns + 5_000_000, 0, 0, len(b"answer"))
     statistics.take(0, Chunk(np.array([row], np.int64).tobytes(), b"answer", 0, 0))
-    found = statistics.run(statistics.generator(1, 0.0, real_time=False), [], None, None).timing
-    assert found is not None
-    assert found.mean_ms["outside"] == pytest.approx(3.0, rel=0.01)
+    timing = statistics.run(statistics.generator(1, 0.0, real_time=False), [], None, None).timing
+    assert timing is not None
+    assert timing.mean_ms["outside"] == pytest.approx(3.0, rel=0.01)
 
 
 def test_a_run_stopped_twice_has_ended_the_first_time() -> None:

@@ -43,7 +43,9 @@ def test_calls_that_wait_for_a_stalled_server_until_the_end_make_a_run_invalid()
         plan = Plan(server.target, rates=(100,), arrival=Arrival.CONSTANT, seconds=2, warm_up_s=0, connections=1)
         (measured,) = run(plan).runs
     assert 20 < measured.calls < 200
-    assert any(f"only {measured.calls} of the 200 calls that were due were sent" in each for each in measured.invalid)
+    assert any(
+        f"only {measured.calls} of the 200 calls that were due were sent" in reason for reason in measured.invalid
+    )
 
 
 def test_a_server_that_goes_away_leaves_the_report(tmp_path: Path) -> None:
@@ -52,13 +54,13 @@ def test_a_server_that_goes_away_leaves_the_report(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGUSR1)
 
     with scripted(on_call=hang_up) as server:
-        before = signal.signal(signal.SIGUSR1, lambda *_: server.close())
+        previous = signal.signal(signal.SIGUSR1, lambda *_: server.close())
         try:
             code, report = command(
                 server.target, "--concurrency", "2,4", "--seconds", "20", json=tmp_path / "report.json"
             )
         finally:
-            signal.signal(signal.SIGUSR1, before)
+            signal.signal(signal.SIGUSR1, previous)
     assert code == 3
     assert report.interrupted.startswith("the server went away: no gRPC connection to 127.0.0.1:")
     (measured,) = report.runs  # the second load was not begun
@@ -138,7 +140,10 @@ def test_a_sweep_with_repetitions_is_a_run_for_each(tmp_path: Path) -> None:
         )
         report = run(plan, snapshots.append)
         json_file.write(tmp_path / "report.json", report)
-    assert [(each.load.concurrency, each.load.repetition, each.calls) for each in report.runs] == [
+    assert [
+        (run_measured.load.concurrency, run_measured.load.repetition, run_measured.calls)
+        for run_measured in report.runs
+    ] == [
         (1, 0, 30),
         (3, 0, 30),
         (1, 1, 30),
@@ -188,7 +193,7 @@ def test_nobody_there_and_a_file_that_cannot_be_written(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "expected"),
     [
         ([], "say what load to put on: --concurrency N"),
         (["--concurrency", "0"], "--concurrency takes a number of at least 1, not 0"),
@@ -222,7 +227,7 @@ def test_nobody_there_and_a_file_that_cannot_be_written(capsys: pytest.CaptureFi
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_sent(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["load", "--target", "127.0.0.1:1", *arguments]) == 2
-    assert sentence in capsys.readouterr().err
+    assert expected in capsys.readouterr().err

@@ -52,6 +52,6 @@ def test_every_script_says_what_it_needs() -> None:
         assert os.access(script, os.X_OK)
         assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
         if script.name != "sweep.sh":
-            asked = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=False)
-            assert asked.returncode != 0
-            assert "as in:" in asked.stderr
+            finished = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=False)
+            assert finished.returncode != 0
+            assert "as in:" in finished.stderr

@@ -23,43 +23,43 @@ def rows(text: str) -> dict[str, str]:
 def test_one_run() -> None:
     text = write_summary(made.report(made.run(goodput_per_s=4_990.0), slo_ms=20.0))
 
-    shown = rows(text)
+    line_of = rows(text)
     assert text.splitlines()[0] == "VALID"
-    assert shown["target"] == "target lenet at localhost:8001, by covey"
-    assert shown["bound"] == "bound 20 ms; a call answered later is not good"
-    assert shown["load"] == "load concurrency 8, closed loop; 5.00 s after 1.00 s of warm-up"
-    assert shown["throughput"] == "throughput 5,000 calls/s, 5,000 images/s"
-    assert shown["goodput"] == "goodput 4,990 calls/s within the bound"
-    assert shown["errors"] == "errors none"
-    assert shown["LATENCY, MS"] == "LATENCY, MS P50 P90 P99 P99.9 MAX MEAN P99 IS BETWEEN"
-    assert shown["response"] == "response 1.50 3.24 5.73 8.22 13.2 1.74 5.63 to 5.85"
-    assert shown["time goes"] == (
+    assert line_of["target"] == "target lenet at localhost:8001, by covey"
+    assert line_of["bound"] == "bound 20 ms; a call answered later is not good"
+    assert line_of["load"] == "load concurrency 8, closed loop; 5.00 s after 1.00 s of warm-up"
+    assert line_of["throughput"] == "throughput 5,000 calls/s, 5,000 images/s"
+    assert line_of["goodput"] == "goodput 4,990 calls/s within the bound"
+    assert line_of["errors"] == "errors none"
+    assert line_of["LATENCY, MS"] == "LATENCY, MS P50 P90 P99 P99.9 MAX MEAN P99 IS BETWEEN"
+    assert line_of["response"] == "response 1.50 3.24 5.73 8.22 13.2 1.74 5.63 to 5.85"
+    assert line_of["time goes"] == (
         "time goes mean ms: outside 0.400, decode 0, queue 0.500, compute 0.600; all in the server 1.10"
     )
-    assert shown["batches"].endswith("of 4.96 on average; sizes and their share of the calls: 1: 1.00%, 5: 99.00%")
-    assert shown["generator"].startswith("generator 30.0 us of CPU a call; its busiest process used 40% of a core")
+    assert line_of["batches"].endswith("of 4.96 on average; sizes and their share of the calls: 1: 1.00%, 5: 99.00%")
+    assert line_of["generator"].startswith("generator 30.0 us of CPU a call; its busiest process used 40% of a core")
     assert text.count("real-time priority") == 0  # a closed loop needs none
     assert (
         "server 48.6 us of CPU a call, 0.900 cores, at most 98.1 MB of memory (covey-server, process 4242)"
         in " ".join(text.split())
     )
-    assert shown["server counts"].endswith("26,000 requests, the client 26,000, warm-up included: the same")
+    assert line_of["server counts"].endswith("26,000 requests, the client 26,000, warm-up included: the same")
 
 
-@pytest.mark.parametrize(("real_time", "words"), [(True, "with real-time"), (False, "without real-time")])
-def test_an_open_loop_says_which_priority_it_had(real_time: bool, words: str) -> None:
+@pytest.mark.parametrize(("real_time", "expected"), [(True, "with real-time"), (False, "without real-time")])
+def test_an_open_loop_says_which_priority_it_had(real_time: bool, expected: str) -> None:
     run = made.run(load=made.open_load(500), generator=Generator(1, 4, 30.0, 0.4, real_time))
 
-    assert f"4 connections, {words} priority)" in " ".join(write_summary(made.report(run)).split())
+    assert f"4 connections, {expected} priority)" in " ".join(write_summary(made.report(run)).split())
 
 
 def test_percentiles_that_the_samples_do_not_support_are_left_open() -> None:
-    few = made.latency(1.5, count=200, reach=90)
+    latency = made.latency(1.5, count=200, reach=90)
 
-    shown = rows(write_summary(made.report(made.run(response=few, service=few, lag=made.NOTHING))))
+    line_of = rows(write_summary(made.report(made.run(response=latency, service=latency, lag=made.NOTHING))))
 
-    assert shown["response"] == "response 1.50 3.24 - - 13.2 1.74 -"
-    assert shown["send lag"] == "send lag - - - - - - -"
+    assert line_of["response"] == "response 1.50 3.24 - - 13.2 1.74 -"
+    assert line_of["send lag"] == "send lag - - - - - - -"
 
 
 def test_errors_by_code_and_a_count_that_differs() -> None:
@@ -71,12 +71,12 @@ def test_errors_by_code_and_a_count_that_differs() -> None:
     )
 
     text = write_summary(made.report(run))
-    shown = rows(text)
+    line_of = rows(text)
 
-    assert shown["errors"] == "errors 120 DEADLINE_EXCEEDED, 5 UNAVAILABLE (0.50% of the calls)"
-    assert shown["server counts"].endswith("warm-up included: NOT the same; refused: 3")
+    assert line_of["errors"] == "errors 120 DEADLINE_EXCEEDED, 5 UNAVAILABLE (0.50% of the calls)"
+    assert line_of["server counts"].endswith("warm-up included: NOT the same; refused: 3")
     assert "queue_full" in text
-    assert shown["time goes"] == "time goes the server's answers do not say"
+    assert line_of["time goes"] == "time goes the server's answers do not say"
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,12 @@ def test_capacity_that_the_generator_limits_or_that_is_none() -> None:
     limited = Capacity(5_200.0, 20.0, 0.99, [(5_200.0, 0.992)], [f"at 8000 calls/s {BAD}"])
     none = Capacity(None, 20.0, 0.99, [(100.0, 0.2), (50.0, 0.5)])
 
-    at_least, nothing = (write_summary(made.report(*made.sweep(), capacity=found)) for found in (limited, none))
+    text_of_limited, text_of_none = (
+        write_summary(made.report(*made.sweep(), capacity=capacity)) for capacity in (limited, none)
+    )
 
-    assert f"It may be higher: at 8000 calls/s {BAD}." in " ".join(at_least.split())
-    assert "not even the lowest rate tried, 50.0 calls/s" in nothing
+    assert f"It may be higher: at 8000 calls/s {BAD}." in " ".join(text_of_limited.split())
+    assert "not even the lowest rate tried, 50.0 calls/s" in text_of_none
 
 
 def test_widest_rows_fit() -> None:
@@ -146,8 +148,8 @@ def test_widest_rows_fit() -> None:
     )
     report = made.report(*[huge] * 12, slo_ms=20_000.0, payload="x" * 60 + " " + "y" * 60, server={"version": "v" * 90})
 
-    for each in (report, replace(report, runs=[huge])):
-        assert max(map(len, write_summary(each).splitlines())) <= COLUMNS
+    for widest in (report, replace(report, runs=[huge])):
+        assert max(map(len, write_summary(widest).splitlines())) <= COLUMNS
 
 
 def test_what_others_wrote_cannot_steer_the_terminal() -> None:

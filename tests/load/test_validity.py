@@ -74,11 +74,11 @@ def test_calls_that_were_due_and_not_sent_make_an_open_loop_invalid() -> None:
 
 
 def test_with_few_samples_the_percentile_that_both_support_counts() -> None:
-    few = replace(times(5.0), percentiles_ms={"50": 1.0})
+    response = replace(times(5.0), percentiles_ms={"50": 1.0})
     generator = Generator(1, 4, 30.0, 0.1)
-    assert validity.find_invalid(OPEN, 30, few, few, generator, [ENDED]) == []
-    late = replace(few, percentiles_ms={"50": 3.0})
-    (reason,) = validity.find_invalid(OPEN, 30, few, late, generator, [ENDED])
+    assert validity.find_invalid(OPEN, 30, response, response, generator, [ENDED]) == []
+    late = replace(response, percentiles_ms={"50": 3.0})
+    (reason,) = validity.find_invalid(OPEN, 30, response, late, generator, [ENDED])
     assert "3 ms late (p50)" in reason
 
 
@@ -91,7 +91,7 @@ def test_warnings_say_what_drifted() -> None:
     assert validity.find_warnings(OPEN, 600, 0, intervals(*steady), 6.0, None) == []
     (warning,) = validity.find_warnings(OPEN, 600, 0, intervals(*rising), 6.0, None)
     assert warning.startswith("the median response time drifted: 1 / 1.1 / 1.3 ms")
-    slowing = [replace(each, calls=100 - 10 * place) for place, each in enumerate(intervals(*steady))]
+    slowing = [replace(interval, calls=100 - 10 * place) for place, interval in enumerate(intervals(*steady))]
     (warning,) = validity.find_warnings(CLOSED, 600, 0, slowing, 6.0, None)
     assert warning.startswith("throughput drifted: 95 / 75 / 55/s")
     assert validity.find_warnings(replace(OPEN, arrival="ramp"), 600, 0, intervals(*rising), 6.0, None) == []
