@@ -49,16 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dataset = find_entry(options.dataset).load(InputSpec(28, 28, 1), None)
         if options.folder is not None:
             options.folder.mkdir(parents=True, exist_ok=True)
-            return _once_around(dataset, options.folder)
+            return _run_cycle(dataset, options.folder)
         with tempfile.TemporaryDirectory() as folder:
-            return _once_around(dataset, Path(folder))
+            return _run_cycle(dataset, Path(folder))
     except (BenchError, ExportError, covey.CoveyError) as error:
         print(f"lifecycle: {error}", file=sys.stderr)
         return 1
 
 
-def _once_around(dataset: Dataset, folder: Path) -> int:
-    old, new = _parted(dataset)
+def _run_cycle(dataset: Dataset, folder: Path) -> int:
+    old, new = _split(dataset)
     _write(folder / "old" / "train", dataset.train_images[old], dataset.train_labels[old], dataset.labels)
     _write(folder / "old" / "test", dataset.test_images, dataset.test_labels, dataset.labels)
     models, captures = folder / "models", folder / "captures"
@@ -104,7 +104,7 @@ def _once_around(dataset: Dataset, folder: Path) -> int:
     return 0 if accuracy_after > accuracy_before else 1
 
 
-def _parted(dataset: Dataset) -> tuple[Labels, Labels]:
+def _split(dataset: Dataset) -> tuple[Labels, Labels]:
     """The places of the images to train version 1 with, and of those that callers will send."""
     order = np.random.default_rng(21).permutation(len(dataset.train_labels))
     by_class = [order[dataset.train_labels[order] == label] for label in range(len(dataset.labels))]

@@ -76,7 +76,7 @@ def long_prefix(target: Target) -> str:
         while sent < 487 * _MIB and not connection.closed and not connection.statuses and time.monotonic() < give_up:
             sent += connection.body(stream, chunk, end=False, give_up_s=2.0)
         connection.read(1.0)
-        return f"{sent / _MIB:,.0f} MB taken, {_got(connection)}"
+        return f"{sent / _MIB:,.0f} MB taken, {_outcome_text(connection)}"
 
 
 def half_sent(target: Target) -> str:
@@ -94,7 +94,7 @@ def half_sent(target: Target) -> str:
             sent += sent_bytes
         total += sent
     time.sleep(3.0)
-    outcomes = Counter(map(_got, connections))
+    outcomes = Counter(map(_outcome_text, connections))
     for connection in connections:
         connection.close()
     return f"{total / _MIB:,.0f} MB taken; {counted(outcomes)}"
@@ -107,7 +107,7 @@ def unread_answers(target: Target) -> str:
         for _ in range(400):
             connection.body(connection.call(CLASSIFY, target.headers), body)
         connection.wait_for_answers(400, target.seconds)
-        return _got(connection)
+        return _outcome_text(connection)
 
 
 def silent_connections(target: Target) -> str:
@@ -155,7 +155,7 @@ def slow_run(target: Target) -> str:
                 connection.body(connection.call(CLASSIFY, target.headers), body)
                 count += 1
                 connection.wait_for_answers(count, 10.0)
-        return _got(connection)
+        return _outcome_text(connection)
 
 
 def bulk_callers(target: Target) -> str:
@@ -209,7 +209,7 @@ def _newcomer(target: Target) -> str:
     with RawConnection(target.grpc) as connection:
         connection.body(connection.call(CLASSIFY, target.headers), body, give_up_s=2.0)
         connection.wait_for_answers(1, 2.0)
-        return f"{_got(connection)} after {(time.monotonic() - began) * 1000:.0f} ms"
+        return f"{_outcome_text(connection)} after {(time.monotonic() - began) * 1000:.0f} ms"
 
 
 def _one_body(target: Target, path: str, body: bytes, encoding: str = "") -> str:
@@ -218,7 +218,7 @@ def _one_body(target: Target, path: str, body: bytes, encoding: str = "") -> str
     with RawConnection(target.grpc) as connection:
         connection.body(connection.call(path, headers), struct.pack(">BI", 1, len(body)) + body if encoding else body)
         connection.wait_for_answers(1, target.seconds)
-        return _got(connection)
+        return _outcome_text(connection)
 
 
 def _together(calls: Iterable[Callable[[], str]]) -> str:
@@ -251,7 +251,7 @@ def _repeated(target: Target, model: str, image: bytes, in_flight: int, callers:
     return counted(outcomes)
 
 
-def _got(connection: RawConnection) -> str:
+def _outcome_text(connection: RawConnection) -> str:
     connection.read(0.0)
     outcomes = Counter(connection.statuses)
     if connection.closed:

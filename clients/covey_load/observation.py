@@ -49,7 +49,7 @@ class Listener:
 
 def find_listener(endpoint: Endpoint) -> Listener | None:
     """Who listens at `endpoint`; None where it is another machine's process, or another user's."""
-    if not _is_here(endpoint.host):
+    if not _is_this_machine(endpoint.host):
         return None
     try:
         listening = {
@@ -80,7 +80,7 @@ def find_metrics(endpoint: Endpoint, *, is_http: bool = False) -> str | None:
     """The metrics page of a Covey server: by default one port above that of gRPC, and on that of HTTP, `is_http`."""
     url = f"http://{Endpoint(endpoint.host, endpoint.port + (not is_http)).authority}/metrics"
     try:
-        return url if _is_coveys(fetch(url)) else None
+        return url if _is_covey_page(fetch(url)) else None
     except (OSError, ValueError):
         return None
 
@@ -92,15 +92,15 @@ def require_metrics(url: str) -> None:
         page = fetch(url)
     except (OSError, ValueError) as error:
         raise InvalidInput(f"--metrics-url {url}: cannot be read ({error}); {expected}") from error
-    if not _is_coveys(page):
+    if not _is_covey_page(page):
         raise InvalidInput(f"--metrics-url {url}: has no covey_requests_total; {expected}")
 
 
-def _is_coveys(page: str) -> bool:
+def _is_covey_page(page: str) -> bool:
     return "covey_requests_total" in page
 
 
-def _is_here(host: str) -> bool:
+def _is_this_machine(host: str) -> bool:
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:

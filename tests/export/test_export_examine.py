@@ -101,7 +101,7 @@ class TestUnknown:
 
     def test_shuffled_images_have_the_same_pixels_in_other_places(self) -> None:
         images = np.arange(8 * 8, dtype=np.uint8).reshape(1, 8, 8, 1)
-        shuffled = unknown.made_here(images)["its own images, shuffled in 16 pieces"]
+        shuffled = unknown.synthetic_images(images)["its own images, shuffled in 16 pieces"]
         assert sorted(shuffled.ravel()) == sorted(images.ravel())
         assert (shuffled != images).any()
 

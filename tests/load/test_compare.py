@@ -184,6 +184,6 @@ def test_text_says_what_the_ratio_is_and_what_the_noise_is_from() -> None:
     assert row.endswith("faster")
     assert max(map(len, text.splitlines())) <= 100
     once = repeated(1.0, 1)
-    alone = write_comparison(("a", "b"), (once, once), compare.compare(once, once))
-    assert "Noise unknown: with one repetition on a side" in alone
-    assert "geometric" not in alone
+    text_of_one = write_comparison(("a", "b"), (once, once), compare.compare(once, once))
+    assert "Noise unknown: with one repetition on a side" in text_of_one
+    assert "geometric" not in text_of_one

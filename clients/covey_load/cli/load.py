@@ -123,7 +123,7 @@ def _exit(report: Report, failures: list[str]) -> Exit:
 
     if report.interrupted:
         return Exit.INTERRUPTED if report.interrupted == BY_CTRL_C else Exit.SERVER
-    if verdict.unbelievable(report):
+    if verdict.invalid_runs(report):
         return Exit.INVALID
     if failures:
         return Exit.ASSERTION_FAILED

@@ -36,7 +36,7 @@ class Figure:
 
     def reason(self, run: Run) -> str:
         """Why a run does not have it."""
-        return _FAILED if self.percentile and _fails_beyond(run, self.percentile) else self.absent
+        return _FAILED if self.percentile and _failures_hide(run, self.percentile) else self.absent
 
 
 def error_count(run: Run) -> int:
@@ -67,16 +67,16 @@ def _time(name: str, title: str, value: Callable[[Run], float | None], absent: s
 
 
 def _percentile(latency_of: Callable[[Run], Latency], percentile: str) -> Callable[[Run], float | None]:
-    return lambda run: None if _fails_beyond(run, percentile) else latency_of(run).percentiles_ms.get(percentile)
+    return lambda run: None if _failures_hide(run, percentile) else latency_of(run).percentiles_ms.get(percentile)
 
 
-def _fails_beyond(run: Run, percentile: str) -> bool:
+def _failures_hide(run: Run, percentile: str) -> bool:
     """Whether so many calls failed that the percentile of all calls is one that was never answered. That of the others
     would be the better, the more of the slow calls ran into their deadlines."""
     return error_share(run) > 1 - float(percentile) / 100
 
 
-def _where_any(latency_of: Callable[[Run], Latency], field: str) -> Callable[[Run], float | None]:
+def _if_any_call(latency_of: Callable[[Run], Latency], field: str) -> Callable[[Run], float | None]:
     return lambda run: getattr(latency_of(run), field) if latency_of(run).count else None
 
 
@@ -85,13 +85,13 @@ def _stage(stage: str) -> Callable[[Run], float | None]:
 
 
 def _latencies(prefix: str, title: str, latency_of: Callable[[Run], Latency]) -> Iterator[Figure]:
-    yield _time(f"{prefix}mean_ms", f"{title}, mean ms", _where_any(latency_of, "mean_ms"), _NO_ANSWER)
+    yield _time(f"{prefix}mean_ms", f"{title}, mean ms", _if_any_call(latency_of, "mean_ms"), _NO_ANSWER)
     for percentile in PERCENTILES:
         figure = _time(
             f"{prefix}p{percentile}_ms", f"p{percentile} {title}, ms", _percentile(latency_of, percentile), _UNSUPPORTED
         )
         yield replace(figure, percentile=percentile)
-    yield _time(f"{prefix}max_ms", f"{title}, largest, ms", _where_any(latency_of, "max_ms"), _NO_ANSWER)
+    yield _time(f"{prefix}max_ms", f"{title}, largest, ms", _if_any_call(latency_of, "max_ms"), _NO_ANSWER)
 
 
 def _all() -> Iterator[Figure]:

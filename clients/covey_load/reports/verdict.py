@@ -28,10 +28,10 @@ def standing(run: Run, capacity: Capacity | None) -> Standing:
 
 def is_valid(report: Report) -> bool:
     """Something was measured, and no run that its answer rests on is marked invalid."""
-    return bool(report.runs) and not unbelievable(report)
+    return bool(report.runs) and not invalid_runs(report)
 
 
-def unbelievable(report: Report) -> list[Run]:
+def invalid_runs(report: Report) -> list[Run]:
     """The runs marked invalid; none of a search for the capacity that found one, as its answer rests on the others."""
     return [run for run in report.runs if standing(run, report.capacity) is Standing.INVALID]
 
@@ -41,7 +41,7 @@ def sentence(report: Report) -> str:
     ended = f"ended early {report.interrupted}" if report.interrupted else ""
     if not report.runs:
         return f"INVALID because nothing was measured{f': {ended}' if ended else ''}"
-    bad = unbelievable(report)
+    bad = invalid_runs(report)
     after = f" ({ended})" if ended else ""
     if not bad:
         return f"VALID as far as it went{after}" if ended else "VALID"

@@ -89,7 +89,12 @@ class Folder(Entry):
             images[test],
             labels[test],
             licence="not known to Covey",
-            notes=(*_left_out(files), *_alike(names), *_converted(image_data, spec), *_skipped(problems)),
+            notes=(
+                *_notes_on_left_out(files),
+                *_notes_on_similar_names(names),
+                *_notes_on_conversion(image_data, spec),
+                *_notes_on_skipped(problems),
+            ),
         )
 
     def availability(self, data_dir: Path | None) -> str:
@@ -217,7 +222,7 @@ def _split(labels: Labels, names: tuple[str, ...]) -> tuple[Labels, Labels]:
     return np.concatenate(train), np.concatenate(test)
 
 
-def _left_out(files: list[Path]) -> Iterator[str]:
+def _notes_on_left_out(files: list[Path]) -> Iterator[str]:
     """What lies among the files and is no image by its name."""
     left_out = sorted(
         child for folder in {file.parent for file in files} for child in folder.iterdir() if _is_left_out(child)
@@ -231,7 +236,7 @@ def _left_out(files: list[Path]) -> Iterator[str]:
         yield f"left out {image_folders.counted(kinds)}: {_listed(others)}{_heic_hint(kinds)}"
 
 
-def _alike(names: tuple[str, ...]) -> Iterator[str]:
+def _notes_on_similar_names(names: tuple[str, ...]) -> Iterator[str]:
     """Classes that many file systems take for one: letters can be meant to differ so, names hardly ever."""
     forms: dict[str, list[str]] = {}
     for name in names:
@@ -241,7 +246,7 @@ def _alike(names: tuple[str, ...]) -> Iterator[str]:
             yield f"{' and '.join(same)} are classes of their own, though only capital letters set them apart"
 
 
-def _converted(image_data: ImageFiles, spec: InputSpec) -> Iterator[str]:
+def _notes_on_conversion(image_data: ImageFiles, spec: InputSpec) -> Iterator[str]:
     readable = len(image_data.images) - len(image_data.problems)
     grey, coloured = image_data.grey, readable - image_data.grey
     if spec.channels == 3 and grey:
@@ -254,7 +259,7 @@ def _converted(image_data: ImageFiles, spec: InputSpec) -> Iterator[str]:
         yield f"{plural(image_data.transparent, 'image')} {verb} transparency, {treatment}"
 
 
-def _skipped(problems: list[str]) -> Iterator[str]:
+def _notes_on_skipped(problems: list[str]) -> Iterator[str]:
     if problems:
         yield f"{plural(len(problems), 'unreadable file')} skipped: {_listed(problems, separator='; ')}"
 

@@ -83,7 +83,7 @@ def examine(
                 accuracies.append(_accuracy(scorer.scores(worsen(images, strength)), dataset))
         robustness[kind] = accuracies
     detections = {}
-    for name, images_of_none in {**unknown.made_here(images), **unknown_images}.items():
+    for name, images_of_none in {**unknown.synthetic_images(images), **unknown_images}.items():
         with report.doing(f"classifying {name}"):
             unknown_scores = scorer.scores(images_of_none)
         detections[name] = {

@@ -28,7 +28,7 @@ def _noise(images: Images, strength: int) -> Images:
 
 def _blur(images: Images, strength: int) -> Images:
     blur = ImageFilter.GaussianBlur(_BLUR[strength - 1] * min(images.shape[1:3]))
-    return _each(images, lambda image, _: image.filter(blur))
+    return _map_images(images, lambda image, _: image.filter(blur))
 
 
 def _rotation(images: Images, strength: int) -> Images:
@@ -43,7 +43,7 @@ def _rotation(images: Images, strength: int) -> Images:
         angle = _ROTATION[strength - 1] * signs[place]
         return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=colour if len(colour) > 1 else colour[0])
 
-    return _each(images, rotate)
+    return _map_images(images, rotate)
 
 
 def _contrast(images: Images, strength: int) -> Images:
@@ -72,7 +72,7 @@ def how() -> str:
     )
 
 
-def _each(images: Images, change: Callable[[Image.Image, int], Image.Image]) -> Images:
+def _map_images(images: Images, change: Callable[[Image.Image, int], Image.Image]) -> Images:
     """`change(image, place)` of every image."""
     result = np.empty_like(images)
     for index, pixels in enumerate(images):

@@ -87,7 +87,7 @@ def detect(known: Certainty, unknown: Certainty) -> Detection:
     return Detection(float((judged < threshold).mean()), float((unknown >= threshold).mean()), area)
 
 
-def made_here(images: Images) -> dict[str, Images]:
+def synthetic_images(images: Images) -> dict[str, Images]:
     """Images of nothing, as many as those given: noise, and the same images cut in 16 pieces and shuffled."""
     random = np.random.default_rng(0)
     return {

@@ -105,7 +105,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     )
     answer = thresholds.apply(options.thresholds, answer, names)
     report.line(f"answer  {answer.description}")
-    report.line(f"labels  {lines.shown(names)} [{labels_from}]")
+    report.line(f"labels  {lines.summarize(names)} [{labels_from}]")
     for note in (*file.notes, *original.notes, *contract.notes):
         report.line(f"note: {note}")
     for assumption in (*choice.assumed, *assumed):
@@ -116,7 +116,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
     expected = answer.probabilities(scores)
     accuracy = images.accuracy(expected)
     _require_accuracy(options, accuracy)
-    with _explained(options.models), ExitStack() as versions:
+    with _explain_write_errors(options.models), ExitStack() as versions:
         new = versions.enter_context(NewVersion(options.models, name))
         with tempfile.TemporaryDirectory(prefix="covey-import-") as scratch, report.doing("building the graph"):
             graph = proof.find_graph(original, choice.preset, answer, images.images, expected, Path(scratch))
@@ -136,7 +136,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             )
         with report.doing("loading it as a server does"):
             _write(new.folder / layout.FILE_NAME, graph, info, own_input.path)
-        for line in lines.of_proof(graph, proof_result, images, expected, accuracy, len(names)):
+        for line in lines.describe_proof(graph, proof_result, images, expected, accuracy, len(names)):
             report.line(line)
         report.line(f"clients {own_input.description}")
         record = description.record(
@@ -156,7 +156,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             card.write(variant_version.folder, variant.info, record | variant.record(), images, expected)
             new_versions.append(variant_version)
         for version in new_versions:
-            if note := lines.of_versions_before(version):
+            if note := lines.note_earlier_versions(version):
                 report.line(note)
         paths = [version.publish() / layout.FILE_NAME for version in new_versions]
     return Imported(tuple(paths), info, time.monotonic() - began_s)
@@ -197,11 +197,11 @@ def _labels_and_samples(
     if files is None:
         return names, labels_from, samples.make(spec.shape), assumed
     files, matched, unknown = samples.matched(files, names)
-    for note in lines.first_of(unknown, "classes that are no labels"):
+    for note in lines.first_few(unknown, "classes that are no labels"):
         report.line(f"note: {note}")
     with report.doing(f"reading {plural(len(files.files), 'image')}"):
         images = samples.read(files, spec, matched if files.is_labelled else None)
-    for note in lines.first_of([f"left out: {problem}" for problem in images.left_out], "left out"):
+    for note in lines.first_few([f"left out: {problem}" for problem in images.left_out], "left out"):
         report.line(f"note: {note}")
     return names, labels_from, images, assumed
 
@@ -226,7 +226,7 @@ def _check(
     if not files.is_labelled or max(matched) < 0:
         raise InvalidSamples(
             f"--check {options.check}: expected one folder of images for each class, named as the labels are "
-            f"({lines.shown(names)}), or a CSV of file and label; found "
+            f"({lines.summarize(names)}), or a CSV of file and label; found "
             f"{listed(files.classes) if files.classes else 'images without labels'}"
         )
 
@@ -275,7 +275,7 @@ def _require_accuracy(options: argparse.Namespace, accuracy: float | None) -> No
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _explain_write_errors(folder: Path) -> Iterator[None]:
     """Raises ImportFailed, with the folder that is to blame, where writing into it fails."""
     try:
         yield

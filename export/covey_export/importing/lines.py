@@ -19,21 +19,21 @@ _SENTENCES_SHOWN = 3
 _MIN_SPREAD = 1e-3  # of a probability between images, below which a comparison says little
 
 
-def shown(names: Sequence[str]) -> str:
+def summarize(names: Sequence[str]) -> str:
     """Labels with their outputs, the first few of many."""
     first = ", ".join(f"{place} {name}" for place, name in enumerate(names[:_LABELS_SHOWN]))
     more = len(names) - _LABELS_SHOWN
     return f"{first} and {more:,} more" if more > 0 else first
 
 
-def first_of(sentences: Sequence[str], what: str) -> Iterator[str]:
+def first_few(sentences: Sequence[str], what: str) -> Iterator[str]:
     """The first of many, and how many more are `what`."""
     yield from sentences[:_SENTENCES_SHOWN]
     if (more := len(sentences) - _SENTENCES_SHOWN) > 0:
         yield f"and {more:,} more {what}"
 
 
-def of_proof(
+def describe_proof(
     graph: Graph,
     proof_result: Proof,
     images: Samples,
@@ -65,12 +65,12 @@ def of_proof(
             )
 
 
-def of_versions_before(new: NewVersion) -> str:
-    """Empty where there are none."""
-    before = [version for version in model_versions.versions(new.parent) if version < new.version]
-    if not before:
+def note_earlier_versions(new: NewVersion) -> str:
+    """A sentence for people if the model has earlier versions, else empty."""
+    earlier = [version for version in model_versions.versions(new.parent) if version < new.version]
+    if not earlier:
         return ""
     return (
-        f"note: {new.parent.name} has {plural(len(before), 'version')} already; servers give callers this one, version "
-        f"{new.version}, from now on"
+        f"note: {new.parent.name} has {plural(len(earlier), 'version')} already; servers give callers this one, "
+        f"version {new.version}, from now on"
     )

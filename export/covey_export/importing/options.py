@@ -190,9 +190,9 @@ def _share(text: str) -> float:
     return _number(text, lambda: float(text), lambda value: 0 <= value <= 1, "from 0 to 1")
 
 
-def _number(text: str, read: Callable[[], float], is_right: Callable[[float], bool], expected: str) -> float:
+def _number(text: str, parse: Callable[[], float], is_right: Callable[[float], bool], expected: str) -> float:
     try:
-        value = read()
+        value = parse()
     except (ValueError, ZeroDivisionError):
         value = math.nan
     if not (math.isfinite(value) and is_right(value)):

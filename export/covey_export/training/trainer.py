@@ -113,10 +113,10 @@ class Trainer:
             optimization.loss(outputs, labels, self.network.output, 0.0).backward()  # type: ignore[no-untyped-call]
             self.model.network.zero_grad(set_to_none=True)
 
-        chosen, said = self.group.agree(mixed_precision.choose(try_step, self.device))
+        faster, description = self.group.agree(mixed_precision.choose(try_step, self.device))
         self.model.network.load_state_dict(state)  # batch normalisation has counted the trials
-        self.recipe = replace(self.recipe, precision=chosen)
-        return str(said)
+        self.recipe = replace(self.recipe, precision=faster)
+        return str(description)
 
     def checkpoint(self) -> Checkpoint:
         """The state as it is now."""

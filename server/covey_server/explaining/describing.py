@@ -24,10 +24,10 @@ def describe(layer: Layer, shapes: Mapping[int, tuple[int, ...]]) -> str:
             inputs = layer.weight_shape[-1 if layer.node.attributes.get("transB") else 0] if layer.weight_shape else 0
             return f"each of {shape[-1]:,} outputs reads all {inputs:,} inputs"
         case "max_pooling" | "average_pooling":
-            what = "the greatest" if layer.kind == "max_pooling" else "the mean"
+            statistic = "the greatest" if layer.kind == "max_pooling" else "the mean"
             if windows is None or all(axis.size == size for axis, size in zip(windows, source[1:], strict=True)):
-                return f"{what} of each map"
-            return f"{what} of each {_sizes(windows)}, {_moved(windows)}"
+                return f"{statistic} of each map"
+            return f"{statistic} of each {_sizes(windows)}, {_moved(windows)}"
         case "activation":
             return FORMULAS.get(layer.op, "")
         case "addition" | "multiplication" | "concatenation":
@@ -46,12 +46,12 @@ def describe(layer: Layer, shapes: Mapping[int, tuple[int, ...]]) -> str:
 def _filters(layer: Layer, source: tuple[int, ...], windows: tuple[Axis, Axis]) -> str:
     count, group = layer.weight_shape[0], int(layer.node.attributes.get("group") or 1)
     if group == 1:
-        over = f"over {source[0]} channel{'s' if source[0] > 1 else ''}"
+        reads = f"over {source[0]} channel{'s' if source[0] > 1 else ''}"
     elif group == source[0]:
-        over = "each over one channel"
+        reads = "each over one channel"
     else:
-        over = f"in {group} groups, each over {source[0] // group} channels"
-    return f"{count} filter{'s' if count > 1 else ''} of {_sizes(windows)} {over}, {_moved(windows)}"
+        reads = f"in {group} groups, each over {source[0] // group} channels"
+    return f"{count} filter{'s' if count > 1 else ''} of {_sizes(windows)} {reads}, {_moved(windows)}"
 
 
 def _sizes(windows: tuple[Axis, Axis]) -> str:

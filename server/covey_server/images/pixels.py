@@ -110,7 +110,7 @@ def _resized(header: Header, spec: InputSpec) -> Image.Image:
     # Again, as what the header's reader and Pillow do not agree on must not be allocated.
     if not _is_as_large(file, header):
         raise OSError(f"its size is {header.width} x {header.height} or {file.width} x {file.height}")
-    size, key = file.size, transparency.key(file)
+    size, key = file.size, transparency.transparent_colour(file)
     extent = _load(file, header, spec, key)
     orientation = 1
     if not spec.ignore_exif:

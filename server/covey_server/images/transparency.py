@@ -19,7 +19,7 @@ _HISTOGRAM_ROWS = 64
 _FACTORS = {"1": 255, "L;2": 85, "L;4": 17}  # from the levels that a PNG's file counts in to those of its pixels
 
 
-def key(image: ImageFile) -> Key | None:
+def transparent_colour(image: ImageFile) -> Key | None:
     """The transparent colour of an image without an alpha channel, in the values that its pixels will have; None if
     there is none.
 
@@ -50,21 +50,21 @@ def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, g
     if grey:
         background = (_luminance(background),) * 3
     if image.mode == "P":
-        return _flat_palette(image, key, background)
+        return _flatten_palette(image, key, background)
     if image.mode in ("La", "PA", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     if image.mode in ("LA", "RGBA"):
-        return _over(image, background)
+        return _blend_over(image, background)
     if key is None:
         return image
     if image.mode.startswith("I;16"):
-        return _flat_16_bit(image, key, background)
+        return _flatten_16_bit(image, key, background)
     if image.mode == "1":
         image = image.convert("L")
-    mask = _equal(image, key)
+    mask = _mask_of_colour(image, key)
     if image.mode == "L" and len(set(background)) > 1:
         image = image.convert("RGB")
-    image.paste(_plain(image, background), (0, 0), mask)
+    image.paste(_solid(image, background), (0, 0), mask)
     return image
 
 
@@ -97,22 +97,22 @@ def clear_outside(image: Image.Image, frame: tuple[int, int, int, int], backgrou
             image.paste(place, box)
 
 
-def _over(image: Image.Image, background: Colour) -> Image.Image:
+def _blend_over(image: Image.Image, background: Colour) -> Image.Image:
     """An LA or RGBA image over one colour, by blending: pasting the colour would take five times as long."""
     if image.mode == "LA" and len(set(background)) > 1:
         image = image.convert("RGBA")
     colours = image.convert(image.mode.removesuffix("A"))
-    under = _plain(colours, background)
+    under = _solid(colours, background)
     under.paste(colours, (0, 0), image.getchannel("A"))
     return under
 
 
-def _plain(image: Image.Image, colour: Colour) -> Image.Image:
+def _solid(image: Image.Image, colour: Colour) -> Image.Image:
     """One colour, in the size and mode, L or RGB, of the image."""
     return Image.new(image.mode, image.size, colour[0] if image.mode == "L" else colour)
 
 
-def _equal(image: Image.Image, key: Key | None) -> Image.Image:
+def _mask_of_colour(image: Image.Image, key: Key | None) -> Image.Image:
     """255 where an L or RGB image has the colour `key`, 0 elsewhere: mode L."""
     levels = key if isinstance(key, tuple) else (key,) * len(image.getbands())
     mask: Image.Image | None = None
@@ -123,10 +123,10 @@ def _equal(image: Image.Image, key: Key | None) -> Image.Image:
     return mask
 
 
-def _flat_palette(image: Image.Image, key: Key | None, background: Colour) -> Image.Image:
+def _flatten_palette(image: Image.Image, key: Key | None, background: Colour) -> Image.Image:
     """A palette image over one colour: its palette is blended, not its pixels."""
     if image.palette is not None and image.palette.mode.endswith("A"):
-        return _over(image.convert("RGBA"), background)
+        return _blend_over(image.convert("RGBA"), background)
     if key is None:
         return image
     colours = np.zeros((256, 3), np.uint16)
@@ -143,7 +143,7 @@ def _flat_palette(image: Image.Image, key: Key | None, background: Colour) -> Im
     return image
 
 
-def _flat_16_bit(image: Image.Image, key: Key, background: Colour) -> Image.Image:
+def _flatten_16_bit(image: Image.Image, key: Key, background: Colour) -> Image.Image:
     """16-bit grey over one colour: compared in all 16 bits, of which the upper 8 are kept."""
     levels = np.asarray(image)
     shown = (levels >> 8).astype(np.uint8)

@@ -58,7 +58,7 @@ class WorkerPool:
             context = multiprocessing.get_context("spawn")
             self._stopping: threading.Event = context.Event()  # type: ignore[assignment]  # it has the same methods
             worker_settings = replace(settings, threads=1, decode_bytes=settings.decode_bytes // workers)
-            self._pool = ProcessPoolExecutor(workers, context, _begin, (worker_settings, self._stopping))
+            self._pool = ProcessPoolExecutor(workers, context, _start_worker, (worker_settings, self._stopping))
             self._facts, self._load, self._classify = _facts, _load, _classify
         else:
             self._stopping = threading.Event()
@@ -144,7 +144,7 @@ def _without_interrupts() -> Iterator[None]:
 _worker: Worker | None = None
 
 
-def _begin(settings: Settings, stopping: threading.Event) -> None:
+def _start_worker(settings: Settings, stopping: threading.Event) -> None:
     global _worker
     memory.bound_freed_memory()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()

@@ -111,14 +111,14 @@ class Sync:
             return self._store_failed(str(error))
         self._store_is_back()
         previous, self._last_listing = self._last_listing, listing
-        result = self._follow(self._store, listing, previous or Listing({}, {}))
+        result = self._apply_changes(self._store, listing, previous or Listing({}, {}))
         if result is not Result.INCOMPLETE:
             self.error = ""
         if result is Result.SETTLED:
             self._cache.mark_synced()
         return result
 
-    def _follow(self, store: Store, listing: Listing, previous: Listing) -> Result:
+    def _apply_changes(self, store: Store, listing: Listing, previous: Listing) -> Result:
         steps: list[tuple[str, bool, Callable[[], None]]] = []  # path, whether it is stable, what to do
         for unit, files in listing.versions.items():
             if not self._cache.holds(unit, files):
@@ -133,11 +133,11 @@ class Sync:
                 is_stable = bool(previous.versions) and path not in previous.versions and path not in previous.choices
                 steps.append((path, is_stable, partial(self._remove, path)))
         state = {**listing.versions, **{path: {"": stamp} for path, stamp in listing.choices.items()}}
-        results = [self._step(path, is_stable, state.get(path, {}), action) for path, is_stable, action in steps]
+        results = [self._try_step(path, is_stable, state.get(path, {}), action) for path, is_stable, action in steps]
         worst = (Result.INCOMPLETE, Result.PENDING)
         return next((result for result in worst if result in results), Result.SETTLED)
 
-    def _step(self, path: str, is_stable: bool, files: Files, action: Callable[[], None]) -> Result:
+    def _try_step(self, path: str, is_stable: bool, files: Files, action: Callable[[], None]) -> Result:
         """Does one step, if it is stable. A step that fails does not keep others from being done."""
         if not is_stable:
             return Result.PENDING

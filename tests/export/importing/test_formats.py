@@ -168,7 +168,7 @@ def test_imagenet_in_bgr_keeps_each_colours_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "options", "answer", "said"),
+    ("last", "options", "answer", "message"),
     [
         ("", [], softmax, "logits; a softmax"),
         ("Softmax", [], None, "add up to 1 (softmax)"),
@@ -182,7 +182,7 @@ def test_activations(
     last: str,
     options: list[str],
     answer: Callable[[np.ndarray], np.ndarray] | None,
-    said: str,
+    message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -192,7 +192,7 @@ def test_activations(
     scores = original(source, imagenet(pixels))
     expected: np.ndarray = answer(scores) if answer else scores
     np.testing.assert_allclose(served.engine.run(pixels), expected, atol=1e-5)
-    assert said in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("last", ["", "Sigmoid"])

@@ -112,10 +112,10 @@ def test_what_cannot_be_read_has_a_row_that_says_why(tmp_path: Path, model: Path
     rows = {"null": None, "large": png(2) + bytes(2000), "good": png(3)}
     table = write_parquet(tmp_path / "images.parquet", rows)
     assert batch(table, "--model", model, "--to", tmp_path / "table.csv", "--max-image-bytes", 1000) == 0
-    found = read(tmp_path / "table.csv")
-    assert found[0]["error"] == "the image cannot be read: row 0 of images.parquet has no image (null)"
-    assert "2,0" in found[1]["error"]
-    assert found[2]["label"] == "class 3"
+    table_rows = read(tmp_path / "table.csv")
+    assert table_rows[0]["error"] == "the image cannot be read: row 0 of images.parquet has no image (null)"
+    assert "2,0" in table_rows[1]["error"]
+    assert table_rows[2]["label"] == "class 3"
 
 
 def test_an_image_the_model_fails_on_fails_alone(tmp_path: Path, write_echo_model: WriteModel) -> None:

@@ -19,28 +19,28 @@ def fold(graph: onnx.GraphProto) -> None:
     tokens that they expand to the batch."""
     from onnx.reference import ReferenceEvaluator  # not cheap, and seldom needed
 
-    known = {tensor.name: tensor for tensor in graph.initializer if math.prod(tensor.dims) * 8 <= MAX_FOLDED_BYTES}
-    kept = []
+    constants = {tensor.name: tensor for tensor in graph.initializer if math.prod(tensor.dims) * 8 <= MAX_FOLDED_BYTES}
+    remaining = []
     for node in graph.node:
         inputs = [name for name in node.input if name]
-        if any(name not in known for name in inputs) or node.op_type.startswith(_RANDOM) or node.domain:
-            kept.append(node)
+        if any(name not in constants for name in inputs) or node.op_type.startswith(_RANDOM) or node.domain:
+            remaining.append(node)
             continue
         try:
-            feeds = {name: numpy_helper.to_array(known[name]) for name in inputs}
+            feeds = {name: numpy_helper.to_array(constants[name]) for name in inputs}
             values = [np.asarray(value) for value in ReferenceEvaluator(node).run(None, feeds)]
             tensors = [
                 numpy_helper.from_array(value, name) for name, value in zip(node.output, values, strict=True) if name
             ]
         except Exception:  # noqa: BLE001 - operators that it does not have stay what they are
-            kept.append(node)
+            remaining.append(node)
             continue
         if sum(value.nbytes for value in values) > MAX_FOLDED_BYTES:
-            kept.append(node)
+            remaining.append(node)
             continue
-        known.update((tensor.name, tensor) for tensor in tensors)
+        constants.update((tensor.name, tensor) for tensor in tensors)
         graph.initializer.extend(tensors)
-    nodes = [copied(node) for node in kept]
+    nodes = [copied(node) for node in remaining]
     del graph.node[:]
     graph.node.extend(nodes)
 

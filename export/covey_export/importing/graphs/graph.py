@@ -162,8 +162,8 @@ def _back(builder: _Builder, scores: str, classes: int, activation: Activation) 
         case Activation.NONE:
             pass
     if classes == 1:
-        rest = builder.add("Sub", [builder.constant("one", 1, np.float32), scores], "rest")
-        scores = builder.add("Concat", [rest, scores], "both", axis=1)
+        complement = builder.add("Sub", [builder.constant("one", 1, np.float32), scores], "rest")
+        scores = builder.add("Concat", [complement, scores], "both", axis=1)
     return scores
 
 

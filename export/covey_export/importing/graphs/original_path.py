@@ -81,9 +81,9 @@ def _path(graph: Graph, original: Original) -> OriginalPath | None:
             continue
         needed.add(index)
         waiting.extend(uses(proto.node[index]))
-    kept = {node.name for index, node in enumerate(proto.node) if index in needed}
+    needed_names = {node.name for index, node in enumerate(proto.node) if index in needed}
     unused = [node.name for index, node in enumerate(proto.node) if index not in needed]
-    if "" in unused or not kept.isdisjoint(unused):
+    if "" in unused or not needed_names.isdisjoint(unused):
         return None
     exit_type = TensorProto.FLOAT if graph.max_batch else _output(original).type.tensor_type.elem_type
     added = onnx.GraphProto()

@@ -92,15 +92,15 @@ def find(
             f"{file.path}: expected an input of images with four dimensions ([N, C, H, W] or [N, H, W, C]), found "
             f"{_describe(value)}; {_not_images(value, dimensions)}"
         )
-    found = layout or _layout(file, value, dimensions)
-    places = (1, 2, 3) if found == "NCHW" else (3, 1, 2)
+    axis_order = layout or _layout(file, value, dimensions)
+    places = (1, 2, 3) if axis_order == "NCHW" else (3, 1, 2)
     channels, height, width = (dimensions[place] for place in places)
-    channels = _channels(file, value, channels, found, _first_channels(graph, value.name))
+    channels = _channels(file, value, channels, axis_order, _first_channels(graph, value.name))
     is_open = image_size is None and not (isinstance(height, int) and isinstance(width, int))
     height, width = _size(file, value, height, width, image_size, usual_size)
     batch = dimensions[0] if isinstance(dimensions[0], int) else None
     output_name = _output(file, graph, output, batch)
-    return Signature(value.name, output_name, elem_type, found, height, width, channels, batch, is_open)
+    return Signature(value.name, output_name, elem_type, axis_order, height, width, channels, batch, is_open)
 
 
 def _image_input(file: OnnxFile, graph: onnx.GraphProto) -> onnx.ValueInfoProto:

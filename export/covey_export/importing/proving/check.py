@@ -109,10 +109,10 @@ def compare(
     chosen: Resizing,
     answer: Answer,
     labels: Sequence[str],
-    read: Callable[[Resizing], Samples],
+    read_samples: Callable[[Resizing], Samples],
 ) -> Table:
     """`read` gives the labelled images, resized in some way; all of them in the same order."""
-    samples = read(chosen)
+    samples = read_samples(chosen)
     if samples.labels is None:
         raise ValueError("this is a bug: images to check on have labels")
     truth = samples.labels
@@ -143,7 +143,7 @@ def compare(
             best_right = right
     is_changed = best_preset is not preset
     for other_resizing, change, options in _resizings(chosen, original):
-        images = read(other_resizing).images
+        images = read_samples(other_resizing).images
         rows.append(
             row(
                 score(images, best_preset),
@@ -181,14 +181,16 @@ def _presets(chosen: Preset, original: Original) -> Iterator[tuple[Preset, str, 
             seen.append(_key(preset, signature.channels))
             changes, options = [], []
             if preset.name != chosen.name:
-                changes.append(f"the scaling of {preset.name} in place of {_named(chosen)}")
+                changes.append(f"the scaling of {preset.name} in place of {_name_of(chosen)}")
                 options.append(f"--like {preset.name}")
             if preset.bgr != chosen.bgr:
                 changes.append("BGR in place of RGB" if preset.bgr else "RGB in place of BGR")
-            named = PRESETS.get(preset.name)
-            if preset.bgr != chosen.bgr or (named is not None and preset.bgr != named.bgr):
+            preset_of_name = PRESETS.get(preset.name)
+            if preset.bgr != chosen.bgr or (preset_of_name is not None and preset.bgr != preset_of_name.bgr):
                 options.append("--bgr" if preset.bgr else "--rgb")
-            if named is None and len(preset.mean) + len(preset.std) > 2:  # in the network's order of colours, too
+            if (
+                preset_of_name is None and len(preset.mean) + len(preset.std) > 2
+            ):  # in the network's order of colours, too
                 options += [
                     f"{flag} {_list(numbers)}" for flag, numbers in (("--mean", preset.mean), ("--std", preset.std))
                 ]
@@ -207,7 +209,7 @@ def _list(numbers: Sequence[float]) -> str:
     return ",".join(f"{number:.6g}" for number in numbers)
 
 
-def _named(preset: Preset) -> str:
+def _name_of(preset: Preset) -> str:
     return preset.name if preset.name in PRESETS else "the numbers given"
 
 

@@ -122,10 +122,10 @@ class Original:
                 f"{self._path}: onnxruntime failed on a batch of {len(prepared)}: {first_line(error)}; export the "
                 f"network again"
             ) from error
-        return rows(output, len(prepared), f"{self._path}: output {self.signature.output_name}")
+        return score_rows(output, len(prepared), f"{self._path}: output {self.signature.output_name}")
 
 
-def rows(output: NDArray[np.generic], images: int, origin: str) -> Scores:
+def score_rows(output: NDArray[np.generic], images: int, origin: str) -> Scores:
     """`[N, K] float32` of an output of `[N, K]`, or of `[N, K, 1, 1]` and `[N, 1, 1, K]`. Raises InvalidSource."""
     shape = output.shape
     message = f"{origin}: expected a score for each class, [{images}, K], got {list(shape)} {output.dtype}"

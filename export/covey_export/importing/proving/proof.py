@@ -84,7 +84,7 @@ def find_graph(
     images_tried, expected = images[places], expected[places]
     tolerance = TOLERANCES[precision(original.model)]
     reasons = []
-    for model, batching, max_batch, description in _ways(original):
+    for model, batching, max_batch, description in _attempts(original):
         if model is None:
             continue
         try:
@@ -106,12 +106,12 @@ def find_graph(
     )
 
 
-def _ways(original: Original) -> Iterator[tuple[onnx.ModelProto | None, Batching, int, str]]:
+def _attempts(original: Original) -> Iterator[tuple[onnx.ModelProto | None, Batching, int, str]]:
     model, signature = original.model, original.signature
     size = signature.batch or 1
     if signature.batch is None:
         yield model, Batching.WHOLE, 0, "its batch axis is dynamic"
-    yield _free(model, original), Batching.WHOLE, 0, f"its batch axis, fixed to {size}, was made dynamic"
+    yield _as_dynamic(model, original), Batching.WHOLE, 0, f"its batch axis, fixed to {size}, was made dynamic"
     yield (
         batch.make_dynamic(model, signature), Batching.WHOLE, 0,
         f"its batch axis, fixed to {size} in the graph too, was made dynamic",
@@ -123,7 +123,7 @@ def _ways(original: Original) -> Iterator[tuple[onnx.ModelProto | None, Batching
     )  # fmt: skip
 
 
-def _free(model: onnx.ModelProto, original: Original) -> onnx.ModelProto | None:
+def _as_dynamic(model: onnx.ModelProto, original: Original) -> onnx.ModelProto | None:
     """As it is: often only the shape of the input is fixed."""
     return model if original.signature.batch is not None else None
 
@@ -169,7 +169,7 @@ def _is_training(node: onnx.NodeProto) -> bool:
     )
 
 
-def prove(engine: Engine, images: Images, expected: Probabilities, tolerance: float, what: str) -> Proof:
+def prove(engine: Engine, images: Images, expected: Probabilities, tolerance: float, origin: str) -> Proof:
     """Compares the engine's answers for `[N, H, W, C] uint8` with those `expected` `[N, K]` of the original.
 
     Raises ImportFailed where they are not the same, whatever the batch.
@@ -178,11 +178,11 @@ def prove(engine: Engine, images: Images, expected: Probabilities, tolerance: fl
     largest, between = difference(probabilities, expected), between_batches(engine, images)
     if not max(largest, between) <= tolerance:
         raise ImportFailed(
-            f"{what}: the imported graph's probabilities differ from the original's by up to {largest:.2g}, and "
+            f"{origin}: the imported graph's probabilities differ from the original's by up to {largest:.2g}, and "
             f"between batches by {between:.2g}; allowed are {tolerance:.2g}. Nothing was published"
         )
     if changed := int((golden.margins(probabilities, expected) > tolerance).sum()):
-        raise ImportFailed(f"{what}: {plural(changed, 'image')} get another label. Nothing was published")
+        raise ImportFailed(f"{origin}: {plural(changed, 'image')} get another label. Nothing was published")
     return Proof(len(images), largest, tolerance, between)
 
 

@@ -39,22 +39,22 @@ def read(path: Path) -> SampleTable:
     label_of: dict[Path, tuple[int, str]] = {}
     problems = []
     for number, cells in rows[heading:]:
-        where = f"{path.name}, row {number}"
+        origin = f"{path.name}, row {number}"
         if len(cells) <= max(file_at, label_at) or not (cells[file_at] and cells[label_at]):
-            problems.append(f"{where}: expected a file and a label, got {','.join(cells)!r}")
+            problems.append(f"{origin}: expected a file and a label, got {','.join(cells)!r}")
             continue
         file, label = _beside(path, cells[file_at]), unicodedata.normalize("NFC", cells[label_at])
         if not file.is_file():
-            problems.append(f"{where}: there is no file {cells[file_at]!r} in {path.parent}, where the table lies")
+            problems.append(f"{origin}: there is no file {cells[file_at]!r} in {path.parent}, where the table lies")
             continue
         first_number, first_label = label_of.setdefault(file, (number, label))
         if first_number != number:
-            what = f"once more; row {first_number} is taken"
+            problem = f"once more; row {first_number} is taken"
             if first_label != label:
-                what = f"as {label!r}, in row {first_number} it is {first_label!r}; this row is left out"
-            problems.append(f"{where}: has {cells[file_at]} {what}")
+                problem = f"as {label!r}, in row {first_number} it is {first_label!r}; this row is left out"
+            problems.append(f"{origin}: has {cells[file_at]} {problem}")
             continue
-        first_row.setdefault(label, where)
+        first_row.setdefault(label, origin)
         files.setdefault(label, []).append(file)
     if not files:
         raise InvalidSamples(

@@ -104,7 +104,10 @@ def build(
     path = new.folder / float32.name
     try:
         atomic_files.write_bytes(
-            path, variant.make(_current(float32, variant_info, precision), variant_info, precision, images.images)
+            path,
+            variant.make(
+                _with_required_opset(float32, variant_info, precision), variant_info, precision, images.images
+            ),
         )
         engine = Engine(path)
         golden.check(engine, model_file.describe(engine).golden)
@@ -146,7 +149,7 @@ def other_labels(
     return np.asarray((crossed & (np.abs(expected - thresholds) > tolerance)).any(axis=1))
 
 
-def _current(float32: Path, info: ModelInfo, precision: Precision) -> bytes:
+def _with_required_opset(float32: Path, info: ModelInfo, precision: Precision) -> bytes:
     """The file in an opset that has what the variant needs."""
     model = onnx.load(float32)
     opset = next(imported.version for imported in model.opset_import if imported.domain in ("", "ai.onnx"))

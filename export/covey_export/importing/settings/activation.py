@@ -84,8 +84,8 @@ def decide(requested: str | None, last: str, scores: Scores, origin: str) -> Ans
             f"weights or its preprocessing are wrong"
         )
     if scores.shape[1] == 1:
-        return _of_one(requested, last, scores, origin)
-    state = _state(last, scores)
+        return _decide_single_output(requested, last, scores, origin)
+    state = _kind_of_outputs(last, scores)
     recognized = {
         "probabilities": (Activation.NONE, False, "its outputs are probabilities that add up to 1 (softmax)"),
         "logarithms": (Activation.EXP, False, "its outputs are logarithms of probabilities; exp is put behind them"),
@@ -116,7 +116,7 @@ def decide(requested: str | None, last: str, scores: Scores, origin: str) -> Ans
     )
 
 
-def _of_one(requested: str | None, last: str, scores: Scores, origin: str) -> Answer:
+def _decide_single_output(requested: str | None, last: str, scores: Scores, origin: str) -> Answer:
     """A single score: how probable it is that the image is of the second class."""
     if requested == "softmax":
         raise InvalidSource(
@@ -138,7 +138,7 @@ def _of_one(requested: str | None, last: str, scores: Scores, origin: str) -> An
     )
 
 
-def _state(last: str, scores: Scores) -> str:
+def _kind_of_outputs(last: str, scores: Scores) -> str:
     low, high = float(scores.min()), float(scores.max())
     sums = scores.sum(axis=1, dtype=np.float64)
     adds_up = bool((np.abs(sums - 1) <= _SUM_ERROR).all()) and low >= -_SUM_ERROR

@@ -38,7 +38,7 @@ def choose(options: argparse.Namespace, signature: Signature, contract: Contract
     """
     preset, preset_from = _preset(options, signature, contract)
     resizing, resizing_from = _resizing(options, signature, contract, preset)
-    assumed = tuple(_assumed(preset, preset_from, resizing, resizing_from, signature, contract))
+    assumed = tuple(_assumptions(preset, preset_from, resizing, resizing_from, signature, contract))
     return Choice(preset, resizing, assumed, preset_from, resizing_from)
 
 
@@ -109,7 +109,7 @@ def _preset(options: argparse.Namespace, signature: Signature, contract: Contrac
     if numbers and options.like:
         raise ExportError(f"--like {options.like} stands for a mean, a deviation and a scale; omit it, or {flags[0]}")
     if numbers:
-        return _of_numbers(options, signature), ", ".join(flags)
+        return _preset_of_numbers(options, signature), ", ".join(flags)
     if like is None and contract.preset is not None:
         preset, origin = contract.preset, contract.origin
     else:
@@ -125,7 +125,7 @@ def _preset(options: argparse.Namespace, signature: Signature, contract: Contrac
     return preset, origin
 
 
-def _of_numbers(options: argparse.Namespace, signature: Signature) -> Preset:
+def _preset_of_numbers(options: argparse.Namespace, signature: Signature) -> Preset:
     mean, std = options.mean or (0.0,), options.std or (1.0,)
     scale = options.scale or 1 / 255
     for flag, values in (("--mean", mean), ("--std", std)):
@@ -141,7 +141,7 @@ def _of_numbers(options: argparse.Namespace, signature: Signature) -> Preset:
     return Preset("numbers", mean, std, scale, bool(options.bgr) and signature.channels == 3)
 
 
-def _assumed(
+def _assumptions(
     preset: Preset,
     preset_from: str,
     resizing: Resizing,

@@ -32,13 +32,13 @@ def read(value: str) -> tuple[str, ...]:
 
     Raises InvalidLabels.
     """
-    if _is_there(value) and Path(value).is_dir():
+    if _exists(value) and Path(value).is_dir():
         raise InvalidLabels(
             f"--labels {value}: is a folder; expected a file of labels, or names with commas between. --samples "
             f"{value} takes the names of its folders"
         )
     try:
-        labels = _of_file(Path(value)) if _is_there(value) else _of_list(value)
+        labels = _of_file(Path(value)) if _exists(value) else _of_list(value)
     except OSError as error:
         raise InvalidLabels(f"--labels {value}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -71,7 +71,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-def _is_there(text: str) -> bool:
+def _exists(text: str) -> bool:
     try:
         return bool(text) and Path(text).exists()
     except (OSError, ValueError):  # too long to be a file's name
@@ -120,7 +120,7 @@ def of_json(value: object) -> list[str]:
             if isinstance(value.get(key), dict | list) and value[key]:
                 return of_json(value[key])
         return _of_mapping(value)
-    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+    if isinstance(value, list) and value and all(isinstance(label, str) for label in value):
         return list(value)
     raise ValueError(
         "expected a JSON list of labels, an object of index to label or of label to index, or one with id2label"

@@ -34,10 +34,10 @@ class Preset:
         std = np.broadcast_to(np.array(self.std, np.float64), channels)
         return (self.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
 
-    def people(self) -> tuple[Numbers, Numbers]:
+    def mean_and_std_of_rgb(self) -> tuple[Numbers, Numbers]:
         """Mean and deviation of pixels of 0..1, red first, as ImageSpec has them."""
         unit = self.scale * 255
-        mean, std = (tuple(number / unit for number in each) for each in (self.mean, self.std))
+        mean, std = (tuple(number / unit for number in channels) for channels in (self.mean, self.std))
         return (mean[::-1], std[::-1]) if self.bgr else (mean, std)
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -55,7 +55,7 @@ class Preset:
             return f"{order} pixels as they are, 0..255"
         top = self.scale * 255
         scaled = f"scaled to 0..{top:g}" if top != 255 else "of 0..255"
-        mean, std = (", ".join(f"{number:g}" for number in each) for each in (self.mean, self.std))
+        mean, std = (", ".join(f"{number:g}" for number in numbers) for numbers in (self.mean, self.std))
         less = "" if not any(self.mean) else f", mean {mean} subtracted"
         divided = "" if set(self.std) == {1.0} else f", divided by {std}"
         return f"{order} pixels {scaled}{less}{divided}"

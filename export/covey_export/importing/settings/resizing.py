@@ -30,7 +30,7 @@ class Resizing:
 
     def message(self, signature: Signature, preset: Preset) -> ImageSpec:
         """As the model's file has it."""
-        mean, std = preset.people()
+        mean, std = preset.mean_and_std_of_rgb()
         is_plain = signature.datatype == "UINT8"
         return ImageSpec(
             height=signature.height,

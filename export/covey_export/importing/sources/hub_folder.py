@@ -70,17 +70,21 @@ def read_contract(path: Path) -> Contract:
     for file in files:
         if not file.is_file():
             continue
-        said = _json(file)
-        said = said["image_processor"] if isinstance(said.get("image_processor"), dict) else said
-        if (settings := timm_settings(said)) is not None:
-            origin = file.name if settings is said else f"pretrained_cfg of {file.name}"
-            return _with_answers(timm_config.read(settings, origin), config)
+        file_content = _json(file)
+        file_content = (
+            file_content["image_processor"] if isinstance(file_content.get("image_processor"), dict) else file_content
+        )
+        if (settings := timm_settings(file_content)) is not None:
+            origin = file.name if settings is file_content else f"pretrained_cfg of {file.name}"
+            return _with_labels_and_activation(timm_config.read(settings, origin), config)
         if file.name == CONFIG and path.is_dir():
             continue
-        return _with_answers(processor.read(said, file.name, str(config.get("model_type", ""))), config)
+        return _with_labels_and_activation(
+            processor.read(file_content, file.name, str(config.get("model_type", ""))), config
+        )
     raise InvalidSource(
-        f"{path}: expected {PREPROCESSOR}, or a {CONFIG} with timm's pretrained_cfg, found {content(path)}; say how "
-        f"images are prepared with --like imagenet, or --mean, --std and --resize"
+        f"{path}: expected {PREPROCESSOR}, or a {CONFIG} with timm's pretrained_cfg, found {describe_content(path)}; "
+        f"say how images are prepared with --like imagenet, or --mean, --std and --resize"
     )
 
 
@@ -104,11 +108,11 @@ def contract_of(folder: HubFolder) -> Contract:
         or len(size) != 2
         or not all(isinstance(length, int) and length > 0 for length in size)
     ):
-        return _with_answers(NOTHING, folder.config)
-    return _with_answers(Contract(f"image_size of {CONFIG}", size=(size[0], size[1])), folder.config)
+        return _with_labels_and_activation(NOTHING, folder.config)
+    return _with_labels_and_activation(Contract(f"image_size of {CONFIG}", size=(size[0], size[1])), folder.config)
 
 
-def _with_answers(contract: Contract, config: Mapping[str, Any]) -> Contract:
+def _with_labels_and_activation(contract: Contract, config: Mapping[str, Any]) -> Contract:
     """And the labels that config.json has, and what the outputs still need.
 
     Raises InvalidSource where the labels cannot be read.
@@ -138,7 +142,7 @@ def _json(file: Path) -> dict[str, Any]:
     return content
 
 
-def content(path: Path) -> str:
+def describe_content(path: Path) -> str:
     """What a folder holds, for people."""
     if not path.is_dir():
         return "something else"

@@ -196,14 +196,14 @@ def _opset(path: Path, model: onnx.ModelProto) -> int:
 
 
 def _require_known_operators(path: Path, model: onnx.ModelProto, opset: int) -> None:
-    own = {(function.domain, function.name) for function in model.functions}
+    local_functions = {(function.domain, function.name) for function in model.functions}
     unknown = sorted(
         {
             node.op_type
             for graph in graphs(model.graph)
             for node in graph.node
             if node.domain in _DOMAINS
-            and (node.domain, node.op_type) not in own
+            and (node.domain, node.op_type) not in local_functions
             and not onnx.defs.has(node.op_type)
             and node.op_type not in _EXPERIMENTAL
         }

@@ -65,7 +65,7 @@ def _of_folder(options: argparse.Namespace, folder: HubFolder, size: Size | None
     if not folder.weights:
         raise InvalidSource(
             f"{folder.path}: expected weights beside its {hub_folder.CONFIG} (model.safetensors, pytorch_model.bin, or "
-            f"model.onnx), found {hub_folder.content(folder.path)}; fetch the whole folder"
+            f"model.onnx), found {hub_folder.describe_content(folder.path)}; fetch the whole folder"
         )
     with _needing_packages(folder.path):
         from covey_export.importing.sources import torch_folder

@@ -44,7 +44,7 @@ def read(settings: Mapping[str, Any], origin: str, size: tuple[int, int] | None 
         (height, width),
         preset_of(mean, std) if len(mean) in (1, channels) else None,
     )
-    method = {each.value: each for each in interpolation.KNOWN}.get(filter_name)
+    method = {known.value: known for known in interpolation.KNOWN}.get(filter_name)
     resizing = _resizing(mode, scaled, (height, width), mean, method or Interpolation.BILINEAR)
     if method is None or resizing is None:
         return replace(
@@ -81,7 +81,7 @@ def labels(config: Mapping[str, Any]) -> list[str] | None:
         names = [names[str(place)] for place in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
-    described = config.get("label_descriptions") or inner.get("label_descriptions")
-    if not isinstance(described, dict):
+    descriptions = config.get("label_descriptions") or inner.get("label_descriptions")
+    if not isinstance(descriptions, dict):
         return names
-    return [str(described.get(name, name)) for name in names]
+    return [str(descriptions.get(name, name)) for name in names]

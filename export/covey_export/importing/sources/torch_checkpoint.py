@@ -41,7 +41,7 @@ def read(path: Path, name: str, size: tuple[int, int] | None) -> tuple[OnnxFile,
     if size is None and contract.size is None:
         note = f"no --image-size was given; assumed is {height}x{width}"
         contract = replace(contract, notes=(*contract.notes, note))
-    probe = _drawn(name, Task((height, width, 3), _PROBE))
+    probe = _build_probe(name, Task((height, width, 3), _PROBE))
     shape, classes = (height, width, _channels(probe, checkpoint_weights)), _classes(probe, checkpoint_weights)
     if shape[2] == 1 and contract.preset is not None and len(contract.preset.mean) + len(contract.preset.std) > 2:
         contract = replace(contract, preset=None)
@@ -73,7 +73,7 @@ def _kind(name: str) -> str:
     return "timm" if name.startswith(timm_networks.PREFIX) else "torch"
 
 
-def _drawn(name: str, task: Task) -> nn.Module:
+def _build_probe(name: str, task: Task) -> nn.Module:
     """The network for its names and shapes, without numbers where it can be built so."""
     try:
         with torch.device("meta"):

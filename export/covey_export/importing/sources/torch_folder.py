@@ -85,7 +85,7 @@ def _of_transformers(folder: HubFolder) -> tuple[nn.Module, str]:
                 f"{first_line(error)}; expected a classifier of its own, all of it in the folder"
             ) from error
     name = type(network).__name__
-    mismatched = sorted({*loading["missing_keys"], *(str(each[0]) for each in loading["mismatched_keys"])})
+    mismatched = sorted({*loading["missing_keys"], *(str(mismatch[0]) for mismatch in loading["mismatched_keys"])})
     if mismatched:
         extra = sorted(loading["unexpected_keys"])
         raise InvalidSource(
@@ -99,7 +99,7 @@ def _of_transformers(folder: HubFolder) -> tuple[nn.Module, str]:
 
 def _require_classifier(folder: HubFolder) -> None:
     architectures = folder.config.get("architectures")
-    names = [str(each) for each in architectures] if isinstance(architectures, list) else []
+    names = [str(architecture) for architecture in architectures] if isinstance(architectures, list) else []
     if names and not any("ImageClassification" in name or "Timm" in name for name in names):
         raise InvalidSource(
             f"{folder.path}: expected an image classifier (...ForImageClassification), found {listed(names)} in its "

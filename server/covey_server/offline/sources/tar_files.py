@@ -64,9 +64,9 @@ class TarFiles:
                     yield entry
             self._read_bytes += size_bytes
         if not count:
-            found = image_folders.counted(self.left_out) or "no file"
+            counted_kinds = image_folders.counted(self.left_out) or "no file"
             suffixes = image_formats.suffixes(self._formats)
-            raise BadSource(f"{self.name}: expected images ({suffixes}) in it, found {found}")
+            raise BadSource(f"{self.name}: expected images ({suffixes}) in it, found {counted_kinds}")
 
     def fraction(self) -> float | None:
         within = 0 if self._open is None else self._open.tell()
