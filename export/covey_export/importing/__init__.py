@@ -1,4 +1,5 @@
-"""Classifiers that were trained elsewhere become served models, held against the file that they came from.
+"""Turns classifiers that were trained elsewhere into served models, and proves that they compute what the original
+does.
 
 Nothing but the `torch_` modules imports torch, and nothing rich: an ONNX file is imported with onnx, onnxruntime, numpy
 and Pillow alone.

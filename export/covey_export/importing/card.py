@@ -1,4 +1,4 @@
-"""What lies beside an imported model for people: import.json and its model card."""
+"""Writes the files beside an imported model that are for people: import.json and its model card."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MADE = "made by Covey: they show that the file computes what its original does,
 def write(
     folder: Path, info: ModelInfo, record: Mapping[str, object], images: Samples, probabilities: NDArray[np.float32]
 ) -> None:
-    """Both files, into a version's folder. `record` is the content of import.json, `probabilities` `[N, K]` are the
-    original's for the images. Raises OSError."""
+    """Writes both files into a version's folder. `record` is the content of import.json, `probabilities` `[N, K]` are
+    the original's for the images. Raises OSError."""
     atomic_files.write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     atomic_files.write_text(folder / model_card.FILE, _card(info, record, images, probabilities))
 
 
 def _card(info: ModelInfo, record: Mapping[str, Any], images: Samples, probabilities: NDArray[np.float32]) -> str:
-    """The whole file, as Markdown."""
+    """The whole model card, as Markdown."""
     accuracy, counts = _by_class(images, probabilities, len(info.labels))
     compared = escape(images.place)
     kind = "image" if images.labels is None else "labelled image"

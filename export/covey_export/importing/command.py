@@ -39,7 +39,7 @@ from covey_server.inference.model_loader import ModelLoader
 
 
 class Report(Protocol):
-    """Where the words go."""
+    """Where the import prints its lines and tables."""
 
     def line(self, text: str = "") -> None: ...
     def doing(self, what: str) -> AbstractContextManager[None]: ...
@@ -56,7 +56,7 @@ class Imported:
 
 
 def run(options: argparse.Namespace, report: Report) -> None:
-    """As `import_model`, and says how to serve the version."""
+    """Runs `import_model` and prints how to serve the version."""
     imported = import_model(options, report)
     if options.first_look:  # its caller serves it
         report.line(f"imported in {imported.seconds:.1f} s")
@@ -165,7 +165,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
 def _labels_and_samples(
     options: argparse.Namespace, original: Original, choice: Choice, contract: Contract, report: Report
 ) -> tuple[tuple[str, ...], str, Samples, tuple[str, ...]]:
-    """The labels and who says them, the images to compare on, and what was assumed about the labels."""
+    """The labels and where they are from, the images to compare on, and what was assumed about the labels."""
     outputs = original.classes
     count = 2 if outputs == 1 else outputs
     place = options.samples or options.check
@@ -207,7 +207,7 @@ def _labels_and_samples(
 
 
 def _input_spec(resizing: Resizing, choice: Choice, original: Original) -> InputSpec:
-    """As the server reads it from the file."""
+    """The input as the server reads it from the file."""
     return image_contract.read(resizing.message(original.signature, choice.preset))
 
 
@@ -220,7 +220,7 @@ def _check(
     names: tuple[str, ...],
     report: Report,
 ) -> None:
-    """Shows the table. Raises ImportFailed where another setting does clearly better."""
+    """Prints the table of settings. Raises ImportFailed where another setting does clearly better."""
     files = samples.find(options.check, check.MAX_IMAGES)
     matched = samples.match(files.classes, names)
     if not files.is_labelled or max(matched) < 0:
@@ -248,7 +248,7 @@ def _check(
 
 
 def _write(path: Path, graph: Graph, info: ModelInfo, original_input: OriginalPath | None) -> None:
-    """The file, loaded and checked as the server does at each load. Raises ImportFailed."""
+    """Writes the file, and loads and checks it as the server does at each load. Raises ImportFailed."""
     del graph.model.metadata_props[:]
     graph.model.metadata_props.add(key=metadata.KEY, value=metadata.to_json(info))
     if original_input is not None:

@@ -15,22 +15,22 @@ _INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
 
 
 class PlainReport:
-    """Lines to standard output, and one at least every ten seconds."""
+    """Prints lines to standard output, at least one every ten seconds."""
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         self.heartbeat = Heartbeat(self.line, every_s)
 
     def line(self, text: str = "") -> None:
-        """One line as it is."""
+        """Prints one line as it is."""
         self.heartbeat.said()
         print(text, flush=True)
 
     def doing(self, what: str) -> AbstractContextManager[None]:
-        """What is done while entered and may take long."""
+        """Names, while it is entered, work that may take long."""
         return self.heartbeat.doing(what)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Columns as wide as their longest cell; numbers to the right."""
+        """Prints columns as wide as their longest cell, numbers to the right."""
         self.line(title)
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         for row in (header, *rows):
@@ -42,7 +42,8 @@ class PlainReport:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`arguments` are those behind `import`. 0: done, 2: an error that was explained, 130: stopped by Ctrl-C."""
+    """Runs the command. `arguments` are those behind `import`. Returns 0: done, 2: an error that was explained, 130:
+    stopped by Ctrl-C."""
     prog = "covey-server serve" if "--first-look" in arguments else f"covey-export {options.NAME}"
     parser = Parser(prog=prog, description=options.TEXT, allow_abbrev=False)
     options.add_to(parser)

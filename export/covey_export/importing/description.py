@@ -1,4 +1,4 @@
-"""What an imported model says of itself: its ModelInfo, and the record beside it for people."""
+"""What is recorded of an imported model: its ModelInfo, and import.json for people."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def model_info(
     expected: NDArray[np.float32],
     accuracy: float | None,
 ) -> ModelInfo:
-    """The file's own message. `expected` `[N, K]` is what the original gives for the images, `accuracy` how often that
-    is right (None: the images have no labels)."""
+    """The message that the model's file holds. `expected` `[N, K]` is what the original gives for the images,
+    `accuracy` how often that is right (None: the images have no labels)."""
     precision = proof.precision(original.model)
     golden = _golden_places(images, int(np.prod(images.images.shape[1:])))
     signature = original.signature
@@ -82,7 +82,7 @@ def model_info(
 
 
 def _golden_places(images: Samples, image_bytes: int) -> NDArray[np.int64]:
-    """Spread over all images, and so over all classes."""
+    """The indices of the golden images, spread over all images and so over all classes."""
     count = min(len(images.images), _GOLDEN, max(1, _GOLDEN_BYTES // image_bytes))
     return np.arange(count, dtype=np.int64) * len(images.images) // count
 
@@ -99,7 +99,7 @@ def record(
     assumed: Iterable[str],
     info: ModelInfo,
 ) -> dict[str, object]:
-    """What stands beside the model for people: what was compared, what came out, what was assumed."""
+    """The content of import.json: what was compared, what came out, and what was assumed."""
     signature = original.signature
     return {
         "source": file.path.absolute().name,

@@ -1,4 +1,4 @@
-"""Sentences that an import prints of what it found."""
+"""Sentences about an import, for its terminal output."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MIN_SPREAD = 1e-3  # of a probability between images, below which a comparison 
 
 
 def summarize(names: Sequence[str]) -> str:
-    """Labels with their outputs, the first few of many."""
+    """The labels with their outputs, at most the first few."""
     first = ", ".join(f"{place} {name}" for place, name in enumerate(names[:_LABELS_SHOWN]))
     more = len(names) - _LABELS_SHOWN
     return f"{first} and {more:,} more" if more > 0 else first
 
 
 def first_few(sentences: Sequence[str], what: str) -> Iterator[str]:
-    """The first of many, and how many more are `what`."""
+    """The first few sentences, and a last one that says how many more are `what`."""
     yield from sentences[:_SENTENCES_SHOWN]
     if (more := len(sentences) - _SENTENCES_SHOWN) > 0:
         yield f"and {more:,} more {what}"
@@ -41,8 +41,8 @@ def describe_proof(
     accuracy: float | None,
     classes: int,
 ) -> Iterator[str]:
-    """What was compared, with a warning where that says little. `expected` `[N, K]` are the original's probabilities,
-    `accuracy` is theirs (None: the images have no labels)."""
+    """What was compared, with a warning where the comparison says little. `expected` `[N, K]` are the original's
+    probabilities, `accuracy` is theirs (None: the images have no labels)."""
     kind = "made image" if images.is_made else "image"
     sizes = ", ".join(map(str, proof.BATCH_SIZES))
     yield f"batches {graph.description}; batches of {sizes} give what single images give"

@@ -1,4 +1,4 @@
-"""The options of `covey-export import`, their texts and their limits. What they lead to is command.py's."""
+"""The options of `covey-export import`, their help and their limits. command.py carries them out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEXT = "Turn a classifier that was trained elsewhere into a served model that is
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """All options of the sub-command."""
+    """Adds all options of the sub-command."""
     parser._negative_number_matcher = re.compile(r"-\d")  # else -1..1 would be an option of its own, not a value
     parser.add_argument(
         "source", type=Path, metavar="SOURCE",
@@ -140,7 +140,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def _like(text: str) -> str | Path:
-    """A preset's name, or a folder or JSON file that is there."""
+    """Parses a preset's name, or a folder or JSON file that exists."""
     if text in PRESETS:
         return text
     path = Path(text)
@@ -165,7 +165,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """One number, or one for each of three channels. Raises ArgumentTypeError."""
+    """Parses one number, or one for each of three channels. Raises ArgumentTypeError."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -176,7 +176,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def _scale(text: str) -> float:
-    """A number, or a fraction such as 1/255."""
+    """Parses a number, or a fraction such as 1/255."""
     numerator, _, denominator = text.partition("/")
     return _number(
         text,

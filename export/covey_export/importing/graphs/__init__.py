@@ -1,1 +1,1 @@
-"""The graph that is served, made of the original's, and how its own clients' input runs through it."""
+"""The served graph, built from the original's, and the path from the original's own input through it."""

@@ -34,19 +34,19 @@ _REDUCES = ("Reduce", "Arg")
 
 
 class _GaveUp(Exception):
-    """The images' place is lost."""
+    """It is not known any more on which axis the images lie."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Images lie on `axis`, `inner` elements of it for each."""
+    """Where the images lie in a tensor: on `axis`, `inner` elements of it for each image."""
 
     axis: int
     inner: int = 1
 
 
 def make_dynamic(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | None:
-    """The model for any number of images; None where that is not found. `signature.batch` is the fixed number (None:
+    """The model for any number of images; None where that cannot be found. `signature.batch` is the fixed number (None:
     1). The given model is left as it is."""
     batch = signature.batch or 1
     changed = onnx.ModelProto()
@@ -136,7 +136,7 @@ class _Rewriter:
         return place
 
     def _broadcast(self, node: onnx.NodeProto, place: _Place, shape: Shape) -> _Place:
-        """Axes are counted from the last one."""
+        """The place after broadcasting, which counts axes from the last one."""
         output_shape = self._shapes[node.output[0]]
         axis = place.axis + len(output_shape) - len(shape)
         if output_shape[axis] != shape[place.axis]:
@@ -152,7 +152,7 @@ class _Rewriter:
         return _Place(axis, place.inner)
 
     def _of_one(self, name: str, axis: int) -> str:
-        """A constant that repeats the same for each image, once."""
+        """One image's part of a constant that holds the same values for each image."""
         value = self._constant(name)
         for_one_image = value.take([0], axis=axis)
         if not (value == for_one_image).all():
@@ -186,7 +186,7 @@ class _Rewriter:
         return _Place(axis, elements // math.prod(output_shape[axis + 1 :]))
 
     def _axis_of(self, elements: int, shape: Shape, preferred: int) -> int:
-        """The axis on which images lie that have `elements` elements each."""
+        """The axis of the images, each of which has so many elements."""
         elements_below = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
         exact = [axis for axis in range(len(shape)) if elements_below[axis] == elements and shape[axis] == self._batch]
         if exact:
@@ -270,7 +270,7 @@ class _Rewriter:
         return _Place(place.axis - sum(axis < place.axis for axis in axes), place.inner)
 
     def _axes(self, node: onnx.NodeProto, rank: int) -> list[int] | None:
-        """As attribute or, in newer opsets, as the second input."""
+        """The axes of a node: an attribute or, in newer opsets, the second input."""
         axes = _attribute(node, "axes", None)
         if axes is None and len(node.input) > 1 and node.input[1]:
             axes = self._constant(node.input[1]).ravel().tolist()
@@ -297,7 +297,7 @@ class _Rewriter:
         return f"{_COUNT}_{self._made}"
 
     def _head(self) -> list[onnx.NodeProto]:
-        """How many images there are, `[1] int64`."""
+        """The nodes that compute how many images there are, `[1] int64`."""
         if not any(_COUNT in node.input for node in self._nodes):
             return []
         first = self._add_constant(np.array([0], np.int64))

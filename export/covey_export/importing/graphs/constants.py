@@ -1,4 +1,4 @@
-"""What a graph's constants give before any image comes: values that depend on them alone, and shapes."""
+"""What a graph's constants determine before any image comes: values that depend on them alone, and shapes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 def fold(graph: onnx.GraphProto) -> None:
-    """Computes what depends on constants alone, as long as it is small: shapes that exporters leave to be computed,
+    """Computes what depends on constants alone, as long as it is small: shapes that exporters leave to be computed, and
     tokens that they expand to the batch."""
     from onnx.reference import ReferenceEvaluator  # not cheap, and seldom needed
 
@@ -46,7 +46,7 @@ def fold(graph: onnx.GraphProto) -> None:
 
 
 def shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """Of all values whose shapes are numbers. Raises onnx.shape_inference.InferenceError."""
+    """The shapes of all values whose dimensions are known numbers. Raises onnx.shape_inference.InferenceError."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shape_of = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
@@ -57,7 +57,7 @@ def shapes(model: onnx.ModelProto) -> dict[str, Shape]:
 
 
 def copied(node: onnx.NodeProto) -> onnx.NodeProto:
-    """Nodes must leave a graph before its list of them is renewed."""
+    """A copy of a node: nodes must leave a graph before its list of them is replaced."""
     copied = onnx.NodeProto()
     copied.CopyFrom(node)
     return copied

@@ -27,7 +27,7 @@ _BGR = np.array([2, 1, 0], np.int64)
 
 
 class Batching(enum.Enum):
-    """How the network in the graph comes to any number of images."""
+    """How the network in the graph handles any number of images."""
 
     WHOLE = "whole"  # it takes them all at once
     GROUPS = "groups"  # it takes a fixed number; groups of that many go through it one after another
@@ -45,7 +45,7 @@ class Built:
 
 @dataclass
 class _Builder:
-    """Nodes and constants in the order of the data's way."""
+    """Collects nodes and constants in the order of the data flow."""
 
     taken: set[str]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
@@ -76,7 +76,8 @@ def build(
     activation: Activation,
     batching: Batching = Batching.WHOLE,
 ) -> Built:
-    """`classes` are the original's outputs; a single one becomes two classes, that it is not so and that it is.
+    """Builds the served graph. `classes` are the original's outputs; of a single output two classes are made, "no" and
+    "yes".
 
     `model` is left as it is. With Batching.GROUPS its opset must be SCAN_OPSET or later.
     """
@@ -121,7 +122,7 @@ def build(
 
 
 def _front(builder: _Builder, pixels: str, signature: Signature, preset: Preset) -> str:
-    """From uint8 `[N, H, W, C]` to the network's own input."""
+    """The nodes from uint8 `[N, H, W, C]` to the network's own input."""
     value = pixels
     is_planar = signature.layout == "NCHW"
     if is_planar or preset.bgr:
@@ -168,7 +169,7 @@ def _back(builder: _Builder, scores: str, classes: int, activation: Activation) 
 
 
 def _in_groups(builder: _Builder, signature: Signature) -> str:
-    """The images filled up with black ones to whole groups."""
+    """The images, filled up with black ones to whole groups."""
     size = signature.batch or 1
     if size == 1:
         return INPUT
@@ -184,7 +185,7 @@ def _in_groups(builder: _Builder, signature: Signature) -> str:
 
 
 def _count(builder: _Builder) -> str:
-    """How many images there are, `[1] int64`."""
+    """The number of images, `[1] int64`."""
     shape = builder.add("Shape", [INPUT], "images_shape")
     return builder.add("Gather", [shape, builder.constant("first", [0])], "count", axis=0)
 

@@ -1,4 +1,4 @@
-"""Changes to a graph that keep what it computes, and what they need to know of it."""
+"""Changes to a graph that keep what it computes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _M = TypeVar("_M", bound=Message)
 
 
 def strip(network: onnx.GraphProto, exit_: str) -> None:
-    """Takes out what the output does not need, what other exporters note (paths of their machines), and shapes."""
+    """Removes what the output does not need, what other exporters note (paths of their machines), and shapes."""
     needed, kept = {exit_}, []
     for node in reversed(network.node):
         if needed.intersection(node.output):
@@ -52,7 +52,7 @@ def _tensor_name(tensor: onnx.TensorProto | onnx.SparseTensorProto) -> str:
 
 
 def uses(node: onnx.NodeProto) -> Iterable[str]:
-    """The values that a node takes, those that graphs in it take from outside included."""
+    """The values that a node reads, those that graphs in it read from outside included."""
     yield from node.input
     for attribute in node.attribute:
         for inner in (attribute.g, *attribute.graphs):
@@ -62,7 +62,7 @@ def uses(node: onnx.NodeProto) -> Iterable[str]:
 
 
 def names(graph: onnx.GraphProto) -> set[str]:
-    """Of all values, constants and nodes."""
+    """The names of all values, constants and nodes."""
     names: set[str] = set()
     for nested in graphs(graph):
         names.update(value.name for value in (*nested.input, *nested.output))
@@ -74,7 +74,7 @@ def names(graph: onnx.GraphProto) -> set[str]:
 
 
 def rename(graph: onnx.GraphProto, new_names: Mapping[str, str]) -> None:
-    """Values get other names wherever they are made or used."""
+    """Gives values new names wherever they are made or used."""
 
     def renamed(values: Iterable[str]) -> list[str]:
         return [new_names.get(value, value) for value in values]

@@ -39,8 +39,9 @@ class FoundPath:
 
 
 def find(graph: Graph, original: Original, prepared: NDArray[Any], scores: Scores, activation: Activation) -> FoundPath:
-    """`prepared` `[N, ...]` are images as the original takes them, `scores` `[N, K]` what it gives for them. They are
-    compared within the tolerance of what the network computes in, times the largest score where that is above 1."""
+    """Finds the path and tries it. `prepared` `[N, ...]` are images as the original takes them, `scores` `[N, K]` what
+    it gives for them. They are compared within the tolerance of what the network computes in, times the largest score
+    where that is above 1."""
     name, datatype = original.signature.input_name, original.signature.datatype
     if (name, datatype) in ((IMAGES, "UINT8"), (ENCODED, "BYTES")):
         return FoundPath(None, f"its own input {name!r} is not offered: the server has one of that name and type")
@@ -104,7 +105,7 @@ def _output(original: Original) -> onnx.ValueInfoProto:
 
 
 def _declared(original: Original, classes: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """The shape of one image's output, and its type, as the file says them: of groups the graph has other ones."""
+    """The shape of one image's output and its type, as the file declares them; a graph of groups has other ones."""
     tensor = _output(original).type.tensor_type
     shape = tuple(dim.dim_value for dim in tensor.shape.dim)[1:]
     dtype = np.dtype(np.float16 if tensor.elem_type == TensorProto.FLOAT16 else np.float32)

@@ -51,7 +51,7 @@ class Signature:
 
     @property
     def datatype(self) -> str:
-        """As the Open Inference Protocol names it."""
+        """The input's type, as the Open Inference Protocol names it."""
         return _TYPES[self.elem_type][0]
 
     @property
@@ -59,7 +59,7 @@ class Signature:
         return _TYPES[self.elem_type][1]
 
     def shape(self, batch: int) -> tuple[int, int, int, int]:
-        """Of the original input, for so many images."""
+        """The shape of the original input for so many images."""
         if self.layout == "NCHW":
             return (batch, self.channels, self.height, self.width)
         return (batch, self.height, self.width, self.channels)
@@ -78,8 +78,9 @@ def find(
     image_size: tuple[int, int] | None = None,
     usual_size: tuple[int, int] | None = None,
 ) -> Signature:
-    """`output`, `layout` and `image_size` (height, width) are what the user says of what the file leaves open;
-    `usual_size` is taken where it leaves its size open and the user says none.
+    """Finds what the model takes and gives. `output`, `layout` and `image_size` (height, width) are what the user says
+    of what the file leaves open; `usual_size` is taken where the file leaves its size open and the user does not say
+    it.
 
     Raises InvalidSource where the model does not take images, or not images alone, or where something is open still.
     """
@@ -127,7 +128,8 @@ def _image_input(file: OnnxFile, graph: onnx.GraphProto) -> onnx.ValueInfoProto:
 
 
 def _dimensions(value: onnx.ValueInfoProto) -> Dimensions:
-    """A number where it is fixed, else a name, "?" where there is none. Of an input that does not say, four "?"."""
+    """The input's dimensions: a number where one is fixed, else its name, "?" where it has none. Of an input without a
+    shape, four "?"."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return ("?",) * 4
@@ -174,7 +176,7 @@ def _layout(file: OnnxFile, value: onnx.ValueInfoProto, dimensions: Dimensions) 
 
 
 def _traced_layout(graph: onnx.GraphProto, name: str) -> str | None:
-    """By the first operator that knows: a convolution takes NCHW, a Transpose in front of it says so."""
+    """The layout by the first operator that shows it: a convolution takes NCHW, and a Transpose before it says so."""
     node = _first_after(graph, name)
     if node is None:
         return None
@@ -265,7 +267,8 @@ def _output(file: OnnxFile, graph: onnx.GraphProto, name: str | None, batch: int
 
 
 def _holds_boxes(value: onnx.ValueInfoProto, batch: int | None) -> bool:
-    """By its name, or by its shape: four numbers for each of something else than the `batch` images."""
+    """Whether an output holds boxes: by its name, or by a shape of four numbers for each of something else than the
+    `batch` images."""
     if any(word in value.name.lower() for word in _BOX_NAMES):
         return True
     *others, last = _dimensions(value) or ("?",)

@@ -1,1 +1,1 @@
-"""Whether an import computes what the original does: images for that, the comparison, the usual mistakes, variants."""
+"""Proves that an import computes what the original does: images, the comparison, the usual mistakes, variants."""

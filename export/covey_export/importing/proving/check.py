@@ -1,5 +1,5 @@
-"""The usual mistakes side by side: how accurate the original is on labelled images when it is fed in other ways than
-the one chosen."""
+"""Compares the usual settings: how accurate the original is on labelled images when it is fed in other ways than the
+chosen one."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ HEADER = ("setting", "top-1", "confidence", "")
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One setting. `change` says what is other than chosen, and `options` how to ask for it; both are empty for the
-    chosen one."""
+    """One setting. `change` says how it differs from the chosen one, and `options` how to ask for it; both are empty
+    for the chosen one."""
 
     setting: str
     change: str
@@ -46,30 +46,31 @@ class Row:
 
     @property
     def surplus(self) -> float:
-        """How far confidence is from accuracy."""
+        """How far the confidence is from the accuracy."""
         return abs(self.confidence - self.accuracy)
 
     def cells(self, best: Row) -> tuple[str, ...]:
-        """Of the table."""
+        """The row of the printed table."""
         mark = "chosen" if not self.change else "best" if self is best else ""
         return (self.setting, f"{self.accuracy:.1%}", f"{self.confidence:.2f}", mark)
 
 
 @dataclass(frozen=True)
 class Table:
-    """`rows`, the chosen one first."""
+    """All settings; `rows` begins with the chosen one."""
 
     rows: tuple[Row, ...]
     images: int
 
     @property
     def best(self) -> Row:
-        """The most accurate; the chosen one where none is more so, else the one whose confidence fits best."""
+        """The most accurate setting; the chosen one where none is more accurate, else the one whose confidence fits
+        best."""
         return max(self.rows, key=lambda row: (row.accuracy, not row.change, -row.surplus))
 
     @property
     def advice(self) -> str | None:
-        """A sentence where another setting does clearly better than the one chosen."""
+        """A sentence, where another setting does clearly better than the chosen one."""
         chosen, best = self.rows[0], self.best
         if not is_clearly_better(best.right, chosen.right):
             return None
@@ -111,7 +112,8 @@ def compare(
     labels: Sequence[str],
     read_samples: Callable[[Resizing], Samples],
 ) -> Table:
-    """`read` gives the labelled images, resized in some way; all of them in the same order."""
+    """Compares the settings. `read_samples` gives the labelled images, resized in some way; all of them in the same
+    order."""
     samples = read_samples(chosen)
     if samples.labels is None:
         raise ValueError("this is a bug: images to check on have labels")
@@ -169,7 +171,7 @@ def compare(
 
 
 def _presets(chosen: Preset, original: Original) -> Iterator[tuple[Preset, str, str]]:
-    """Other scalings, and the other order of colours with each."""
+    """Other scalings, and each with the other order of colours."""
     signature = original.signature
     is_colour = signature.channels == 3
     seen = [_key(chosen, signature.channels)]
@@ -198,7 +200,7 @@ def _presets(chosen: Preset, original: Original) -> Iterator[tuple[Preset, str, 
 
 
 def _brief(preset: Preset, channels: int) -> str:
-    """Of the table, which is to fit a terminal: the name in place of the numbers where there is one."""
+    """A preset for the table, which must fit a terminal: its name in place of the numbers where it has one."""
     if preset.name not in PRESETS:
         return preset.describe(channels)
     order = "" if channels == 1 else "BGR, " if preset.bgr else "RGB, "
@@ -230,7 +232,7 @@ def _resizings(chosen: Resizing, original: Original) -> Iterator[tuple[Resizing,
 
 
 def _other_layout(file: OnnxFile, original: Original) -> Original | None:
-    """The file fed in the other layout, where its input is of such a shape that this runs."""
+    """The original fed in the other layout, where the shape of its input allows that."""
     signature = original.signature
     other = replace(signature, layout="NHWC" if signature.layout == "NCHW" else "NCHW")
     try:

@@ -1,4 +1,4 @@
-"""Orders that a network's labels may be in, other than the one given: which would suit the answers better."""
+"""Other orders that a network's labels may be in, and which of them fits the answers better."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MIN_PER_CLASS = 4  # images, for an order that is guessed from the answers
 def best(
     probabilities: NDArray[np.float32], labels: Sequence[str], truth: NDArray[np.int64], is_guessed: bool = False
 ) -> NDArray[np.bool_]:
-    """Which of the images are right in the order of labels for which most are. `probabilities` are the answers,
+    """Which images are right in the order of labels that makes most of them right. `probabilities` are the answers,
     `truth` the images' labels; an order guessed from the answers counts where `is_guessed`."""
     outputs = probabilities.argmax(axis=1)
     orders = likely(labels, probabilities, truth) if is_guessed else _usual(labels)
@@ -24,8 +24,8 @@ def best(
 def likely(
     labels: Sequence[str], probabilities: NDArray[np.float32], truth: NDArray[np.int64]
 ) -> Iterator[tuple[list[int], str]]:
-    """Other orders of the labels, the one that the answers show among them: for each output the label that it would
-    stand for."""
+    """Other orders of the labels, among them the one that the answers show. An order gives for each output the label
+    that it would stand for."""
     natural = list(range(len(labels)))
     usual = list(_usual(labels))
     yield from usual
@@ -37,7 +37,7 @@ def likely(
 
 
 def _usual(labels: Sequence[str]) -> Iterator[tuple[list[int], str]]:
-    """As `likely`, of mistakes that are made often."""
+    """The orders, as in `likely`, of frequent mistakes."""
     count = len(labels)
     natural = list(range(count))
     orders = [natural]
@@ -58,8 +58,8 @@ def _usual(labels: Sequence[str]) -> Iterator[tuple[list[int], str]]:
 
 
 def _guessed(outputs: NDArray[np.int64], truth: NDArray[np.int64], count: int) -> list[int] | None:
-    """The order that the answers themselves show: each output stands for the class whose images it is given for most
-    often, found on half of the images and true of the other half; None where there is none."""
+    """The order that the answers themselves show, found on half of the images and confirmed on the other half: each
+    output stands for the class whose images it is given for most often. None where there is none."""
     classes = np.unique(truth[truth >= 0])
     if len(classes) < 2 or min(int((truth == class_index).sum()) for class_index in classes) < _MIN_PER_CLASS:
         return None

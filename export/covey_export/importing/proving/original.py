@@ -1,4 +1,4 @@
-"""The model as its file has it, run by onnxruntime on images prepared as its own users prepare them."""
+"""Runs the original model by onnxruntime, on images prepared as its own users prepare them."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Original:
         return np.concatenate(rows)
 
     def prepare(self, images: NDArray[np.uint8], preset: Preset) -> NDArray[np.generic]:
-        """Its own input for `[N, H, W, C] uint8`."""
+        """The original's input for images `[N, H, W, C] uint8`."""
         values = preset.apply(images)
         ordered = values.transpose(0, 3, 1, 2) if self.signature.layout == "NCHW" else values
         return np.ascontiguousarray(ordered.astype(self.signature.dtype))
 
     def run_raw(self, prepared: NDArray[np.generic]) -> Scores:
-        """The scores of one batch of its own input."""
+        """The scores of one batch of prepared input."""
         return self._scores(prepared)
 
     def _start(self, file: OnnxFile, signature: Signature) -> _Runner:
@@ -97,7 +97,8 @@ class Original:
         )
 
     def _with_batch(self, signature: Signature) -> Signature:
-        """Where the batch axis is not fixed by its shape, it may be by constants in the graph: found by trying."""
+        """The signature with the batch size that the file really takes: constants in the graph may fix it where the
+        shape does not."""
         sizes = (signature.batch,) if signature.batch else _TRIED_BATCHES
         reasons = []
         for size in sizes:
@@ -126,7 +127,7 @@ class Original:
 
 
 def score_rows(output: NDArray[np.generic], images: int, origin: str) -> Scores:
-    """`[N, K] float32` of an output of `[N, K]`, or of `[N, K, 1, 1]` and `[N, 1, 1, K]`. Raises InvalidSource."""
+    """Scores `[N, K] float32` from an output of `[N, K]`, `[N, K, 1, 1]` or `[N, 1, 1, K]`. Raises InvalidSource."""
     shape = output.shape
     message = f"{origin}: expected a score for each class, [{images}, K], got {list(shape)} {output.dtype}"
     if output.dtype.kind != "f":

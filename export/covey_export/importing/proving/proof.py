@@ -1,4 +1,4 @@
-"""Whether an imported graph computes what the original file computes, seen through the very code that will serve it."""
+"""Proves that an imported graph computes what the original file computes, by the code that will serve it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ Probabilities = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph that gave, at each of BATCH_SIZES, what the original gives. `max_batch` is that of the file: 0: any
-    number of images at once; else groups of so many go through it one after another."""
+    """A graph that gave, at each of BATCH_SIZES, what the original gives. `max_batch` is the file's: 0 for any number
+    of images at once; otherwise groups of that many go through it one after another."""
 
     model: onnx.ModelProto
     engine: Engine  # of it
@@ -71,8 +71,8 @@ def precision(model: onnx.ModelProto) -> str:
 def find_graph(
     original: Original, preset: Preset, answer: Answer, images: Images, expected: Probabilities, scratch: Path
 ) -> Graph:
-    """The first way to any number of images that computes what the original does: the graph as it is, with its batch
-    axis made dynamic, or in a loop.
+    """Finds the first way to handle any number of images that computes what the original does: the graph as it is, with
+    its batch axis made dynamic, or in a loop.
 
     `images` `[N, H, W, C]` and what is `expected` for them, `[N, K]`, are for trying; `scratch` is a folder for files.
     Raises ImportFailed.
@@ -124,7 +124,7 @@ def _attempts(original: Original) -> Iterator[tuple[onnx.ModelProto | None, Batc
 
 
 def _as_dynamic(model: onnx.ModelProto, original: Original) -> onnx.ModelProto | None:
-    """As it is: often only the shape of the input is fixed."""
+    """The model as it is: often only the shape of the input is fixed."""
     return model if original.signature.batch is not None else None
 
 
@@ -163,7 +163,8 @@ def _require_steady(
 
 
 def _is_training(node: onnx.NodeProto) -> bool:
-    """By its attribute, or in older opsets by outputs for new means and deviations."""
+    """Whether a node is in training mode: by its attribute, or in older opsets by outputs for new means and
+    deviations."""
     return len(node.output) > 1 or any(
         attribute.name == "training_mode" and attribute.i for attribute in node.attribute
     )
@@ -194,19 +195,19 @@ def between_batches(engine: Engine, images: Images) -> float:
 
 
 def run(engine: Engine, images: Images, size: int = _BATCH) -> Probabilities:
-    """`[N, K]`, in batches of `size`. Raises EngineFailed."""
+    """The engine's answers `[N, K]`, in batches of `size`. Raises EngineFailed."""
     return np.concatenate([engine.run(images[start : start + size]) for start in range(0, len(images), size)])
 
 
 def difference(probabilities: Probabilities, expected: Probabilities) -> float:
-    """The largest; NaN where there is one."""
+    """The largest absolute difference; NaN where there is one."""
     if probabilities.shape != expected.shape:
         return float("inf")
     return float(np.abs(probabilities - expected).max(initial=0.0))
 
 
 def serialized(model: onnx.ModelProto) -> bytes:
-    """Raises ImportFailed where the model is larger than a file can be."""
+    """The model's bytes. Raises ImportFailed where it is larger than a file can be."""
     try:
         data: bytes = model.SerializeToString()
     except ValueError as error:

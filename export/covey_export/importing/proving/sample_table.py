@@ -1,4 +1,4 @@
-"""Labelled samples as a CSV: a row for each image, of its file and its label; samples.py does the rest."""
+"""Reads labelled samples from a CSV with a row for each image: its file and its label."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class SampleTable:
 
 
 def read(path: Path) -> SampleTable:
-    """Rows of file and label, with a heading (in any order, beside other columns) or without; files are relative to
-    the folder that the table lies in, labels are names or outputs' indices. Cells are separated by commas, semicolons
-    or tabs. Raises InvalidSamples where no row can be used."""
+    """Reads rows of file and label, with a heading (in any order, beside other columns) or without. Files are relative
+    to the folder of the table; labels are names or outputs' indices. Cells are separated by commas, semicolons or tabs.
+    Raises InvalidSamples where no row can be used."""
     rows = _rows(path)
     file_at, label_at, heading = _columns(rows[0][1] if rows else [])
     files: dict[str, list[Path]] = {}
@@ -69,7 +69,7 @@ def read(path: Path) -> SampleTable:
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Each with its number in the file."""
+    """The rows, each with its number in the file."""
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
@@ -98,6 +98,6 @@ def _columns(first: list[str]) -> tuple[int, int, int]:
 
 
 def _beside(path: Path, name: str) -> Path:
-    """A file that the table names; Windows' separators are understood where there is no file of that very name."""
+    """A file that the table names; backslashes are read as separators where there is no file of that very name."""
     file = path.parent / name
     return path.parent / name.replace("\\", "/") if "\\" in name and not file.exists() else file

@@ -1,4 +1,4 @@
-"""The images that an import is compared on: those of a folder or a table, read by the server's own code, or made."""
+"""The images that an import is compared on: from a folder or a table, read by the server's own code, or generated."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class Samples:
     place: str = ""  # the name of the folder or table that they come from
 
     def accuracy(self, probabilities: NDArray[np.float32]) -> float | None:
-        """How often the most probable of `[N, K]` is the label; None of images without labels."""
+        """How often the most probable class of `[N, K]` is the label; None for images without labels."""
         return None if self.labels is None else float((probabilities.argmax(axis=1) == self.labels).mean())
 
 
 def find(place: Path, limit: int = MAX_IMAGES) -> Files:
-    """The images in a folder, in one folder per class in it, or in a table of files and labels; of many, `limit` that
-    are spread over all. Raises InvalidSamples."""
+    """Finds the images in a folder, in one folder per class in it, or in a table of files and labels; of more than
+    `limit`, as many that are spread over all. Raises InvalidSamples."""
     if place.is_file() and place.suffix.lower() in sample_table.SUFFIXES:
         table = sample_table.read(place)
         are_numbers = all(map(str.isdecimal, table.files))  # outputs' indices
@@ -116,7 +116,7 @@ def _labelled(
 
 
 def match(classes: Sequence[str], labels: Sequence[str]) -> list[int]:
-    """The output of each class of the samples; -1 where none is named so.
+    """The output of each class of the samples, -1 where no label has that name.
 
     A class may be named as the label, in other case or with _ for spaces; as one of several names that a label has
     ("tench, Tinca tinca"); or as the output's number.
@@ -136,7 +136,7 @@ def match(classes: Sequence[str], labels: Sequence[str]) -> list[int]:
 
 def matched(files: Files, labels: Sequence[str]) -> tuple[Files, list[int], list[str]]:
     """The samples, the output of each of their classes (-1: none), and a sentence about each class that is no label.
-    Folders that are no labels at all are only folders: their images have no labels then.
+    Where no folder is named as a label, the images have no labels.
 
     Raises InvalidSamples for a table of other labels, which is a mistake.
     """
@@ -164,8 +164,8 @@ def _folded(name: str) -> str:
 
 
 def read(files: Files, spec: InputSpec, outputs: Sequence[int] | None = None) -> Samples:
-    """`outputs`: the output of each class, as `match` gives it. Raises InvalidSamples where no file can be read, or all
-    do not fit into memory."""
+    """Reads the images. `outputs` is the output of each class, as `match` gives it. Raises InvalidSamples where no file
+    can be read, or where they do not fit into memory."""
     formats = image_formats.available()
     if len(files.files) * spec.nbytes > _MAX_BYTES:
         files = _fewer(files, max(1, _MAX_BYTES // spec.nbytes))
@@ -193,7 +193,7 @@ def read(files: Files, spec: InputSpec, outputs: Sequence[int] | None = None) ->
 
 
 def _within(place: Path, file: Path) -> Path:
-    """A file's name as seen from the folder, or from the table that names it."""
+    """A file's path relative to the folder, or to the folder of the table that names it."""
     folder = place if place.is_dir() else place.parent
     return file.relative_to(folder) if file.is_relative_to(folder) else file
 
@@ -205,14 +205,14 @@ def _fewer(files: Files, limit: int) -> Files:
 
 
 def _every_nth(values: Sequence[_T], limit: int) -> list[_T]:
-    """No more than `limit`, spread over all."""
+    """At most `limit` of the values, spread over all."""
     if len(values) <= limit:
         return list(values)
     return [values[place * len(values) // limit] for place in range(limit)]
 
 
 def make(shape: tuple[int, int, int], count: int = MADE) -> Samples:
-    """The same images at every call: smooth colours, edges and noise, dark and bright ones."""
+    """Generates the same images at every call: smooth colours, edges and noise, dark and bright ones."""
     height, width, channels = shape
     random = np.random.default_rng(_SEED)
     rows, columns = np.linspace(0, 1, height)[:, None, None], np.linspace(0, 1, width)[None, :, None]

@@ -1,4 +1,4 @@
-"""int8 and float16 variants of an imported network: made as Covey's own, compared with the original's answers."""
+"""Makes int8 and float16 variants of an imported network and compares them with the original's answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Variant:
     speed: Speed
 
     def record(self) -> dict[str, object]:
-        """What of import.json is other than the original's."""
+        """The entries of import.json that differ from those of the float32 import."""
         return {
             "largest_difference": self.proof.difference,
             "difference_between_batch_sizes": self.proof.between_batches,
@@ -56,7 +56,7 @@ class Variant:
         }
 
     def lines(self, original_accuracy: float | None) -> list[str]:
-        """For people. `original_accuracy` is None where the images have no labels."""
+        """Lines for people. `original_accuracy` is None where the images have no labels."""
         start = f"variant {self.info.name}: "
         if self.accuracy is not None and original_accuracy is not None:
             loss = cost.points(original_accuracy - self.accuracy)
@@ -150,7 +150,7 @@ def other_labels(
 
 
 def _with_required_opset(float32: Path, info: ModelInfo, precision: Precision) -> bytes:
-    """The file in an opset that has what the variant needs."""
+    """The file's bytes, in an opset that has the operators that the variant needs."""
     model = onnx.load(float32)
     opset = next(imported.version for imported in model.opset_import if imported.domain in ("", "ai.onnx"))
     if precision is Precision.INT8 and opset < _PER_CHANNEL_OPSET:

@@ -1,1 +1,1 @@
-"""What is done to pixels and outputs: as the user says, as the source says, or assumed."""
+"""How pixels and outputs are treated: as the user says, as the source says, or assumed."""

@@ -1,4 +1,4 @@
-"""What stands between the original's outputs and probabilities: found by its last operator and its answers for real
+"""Which activation turns the original's outputs into probabilities: by its last operator and its answers for real
 images, unless the user says."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Scores = NDArray[np.float32]
 
 
 class Activation(enum.Enum):
-    """What is put behind the outputs."""
+    """The function that is appended to the outputs."""
 
     SOFTMAX = "softmax"
     SIGMOID = "sigmoid"
@@ -29,7 +29,7 @@ class Activation(enum.Enum):
     NONE = "none"
 
     def apply(self, scores: Scores) -> Scores:
-        """What the graph computes, in numpy: `[N, K]` to `[N, K] float32`."""
+        """Computes in numpy what the graph computes: `[N, K]` to `[N, K] float32`."""
         values = scores.astype(np.float64)
         match self:
             case Activation.SOFTMAX:
@@ -46,8 +46,8 @@ class Activation(enum.Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """`independent`: each label has a probability of its own, and is part of the answer from one of `thresholds` on;
-    else one class is right. `description` is for people."""
+    """What kind of answer the model gives. `independent`: each label has a probability of its own and belongs to the
+    answer from one of `thresholds` on; otherwise one class is right. `description` is for people."""
 
     activation: Activation
     independent: bool
@@ -55,7 +55,7 @@ class Answer:
     thresholds: tuple[float, ...] = ()  # one for all labels, or one each
 
     def probabilities(self, scores: Scores) -> Scores:
-        """As the imported graph gives them: `[N, K]`, or `[N, 2]` of one score."""
+        """The probabilities as the imported graph gives them: `[N, K]`, or `[N, 2]` of a single score."""
         probabilities = self.activation.apply(scores)
         return (
             np.concatenate([1 - probabilities, probabilities], axis=1) if probabilities.shape[1] == 1 else probabilities
@@ -63,7 +63,7 @@ class Answer:
 
 
 def last_operator(graph: onnx.GraphProto, output: str) -> str:
-    """The operator that gives the output, what only moves values passed over; empty where there is none."""
+    """The operator that computes the output, those that only move values passed over; empty where there is none."""
     makers = {name: node for node in graph.node for name in node.output}
     while (node := makers.get(output)) is not None:
         if node.op_type not in _PASSES:
@@ -73,7 +73,8 @@ def last_operator(graph: onnx.GraphProto, output: str) -> str:
 
 
 def decide(requested: str | None, last: str, scores: Scores, origin: str) -> Answer:
-    """`last` is the last operator, `scores` `[N, K]` the outputs for some images, `origin` names the file in errors.
+    """Decides on the activation. `last` is the last operator, `scores` `[N, K]` are the outputs for some images,
+    `origin` names the file in errors.
 
     Raises InvalidSource for outputs that are no numbers, or do not fit what was asked for.
     """
@@ -117,7 +118,7 @@ def decide(requested: str | None, last: str, scores: Scores, origin: str) -> Ans
 
 
 def _decide_single_output(requested: str | None, last: str, scores: Scores, origin: str) -> Answer:
-    """A single score: how probable it is that the image is of the second class."""
+    """Decides for a single score: how probable it is that the image is of the second class."""
     if requested == "softmax":
         raise InvalidSource(
             f"{origin}: has one output, of which a softmax is always 1; say --activation sigmoid, or none if it is a "

@@ -1,4 +1,4 @@
-"""From options to what is done to pixels: what the user says, and what is assumed where they say nothing."""
+"""Turns options into how images are prepared: what the user says, and what is assumed otherwise."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from covey_proto.resize import Resize
 
 @dataclass(frozen=True)
 class Choice:
-    """What is done to images. `assumed` is what neither the user nor the source said, each with what it may cost;
-    `preset_from` and `resizing_from` say who did."""
+    """How images are prepared. `assumed` are sentences on what neither the user nor the source said and what that may
+    cost; `preset_from` and `resizing_from` say where the settings come from."""
 
     preset: Preset
     resizing: Resizing
@@ -32,7 +32,7 @@ _ASSUMED = "assumed"
 
 
 def choose(options: argparse.Namespace, signature: Signature, contract: Contract = NOTHING) -> Choice:
-    """What the options say goes before what the source says, which is `contract`.
+    """Chooses how images are prepared. Options go before the source's `contract`.
 
     Raises ExportError for options that do not go together, or not with the network.
     """
@@ -88,12 +88,12 @@ def _resizing(
 
 
 def _background(contract: Contract) -> str:
-    """Whatever else the user says: a source whose library drops transparency does so with any resizing."""
+    """The source's background, whatever resizing the user says: a library that drops transparency always does so."""
     return contract.resizing.background if contract.resizing is not None else colours.WHITE
 
 
 def _preset(options: argparse.Namespace, signature: Signature, contract: Contract) -> tuple[Preset, str]:
-    """And who said it."""
+    """The preset, and where it comes from."""
     numbers = {flag: value for flag in ("mean", "std", "scale") if (value := getattr(options, flag)) is not None}
     flags = [f"--{flag}" for flag in numbers]
     like = options.like if isinstance(options.like, str) else None

@@ -1,4 +1,4 @@
-"""Names of the outputs, from whatever file people keep them in; counted against the outputs."""
+"""Reads the outputs' labels from the files that people keep them in, and compares their number with the outputs."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def read(value: str) -> tuple[str, ...]:
 
 
 def require_count(origin: str, labels: Sequence[str], outputs: int) -> None:
-    """Raises InvalidLabels where there is not one label for each output. Two for a single output are right: that it is
-    not so, and that it is."""
+    """Raises InvalidLabels where there is not one label for each output. A single output takes two labels, for "no" and
+    "yes"."""
     expected = 2 if outputs == 1 else outputs
     if len(labels) == expected:
         return
@@ -67,7 +67,7 @@ def require_count(origin: str, labels: Sequence[str], outputs: int) -> None:
 
 
 def _short(text: str) -> str:
-    """For a message: a list may have thousands of labels."""
+    """A value shortened for a message: a list may have thousands of labels."""
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
@@ -106,7 +106,7 @@ def _of_file(path: Path) -> list[str]:
 
 
 def _of_python(text: str) -> object:
-    """What JSON, or a dict or list as Python prints it, says."""
+    """The value of a text that is JSON, or a dict or list as Python prints it."""
     try:
         parsed: object = json.loads(text)
     except ValueError:
@@ -145,7 +145,7 @@ def _of_mapping(mapping: dict[str, object]) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """A label; of Keras's pairs (["n01440764", "tench"]) the last part."""
+    """A label as text; of Keras's pairs (["n01440764", "tench"]) the last part."""
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         return str(value[-1])
     if isinstance(value, str):
@@ -154,7 +154,7 @@ def _text(value: object) -> str:
 
 
 def _in_order(pairs: Sequence[tuple[int, str]]) -> list[str]:
-    """By index; from 0 on, or from 1 on as some files count."""
+    """The labels by index, from 0 on or, as in some files, from 1 on."""
     ordered = sorted(pairs)
     first = ordered[0][0]
     indices = [index for index, _ in ordered]
@@ -196,8 +196,8 @@ def _of_csv(text: str, separator: str) -> list[str]:
 def distinct(
     origin: str, labels: Sequence[str], *, are_the_networks: bool = False
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The labels, each with a name of its own, and a sentence about each that was renamed for that: the server tells
-    labels apart by what people see. ImageNet's usual lists have `crane` and `maillot` twice.
+    """Makes the labels distinct; a sentence about each that was renamed is returned too. The server tells labels apart
+    by what people see, and ImageNet's usual lists have `crane` and `maillot` twice.
 
     `are_the_networks`: they came with it. Raises InvalidLabels for empty labels and, of other lists, where so many are
     alike that it must be the wrong one.

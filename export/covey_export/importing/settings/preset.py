@@ -1,4 +1,4 @@
-"""What the original did to pixels before the network saw them: scale, mean, deviation, colour order."""
+"""What was done to pixels before the original network: scale, mean, deviation, order of colours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Preset:
     bgr: bool = False
 
     def factors(self, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """`[C] float32` each, in the network's order: pixel * first + second is its input."""
+        """Factor and shift, `[C] float32` each, in the network's order: its input is pixel * factor + shift."""
         mean = np.broadcast_to(np.array(self.mean, np.float64), channels)
         std = np.broadcast_to(np.array(self.std, np.float64), channels)
         return (self.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
@@ -75,5 +75,5 @@ PRESETS = {
 
 
 def swapped(preset: Preset) -> Preset:
-    """The same numbers for the same colours, with red and blue in the other order."""
+    """The same numbers for the same colours, with red and blue swapped."""
     return replace(preset, mean=preset.mean[::-1], std=preset.std[::-1], bgr=not preset.bgr)

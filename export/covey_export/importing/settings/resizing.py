@@ -1,4 +1,4 @@
-"""How encoded images come to the network's size: what the server does on decoded images, as ImageSpec says it."""
+"""How encoded images are brought to the network's size by the server, as ImageSpec says it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _CROPS = ("imagenet", "caffe")  # presets whose networks were tested on centre c
 
 @dataclass(frozen=True)
 class Resizing:
-    """`resize_to` is the shorter side's length of SHORTER_SIDE, in pixels. With no `background` alpha is dropped."""
+    """How an image is resized. `resize_to` is the length of the shorter side for SHORTER_SIDE, in pixels. Without a
+    `background`, alpha is dropped."""
 
     policy: Resize
     resize_to: int = 0
@@ -29,7 +30,7 @@ class Resizing:
     floor_crop: bool = False  # as Hugging Face cuts; see InputSpec
 
     def message(self, signature: Signature, preset: Preset) -> ImageSpec:
-        """As the model's file has it."""
+        """The settings as the model's file has them."""
         mean, std = preset.mean_and_std_of_rgb()
         is_plain = signature.datatype == "UINT8"
         return ImageSpec(
@@ -63,10 +64,10 @@ class Resizing:
 
 
 def usual_policy(preset: Preset) -> Resize:
-    """Where the user says nothing."""
+    """The policy where the user does not say one."""
     return Resize.SHORTER_SIDE if preset.name in _CROPS else Resize.STRETCH
 
 
 def usual_length(signature: Signature) -> int:
-    """Of the shorter side, before the cut: 256 for 224."""
+    """The usual length of the shorter side before the centre is cut out: 256 for 224."""
     return round(max(signature.height, signature.width) / _KEPT)

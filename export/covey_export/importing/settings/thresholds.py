@@ -1,4 +1,4 @@
-"""From where on an independent label is part of the answer: as `--thresholds` says it, one for all or one each."""
+"""The thresholds of independent labels, as `--thresholds` gives them: one for all labels, or one each."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _EXPECTED = "a probability from 0 to 1"
 
 
 def read(option: str | None, labels: Sequence[str]) -> tuple[float, ...]:
-    """One for all labels, or one for each in their order. `option` is a number, numbers with commas between, or a file:
-    numbers (one a line), a JSON list, a JSON object or a CSV of label and number. Raises InvalidLabels."""
+    """Reads the thresholds: one for all labels, or one each in their order. `option` is a number, numbers with commas
+    between, or a file: numbers (one a line), a JSON list, a JSON object or a CSV of label and number. Raises
+    InvalidLabels."""
     if option is None:
         return (DEFAULT,)
     parts, origin = option.split(","), f"--thresholds {option}"

@@ -1,4 +1,4 @@
-"""What a source is and what it says of itself: each becomes an ONNX file and a `Contract`.
+"""Reads a source: its network becomes an ONNX file, and what it says of itself a `Contract`.
 
 The `torch_` modules alone import torch.
 """

@@ -1,4 +1,4 @@
-"""What a source says of itself, beside its network: how its images are prepared, and what its outputs are called."""
+"""What a source says of itself: how its images are prepared, and what its outputs are called."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Contract:
 
     @property
     def has_names(self) -> bool:
-        """Whether its labels are more than the LABEL_0, LABEL_1, ... that Hugging Face has for none."""
+        """Whether its labels are real names, and not the LABEL_0, LABEL_1, ... that Hugging Face writes for none."""
         labels = self.labels or ()
         return bool(labels) and any(label != f"LABEL_{index}" for index, label in enumerate(labels))
 

@@ -1,4 +1,4 @@
-"""What a file is that should be ONNX and is not, by its first bytes: for people who took the wrong one."""
+"""Recognises files that should be ONNX and are not, by their first bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ZIP_TAIL_BYTES = 1 << 20  # where an archive lists its members
 
 
 def describe(head: bytes, path: Path) -> str | None:
-    """What the file is, and what to do; None: it may be ONNX. `head` is its first HEAD_BYTES."""
+    """What the file is and what to do about it; None: it may be ONNX. `head` is its first HEAD_BYTES."""
     if path.name == SAVED_MODEL:
         return saved_model(path.parent)
     lower = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -48,7 +48,7 @@ def describe(head: bytes, path: Path) -> str | None:
 
 
 def saved_model(folder: Path) -> str:
-    """As `describe`."""
+    """The same for a folder of TensorFlow's; None: it is another one."""
     return (
         f"it is a SavedModel of TensorFlow; convert it with: python -m tf2onnx.convert --saved-model {folder} "
         f"--output X.onnx"

@@ -32,7 +32,7 @@ class HubFolder:
 
     @property
     def weights(self) -> tuple[Path, ...]:
-        """The files that hold them; empty: there are none."""
+        """The files of weights; empty where there are none."""
         for name in _WEIGHTS:
             if (self.path / name).is_file():
                 return (self.path / name,)
@@ -45,12 +45,12 @@ class HubFolder:
 
     @property
     def onnx(self) -> Path | None:
-        """The network's ONNX file, where it is there in place of weights."""
+        """The network's ONNX file, which a folder may have in place of weights."""
         return next((self.path / name for name in _ONNX if (self.path / name).is_file()), None)
 
 
 def find(path: Path) -> HubFolder | None:
-    """None: it has no config.json. Raises InvalidSource where that cannot be read."""
+    """The folder's description; None where it has no config.json. Raises InvalidSource where that cannot be read."""
     file = path / CONFIG
     if not file.is_file():
         return None
@@ -60,7 +60,7 @@ def find(path: Path) -> HubFolder | None:
 
 
 def read_contract(path: Path) -> Contract:
-    """Of a folder, or of one of its JSON files: how images are prepared, and labels where they are there.
+    """Reads from a folder, or one of its JSON files, how images are prepared, and labels where it has some.
 
     Raises InvalidSource where nothing there says how images are prepared.
     """
@@ -96,7 +96,7 @@ def timm_settings(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def contract_of(folder: HubFolder) -> Contract:
-    """As read_contract, but where nothing says how images are prepared, their size, labels and activation alone."""
+    """As read_contract; where nothing says how images are prepared, only their size, labels and activation."""
     if timm_settings(folder.config) is not None or any(
         (folder.path / name).is_file() for name in (PREPROCESSOR, _PROCESSOR)
     ):
@@ -113,7 +113,7 @@ def contract_of(folder: HubFolder) -> Contract:
 
 
 def _with_labels_and_activation(contract: Contract, config: Mapping[str, Any]) -> Contract:
-    """And the labels that config.json has, and what the outputs still need.
+    """The contract with the labels and the activation that config.json gives.
 
     Raises InvalidSource where the labels cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Reads an ONNX file: whole, below 2 GB, its external data folded in, finite. What it computes is signature.py's."""
+"""Reads an ONNX file completely: below 2 GB, its external data included, all weights finite."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class OnnxFile:
 
 
 def read(path: Path) -> OnnxFile:
-    """Raises InvalidSource where the file is not a whole ONNX model that could be imported."""
+    """Reads the file. Raises InvalidSource where it is not a complete ONNX model that can be imported."""
     try:
         if path.is_dir():
             raise InvalidSource(f"{path}: expected an ONNX file, {_folder(path)}")
@@ -120,7 +120,7 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
 
 
 def _require_foreign(path: Path, model: onnx.ModelProto) -> None:
-    """Raises InvalidSource for a whole model of Covey's: an import would lose its labels and its preprocessing."""
+    """Raises InvalidSource for a model of Covey's own: an import would lose its labels and preprocessing."""
     if not any(entry.key == metadata.KEY for entry in model.metadata_props):
         return
     try:
@@ -143,7 +143,7 @@ def _require_small(path: Path, size_bytes: int, what: str = "") -> None:
 
 
 def _fold_in(path: Path, model: onnx.ModelProto) -> tuple[str, ...]:
-    """Loads external data into the model; what was done, for people."""
+    """Loads external data into the model; returns what was done, for people."""
     tensors = [tensor for tensor in _tensors(model) if external_data_helper.uses_external_data(tensor)]
     if not tensors:
         return ()
@@ -239,6 +239,7 @@ def _require_finite(path: Path, model: onnx.ModelProto) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, its first line; of onnxruntime's without codes, places in its source and the file's name."""
+    """The first line of an error's text; of onnxruntime's errors without codes, places in its source and the file's
+    name."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return _NOISE.sub("", line).strip() or line

@@ -1,4 +1,4 @@
-"""Hugging Face's preprocessor_config.json: how images are prepared, computed from it alone, without transformers.
+"""Reads Hugging Face's preprocessor_config.json: how images are prepared, computed without transformers.
 
 Files written by older versions leave out what their processor has by default: the defaults are here, by processor.
 """
@@ -32,7 +32,8 @@ _STRETCH_FROM = 384  # pixels; ConvNeXT cuts nothing off from there on
 
 @dataclass(frozen=True)
 class _Defaults:
-    """Of one processor. A `size` of one number is the shorter side; `crop` is what is cut out, None: nothing."""
+    """The defaults of one processor. A `size` of one number is the shorter side; `crop` is what is cut out, None:
+    nothing."""
 
     size: int | Size
     crop: int | None = None
@@ -69,7 +70,7 @@ _OF_MODELS = {  # where the file does not name its processor
 
 
 def read(settings: Mapping[str, Any], origin: str, model_type: str = "") -> Contract:
-    """`settings` are the file's content, `model_type` that of config.json.
+    """Reads the contract. `settings` are the file's content, `model_type` is that of config.json.
 
     Raises InvalidSource where it is no preprocessor_config.json.
     """
@@ -148,7 +149,8 @@ def _per_channel(value: object, default: Numbers) -> Numbers:
 
 @dataclass(frozen=True)
 class _Geometry:
-    """To the `size`: by the shorter `side`, 0: stretched. `problem` is why it cannot be had."""
+    """How images get to `size`: the shorter side is resized to `side`, or the image is stretched (0). `problem` says
+    why that cannot be done here."""
 
     size: Size | None
     side: int = 0

@@ -1,5 +1,5 @@
-"""What a source is: an ONNX file, a checkpoint with its network, or a folder as Hugging Face has it; and what it says
-of itself. Each becomes an ONNX model, so that one way leads on from here."""
+"""Reads a source, whatever it is: an ONNX file, a checkpoint with its network, or a folder as Hugging Face has it. Each
+becomes an ONNX model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from covey_export.importing.sources.processor import Size
 
 
 def read(options: argparse.Namespace) -> tuple[OnnxFile, Contract]:
-    """The network that `options.source` names, and what is known of it; with `--like FOLDER` by that folder.
+    """The network that `options.source` names and its contract; with `--like FOLDER` the contract is that folder's.
 
     Raises InvalidSource where it cannot be read, and what the reading of weights and networks raises.
     """
@@ -40,7 +40,7 @@ def read(options: argparse.Namespace) -> tuple[OnnxFile, Contract]:
 
 
 def _read(options: argparse.Namespace, size: Size | None) -> tuple[OnnxFile, Contract]:
-    """`size` is (height, width) of the images where that is said."""
+    """The network and its contract. `size` is (height, width) of the images, where it is known."""
     path = options.source
     folder = hub_folder.find(path) if path.is_dir() else None
     if folder is not None:

@@ -20,7 +20,7 @@ _CROP_PCT = 0.875  # timm's, where a network says none
 
 
 def read(settings: Mapping[str, Any], origin: str, size: tuple[int, int] | None = None) -> Contract:
-    """`settings` is a pretrained_cfg, `size` (height, width) another one than it names.
+    """Reads a pretrained_cfg; `size` (height, width) is another one than it names.
 
     Computes what timm.data.create_transform does for evaluation. Raises InvalidSource where it is none.
     """
@@ -61,7 +61,7 @@ def read(settings: Mapping[str, Any], origin: str, size: tuple[int, int] | None 
 def _resizing(
     mode: str, scaled: tuple[int, int], size: tuple[int, int], mean: tuple[float, ...], method: Interpolation
 ) -> Resizing | None:
-    """None where Covey has no such way. timm drops alpha: its images are converted to RGB."""
+    """The resizing; None where Covey has no such way. timm drops alpha: its images are converted to RGB."""
     if mode == "squash":
         return Resizing(Resize.STRETCH, interpolation=method, background="") if scaled == size else None
     if mode == "border":
@@ -73,7 +73,7 @@ def _resizing(
 
 
 def labels(config: Mapping[str, Any]) -> list[str] | None:
-    """Of the outputs: descriptions where config.json has them, else names; None where it has none."""
+    """The outputs' labels: descriptions where config.json has them, else names; None where it has none."""
     inner = config.get("pretrained_cfg")
     inner = inner if isinstance(inner, dict) else {}
     names = config.get("label_names") or inner.get("label_names")

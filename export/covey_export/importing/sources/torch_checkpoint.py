@@ -1,4 +1,4 @@
-"""A checkpoint of PyTorch's and the network that it belongs to: built for as many classes as the checkpoint has."""
+"""Reads a PyTorch checkpoint and builds its network for as many classes as the checkpoint has."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COSTLY = (
 
 
 def read(path: Path, name: str, size: tuple[int, int] | None) -> tuple[OnnxFile, Contract]:
-    """The file, or Covey's own checkpoint folder, `path` with the network of that name; `size` is (height, width).
+    """Reads the file or Covey's own checkpoint folder `path`, with the network of that name; `size` is (height, width).
 
     Raises InvalidWeights where the file is no checkpoint or not of the network, UnknownName, InvalidNetwork and
     InvalidSource.
@@ -83,7 +83,7 @@ def _build_probe(name: str, task: Task) -> nn.Module:
 
 
 def _channels(probe: nn.Module, checkpoint_weights: Weights) -> int:
-    """Those that the first convolution takes."""
+    """The channels that the first convolution takes."""
     tensors, _ = checkpoint_weights.tensors_for(probe)
     for name, layer in probe.named_modules():
         if isinstance(layer, nn.Conv2d):
@@ -93,7 +93,7 @@ def _channels(probe: nn.Module, checkpoint_weights: Weights) -> int:
 
 
 def _classes(probe: nn.Module, checkpoint_weights: Weights) -> int:
-    """Those of the last layer, of the network that was drawn for _PROBE classes."""
+    """The classes of the last layer; the network was built for _PROBE classes."""
     try:
         last = head.find(probe, _PROBE)
     except ExportError:  # the network knows its classes by itself

@@ -137,7 +137,7 @@ def _of_timm(folder: HubFolder, contract: Contract, size: tuple[int, int]) -> tu
 
 @contextmanager
 def _quiet(transformers: ModuleType) -> Iterator[None]:
-    """Without its bars and warnings: what they say is said here, or does not matter."""
+    """Silences transformers' bars and warnings; what matters of them is said here."""
     logging = transformers.utils.logging
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -27,7 +27,7 @@ _PIECE = 1 << 20
 
 
 class Scores(nn.Module):
-    """A network of which only the scores are taken: of Hugging Face's outputs the logits, of several the first."""
+    """Wraps a network so that it returns scores only: the logits of Hugging Face's outputs, the first of several."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Scores(nn.Module):
 
 
 def scores_of(outputs: Any) -> torch.Tensor:  # noqa: ANN401 - whatever other people's networks give
-    """Raises TypeError where there are none."""
+    """The scores in a network's outputs. Raises TypeError where there are none."""
     if isinstance(outputs, torch.Tensor):
         return outputs
     logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
@@ -52,8 +52,8 @@ def scores_of(outputs: Any) -> torch.Tensor:  # noqa: ANN401 - whatever other pe
 def export(
     network: nn.Module, path: Path, files: Sequence[Path], shape: Shape, name: str, kind: str, input_name: str
 ) -> OnnxFile:
-    """The network as an ONNX model in memory, with PyTorch to compare with. `files` hold its weights, `path` is what
-    the user named, `name` what the network is called; `kind` is that of ModelInfo.source.
+    """Exports the network as an ONNX model in memory, with PyTorch to compare with. `files` hold its weights, `path` is
+    what the user named, `name` what the network is called; `kind` is that of ModelInfo.source.
 
     Raises InvalidSource where it does not give scores for images of `shape`, ConversionFailed where torch cannot
     export it.
@@ -95,7 +95,7 @@ def _require_small(path: Path, module: nn.Module) -> None:
 
 
 def digest(files: Sequence[Path]) -> str:
-    """SHA-256 of the files, one after the other."""
+    """The SHA-256 of the files' contents, one after the other."""
     sha256 = hashlib.sha256()
     for file in files:
         with file.open("rb") as opened:

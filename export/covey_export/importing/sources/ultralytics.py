@@ -18,7 +18,8 @@ _KEYS = {"task", "names", "imgsz", "stride"}
 
 
 def read(path: Path, model: onnx.ModelProto) -> Contract | None:
-    """None: the file is not of Ultralytics. Raises InvalidSource where it is no classifier.
+    """The contract in the file's metadata; None where the file is not of Ultralytics. Raises InvalidSource where it is
+    no classifier.
 
     Ultralytics prepares images as torchvision does: the shorter side to the size (bilinear), the centre cut out, pixels
     of 0..1; an image for a size that is not square is stretched.
