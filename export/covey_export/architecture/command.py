@@ -25,8 +25,8 @@ _LABELS_SHOWN = 10
 
 
 def run(options: argparse.Namespace, report: ProgressReport) -> None:
-    """Prints the table, what it shows, and the image's way; with --output draws a page too. All in the language of
-    --lang."""
+    """Prints the table, notes on it, and one image's way through the layers; with --output also draws a page. All in
+    the language of --lang."""
     with language.spoken(options.lang):
         _show(options, report)
 
@@ -56,7 +56,7 @@ def _show(options: argparse.Namespace, report: ProgressReport) -> None:
 
 
 def rows(steps: Sequence[Step]) -> list[tuple[str, ...]]:
-    """One row a layer, in the order of HEADER."""
+    """A row for each layer, in the order of HEADER."""
     return [
         (
             step.name if step.kind == "input" else f"{step.name} ({say(step.kind.replace('_', ' '))})",
@@ -71,7 +71,7 @@ def rows(steps: Sequence[Step]) -> list[tuple[str, ...]]:
 
 
 def total(steps: Sequence[Step], trained: int | None) -> str:
-    """All layers together. `trained` are the parameters in training, if they are known."""
+    """A sentence on all layers together. `trained` is the number of parameters in training, if it is known."""
     parameters = sum(step.parameters for step in steps)
     multiply_adds = sum(step.multiply_adds for step in steps)
     folded = ""

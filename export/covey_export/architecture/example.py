@@ -1,4 +1,4 @@
-"""One image on its way through a model: the numbers of each small layer, and the loss of its answer by hand."""
+"""One image on its way through a model: the numbers of each small layer, and the loss computed by hand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Example:
-    """What a model makes of one image. `values` are `[C, H, W]` or `[F]` by the place of the step."""
+    """What a model computes for one image. `values` are `[C, H, W]` or `[F]`, by the index of the step."""
 
     values: dict[int, Array]
     products: str  # of the first convolution's kernel with the image's first window; empty where it is large

@@ -1,4 +1,4 @@
-"""What a network's numbers show: what sharing weights saves, small kernels in a row, halving and doubling."""
+"""Sentences on a network's layers: what sharing weights saves, small kernels in a row, halving and doubling."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def write_page(
     result: Example | None,
     index: int,
 ) -> str:
-    """The whole page; `result` is what became of the test image with that index."""
+    """The whole page; `result` is what the model computed for the test image with that index."""
     dataset = subject.dataset
     return pages.write_page(
         "covey_export.reports",
@@ -76,7 +76,7 @@ def _sum(result: Example) -> str:
 
 
 def _values(steps: Sequence[Step], result: Example) -> list[tuple[Step, str, list[list[list[str]]]]]:
-    """Each layer of few numbers with what it does, and its maps, row by row."""
+    """Each layer of few numbers, with what it does and its maps row by row."""
     return [(steps[index], _describe(steps[index]), _maps(values)) for index, values in sorted(result.values.items())]
 
 

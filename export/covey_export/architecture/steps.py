@@ -24,7 +24,8 @@ Shape = tuple[int, ...]  # of one image's tensor, channels first: [C, H, W], [F]
 
 @dataclass(frozen=True)
 class View:
-    """What one number of a layer sees of the image: `size` pixels high and wide, its neighbour `stride` pixels on."""
+    """The part of the image that one number of a layer depends on: `size` pixels high and wide; that of its neighbour
+    is `stride` pixels further."""
 
     size: tuple[int, int]
     stride: tuple[int, int]
@@ -51,7 +52,7 @@ class Step:
 
     @property
     def numbers(self) -> int:
-        """How many the layer gives for one image."""
+        """How many numbers the layer gives for one image."""
         return math.prod(self.output)
 
 
@@ -67,7 +68,7 @@ def read(model: bytes) -> list[Step]:
 
 
 def _shapes(model: bytes, layers: Sequence[Layer]) -> dict[int, Shape]:
-    """The shape of each layer's output for one image, by its place. Raises ConversionFailed."""
+    """The shape of each layer's output for one image, by the layer's index. Raises ConversionFailed."""
     inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), data_prop=True).graph
     inferred_shapes = {
         value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim][1:]
@@ -137,7 +138,7 @@ def _size_formula(layer: Layer, source: Shape, output: Shape, windows: tuple[Axi
 
 
 def _padding_after(layer: Layer) -> tuple[int | None, int | None]:
-    """Below and right of the image; None where it follows from the sizes (auto_pad)."""
+    """The padding below and to the right of the image; None where it follows from the sizes (auto_pad)."""
     attributes = layer.node.attributes
     if str(attributes.get("auto_pad") or "NOTSET").startswith("SAME"):
         return None, None
@@ -173,7 +174,7 @@ def _parameters_formula(layer: Layer, output: Shape) -> str:
 def _view(
     layer: Layer, output: Shape, windows: tuple[Axis, Axis] | None, input_views: Sequence[View | None]
 ) -> View | None:
-    """As far as the layers before it see, and a window's reach more."""
+    """The view of a layer: those of its inputs, and the reach of its window more."""
     if not input_views:
         return View((1, 1), (1, 1)) if layer.index == 0 else None
     if None in input_views or layer.kind == "attention" or layer.op in _OF_WHOLE_MAPS:

@@ -40,7 +40,7 @@ class Subject:
 
 
 def is_file(name: str) -> bool:
-    """Whether a model's file or folder is meant rather than a network."""
+    """Whether the name is a model's file or folder, and not a network."""
     return Path(name).suffix == _FILE or (Path(name).is_dir() and name not in NETWORKS)
 
 
@@ -68,7 +68,7 @@ def of_network(
 
 
 def of_file(name: str, *, dataset: str | None, data_dir: Path | None) -> Subject:
-    """A published model: its file, its folder, or its model's folder. Raises ExportError."""
+    """A published model, by its file, its folder or its model's folder. Raises ExportError."""
     path = Path(name)
     if path.suffix == _FILE and not path.exists():
         raise ExportError(f"{path} does not exist; expected a model's file, such as models/lenet/1/model.onnx")
@@ -91,8 +91,8 @@ def of_file(name: str, *, dataset: str | None, data_dir: Path | None) -> Subject
 
 
 def _keep_zeros(model: nn.Module) -> None:
-    """Makes weights that are all zero almost zero: torch leaves a bias of zeros out of the graph, and a trained network
-    has none."""
+    """Makes weights that are all zero almost zero, as in a trained network: torch leaves a bias of zeros out of the
+    graph."""
     for values in (*model.parameters(), *model.buffers()):
         if values.is_floating_point() and not values.any():
             nn.init.constant_(values, _ALMOST_ZERO)

@@ -1,4 +1,4 @@
-"""The data sets: where they are looked for, how their files are read, and the sample that is always there."""
+"""The data sets: where they are searched for, how their files are read, and the sample that comes with Covey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which data sets there are, and which one a name on the command line means."""
+"""The data sets by their names on the command line."""
 
 from __future__ import annotations
 

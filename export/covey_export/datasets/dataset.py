@@ -21,7 +21,8 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """Images `[N, H, W, C] uint8` and labels `[N] int64` to choose by and to fit numbers to."""
+    """Images `[N, H, W, C] uint8` and labels `[N] int64` that nothing is trained with: to choose by, and to fit numbers
+    to."""
 
     images: Images
     labels: Labels
@@ -70,7 +71,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of all images and labels: the same for the same data, wherever it lies."""
+        """The SHA-256 of all images and labels, which is the same for the same data wherever it is stored."""
         sha256 = hashlib.sha256("\0".join(self.labels).encode())
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             sha256.update(array.tobytes())
@@ -78,7 +79,7 @@ class Dataset:
 
     @cached_property
     def test_digest(self) -> str:
-        """The same of the test images and their labels alone."""
+        """The SHA-256 of the test images and their labels alone."""
         label_names = np.array(self.labels, object)[self.test_labels].tolist()  # whatever the order of the classes
         sha256 = hashlib.sha256("\0".join(label_names).encode())
         sha256.update(self.test_images.tobytes())
@@ -107,8 +108,9 @@ class Dataset:
         )
 
     def with_validation(self) -> Dataset:
-        """A tenth of each class's training images in place of the test images, and no longer trained with: to choose
-        by, while nobody looks at the test images. Always the same ones; at least one is left to train with."""
+        """The data set with a tenth of each class's training images, which it is not trained with, in place of the test
+        images: to choose by, while nobody looks at the test images. Always the same ones; at least one is left to train
+        with."""
         order = np.random.default_rng(0).permutation(len(self.train_labels))
         is_kept = np.zeros(len(self.train_labels), bool)
         for label in range(len(self.labels)):
@@ -145,11 +147,11 @@ class Dataset:
 
     @property
     def kept_images(self) -> int:
-        """How many images are kept from training."""
+        """The number of images that are kept from training."""
         return len(self.kept.labels) if self.kept is not None else 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
+        """Height, width and channels."""
         _, height, width, channels = self.train_images.shape
         return (height, width, channels)

@@ -25,7 +25,7 @@ _MAX_NUMBER = 4
 
 
 class Demo(Entry):
-    """500 images drawn at random, and among the test images the example."""
+    """500 images drawn at random, and the worked example among the test images."""
 
     name = "demo"
     image_shape = (5, 5, 1)
@@ -53,7 +53,7 @@ class Demo(Entry):
 
 
 def _strongest_corner(images: Images) -> Labels:
-    """Which of the four pooled sums is the largest; of equal ones the first."""
+    """The index of the largest of the four pooled sums; of equal ones the first."""
     numbers = images[..., 0].astype(np.int64)
     sums = np.stack(
         [

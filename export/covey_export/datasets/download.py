@@ -1,4 +1,4 @@
-"""Downloads a data set with torchvision (which compares checksums), completely or not at all, with a timeout."""
+"""Downloads a data set with torchvision, which compares checksums: completely or not at all, with a timeout."""
 
 from __future__ import annotations
 

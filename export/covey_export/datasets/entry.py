@@ -11,7 +11,8 @@ from covey_server.images.pixels import InputSpec
 
 
 class Entry(ABC):
-    """A data set by its name. `image_shape` is (height, width, channels), None where it fits every network."""
+    """A data set that is not loaded yet. `image_shape` is (height, width, channels), None where it fits every
+    network."""
 
     name: str
     image_shape: tuple[int, int, int] | None
@@ -20,11 +21,11 @@ class Entry(ABC):
 
     @abstractmethod
     def load(self, spec: InputSpec, data_dir: Path | None) -> Dataset:
-        """The data set, its images made to `spec` where they have no size of their own.
+        """Loads the data set; images without a size of their own are resized to `spec`.
 
         `data_dir` is the user's folder of data sets, if there is one. Raises MissingDataset, InvalidDataset.
         """
 
     @abstractmethod
     def availability(self, data_dir: Path | None) -> str:
-        """Where it would be read from, or how to get it. Downloads nothing."""
+        """Where it would be read from, or how to get it, for people. Downloads nothing."""

@@ -1,4 +1,4 @@
-"""What the images of a data set show, and so which random changes leave their class as it is."""
+"""What the images of a data set show, and so which random changes keep their class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data set `folder:PATH`: one's own images, one folder per class.
+"""The data set `folder:PATH`: a user's own images, one folder per class.
 
     PATH/train/cat/1.jpg ...  and  PATH/test/cat/7.jpg ...      the split is given
     PATH/cat/1.jpg ...                                          a seeded 80/20 split of each class
@@ -44,8 +44,8 @@ Files = dict[str, list[Path]]  # by class, both in alphabetical order
 
 
 class Folder(Entry):
-    """The images below one folder. `unreadable` says what becomes of files that are no images: with "refuse" they
-    are all listed in an error, with "skip" they are left out and listed in the data set's notes."""
+    """The images in one folder. `unreadable` says what happens to files that are no images: with "refuse" they are all
+    listed in an error, with "skip" they are left out and listed in the data set's notes."""
 
     image_shape = None
     summary = "one folder per class; train/ and test/, or an 80/20 split"
@@ -155,7 +155,7 @@ def _list_classes(folder: Path) -> Files:
 
 
 def _require_text(folder: Path) -> None:
-    """Raises InvalidDataset where the folder's name, which is written into models, is no text."""
+    """Raises InvalidDataset where the folder's name, which is written into models, is not UTF-8."""
     try:
         folder.name.encode()
     except UnicodeEncodeError as error:
@@ -165,7 +165,7 @@ def _require_text(folder: Path) -> None:
 
 
 def _printable(name: object) -> str:
-    """Bytes of a name that are not UTF-8 as escapes."""
+    """A name, its bytes that are not UTF-8 as escapes."""
     return str(name).encode(errors="backslashreplace").decode()
 
 
@@ -184,7 +184,7 @@ def _require_all_classes(labels: Labels, names: tuple[str, ...], part: str, prob
 
 
 def _is_image(file: Path) -> bool:
-    """By its name; a link that leads nowhere counts, so that it is named among what cannot be read."""
+    """Whether a file is an image by its name; a broken link counts, so that it is listed among what cannot be read."""
     is_file = file.is_file() or not file.exists()
     return is_file and image_formats.of_name(file.name) in _readable() and not image_folders.is_hidden(file.name)
 
@@ -195,7 +195,7 @@ def _readable() -> tuple[Format, ...]:
 
 
 def _is_left_out(child: Path) -> bool:
-    """Whether it lies among the images and is none; hidden files are ignored."""
+    """Whether something among the images is no image; hidden files are ignored."""
     return not (_is_image(child) or image_folders.is_hidden(child.name))
 
 
@@ -206,7 +206,7 @@ def _heic_hint(left_out: Counter[str]) -> str:
 
 
 def _split(labels: Labels, names: tuple[str, ...]) -> tuple[Labels, Labels]:
-    """The places of the images to train with and to test with."""
+    """The indices of the images to train with and to test with."""
     random = np.random.default_rng(_SPLIT_SEED)
     train, test = [], []
     for label, name in enumerate(names):
@@ -223,7 +223,7 @@ def _split(labels: Labels, names: tuple[str, ...]) -> tuple[Labels, Labels]:
 
 
 def _notes_on_left_out(files: list[Path]) -> Iterator[str]:
-    """What lies among the files and is no image by its name."""
+    """Notes on files and folders among the images that are no images by their names."""
     left_out = sorted(
         child for folder in {file.parent for file in files} for child in folder.iterdir() if _is_left_out(child)
     )
@@ -237,7 +237,8 @@ def _notes_on_left_out(files: list[Path]) -> Iterator[str]:
 
 
 def _notes_on_similar_names(names: tuple[str, ...]) -> Iterator[str]:
-    """Classes that many file systems take for one: letters can be meant to differ so, names hardly ever."""
+    """Notes on classes that many file systems take for one. Single letters may differ in case on purpose, longer names
+    hardly ever do."""
     forms: dict[str, list[str]] = {}
     for name in names:
         forms.setdefault(name.casefold(), []).append(name)

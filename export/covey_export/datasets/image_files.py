@@ -1,4 +1,4 @@
-"""Many image files to one array, by the server's own code, on all cores; and what was noticed on the way."""
+"""Reads many image files into one array, by the server's own code, on all cores, and notes what is unusual."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEMORY_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of cgroups, v
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """What a list of files holds. `images` has a row for each file, of which those in `problems` mean nothing."""
+    """The content of a list of files. `images` has a row for each file; those of files in `problems` mean nothing."""
 
     images: Images  # [N, H, W, C]
     problems: dict[int, str]  # by index: why the file is no image that can be read
@@ -41,7 +41,7 @@ class _FileResult:
 
 
 def read(files: Sequence[Path], spec: InputSpec) -> ImageFiles:
-    """Reads all files, whatever they hold. Raises InvalidDataset where the images do not fit into memory."""
+    """Reads all files. Raises InvalidDataset where the images do not fit into memory."""
     _require_memory(len(files), spec)
     formats = image_formats.available()
     images = np.zeros((len(files), *spec.shape), np.uint8)
@@ -70,7 +70,7 @@ def read(files: Sequence[Path], spec: InputSpec) -> ImageFiles:
 
 
 def _require_memory(count: int, spec: InputSpec) -> None:
-    """Raises InvalidDataset where not even one copy of the pixels fits, of which training makes another."""
+    """Raises InvalidDataset where not even one copy of the pixels fits; training makes a second one."""
     needed, available = count * spec.nbytes, available_bytes()
     if available is not None and needed > available:
         raise InvalidDataset(
@@ -80,8 +80,8 @@ def _require_memory(count: int, spec: InputSpec) -> None:
 
 
 def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Memory that can be had without swapping: of the machine's, and of what the cgroup leaves to this process. None
-    where the system does not say."""
+    """Memory that is available without swapping, of the machine and in the cgroup of this process. None where the
+    system does not say."""
     limits = (_of_machine(), _of_cgroup(cgroup))
     return min((count for count in limits if count is not None), default=None)
 

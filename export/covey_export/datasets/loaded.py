@@ -1,4 +1,4 @@
-"""The data sets in memory: each loaded once for all jobs with the same images, and freed with the last of them."""
+"""Keeps data sets in memory: each is loaded once for all jobs with the same images, and freed with the last of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LoadedDatasets:
         self._held: WeakValueDictionary[tuple[str, InputSpec | None], Dataset] = WeakValueDictionary()
 
     def load(self, entry: Entry, spec: InputSpec) -> Dataset:
-        """Raises MissingDataset, InvalidDataset."""
+        """Loads a data set, or returns the loaded one. Raises MissingDataset, InvalidDataset."""
         key = (entry.name, spec if entry.image_shape is None else None)  # images with a fixed size do not depend on it
         dataset = self._held.get(key)
         if dataset is None:

@@ -21,7 +21,7 @@ _TEST_PER_CLASS = 100
 
 
 def _balanced(labels: Labels, per_class: int, random: np.random.Generator) -> Labels:
-    """The places of `per_class` images of each class, in the order of the whole set."""
+    """The indices of `per_class` images of each class, in the order of the whole set."""
     places = [random.choice(np.flatnonzero(labels == label), per_class, replace=False) for label in np.unique(labels)]
     return np.sort(np.concatenate(places))
 

@@ -1,4 +1,4 @@
-"""Data sets published as files: looked for on this machine, else downloaded by torchvision."""
+"""Data sets published as files: searched for on this machine, else downloaded by torchvision."""
 
 from __future__ import annotations
 

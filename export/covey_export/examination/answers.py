@@ -1,4 +1,4 @@
-"""The scores of a published model: logits, of which softmax makes its probabilities."""
+"""Runs a published model up to its scores: the logits of which softmax makes probabilities."""
 
 from __future__ import annotations
 

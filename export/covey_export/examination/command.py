@@ -26,9 +26,9 @@ MIN_IMAGES = 100  # of which halves can be judged
 
 @dataclass(frozen=True)
 class Examination:
-    """All that was found. `robustness` has accuracies by kind, strength by strength; `detections` are by what was
-    unknown and by score. `mirrored` is the accuracy of an image's scores averaged with those of its mirror image, None
-    where images may not be mirrored."""
+    """The results of an examination. `robustness` has accuracies by kind, strength by strength; `detections` are by the
+    set of unknown images and by score. `mirrored` is the accuracy of an image's scores averaged with those of its
+    mirror image, None where images may not be mirrored."""
 
     title: str
     dataset: str
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, report: ProgressReport) -> None:
 def examine(
     title: str, scorer: Scorer, dataset: Dataset, unknown_images: dict[str, Images], report: ProgressReport
 ) -> Examination:
-    """Classifies the test images as they are, made worse, and images of no known class."""
+    """Classifies the test images unchanged and changed, and images of no known class."""
     images, labels = dataset.test_images, dataset.test_labels
     with report.doing("classifying the test images"):
         scores = scorer.scores(images)
@@ -107,7 +107,7 @@ def _accuracy(scores: Scores, dataset: Dataset) -> float:
 
 
 def _unknown_images(name: str, options: argparse.Namespace, spec: InputSpec) -> Images:
-    """The test images of another data set, prepared as the model's own."""
+    """The test images of another data set, prepared like the model's own."""
     try:
         images = find_entry(name).load(spec, options.data_dir).test_images
     except MissingDataset as error:

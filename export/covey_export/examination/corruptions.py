@@ -1,4 +1,4 @@
-"""Images made worse in four ways, each at three strengths: made by code here, so that anybody gets the same ones.
+"""Changes images in four ways, each at three strengths, by code of this file, so that anybody gets the same ones.
 
 The kinds are those of Hendrycks, Dietterich: Benchmarking neural network robustness to common corruptions and
 perturbations (2019), the strengths our own: a person still reads a digit of strength 3.
@@ -73,7 +73,7 @@ def how() -> str:
 
 
 def _map_images(images: Images, change: Callable[[Image.Image, int], Image.Image]) -> Images:
-    """`change(image, place)` of every image."""
+    """Applies `change(image, index)` to every image."""
     result = np.empty_like(images)
     for index, pixels in enumerate(images):
         changed = change(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), index)

@@ -18,7 +18,7 @@ Rows = list[tuple[str, ...]]
 
 
 def tables(examination: Examination) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
-    """(title, header, rows) of each."""
+    """Title, header and rows of each table."""
     worse = [
         (say(kind), *(f"{accuracy:.2%}" for accuracy in accuracies))
         for kind, accuracies in examination.robustness.items()

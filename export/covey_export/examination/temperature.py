@@ -1,4 +1,4 @@
-"""Calibration by one number: scores divided by a temperature, fitted to images that it is not judged by.
+"""Calibration by a temperature that scores are divided by, judged on other images than those it was fitted to.
 
 After Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks (2017).
 """
@@ -22,7 +22,8 @@ _STEPS = 40  # of the search; each takes a third off the interval
 
 @dataclass(frozen=True)
 class Scaling:
-    """Expected calibration errors and mean losses before and after, of images that it was not fitted to."""
+    """Expected calibration errors and mean losses before and after, on images that the temperature was not fitted
+    to."""
 
     temperature: float  # where two halves were fitted to, the mean of both
     error_before: float
@@ -32,7 +33,7 @@ class Scaling:
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """The result as a sentence for people."""
         return (
             f"scores divided by a temperature of {self.temperature:.3f}: expected calibration error "
             f"{self.error_before:.2%} before, {self.error_after:.2%} after; mean loss {self.loss_before:.4f} before, "
@@ -58,7 +59,7 @@ def fit(scores: Scores, labels: Labels) -> float:
 
 
 def scale(scores: Scores, labels: Labels) -> Scaling:
-    """Fits to one half of the images and judges by the other, then the other way round."""
+    """Fits to one half of the images and judges on the other, then the other way round."""
     halves = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
     temperatures = np.empty(len(labels))
     for fitted, judged in (halves, halves[::-1]):
@@ -67,7 +68,7 @@ def scale(scores: Scores, labels: Labels) -> Scaling:
 
 
 def judge(scores: Scores, labels: Labels, temperatures: NDArray[np.float64]) -> Scaling:
-    """What temperatures, `[N]`, do to these images, which none of them was fitted to."""
+    """The effect of temperatures `[N]` on these images, none of which they were fitted to."""
     before, after = log_softmax(scores), log_softmax(scores / temperatures[:, None])
     rows = np.arange(len(labels))
     return Scaling(

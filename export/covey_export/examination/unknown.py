@@ -1,4 +1,4 @@
-"""Whether a model notices images of no class that it knows, by its own scores.
+"""Whether a model's own scores tell images of unknown classes from those of known ones.
 
 Scores: the largest probability (Hendrycks, Gimpel 2017) and the energy (Liu, Wang, Owens, Li 2020). The threshold is
 the one that 95 % of known images pass, set on one half of them and judged by the other.
@@ -24,8 +24,8 @@ Certainty = NDArray[np.float64]  # [N], the larger the more certain
 
 @dataclass(frozen=True)
 class Threshold:
-    """The largest probability from which on an image is of a known class, and the shares of known images below it: of
-    the `images` that it was fitted to the one that was asked for, and of test images."""
+    """The largest probability from which on an image counts as one of a known class, and the shares of known images
+    below it: the requested share of the `images` that it was fitted to, and the measured one of test images."""
 
     value: float
     false_alarms: float
@@ -34,7 +34,7 @@ class Threshold:
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """The threshold as a sentence for people."""
         return say(
             "images are unknown where no class reaches a probability of {value:.6g}, as on {share:.2%} of {images} and "
             "{tested:.2%} of the test images",
@@ -56,7 +56,7 @@ class Detection:
 
 
 def probability(scores: Scores) -> Certainty:
-    """The largest one."""
+    """The largest probability."""
     return np.asarray(np.exp(log_softmax(scores).max(axis=1)))
 
 
@@ -77,7 +77,7 @@ def fit(kept: NDArray[np.float32], tested: NDArray[np.float32], false_alarms: fl
 
 
 def detect(known: Certainty, unknown: Certainty) -> Detection:
-    """How well a threshold tells them apart."""
+    """How well a threshold tells known images from unknown ones."""
     order = np.random.default_rng(0).permutation(len(known))
     fitted, judged = known[order[: len(known) // 2]], known[order[len(known) // 2 :]]
     threshold = np.quantile(fitted, 1 - KEPT)
@@ -88,7 +88,7 @@ def detect(known: Certainty, unknown: Certainty) -> Detection:
 
 
 def synthetic_images(images: Images) -> dict[str, Images]:
-    """Images of nothing, as many as those given: noise, and the same images cut in 16 pieces and shuffled."""
+    """As many images of nothing as those given: noise, and the same images cut in 16 pieces and shuffled."""
     random = np.random.default_rng(0)
     return {
         "uniform noise": random.integers(0, 256, images.shape, dtype=np.uint8),

@@ -1,1 +1,1 @@
-"""Variants of a model that compute in fewer bits, and whether they pay."""
+"""Variants of a model that compute in fewer bits, and whether they are faster."""

@@ -1,4 +1,4 @@
-"""What a variant may cost: how many answers may become wrong by computing in fewer bits."""
+"""How much accuracy a variant may lose by computing in fewer bits."""
 
 from __future__ import annotations
 

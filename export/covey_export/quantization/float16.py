@@ -1,4 +1,4 @@
-"""A float32 graph to one whose network computes in float16: half the size.
+"""Converts a float32 graph to one whose network computes in float16: half the size.
 
 onnxruntime's CPU provider has no float16 arithmetic for most layers and casts to float32 and back; devices that
 compute in float16 gain by it.
@@ -14,7 +14,8 @@ from covey_export.quantization import normalisation
 
 
 def convert(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same contract; normalisation and softmax stay in float32. `model` is left as it is."""
+    """The converted model, with the same contract; normalisation and softmax stay in float32. `model` is left as it
+    is."""
     path = list(sys.path)
     from onnxruntime.quantization.onnx_model import ONNXModel  # seldom needed, and not cheap
     from onnxruntime.transformers import float16
@@ -37,9 +38,8 @@ def convert(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _remove_round_trips(graph: onnx.GraphProto) -> None:
-    """What stays in float32 takes the float32 value of what stays in float32 before it: the conversion lets each such
-    value through float16 and back, which rounds the pixels that came in and the probabilities that go out.
-    """
+    """Connects nodes that stay in float32 directly: the conversion lets each value between them through float16 and
+    back, which rounds the pixels that come in and the probabilities that go out."""
     exact = {node.output[0]: node.input[0] for node in graph.node if node.name.endswith("_cast_to_fp16_node")}
     outputs = [value.name for value in graph.output]
     backs = [

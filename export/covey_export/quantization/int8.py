@@ -1,4 +1,4 @@
-"""A float32 graph to one whose network computes in 8-bit integers (static, QDQ): a quarter of the size.
+"""Converts a float32 graph to one whose network computes in 8-bit integers (static, QDQ): a quarter of the size.
 
 Activations are uint8, weights int8 with 7 of their 8 bits, one scale per output channel. With 8 bits, x86 CPUs
 without VNNI would saturate when they add pairs of products, and give other answers than those with it; one file must
@@ -89,7 +89,7 @@ def convert(float32: Path, images: Images) -> onnx.ModelProto:
 
 
 def calibration_images(images: Images, labels: Labels, count: int = CALIBRATION_IMAGES) -> Images:
-    """`count` of these images, as many of each class as of any other where there are enough; always the same."""
+    """`count` of these images, the same number of each class where there are enough; always the same."""
     order = np.random.default_rng(0).permutation(len(labels))
     shuffled = labels[order]
     rank = np.empty(len(order), np.int64)  # of each image: how many of its class come before it
@@ -100,7 +100,7 @@ def calibration_images(images: Images, labels: Labels, count: int = CALIBRATION_
 
 
 class _Calibration:
-    """What onnxruntime calls a CalibrationDataReader: one batch at a time, then None."""
+    """A CalibrationDataReader for onnxruntime: one batch at a time, then None."""
 
     def __init__(self, images: Images) -> None:
         self._batches = iter(np.split(images, range(_BATCH_SIZE, len(images), _BATCH_SIZE)))
@@ -112,9 +112,8 @@ class _Calibration:
 
 @contextmanager
 def _unheard_root_logger() -> Iterator[None]:
-    """onnxruntime.quantization tells its advice to programmers to the root logger, which would get a handler for good
-    where it has none. What others log is heard as ever.
-    """
+    """Hides what onnxruntime.quantization logs to the root logger, which would also get a handler for good where it has
+    none. Other messages are logged as ever."""
 
     def is_not_its(record: logging.LogRecord) -> bool:
         return "onnxruntime" not in Path(record.pathname).parts

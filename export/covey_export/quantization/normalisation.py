@@ -1,4 +1,4 @@
-"""Finds in an exported graph what surrounds the network, and stays in float32 whatever the network computes in."""
+"""Finds the nodes of an exported graph that stay in float32, whatever the network computes in."""
 
 from __future__ import annotations
 

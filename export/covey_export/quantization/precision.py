@@ -1,4 +1,4 @@
-"""What a model file computes in, and what that means for its name and for the answers it may give."""
+"""The precision that a model file computes in, and what follows for its name and its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a variant pays on this machine: measured beside the float32 model, by the server's own engine."""
+"""Measures whether a variant is faster on this machine than the float32 model, by the server's own engine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BETTER = 0.97  # a larger batch is better only if it takes less than this share
 
 @dataclass(frozen=True)
 class Speed:
-    """What came out, on one thread of this machine. Times by batch size: 1, and float32's best."""
+    """The measured speed, on one thread of this machine. Times are by batch size: 1, and float32's best."""
 
     float32_us_per_image: dict[int, float]
     variant_us_per_image: dict[int, float]
@@ -39,7 +39,7 @@ class Speed:
 
 
 def compare(float32: Path, variant: Path, precision: Precision, images: Images) -> Speed:
-    """Measures both model files on the CPU, in turns, so that what else runs on the machine hits both alike.
+    """Measures both model files on the CPU, by turns, so that other load on the machine affects both alike.
 
     Raises CoveyServerError where one cannot be run.
     """
@@ -61,7 +61,8 @@ def compare(float32: Path, variant: Path, precision: Precision, images: Images) 
 
 
 def sentence(precision: Precision, faster: dict[int, float], smaller: float) -> str:
-    """For people: whether it pays, and the figures. `faster` is times the speed of float32, by batch size."""
+    """A sentence for people: whether the variant pays, and the figures. `faster` is times the speed of float32, by
+    batch size."""
     paying = [size for size, factor in faster.items() if factor >= PAYS_FROM]
     if not paying:
         verdict = "does not pay here"
@@ -80,7 +81,7 @@ def sentence(precision: Precision, faster: dict[int, float], smaller: float) -> 
 
 
 def _best_batch_size(engine: Engine, images: Images) -> int:
-    """The batch with the least time per image, at the fastest of a few turns: noise only ever adds."""
+    """The batch size with the least time per image, by the fastest of a few turns: noise only adds time."""
     best, best_s = 1, float("inf")
     for size in BATCH_SIZES:
         batch_s = min(*_turns([engine], _batch(images, size), _SEARCH_TURNS)[0])
@@ -108,8 +109,8 @@ def _turns(engines: list[Engine], batch: Images, turns: int) -> list[list[float]
 
 
 def _turn(engine: Engine, batch: Images, runs: int) -> float:
-    """CPU time: with one thread the engine computes on this one. By the clock of a busy machine a float16 variant that
-    costs as much as float32 was found to be 1.9 times as fast."""
+    """The CPU time of one batch: with one thread the engine computes on this one. By the clock of a busy machine a
+    float16 variant that costs as much as float32 was found to be 1.9 times as fast."""
     began = time.thread_time()
     for _ in range(runs):
         engine.run(batch)

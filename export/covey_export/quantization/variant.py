@@ -1,4 +1,4 @@
-"""A float32 model file to the bytes of its variant in another precision, golden set included."""
+"""Makes the file of a variant in another precision from a float32 model file, golden set included."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def make(float32: bytes, info: ModelInfo, precision: Precision, calibration: Ima
 
 
 def _answer_for_itself(model: onnx.ModelProto, info: ModelInfo) -> None:
-    """Replaces the golden probabilities of PyTorch, or of an imported original, by the graph's own.
+    """Replaces the golden probabilities, PyTorch's or an imported original's, by the graph's own.
 
     Rounding to 8 bits moves an int8 graph's probabilities further from those than a tolerance may allow that is
     to find out a wrong device. What the rounding costs is verification's question; the golden set asks whether a

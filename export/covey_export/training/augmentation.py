@@ -31,7 +31,7 @@ class Augmentation:
 
     @classmethod
     def parse(cls, text: str) -> Augmentation:
-        """Of "none" or a list as "flip,shift=0.1,rotation"; a name without a number gets the usual one.
+        """Parses "none" or a list such as "flip,shift=0.1,rotation"; a name without a number gets the usual one.
 
         Raises UnknownName, ExportError.
         """
@@ -54,7 +54,7 @@ class Augmentation:
         return cls(**{**values, "flip": bool(values.get("flip"))})  # type: ignore[arg-type]
 
     def describe(self) -> str:
-        """A few words for people."""
+        """The augmentation in a few words, for people."""
         parts = [
             "flip" if self.flip else "",
             f"shift {self.shift:.0%}" if self.shift else "",
@@ -80,7 +80,7 @@ _OF_FAMILIES: Mapping[Family, Augmentation] = {
 
 
 def of_family(family: Family) -> Augmentation:
-    """What is usual for a data set of that family."""
+    """The usual augmentation for a data set of that family."""
     return _OF_FAMILIES[family]
 
 
@@ -112,7 +112,7 @@ _ERASED_RATIO = 3.3
 def _move(
     images: torch.Tensor, flipped: torch.Tensor, augmentation: Augmentation, generator: torch.Generator
 ) -> torch.Tensor:
-    """Whole pixels only: rows and columns are picked anew, which is exact and fast."""
+    """Shifts and mirrors by whole pixels: rows and columns are picked anew, which is exact and fast."""
     count, height, width, _ = images.shape
     limits = (round(augmentation.shift * height), round(augmentation.shift * width))
     down, right = (torch.randint(-limit, limit + 1, (count, 1), generator=generator) for limit in limits)

@@ -35,7 +35,7 @@ def begin(network: nn.Module, decay: float | None) -> AveragedModel | None:
 
 
 def weights(average: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The network's own state in the state of its average."""
+    """The network's own state, taken from the state of its average."""
     prefix = "module."
     state = OrderedDict(
         (name.removeprefix(prefix), value) for name, value in average.items() if name.startswith(prefix)

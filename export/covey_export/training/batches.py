@@ -1,4 +1,4 @@
-"""The training images on their device: which of them each step takes, and how they are changed at random.
+"""Which training images each step takes, and how they are changed at random. The images are on the device.
 
 All that is random is drawn anew at every step, from the seed and the step's own place, so that a training that was
 stopped goes on with what it would have seen.
@@ -34,7 +34,7 @@ class Batches:
 
     @property
     def images_of_epoch(self) -> int:
-        """How many images an epoch takes."""
+        """The number of images in an epoch."""
         return min(self.steps * self._recipe.batch_size, len(self.images))
 
     def remaining(self, epoch: int, step: int) -> Iterator[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Which of a recipe's ways to save time work with a user's own network: found by a training step with each."""
+"""Finds out which of a recipe's ways to save time work with a user's own network, by a training step with each."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def _try_step(
     *,
     done: float = 1.0,
 ) -> Exception | None:
-    """What a training step of a new module raises, or, where the recipe has no epochs, a run; None: nothing. `done` is
-    the share of the training that lies behind the step: at 0 images are smallest."""
+    """The exception that a training step of a new module raises, or a run where the recipe has no epochs; None: it
+    raises none. `done` is the share of the training before the step: at 0 images are smallest."""
     model = image_classifier.build(network, classes, recipe).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)

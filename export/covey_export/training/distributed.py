@@ -23,7 +23,7 @@ _STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together; `rank` is this one's place. A single process is a group too."""
+    """The processes that train together; `rank` is this one's number. A single process is a group too."""
 
     rank: int = 0
     size: int = 1
@@ -37,14 +37,14 @@ class Group:
         return batch[self.rank :: self.size]
 
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """The network as it runs forward in training, its gradients averaged over the group."""
+        """Wraps the network for training, so that gradients are averaged over the group."""
         if self.size == 1 or not any(parameter.requires_grad for parameter in network.parameters()):
             return network
         devices = [device] if device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=devices)
 
     def agree(self, value: T) -> T:
-        """The first process's value, in all of them. It must be made of plain values and tensors."""
+        """The first process's value, in all processes. It must be made of plain values and tensors."""
         if self.size == 1:
             return value
         values = [value]
@@ -80,7 +80,7 @@ def joined(device: torch.device) -> Iterator[Group]:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that speaks, known before the group is joined."""
+    """Whether this process is the one that prints, known before the group is joined."""
     return int(os.environ.get("RANK", "0")) == 0 if _STARTED_BY_TORCHRUN in os.environ else True
 
 
@@ -90,10 +90,10 @@ def processes() -> int:
 
 
 def is_first_on_this_machine() -> bool:
-    """Whether this process is the one that tells this machine's errors."""
+    """Whether this process is the one that prints this machine's errors."""
     return place_on_this_machine() == 0
 
 
 def place_on_this_machine() -> int:
-    """Which of the machine's processes this is, and so which of its devices it takes."""
+    """The number of this process among those of the machine, and so of its device."""
     return int(os.environ.get("LOCAL_RANK", "0")) if _STARTED_BY_TORCHRUN in os.environ else 0

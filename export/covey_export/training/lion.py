@@ -23,7 +23,7 @@ class Lion(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Moves all that has a gradient. A closure is not called."""
+        """Moves all parameters that have a gradient. A closure is not called."""
         del closure
         for group in self.param_groups:
             step_beta, momentum_beta = group["betas"]

@@ -1,4 +1,4 @@
-"""Muon for what it is made for, the matrices inside a network, and AdamW for the rest, as one optimizer.
+"""One optimizer of two: Muon for the matrices inside a network, for which it is made, and AdamW for the rest.
 
 After Jordan et al.: Muon: an optimizer for hidden layers in neural networks (2024): a matrix moves by its momentum with
 all singular values made nearly 1, so that no direction is left behind. torch.optim.Muon takes matrices only. The kernel
@@ -19,8 +19,8 @@ Groups = Iterable[dict[str, Any]]
 
 
 def hidden_matrices(network: nn.Module) -> list[torch.Tensor]:
-    """Weights of linear layers and convolutions, without the last one, which knows the classes, and without those of
-    grouped convolutions, whose channels have nothing to do with each other."""
+    """The weights of linear layers and convolutions, except the last layer, which gives the classes, and grouped
+    convolutions, whose channels have nothing to do with each other."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     return [layer.weight for layer in layers[:-1] if getattr(layer, "groups", 1) == 1]
 
@@ -40,7 +40,7 @@ class KernelMuon(torch.optim.Muon):
         super().__init__(matrix_groups, lr=lr, momentum=momentum, nesterov=nesterov, adjust_lr_fn="match_rms_adamw")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Of the kernels and of their matrices."""
+        """Clears the gradients of the kernels and of their matrices."""
         del set_to_none
         for parameter in (*self._kernels, *self._matrices):
             parameter.grad = None
@@ -61,7 +61,7 @@ class Together:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Those of all of them, to set learning rates."""
+        """The groups of all optimizers, to set learning rates."""
         return [group for part in self._parts.values() for group in part.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -76,13 +76,13 @@ class Together:
         return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises KeyError or ValueError where it is that of other optimizers."""
+        """Loads their states. Raises KeyError or ValueError where the state is that of other optimizers."""
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
 
 
 def _as_matrix(values: torch.Tensor, like: nn.Parameter) -> torch.Tensor:
-    """`[outputs, all else]` in the memory order of `like`: of channels-last kernels the channels come last. A view of
-    `values` that have this order."""
+    """`values` as `[outputs, all else]` in the memory order of `like`: for channels-last kernels the channels come
+    last. It is a view where `values` have this order."""
     ordered = values if like.is_contiguous() else values.permute(0, 2, 3, 1)
     return ordered.reshape(len(values), -1)

@@ -24,7 +24,7 @@ AnyOptimizer = torch.optim.Optimizer | muon.Together
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that learn and decay alike; `rate` times the learning rate."""
+    """Parameters with the same decay and the same learning rate, which is `rate` times the recipe's."""
 
     name: str
     parameters: list[nn.Parameter]
@@ -34,7 +34,7 @@ class ParameterGroup:
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[ParameterGroup]:
-    """Those that have parameters to learn."""
+    """The groups that have parameters to learn."""
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     shifts = [module.bias for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     fast = {id(shift) for shift in shifts if recipe.bias_rate != 1}
@@ -78,12 +78,12 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> AnyOptimizer:
 
 
 def _as_dicts(groups: Iterable[ParameterGroup]) -> list[dict[str, Any]]:
-    """As torch's optimizers take them."""
+    """The groups as torch's optimizers take them."""
     return [{"params": group.parameters, "weight_decay": group.weight_decay, "rate": group.rate} for group in groups]
 
 
 def learning_rate(recipe: Recipe, done: float) -> float:
-    """The learning rate when the share `done` (0 to 1) of all steps lies behind us.
+    """The learning rate once the share `done` (0 to 1) of all steps is done.
 
     "one-cycle" rises in a straight line and falls as half a cosine (Smith, Topin: Super-convergence, 2017). A function
     of the place alone, so that a resumed training needs no state of it.
@@ -97,7 +97,7 @@ def learning_rate(recipe: Recipe, done: float) -> float:
 
 
 def set_learning_rate(optimizer: AnyOptimizer, rate: float) -> None:
-    """For the next step."""
+    """Sets the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("rate", 1.0)  # a checkpoint of an older training has none
 

@@ -16,8 +16,8 @@ _MIN_SIDE = 16  # pixels: smaller ones show too little, and pools would leave no
 
 
 def side(length: int, first: float, done: float) -> int:
-    """Pixels of a side of `length` when the share `done` of all steps lies behind us; `first` is the share of it that
-    the training begins with. At least 16, or all that there are."""
+    """The length in pixels, once the share `done` of all steps is done, of a side of `length`; `first` is the share of
+    it that training begins with. At least 16, or the whole side."""
     if first == 1 or done >= _FULL_FROM:
         return length
     share = first + (1 - first) * done / _FULL_FROM
@@ -25,7 +25,7 @@ def side(length: int, first: float, done: float) -> int:
 
 
 def shrink(images: torch.Tensor, first: float, done: float) -> torch.Tensor:
-    """`[N, C, H, W] float32` at the size of that moment."""
+    """The images `[N, C, H, W] float32` at the size of that moment."""
     height, width = images.shape[2:]
     size = (side(height, first, done), side(width, first, done))
     if size == (height, width):

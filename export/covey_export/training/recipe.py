@@ -1,4 +1,4 @@
-"""Owns what can be said about how a network is trained. The numbers of each network are recipes.py's."""
+"""What can be set about how a network is trained. recipes.py has the numbers of each network."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Recipe:
         return cls(**{**fields, "augmentation": augmentation and Augmentation(**augmentation)})
 
     def fitted_to(self, dataset: Dataset) -> Recipe:
-        """The recipe for that very data set: as many steps as it needs, its pixels' mean and deviation, and no flip
+        """The recipe for one data set: as many steps as it needs, the mean and deviation of its pixels, and no flip
         where its images may not be mirrored."""
         fitted = self.adapted_to(len(dataset.train_images))
         if fitted.mean is None or fitted.std is None:

@@ -1,4 +1,5 @@
-"""One training, from fresh or given weights or from an unfinished checkpoint; a finished checkpoint is returned."""
+"""Runs one training, from fresh or given weights or from an unfinished checkpoint; a finished checkpoint is
+returned."""
 
 from __future__ import annotations
 

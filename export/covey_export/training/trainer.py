@@ -1,4 +1,4 @@
-"""The state of one training and its loop. However often it is stopped and resumed, the result is the same, bit for bit.
+"""The state of one training and its loop. Stopped and resumed at any time, it gives the same result, bit for bit.
 
 What makes it the same (on the CPU): batches.py draws all that is random anew at every step; weights, their average and
 the optimizer are saved whole.
@@ -87,7 +87,7 @@ class Trainer:
             fit_to_images(self.model.normalise(self._batches.images[:_SHOWN_IMAGES]))
 
     def prepare(self) -> None:
-        """Once the weights are those to begin with: what learns, what is averaged, how it runs forward."""
+        """Prepares the optimizer, the average and the forward pass, once the first weights are loaded."""
         if self.recipe.freeze:
             head.freeze_all_but_head(self.model.network, len(self.dataset.labels))
         if self.recipe.epochs and not any(value.requires_grad for value in self.model.network.parameters()):
@@ -100,7 +100,7 @@ class Trainer:
         self._forward = self.group.wrap(self.model.network, self.device)
 
     def choose_precision(self) -> str:
-        """Settles "auto" by measuring; says what was chosen, for people."""
+        """Replaces the precision "auto" by the faster one, measured here; returns the choice for people."""
         if self.recipe.precision != "auto" or not self.recipe.epochs:
             return self.recipe.precision
         images = self.model.normalise(self._batches.images[: self.recipe.batch_size])
@@ -243,7 +243,7 @@ class Trainer:
         return value
 
     def _keep_running_loss(self, report: ProgressReport) -> None:
-        """And says it, where the recipe asks for that."""
+        """Keeps the mean loss of some steps, and reports it where the recipe asks for that."""
         steps = self.recipe.log_steps or (
             math.ceil(self._batches.steps / _KEPT_LOSSES) if self.recipe.epochs <= _FEW_EPOCHS else 0
         )
@@ -273,8 +273,8 @@ class Trainer:
         report.epoch_ends(len(self.history), self.recipe.epochs, self.history[-1], self.dataset.held_out)
 
     def _measure(self) -> dict[str, float | None]:
-        """What `watch` asks for, by the field of Epoch, of the weights as they would be served now. The last epoch's
-        are in float32, as they will be served."""
+        """The figures that `watch` asks for, by the field of Epoch, of the weights as they would be served now. Those
+        of the last epoch are in float32, as they will be served."""
         model = self.model
         if self.average:
             averaged: AveragedModel = self.average
@@ -297,6 +297,6 @@ class Trainer:
         return figures
 
     def save(self, folder: Path) -> None:
-        """Writes the checkpoint, where this is the first process. Raises OSError."""
+        """Writes the checkpoint, if this is the first process. Raises OSError."""
         if self.group.is_first:
             checkpoints.save(self.checkpoint(), folder)

@@ -1,4 +1,4 @@
-"""What is looked at after each epoch of a training, beside its loss. Nothing of it changes the weights."""
+"""What is measured after each epoch of a training, beside its loss. None of it changes the weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Watch:
-    """`test_once`: the test images are classified after the last epoch alone, so that nobody can choose an epoch by
-    them. `train_images`: so many training images are classified without dropout and augmentation after each epoch."""
+    """What to measure. `test_once`: the test images are classified after the last epoch alone, so that nobody can
+    choose an epoch by them. `train_images`: so many training images are classified without dropout and augmentation
+    after each epoch."""
 
     test_once: bool = False
     train_images: int = 0

@@ -24,7 +24,7 @@ _SHARED = ("dataset", "recipe", "epochs", "batch_size", "learning_rate")
 def run(
     options: argparse.Namespace, parse: Callable[[Sequence[str]], argparse.Namespace], report: ProgressReport
 ) -> None:
-    """Trains what is not trained yet, says the table and writes the page. `parse` reads a command line of
+    """Trains what is not trained yet, prints the table and writes the page. `parse` reads a command line of
     `covey-export`. Raises ExportError and its kinds."""
     if options.dataset is None:  # that of the network, also for the networks that are varied
         options.dataset = find_network(options.network).default_dataset

@@ -18,7 +18,7 @@ _IMAGES = {"validation": "validation images", "test": "test images"}
 
 
 def header(judge: str) -> tuple[str, ...]:
-    """Of `rows`; `judge` is what the variants are judged by."""
+    """The header of `rows`; `judge` says by which images the variants are judged."""
     return (
         say("variant"),
         say("accuracy, {images}", images=say(_IMAGES[judge])),
@@ -27,7 +27,7 @@ def header(judge: str) -> tuple[str, ...]:
 
 
 def rows(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
-    """One row a variant, in their order."""
+    """A row for each variant, in their order."""
     return [
         (
             trial.variant.title,
@@ -42,7 +42,7 @@ def rows(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
 
 
 def remarks(trials: Sequence[Trial]) -> list[str]:
-    """What may be concluded from trials of one comparison, the most accurate first."""
+    """Sentences on what may be concluded from the trials, which are sorted, the most accurate first."""
     if len(trials) < 2:
         return []
     first, second = trials[:2]
@@ -98,7 +98,7 @@ def write_page(title: str, judge: str, trials: Sequence[Trial]) -> str:
 
 
 def _groups(trials: Sequence[Trial]) -> list[tuple[str, str, str, str]]:
-    """Which weights decay, and how fast they learn; variants that are alike in one row."""
+    """Which weights decay, and how fast they learn, as a table; variants that are alike share a row."""
     alike: dict[tuple[str, str, str], list[str]] = {}
     for trial in trials:
         for group in optimization.parameter_groups(trial.network, trial.checkpoints[0].recipe):

@@ -1,4 +1,4 @@
-"""One variant, ready to be trained: its network, data set, recipe and what its options change about it."""
+"""The plan of one variant: its network, data set, recipe and what its options change of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CLEAN_IMAGES = 5_000  # of the training set, classified without dropout after e
 
 @dataclass(frozen=True)
 class Plan:
-    """`changes` are to the recipe, as the options of the variant say."""
+    """One variant, ready to be trained. `changes` are those of the recipe, by the variant's options."""
 
     variant: Variant
     network: Network
@@ -41,8 +41,8 @@ class Plan:
 
     @classmethod
     def of(cls, variant: Variant, options: argparse.Namespace) -> Plan:
-        """Of the options of `covey-export train`. Raises ExportError and its kinds, also where the network cannot be
-        built: what is wrong is found before hours of work on others."""
+        """The plan for options of `covey-export train`. Raises ExportError and its kinds, also where the network cannot
+        be built: errors are found before hours of work on other variants."""
         network = find_network(options.network)
         entry = find_entry(options.dataset or network.default_dataset)
         if entry.image_shape is not None:
@@ -64,7 +64,7 @@ class Plan:
         *,
         test_once: bool,
     ) -> Trial:
-        """Once for each seed, with checkpoints below `folder`; what is trained already is taken as it is."""
+        """Trains once for each seed, with checkpoints below `folder`; finished trainings are taken as they are."""
         dataset = load(self)
         module = self.network.build(Task(self.network.image_shape, len(dataset.labels), self.changes.get("dropout")))
         name = f"{self.network.model_name}-{self.variant.slug}-{self._digest(module, dataset)}"

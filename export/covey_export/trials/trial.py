@@ -1,4 +1,4 @@
-"""What a variant came to: one training of it, and the mean over its seeds."""
+"""The result of a variant: its trainings, and means over their seeds."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ class Trial:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are learned."""
+        """The number of parameters that are learned."""
         return sum(values.numel() for values in self.network.parameters())
 
     @property
     def accuracies(self) -> list[float]:
-        """On the images that it was judged by, after the last epoch, seed by seed."""
+        """The accuracy after the last epoch for each seed, on the images that the variant is judged by."""
         return [checkpoint.history[-1].test_accuracy or 0.0 for checkpoint in self.checkpoints]
 
     @property
     def accuracy(self) -> float:
-        """The mean of them."""
+        """The mean accuracy."""
         return fmean(self.accuracies)
 
     @property
     def deviation(self) -> float | None:
-        """Their standard deviation; None of one seed."""
+        """The standard deviation of the accuracies; None of a single seed."""
         return stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
     def gap(self) -> float | None:
-        """By how much it knows its training images better, both without dropout and augmentation."""
+        """By how much it is more accurate on its training images, both without dropout and augmentation."""
         clean = [checkpoint.history[-1].clean_accuracy for checkpoint in self.checkpoints]
         measured = [value for value in clean if value is not None]
         return fmean(measured) - self.accuracy if len(measured) == len(clean) else None
@@ -59,11 +59,11 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """Of a training, mean over the seeds."""
+        """The duration of a training, mean over the seeds."""
         return fmean(checkpoint.seconds for checkpoint in self.checkpoints)
 
     def mean_history(self) -> list[Epoch]:
-        """Epoch by epoch the mean over the seeds."""
+        """The epochs' figures, each the mean over the seeds."""
         return [_mean(epochs) for epochs in zip(*(checkpoint.history for checkpoint in self.checkpoints), strict=True)]
 
 
@@ -83,7 +83,7 @@ def _mean(epochs: Sequence[Epoch]) -> Epoch:
 
 
 def describe_accuracy(trial: Trial) -> str:
-    """95.12 % +- 0.08, or without the deviation of one seed."""
+    """The accuracy for people: 95.12 % +- 0.08, without the deviation where there is one seed."""
     deviation = trial.deviation
     spread = "" if deviation is None else f" \u00b1 {deviation * 100:.2f}"
     return f"{trial.accuracy * 100:.2f}{spread} %"

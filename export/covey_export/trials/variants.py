@@ -1,4 +1,4 @@
-"""Which trainings there are to try: every combination of the values that options are given."""
+"""The variants to try: every combination of the values that options are given."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Variant:
 
     @property
     def title(self) -> str:
-        """For people: dropout 0.5, optimizer sgd."""
+        """The variant for people: "dropout 0.5, optimizer sgd"."""
         text = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in self.settings)
         return text or say("as the recipe says")
 
     @property
     def slug(self) -> str:
-        """For the name of a folder."""
+        """The variant as part of a folder's name."""
         text = "-".join(part for setting in self.settings for part in setting) or "recipe"
         return re.sub(r"[^A-Za-z0-9.=-]+", "_", text)
 
