@@ -1,4 +1,4 @@
-"""Layers in words: what each does, with its numbers."""
+"""Describes layers in words: what each does, with its numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from covey_server.explaining.windows import Axis, axes
 
 
 def describe(layer: Layer, shapes: Mapping[int, tuple[int, ...]]) -> str:
-    """One line for a layer; "" where its kind says all. `shapes` are those of all layers' answers."""
+    """One line about a layer; "" where its kind says all. `shapes` are those of all layers' answers."""
     shape = shapes[layer.index]
     source = shapes[layer.inputs[0]] if layer.inputs else ()
     windows = axes(layer, source, shape)

@@ -1,4 +1,4 @@
-"""The thread that explains, one request after another, at the lowest priority; and the sessions that it keeps.
+"""The thread that computes explanations, one after another, at the lowest priority; and the sessions that it keeps.
 
 Serving goes first: while it has more to do than a share of the machine, explanations wait, and those that come are
 refused.
@@ -33,7 +33,7 @@ _GIVE_WAY_S = 1.0  # between two runs, at the most
 
 @dataclass
 class Job:
-    """One explanation. `work` gets the opened model and how long opening took, in ns; `fail` gets what went wrong."""
+    """One explanation. `work` gets the opened model and how long opening took, in ns; `fail` gets the exception."""
 
     model: ServedModel
     caller: str
@@ -42,10 +42,10 @@ class Job:
 
 
 class Explainer:
-    """Its thread starts with the first explanation. Safe from any thread."""
+    """Computes explanations on a thread of its own, which starts with the first one. Safe from any thread."""
 
     def __init__(self, backlog_ms: Callable[[], float], serving: ServingTime, idle_s: float = IDLE_S) -> None:
-        """`backlog_ms` tells how long what waits to be served will take."""
+        """`backlog_ms` tells how long the requests that wait to be served will take."""
         self._backlog_ms = backlog_ms
         self._serving = serving
         self._idle_s = idle_s
@@ -59,7 +59,7 @@ class Explainer:
 
     @property
     def sessions(self) -> int:
-        """How many are kept."""
+        """The number of sessions that are kept."""
         return len(self._kept)
 
     def require_time(self) -> None:
@@ -117,14 +117,14 @@ class Explainer:
                     raise
 
     def close(self) -> None:
-        """Fails what waits; the explanation that runs goes on."""
+        """Fails the waiting explanations; the current one goes on."""
         with self._lock:
             self._closed = True
         self._stop_waiting.set()
         self._jobs.put(None)
 
     def join(self, timeout_s: float) -> bool:
-        """Waits for the thread to end, after `close`. Returns False if it was still at work."""
+        """Waits for the thread to end, after `close`. Returns False if it is still at work."""
         if self._thread is not None:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()

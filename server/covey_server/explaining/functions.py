@@ -25,7 +25,7 @@ FORMULAS = {
 
 
 def of(op: str, attributes: Mapping[str, Any], x: float) -> float | None:
-    """The function's value; None for functions that are not known here."""
+    """The value of an activation function; None for functions that are not known here."""
     match op:
         case "Relu":
             return max(x, 0.0)

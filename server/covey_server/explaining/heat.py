@@ -1,4 +1,5 @@
-"""Which pixels speak for a class: the exact class activation map where the network has one, occlusion elsewhere.
+"""Heat maps of the pixels that speak for a class: the exact class activation map where the network allows it, else
+occlusion.
 
 Class activation map: Zhou and others, Learning deep features for discriminative localization (2015). Occlusion: Zeiler
 and Fergus, Visualizing and understanding convolutional networks (2013).
@@ -26,7 +27,7 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Of one class, `[H, W] float32`, to be drawn over the whole image; above 0: speaks for the class."""
+    """The map of one class, `[H, W] float32`, to be drawn over the whole image; above 0: speaks for the class."""
 
     method: str
     values: NDArray[np.float32]
@@ -39,8 +40,8 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Head:
-    """Maps, their means, and a weight of each mean for each class; `scores` gives the classes' scores. Without a layer
-    of weights the maps are the classes' own."""
+    """The end of a network that allows a class activation map: maps, their means, and a weight of each mean for each
+    class; `scores` gives the classes' scores. Without a layer of weights there is one map for each class."""
 
     maps: Layer
     scores: Layer
@@ -69,8 +70,8 @@ def find_head(inside: Inside, classes: int) -> Head | None:
 
 
 def class_activation(inside: Inside, head: Head, pixels: NDArray[np.uint8], class_index: int) -> HeatMap | None:
-    """The class' score as a sum over places, of one image `[1, H, W, C] uint8`; None if it does not add up, so that the
-    network is another one than it seemed. Raises EngineFailed."""
+    """The class's score as a sum over places, for one image `[1, H, W, C] uint8`; None if the sum does not give the
+    score, so that the network differs from what was assumed. Raises EngineFailed."""
     names = [head.maps.output, head.scores.output]
     if head.weights is not None:
         names += [name for name in (head.weights.weight, head.weights.bias) if name]
@@ -101,8 +102,9 @@ def class_activation(inside: Inside, head: Head, pixels: NDArray[np.uint8], clas
 def occlusion(
     run: Run, pixels: NDArray[np.uint8], class_index: int, fill: Sequence[float], batch: int = MAX_BATCH
 ) -> HeatMap:
-    """How much the log odds of a class fall while a part of the image `[1, H, W, C] uint8` has the colour `fill`, one
-    number for each channel. `run` gives probabilities of at most `batch` images; what it raises ends the work."""
+    """By how much the log odds of a class fall while a part of the image `[1, H, W, C] uint8` has the colour `fill`,
+    one number for each channel. `run` gives probabilities of at most `batch` images; an exception of it ends the
+    work."""
     height, width = pixels.shape[1:3]
     cell = max(1.0, max(height, width) / CELLS)
     rows, columns = _edges(height, cell), _edges(width, cell)
@@ -130,7 +132,7 @@ def occlusion(
 
 
 def _spans(edges: Sequence[int]) -> list[slice]:
-    """All parts of _COVERED cells, those that lie half outside too."""
+    """All parts of _COVERED cells, including those that lie half outside."""
     last = len(edges) - 1
     return [slice(edges[max(0, first)], edges[min(last, first + _COVERED)]) for first in range(1 - _COVERED, last)]
 
@@ -141,7 +143,7 @@ def _edges(size: int, cell: float) -> list[int]:
 
 
 def _log_odds(probabilities: NDArray[np.float32], class_index: int) -> NDArray[np.float64]:
-    """Of a class against all others. The others are added up: 1 - p would be 0 for most answers."""
+    """The log odds of a class against all others. The others are added up: 1 - p would be 0 for most answers."""
     values = probabilities.astype(np.float64)
     of_class = values[:, class_index]
     of_others = np.delete(values, class_index, axis=1).sum(axis=1)

@@ -1,4 +1,4 @@
-"""A model with all its layers' answers as outputs: a session of its own over the file of the served model."""
+"""A session over the file of a served model that returns the answers of all its layers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FLOAT_BYTES = 4
 
 
 class Inside:
-    """The layers of a model, and what they answer. Runs on the CPU and on the calling thread, whatever the model is
-    served by: it takes nothing of a GPU. Does not keep the served model alive."""
+    """The layers of a model, and their answers. Runs on the CPU and on the calling thread, whatever device serves the
+    model. Does not keep the served model alive."""
 
     def __init__(self, model: ServedModel) -> None:
-        """Raises EngineFailed, Overloaded if there is no memory for it now, RequestTooLarge."""
+        """Opens the file. Raises EngineFailed, Overloaded if there is no memory for it now, RequestTooLarge."""
         path = model.engine.path
         # What the session gets from the file itself.
         self._own = {"", tensors.IMAGES, tensors.PROBABILITIES}
@@ -68,7 +68,7 @@ class Inside:
 
     @staticmethod
     def planes(tensor: NDArray[Any], layout: str) -> NDArray[np.float32]:
-        """The same of any tensor; nothing of what is no tensor of numbers."""
+        """Any tensor in the same form; empty for what is no tensor of numbers."""
         if not isinstance(tensor, np.ndarray) or tensor.dtype == object:  # a sequence of tensors, or text
             return np.zeros(0, np.float32)
         if tensor.ndim > 1 and tensor.shape[0] == 1:
@@ -94,7 +94,8 @@ class Inside:
         return (sizes[2], *sizes[:2]) if len(sizes) == 3 and layer.layout == "NHWC" else sizes
 
     def _complete(self, model: ServedModel) -> None:
-        """Runs an image once: it tells the shapes that are not declared, and that both sessions answer alike."""
+        """Runs an image once: this tells the shapes that are not declared, and shows that both sessions answer
+        alike."""
         total_bytes = _FLOAT_BYTES * sum(int(np.prod(shape, dtype=np.int64)) for shape in self.shapes.values())
         if total_bytes > MAX_ACTIVATION_BYTES:
             raise RequestTooLarge(
@@ -110,5 +111,5 @@ class Inside:
 
 
 def has_answer(layer: Layer) -> bool:
-    """Whether a layer has answers of its own: not so the bare image of a network without layers."""
+    """Whether a layer has answers of its own. The bare image of a network without layers has none."""
     return layer.output != tensors.IMAGES

@@ -1,4 +1,4 @@
-"""A graph as people see it: layers in order, from the prepared image to the probabilities.
+"""The layers of a graph as people see them, in order, from the prepared image to the probabilities.
 
 What only moves numbers (casts, transposes, reshapes) or prepares pixels is no layer of its own.
 """
@@ -79,7 +79,7 @@ class Layer:
 
 @dataclass
 class _TensorFacts:
-    """What is known of tensors so far."""
+    """What is known of the tensors so far."""
 
     source: dict[str, int] = field(default_factory=dict)  # the layer whose numbers a tensor holds
     layout: dict[str, str] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class _Finder:
         self._known = _TensorFacts(layout={tensors.IMAGES: "NHWC"}, prepared={tensors.IMAGES})
 
     def input_layer(self, tensor: str) -> Layer:
-        """The prepared image."""
+        """The layer that stands for the prepared image."""
         node = Node("", "", (), (tensor,))
         return Layer(0, "input", "input", "", node, tensor, self._known.layout.get(tensor, ""))
 
@@ -156,7 +156,7 @@ class _Finder:
                 known.source[name] = known.source[first]
 
     def _kind(self, node: Node, sources: list[str], pattern: Pattern | None) -> str:
-        """The kind of layer; "" for what only moves numbers."""
+        """The kind of layer; "" for nodes that only move numbers."""
         if pattern is not None:
             return "fully_connected" if pattern.op == "MatMul" else "activation"
         if node.op in ("MatMul", "Gemm"):
@@ -172,7 +172,7 @@ class _Finder:
         return _OF_OP.get(node.op, "other")
 
     def _is_flat(self, node: Node) -> bool:
-        """Whether maps become a row; what is a row already is only moved."""
+        """Whether maps become a row; a node that moves a row is none."""
         source = self._known.source.get(node.inputs[0])
         if source is not None and self.layers[source].kind in ("fully_connected", "flatten", "softmax"):
             return False
@@ -217,7 +217,8 @@ class _Finder:
         )
 
     def _shape(self, name: str) -> tuple[int, ...]:
-        """Of a constant, also of one that is made from others at loading: of 8-bit weights, as a rule."""
+        """The shape of a constant, also of one that is computed from others at loading, as 8-bit weights usually
+        are."""
         while (constant := self._graph.constants.get(name)) is None:
             node = self._made_by.get(name)
             if node is None or not node.inputs:

@@ -1,4 +1,4 @@
-"""What layers answer, as pictures: which channels, how small, within a bound of bytes."""
+"""Layers' answers as pictures: a choice of channels, scaled down, within a limit of bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_row(answer: NDArray[np.float32]) -> bool:
 
 def choose(answer: NDArray[np.float32], max_channels: int, side: int, max_bytes: int, value_bytes: int) -> Maps | None:
     """The strongest maps, in the order of their channels, averaged down to `side`; None if not even one fits, or if the
-    layer answered nothing. NaN and infinity are shown as 0: no answer holds them."""
+    layer answered nothing. NaN and infinity become 0: no answer may hold them."""
     if not answer.size:
         return None
     pictures = as_pictures(np.where(np.isfinite(answer), answer, np.float32(0)))
@@ -56,14 +56,14 @@ def choose(answer: NDArray[np.float32], max_channels: int, side: int, max_bytes:
 
 
 def to_bytes(values: NDArray[np.float32]) -> tuple[bytes, NDArray[np.float32], NDArray[np.float32]]:
-    """Maps `[M, H, W]` as a byte each, and the lowest and highest value of each map."""
+    """The maps `[M, H, W]` with a byte for each number, and the lowest and highest value of each map."""
     low, high = values.min(axis=(1, 2)), values.max(axis=(1, 2))
     step = np.where(high > low, (high - low) / 255, 1)[:, None, None]
     return np.rint((values - low[:, None, None]) / step).astype(np.uint8).tobytes(), low, high
 
 
 def _averaged(values: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:
-    """Averages neighbours along an axis, so that `size` are left. The parts differ in length by one at the most."""
+    """Averages neighbours along an axis so that `size` numbers are left. The parts' lengths differ by at most one."""
     length = values.shape[axis]
     if length == size:
         return values

@@ -1,4 +1,4 @@
-"""Names of layers that people recognise: those of the training code, as far as the file still has them."""
+"""Names of layers that people recognise: those of the training code, where the file still has them."""
 
 from __future__ import annotations
 

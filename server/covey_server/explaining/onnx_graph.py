@@ -1,5 +1,5 @@
-"""Reads the nodes of an ONNX file: what computes what from what. Of weights it reads shapes only, of small constants
-their values."""
+"""Reads the nodes of an ONNX file and how they are connected. Of weights it reads shapes only, of small constants their
+values."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _node(model: Payload, start: int, stop: int) -> Node:
 
 
 def _captured(model: Payload, start: int, stop: int) -> list[str]:
-    """What the graphs of an attribute read and do not make. Names of constants may be among them."""
+    """The names that the graphs of an attribute read from outside. Names of constants may be among them."""
     names: list[str] = []
     for number, _, first, end in fields(model, start, stop):
         if number in (_GRAPH, _GRAPHS):
@@ -183,7 +183,7 @@ def _tensor(model: Payload, start: int, stop: int) -> tuple[str, Constant]:
 
 
 def _integers(model: Payload, wire_type: int, start: int, stop: int) -> Iterator[int]:
-    """Of one number, or of many that are packed."""
+    """The integers in a field of one number, or of many packed ones."""
     if wire_type != DELIMITED:
         yield _signed(read_varint(model, start)[0])
         return

@@ -1,4 +1,4 @@
-"""Operations that exporters write as several nodes, found again: SiLU, Mish, GELU, a matrix product with its bias."""
+"""Finds operations that exporters write as several nodes: SiLU, Mish, GELU, a matrix product with its bias."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Finder:
         self._made_by = {name: place for place, node in enumerate(nodes) for name in node.outputs}
 
     def at(self, place: int) -> Iterator[Pattern]:
-        """The pattern that is known by the node at `place`, if there is one."""
+        """The pattern that the node at `place` belongs to, if there is one."""
         node = self._nodes[place]
         pattern: Pattern | None = None
         if node.op in _GATES:

@@ -18,7 +18,8 @@ _ACROSS_PLACES = {"InstanceNormalization", "GroupNormalization", "LpNormalizatio
 def find(
     layers: Sequence[Layer], shapes: Mapping[int, tuple[int, ...]], layer: int, row: int, column: int
 ) -> tuple[int, int, int, int]:
-    """Top, left, bottom and right (both exclusive) of what a layer's place can see of the prepared image."""
+    """Top, left, bottom and right (both exclusive) of the part of the prepared image that a layer's place depends
+    on."""
     height, width = shapes[0][-2:]
     boxes: dict[int, Box] = {layer: ((row, row), (column, column))}
     for index in range(layer, 0, -1):
@@ -53,7 +54,7 @@ def _whole(shape: tuple[int, ...]) -> Box:
 
 
 def _clip(box: Box, shape: tuple[int, ...]) -> Box:
-    """Padding is not part of the image."""
+    """The part of a box that lies inside the image: padding is not part of it."""
     if len(shape) < 3:
         return (0, 0), (0, 0)
     rows, columns = box

@@ -1,4 +1,4 @@
-"""How much of the machine serving takes just now: the CPU time of this process without the thread that explains."""
+"""How much of the machine serving takes at the moment: the CPU time of this process without the explaining thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ FRESH_S = 1.0  # older samples say nothing about now
 
 
 class ServingTime:
-    """Measured by the thread that explains, which calls `share`; any thread may ask for the `latest`."""
+    """The share of the cores that serving takes. The explaining thread measures it by `share`; any thread may read
+    `latest`."""
 
     def __init__(
         self,
@@ -28,12 +29,12 @@ class ServingTime:
 
     @property
     def latest(self) -> float:
-        """The share of all cores that was measured last, 0 to 1; 0 if that was a while ago."""
+        """The share of all cores that was measured last, 0 to 1; 0 if that was more than FRESH_S ago."""
         return self._share if self._clock_s() - self._last_sample[0] <= FRESH_S else 0.0
 
     def share(self, wait: Callable[[float], object]) -> float:
-        """The share of all cores, 0 to 1, since the last sample; it `wait`s for a moment where that was too long
-        ago."""
+        """The share of all cores, 0 to 1, since the last sample; if that is too old, it `wait`s a moment for a new
+        one."""
         now, previous = self._clock_s(), self._last_sample
         if now - previous[0] > FRESH_S:
             previous = now, self._others_s()

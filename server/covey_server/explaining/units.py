@@ -1,4 +1,5 @@
-"""What one unit computes: the numbers that it reads, its weights, their products' sum, and what becomes of it."""
+"""What one unit computes: the numbers that it reads, its weights, the sum of their products, and what follows from
+it."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ _LAST = ("max_pooling", "average_pooling", "softmax")  # which read more than th
 
 @dataclass(frozen=True)
 class Place:
-    """One output of a layer. Of a layer without rows and columns `channel` says which, and `y` of which token."""
+    """One output of a layer. In a layer without rows and columns, `channel` is its index, and `y` the token's."""
 
     layer: int
     channel: int
@@ -33,7 +34,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Step:
-    """A layer behind a unit, at the place that reads it."""
+    """A layer that follows a unit, at the place that reads it."""
 
     place: Place
     inputs: NDArray[np.float32]  # `[H, W]`
@@ -76,7 +77,8 @@ def can_explain(inside: Inside, layer: Layer) -> bool:
 
 
 def explain(inside: Inside, pixels: NDArray[np.uint8], place: Place) -> Unit:
-    """Of one image `[1, H, W, C] uint8`. Raises InvalidRequest for a place that is not there, EngineFailed."""
+    """The arithmetic of one unit for an image `[1, H, W, C] uint8`. Raises InvalidRequest for a place that does not
+    exist, EngineFailed."""
     layer = _require(inside, place)
     path = _path(inside.layers, layer)
     names = [layer.output, layer.data, layer.weight, layer.bias]
@@ -128,7 +130,7 @@ def _require(inside: Inside, place: Place) -> Layer:
 
 
 def _sizes(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Channels, rows and columns; of tokens `[T, F]`: F, T and 1."""
+    """The sizes of channels, rows and columns; of tokens `[T, F]`: F, T and 1."""
     match shape:
         case (channels, height, width):
             return channels, height, width
@@ -193,7 +195,7 @@ def _pool(unit: Unit, layer: Layer, source: NDArray[np.float32], windows: tuple[
 
 
 def _cut(source: NDArray[np.float32], rows: list[int], columns: list[int]) -> NDArray[np.float32]:
-    """`[C, H, W]` at these rows and columns; 0 where they are outside."""
+    """The values `[C, H, W]` at these rows and columns; 0 outside."""
     window = np.zeros((len(source), len(rows), len(columns)), np.float32)
     down = [place for place, row in enumerate(rows) if 0 <= row < source.shape[1]]
     right = [place for place, column in enumerate(columns) if 0 <= column < source.shape[2]]
@@ -207,7 +209,7 @@ def _within(places: list[int], size: int) -> list[int]:
 
 
 def _path(layers: Sequence[Layer], layer: Layer) -> list[Layer]:
-    """The layers behind a layer that each read only the one before, up to a pooling or softmax."""
+    """The layers that follow a layer, each of which reads only the one before, up to a pooling or softmax."""
     path: list[Layer] = []
     while True:
         readers = [reader for reader in layers if layer.index in reader.inputs]
@@ -222,7 +224,7 @@ def _path(layers: Sequence[Layer], layer: Layer) -> list[Layer]:
 
 
 def _follow(unit: Unit, inside: Inside, path: list[Layer], tensors: dict[str, NDArray[Any]]) -> None:
-    """Adds what becomes of a unit in the layers behind it."""
+    """Adds the values of a unit in the layers that follow it."""
     place = unit.place
     for layer in path:
         source = inside.planes(tensors[layer.data], layer.layout)
@@ -254,5 +256,5 @@ def _follow(unit: Unit, inside: Inside, path: list[Layer], tensors: dict[str, ND
 
 
 def _reader(axis: Axis, position: int) -> int:
-    """The last place of the output whose window has begun."""
+    """The last place of the output whose window has begun by this position."""
     return (position + axis.before) // axis.stride

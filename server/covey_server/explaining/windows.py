@@ -1,4 +1,4 @@
-"""Which part of its input a place of a layer reads: windows of convolutions and poolings."""
+"""The windows of convolutions and poolings: which part of its input a place of a layer reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Axis:
     before: int = 0
 
     def places(self, position: int) -> list[int]:
-        """What the output's place `position` reads; below 0 and from the input's size on: padding."""
+        """The positions that the output's place `position` reads; below 0 and from the input's size on they are
+        padding."""
         first = position * self.stride - self.before
         return [first + step * self.dilation for step in range(self.size)]
 

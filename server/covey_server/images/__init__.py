@@ -1,1 +1,1 @@
-"""Encoded images to pixels, and the limits for that."""
+"""Decodes encoded images to pixels, within limits."""

@@ -37,7 +37,7 @@ class DecodeBudget:
 
     @property
     def waiting(self) -> int:
-        """How many images wait for memory."""
+        """The number of images that wait for memory."""
         return len(self._waiting)
 
     def require_fits(self, needed_bytes: int, subject: str) -> None:
@@ -75,8 +75,8 @@ class DecodeBudget:
 
 
 def limit(requested_bytes: int, processes: int = 1) -> Room:
-    """The bytes for decoding, and what sets them: `requested_bytes` or, if that is 0, a share of what is free now,
-    divided by the `processes` of the server."""
+    """The bytes for decoding and where that number comes from: `requested_bytes` or, if that is 0, a share of what is
+    free now, divided by the `processes` of the server."""
     if requested_bytes:
         return Room(requested_bytes, "--max-decode-bytes")
     available = room()

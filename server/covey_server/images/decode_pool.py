@@ -1,4 +1,4 @@
-"""The threads that decode images, so that the threads that take calls and run batches do not."""
+"""The threads that decode images, so that those that take calls and run batches need not."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Decoded:
 
 
 class DecodePool:
-    """Decodes whole requests, each on one thread at a time. Admission limits what waits here.
+    """Decodes whole requests, each on one thread at a time. Admission limits how many wait here.
 
     Half of the threads take only requests of few small images, which so need not wait behind one that takes a second
     or waits for memory. In each half the callers take turns, of a step of STEP_NS or an image, whichever is longer: a
@@ -64,15 +64,16 @@ class DecodePool:
         self._closed = False
 
     def submit(self, steps: Steps[None], caller: str, *, images: int) -> None:
-        """Takes steps on threads of the pool, in the caller's turns. They handle their own errors. Raises Stopping."""
+        """Takes the steps on threads of the pool, in the caller's turns. Steps handle their own errors. Raises
+        Stopping."""
         self._require_open()
         self._submit(self._long if images > _SHORT_IMAGES else self._short, caller, steps)
 
     def decode(
         self, images: Sequence[bytes], spec: InputSpec, check: Callable[[], None], all_or_none: bool = False
     ) -> Steps[Decoded]:
-        """An image that cannot be read fails alone or, with `all_or_none`, ends the work. `check` is called before each
-        image and while one waits for memory; if it raises, the work ends."""
+        """Decodes the images of a request. An image that cannot be read fails alone or, with `all_or_none`, ends the
+        work. `check` is called before each image and while one waits for memory; an exception of it ends the work."""
         rows = memoryview(bytearray(len(images) * spec.nbytes))
         decoded = 0
         pixels: list[int] = []
@@ -109,7 +110,7 @@ class DecodePool:
         half.threads.submit(self._work, half.turns)
 
     def _work(self, turns: Turns[Steps[None]]) -> None:
-        """On a thread of the pool, once for each request that was submitted."""
+        """Runs steps on a thread of the pool, once for each submitted request."""
         caller, steps = turns.take()
         while True:
             try:
@@ -134,7 +135,7 @@ class DecodePool:
 
 
 class _Half:
-    """Some threads of the pool, and what waits for them."""
+    """Some threads of the pool, and the requests that wait for them."""
 
     def __init__(self, threads: int, name: str, at_start: Callable[[], None] = lambda: None) -> None:
         self.turns = Turns[Steps[None]]()

@@ -12,7 +12,7 @@ from covey_server.images.pixels import InputSpec, decode_into, needed_bytes, rea
 
 
 class Decoder:
-    """Used by any number of threads at once, as many as `budget` was made for."""
+    """Decodes images, on as many threads at once as `budget` was made for."""
 
     def __init__(
         self, max_pixels: int, budget: DecodeBudget, formats: Collection[Format] = image_formats.DEFAULT
@@ -22,7 +22,7 @@ class Decoder:
         self._formats = formats
 
     def look(self, image: bytes, spec: InputSpec) -> tuple[Header, int]:
-        """An image's header, and the memory that decoding it takes. Raises InvalidImage, ImageTooLarge."""
+        """Reads an image's header and computes the memory for decoding it. Raises InvalidImage, ImageTooLarge."""
         header = read_header(image, self._max_pixels, self._formats)
         needed = needed_bytes(header, spec)
         if needed > self.budget.small_bytes:

@@ -1,4 +1,4 @@
-"""Names the kind of a file that is no image which can be decoded here, for the message to its sender."""
+"""Names the kind of a file that cannot be decoded here, for the message to its sender."""
 
 from __future__ import annotations
 

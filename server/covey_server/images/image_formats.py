@@ -42,7 +42,7 @@ def open_image(header: Header) -> ImageFile:
 
 
 def chosen(text: str) -> tuple[Format, ...]:
-    """The formats that a setting names. Default ones that this Pillow cannot decode are left out.
+    """The formats that a setting names. Default formats that this Pillow cannot decode are left out.
 
     Raises InvalidConfiguration for unknown names, and for other formats that cannot be decoded here.
     """
@@ -76,7 +76,7 @@ def is_available(format: Format) -> bool:
 
 
 def describe_not_decoded(format: Format, formats: Collection[Format]) -> str:
-    """The error for a file of a known format that is not among `formats`."""
+    """The description, for an error, of a file of a known format that is not among `formats`."""
     if not is_available(format):
         return f"{format.described} image, which cannot be decoded here: {_how_to_install(format)}"
     setting = table.written({*formats, format})

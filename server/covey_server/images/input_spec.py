@@ -1,4 +1,4 @@
-"""What images a model takes: the part of its preprocessing that happens on images, not in its graph."""
+"""The input of a model, as far as it concerns images: the part of its preprocessing that is not in its graph."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ class InputSpec:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height), as Pillow has it."""
+        """Width and height, as Pillow has them."""
         return (self.width, self.height)
 
     @property
     def is_exact(self) -> bool:
-        """NEAREST is always exact: of pixels that were averaged, none is the nearest one."""
+        """Whether pixels are resized exactly. NEAREST always is: of averaged pixels, none is the nearest one."""
         return self.exact or self.interpolation is Interpolation.NEAREST
 
     @property
     def least_side(self) -> int:
-        """How long the shorter side stays, in pixels, while an image is averaged down: twice what it is resized to, so
-        that the last step is still a proper resize."""
+        """The least length of the shorter side, in pixels, while an image is averaged down: twice what it is resized
+        to, so that the last step is still a proper resize."""
         if self.resize is Resize.SHORTER_SIDE:
             return 2 * self.resize_to
         return math.ceil(2 * max(self.width, self.height) / self.crop)

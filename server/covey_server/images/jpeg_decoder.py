@@ -1,4 +1,4 @@
-"""Decodes JPEGs of several scans, and notices if the last scan is cut off."""
+"""Decodes JPEGs of several scans, and detects a last scan that is cut off."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def read_header(
 
 
 def needed_bytes(header: Header, spec: InputSpec) -> int:
-    """What decoding takes at its peak, a little more than was measured: docs/decoding.md has the figures."""
+    """The peak memory of decoding, a little more than was measured: docs/decoding.md has the figures."""
     draft = _draft(header, spec)
     factor = draft * _factor((header.width // draft, header.height // draft), spec)
     width, height = header.width // factor + 1, header.height // factor + 1
@@ -105,7 +105,7 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
 
 
 def _resized(header: Header, spec: InputSpec) -> Image.Image:
-    """Upright, in the size of `spec`; grey where it is stored so."""
+    """The upright image in the size of `spec`; grey where it is stored so."""
     file = image_formats.open_image(header)
     # Again, as what the header's reader and Pillow do not agree on must not be allocated.
     if not _is_as_large(file, header):
@@ -128,7 +128,7 @@ def _resized(header: Header, spec: InputSpec) -> Image.Image:
 
 
 def _load(file: ImageFile, header: Header, spec: InputSpec, key: transparency.Key | None) -> tuple[float, float]:
-    """Loads the pixels; of a JPEG that is made smaller on the way, how many it is wide and high, not rounded up."""
+    """Loads the pixels. Returns the size shown by a JPEG that is made smaller on the way, not rounded up."""
     file.decodermaxblock = len(header.data)  # in one go: it is in memory already
     frame = file.dispose_extent if isinstance(file, GifImageFile) and key is None else None
     extent: tuple[float, float] = file.size
@@ -147,25 +147,25 @@ def _load(file: ImageFile, header: Header, spec: InputSpec, key: transparency.Ke
 
 
 def _is_as_large(image: Image.Image, header: Header) -> bool:
-    """Turned upright by the header's orientation. HEIC's parser has cut and turned the image already."""
+    """Whether Pillow sees the size in the header. HEIC's parser has cut and turned the image already."""
     if header.orientation is None:
         return image.width * image.height <= header.pixels
     return image.size == (header.width, header.height)
 
 
 def _factor(size: tuple[int, int], spec: InputSpec) -> int:
-    """The whole factor by which an image is averaged down before it is resized."""
+    """The integer factor by which an image is averaged down before it is resized."""
     return 1 if spec.is_exact else max(1, min(size) // spec.least_side)
 
 
 def _draft(header: Header, spec: InputSpec) -> int:
-    """The part of its size at which a JPEG is decoded, as Pillow's draft decides by `_draft_size`."""
+    """The factor by which a JPEG is decoded smaller, as Pillow's draft decides by `_draft_size`."""
     factor = _factor((header.width, header.height), spec) if header.can_shrink else 1
     return next((draft for draft in _DRAFTS if draft <= factor), 1)
 
 
 def _draft_size(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    """The least size to decode a JPEG at; turned images included."""
+    """The least size to decode a JPEG at, also of images that are turned."""
     short = min(size)
     # Draft keeps the aspect ratio: what counts is that the shorter side stays at least as long.
     return (max(1, size[0] * spec.least_side // short), max(1, size[1] * spec.least_side // short))
@@ -207,5 +207,5 @@ def _mode(channels: int) -> str:
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Converts only if needed: Pillow's convert copies in any case."""
+    """The image in this mode, converted only if needed: Pillow's convert copies in any case."""
     return image if image.mode == mode else image.convert(mode)

@@ -1,4 +1,4 @@
-"""Decodes a PNG that `headers.png` has prepared, and notices if its compressed data hold less than the image.
+"""Decodes a PNG that `headers.png` has prepared, and detects compressed data that hold less than the image.
 
 Pillow takes such data for complete, and what is missing for black.
 """

@@ -32,7 +32,7 @@ PILLOW = {
 
 
 def resize(image: Image.Image, size: Size, interpolation: Interpolation, box: Box) -> Image.Image:
-    """What `box` shows of the image, in another size. Raises ValueError for a box outside the image."""
+    """The part `box` of the image, in another size. Raises ValueError for a box outside the image."""
     if not IS_FAST or interpolation is not Interpolation.BILINEAR or image.mode not in ("L", "RGB"):
         return image.resize(size, PILLOW[interpolation], box)
     left, top, right, bottom = box

@@ -1,4 +1,4 @@
-"""How an image comes to a model's size: the arithmetic of the resize policies, and the pixels by Pillow.
+"""Brings an image to a model's size: the arithmetic of the resize policies, and the pixels by Pillow.
 
 `resize_exactly` gives what torchvision, timm and Hugging Face's Pillow-based processors give. `resize_quickly` takes
 images that were averaged down before, and may still have to be turned upright.
@@ -47,7 +47,7 @@ class Placement(NamedTuple):
 
 
 def place(size: Size, window: Size, spec: InputSpec) -> Placement:
-    """Where an image of this size comes to, in a model's image of the size `window`: SHORTER_SIDE and PAD.
+    """The place of an image of this size in a model's image of the size `window`: SHORTER_SIDE and PAD.
 
     The roundings are those of torchvision's Resize and CenterCrop, and of timm's crop mode "border".
     """
@@ -89,7 +89,8 @@ def resize_exactly(image: Image.Image, spec: InputSpec) -> Image.Image:
 def resize_quickly(
     image: Image.Image, spec: InputSpec, *, size: Size, extent: tuple[float, float], orientation: int
 ) -> Image.Image:
-    """An image as it lies in its file, by its EXIF `orientation`, at the model's size, still lying so.
+    """An image as it lies in its file, by its EXIF `orientation`, at the model's size, still in the orientation of the
+    file.
 
     It was averaged down from `size`, of which it shows `extent` pixels: its last column or row may stand for less than
     a whole one.
@@ -129,8 +130,8 @@ def resize_quickly(
 
 
 def peak_bytes(size: Size, spec: InputSpec, channel_bytes: int) -> int:
-    """What resizing an image of this size takes at most, beside the image itself. It goes across first, and keeps what
-    it begins with at the full height."""
+    """The memory for resizing an image of this size at most, beside the image itself. It is resized across first, which
+    keeps the full height."""
     target = max(spec.size)
     short, long = sorted(size)
     if not spec.is_exact:
@@ -144,7 +145,7 @@ def peak_bytes(size: Size, spec: InputSpec, channel_bytes: int) -> int:
 
 
 def _center_crop_box(size: Size, window: Size, crop: float) -> Box:
-    """What CENTER_CROP keeps of an image, as by ImageOps.fit: the largest part of the window's aspect ratio."""
+    """The part that CENTER_CROP keeps, as ImageOps.fit does: the largest one of the window's aspect ratio."""
     width, height = size[0] * crop, size[1] * crop
     ratio = window[0] / window[1]
     width, height = min(width, height * ratio), min(height, width / ratio)
@@ -153,7 +154,7 @@ def _center_crop_box(size: Size, window: Size, crop: float) -> Box:
 
 
 def _as_stored(placement: Placement, window: Size, orientation: int) -> Placement:
-    """Where the model's image begins while the image still lies as in its file."""
+    """The placement of the model's image while the image still lies as in its file."""
     left = placement.width - window[0] - placement.left if orientation in _MIRRORED_X else placement.left
     top = placement.height - window[1] - placement.top if orientation in _MIRRORED_Y else placement.top
     return Placement(placement.width, placement.height, left, top)
@@ -184,7 +185,7 @@ def _without_ends(image: Image.Image) -> Image.Image:
 
 
 def _padded(image: Image.Image, offset: tuple[int, int], window: Size, spec: InputSpec) -> Image.Image:
-    """The image with the colour around it, where it does not fill the window."""
+    """The image on a canvas of the padding colour, where it does not fill the window."""
     if image.size == window:
         return image
     canvas = Image.new("RGB", window, spec.pad)

@@ -1,4 +1,4 @@
-"""Transparent images over a model's background colour, as a browser shows them over a page.
+"""Puts transparent images on a model's background colour, as a browser shows them over a page.
 
 Done at the image's full size, before any resizing: the hidden colour of transparent pixels must not mix into their
 neighbours.
@@ -38,7 +38,7 @@ def transparent_colour(image: ImageFile) -> Key | None:
 
 
 def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, grey: bool) -> Image.Image:
-    """The loaded `image` over the background, in a mode without alpha.
+    """Puts the loaded `image` on the background; the result has a mode without alpha.
 
     With no background, its transparency is dropped.
 
@@ -69,8 +69,8 @@ def flatten(image: Image.Image, key: Key | None, background: Colour | None, *, g
 
 
 def clear_outside(image: Image.Image, frame: tuple[int, int, int, int], background: Colour) -> None:
-    """Shows the background around the `frame` (left, top, right, bottom) of a loaded GIF without transparency, in
-    place. Pillow fills what is outside with one of the file's colours; browsers leave it transparent.
+    """Fills the area around the `frame` (left, top, right, bottom) of a loaded GIF without transparency with the
+    background, in place. Pillow fills it with one of the file's colours; browsers leave it transparent.
 
     A file that uses all 256 colours within its frame gets the one nearest to the background.
     """
@@ -98,7 +98,7 @@ def clear_outside(image: Image.Image, frame: tuple[int, int, int, int], backgrou
 
 
 def _blend_over(image: Image.Image, background: Colour) -> Image.Image:
-    """An LA or RGBA image over one colour, by blending: pasting the colour would take five times as long."""
+    """An LA or RGBA image blended over one colour; pasting the colour would take five times as long."""
     if image.mode == "LA" and len(set(background)) > 1:
         image = image.convert("RGBA")
     colours = image.convert(image.mode.removesuffix("A"))
@@ -108,12 +108,12 @@ def _blend_over(image: Image.Image, background: Colour) -> Image.Image:
 
 
 def _solid(image: Image.Image, colour: Colour) -> Image.Image:
-    """One colour, in the size and mode, L or RGB, of the image."""
+    """An image of one colour, in the size and mode, L or RGB, of this one."""
     return Image.new(image.mode, image.size, colour[0] if image.mode == "L" else colour)
 
 
 def _mask_of_colour(image: Image.Image, key: Key | None) -> Image.Image:
-    """255 where an L or RGB image has the colour `key`, 0 elsewhere: mode L."""
+    """A mask of mode L: 255 where an L or RGB image has the colour `key`, else 0."""
     levels = key if isinstance(key, tuple) else (key,) * len(image.getbands())
     mask: Image.Image | None = None
     for band, level in zip(image.split(), levels, strict=True):
@@ -144,7 +144,7 @@ def _flatten_palette(image: Image.Image, key: Key | None, background: Colour) ->
 
 
 def _flatten_16_bit(image: Image.Image, key: Key, background: Colour) -> Image.Image:
-    """16-bit grey over one colour: compared in all 16 bits, of which the upper 8 are kept."""
+    """A 16-bit grey image over one colour: compared in all 16 bits, of which the upper 8 are kept."""
     levels = np.asarray(image)
     shown = (levels >> 8).astype(np.uint8)
     if len(set(background)) == 1:

@@ -1,1 +1,1 @@
-"""`covey batch`: the images of an archive classified without a server, by the server's own decoder and engine."""
+"""`covey batch`: classifies the images of an archive without a server, by the server's own decoder and engine."""

@@ -1,4 +1,4 @@
-"""What a worker answers about the images of one chunk."""
+"""The options of a batch, and the answers for the images of one chunk."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ class Answers:
 
     @property
     def nbytes(self) -> int:
-        """About how much memory it takes."""
+        """Roughly how much memory the answers take."""
         distributions = 0 if self.distributions is None else self.distributions.nbytes
         return self.classes.nbytes + self.probabilities.nbytes + distributions + 500 * len(self.failures)

@@ -29,7 +29,7 @@ exit codes:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Runs the command; its exit code. Wrong options end the process. Raises StartupError."""
+    """Runs the command and returns its exit code. Wrong options end the process. Raises StartupError."""
     options = vars(build(environment).parse_args(arguments))
     settings = {name: options.pop(name) for name in _OF_THE_SERVER}
     from covey_server.offline.job import Job, run  # here, so that --help does not wait for onnxruntime

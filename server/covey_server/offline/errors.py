@@ -1,4 +1,4 @@
-"""Why a batch cannot begin, or ends before its last image."""
+"""The errors that keep a batch from beginning, or end it before its last image."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from covey_server.errors import InvalidConfiguration, StartupError
 
 
 class Stopped(StartupError):
-    """It ended early, and the same command goes on from there."""
+    """The batch ended early; the same command goes on from there."""
 
     exit_code = 6
 
 
 class BadSource(InvalidConfiguration):
-    """The source is not what it should be."""
+    """The source cannot be used."""
 
 
 def no_pyarrow(purpose: str) -> InvalidConfiguration:
-    """The error where pyarrow is missing and `what` needs it."""
+    """The error where pyarrow is missing and `purpose` needs it."""
     return InvalidConfiguration(
         f"{purpose} needs the package pyarrow, which is not installed here: pip install 'covey-serve[batch]'"
     )

@@ -1,4 +1,4 @@
-"""One run: from a source to the file of rows."""
+"""Runs one batch: from a source to the file of rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _GIVEN = 5  # labels in a row by default, where they do not exclude each other
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for; `command` has the defaults. `top_k`, `workers` and `batch_size` 0: chosen here."""
+    """The options of one batch; `command` has the defaults. `top_k`, `workers` and `batch_size` 0: chosen here."""
 
     source: tuple[str, ...]
     model: Path
@@ -57,11 +57,11 @@ class Job:
 
 
 class Interrupted(Exception):
-    """By a signal."""
+    """A signal ended the batch."""
 
 
 def run(job: Job, output: TextIO) -> int:
-    """Writes all rows and then a summary to `output`; the exit code. Raises StartupError."""
+    """Writes all rows and prints a summary to `output`; returns the exit code. Raises StartupError."""
     config = job.config
     formats = image_formats.chosen(config.image_formats)
     row_format = row_format_of(job.to)
@@ -104,7 +104,7 @@ class _Run:
         self._began_s = time.monotonic()
 
     def run(self, model: Path, output: TextIO) -> int:
-        """From the survey to the summary."""
+        """Runs the whole batch, from the survey of the source to the summary; returns the exit code."""
         try:
             identity = self._identity(model)
             self._parts.claim(identity)
@@ -125,7 +125,7 @@ class _Run:
         return self._print_summary(facts, already_done, output)
 
     def _identity(self, model: Path) -> dict[str, Any]:
-        """What rows depend on: parts of one file agree in all of it."""
+        """All that rows depend on: the parts of one file agree in it."""
         job, config = self._job, self._job.config
         try:
             with model.open("rb") as file:
@@ -215,14 +215,14 @@ class _Run:
 
 
 def chunk_images(facts: Facts, part_images: int = _CHUNK_IMAGES) -> int:
-    """How many images go to a worker at once: whole batches, no more than a part has, and about a second of computing
-    at most, so that neither an end by Ctrl-C nor those that wait for their turn wait for long."""
+    """The number of images of a chunk: whole batches, no more than a part has, and about a second of computing at most,
+    so that neither Ctrl-C nor chunks in the queue wait for long."""
     batches = min(_CHUNK_IMAGES, part_images, _CHUNK_MS / max(1e-6, facts.image_ms)) // facts.batch_size
     return facts.batch_size * max(1, int(batches))
 
 
 def chunked(source: Source, start: int, images: int) -> Iterator[Chunk]:
-    """The entries from `start` on, in chunks of so many, fewer where they are large."""
+    """The entries from `start` on, in chunks of so many images, of fewer where they are large."""
     chunk, size_bytes = Chunk([], []), 0
     for key, image in source.entries(start):
         chunk.keys.append(key)
@@ -236,8 +236,8 @@ def chunked(source: Source, start: int, images: int) -> Iterator[Chunk]:
 
 
 def model_file(model: Path) -> Path:
-    """The file that `--model` means: it may name a version's folder, or a model's, whose default version or highest one
-    is taken. Raises InvalidConfiguration."""
+    """The file that `--model` names. Of a version's folder it is the model in it; of a model's folder that of the
+    default version or, without one, of the highest. Raises InvalidConfiguration."""
     if model.is_file():
         return model
     folder = model

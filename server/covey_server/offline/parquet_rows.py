@@ -1,4 +1,4 @@
-"""Rows as a Parquet file. Imports pyarrow."""
+"""Writes rows as a Parquet file. Imports pyarrow."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _table(block: Block, layout: Layout, schema: pa.Schema) -> pa.Table:
 
 
 def _distributions(block: Block) -> pa.ListArray:
-    """Without a Python object for each number: there may be a thousand in a row."""
+    """The column of distributions, made without a Python object for each number: there may be a thousand in a row."""
     answers = block[1]
     assert answers.distributions is not None
     count, classes = answers.distributions.shape

@@ -1,4 +1,4 @@
-"""What is finished of a result: parts beside it, each whole or absent, that become one file at the end.
+"""The finished parts of a result: files beside it, each complete or absent, that become one file at the end.
 
 `out.parquet.parts/` holds a file for each part, named by the numbers of its first row and of the one behind its last,
 and `run.json`, which says of what. A process that is killed at any moment leaves at most a file that no name of a part
@@ -28,11 +28,10 @@ _OURS = re.compile(r"\d{12}-\d{12}\.\w+|\..*\.partial|run\.json|files")  # besid
 
 
 class Parts:
-    """Locked for other processes until `close`."""
+    """The folder of parts, locked for other processes until `close`."""
 
     def __init__(self, target: Path, row_format: RowFormat, *, restart: bool) -> None:
-        """Makes the folder of parts, or takes up the one that is there; `restart`: begins anew. Raises
-        InvalidConfiguration."""
+        """Makes the folder of parts or opens the existing one; `restart` clears it. Raises InvalidConfiguration."""
         self.target = target
         self.folder = target.with_name(f"{target.name}.parts")
         self.position = 0  # rows that are in parts
@@ -66,8 +65,8 @@ class Parts:
             self._clear()
 
     def claim(self, identity: Mapping[str, Any]) -> None:
-        """Takes up what is finished of just this, or begins it. Raises InvalidConfiguration if the parts are of
-        something else."""
+        """Goes on with the parts of a run of just this identity, or begins it. Raises InvalidConfiguration if the parts
+        are those of another run."""
         run = self.folder / _RUN
         if run.exists() and self._finished():
             earlier = json.loads(run.read_text())
@@ -97,7 +96,7 @@ class Parts:
         self.position = stop
 
     def merge(self, layout: Layout, metadata: Mapping[str, Any]) -> None:
-        """Makes the target of all parts, and removes them; `tally` then counts all rows. Raises Stopped."""
+        """Writes the target from all parts and removes them; `tally` then counts all rows. Raises Stopped."""
         parts = [self._path(start, stop) for start, stop in self._finished()]
         self.tally = self._tally()
         self._write(self.target, lambda file: self._row_format.merge(parts, file, layout, metadata))
@@ -111,13 +110,13 @@ class Parts:
             self.folder.rmdir()
 
     def close(self) -> None:
-        """Lets go of the folder; one without a part is removed."""
+        """Unlocks the folder; one without a part is removed."""
         if (self.folder / _LOCK).exists() and not self._finished():
             self.remove()
         os.close(self._lock)
 
     def _finished(self) -> list[tuple[int, int]]:
-        """The parts, each behind the other, from row 0 on."""
+        """The finished parts as (first row, row behind the last), without gaps from row 0 on."""
         names = filter(None, (_PART.fullmatch(path.name) for path in self.folder.iterdir()))
         parts, end = [], 0
         for start, stop in sorted((int(name[1]), int(name[2])) for name in names):
@@ -127,7 +126,7 @@ class Parts:
         return parts
 
     def _clear(self) -> None:
-        """Removes what was made here, and nothing else: the folder's name might be somebody's."""
+        """Removes the files that were made here, and no others: the folder may be somebody's."""
         for path in self.folder.iterdir():
             if _OURS.fullmatch(path.name):
                 path.unlink()
@@ -136,7 +135,7 @@ class Parts:
         return self.folder / f"{start:012}-{stop:012}{self.target.suffix.lower()}"
 
     def _write(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
-        """Writes a file that is whole or absent. Raises Stopped."""
+        """Writes a file completely or not at all. Raises Stopped."""
         temporary = self.folder / f".{path.name}.partial"
         try:
             with temporary.open("wb") as file:

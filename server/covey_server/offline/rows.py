@@ -22,8 +22,8 @@ Block = tuple[Sequence[str], Answers]
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns: key, label, index, probability, the same of the next best classes with _2 and so on behind, known if
-    the model tells, probabilities if asked for, error. A row has an error or the rest."""
+    """The columns: key, label, index, probability, the same of the next best classes with the suffix _2 and so on,
+    known if the model tells it, probabilities if asked for, error. A row has an error or the rest."""
 
     labels: tuple[str, ...]
     options: ClassifyOptions
@@ -69,7 +69,7 @@ class Layout:
 
     @property
     def names(self) -> list[str]:
-        """Of all columns, in order."""
+        """The names of all columns, in order."""
         ends = ["" if rank == 0 else f"_{rank + 1}" for rank in range(self.options.top_k)]
         best = [f"{name}{end}" for end in ends for name in ("label", "index", "probability")]
         known_column = ["known"] if self.abstains else []
@@ -77,13 +77,13 @@ class Layout:
 
 
 class RowFormat(Protocol):
-    """A kind of file."""
+    """A file format for rows."""
 
     def write(self, blocks: Sequence[Block], file: IO[bytes], layout: Layout) -> None:
         """Writes a part."""
 
     def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, metadata: Mapping[str, Any]) -> None:
-        """Writes the whole of all parts; `metadata` goes into the file if the format has a place for it."""
+        """Writes the file of all parts; `metadata` goes into it if the format has a place for it."""
 
 
 class Csv:
@@ -113,7 +113,7 @@ class JsonLines:
 
 
 def row_format_of(target: Path) -> RowFormat:
-    """By the suffix. Raises InvalidConfiguration."""
+    """The format by the target's suffix. Raises InvalidConfiguration."""
     match target.suffix.lower():
         case ".csv":
             return Csv()
@@ -145,7 +145,7 @@ def _join(parts: Sequence[Path], file: IO[bytes]) -> None:
 
 @contextmanager
 def _text(file: IO[bytes]) -> Iterator[io.TextIOWrapper]:
-    """A binary file as one of text, which stays open."""
+    """A binary file opened as text; it stays open afterwards."""
     text = io.TextIOWrapper(file, "utf-8", newline="")
     try:
         yield text

@@ -14,8 +14,8 @@ _MAX_CLASSES = 20  # in the table
 
 
 class Tally:
-    """How many images there were, how many of each class (by index; -1: none of the labels was given), how many that
-    are of no known class, and the failures by reason."""
+    """The number of images, of images of each class (by index; -1: none of the labels was given), of images of no known
+    class, and of failures by reason."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -54,7 +54,7 @@ class Tally:
         self.failures.update(other.failures)
 
     def lines(self, labels: Sequence[str], abstains: bool) -> list[str]:
-        """For people: the classes by how often they were the answer, and the failures."""
+        """Lines for people: the classes, the most frequent first, and the failures."""
         table = [
             ("none of the labels" if index < 0 else labels[index], count)
             for index, count in self.classes.most_common(_MAX_CLASSES)

@@ -28,7 +28,7 @@ from covey_server.system.regular_files import read_regular
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker needs to know; `decode_bytes` is for the `threads` of one process together."""
+    """The settings of a worker; `decode_bytes` is for all `threads` of one process together."""
 
     model: Path
     device: Device
@@ -41,10 +41,10 @@ class Settings:
 
 
 class Worker:
-    """Used by all threads of one process. The model is loaded by the first that needs it."""
+    """Classifies chunks, used by all threads of one process. The first call that needs the model loads it."""
 
     def __init__(self, settings: Settings, is_stopping: Callable[[], bool]) -> None:
-        """Once `is_stopping`, chunks are given up between two batches."""
+        """Once `is_stopping` is true, chunks are given up between two batches."""
         self._settings = settings
         self._is_stopping = is_stopping
         self._decoder = Decoder(
@@ -76,7 +76,7 @@ class Worker:
         self._model()
 
     def classify(self, images: Sequence[bytes | str | Missing], options: ClassifyOptions, batch_size: int) -> Answers:
-        """The answers about images: encoded bytes, or the paths of files. Raises EngineFailed if the model cannot
+        """The answers for images, given as encoded bytes or as paths of files. Raises EngineFailed if the model cannot
         compute even what it computed when it was loaded, Stopping."""
         model = self._model()
         spec = model.description.input
@@ -128,7 +128,7 @@ class Worker:
 
 
 class _Model:
-    """What runs, and what its file says."""
+    """The function that runs the model, and the description in its file."""
 
     def __init__(self, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], description: Description) -> None:
         self.description = description
@@ -137,11 +137,11 @@ class _Model:
 
     @classmethod
     def of(cls, served: ServedModel) -> _Model:
-        """A measured model, which on CUDA fills batches up to the measured sizes."""
+        """A measured model, which on CUDA fills up batches to the measured sizes."""
         return cls(served.run, describe(served.engine))
 
     def answer(self, images: NDArray[np.uint8], places: Sequence[int], answers: Answers) -> None:
-        """Fills the places of these images. One that the model fails on fails alone, as in the server."""
+        """Enters the answers for these images. An image that the model fails on fails alone, as in the server."""
         try:
             probabilities = self._run(images)
         except EngineFailed as error:

@@ -1,5 +1,5 @@
-"""The workers: processes of one thread each, or the threads of this process; and chunks that go to them and come back
-in order.
+"""The workers, which are processes of one thread each or threads of this process; chunks go to them and come back in
+order.
 
 Python runs on one core at a time in a process, and small images cost more Python than computing. So on CPUs each worker
 is a process, where there is memory for as many models. On CUDA all threads share one model.
@@ -38,18 +38,18 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Images that follow each other in the source."""
+    """Consecutive images of the source."""
 
     keys: list[str]
     images: list[Image]
 
 
 class WorkerPool:
-    """Starts to load the model at once. To be closed."""
+    """Workers that begin to load the model at once. To be closed."""
 
     def __init__(self, settings: Settings, workers: int, kind: Kind, watch: Callable[[], None]) -> None:
-        """`watch` is called now and then while somebody waits; what it raises ends the waiting. Raises RuntimeError
-        where no more threads can be started."""
+        """`watch` is called now and then while a caller waits; an exception that it raises ends the waiting. Raises
+        RuntimeError where no more threads can be started."""
         self.workers = workers
         self.uses_processes = kind == "processes" or (kind == "auto" and _prefer_processes(settings, workers))
         self._watch = watch
@@ -82,8 +82,8 @@ class WorkerPool:
     def answers(
         self, chunks: Iterable[Chunk], options: ClassifyOptions, batch_size: int
     ) -> Iterator[tuple[list[str], Answers]]:
-        """The chunks' keys with their answers, in order. At most `CHUNKS_PER_WORKER` for each worker have left the
-        source and are not answered. Raises Stopped, and what the source does."""
+        """The chunks' keys with their answers, in order. At most `CHUNKS_PER_WORKER` chunks for each worker are read
+        ahead of the answers. Raises Stopped, and what the source raises."""
         pending: deque[tuple[list[str], Future[Answers]]] = deque()
         remaining = iter(chunks)
         last_key = "the beginning"
@@ -103,7 +103,7 @@ class WorkerPool:
             yield keys, answers
 
     def close(self) -> None:
-        """Ends the workers, each after the batch that it is at."""
+        """Ends the workers, each after its current batch."""
         self._stopping.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -131,7 +131,7 @@ def _prefer_processes(settings: Settings, workers: int) -> bool:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Blocks SIGINT for this thread, and so for processes that it starts meanwhile, which keep it blocked."""
+    """Blocks SIGINT for this thread, and so for the processes that it starts meanwhile, which keep it blocked."""
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -152,7 +152,7 @@ def _start_worker(settings: Settings, stopping: threading.Event) -> None:
 
 
 def _end_with_parent() -> None:
-    """So that a parent that is killed leaves nothing behind."""
+    """Ends this process when its parent ends, even if that is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

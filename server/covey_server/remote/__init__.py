@@ -1,2 +1,2 @@
-"""Models that lie in an object store: mirrored into a folder on this machine, which models/ follows as any other. Knows
-neither models/ nor what a model is. fsspec and its kin are imported once a URL is given, not before."""
+"""Models in an object store, mirrored into a folder of this machine that models/ watches like any other. Knows neither
+models/ nor what a model is. fsspec and its backends are imported only once a URL is given."""

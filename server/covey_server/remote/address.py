@@ -1,4 +1,4 @@
-"""The URL of a store: which ones are taken, how they are shown, and which cache folder belongs to one."""
+"""The URL of a store: which ones are accepted, how they are shown, and the cache folder of each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Raises InvalidConfiguration for a URL that is not taken."""
+        """The address of a URL. Raises InvalidConfiguration for a URL that is not accepted."""
         display_url = redact(text)
         parts = urlsplit(text)
         if parts.scheme not in PACKAGES:
@@ -67,8 +67,8 @@ class Address:
         return redact(self.url)
 
     def cache_folder(self, parent: str, environment: Mapping[str, str]) -> Path:
-        """Where the store is mirrored: a folder of `parent` or, if that is "", of the user's cache folder. Two URLs
-        never share one."""
+        """The folder that the store is mirrored into, below `parent` or, if that is "", below the user's cache folder.
+        Two URLs never share one."""
         if parent:
             folder = Path(parent)
         else:
@@ -80,5 +80,5 @@ class Address:
 
 
 def redact(text: str) -> str:
-    """A text that may hold URLs, without their users and passwords."""
+    """The text without the users and passwords in its URLs."""
     return _USER.sub("***@", text)

@@ -1,6 +1,5 @@
-"""The folder that a store is mirrored into: `NAME/VERSION/model.onnx` as any models folder and, with names that such a
-folder passes over, what is being fetched (`.partial`), what was fetched (`.state.json`, `.synced`), and who fetches
-(`.lock`).
+"""The folder that a store is mirrored into. It is a models folder, `NAME/VERSION/model.onnx`, with hidden files for
+what is being fetched (`.partial`), what was fetched (`.state.json`, `.synced`), and which process fetches (`.lock`).
 
 A version's folder appears complete, by one renaming. A file of it that changes is replaced by one renaming, its model
 last, so that there is a whole model at any moment.
@@ -24,14 +23,14 @@ _FORMAT = 1
 
 
 class Entry(NamedTuple):
-    """A file that was fetched: its state in the store then, and the SHA-256 of what came."""
+    """A fetched file: its state in the store at that time, and the SHA-256 of its content."""
 
     stamp: Stamp
     sha256: str
 
 
 class Cache:
-    """One cache folder, of one process at a time: whoever has the lock writes. Methods raise OSError."""
+    """One cache folder. The process that has the lock writes it. Methods raise OSError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,14 +60,14 @@ class Cache:
         return True
 
     def close(self) -> None:
-        """Lets another process write."""
+        """Releases the lock, so that another process can write."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     @property
     def synced_s(self) -> float | None:
-        """When the folder last was as the store, whichever process looked; None: never."""
+        """When the folder was last equal to the store, whichever process compared them; None: never."""
         try:
             return self._synced.stat().st_mtime
         except OSError:
@@ -80,20 +79,20 @@ class Cache:
         return any(self.folder.glob(f"[!.]*/*/{layout.FILE_NAME}"))
 
     def mark_synced(self) -> None:
-        """Notes that the folder is as the store now."""
+        """Notes that the folder is equal to the store now."""
         self._synced.touch()
 
     def holds(self, unit: str, files: Mapping[str, Stamp]) -> bool:
-        """Whether all files of a version are there as they are in the store, and no others."""
+        """Whether the folder has exactly the files of a version that the store has, in the same states."""
         return self._stamps(unit) == files and (self.folder / unit / layout.FILE_NAME).is_file()
 
     def entry(self, path: str, stamp: Stamp) -> Entry | None:
-        """What is known of a file, if it is there and the same as in the store."""
+        """The entry of a file, if the folder has it in the state of the store."""
         entry = self.entries.get(path)
         return entry if entry is not None and entry.stamp == stamp and (self.folder / path).is_file() else None
 
     def require_room(self, size_bytes: int) -> None:
-        """Raises OSError where the disk has no room for so many more."""
+        """Raises OSError where the disk has no room for so many more bytes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         free_bytes = shutil.disk_usage(self.folder).free
         if size_bytes > free_bytes:
@@ -102,7 +101,7 @@ class Cache:
             )
 
     def partial(self, path: str, stamp: Stamp) -> Path:
-        """Where a file of this state is put while it is fetched. What came of other states of it is removed."""
+        """The path for a file of this state while it is fetched. Partial files of its other states are removed."""
         folder = self._partial / path
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / hashlib.sha256(repr(tuple(stamp)).encode()).hexdigest()[:16]
@@ -112,12 +111,12 @@ class Cache:
         return target
 
     def forget_partial(self, unit: str) -> None:
-        """Removes what came of a version."""
+        """Removes what was fetched of an incomplete version."""
         shutil.rmtree(self._partial / unit, ignore_errors=True)
 
     def install(self, unit: str, fetched: Mapping[str, Path], entries: Mapping[str, Entry]) -> None:
-        """Puts the fetched files of a version, by name, into its folder. `entries` are those of all its files; others
-        go."""
+        """Moves the fetched files of a version, by name, into its folder. `entries` are those of all its files; other
+        files are removed."""
         target = self.folder / unit
         if target.is_dir():
             for name in sorted(fetched, key=lambda name: name == layout.FILE_NAME):
@@ -142,7 +141,7 @@ class Cache:
         self.forget_partial(unit)
 
     def install_choice(self, path: str, fetched: Path, entry: Entry) -> None:
-        """Puts one of a model's choices into its folder."""
+        """Moves one of a model's choice files into its folder."""
         (self.folder / path).parent.mkdir(exist_ok=True)
         fetched.replace(self.folder / path)
         self.entries[path] = entry
@@ -150,7 +149,7 @@ class Cache:
         self.forget_partial(path)
 
     def remove(self, path: str) -> None:
-        """Removes a version, or a choice, and its model's folder with the last one."""
+        """Removes a version or a choice file, and the model's folder with the last one."""
         trash = self._partial / ".gone"
         shutil.rmtree(trash, ignore_errors=True)
         trash.mkdir(parents=True)
@@ -163,7 +162,7 @@ class Cache:
         self._write()
 
     def present(self) -> Iterable[str]:
-        """The versions and choices that are there, however they came."""
+        """The versions and choice files in the folder, whoever put them there."""
         for model in sorted(self.folder.iterdir()):
             if layout.is_model_name(model.name) and model.is_dir():
                 yield from (f"{model.name}/{child.name}" for child in sorted(model.iterdir()))
@@ -180,7 +179,7 @@ class Cache:
         }
 
     def _read(self) -> dict[str, Entry]:
-        """What was fetched; nothing where that is not known: then it is fetched again."""
+        """The entries of fetched files; none where the state cannot be read, so that they are fetched again."""
         try:
             state = json.loads(self._state.read_text())
             files = state["files"].items() if state["format"] == _FORMAT else ()
@@ -194,7 +193,7 @@ class Cache:
 
 
 def _sync(folder: Path) -> None:
-    """So that a renaming outlasts a power cut."""
+    """Makes renamings in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

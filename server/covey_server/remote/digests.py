@@ -1,4 +1,4 @@
-"""SHA256SUMS, as `sha256sum FILE ...` prints it."""
+"""Parses SHA256SUMS, as `sha256sum FILE ...` prints it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)*(.+)")
 
 
 def parse(content: bytes) -> dict[str, str]:
-    """The digests, in small letters, by file. Raises ValueError for anything else than such lines."""
+    """The digests in lower case, by file. Raises ValueError for anything but such lines."""
     digests: dict[str, str] = {}
     for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
         if not line.strip():

@@ -1,5 +1,5 @@
-"""What a store holds, as far as a server reads it: versions with their files, and choices. Everything else, also names
-that lead out of the folder, is passed over."""
+"""The part of a store's content that a server reads: versions with their files, and choice files. Everything else is
+ignored, also names that lead out of the folder."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ READ = frozenset({layout.FILE_NAME, *layout.BESIDE, digests.FILE})
 
 
 class Stamp(NamedTuple):
-    """The state of a file in the store, only compared for equality. `size_bytes` is None where the store does not tell
-    it."""
+    """The state of a file in the store, for comparison only. `size_bytes` is None where the store does not tell it."""
 
     size_bytes: int | None
     tag: str

@@ -1,4 +1,4 @@
-"""The thread that keeps a cache equal to a store, from the server's start to its end: when it looks, and what the
+"""The thread that keeps a cache equal to a store while the server runs: when it looks at the store, and what the
 server's start waits for."""
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _PATIENCE_S = 20.0  # at the start, while the cache could be served
 
 
 class Mirror:
-    """A store mirrored into `folder`. `start`, then `stop`."""
+    """Mirrors a store into `folder`. `start` it, then `stop` it."""
 
     def __init__(self, address: Address, folder: Path, interval_s: float) -> None:
-        """Looks every `interval_s`; 0: no more once the cache is as the store."""
+        """Looks at the store every `interval_s`; with 0 only until the cache is equal to it."""
         self.folder = folder
         self._address = address
         self._cache = Cache(folder)
@@ -42,8 +42,8 @@ class Mirror:
         self._thread = threading.Thread(target=self._run, name="models-sync", daemon=True)
 
     def start(self) -> None:
-        """Returns once the cache is as the store or, where that takes too long, can be served. Raises NoModels if there
-        is nothing to serve, and InvalidConfiguration."""
+        """Returns once the cache is equal to the store or, where that takes too long, can be served. Raises NoModels if
+        there is nothing to serve, and InvalidConfiguration."""
         had_models = self._cache.has_models
         log.info("models are mirrored from %s into %s", self._address.display_url, self.folder)
         self._thread.start()
@@ -77,11 +77,11 @@ class Mirror:
         return True
 
     def figures(self) -> SyncFigures:
-        """For the metrics, from any thread."""
+        """Figures for the metrics, from any thread."""
         return self._sync.figures()
 
     def _may_serve(self, had_models: bool) -> bool:
-        """Whether the server's start goes on, or is given up."""
+        """Whether the server's start need not wait any longer: it goes on, or is given up."""
         if self._configuration_error is not None or self._result is Result.SETTLED:
             return True
         if self._result is Result.FOLLOWS:
@@ -122,7 +122,7 @@ class Backoff:
         self._failures = 0
 
     def delay_s(self, result: Result) -> float | None:
-        """After a look that came to `result`; None: no more looks."""
+        """The delay after a look with this `result`; None: no more looks."""
         if result in (Result.FAILED, Result.INCOMPLETE):
             self._failures += 1
             longest_s = min(self._limit_s(result), _FIRST_DELAY_S * 2.0 ** min(self._failures - 1, 30))
@@ -136,7 +136,7 @@ class Backoff:
         return self._interval_s or None
 
     def _limit_s(self, result: Result) -> float:
-        """A version that cannot be fetched does not keep others from coming in time."""
+        """The longest delay. A version that cannot be fetched must not delay others."""
         return max(1.0, self._interval_s) if result is Result.INCOMPLETE and self._interval_s else MAX_DELAY_S
 
 

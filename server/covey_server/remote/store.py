@@ -1,4 +1,4 @@
-"""Reads a store by fsspec: what it holds, and files in chunks. Whatever a library raises becomes StoreFailed."""
+"""Reads a store by fsspec: its listing, and files in chunks. Whatever a library raises becomes StoreFailed."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ SYNC_FAILURES: tuple[SyncFailure, ...] = get_args(SyncFailure)
 
 
 class Result(enum.Enum):
-    """What a look came to."""
+    """The result of one look at the store."""
 
     SETTLED = enum.auto()
     """The cache is as the store, but for what is refused."""
@@ -54,7 +54,7 @@ class Result(enum.Enum):
 
 @dataclass(frozen=True)
 class SyncFigures:
-    """For the metrics. `synced_s` is in seconds from 1970; None: never."""
+    """Figures for the metrics. `synced_s` is in seconds from 1970; None: never."""
 
     synced_s: float | None
     failures: Mapping[SyncFailure, int]
@@ -62,7 +62,7 @@ class SyncFigures:
 
 
 class _Refused(Exception):
-    """What came is not what SHA256SUMS says."""
+    """The content is not what SHA256SUMS says."""
 
 
 class _NotReady(Exception):
@@ -70,7 +70,7 @@ class _NotReady(Exception):
 
 
 class Sync:
-    """Keeps a cache equal to a store. `look`, from one thread."""
+    """Keeps a cache equal to a store, by `look`, which is called from one thread."""
 
     def __init__(self, display_url: str, open_store: Callable[[], Store], cache: Cache) -> None:
         """`display_url` is the store's URL for people. `open_store` is called once this process has the cache's lock;
@@ -89,11 +89,12 @@ class Sync:
         self._fetched_bytes = 0
 
     def figures(self) -> SyncFigures:
-        """From any thread."""
+        """Figures for the metrics, from any thread."""
         return SyncFigures(self._cache.synced_s, dict(self._failures), self._fetched_bytes)
 
     def look(self) -> Result:
-        """Looks at the store once and follows what has changed. Raises InvalidConfiguration at the first time."""
+        """Compares the store with the cache once and carries out the changes. The first call may raise
+        InvalidConfiguration."""
         try:
             if not self._cache.lock():
                 return Result.FOLLOWS
@@ -167,7 +168,7 @@ class Sync:
         return Result.SETTLED
 
     def _fetch(self, store: Store, unit: str, files: Files) -> None:
-        """Fetches what has changed of a version, and puts it in place."""
+        """Fetches the changed files of a version and installs them."""
         began_s = time.monotonic()
         expected, entries = self._digests(store, unit, files)
         due = {
@@ -194,7 +195,7 @@ class Sync:
         )  # fmt: skip
 
     def _digests(self, store: Store, unit: str, files: Files) -> tuple[dict[str, str], dict[str, Entry]]:
-        """What SHA256SUMS beside a version says, and its entry; nothing where there is none."""
+        """The digests in the SHA256SUMS of a version, and its entry; nothing where there is none."""
         stamp = files.get(digests.FILE)
         if stamp is None:
             return {}, {}
@@ -219,7 +220,7 @@ class Sync:
         log.info("%s is removed from the cache: the store does not hold it any more", self._name(path))
 
     def _download(self, store: Store, path: str, stamp: Stamp) -> tuple[Path, Entry]:
-        """Reads a file chunk by chunk, from where it was cut if the store can do that."""
+        """Downloads a file chunk by chunk, from where it was interrupted if the store can do that."""
         target = self._cache.partial(path, stamp)
         digest, size_bytes = hashlib.sha256(), 0
         if store.resumes and target.exists():

@@ -1,4 +1,4 @@
-"""AVIF: the image's size, and the memory that its decoder will take, from the AV1 data themselves.
+"""Reads AVIF: the image's size, and the memory that its decoder will take, from the AV1 data themselves.
 
 The boxes around the data can say 10 x 10 when the data are of 16,384 x 16,384, which the decoder would allocate before
 anything is compared. It also keeps every frame of the data, hidden ones too.

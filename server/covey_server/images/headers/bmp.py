@@ -1,4 +1,4 @@
-"""BMP: the image's size, and whether its pixels are complete."""
+"""Reads BMP: the image's size, and whether its pixels are complete."""
 
 from __future__ import annotations
 

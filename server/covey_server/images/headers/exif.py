@@ -1,4 +1,4 @@
-"""An image's orientation, from its EXIF. If that cannot be read the image is upright, as in browsers."""
+"""Reads an image's orientation from its EXIF. If that cannot be read the image is upright, as in browsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GIF: the first frame, without what comes before it: comments, loops, XMP.
+"""Reads GIF: the first frame, without what comes before it: comments, loops, XMP.
 
 When Pillow opens a file it fills what lies under a frame, before anything has checked the size: 40 bytes made it take
 4 GB. The first frame does not need that.

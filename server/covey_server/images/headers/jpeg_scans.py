@@ -26,7 +26,7 @@ _SCAN, _END, _RESTART_INTERVAL = 0xDA, 0xD9, 0xDD
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The content of the segment SOF."""
+    """The content of the segment SOF: size, components and their sampling factors."""
 
     kind: int
     width: int
@@ -36,7 +36,7 @@ class Frame:
 
     @property
     def samples_per_pixel(self) -> float:
-        """3 for 4:4:4, 1.5 for 4:2:0."""
+        """The samples per pixel: 3 for 4:4:4, 1.5 for 4:2:0."""
         return sum(h * v for h, v in self.factors) / (self._widest * self._highest)
 
     @property
@@ -48,7 +48,7 @@ class Frame:
         return max(v for _, v in self.factors)
 
     def units(self, names: bytes) -> int:
-        """The size of the units in which restarts are counted, in a scan of these components."""
+        """The number of units, in which restarts are counted, in a scan of these components."""
         across, down = 8 * self._widest, 8 * self._highest
         if len(names) != 1:
             return math.ceil(self.width / across) * math.ceil(self.height / down)
@@ -57,12 +57,12 @@ class Frame:
 
 
 def length(data: bytes, position: int) -> int:
-    """The segment whose marker is at `position`, without the marker."""
+    """The length of the segment whose marker is at `position`, without the marker."""
     return max(2, data[position + 2] << 8 | data[position + 3])
 
 
 def end_of_data(data: bytes, start: int) -> int:
-    """Where the data of the scan end that begin at `start`."""
+    """The end of the scan's data that begin at `start`."""
     # Nearly always it is at the file's end; to read all of it would cost 0.5 us per KB. If a file holds several images,
     # the last bytes are the end of another one.
     if data.endswith(b"\xff\xd9") and b"MPF\0" not in data[:start]:
@@ -72,8 +72,8 @@ def end_of_data(data: bytes, start: int) -> int:
 
 
 def walk(data: bytes, position: int, frame: Frame, restart_interval: int, *, check_restarts: bool) -> tuple[int, int]:
-    """Walks from the first scan, at `position`, to the image's end marker. Returns where the data of the last scan end,
-    and where that marker is. Raises InvalidImage."""
+    """Walks from the first scan, at `position`, to the image's end marker. Returns where the last scan's data end, and
+    where that marker is. Raises InvalidImage."""
     scans, last_end = 0, 0
     names = all_names = b""
     start = 0

@@ -1,4 +1,4 @@
-"""PNG: the chunks that the pixels need, and whether they are complete.
+"""Reads PNG: the chunks that the pixels need, and whether they are complete.
 
 A wrong checksum is an error in chunks that the pixels need (IHDR, IDAT, a palette image's PLTE) and ignored in others,
 as in libpng by default. Text, profiles and an animation's later frames are left out.
@@ -100,7 +100,7 @@ def _is_whole(data: bytes, start: int, end: int) -> bool:
 
 
 def _rebuild(data: bytes, chunks: dict[bytes, bytes], pixels: list[tuple[int, int]], colour: int) -> bytes:
-    """The file with nothing but what its pixels need."""
+    """The file with only what its pixels need."""
     parts: list[bytes | memoryview] = [data[:33]]  # the magic and IHDR
     if b"PLTE" in chunks:
         parts += _chunk(b"PLTE", chunks[b"PLTE"])

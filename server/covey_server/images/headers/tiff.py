@@ -1,4 +1,4 @@
-"""TIFF: the first page, with only the tags that its pixels need.
+"""Reads TIFF: the first page, with only the tags that its pixels need.
 
 Compressions whose decoders are seldom used, and so seldom tested, are refused.
 """

@@ -1,4 +1,4 @@
-"""WebP: the image, or an animation's first frame, without profiles and text."""
+"""Reads WebP: the image, or an animation's first frame, without profiles and text."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where the images come from: each source gives them one by one in an order that does not change."""
+"""The sources of images: each gives them one by one, in an order that does not change."""

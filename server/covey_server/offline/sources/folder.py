@@ -1,5 +1,5 @@
 """A folder of image files, at any depth, by suffix. Their names are written to a list before the first one is read, so
-that neither their number costs memory nor a file that comes later moves the others."""
+that many names cost no memory, and files that are added later do not move the others."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ class Folder:
                 yield from map(os.fsdecode, names)
 
     def _files(self, folder: str, prefix: str) -> Iterator[tuple[os.DirEntry[str], str]]:
-        """By name. Links to files are followed, those to folders are not, as everywhere in Covey."""
+        """The files and their names, sorted. Links to files are followed, those to folders are not, as everywhere in
+        Covey."""
         try:
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)

@@ -20,7 +20,7 @@ _BUFFER_BYTES = 1 << 20  # 0 would read whole columns of a row group
 
 
 class ParquetFiles:
-    """See Source. The key of an image is `FILE:ROW`, from 0, or what stands in the column of keys."""
+    """See Source. The key of an image is `FILE:ROW`, from 0, or the value in the column of keys."""
 
     def __init__(self, files: Sequence[Path], image_column: str, key_column: str, max_image_bytes: int) -> None:
         self.name = str(files[0]) if len(files) == 1 else f"{len(files):,} Parquet files"

@@ -1,4 +1,4 @@
-"""What every source is to the rest."""
+"""The interface of every source."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ class Missing:
 
 
 class Entry(NamedTuple):
-    """An image: its encoded bytes, or the path of the file that holds them."""
+    """One image of a source: its encoded bytes, or the path of the file that holds them."""
 
     key: str
     image: bytes | str | Missing
 
 
 class Source(Protocol):
-    """Its `entries` may be asked for once `survey` has been."""
+    """Images in a fixed order. `survey` comes before `entries`."""
 
     name: str  # for people
     total: int | None  # images, once surveyed; None: not known before the end
     left_out: Counter[str]  # what is no image, by kind
 
     def survey(self, folder: Path) -> dict[str, Any]:
-        """What tells this source from any other, and from itself after a change; as JSON. `folder` is where it may keep
-        a file of its own until the end. Raises BadSource."""
+        """What identifies this source and its present state, as JSON. `folder` is where it may keep a file of its own
+        until the end. Raises BadSource."""
 
     def entries(self, start: int) -> Iterator[Entry]:
         """All entries from number `start` on. Raises BadSource."""
 
     def fraction(self) -> float | None:
-        """How far it was read, from 0 to 1; None: not known, or `total` tells it."""
+        """The share that was read, from 0 to 1; None: not known, or `total` tells it."""
 
 
 def file_state(path: Path) -> dict[str, Any]:
-    """A file's name and state, which are another's once it has changed. Raises BadSource."""
+    """A file's name and state, which differ once it has changed. Raises BadSource."""
     try:
         state = path.stat()
     except OSError as error:
@@ -57,5 +57,5 @@ def too_large(size_bytes: int, max_bytes: int) -> Missing:
 
 
 def printable(name: str) -> str:
-    """A name as text that every format can hold; bytes of it that are no UTF-8 are shown as \\x.. ."""
+    """A name as text that every format can hold; its bytes that are not UTF-8 become \\x.. ."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,4 +1,5 @@
-"""Tar files, compressed or not, a WebDataset among them: their members with the suffix of an image, as they come."""
+"""Tar files, compressed or not, among them those of a WebDataset: members with the suffix of an image, in their
+order."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class _Header(tarfile.TarInfo):
 
 
 class TarFiles:
-    """See Source. The key of an image is its name in the archive; of several archives, behind the archive's own."""
+    """See Source. The key of an image is its name in the archive; with several archives, the archive's name comes
+    first."""
 
     def __init__(self, files: Sequence[Path], formats: Collection[Format], max_image_bytes: int) -> None:
         self.name = str(files[0]) if len(files) == 1 else f"{len(files):,} tar files"
