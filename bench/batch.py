@@ -58,8 +58,8 @@ def write_photographs(folder: Path, count: int) -> None:
 
 
 def timed(command: Sequence[object], log: Path) -> tuple[float, float]:
-    """Seconds of a command, and of CPU by it and all that it starts; its output in `log`. Raises BenchError if it
-    fails."""
+    """Runs a command: its seconds, and the CPU seconds of it and all that it starts; its output goes to `log`. Raises
+    BenchError if it fails."""
     usage_before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     run_tool([*map(str, command)], log)
     seconds = time.perf_counter() - began

@@ -29,7 +29,7 @@ LIMIT = 0.25  # as in deploy/prometheus/rules.yml
 
 
 def shifts(dataset: Dataset) -> Iterator[tuple[str, bool, Images, Labels]]:
-    """Name, whether production has shifted, the images, and their labels."""
+    """Sets of images: name, whether production has shifted, the images, and their labels."""
     random = np.random.default_rng(21)
     test_places = random.choice(len(dataset.test_images), min(IMAGES, len(dataset.test_images)), replace=False)
     images, labels = dataset.test_images[test_places], dataset.test_labels[test_places]
@@ -52,7 +52,7 @@ def shifts(dataset: Dataset) -> Iterator[tuple[str, bool, Images, Labels]]:
 
 
 def measure(models: Path, name: str, images: Images, log: Path) -> tuple[dict[str, float], Labels]:
-    """The drift index after these images, by what it is of, and the answers."""
+    """The drift index after these images, by what it is an index of, and the answers."""
     with covey_server(models, "auto", log, ("--drift-window", str(IMAGES))) as server:
         answers = callers.classify_each(server.target, name, images)
         assert server.metrics_url is not None

@@ -26,11 +26,11 @@ class Edge(Server):
         self.readiness_url = f"http://{HOST}:{status_port}/readyz"
 
     def resident_bytes(self) -> int:
-        """Of nginx's processes and their keeper."""
+        """The resident memory of nginx's processes and their keeper."""
         return sum(process.memory_info().rss for process in family(self.pid))
 
     def peak_bytes(self) -> int:
-        """The most that each of them had, together."""
+        """The peak memory of each of them, added up."""
         return sum(peak_bytes(process.pid) for process in family(self.pid))
 
     def batches(self) -> tuple[float, float]:

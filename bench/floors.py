@@ -22,7 +22,7 @@ class OnnxruntimeCurve:
         self._values: dict[int, list[float]] = {size: [] for size in batch_sizes}
 
     def measure(self) -> None:
-        """This round's values."""
+        """Measures the values of this round."""
         for size, values in self._values.items():
             values.append(self.raw.cpu_us_per_image(size))
 
@@ -61,7 +61,7 @@ class DecodeFloor:
         decode(files[0], self._spec)
 
     def measure(self) -> None:
-        """This round's value: each file once."""
+        """Measures this round's value: each file once."""
         start = time.thread_time_ns()
         for file in self._files:
             decode(file, self._spec)

@@ -105,7 +105,7 @@ def _run_cycle(dataset: Dataset, folder: Path) -> int:
 
 
 def _split(dataset: Dataset) -> tuple[Labels, Labels]:
-    """The places of the images to train version 1 with, and of those that callers will send."""
+    """The indices of the images to train version 1 with, and of those that callers will send."""
     order = np.random.default_rng(21).permutation(len(dataset.train_labels))
     by_class = [order[dataset.train_labels[order] == label] for label in range(len(dataset.labels))]
     old = np.concatenate([places[:_OLD] for places in by_class])
@@ -146,8 +146,8 @@ def _accuracy(client: covey.Client, dataset: Dataset) -> float:
 
 
 def _label(folder: Path, dataset: Dataset, sent: Labels) -> Counter[str]:
-    """Labels all captured images, as a person would who knows them. How many were in the right folder, and how many
-    were moved into another."""
+    """Labels all captured images, as a person would who knows them. Returns how many were in the right folder, and how
+    many were moved into another."""
     truth = {dataset.train_images[place].tobytes(): dataset.labels[dataset.train_labels[place]] for place in sent}
     captures = Captures(folder)
     results: Counter[str] = Counter()
@@ -168,7 +168,7 @@ def _is_served(client: covey.Client, version: int) -> bool:
 
 
 def _shadow(server: Server) -> Mapping[str, Counter[str]]:
-    """What the shadow's metrics show: images by result, and those that differ by the class that was served."""
+    """The shadow's metrics: images by result, and those that differ by the class that was served."""
     assert server.metrics_url is not None
     counts: dict[str, Counter[str]] = {"images": Counter(), "differs": Counter()}
     for family in text_string_to_metric_families(fetch(server.metrics_url)):

@@ -1,4 +1,4 @@
-"""Puts loads on a server with covey_load's generator processes, and says what they cost the server.
+"""Puts loads on a server with covey_load's generator processes, and measures what they cost the server.
 
 A closed loop of N calls in flight finds what a server can do, and its latencies are those of N patient callers; an open
 loop sends at random moments, whatever the server does, and is for what its callers see in overload.
@@ -60,8 +60,8 @@ PLAIN = Caller()
 
 @dataclass(frozen=True)
 class Cost:
-    """One load: what its callers saw, what it cost the server per call, and how many images its batches held (0 where
-    the server counts none)."""
+    """The cost of one load: what its callers saw, what it cost the server per call, and how many images its batches
+    held (0 where the server counts none)."""
 
     calls: Recording
     cpu_us: float
@@ -115,7 +115,8 @@ def closed_loop(
     calls: int | None = None,
     caller: Caller = PLAIN,
 ) -> Recording:
-    """For so long or so many calls, whatever becomes of them. Raises BenchError where it could not be put on."""
+    """Puts a closed loop on the server, for that long or that many calls, whatever becomes of them. Raises BenchError
+    where it could not be put on."""
     remote, requests = _prepare(server, messages, caller, CALL_TIMEOUT_S)
     order = Order(
         remote.endpoint,
@@ -134,12 +135,12 @@ def closed_loop(
 
 @dataclass(frozen=True)
 class OpenLoad:
-    """What came of an open loop."""
+    """The result of an open loop."""
 
     calls: Recording
 
     def in_time(self, limit_ms: float) -> int:
-        """Calls that were answered, and within the limit."""
+        """The number of calls that were answered within the limit."""
         return int(np.count_nonzero(self.calls.response_ms <= limit_ms))
 
     def percentile_ms(self, percent: float, from_ns: float = -np.inf, to_ns: float = np.inf) -> float:
@@ -150,7 +151,7 @@ class OpenLoad:
 
     @property
     def lag_p99_ms(self) -> float:
-        """How late calls were sent."""
+        """The 99th percentile of how late calls were sent."""
         return float(np.percentile(self.calls.lag_ms, 99)) if self.calls.calls else 0.0
 
     @property

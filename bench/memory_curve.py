@@ -32,14 +32,14 @@ class Curve:
 
     @property
     def settled_mb(self) -> float:
-        """Memory once a tenth of what ran had run."""
+        """The memory once a tenth of the run was over."""
         return next(
             mb for unit, mb in zip(self.units, self.resident_mb, strict=True) if unit >= SETTLED * self.units[-1]
         )
 
     @property
     def growth_percent(self) -> float:
-        """Growth from there to the end."""
+        """The growth of the memory from there to the end."""
         return 100 * (self.resident_mb[-1] / self.settled_mb - 1)
 
     def rows(self, growth: Goal) -> list[Row]:

@@ -17,7 +17,7 @@ _ASK_EVERY_S = 0.02
 
 
 def publish(file: Path, model: Path, version: int) -> None:
-    """Makes a model's file a new version in the model's folder; it appears there all at once."""
+    """Publishes a model's file as a new version in the model's folder, where it appears all at once."""
     incoming = model / f".incoming-{version}"
     incoming.mkdir()
     shutil.copyfile(file, incoming / "model.onnx")

@@ -34,7 +34,7 @@ class Conversation:
         self._socket.close()
 
     def send(self, data: bytes, give_up_s: float = 5.0) -> bool:
-        """Whether all of it was taken in time."""
+        """Sends data; whether all of it was taken in time."""
         if self.ended:
             return False
         unsent, give_up = memoryview(data), time.monotonic() + give_up_s
@@ -73,10 +73,10 @@ class Conversation:
 
     @property
     def statuses(self) -> list[str]:
-        """Of all answers that began so far."""
+        """The statuses of all answers that have begun."""
         return [part[:3].decode("latin-1") for part in self.answers.split(b"HTTP/1.1 ")[1:]]
 
     @property
     def got(self) -> str:
-        """In words."""
+        """The outcome in words."""
         return ", ".join([*self.statuses, *([self.ended] if self.ended else [])]) or "no answer"

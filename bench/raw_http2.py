@@ -167,14 +167,14 @@ class RawConnection:
             self.closed = f"closed ({error.__class__.__name__})"
 
     def read(self, timeout_s: float) -> None:
-        """Takes what has come, waiting at most so long for the first of it."""
+        """Reads what has come, waiting at most that long for the first of it."""
         while self._receive(timeout_s):
             while frame_read := self._next_frame():
                 self._note(*frame_read)
             timeout_s = 0.0
 
     def frames(self) -> Iterator[Frame]:
-        """What comes, until the connection ends. Raises TimeoutError where nothing comes for half a minute."""
+        """The frames that come, until the connection ends. Raises TimeoutError where none comes for half a minute."""
         while True:
             while frame_read := self._next_frame():
                 self._note(*frame_read)

@@ -30,7 +30,7 @@ class Goal:
     at_least: bool = False
 
     def met_by(self, value: float) -> bool:
-        """Whether the target is reached."""
+        """Whether the value reaches the target."""
         return _reaches(value, self.target, self.at_least)
 
 
@@ -60,12 +60,12 @@ class Row:
 
     @property
     def judged(self) -> float | None:
-        """What is held against the target."""
+        """The value that is compared with the target."""
         return self.value if self.ratio is None else self.ratio
 
     @property
     def met_stretch(self) -> bool:
-        """Whether it is better than the target by as much as was hoped for."""
+        """Whether the value reaches the stretch target, too."""
         return bool(self.met and self.stretch is not None and _reaches(self.judged, self.stretch, self.at_least))
 
 
@@ -80,7 +80,7 @@ def make_row(
     against: str = "",
     note: str = "",
 ) -> Row:
-    """Medians first, then their ratio. `floors` are those of the same rounds. A row with a note has no verdict."""
+    """A row of medians and their ratio. `floors` are those of the same rounds. A row with a note has no verdict."""
     value = statistics.median(values)
     floor = statistics.median(floors) if floors is not None else None
     ratio = value / floor if floor else None

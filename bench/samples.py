@@ -1,4 +1,4 @@
-"""Owns what is sent: requests made of real images, each with the answers it must get."""
+"""The requests that are sent: made of real images, each with the answers it must get."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def encoded(model: str, files: Sequence[bytes]) -> list[Sample]:
 
 
 def mixture(server: Server, model: str, images: Golden) -> list[Sample]:
-    """A hundred requests as a long day brings them: single images, a few photographs, and two that are wrong. What
-    the photographs are is asked of the server once."""
+    """A hundred requests as a long day brings them: single images, a few photographs, and two that are wrong. The
+    server is asked once for the classes of the photographs."""
     files = [photographs.jpeg(photographs.photograph(seed)) for seed in range(_PHOTOGRAPHS)]
     requests = [sample.request for sample in encoded(model, files)]
     answers = [ClassifyResponse.FromString(classify(server, request)) for request in requests]
@@ -106,7 +106,7 @@ def golden_messages(model: str, file: Path) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of answers: how many there were, how many were wrong, and how many each version gave."""
+    """The verdict on answers: how many there were, how many were wrong, and how many each version gave."""
 
     answers: int
     wrong: int
@@ -114,7 +114,7 @@ class Verdict:
 
 
 def judge(samples: Sequence[Sample], answers: Sequence[tuple[int, bytes]]) -> Verdict:
-    """Holds the answers of a Recording against the samples that were sent. An answer is wrong where it has not one
+    """Compares the answers of a Recording with the samples that were sent. An answer is wrong where it has not one
     result per image, or another most probable class."""
     count = wrong = 0
     versions: dict[int, int] = {}

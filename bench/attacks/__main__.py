@@ -55,7 +55,7 @@ class Result:
     got: str
 
     def cells(self) -> list[str]:
-        """As they stand in the table."""
+        """The row of the table."""
         times = [
             f"{value:,.1f}" if math.isfinite(value) else "none" for value in (self.p50_ms, self.p99_ms, self.max_ms)
         ]
@@ -64,7 +64,7 @@ class Result:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 where every server lived through its attack."""
+    """Runs the attacks. Exit code 0 where every server lived through its attack."""
     options = _parse(arguments)
     rows: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="covey-attacks-") as scratch:
@@ -154,7 +154,7 @@ def _request(model: str, seed: int, *, by_http: bool) -> bytes:
 def _edge(
     stack: contextlib.ExitStack, address: str, metrics_port: int, folder: Path, *, with_tokens: bool
 ) -> tuple[Edge, Path]:
-    """An edge before the server until the stack is closed, and who signed its certificate."""
+    """An edge before the server until the stack is closed, and the certificate of its authority."""
     signer = trustme.CA()
     authority, pair = folder / "authority.pem", folder / "edge.pem"
     authority.write_bytes(signer.cert_pem.bytes())

@@ -203,7 +203,7 @@ def idle(target: Target, place: Place, count: int, first: bytes, and_then: Calla
 
 
 def _newcomer(target: Target) -> str:
-    """What a call on a new connection gets, within two seconds."""
+    """The outcome of a call on a new connection, within two seconds."""
     body = _message(ClassifyRequest(pixels=Pixels(data=victims.image(8))))
     began = time.monotonic()
     with RawConnection(target.grpc) as connection:
@@ -213,7 +213,7 @@ def _newcomer(target: Target) -> str:
 
 
 def _one_body(target: Target, path: str, body: bytes, encoding: str = "") -> str:
-    """What one call gets; `encoding` is the compression of its message, if any."""
+    """The outcome of one call; `encoding` is the compression of its message, if any."""
     headers = (("grpc-encoding", encoding), *target.headers) if encoding else target.headers
     with RawConnection(target.grpc) as connection:
         connection.body(connection.call(path, headers), struct.pack(">BI", 1, len(body)) + body if encoding else body)
@@ -222,14 +222,14 @@ def _one_body(target: Target, path: str, body: bytes, encoding: str = "") -> str
 
 
 def _together(calls: Iterable[Callable[[], str]]) -> str:
-    """What calls get that are made at once, each on a thread of its own."""
+    """The outcomes of calls at the same time, each on a thread of its own."""
     waiting = list(calls)
     with ThreadPoolExecutor(len(waiting)) as pool:
         return counted(Counter(pool.map(lambda call: call(), waiting)))
 
 
 def _repeated(target: Target, model: str, image: bytes, in_flight: int, callers: int = 1) -> str:
-    """Closed loops until the time is over, a connection each."""
+    """The outcomes of closed loops until the time is over, each on a connection of its own."""
     body = _message(ClassifyRequest(model=model, pixels=Pixels(data=image)))
     outcomes: Counter[str] = Counter()
 

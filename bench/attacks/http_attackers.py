@@ -251,7 +251,8 @@ def _form(text: bytes) -> bytes:
 
 
 def _repeated(target: Target, callers: int, first: bytes, pieces: Iterator[bytes] = iter(())) -> str:  # noqa: B008
-    """Each caller sends `first` and then all of `rest`, as far as it is taken; then the same on a new connection."""
+    """Each caller sends `first` and then all of `pieces`, as far as they are taken; then the same on a new
+    connection."""
     return _together(target, callers, [(first, pieces)])
 
 
@@ -286,7 +287,7 @@ def _together(
 
 
 def _dripped(target: Target, count: int, first: bytes, pieces: Iterator[bytes]) -> str:
-    """Connections that say `first`, and one piece each second."""
+    """Connections that send `first`, and then a piece each second."""
     conversations = [Conversation(target.http) for _ in range(count)]
     for conversation in conversations:
         conversation.send(first, 0.5)
@@ -300,7 +301,7 @@ def _dripped(target: Target, count: int, first: bytes, pieces: Iterator[bytes]) 
 
 
 def _finished(conversations: Sequence[Conversation], read_s: float) -> str:
-    """What each got in the end, and how much all could send."""
+    """The outcome of each conversation in the end, and how much all could send."""
     with ThreadPoolExecutor(64) as pool:
         list(pool.map(partial(_read, seconds=read_s), conversations))
     outcomes = Counter(conversation.got for conversation in conversations)

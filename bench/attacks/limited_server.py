@@ -21,7 +21,7 @@ _CGROUPS = (
 
 
 class LimitedServer(Server):
-    """A server of which the peak of memory, and whether it lives, can be asked."""
+    """A server that can be asked for its peak memory and whether it is alive."""
 
     def __init__(self, process: subprocess.Popen[str], target: str, metrics_port: int, http_target: str) -> None:
         super().__init__("covey-server", process, target, None, http_target=http_target)
@@ -43,7 +43,7 @@ class LimitedServer(Server):
         return self.resident_bytes() >> 20 if self.is_running else 0
 
     def peak_mb(self) -> int:
-        """The most it ever was, as far as the kernel could still be asked."""
+        """The peak memory, as far as the kernel could still be asked."""
         self._peak_bytes = max(self._peak_bytes, peak_bytes(self.pid))
         return self._peak_bytes >> 20
 

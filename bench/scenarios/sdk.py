@@ -128,7 +128,7 @@ def run_client(
 
 
 def _put_load(server: Server, model: str, images: Path, way: str, in_flight: int, seconds: float) -> SdkLoad:
-    """Raises BenchError where an answer was wrong, too."""
+    """Puts a load on by the SDK. Raises BenchError, also where an answer was wrong."""
     load = run_client(server, model, images, way, "--in-flight", str(in_flight), "--seconds", str(seconds))
     if load.wrong:
         raise BenchError(f"the SDK on {server.name}, {way}: {load.wrong} of {load.images} answers are wrong")

@@ -1,4 +1,4 @@
-"""The few HTTP requests around a load, by the standard library."""
+"""Sends the few HTTP requests around a load, by the standard library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from covey_load.remote import Remote
 
 
 class Answer(NamedTuple):
-    """`headers` have their names in lower case."""
+    """The answer to a request; the names of `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -20,7 +20,7 @@ class Answer(NamedTuple):
 
 
 def ask(remote: Remote, method: str, path: str, body: bytes | None, headers: Iterable[tuple[str, str]]) -> Answer:
-    """One request on a connection of its own. `path` is below that of the target. Raises Unavailable."""
+    """Sends one request on a connection of its own. `path` is below that of the target. Raises Unavailable."""
     endpoint = remote.endpoint
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
     try:

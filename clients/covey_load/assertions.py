@@ -45,7 +45,7 @@ class Assertion:
         return f"{self.figure} {self.operator} {self.bound:g}"
 
     def judge(self, report: Report) -> list[tuple[bool, str]]:
-        """Whether each run keeps to it, and the sentence that says so, with its figure. A figure that was not measured
+        """Whether each run meets it, each with a sentence that says so with the figure. A figure that was not measured
         fails, with the reason."""
         if self.figure == CAPACITY:
             capacity = report.capacity
@@ -66,12 +66,12 @@ class Assertion:
 
 
 def parse(text: str) -> list[Assertion]:
-    """The assertions in `text`. Raises InvalidInput for what is none, with the figures there are for an unknown one."""
+    """Parses assertions. Raises InvalidInput for anything else; for an unknown figure it lists the known ones."""
     return [_parse_one(part) for part in text.split(",")]
 
 
 def require_judgeable(assertions: Sequence[Assertion], plan: Plan) -> None:
-    """Raises InvalidInput where a search for the capacity is to be judged by its tries: some are there to fail."""
+    """Raises InvalidInput where the tries of a capacity search would be judged: some of them are meant to fail."""
     others = [assertion.figure for assertion in assertions if assertion.figure != CAPACITY]
     if plan.find_capacity and others:
         raise InvalidInput(

@@ -55,7 +55,7 @@ def search(try_rate: TryRate, first_per_s: float, slo_ms: float, try_s: float) -
 
 
 def share_within(run: Run) -> float:
-    """Of all calls, those answered within the bound."""
+    """The share of all calls that were answered within the bound."""
     return (run.calls_within_slo or 0) / run.calls if run.calls else 0.0
 
 
@@ -73,7 +73,7 @@ def _not_tried(lowest_per_s: float, longest_s: float) -> str:
 
 
 def _next(held: float | None, failed: float) -> float:
-    """To three digits: more would say more than a run can tell."""
+    """The next rate to try, to three digits: a run cannot tell more."""
     if held is None:
         rate = failed / 2
     elif failed == math.inf:

@@ -1,4 +1,5 @@
-"""Owns the messages between a generator process and the process that started it: orders down, chunks of results up.
+"""The messages between a generator process and the process that started it: orders in one direction, chunks of results
+in the other.
 
 They are pickled, behind their length. The generator never waits for its reader: it keeps what the pipe does not take.
 """
@@ -88,7 +89,7 @@ Message = Connected | Chunk | Ended
 
 
 class Writer:
-    """The generator's end."""
+    """The end of the pipe in the generator process."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -114,14 +115,14 @@ class Writer:
 
 
 class Reader:
-    """The starter's end: messages out of bytes as they come."""
+    """The end of the pipe in the starting process: turns bytes into messages."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self.descriptor = pipe.fileno()
         self._incoming = bytearray()
 
     def read(self) -> Iterator[Message]:
-        """What one read of the pipe completes. Raises EOFError where the process is gone."""
+        """The messages that one read of the pipe completes. Raises EOFError where the process has ended."""
         data = os.read(self.descriptor, _PIPE_BYTES)
         if not data:
             raise EOFError

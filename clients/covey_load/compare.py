@@ -48,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class LoadComparison:
-    """One load on both sides; `repetitions` are how many valid runs each side has of it."""
+    """The comparison of one load; `repetitions` are the numbers of its valid runs on both sides."""
 
     name: str
     repetitions: tuple[int, int]
@@ -84,7 +84,7 @@ def compare(first: Report, second: Report, *, anyway: bool = False) -> Compariso
 
 
 def judge(figure: Figure, first: Sequence[float], second: Sequence[float]) -> Change:
-    """One figure from its repetitions. Ratios where all values are above 0, differences otherwise."""
+    """Compares one figure by its repetitions: as a ratio where all values are above 0, otherwise as a difference."""
     if min(*first, *second) <= 0:
         means = fmean(first), fmean(second)
         interval = noise.difference_interval(first, second)
@@ -120,7 +120,7 @@ def _valid_by_load(report: Report, side: str) -> dict[str, list[Run]]:
 
 
 def _obstacles(first: Report, second: Report) -> list[str]:
-    """Why the two do not measure the same."""
+    """The reasons why the two reports do not measure the same."""
     obstacles = []
     if first.payload != second.payload:
         obstacles.append(f"the payload is another: {first.payload} against {second.payload}")
@@ -134,7 +134,7 @@ def _bound(report: Report) -> str:
 
 
 def _other_circumstances(first: Report, second: Report) -> list[str]:
-    """What may differ, and be the reason for it all."""
+    """Remarks on circumstances that differ and may explain a difference."""
     left_out = [sum(bool(run.invalid) for run in report.runs) for report in (first, second)]
     remarks = (
         [f"left out as invalid: {words.plural(left_out[0], 'run')} of the first, {left_out[1]} of the second"]
@@ -159,5 +159,5 @@ def _compare_load(names: tuple[str, str], first: Sequence[Run], second: Sequence
 
 
 def _values(figure: Figure, runs: Sequence[Run]) -> list[float]:
-    """Of the runs that have it."""
+    """The figure's values in the runs that have it."""
     return [value for value in map(figure.value, runs) if value is not None]

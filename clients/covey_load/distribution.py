@@ -1,4 +1,4 @@
-"""Owns distributions of times: an HdrHistogram filled from arrays, and the figures that it supports.
+"""Distributions of times: an HdrHistogram filled from arrays, and the figures that its samples support.
 
 A percentile is given where at least ten samples lie beyond it: p50 from 20 samples on, p90 from 100, p99 from 1,000,
 p99.9 from 10,000. With fewer, it would say more of chance than of the server.
@@ -31,7 +31,7 @@ _MIN_BLOCKS, _MAX_BLOCKS = 5, 20
 
 
 def supports(count: int, percentile: float) -> bool:
-    """Whether so many samples are enough for that percentile."""
+    """Whether that many samples are enough for the percentile."""
     return round(count * (100 - percentile) / 100, 6) >= SAMPLES_BEYOND
 
 
@@ -59,11 +59,11 @@ class Distribution:
             self._histogram.record_value(value, count)
 
     def percentile_ms(self, percentile: float) -> float | None:
-        """None where the samples do not support it."""
+        """The percentile; None where the samples do not support it."""
         return self._at_ms(percentile) if supports(self.count, percentile) else None
 
     def latency(self, seconds_ms: Sequence[NDArray[np.float32]] = ()) -> Latency:
-        """All that is known of it; zeros where there are no samples. `seconds_ms` are all its times once more, by the
+        """All figures of the distribution; zeros where there are no samples. `seconds_ms` are the same times by the
         seconds in which they began; without them there is no interval."""
         percentiles = {name: self.percentile_ms(float(name)) for name in PERCENTILES}
         return Latency(

@@ -1,4 +1,4 @@
-"""What limits a deployment, in plain words, from two runs: one call in flight, and many. Rules only; it sends nothing.
+"""Says in plain words what limits a deployment, from two runs: one call in flight, and many. Only rules; sends nothing.
 
 Each rule is a function of the two runs that answers a sentence with its figures, or None where it has nothing to say.
 """
@@ -26,7 +26,7 @@ NO_BATCHING = 1.5  # mean batch size up to which batches hardly form
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What the rules look at: `alone` had one call in flight, `loaded` many, on a machine of so many cores."""
+    """The runs that rules look at: `alone` had one call in flight, `loaded` many, on a machine with that many cores."""
 
     alone: Run
     loaded: Run
@@ -41,8 +41,8 @@ class Runs:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What limits: one of "client", "front", "network", "decode", "queue", "compute", or UNKNOWN; and a sentence with
-    its figures."""
+    """The limit: "client", "front", "network", "decode", "queue", "compute", or UNKNOWN; and a sentence with its
+    figures."""
 
     part: str
     sentence: str
@@ -68,17 +68,17 @@ _STAGES = {  # what limits, and in what words, where that stage is the longest
 
 
 def limit(runs: Runs) -> Limit:
-    """What limits the throughput: the client, where it was busy; else the longest part of a call under load."""
+    """The limit of the throughput: the client, where it was busy; else the longest part of a call under load."""
     return client(runs) or longest_stage(runs) or Limit(UNKNOWN, _UNTOLD)
 
 
 def others(runs: Runs) -> list[str]:
-    """What else there is to know."""
+    """Other sentences on the two runs."""
     return [sentence for rule in _OTHERS if (sentence := rule(runs))]
 
 
 def client(runs: Runs) -> Limit | None:
-    """The load generator had no time left."""
+    """Whether the load generator had no time left."""
     generator = runs.loaded.generator
     if generator.busiest_core_share < BUSY_CLIENT:
         return None
@@ -125,7 +125,7 @@ def _costly_front(runs: Runs) -> tuple[str, str] | None:
 
 
 def front(runs: Runs) -> str | None:
-    """A front that costs more than the other one would, where it is not what limits."""
+    """Whether the front costs more than the other one would, where it is not the limit."""
     longest = longest_stage(runs)
     if runs.front is not Front.GRPCIO or (longest is not None and longest.part == "front"):
         return None
@@ -136,7 +136,7 @@ def front(runs: Runs) -> str | None:
 
 
 def lone_call(runs: Runs) -> str | None:
-    """Where the time of a call goes that waits for no other."""
+    """Where the time of a single call goes."""
     timing = runs.alone.timing
     if timing is None:
         return None
@@ -145,7 +145,7 @@ def lone_call(runs: Runs) -> str | None:
 
 
 def lone_batches(runs: Runs) -> str | None:
-    """With one call in flight there are no batches: nothing is wrong with the server."""
+    """That one call in flight cannot form batches: nothing is wrong with the server."""
     size = batch_size(runs.alone.timing) if runs.alone.timing else None
     if size is None or size > NO_BATCHING:
         return None
@@ -195,7 +195,7 @@ def processor(runs: Runs) -> str | None:
 
 
 def interpreter(runs: Runs) -> str | None:
-    """Many cores of which one process of small models can use few."""
+    """Whether one process with small models can use only few of many cores."""
     process, timing = runs.loaded.server_process, runs.loaded.timing
     if process is None or process.cores_used is None or timing is None or client(runs) is not None:
         return None
@@ -210,7 +210,7 @@ def interpreter(runs: Runs) -> str | None:
 
 
 def failures(runs: Runs) -> str | None:
-    """Calls that failed."""
+    """Which calls failed."""
     failed = [
         f"{words.share(error_share(run))} with {run.load.concurrency} in flight ({words.counts(run.errors)})"
         for run in (runs.alone, runs.loaded)

@@ -1,4 +1,4 @@
-"""The display of a load test that runs: a small table on a terminal, a line now and then elsewhere."""
+"""Shows the progress of a running load test: a small table on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BAR_COLUMNS = 40
 
 
 class Live:
-    """Shows snapshots while it is entered, on `stream`, and leaves nothing behind on a terminal.
+    """Shows snapshots on `stream` while it is entered, and clears a terminal afterwards.
 
     Elsewhere, as in a log or in CI, it says what begins, and then writes a line every five seconds.
     """

@@ -1,5 +1,5 @@
-"""Owns when calls are sent: the closed loop, which opens a call when one ends, and the open loop, which opens them at
-moments fixed beforehand. What comes of them goes to a sink.
+"""Decides when calls are sent. The closed loop opens a call when one ends, the open loop at moments fixed beforehand.
+Outcomes go to a sink.
 
 Loops know no protocol. A call is given up at its deadline, which counts from the moment it was meant to be sent.
 """
@@ -28,14 +28,14 @@ class Sink(Protocol):
     """Takes the outcomes of a loop."""
 
     def take(self, outcomes: list[Outcome]) -> None:
-        """Calls that ended."""
+        """Takes calls that ended."""
 
     def tick(self, now_ns: int) -> None:
-        """Told at least ten times a second that time passes."""
+        """Is called at least ten times a second."""
 
 
 class Loop(ABC, Generic[RequestT]):
-    """What both have: the connections, the deadline, and the end."""
+    """What both loops share: the connections, the deadline, and the end."""
 
     was_full = False  # a call had to wait since no connection could take it
     unsent = 0  # calls that were due and not opened when the load ended; counted up to a million
@@ -58,14 +58,14 @@ class Loop(ABC, Generic[RequestT]):
         """
 
     def _read(self, place: int) -> int:
-        """How many calls ended by what came."""
+        """Reads a connection; returns how many calls ended by it."""
         outcomes = self._pool.connections[place].receive()
         if outcomes:
             self._sink.take(outcomes)
         return len(outcomes)
 
     def _replace(self, place: int) -> None:
-        """Puts a new connection there. Where that cannot be, the load is over: what came is read, all other calls in
+        """Replaces a connection by a new one. Where that fails the load is over: what came is read, all other calls in
         flight are lost, and LoadError is raised."""
         try:
             self._pool.replace(place)
@@ -79,7 +79,7 @@ class Loop(ABC, Generic[RequestT]):
         self._checked_ns = time.perf_counter_ns()  # to connect blocks, for as long as the server takes
 
     def _check_deadlines(self, now_ns: int) -> int:
-        """How many calls ended by being too late. Looks some twenty times per deadline."""
+        """Ends the calls whose deadline has passed; returns how many. Checks some twenty times per deadline."""
         if now_ns < self._check_ns:
             return 0
         self.standstill_ns = max(self.standstill_ns, now_ns - self._checked_ns)
@@ -166,7 +166,7 @@ class OpenLoop(Loop[RequestT]):
         moments: Iterator[int],
         round_us: int = 0,
     ) -> None:
-        """`moments` are nanoseconds from the begin, in order. Calls that are late are opened as soon as can be.
+        """`moments` are nanoseconds from the begin, in order. Late calls are opened as soon as possible.
 
         `round_us` makes it send and read at most so often, which costs less and adds as much to each latency.
         """
@@ -199,7 +199,7 @@ class OpenLoop(Loop[RequestT]):
             ready = self._wait(is_full=is_full, in_flight=in_flight)
 
     def _receive(self, ready: list[int], now_ns: int) -> set[int]:
-        """Reads what has come, and puts new connections in place of those that retired. Answers the places of both."""
+        """Reads what has come and replaces retired connections. Returns the places of both."""
         for place in ready:
             self._read(place)
         places = set(self._everywhere if self._check_deadlines(now_ns) else ready)
@@ -210,7 +210,8 @@ class OpenLoop(Loop[RequestT]):
         return places
 
     def _open_due(self, now_ns: int, opened_on: set[int]) -> bool:
-        """Opens the calls that are due, adding the places to `opened_on`; false where no connection could take one."""
+        """Opens the calls that are due and adds their connections' places to `opened_on`; false where no connection
+        could take one."""
         for _ in range(_MAX_AT_ONCE):
             if self._due_ns > now_ns:
                 break
@@ -224,8 +225,8 @@ class OpenLoop(Loop[RequestT]):
         return True
 
     def _wait(self, *, is_full: bool, in_flight: bool) -> list[int]:
-        """Until the next call is due or something has come; where all is full, a call has to end first. Answers the
-        places to read from."""
+        """Waits until the next call is due or something has come; where all connections are full, a call has to end
+        first. Returns the places to read from."""
         until_due_s = self._longest_wait_s if is_full else (self._due_ns - time.perf_counter_ns()) / 1e9
         wait_s = min(max(until_due_s, 0.0), self._longest_wait_s)
         if not self._round_s:

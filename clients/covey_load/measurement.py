@@ -1,4 +1,4 @@
-"""What a load test measured: plain values, as they stand in the JSON file. No arithmetic and no drawing here.
+"""The results of a load test: plain values with the names of the JSON file. No arithmetic and no drawing here.
 
 A Report holds one Run, or one for each step of a sweep and for each repetition. Latencies are in milliseconds:
 *response* time counts from the moment a call was meant to be sent, *service* time from the moment it was really sent,
@@ -48,7 +48,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class ServerTiming:
-    """What the answers themselves said of the time inside the server. Means and 99th percentiles, in ms.
+    """What the answers themselves say of the time inside the server: means and 99th percentiles, in ms.
 
     `batch_sizes` counts calls by the size of the batch that served them.
     """
@@ -60,7 +60,8 @@ class ServerTiming:
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """What the load generator itself needed. `busiest_core_share` is of its busiest process, 1.0 a whole core.
+    """The costs of the load generator itself. `busiest_core_share` is that of its busiest process, 1.0 for a whole
+    core.
 
     `real_time`: all its processes had real-time priority, which an open loop takes where the user may have it.
     """
@@ -96,7 +97,7 @@ class ServerMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What was asked for in one run. `scenario` is MLPerf's name where one was given."""
+    """The load of one run. `scenario` is MLPerf's name where one was given."""
 
     name: str  # "concurrency 8", "500/s poisson"
     loop: str  # "closed" or "open"

@@ -1,4 +1,5 @@
-"""Runs one load at a time: orders for the generator processes, statistics of what comes back, a look at the server."""
+"""Runs one load at a time: gives orders to the generator processes, collects statistics of the results, observes the
+server."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ OnProgress = Callable[[Snapshot], object]
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequests:
-    """What all loads of a plan send, and to whom. `sequence` are places in `requests`, by the models' weights."""
+    """The requests of all loads of a plan, and their target. `sequence` are indices into `requests`, by the models'
+    weights."""
 
     endpoint: Endpoint
     requests: list[Request] | list[HttpRequest]
@@ -38,7 +40,7 @@ class PreparedRequests:
 
 
 class Measuring:
-    """One load after the other, on the same generator processes. `stop` ends the one that is on, and all later ones."""
+    """Runs one load after the other on the same generator processes. `stop` ends the current one and all later ones."""
 
     def __init__(self, plan: Plan, prepared: PreparedRequests, generators: Generators, on_progress: OnProgress) -> None:
         self.stopped = False
@@ -117,7 +119,7 @@ class Measuring:
         ]
 
     def _connections(self, load: Load, part: int) -> int:
-        """Of one process."""
+        """The number of connections of one process."""
         count, per_connection = self._plan.processes, self._prepared.calls_per_connection
         if self._plan.connections is not None:
             return max(_share(self._plan.connections, part, count), 1)
@@ -130,7 +132,7 @@ class Measuring:
 
 
 class _Ticker:
-    """What happens while a load is on: the server is looked at, and progress told."""
+    """Observes the server and reports progress while a load runs."""
 
     def __init__(
         self, statistics: RunStatistics, watch: ProcessWatch, on_progress: OnProgress, *, warms_up: bool
@@ -144,7 +146,7 @@ class _Ticker:
         self._next_s = 0.0
 
     def begin(self, started_ns: int) -> None:
-        """The first calls are about to be sent."""
+        """Is called just before the first calls are sent."""
         self._statistics.begin(started_ns)
         if not self._warms_up:
             self._begin_measured()

@@ -36,19 +36,19 @@ _FORWARDERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """The process that listens at a port of this machine, by the name of its program."""
+    """The process that listens on a port of this machine, and its program's name."""
 
     pid: int
     name: str
 
     @property
     def is_forwarder(self) -> bool:
-        """It only passes on what comes, to a container or another machine."""
+        """Whether it only passes calls on, to a container or another machine."""
         return self.name in _FORWARDERS
 
 
 def find_listener(endpoint: Endpoint) -> Listener | None:
-    """Who listens at `endpoint`; None where it is another machine's process, or another user's."""
+    """The process that listens at `endpoint`; None where it is another machine's or another user's."""
     if not _is_this_machine(endpoint.host):
         return None
     try:
@@ -69,7 +69,7 @@ def find_listener(endpoint: Endpoint) -> Listener | None:
 
 
 def _parent(listening: Collection[int]) -> int:
-    """Of the processes that share a port the one above them, which may listen itself or not."""
+    """Of the processes that share a port, their parent, which may listen itself or not."""
     parents = {psutil.Process(pid).ppid() for pid in listening}
     if len(listening) > 1 and len(parents) == 1:
         return parents.pop()
@@ -77,7 +77,8 @@ def _parent(listening: Collection[int]) -> int:
 
 
 def find_metrics(endpoint: Endpoint, *, is_http: bool = False) -> str | None:
-    """The metrics page of a Covey server: by default one port above that of gRPC, and on that of HTTP, `is_http`."""
+    """The URL of a Covey server's metrics: by default one port above that of gRPC, or the port of HTTP (`is_http`);
+    None where there is none."""
     url = f"http://{Endpoint(endpoint.host, endpoint.port + (not is_http)).authority}/metrics"
     try:
         return url if _is_covey_page(fetch(url)) else None
@@ -121,7 +122,8 @@ class Front(enum.Enum):
 
 
 def find_front(endpoint: Endpoint) -> Front:
-    """By the settings that the server sends first. Never raises; it opens one connection and closes it."""
+    """Recognises the front by the settings that the server sends first. Never raises; it opens one connection and
+    closes it."""
     try:
         with contextlib.closing(GrpcConnection(endpoint)) as connection:
             return Front.GRPCIO if _TRUE_BINARY_METADATA in connection.settings else Front.OTHER
@@ -130,7 +132,8 @@ def find_front(endpoint: Endpoint) -> Front:
 
 
 class ProcessWatch:
-    """The server's process and its children, between two moments. No process, or one that ends, has no figures."""
+    """Measures the server's process and its children between two moments. Without a process, or if it ends, there are
+    no figures."""
 
     def __init__(self, pid: int | None) -> None:
         self._pid = pid
@@ -140,7 +143,7 @@ class ProcessWatch:
         self._peak_bytes = 0
 
     def look(self) -> None:
-        """Now and then: memory is only known where somebody looks."""
+        """Notes the memory; called now and then, since the peak is only known from such looks."""
         try:
             self._peak_bytes = max(self._peak_bytes, sum(process.memory_info().rss for process in family(self._pid)))
         except psutil.Error:
@@ -154,7 +157,8 @@ class ProcessWatch:
         self._end = self._now()
 
     def figures(self, calls: int) -> ServerProcess | None:
-        """Per call of those that ended between `begin` and `end`; None where the process was not there for both."""
+        """The figures per call, for calls that ended between `begin` and `end`; None where the process was not there
+        for both."""
         if self._pid is None or self._begin is None or self._end is None or not calls:
             return None
         wall_s, cpu_s = (end - begin for begin, end in zip(self._begin, self._end, strict=True))
@@ -178,7 +182,7 @@ class ProcessWatch:
 
 
 def family(pid: int | None) -> list[psutil.Process]:
-    """A process and all below it. Raises psutil.NoSuchProcess where there is none of that id."""
+    """A process and all its descendants. Raises psutil.NoSuchProcess where there is none of that id."""
     if pid is None:
         raise psutil.NoSuchProcess(-1)
     process = psutil.Process(pid)
@@ -186,14 +190,14 @@ def family(pid: int | None) -> list[psutil.Process]:
 
 
 class MetricsWatch:
-    """Covey's own counters before and after a load; without a page there are no figures."""
+    """Reads Covey's own counters before and after a load; without a metrics page there are no figures."""
 
     def __init__(self, url: str | None) -> None:
         self._url = url
         self._before = self._counters()
 
     def figures(self, client_calls: int) -> ServerMetrics | None:
-        """What has been counted since; None where the page could not be read then, or now."""
+        """What was counted meanwhile; None where the page could not be read at one of the two times."""
         if self._before is None or (now := self._counters()) is None:
             return None
         increases = {name: value - self._before.get(name, 0.0) for name, value in now.items()}
@@ -217,8 +221,8 @@ class MetricsWatch:
 
 
 def counters(url: str) -> dict[str, float]:
-    """What a Covey server's metrics page counts of requests, refusals (`covey_refused_total/REASON`) and batches, over
-    all models. Raises OSError, ValueError."""
+    """The counters of requests, refusals (`covey_refused_total/REASON`) and batches on a Covey server's metrics page,
+    over all models. Raises OSError, ValueError."""
     totals: dict[str, float] = {}
     for kind in text_string_to_metric_families(fetch(url)):
         if kind.name.startswith(("covey_requests", "covey_refused", "covey_batch_size")):
@@ -229,7 +233,7 @@ def counters(url: str) -> dict[str, float]:
 
 
 def fetch(url: str, timeout_s: float = _SCRAPE_TIMEOUT_S) -> str:
-    """A page that no proxy of the user's stands before. Raises OSError, ValueError."""
+    """A page, fetched without the user's proxy. Raises OSError, ValueError."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=timeout_s) as answer:

@@ -1,4 +1,4 @@
-"""Owns what is sent: images from a file or a folder, or generated ones, in batches of as many as go into one call.
+"""What is sent: images from a file or a folder, or generated ones, in batches of as many as go into one call.
 
 All are read, and all batches put together, before the load begins.
 """
@@ -116,7 +116,7 @@ def _read_array(path: Path, shape: Sequence[int], datatype: str) -> NDArray[np.g
 
 
 def _read_files(path: Path) -> tuple[dict[str, bytes], Counter[str]]:
-    """The files by path, and the kinds of what lies beside them."""
+    """The image files by path, and the kinds of the other files beside them."""
     left_out: Counter[str] = Counter()
     if path.is_dir():
         listing = image_folders.find(path)
@@ -151,7 +151,7 @@ def _of_files(files: dict[str, bytes], images: int, origin: str) -> Payload:
 
 
 def _places(available: int, images: int) -> Iterator[list[int]]:
-    """Places of each batch: all images once, in turn, then from the first one on again."""
+    """The indices of each batch: all images once, in order, then again from the first one on."""
     indices = itertools.cycle(range(available))
     for _ in range(min(max(available // images, 1), _MAX_BATCHES)):
         yield list(itertools.islice(indices, images))

@@ -1,4 +1,4 @@
-"""What a load test is to do: the Plan, checked, and the loads that follow from it. Sends nothing."""
+"""The plan of a load test, checked, and the loads that follow from it. Sends nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ProtocolName(StrEnum):
 
 
 class Arrival(StrEnum):
-    """How the open loop's calls are spread."""
+    """How the calls of the open loop are spread over time."""
 
     POISSON = "poisson"
     CONSTANT = "constant"
@@ -95,20 +95,20 @@ class Plan:
 
     @property
     def images(self) -> int:
-        """Images in each call."""
+        """The number of images in each call."""
         if self.images_per_call is not None:
             return self.images_per_call
         return SCENARIO_IMAGES[self.scenario] if self.scenario else 1
 
     @property
     def duration_s(self) -> float:
-        """The measured part at the most."""
+        """The longest time that is measured."""
         if self.seconds is not None:
             return self.seconds
         return math.inf if self.calls is not None else DEFAULT_SECONDS
 
     def loads(self) -> list[Load]:
-        """One for each step of a sweep, and all of them once more for each repetition. None for a capacity search."""
+        """A load for each step of a sweep, all of them again for each repetition. None for a capacity search."""
         if self.find_capacity:
             return []
         steps = [self.closed(concurrency) for concurrency in self._concurrencies()]
@@ -119,11 +119,11 @@ class Plan:
         return [replace(step, repetition=repetition) for repetition in range(self.repeat) for step in steps]
 
     def closed(self, concurrency: int) -> Load:
-        """The closed loop of so many calls in flight."""
+        """The closed loop with so many calls in flight."""
         return self._load(f"concurrency {concurrency}", concurrency, None, None)
 
     def open(self, rate_per_s: float) -> Load:
-        """The open loop of one rate."""
+        """The open loop with that rate."""
         arrival = Arrival.POISSON if self.scenario else self.arrival
         return self._load(f"{rate_per_s:g}/s {arrival}", None, rate_per_s, arrival)
 

@@ -1,4 +1,4 @@
-"""Owns a generator's connections: waits for all of them at once, and puts new ones in place of those that ended."""
+"""The connections of a generator process: waits for all of them at once, and replaces those that ended."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from covey_load.wire.connection import Connection, ProtocolError, RequestT
 
 
 class LoadError(Exception):
-    """The load could not be put on the server, or no longer."""
+    """The load cannot be put on the server, or not any longer."""
 
 
 class Pool(Generic[RequestT]):
-    """Connections, known by their places from 0 on."""
+    """Connections, by their places from 0 on."""
 
     def __init__(self, name: str, connect: Callable[[], Connection[RequestT]], count: int) -> None:
         """Connects. `name` is for error messages: "gRPC connection to localhost:8001". Raises LoadError where no server
@@ -34,8 +34,8 @@ class Pool(Generic[RequestT]):
             raise
 
     def ready(self, timeout_s: float) -> list[int]:
-        """Waits at most `timeout_s` for places where something came or more can be sent. Short waits are exact to the
-        microsecond; the selector itself counts in milliseconds."""
+        """Waits at most `timeout_s` for connections where something came or more can be sent; returns their places.
+        Short waits are exact to the microsecond; the selector itself counts in milliseconds."""
         if 0 < timeout_s < 0.05:
             select.select([self._selector], [], [], timeout_s)
             timeout_s = 0

@@ -1,4 +1,4 @@
-"""Owns the generator processes: starts them, hands out orders, passes on what they say, stops them."""
+"""The generator processes: starts them, gives them orders, passes their messages on, stops them."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class Generators:
         take: Callable[[int, Chunk], object],
         tick: Callable[[], object],
     ) -> list[Ended]:
-        """Puts the load on, one order for each process, all from one moment on, which `begin` is told (of
-        time.perf_counter_ns). `take` gets each process's chunks, `tick` is called ten times a second.
+        """Puts the load on: one order for each process, all beginning at the same moment (of time.perf_counter_ns),
+        which `begin` is told. `take` gets each process's chunks, `tick` is called ten times a second.
 
         Once one fails, the others are stopped. Answers how each ended, in the order in which they did.
         """

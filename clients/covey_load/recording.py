@@ -1,4 +1,4 @@
-"""Every call of a load, one by one: for programs that send messages of their own, or ask more than a report tells.
+"""Records every call of a load: for programs that send their own messages, or need more than a report tells.
 
 What they need is imported from here (docs/load-testing.md). Nothing is counted or parsed before the load has ended, so
 a recording costs the generator less than a report does.
@@ -61,17 +61,17 @@ class Recording:
 
     @property
     def cpu_us_per_call(self) -> float:
-        """Of the generator."""
+        """The load generator's CPU time per call."""
         return self.cpu_s * 1e6 / max(self.calls, 1)
 
     @property
     def response_ms(self) -> NDArray[np.float64]:
-        """From the moment a call was meant to be sent, of the answered calls."""
+        """The response times of the answered calls, from the moment at which each was meant to be sent."""
         return np.asarray((self.ended_ns - self.due_ns)[self.statuses == OK] / 1e6)
 
     @property
     def service_ms(self) -> NDArray[np.float64]:
-        """From the moment a call was really sent, of the answered calls."""
+        """The service times of the answered calls, from the moment at which each was really sent."""
         return np.asarray((self.ended_ns - self.sent_ns)[self.statuses == OK] / 1e6)
 
     @property
@@ -80,7 +80,7 @@ class Recording:
         return (self.sent_ns - self.due_ns) / 1e6
 
     def by_status(self) -> Counter[str]:
-        """Calls by how they ended, "OK" among them; "none" are those that were lost without a status."""
+        """The number of calls by status, "OK" among them; "none" are calls that were lost without a status."""
         codes, counts = np.unique(self.statuses, return_counts=True)
         return Counter(dict(zip(map(_name, codes.tolist()), counts.tolist(), strict=True)))
 
@@ -88,8 +88,8 @@ class Recording:
 def record(
     generators: Generators, orders: Sequence[Order], begin: Callable[[int], object] = lambda begin_ns: None
 ) -> Recording:
-    """Puts a load on, one order for each of the processes, and waits for its end, which `generators.stop` hastens.
-    `begin` is told the moment of the first call.
+    """Puts a load on, one order for each of the processes, and waits for its end, which `generators.stop` brings
+    sooner. `begin` is told the moment of the first call.
 
     Raises LoadError where the load could not be put on the server, or not to its end.
     """

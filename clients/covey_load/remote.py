@@ -1,5 +1,5 @@
-"""Owns how one server is reached: by gRPC's own client for the few calls around a load, and by the endpoint that the
-load itself connects to. asking.py has the calls of HTTP."""
+"""How one server is reached: by gRPC's own client for the few calls around a load, and by the endpoint that the load
+itself connects to. asking.py has the calls of HTTP."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Remote:
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with each call, as it is now."""
+        """The metadata of each call, as it is now."""
         return self._access.metadata or ()
 
     def requests(self, path: str, messages: Iterable[bytes]) -> list[Request]:

@@ -1,4 +1,4 @@
-"""Owns the statistics of one run: generator processes' chunks in, figures out.
+"""The statistics of one run, computed from the chunks of the generator processes.
 
 A call belongs to the run where it was meant to be sent after the warm-up. Errors have no latency: they are counted.
 """
@@ -27,14 +27,14 @@ _RECENT_NS = 1_000_000_000
 
 
 class _Mark(NamedTuple):
-    """A process's CPU time so far, at a moment."""
+    """The CPU time of a process at a moment."""
 
     at_ns: int
     cpu_ns: int
 
 
 class _Process:
-    """What one generator process needed, from the first chunk after the warm-up on."""
+    """The costs of one generator process, from the first chunk after the warm-up on."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -60,7 +60,7 @@ class _Process:
 
     @property
     def core_share(self) -> float:
-        """While it sent: to wait for the last answers takes no CPU, and may take long."""
+        """The share of a core while it sent: waiting for the last answers takes no CPU, and may take long."""
         if not self._first or not self._later:
             return 0.0
         return (self._later[0].cpu_ns - self._first.cpu_ns) / (self._later[0].at_ns - self._first.at_ns)
@@ -72,7 +72,7 @@ class RunStatistics:
     def __init__(
         self, load: Load, seconds: float, processes: int, slo_ms: float | None, read_timing: ReadTiming | None
     ) -> None:
-        """`seconds` is the measured time at the most, and may be infinite. `read_timing`: None where answers tell
+        """`seconds` is the longest measured time, and may be infinite. `read_timing`: None where answers tell
         nothing."""
         self.response, self.service, self.lag = Distribution(), Distribution(), Distribution()
         self.errors: Counter[str] = Counter()
@@ -96,28 +96,28 @@ class RunStatistics:
         self._is_complete = False
 
     def begin(self, started_ns: int) -> None:
-        """The warm-up begins at that moment (of time.perf_counter_ns)."""
+        """Begins the warm-up at that moment (of time.perf_counter_ns)."""
         self._started_ns = started_ns
         self._begin_ns = self._last_due_ns = self._last_ended_ns = started_ns + int(self._load.warm_up_s * 1e9)
         if math.isfinite(self._seconds):
             self._end_ns = self._begin_ns + int(self._seconds * 1e9)
 
     def stop(self) -> None:
-        """No more calls are sent from now on, though there was time left."""
+        """Notes that no more calls are sent from now on, though there was time left."""
         self._stopped_ns = min(self._stopped_ns, time.perf_counter_ns())
 
     def complete(self) -> None:
-        """All calls of the planned time were sent. An open loop is done with its last call, before its planned end: the
-        run still counts as whole."""
+        """Notes that all calls of the planned time were sent. An open loop ends with its last call, before its planned
+        end; the run counts as whole."""
         self._is_complete = True
 
     @property
     def elapsed_s(self) -> float:
-        """Of the run; below 0 in the warm-up."""
+        """The time since the end of the warm-up; below 0 before."""
         return (time.perf_counter_ns() - self._begin_ns) / 1e9
 
     def take(self, place: int, chunk: Chunk) -> None:
-        """A chunk of the generator process at `place`."""
+        """Takes a chunk of the generator process at `place`."""
         rows = np.frombuffer(chunk.records, np.int64).reshape(-1, FIELDS)
         self._processes[place].add(chunk, rows, self._begin_ns)
         self.all_calls += len(rows)
@@ -152,7 +152,8 @@ class RunStatistics:
             self._seconds_ms[second].append((response_ns[in_second[is_ok]] / 1e6).astype(np.float32))
 
     def _count_answers(self, rows: NDArray[np.int64]) -> None:
-        """What was answered in the time of the run: as many calls of the warm-up end in it as its own after it."""
+        """Counts the answers within the time of the run: as many calls of the warm-up end in it as its own calls end
+        after it."""
         due, ended, status = rows[:, [0, 2, 3]].T
         in_time = (status == OK) & (ended >= self._begin_ns) & (ended < self._end_ns)
         self.answered += int(np.count_nonzero(in_time))
@@ -170,17 +171,17 @@ class RunStatistics:
 
     @property
     def is_on(self) -> bool:
-        """Calls are being sent, if only to warm up."""
+        """Whether calls are being sent, if only to warm up."""
         return self._started_ns > 0
 
     @property
     def has_begun(self) -> bool:
-        """The warm-up is over."""
+        """Whether the warm-up is over."""
         return self.is_on and self.elapsed_s >= 0
 
     @property
     def is_whole(self) -> bool:
-        """Calls could be sent until the planned end."""
+        """Whether calls could be sent until the planned end."""
         return self.is_on and (self._is_complete or self._end_ns <= min(self._stopped_ns, time.perf_counter_ns()))
 
     @property
@@ -206,7 +207,7 @@ class RunStatistics:
         server_process: ServerProcess | None,
         metrics: ServerMetrics | None,
     ) -> Run:
-        """All of it, judged."""
+        """The run with all its figures, judged."""
         load, seconds, has_slo = self._load, self.seconds, self._slo_ns is not None
         calls_per_s = self.answered / seconds if seconds else 0.0
         response = self.response.latency([self._times_ms(second) for second in self._each_second()])
@@ -253,7 +254,8 @@ class RunStatistics:
         )
 
     def generator(self, connections: int, own_cpu_s: float, *, real_time: bool) -> Generator:
-        """`own_cpu_s` is what this process itself needed meanwhile, which takes the chunks. `real_time` is theirs."""
+        """The costs of the load generator. `own_cpu_s` is what this process itself needed to take the chunks.
+        `real_time` is the generator processes' priority."""
         cpu_ns = sum(process.cpu_ns for process in self._processes) + own_cpu_s * 1e9
         calls = sum(process.calls for process in self._processes)
         return Generator(
@@ -265,7 +267,7 @@ class RunStatistics:
         )
 
     def snapshot(self) -> Snapshot:
-        """How it stands now."""
+        """The figures so far."""
         elapsed_s = self.elapsed_s
         warming_up = elapsed_s < 0
         recent_s = (self._recent[-1][0] - self._recent[0][0]) / 1e9 if len(self._recent) > 1 else 0.0

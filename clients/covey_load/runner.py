@@ -1,4 +1,4 @@
-"""Runs a whole load test: a Plan in, a Report out. The only file that knows all the others."""
+"""Runs a whole load test: takes a Plan and returns a Report. The only file that knows all the others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PROBE_IN_FLIGHT = 16
 
 
 def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
-    """Measures what the plan asks for. `on_progress` is told twice a second how it stands.
+    """Measures what the plan asks for. `on_progress` gets a snapshot twice a second.
 
     Ctrl-C ends the measuring, and so does a server that goes away: the report then holds what was measured until then,
     and `interrupted` says why.
@@ -162,7 +162,8 @@ def _interrupted(measuring: Measuring) -> str:
 
 @contextlib.contextmanager
 def _stopped_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C ends the measuring in order, a second one at once. Only the main thread can say so."""
+    """While entered, the first Ctrl-C ends the measuring in order, a second one at once. Only the main thread can do
+    that."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -188,7 +189,7 @@ def _machine() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """Of this machine's processor."""
+    """The name of this machine's processor."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""Owns the moments at which an open loop sends, in nanoseconds from the start, in order. The same seed gives the same
+"""The moments at which an open loop sends, in nanoseconds from the start, in order. The same seed gives the same
 moments; `seconds` may be infinite."""
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def moments(
     part: int = 0,
     parts: int = 1,
 ) -> Iterator[int]:
-    """Those of the warm-up, and of the `seconds` after it, of one generator process out of `parts` that share the rate.
+    """The moments of the warm-up and of the `seconds` after it, of one generator process out of `parts` that share the
+    rate.
 
     A ramp goes from the first rate to the second, and warms up at the first; all others have the first one only.
     """
@@ -48,7 +49,8 @@ def ramp(first_per_s: float, last_per_s: float, seconds: float, seed: int) -> It
 
 
 def constant(rate_per_s: float, seconds: float, part: int = 0, parts: int = 1) -> Iterator[int]:
-    """Every 1 / `rate_per_s`. With `parts`, as many generators of that rate together send evenly; this one's share."""
+    """A moment every 1 / `rate_per_s`. With `parts`, so many generators of that rate send evenly together; these are
+    one's moments."""
     gap_ns = 1e9 / rate_per_s
     offset_ns = gap_ns * part / parts
     for number in itertools.count():
@@ -59,7 +61,7 @@ def constant(rate_per_s: float, seconds: float, part: int = 0, parts: int = 1) -
 
 
 def _moment(expected: float, first_per_s: float, growth_per_s: float) -> float:
-    """When `first * t + growth * t² / 2` calls are to be expected; infinite where that is never."""
+    """The moment by which `first * t + growth * t² / 2` calls are expected; infinite where that is never."""
     if growth_per_s == 0:
         return expected / first_per_s
     under_root = first_per_s * first_per_s + 2 * growth_per_s * expected

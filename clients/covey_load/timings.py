@@ -1,4 +1,4 @@
-"""What answers tell of their time inside the server: a Timing for each, and the distributions of a run."""
+"""The times inside the server that answers tell: a Timing for each, and the distributions of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from covey_load.measurement import ServerTiming
 
 
 class Timing(NamedTuple):
-    """Of one answer, in microseconds."""
+    """The timing in one answer, in microseconds."""
 
     decode_us: int
     queue_us: int
@@ -37,7 +37,7 @@ class Timings:
         self._batch_sizes: Counter[int] = Counter()
 
     def add(self, answers: list[bytes], services_ns: list[int]) -> None:
-        """Answers, and how long the client waited for each since sending."""
+        """Adds answers, with the time that the client waited for each since sending."""
         rows = []
         for answer, service_ns in zip(answers, services_ns, strict=True):
             timing = self._read(answer)
@@ -49,7 +49,7 @@ class Timings:
                 self._parts[name].add(column * 1_000)
 
     def summary(self) -> ServerTiming | None:
-        """None where no answer told anything."""
+        """The distributions; None where no answer told a timing."""
         if not self._batch_sizes:
             return None
         parts = {name: distribution.latency() for name, distribution in self._parts.items()}

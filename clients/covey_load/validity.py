@@ -1,4 +1,4 @@
-"""Judges whether a run's figures can be trusted, and says why not. Pure functions.
+"""Judges whether the figures of a run can be trusted, and says why not. Pure functions.
 
 A run is invalid where the load generator, and not the server, made the figures: it had no CPU left, sent late, or could
 not send all. What a reader should know besides is a warning.
@@ -31,9 +31,8 @@ def find_invalid(
     generator: Generator,
     ends: Sequence[Ended],
 ) -> list[str]:
-    """Why the figures must not be believed; empty where they may be. `sent` calls belong to the run; `ends` are the
-    generator processes' own words.
-    """
+    """The reasons why the figures must not be trusted; empty where they may be. `sent` calls belong to the run; `ends`
+    are the last messages of the generator processes."""
     reasons = []
     standstill_s = max((end.standstill_s for end in ends), default=0.0)
     if standstill_s > MAX_STANDSTILL_S:
@@ -83,7 +82,7 @@ def find_warnings(
     sending_s: float,
     metrics: ServerMetrics | None,
 ) -> list[str]:
-    """What to know before the figures are used. Calls were sent for `sending_s`."""
+    """Warnings for readers of the figures. Calls were sent for `sending_s`."""
     warnings = []
     if calls == errors:
         warnings.append("no call succeeded: there are no latencies")
@@ -100,7 +99,7 @@ def find_warnings(
 
 
 def _drift(load: Load, intervals: Sequence[Interval]) -> list[str]:
-    """Whether the thirds of the run differ: then it was too short, or not warmed up."""
+    """Warnings where the thirds of the run differ: then it was too short, or not warmed up."""
     if load.arrival == "ramp" or len(intervals) < 2 * _THIRDS:
         return []
     length = len(intervals) // _THIRDS
@@ -124,7 +123,7 @@ def _spread(quantity: str, values: Sequence[float], unit: str) -> list[str]:
 
 
 def _tails_ms(lag: Latency, response: Latency) -> tuple[str, float, float]:
-    """The 99th percentiles, or the highest that the samples of both support, with its name; zeros where none is."""
+    """The 99th percentiles, or the highest that the samples of both support, after its name; zeros where none is."""
     for name in ("99", "95", "90", "50"):
         if name in lag.percentiles_ms and (name in response.percentiles_ms or not response.count):
             return f"p{name}", lag.percentiles_ms[name], response.percentiles_ms.get(name, 0.0)

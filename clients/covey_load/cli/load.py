@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> Exit:
 
 
 def missing_package(error: ModuleNotFoundError) -> Exception:
-    """What to raise in its place: what to install, or the error itself where it is one of ours."""
+    """The error to raise instead: it says what to install, or is the error itself where one of our modules is
+    missing."""
     package = (error.name or "").partition(".")[0]
     return error if package.startswith("covey") else InvalidInput(_MISSING.format(name=package))
 
@@ -109,7 +110,7 @@ def _write(report: Report, options: argparse.Namespace) -> None:
 
 
 def _require_folders(*paths: Path | None) -> None:
-    """Before the load: a report that cannot be written is found out too late after it."""
+    """Checks before the load that reports can be written: after it would be too late."""
     for path in paths:
         if path is not None and not path.absolute().parent.is_dir():
             raise InvalidInput(f"{path}: there is no folder {path.absolute().parent} to write to")
@@ -150,7 +151,7 @@ def _compare(options: argparse.Namespace) -> Exit:
 
 
 def _given(options: argparse.Namespace) -> set[str]:
-    """The command's own options that were given another value than their default."""
+    """The command's options that were given a value other than their default."""
     parser = argparse.ArgumentParser(add_help=False)
     add_arguments(parser)
     options_of_command = [action for action in parser._actions if action.option_strings]

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_protocol(group: argparse._ActionsContainer) -> None:
-    """The option; `server` reads it."""
+    """Adds the option --protocol; `server` reads it."""
     group.add_argument(
         "--protocol",
         type=ProtocolName,
@@ -54,7 +54,7 @@ def server(options: argparse.Namespace, target_argument: str = "") -> dict[str, 
 
 
 def plan(options: argparse.Namespace, target_argument: str = "") -> Plan:
-    """What the options ask for; `target_argument` as in `server`. Raises InvalidInput as Plan does."""
+    """The plan that the options ask for; `target_argument` as in `server`. Raises InvalidInput as Plan does."""
     return Plan(
         **server(options, target_argument),
         models=_models(options.model),

@@ -1,4 +1,4 @@
-"""The protocols that a load can be put on with: how each asks for a classification, and what its answers tell."""
+"""The protocols that a load can use: how each asks for a classification, and what its answers tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a load test needs of a protocol."""
+"""The interface of a protocol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ModelInput:
 
 
 class Protocol(ABC):
-    """One server, spoken to in one protocol. `read_timing`: None where answers tell nothing of the time they took."""
+    """One server, called by one protocol. `read_timing`: None where answers do not tell the time that they took."""
 
     read_timing: ReadTiming | None = None
     calls_per_connection: int | None = None  # None: as many as the server allows
@@ -34,8 +34,8 @@ class Protocol(ABC):
 
     @abstractmethod
     def describe(self, model: str) -> ModelInput:
-        """Asks the server. Raises CallError, UnknownModel among them, where it does not answer or knows no such
-        model."""
+        """Asks the server what a model takes. Raises CallError, among them UnknownModel, where it does not answer or
+        knows no such model."""
 
     @abstractmethod
     def body(self, model: str, model_input: ModelInput, batch: Batch) -> bytes:
@@ -43,8 +43,8 @@ class Protocol(ABC):
 
     @abstractmethod
     def requests(self, bodies: list[tuple[str, bytes]]) -> list[Request] | list[HttpRequest]:
-        """Models and bodies, as they go on the wire, numbered from 0."""
+        """Models and bodies as requests for the wire, numbered from 0."""
 
     @abstractmethod
     def check(self, model: str, body: bytes) -> None:
-        """Sends one request and looks at its answer. Raises CoveyError where a load of these would be one of errors."""
+        """Sends one request and checks its answer. Raises CoveyError where a load of such requests would only fail."""

@@ -20,12 +20,12 @@ _CLASSIFY: Method[bytes, pb.ClassifyResponse] = Method(
 
 
 def read_timing(answer: bytes) -> Timing | None:
-    """Of an answer with its gRPC prefix."""
+    """The timing in an answer with its gRPC prefix."""
     return timing_of(answer[MESSAGE_PREFIX_BYTES:])
 
 
 def timing_of(answer: bytes) -> Timing | None:
-    """Of an answer that is a message alone."""
+    """The timing in an answer's message alone."""
     try:
         timing = pb.ClassifyResponse.FromString(answer).timing
     except DecodeError:

@@ -29,7 +29,7 @@ _COVEYS_FILES = "encoded"  # what Covey calls the tensor of image files, which i
 
 
 def one_image(name: str, datatype: str, shape: Sequence[int], model: str) -> tuple[int, ...]:
-    """The shape of one image of a tensor that begins with the batch. Raises InvalidInput where it is open."""
+    """The shape of one image in a tensor whose first axis is the batch. Raises InvalidInput where it is not fixed."""
     if len(shape) < 2 or any(size < 1 for size in shape[1:]):
         raise InvalidInput(
             f"model {model!r} takes {name!r} {datatype} {list(shape)}; expected a batch of one size, as [-1, 28, 28, 1]"
@@ -38,8 +38,8 @@ def one_image(name: str, datatype: str, shape: Sequence[int], model: str) -> tup
 
 
 def one_input(inputs: Sequence[tuple[str, str]], model: str) -> int:
-    """Which of a model's inputs (names and datatypes) a load test sends. Covey's imported models take either of two.
-    Raises InvalidInput where a model needs several."""
+    """The index of the input (of names and datatypes) that a load test sends. Covey's imported models take either of
+    two. Raises InvalidInput where a model needs several."""
     if len(inputs) == 1:
         return 0
     if _COVEYS_PIXELS in inputs:
@@ -53,7 +53,7 @@ def bytes_tensor(files: Sequence[bytes]) -> bytes:
 
 
 def files_tensor(model_input: ModelInput) -> str:
-    """Which tensor takes image files."""
+    """The name of the tensor for image files."""
     return model_input.name if model_input.datatype == "BYTES" else _COVEYS_FILES
 
 

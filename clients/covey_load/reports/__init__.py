@@ -1,1 +1,1 @@
-"""What a load test measured, shown: as text, as a JSON file, as a page of charts. Measures nothing."""
+"""Shows the results of a load test: as text, as a JSON file, as a page of charts. Measures nothing."""

@@ -1,4 +1,4 @@
-"""What a report says, as rows (name, text): the same in the summary and on the page."""
+"""The content of a report as rows (name, text): the same in the summary and on the page."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def about(report: Report) -> list[Row]:
 
 
 def surroundings(report: Report) -> list[Row]:
-    """What one needs to measure it again."""
+    """What one needs to know to measure it again."""
     return _without_empty(("command", report.command), ("machine", _joined(report.machine)))
 
 
 def throughput(run: Run) -> list[Row]:
-    """What was asked for and what came of it."""
+    """The load and the calls that were answered."""
     failed = words.counts(run.errors)
     goodput = f"{number(run.goodput_per_s)} calls/s within the bound" if run.goodput_per_s is not None else ""
     return _without_empty(
@@ -53,7 +53,7 @@ def throughput(run: Run) -> list[Row]:
 
 
 def inside(run: Run) -> list[Row]:
-    """What a call met on its way, and what both ends needed for it."""
+    """The stages of a call, and the costs of both ends."""
     return _without_empty(
         ("time goes", _stages(run.timing) if run.timing else _UNKNOWN),
         ("batches", _batches(run.timing) if run.timing else ""),
@@ -64,7 +64,8 @@ def inside(run: Run) -> list[Row]:
 
 
 def remarks(report: Report) -> list[str]:
-    """What must not be passed over. Of several runs by name; of one without what verdict and throughput say."""
+    """Remarks that must not be overlooked. Those of several runs are named; a single run's leave out what verdict and
+    throughput say."""
     lines = [f"Note: {remark}" for remark in report.remarks]
     if len(report.runs) == 1:
         return lines + [f"Note: {warning}" for warning in report.runs[0].warnings]
@@ -80,7 +81,7 @@ def remarks(report: Report) -> list[str]:
 
 
 def capacity(result: Capacity) -> str:
-    """The answer of a search for the capacity, as a sentence."""
+    """The result of a capacity search, as a sentence."""
     within = f"{words.share(result.share)} of the calls within {result.slo_ms:g} ms"
     if result.rate_per_s is None:
         if not result.tried:

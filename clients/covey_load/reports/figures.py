@@ -1,4 +1,4 @@
-"""The figures of a run that can be named: in `--assert`, and in a comparison. Their only list."""
+"""The only list of the figures of a run that have names: for `--assert` and for comparisons."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Figure:
     percentile: str = ""
 
     def reason(self, run: Run) -> str:
-        """Why a run does not have it."""
+        """Why a run does not have the figure."""
         return _FAILED if self.percentile and _failures_hide(run, self.percentile) else self.absent
 
 
@@ -44,12 +44,12 @@ def error_count(run: Run) -> int:
 
 
 def error_share(run: Run) -> float:
-    """Of the calls that were made; 0 where none was."""
+    """The share of the calls that failed; 0 where there were none."""
     return error_count(run) / run.calls if run.calls else 0.0
 
 
 def batch_size(timing: ServerTiming) -> float | None:
-    """The size of the batch that a call was served by, averaged over the calls."""
+    """The size of the batch that served a call, averaged over the calls."""
     calls = sum(timing.batch_sizes.values())
     return sum(size * count for size, count in timing.batch_sizes.items()) / calls if calls else None
 
@@ -71,8 +71,8 @@ def _percentile(latency_of: Callable[[Run], Latency], percentile: str) -> Callab
 
 
 def _failures_hide(run: Run, percentile: str) -> bool:
-    """Whether so many calls failed that the percentile of all calls is one that was never answered. That of the others
-    would be the better, the more of the slow calls ran into their deadlines."""
+    """Whether so many calls failed that the percentile of all calls is one that was never answered. The percentile of
+    the others would look the better, the more slow calls ran into their deadlines."""
     return error_share(run) > 1 - float(percentile) / 100
 
 

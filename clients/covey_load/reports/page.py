@@ -69,14 +69,14 @@ def _lead(report: Report) -> list[tuple[str, str]]:
 
 
 def _foremost(report: Report) -> Run:
-    """The run at the capacity where one was found, else the valid one that answered most."""
+    """The run at the capacity where one was found, else the valid one with the most answers."""
     capacity = report.capacity.rate_per_s if report.capacity else None
     at_capacity = [run for run in report.runs if capacity is not None and run.load.rate_per_s == capacity]
     return max(at_capacity or report.runs, key=lambda run: (not run.invalid, run.calls_per_s))
 
 
 def _charts(report: Report) -> Iterator[tuple[str, str, Picture]]:
-    """(heading, text before it, picture) of whatever the report has figures for."""
+    """Heading, text and picture of each chart that the report has figures for."""
     runs = report.runs
     answered = [run for run in runs if run.response.count]
     if report.capacity and report.capacity.tried:

@@ -1,4 +1,4 @@
-"""The report's tables as words: the same columns in the summary and on the page."""
+"""The tables of a report, in words: the same columns in the summary and on the page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def latency(run: Run) -> Table:
 
 
 def steps(runs: Sequence[Run], capacity: Capacity | None = None) -> Table:
-    """What callers saw, a row for each run."""
+    """The figures that callers see, a row for each run."""
     goodput = [("goodput/s", "goodput_per_s")] if any(run.goodput_per_s is not None for run in runs) else []
     columns = [
         ("calls/s", "calls_per_s"),
@@ -49,7 +49,7 @@ def steps(runs: Sequence[Run], capacity: Capacity | None = None) -> Table:
 
 
 def insides(runs: Sequence[Run]) -> Table:
-    """Where the time went and what both ends needed, a row for each run."""
+    """The stages of a call and the costs of both ends, a row for each run."""
     columns = [
         *((stage, f"{stage}_ms") for stage in STAGES),
         ("batch", "batch_size"),

@@ -18,7 +18,7 @@ class Standing(enum.StrEnum):
 
 
 def standing(run: Run, capacity: Capacity | None) -> Standing:
-    """Of one run of a report, which may have searched for the `capacity`."""
+    """The standing of one run of a report, which may have searched for the `capacity`."""
     if not run.invalid:
         return Standing.VALID
     if capacity is None or capacity.rate_per_s is None:
@@ -27,17 +27,17 @@ def standing(run: Run, capacity: Capacity | None) -> Standing:
 
 
 def is_valid(report: Report) -> bool:
-    """Something was measured, and no run that its answer rests on is marked invalid."""
+    """Whether something was measured, and no run that the result rests on is invalid."""
     return bool(report.runs) and not invalid_runs(report)
 
 
 def invalid_runs(report: Report) -> list[Run]:
-    """The runs marked invalid; none of a search for the capacity that found one, as its answer rests on the others."""
+    """The runs marked invalid; none of a capacity search that found one, as its result rests on the others."""
     return [run for run in report.runs if standing(run, report.capacity) is Standing.INVALID]
 
 
 def sentence(report: Report) -> str:
-    """Begins with VALID or INVALID. A test that ended early is valid as far as it went."""
+    """The verdict, which begins with VALID or INVALID. A test that ended early is valid as far as it went."""
     ended = f"ended early {report.interrupted}" if report.interrupted else ""
     if not report.runs:
         return f"INVALID because nothing was measured{f': {ended}' if ended else ''}"

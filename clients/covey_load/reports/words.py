@@ -12,7 +12,8 @@ NOTHING = "-"
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, and all that stand before the point: 0.482, 1.53, 153, 15,321. `-` for None."""
+    """A number with three significant digits and all digits before the point: 0.482, 1.53, 153, 15,321. `-` for
+    None."""
     if value is None:
         return NOTHING
     if abs(value) < 0.0005:
@@ -50,18 +51,19 @@ def counts(by_name: dict[str, int]) -> str:
 
 
 def load_name(load: Load) -> str:
-    """The load, and which of its repetitions."""
+    """The name of a load, with its repetition if it has several."""
     return f"{load.name} #{load.repetition + 1}" if load.repetition else load.name
 
 
 def numbered_names(runs: Sequence[Run]) -> list[str]:
-    """The runs' names; where there are several, with the numbers by which charts refer to them."""
+    """The runs' names; several have numbers, by which charts refer to them."""
     numbered = enumerate((load_name(run.load) for run in runs), start=1)
     return [f"{number}: {name}" if len(runs) > 1 else name for number, name in numbered]
 
 
 def models(report: Report) -> str:
-    """`lenet`, or a mix: `lenet 75.00%, vgg 25.00%`; the default goes by its name where the server told it."""
+    """The models: `lenet`, or a mix: `lenet 75.00%, vgg 25.00%`; the default model by its name where the server told
+    it."""
     parts = {name or report.server.get("model", "the default model"): part for name, part in report.models.items()}
     if len(parts) == 1:
         return next(iter(parts))

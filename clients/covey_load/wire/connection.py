@@ -54,7 +54,7 @@ class Connection(ABC, Generic[RequestT]):
     @property
     @abstractmethod
     def in_flight(self) -> int:
-        """Calls without an outcome."""
+        """The number of calls without an outcome."""
 
     @property
     @abstractmethod

@@ -22,7 +22,7 @@ _CAPTION = (
 
 
 def draw_batch_sizes(runs: Sequence[Run]) -> Picture:
-    """A row for each run; of `runs` whose answers tell the size of their batch."""
+    """Draws a row of bars for each of the runs whose answers tell the size of their batch."""
     named = [(name, run.timing) for name, run in zip(words.numbered_names(runs), runs, strict=True) if run.timing]
     shown = selection.choose(named, _MAX_ROWS)
     figure = canvas.figure(0.9 + _ROW_INCHES * max(len(shown), 2))

@@ -14,7 +14,7 @@ _CAPTION = (
 
 
 def draw_capacity(capacity: Capacity) -> Picture:
-    """Of a search that tried one rate or more."""
+    """Draws a search that tried at least one rate."""
     figure = canvas.figure(2.8)
     axes = figure.subplots()
     for holds, title, colour, marker in ((True, "held", BLUE, "o"), (False, "did not hold", VERMILLION, "x")):

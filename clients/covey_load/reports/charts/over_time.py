@@ -24,7 +24,7 @@ _NUMBERS = " The numbers at the top are those of the runs in the table."
 
 
 def draw_over_time(runs: Sequence[Run]) -> Picture:
-    """A line breaks where no call of a second was answered."""
+    """Draws the runs one after the other; a line breaks where no call of a second was answered."""
     figure = canvas.figure(3.0)
     axes = figure.subplots()
     begin_s = 0.0

@@ -31,7 +31,7 @@ _BOTH = (
 
 
 def draw_percentile_curve(runs: Sequence[Run]) -> Picture:
-    """Of one run the response and the service time; of several their response times."""
+    """Draws the response and the service time of a single run, or the response times of several."""
     figure = canvas.figure(3.4)
     axes = figure.subplots()
     if len(runs) == 1:
@@ -55,13 +55,13 @@ def draw_percentile_curve(runs: Sequence[Run]) -> Picture:
 
 
 def _colours(count: int) -> list[str]:
-    """An ordered row, dark blue to yellow-green."""
+    """A sequence of colours, dark blue to yellow-green."""
     scale = colormaps[canvas.MAP]
     return [colors.to_hex(scale(0.2 + 0.65 * place / max(count - 1, 1))) for place in range(count)]
 
 
 def _nines(percentile: float) -> float:
-    """0 for 0, 1 for 90, 2 for 99, 3 for 99.9."""
+    """The number of nines: 0 for 0, 1 for 90, 2 for 99, 3 for 99.9."""
     return -math.log10(1 - percentile / 100)
 
 

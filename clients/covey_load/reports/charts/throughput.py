@@ -18,7 +18,8 @@ _CAPTION = (
 
 
 def draw_throughput(runs: Sequence[Run]) -> Picture:
-    """Lines join the runs of a closed loop, and those of an open one, in the order of the load that was asked for."""
+    """Draws a point for each run; lines join those of the closed loop and those of the open one, in the order of their
+    loads."""
     figure = canvas.figure(3.4)
     axes = figure.subplots()
     for loop in ("closed", "open"):

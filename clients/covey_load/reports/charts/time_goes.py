@@ -1,4 +1,4 @@
-"""Where the time of a call goes: its stages, one upon the other."""
+"""Where the time of a call goes: its stages, stacked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_BARS = 24
 
 
 def draw_time_goes(runs: Sequence[Run]) -> Picture:
-    """A bar for each run whose answers tell the server's part."""
+    """Draws a bar for each run whose answers tell the server's part."""
     named = [(name, run) for name, run in zip(words.numbered_names(runs), runs, strict=True) if run.timing]
     shown = selection.choose(named, _MAX_BARS)
     figure = canvas.figure(1.1 + _ROW_INCHES * len(shown))
