@@ -11,11 +11,11 @@ from covey_load import assertions
 from covey_load.measurement import Capacity, Run
 from covey_load.reports.figures import FIGURES
 
-from . import made
+from . import examples
 
 
 def failures(text: str, *runs: Run) -> list[str]:
-    return assertions.failures(assertions.parse(text), made.report(*runs))
+    return assertions.failures(assertions.parse(text), examples.report(*runs))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_grammar(text: str, expected: list[str]) -> None:
 
 
 def test_a_percentile_beyond_which_more_calls_failed_cannot_be_judged() -> None:
-    run = made.run()
+    run = examples.run()
     failed = replace(run, errors={"DEADLINE_EXCEEDED": run.calls // 50})
     (sentence,) = failures("p99_ms<1e6,p90_ms<1e6", failed)
     assert sentence.endswith("cannot be judged: more calls failed than lie beyond it, so of all calls it is not known")
@@ -64,17 +64,17 @@ def test_unknown_figure_lists_those_there_are() -> None:
     ],
 )
 def test_operators_at_the_bound(text: str, holds: bool) -> None:
-    assert (failures(text, made.run(calls_per_s=5_000)) == []) is holds
+    assert (failures(text, examples.run(calls_per_s=5_000)) == []) is holds
 
 
 def test_failure_names_the_run_the_demand_and_the_figure() -> None:
-    assert failures("errors==0,error_share<=0.01", made.run(calls_per_s=100, errors={"UNAVAILABLE": 5})) == [
+    assert failures("errors==0,error_share<=0.01", examples.run(calls_per_s=100, errors={"UNAVAILABLE": 5})) == [
         "concurrency 8: errors == 0 does not hold: it is 5",
     ]
 
 
 def test_must_hold_for_each_run_of_a_sweep() -> None:
-    sentences = failures("p50_ms<1", *made.sweep((1, 8, 64)))
+    sentences = failures("p50_ms<1", *examples.sweep((1, 8, 64)))
 
     assert sentences == ["concurrency 64: p50_ms < 1 does not hold: it is 3.5"]
 
@@ -90,7 +90,7 @@ def test_must_hold_for_each_run_of_a_sweep() -> None:
     ],
 )
 def test_figure_that_a_run_does_not_have_fails_with_the_reason(text: str, reason: str) -> None:
-    run = made.run(response=made.latency(1.0, count=200, reach=90), timing=None, server_process=None)
+    run = examples.run(response=examples.latency(1.0, count=200, reach=90), timing=None, server_process=None)
 
     (sentence,) = failures(text, run)
 
@@ -106,23 +106,23 @@ def test_capacity_is_of_the_whole_report() -> None:
     asserted = assertions.parse("capacity_per_s>=5000")
     capacity = Capacity(5_200.0, 20.0, 0.99, [(5_200.0, 1.0)])
 
-    assert assertions.failures(asserted, made.report(made.run(), capacity=capacity)) == []
-    assert assertions.failures(asserted, made.report(made.run(), capacity=replace(capacity, rate_per_s=4_900.0))) == [
-        "capacity_per_s >= 5000 does not hold: it is 4,900"
-    ]
+    assert assertions.failures(asserted, examples.report(examples.run(), capacity=capacity)) == []
+    assert assertions.failures(
+        asserted, examples.report(examples.run(), capacity=replace(capacity, rate_per_s=4_900.0))
+    ) == ["capacity_per_s >= 5000 does not hold: it is 4,900"]
     for none in (None, replace(capacity, rate_per_s=None)):
-        (sentence,) = assertions.failures(asserted, made.report(made.run(), capacity=none))
+        (sentence,) = assertions.failures(asserted, examples.report(examples.run(), capacity=none))
         assert "cannot be judged: no rate held, or none was searched for (--find-capacity)" in sentence
 
 
 def test_every_figure_reads_a_number_of_a_full_run() -> None:
-    full = made.run(goodput_per_s=4_999.0)
+    full = examples.run(goodput_per_s=4_999.0)
 
     assert {name for name, figure in FIGURES.items() if figure.value(full) is None} == set()
 
 
 def test_no_figure_of_latency_where_no_call_was_answered() -> None:
-    run = made.run(response=made.NOTHING, service=made.NOTHING, lag=made.NOTHING)
+    run = examples.run(response=examples.NOTHING, service=examples.NOTHING, lag=examples.NOTHING)
 
     latencies = [name for name, figure in FIGURES.items() if figure.value(run) is None and name != "goodput_per_s"]
     assert len(latencies) == 18
@@ -131,7 +131,7 @@ def test_no_figure_of_latency_where_no_call_was_answered() -> None:
 
 def test_what_holds_is_said_with_its_figure() -> None:
     asserted = assertions.parse("calls_per_s>=1000,errors==0,calls_per_s<10")
-    assert assertions.passes(asserted, made.report(made.run(calls_per_s=5_000))) == [
+    assert assertions.passes(asserted, examples.report(examples.run(calls_per_s=5_000))) == [
         "concurrency 8: calls_per_s >= 1000 holds: it is 5,000",
         "concurrency 8: errors == 0 holds: it is 0",
     ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.load.made import run as made_run
+from tests.load.examples import run as example_run
 
 from covey_load import capacity
 from covey_load.measurement import Run
@@ -20,7 +20,7 @@ def answers(share_at: Callable[[float], float], invalid_from: float = 1e9) -> Ca
     def try_rate(rate: float, seconds: float) -> Run:
         calls = round(rate * seconds)
         return replace(
-            made_run(),
+            example_run(),
             calls=calls,
             seconds=seconds,
             calls_within_slo=round(share_at(rate) * calls),
@@ -71,7 +71,7 @@ def test_each_try_has_the_calls_that_a_99th_percentile_needs() -> None:
         tries.append((rate, seconds))
         calls = round(rate * seconds)
         within_bound = sum(draw.random() < 0.97 for _ in range(calls))
-        return replace(made_run(), calls=calls, seconds=seconds, calls_within_slo=within_bound)
+        return replace(example_run(), calls=calls, seconds=seconds, calls_within_slo=within_bound)
 
     for _ in range(10):
         result = capacity.search(try_rate, 8.0, 100, TRY_S)
@@ -88,7 +88,7 @@ def test_each_try_has_the_calls_that_a_99th_percentile_needs() -> None:
 
 
 def test_a_try_that_came_to_too_few_calls_does_not_hold() -> None:
-    short_run = replace(made_run(), calls=999, calls_within_slo=999)
+    short_run = replace(example_run(), calls=999, calls_within_slo=999)
     result = capacity.search(
         lambda rate, seconds: short_run if rate >= 100 else answers(lambda rate: 1.0)(rate, seconds), 60, 20, TRY_S
     )

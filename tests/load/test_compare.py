@@ -14,7 +14,7 @@ from covey_load.reports.figures import FIGURES
 from covey_load.reports.text import write_comparison
 from covey_proto import noise
 
-from . import made
+from . import examples
 
 
 def repeated(factor: float, repetitions: int = 5, spread: float = 0.02) -> Report:
@@ -24,9 +24,9 @@ def repeated(factor: float, repetitions: int = 5, spread: float = 0.02) -> Repor
     def scattered(value: float) -> float:
         return value * chance.uniform(1 - spread, 1 + spread)
 
-    return made.report(
+    return examples.report(
         *(
-            made.run(scattered(1.5 * factor), scattered(5_000 / factor), load=made.load(repetition=repetition))
+            examples.run(scattered(1.5 * factor), scattered(5_000 / factor), load=examples.load(repetition=repetition))
             for repetition in range(repetitions)
         )
     )
@@ -127,9 +127,9 @@ def test_chance_is_seldom_taken_for_a_difference() -> None:
     [
         ({"payload": "640x480 JPEGs"}, "the payload is another: 28 x 28 .* against 640x480 JPEGs"),
         ({"slo_ms": 20.0}, r"the bound \(--slo-ms\) is another: none against 20 ms"),
-        ({"runs": [made.run(load=made.load(64))]}, "no load is in both: concurrency 8 against concurrency 64"),
+        ({"runs": [examples.run(load=examples.load(64))]}, "no load is in both: concurrency 8 against concurrency 64"),
         (
-            {"runs": [made.run(load=made.load(images_per_call=32))]},
+            {"runs": [examples.run(load=examples.load(images_per_call=32))]},
             "no load is in both: concurrency 8 against concurrency 8, 32 images a call",
         ),
     ],
@@ -158,8 +158,8 @@ def test_invalid_runs_are_left_out() -> None:
 
 
 def test_circumstances_are_remarked() -> None:
-    first = made.report(*made.sweep((1, 8)))
-    second = made.report(*made.sweep((8, 64)), machine={"cpu": "another"}, models={"vgg": 1.0})
+    first = examples.report(*examples.sweep((1, 8)))
+    second = examples.report(*examples.sweep((8, 64)), machine={"cpu": "another"}, models={"vgg": 1.0})
 
     comparison = compare.compare(first, second)
 

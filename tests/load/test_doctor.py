@@ -13,13 +13,13 @@ from covey_load.observation import Front
 from covey_load.reports import facts
 from covey_load.reports.text import write_diagnosis
 
-from . import made
+from . import examples
 
 
 def runs(loaded: Run | None = None, alone: Run | None = None, cores: int = 2) -> Runs:
     return Runs(
-        alone or made.run(0.3, 2_000.0, load=made.load(1), timing=made.timing(batch_size=1)),
-        loaded or made.run(3.0, 20_000.0, load=made.load(64), timing=made.timing(batch_size=32)),
+        alone or examples.run(0.3, 2_000.0, load=examples.load(1), timing=examples.timing(batch_size=1)),
+        loaded or examples.run(3.0, 20_000.0, load=examples.load(64), timing=examples.timing(batch_size=32)),
         cores,
     )
 
@@ -45,7 +45,7 @@ def sentence(text: str | None) -> str:
 def test_longest_part_of_a_call_limits(longest: str, part: str, expected: str) -> None:
     outside, decode, queue, compute = (7.0 if stage == longest else 1.0 for stage in facts.STAGES)
 
-    limit = doctor.limit(loaded(timing=made.timing(outside, decode, queue, compute)))
+    limit = doctor.limit(loaded(timing=examples.timing(outside, decode, queue, compute)))
 
     assert limit.part == part
     assert limit.sentence.startswith(f"with 64 in flight, {expected}")
@@ -63,7 +63,7 @@ def test_busy_client_limits_before_all_else() -> None:
 def test_server_that_tells_nothing() -> None:
     silent = runs(replace(runs().loaded, timing=None), replace(runs().alone, timing=None))
 
-    report = made.report(silent.alone, silent.loaded)
+    report = examples.report(silent.alone, silent.loaded)
 
     assert "What limits it: not to be told. The client was not busy, and this server's answers do not say" in " ".join(
         write_diagnosis(report, silent).split()
@@ -95,7 +95,7 @@ def test_batches_under_load() -> None:
 
 
 def _batches(sizes: dict[int, int]) -> ServerTiming:
-    return replace(made.timing(), batch_sizes=sizes)
+    return replace(examples.timing(), batch_sizes=sizes)
 
 
 def test_gain() -> None:
@@ -109,12 +109,12 @@ def test_gain() -> None:
 @pytest.mark.parametrize(
     ("cores_used", "timing", "expected"),
     [
-        (1.6, made.timing(), "the server used 1.60 of 2 cores: the processor is full"),
-        (1.59, made.timing(queue=9.0), "the server used 1.59 of 2 cores"),
-        (1.0, made.timing(queue=9.0), "the server used 1.00 of 2 cores"),
-        (0.99, made.timing(queue=9.0), "the server used 0.990 of 2 cores while calls waited: more workers"),
-        (0.99, made.timing(outside=9.0), "the server used 0.990 of 2 cores: if the others were not idle"),
-        (0.99, made.timing(compute=9.0), "the server used 0.990 of 2 cores"),
+        (1.6, examples.timing(), "the server used 1.60 of 2 cores: the processor is full"),
+        (1.59, examples.timing(queue=9.0), "the server used 1.59 of 2 cores"),
+        (1.0, examples.timing(queue=9.0), "the server used 1.00 of 2 cores"),
+        (0.99, examples.timing(queue=9.0), "the server used 0.990 of 2 cores while calls waited: more workers"),
+        (0.99, examples.timing(outside=9.0), "the server used 0.990 of 2 cores: if the others were not idle"),
+        (0.99, examples.timing(compute=9.0), "the server used 0.990 of 2 cores"),
     ],
 )
 def test_processor(cores_used: float, timing: ServerTiming, expected: str) -> None:
@@ -141,7 +141,7 @@ def test_several_processes_are_proposed_where_the_interpreter_is_the_limit(
     cores_used: float, cores: int, compute: float, is_said: bool
 ) -> None:
     process = ServerProcess(1, 50.0, cores_used, 10**8)
-    runs_seen = replace(loaded(server_process=process, timing=made.timing(queue=5.0, compute=compute)), cores=cores)
+    runs_seen = replace(loaded(server_process=process, timing=examples.timing(queue=5.0, compute=compute)), cores=cores)
     text = doctor.interpreter(runs_seen)
     assert bool(text) is is_said
     if text:
@@ -173,7 +173,7 @@ def test_others_are_what_has_something_to_say() -> None:
     assert doctor.others(runs()) == [rule(runs()) for rule in rules]
 
 
-OUTSIDE = made.timing(outside=7.0, decode=0.1, queue=0.1, compute=0.1)
+OUTSIDE = examples.timing(outside=7.0, decode=0.1, queue=0.1, compute=0.1)
 
 
 @pytest.mark.parametrize(

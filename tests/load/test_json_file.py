@@ -13,15 +13,17 @@ from covey.errors import InvalidInput
 from covey_load.measurement import Capacity, Report
 from covey_load.reports import json_file
 
-from . import made
+from . import examples
 
 
 @pytest.fixture
 def report() -> Report:
     capacity = Capacity(5_200.0, 20.0, 0.99, [(2_000.0, 1.0), (8_000.0, 0.31)])
-    swept = made.sweep()
-    empty_run = made.run(response=made.NOTHING, timing=None, server_process=None, metrics=None, invalid=["no answer"])
-    return made.report(*swept, empty_run, capacity=capacity, slo_ms=20.0, interrupted="by Ctrl-C")
+    swept = examples.sweep()
+    empty_run = examples.run(
+        response=examples.NOTHING, timing=None, server_process=None, metrics=None, invalid=["no answer"]
+    )
+    return examples.report(*swept, empty_run, capacity=capacity, slo_ms=20.0, interrupted="by Ctrl-C")
 
 
 def test_what_was_written_is_read(report: Report, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from covey_load.live import Live
 from covey_load.measurement import Snapshot
 
-from . import made
+from . import examples
 
-BEGUN = Snapshot(made.load(), True, 0.5, 1.0, 100, 0, 200.0, 1.5, None)
+BEGUN = Snapshot(examples.load(), True, 0.5, 1.0, 100, 0, 200.0, 1.5, None)
 MEASURING = replace(BEGUN, warming_up=False, elapsed_s=0.5, planned_s=10.0, calls=5_123, errors=7, p99_ms=4.25)
 
 
@@ -38,7 +38,7 @@ def test_lines_where_nobody_looks() -> None:
             live.show(replace(BEGUN, elapsed_s=elapsed_s))
         for half_seconds in range(1, 21):
             live.show(replace(MEASURING, elapsed_s=half_seconds / 2))
-        live.show(replace(MEASURING, load=made.load(64), planned_s=None, elapsed_s=6.0))
+        live.show(replace(MEASURING, load=examples.load(64), planned_s=None, elapsed_s=6.0))
 
     assert log.getvalue().splitlines() == [
         "concurrency 8, warming up for 1.00 s",

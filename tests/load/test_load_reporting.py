@@ -15,7 +15,7 @@ from tests.conftest import WriteModel
 from covey.cli import main
 from covey_load.reports import json_file
 
-from . import made
+from . import examples
 
 SHORT = ["--concurrency", "2", "--seconds", "0.5", "--warm-up", "0", "--quiet"]
 
@@ -147,7 +147,7 @@ def test_missing_extra_is_one_line(missing: str, arguments: list[str]) -> None:
 def test_options_of_compare_stand_anywhere_among_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [tmp_path / "a.json", tmp_path / "b.json"]
     for file, payload in zip(files, ("one payload", "another"), strict=True):
-        json_file.write(file, replace(made.report(made.run()), payload=payload))
+        json_file.write(file, replace(examples.report(examples.run()), payload=payload))
     first, second = map(str, files)
     for arguments in (("--anyway", first, second), (first, "--anyway", second), (first, second, "--anyway")):
         assert main(["load", "compare", *arguments]) == 0, capsys.readouterr().err

@@ -14,7 +14,7 @@ from covey_load.measurement import Capacity, Interval, Report
 from covey_load.reports import page
 from covey_load.reports.charts import selection
 
-from . import made
+from . import examples
 
 STRANGE = '<script>alert("1")</script>&amp;'
 CAPACITY = Capacity(5_200.0, 20.0, 0.99, [(2_000.0, 1.0), (8_000.0, 0.31), (5_200.0, 0.992)])
@@ -23,29 +23,40 @@ GAPS = [
     Interval(1.0, 10, 10, None, None, None),
     Interval(3.0, 1, 0, 1.0, None, 1.0),
 ]
-BARE = made.run(timing=None, server_process=None, metrics=None)
-SILENT = made.run(
-    calls_per_s=0.0, response=made.NOTHING, service=made.NOTHING, lag=made.NOTHING, intervals=GAPS[1:2], timing=None
+BARE = examples.run(timing=None, server_process=None, metrics=None)
+SILENT = examples.run(
+    calls_per_s=0.0,
+    response=examples.NOTHING,
+    service=examples.NOTHING,
+    lag=examples.NOTHING,
+    intervals=GAPS[1:2],
+    timing=None,
 )
 ONE = ["over-time", "percentiles", "time-goes", "batch-sizes"]
 
 REPORTS: dict[str, tuple[Report, list[str]]] = {
-    "one run": (made.report(made.run()), ONE),
-    "a sweep": (made.report(*made.sweep()), ["throughput", *ONE]),
-    "more runs than a chart has room for": (made.report(*made.sweep(tuple(range(1, 13)))), ["throughput", *ONE]),
+    "one run": (examples.report(examples.run()), ONE),
+    "a sweep": (examples.report(*examples.sweep()), ["throughput", *ONE]),
+    "more runs than a chart has room for": (
+        examples.report(*examples.sweep(tuple(range(1, 13)))),
+        ["throughput", *ONE],
+    ),
     "a capacity": (
-        made.report(made.run(), made.run(load=made.open_load(5_200)), capacity=CAPACITY),
+        examples.report(examples.run(), examples.run(load=examples.open_load(5_200)), capacity=CAPACITY),
         ["capacity", "throughput", *ONE],
     ),
-    "a server that tells nothing": (made.report(BARE, BARE), ["throughput", "over-time", "percentiles"]),
-    "seconds without an answer": (made.report(replace(BARE, intervals=GAPS)), ["over-time", "percentiles"]),
-    "few samples": (made.report(replace(BARE, response=made.latency(1.0, 30, 50))), ["over-time", "percentiles"]),
-    "no answer at all": (made.report(SILENT), []),
-    "one that answers and one that does not": (
-        made.report(BARE, SILENT),
+    "a server that tells nothing": (examples.report(BARE, BARE), ["throughput", "over-time", "percentiles"]),
+    "seconds without an answer": (examples.report(replace(BARE, intervals=GAPS)), ["over-time", "percentiles"]),
+    "few samples": (
+        examples.report(replace(BARE, response=examples.latency(1.0, 30, 50))),
         ["over-time", "percentiles"],
     ),
-    "nothing": (made.report(interrupted="by Ctrl-C", capacity=replace(CAPACITY, rate_per_s=None, tried=[])), []),
+    "no answer at all": (examples.report(SILENT), []),
+    "one that answers and one that does not": (
+        examples.report(BARE, SILENT),
+        ["over-time", "percentiles"],
+    ),
+    "nothing": (examples.report(interrupted="by Ctrl-C", capacity=replace(CAPACITY, rate_per_s=None, tried=[])), []),
 }
 
 
@@ -67,10 +78,10 @@ def test_every_kind_of_report(name: str) -> None:
 
 
 def test_figures_and_how_they_were_measured() -> None:
-    steps = made.sweep()
+    steps = examples.sweep()
     steps[2] = replace(steps[2], invalid=["the generator was CPU-bound"])
 
-    texts = Page(page.write_page(made.report(*steps))).texts
+    texts = Page(page.write_page(examples.report(*steps))).texts
 
     assert "INVALID because 1 of 3 runs must not be believed: concurrency 64" in texts
     assert "INVALID, concurrency 64: the generator was CPU-bound" in texts
@@ -97,8 +108,8 @@ def test_foremost_figures_are_those_at_the_capacity() -> None:
 
 
 def test_nothing_in_a_report_becomes_part_of_the_page() -> None:
-    hostile = made.run(load=made.load(name=STRANGE), errors={STRANGE: 1}, invalid=[STRANGE], warnings=[STRANGE])
-    report = made.report(
+    hostile = examples.run(load=examples.load(name=STRANGE), errors={STRANGE: 1}, invalid=[STRANGE], warnings=[STRANGE])
+    report = examples.report(
         hostile, hostile, target=STRANGE, payload=STRANGE, server={"model": STRANGE}, interrupted=STRANGE
     )
 
@@ -118,7 +129,7 @@ def test_same_report_same_page_for_light_and_dark(tmp_path: Path) -> None:
     assert "currentColor" in text
     assert "#0a0b0c" not in text
     with pytest.raises(InvalidInput, match="cannot be written"):
-        page.write(tmp_path / "missing" / "a.html", made.report())
+        page.write(tmp_path / "missing" / "a.html", examples.report())
 
 
 @needs_browser

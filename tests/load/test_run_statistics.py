@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.load import made
+from tests.load import examples
 
 from covey_load.channel import Chunk
 from covey_load.run_statistics import RunStatistics
@@ -15,7 +15,7 @@ from covey_load.timings import Timing
 
 SECOND_NS = 1_000_000_000
 DEADLINE_EXCEEDED = 4
-LOAD = replace(made.load(), warm_up_s=0.0)
+LOAD = replace(examples.load(), warm_up_s=0.0)
 
 
 def begun(seconds: float, warm_up_s: float = 0.0) -> tuple[RunStatistics, int]:

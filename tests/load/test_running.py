@@ -43,9 +43,7 @@ def test_calls_that_wait_for_a_stalled_server_until_the_end_make_a_run_invalid()
         plan = Plan(server.target, rates=(100,), arrival=Arrival.CONSTANT, seconds=2, warm_up_s=0, connections=1)
         (measured,) = run(plan).runs
     assert 20 < measured.calls < 200
-    assert any(
-        f"only {measured.calls} of the 200 calls that were due were sent" in reason for reason in measured.invalid
-    )
+    assert any(f"only {measured.calls} of the 200 calls that were due were sent" in each for each in measured.invalid)
 
 
 def test_a_server_that_goes_away_leaves_the_report(tmp_path: Path) -> None:

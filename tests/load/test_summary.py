@@ -10,7 +10,7 @@ from covey_load.measurement import Capacity, Generator, Report, ServerMetrics
 from covey_load.reports import words
 from covey_load.reports.text import COLUMNS, write_summary
 
-from . import made
+from . import examples
 
 BAD = "the load generator was CPU-bound (98% of a core): what was measured is the generator"
 
@@ -21,7 +21,7 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_one_run() -> None:
-    text = write_summary(made.report(made.run(goodput_per_s=4_990.0), slo_ms=20.0))
+    text = write_summary(examples.report(examples.run(goodput_per_s=4_990.0), slo_ms=20.0))
 
     line_of = rows(text)
     assert text.splitlines()[0] == "VALID"
@@ -48,29 +48,31 @@ def test_one_run() -> None:
 
 @pytest.mark.parametrize(("real_time", "expected"), [(True, "with real-time"), (False, "without real-time")])
 def test_an_open_loop_says_which_priority_it_had(real_time: bool, expected: str) -> None:
-    run = made.run(load=made.open_load(500), generator=Generator(1, 4, 30.0, 0.4, real_time))
+    run = examples.run(load=examples.open_load(500), generator=Generator(1, 4, 30.0, 0.4, real_time))
 
-    assert f"4 connections, {expected} priority)" in " ".join(write_summary(made.report(run)).split())
+    assert f"4 connections, {expected} priority)" in " ".join(write_summary(examples.report(run)).split())
 
 
 def test_percentiles_that_the_samples_do_not_support_are_left_open() -> None:
-    latency = made.latency(1.5, count=200, reach=90)
+    latency = examples.latency(1.5, count=200, reach=90)
 
-    line_of = rows(write_summary(made.report(made.run(response=latency, service=latency, lag=made.NOTHING))))
+    line_of = rows(
+        write_summary(examples.report(examples.run(response=latency, service=latency, lag=examples.NOTHING)))
+    )
 
     assert line_of["response"] == "response 1.50 3.24 - - 13.2 1.74 -"
     assert line_of["send lag"] == "send lag - - - - - - -"
 
 
 def test_errors_by_code_and_a_count_that_differs() -> None:
-    run = made.run(
+    run = examples.run(
         errors={"UNAVAILABLE": 5, "DEADLINE_EXCEEDED": 120},
         metrics=ServerMetrics(25_000, 26_000, None, {"queue_full": 3}),
         timing=None,
         server_process=None,
     )
 
-    text = write_summary(made.report(run))
+    text = write_summary(examples.report(run))
     line_of = rows(text)
 
     assert line_of["errors"] == "errors 120 DEADLINE_EXCEEDED, 5 UNAVAILABLE (0.50% of the calls)"
@@ -82,12 +84,12 @@ def test_errors_by_code_and_a_count_that_differs() -> None:
 @pytest.mark.parametrize(
     ("report", "first_line"),
     [
-        (made.report(made.run(invalid=[BAD])), f"INVALID because {BAD}"),
-        (made.report(), "INVALID because nothing was measured"),
-        (made.report(interrupted="by Ctrl-C"), "INVALID because nothing was measured: ended early by Ctrl-C"),
-        (made.report(made.run(), interrupted="by Ctrl-C"), "VALID as far as it went (ended early by Ctrl-C)"),
+        (examples.report(examples.run(invalid=[BAD])), f"INVALID because {BAD}"),
+        (examples.report(), "INVALID because nothing was measured"),
+        (examples.report(interrupted="by Ctrl-C"), "INVALID because nothing was measured: ended early by Ctrl-C"),
+        (examples.report(examples.run(), interrupted="by Ctrl-C"), "VALID as far as it went (ended early by Ctrl-C)"),
         (
-            made.report(*made.sweep()[:2], replace(made.sweep()[2], invalid=[BAD])),
+            examples.report(*examples.sweep()[:2], replace(examples.sweep()[2], invalid=[BAD])),
             "INVALID because 1 of 3 runs must not be believed: concurrency 64",
         ),
     ],
@@ -98,10 +100,10 @@ def test_first_line_is_the_verdict(report: Report, first_line: str) -> None:
 
 
 def test_sweep_has_a_row_for_each_step_and_says_what_is_wrong_with_which() -> None:
-    steps = made.sweep()
+    steps = examples.sweep()
     steps[2] = replace(steps[2], invalid=[BAD], errors={"UNAVAILABLE": 7}, warnings=["it drifted"])
 
-    text = write_summary(made.report(*steps))
+    text = write_summary(examples.report(*steps))
     lines = text.splitlines()
 
     starts = [line for line in lines if line.startswith(("1: ", "2: ", "3: "))]
@@ -114,10 +116,10 @@ def test_sweep_has_a_row_for_each_step_and_says_what_is_wrong_with_which() -> No
 
 
 def test_capacity_is_valid_though_rates_beyond_it_are_not() -> None:
-    tries = [made.run(load=made.open_load(2_000)), made.run(load=made.open_load(8_000), invalid=[BAD])]
+    tries = [examples.run(load=examples.open_load(2_000)), examples.run(load=examples.open_load(8_000), invalid=[BAD])]
     capacity = Capacity(5_200.0, 20.0, 0.99, [(2_000.0, 1.0), (8_000.0, 0.31), (5_200.0, 0.992)])
 
-    text = write_summary(made.report(*tries, capacity=capacity))
+    text = write_summary(examples.report(*tries, capacity=capacity))
 
     assert text.startswith("VALID\n")
     assert text.endswith("Capacity: 5,200 calls/s, the highest rate tried that had 99.00% of the calls within 20 ms.")
@@ -128,7 +130,7 @@ def test_capacity_that_the_generator_limits_or_that_is_none() -> None:
     none = Capacity(None, 20.0, 0.99, [(100.0, 0.2), (50.0, 0.5)])
 
     text_of_limited, text_of_none = (
-        write_summary(made.report(*made.sweep(), capacity=capacity)) for capacity in (limited, none)
+        write_summary(examples.report(*examples.sweep(), capacity=capacity)) for capacity in (limited, none)
     )
 
     assert f"It may be higher: at 8000 calls/s {BAD}." in " ".join(text_of_limited.split())
@@ -136,24 +138,26 @@ def test_capacity_that_the_generator_limits_or_that_is_none() -> None:
 
 
 def test_widest_rows_fit() -> None:
-    huge = made.run(
+    huge = examples.run(
         2_000.0,
         123_456.0,
-        load=made.open_load(12_345, name="server: 12345/s poisson", repetition=8),
+        load=examples.open_load(12_345, name="server: 12345/s poisson", repetition=8),
         goodput_per_s=123_456.0,
-        timing=made.timing(12_345.0, 12_345.0, 12_345.0, 12_345.0, 4_096),
+        timing=examples.timing(12_345.0, 12_345.0, 12_345.0, 12_345.0, 4_096),
         errors={"RESOURCE_EXHAUSTED": 123_456},
         invalid=[BAD * 3],
         warnings=[BAD * 2],
     )
-    report = made.report(*[huge] * 12, slo_ms=20_000.0, payload="x" * 60 + " " + "y" * 60, server={"version": "v" * 90})
+    report = examples.report(
+        *[huge] * 12, slo_ms=20_000.0, payload="x" * 60 + " " + "y" * 60, server={"version": "v" * 90}
+    )
 
     for widest in (report, replace(report, runs=[huge])):
         assert max(map(len, write_summary(widest).splitlines())) <= COLUMNS
 
 
 def test_what_others_wrote_cannot_steer_the_terminal() -> None:
-    text = write_summary(made.report(made.run(), server={"model": "a\x1b[31mb", "device": "c\x1b[2Jd"}))
+    text = write_summary(examples.report(examples.run(), server={"model": "a\x1b[31mb", "device": "c\x1b[2Jd"}))
 
     assert "\x1b" not in text
     assert r"a\x1b[31mb" in text
@@ -197,19 +201,19 @@ def test_sizes(count: int, text: str) -> None:
 
 
 def test_mix_of_models() -> None:
-    assert words.models(made.report(models={"lenet": 3.0, "vgg": 1.0})) == "lenet 75.00%, vgg 25.00%"
-    assert words.models(made.report(server={})) == "the default model"
+    assert words.models(examples.report(models={"lenet": 3.0, "vgg": 1.0})) == "lenet 75.00%, vgg 25.00%"
+    assert words.models(examples.report(server={})) == "the default model"
 
 
 def test_tries_beyond_the_capacity_are_overload_and_not_invalid() -> None:
     tries = [
-        made.run(load=made.load(16, name="concurrency 16, to begin with"), invalid=["it stood still"]),
-        made.run(load=made.open_load(5_200), invalid=["it stood still"]),
-        made.run(load=made.open_load(5_200)),
-        made.run(load=made.open_load(8_000), invalid=["calls were sent late"]),
+        examples.run(load=examples.load(16, name="concurrency 16, to begin with"), invalid=["it stood still"]),
+        examples.run(load=examples.open_load(5_200), invalid=["it stood still"]),
+        examples.run(load=examples.open_load(5_200)),
+        examples.run(load=examples.open_load(8_000), invalid=["calls were sent late"]),
     ]
     capacity = Capacity(5_200.0, 20.0, 0.99, [(5_200.0, 0.0), (5_200.0, 1.0), (8_000.0, 0.31)])
-    text = write_summary(made.report(*tries, capacity=capacity))
+    text = write_summary(examples.report(*tries, capacity=capacity))
     assert "INVALID" not in text
     assert " NO\n" not in text
     assert "Overload, 8,000/s poisson: calls were sent late" in text
@@ -217,11 +221,11 @@ def test_tries_beyond_the_capacity_are_overload_and_not_invalid() -> None:
     assert "overload is expected" in text
     (row,) = [line for line in text.splitlines() if line.startswith("4: 8,000/s poisson") and "overload" in line]
     assert row.endswith("overload")
-    none = write_summary(made.report(*tries, capacity=replace(capacity, rate_per_s=None)))
+    none = write_summary(examples.report(*tries, capacity=replace(capacity, rate_per_s=None)))
     assert none.startswith("INVALID because 3 of 4 runs must not be believed")
 
 
 def test_a_path_is_never_broken() -> None:
     path = "/" + "/".join(["a-long-name"] * 20) + "/photos"
-    text = write_summary(made.report(made.run(), payload=f"2 images of {path}", target=path))
+    text = write_summary(examples.report(examples.run(), payload=f"2 images of {path}", target=path))
     assert text.count(path) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.load.made import latency
+from tests.load.examples import latency
 
 from covey_load import validity
 from covey_load.channel import Ended

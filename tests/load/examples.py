@@ -1,4 +1,4 @@
-"""Reports as the engine would make them, of figures that the tests choose."""
+"""Examples of reports, as the engine would make them, of figures that the tests choose."""
 
 from __future__ import annotations
 
