@@ -31,15 +31,15 @@ LIMIT = 0.25  # as in deploy/prometheus/rules.yml
 def shifts(dataset: Dataset) -> Iterator[tuple[str, bool, Images, Labels]]:
     """Sets of images: name, whether production has shifted, the images, and their labels."""
     random = np.random.default_rng(21)
-    test_places = random.choice(len(dataset.test_images), min(IMAGES, len(dataset.test_images)), replace=False)
-    images, labels = dataset.test_images[test_places], dataset.test_labels[test_places]
-    train_places = random.choice(len(dataset.train_images), IMAGES, replace=False)
+    test_indices = random.choice(len(dataset.test_images), min(IMAGES, len(dataset.test_images)), replace=False)
+    images, labels = dataset.test_images[test_indices], dataset.test_labels[test_indices]
+    train_indices = random.choice(len(dataset.train_images), IMAGES, replace=False)
     yield "test images", False, images, labels
     yield (
         "images that it was trained with",
         False,
-        dataset.train_images[train_places],
-        dataset.train_labels[train_places],
+        dataset.train_images[train_indices],
+        dataset.train_labels[train_indices],
     )
     slight = np.clip(images + random.normal(0, 2, images.shape), 0, 255).astype(np.uint8)
     yield "noise of 2 of 255 levels", False, slight, labels

@@ -118,8 +118,8 @@ def _split(dataset: Dataset) -> tuple[Labels, Labels]:
 def _write(folder: Path, images: Images, labels: Labels, names: Sequence[str]) -> None:
     for name in names:
         (folder / name).mkdir(parents=True)
-    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
-        Image.fromarray(image[..., 0]).save(folder / names[label] / f"{place}.png")
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        Image.fromarray(image[..., 0]).save(folder / names[label] / f"{index}.png")
 
 
 def _command(dataset: str) -> str:
@@ -148,7 +148,7 @@ def _accuracy(client: covey.Client, dataset: Dataset) -> float:
 def _label(folder: Path, dataset: Dataset, sent: Labels) -> Counter[str]:
     """Labels all captured images, as a person would who knows them. Returns how many were in the right folder, and how
     many were moved into another."""
-    truth = {dataset.train_images[place].tobytes(): dataset.labels[dataset.train_labels[place]] for place in sent}
+    truth = {dataset.train_images[index].tobytes(): dataset.labels[dataset.train_labels[index]] for index in sent}
     captures = Captures(folder)
     results: Counter[str] = Counter()
     while (capture := captures.next()) is not None:

@@ -47,8 +47,8 @@ def golden(raw: RawOnnxruntime) -> Golden:
     probabilities = np.array(info.golden_set.probabilities).reshape(len(pixels), -1)
     best = np.sort(probabilities, axis=1)
     clear = np.flatnonzero(best[:, -1] - best[:, -2] > _MIN_MARGIN)
-    places = clear if clear.size else np.arange(len(pixels))
-    return Golden(pixels[places], tuple(int(index) for index in probabilities[places].argmax(axis=1)))
+    indices = clear if clear.size else np.arange(len(pixels))
+    return Golden(pixels[indices], tuple(int(index) for index in probabilities[indices].argmax(axis=1)))
 
 
 def single_images(model: str, images: Golden) -> list[Sample]:
@@ -61,9 +61,9 @@ def single_images(model: str, images: Golden) -> list[Sample]:
 
 def packed(model: str, images: Golden, count: int) -> Sample:
     """One request of `count` images: those of the golden set, again and again."""
-    places = np.arange(count) % len(images.pixels)
-    pixels = Pixels(data=images.pixels[places].tobytes())
-    return Sample(ClassifyRequest(model=model, pixels=pixels), tuple(images.top[place] for place in places))
+    indices = np.arange(count) % len(images.pixels)
+    pixels = Pixels(data=images.pixels[indices].tobytes())
+    return Sample(ClassifyRequest(model=model, pixels=pixels), tuple(images.top[index] for index in indices))
 
 
 def encoded(model: str, files: Sequence[bytes]) -> list[Sample]:
@@ -89,8 +89,8 @@ def mixture(server: Server, model: str, images: Golden) -> list[Sample]:
     rare = photos + wrong
     singles = list(itertools.islice(itertools.cycle(single_images(model, images)), _MIXTURE - len(rare)))
     step = len(singles) // len(rare)
-    for place, sample in enumerate(rare):
-        singles.insert(place * (step + 1), sample)
+    for index, sample in enumerate(rare):
+        singles.insert(index * (step + 1), sample)
     return singles
 
 

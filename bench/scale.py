@@ -105,10 +105,10 @@ def fewest_own_calls(state: State, client: int) -> int:
     servers, fewest = state.farm.servers, sys.maxsize
     first = chosen = round_robin(state, client)
     for step in range(servers):
-        place = (first + step) % servers
-        own_calls = state.own_calls.get((client, place), 0)
+        server = (first + step) % servers
+        own_calls = state.own_calls.get((client, server), 0)
         if own_calls < fewest:
-            chosen, fewest = place, own_calls
+            chosen, fewest = server, own_calls
             if not own_calls:
                 break
     return chosen

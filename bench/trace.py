@@ -121,11 +121,11 @@ def draw(spans: Sequence[tuple[Span, int]], path: Path) -> None:
     figure = Figure(figsize=(10, 0.9 + 0.32 * len(spans)), layout="constrained")
     axes = figure.add_subplot()
     began = 0
-    for place, (span, depth) in enumerate(spans):
+    for index, (span, depth) in enumerate(spans):
         began = began if depth else span.start_time_unix_nano
         left = (span.start_time_unix_nano - began) / 1000
-        axes.barh(place, duration_us(span), left=left, color=_COLOURS.get(span.name, "#888888"), height=0.7)
-        axes.text(left + duration_us(span), place, f" {duration_us(span):,.0f} us", va="center", fontsize=8)
+        axes.barh(index, duration_us(span), left=left, color=_COLOURS.get(span.name, "#888888"), height=0.7)
+        axes.text(left + duration_us(span), index, f" {duration_us(span):,.0f} us", va="center", fontsize=8)
     axes.set_yticks(range(len(spans)), [f"{'    ' * depth}{span.name}" for span, depth in spans], fontsize=8)
     for label in axes.get_yticklabels():
         label.set_horizontalalignment("left")

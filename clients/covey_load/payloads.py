@@ -137,15 +137,15 @@ def _read_files(path: Path) -> tuple[dict[str, bytes], Counter[str]]:
 def _of_pixels(array: NDArray[np.generic], images: int, origin: str) -> Payload:
     size = " x ".join(map(str, array.shape[1:]))
     description = f"{size} {array.dtype}, {origin}; {plural(array[0].nbytes, 'byte')} an image"
-    return Payload([Pixels(array[places]) for places in _places(len(array), images)], description)
+    return Payload([Pixels(array[indices]) for indices in _places(len(array), images)], description)
 
 
 def _of_files(files: dict[str, bytes], images: int, origin: str) -> Payload:
     names = list(files)
     mean_bytes = sum(map(len, files.values())) / len(files)
     batches: list[Batch] = []
-    for places in _places(len(names), images):
-        batch_names = [names[place] for place in places]
+    for indices in _places(len(names), images):
+        batch_names = [names[index] for index in indices]
         batches.append(Files([files[name] for name in batch_names], batch_names))
     return Payload(batches, f"{origin}; {mean_bytes:,.0f} bytes on average")
 

@@ -103,7 +103,7 @@ def _drift(load: Load, intervals: Sequence[Interval]) -> list[str]:
     if load.arrival == "ramp" or len(intervals) < 2 * _THIRDS:
         return []
     length = len(intervals) // _THIRDS
-    thirds = [intervals[-length * place :][:length] for place in range(_THIRDS, 0, -1)]
+    thirds = [intervals[-length * number :][:length] for number in range(_THIRDS, 0, -1)]
     warnings = []
     if load.loop == "closed":
         warnings += _spread(

@@ -41,7 +41,7 @@ def write_page(report: Report) -> str:
         remarks=facts.remarks(report),
         facts=[facts.throughput(one), facts.inside(one)] if one else [],
         tables=_tables(report),
-        invalid=[] if one else [place for place, run in enumerate(runs) if run in verdict.invalid_runs(report)],
+        invalid=[] if one else [index for index, run in enumerate(runs) if run in verdict.invalid_runs(report)],
         charts=list(_charts(report)),
         surroundings=[*facts.about(report), *facts.surroundings(report)],
     )

@@ -104,18 +104,18 @@ def _products(
 
 
 def _scores(probabilities: Array64, logits: Array64 | None, label: int, labels: Sequence[str]) -> tuple[Score, ...]:
-    places = list(range(len(labels)))
-    if len(places) > _MAX_CLASSES:
+    indices = list(range(len(labels)))
+    if len(indices) > _MAX_CLASSES:
         likeliest = np.argsort(-probabilities, kind="stable")[:_MAX_CLASSES].tolist()
-        places = sorted({*likeliest, label}, key=lambda place: -probabilities[place])
+        indices = sorted({*likeliest, label}, key=lambda index: -probabilities[index])
     exponentials = None if logits is None else np.exp(logits - logits.max())
     return tuple(
         Score(
-            labels[place],
-            None if logits is None else float(logits[place]),
-            None if exponentials is None else float(exponentials[place]),
-            float(probabilities[place]),
-            place == label,
+            labels[index],
+            None if logits is None else float(logits[index]),
+            None if exponentials is None else float(exponentials[index]),
+            float(probabilities[index]),
+            index == label,
         )
-        for place in places
+        for index in indices
     )

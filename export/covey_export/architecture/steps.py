@@ -133,7 +133,7 @@ def _size_formula(layer: Layer, source: Shape, output: Shape, windows: tuple[Axi
     if windows is None or len(output) != 3:
         return ""
     after = _padding_after(layer)
-    formulas = [_along_one_axis(source[1 + place], windows[place], after[place], output[1 + place]) for place in (0, 1)]
+    formulas = [_along_one_axis(source[1 + axis], windows[axis], after[axis], output[1 + axis]) for axis in (0, 1)]
     return formulas[0] if formulas[0] == formulas[1] else f"height: {formulas[0]}; width: {formulas[1]}"
 
 

@@ -102,9 +102,9 @@ class Dataset:
                 f"{', '.join(missing[:5])}{' and more' if len(missing) > 5 else ''}; expected all of its "
                 f"{len(self.labels):,} classes"
             )
-        places = np.array([labels.index(label) for label in self.labels], np.int64)
+        new_index = np.array([labels.index(label) for label in self.labels], np.int64)
         return replace(
-            self, labels=labels, train_labels=places[self.train_labels], test_labels=places[self.test_labels]
+            self, labels=labels, train_labels=new_index[self.train_labels], test_labels=new_index[self.test_labels]
         )
 
     def with_validation(self) -> Dataset:
@@ -121,7 +121,7 @@ class Dataset:
                 f"{self.name} has too few training images to keep some of them for validation; expected 5 or more of a "
                 f"class. Judge by the test images"
             )
-        without = [name for place, name in enumerate(self.labels) if not (self.train_labels[is_kept] == place).any()]
+        without = [name for index, name in enumerate(self.labels) if not (self.train_labels[is_kept] == index).any()]
         note = f"no validation images of {listed(without)}: too few training images (expected 5 or more of a class)"
         return replace(
             self,

@@ -129,7 +129,7 @@ def _list_classes(folder: Path) -> Files:
         if other != name:
             raise InvalidDataset(f"{folder}: the classes {other!r} and {name!r} differ in spaces alone; rename one")
     classes = {
-        name: [file for place in folders[name] for file in sorted(place.iterdir()) if _is_image(file)]
+        name: [file for class_folder in folders[name] for file in sorted(class_folder.iterdir()) if _is_image(file)]
         for name in sorted(folders)
     }
     if len(classes) < 2:
@@ -145,7 +145,7 @@ def _list_classes(folder: Path) -> Files:
         )
     empty = [name for name, files in classes.items() if not files]
     if empty:
-        children = (child for name in empty for place in folders[name] for child in place.iterdir())
+        children = (child for name in empty for class_folder in folders[name] for child in class_folder.iterdir())
         left_out = Counter(image_folders.kind(child.name) for child in children if _is_left_out(child))
         holds = f"; left out {image_folders.counted(left_out)}{_heic_hint(left_out)}" if left_out else ""
         raise InvalidDataset(

@@ -38,9 +38,9 @@ def _rotation(images: Images, strength: int) -> Images:
     )
     fill = np.median(edges.reshape(len(images), -1, images.shape[3]), axis=1).astype(int)  # what the image ends in
 
-    def rotate(image: Image.Image, place: int) -> Image.Image:
-        colour = tuple(fill[place].tolist())
-        angle = _ROTATION[strength - 1] * signs[place]
+    def rotate(image: Image.Image, index: int) -> Image.Image:
+        colour = tuple(fill[index].tolist())
+        angle = _ROTATION[strength - 1] * signs[index]
         return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=colour if len(colour) > 1 else colour[0])
 
     return _map_images(images, rotate)

@@ -35,8 +35,8 @@ class PlainReport:
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         for row in (header, *rows):
             cells = [
-                cell.rjust(width) if 0 < place < len(row) - 1 else cell.ljust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+                cell.rjust(width) if 0 < column_index < len(row) - 1 else cell.ljust(width)
+                for column_index, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             self.line("  " + "  ".join(cells).rstrip())
 

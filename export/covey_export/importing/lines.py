@@ -21,7 +21,7 @@ _MIN_SPREAD = 1e-3  # of a probability between images, below which a comparison 
 
 def summarize(names: Sequence[str]) -> str:
     """The labels with their outputs, at most the first few."""
-    first = ", ".join(f"{place} {name}" for place, name in enumerate(names[:_LABELS_SHOWN]))
+    first = ", ".join(f"{index} {name}" for index, name in enumerate(names[:_LABELS_SHOWN]))
     more = len(names) - _LABELS_SHOWN
     return f"{first} and {more:,} more" if more > 0 else first
 

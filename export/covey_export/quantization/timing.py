@@ -71,8 +71,8 @@ def sentence(precision: Precision, faster: dict[int, float], smaller: float) -> 
     else:
         verdict = f"pays here at batch {paying[0]} only"
     figures = ", ".join(
-        f"{factor:.1f} x {'the speed of float32 ' if place == 0 else ''}at batch {size}"
-        for place, (size, factor) in enumerate(faster.items())
+        f"{factor:.1f} x {'the speed of float32 ' if index == 0 else ''}at batch {size}"
+        for index, (size, factor) in enumerate(faster.items())
     )
     hint = ""
     if precision is Precision.FLOAT16 and not paying:

@@ -139,7 +139,7 @@ def _spans(edges: Sequence[int]) -> list[slice]:
 
 def _edges(size: int, cell: float) -> list[int]:
     count = max(1, round(size / cell))
-    return [place * size // count for place in range(count + 1)]
+    return [index * size // count for index in range(count + 1)]
 
 
 def _log_odds(probabilities: NDArray[np.float32], class_index: int) -> NDArray[np.float64]:

@@ -90,13 +90,13 @@ def find(graph: Graph) -> tuple[Layer, ...]:
     """The layers of a graph that takes `images`; the first is the prepared image."""
     data = _data(graph)
     pattern_at = patterns.find(graph, data)
-    inner = {place for pattern in pattern_at.values() for place in pattern.inner}
+    inner = {index for pattern in pattern_at.values() for index in pattern.inner}
     finder = _Finder(graph, data)
-    for place, node in enumerate(graph.nodes):
-        if place in inner or node.op in _SHAPES:
+    for index, node in enumerate(graph.nodes):
+        if index in inner or node.op in _SHAPES:
             continue
         if any(name in data for name in node.inputs):
-            finder.add(node, pattern_at.get(place))
+            finder.add(node, pattern_at.get(index))
     return tuple(finder.layers or [finder.input_layer(tensors.IMAGES)])
 
 

@@ -17,20 +17,20 @@ class Pattern:
 
     op: str
     core: Node
-    last: int  # place in Graph.nodes
+    last: int  # index in Graph.nodes
     inner: frozenset[int]
     data: str  # the tensor that it reads
     bias: str = ""
 
 
 def find(graph: Graph, data: Set[str]) -> dict[int, Pattern]:
-    """The patterns, by their last node's place. `data` are the tensors that depend on the image."""
+    """The patterns, by the index of their last node. `data` are the tensors that depend on the image."""
     consumers: dict[str, list[int]] = {}
-    for place, node in enumerate(graph.nodes):
+    for index, node in enumerate(graph.nodes):
         for name in node.inputs:
-            consumers.setdefault(name, []).append(place)
+            consumers.setdefault(name, []).append(index)
     finder = _Finder(graph.nodes, consumers, data)
-    return {pattern.last: pattern for place in range(len(graph.nodes)) for pattern in finder.at(place)}
+    return {pattern.last: pattern for index in range(len(graph.nodes)) for pattern in finder.at(index)}
 
 
 class _Finder:
@@ -38,21 +38,21 @@ class _Finder:
         self._nodes = nodes
         self._consumers = consumers
         self._data = data
-        self._made_by = {name: place for place, node in enumerate(nodes) for name in node.outputs}
+        self._made_by = {name: index for index, node in enumerate(nodes) for name in node.outputs}
 
-    def at(self, place: int) -> Iterator[Pattern]:
-        """The pattern that the node at `place` belongs to, if there is one."""
-        node = self._nodes[place]
+    def at(self, index: int) -> Iterator[Pattern]:
+        """The pattern that the node at `index` belongs to, if there is one."""
+        node = self._nodes[index]
         pattern: Pattern | None = None
         if node.op in _GATES:
-            pattern = self._gated(_GATES[node.op], place, [place])
-        elif node.op == "Softplus" and (tanh := self._only_reader(place)) is not None:
+            pattern = self._gated(_GATES[node.op], index, [index])
+        elif node.op == "Softplus" and (tanh := self._only_reader(index)) is not None:
             if self._nodes[tanh].op == "Tanh":
-                pattern = self._gated("Mish", place, [place, tanh])
+                pattern = self._gated("Mish", index, [index, tanh])
         elif node.op == "Erf":
-            pattern = self._gelu(place)
+            pattern = self._gelu(index)
         elif node.op == "MatMul":
-            pattern = self._with_bias(place)
+            pattern = self._with_bias(index)
         if pattern is not None:
             yield pattern
 
@@ -63,29 +63,29 @@ class _Finder:
             return None
         return Pattern(op, self._nodes[last], last, frozenset(inner), x)
 
-    def _with_bias(self, place: int) -> Pattern | None:
+    def _with_bias(self, index: int) -> Pattern | None:
         """A product with constant weights, and the sum with a constant behind it."""
-        product = self._nodes[place]
+        product = self._nodes[index]
         if self._is_data(product.inputs[1]) or not self._is_data(product.inputs[0]):
             return None
-        last = self._only_reader(place)
+        last = self._only_reader(index)
         if last is None or self._nodes[last].op != "Add":
             return None
         (bias,) = [name for name in self._nodes[last].inputs if name != product.outputs[0]] or [""]
         if not bias or self._is_data(bias):
             return None
-        return Pattern("MatMul", product, last, frozenset((place,)), product.inputs[0], bias)
+        return Pattern("MatMul", product, last, frozenset((index,)), product.inputs[0], bias)
 
-    def _gelu(self, place: int) -> Pattern | None:
+    def _gelu(self, index: int) -> Pattern | None:
         """x * (1 + erf(x / sqrt(2))) / 2, its factors in any order."""
-        scaling = self._made_by.get(self._nodes[place].inputs[0])
+        scaling = self._made_by.get(self._nodes[index].inputs[0])
         if scaling is None or self._nodes[scaling].op not in ("Div", "Mul"):
             return None
         scaled = [name for name in self._nodes[scaling].inputs if self._is_data(name)]
         if len(scaled) != 1:
             return None
         x = scaled[0]
-        inner, last, had_x = [scaling, place], place, False
+        inner, last, had_x = [scaling, index], index, False
         while (following := self._only_reader(last)) is not None and self._nodes[following].op in ("Add", "Mul"):
             (other,) = [name for name in self._nodes[following].inputs if name not in self._nodes[last].outputs] or [""]
             if self._is_data(other):
@@ -107,8 +107,8 @@ class _Finder:
             return None
         return Pattern("Gelu", self._nodes[last], last, frozenset(inner) - {last}, x)
 
-    def _only_reader(self, place: int) -> int | None:
-        readers = self._consumers.get(self._nodes[place].outputs[0], [])
+    def _only_reader(self, index: int) -> int | None:
+        readers = self._consumers.get(self._nodes[index].outputs[0], [])
         return readers[0] if len(readers) == 1 else None
 
     def _is_data(self, name: str) -> bool:

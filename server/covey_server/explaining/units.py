@@ -197,9 +197,9 @@ def _pool(unit: Unit, layer: Layer, source: NDArray[np.float32], windows: tuple[
 def _cut(source: NDArray[np.float32], rows: list[int], columns: list[int]) -> NDArray[np.float32]:
     """The values `[C, H, W]` at these rows and columns; 0 outside."""
     window = np.zeros((len(source), len(rows), len(columns)), np.float32)
-    down = [place for place, row in enumerate(rows) if 0 <= row < source.shape[1]]
-    right = [place for place, column in enumerate(columns) if 0 <= column < source.shape[2]]
-    inner = source[:, [rows[place] for place in down]][:, :, [columns[place] for place in right]]
+    down = [index for index, row in enumerate(rows) if 0 <= row < source.shape[1]]
+    right = [index for index, column in enumerate(columns) if 0 <= column < source.shape[2]]
+    inner = source[:, [rows[index] for index in down]][:, :, [columns[index] for index in right]]
     window[np.ix_(range(len(source)), down, right)] = inner
     return window
 

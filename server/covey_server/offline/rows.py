@@ -41,8 +41,8 @@ class Layout:
         for rank in range(self.options.top_k):
             end = "" if rank == 0 else f"_{rank + 1}"
             classes = answers.classes[:, rank].tolist()
-            for place in failures:
-                classes[place] = -1
+            for index in failures:
+                classes[index] = -1
             probabilities = answers.probabilities[:, rank].tolist()
             columns[f"label{end}"] = [self.labels[class_index] if class_index >= 0 else None for class_index in classes]
             columns[f"index{end}"] = [class_index if class_index >= 0 else None for class_index in classes]
@@ -51,12 +51,12 @@ class Layout:
             ]
         if answers.known is not None:
             known: list[bool | None] = answers.known.tolist()
-            for place in failures:
-                known[place] = None
+            for index in failures:
+                known[index] = None
             columns["known"] = known
         messages: list[str | None] = [None] * len(answers)
-        for place, failure in failures.items():
-            messages[place] = failure.message
+        for index, failure in failures.items():
+            messages[index] = failure.message
         columns["error"] = messages
         return columns
 
@@ -65,7 +65,7 @@ class Layout:
         answers = block[1]
         assert answers.distributions is not None
         rows: list[list[float]] = answers.distributions.tolist()
-        return [None if place in answers.failures else row for place, row in enumerate(rows)]
+        return [None if index in answers.failures else row for index, row in enumerate(rows)]
 
     @property
     def names(self) -> list[str]:

@@ -27,7 +27,7 @@ class Tally:
     def of(cls, blocks: Sequence[Block]) -> Self:
         tally = cls()
         for _, answers in blocks:
-            answered = [place for place in range(len(answers)) if place not in answers.failures]
+            answered = [index for index in range(len(answers)) if index not in answers.failures]
             tally.images += len(answers)
             tally.classes.update(answers.classes[answered, 0].tolist())
             tally.failures.update(failure.reason for failure in answers.failures.values())

@@ -82,28 +82,28 @@ class Worker:
         spec = model.description.input
         answers = Answers(len(images), options, len(model.description.labels), model.description.known_from is not None)
         rows = memoryview(bytearray(batch_size * spec.nbytes))
-        places: list[int] = []
-        for place, image in enumerate(images):
+        indices: list[int] = []
+        for index, image in enumerate(images):
             try:
                 data = self._read(image)
                 header, needed_bytes = self._decoder.look(data, spec)
-                start = len(places) * spec.nbytes
+                start = len(indices) * spec.nbytes
                 self._decoder.decode(
                     rows[start : start + spec.nbytes], header, spec, needed_bytes, self._raise_if_stopping
                 )
             except InvalidImage as error:
-                answers.failures[place] = Failure("not readable as an image", str(error))
+                answers.failures[index] = Failure("not readable as an image", str(error))
             except ImageTooLarge as error:
-                answers.failures[place] = Failure("too large", str(error))
+                answers.failures[index] = Failure("too large", str(error))
             except OSError as error:
-                answers.failures[place] = Failure("missing", f"the image cannot be read: {error.strerror or error}")
+                answers.failures[index] = Failure("missing", f"the image cannot be read: {error.strerror or error}")
             else:
-                places.append(place)
-            if len(places) == batch_size or (places and place == len(images) - 1):
+                indices.append(index)
+            if len(indices) == batch_size or (indices and index == len(images) - 1):
                 self._raise_if_stopping()
-                batch = np.frombuffer(rows, np.uint8, len(places) * spec.nbytes).reshape(-1, *spec.shape)
-                model.answer(batch, places, answers)
-                places = []
+                batch = np.frombuffer(rows, np.uint8, len(indices) * spec.nbytes).reshape(-1, *spec.shape)
+                model.answer(batch, indices, answers)
+                indices = []
         return answers
 
     def _read(self, image: bytes | str | Missing) -> bytes:
@@ -140,35 +140,35 @@ class _Model:
         """A measured model, which on CUDA fills up batches to the measured sizes."""
         return cls(served.run, describe(served.engine))
 
-    def answer(self, images: NDArray[np.uint8], places: Sequence[int], answers: Answers) -> None:
+    def answer(self, images: NDArray[np.uint8], indices: Sequence[int], answers: Answers) -> None:
         """Enters the answers for these images. An image that the model fails on fails alone, as in the server."""
         try:
             probabilities = self._run(images)
         except EngineFailed as error:
             if len(images) > 1:
-                for row, place in enumerate(places):
-                    self.answer(images[row : row + 1], [place], answers)
+                for row, index in enumerate(indices):
+                    self.answer(images[row : row + 1], [index], answers)
                 return
             self._run(self._golden_image)  # if the model fails on this too, the image is not the reason
-            answers.failures[places[0]] = Failure("computation failed", str(error))
+            answers.failures[indices[0]] = Failure("computation failed", str(error))
             return
-        self._store(probabilities, np.array(places), answers)
+        self._store(probabilities, np.array(indices), answers)
 
-    def _store(self, model_output: NDArray[np.float32], places: NDArray[np.int64], answers: Answers) -> None:
+    def _store(self, model_output: NDArray[np.float32], indices: NDArray[np.int64], answers: Answers) -> None:
         output = Output(model_output)
         k = answers.classes.shape[1]
         if self.description.thresholds is not None:
             classes, probabilities, counts = given(model_output, self.description.thresholds, k)
             starts = np.repeat(np.cumsum(counts) - counts, counts)
-            rows, ranks = np.repeat(places, counts), np.arange(len(classes)) - starts
+            rows, ranks = np.repeat(indices, counts), np.arange(len(classes)) - starts
             answers.classes[rows, ranks] = classes
             answers.probabilities[rows, ranks] = probabilities
         else:
-            answers.classes[places], answers.probabilities[places] = output.top(k, 0, len(model_output))
+            answers.classes[indices], answers.probabilities[indices] = output.top(k, 0, len(model_output))
             if answers.known is not None:
-                answers.known[places] = answers.probabilities[places, 0] >= self.description.known_from
+                answers.known[indices] = answers.probabilities[indices, 0] >= self.description.known_from
         if answers.distributions is not None:
-            answers.distributions[places] = model_output
+            answers.distributions[indices] = model_output
         if output.finite is not None:
-            for place in places[~output.finite]:
-                answers.failures[int(place)] = Failure("no finite answer", NOT_FINITE)
+            for index in indices[~output.finite]:
+                answers.failures[int(index)] = Failure("no finite answer", NOT_FINITE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import WriteModel
-from tests.server.offline.made import CLASSES, png
+from tests.server.offline.helpers import CLASSES, png
 
 from covey_proto import image_formats
 from covey_server.inference.devices import CPU

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.conftest import WriteModel
 from tests.server.conftest import StartServer
-from tests.server.offline.made import batch, read, write_folder
+from tests.server.offline.helpers import batch, read, write_folder
 
 from covey_proto.v1 import classifier_pb2 as pb
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.conftest import WriteModel
-from tests.server.offline.made import batch, images, png, read, write_folder, write_parquet, write_tar
+from tests.server.offline.helpers import batch, images, png, read, write_folder, write_parquet, write_tar
 
 
 @pytest.fixture

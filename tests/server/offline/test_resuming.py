@@ -14,7 +14,7 @@ import psutil
 import pytest
 from bench.processes import ROOT
 from tests.conftest import WriteModel
-from tests.server.offline.made import batch, images, png, read, require_right, write_folder, write_parquet, write_tar
+from tests.server.offline.helpers import batch, images, png, read, require_right, write_folder, write_parquet, write_tar
 
 COUNT = 40
 SMALL = ("--part-images", "8", "--batch-size", "8")  # five parts: twelve renames

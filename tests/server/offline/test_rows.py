@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tests.conftest import WriteModel
-from tests.server.offline.made import (
+from tests.server.offline.helpers import (
     BROKEN,
     batch,
     images,

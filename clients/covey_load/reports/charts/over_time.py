@@ -29,12 +29,12 @@ def draw_over_time(runs: Sequence[Run]) -> Picture:
     axes = figure.subplots()
     begin_s = 0.0
     numbers = []
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         _draw_run(axes, run.intervals, begin_s)
         if len(runs) > 1:
             axes.axvline(begin_s, color=INK, linewidth=0.8, alpha=0.4)
             at_top = axes.get_xaxis_transform()
-            numbers.append(axes.text(begin_s, 1, f" {place + 1}", transform=at_top, va="top"))
+            numbers.append(axes.text(begin_s, 1, f" {index + 1}", transform=at_top, va="top"))
         begin_s += max((interval.start_s + 1 for interval in run.intervals), default=1) + _GAP_S
     canvas.logarithmic(axes)
     axes.set_ylabel("response time, ms")

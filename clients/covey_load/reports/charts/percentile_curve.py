@@ -57,7 +57,7 @@ def draw_percentile_curve(runs: Sequence[Run]) -> Picture:
 def _colours(count: int) -> list[str]:
     """A sequence of colours, dark blue to yellow-green."""
     scale = colormaps[canvas.MAP]
-    return [colors.to_hex(scale(0.2 + 0.65 * place / max(count - 1, 1))) for place in range(count)]
+    return [colors.to_hex(scale(0.2 + 0.65 * index / max(count - 1, 1))) for index in range(count)]
 
 
 def _nines(percentile: float) -> float:

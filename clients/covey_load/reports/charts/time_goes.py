@@ -39,8 +39,8 @@ def draw_time_goes(runs: Sequence[Run]) -> Picture:
     parts = [[FIGURES[name].value(run) or 0.0 for name, _, _ in _STAGES] for _, run in shown]
     totals = [sum(lengths) for lengths in parts]
     ends = [0.0] * len(shown)
-    for place, (_, title, colour) in enumerate(_STAGES):
-        shares = [lengths[place] / (total or 1) for lengths, total in zip(parts, totals, strict=True)]
+    for index, (_, title, colour) in enumerate(_STAGES):
+        shares = [lengths[index] / (total or 1) for lengths, total in zip(parts, totals, strict=True)]
         axes.barh(rows, shares, left=ends, color=colour, label=title, height=0.7)
         ends = [end + share for end, share in zip(ends, shares, strict=True)]
     for row, total in zip(rows, totals, strict=True):

@@ -94,8 +94,8 @@ def find(
             f"{_describe(value)}; {_not_images(value, dimensions)}"
         )
     axis_order = layout or _layout(file, value, dimensions)
-    places = (1, 2, 3) if axis_order == "NCHW" else (3, 1, 2)
-    channels, height, width = (dimensions[place] for place in places)
+    axes = (1, 2, 3) if axis_order == "NCHW" else (3, 1, 2)
+    channels, height, width = (dimensions[axis] for axis in axes)
     channels = _channels(file, value, channels, axis_order, _first_channels(graph, value.name))
     is_open = image_size is None and not (isinstance(height, int) and isinstance(width, int))
     height, width = _size(file, value, height, width, image_size, usual_size)
@@ -164,7 +164,7 @@ def _layout(file: OnnxFile, value: onnx.ValueInfoProto, dimensions: Dimensions) 
         return "NCHW" if first else "NHWC"
     if traced := _traced_layout(file.model.graph, value.name):
         return traced
-    if not any(isinstance(dimensions[place], str) for place in (1, 3)) and not first:
+    if not any(isinstance(dimensions[axis], str) for axis in (1, 3)) and not first:
         raise InvalidSource(
             f"{file.path}: expected images of 1 or 3 channels ([N, C, H, W] or [N, H, W, C]), found "
             f"{_describe(value)}; import a model of grey or RGB images"

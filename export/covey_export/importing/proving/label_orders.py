@@ -31,7 +31,7 @@ def likely(
     yield from usual
     guessed = _guessed(probabilities.argmax(axis=1), truth, len(labels))
     if guessed is not None and guessed not in [natural, *(order for order, _ in usual)]:
-        first = next(place for place in natural if guessed[place] != place)
+        first = next(index for index in natural if guessed[index] != index)
         is_now, is_not = labels[guessed[first]], labels[first]
         yield guessed, f"the labels in another order (output {first} is {is_now!r}, not {is_not!r})"
 
@@ -43,13 +43,13 @@ def _usual(labels: Sequence[str]) -> Iterator[tuple[list[int], str]]:
     orders = [natural]
     alphabetical = sorted(natural, key=lambda place: labels[place])
     as_text = sorted(natural, key=str)  # 0, 1, 10, 11, 2: folders named by number
-    inverse = [as_text.index(place) for place in natural]
+    inverse = [as_text.index(index) for index in natural]
     for order, what in (
         (alphabetical, "the labels in alphabetical order"),
         (as_text, "the labels in the order of folders named by number (0, 1, 10, 2)"),
         (inverse, "the labels sorted by number, their folders not"),
-        ([max(0, place - 1) for place in natural], "the labels moved by one, after a class for the background"),
-        ([min(count - 1, place + 1) for place in natural], "the labels moved by one, without the first"),
+        ([max(0, index - 1) for index in natural], "the labels moved by one, after a class for the background"),
+        ([min(count - 1, index + 1) for index in natural], "the labels moved by one, without the first"),
         (natural[::-1], "the labels in reverse order"),
     ):
         if order not in orders:
@@ -78,7 +78,7 @@ def _majority(outputs: NDArray[np.int64], truth: NDArray[np.int64], count: int) 
     np.add.at(table, (outputs[truth >= 0], truth[truth >= 0]), 1)
     order = list(range(count))
     used: dict[int, int] = {}
-    for output in sorted(range(count), key=lambda each: -int(table[each].max())):
+    for output in sorted(range(count), key=lambda output: -int(table[output].max())):
         if table[output].max() == 0:
             continue
         label = int(table[output].argmax())

@@ -90,8 +90,8 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
 def _columns(first: list[str]) -> tuple[int, int, int]:
     """Which column has the file and which the label, and how many rows are the heading."""
     names = [cell.lower().replace(" ", "_") for cell in first]
-    file_at = next((place for place, name in enumerate(names) if name in _FILE), None)
-    label_at = next((place for place, name in enumerate(names) if name in _LABEL), None)
+    file_at = next((index for index, name in enumerate(names) if name in _FILE), None)
+    label_at = next((index for index, name in enumerate(names) if name in _LABEL), None)
     if file_at is None or label_at is None:
         return 0, 1, 0
     return file_at, label_at, 1

@@ -121,13 +121,13 @@ def match(classes: Sequence[str], labels: Sequence[str]) -> list[int]:
     A class may be named as the label, in other case or with _ for spaces; as one of several names that a label has
     ("tench, Tinca tinca"); or as the output's number.
     """
-    exact = {label: place for place, label in enumerate(labels)}
+    exact = {label: index for index, label in enumerate(labels)}
     if all(name in exact for name in classes):
         return [exact[name] for name in classes]
     folded: dict[str, int] = {}
-    for place, label in enumerate(labels):
+    for index, label in enumerate(labels):
         for spelling in (label, *label.split(",")):
-            folded.setdefault(_folded(spelling), place)
+            folded.setdefault(_folded(spelling), index)
     outputs = [exact.get(name, folded.get(_folded(name), -1)) for name in classes]
     if max(outputs, default=-1) < 0 and all(name.isdecimal() and int(name) < len(labels) for name in classes):
         return [int(name) for name in classes]
@@ -141,7 +141,7 @@ def matched(files: Files, labels: Sequence[str]) -> tuple[Files, list[int], list
     Raises InvalidSamples for a table of other labels, which is a mistake.
     """
     outputs = match(files.classes, labels)
-    unknown = [place for place, output in enumerate(outputs) if output < 0]
+    unknown = [index for index, output in enumerate(outputs) if output < 0]
     if unknown and len(unknown) == len(outputs):
         if not files.place.is_dir():
             raise InvalidSamples(
@@ -151,11 +151,11 @@ def matched(files: Files, labels: Sequence[str]) -> tuple[Files, list[int], list
         without = replace(files, classes=(), class_of=(), found_at=())
         return without, [], [f"no folder in {files.place} is named as a label; its images are taken without labels"]
     sentences = []
-    for place in unknown:
-        near = difflib.get_close_matches(files.classes[place], labels, n=1)
+    for index in unknown:
+        near = difflib.get_close_matches(files.classes[index], labels, n=1)
         suggestion = f" (did you mean {near[0]!r}?)" if near else ""
-        problem = f"{files.classes[place]!r} is no label of the network{suggestion}; such images count as wrong"
-        sentences.append(f"{files.found_at[place]}: {problem}")
+        problem = f"{files.classes[index]!r} is no label of the network{suggestion}; such images count as wrong"
+        sentences.append(f"{files.found_at[index]}: {problem}")
     return files, outputs, sentences
 
 
@@ -208,7 +208,7 @@ def _every_nth(values: Sequence[_T], limit: int) -> list[_T]:
     """At most `limit` of the values, spread over all."""
     if len(values) <= limit:
         return list(values)
-    return [values[place * len(values) // limit] for place in range(limit)]
+    return [values[index * len(values) // limit] for index in range(limit)]
 
 
 def make(shape: tuple[int, int, int], count: int = MADE) -> Samples:

@@ -171,8 +171,8 @@ def _of_csv(text: str, separator: str) -> list[str]:
     if not rows:
         raise ValueError("is empty; expected rows of index and label, or of labels")
     heading = [cell.lower().replace(" ", "_") for cell in rows[0]]
-    label_at = next((place for place, cell in enumerate(heading) if cell in _HEADINGS_LABEL), None)
-    index_at = next((place for place, cell in enumerate(heading) if cell in _HEADINGS_INDEX), None)
+    label_at = next((index for index, cell in enumerate(heading) if cell in _HEADINGS_LABEL), None)
+    index_at = next((index for index, cell in enumerate(heading) if cell in _HEADINGS_INDEX), None)
     if label_at is not None:
         rows = rows[1:]
     else:

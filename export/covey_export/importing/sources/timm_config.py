@@ -77,8 +77,8 @@ def labels(config: Mapping[str, Any]) -> list[str] | None:
     inner = config.get("pretrained_cfg")
     inner = inner if isinstance(inner, dict) else {}
     names = config.get("label_names") or inner.get("label_names")
-    if isinstance(names, dict) and set(names) == {str(place) for place in range(len(names))}:
-        names = [names[str(place)] for place in range(len(names))]
+    if isinstance(names, dict) and set(names) == {str(index) for index in range(len(names))}:
+        names = [names[str(index)] for index in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     descriptions = config.get("label_descriptions") or inner.get("label_descriptions")

@@ -35,7 +35,7 @@ def read(path: Path, model: onnx.ModelProto) -> Contract | None:
     try:
         names = ast.literal_eval(properties["names"])
         size = ast.literal_eval(properties["imgsz"])
-        labels = [str(names[place]) for place in range(len(names))]
+        labels = [str(names[index]) for index in range(len(names))]
         height, width = (int(length) for length in (size if isinstance(size, list | tuple) else (size, size)))
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise InvalidSource(

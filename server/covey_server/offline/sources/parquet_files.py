@@ -79,11 +79,11 @@ class ParquetFiles:
         if pa.types.is_struct(images.type):
             images = images.flatten()[images.type.get_field_index("bytes")]  # null where the struct is
         keys = batch.column(1).to_pylist() if self._key_column else None
-        for place, value in enumerate(images):
-            key = f"{file.name}:{row + place}" if keys is None else str(keys[place])
+        for offset, value in enumerate(images):
+            key = f"{file.name}:{row + offset}" if keys is None else str(keys[offset])
             data = value.as_buffer()
             if data is None:
-                yield Entry(key, Missing(f"row {row + place:,} of {file.name} has no image (null)"))
+                yield Entry(key, Missing(f"row {row + offset:,} of {file.name} has no image (null)"))
             elif data.size > self._max_image_bytes:
                 yield Entry(key, too_large(data.size, self._max_image_bytes))
             else:
