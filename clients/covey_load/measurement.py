@@ -164,8 +164,8 @@ class Capacity:
     slo_ms: float
     share: float
     tried: list[tuple[float, float]]  # (rate, share of calls within the bound), in order
-    # Why the next higher rate that was tried was invalid, where it was: then the load generator's limit was found, and
-    # the server's is higher; or that the search ended early. Where no rate held, why lower ones were not tried.
+    # Why the next higher rate was invalid, where it was: then it is the load generator's limit, and the server's is
+    # higher. Or that the search ended early. Where no rate held: why lower ones were not tried.
     limited_by: list[str] = field(default_factory=list)
 
 

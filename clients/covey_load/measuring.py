@@ -62,7 +62,7 @@ class Measuring:
         measured until then counts."""
         calls = self._plan.calls
         if calls is not None and load.warm_up_s:
-            # Calls are counted from the first one of an order: the warm-up has one of its own.
+            # An order counts its calls from the first one, so the warm-up gets an order of its own.
             warm_up = replace(load, name=f"{load.name}, to warm up", warm_up_s=0.0)
             self._carry_out(warm_up, load.warm_up_s, None, None, None)
         measured = load if calls is None else replace(load, warm_up_s=0.0)

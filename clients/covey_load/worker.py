@@ -168,7 +168,7 @@ def _waited_ns() -> int:
 
 
 def main() -> int:
-    # Whatever prints must not come between the chunks.
+    # Standard output is for chunks only: whatever else is printed goes to standard error.
     results = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     worker = Worker(sys.stdin.buffer, Writer(results))

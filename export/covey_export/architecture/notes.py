@@ -18,7 +18,7 @@ def find(steps: Sequence[Step]) -> list[str]:
 
 
 def _sharing(steps: Sequence[Step]) -> Iterator[str]:
-    # Of a map of one place nothing is shared: it is a fully connected layer already.
+    # A layer whose map has one place shares nothing: it is a fully connected layer already.
     convolutions = [step for step in steps if step.parameters and step.dense_parameters > 2 * step.parameters]
     for step in convolutions[:_MAX_SHARING]:
         source = steps[step.inputs[0]]

@@ -52,7 +52,8 @@ def read(files: Sequence[Path], spec: InputSpec) -> ImageFiles:
             images[index] = decode(data, spec, DEFAULT_MAX_PIXELS, formats)
         except (CoveyServerError, OSError) as error:
             return _FileResult(problem=(error.strerror if isinstance(error, OSError) else None) or str(error))
-        # Of what the decoder was given: Pillow does not open every file that can be decoded. No pixel is.
+        # Opened from the data that the decoder gets, as Pillow cannot open every file that is decoded here. Decodes no
+        # pixel.
         image = image_formats.open_image(read_header(data, DEFAULT_MAX_PIXELS, formats))
         return _FileResult(
             is_grey=image.mode in _GREY_MODES or image.mode.startswith("I;"),

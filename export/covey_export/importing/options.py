@@ -15,7 +15,7 @@ from covey_export.quantization.precision import Precision
 from covey_proto import colours, interpolation, resize
 from covey_proto.resize import Resize
 
-# Also of the sub-commands that convert Covey's own networks.
+# The sub-commands that convert Covey's own networks have these options, too.
 VARIANTS = (
     (("--int8",), Precision.INT8, "a quarter of the size, calibrated on images of yours"),
     (("--float16", "--fp16"), Precision.FLOAT16, "half the size"),

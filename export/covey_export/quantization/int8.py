@@ -25,8 +25,8 @@ from covey_proto.tensors import IMAGES
 
 CALIBRATION_IMAGES = 512
 _BATCH_SIZE = 16
-# All that onnxruntime has 8-bit kernels for and that stands between convolutions. Left in float: softmax, whose 256
-# steps would be the answer's, and what gains nothing (sigmoid and other functions of one number).
+# The operators between convolutions that onnxruntime has 8-bit kernels for. These stay in float: softmax, since the
+# answer would have 256 steps only, and operators that gain nothing (sigmoid and other functions of one number).
 _LAYERS = (
     "Conv",
     "ConvTranspose",
@@ -81,7 +81,7 @@ def convert(float32: Path, images: Images) -> onnx.ModelProto:
                 f"onnxruntime cannot quantize this network to int8 ({type(error).__name__}: {error}); "
                 f"serve it in float32"
             ) from error
-    # The preparation notes all domains that onnxruntime knows, used or not.
+    # The preparation lists all domains that onnxruntime knows, also unused ones.
     used = {node.domain for node in model.graph.node}
     for opset in [opset for opset in model.opset_import if opset.domain not in used]:
         model.opset_import.remove(opset)

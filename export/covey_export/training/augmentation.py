@@ -74,7 +74,7 @@ _OF_FAMILIES: Mapping[Family, Augmentation] = {
     Family.CLOTHES: Augmentation(flip=True, shift=0.04),
     Family.PHOTOGRAPHS: Augmentation(flip=True, shift=0.125),
     Family.NUMBERS: NONE,
-    # To mirror what must not be mirrored costs more than it gains with what may be.
+    # No flip: where images must not be mirrored it costs more than it gains where they may.
     Family.UNKNOWN: Augmentation(shift=0.125),
 }
 

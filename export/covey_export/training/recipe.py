@@ -177,7 +177,7 @@ def _statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]
     """Mean and standard deviation of each channel of the training images, scaled to 0..1, to four digits."""
     means, deviations = [], []
     for channel in range(dataset.image_shape[2]):
-        # By how often each of the 256 values occurs: no floating-point copy of all images is made.
+        # Computed from how often each of the 256 values occurs, without a floating-point copy of all images.
         counts = np.bincount(dataset.train_images[..., channel].ravel(), minlength=256)
         values = np.arange(256) / 255
         mean = float(counts @ values / counts.sum())

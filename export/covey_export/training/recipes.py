@@ -72,7 +72,7 @@ _MNIST_DEEP = Recipe(
     log_steps=300,
 )
 
-# What all of `best` have in common; the augmentation, mean and deviation are the data set's own.
+# The common settings of all recipes `best`; the augmentation, mean and deviation are the data set's own.
 _BEST = Recipe(
     "best",
     batch_size=256,
@@ -91,9 +91,9 @@ _BEST = Recipe(
     channels_last=True,
 )
 _BEST_ADAM = replace(_BEST, optimizer="adamw", momentum=0.0, nesterov=False, learning_rate=0.003, weight_decay=0.05)
-# Sigmoids want large steps: with a learning rate of 0.003 and weight decay it came to 99.26 %.
+# Sigmoids want large steps: with a learning rate of 0.003 and weight decay it reached 99.26 %.
 _LENET_BEST = replace(_BEST_ADAM, batch_size=128, epochs=40, learning_rate=0.01, weight_decay=0.0, threads=1)
-# Two networks that soon know the training images by heart: much is dropped, and digits are changed more than usual.
+# For two networks that soon memorise the training images: much dropout, and digits are changed more than usual.
 _MNIST_BEST = replace(
     _BEST_ADAM,
     batch_size=128,
@@ -102,7 +102,7 @@ _MNIST_BEST = replace(
     augmentation=Augmentation(shift=0.08, rotation=12, zoom=0.15),
 )
 
-# For networks that are not Covey's own, and for going on from weights that know much already.
+# For networks that are not Covey's own, and for fine-tuning pretrained weights.
 _FINE_TUNE = replace(
     _BEST,
     name=FINE_TUNE,
@@ -130,8 +130,8 @@ _RESNET = replace(
     train_images=50_000,
 )
 
-# As airbench96 is trained: wider than `resnet`, so in smaller steps, and for longer, so with stronger changes. Small
-# images first, since a CPU has to count.
+# As airbench96 is trained: wider than `resnet`, therefore in smaller steps, and for longer, therefore with stronger
+# changes. It begins with small images, which save time on a CPU.
 _RESNET9 = replace(
     _RESNET,
     epochs=30,
@@ -140,7 +140,7 @@ _RESNET9 = replace(
     first_size=0.75,
 )
 
-# The paper's batch, rate and weight decay. Few epochs bear less erasing than the 300 that it was made for.
+# The paper's batch size, rate and weight decay. A few epochs allow less erasing than the 300 that it was made for.
 _WIDE_RESNET = replace(
     _BEST,
     batch_size=128,
@@ -162,7 +162,7 @@ _MNIST_COMPACT = replace(
     _BEST_ADAM, batch_size=128, epochs=30, averaging=0.999, augmentation=Augmentation(shift=0.2, rotation=20)
 )
 
-# Small and without much to forget: weak weight decay, as the paper has it (depthwise kernels have few weights).
+# Small, so that it overfits little: weak weight decay, as the paper has it (depthwise kernels have few weights).
 _MOBILENET = replace(
     _BEST,
     batch_size=128,
@@ -176,7 +176,7 @@ _MOBILENET = replace(
 RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "cifar-net": {
         "tutorial": _CIFAR_NET,
-        # So few weights have no need of strong changes: with shifts of 12 % and AdamW it came to 73.7 %.
+        # So few weights need no strong changes: with shifts of 12 % and AdamW it reached 73.7 %.
         "best": replace(
             _BEST,
             batch_size=128,
@@ -204,9 +204,9 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "conv-demo": {"tutorial": replace(_MLP, epochs=0, mean=(0.0,), std=(1 / 255,), train_images=100)},
 }
 
-# What a data set asks for where it is another than the one that the network's recipe was made for.
+# Recipes for data sets other than the one that the network's own recipe was made for.
 OTHER_DATASETS: Mapping[tuple[str, str], Mapping[str, Recipe]] = {
-    # Clothes take so small a network longer than digits, and mirroring them is more than it can learn besides.
+    # So small a network learns clothes more slowly than digits, and has no capacity left for mirrored ones.
     ("lenet", "fashion-mnist"): {"best": replace(_LENET_BEST, epochs=70, augmentation=Augmentation(shift=0.04))},
 }
 

@@ -56,7 +56,7 @@ def train(
     changes = changes or {}
     with distributed.joined(device) as group:
         _require_same_images(group, network, dataset)
-        # The first process looks for it and reads it: the folder may be on its machine alone.
+        # Only the first process reads the checkpoint: the folder may be on its machine alone.
         reads = group.is_first and not restart and (folder / checkpoints.FILE).exists()
         checkpoint = group.agree(_try_find(folder, network, dataset, recipe.name, seed, changes) if reads else None)
         if isinstance(checkpoint, ExportError):  # raised by all, so that none waits for another

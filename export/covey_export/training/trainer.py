@@ -219,7 +219,7 @@ class Trainer:
         with mixed_precision.autocast(self.recipe.precision, self.device):
             outputs = self._forward(images)
         loss = optimization.loss(outputs, labels, self.network.output, self.recipe.label_smoothing)
-        # The gradients' mean over the processes is that of the whole batch where each counts by its images.
+        # Weighted by its images in each process, the mean gradient of the processes is that of the whole batch.
         weight = len(batch) * self.group.size / len(whole_batch)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss * weight if self.group.size > 1 else loss)
@@ -287,7 +287,7 @@ class Trainer:
                 figures["test_accuracy"] = accuracy(probabilities, labels).overall
                 figures["test_loss"] = mean_loss(probabilities, labels)
             if count := self.watch.train_images:
-                # Not the first ones: folders are read class by class.
+                # Random ones, not the first: folders are read class by class.
                 indices = np.sort(np.random.default_rng(0).permutation(len(self.dataset.train_labels))[:count])
                 probabilities = predict(model, self._batches.images[torch.tensor(indices)])
                 figures["clean_accuracy"] = accuracy(probabilities, self.dataset.train_labels[indices]).overall

@@ -23,8 +23,8 @@ from covey_server.system.threads import lower_priority
 MAX_WAITING = 8
 MAX_OF_CALLER = 4  # of those
 MAX_BACKLOG_MS = 10.0  # of requests that wait; more, and serving has no time to spare
-# Of all cores, by serving. The lowest priority alone does not do: the threads that serve wait while the thread that
-# explains holds the interpreter's lock, and others on the machine may keep it from running.
+# The share of all cores that serving may take. The lowest priority alone is not enough: the serving threads wait while
+# the explaining thread holds the interpreter's lock, and other processes may keep that one from running.
 MAX_SERVING_SHARE = 0.35
 MAX_KEPT_BYTES = 256 << 20  # of the files of kept sessions; one session may have more
 IDLE_S = 60.0

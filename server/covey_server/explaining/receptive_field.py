@@ -10,7 +10,7 @@ from covey_server.explaining.windows import axes
 Interval = tuple[int, int]  # first and last place
 Box = tuple[Interval, Interval]
 
-# Of these a place of the output reads the same place of each input, unless an input has another size.
+# In these layers a place of the output reads the same place of each input, unless an input has another size.
 _PLACE_BY_PLACE = {"activation", "normalization", "addition", "multiplication", "concatenation", "scaling", "softmax"}
 _ACROSS_PLACES = {"InstanceNormalization", "GroupNormalization", "LpNormalization"}
 

@@ -83,7 +83,7 @@ def needed_bytes(header: Header, spec: InputSpec) -> int:
     factor = draft * _factor((header.width // draft, header.height // draft), spec)
     width, height = header.width // factor + 1, header.height // factor + 1
     channel_bytes = 1 if spec.channels == 1 else 4
-    # Turned before it is resized, an image is copied once more; by then it has the model's channels only.
+    # An exact image is turned before it is resized, which copies it; it has the model's channels only by then.
     pixel_bytes = max(header.pixel_bytes, channel_bytes) if spec.is_exact else header.pixel_bytes
     return int(
         header.pixels // draft**2 * pixel_bytes
@@ -107,8 +107,8 @@ def _pixels(header: Header, spec: InputSpec) -> bytes:
 def _resized(header: Header, spec: InputSpec) -> Image.Image:
     """The upright image in the size of `spec`; grey where it is stored so."""
     file = image_formats.open_image(header)
-    # Again, as what the header's reader and Pillow do not agree on must not be allocated.
-    if not _is_as_large(file, header):
+    # Compared once more: nothing may be allocated for a size that the header's reader did not see.
+    if not _has_declared_size(file, header):
         raise OSError(f"its size is {header.width} x {header.height} or {file.width} x {file.height}")
     size, key = file.size, transparency.transparent_colour(file)
     extent = _load(file, header, spec, key)
@@ -122,8 +122,8 @@ def _resized(header: Header, spec: InputSpec) -> Image.Image:
         return resizing.resize_exactly(image if turn is None else image.transpose(turn), spec)
     extent = (extent[0] / factor, extent[1] / factor)
     small = resizing.resize_quickly(image, spec, size=size, extent=extent, orientation=orientation)
-    # Turned last, as it copies; grey has waited until now, as resizing one channel gives the same pixels as resizing
-    # three equal ones.
+    # Turned last, when it is small, as turning copies. A grey image is still of one channel: resizing that gives the
+    # same pixels as resizing three equal ones.
     return small if turn is None else small.transpose(turn)
 
 
@@ -146,8 +146,8 @@ def _load(file: ImageFile, header: Header, spec: InputSpec, key: transparency.Ke
     return extent
 
 
-def _is_as_large(image: Image.Image, header: Header) -> bool:
-    """Whether Pillow sees the size in the header. HEIC's parser has cut and turned the image already."""
+def _has_declared_size(image: Image.Image, header: Header) -> bool:
+    """Whether the image has the size of its header. A HEIC may be smaller: its parser has cut and turned it already."""
     if header.orientation is None:
         return image.width * image.height <= header.pixels
     return image.size == (header.width, header.height)

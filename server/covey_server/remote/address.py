@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from covey_server.errors import InvalidConfiguration
 
-# What reads each kind, and how to get it.
+# The packages to install for each scheme.
 PACKAGES = {
     "s3": "'covey-serve[remote]'",
     "http": "'covey-serve[remote]'",

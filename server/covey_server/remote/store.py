@@ -17,7 +17,7 @@ CHUNK_BYTES = 8 << 20  # of one request; no more of a file is in memory
 _CONNECT_S, _READ_S = 10, 30  # a store that is silent for so long counts as away
 _TRIES = 3
 _DIGEST = "sha256:"
-# Where stores tell that a file's content has changed; the first that is there counts.
+# Fields by which stores tell that a file's content has changed; the first that is present counts.
 _TAGS = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "updated")
 
 

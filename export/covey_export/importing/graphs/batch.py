@@ -199,7 +199,8 @@ class _Rewriter:
             and elements_below[axis] <= elements
             and elements_below[axis] * shape[axis] >= elements * self._batch
         ]
-        # One image leaves both open. The last axis holds what layers multiply with their weights: images are not there.
+        # With a single image several axes fit. The images are never on the last axis, which layers multiply with their
+        # weights.
         outermost_candidates = [
             axis for axis in outermost if axis in candidates and shape[axis] > 1 and axis < len(shape) - 1
         ]
