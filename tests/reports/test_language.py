@@ -131,7 +131,7 @@ def test_an_examination_in_chinese() -> None:
         mirrored=0.91,
         robustness={kind: [0.8, 0.7, 0.6] for kind in corruptions.KINDS},
         scaling=temperature.scale(random.normal(size=(100, 3)), random.integers(0, 3, 100)),
-        detections=dict.fromkeys(unknown.made_here(np.zeros((1, 8, 8, 1), np.uint8)), detections),
+        detections=dict.fromkeys(unknown.synthetic_images(np.zeros((1, 8, 8, 1), np.uint8)), detections),
     )
     with language.spoken("zh"):
         text = examination.write_page(found)

@@ -31,8 +31,8 @@ def said() -> dict[str, str]:
     for script in (resources.files("covey_reports") / "scripts").iterdir():
         found |= dict.fromkeys(texts_of_scripts(script.read_text(encoding="utf-8")), script.name)
     found |= dict.fromkeys((kind.replace("_", " ") for kind in KINDS), "covey_server/explaining/layers.py")
-    made_here = unknown.made_here(np.zeros((1, 8, 8, 1), np.uint8))
-    found |= dict.fromkeys((*corruptions.KINDS, *unknown.CERTAINTIES, *made_here), "covey_export/examination")
+    synthetic_images = unknown.synthetic_images(np.zeros((1, 8, 8, 1), np.uint8))
+    found |= dict.fromkeys((*corruptions.KINDS, *unknown.CERTAINTIES, *synthetic_images), "covey_export/examination")
     return {" ".join(text.split()): place for text, place in found.items()}
 
 
