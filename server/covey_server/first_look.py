@@ -6,6 +6,7 @@ Without FILE, the sample that comes with Covey is served in the same way.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shlex
@@ -67,7 +68,11 @@ class FirstLook:
         return Config(models=self._folder, default_model=name, reload_interval_s=0, **vars(settings))
 
     def served(self, app: App) -> None:
-        """Says what to do now, and removes the folder: the model is in memory."""
+        """Says what to do now, and removes the folder: the model is in memory. Its file stays open without a name, for
+        callers who look inside, and is gone with the process, however that ends."""
+        for model in app.repository.catalog.served:
+            with contextlib.suppress(OSError):  # it is served all the same
+                model.engine.keep_file()
         shutil.rmtree(self._folder, ignore_errors=True)
         config = app.config
         image = "photo.jpg" if self._for_import else shlex.quote(str(sample.IMAGE))

@@ -97,6 +97,7 @@ def test_from_a_file_to_an_answer(start: Start, scratch: Path, tmp_path: Path) -
         for image, row in zip(pixels, expected, strict=True):
             found = {each.label: each.probability for each in client.classify(image).classes}
             assert np.allclose([found[label] for label in "abcde"], row, atol=1e-4)
+        assert client.explain(pixels[0]).layers
     server.send_signal(signal.SIGINT)
     assert server.wait(60) == 0
     assert not list(scratch.iterdir())
@@ -117,6 +118,9 @@ def test_without_a_file_the_sample_is_served(start: Start, scratch: Path) -> Non
     command = [sys.executable, "-m", "covey", *shlex.split(ask[1]), "--json"]
     answer = subprocess.run(command, capture_output=True, timeout=120, check=True).stdout
     assert json.loads(answer)["label"] == "7"
+    with Client(ask[1].split()[2]) as client:
+        explained = client.explain(shlex.split(ask[1])[-1])
+    assert [layer.kind for layer in explained.layers][:2] == ["input", "convolution"], "the page looks inside it, too"
     server.send_signal(signal.SIGINT)
     assert server.wait(60) == 0
 

@@ -9,6 +9,7 @@ import base64
 import errno
 import os
 import sys
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +78,14 @@ class Engine:
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         # Of the embedding D is told, 0: the file has none.
         self.input_shape, self.classes, self.embedding_size = _check_contract(self._session, path)
+
+    def keep_file(self) -> None:
+        """Holds the file open for as long as this engine lives, so that its layers can be explained also when it is
+        gone from its folder. Call it before that. Raises OSError."""
+        with open_regular(self.path) as (descriptor, _):
+            kept = os.dup(descriptor)
+        weakref.finalize(self, os.close, kept)
+        self.path = Path(f"/dev/fd/{kept}")
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[N, K] float32` of images `[N, H, W, C] uint8`. Raises EngineFailed."""
