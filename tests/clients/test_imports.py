@@ -41,10 +41,11 @@ sys.modules.update(dict.fromkeys({extra}))
 from covey.cli import main
 print(main(["models", "--target", "127.0.0.1:1", "--deadline-ms", "300"]))
 print(main(["load", "127.0.0.1:1", "--rate", "1"]), main(["doctor", "127.0.0.1:1"]))
+print(main(["plan", "127.0.0.1:1", "--rate", "1"]))
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout.split()[-3:] == ["3", "2", "2"]
-    assert run.stderr.count("pip install 'covey-serve[load]'") == 2
+    assert run.stdout.split()[-4:] == ["3", "2", "2", "2"]
+    assert run.stderr.count("pip install 'covey-serve[load]'") == 3
 
 
 def test_importing_the_sdk_does_not_load_the_command_line() -> None:

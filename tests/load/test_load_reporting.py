@@ -140,7 +140,8 @@ def test_missing_extra_is_one_line(missing: str, arguments: list[str]) -> None:
     assert finished.stdout == ""
     (line,) = finished.stderr.splitlines()
     assert line == (
-        f"covey: the package {missing!r} is not installed; load tests need their extra: pip install 'covey-serve[load]'"
+        f"covey: the package {missing!r} is not installed; covey load, doctor and plan need an extra: "
+        "pip install 'covey-serve[load]'"
     )
 
 

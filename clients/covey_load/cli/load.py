@@ -32,7 +32,9 @@ exit codes of its own:
   130  ended by Ctrl-C; what was measured until then is reported
 """
 _COMPARE = "compare"
-_MISSING = "the package {name!r} is not installed; load tests need their extra: pip install 'covey-serve[load]'"
+_MISSING = (
+    "the package {name!r} is not installed; covey load, doctor and plan need an extra: pip install 'covey-serve[load]'"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> Exit:
     """Raises CoveyError where the server cannot be asked, or no number of servers suffices."""
     try:
         from covey_load import sizing
+        from covey_load.reports import text  # noqa: F401  before the server is asked: it needs packages of the extra
 
         _require_possible(options)
         there = load_options.server(options, options.words)
