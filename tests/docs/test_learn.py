@@ -166,5 +166,13 @@ def test_the_chinese_pages_have_the_same_sections_and_figures(english: Path, chi
         if what.startswith(r"^\|"):  # of tables the number of columns of each row
             found = [[row.count("|") for row in rows] for rows in found]
         assert sorted(found[0]) == sorted(found[1]), what
+    lead_to = [
+        sorted(
+            os.path.relpath(path.parent / target).replace("/zh/", "/").replace("README.zh.", "README.")
+            for target in re.findall(r"\]\((?!https?:)([^)#]+)", text)
+        )
+        for path, text in zip((english, chinese), texts, strict=True)
+    ]
+    assert lead_to[0] == lead_to[1]
     for page, other, text in ((english, chinese, texts[0]), (chinese, english, texts[1])):
         assert f"]({os.path.relpath(other, page.parent)})" in text.partition("\n## ")[0]
