@@ -56,7 +56,9 @@ def target(server: Server) -> str:
     return server.target
 
 
-@pytest.mark.parametrize(("file", "checked"), [("docs/clients.md", True), ("README.md", False)])
+@pytest.mark.parametrize(
+    ("file", "checked"), [("docs/clients.md", True), ("README.md", False), ("docs/overview.md", False)]
+)
 def test_the_blocks_of_python_run_and_print_what_they_say(
     place: Path, server: Server, file: str, checked: bool
 ) -> None:

@@ -144,7 +144,10 @@ def test_measured_figures_stand_in_the_page_of_measurements(page: Path) -> None:
     assert set(stated) <= measured
 
 
-CHINESE = [(page, page.parent / "zh" / page.name) for page in LEARN.glob("*.md")]
+CHINESE = [
+    *((page, page.parent / "zh" / page.name) for page in LEARN.glob("*.md")),
+    *((ROOT / name, (ROOT / name).with_suffix(".zh.md")) for name in ("README.md", "docs/overview.md")),
+]
 
 
 def code(page: Path) -> list[str]:
@@ -153,12 +156,12 @@ def code(page: Path) -> list[str]:
     return [re.sub(r" *#(?! \[).*", "", line) for block in blocks for line in block.splitlines()]
 
 
-@pytest.mark.parametrize(("english", "chinese"), [*CHINESE, (ROOT / "README.md", ROOT / "README.zh.md")])
+@pytest.mark.parametrize(("english", "chinese"), CHINESE)
 def test_the_chinese_pages_have_the_same_code(english: Path, chinese: Path) -> None:
     assert code(english) == code(chinese)
 
 
-@pytest.mark.parametrize(("english", "chinese"), [*CHINESE, (ROOT / "README.md", ROOT / "README.zh.md")])
+@pytest.mark.parametrize(("english", "chinese"), CHINESE)
 def test_the_chinese_pages_have_the_same_sections_and_figures(english: Path, chinese: Path) -> None:
     texts = [page.read_text(encoding="utf-8") for page in (english, chinese)]
     for what in (r"^#+ ", r"^\|(?:[^|\n]*\|)+$", r"\d+\.\d+(?= ?%)"):
@@ -168,7 +171,7 @@ def test_the_chinese_pages_have_the_same_sections_and_figures(english: Path, chi
         assert sorted(found[0]) == sorted(found[1]), what
     lead_to = [
         sorted(
-            os.path.relpath(path.parent / target).replace("/zh/", "/").replace("README.zh.", "README.")
+            os.path.relpath(path.parent / target).replace("/zh/", "/").replace(".zh.md", ".md")
             for target in re.findall(r"\]\((?!https?:)([^)#]+)", text)
         )
         for path, text in zip((english, chinese), texts, strict=True)
