@@ -16,6 +16,10 @@ def compare_contracts(tested: ServedModel, served: ServedModel) -> Verdict | Non
         what = "its labels are exclusive or independent, otherwise than those of"
     elif served.known_from is not None and tested.known_from is None:
         what = "it does not tell unknown images, other than"
+    elif served.embedding_size and tested.embedding_size != served.embedding_size:
+        what = f"its embedding has {tested.embedding_size:,} numbers, not the {served.embedding_size:,} of"
+        if not tested.embedding_size:
+            what = "it publishes no embedding, other than"
     elif _original(tested) != _original(served) and served.original is not None:
         what = "it has not the original input and output of"
     else:

@@ -231,13 +231,15 @@ def test_a_version_whose_engine_fails_is_rolled_back_and_no_call_fails(
     ("options", "text"),
     [({"classes": 9}, "its 9 labels are not the 10 of version 1"),
      ({"shape": (5, 4, 1)}, "its input has another shape than that of version 1"),
-     ({"thresholds": [0.5]}, "its labels are exclusive or independent, otherwise than those of version 1")],
+     ({"thresholds": [0.5]}, "its labels are exclusive or independent, otherwise than those of version 1"),
+     ({"embedding": False}, "it publishes no embedding, other than version 1")],
 )  # fmt: skip
 def test_a_version_of_another_contract_never_answers(
     start: StartServer, models: Path, write_echo_model: WriteModel, options: dict[str, Any], text: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    write_echo_model(models, version=2, **options)
+    write_echo_model(models, version=1, embedding=True)
+    write_echo_model(models, version=2, **{"embedding": True, **options})
     server = start(models, canary_share=1.0)
     assert {ask(server, str(number)).version for number in range(20)} == {1}
     wait_until(lambda: state(server) == "rolled_back")
