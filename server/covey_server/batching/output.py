@@ -53,6 +53,10 @@ class Output:
         """Whether all numbers of `count` rows from `first` on are finite."""
         return self.finite is None or bool(self.finite[first : first + count].all())
 
+    def has_finite_embeddings(self, first: int, count: int) -> bool:
+        """Whether all numbers of the embeddings of `count` rows from `first` on are finite, as far as there are any."""
+        return self.embedding is None or bool(np.isfinite(self.embedding[first : first + count]).all())
+
     def shares(self, k: int) -> bool:
         """Whether this k is ranked for all rows at once."""
         if not self._shared_k and k * len(self.probabilities) <= MAX_SHARED_CLASSES:

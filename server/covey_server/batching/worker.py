@@ -158,7 +158,8 @@ class Workers:
             if output.finite is not None:
                 batch.not_finite = int((~output.finite).sum())
                 self._failures.log_not_finite(batch)
-            answered = [each for each, first in answers if output.finite is None or each.can_answer(output, first)]
+            all_can = output.finite is None and output.embedding is None
+            answered = [each for each, first in answers if all_can or each.can_answer(output, first)]
             self._observer.note_batch(batch, output, answered)
         except Exception as error:  # noqa: BLE001 - a batch that fails takes its own requests with it, nothing else
             if claimed or batch.claim():

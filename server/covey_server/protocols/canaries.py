@@ -42,15 +42,16 @@ def is_tried_again(call: Call) -> bool:
     return getattr(call, "again", ...) is None
 
 
-def second_try(call: Call, error: Exception) -> Again | None:
-    """What answers a call whose canary has failed with this error; None if no canary has the call, or did not fail."""
+def second_try(call: Call, error: Exception, *, is_counted: bool = True) -> Again | None:
+    """What answers a call whose canary has failed with this error; None if no canary has the call, or did not fail.
+    `is_counted`: whether what the call takes is counted already."""
     if not may_try_again(call):
         return None
     again, call.again = call.again, None
-    if status.of(error).name == "INTERNAL":
-        return again
-    del call.again  # it was refused, say, and a stream may try it anew
-    return None
+    failed = status.of(error).name == "INTERNAL"
+    if not (failed and is_counted):
+        del call.again  # it is as new: if it was refused, say, a stream may try it anew
+    return again if failed else None
 
 
 def set_apart(burst: Burst, canary: Canary) -> tuple[Burst | None, list[Call]]:

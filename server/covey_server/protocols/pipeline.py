@@ -165,10 +165,11 @@ class Pipeline:
             self.admission.hold(len(payload), call.peer)
         call.reply(payload)
 
-    def fail(self, call: Call, model: ServedModel | None, error: Exception) -> None:
+    def fail(self, call: Call, model: ServedModel | None, error: Exception, *, is_counted: bool = True) -> None:
         """Answers a call that was let in with the status of an error. If it is a canary's, the served version gets the
-        call instead, as far as there is time; the canary is judged by the failure all the same."""
-        if model is not None and (again := second_try(call, error)) is not None:
+        call instead, as far as there is time; the canary is judged by the failure all the same. `is_counted`: whether
+        what the call takes was counted (`prepare`, or `charge` and `reserve_answer`) before it failed."""
+        if model is not None and (again := second_try(call, error, is_counted=is_counted)) is not None:
             self._metrics.count_passed_on(model)
             again(call)
             self.workers.dispatch(inline=False)

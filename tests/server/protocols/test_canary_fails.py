@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer, running_servers
@@ -24,6 +25,7 @@ from tests.server.protocols.test_open_inference import Unanswered
 from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.errors import EngineFailed, Overloaded
+from covey_server.inference.served_model import ServedModel
 from covey_server.protocols import canaries
 
 BAD = bytes([255, *range(15)])  # an image that each canary here fails on
@@ -232,3 +234,44 @@ def test_a_call_that_was_refused_on_a_canary_is_as_new() -> None:
     assert canaries.is_tried_again(call)
     call.forget_request()
     assert not canaries.is_tried_again(call)
+
+
+def test_an_embedding_that_is_not_finite_is_a_failure(
+    start: StartServer, tmp_path: Path, write_echo_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By each protocol, the images in one batch and in several; each call counts once."""
+    write_echo_model(tmp_path, version=1, embedding=True)
+    write_echo_model(tmp_path, version=2, embedding=True)
+    (tmp_path / "echo" / "default-version").write_text("1")
+    (tmp_path / "echo" / "canary-version").write_text("2")
+    run = ServedModel.run_with_embedding
+
+    def spoiled(model: ServedModel, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        probabilities, embedding = run(model, images)
+        return probabilities, embedding * np.float32(np.nan) if model.version == 2 else embedding
+
+    server = start(tmp_path, canary_share=1.0, max_batch_size=8)
+    wait_until(lambda: state(server) == "trial")
+    server.app._observers.canaries.stop(60)
+    monkeypatch.setattr(ServedModel, "run_with_embedding", spoiled)
+    output = oip.ModelInferRequest.InferRequestedOutputTensor(name="embedding")
+    for data in (GOOD, MANY):
+        answer = server.classify(pb.ClassifyRequest(pixels=pb.Pixels(data=data), embedding=True))
+        assert answer.version == 1
+        assert {len(result.embedding) for result in answer.results} == {64}
+        pixels = np.frombuffer(data, np.uint8).reshape(-1, 4, 4, 1)
+        assert inferred(infer(server, raw(pixels, model_name="echo", outputs=[output])))[0] == 1
+    server.wait_until_idle()
+    assert canary_counts(server) == (4, 0)
+    canary, served = (server.app.repository.catalog.find("echo", version) for version in (2, 1))
+    assert server.app._metrics.tally(canary).codes["OK", "grpc"] == 0
+    assert server.app._metrics.tally(served).codes["OK", "grpc"] == 4
+
+
+def test_a_call_that_failed_before_it_was_counted_is_as_new() -> None:
+    """Else its principal would not pay for its images, and their bytes would not be counted."""
+    call = Unanswered(b"", "peer", 0, None)
+    call.again = id
+    assert canaries.second_try(call, EngineFailed("broken"), is_counted=False) is id
+    assert not canaries.is_tried_again(call)
+    assert not canaries.may_try_again(call)

@@ -28,11 +28,14 @@ from tests.server.protocols.test_service import png
 from covey_export.__main__ import main
 from covey_proto import metadata
 from covey_proto.inference import open_inference_pb2 as pb
+from covey_server.calls.call import Call
 from covey_server.errors import EngineFailed, RefusedModel
 from covey_server.inference import original_input as original_input_module
 from covey_server.inference.devices import CPU
 from covey_server.inference.model_loader import ModelLoader
 from covey_server.inference.original_input import OriginalInput
+from covey_server.protocols import canaries
+from covey_server.protocols.pipeline import Pipeline
 
 DATATYPES = {"float32": "FP32", "float16": "FP16", "uint8": "UINT8"}
 # By name: how the original is made. `net` is what most exporters write.
@@ -459,6 +462,15 @@ def test_where_a_canarys_fails_the_served_version_answers(
     def fail(*_: object) -> None:
         raise EngineFailed("broken")
 
+    charged: list[int] = []
+    charge = Pipeline.charge
+
+    def count(pipeline: Pipeline, call: Call, images: int) -> None:
+        if not canaries.is_tried_again(call):
+            charged.append(images)
+        charge(pipeline, call, images)
+
+    monkeypatch.setattr(Pipeline, "charge", count)
     with running_servers(front) as start:
         server = start(models, canary_share=1.0)
         canary = server.app.repository.catalog.find("bytes", 2)
@@ -470,3 +482,4 @@ def test_where_a_canarys_fails_the_served_version_answers(
         assert answer.model_version == "1"
         np.testing.assert_allclose(output(answer), by_onnxruntime(models, "bytes", values), atol=1e-4)
         assert server.app._metrics.tally(canary).passed_on == 1
+        assert charged == [3], "once, also where the canary fails before it is"

@@ -199,8 +199,16 @@ class ClassificationWithEmbedding(Classification):
     __slots__ = ()
     wants_embedding = True
 
+    def can_answer(self, output: Output, first: int) -> bool:
+        if not Classification.can_answer(self, output, first):
+            return False
+        return self.joined is not None or not self.is_on_trial or output.has_finite_embeddings(first, self.count)
+
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
+        """As Classification, of the embeddings too."""
         assert output.embedding is not None
+        if self.is_on_trial and not output.has_finite_embeddings(first, count):
+            raise EngineFailed(NOT_FINITE)
         results = Classification.write_rows(self, output, first, count)
         return self._writer.with_embeddings(results, output.embedding[first : first + count])
 

@@ -71,9 +71,10 @@ def _begin(
     pipeline: Pipeline, call: Call, original: OriginalInput, count: int, steps: Steps[Request], answer_bytes: int,
     error: Exception | None,
 ) -> None:  # fmt: skip
+    if error is not None:
+        pipeline.fail(call, original, error, is_counted=False)
+        return
     try:
-        if error is not None:
-            raise error
         pipeline.prepare(call, original, count, steps, answer_bytes)
     except Exception as failed:  # noqa: BLE001 - whatever went wrong, the caller is answered
         pipeline.fail(call, original, failed)

@@ -121,10 +121,9 @@ def extra_rows(output: Output, name: str, model: ServedModel, first: int, count:
         known: NDArray[np.bool_] = output.probabilities[first : first + count].max(axis=1) >= model.known_from
         return known.tobytes()
     assert output.embedding is not None
-    embedding = output.embedding[first : first + count]
-    if not np.isfinite(embedding).all():
+    if not output.has_finite_embeddings(first, count):
         raise EngineFailed(NOT_FINITE)
-    return embedding.astype("<f4", copy=False).tobytes()
+    return output.embedding[first : first + count].astype("<f4", copy=False).tobytes()
 
 
 @lru_cache(1024)

@@ -275,6 +275,13 @@ class InferenceAndMore(Inference):
     def wants_embedding(self) -> bool:  # type: ignore[override]  # of most requests it is always False
         return EMBEDDING in self._extra
 
+    def can_answer(self, output: Output, first: int) -> bool:
+        if self.joined is not None:
+            return True
+        return Inference.can_answer(self, output, first) and (
+            not self.wants_embedding or output.has_finite_embeddings(first, self.count)
+        )
+
     def write_rows(self, output: Output, first: int, count: int) -> Sequence[Buffer]:
         """One buffer for each output. Raises as Inference does."""
         ordinary = b"".join(Inference.write_rows(self, output, first, count))
