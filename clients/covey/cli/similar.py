@@ -31,6 +31,7 @@ DESCRIPTION = (
 )
 _MODEL_FILE = "a model.onnx, which is run here in place of asking a server; needs the extra cpu"
 _SHOWN_FAILURES = 20
+_ALL = ""  # the folder of an index, as a name in it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,12 +78,11 @@ def run(options: argparse.Namespace) -> Exit:
 
 
 def _index(options: argparse.Namespace) -> Exit:
-    from covey.similar import embedding, index, models  # here, as no other command needs them
+    from covey.similar import embedding, index, models, storage  # here, as no other command needs them
 
     if not options.folder.is_dir():
         raise InvalidInput(f"{options.folder} is no folder; expected one of images")
-    if (options.to / "index.json").exists():
-        raise InvalidInput(f"{options.to} has an index already; `covey similar add` adds to it, or remove the folder")
+    storage.require_new(options.to)
     with _embedder(options) as embedder:
         about = models.about(embedder.made, os.path.abspath(options.folder))  # noqa: PTH100 - links stay what they are
         sources = embedding.find([options.folder], Path(about.folder))
@@ -118,8 +118,12 @@ def _remove(options: argparse.Namespace) -> Exit:
 
     before = Index.open(options.index)
     folder = Path(before.about.folder)
-    named = {embedding.name_of(path, folder) for path in options.paths}
-    named |= {path.as_posix() for path in options.paths}  # as `query` shows them
+    known = set[str]().union(*map(_above, before.names))
+    named = set()
+    for path in options.paths:
+        place = Path(os.path.abspath(path))  # noqa: PTH100 - links stay what they are
+        name = _ALL if folder.is_relative_to(place) else embedding.name_of(path, folder)
+        named.add(name if name in known else path.as_posix())  # or as `query --json` shows it
     gone = {name for name in before.names if not named.isdisjoint(_above(name))}
     if options.missing:
         gone |= {name for name in before.names if not (folder / name).exists()}
@@ -136,7 +140,10 @@ def _query(options: argparse.Namespace) -> Exit:
     index = Index.open(options.index)
     about = index.about
     if about.has_graph and not index.is_approximate and not options.exact:
-        print(f"note: all {len(index):,} images are compared; {graph.INSTALL} finds them faster", file=sys.stderr)
+        what = f"{graph.INSTALL} finds them faster"
+        if graph.is_installed():
+            what = "the index's graph cannot be read; the next `covey similar add` or `remove` makes it anew"
+        print(f"note: all {len(index):,} images are compared; {what}", file=sys.stderr)
     code = Exit.OK
     with _embedder(options, index) as embedder:
         for place, file in enumerate(options.files):
@@ -195,8 +202,12 @@ def _embedder(options: argparse.Namespace, index: Index | None = None) -> Iterat
 
 
 def _above(name: str) -> set[str]:
-    """A name and those of the folders above it."""
-    return {name, *(parent.as_posix() for parent in Path(name).parents if parent.as_posix() != ".")}
+    """A name and those of the folders above it; of names below the index's own folder, that is _ALL."""
+    above = {name, *(parent.as_posix() for parent in Path(name).parents)}
+    if "." in above:
+        above.remove(".")
+        above.add(_ALL)
+    return above
 
 
 def _tell_left_out(left_out: Mapping[str, int]) -> None:

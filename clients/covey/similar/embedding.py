@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,13 +48,23 @@ def find(paths: Sequence[Path], folder: Path) -> Sources:
         if path.is_dir():
             inside = image_folders.find(path)
             found.left_out.update(inside.left_out)
-            files: Sequence[Path] = inside.files
+            files: Sequence[Path] = [file for file in inside.files if not _is_special(file)]
+            if special := len(inside.files) - len(files):
+                found.left_out["FIFOs, sockets or devices"] += special
         elif path.exists():
             files = [path]
         else:
             raise InvalidInput(f"{path} is not there; expected an image file or a folder of them")
         found.files.update((name_of(file, folder), file) for file in files)
     return found
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is a FIFO, say, which could be read for ever."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # whoever reads it says why it cannot be
+        return False
 
 
 def name_of(path: Path, folder: Path) -> str:

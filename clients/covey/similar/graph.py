@@ -6,6 +6,7 @@ the vectors themselves.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,9 @@ class Graph:
 
     def write(self, path: Path) -> None:
         """Raises OSError."""
-        self._index.save(path)
+        try:
+            self._index.save(path)
+        except RuntimeError as error:  # so usearch tells a full disk
+            raise OSError(errno.EIO, str(error), str(path)) from error
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -78,6 +78,8 @@ class Index:
             )
         wanted = search.unit(given[None])[0]
         rows, distances = self._nearest(wanted, top, exact=exact)
+        if not np.isfinite(distances).all():
+            raise InvalidInput(f"{self.folder} is damaged: it has vectors that are not finite; make the index again")
         names, folder = self.names, Path(self.about.folder)
         return [
             Match(names[row], folder / names[row], float(distance))
@@ -97,10 +99,10 @@ class Index:
 
 
 def create(folder: Path, about: About, new: Iterable[New]) -> Index:
-    """A new index in a folder that has none. Raises InvalidInput where it has one, or cannot be written."""
+    """A new index in a new or empty folder. Raises InvalidInput where it is neither, or cannot be written."""
+    storage.require_new(folder)
     with storage.locked(folder):
-        if (folder / "index.json").exists():
-            raise InvalidInput(f"{folder} has an index already; add to it, or remove the folder")
+        storage.require_new(folder)  # another process may have made one meanwhile
         return _change(folder, about, storage.empty(about), frozenset(), new)
 
 

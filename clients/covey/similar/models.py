@@ -36,7 +36,9 @@ def about(made: Made, folder: str) -> About:
 
 
 def require_same(folder: Path, about: About, made: Made) -> None:
-    """Raises InvalidInput for any model but that of the index in `folder`."""
+    """Raises InvalidInput for any model but that of the index in `folder`. One file may be served by several names."""
+    if made.digest and (made.digest, made.size) == (about.digest, about.size):
+        return
     if (made.name, made.version, made.digest) == (about.model, about.version, about.digest):
         return
     what = f"{made.name} version {made.version}"

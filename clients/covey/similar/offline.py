@@ -28,10 +28,12 @@ class FileEmbedder:
         """`path` is that of a model.onnx, or its folder. Raises InvalidInput where it cannot be used."""
         try:
             from covey_server import errors
+            from covey_server.config import Config
             from covey_server.images import pixels
             from covey_server.inference.devices import CPU
             from covey_server.inference.engine import Engine
             from covey_server.inference.served_model import ServedModel
+            from covey_server.system.regular_files import read_regular
         except ImportError as error:
             raise InvalidInput(
                 f"--model-file needs the server's packages ({error.name}): pip install 'covey-serve[cpu]'"
@@ -45,6 +47,7 @@ class FileEmbedder:
         if not self._model.embedding_size:
             raise InvalidInput(f"{path} publishes no embedding; convert it with covey-export convert --embedding")
         self._decoded, self._errors = pixels.decode, errors
+        self._read, self._max_bytes = read_regular, Config.max_message_bytes
         info = self._model.info
         self.made = Made(info.name, info.version, self._model.digest, self._model.embedding_size)
 
@@ -77,7 +80,7 @@ class FileEmbedder:
 
     def _decode(self, path: Path) -> Decoded:
         try:
-            return self._decoded(path.read_bytes(), self._model.input)
+            return self._decoded(self._read(path, self._max_bytes), self._model.input)
         except (self._errors.InvalidImage, self._errors.ImageTooLarge) as error:
             return InvalidImage(str(error))
         except OSError as error:

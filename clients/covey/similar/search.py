@@ -23,7 +23,7 @@ class Match:
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """`[N, D]` of length 1 each; zero vectors stay so, and are as far from everything as what is at right angles."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)  # squares of float32 may pass its range
     found: NDArray[np.float32] = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     return found
 

@@ -16,6 +16,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +31,11 @@ from covey.errors import InvalidInput
 
 FORMAT = 1
 _ABOUT, _LOCK = "index.json", "lock"
-_PARTS = ("vectors-*.f32", "images-*.npy", "names-*.json", "graph-*.usearch", "vectors-*.new")
+# Files of a generation, and what an interrupted change has left: whatever else lies in the folder is not ours.
+_PART = re.compile(r"vectors-(\d+)\.(?:f32|new)|images-(\d+)\.npy|names-(\d+)\.json|graph-(\d+)\.usearch")
+_UNFINISHED = re.compile(rf"\.{re.escape(_ABOUT)}\.[0-9a-f]{{8}}")
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, EOFError, RecursionError, MemoryError)
+_KINDS = {"str": str, "int": int, "bool": bool}
 _ATTEMPTS = 5  # to read a generation before the next one takes its place
 KEY, MODIFIED, SIZE = range(3)  # columns of `Table.images`
 
@@ -84,14 +89,19 @@ def read_about(folder: Path) -> About:
         said = json.loads(path.read_text())
         if said.pop("format") != FORMAT:
             raise InvalidInput(f"{path}: of another version of Covey; make the index again, or use that version")
-        return About(**said)
+        about = About(**said)
+        for field in dataclasses.fields(About):
+            value = getattr(about, field.name)
+            if type(value) is not _KINDS[str(field.type)] or (isinstance(value, int) and value < 0):
+                raise ValueError(f"{field.name} is {value!r}")
+        return about
     except FileNotFoundError:
         raise InvalidInput(f"{folder} is no index (it has no {_ABOUT}); make one with `covey similar index`") from None
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, InvalidInput):
-            raise
+    except InvalidInput:
+        raise
+    except _DAMAGE as error:
         raise InvalidInput(f"{path} is damaged ({error}); make the index again") from error
 
 
@@ -130,12 +140,33 @@ def write_table(folder: Path, about: About, names: list[str], images: NDArray[np
 
 
 def remove_other_generations(folder: Path, generation: int) -> None:
-    """What an earlier state, or one that was never finished, has left."""
-    for pattern in _PARTS:
-        for path in folder.glob(pattern):
-            if path.stem.rpartition("-")[2] != str(generation):
+    """What an earlier state, or one that was never finished, has left. Other files stay."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            part = _PART.fullmatch(path.name)
+            if (part and int(part[part.lastindex or 0]) != generation) or _UNFINISHED.fullmatch(path.name):
                 with suppress(OSError):
                     path.unlink()
+
+
+def require_new(folder: Path) -> None:
+    """Raises InvalidInput where an index cannot begin: in a folder that has one, or anything that no index has left."""
+    if (folder / _ABOUT).exists():
+        raise InvalidInput(f"{folder} has an index already; `covey similar add` adds to it, or remove the folder")
+    try:
+        found = sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be read ({error.strerror}); name another place") from error
+    was_begun = _LOCK in found
+    others = [name for name in found if name != _LOCK and not (was_begun and _is_ours(name))]
+    if others:
+        raise InvalidInput(f"{folder} has other files in it, such as {others[0]}; name a new folder or an empty one")
+
+
+def _is_ours(name: str) -> bool:
+    return bool(_PART.fullmatch(name) or _UNFINISHED.fullmatch(name))
 
 
 @contextmanager
@@ -173,9 +204,14 @@ def _read_table(folder: Path, about: About) -> Table:
     names_path, images_path = folder / f"names-{generation}.json", folder / f"images-{generation}.npy"
     try:
         names: Any = json.loads(names_path.read_text())
-        images: NDArray[np.int64] = np.load(images_path)
-    except (ValueError, EOFError) as error:
+        with images_path.open("rb") as file:
+            images = np.lib.format.read_array(file, allow_pickle=False)
+    except _DAMAGE as error:
         raise InvalidInput(f"{folder} is damaged ({error}); make the index again") from error
-    if len(names) != count or images.shape != (count, 3):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput(f"{names_path} is damaged: expected a list of names; make the index again")
+    if images.dtype != np.int64 or images.shape != (count, 3):
+        raise InvalidInput(f"{images_path} is damaged: expected {count:,} x 3 integers; make the index again")
+    if len(names) != count or not (np.diff(images[:, KEY]) > 0).all():
         raise InvalidInput(f"{folder} is damaged: {len(names):,} names for {count:,} images; make the index again")
     return Table(names, images, map_vectors(vectors_path(folder, generation), count, about.size))

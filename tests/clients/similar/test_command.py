@@ -108,6 +108,21 @@ def test_added_when_new_or_written_since(
     assert matches(capsys) == [["a.png", "f.png"]]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_fifo_in_a_folder_is_left_out(made: str, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(photos / "z.png")
+    assert main(["similar", "add", "photos", "--index", made]) == 0
+    assert capsys.readouterr().err == "left out 1 FIFOs, sockets or devices\n"
+
+
+def test_a_folder_with_other_files_does_not_become_an_index(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["similar", "index", "photos", "--to", "photos"]) == 2
+    assert "photos has other files in it, such as a.png; name a new folder or an empty one" in capsys.readouterr().err
+    assert server.requests == 0
+
+
 def test_files_of_other_folders_have_their_whole_path(made: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("elsewhere.png").write_bytes(b"5")
     assert main(["similar", "add", "elsewhere.png", "--index", made]) == 0
@@ -122,6 +137,8 @@ def test_files_of_other_folders_have_their_whole_path(made: str, capsys: pytest.
         (["photos/a.png"], ["b.png", "c.png", "more/d.png", "more/e.png"]),
         (["photos/more"], ["a.png", "b.png", "c.png"]),
         (["more/d.png", "a.png"], ["b.png", "c.png", "more/e.png"]),
+        (["photos"], []),
+        (["."], []),
         (["--missing"], ["a.png", "b.png", "more/d.png", "more/e.png"]),
     ],
 )
@@ -130,6 +147,19 @@ def test_removed(made: str, photos: Path, named: list[str], left: list[str]) -> 
         (photos / "c.png").unlink()
     assert main(["similar", "remove", *named, "--index", made]) == 0
     assert Index.open(made).names == left
+
+
+def test_removed_is_what_lies_there_and_not_what_else_is_called_so(
+    made: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos / "more")
+    Path("a.png").write_bytes(b"5")
+    index = ["--index", f"../../{made}"]
+    assert main(["similar", "add", "a.png", *index]) == 0
+    assert main(["similar", "remove", "a.png", *index]) == 0
+    assert Index.open(f"../../{made}").names == ["a.png", "b.png", "c.png", "more/d.png", "more/e.png"]
+    assert main(["similar", "remove", ".", *index]) == 0
+    assert Index.open(f"../../{made}").names == ["a.png", "b.png", "c.png"]
 
 
 def test_what_is_not_there_cannot_be_removed(made: str, capsys: pytest.CaptureFixture[str]) -> None:

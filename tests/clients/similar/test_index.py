@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,6 +41,12 @@ def cosine(values: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[
     return np.asarray(1 - rows @ one / np.linalg.norm(rows, axis=1) / np.linalg.norm(one))
 
 
+def saved(values: NDArray[np.generic]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
 class TestSearch:
     @pytest.mark.parametrize("at_once", [1, 7, 65_536])
     def test_the_nearest_of_all(self, tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +66,20 @@ class TestSearch:
         made = index.create(tmp_path / "index", ABOUT, new(values * np.arange(1, 21, dtype=np.float32)[:, None]))
         (best,) = made.search(values[7] * 1e-3, 1)
         assert (best.name, round(best.distance, 6)) == ("7.png", 0)
+
+    @pytest.mark.parametrize("factor", [1e-30, 1e30])
+    def test_nor_do_lengths_whose_squares_no_float32_holds(self, tmp_path: Path, factor: float) -> None:
+        values = vectors(20)
+        made = index.create(tmp_path / "index", ABOUT, new(values * np.float32(factor)))
+        (best,) = made.search(values[7] * np.float32(factor), 1)
+        assert (best.name, round(best.distance, 6)) == ("7.png", 0)
+
+    def test_vectors_that_are_no_numbers_are_damage(self, tmp_path: Path) -> None:
+        index.create(tmp_path / "index", ABOUT, new(vectors(3)))
+        path = tmp_path / "index/vectors-1.f32"
+        path.write_bytes(b"\xff" * path.stat().st_size)
+        with pytest.raises(InvalidInput, match="vectors that are not finite; make the index again"):
+            Index.open(tmp_path / "index").search(vectors(1)[0])
 
     def test_a_vector_of_zeros_is_at_right_angles_to_all(self, tmp_path: Path) -> None:
         values = vectors(3)
@@ -207,6 +228,42 @@ class TestChanges:
         assert files(folder) == {"lock"}
         index.create(folder, ABOUT, new(vectors(2)))
 
+    def test_files_of_others_are_left_alone(self, tmp_path: Path) -> None:
+        folder = tmp_path / "index"
+        folder.mkdir()
+        (folder / "names-2020.json").write_text("[]")
+        with pytest.raises(InvalidInput, match=r"has other files in it, such as names-2020.json; name a new folder"):
+            index.create(folder, ABOUT, new(vectors(2)))
+        assert files(folder) == {"names-2020.json"}
+        (folder / "names-2020.json").unlink()
+        index.create(folder, ABOUT, new(vectors(2)))
+        for name in ("names-old.json", "images-train.npy"):
+            (folder / name).touch()
+        index.change(folder, remove=["0.png"])
+        assert {"names-old.json", "images-train.npy"} < files(folder)
+
+    def test_what_a_killed_process_left_is_no_hindrance(self, tmp_path: Path) -> None:
+        folder = tmp_path / "index"
+        folder.mkdir()
+        left = {"vectors-1.f32", "vectors-1.new", ".index.json.0123abcd"}
+        for name in (*left, "lock"):
+            (folder / name).touch()
+        index.create(folder, ABOUT, new(vectors(2)))
+        assert files(folder) == {"index.json", "lock", "vectors-1.f32", "images-1.npy", "names-1.json"}
+
+    def test_a_graph_for_which_the_disk_is_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(index, "GRAPH_FROM", 0)
+        folder = tmp_path / "index"
+        index.create(folder, ABOUT, new(vectors(3)))
+        before = files(folder)
+        full = Path("/dev/full")
+        if not full.exists():
+            pytest.skip("this system has no /dev/full")
+        monkeypatch.setattr(storage, "graph_path", lambda folder, generation: full)
+        with pytest.raises(InvalidInput, match=r"cannot be written \(.+\); it is as it was"):
+            index.change(folder, add=new(vectors(2, seed=1), ["x.png", "y.png"]))
+        assert files(folder) == before
+
     def test_one_process_at_a_time(self, tmp_path: Path) -> None:
         folder = tmp_path / "index"
         index.create(folder, ABOUT, new(vectors(2)))
@@ -232,7 +289,20 @@ class TestOpening:
             ("index.json", b"{", "is damaged"),
             ("index.json", b'{"format": 2}', "of another version of Covey"),
             ("index.json", b'{"format": 1, "model": "m"}', "is damaged"),
+            ("index.json", b"[" * 100_000, "is damaged"),
+            (
+                "index.json",
+                json.dumps({"format": 1, **dataclasses.asdict(ABOUT), "images": "3"}).encode(),
+                "images is '3'",
+            ),
+            ("index.json", json.dumps({"format": 1, **dataclasses.asdict(ABOUT), "folder": 5}).encode(), "folder is 5"),
             ("names-1.json", b"[1", "is damaged"),
+            ("names-1.json", b"5", "expected a list of names"),
+            ("names-1.json", b"[1, 2, 3]", "expected a list of names"),
+            ("names-1.json", b"[" * 100_000, "is damaged"),
+            ("images-1.npy", b"PK\x03\x04", "is damaged"),
+            ("images-1.npy", saved(np.zeros((3, 3))), "expected 3 x 3 integers"),
+            ("images-1.npy", saved(np.zeros((3, 3), np.int64)), "is damaged"),
             ("names-1.json", b'["a"]', "1 names for 3 images"),
             ("images-1.npy", b"", "is damaged"),
             ("vectors-1.f32", bytes(7), "has 7 bytes, expected 144"),

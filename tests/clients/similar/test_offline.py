@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,32 @@ def test_an_index_is_of_the_same_model_by_either_way(
         monkeypatch.setenv("COVEY_TARGET", start(Path("models")).target)
         assert main(query) == 0
     assert json.loads(capsys.readouterr().out) == by_file
+
+
+def test_a_copy_of_the_file_under_another_name_is_the_same_model(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server calls it by its folders, whatever the file says."""
+    copied = Path("copies/other/7/model.onnx")
+    copied.parent.mkdir(parents=True)
+    shutil.copy(file, copied)
+    with running_servers("grpcio") as start:
+        monkeypatch.setenv("COVEY_TARGET", start(Path("copies")).target)
+        assert main(["similar", "index", "photos", "--to", "idx"]) == 0
+    assert "by other version 7" in capsys.readouterr().out
+    query = ["similar", "query", "photos/33.png", "--index", "idx", "--top", "1", "--json"]
+    assert main([*query, "--model-file", str(copied)]) == 0
+
+
+def test_files_are_read_within_the_limits_of_servers(photos: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if hasattr(os, "mkfifo"):
+        os.mkfifo("fifo.png")
+        (found,) = FileEmbedder(file).embed([Path("fifo.png")])
+        assert "it is a FIFO, expected a regular file" in str(found)
+    with Path("large.png").open("wb") as large:
+        large.truncate(2**30)
+    (found,) = FileEmbedder(file).embed([Path("large.png")])
+    assert "at most 67,108,864 are read" in str(found)
 
 
 def test_another_file_is_refused(file: Path, write_echo_model: WriteModel, capsys: pytest.CaptureFixture[str]) -> None:
