@@ -80,8 +80,10 @@ class Failures:
             )  # fmt: skip
 
     def _note_failed_alone(self, batch: Batch, search: Search) -> None:
-        request = batch.parts[0].request
-        if request.is_on_trial:
+        part = batch.parts[0]
+        request = part.request
+        # One that was given up has been told of an earlier failure; another version may answer its call by now.
+        if request.is_on_trial or (not part.whole and request.abandoned):
             return
         caller = request.caller
         if search.is_sound:

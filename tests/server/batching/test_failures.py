@@ -14,6 +14,7 @@ from tests.server.fakes import FakeModel, FakeRequest, in_ms, make_request, mark
 
 from covey_server.batching.batcher import Batcher
 from covey_server.batching.failures import Failures
+from covey_server.batching.reruns import Search
 from covey_server.batching.suspects import MAX_SUSPECTS, QUARANTINE_S, Suspects
 from covey_server.batching.worker import Workers
 from covey_server.errors import Cancelled, EngineFailed, Expired
@@ -201,6 +202,34 @@ def test_what_fails_on_trial_makes_no_suspect(kind: type[FakeRequest], suspected
     run_all(batcher)
     assert isinstance(requests[1].error, EngineFailed)
     assert ("caller 1" in batcher._suspects) is suspected
+
+
+class OnTrialOnce(FakeRequest):
+    """As a call on a canary: once it has failed, another version has it."""
+
+    __slots__ = ()
+
+    @property
+    def is_on_trial(self) -> bool:
+        return self.error is None
+
+
+def test_nor_does_the_other_part_of_a_request_that_failed_on_trial() -> None:
+    """Both parts ran with others, whose requests are good, then alone at the same time, and both fail."""
+    batcher, model = Batcher(), FakeModel(best_batch_size=2)
+    images = np.zeros((4, *model.input_shape), np.uint8)
+    request = OnTrialOnce(model, images, caller="caller")
+    put(batcher, request)
+    failures = Failures(batcher)
+    batches = [take(batcher), take(batcher)]
+    for batch in batches:
+        batch.search = Search()
+        batch.search.is_sound = True
+        failed, error = failures.failed(batch, EngineFailed("broken"), on_worker=True)
+        for each in failed:
+            each.fail(error)
+    assert request.error is not None
+    assert "caller" not in batcher._suspects
 
 
 def test_a_suspects_reruns_take_turns_with_the_requests_of_others() -> None:
