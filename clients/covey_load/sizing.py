@@ -28,6 +28,7 @@ ASSUMED = (
 )
 _CALLS = 20_000  # simulated at each rate; 200 of them lie above the 99th percentile
 _CLOSE_ENOUGH = 1.01
+_SELDOM_PER_S = 1e-3  # calls that come more seldom do not meet; their times would leave a float no place for fractions
 
 
 class Unreachable(Exception):
@@ -70,10 +71,10 @@ class Server:
 
     def latencies_ms(self, rate_per_s: float, calls: int = _CALLS, seed: int = 1) -> NDArray[np.float64]:
         """How long calls take that come at this rate, the first tenth left out."""
-        gaps_us = np.random.default_rng(seed).exponential(1e6 / rate_per_s, calls)
+        gaps_us = np.random.default_rng(seed).exponential(1e6 / max(rate_per_s, _SELDOM_PER_S), calls)
         arrivals = np.cumsum(gaps_us).tolist()
         times = [0.0, *(self.batch_us(count) for count in range(1, self.max_calls + 1))]
-        free = [0.0] * self.lanes  # when each lane is
+        free = [0.0] * min(self.lanes, calls)  # when each lane is
         waiting: deque[float] = deque()
         took: list[float] = []
         place = 0

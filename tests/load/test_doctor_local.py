@@ -33,6 +33,23 @@ def test_what_stands_in_the_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert "for gRPC, cannot be opened on 127.0.0.1" in capsys.readouterr().out
 
 
+def test_one_port_for_two(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    monkeypatch.setenv("COVEY_GRPC_PORT", str(port))
+    monkeypatch.setenv("COVEY_METRICS_PORT", str(port))
+    assert main(["doctor", "--local"]) == 2
+    said = capsys.readouterr().out
+    assert f"WRONG  port {port}: for metrics, is to be that of gRPC too\n       do: use another --metrics-port" in said
+    assert "ok     port 0: any free one, for HTTP" in said
+
+
+def test_an_address_of_another_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COVEY_HOST", "192.0.2.1")
+    monkeypatch.setenv("COVEY_GRPC_PORT", str(free_port()))
+    assert main(["doctor", "--local"]) == 2
+    assert "do: use --host (COVEY_HOST) with an address of this machine" in capsys.readouterr().out
+
+
 def test_where_no_server_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     nobody = f"localhost:{free_port()}"
     monkeypatch.setattr("covey_load.cli.load_options.DEFAULT_TARGET", nobody)

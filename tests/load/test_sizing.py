@@ -77,6 +77,13 @@ def test_cores_are_lanes_beside_the_fronts() -> None:
     assert more.capacity_per_s(50.0) == pytest.approx(4 * LENET.capacity_per_s(50.0), rel=0.05)
 
 
+def test_figures_of_any_size_have_an_answer() -> None:
+    server = Server([(1, 48.0), (64, 64 * 12.0)], 64, 10**9)
+    alone_ms = server.batch_us(1) / 1000
+    assert server.percentile_ms(1e-300) == pytest.approx(alone_ms)
+    assert server.percentile_ms(10.0) == pytest.approx(alone_ms)
+
+
 def test_servers_carry_the_rate_with_the_headroom_and_the_spare_ones_come_on_top() -> None:
     found = size(LENET, 2000.0, 50.0, headroom=0.5, spare=2, capacity_per_s=1000.0)
     assert (found.needed, found.servers) == (3, 5)
@@ -136,6 +143,7 @@ def test_a_load_can_take_the_place_of_the_estimate(
     ("arguments", "text"),
     [
         (["--rate", "0"], "--rate takes a number above 0, not 0"),
+        (["--rate", "1e300"], "--rate takes at most 1e+09, not 1e+300"),
         (["--rate", "5", "--spare", "-1"], "--spare takes a number of 0 or more, not -1"),
         (["--rate", "5", "--headroom", "nan"], "--headroom takes a number of 0 or more, not nan"),
         (["--rate", "5", "--slo-ms", "0.01"], "--slo-ms 0.01: a lone call takes"),

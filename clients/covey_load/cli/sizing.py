@@ -25,6 +25,7 @@ Say how many servers, cores and how much memory a rate of calls needs, from the 
 measured of the model. That is an estimate: --measure puts a load on that server in its place, for about a minute.
 """
 DEFAULT_HEADROOM = 0.3
+_MOST = 1e9  # of each figure: more is a mistake
 _TRY_S, _WARM_UP_S = 4.0, 0.5
 
 
@@ -91,6 +92,8 @@ def _require_possible(options: argparse.Namespace) -> None:
         value = getattr(options, name[2:].replace("-", "_"))
         if value is not None and not above < value < float("inf"):
             raise InvalidInput(f"{name} takes a number {'above 0' if not above else 'of 0 or more'}, not {value:g}")
+        if value is not None and value > _MOST:
+            raise InvalidInput(f"{name} takes at most {_MOST:g}, not {value:g}")
 
 
 def _model(options: argparse.Namespace, target: str) -> tuple[Model, Serving]:
