@@ -79,6 +79,8 @@ def read(folder: Path) -> tuple[About, Table]:
         except FileNotFoundError as error:
             if attempt == _ATTEMPTS - 1:
                 raise InvalidInput(f"{folder}: {Path(error.filename).name} is missing; make the index again") from error
+        except OSError as error:
+            raise InvalidInput(f"{error.filename or folder} cannot be read ({error.strerror})") from error
     raise AssertionError("unreachable")
 
 
@@ -151,14 +153,14 @@ def remove_other_generations(folder: Path, generation: int) -> None:
 
 def require_new(folder: Path) -> None:
     """Raises InvalidInput where an index cannot begin: in a folder that has one, or anything that no index has left."""
-    if (folder / _ABOUT).exists():
-        raise InvalidInput(f"{folder} has an index already; `covey similar add` adds to it, or remove the folder")
     try:
         found = sorted(path.name for path in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be read ({error.strerror}); name another place") from error
+    if _ABOUT in found:
+        raise InvalidInput(f"{folder} has an index already; `covey similar add` adds to it, or remove the folder")
     was_begun = _LOCK in found
     others = [name for name in found if name != _LOCK and not (was_begun and _is_ours(name))]
     if others:

@@ -314,6 +314,15 @@ class TestOpening:
         with pytest.raises(InvalidInput, match=message):
             Index.open(tmp_path / "index")
 
+    @pytest.mark.parametrize("name", ["names-1.json", "images-1.npy", "vectors-1.f32"])
+    def test_a_file_that_may_not_be_read_is_told(self, tmp_path: Path, name: str) -> None:
+        index.create(tmp_path / "index", ABOUT, new(vectors(3)))
+        path = tmp_path / "index" / name
+        path.unlink()
+        path.symlink_to(name)  # which the superuser cannot read either
+        with pytest.raises(InvalidInput, match=rf"{name} cannot be read \("):
+            Index.open(tmp_path / "index")
+
     def test_a_missing_file_is_told(self, tmp_path: Path) -> None:
         index.create(tmp_path / "index", ABOUT, new(vectors(3)))
         (tmp_path / "index/vectors-1.f32").unlink()
