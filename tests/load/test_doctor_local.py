@@ -44,8 +44,14 @@ def test_one_port_for_two(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 def test_an_address_of_another_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("GRPC", "METRICS"):
+        monkeypatch.setenv(f"COVEY_{name}_PORT", str(free_port()))
+    monkeypatch.setenv("COVEY_METRICS_HOST", "192.0.2.1")
+    assert main(["doctor", "--local"]) == 2
+    said = capsys.readouterr().out
+    assert "for metrics, cannot be opened on 192.0.2.1" in said
+    assert "do: use --metrics-host (COVEY_METRICS_HOST) with an address of this machine" in said
     monkeypatch.setenv("COVEY_HOST", "192.0.2.1")
-    monkeypatch.setenv("COVEY_GRPC_PORT", str(free_port()))
     assert main(["doctor", "--local"]) == 2
     assert "do: use --host (COVEY_HOST) with an address of this machine" in capsys.readouterr().out
 

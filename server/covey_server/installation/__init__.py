@@ -30,15 +30,14 @@ def examine(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     yield machine.open_files()
     yield gpu.gpu(builds)
     http_port = config.http_port if config.http_port >= 0 else HTTP_PORT
-    others: dict[int, str] = {}
-    for name, option, port in (
-        ("gRPC", "--grpc-port", config.grpc_port),
-        ("HTTP", "--http-port", http_port),
-        ("metrics", "--metrics-port", config.metrics_port),
+    others: dict[tuple[str, int], str] = {}
+    for name, option, host, port in (
+        ("gRPC", "--grpc-port", config.host, config.grpc_port),
+        ("HTTP", "--http-port", config.host, http_port),
+        ("metrics", "--metrics-port", config.metrics_host or config.host, config.metrics_port),
     ):
-        yield ports.port(name, option, config.host, port, others.get(port, ""))
-        if port:
-            others[port] = name
+        yield ports.port(name, option, host, port, others.get((host, port), ""))
+        others[host, port] = name
 
 
 def text(findings: Sequence[Finding]) -> str:

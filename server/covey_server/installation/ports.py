@@ -23,6 +23,7 @@ def port(name: str, option: str, host: str, number: int, other: str = "") -> Fin
         if error.errno == errno.EACCES:
             advice = f"use {option} with a number from 1024 on"
         elif error.errno != errno.EADDRINUSE:
-            advice = "use --host (COVEY_HOST) with an address of this machine, such as 127.0.0.1"
+            setting = "--metrics-host (COVEY_METRICS_HOST)" if name == "metrics" else "--host (COVEY_HOST)"
+            advice = f"use {setting} with an address of this machine, such as 127.0.0.1"
         return Finding(Level.WRONG, subject, f"for {name}, cannot be opened on {host}: {reason}", advice)
     return Finding(Level.OK, subject, f"free, for {name}")
