@@ -108,6 +108,11 @@ class FirstLook:
                 "--models: serve keeps nothing; to publish into a folder: covey-export import FILE --name NAME "
                 "--models DIR, then covey-server --models DIR"
             )
+        if all(word.startswith("-") for word in given):
+            raise InvalidConfiguration(
+                f"{given[0]} is no option of a server here, and there is no FILE which options of the import could be "
+                f"for; expected covey serve [FILE] [options], as covey-server serve --help lists them"
+            )
         if importlib.util.find_spec("covey_export") is None:
             raise InvalidConfiguration(
                 "serve imports the file first, and covey_export is not installed here; pip install 'covey-serve[cpu]' "

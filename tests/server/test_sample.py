@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from covey_export.datasets.sample import Sample
 from covey_server import sample
+from covey_server.errors import InvalidConfiguration
+from covey_server.first_look import FirstLook
 from covey_server.inference.devices import CPU
 from covey_server.inference.model_loader import ModelLoader
 
@@ -25,6 +28,15 @@ def test_it_is_served_and_as_accurate_as_it_says(tmp_path: Path) -> None:
     right = np.mean(answers.argmax(axis=1) == data.test_labels)
     assert np.isclose(right, info.training.test_accuracy)
     assert right > 0.97
+
+
+def test_an_option_that_there_is_not_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # this process keeps its own handlers
+    with (
+        FirstLook(["--nope"], {}) as look,
+        pytest.raises(InvalidConfiguration, match=r"--nope is no option .* no FILE"),
+    ):
+        look.config()
 
 
 def test_it_is_small() -> None:
