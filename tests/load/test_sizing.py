@@ -112,7 +112,7 @@ def test_it_says_how_many_servers_and_why(server: Running, over_http: bool, caps
     assert cli.main(["plan", target, "--rate", "100000", "--cores", "2", "--slo-ms", "5000"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "each of 2 cores and" in text
-    assert "for 100000 calls/s of 1 image to one, 99% within 5000 ms." in text
+    assert "for 100,000 calls/s of 1 image to one, 99% within 5000 ms." in text
     assert "estimated from its batch curve" in text
     assert "1 more may be away" in text
     assert "At least 1.3 times were asked for (--headroom)" in text

@@ -160,7 +160,7 @@ def _lines(found: Sizing, model: Model, server: Server, memory: int, *, is_measu
     from covey_load.sizing import ASSUMED
 
     how = "by a load on it" if is_measured else "estimated from its batch curve; --measure tries it"
-    calls = f"{found.rate_per_s:g} calls/s of {plural(server.images, 'image')} to {model.name}"
+    calls = f"{number(found.rate_per_s)} calls/s of {plural(server.images, 'image')} to {model.name}"
     all_per_s = found.needed * found.capacity_per_s
     sentences = [
         f"One server answers {number(found.capacity_per_s)} calls/s within {found.slo_ms:g} ms ({how}).",
