@@ -128,6 +128,7 @@ def test_figures_of_the_page(birds: Case) -> None:
 
     for figure in ("1,234,567", "1,234 bytes", "2.5e-07", "0 of 9", "12.3 s", "CC0", "torch 2.9.0", "One is odd."):
         assert figure in text
+    assert text.count("size of model.onnx") == 2, "at the top, and in the table"
     assert f"{birds.findings.calibration.error:.2%} (15 bins)" in text
     assert "Guo, Pleiss, Sun, Weinberger" in text
 
