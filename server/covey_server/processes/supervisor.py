@@ -147,9 +147,9 @@ class Supervisor:
         config, device = self._config, facts["device"]
         each = f"{facts['memory_bytes'] / 2**20:.0f} MiB"
         log.info(
-            "ready: %d processes (%s), each with a copy of its own of %d model(s), %s by their files%s",
+            "ready: %d processes (%s), each with a copy of its own of %d model(s), which took %s to load%s",
             config.processes, ", ".join(str(child.pid) for child in self._children), facts["models"], each,
-            "" if device == "cpu" else f", in the memory of {device}",
+            "" if device == "cpu" else f", beside what they take of {device}",
         )  # fmt: skip
         http_port = self._ports.http if config.http else None
         line = serving.ready_line(config, self._ports.grpc, self._metrics.port, http_port)

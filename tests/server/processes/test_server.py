@@ -115,6 +115,12 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def test_the_log_says_what_each_copy_of_the_models_took(server: Server, tmp_path: Path) -> None:
+    """As measured: the file of this model is far below 1 MiB, and is not what memory it needs."""
+    said = r"ready: 2 processes \(\d+, \d+\), each with a copy of its own of 1 model\(s\), which took \d+ MiB to load\n"
+    wait_until(lambda: re.search(said, (tmp_path / "log").read_text()) is not None)
+
+
 @ON_BOTH_FRONTS
 def test_a_killed_process_is_replaced_and_no_other_callers_call_fails(
     server: Server, channels: dict[int, grpc.Channel]
