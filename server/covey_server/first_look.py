@@ -24,6 +24,7 @@ from covey_server import sample
 from covey_server.command_line import add_settings
 from covey_server.config import Config
 from covey_server.errors import InvalidConfiguration
+from covey_server.observability import log_lines
 
 if TYPE_CHECKING:
     from covey_server.app import App
@@ -74,6 +75,7 @@ class FirstLook:
             with contextlib.suppress(OSError):  # it is served all the same
                 model.engine.keep_file()
         shutil.rmtree(self._folder, ignore_errors=True)
+        log_lines.flush()  # so that what to do next stands last on a terminal
         config = app.config
         image = "photo.jpg" if self._for_import else shlex.quote(str(sample.IMAGE))
         host = config.host if config.host not in ("0.0.0.0", "::") else "localhost"

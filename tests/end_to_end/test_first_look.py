@@ -14,6 +14,8 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,8 @@ from tests.export.importing.imports import images, original, softmax
 from tests.export.importing.onnx_models import CLASSES, SIZE, save, small_cnn
 
 from covey import Client
+from covey_server.first_look import FirstLook
+from covey_server.observability import log_lines
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -123,6 +127,24 @@ def test_without_a_file_the_sample_is_served(start: Start, scratch: Path) -> Non
     assert [layer.kind for layer in explained.layers][:2] == ["input", "convolution"], "the page looks inside it, too"
     server.send_signal(signal.SIGINT)
     assert server.wait(60) == 0
+
+
+def test_what_to_do_next_is_said_once_the_log_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal, where both go, it stands last: another thread writes the log."""
+    monkeypatch.setattr(log_lines, "flush", lambda: print("the log"))
+    app: Any = SimpleNamespace(
+        repository=SimpleNamespace(catalog=SimpleNamespace(served=())), http=None, front=SimpleNamespace(port=1)
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with FirstLook([], {}) as look:
+            app.config = look.config()
+            look.served(app)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().out.startswith("the log\nserved:   the sample")
 
 
 def test_a_size_that_the_file_leaves_open_is_assumed(start: Start, tmp_path: Path) -> None:
