@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# CPU of a server beside the model's own, of LeNet by gRPC (docs/performance.md): a lone call takes 196 us of which 48
-# are the model's, calls by 64 take 37.6 us each of which 12 are.
-BURST_US, CALL_US = 125.0, 22.0
+# What a server takes beside the model's own time, of LeNet by covey.v1 on one lane: a lone call takes 196 us, of which
+# 48 are the model's (docs/performance.md); calls that come one by one and share batches of 31 took 72.8 us each, of
+# which 14.7 were (docs/scale.md).
+BURST_US, CALL_US = 100.0, 55.0
 BASE_BYTES = 90 << 20  # of a server without models (98 MB with LeNet)
 IN_FLIGHT_SHARE = 0.25  # of a container's memory, as docker-compose.yml sets COVEY_MAX_BYTES
 PERCENTILE = 99
