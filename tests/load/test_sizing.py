@@ -131,7 +131,7 @@ def test_a_load_can_take_the_place_of_the_estimate(
     server: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "_TRY_S", 0.05)  # a try lasts as long as its 1,100 calls
-    monkeypatch.setattr(capacity, "_MAX_TRIES", 3)
+    monkeypatch.setattr(capacity, "_MAX_TRIES", 12)  # a rate that fails is tried twice; on a busy machine the first may
     arguments = ["--rate", "100", "--slo-ms", "10000", "--deadline-ms", "10000", "--measure", "--json"]
     assert cli.main(["plan", server.grpc, *arguments]) == 0
     found = json.loads(capsys.readouterr().out)
