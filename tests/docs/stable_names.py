@@ -12,7 +12,7 @@ from bench.processes import ROOT
 
 import covey
 import covey.testing
-from covey.cli import completion
+from covey.cli import completion, connection
 from covey.cli.exits import Exit
 from covey_server.config import Config
 from covey_server.errors import StartupError
@@ -53,8 +53,6 @@ def _server_codes() -> set[int]:
 
 
 def _client_variables() -> list[str]:
-    from covey.cli import connection
-
     return sorted(set(re.findall(r"\bCOVEY_\w+", connection.ENVIRONMENT)))
 
 
