@@ -24,13 +24,17 @@ class Classification(PipelineRequest):
     _writer: ResponseWriter
 
     def can_answer(self, output: Output, first: int) -> bool:
-        return self.joined is not None or output.are_finite(first, self.count) or not self.is_on_trial
+        return self.joined is not None or not self._fails_on_trial(output, first, self.count)
 
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
-        """One for each row. Raises EngineFailed where a canary's row is not finite: the served version answers then."""
-        if output.finite is not None and not output.are_finite(first, count) and self.is_on_trial:
+        """One for each row. Raises EngineFailed where one of a canary's is not finite."""
+        if self._fails_on_trial(output, first, count):
             raise EngineFailed(NOT_FINITE)
         return self._writer.results(output, self._top_k, first, count)
+
+    def _fails_on_trial(self, output: Output, first: int, count: int) -> bool:
+        """Whether a row that is not finite is a canary's: then the served version answers."""
+        return output.finite is not None and not output.are_finite(first, count) and self.is_on_trial
 
     def write(self, rows: Sequence[Buffer]) -> bytes:
         return self._write_results(rows) + _tail(self._writer, self)
@@ -61,18 +65,14 @@ class ClassificationWithEmbedding(Classification):
     __slots__ = ()
     wants_embedding = True
 
-    def can_answer(self, output: Output, first: int) -> bool:
-        if not Classification.can_answer(self, output, first):
-            return False
-        return self.joined is not None or not self.is_on_trial or output.has_finite_embeddings(first, self.count)
-
     def write_rows(self, output: Output, first: int, count: int) -> list[bytes]:
-        """As Classification, of the embeddings too."""
+        """As Classification, with the embeddings: a row is not finite either where its embedding is not."""
         assert output.embedding is not None
-        if self.is_on_trial and not output.has_finite_embeddings(first, count):
-            raise EngineFailed(NOT_FINITE)
         results = Classification.write_rows(self, output, first, count)
         return self._writer.with_embeddings(results, output.embedding[first : first + count])
+
+    def _fails_on_trial(self, output: Output, first: int, count: int) -> bool:
+        return self.is_on_trial and not (output.are_finite(first, count) and output.has_finite_embeddings(first, count))
 
 
 class PartialClassificationWithEmbedding(ClassificationWithEmbedding, PartialClassification):
