@@ -23,9 +23,11 @@ def require_query(call: HttpCall, known: tuple[str, ...]) -> None:
 def flag(settings: Mapping[str, object], name: str) -> bool:
     """True or false among the settings, false where it is not there. Raises InvalidRequest."""
     value = settings.get(name, False)
-    if value not in (*_FLAGS, True, False) or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or value not in _FLAGS:
         raise InvalidRequest(f"{name} is {str(value)[:64]!r}; expected true or false")
-    return _FLAGS.get(value, False) if isinstance(value, str) else bool(value)
+    return _FLAGS[value]
 
 
 def number(settings: Mapping[str, object], name: str, maximum: int) -> int:
