@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from covey_server import command_line
-from covey_server.config import HTTP_PORT, Config
+from covey_server.config import Config
 from covey_server.installation import gpu, machine, packages, ports
 from covey_server.installation.finding import Finding, Level
 
@@ -29,13 +29,12 @@ def examine(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     yield machine.memory()
     yield machine.open_files()
     yield gpu.gpu(builds)
-    http_port = config.http_port if config.http_port >= 0 else HTTP_PORT
+    wanted = [("gRPC", "--grpc-port", config.host, config.grpc_port)]
+    if config.http:
+        wanted.append(("HTTP", "--http-port", config.host, config.http_port_to_open))
+    wanted.append(("metrics", "--metrics-port", config.metrics_host or config.host, config.metrics_port))
     others: dict[tuple[str, int], str] = {}
-    for name, option, host, port in (
-        ("gRPC", "--grpc-port", config.host, config.grpc_port),
-        ("HTTP", "--http-port", config.host, http_port),
-        ("metrics", "--metrics-port", config.metrics_host or config.host, config.metrics_port),
-    ):
+    for name, option, host, port in wanted:
         yield ports.port(name, option, host, port, others.get((host, port), ""))
         others[host, port] = name
 

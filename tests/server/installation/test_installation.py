@@ -162,6 +162,12 @@ def test_all_of_it_here() -> None:
         list(installation.examine({"COVEY_GRPC_PORT": "x"}))
 
 
+@pytest.mark.parametrize(("http", "expected"), [("true", ["any free one, for HTTP"]), ("false", [])])
+def test_the_port_of_http_is_the_one_that_a_server_would_open(http: str, expected: list[str]) -> None:
+    free = {"COVEY_GRPC_PORT": "0", "COVEY_METRICS_PORT": "0", "COVEY_HTTP": http}
+    assert [each.text for each in installation.examine(free) if each.text.endswith("for HTTP")] == expected
+
+
 def test_the_text() -> None:
     findings = [Finding(Level.OK, "a", "good"), Finding(Level.WRONG, "b", "bad", "mend it")]
     assert installation.text(findings).splitlines() == [
