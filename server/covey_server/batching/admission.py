@@ -189,9 +189,9 @@ class Admission:
             self.bytes += decoded_bytes
             self.decodes += places
 
-    def decode_again(self, images: int, caller: str) -> None:
-        """Counts images of a call inside that are decoded once more; their bytes are counted. `leave_decoding` has to
-        follow. Refuses nothing: such calls are few."""
+    def enter_decoding_again(self, images: int, caller: str) -> None:
+        """Counts the images of a call inside that are decoded once more, but not their bytes, which still count.
+        `leave_decoding` has to follow. Refuses nothing: such calls are few."""
         places = self._places(images)
         with self._lock:
             self._held[caller].decodes += places

@@ -43,7 +43,8 @@ class Call(ABC):
     record: Record | None  # which fronts end with the answer
     account: Account  # of its principal, and the images that it was charged for; set while it is inside, if there are
     charged_images: int  # limits of principals
-    # Answers it by the served version if the canary fails that it got; None once it did. Not set for any other call.
+    # Set while a canary has the call: hands it to the served version if the canary fails. None once it has done so.
+    # Other calls do not have it.
     again: Callable[[Call], object] | None
     # Whether admission counts the answer until it is written, which needs a front that tells when.
     holds_answer = False

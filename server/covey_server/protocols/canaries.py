@@ -22,8 +22,8 @@ _ID = "x-request-id"
 
 
 def route(catalog: Catalog, default: ServedModel, call: Call, again: Again) -> ServedModel:
-    """The version for a call that gets the `default` one of its model, or the canary; should that fail, `again` is to
-    answer the call by the default one."""
+    """The version for a call: the `default` one of its model, or the canary. If the canary fails, `again` has the
+    default one answer the call."""
     canary = catalog.canaries.get(default.name)
     # Not Call.request_id, which the HTTP front makes up where the caller sent none.
     if canary is None or not canary.takes(call.header(_ID) or call.peer):
@@ -33,25 +33,27 @@ def route(catalog: Catalog, default: ServedModel, call: Call, again: Again) -> S
 
 
 def may_try_again(call: Call) -> bool:
-    """Whether a canary has a call, and the served version answers it should that fail."""
+    """Whether a canary has a call; if it fails, the served version answers."""
     return getattr(call, "again", None) is not None
 
 
 def is_tried_again(call: Call) -> bool:
     """Whether the served version has a call because a canary failed on it: what it takes is counted already."""
-    return getattr(call, "again", ...) is None
+    return getattr(call, "again", ...) is None  # of all other calls `again` is something else, or not set
 
 
 def second_try(call: Call, error: Exception, *, is_counted: bool = True) -> Again | None:
-    """What answers a call whose canary has failed with this error; None if no canary has the call, or did not fail.
-    `is_counted`: whether what the call takes is counted already."""
+    """What answers a call that ended with this error on a canary; None if it was not on one, or the canary is not to
+    blame. `is_counted`: whether what the call takes is counted already."""
     if not may_try_again(call):
         return None
-    again, call.again = call.again, None
-    failed = status.of(error).name == "INTERNAL"
-    if not (failed and is_counted):
-        del call.again  # it is as new: if it was refused, say, a stream may try it anew
-    return again if failed else None
+    again = call.again
+    del call.again  # the call is as new: one that was refused, for example, may be tried again by its stream
+    if status.of(error).name != "INTERNAL":
+        return None
+    if is_counted:
+        call.again = None
+    return again
 
 
 def set_apart(burst: Burst, canary: Canary) -> tuple[Burst | None, list[Call]]:

@@ -125,7 +125,7 @@ class Pipeline:
         """
         self.charge(call, images)
         if is_tried_again(call):
-            self.admission.decode_again(images, call.peer)
+            self.admission.enter_decoding_again(images, call.peer)
         else:
             decoded_bytes = images * model.image_bytes
             self.admission.enter_decoding(images, decoded_bytes, call.peer)
@@ -166,9 +166,9 @@ class Pipeline:
         call.reply(payload)
 
     def fail(self, call: Call, model: ServedModel | None, error: Exception, *, is_counted: bool = True) -> None:
-        """Answers a call that was let in with the status of an error. If it is a canary's, the served version gets the
-        call instead, as far as there is time; the canary is judged by the failure all the same. `is_counted`: whether
-        what the call takes was counted (`prepare`, or `charge` and `reserve_answer`) before it failed."""
+        """Answers a call that was let in with the status of an error. If a canary failed, the served version gets the
+        call instead, as far as there is time, and the failure counts against the canary. `is_counted`: whether what
+        the call takes was counted (`prepare`, or `charge` and `reserve_answer`) before it failed."""
         if model is not None and (again := second_try(call, error, is_counted=is_counted)) is not None:
             self._metrics.count_passed_on(model)
             again(call)

@@ -302,7 +302,7 @@ def test_images_that_are_decoded_once_more_are_counted_and_never_refused() -> No
         admission.enter_decoding(1, 10, caller)
     with pytest.raises(Overloaded):
         admission.enter_decoding(1, 10, "c")
-    admission.decode_again(1, "c")
+    admission.enter_decoding_again(1, "c")
     assert (admission.decodes, admission.bytes) == (3, 23)
     for caller, size_bytes in (("a", 11), ("b", 11), ("c", 1)):
         admission.leave_decoding(1, caller)

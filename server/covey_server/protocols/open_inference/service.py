@@ -79,7 +79,7 @@ class OpenInference:
         return self._answer(call, payload)
 
     def _answer(self, call: Call, payload: bytes, served: ServedModel | None = None) -> tuple[Form, Catalog] | None:
-        """As above, for a call that is in. `served` is the version to answer if a canary has failed."""
+        """As above, for a call that is in. `served` is the version that answers once a canary has failed."""
         pipeline = self._pipeline
         model = said = None
         try:
