@@ -36,7 +36,7 @@ _TIMED_RUNS = 200  # of both versions; then it is known how long they take
 
 
 class OnTrial(NamedTuple):
-    """Where to end a canary for all, if this process cannot: what `choice_files.roll_back_canary` takes."""
+    """What `choice_files.roll_back_canary` takes, so that another process can end a canary if this one dies."""
 
     folder: str
     name: str
@@ -59,6 +59,11 @@ class Trial:
         self.began_s = 0.0
         self.before: tuple[Figures, Figures] | None = None
         self._models = weakref.ref(tested), weakref.ref(served)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is decided."""
+        return self.state in ("promoted", "rolled_back")
 
     def is_of(self, canary: Canary, tested: ServedModel, served: ServedModel) -> bool:
         """Whether it is still this canary beside this version, and both from the same files."""
@@ -134,7 +139,7 @@ class Canaries:
         there = {canary.name: canary for canary in catalog.canaries.values()}
         with self.lock:
             for name in self.trials.keys() - there.keys():
-                if self.trials[name].state in ("checking", "trial"):  # it was taken away
+                if not self.trials[name].is_over:  # it was taken away
                     del self.trials[name]
         for name, canary in there.items():
             served = catalog.default_version(name)
@@ -238,7 +243,7 @@ class Canaries:
         found = [
             OnTrial(folder, name, trial.canary.version, trial.served_version)
             for name, trial in self.trials.items()
-            if trial.state in ("checking", "trial")
+            if not trial.is_over
         ]
         if found != self._told:
             self._told = found
