@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 NODES = (1, 2, 3)
@@ -47,27 +47,19 @@ def wait_until(is_met: Callable[[], bool], what: str, timeout_s: float) -> float
 
 
 class Engines:
-    """Started when made; `close` takes all of it away again. `folder` holds their images and logs."""
+    """Started when made, all or none; `close` takes them and their network away again. `folder` holds their images and
+    logs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._engines: dict[int, subprocess.Popen[bytes]] = {}
-        _ip("link", "add", _BRIDGE, "type", "bridge")
-        _ip("addr", "add", f"{_NETWORK}.254/24", "dev", _BRIDGE)
-        _ip("link", "set", _BRIDGE, "up")
-        for direction in ("-i", "-o"):  # an engine of this machine may forbid it
-            _run("iptables", "--insert", "FORWARD", direction, _BRIDGE, "--jump", "ACCEPT")
-        for node in NODES:
-            name = _namespace(node)
-            _ip("netns", "add", name)
-            _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
-            _ip("link", "set", name, "master", _BRIDGE, "up")
-            _ip("-n", name, "addr", "add", f"{address(node)}/24", "dev", "eth0")
-            for device in ("eth0", "lo"):
-                _ip("-n", name, "link", "set", device, "up")
-            _ip("-n", name, "route", "add", "default", "via", f"{_NETWORK}.254")
-            self.start(node)
-        self._join()
+        _ip("link", "add", _BRIDGE, "type", "bridge")  # fails where others use it: theirs stays
+        try:
+            self._connect()
+            self._join()
+        except BaseException:
+            self.close()
+            raise
 
     def docker(self, node: int, *arguments: str, settings: dict[str, str] | None = None) -> str:
         """What a docker command prints on a node. Raises Failed."""
@@ -142,9 +134,27 @@ class Engines:
         for node in NODES:
             with contextlib.suppress(Failed):
                 _ip("netns", "delete", _namespace(node))
-        for command in (("ip", "link", "delete", _BRIDGE), *(_forward(direction) for direction in ("-i", "-o"))):
+        for direction in ("-i", "-o"):
             with contextlib.suppress(Failed):
-                _run(*command)
+                _forward("--delete", direction)
+        with contextlib.suppress(Failed):
+            _ip("link", "delete", _BRIDGE)
+
+    def _connect(self) -> None:
+        _ip("addr", "add", f"{_NETWORK}.254/24", "dev", _BRIDGE)
+        _ip("link", "set", _BRIDGE, "up")
+        for direction in ("-i", "-o"):  # an engine of this machine may forbid it
+            _forward("--insert", direction)
+        for node in NODES:
+            name = _namespace(node)
+            _ip("netns", "add", name)
+            _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+            _ip("link", "set", name, "master", _BRIDGE, "up")
+            _ip("-n", name, "addr", "add", f"{address(node)}/24", "dev", "eth0")
+            for device in ("eth0", "lo"):
+                _ip("-n", name, "link", "set", device, "up")
+            _ip("-n", name, "route", "add", "default", "via", f"{_NETWORK}.254")
+            self.start(node)
 
     def _join(self) -> None:
         self.docker(1, "swarm", "init", "--advertise-addr", address(1))
@@ -162,8 +172,8 @@ def _namespace(node: int) -> str:
     return f"{_BRIDGE}{node}"
 
 
-def _forward(direction: str) -> Sequence[str]:
-    return ("iptables", "--delete", "FORWARD", direction, _BRIDGE, "--jump", "ACCEPT")
+def _forward(change: str, direction: str) -> None:
+    _run("iptables", change, "FORWARD", direction, _BRIDGE, "--jump", "ACCEPT")
 
 
 def _is_of(process: Path, folder: str) -> bool:
