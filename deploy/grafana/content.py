@@ -243,7 +243,7 @@ OPERATORS = Dashboard(
         ),
         Panel(
             "Age of the models",
-            "How long ago the models were as in their store. 0: they lie in a folder.",
+            "Time since the models were last equal to their store. 0: they come from a folder.",
             "s",
             {"{{instance}}": "time() - max by (instance) (covey_models_synced_timestamp_seconds)" + _OR_NONE},
         ),

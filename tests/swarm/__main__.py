@@ -1,4 +1,4 @@
-"""`make test-swarm`: Covey on a Docker Swarm of three engines, and what its callers notice of what befalls it: nothing.
+"""`make test-swarm`: Covey on a Docker Swarm of three engines that fail and are updated; its callers notice nothing.
 
     python -m tests.swarm [--image covey-server:test] [--threads N]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import covey
 
-_DEADLINE_MS = 30_000.0  # a way that fell silent is noticed after 5 to 10 s
+_DEADLINE_MS = 30_000.0  # a connection that fell silent is noticed after 5 to 10 s
 
 
 class Callers:
@@ -45,7 +45,7 @@ class Callers:
         self._client.close()
 
     def take_slowest_ms(self) -> float:
-        """How long the slowest call took since this was last asked."""
+        """How long the slowest call took since this was last called."""
         with self._lock:
             slowest, self.slowest_ms = self.slowest_ms, 0.0
             return slowest

@@ -21,7 +21,7 @@ _PAUSE_S = 0.2
 
 
 class Failed(Exception):
-    """A command, or what was waited for."""
+    """A command failed, or what was waited for did not happen."""
 
 
 def missing() -> str:
