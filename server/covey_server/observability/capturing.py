@@ -98,8 +98,8 @@ class Capturing:
     def keep_differing(
         self, model: ServedModel, images: NDArray[np.uint8], probabilities: NDArray[np.float32], places: Sequence[int]
     ) -> None:
-        """Keeps those images `[N, H, W, C]`, at the places, that a model and another version give different classes;
-        the model's probabilities are `[N, K]`. To be called off the request path."""
+        """Keeps those of the images `[N, H, W, C]`, at `places`, to which a model and another version give different
+        classes; `probabilities` `[N, K]` are the model's. To be called off the request path."""
         if places and self._may_keep(model):
             self._keep(model, images, probabilities, dict.fromkeys(places, "differs"))
 

@@ -58,7 +58,7 @@ class Shadowing:
         self._catalog = catalog
         self._share = share
         self._canaries = canaries
-        # Is told of images of which two versions say different classes: who answered, images, answers, and which it is.
+        # Called where two versions give images different classes: who answered, all images, the answers, which ones.
         self.keep_differing: KeepDiffering | None = None
         self._is_other_first = False
         self.work: Later[_Work] = Later("shadow", self._compare, MAX_WAITING, MAX_WAITING_BYTES)
