@@ -86,7 +86,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="of shorter_side: its length before the centre is cut out (default: 8/7 of the size, 256 for 224)",
     )  # fmt: skip
     group.add_argument(
-        "--interpolation", choices=[policy.value for policy in interpolation.KNOWN],
+        "--interpolation", choices=[method.value for method in interpolation.KNOWN],
         help="default: what the source says, else bilinear",
     )  # fmt: skip
     group.add_argument("--image-size", type=_size, metavar="N|HxW", help="where the file takes images of any size")

@@ -24,7 +24,7 @@ def read(path: Path, model: onnx.ModelProto) -> Contract | None:
     Ultralytics prepares images as torchvision does: the shorter side to the size (bilinear), the centre cut out, pixels
     of 0..1; an image for a size that is not square is stretched.
     """
-    properties = {length.key: length.value for length in model.metadata_props}
+    properties = {entry.key: entry.value for entry in model.metadata_props}
     if not properties.keys() >= _KEYS:
         return None
     if properties["task"] != "classify":
