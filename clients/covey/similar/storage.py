@@ -17,7 +17,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey.errors import InvalidInput
+from covey_proto import atomic_files
 
 FORMAT = 1
 _ABOUT, _LOCK = "index.json", "lock"
@@ -134,10 +134,9 @@ def write_table(folder: Path, about: About, names: list[str], images: NDArray[np
         file.write(json.dumps(names).encode())
     with _flushed(folder / f"images-{generation}.npy") as file:
         np.save(file, images)
-    temporary = folder / f".{_ABOUT}.{secrets.token_hex(4)}"
-    with _flushed(temporary) as file:
-        file.write((json.dumps({"format": FORMAT, **dataclasses.asdict(about)}, indent=2) + "\n").encode())
-    temporary.replace(folder / _ABOUT)
+    atomic_files.write_text(
+        folder / _ABOUT, json.dumps({"format": FORMAT, **dataclasses.asdict(about)}, indent=2) + "\n"
+    )
     remove_other_generations(folder, generation)
 
 
