@@ -3,7 +3,6 @@ extra `cpu` or `gpu`)."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +29,7 @@ class FileEmbedder:
             from covey_server import errors
             from covey_server.config import Config
             from covey_server.images import pixels
-            from covey_server.inference.devices import CPU
+            from covey_server.inference.devices import CPU, usable_cores
             from covey_server.inference.engine import Engine
             from covey_server.inference.served_model import ServedModel
             from covey_server.system.regular_files import read_regular
@@ -39,7 +38,7 @@ class FileEmbedder:
                 f"--model-file needs the server's packages ({error.name}): pip install 'covey-serve[cpu]'"
             ) from error
         file = path / layout.FILE_NAME if path.is_dir() else path
-        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = usable_cores()
         try:
             self._model = ServedModel("", 0, Engine(file, CPU, self._threads))
         except errors.CoveyServerError as error:
