@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from covey_export.errors import InvalidNetwork
+from covey_export.importing.graphs import graph_edits
 from covey_proto import tensors
 from covey_reports.language import say
 
@@ -73,7 +74,9 @@ def publish(model: onnx.ModelProto, kept: frozenset[str] = frozenset()) -> int:
             f"a tensor of the graph is named {tensors.EMBEDDING!r} already, which is the name of the output; export "
             f"the network with another name for it"
         )
-    _rename(graph, name, tensors.EMBEDDING)
+    graph_edits.rename(graph, {name: tensors.EMBEDDING})
+    for value in [value for value in graph.value_info if value.name == tensors.EMBEDDING]:
+        graph.value_info.remove(value)  # an output says its shape itself
     images = graph.output[0].type.tensor_type.shape.dim[0]
     shape = [images.dim_param or (images.dim_value if images.HasField("dim_value") else None), size]
     graph.output.append(helper.make_tensor_value_info(tensors.EMBEDDING, TensorProto.FLOAT, shape))
@@ -116,15 +119,3 @@ def _rank(model: onnx.ModelProto, name: str) -> int | None:
         if value.name == name and value.type.tensor_type.HasField("shape"):
             return len(value.type.tensor_type.shape.dim)
     return None
-
-
-def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Also where graphs within nodes read it."""
-    for node in graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        node.output[:] = [new if name == old else name for name in node.output]
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                _rename(inner, old, new)
-    for value in [value for value in graph.value_info if value.name == old]:
-        graph.value_info.remove(value)
