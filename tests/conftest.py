@@ -69,11 +69,13 @@ def echo_model(
     """
     height, width, channels = shape
     classes = len(labels)
+    rows = "embedding" if embedding else "rows"
+    outputs = {"probabilities": classes} | ({rows: height * width * channels} if embedding else {})
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["float", "scale"], ["scaled"]),
-        helper.make_node("Reshape", ["scaled", "flat"], ["rows"]),
-        helper.make_node("Slice", ["rows", "start", "stop", "axis"], ["probabilities"]),
+        helper.make_node("Reshape", ["scaled", "flat"], [rows]),
+        helper.make_node("Slice", [rows, "start", "stop", "axis"], ["probabilities"]),
     ]
     constants: dict[str, NDArray[np.generic]] = {
         "scale": np.array(gain / 255, np.float32),
@@ -101,21 +103,9 @@ def echo_model(
         nodes,
         "echo",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", height, width, channels])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", columns]) for name, columns in outputs.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    if embedding:
-        for node in nodes[2:4]:
-            node.input[:] = ["embedding" if name == "rows" else name for name in node.input]
-            node.output[:] = ["embedding" if name == "rows" else name for name in node.output]
-        size = height * width * channels
-        graph = helper.make_graph(
-            nodes,
-            graph.name,
-            graph.input,
-            [*graph.output, helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", size])],
-            graph.initializer,
-        )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if info:
         chance = np.random.default_rng(1)
