@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ Say how many servers, cores and how much memory a rate of calls needs, from the 
 measured of the model. That is an estimate: --measure puts a load on that server in its place, for about a minute.
 """
 DEFAULT_HEADROOM = 0.3
-_MOST = 1e9  # of each figure: more is a mistake
+_POSITIVE = ("--rate", "--slo-ms", "--images", "--cores")
+_MAX_VALUE = 1e9  # of each option: more is a mistake
 _TRY_S, _WARM_UP_S = 4.0, 0.5
 
 
@@ -68,11 +70,11 @@ def run(options: argparse.Namespace) -> Exit:
         from covey_load.reports import text  # noqa: F401  before the server is asked: it needs packages of the extra
 
         _require_possible(options)
-        there = load_options.server(options, options.words)
-        model, serving = _model(options, there["target"])
+        server_options = load_options.server(options, options.words)
+        model, serving = _model(options, server_options["target"])
         server = _server(options, serving)
         try:
-            measured = _measured(options, there) if options.measure else None
+            measured = _measured(options, server_options) if options.measure else None
             found = sizing.size(server, options.rate, options.slo_ms, options.headroom, options.spare, measured)
         except sizing.Unreachable as error:
             raise InvalidInput(f"--slo-ms {options.slo_ms:g}: {error}") from error
@@ -87,13 +89,16 @@ def run(options: argparse.Namespace) -> Exit:
 
 
 def _require_possible(options: argparse.Namespace) -> None:
-    limits = {"--rate": 0, "--slo-ms": 0, "--images": 0, "--cores": 0, "--decode-ms": -1e-9, "--headroom": -1e-9}
-    for name, above in {**limits, "--spare": -1}.items():
-        value = getattr(options, name[2:].replace("-", "_"))
-        if value is not None and not above < value < float("inf"):
-            raise InvalidInput(f"{name} takes a number {'above 0' if not above else 'of 0 or more'}, not {value:g}")
-        if value is not None and value > _MOST:
-            raise InvalidInput(f"{name} takes at most {_MOST:g}, not {value:g}")
+    for name in (*_POSITIVE, "--decode-ms", "--headroom", "--spare"):
+        value: float | None = getattr(options, name[2:].replace("-", "_"))
+        if value is None:
+            continue
+        if not 0 <= value < math.inf or (value == 0 and name in _POSITIVE):
+            raise InvalidInput(
+                f"{name} takes a number {'above 0' if name in _POSITIVE else 'of 0 or more'}, not {value:g}"
+            )
+        if value > _MAX_VALUE:
+            raise InvalidInput(f"{name} takes at most {_MAX_VALUE:g}, not {value:g}")
 
 
 def _model(options: argparse.Namespace, target: str) -> tuple[Model, Serving]:
@@ -114,14 +119,14 @@ def _server(options: argparse.Namespace, serving: Serving) -> Server:
     return Server(curve, serving.max_batch_size, options.cores or serving.workers, options.images, call_us)
 
 
-def _measured(options: argparse.Namespace, there: dict[str, Any]) -> float:
+def _measured(options: argparse.Namespace, server_options: dict[str, Any]) -> float:
     """Calls per second within the bound, by a load. Raises CoveyError."""
     from covey_load import runner
     from covey_load.live import Live
     from covey_load.plan import Plan
 
     plan = Plan(
-        **there,
+        **server_options,
         models={options.model: 1.0},
         find_capacity=True,
         slo_ms=options.slo_ms,
