@@ -133,10 +133,10 @@ def request(part: EncodedPart | PixelsPart, options: ClassifyOptions) -> pb.Clas
             model=options.model, version=options.version, top_k=options.top_k, embedding=options.embedding
         )
     except (TypeError, ValueError) as error:
-        said = f"model {options.model!r}, version {options.version!r}, top_k {options.top_k!r}"
+        described = f"model {options.model!r}, version {options.version!r}, top_k {options.top_k!r}"
         if options.embedding:
-            said += f", embedding {options.embedding!r}"
-        raise InvalidInput(f"{said} cannot be sent ({error})") from error
+            described += f", embedding {options.embedding!r}"
+        raise InvalidInput(f"{described} cannot be sent ({error})") from error
     # Filled in place: a message given to the constructor would be copied, and its images with it.
     if isinstance(part, EncodedPart):
         message.encoded.images.extend(part.files)

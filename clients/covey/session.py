@@ -109,8 +109,8 @@ class Session:
 
     def send(self, request: pb.ClassifyRequest, deadline: Deadline) -> Steps[Answer]:
         """One request of Classify and its answer."""
-        made = messages.answer_with_embeddings if request.embedding else Answer
-        return self._call(messages.CLASSIFY, request, deadline, made)
+        make_answer = messages.answer_with_embeddings if request.embedding else Answer
+        return self._call(messages.CLASSIFY, request, deadline, make_answer)
 
     def converse(self, conversation: Conversation) -> Steps[None]:
         """A conversation by one stream after the other, until all is answered. A stream that brought answers before it

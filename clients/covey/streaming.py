@@ -137,8 +137,8 @@ class Exchange:
             self._refused(element, message.error)
             return
         round_trip_us = (time.perf_counter_ns() - element.sent_ns) // 1_000
-        made = messages.answer_with_embeddings if element.items[0].options.embedding else Answer
-        found = messages.classifications(element.part, made(message.response, target, round_trip_us))
+        make_answer = messages.answer_with_embeddings if element.items[0].options.embedding else Answer
+        found = messages.classifications(element.part, make_answer(message.response, target, round_trip_us))
         del self._sent[element.name]
         for item, classification in zip(element.items, found, strict=True):
             item.settle(classification)

@@ -57,10 +57,10 @@ def _flush() -> None:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     """argparse takes words on one side of an option only; those of `covey load` may stand on both."""
-    known = parser.build()
+    commands = parser.build()
     if arguments and not arguments[0].startswith("-"):
-        known.require_known(arguments[0])
-    options, rest = known.parse_known_args(arguments)
+        commands.require_known(arguments[0])
+    options, rest = commands.parse_known_args(arguments)
     if isinstance(getattr(options, "words", None), list) and not any(each.startswith("-") for each in rest):
         options.words += rest
     elif rest:

@@ -62,7 +62,7 @@ def _is_of_a_folder(arguments: Sequence[str]) -> bool:
     it. Otherwise it serves the file that is named first, or the sample."""
     if arguments and not arguments[0].startswith("-"):
         return False
-    said = {word.partition("=")[0] for word in arguments}
+    flags = {word.partition("=")[0] for word in arguments}
     return bool(
-        said & _OF_A_FOLDER or os.environ.get("COVEY_MODELS") or next(Path("models").glob("*/*/model.onnx"), None)
+        flags & _OF_A_FOLDER or os.environ.get("COVEY_MODELS") or next(Path("models").glob("*/*/model.onnx"), None)
     )

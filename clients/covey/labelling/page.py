@@ -78,11 +78,11 @@ class LabelPage(ThreadingHTTPServer):
             "classes": [{"label": label, "key": by_label.get(label, "")} for label in self.captures.classes],
             "decided": self.captures.decided,
             "waiting": self.captures.waiting,
-            "current": None if capture is None else _told(capture),
+            "current": None if capture is None else _describe(capture),
         }
 
 
-def _told(capture: Capture) -> dict[str, Any]:
+def _describe(capture: Capture) -> dict[str, Any]:
     return {
         "file": capture.name,
         "predicted": capture.predicted,
@@ -120,20 +120,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, f"expected a body of up to {_MAX_BODY_BYTES:,} bytes")
             return
         try:
-            said = json.loads(body)
+            request = json.loads(body)
         except ValueError:
-            said = None
-        if not isinstance(said, dict):
+            request = None
+        if not isinstance(request, dict):
             self._refuse(HTTPStatus.BAD_REQUEST, "expected a JSON object")
         elif path == "quit":
             self._answer_json(HTTPStatus.OK, {})
             threading.Thread(target=self.server.shutdown, daemon=True).start()  # which waits for the loop to end
         elif path in ("label", "discard", "undo"):
-            self._decide(path, said)
+            self._decide(path, request)
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
 
-    def _decide(self, action: str, said: dict[str, Any]) -> None:
+    def _decide(self, action: str, request: dict[str, Any]) -> None:
         captures = self.server.captures
         with self.server.changing:
             try:
@@ -141,13 +141,13 @@ class _Handler(BaseHTTPRequestHandler):
                     captures.undo()
                 else:
                     current = captures.next()
-                    if current is None or current.name != said.get("file"):  # another tab was faster
+                    if current is None or current.name != request.get("file"):  # another tab was faster
                         self._answer_json(HTTPStatus.CONFLICT, self.server.state())
                         return
                     if action == "discard":
                         captures.discard(current)
                     else:
-                        captures.label(current, str(said.get("class")))
+                        captures.label(current, str(request.get("class")))
                 state = self.server.state()
             except InvalidInput as error:
                 self._refuse(HTTPStatus.BAD_REQUEST, str(error))
