@@ -161,7 +161,7 @@ def _recall(made: Index, wanted: Vectors) -> float:
     return len(exact & {match.name for match in made.search(wanted, TOP)}) / len(exact)
 
 
-def _named(vectors: Vectors, step: int = 1) -> Iterator[index.New]:
+def _named(vectors: Vectors, step: int = 1) -> Iterator[index.NewImage]:
     for place in range(0, len(vectors), step):
         yield f"{place}.png", (0, 0), vectors[place]
 

@@ -21,7 +21,7 @@ from covey_proto.wording import plural
 if TYPE_CHECKING:
     from covey.similar import Index, Match
     from covey.similar.embedding import Embedder
-    from covey.similar.index import New
+    from covey.similar.index import NewImage
 
 NAME = "similar"
 SUMMARY = "find images that are like another one"
@@ -37,12 +37,12 @@ _ALL = ""  # the folder of an index, as a name in it
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
 
-    def add(name: str, action: Callable[[argparse.Namespace], Exit], text: str) -> argparse.ArgumentParser:
+    def add_action(name: str, action: Callable[[argparse.Namespace], Exit], text: str) -> argparse.ArgumentParser:
         added = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         added.set_defaults(action=action, parser=added)
         return added
 
-    index = add("index", _index, "Make an index of a folder's images.")
+    index = add_action("index", _index, "Make an index of a folder's images.")
     index.add_argument("folder", type=Path, metavar="FOLDER", help="of images, at any depth")
     index.add_argument("--to", type=Path, required=True, metavar="INDEX", help="the folder to make")
     index.add_argument("--model", default="", metavar="NAME", help="by which (default: the server's default model)")
@@ -50,23 +50,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--version", type=int, default=0, metavar="N", help="of the model (default: the server's choice)"
     )
 
-    more = add("add", _add, "Add images to an index; those that it has and that were not written since are left alone.")
-    more.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image files, and folders of them")
+    add = add_action(
+        "add", _add, "Add images to an index; those that it has and that were not written since are left alone."
+    )
+    add.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image files, and folders of them")
 
-    less = add("remove", _remove, "Remove images from an index.")
-    less.add_argument(
+    remove = add_action("remove", _remove, "Remove images from an index.")
+    remove.add_argument(
         "paths", nargs="*", type=Path, metavar="PATH", help="files, and folders, by where they lie or lay"
     )
-    less.add_argument("--missing", action="store_true", help="also all whose files are gone")
+    remove.add_argument("--missing", action="store_true", help="also all whose files are gone")
 
-    query = add("query", _query, "Find the images of an index that are most like others.")
+    query = add_action("query", _query, "Find the images of an index that are most like others.")
     query.add_argument("files", nargs="+", metavar="FILE", help="image files")
     query.add_argument("--top", type=int, default=10, metavar="K", help="so many (default: 10)")
     query.add_argument("--exact", action="store_true", help="compare all images of a large index, not a choice of them")
     query.add_argument("--json", action="store_true", help="JSON Lines instead of a table: one object per file")
-    for each in (more, less, query):
+    for each in (add, remove, query):
         each.add_argument("--index", type=Path, required=True, metavar="INDEX", help="the folder of the index")
-    for each in (index, more, query):  # `remove` needs no vectors
+    for each in (index, add, query):  # `remove` needs no vectors
         each.add_argument("--model-file", type=Path, metavar="FILE", help=_MODEL_FILE)
         connection.add_arguments(each)
 
@@ -84,7 +86,7 @@ def _index(options: argparse.Namespace) -> Exit:
         raise InvalidInput(f"{options.folder} is no folder; expected one of images")
     storage.require_new(options.to)
     with _embedder(options) as embedder:
-        about = models.about(embedder.made, os.path.abspath(options.folder))  # noqa: PTH100 - links stay what they are
+        about = models.about(embedder.model, os.path.abspath(options.folder))  # noqa: PTH100 - links stay what they are
         sources = embedding.find([options.folder], Path(about.folder))
         if not sources.files:
             raise InvalidInput(
@@ -92,8 +94,8 @@ def _index(options: argparse.Namespace) -> Exit:
             )
         _tell_left_out(sources.left_out)
         run = _Run(embedder, sources.files)
-        made = index.create(options.to, about, run.vectors())
-    return run.end(made, options.to)
+        created = index.create(options.to, about, run.vectors())
+    return run.end(created, options.to)
 
 
 def _add(options: argparse.Namespace) -> Exit:
@@ -109,8 +111,8 @@ def _add(options: argparse.Namespace) -> Exit:
             print(f"{plural(len(sources.files), 'image')}: nothing new, and nothing written since")
             return Exit.OK
         run = _Run(embedder, files)
-        made = index.change(options.index, add=run.vectors())
-    return run.end(made, options.index)
+        changed = index.change(options.index, add=run.vectors())
+    return run.end(changed, options.index)
 
 
 def _remove(options: argparse.Namespace) -> Exit:
@@ -124,13 +126,13 @@ def _remove(options: argparse.Namespace) -> Exit:
         place = Path(os.path.abspath(path))  # noqa: PTH100 - links stay what they are
         name = _ALL if folder.is_relative_to(place) else embedding.name_of(path, folder)
         named.add(name if name in known else path.as_posix())  # or as `query --json` shows it
-    gone = {name for name in before.names if not named.isdisjoint(_above(name))}
+    removed = {name for name in before.names if not named.isdisjoint(_above(name))}
     if options.missing:
-        gone |= {name for name in before.names if not (folder / name).exists()}
-    if not gone:
+        removed |= {name for name in before.names if not (folder / name).exists()}
+    if not removed:
         raise InvalidInput(f"{options.index} has none of these; {plural(len(before), 'image')} stay")
-    made = index.change(options.index, remove=gone)
-    print(f"removed {plural(len(gone), 'image')}, {len(made):,} stay")
+    changed = index.change(options.index, remove=removed)
+    print(f"removed {plural(len(removed), 'image')}, {len(changed):,} stay")
     return Exit.OK
 
 
@@ -140,10 +142,10 @@ def _query(options: argparse.Namespace) -> Exit:
     index = Index.open(options.index)
     about = index.about
     if about.has_graph and not index.is_approximate and not options.exact:
-        what = f"{graph.INSTALL} finds them faster"
+        advice = f"{graph.INSTALL} finds them faster"
         if graph.is_installed():
-            what = "the index's graph cannot be read; the next `covey similar add` or `remove` makes it anew"
-        print(f"note: all {len(index):,} images are compared; {what}", file=sys.stderr)
+            advice = "the index's graph cannot be read; the next `covey similar add` or `remove` makes it anew"
+        print(f"note: all {len(index):,} images are compared; {advice}", file=sys.stderr)
     code = Exit.OK
     with _embedder(options, index) as embedder:
         for place, file in enumerate(options.files):
@@ -166,9 +168,9 @@ def _query(options: argparse.Namespace) -> Exit:
 
 
 def _record(file: str, index: Index, matches: Iterable[Match], *, exact: bool) -> dict[str, object]:
-    found = [{"name": each.name, "path": str(each.path), "distance": round(each.distance, 6)} for each in matches]
+    records = [{"name": each.name, "path": str(each.path), "distance": round(each.distance, 6)} for each in matches]
     about = index.about
-    return {"file": file, "matches": found, "model": about.model, "version": about.version, "exact": exact}
+    return {"file": file, "matches": records, "model": about.model, "version": about.version, "exact": exact}
 
 
 @contextmanager
@@ -182,7 +184,7 @@ def _embedder(options: argparse.Namespace, index: Index | None = None) -> Iterat
 
         embedder: Embedder = FileEmbedder(options.model_file)
         if index is not None:
-            models.require_same(index.folder, index.about, embedder.made)
+            models.require_same(index.folder, index.about, embedder.model)
         yield embedder
         return
     with connect(options) as client:
@@ -197,7 +199,7 @@ def _embedder(options: argparse.Namespace, index: Index | None = None) -> Iterat
                 f"{index.folder} was made by {about.model} version {about.version}, which {client.target} does not "
                 f"serve ({error.details}). Serve that version, or make the index again"
             ) from error
-        models.require_same(index.folder, about, embedder.made)
+        models.require_same(index.folder, about, embedder.model)
         yield embedder
 
 
@@ -223,7 +225,7 @@ class _Run:
         self._files = files
         self._failures = 0
 
-    def vectors(self) -> Iterable[New]:
+    def vectors(self) -> Iterable[NewImage]:
         from covey.similar import embedding
 
         progress = Progress(len(self._files), unit="image")
@@ -234,11 +236,11 @@ class _Run:
         finally:
             progress.close()
 
-    def end(self, made: Index, folder: Path) -> Exit:
+    def end(self, index: Index, folder: Path) -> Exit:
         """Says what there is now."""
-        about = made.about
+        about = index.about
         print(
-            f"{folder}: {plural(len(made), 'image')}, {about.size:,} numbers each, by {about.model} version "
+            f"{folder}: {plural(len(index), 'image')}, {about.size:,} numbers each, by {about.model} version "
             f"{about.version}; searched {'by a graph' if about.has_graph else 'exactly'}"
         )
         if self._failures > _SHOWN_FAILURES:

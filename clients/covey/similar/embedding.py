@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 
 from covey.client import Client
 from covey.errors import InvalidInput
-from covey.similar.index import New, State
-from covey.similar.models import Made
+from covey.similar.index import FileState, NewImage
+from covey.similar.models import EmbeddingModel
 from covey_proto import image_folders
 
-Vector = NDArray[np.float32] | Exception
+VectorOrError = NDArray[np.float32] | Exception
 
 
 class Embedder(Protocol):
     """Gives images' vectors by one model."""
 
-    made: Made
+    model: EmbeddingModel
 
-    def embed(self, paths: Iterable[Path]) -> Iterator[Vector]:
+    def embed(self, paths: Iterable[Path]) -> Iterator[VectorOrError]:
         """The vector of each image, in order, or why it has none."""
         ...
 
@@ -43,20 +43,20 @@ class Sources:
 def find(paths: Sequence[Path], folder: Path) -> Sources:
     """The images of files and folders; names are relative to `folder` where they lie below it. Raises InvalidInput for
     what is not there."""
-    found = Sources()
+    sources = Sources()
     for path in paths:
         if path.is_dir():
-            inside = image_folders.find(path)
-            found.left_out.update(inside.left_out)
-            files: Sequence[Path] = [file for file in inside.files if not _is_special(file)]
-            if special := len(inside.files) - len(files):
-                found.left_out["FIFOs, sockets or devices"] += special
+            listing = image_folders.find(path)
+            sources.left_out.update(listing.left_out)
+            files: Sequence[Path] = [file for file in listing.files if not _is_special(file)]
+            if special := len(listing.files) - len(files):
+                sources.left_out["FIFOs, sockets or devices"] += special
         elif path.exists():
             files = [path]
         else:
             raise InvalidInput(f"{path} is not there; expected an image file or a folder of them")
-        found.files.update((name_of(file, folder), file) for file in files)
-    return found
+        sources.files.update((name_of(file, folder), file) for file in files)
+    return sources
 
 
 def _is_special(path: Path) -> bool:
@@ -73,16 +73,16 @@ def name_of(path: Path, folder: Path) -> str:
     return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else str(absolute)
 
 
-def state_of(path: Path) -> State:
+def state_of(path: Path) -> FileState:
     """When a file was written, and its size; that of no file where it is gone."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return 0, -1
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
-def changed(files: Mapping[str, Path], known: Mapping[str, State]) -> dict[str, Path]:
+def changed(files: Mapping[str, Path], known: Mapping[str, FileState]) -> dict[str, Path]:
     """Those that are new, or were written since the index has them."""
     return {name: path for name, path in files.items() if known.get(name) != state_of(path)}
 
@@ -93,20 +93,20 @@ class ServerEmbedder:
     def __init__(self, client: Client, name: str, version: int) -> None:
         """Raises CallError, UnknownModel if it does not serve it."""
         self._client = client
-        self.made = Made.by(client.model(name, version))
+        self.model = EmbeddingModel.from_model(client.model(name, version))
 
-    def embed(self, paths: Iterable[Path]) -> Iterator[Vector]:
+    def embed(self, paths: Iterable[Path]) -> Iterator[VectorOrError]:
         """The vector of each image, in order, or why it has none. Raises CallError."""
-        name, version = self.made.name, self.made.version
+        name, version = self.model.name, self.model.version
         for answer in self._client.classify_many(paths, model=name, version=version, top_k=1, embedding=True):
-            found = answer.error if answer.error is not None else answer.embedding
-            assert found is not None  # else the request has failed
-            yield found
+            vector = answer.error if answer.error is not None else answer.embedding
+            assert vector is not None  # else the request has failed
+            yield vector
 
 
 def embedded(
     embedder: Embedder, files: Mapping[str, Path], failed: Callable[[str, Exception], object]
-) -> Iterator[New]:
+) -> Iterator[NewImage]:
     """Each image with its vector. Those that cannot be read go to `failed`."""
     states = _States(files.values())
     for name, vector in zip(files, embedder.embed(states), strict=True):
@@ -122,7 +122,7 @@ class _States:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._paths = iter(paths)
-        self.taken: deque[State] = deque()
+        self.taken: deque[FileState] = deque()
 
     def __iter__(self) -> _States:
         return self

@@ -42,14 +42,14 @@ class Graph:
 
     @classmethod
     def read(cls, path: Path, *, to_change: bool = False) -> Graph | None:
-        """That of a file: mapped into memory, or read `to_change` it. None where the file is none."""
+        """The graph of a file, mapped into memory, or read `to_change` it. None where the file holds none."""
         from usearch.index import Index
 
         try:
-            found = Index.restore(path, view=not to_change)
+            index = Index.restore(path, view=not to_change)
         except Exception:  # noqa: BLE001 - of whatever class usearch's error is, the vectors are there
-            found = None
-        return None if found is None else cls(found)
+            index = None
+        return None if index is None else cls(index)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -73,7 +73,7 @@ class Graph:
         """Raises OSError."""
         try:
             self._index.save(path)
-        except RuntimeError as error:  # so usearch tells a full disk
+        except RuntimeError as error:  # usearch raises it for a full disk
             raise OSError(errno.EIO, str(error), str(path)) from error
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -14,17 +14,17 @@ from covey.errors import InvalidInput
 from covey.results import Model
 from covey.similar import models, search, storage
 from covey.similar.graph import Graph, is_installed
-from covey.similar.models import Made
+from covey.similar.models import EmbeddingModel
 from covey.similar.search import Match
 from covey.similar.storage import KEY, MODIFIED, SIZE, About, Table
 
 GRAPH_FROM = 10_000  # images; fewer are compared with each other in a few milliseconds
-_PROPOSED = 8  # times as many as are wanted, of which the nearest are taken
+_PROPOSED = 8  # times as many as are asked for, of which the nearest are taken
 _MIN_PROPOSED = 64
 _ROWS_AT_ONCE = 16_384
 
-State = tuple[int, int]  # of an image's file: modification time in ns, size in bytes
-New = tuple[str, State, NDArray[np.float32]]  # name, file and vector of an image
+FileState = tuple[int, int]  # modification time in ns, size in bytes
+NewImage = tuple[str, FileState, NDArray[np.float32]]  # name, file and vector
 
 
 class Index:
@@ -56,13 +56,13 @@ class Index:
         """Whether `search` looks at some of the images alone, unless it is told to be exact."""
         return self._graph is not None
 
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, FileState]:
         """What each image's file was when it was added, by name."""
         return dict(zip(self.names, map(tuple, self._table.images[:, (MODIFIED, SIZE)].tolist()), strict=True))
 
     def require_model(self, model: Model) -> None:
         """Raises InvalidInput for any but the one that the vectors are of: those of others cannot be compared."""
-        models.require_same(self.folder, self.about, Made.by(model))
+        models.require_same(self.folder, self.about, EmbeddingModel.from_model(model))
 
     def search(self, embedding: NDArray[np.float32], top: int = 10, *, exact: bool = False) -> list[Match]:
         """The `top` nearest images of an embedding `[D]`, nearest first, by cosine distance; fewer if there are fewer.
@@ -70,14 +70,14 @@ class Index:
         exact. Raises InvalidInput."""
         if top < 1:
             raise InvalidInput(f"top is {top}; expected a number of images from 1 on")
-        given = np.asarray(embedding, np.float32)
-        if given.shape != (self.about.size,) or not np.isfinite(given).all():
+        vector = np.asarray(embedding, np.float32)
+        if vector.shape != (self.about.size,) or not np.isfinite(vector).all():
             raise InvalidInput(
-                f"an embedding of shape {list(given.shape)}; the index has vectors of {self.about.size:,} numbers, all "
-                f"finite"
+                f"an embedding of shape {list(vector.shape)}; the index has vectors of {self.about.size:,} numbers, "
+                f"all finite"
             )
-        wanted = search.unit(given[None])[0]
-        rows, distances = self._nearest(wanted, top, exact=exact)
+        query = search.unit(vector[None])[0]
+        rows, distances = self._nearest(query, top, exact=exact)
         if not np.isfinite(distances).all():
             raise InvalidInput(f"{self.folder} is damaged: it has vectors that are not finite; make the index again")
         names, folder = self.names, Path(self.about.folder)
@@ -87,18 +87,18 @@ class Index:
         ]
 
     def _nearest(
-        self, wanted: NDArray[np.float32], top: int, *, exact: bool
+        self, query: NDArray[np.float32], top: int, *, exact: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         table = self._table
         if self._graph is not None and not exact:
-            keys = self._graph.nearest(wanted, max(_PROPOSED * top, _MIN_PROPOSED))
+            keys = self._graph.nearest(query, max(_PROPOSED * top, _MIN_PROPOSED))
             if len(keys) >= min(top, len(self)):
                 rows = np.searchsorted(table.images[:, KEY], keys)
-                return search.among(table.vectors, rows, wanted, top)
-        return search.exact(table.vectors, wanted, top)
+                return search.among(table.vectors, rows, query, top)
+        return search.exact(table.vectors, query, top)
 
 
-def create(folder: Path, about: About, new: Iterable[New]) -> Index:
+def create(folder: Path, about: About, new: Iterable[NewImage]) -> Index:
     """A new index in a new or empty folder. Raises InvalidInput where it is neither, or cannot be written."""
     storage.require_new(folder)
     with storage.locked(folder):
@@ -106,7 +106,7 @@ def create(folder: Path, about: About, new: Iterable[New]) -> Index:
         return _change(folder, about, storage.empty(about), frozenset(), new)
 
 
-def change(folder: Path, *, remove: Collection[str] = (), add: Iterable[New] = ()) -> Index:
+def change(folder: Path, *, remove: Collection[str] = (), add: Iterable[NewImage] = ()) -> Index:
     """Removes images by name, and adds others; one that is added takes the place of that of the same name. All or
     nothing. Raises InvalidInput."""
     with storage.locked(folder):
@@ -114,7 +114,7 @@ def change(folder: Path, *, remove: Collection[str] = (), add: Iterable[New] = (
         return _change(folder, about, table, frozenset(remove), add)
 
 
-def _change(folder: Path, about: About, table: Table, removed: Collection[str], new: Iterable[New]) -> Index:
+def _change(folder: Path, about: About, table: Table, removed: Collection[str], new: Iterable[NewImage]) -> Index:
     storage.remove_other_generations(folder, about.generation)  # what a killed process has left
     generation = about.generation + 1
     path = storage.vectors_path(folder, generation)
@@ -128,8 +128,8 @@ def _change(folder: Path, about: About, table: Table, removed: Collection[str], 
         added = storage.map_vectors(path.with_suffix(".new"), len(names), about.size)
         latest = {name: place for place, name in enumerate(names)}  # of those that came twice
         places = np.array(sorted(latest.values()), np.int64)
-        gone = frozenset(removed) | latest.keys()
-        kept = np.array([row for row, name in enumerate(table.names) if name not in gone], np.int64)
+        outdated = frozenset(removed) | latest.keys()
+        kept = np.array([row for row, name in enumerate(table.names) if name not in outdated], np.int64)
         keys = about.next_key + np.arange(len(places))
         with path.open("wb") as file:
             for vectors, rows in ((table.vectors, kept), (added, places)):
@@ -154,7 +154,7 @@ def _change(folder: Path, about: About, table: Table, removed: Collection[str], 
         raise InvalidInput(f"{folder} cannot be written ({error.strerror}); it is as it was") from error
     finally:
         path.with_suffix(".new").unlink(missing_ok=True)
-        storage.remove_other_generations(folder, _valid(folder, about))
+        storage.remove_other_generations(folder, _valid_generation(folder, about))
     return Index(folder, changed, Table(all_names, images, vectors))
 
 
@@ -175,7 +175,7 @@ def _write_graph(
     return True
 
 
-def _valid(folder: Path, before: About) -> int:
+def _valid_generation(folder: Path, before: About) -> int:
     """The generation that index.json names."""
     try:
         return storage.read_about(folder).generation
@@ -184,7 +184,7 @@ def _valid(folder: Path, before: About) -> int:
 
 
 def _vector(vector: NDArray[np.float32], about: About) -> NDArray[np.float32]:
-    found = np.asarray(vector, np.float32)
-    if found.shape != (about.size,) or not np.isfinite(found).all():
-        raise InvalidInput(f"a vector of shape {list(found.shape)}; expected {about.size:,} finite numbers")
-    return found
+    numbers = np.asarray(vector, np.float32)
+    if numbers.shape != (about.size,) or not np.isfinite(numbers).all():
+        raise InvalidInput(f"a vector of shape {list(numbers.shape)}; expected {about.size:,} finite numbers")
+    return numbers

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covey.errors import CoveyError, InvalidImage, InvalidInput, NotFinite
-from covey.similar.embedding import Vector
-from covey.similar.models import Made
+from covey.similar.embedding import VectorOrError
+from covey.similar.models import EmbeddingModel
 from covey_proto import layout
 
 _AHEAD = 4  # batches that may be decoded and wait
-Decoded = NDArray[np.uint8] | Exception
+PixelsOrError = NDArray[np.uint8] | Exception
 
 
 class FileEmbedder:
@@ -45,16 +45,16 @@ class FileEmbedder:
             raise InvalidInput(f"{path} cannot be used: {error}") from error
         if not self._model.embedding_size:
             raise InvalidInput(f"{path} publishes no embedding; convert it with covey-export convert --embedding")
-        self._decoded, self._errors = pixels.decode, errors
+        self._decode_pixels, self._errors = pixels.decode, errors
         self._read, self._max_bytes = read_regular, Config.max_message_bytes
         info = self._model.info
-        self.made = Made(info.name, info.version, self._model.digest, self._model.embedding_size)
+        self.model = EmbeddingModel(info.name, info.version, self._model.digest, self._model.embedding_size)
 
-    def embed(self, paths: Iterable[Path]) -> Iterator[Vector]:
+    def embed(self, paths: Iterable[Path]) -> Iterator[VectorOrError]:
         """The vector of each image, in order, or why it has none. Raises CoveyError where the model fails."""
         size = self._model.cost.best_batch_size
         with ThreadPoolExecutor(self._threads) as pool:
-            waiting: deque[Future[Decoded]] = deque()
+            waiting: deque[Future[PixelsOrError]] = deque()
             for path in paths:
                 waiting.append(pool.submit(self._decode, path))
                 if len(waiting) == _AHEAD * size:
@@ -62,12 +62,12 @@ class FileEmbedder:
             while waiting:
                 yield from self._run([waiting.popleft().result() for _ in range(min(size, len(waiting)))])
 
-    def _run(self, images: list[Decoded]) -> Iterator[Vector]:
-        good = [image for image in images if not isinstance(image, Exception)]
+    def _run(self, images: list[PixelsOrError]) -> Iterator[VectorOrError]:
+        decoded = [image for image in images if not isinstance(image, Exception)]
         vectors: Iterator[NDArray[np.float32]] = iter(())
         try:
-            if good:
-                vectors = iter(self._model.run_with_embedding(np.stack(good))[1])
+            if decoded:
+                vectors = iter(self._model.run_with_embedding(np.stack(decoded))[1])
         except self._errors.EngineFailed as error:
             raise CoveyError(str(error)) from error
         for image in images:
@@ -77,9 +77,9 @@ class FileEmbedder:
             vector = next(vectors)
             yield vector if np.isfinite(vector).all() else NotFinite("its embedding is not finite")
 
-    def _decode(self, path: Path) -> Decoded:
+    def _decode(self, path: Path) -> PixelsOrError:
         try:
-            return self._decoded(self._read(path, self._max_bytes), self._model.input)
+            return self._decode_pixels(self._read(path, self._max_bytes), self._model.input)
         except (self._errors.InvalidImage, self._errors.ImageTooLarge) as error:
             return InvalidImage(str(error))
         except OSError as error:

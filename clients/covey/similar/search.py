@@ -24,45 +24,45 @@ class Match:
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """`[N, D]` of length 1 each; zero vectors stay so, and are as far from everything as what is at right angles."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)  # squares of float32 may pass its range
-    found: NDArray[np.float32] = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-    return found
+    unit_vectors: NDArray[np.float32] = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return unit_vectors
 
 
 def exact(
-    vectors: NDArray[np.float32], wanted: NDArray[np.float32], top: int
+    vectors: NDArray[np.float32], query: NDArray[np.float32], top: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The rows of the `top` nearest of `vectors` `[N, D]` to the vector `wanted` `[D]`, nearest first, and their
+    """The rows of the `top` nearest of `vectors` `[N, D]` to the vector `query` `[D]`, nearest first, and their
     distances. All are of length 1 or 0. Of equal ones the first come first."""
     rows, distances = np.zeros(0, np.int64), np.zeros(0, np.float32)
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
-        some = distances_of(vectors[start : start + _ROWS_AT_ONCE], wanted)
-        best = _best(some, top)
-        rows, distances = np.concatenate([rows, best + start]), np.concatenate([distances, some[best]])
+        block = distances_of(vectors[start : start + _ROWS_AT_ONCE], query)
+        best = _best(block, top)
+        rows, distances = np.concatenate([rows, best + start]), np.concatenate([distances, block[best]])
         kept = _best(distances, top)
         rows, distances = rows[kept], distances[kept]
     return rows, distances
 
 
 def among(
-    vectors: NDArray[np.float32], rows: NDArray[np.int64], wanted: NDArray[np.float32], top: int
+    vectors: NDArray[np.float32], rows: NDArray[np.int64], query: NDArray[np.float32], top: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """As `exact`, of these rows alone."""
     rows = np.sort(rows)
-    distances = distances_of(vectors[rows], wanted)
+    distances = distances_of(vectors[rows], query)
     best = _best(distances, top)
     return rows[best], distances[best]
 
 
-def distances_of(vectors: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float32]:
+def distances_of(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
     """Of each row, `[N]`."""
-    found: NDArray[np.float32] = (1 - vectors @ wanted).clip(0, 2)
-    return found
+    distances: NDArray[np.float32] = (1 - vectors @ query).clip(0, 2)
+    return distances
 
 
 def _best(distances: NDArray[np.float32], top: int) -> NDArray[np.int64]:
-    """The places of the `top` smallest, smallest first."""
+    """The indices of the `top` smallest, smallest first."""
     if len(distances) > 4 * top:
         limit = np.partition(distances, top - 1)[top - 1]
-        places = np.flatnonzero(distances <= limit)
-        return places[distances[places].argsort(kind="stable")[:top]]
+        indices = np.flatnonzero(distances <= limit)
+        return indices[distances[indices].argsort(kind="stable")[:top]]
     return np.asarray(distances.argsort(kind="stable")[:top], np.int64)

@@ -88,10 +88,10 @@ def read_about(folder: Path) -> About:
     """What index.json says. Raises InvalidInput."""
     path = folder / _ABOUT
     try:
-        said = json.loads(path.read_text())
-        if said.pop("format") != FORMAT:
+        content = json.loads(path.read_text())
+        if content.pop("format") != FORMAT:
             raise InvalidInput(f"{path}: of another version of Covey; make the index again, or use that version")
-        about = About(**said)
+        about = About(**content)
         for field in dataclasses.fields(About):
             value = getattr(about, field.name)
             if type(value) is not _KINDS[str(field.type)] or (isinstance(value, int) and value < 0):
@@ -119,10 +119,10 @@ def vectors_path(folder: Path, generation: int) -> Path:
 
 def map_vectors(path: Path, count: int, size: int) -> NDArray[np.float32]:
     """`[count, size] float32`, mapped into memory. Raises InvalidInput where the file has another size."""
-    found = path.stat().st_size
-    if found != 4 * count * size:
-        raise InvalidInput(f"{path} has {found:,} bytes, expected {4 * count * size:,}; make the index again")
-    if not found:
+    size_bytes = path.stat().st_size
+    if size_bytes != 4 * count * size:
+        raise InvalidInput(f"{path} has {size_bytes:,} bytes, expected {4 * count * size:,}; make the index again")
+    if not size_bytes:
         return np.zeros((count, size), np.float32)
     return np.memmap(path, "<f4", "r", shape=(count, size))
 
@@ -153,15 +153,15 @@ def remove_other_generations(folder: Path, generation: int) -> None:
 def require_new(folder: Path) -> None:
     """Raises InvalidInput where an index cannot begin: in a folder that has one, or anything that no index has left."""
     try:
-        found = sorted(path.name for path in folder.iterdir())
+        names = sorted(path.name for path in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be read ({error.strerror}); name another place") from error
-    if _ABOUT in found:
+    if _ABOUT in names:
         raise InvalidInput(f"{folder} has an index already; `covey similar add` adds to it, or remove the folder")
-    was_begun = _LOCK in found
-    others = [name for name in found if name != _LOCK and not (was_begun and _is_ours(name))]
+    was_begun = _LOCK in names
+    others = [name for name in names if name != _LOCK and not (was_begun and _is_ours(name))]
     if others:
         raise InvalidInput(f"{folder} has other files in it, such as {others[0]}; name a new folder or an empty one")
 

@@ -85,19 +85,19 @@ def test_images_that_cannot_be_read_are_left_out(
     (photos / "broken.jpg").write_bytes(b"bad")
     (photos / "notes.txt").write_bytes(b"1")
     assert main(["similar", "index", "photos", "--to", "idx"]) == 1
-    said = capsys.readouterr().err
-    assert "left out 1 .txt" in said
-    assert "left out broken.jpg: " in said
+    errors = capsys.readouterr().err
+    assert "left out 1 .txt" in errors
+    assert "left out broken.jpg: " in errors
     assert len(Index.open("idx")) == 5
 
 
 def test_added_when_new_or_written_since(
     made: str, server: FakeServer, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = server.requests
+    requests_before = server.requests
     assert main(["similar", "add", "photos", "--index", made]) == 0
     assert "nothing new" in capsys.readouterr().out
-    assert server.requests == asked, "no image was sent"
+    assert server.requests == requests_before, "no image was sent"
     (photos / "a.png").write_bytes(b"9.5")
     os.utime(photos / "a.png", ns=(1, 1))
     (photos / "f.png").write_bytes(b"7")
@@ -212,6 +212,6 @@ def test_an_image_that_cannot_be_read_is_said_and_others_are_answered(
 ) -> None:
     Path("bad.jpg").write_bytes(b"bad")
     assert main(["similar", "query", "bad.jpg", "photos/a.png", "--index", made, "--top", "1", "--json"]) == 1
-    said = capsys.readouterr()
-    assert "bad.jpg: " in said.err
-    assert json.loads(said.out)["file"] == "photos/a.png"
+    captured = capsys.readouterr()
+    assert "bad.jpg: " in captured.err
+    assert json.loads(captured.out)["file"] == "photos/a.png"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from covey.errors import InvalidInput
 from covey.results import Model, ModelState, Serving
 from covey.similar import About, Index, index, search, storage
-from covey.similar.index import New
+from covey.similar.index import NewImage
 
 SIZE = 12
 ABOUT = About("lenet", 3, "digest", SIZE, "/photos")
@@ -26,7 +26,7 @@ def vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(size=(count, SIZE)).astype(np.float32)
 
 
-def new(values: NDArray[np.float32], names: Sequence[str] | None = None) -> Iterator[New]:
+def new(values: NDArray[np.float32], names: Sequence[str] | None = None) -> Iterator[NewImage]:
     for place, vector in enumerate(values):
         yield (f"{place}.png" if names is None else names[place]), (1000 + place, place), vector
 
@@ -35,10 +35,10 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def cosine(values: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float64]:
+def cosine(values: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
     """Distances, in float64."""
-    rows, one = values.astype(np.float64), wanted.astype(np.float64)
-    return np.asarray(1 - rows @ one / np.linalg.norm(rows, axis=1) / np.linalg.norm(one))
+    rows, vector = values.astype(np.float64), query.astype(np.float64)
+    return np.asarray(1 - rows @ vector / np.linalg.norm(rows, axis=1) / np.linalg.norm(vector))
 
 
 def saved(values: NDArray[np.generic]) -> bytes:
@@ -51,11 +51,11 @@ class TestSearch:
     @pytest.mark.parametrize("at_once", [1, 7, 65_536])
     def test_the_nearest_of_all(self, tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(search, "_ROWS_AT_ONCE", at_once)
-        values, wanted = vectors(50), vectors(1, seed=1)[0]
+        values, query = vectors(50), vectors(1, seed=1)[0]
         made = index.create(tmp_path / "index", ABOUT, new(values))
-        distances = cosine(values, wanted)
+        distances = cosine(values, query)
         for top in (1, 3, 50, 80):
-            found = made.search(wanted, top)
+            found = made.search(query, top)
             order = distances.argsort()[:top]
             assert [match.name for match in found] == [f"{place}.png" for place in order]
             np.testing.assert_allclose([match.distance for match in found], distances[order], atol=1e-6)
@@ -97,7 +97,7 @@ class TestSearch:
         assert Index.open(tmp_path / "index").search(vectors(1)[0]) == []
 
     @pytest.mark.parametrize(
-        ("wanted", "top", "message"),
+        ("query", "top", "message"),
         [
             (np.ones(SIZE + 1, np.float32), 1, r"shape \[13\]; the index has vectors of 12 numbers"),
             (np.full(SIZE, np.nan, np.float32), 1, "all finite"),
@@ -105,11 +105,11 @@ class TestSearch:
         ],
     )
     def test_what_cannot_be_searched_for(
-        self, tmp_path: Path, wanted: NDArray[np.float32], top: int, message: str
+        self, tmp_path: Path, query: NDArray[np.float32], top: int, message: str
     ) -> None:
         made = index.create(tmp_path / "index", ABOUT, new(vectors(3)))
         with pytest.raises(InvalidInput, match=message):
-            made.search(wanted, top)
+            made.search(query, top)
 
 
 class TestGraph:
@@ -120,9 +120,9 @@ class TestGraph:
         assert made.is_approximate
         assert Index.open(tmp_path / "index").is_approximate
         hits = 0
-        for wanted in vectors(20, seed=1):
-            exact = made.search(wanted, 10, exact=True)
-            found = made.search(wanted, 10)
+        for query in vectors(20, seed=1):
+            exact = made.search(query, 10, exact=True)
+            found = made.search(query, 10)
             hits += len({match.name for match in exact} & {match.name for match in found})
             distances = {match.name: match.distance for match in exact}
             assert all(match.distance == distances.get(match.name, match.distance) for match in found)
@@ -199,7 +199,7 @@ class TestChanges:
         index.create(folder, ABOUT, new(values))
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-        def failing() -> Iterator[New]:
+        def failing() -> Iterator[NewImage]:
             yield from new(vectors(3), ["a", "b", "c"])
             raise KeyboardInterrupt
 
@@ -220,7 +220,7 @@ class TestChanges:
     def test_a_creation_that_fails_leaves_no_index(self, tmp_path: Path) -> None:
         folder = tmp_path / "index"
 
-        def wrong() -> Iterator[New]:
+        def wrong() -> Iterator[NewImage]:
             yield "a.png", (0, 0), np.ones(SIZE + 1, np.float32)
 
         with pytest.raises(InvalidInput, match=r"a vector of shape \[13\]; expected 12 finite numbers"):
@@ -331,8 +331,13 @@ class TestOpening:
 
     def test_what_it_says_of_itself(self, tmp_path: Path) -> None:
         index.create(tmp_path / "index", ABOUT, new(vectors(3)))
-        said = json.loads((tmp_path / "index/index.json").read_text())
-        assert (said["model"], said["version"], said["digest"], said["size"]) == ("lenet", 3, "digest", SIZE)
+        content = json.loads((tmp_path / "index/index.json").read_text())
+        assert (content["model"], content["version"], content["digest"], content["size"]) == (
+            "lenet",
+            3,
+            "digest",
+            SIZE,
+        )
         assert Index.open(tmp_path / "index").about == dataclasses.replace(ABOUT, images=3, generation=1, next_key=3)
 
     @pytest.mark.parametrize(
