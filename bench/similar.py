@@ -2,8 +2,8 @@
 
     python -m bench.similar --json bench/results/similar.json
 
-For each data set a network is trained once and kept: its test images ask, its training images answer. Precision at 10
-is the share of the ten nearest that are of the asking image's class, by embeddings (cosine) and by raw pixels
+For each data set a network is trained once and kept: the test images are the queries, the training images the gallery.
+Precision at 10 is the share of the ten nearest that are of the query's class, by embeddings (cosine) and by raw pixels
 (Euclidean distance). Then an index of 100,000 images, those of the first data set again and again with noise: what it
 takes to make, search and change, and which share of the ten nearest the approximate search finds. Needs a quiet machine
 to mean anything; extras export and similar.
@@ -64,35 +64,35 @@ def embeddings(engine: Engine, images: Images) -> Vectors:
     return np.concatenate([engine.run_with_embedding(images[start : start + _BATCH])[1] for start in starts])
 
 
-def precision(gallery: Vectors, labels: Labels, asking: Vectors, wanted: Labels) -> list[float]:
-    """Of each asking row the share of its TOP nearest in the gallery, by Euclidean distance, that have its label. Of
-    rows of length 1 that is the order of their cosines."""
-    halves = (gallery**2).sum(axis=1) / 2
-    found: list[float] = []
-    for start in range(0, len(asking), _QUERIES_AT_ONCE):
-        some = slice(start, start + _QUERIES_AT_ONCE)
-        distances = halves - asking[some] @ gallery.T  # but for what is the same for all of a row
+def precision(gallery: Vectors, gallery_labels: Labels, queries: Vectors, query_labels: Labels) -> list[float]:
+    """For each query the share of its TOP nearest in the gallery, by Euclidean distance, that have its label. Of
+    vectors of length 1 the same are nearest by cosine."""
+    half_squares = (gallery**2).sum(axis=1) / 2
+    shares: list[float] = []
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        batch = slice(start, start + _QUERIES_AT_ONCE)
+        distances = half_squares - queries[batch] @ gallery.T  # half the squares, less the query's own: the same order
         nearest = np.argpartition(distances, TOP - 1, axis=1)[:, :TOP]
-        found += (labels[nearest] == wanted[some, None]).mean(axis=1).tolist()
-    return found
+        shares += (gallery_labels[nearest] == query_labels[batch, None]).mean(axis=1).tolist()
+    return shares
 
 
-def flat(images: Images) -> Vectors:
-    """Pixels as vectors, `[N, H * W * C]`, 0 to 1."""
+def pixel_vectors(images: Images) -> Vectors:
+    """Each image's pixels, `[N, H * W * C]`, 0 to 1."""
     return np.asarray(images.reshape(len(images), -1) / 255, np.float32)
 
 
-def retrieval(name: str, network: str, engine: Engine, data: Dataset, queries: int) -> list[Row]:
-    """Precision at TOP, by embeddings and by pixels."""
-    print(f"bench: {name}, {min(queries, len(data.test_images)):,} queries", file=sys.stderr, flush=True)
-    asking, wanted = data.test_images[:queries], data.test_labels[:queries]
+def measure_precision(name: str, network: str, engine: Engine, data: Dataset, count: int) -> list[Row]:
+    """Precision at TOP of `count` queries, by embeddings and by pixels."""
+    queries, query_labels = data.test_images[:count], data.test_labels[:count]
+    print(f"bench: {name}, {len(queries):,} queries", file=sys.stderr, flush=True)
     by_vector = precision(
         search.unit(embeddings(engine, data.train_images)),
         data.train_labels,
-        search.unit(embeddings(engine, asking)),
-        wanted,
+        search.unit(embeddings(engine, queries)),
+        query_labels,
     )
-    by_pixels = precision(flat(data.train_images), data.train_labels, flat(asking), wanted)
+    by_pixels = precision(pixel_vectors(data.train_images), data.train_labels, pixel_vectors(queries), query_labels)
     return [
         _mean(name, f"precision at {TOP}, embedding of {network} ({engine.embedding_size})", by_vector),
         _mean(name, f"precision at {TOP}, pixels", by_pixels),
@@ -107,43 +107,42 @@ def noisy(images: Images, count: int) -> Iterator[Images]:
     """`count` images in batches: the given ones again and again, from the second time on with noise."""
     random = np.random.default_rng(0)
     for start in range(0, count, _BATCH):
-        places = np.arange(start, min(start + _BATCH, count))
-        some = images[places % len(images)]
+        batch = images[np.arange(start, min(start + _BATCH, count)) % len(images)]
         if start >= len(images):
-            some = (some + random.normal(0, _NOISE, some.shape)).clip(0, 255).astype(np.uint8)
-        yield some
+            batch = (batch + random.normal(0, _NOISE, batch.shape)).clip(0, 255).astype(np.uint8)
+        yield batch
 
 
-def scale(engine: Engine, data: Dataset, count: int, queries: int, rounds: int, work: Path) -> list[Row]:
-    """What an index of `count` images takes."""
+def measure_index(engine: Engine, data: Dataset, count: int, searches: int, rounds: int, work: Path) -> list[Row]:
+    """What an index of `count` images takes to make, search and change."""
     name, folder = f"{count:,} images", work / "index"
     print(f"bench: an index of {name}", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
-    vectors = np.concatenate([engine.run_with_embedding(some)[1] for some in noisy(data.train_images, count)])
+    vectors = np.concatenate([engine.run_with_embedding(batch)[1] for batch in noisy(data.train_images, count)])
     embedding_s = time.perf_counter() - began
     about = About("bench", 1, "", engine.embedding_size, str(work))
-    seconds = {"make": _timed(lambda: index.create(folder, about, _named(vectors)))}
+    seconds = {"make": _timed(lambda: index.create(folder, about, _new_images(vectors)))}
     kinds = {"vectors": "*.f32", "graph": "*.usearch", "all files": "*"}
     sizes = {kind: sum(path.stat().st_size for path in folder.glob(pattern)) for kind, pattern in kinds.items()}
-    opening = [_timed(lambda: Index.open(folder)) for _ in range(rounds)]
-    made = Index.open(folder)
-    asking = embeddings(engine, data.test_images[:queries])
+    opening_s = [_timed(lambda: Index.open(folder)) for _ in range(rounds)]
+    opened = Index.open(folder)
+    queries = embeddings(engine, data.test_images[:searches])
     rates: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(rounds):
-        for exact, found in rates.items():
-            found.append(len(asking) / _timed(partial(_search_all, made, asking, exact=exact)))
-    recall = [_recall(made, one) for one in asking]
-    changed = [f"{place}.png" for place in range(0, count, _CHANGED)]
+        for exact in rates:
+            rates[exact].append(len(queries) / _timed(partial(_search_all, opened, queries, exact=exact)))
+    recall = [_recall(opened, query) for query in queries]
+    changed = [name for name, *_ in _new_images(vectors, _CHANGED)]
     seconds["remove"] = _timed(lambda: index.change(folder, remove=changed))
-    seconds["add"] = _timed(lambda: index.change(folder, add=_named(vectors, _CHANGED)))
+    seconds["add"] = _timed(lambda: index.change(folder, add=_new_images(vectors, _CHANGED)))
     shutil.rmtree(folder)
     return [
         make_row(name, "embeddings, by the engine", "images/s", [count / embedding_s]),
         make_row(name, "make the index", "s", [seconds["make"]]),
         *(make_row(name, f"size: {kind}", "MB", [size / 1e6]) for kind, size in sizes.items()),
-        make_row(name, "open", "ms", [1000 * each for each in opening]),
-        make_row(name, "search" if made.is_approximate else "search (no graph)", "queries/s", rates[False]),
+        make_row(name, "open", "ms", [1000 * opening for opening in opening_s]),
+        make_row(name, "search" if opened.is_approximate else "search (no graph)", "queries/s", rates[False]),
         make_row(name, "search, exact", "queries/s", rates[True]),
         _mean(name, f"recall at {TOP} of the search", recall),
         make_row(name, f"remove {len(changed):,}", "s", [seconds["remove"]]),
@@ -151,19 +150,19 @@ def scale(engine: Engine, data: Dataset, count: int, queries: int, rounds: int, 
     ]
 
 
-def _search_all(made: Index, asking: Vectors, *, exact: bool) -> None:
-    for wanted in asking:
-        made.search(wanted, TOP, exact=exact)
+def _search_all(opened: Index, queries: Vectors, *, exact: bool) -> None:
+    for query in queries:
+        opened.search(query, TOP, exact=exact)
 
 
-def _recall(made: Index, wanted: Vectors) -> float:
-    exact = {match.name for match in made.search(wanted, TOP, exact=True)}
-    return len(exact & {match.name for match in made.search(wanted, TOP)}) / len(exact)
+def _recall(opened: Index, query: Vectors) -> float:
+    exact = {match.name for match in opened.search(query, TOP, exact=True)}
+    return len(exact & {match.name for match in opened.search(query, TOP)}) / len(exact)
 
 
-def _named(vectors: Vectors, step: int = 1) -> Iterator[index.NewImage]:
-    for place in range(0, len(vectors), step):
-        yield f"{place}.png", (0, 0), vectors[place]
+def _new_images(vectors: Vectors, step: int = 1) -> Iterator[index.NewImage]:
+    for row in range(0, len(vectors), step):
+        yield f"{row}.png", (0, 0), vectors[row]
 
 
 def _timed(do: Callable[[], object]) -> float:
@@ -180,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--recipe", default="best", help="of the trainings (default: %(default)s)")
     parser.add_argument("--epochs", type=int, help="of the trainings (default: the recipe's)")
-    parser.add_argument("--queries", type=int, default=10_000, help="test images of each data set that ask")
+    parser.add_argument("--queries", type=int, default=10_000, help="test images of each data set to search with")
     parser.add_argument("--images", type=int, default=100_000, help="of the index; 0: none is made")
     parser.add_argument("--searches", type=int, default=1_000, help="of the index, in each round")
     parser.add_argument("--rounds", type=int, default=5)
@@ -196,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for pair in options.on or _DEFAULT:
         try:
             dataset, _, network = pair.rpartition(":")
-            rows += _measured(dataset, network, options, work, has_index=any(map(_is_of_index, rows)))
+            rows += _measure(dataset, network, options, work, with_index=not rows)
         except (BenchError, ExportError, CoveyServerError) as error:
             print(f"bench: {pair}: {error}", file=sys.stderr)
             failed = True
@@ -210,21 +209,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(failed)
 
 
-def _measured(dataset: str, network: str, options: argparse.Namespace, work: Path, *, has_index: bool) -> list[Row]:
-    """The rows of a data set, and those of the index unless there are some."""
+def _measure(dataset: str, network: str, options: argparse.Namespace, work: Path, *, with_index: bool) -> list[Row]:
+    """The rows of a data set, and those of an index of its images."""
     entry, shape = find_entry(dataset), find_network(network)
     if entry.image_shape is not None:
         shape = shape.fitted_to(entry.name, entry.image_shape)
     data = entry.load(shape.spec, None)
     engine = Engine(model_of(dataset, network, options, work))
-    rows = retrieval(dataset, network, engine, data, options.queries)
-    if options.images and not has_index:
-        rows += scale(engine, data, options.images, options.searches, options.rounds, work)
+    rows = measure_precision(dataset, network, engine, data, options.queries)
+    if options.images and with_index:
+        rows += measure_index(engine, data, options.images, options.searches, options.rounds, work)
     return rows
-
-
-def _is_of_index(row: Row) -> bool:
-    return row.figure == "open"
 
 
 if __name__ == "__main__":
