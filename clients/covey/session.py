@@ -171,7 +171,7 @@ class Session:
         """As the clients' `wait_until_ready`."""
         deadline = self.deadline(deadline_ms)
         last: CallError | None = None
-        said = "that it is not ready"
+        reason = "that it is not ready"
         remaining_s = deadline.remaining_s()
         while True:
             place = self._addresses.take()
@@ -197,10 +197,10 @@ class Session:
                 break
         target = ", ".join(self.targets)
         raise DeadlineExceeded(
-            f"{target} is not ready after {deadline.duration_ms:g} ms; the last attempt said {last or said}",
+            f"{target} is not ready after {deadline.duration_ms:g} ms; the last attempt said {last or reason}",
             target,
             grpc.StatusCode.DEADLINE_EXCEEDED.name,
-            last.details if last else said,
+            last.details if last else reason,
         ) from last
 
     def input_size(self, options: ClassifyOptions, deadline: Deadline) -> Steps[InputSize | None]:

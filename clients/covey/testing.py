@@ -155,10 +155,10 @@ class FakeServer:
 
     def _result(self, image: bytes, request: pb.ClassifyRequest) -> pb.Result:
         try:
-            said = self._answer(image)
+            answer = self._answer(image)
         except ValueError as error:
             return pb.Result(error=pb.ImageError(reason=pb.ImageError.REASON_INVALID, message=str(error)))
-        given = [said] if isinstance(said, str) else said
+        given = [answer] if isinstance(answer, str) else answer
         if request.HasField("top_k"):
             given = given[: request.top_k]
         known = self._known(image) if self._known is not None else None

@@ -111,9 +111,9 @@ def convert(
 ) -> onnx.ModelProto:
     """The graph of `module`, which takes and gives one tensor, for batches of any size, or for as many as the example
     has. `name` is for people. Raises ConversionFailed."""
-    program, said = None, io.StringIO()
+    program, warnings = None, io.StringIO()
     try:
-        with redirect_stderr(said):  # where it fails, torch prints the whole graph, more than once
+        with redirect_stderr(warnings):  # where it fails, torch prints the whole graph, more than once
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -130,7 +130,7 @@ def convert(
             f"torch cannot export {name} to ONNX: {_reason(error)}. What a network computes may depend on the values "
             f"of its images, and on how many there are, by tensors alone: not by an `if`, a loop or .item()"
         ) from error
-    sys.stderr.write(said.getvalue())
+    sys.stderr.write(warnings.getvalue())
     if program is None:
         raise ConversionFailed("torch.onnx.export made no program; this is a bug")
     proto = program.model_proto

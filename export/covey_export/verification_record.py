@@ -119,17 +119,17 @@ def write(verification: Verification, folder: Path) -> None:
 def labels_of_latest(parent: Path) -> tuple[str, ...] | None:
     """The labels of the highest published version in a model's folder; None where there is none, or it does not say."""
     published = model_versions.versions(parent)
-    said = _read(parent / str(published[-1])).get("per_class_accuracy") if published else None
-    return tuple(said) if isinstance(said, dict) else None
+    accuracies = _read(parent / str(published[-1])).get("per_class_accuracy") if published else None
+    return tuple(accuracies) if isinstance(accuracies, dict) else None
 
 
 def accuracy_of_latest(parent: Path, test_set: str) -> float | None:
     """The accuracy of the highest published version in a model's folder; None where there is none, or where it was
     measured on other test images."""
     published = model_versions.versions(parent)
-    said = _read(parent / str(published[-1])) if published else {}
-    accuracy = said.get("onnxruntime_accuracy")
-    return accuracy if said.get("test_set") == test_set and isinstance(accuracy, float) else None
+    record = _read(parent / str(published[-1])) if published else {}
+    accuracy = record.get("onnxruntime_accuracy")
+    return accuracy if record.get("test_set") == test_set and isinstance(accuracy, float) else None
 
 
 def made_from(folder: Path) -> str:
@@ -140,7 +140,7 @@ def made_from(folder: Path) -> str:
 def _read(folder: Path) -> dict[str, object]:
     """What the folder's verification.json says: nothing where there is none, or it is damaged."""
     try:
-        said = json.loads((folder / FILE).read_text())
+        content = json.loads((folder / FILE).read_text())
     except (OSError, ValueError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -40,10 +40,10 @@ def expand(arguments: Sequence[str], left_out: Counter[str]) -> Iterator[str]:
 
 def _matches(pattern: str) -> list[str]:
     """By name, without what file managers leave behind. (What begins with a dot glob finds only where that is said.)"""
-    said = Path(pattern).parts
+    named = Path(pattern).parts
 
     def is_meant(part: str) -> bool:
-        return part in said or part.startswith(".") or not image_folders.is_hidden(part)
+        return part in named or part.startswith(".") or not image_folders.is_hidden(part)
 
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
     return [path for path in found if all(map(is_meant, Path(path).parts))]

@@ -247,7 +247,7 @@ def _fits(
     options: argparse.Namespace, network: Network, dataset: str, report: ProgressReport, *, is_one_of_many: bool
 ) -> bool:
     """Whether images are kept from training to fit numbers to. Raises ExportError where nothing is trained."""
-    flags = [flag for flag, said in _FITTING.items() if getattr(options, said)]
+    flags = [flag for flag, field in _FITTING.items() if getattr(options, field)]
     if not flags or find_recipe(network.name, _recipe_name(options), dataset).epochs:
         return bool(flags)
     if not is_one_of_many:

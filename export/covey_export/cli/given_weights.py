@@ -29,15 +29,15 @@ def find(options: argparse.Namespace, network: Network, report: ProgressReport) 
         if options.labels is not None:
             raise ExportError("--labels is the order of the outputs of given weights: it goes with --weights")
         return None
-    said = normalisation(options)
+    mean_and_std = normalisation(options)
     if options.weights == weights_files.TORCHVISION:
         found = weights_files.download(network.name)
         for note in torchvision_networks.default_weights(network.name).notes:
             report.line(f"note: {note}")
     else:
         found = weights_files.load(Path(options.weights))
-    if said is not None:
-        found = replace(found, mean=said[0], std=said[1])
+    if mean_and_std is not None:
+        found = replace(found, mean=mean_and_std[0], std=mean_and_std[1])
     elif found.mean is None:
         found = _assume_normalisation(found, network, report)
     if options.labels is not None:

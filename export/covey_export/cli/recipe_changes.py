@@ -41,10 +41,10 @@ def find(options: argparse.Namespace, recipe: Recipe, network: Network) -> dict[
         changes["bias_rate"] = 1.0  # a factor that was found for the recipe's own optimizer
     if not changes.get("momentum", recipe.momentum):
         changes["nesterov"] = False
-    said = given_weights.normalisation(options)
-    if said is not None:
-        given_weights.require_channels(said[0], network.image_shape[2])
-        changes["mean"], changes["std"] = said  # a checkpoint that goes on has to agree
+    normalisation = given_weights.normalisation(options)
+    if normalisation is not None:
+        given_weights.require_channels(normalisation[0], network.image_shape[2])
+        changes["mean"], changes["std"] = normalisation  # a checkpoint that goes on has to agree
     if options.freeze:
         changes["freeze"] = True
     implied = ("nesterov", "bias_rate")

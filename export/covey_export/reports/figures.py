@@ -96,15 +96,15 @@ def _difference(findings: Findings) -> str:
 
 
 def _temperature_row(findings: Findings) -> list[tuple[str, str]]:
-    said = findings.verification.calibration
-    if said is None:
+    calibration = findings.verification.calibration
+    if calibration is None:
         return []
     text = say(
         "scores divided by a temperature of {temperature:.3f}, fitted to training images that were kept from training; "
         "expected calibration error in PyTorch {before:.2%} before, {after:.2%} after",
-        temperature=said["temperature"],
-        before=said["error_before"],
-        after=said["error_after"],
+        temperature=calibration["temperature"],
+        before=calibration["error_before"],
+        after=calibration["error_after"],
     )
     return [(say("calibrated"), text)]
 
