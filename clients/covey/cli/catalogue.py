@@ -37,6 +37,6 @@ _OTHER_WORDS: Mapping[str, str] = {
 }
 
 
-def meant(word: str, commands: Collection[str]) -> str:
+def suggestion(word: str, commands: Collection[str]) -> str:
     """The command that an unknown `word` probably means; empty where there is none."""
     return _OTHER_WORDS.get(word) or next(iter(difflib.get_close_matches(word, sorted(commands), n=1)), "")

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from covey_proto import layout
+
 SERVE, BATCH, EXPORT = "serve", "batch", "export"
 OF_THE_SERVER = (SERVE, BATCH)
 COMMANDS: Mapping[str, str] = {
@@ -64,5 +66,7 @@ def _is_of_a_folder(arguments: Sequence[str]) -> bool:
         return False
     flags = {word.partition("=")[0] for word in arguments}
     return bool(
-        flags & _OF_A_FOLDER or os.environ.get("COVEY_MODELS") or next(Path("models").glob("*/*/model.onnx"), None)
+        flags & _OF_A_FOLDER
+        or os.environ.get("COVEY_MODELS")
+        or next(Path("models").glob(f"*/*/{layout.FILE_NAME}"), None)
     )

@@ -66,8 +66,8 @@ class CommandParser(Parser):
         commands = self.commands().choices
         if word in commands:
             return
-        near = catalogue.meant(word, commands)
-        hint = f". Did you mean covey {near}?" if near else f"; expected one of {', '.join(commands)}"
+        suggestion = catalogue.suggestion(word, commands)
+        hint = f". Did you mean covey {suggestion}?" if suggestion else f"; expected one of {', '.join(commands)}"
         self.error(f"there is no command {word!r}{hint}")
 
 
