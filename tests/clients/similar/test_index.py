@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from covey.errors import InvalidInput
 from covey.results import Model, ModelState, Serving
 from covey.similar import About, Index, index, search, storage
+from covey.similar.graph import Graph
 from covey.similar.index import NewImage
 
 SIZE = 12
@@ -113,6 +114,14 @@ class TestSearch:
 
 
 class TestGraph:
+    def test_each_vector_of_a_small_graph_is_found(self) -> None:
+        """Two that several threads add at the same moment do not see each other: both may stay without neighbours."""
+        for seed in range(10):
+            values = search.unit(vectors(200, seed))
+            graph = Graph.new(SIZE)
+            graph.add(np.arange(200), values)
+            assert all(row in graph.nearest(value, 64) for row, value in enumerate(values))
+
     def test_it_finds_nearly_what_all_comparisons_find(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(index, "GRAPH_FROM", 100)
         values = vectors(2000)
