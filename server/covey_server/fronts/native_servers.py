@@ -17,7 +17,7 @@ from pygrpc_native import NativeGrpcFront
 
 from covey_server.fronts import MAX_METADATA_BYTES
 from covey_server.fronts.intake import Intake
-from covey_server.fronts.port_sockets import listeners, peers, reading_stopped, stop_listening
+from covey_server.fronts.port_sockets import discard_until_closed, listeners, peers, reading_stopped, stop_listening
 from covey_server.fronts.security.tokens import HEADER, NOT_VALID, Tokens
 from covey_server.system.ports import require_free
 
@@ -28,6 +28,7 @@ _UNAUTHENTICATED = 16
 RETIRED_S = 30.0  # for a replaced server to answer its calls and end its streams
 _SETTLED_S = 0.03
 _DRAIN_S = 1.0  # for the calls of a server that is about to close, while its connections are not read
+_CLOSE_S = 1.0  # for clients to close their connections to a server that is closed
 
 # It logs this 20 times a second for a stopped listener, until it is closed.
 logging.getLogger("pygrpc_native.server").addFilter(lambda record: "(os error 22)" not in record.getMessage())
@@ -97,11 +98,12 @@ class NativeServers:
                 overdue = time.monotonic() > server.retired_at_s + RETIRED_S
                 if not overdue and open_streams:
                     continue
-                with reading_stopped(self.port, server.peers):
+                with reading_stopped(self.port, server.peers) as connections:
                     if _becomes_idle(server.front) or overdue:
                         self._refused_before += _refused(server.front)
                         server.front.close()
                         self._retired.remove(server)
+                        discard_until_closed(connections, _CLOSE_S)
 
     @property
     def unfinished(self) -> int:

@@ -4,7 +4,9 @@ the sockets from outside, since the server's library offers nothing for that. Li
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import time
 from collections.abc import Iterable, Iterator
 
 from covey_server.fronts.sockets import handles
@@ -22,20 +24,42 @@ def peers(port: int) -> frozenset[object]:
 
 
 @contextlib.contextmanager
-def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[None]:
-    """Meanwhile nobody who reads these connections to the local `port` is told that data has come."""
-    connections = list(handles(port, listening=False))
+def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[list[socket.socket]]:
+    """Meanwhile nobody who reads these connections to the local `port` is told that data has come. Yields a second
+    handle on each connection: none is closed before the end, whatever its owner does."""
+    connections = []
     try:
-        for each in connections:
+        for each in handles(port, listening=False):
             with contextlib.suppress(OSError):  # closed meanwhile
                 if each.getpeername() in peers:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _FAR)
-        yield
+                    connections.append(each)
+                    continue
+            each.close()
+        yield connections
     finally:
         for each in connections:
             with contextlib.suppress(OSError):  # 1, as before: what has come meanwhile is told at once
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             each.close()
+
+
+def discard_until_closed(connections: Iterable[socket.socket], timeout_s: float) -> None:
+    """Reads and forgets what comes by connections whose owner has closed them, until their other ends are closed too.
+    A socket closed with unread bytes is reset, and a client whose connection is reset may never read the GOAWAY that
+    tells it which calls to send again."""
+    give_up = time.monotonic() + timeout_s
+    waiting = select.poll()
+    by_number = {each.fileno(): each for each in connections}
+    for each in by_number.values():
+        with contextlib.suppress(OSError):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        waiting.register(each, select.POLLIN)
+    while by_number and (left_s := give_up - time.monotonic()) > 0:
+        for number, _ in waiting.poll(left_s * 1000):
+            if not _discard(by_number[number]):
+                waiting.unregister(number)
+                del by_number[number]
 
 
 def listeners(port: int) -> list[socket.socket]:
@@ -49,3 +73,13 @@ def stop_listening(found: Iterable[socket.socket]) -> None:
         with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RD)
         each.close()
+
+
+def _discard(connection: socket.socket) -> bool:
+    """Reads what has come, at most 64 KiB of it. Returns False at the connection's end."""
+    try:
+        return bool(connection.recv(65536, socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
