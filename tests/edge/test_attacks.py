@@ -19,7 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import WriteModel
 from tests.edge.conftest import Guarded, StartEdge, figure
 from tests.edge.raw import raw_connection
-from tests.edge.test_callers import CLASSIFY, ONE, PIXELS, TOKEN, wait_until
+from tests.edge.test_callers import CLASSIFY, ONE, PIXELS, TOKEN
+from tests.waiting import wait_until
 
 import covey
 from covey_proto.v1 import classifier_pb2 as pb

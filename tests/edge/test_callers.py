@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tests.certificates import EXPIRED
 from tests.edge.conftest import HOST, Guarded, StartEdge, figure
+from tests.waiting import wait_until
 
 import covey
 from covey_proto.v1 import classifier_pb2 as pb
@@ -33,12 +32,6 @@ CHECKS = set(
 )
 CHECKS -= {"compression_and_timeouts"}
 TOKEN, NEXT_TOKEN = "first-token-0123456789abcdef", "second.Token~0123456789abcdef=="
-
-
-def wait_until(is_met: Callable[[], bool]) -> None:
-    """The test's own time limit ends it."""
-    while not is_met():
-        threading.Event().wait(0.05)
 
 
 def test_the_sdk_classifies_and_streams(guarded: Guarded) -> None:

@@ -14,7 +14,8 @@ from playwright.sync_api import expect
 from tests.page.conftest import OpenTab, Visit
 from tests.page.networks import write_convolutions
 from tests.server.conftest import Server, StartServer
-from tests.server.http.asking import ask, wait_until
+from tests.server.http.asking import ask
+from tests.waiting import wait_until
 
 from covey_server.explaining.functions import FORMULAS
 

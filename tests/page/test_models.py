@@ -13,7 +13,8 @@ from tests.page.conftest import OpenTab
 from tests.page.test_frame import use_token
 from tests.server.conftest import StartServer
 from tests.server.http.asking import ask
-from tests.server.observability.test_canaries import state, wait_until
+from tests.server.observability.test_canaries import state
+from tests.waiting import wait_until
 
 TOKEN = "a-token-of-some-length"
 REPORT = """<!doctype html><html><head><style>:root { --x: red } body { color: rgb(1, 2, 3) }</style>

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.server.explaining import networks
-from tests.server.fronts.test_connections import wait_until
+from tests.waiting import wait_until
 
 from covey_server.errors import Expired, Overloaded, Stopping
 from covey_server.explaining import explainer as explainer_module

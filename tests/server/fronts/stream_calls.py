@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import queue
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from bench.processes import fetch
 from tests.server.conftest import Server
+from tests.waiting import wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
 
@@ -54,14 +54,6 @@ def best(answer: pb.ClassifyStreamResponse) -> list[int]:
 def metric(server: Server, sample: str) -> float:
     found = re.search(rf"^{re.escape(sample)} (\S+)$", fetch(server.metrics_url), re.MULTILINE)
     return float(found[1]) if found else 0.0
-
-
-def wait_until(holds: Callable[[], bool | float]) -> None:
-    """Looks fifty times a second: metrics are dear to read."""
-    give_up = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 class Held:

@@ -8,7 +8,7 @@ import resource
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.conftest import WriteModel, echo_model
 from tests.server.conftest import Server, StartServer
 from tests.server.fronts.stream_calls import metric, responses, stream
 from tests.server.test_process import Process
+from tests.waiting import wait_until
 
 from covey_load.wire import frames
 from covey_proto.inference import open_inference_pb2 as oi
@@ -82,13 +83,6 @@ def is_closed_within(connection: socket.socket, timeout_s: float) -> bool:
         except OSError:
             return True
     return False
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def requests(server: Server, code: str) -> float:

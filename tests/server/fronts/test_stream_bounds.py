@@ -20,8 +20,8 @@ from tests.server.fronts.stream_calls import (
     refusals,
     responses,
     stream,
-    wait_until,
 )  # fmt: skip
+from tests.waiting import wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.fronts import stream as fronts_stream

@@ -24,8 +24,8 @@ from tests.server.fronts.stream_calls import (
     refusals,
     responses,
     stream,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.app import App

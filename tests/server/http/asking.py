@@ -6,8 +6,7 @@ import http.client
 import io
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -104,14 +103,6 @@ def large_infer() -> bytes:
     text = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
     lengths = b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n" % (len(text), len(text) + size)
     return b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\n" + lengths + text + bytes(size)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Asks again and again, for something that has to become so."""
-    give_up = time.monotonic() + TIMEOUT_S
-    while not is_so():
-        assert time.monotonic() < give_up
-        time.sleep(0.001)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

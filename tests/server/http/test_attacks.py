@@ -26,8 +26,8 @@ from tests.server.http.asking import (
     png,
     read_answer,
     send,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 from covey_server.calls.status import Status
 from covey_server.fronts.http import limits

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, running_servers
-from tests.server.http.asking import PIXELS, TIMEOUT_S, png, wait_until
+from tests.server.http.asking import PIXELS, TIMEOUT_S, png
+from tests.waiting import wait_until
 
 from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb

@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
-from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png, wait_until
+from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png
+from tests.waiting import wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.images.decode_pool import Decoded, DecodePool, Steps

@@ -32,8 +32,8 @@ from tests.server.http.asking import (
     png,
     read_answer,
     send,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 from covey_server.app import App
 from covey_server.config import Config

@@ -14,7 +14,8 @@ import pytest
 import tritonclient.http as triton
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer, write_standard_models
-from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png, wait_until
+from tests.server.http.asking import EXPECTED, PIXELS, Answer, ask, png
+from tests.waiting import wait_until
 from tritonclient.utils import InferenceServerException
 
 INFER = "/v2/models/echo/infer"

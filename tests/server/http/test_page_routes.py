@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer, running_servers
-from tests.server.http.asking import PIXELS, TIMEOUT_S, ask, connected, is_closed, png, wait_until
+from tests.server.http.asking import PIXELS, TIMEOUT_S, ask, connected, is_closed, png
+from tests.waiting import wait_until
 
 from covey_server.protocols.rest import live
 

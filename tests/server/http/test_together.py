@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
-from tests.server.http.asking import EXPECTED, PIXELS, ask, connected, png, read_answer, wait_until
+from tests.server.http.asking import EXPECTED, PIXELS, ask, connected, png, read_answer
+from tests.waiting import wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
 

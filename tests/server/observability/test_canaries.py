@@ -8,10 +8,9 @@ import itertools
 import json
 import re
 import threading
-import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from PIL import Image
 from prometheus_client import generate_latest
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer, running_servers
+from tests.waiting import wait_until
 
 from covey_proto import layout
 from covey_proto.inference import open_inference_pb2 as oip
@@ -39,14 +39,6 @@ def told(server: Server, version: int) -> tuple[str, str]:
     request = pb.GetModelRequest(version=version).SerializeToString()
     model = pb.GetModelResponse.FromString(server.ask("GetModel", request)).model
     return pb.Model.Canary.Name(model.canary).removeprefix("CANARY_"), model.canary_reason
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """For as long as a busy machine may need for some hundred calls."""
-    give_up = time.monotonic() + 120
-    while not is_so():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 class Load:

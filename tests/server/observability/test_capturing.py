@@ -11,7 +11,7 @@ from bench.processes import fetch
 from PIL import Image
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
-from tests.server.observability.test_canaries import wait_until
+from tests.waiting import wait_until
 
 from covey_export.datasets.folder import Folder
 from covey_proto.captures import CAPTURE_COLUMNS, folder_name, read_classes

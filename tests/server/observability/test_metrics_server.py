@@ -7,10 +7,11 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
+from tests.waiting import wait_until
 
 from covey_server.observability import metrics_server
 from covey_server.observability.health import Health
@@ -52,13 +53,6 @@ def half_request(server: MetricsServer) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
     connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
     return connection
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def test_metrics_come_in_the_format_and_the_encoding_that_are_asked_for(server: MetricsServer) -> None:

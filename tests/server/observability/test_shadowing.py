@@ -11,7 +11,7 @@ from bench.processes import fetch
 from numpy.typing import NDArray
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer
-from tests.server.http.asking import wait_until
+from tests.waiting import wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.observability import shadowing

@@ -15,7 +15,7 @@ import pytest
 from bench.processes import SERVICE, covey_server, fetch
 from tests.conftest import WriteModel
 from tests.end_to_end.serving import connected_to_each_process
-from tests.server.observability.test_canaries import wait_until
+from tests.waiting import wait_until
 
 from covey_proto import layout
 from covey_proto.v1 import classifier_pb2 as pb

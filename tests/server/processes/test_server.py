@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import WriteModel
 from tests.end_to_end.serving import connected_to_each_process
+from tests.waiting import wait_until
 
 from covey_load.observation import family, find_listener
 from covey_load.wire.sockets import Endpoint
@@ -105,14 +105,6 @@ def http_address(log: Path) -> str:
     found = re.search(r"HTTP on (http://\S+), ", log.read_text())
     assert found is not None
     return found[1]
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Asks again and again, for something that has to become so."""
-    give_up = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def test_the_log_says_what_each_copy_of_the_models_took(server: Server, tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from tests.server.conftest import Server, StartServer, running_servers
 from tests.server.fronts.stream_calls import ask_all
 from tests.server.fronts.test_principals import Limited, bearer, table
 from tests.server.http.asking import ask
-from tests.server.observability.test_canaries import state, wait_until
+from tests.server.observability.test_canaries import state
 from tests.server.protocols.open_inference_calls import Infer, encoded, infer, raw, with_contents
 from tests.server.protocols.test_open_inference import Unanswered
+from tests.waiting import wait_until
 
 from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from tests.export.importing.onnx_models import CLASSES, SIZE, small_cnn
 from tests.server.conftest import Server, running_servers
-from tests.server.fronts.test_connections import wait_until
 from tests.server.protocols.open_inference_calls import call, encoded, error, infer, probabilities, raw
 from tests.server.protocols.test_service import png
+from tests.waiting import wait_until
 
 from covey_export.__main__ import main
 from covey_proto import metadata
