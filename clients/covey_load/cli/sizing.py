@@ -142,8 +142,11 @@ def _measured(options: argparse.Namespace, server_options: dict[str, Any]) -> fl
         report = runner.run(plan, live.show)
     if report.interrupted or report.capacity is None:
         raise InvalidInput(f"nothing was measured: ended early {report.interrupted}")
-    if report.capacity.limited_by:
-        print(f"covey: {'; '.join(report.capacity.limited_by)}", file=sys.stderr)
+    limits = "; ".join(report.capacity.limited_by)
+    if report.capacity.rate_per_s is None and limits:
+        raise InvalidInput(f"no capacity was measured: {limits}")
+    if limits:
+        print(f"covey: {limits}", file=sys.stderr)
     return report.capacity.rate_per_s or 0.0
 
 
