@@ -19,6 +19,7 @@ import pytest
 from bench.processes import fetch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import WriteModel
+from tests.waiting import wait_until
 
 from covey_proto.inference import open_inference_pb2 as oi
 from covey_proto.v1 import classifier_pb2 as pb
@@ -230,9 +231,9 @@ def test_an_engine_that_hangs_is_bounded_and_reported(
         assert next(alive).status == health_pb2.HealthCheckResponse.NOT_SERVING
         ready = health.Check(health_pb2.HealthCheckRequest(), timeout=20)
         assert ready.status == health_pb2.HealthCheckResponse.NOT_SERVING
-        text = fetch(server.metrics_url)
-        assert "covey_engine_stuck 1.0" in text
-        assert "covey_ready 0.0" in text
+        # Of a process that does not answer for 2 s, its last figures are shown.
+        wait_until(lambda: "covey_engine_stuck 1.0" in fetch(server.metrics_url))
+        assert "covey_ready 0.0" in fetch(server.metrics_url)
         alive.cancel()
     server.popen.send_signal(signal.SIGTERM)
     code, log = server.end()  # however the engine hangs, it ends
