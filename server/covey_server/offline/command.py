@@ -16,9 +16,9 @@ from covey_server.system import standard_output
 COMMAND = "batch"
 _OF_THE_SERVER = ("device", "image_formats", "max_image_pixels", "max_decode_bytes")
 _TEXT = """\
-Classifies the images of a folder, of tar files (a WebDataset) or of Parquet files, without a server, by its decoder and
-its engine: one row per image, in the order of the source. An image that cannot be read gets a row with its error. If it
-is stopped or killed, the same command goes on from the last finished part."""
+Classifies the images of a folder, of tar files (a WebDataset) or of Parquet files, on this machine or in an S3 bucket,
+without a server, by its decoder and its engine: one row per image, in the order of the source. An image that cannot be
+read gets a row with its error. If it is stopped or killed, the same command goes on from the last finished part."""
 _EPILOG = """\
 exit codes:
   0 the file is complete        4 the device is not there
@@ -49,7 +49,13 @@ def build(environment: Mapping[str, str]) -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("source", nargs="+", metavar="SOURCE", help="a folder (its images, at any depth), or .tar or .parquet files")
+    add(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="a folder (its images, at any depth), or .tar or .parquet files; also as s3://BUCKET/PREFIX or "
+        "'s3://BUCKET/PREFIX/*.tar'",
+    )
     add("--model", required=True, type=Path, help="a file of Covey's, or models/NAME or models/NAME/VERSION")
     add("--to", required=True, type=Path, metavar="OUT", help="the file to write: .parquet, .csv or .jsonl")
     add("--top-k", type=_number, default=0, metavar="K", help="classes per row (default: 1; of independent labels 5)")

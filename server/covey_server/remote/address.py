@@ -31,28 +31,29 @@ class Address:
     url: str
 
     @classmethod
-    def parse(cls, text: str) -> Address:
-        """The address of a URL. Raises InvalidConfiguration for a URL that is not accepted."""
+    def parse(cls, text: str, option: str = "--models ") -> Address:
+        """The address of a URL. Raises InvalidConfiguration for a URL that is not accepted; `option` precedes the URL
+        in its message."""
         display_url = redact(text)
         parts = urlsplit(text)
         if parts.scheme not in PACKAGES:
             raise InvalidConfiguration(
-                f"--models {display_url}: expected a folder, or a URL that begins with "
+                f"{option}{display_url}: expected a folder, or a URL that begins with "
                 f"{', '.join(f'{scheme}://' for scheme in PACKAGES)}"
             )
         if not parts.netloc:
             raise InvalidConfiguration(
-                f"--models {display_url}: expected {parts.scheme}://BUCKET/PREFIX; it names no bucket"
+                f"{option}{display_url}: expected {parts.scheme}://BUCKET/PREFIX; it names no bucket"
             )
         if parts.query or parts.fragment:
             # Shown without it: it may be a signature.
             raise InvalidConfiguration(
-                f"--models {display_url.partition('?')[0].partition('#')[0]}: expected a URL without ? and #; files "
+                f"{option}{display_url.partition('?')[0].partition('#')[0]}: expected a URL without ? and #; files "
                 f"are looked for below it, and credentials come from the environment"
             )
         if _USER.search(text) and parts.scheme not in ("http", "https"):
             raise InvalidConfiguration(
-                f"--models {display_url}: expected no credentials in the URL; {parts.scheme}:// takes them from the "
+                f"{option}{display_url}: expected no credentials in the URL; {parts.scheme}:// takes them from the "
                 f"environment"
             )
         return cls(text.rstrip("/"))

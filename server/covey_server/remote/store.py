@@ -118,16 +118,25 @@ def read_small(store: Store, path: str, size_bytes: int | None) -> bytes:
 
 def open_store(address: Address) -> Store:
     """The store at a URL; connects to nothing yet. Raises InvalidConfiguration where a package is missing."""
+    filesystem, root = open_filesystem(address)
+    make: Callable[[Any, str], Store] = IndexedStore if address.scheme in ("http", "https") else ListedStore
+    return make(filesystem, root)
+
+
+def open_filesystem(address: Address, option: str = "--models ", **s3_config: object) -> tuple[Any, str]:
+    """fsspec's file system for a URL, and the URL's path in it; connects to nothing yet. `s3_config` are settings of
+    botocore beside those made here. Raises InvalidConfiguration where a package is missing; `option` precedes the URL
+    in its message."""
     try:
-        return _open(address)
+        return _open(address, s3_config)
     except (ImportError, ValueError) as error:  # fsspec's own ways to say that there is no package for it
         raise InvalidConfiguration(
-            f"--models {address.display_url}: {redact(str(error))}; to read {address.scheme}:// install: "
+            f"{option}{address.display_url}: {redact(str(error))}; to read {address.scheme}:// install: "
             f"pip install {PACKAGES[address.scheme]}"
         ) from error
 
 
-def _open(address: Address) -> Store:
+def _open(address: Address, s3_config: Mapping[str, object]) -> tuple[Any, str]:
     import fsspec
 
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
@@ -138,13 +147,12 @@ def _open(address: Address) -> Store:
         options["client_kwargs"] = {"timeout": timeout}
     if address.scheme == "s3":
         logging.getLogger("aiobotocore").setLevel(logging.WARNING)  # it tells where each setting comes from
-        retries = {"max_attempts": 1}  # s3fs tries again by itself
-        options["config_kwargs"] = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": retries}
+        config = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": {"max_attempts": 1}}
+        options["config_kwargs"] = {**config, **s3_config}  # s3fs tries again by itself
     filesystem, root = fsspec.core.url_to_fs(address.url, **options)
     if hasattr(filesystem, "retries"):
         filesystem.retries = _TRIES
-    make: Callable[[Any, str], Store] = IndexedStore if address.scheme in ("http", "https") else ListedStore
-    return make(filesystem, root)
+    return filesystem, root
 
 
 def _stamp(info: Mapping[str, Any]) -> Stamp:

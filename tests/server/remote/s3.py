@@ -74,13 +74,14 @@ class Proxy:
 
 
 class Bucket:
-    """The bucket as its owner sees it, apart from the proxy. Keys are relative to the folder of models."""
+    """The bucket as its owner sees it, apart from the proxy. Keys are relative to a folder, by default of models."""
 
-    def __init__(self, filesystem: Any) -> None:  # noqa: ANN401 - fsspec has no types
-        self._filesystem = filesystem
+    def __init__(self, filesystem: Any, folder: str = "models") -> None:  # noqa: ANN401 - fsspec has no types
+        self.filesystem = filesystem
+        self._root = f"{BUCKET}/{folder}"
 
     def put(self, key: str, content: bytes) -> None:
-        self._filesystem.pipe_file(f"{BUCKET}/models/{key}", content)
+        self.filesystem.pipe_file(f"{self._root}/{key}", content)
 
     def put_version(self, unit: str, files: Mapping[str, bytes], *, sums: bool = True) -> None:
         """A version with its SHA256SUMS, this one first."""
@@ -90,11 +91,11 @@ class Bucket:
             self.put(f"{unit}/{name}", content)
 
     def delete(self, key: str) -> None:
-        self._filesystem.rm_file(f"{BUCKET}/models/{key}")
+        self.filesystem.rm_file(f"{self._root}/{key}")
 
     def clear(self) -> None:
-        for path in self._filesystem.find(BUCKET):
-            self._filesystem.rm_file(path)
+        for path in self.filesystem.find(BUCKET):
+            self.filesystem.rm_file(path)
 
 
 def sums_of(files: Mapping[str, bytes]) -> bytes:

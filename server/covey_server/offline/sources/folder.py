@@ -44,7 +44,7 @@ class Folder:
                 file.write(written)
                 digest.update(written + b"%d %d\0" % _state(entry))
         if not count:
-            raise BadSource(self._no_images_message())
+            raise no_images(self.name, self._formats, self.left_out)
         self.total = count
         return {"kind": "folder", "images": count, "sha256": digest.hexdigest()}
 
@@ -79,14 +79,16 @@ class Folder:
             elif not entry.is_dir():
                 yield entry, prefix + entry.name
 
-    def _no_images_message(self) -> str:
-        message = f"{self._folder}: expected images ({image_formats.suffixes(self._formats)}), found "
-        message += image_folders.counted(self.left_out) or "no file"
-        inside = {".tar": "tar", ".tgz": "tgz", ".gz": "tar.gz", ".parquet": "parquet"}
-        for suffix, pattern in inside.items():
-            if self.left_out[suffix]:
-                return f"{message}; to classify what they hold, name them: {self._folder}/*.{pattern}"
-        return f"{message}; name a folder of images, tar files or Parquet files"
+
+def no_images(name: str, formats: Collection[Format], left_out: Counter[str]) -> BadSource:
+    """The error where a folder has other files only."""
+    message = f"{name}: expected images ({image_formats.suffixes(formats)}), found "
+    message += image_folders.counted(left_out) or "no file"
+    inside = {".tar": "tar", ".tgz": "tgz", ".gz": "tar.gz", ".parquet": "parquet"}
+    for suffix, pattern in inside.items():
+        if left_out[suffix]:
+            return BadSource(f"{message}; to classify what they hold, name them: {name}/*.{pattern}")
+    return BadSource(f"{message}; name a folder of images, tar files or Parquet files")
 
 
 def _state(entry: os.DirEntry[str]) -> tuple[int, int]:

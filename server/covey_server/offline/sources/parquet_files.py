@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from covey_server.offline.errors import BadSource
-from covey_server.offline.sources.source import Entry, Missing, file_state, too_large
+from covey_server.offline.sources.bucket_files import File, state_of
+from covey_server.offline.sources.source import Entry, Missing, too_large
 
 _BATCH_BYTES = 4 << 20  # of images that are taken from a file at once
 _MAX_BATCH = 1024
@@ -22,7 +24,7 @@ _BUFFER_BYTES = 1 << 20  # 0 would read whole columns of a row group
 class ParquetFiles:
     """See Source. The key of an image is `FILE:ROW`, from 0, or the value in the column of keys."""
 
-    def __init__(self, files: Sequence[Path], image_column: str, key_column: str, max_image_bytes: int) -> None:
+    def __init__(self, files: Sequence[File], image_column: str, key_column: str, max_image_bytes: int) -> None:
         self.name = str(files[0]) if len(files) == 1 else f"{len(files):,} Parquet files"
         self.total: int | None = None
         self.left_out: Counter[str] = Counter()
@@ -37,7 +39,7 @@ class ParquetFiles:
         states = []
         self._rows.clear()
         for file in self._files:
-            states.append(file_state(file))
+            states.append(state_of(file))
             with self._opened(file) as parquet:
                 self._require_columns(file, parquet.schema_arrow)
                 self._rows.append(parquet.metadata.num_rows)
@@ -55,7 +57,7 @@ class ParquetFiles:
     def fraction(self) -> float | None:
         return None
 
-    def _of_file(self, file: Path, start: int) -> Iterator[Entry]:
+    def _of_file(self, file: File, start: int) -> Iterator[Entry]:
         columns = [self._image_column] + ([self._key_column] if self._key_column else [])
         with self._opened(file) as parquet:
             row = 0
@@ -74,7 +76,7 @@ class ParquetFiles:
                 except (pa.ArrowException, OSError) as error:
                     raise BadSource(f"{file}: cannot be read from row {row:,} on: {_first_line(error)}") from error
 
-    def _of_batch(self, file: Path, batch: pa.RecordBatch, row: int) -> Iterator[Entry]:
+    def _of_batch(self, file: File, batch: pa.RecordBatch, row: int) -> Iterator[Entry]:
         images = batch.column(0)
         if pa.types.is_struct(images.type):
             images = images.flatten()[images.type.get_field_index("bytes")]  # null where the struct is
@@ -89,13 +91,18 @@ class ParquetFiles:
             else:
                 yield Entry(key, data.to_pybytes())
 
-    def _opened(self, file: Path) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
-        except (pa.ArrowException, OSError) as error:
-            raise BadSource(f"{file}: no whole Parquet file: {_first_line(error)}. Fetch or write it again") from error
+    @contextmanager
+    def _opened(self, file: File) -> Iterator[pq.ParquetFile]:
+        with nullcontext(file) if isinstance(file, Path) else file.open() as opened:
+            try:
+                parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES)
+            except (pa.ArrowException, OSError) as error:
+                reason = _first_line(error)
+                raise BadSource(f"{file}: no whole Parquet file: {reason}. Fetch or write it again") from error
+            with parquet:
+                yield parquet
 
-    def _require_columns(self, file: Path, schema: pa.Schema) -> None:
+    def _require_columns(self, file: File, schema: pa.Schema) -> None:
         described = ", ".join(f"{field.name}: {field.type}" for field in schema)
         image = self._image_column
         for option, name in (("--image-column", image), ("--key-column", self._key_column)):

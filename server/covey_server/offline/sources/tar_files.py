@@ -14,7 +14,8 @@ from typing import IO, Any, Self
 from covey_proto import image_folders, image_formats
 from covey_proto.image_formats import Format
 from covey_server.offline.errors import BadSource
-from covey_server.offline.sources.source import Entry, Missing, file_state, printable, too_large
+from covey_server.offline.sources.bucket_files import File, state_of
+from covey_server.offline.sources.source import Entry, Missing, printable, too_large
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _READ_BYTES = 1 << 20
@@ -39,7 +40,7 @@ class TarFiles:
     """See Source. The key of an image is its name in the archive; with several archives, the archive's name comes
     first."""
 
-    def __init__(self, files: Sequence[Path], formats: Collection[Format], max_image_bytes: int) -> None:
+    def __init__(self, files: Sequence[File], formats: Collection[Format], max_image_bytes: int) -> None:
         self.name = str(files[0]) if len(files) == 1 else f"{len(files):,} tar files"
         self.total: int | None = None
         self.left_out: Counter[str] = Counter()
@@ -52,7 +53,7 @@ class TarFiles:
 
     def survey(self, folder: Path) -> dict[str, Any]:
         del folder
-        states = [file_state(file) for file in self._files]
+        states = [state_of(file) for file in self._files]
         self._sizes = [state["size_bytes"] for state in states]
         return {"kind": "tar", "files": states}
 
@@ -74,7 +75,7 @@ class TarFiles:
         within = 0 if self._open is None else self._open.tell()
         return (self._read_bytes + within) / max(1, sum(self._sizes))
 
-    def _images(self, file: Path, skipped: int) -> Iterator[Entry | None]:
+    def _images(self, file: File, skipped: int) -> Iterator[Entry | None]:
         """An entry for each image of a file; None in place of the first `skipped`, which are not read."""
         last = "its beginning"
         try:
@@ -113,5 +114,5 @@ class TarFiles:
         assert file is not None  # it is a regular file
         return file.read()
 
-    def _key(self, file: Path, member: tarfile.TarInfo) -> str:
+    def _key(self, file: File, member: tarfile.TarInfo) -> str:
         return printable(member.name if len(self._files) == 1 else f"{file.name}/{member.name}")
