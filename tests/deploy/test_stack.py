@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from covey_server.command_line import parse
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,3 +44,20 @@ def test_what_swarm_does_not_know_is_left_out() -> None:
         *("build", "depends_on", "security_opt"),
         *("cpus", "mem_limit", "pids_limit", "restart"),  # below `deploy`
     }
+
+
+@pytest.mark.parametrize("file", ["tokens.yml", "tls.yml"])
+def test_secrets_lie_where_the_server_looks_for_them(file: str) -> None:
+    override = yaml.safe_load((ROOT / "deploy" / "swarm" / file).read_text())
+    server = override["services"]["server"]
+    assert override["services"].keys() == {"server"}
+    user, group = re.findall(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[-1]
+    found = parse([], server["environment"])
+    looked_for = {found.auth_token_file, found.tls_certificate, found.tls_key} - {""}
+    assert {f"/run/secrets/{secret['target']}" for secret in server["secrets"]} == looked_for
+    for secret in server["secrets"]:
+        assert (secret["uid"], secret["gid"], secret["mode"]) == (user, group, 0o400)
+        kind = secret["source"]
+        name = f"${{COVEY_{kind.upper()}_SECRET:-covey-{kind}-1}}"
+        assert override["secrets"].pop(kind) == {"external": True, "name": name}
+    assert override["secrets"] == {}

@@ -1,10 +1,11 @@
 """`make test-swarm`: Covey on a Docker Swarm of three engines that fail and are updated; its callers notice nothing.
 
-    python -m tests.swarm [--image covey-server:test] [--threads N]
+    python -m tests.swarm [--image covey-server:test] [--threads N] [--only plain|secrets]
 
 The servers are deployed by deploy/swarm/stack.yml, word for word as docs/swarm.md has it. Callers go on without a pause
-while a node is killed, one is cut off, and the server's image and its model are replaced. Needs root, and an engine of
-this machine that has the image. Exit code 1 where a call failed or was answered wrongly.
+while a node is killed, one is cut off, and the server's image and its model are replaced; then, with tokens and TLS by
+Docker secrets, while these are replaced. Needs root, and an engine of this machine that has the image. Exit code 1
+where a call failed or was answered wrongly.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.swarm.callers import Callers
+from tests.swarm.callers import DEADLINE_MS, Callers
 from tests.swarm.engines import NODES, Engines, Failed, address, missing, wait_until
+from tests.swarm.secrets import FILES, KEPT_TOKEN, Secrets
 
 import covey
 
-STACK = Path(__file__).parents[2] / "deploy" / "swarm" / "stack.yml"
+SWARM = Path(__file__).parents[2] / "deploy" / "swarm"
 TARGETS = [f"{address(node)}:8001" for node in NODES]
 _SERVICE = "covey_server"
 _FIRST, _NEXT = "covey-server:swarm-1", "covey-server:swarm-2"  # one image; Swarm goes by the name
@@ -37,13 +39,13 @@ _AFTER_S = 5.0  # that callers go on behind each step
 
 
 class Campaign:
-    """One stack on three nodes, and callers of it."""
+    """One stack on three nodes."""
 
-    def __init__(self, engines: Engines, callers: Callers, models: Path) -> None:
+    def __init__(self, engines: Engines, models: Path) -> None:
         self.engines = engines
-        self.callers = callers
         self.models = models
         self.manager = 2  # of the commands: not the node that is killed
+        self.secrets: Secrets | None = None
 
     def docker(self, *arguments: str) -> str:
         return self.engines.docker(self.manager, *arguments)
@@ -79,6 +81,37 @@ class Campaign:
         self.docker("node", "update", "--availability", "active", "node3")
         self.wait_until_up()
 
+    def begin_secrets(self) -> Secrets:
+        """The stack is deployed anew, with tokens and TLS."""
+        folder = self.models.parent / "secrets"
+        self.secrets = Secrets(folder, self.docker, [address(node) for node in NODES])
+        self._deploy_secrets(self.secrets)
+        return self.secrets
+
+    def replace_tokens(self) -> None:
+        assert self.secrets is not None
+        self.secrets.next_tokens()
+        self._deploy_secrets(self.secrets)
+        self.secrets.remove_earlier("tokens")
+
+    def replace_certificate(self) -> None:
+        assert self.secrets is not None
+        self.secrets.next_certificate()
+        self._deploy_secrets(self.secrets)
+        self.secrets.remove_earlier("certificate", "key")
+
+    def _deploy_secrets(self, secrets: Secrets) -> None:
+        deploy(self.engines, self.manager, self.models, FILES, secrets.settings)
+        state = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"  # none, updating, completed, or that it went wrong
+        wait_until(
+            lambda: self.docker("service", "inspect", "--format", state, _SERVICE).strip() == "completed",
+            "all servers have the secrets",
+            _READY_S,
+        )
+        self.wait_until_up()
+        secrets.require_tokens(TARGETS)
+        secrets.require_certificate([(address(node), 8000) for node in NODES])
+
 
 STEPS: dict[str, Callable[[Campaign], None]] = {
     "a node is killed, and comes back after 10 s": Campaign.kill_a_node,
@@ -86,6 +119,10 @@ STEPS: dict[str, Callable[[Campaign], None]] = {
     "a node is drained, and takes part again": Campaign.stop_a_node,
     "the server's image is replaced": Campaign.update_the_image,
     "a new version of the model is published": Campaign.update_the_model,
+}
+SECRET_STEPS: dict[str, Callable[[Campaign], None]] = {
+    "the tokens are replaced": Campaign.replace_tokens,
+    "the certificate and its key are replaced": Campaign.replace_certificate,
 }
 
 
@@ -125,15 +162,21 @@ def train(folder: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+def deploy(engines: Engines, node: int, models: Path, files: Sequence[str], settings: Mapping[str, str]) -> None:
+    """Deploys the stack from these files of deploy/swarm, or what has changed of it; waits for nothing."""
+    command = ["stack", "deploy", "--resolve-image", "never"]
+    for file in files:
+        command += ["--compose-file", str(SWARM / file)]
+    engines.docker(node, *command, "covey", settings={"COVEY_IMAGE": _FIRST, "COVEY_MODELS": str(models), **settings})
+
+
 @contextmanager
 def swarm(folder: Path, image: str) -> Iterator[Engines]:
     """The engines with the stack deployed, and taken away afterwards."""
     engines = Engines(folder)
     try:
         engines.load(image, _FIRST, _NEXT)
-        settings = {"COVEY_IMAGE": _FIRST, "COVEY_MODELS": str(folder / "models")}
-        command = ["stack", "deploy", "--resolve-image", "never", "--compose-file", str(STACK), "covey"]
-        engines.docker(1, *command, settings=settings)
+        deploy(engines, 1, folder / "models", ("stack.yml",), {})
         yield engines
     finally:
         engines.close()
@@ -144,6 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.swarm", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--image", default="covey-server:test", help="of this machine's engine (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=8, help="callers (default: %(default)s)")
+    parser.add_argument("--only", choices=("plain", "secrets"), help="a part of the steps (default: both)")
     options = parser.parse_args(arguments)
     if why := missing():
         print(f"test-swarm: {why}", file=sys.stderr)
@@ -160,21 +204,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("starting three engines")
         try:
             with swarm(folder, options.image) as engines:
-                return run(engines, folder / "models", images, options.threads)
+                return run(Campaign(engines, folder / "models"), images, options.threads, options.only)
         except Failed as error:
             print(f"test-swarm: {error}", file=sys.stderr)
             return 1
 
 
-def run(engines: Engines, models: Path, images: NDArray[np.uint8], threads: int) -> int:
-    """All steps, with a line for each; 1 where a call failed or was wrong."""
-    up_s = wait_until(lambda: are_up(engines), "each node has a healthy server", _READY_S)
+def run(campaign: Campaign, images: NDArray[np.uint8], threads: int, only: str | None) -> int:
+    """All steps, or `only` a part; 1 where a call failed or was wrong."""
+    up_s = wait_until(lambda: are_up(campaign.engines), "each node has a healthy server", _READY_S)
     say(f"each node has a healthy server after {up_s:.0f} s")
-    with covey.Client(TARGETS) as client:
-        classes = [each.index for each in client.classify_many(images)]
-    with Callers(TARGETS, images, classes, threads) as callers:
-        campaign = Campaign(engines, callers, models)
-        for name, step in STEPS.items():
+    code = 0
+    if only != "secrets":
+        with covey.Client(TARGETS, deadline_ms=DEADLINE_MS) as client:
+            code = run_steps(campaign, STEPS, client, images, threads)
+    if only != "plain":
+        say("deploying tokens and TLS")
+        secrets = campaign.begin_secrets()
+        with covey.Client(TARGETS, deadline_ms=DEADLINE_MS, tls=secrets.tls, token=KEPT_TOKEN) as client:
+            code |= run_steps(campaign, SECRET_STEPS, client, images, threads)
+    return code
+
+
+def run_steps(
+    campaign: Campaign,
+    steps: Mapping[str, Callable[[Campaign], None]],
+    client: covey.Client,
+    images: NDArray[np.uint8],
+    threads: int,
+) -> int:
+    """These steps under load, with a line for each; 1 where a call failed or was wrong."""
+    classes = [each.index for each in client.classify_many(images)]
+    with Callers(client, images, classes, threads) as callers:
+        for name, step in steps.items():
             before, began_s = callers.answered, time.monotonic()
             callers.take_slowest_ms()
             step(campaign)

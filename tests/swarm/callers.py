@@ -13,19 +13,25 @@ from numpy.typing import NDArray
 
 import covey
 
-_DEADLINE_MS = 30_000.0  # a connection that fell silent is noticed after 5 to 10 s
+DEADLINE_MS = 30_000.0  # of a call: a connection that fell silent is noticed after 5 to 10 s
 
 
 class Callers:
     """Threads that classify images without a pause, each image in turn, until the end of the block."""
 
-    def __init__(self, targets: Sequence[str], images: NDArray[np.uint8], classes: Sequence[int], threads: int) -> None:
+    def __init__(
+        self,
+        client: covey.Client,
+        images: NDArray[np.uint8],
+        classes: Sequence[int],
+        threads: int,
+    ) -> None:
         """`classes`: the right answers about the images."""
         self.answered = 0
         self.slowest_ms = 0.0
         self.failures: Counter[str] = Counter()
         self.wrong = 0
-        self._client = covey.Client(targets, deadline_ms=_DEADLINE_MS)
+        self._client = client
         self._images, self._classes = images, classes
         self._lock = threading.Lock()
         self._is_over = threading.Event()
@@ -42,7 +48,6 @@ class Callers:
         self._is_over.set()
         for thread in self._threads:
             thread.join()
-        self._client.close()
 
     def take_slowest_ms(self) -> float:
         """How long the slowest call took since this was last called."""
