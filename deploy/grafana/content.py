@@ -228,11 +228,13 @@ OPERATORS = Dashboard(
         ),
         Panel(
             "Calls on the canary",
-            "Images that it has answered on trial, and calls that failed on it, which the served version answered.",
+            "Images that it has answered on trial, and calls that failed on it, or that it had no time for; the served "
+            "version answered those.",
             "short",
             {
                 "images {{model}} {{version}}": f"sum by (model, version) (covey_canary_images{_OF})" + _OR_NONE,
                 "failed {{model}} {{version}}": f"sum by (model, version) (covey_canary_failed_calls{_OF})" + _OR_NONE,
+                "late {{model}} {{version}}": f"sum by (model, version) (covey_canary_late_calls{_OF})" + _OR_NONE,
             },
         ),
         Panel(

@@ -126,6 +126,13 @@ class EngineFailed(RequestError):
     """The model's computation itself failed; not the caller's fault."""
 
 
+def is_late(error: BaseException) -> bool:
+    """Whether a request had no time: its deadline passed, or could not be met."""
+    if isinstance(error, Overloaded):
+        return error.refused_for == "deadline"
+    return isinstance(error, (DeadlineTooShort, Expired))
+
+
 class RefusedModel(CoveyServerError):
     """A model's file cannot be served, or must not be."""
 

@@ -66,7 +66,7 @@ class FakeRequest(Request):
     __slots__ = ("_cancelled", "answered", "answers", "error", "images")
 
     def __init__(
-        self, model: FakeModel, images: NDArray[np.uint8], deadline_ns: int | None = None, caller: str = ""
+        self, model: ServedModel, images: NDArray[np.uint8], deadline_ns: int | None = None, caller: str = ""
     ) -> None:
         super().__init__(model, images.tobytes(), len(images), 0, deadline_ns, caller)
         self.images = images

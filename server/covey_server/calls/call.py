@@ -43,11 +43,12 @@ class Call(ABC):
     record: Record | None  # which fronts end with the answer
     account: Account  # of its principal, and the images that it was charged for; set while it is inside, if there are
     charged_images: int  # limits of principals
-    # Set while a canary has the call: hands it to the served version if the canary fails. None once it has done so.
-    # Other calls do not have it.
+    # Set while a canary has the call: hands it to the served version if the canary fails or is too slow. None once it
+    # has done so. Other calls do not have it.
     again: Callable[[Call], object] | None
     # Whether admission counts the answer until it is written, which needs a front that tells when.
     holds_answer = False
+    refused = False  # as Overloaded, at the last attempt, and its front tries it again
 
     def __init__(self, payload: bytes, peer: str, arrived_ns: int, deadline_ns: int | None) -> None:
         self.payload = payload

@@ -52,7 +52,8 @@ class Trial:
         self.served_version = served.version
         self.state: State = "checking"
         self.reason = ""  # why it was promoted or rolled back
-        self.images = self.failed_calls = 0  # that it has answered, and that failed on it, as of the last look
+        # That it has answered, that failed on it, and that it had no time for, as of the last look.
+        self.images = self.failed_calls = self.late_calls = 0
         self.compared: Counter[Result] = Counter({"agrees": 0, "differs": 0, "failed": 0, "skipped": 0})
         self.runs = 0  # of both versions on the same images, and how long they took them
         self.canary_s = self.served_s = 0.0
@@ -156,7 +157,7 @@ class Canaries:
         now = self._metrics.read(tested, figures), self._metrics.read(served, figures)
         canary_now, served_now = (after.since(before) for after, before in zip(now, trial.before, strict=True))
         with self.lock:
-            trial.images, trial.failed_calls = canary_now.images, canary_now.failed
+            trial.images, trial.failed_calls, trial.late_calls = canary_now.images, canary_now.failed, canary_now.late
             agreed, differed = trial.compared["agrees"], trial.compared["differs"]
             compared = Compared(agreed, agreed + differed, trial.runs, trial.canary_s, trial.served_s)
         elapsed_s = self._clock_s() - trial.began_s
@@ -255,9 +256,8 @@ def figures(tally: ModelTally) -> Figures:
     codes: Counter[str] = Counter()
     for (code, _), count in tally.codes.items():
         codes[code] += count
-    late = codes["DEADLINE_EXCEEDED"]
-    times = tuple(tally.request.counts)
-    return Figures(codes["OK"], codes["INTERNAL"] + tally.passed_on, late, tally.images, tally.invalid_outputs, times)
+    failed, times = codes["INTERNAL"] + tally.passed_on, tuple(tally.request.counts)
+    return Figures(codes["OK"], failed, tally.late, tally.images, tally.invalid_outputs, times)
 
 
 def _seen(canary: Figures, served: Figures, compared: Compared, elapsed_s: float, version: int) -> str:
@@ -270,4 +270,5 @@ def _seen(canary: Figures, served: Figures, compared: Compared, elapsed_s: float
 def _counts(found: Figures) -> str:
     usual_s = percentile_s(found.times, found.late)
     times = f"up to {usual_s * 1e3:g} ms" if math.isfinite(usual_s) else f"not within {SECONDS[-1]:g} s"
-    return f"{found.ok + found.failed:,} calls, {found.failed:,} failed, {found.images:,} images, 99% {times}"
+    late = f"{found.late:,} late, " if found.late else ""
+    return f"{found.ok + found.failed:,} calls, {found.failed:,} failed, {late}{found.images:,} images, 99% {times}"

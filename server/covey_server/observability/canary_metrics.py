@@ -24,6 +24,7 @@ class CanaryMetrics(Collector):
         state = GaugeMetricFamily("covey_canary_state", "1 for the state of each canary.", labels=(*_MODEL, "state"))
         images = GaugeMetricFamily("covey_canary_images", "Images that a canary has answered.", labels=_MODEL)
         failed = GaugeMetricFamily("covey_canary_failed_calls", "Calls that failed on a canary.", labels=_MODEL)
+        late = GaugeMetricFamily("covey_canary_late_calls", "Calls that a canary had no time for.", labels=_MODEL)
         compared = CounterMetricFamily(
             "covey_canary_compared", "Images of a canary that the served version ran again.", labels=(*_MODEL, "result")
         )
@@ -36,8 +37,9 @@ class CanaryMetrics(Collector):
                 state.add_metric((*labels, trial.state), 1)
                 images.add_metric(labels, trial.images)
                 failed.add_metric(labels, trial.failed_calls)
+                late.add_metric(labels, trial.late_calls)
                 for result, count in trial.compared.items():
                     compared.add_metric((*labels, result), count)
                 for reason in REASONS:
                     decisions.add_metric((name, reason), self._canaries.decisions[name, reason])
-        return (state, images, failed, compared, decisions)
+        return (state, images, failed, late, compared, decisions)

@@ -21,6 +21,7 @@ from covey_server.observability.tally import SECONDS
 Reason = Literal["enough", "errors", "slow", "agreement", "contract", "accuracy", "gate"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 MAX_MORE_ERRORS = 0.01  # share of a canary's calls that may fail beyond the served version's
+MAX_MORE_LATE = 0.01  # share of them that it may have no time for, in the same way
 MIN_CALLS = 10  # of a canary, before errors count
 MIN_TIMED = 200  # calls of either version, before their times count
 MIN_RUNS = 20  # of both versions on the same images, before run times count
@@ -31,8 +32,9 @@ _ERRORS = 3.0  # standard errors
 
 
 class Figures(NamedTuple):
-    """Counts of one version, in a span of time. `late` are calls whose deadline passed; `times` are answered calls by
-    how long they took, between the bounds of `SECONDS`; `invalid` are images of no finite answer."""
+    """Counts of one version, in a span of time. `late` are calls that it had no time for: their deadline passed, or
+    could not be met. `times` are answered calls by how long they took, between the bounds of `SECONDS`; `invalid` are
+    images of no finite answer."""
 
     ok: int
     failed: int
@@ -97,6 +99,7 @@ class Rules:
             self._errors(canary, served, served_name)
             or self._agreement(compared, served_name)
             or self._runs_longer(compared, served_name)
+            or self._is_late(canary, served, served_name)
             or self._takes_longer(canary, served, served_name)
         )
         if broken is not None:
@@ -125,6 +128,18 @@ class Rules:
             return None
         times = f"{mine_s / others_s:.1f}" if others_s else "more"
         return _broken("slow", f"the same images took it {times} times as long as {served_name}, in {runs:,} runs")
+
+    def _is_late(self, canary: Figures, served: Figures, served_name: str) -> Verdict | None:
+        """A rule of its own: calls that are refused in time are in no histogram."""
+        of, served_of = (each.late + sum(each.times) for each in (canary, served))
+        limit = _share((served.late, served_of)) + MAX_MORE_LATE
+        if min(of, served_of) < MIN_TIMED or bounds(canary.late, of)[0] <= limit:
+            return None
+        return _broken(
+            "slow",
+            f"it could not meet the deadlines of {canary.late:,} of {of:,} calls, and {served_name} those of "
+            f"{served.late:,} of {served_of:,}",
+        )
 
     def _takes_longer(self, canary: Figures, served: Figures, served_name: str) -> Verdict | None:
         timed, of = sum(canary.times), sum(canary.times) + canary.late

@@ -143,6 +143,11 @@ class Metrics(Collector):
         with self._lock:
             self._by_model[canary].passed_on += 1
 
+    def count_late(self, model: ServedModel, calls: int = 1) -> None:
+        """Counts calls that a version had no time for, whoever answered them."""
+        with self._lock:
+            self._by_model[model].late += calls
+
     def count_refusal(self, error: Exception, calls: int = 1) -> None:
         """Counts calls that were refused before they waited; ignores other errors."""
         if isinstance(error, RequestError) and error.refused_for is not None:

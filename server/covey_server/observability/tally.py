@@ -75,8 +75,8 @@ class ModelTally:
 
     __slots__ = (
         "answers", "batch_size", "captures", "codes", "compute", "cost_error", "decode", "device", "golden_difference",
-        "images", "invalid_images", "invalid_outputs", "labels", "last_computed_ns", "load_s", "passed_on",
-        "pixels", "queue", "reasons", "request", "served", "shadow",
+        "images", "invalid_images", "invalid_outputs", "labels", "last_computed_ns", "late", "load_s",
+        "passed_on", "pixels", "queue", "reasons", "request", "served", "shadow",
     )  # fmt: skip
 
     def __init__(self, name: str, version: str) -> None:
@@ -100,6 +100,7 @@ class ModelTally:
         self.last_computed_ns = 0  # by time.monotonic_ns; 0: never
         self.invalid_images: dict[ImageFault, int] = dict.fromkeys(IMAGE_FAULTS, 0)
         self.passed_on = 0  # calls that failed on it as a canary, for the served version to answer
+        self.late = 0  # calls whose deadline passed, or could not be met; of a canary, also those that it passed on
         self.invalid_outputs = 0  # images whose probabilities were not finite
 
     def add_requests(self, requests: Iterable[Request]) -> None:

@@ -23,7 +23,7 @@ from covey_server.calls import status
 from covey_server.calls.call import Call
 from covey_server.calls.record import Record
 from covey_server.calls.status import Status
-from covey_server.errors import Overloaded, RequestError
+from covey_server.errors import Overloaded, RequestError, is_late
 from covey_server.images.decode_pool import Decoded, DecodePool, Steps
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.repository import Repository
@@ -166,15 +166,22 @@ class Pipeline:
         call.reply(payload)
 
     def fail(self, call: Call, model: ServedModel | None, error: Exception, *, is_counted: bool = True) -> None:
-        """Answers a call that was let in with the status of an error. If a canary failed, the served version gets the
-        call instead, as far as there is time, and the failure counts against the canary. `is_counted`: whether what
-        the call takes was counted (`prepare`, or `charge` and `reserve_answer`) before it failed."""
-        if model is not None and (again := second_try(call, error, is_counted=is_counted)) is not None:
+        """Answers a call that was let in with the status of an error. If a canary failed or had no time, the served
+        version gets the call instead, as far as there is time, and that counts against the canary. `is_counted`:
+        whether what the call takes was counted (`prepare`, or `charge` and `reserve_answer`) before it failed."""
+        again = None if model is None else second_try(call, error, self.deadline_of(call), is_counted=is_counted)
+        if model is None or again is None:
+            self.fail_counted(call, error, partial(self._count_failure, call, model))
+        elif is_late(error):
+            self._metrics.count_late(model)
+            again(call)
+            if call.refused:  # the served version has no time either, and both will be asked again
+                self._metrics.count_late(model, -1)
+            self.workers.dispatch(inline=False)
+        else:
             self._metrics.count_passed_on(model)
             again(call)
             self.workers.dispatch(inline=False)
-        else:
-            self.fail_counted(call, error, partial(self._count_failure, call, model))
 
     def fail_counted(self, call: Call, error: Exception, count: Callable[[Exception, Status], None]) -> None:
         """As `fail`, for calls that are counted in another way."""
@@ -193,6 +200,8 @@ class Pipeline:
         answer = status.of(error)
         self._metrics.count_refusal(error, len(calls))
         self._metrics.count_answer(model, answer.name, calls[0].peer, len(calls))
+        if is_late(error):
+            self._metrics.count_late(model, len(calls))
         self.admission.leave_together(Counter(call.peer for call in calls), calls[0].size_bytes, {})
         for call in calls:
             self._leave_limits(call, error)
@@ -235,6 +244,8 @@ class Pipeline:
             return  # it is tried again
         self._metrics.count_refusal(error)
         self._metrics.count_answer(model, answer.name, call.peer)
+        if model is not None and is_late(error):
+            self._metrics.count_late(model)
 
     def add_hint(self, error: Exception) -> None:
         """Tells callers of an overloaded server when to try again: when all that waits now should be done."""

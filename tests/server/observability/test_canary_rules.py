@@ -87,6 +87,22 @@ def test_slowness(canary: Figures, served: Figures, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("canary", "served", "reason"),
+    [
+        (figures(0, late=199), figures(9000), ""),  # too few
+        (figures(0, late=200), figures(199), ""),
+        (figures(0, late=200), figures(9000), "slow"),  # though it has answered nobody
+        (figures(0, late=200), figures(0, late=200), ""),  # the callers' deadlines are too short for both
+        (figures(1000, late=15), figures(9000), "enough"),  # it may be chance
+        (figures(1000, late=500), figures(9000, late=1000), "slow"),  # both are late, it more often
+        (figures(1000, late=200), figures(9000, slow=9000, slow_s=5.0), "slow"),  # where times are not told apart
+    ],
+)
+def test_lateness(canary: Figures, served: Figures, reason: str) -> None:
+    assert why(judge(canary, served)) == reason
+
+
+@pytest.mark.parametrize(
     ("runs", "canary_s", "reason"), [(19, 9.0, ""), (20, 2.0, ""), (20, 2.1, "slow"), (20, 0.1, "")]
 )
 def test_the_same_images_may_take_it_twice_as_long(runs: int, canary_s: float, reason: str) -> None:
